@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bus: store with acknowledgement, take and give back, read records. Knows NATS, not tasks.
+
+    async with Bus.ephemeral() as bus:
+        stored = await bus.publish("agentbus.coder.tasks.high.planner", b"...", message_id="9d0c")
+        [delivery] = await bus.pull("AGENTBUS_TASKS", "coder_high", 1)
+        await bus.finish(delivery)
+
+It connects at the first use and again whenever the connection was lost; the embedded server is
+started where it does not run. What it cannot say for certain it does not say: `BusUnreachable`
+means that nothing was handed over, `Unconfirmed` that something was and no answer came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mcp_agentbus import config, embedded, names
+from mcp_agentbus.config import Settings
+from mcp_agentbus.errors import (
+    AgentbusError,
+    BadInput,
+    BadSetup,
+    BusUnreachable,
+    InboxFull,
+    Refused,
+    StoreFull,
+    Unconfirmed,
+)
+from mcp_agentbus.link import Link, LinkLost, Message, NoResponders
+
+# A call ends within 5 s with an answer, whatever the server does.
+CALL_TIMEOUT_S: Final = 4.5
+# One try within it. A healthy server takes 1 ms; a slow disk may take 100.
+_TRY_TIMEOUT_S: Final = 1.5
+# A no_wait pull is answered at once, unless `max_ack_pending` is reached: then never.
+_PULL_TIMEOUT_S: Final = 1.0
+_BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
+_API: Final = "$JS.API"
+
+# Error codes of JetStream (server/errors.json of nats-server 2.15).
+NO_SUCH_STREAM: Final = 10059
+NO_SUCH_CONSUMER: Final = 10014
+NO_SUCH_MESSAGE: Final = 10037
+_WRONG_REVISION: Final = 10071
+_TOO_LARGE: Final = 10054
+_FULL: Final = 10077
+_NO_STORAGE: Final = frozenset({10023, 10028, 10047, 10051})
+
+
+class Conflict(Exception):
+    """Somebody else has written the record since it was read."""
+
+
+class ApiError(Refused):
+    """The server refused an administrative request."""
+
+    def __init__(self, code: int, description: str) -> None:
+        self.code = code
+        super().__init__(
+            f"The bus server refused: {description} ({code}).",
+            hint="Run `agentbus server status`.",
+        )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The server's acknowledgement."""
+
+    #: The message's sequence in its stream; a record's revision.
+    seq: int
+    #: The same message id had been stored before.
+    duplicate: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """A stored message, read without taking it."""
+
+    subject: str
+    seq: int
+    stored_at: datetime
+    headers: Mapping[str, str]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message that was taken from a consumer and is now ours to finish or to give back."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str]
+    #: The subject by which it is finished, extended or given back, from any connection.
+    token: str
+    stream: str
+    seq: int
+    #: How often it was offered, this time included.
+    offered: int
+    stored_at: datetime
+    #: How many more wait behind it in its consumer.
+    waiting: int
+
+
+class Bus:
+    """A connection to the bus that mends itself."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or config.load()
+        self._link: Link | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
+        self._subscriptions: dict[int, tuple[str, Callable[[Message | None], None]]] = {}
+        self._numbers = itertools.count()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connect(cls, settings: Settings | None = None) -> AsyncIterator[Bus]:
+        """Open the bus that the settings name; the embedded one is started if need be."""
+        bus = cls(settings)
+        try:
+            yield bus
+        finally:
+            await bus.close()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def ephemeral(cls) -> AsyncIterator[Bus]:
+        """Open a private bus in a temporary folder that goes when the block ends."""
+        with embedded.ephemeral() as settings:
+            async with cls.connect(settings) as bus:
+                yield bus
+
+    @property
+    def admin(self) -> Bus:
+        """The connection that may create and change streams and consumers.
+
+        The embedded server's token opens everything, so here it is the same one.
+        """
+        return self
+
+    async def close(self) -> None:
+        """End the connection; safe to call twice."""
+        self._closed = True
+        if self._link:
+            await self._link.close()
+
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        message_id: str | None = None,
+        revision: int | None = None,
+    ) -> Stored:
+        """Store a message; return once the server has acknowledged it.
+
+        It is tried again with the same id until `CALL_TIMEOUT_S`, so it is stored once at most.
+
+        Args:
+            subject: a stream's subject.
+            data: at most the server's `max_payload`, 1 MB.
+            headers: strings only.
+            message_id: a second message with this id is acknowledged and not stored; made up if
+                not given.
+            revision: store only if the subject's last sequence is this one; 0: if there is none.
+
+        Raises:
+            Conflict: the subject's last sequence is another.
+            InboxFull, StoreFull, BadInput: the server takes no more, or none of that size.
+            NotAllowed: the server's permissions forbid it.
+            BusUnreachable: nothing was handed over.
+            Unconfirmed: it was, but no answer came.
+        """
+        message_id = message_id or secrets.token_hex(8)
+        all_headers = {**(headers or {}), names.H_MSG_ID: message_id}
+        if revision is not None:
+            all_headers[names.H_EXPECTED_REVISION] = str(revision)
+        answer, repeated = await self._exchange(subject, data, all_headers)
+        try:
+            ack = _json(answer.data)
+            return Stored(int(ack["seq"]), bool(ack.get("duplicate")))
+        except ApiError as error:
+            if error.code == _WRONG_REVISION:
+                mine = await self._mine(subject, message_id) if repeated else None
+                if mine:
+                    return mine
+                raise Conflict from None
+            raise _refusal(error) from None
+
+    async def _mine(self, subject: str, message_id: str) -> Stored | None:
+        """Return the acknowledgement that was lost, if the last record is the one we wrote."""
+        found = await self.last(names.RESULTS, subject)
+        if found and found.headers.get(names.H_MSG_ID) == message_id:
+            return Stored(found.seq, duplicate=True)
+        return None
+
+    async def _exchange(
+        self, subject: str, data: bytes, headers: Mapping[str, str] | None = None
+    ) -> tuple[Message, bool]:
+        """Request with retries; return the answer, and whether an earlier try may have arrived."""
+        give_up = time.monotonic() + CALL_TIMEOUT_S
+        handed_over = False
+        for pause in itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1])):
+            left = give_up - time.monotonic()
+            unanswered = False
+            try:
+                link = await self._live()
+                unanswered = True
+                timeout = max(0.05, min(_TRY_TIMEOUT_S, left))
+                return await link.request(subject, data, headers, timeout), handed_over
+            except NoResponders:
+                failure: AgentbusError = BusUnreachable(
+                    "The bus server answers, but its streams are missing. Nothing was stored.",
+                    hint="Run `agentbus server start`.",
+                )
+            except (TimeoutError, LinkLost):
+                handed_over = handed_over or unanswered
+                failure = BusUnreachable("The bus server went away.")
+            except BusUnreachable as error:
+                failure = error
+            if time.monotonic() + pause >= give_up:
+                raise await self._unconfirmed() if handed_over else failure
+            await asyncio.sleep(pause)
+        raise AssertionError  # the chain of pauses has no end
+
+    async def _unconfirmed(self) -> Unconfirmed:
+        """Say what is known about a server that took a message and did not answer."""
+        try:
+            link = await self._live()
+            await link.request(f"{_API}.INFO", timeout=_TRY_TIMEOUT_S)
+        except (TimeoutError, LinkLost, NoResponders, AgentbusError):
+            return Unconfirmed()
+        return Unconfirmed(
+            "The bus server answers but confirms nothing, as it does when its disk is full: "
+            "it is not known whether this was stored.",
+            hint="Free some disk space, run `agentbus server stop` and `agentbus server start`, "
+            "then call again with the same request_id.",
+        )
+
+    async def send(self, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
+        """Hand over what may be lost, such as a sign of life. Never for a task.
+
+        It does not start the embedded server: a session that only lives on must not undo
+        `agentbus server stop`.
+
+        Raises:
+            BusUnreachable: there is no connection.
+        """
+        link = await self._live(may_start=False)
+        try:
+            await link.send(subject, data, headers)
+        except LinkLost:
+            raise BusUnreachable from None
+
+    async def api(self, call: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Call JetStream's API, such as `STREAM.INFO.AGENTBUS_TASKS`.
+
+        Raises:
+            ApiError: the server refused; its `code` says why.
+            BusUnreachable, Unconfirmed, NotAllowed: as `publish`.
+        """
+        data = json.dumps(body).encode() if body is not None else b""
+        answer, _ = await self._exchange(f"{_API}.{call}", data)
+        return _json(answer.data)
+
+    async def pull(self, stream: str, consumer: str, batch: int) -> list[Delivery]:
+        """Take up to `batch` messages that wait now; an empty list means that none does.
+
+        Raises:
+            BusUnreachable, NotAllowed: as `publish`.
+            TimeoutError: the consumer gave no answer: everything it may hand out is handed out.
+        """
+        subject = f"{_API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        request = json.dumps({"batch": batch, "no_wait": True}).encode()
+        try:
+            link = await self._live()
+            pulled = await link.pull(subject, request, batch, _PULL_TIMEOUT_S)
+        except LinkLost:
+            raise BusUnreachable("The bus server went away.") from None
+        except NoResponders:
+            raise ApiError(NO_SUCH_CONSUMER, f"no consumer {consumer}") from None
+        return [_delivery(stream, message) for message in pulled]
+
+    async def finish(self, delivery: Delivery) -> None:
+        """Remove a message for good; return once the server has confirmed it.
+
+        Raises:
+            BusUnreachable, Unconfirmed: as `publish`.
+        """
+        await self._exchange(delivery.token, b"+ACK")
+
+    async def drop(self, delivery: Delivery) -> None:
+        """Remove a message that is kept elsewhere; return once the server has confirmed it.
+
+        Raises:
+            BusUnreachable, Unconfirmed: as `publish`.
+        """
+        await self._exchange(delivery.token, b"+TERM")
+
+    async def extend(self, delivery: Delivery) -> None:
+        """Say that the message is still worked on. Not confirmed; said again anyway."""
+        await self.send(delivery.token, b"+WPI", {})
+
+    async def give_back(self, delivery: Delivery, after_s: float = 0) -> None:
+        """Have the message offered again, at once or later; return once that is confirmed.
+
+        Raises:
+            BusUnreachable, Unconfirmed: as `publish`.
+        """
+        later = f' {{"delay": {int(after_s * 1e9)}}}' if after_s > 0 else ""
+        await self._exchange(delivery.token, b"-NAK" + later.encode())
+
+    async def last(self, stream: str, subject: str) -> Found | None:
+        """Return the last message stored on `subject`, which may hold wildcards; None if none is.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `publish`.
+        """
+        answer, _ = await self._exchange(f"{_API}.DIRECT.GET.{stream}.{subject}", b"")
+        return None if answer.status == "404" else _found(answer)
+
+    async def many(self, stream: str, request: Mapping[str, Any]) -> list[Found]:
+        """Return the messages that a batched direct get names (NATS ADR-31).
+
+        Raises:
+            ApiError: the server refused, for instance over 1,024 subjects at once (413).
+            BusUnreachable, NotAllowed: as `publish`.
+        """
+        try:
+            link = await self._live()
+            messages, end = await link.stream(
+                f"{_API}.DIRECT.GET.{stream}", json.dumps(request).encode(), _TRY_TIMEOUT_S
+            )
+        except (TimeoutError, LinkLost, NoResponders):
+            raise BusUnreachable("The bus server went away.") from None
+        if end.status not in {"204", "404"}:
+            raise ApiError(int(end.status), end.headers.get("Description", "no reason given"))
+        return [_found(message) for message in messages]
+
+    @contextlib.asynccontextmanager
+    async def subscribed(
+        self, subject: str, arrived: Callable[[Message | None], None]
+    ) -> AsyncIterator[None]:
+        """Call `arrived` for every message on `subject`, also after a lost connection.
+
+        It is called with None when the connection ends: something may have been missed.
+        """
+        number = next(self._numbers)
+        link = await self._live()
+        end = await self._subscribe(link, subject, arrived)
+        self._subscriptions[number] = (subject, arrived)
+        try:
+            yield
+        finally:
+            del self._subscriptions[number]
+            if link is self._link:
+                await end()
+
+    @staticmethod
+    async def _subscribe(
+        link: Link, subject: str, arrived: Callable[[Message | None], None]
+    ) -> Callable[[], Any]:
+        try:
+            end = await link.subscribe(subject, arrived)
+            # Interest must be known to the server before anything is done that it should see.
+            await link.flush()
+        except LinkLost:
+            raise BusUnreachable("The bus server went away.") from None
+        return end
+
+    async def reconnected(self, within_s: float) -> bool:
+        """Wait until there is a connection again, without starting a server."""
+        give_up = time.monotonic() + within_s
+        for pause in itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1])):
+            with contextlib.suppress(AgentbusError):
+                await self._live(may_start=False)
+                return True
+            if self._closed or time.monotonic() + pause >= give_up:
+                return False
+            await asyncio.sleep(pause)
+        raise AssertionError  # the chain of pauses has no end
+
+    async def _live(self, *, may_start: bool = True) -> Link:
+        """Return a connection that works, opening one if need be."""
+        if self._link and self._link.alive:
+            return self._link
+        async with self._opening:
+            if self._link and self._link.alive:
+                return self._link
+            if self._closed:
+                raise BusUnreachable("This bus was closed.", hint="Open a new one.")
+            link = await Link.open(*await asyncio.to_thread(self._where, may_start=may_start))
+            self._link = link
+            for subject, arrived in list(self._subscriptions.values()):
+                await self._subscribe(link, subject, arrived)
+            link.on_end(self._lost)
+            return link
+
+    def _where(self, *, may_start: bool) -> tuple[str, str | None]:
+        """Return the server's address and token, starting the embedded server if need be."""
+        if not self.settings.url:
+            server = (embedded.ensure if may_start else embedded.find)(self.settings)
+            if not server:
+                raise BusUnreachable("The bus server is not running.")
+            return server.url, embedded.read_token(self.settings)
+        if not self.settings.token_file:
+            return self.settings.url, None
+        try:
+            config.check_private(self.settings.token_file)
+            return self.settings.url, self.settings.token_file.read_text().strip()
+        except OSError as error:
+            raise BadSetup(
+                f"{self.settings.token_file} cannot be read: {error.strerror}.",
+                hint="Correct AGENTBUS_TOKEN_FILE.",
+            ) from None
+
+    def _lost(self) -> None:
+        for _, arrived in list(self._subscriptions.values()):
+            arrived(None)
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(data)
+    if "error" in answer:
+        error = answer["error"]
+        raise ApiError(int(error.get("err_code", 0)), str(error.get("description", "")))
+    return answer
+
+
+def _refusal(error: ApiError) -> AgentbusError:
+    if error.code == _FULL and "per subject" in error.message:
+        return InboxFull()
+    if error.code == _FULL or error.code in _NO_STORAGE:
+        return StoreFull()
+    if error.code == _TOO_LARGE:
+        return BadInput("The message is larger than the bus takes. Nothing was stored.")
+    return error
+
+
+def _found(message: Message) -> Found:
+    headers = message.headers
+    return Found(
+        subject=headers.get("Nats-Subject", ""),
+        seq=int(headers.get("Nats-Sequence", 0)),
+        stored_at=_server_time(headers.get("Nats-Time-Stamp", "")),
+        headers=headers,
+        data=message.data,
+    )
+
+
+def _server_time(text: str) -> datetime:
+    # Nanoseconds are more than fromisoformat reads before Python 3.14.
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}.{(fraction + '000000')[:6]}+00:00")
+
+
+def _delivery(stream: str, message: Message) -> Delivery:
+    # $JS.ACK.[domain.account.]stream.consumer.offered.seq.consumer-seq.nanoseconds.waiting[.random]
+    tokens = message.reply.split(".")
+    offered, seq, _, nanoseconds, waiting = tokens[4:9] if len(tokens) == 9 else tokens[6:11]
+    return Delivery(
+        subject=message.subject,
+        data=message.data,
+        headers=message.headers,
+        token=message.reply,
+        stream=stream,
+        seq=int(seq),
+        offered=int(offered),
+        stored_at=datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC),
+        waiting=int(waiting),
+    )

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Take waiting tasks for a session, each for one session only.
+
+    >>> claims = await take(session, 5)
+
+Taking a message from the inbox is not yet a claim: the claim is the record, written only if nobody
+else has written it. What turns out to be over already (finished before a crash, cancelled, expired)
+is removed and not shown; what cannot be read, or was claimed too often, is parked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Final
+
+from mcp_agentbus import names, parking, wire
+from mcp_agentbus.bus import Conflict, Delivery
+from mcp_agentbus.names import LANES, TASKS, Priority
+from mcp_agentbus.records import first_record, now, read_record, step, write_record
+from mcp_agentbus.session import CLAIM_MAX_S, Claim, Session
+from mcp_agentbus.task import ATTEMPTS_MAX, Record, Task
+
+# A task offered this often without even an attempt that counts is parked: something is wrong
+# with it that no record tells.
+OFFERS_MAX: Final = 50
+
+_log = logging.getLogger(__name__)
+
+
+class Taken:
+    """What one reading of the inboxes brought."""
+
+    def __init__(self) -> None:
+        self.claims: list[Claim] = []
+        #: How many more wait, by priority, as far as the pulls told; a lane not asked is missing.
+        self.waiting: dict[Priority, int] = {}
+        #: What a reader should know besides, in this program's words.
+        self.notes: list[str] = []
+        #: Why the inbox could not be read as a whole; empty if it could.
+        self.degraded = ""
+
+
+async def take(session: Session, limit: int, only: Priority | None = None) -> Taken:
+    """Claim up to `limit` waiting tasks, high before normal before low.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    taken = Taken()
+    for lane in LANES if only is None else (only,):
+        for inbox in session.inboxes:
+            waiting = await _take_lane(session, taken, inbox, lane, limit)
+            if waiting is not None:
+                taken.waiting[lane] = taken.waiting.get(lane, 0) + waiting
+            elif len(taken.claims) >= limit:
+                taken.waiting.pop(lane, None)
+                return taken
+    return taken
+
+
+async def _take_lane(
+    session: Session, taken: Taken, inbox: str, lane: Priority, limit: int
+) -> int | None:
+    """Claim from one lane; return how many more wait there, None if it was not asked."""
+    waiting: int | None = None
+    while len(taken.claims) < limit:
+        wanted = limit - len(taken.claims)
+        try:
+            deliveries = await session.bus.pull(TASKS, names.lane_consumer(inbox, lane), wanted)
+        except TimeoutError:
+            taken.degraded = (
+                f"all tasks that may be claimed at once in {inbox}'s {lane} lane are claimed"
+            )
+            return waiting
+        waiting = deliveries[-1].waiting if deliveries else 0
+        outcomes = await asyncio.gather(*(_claim(session, one, taken) for one in deliveries))
+        taken.claims += [claim for claim in outcomes if claim]
+        if len(deliveries) < wanted:
+            break
+    return waiting
+
+
+async def _claim(session: Session, delivery: Delivery, taken: Taken) -> Claim | None:
+    """Claim one delivery, unless it is over, unreadable or somebody else's."""
+    bus, me = session.bus, session.me.id
+    try:
+        task = wire.decode_task(
+            delivery.subject, delivery.headers, delivery.data, delivery.stored_at
+        )
+        _check_schedule(task, delivery)
+        record, revision = await read_record(bus, task.sender, task.to, task.id)
+    except wire.Undecodable as error:
+        await parking.park_undecodable(bus, delivery, me, str(error))
+        taken.notes.append(f"A stored message was parked: {error}. See `agentbus parked`.")
+        return None
+    if record and record.ended:
+        # Withdrawn, expired, or its session stored the result and died before this step.
+        await bus.finish(delivery)
+        return None
+    record = record or first_record(task, me)
+    if now() >= task.expires_at:
+        reason = "its deadline passed before anybody claimed it"
+        with suppress(Conflict):  # its sender noticed at the same moment
+            await write_record(bus, step(record, "expired", me, reason=reason), revision)
+        await bus.finish(delivery)
+        return None
+    if record.attempts >= ATTEMPTS_MAX or delivery.offered > OFFERS_MAX:
+        reason = f"it was claimed {record.attempts} times without an end"
+        await parking.park(bus, delivery, me, reason, (record, revision))
+        taken.notes.append(f"Task {task.id} was parked: {reason}. See `agentbus parked`.")
+        return None
+    return await _write_claim(session, delivery, task, record, revision)
+
+
+async def _write_claim(
+    session: Session, delivery: Delivery, task: Task, record: Record, revision: int
+) -> Claim | None:
+    claimed = step(
+        record, "claimed", session.me.id, session.id, attempts=record.attempts + 1, reason=""
+    )
+    try:
+        revision = await write_record(session.bus, claimed, revision)
+    except Conflict:
+        # Another session got it between our two steps. Its delivery is not ours to give back:
+        # JetStream would take that as the other one's word.
+        _log.debug("task %s went to another session", task.id)
+        return None
+    if session.store is not None:
+        # A shell's claim has no process to keep it: it is a lease.
+        await session.bus.give_back(delivery, after_s=CLAIM_MAX_S)
+    session.hold(Claim(task, delivery, claimed, revision))
+    return session.claims[task.id]
+
+
+def _check_schedule(task: Task, delivery: Delivery) -> None:
+    """See that a task which the server published itself is from the one who scheduled it.
+
+    The right to schedule is the right to name any target subject, hence any sender.
+    """
+    scheduler = delivery.headers.get(names.H_SCHEDULER)
+    expected = names.scheduled_subject(task.to, task.priority, task.sender, task.id)
+    if scheduler is not None and scheduler != expected:
+        raise wire.Undecodable("it was scheduled by another than its sender")

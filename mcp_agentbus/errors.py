@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error this package raises on purpose, each with what to do next.
+
+    >>> str(AlreadyEnded("Task 7f has failed."))
+    'Task 7f has failed. Hint: Call read_inbox with this task_id to see the stored result.'
+
+A class docstring is the default message. Errors never carry a peer's text, a credential or a path
+of another user: a model reads them.
+
+    AgentbusError
+    ├── Refused                nothing was stored or changed
+    │   ├── BadInput           a value breaks its rule; found before any network traffic
+    │   ├── UnknownAgent       nobody of that name is registered
+    │   ├── UnknownTask        this agent neither sent nor received such a task
+    │   ├── NotYourTask        the task is somebody else's to finish or to cancel
+    │   ├── NotClaimed         the task is this agent's, but this session does not hold it
+    │   ├── AlreadyEnded       the task has another result already
+    │   ├── HopLimit           agents are handing work round in a circle
+    │   ├── InboxFull          the addressee's inbox takes no more from this sender
+    │   ├── StoreFull          the bus has no room left
+    │   ├── NotAllowed         the server's permissions forbid it
+    │   └── BadSetup           settings or files on this machine need mending
+    ├── BusUnreachable         no server answers: nothing was handed over
+    └── Unconfirmed            handed over, but the server did not confirm it in time
+"""
+
+from __future__ import annotations
+
+
+class AgentbusError(Exception):
+    """Something went wrong on the bus."""
+
+    hint = "Run `agentbus server status`."
+
+    # Exit code of the command line: 1 refused, 2 usage, 3 bus unreachable, 4 timed out.
+    exit_code = 1
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        # `python -OO` has no docstrings.
+        self.message = message or (self.__doc__ or type(self).__name__).partition("\n")[0]
+        if hint:
+            self.hint = hint
+        super().__init__(f"{self.message} Hint: {self.hint}")
+
+
+class Refused(AgentbusError):
+    """The request was refused. Nothing was stored."""
+
+    hint = "Change the request as the message says."
+
+
+class BadInput(Refused):
+    """A value breaks its rule. Nothing was sent."""
+
+    hint = "Correct the value and call again."
+    exit_code = 2
+
+
+class UnknownAgent(Refused):
+    """No agent of that name is registered. Nothing was sent."""
+
+    hint = "Call list_agents to see who is registered; an agent registers at its first session."
+
+
+class UnknownTask(Refused):
+    """This agent neither sent nor received a task with that id."""
+
+    hint = "read_inbox and `agentbus task ID` show the ids that this agent sent or received."
+
+
+class NotYourTask(Refused):
+    """Only the addressee finishes a task, and only its sender cancels it."""
+
+    hint = "Use send_task to tell the other agent what you found."
+
+
+class NotClaimed(Refused):
+    """This session does not hold that task."""
+
+    hint = "Call read_inbox: it claims waiting tasks and shows the ones this session holds."
+
+
+class AlreadyEnded(Refused):
+    """The task has ended with another result. Nothing was stored."""
+
+    hint = "Call read_inbox with this task_id to see the stored result."
+
+
+class HopLimit(Refused):
+    """The task would travel too far from agent to agent. Nothing was sent."""
+
+    hint = (
+        "Finish the task you hold with publish_result instead of passing it on; "
+        "ask the person you work for if agents keep handing it round."
+    )
+
+
+class InboxFull(Refused):
+    """The inbox takes no more tasks from this sender. Nothing was stored."""
+
+    hint = "Wait until the other agent has read some, or cancel tasks that are no longer needed."
+
+
+class StoreFull(Refused):
+    """The bus has no room left. Nothing was stored."""
+
+    hint = "Run `agentbus server status`: it shows the limits and what fills them."
+
+
+class NotAllowed(Refused):
+    """The server's permissions forbid this for this agent."""
+
+    hint = "Ask the owner of the server for the permission, or check which agent you are."
+
+
+class BadSetup(Refused):
+    """A setting or a file on this machine is not as it must be."""
+
+    hint = "Mend it as the message says, then run the command again."
+
+
+class BusUnreachable(AgentbusError):
+    """No bus server answers. Nothing was stored."""
+
+    hint = "Run `agentbus server start`, or check AGENTBUS_URL if the server is a shared one."
+    exit_code = 3
+
+
+class Unconfirmed(AgentbusError):
+    """The server did not confirm in time: it is not known whether this was stored."""
+
+    hint = "Call again with the same request_id: what is stored already is not stored twice."
+    exit_code = 3

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent reads: tasks it holds, tasks it gets, results of tasks it sent.
+
+    >>> inbox = await read_inbox(session, limit=5)
+    >>> inbox.tasks[0].task.subject, inbox.results, inbox.waiting
+    ('Count the tests', (), {'normal': 3})
+
+Reading claims what it returns; peeking claims nothing. Reading again shows the same claims. An
+empty answer means an empty inbox: what could not be read raises, or is named in `degraded`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from mcp_agentbus import claiming, names, news, peeking, topology, wire
+from mcp_agentbus.claiming import Taken
+from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable
+from mcp_agentbus.names import LANES, Priority
+from mcp_agentbus.records import read_record
+from mcp_agentbus.session import Claim, Session
+from mcp_agentbus.task import Record, State, Task
+
+LIMIT_MAX: Final = 50
+WATCH_MAX_S: Final = 3600
+# How often a waiting call looks without being told to: a dead session's claims come back silently.
+_LOOK_AGAIN_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Item:
+    """A task as its reader gets it."""
+
+    task: Task
+    state: State
+    #: Which attempt at the task this is; 0 for one that was only peeked at.
+    attempt: int = 0
+    #: Claimed by this very call.
+    new: bool = False
+    #: Who holds it: empty for this session, or for nobody if `state` is `stored`.
+    holder: str = ""
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """An answer of the inbox."""
+
+    tasks: tuple[Item, ...] = ()
+    results: tuple[Record, ...] = ()
+    #: Tasks that nobody holds, by priority; a priority without any is left out.
+    waiting: dict[Priority, int] | None = None
+    #: Why something could not be read; empty if everything could.
+    degraded: str = ""
+    #: What else the reader should know, in this program's words.
+    notes: tuple[str, ...] = ()
+    #: Give it to the next call for what comes after; None if this is all.
+    next_cursor: str | None = None
+    #: Claims of this session, shown here or not.
+    held: int = 0
+    peeked: bool = False
+    timed_out: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not self.tasks and not self.results and not self.notes
+
+
+async def read_inbox(
+    session: Session,
+    *,
+    limit: int = 5,
+    peek: bool = False,
+    thread_id: str | None = None,
+    cursor: str | None = None,
+) -> Inbox:
+    """Return this session's claims, then newly claimed tasks, and new results.
+
+    Args:
+        session: the reader's session.
+        limit: at most this many tasks, 1 to 50, and as many results.
+        peek: claim nothing; show what waits.
+        thread_id: only what belongs to this conversation; claims nothing.
+        cursor: `next_cursor` of the answer before.
+
+    Raises:
+        BadInput: a value breaks its rule.
+        BusUnreachable, Unconfirmed, NotAllowed: the inbox could not be read at all.
+    """
+    if not 1 <= limit <= LIMIT_MAX:
+        raise BadInput(f"limit is {limit}.", hint=f"Use 1 to {LIMIT_MAX}.")
+    if thread_id is not None:
+        names.label(thread_id, "thread id")
+    await session.called()
+    await session.can_read()
+    async with session.lock:
+        await news.confirm(session, session.shown)
+        if peek or thread_id is not None:
+            return await _peek(session, limit, thread_id, cursor)
+        return await session.settled(
+            _read(session, limit, _after(cursor)), lambda inbox: _undo(session, inbox)
+        )
+
+
+async def watch_inbox(
+    session: Session,
+    *,
+    timeout_s: float = 45,
+    task_id: str | None = None,
+    priority: Priority | None = None,
+    limit: int = 5,
+    waiting: Callable[[float], Awaitable[None]] | None = None,
+) -> Inbox:
+    """Wait for something new: a task, a result, or the result of one task.
+
+    Args:
+        session: the reader's session.
+        timeout_s: give up after so many seconds, 0 to 3600; that is a normal, empty answer.
+        task_id: wait for what becomes of this task, and claim nothing.
+        priority: claim only tasks of this priority.
+        limit: at most this many tasks.
+        waiting: called every few seconds with the seconds waited so far.
+
+    Raises: as `read_inbox`.
+    """
+    if not 0 <= timeout_s <= WATCH_MAX_S:
+        raise BadInput(f"timeout_s is {timeout_s}.", hint=f"Use 0 to {WATCH_MAX_S} seconds.")
+    if priority is not None and priority not in LANES:
+        raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
+    if task_id is not None:
+        names.task_id(task_id)
+    await session.called()
+    await session.can_read()
+    began = time.monotonic()
+    async with session.lock:
+        await news.confirm(session, session.shown)
+    while True:
+        session.stirred.clear()
+        look = _one_result(session, task_id) if task_id else _new(session, limit, priority)
+        left = timeout_s - (time.monotonic() - began)
+        try:
+            async with session.lock:
+                inbox = await session.settled(look, lambda inbox: _undo(session, inbox))
+        except BusUnreachable:
+            # Only what was there before may come back by itself: `agentbus server stop` stands.
+            if not await session.bus.reconnected(max(left, 0)):
+                raise
+            continue
+        if not inbox.empty:
+            return inbox
+        if left <= 0:
+            return replace(inbox, timed_out=True)
+        if waiting:
+            await waiting(time.monotonic() - began)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(left, _LOOK_AGAIN_S)):
+                await session.stirred.wait()
+
+
+async def _read(session: Session, limit: int, after: int) -> Inbox:
+    open_claims = [claim for claim in session.claims.values() if claim.number > after]
+    notes = await _check_claims(session, open_claims[:limit])
+    shown = [claim for claim in open_claims[:limit] if claim.task.id in session.claims]
+    taken = Taken()
+    if len(shown) < limit:
+        taken = await claiming.take(session, limit - len(shown))
+    results, degraded = await _results(session, limit)
+    waiting = await _waiting(session, taken)
+    last = [*shown, *taken.claims][-1:]
+    more = last and (len(open_claims) > limit or waiting)
+    return Inbox(
+        tasks=(*map(_item, shown), *(replace(_item(claim), new=True) for claim in taken.claims)),
+        results=tuple(results),
+        waiting=waiting,
+        degraded=taken.degraded or degraded,
+        notes=(*notes, *taken.notes),
+        next_cursor=f"claim-{last[0].number}" if more else None,
+        held=len(session.claims),
+    )
+
+
+async def _new(session: Session, limit: int, priority: Priority | None) -> Inbox:
+    taken = await claiming.take(session, limit, priority)
+    results, degraded = await _results(session, limit)
+    return Inbox(
+        tasks=tuple(replace(_item(claim), new=True) for claim in taken.claims),
+        results=tuple(results),
+        waiting=await _waiting(session, taken) if taken.claims or results else {},
+        degraded=taken.degraded or degraded,
+        notes=tuple(taken.notes),
+        held=len(session.claims),
+    )
+
+
+async def _one_result(session: Session, task_id: str) -> Inbox:
+    found = await news.result_of(session, task_id)
+    return Inbox(results=(found,) if found else (), held=len(session.claims))
+
+
+async def _peek(session: Session, limit: int, thread_id: str | None, cursor: str | None) -> Inbox:
+    seen = await peeking.peek(session, limit, thread_id, cursor)
+    results, degraded = await _results(session, limit, thread_id)
+    held = [
+        _item(claim)
+        for claim in session.claims.values()
+        if thread_id is not None and claim.task.thread_id == thread_id
+    ]
+    waiting = [
+        Item(one.task, one.state, holder=one.holder)
+        for one in seen.seen
+        if one.task.id not in session.claims or thread_id is None
+    ]
+    return Inbox(
+        tasks=(*held, *waiting),
+        results=tuple(results),
+        waiting=await _waiting(session, Taken()),
+        degraded=degraded,
+        notes=seen.notes,
+        next_cursor=seen.next_cursor,
+        held=len(session.claims),
+        peeked=True,
+    )
+
+
+async def _results(
+    session: Session, limit: int, thread_id: str | None = None
+) -> tuple[list[Record], str]:
+    """Return new results, and why there may be more: tasks are shown even if results fail."""
+    try:
+        return await news.results(session, limit, thread_id), ""
+    except (AgentbusError, TimeoutError) as error:
+        reason = error.message if isinstance(error, AgentbusError) else "the server did not answer"
+        return [], f"results could not be read: {reason}"
+
+
+async def _check_claims(session: Session, claims: Sequence[Claim]) -> list[str]:
+    """Let go of claims that are no longer this session's; return what to say about them."""
+    said = await asyncio.gather(*(_check_claim(session, claim) for claim in claims))
+    return [note for note in said if note]
+
+
+async def _check_claim(session: Session, claim: Claim) -> str:
+    task = claim.task
+    try:
+        record, revision = await read_record(session.bus, task.sender, task.to, task.id)
+    except wire.Undecodable:
+        return ""
+    if record is None or revision == claim.revision:
+        return ""
+    session.let_go(task.id)
+    if record.ended:
+        await session.bus.finish(claim.delivery)
+        return f"Task {task.id} is over: {record.state}. This session no longer holds it."
+    return f"Task {task.id} was taken over by another session while this one did not answer."
+
+
+async def _waiting(session: Session, taken: Taken) -> dict[Priority, int]:
+    asked = [
+        (lane, inbox) for lane in LANES if lane not in taken.waiting for inbox in session.inboxes
+    ]
+    counts = await asyncio.gather(
+        *(topology.waiting(session.bus, inbox, lane) for lane, inbox in asked)
+    )
+    waiting: dict[Priority, int] = dict(taken.waiting)
+    for (lane, _), count in zip(asked, counts, strict=True):
+        waiting[lane] = waiting.get(lane, 0) + count
+    return {lane: waiting[lane] for lane in LANES if waiting.get(lane)}
+
+
+async def _undo(session: Session, inbox: Inbox) -> None:
+    """Give back what a cancelled call has taken: nobody was shown it."""
+    reason = "the call that claimed it was cancelled"
+    for item in inbox.tasks:
+        claim = session.claims.get(item.task.id)
+        if claim and item.new:
+            await session.give_back(claim, counts=False, reason=reason)
+    for record in inbox.results:
+        await news.unshow(session, record)
+
+
+def _item(claim: Claim) -> Item:
+    return Item(claim.task, claim.record.state, claim.record.attempts)
+
+
+def _after(cursor: str | None) -> int:
+    if cursor is None:
+        return -1
+    prefix, _, number = cursor.partition("-")
+    if prefix != "claim" or not number.isdecimal() or len(number) > 12:
+        raise BadInput(
+            "The cursor is not one of this inbox.", hint="Use next_cursor of the answer before."
+        )
+    return int(number)

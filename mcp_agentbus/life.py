@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A task's whole life by its id, whether this agent sent it or got it.
+
+>>> (await task_life(session, task_id)).state
+'working'
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from mcp_agentbus import names
+from mcp_agentbus.errors import UnknownTask
+from mcp_agentbus.records import now, read_record, read_sent, unclaimed_record
+from mcp_agentbus.session import Session
+from mcp_agentbus.task import Record, Sent, State, Task
+
+
+@dataclass(frozen=True)
+class Life:
+    """What is known of one task."""
+
+    #: Its state now; a deadline that passed counts even before anybody has written it down.
+    state: State
+    record: Record
+    #: The sender's record; None if only the worker's is left.
+    sent: Sent | None
+    #: The task itself; None if this session does not hold it.
+    task: Task | None
+    #: Whether this agent sent it.
+    mine: bool
+
+
+async def task_life(session: Session, task_id: str) -> Life:
+    """Return what is known of a task; claims nothing.
+
+    Raises:
+        BadInput: it is not a task id.
+        UnknownTask: this agent neither sent nor received it.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    names.task_id(task_id)
+    await session.called()
+    me, bus = session.me.id, session.bus
+    ways = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
+    records, sents = await asyncio.gather(
+        asyncio.gather(*(read_record(bus, *way, task_id) for way in ways)),
+        asyncio.gather(*(read_sent(bus, *way, task_id) for way in ways)),
+    )
+    record = next((one for one, _ in records if one), None)
+    sent = next((one for one, _ in sents if one), None)
+    claim = session.claims.get(task_id)
+    if record is None and sent is None:
+        raise UnknownTask(f"{me} neither sent nor received a task {task_id}.")
+    record = record or unclaimed_record(sent) if sent else record
+    assert record is not None  # noqa: S101  # one of the two is there
+    state = record.state
+    if sent and not record.ended and now() >= sent.expires_at:
+        state = "expired"
+    return Life(state, record, sent, claim.task if claim else None, record.owner == me)

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection to a NATS server, from its opening to its end; it never reconnects.
+
+`bus.Bus` opens a new one when this one is gone. That way nothing is kept in a buffer and published
+later, after its sender was told that it failed, and no wait outlives the connection: every request
+in flight fails at once when the connection ends or the server forbids its subject, instead of at
+a time-out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from mcp_agentbus.errors import BusUnreachable, NotAllowed
+
+CONNECT_TIMEOUT_S: Final = 2.0
+# Two pings without an answer end the connection: a machine that went to sleep, a pulled cable.
+_PING_INTERVAL_S: Final = 15
+_VIOLATION = re.compile(r'permissions violation for \w+(?: to)? "([^"]*)"', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as it came."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reply: str = ""
+
+    @property
+    def status(self) -> str:
+        """The server's status code, such as 404; empty for a message with content."""
+        return self.headers.get("Status", "")
+
+
+class LinkLost(Exception):
+    """The connection ended before the answer came."""
+
+
+class NoResponders(Exception):
+    """The server knows nobody for that subject: no stream takes it."""
+
+
+class Link:
+    """An open connection."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._inbox = client.new_inbox()
+        self._calls = 0
+        self._waiting: dict[str, tuple[str, asyncio.Queue[Message | Exception]]] = {}
+        self._ended = False
+        self._on_ended: Callable[[], None] | None = None
+
+    @classmethod
+    async def open(cls, url: str, token: str | None) -> Link:
+        """Connect.
+
+        Raises:
+            BusUnreachable: nobody answers there.
+            NotAllowed: the server does not take the token.
+        """
+        client = Client()
+        link = cls(client)
+
+        async def failed(error: Exception) -> None:
+            link._on_error(error)
+
+        async def ended() -> None:
+            link._on_end()
+
+        where = urlsplit(url)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await client.connect(
+                    url,
+                    token=token,
+                    name="agentbus",
+                    tls=ssl.create_default_context() if where.scheme == "tls" else None,
+                    allow_reconnect=False,
+                    # nats-py tries a dead port 60 times, 2 s apart, unless told both of these.
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    ping_interval=_PING_INTERVAL_S,
+                    error_cb=failed,
+                    closed_cb=ended,
+                )
+                await client.subscribe(f"{link._inbox}.*", cb=link._on_reply)
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            with suppress(Exception):  # it never was open
+                await client.close()
+            if isinstance(error, nats.errors.AuthorizationError) or "uthoriz" in str(error):
+                raise NotAllowed(
+                    "The server does not take this token.",
+                    hint="Check AGENTBUS_TOKEN_FILE; for the embedded server run "
+                    "`agentbus server stop` and try again.",
+                ) from None
+            raise BusUnreachable(
+                f"No server answers at {where.hostname}:{where.port}. Nothing was stored."
+            ) from None
+        return link
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used."""
+        return not self._ended and self._client.is_connected
+
+    @property
+    def max_payload(self) -> int:
+        """The largest message the server takes, in bytes."""
+        return self._client.max_payload
+
+    async def close(self) -> None:
+        """End the connection; safe to call twice."""
+        with suppress(Exception):  # nats-py raises ConnectionResetError if the server went first
+            await self._client.close()
+        self._on_end()
+
+    async def send(
+        self, subject: str, data: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Hand `data` over without waiting for an answer.
+
+        Raises:
+            LinkLost: the connection has ended.
+        """
+        await self._publish(subject, data, "", headers)
+
+    async def request(
+        self,
+        subject: str,
+        data: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 2.0,
+    ) -> Message:
+        """Send a request and return the first answer.
+
+        Raises:
+            TimeoutError: none came in `timeout` seconds.
+            LinkLost: the connection ended first.
+            NoResponders: nobody serves the subject.
+            NotAllowed: the server forbids it.
+        """
+        async with _Call(self, subject) as call:
+            await self._publish(subject, data, call.reply, headers)
+            return await call.next(timeout)
+
+    async def stream(
+        self, subject: str, data: bytes, timeout: float
+    ) -> tuple[list[Message], Message]:
+        """Send a request and return all answers up to one with a status, and that one.
+
+        Raises: as `request`.
+        """
+        answers: list[Message] = []
+        async with _Call(self, subject) as call:
+            await self._publish(subject, data, call.reply, None)
+            while True:
+                answer = await call.next(timeout)
+                if answer.status:
+                    return answers, answer
+                answers.append(answer)
+
+    async def pull(self, subject: str, data: bytes, batch: int, timeout: float) -> list[Message]:
+        """Send a `no_wait` pull and return what it brings, at most `batch` messages.
+
+        The reply inbox lives for this call only: a pull that meets a full `max_ack_pending` is
+        never answered and stays on the server until the interest in its reply is gone.
+
+        Raises: as `request`; TimeoutError only if nothing at all came.
+        """
+        reply = self._client.new_inbox()
+        pulled: list[Message] = []
+        async with _Call(self, subject) as call:
+            subscription = await self._subscribe(reply, call.arrived)
+            try:
+                await self._publish(subject, data, reply, None)
+                while len(pulled) < batch:
+                    answer = await call.next(timeout)
+                    if answer.status:
+                        break
+                    pulled.append(answer)
+            except TimeoutError:
+                if not pulled:
+                    raise
+            finally:
+                with suppress(nats.errors.Error, OSError):
+                    await subscription.unsubscribe()
+        return pulled
+
+    async def subscribe(
+        self, subject: str, arrived: Callable[[Message], None]
+    ) -> Callable[[], Awaitable[None]]:
+        """Call `arrived` for every message on `subject`; return what ends it."""
+
+        async def callback(message: Msg) -> None:
+            arrived(_message(message))
+
+        subscription = await self._subscribe(subject, callback)
+
+        async def end() -> None:
+            with suppress(nats.errors.Error, OSError):
+                await subscription.unsubscribe()
+
+        return end
+
+    async def flush(self) -> None:
+        """Wait until the server has taken everything sent so far.
+
+        Raises:
+            LinkLost: the connection has ended.
+        """
+        try:
+            await self._client.flush(timeout=2)
+        except (nats.errors.Error, OSError, TimeoutError):
+            raise LinkLost from None
+
+    async def _subscribe(
+        self, subject: str, callback: Callable[[Msg], Awaitable[None]]
+    ) -> Subscription:
+        try:
+            return await self._client.subscribe(subject, cb=callback)
+        except (nats.errors.Error, OSError):
+            raise LinkLost from None
+
+    async def _publish(
+        self, subject: str, data: bytes, reply: str, headers: Mapping[str, str] | None
+    ) -> None:
+        if not self.alive:
+            raise LinkLost
+        try:
+            await self._client.publish(
+                subject, data, reply=reply, headers=dict(headers) if headers else None
+            )
+        except (nats.errors.ConnectionClosedError, OSError):
+            raise LinkLost from None
+
+    async def _on_reply(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject.rsplit(".", 1)[1])
+        if waiting:
+            waiting[1].put_nowait(_message(message))
+
+    def _on_error(self, error: Exception) -> None:
+        violation = _VIOLATION.search(str(error))
+        if violation:
+            for subject, queue in self._waiting.values():
+                # The server lower-cases nothing in subjects, nats-py does.
+                if subject.lower() == violation[1].lower():
+                    queue.put_nowait(NotAllowed())
+
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Have `call` called when the connection ends, at once if it has."""
+        self._on_ended = call
+        if self._ended:
+            call()
+
+    def _on_end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._on_ended:
+            self._on_ended()
+        for _, queue in self._waiting.values():
+            queue.put_nowait(LinkLost())
+
+
+class _Call:
+    """A place for the answers to one request, taken away at its end."""
+
+    def __init__(self, link: Link, subject: str) -> None:
+        link._calls += 1
+        self._link = link
+        self._subject = subject
+        self._token = str(link._calls)
+        self._answers: asyncio.Queue[Message | Exception] = asyncio.Queue()
+        self.reply = f"{link._inbox}.{self._token}"
+
+    async def __aenter__(self) -> _Call:
+        self._link._waiting[self._token] = (self._subject, self._answers)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        del self._link._waiting[self._token]
+
+    async def next(self, timeout: float) -> Message:
+        async with asyncio.timeout(timeout):
+            answer = await self._answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        if answer.status == "503":
+            raise NoResponders
+        return answer
+
+    async def arrived(self, message: Msg) -> None:
+        self._answers.put_nowait(_message(message))
+
+
+def _message(message: Msg) -> Message:
+    return Message(message.subject, message.data, message.headers or {}, message.reply)

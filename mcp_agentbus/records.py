@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two records of a task: read, step forward, written back only if nobody else wrote.
+
+    >>> record, revision = await read_record(bus, "planner", "coder", task_id)
+    >>> await write_record(bus, step(record, "working", me, at=now), revision)
+
+The worker's record fences: JetStream's own acknowledgements do not, so a session that lost its
+claim while it slept finds out here (`Conflict`) and nowhere else.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mcp_agentbus import names, wire
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.names import RESULTS
+from mcp_agentbus.task import Moment, Record, Sent, State, Task
+
+# Steps of a task's life that its record keeps: the first, and the latest of the others.
+_HISTORY_MAX: Final = 40
+
+
+def now() -> datetime:
+    """Return the time of day, for what other machines read; durations use the monotonic clock."""
+    return datetime.now(UTC)
+
+
+async def read_record(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Record | None, int]:
+    """Return the worker's record of a task and its revision; (None, 0) if there is none.
+
+    `owner` and `inbox` may be `*`, since a task's id is unique.
+
+    Raises:
+        wire.Undecodable: what is stored is no record.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    found = await bus.last(RESULTS, names.record_subject(owner, inbox, task_id))
+    return (wire.decode_record(found.subject, found.data), found.seq) if found else (None, 0)
+
+
+async def read_sent(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sent | None, int]:
+    """Return the sender's record of a task and its revision; (None, 0) if there is none.
+
+    Raises: as `read_record`.
+    """
+    found = await bus.last(RESULTS, names.sent_subject(owner, inbox, task_id))
+    return (wire.decode_sent(found.subject, found.data), found.seq) if found else (None, 0)
+
+
+async def write_record(bus: Bus, record: Record, revision: int) -> int:
+    """Store the worker's record if its revision is still `revision`; return the new one.
+
+    Raises:
+        Conflict: somebody else has written it.
+        BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
+    """
+    subject = names.record_subject(record.owner, record.inbox, record.task_id)
+    return (await bus.publish(subject, wire.encode_record(record), revision=revision)).seq
+
+
+async def write_sent(bus: Bus, sent: Sent, revision: int) -> int:
+    """Store the sender's record if its revision is still `revision`; return the new one.
+
+    Raises: as `write_record`.
+    """
+    subject = names.sent_subject(sent.owner, sent.inbox, sent.task_id)
+    return (await bus.publish(subject, wire.encode_sent(sent), revision=revision)).seq
+
+
+def unclaimed_record(sent: Sent) -> Record:
+    """Return the record of a task that nobody has touched yet, from what its sender knows."""
+    return Record(
+        task_id=sent.task_id,
+        owner=sent.owner,
+        inbox=sent.inbox,
+        state="stored",
+        agent=sent.owner,
+        subject=sent.subject,
+        thread_id=sent.thread_id,
+        priority=sent.priority,
+        owner_session=sent.owner_session,
+        notify=sent.notify,
+        updated_at=sent.created_at,
+        history=(Moment(state="stored", at=sent.created_at, by=sent.owner),),
+    )
+
+
+def first_record(task: Task, agent: str) -> Record:
+    """Return the record of a task that nobody has touched yet."""
+    return Record(
+        task_id=task.id,
+        owner=task.sender,
+        inbox=task.to,
+        state="stored",
+        agent=agent,
+        subject=task.subject,
+        thread_id=task.thread_id,
+        priority=task.priority,
+        owner_session=task.session,
+        notify=task.notify,
+        updated_at=task.created_at,
+        history=(Moment(state="stored", at=task.created_at, by=task.sender),),
+    )
+
+
+def step(record: Record, state: State, agent: str, session: str = "", **changes: Any) -> Record:
+    """Return the record one step further on, taken now by `agent`."""
+    at = now()
+    moment = Moment(state=state, at=at, by=agent, reason=str(changes.get("reason", "")))
+    latest = (*record.history[1:], moment)[-(_HISTORY_MAX - 1) :]
+    return record.model_copy(
+        update={
+            "state": state,
+            "agent": agent,
+            "session": session,
+            "updated_at": at,
+            "history": (*record.history[:1], *latest),
+            **changes,
+        }
+    )

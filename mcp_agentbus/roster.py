@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is there: registrations, which last, and signs of life, which do not.
+
+    >>> await look(bus, "coder")
+    Entry(id='coder', state='offline', hosts=('claude-code',), last_seen=...)
+
+An agent registers at its first session (or by `agentbus agent add`), and stays registered: that is
+how one that is away is told from a typing error. What others say of themselves is checked on
+reading; descriptions are shown escaped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mcp_agentbus import names, topology
+from mcp_agentbus.bus import Bus, Conflict, Found
+from mcp_agentbus.config import Agent
+from mcp_agentbus.errors import UnknownAgent
+from mcp_agentbus.names import AGENTS, LANES, PRESENCE, Priority
+from mcp_agentbus.task import Time
+
+PresenceState = Literal["live session", "listening", "offline", "never seen"]
+# A session says this often that it lives; it counts as gone after `topology.PRESENCE_S`.
+BEAT_S: Final = 5
+# How old `last_seen` may get while a session lives, so that a crash leaves a fair date.
+TOUCH_S: Final = 300
+_PAGE: Final = 1_000
+_DESCRIPTION_MAX_CHARS: Final = 300
+
+
+class Profile(BaseModel):
+    """An agent's registration."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: str
+    description: str = ""
+    roles: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    registered_at: Time
+    #: Start, touch or end of its latest session; None if it never had one.
+    last_seen: Time | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one agent or role."""
+
+    id: str
+    state: PresenceState
+    last_seen: datetime | None = None
+    hosts: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An agent in a list, with what waits for it."""
+
+    entry: Entry
+    #: Tasks that nobody holds, by priority.
+    waiting: dict[Priority, int]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of the roster."""
+
+    agents: tuple[Listed, ...]
+    #: Ask again with it for the rest; None at the end.
+    next_cursor: str | None
+    total: int
+
+
+async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
+    """Write or refresh the registration; `now` is None for an agent that has no session yet.
+
+    Raises: as `Bus.publish`, but for Conflict.
+    """
+    subject = names.profile_subject(agent.id)
+    while True:
+        found = await bus.last(AGENTS, subject)
+        old = _profile(found) if found else None
+        profile = Profile(
+            id=agent.id,
+            description=(agent.description or (old.description if old else ""))[
+                :_DESCRIPTION_MAX_CHARS
+            ],
+            roles=agent.roles or (old.roles if old else ()),
+            hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
+            registered_at=old.registered_at if old else now or datetime.now(UTC),
+            last_seen=now or (old.last_seen if old else None),
+        )
+        try:
+            await bus.publish(
+                subject,
+                profile.model_dump_json().encode(),
+                revision=found.seq if found else 0,
+            )
+        except Conflict:
+            continue  # another session of this agent registered at the same moment
+        return
+
+
+async def beat(bus: Bus, agent: Agent, session: str, *, leaving: bool = False) -> None:
+    """Say that a session lives, or that it ends. May be lost: the next one follows.
+
+    Raises:
+        BusUnreachable: there is no connection.
+    """
+    headers = {"Nats-TTL": "1s"} if leaving else {}
+    body = json.dumps({"kind": "session", "host": agent.host, "leaving": leaving}).encode()
+    await bus.send(names.heartbeat_subject(agent.id, session), body, headers)
+
+
+async def look(bus: Bus, inbox: str) -> Entry | None:
+    """Return what is known of an agent or a role; None if nobody of that name is registered."""
+    if inbox.startswith(names.ROLE_PREFIX):
+        role = inbox.removeprefix(names.ROLE_PREFIX)
+        holders = [entry for entry in await everybody(bus) if role in entry.roles]
+        return _best(inbox, holders) if holders else None
+    found, beats = await asyncio.gather(
+        bus.last(AGENTS, names.profile_subject(inbox)),
+        bus.many(PRESENCE, {"multi_last": [names.heartbeat_subject(inbox, "*")]}),
+    )
+    profile = _profile(found) if found else None
+    return _entry(profile, beats) if profile else None
+
+
+async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
+    """Return the ids of an agent's sessions that gave a sign of life."""
+    beats = await bus.many(PRESENCE, {"multi_last": [names.heartbeat_subject(agent, "*")]})
+    return frozenset(
+        beat.subject.rsplit(".", 1)[1] for beat in beats if _beat(beat).get("kind") == "session"
+    )
+
+
+async def everybody(bus: Bus) -> list[Entry]:
+    """Return all registered agents, by id."""
+    profiles, beats = await asyncio.gather(
+        _all(bus, AGENTS, names.profile_subject("*")),
+        _all(bus, PRESENCE, names.heartbeat_subject("*", "*")),
+    )
+    of: dict[str, list[Found]] = {}
+    for found in beats:
+        of.setdefault(found.subject.split(".")[1], []).append(found)
+    known = [profile for profile in map(_profile, profiles) if profile]
+    return [_entry(one, of.get(one.id, ())) for one in sorted(known, key=lambda p: p.id)]
+
+
+async def page(
+    bus: Bus,
+    *,
+    query: str = "",
+    include_offline: bool = True,
+    limit: int = 20,
+    cursor: str | None = None,
+) -> Page:
+    """Return registered agents whose id, role, host or description has `query` in it."""
+    needle = query.casefold()
+    chosen = [
+        entry
+        for entry in await everybody(bus)
+        if (include_offline or entry.state in {"live session", "listening"})
+        and needle
+        in "\n".join((entry.id, *entry.roles, *entry.hosts, entry.description)).casefold()
+    ]
+    rest = [entry for entry in chosen if cursor is None or entry.id > cursor]
+    shown = rest[:limit]
+    counts = await _waiting(bus, [entry.id for entry in shown])
+    return Page(
+        agents=tuple(Listed(entry, counts[entry.id]) for entry in shown),
+        next_cursor=shown[-1].id if len(rest) > limit else None,
+        total=len(chosen),
+    )
+
+
+def unknown(inbox: str, entries: Iterable[Entry]) -> UnknownAgent:
+    """Return the error for a name that nobody has, with the nearest names there are."""
+    entries = list(entries)
+    known = [entry.id for entry in entries]
+    known += [f"role:{role}" for role in {role for entry in entries for role in entry.roles}]
+    address = names.address_of(inbox)
+    near = difflib.get_close_matches(address, known, n=3, cutoff=0.4)
+    hint = f"Nearest: {', '.join(near)}. " if near else ""
+    return UnknownAgent(
+        f"No agent {address!r} is registered. Nothing was sent."
+        if not address.startswith("role:")
+        else f"No registered agent holds {address!r}. Nothing was sent.",
+        hint=hint + UnknownAgent.hint,
+    )
+
+
+async def _waiting(bus: Bus, agents: Sequence[str]) -> dict[str, dict[Priority, int]]:
+    """Return what waits in the inboxes that have anything at all stored."""
+    counts: dict[str, dict[Priority, int]] = {agent: {} for agent in agents}
+    stored = {tuple(subject.split(".")[1:4:2]) for subject in await topology.stored_tasks(bus)}
+    busy = [(agent, lane) for agent in agents for lane in LANES if (agent, lane) in stored]
+    lanes = await asyncio.gather(*(_lane_waiting(bus, agent, lane) for agent, lane in busy))
+    for (agent, lane), count in zip(busy, lanes, strict=True):
+        if count:
+            counts[agent][lane] = count
+    return counts
+
+
+async def _lane_waiting(bus: Bus, agent: str, lane: Priority) -> int:
+    await topology.ensure_inbox(bus, agent)  # an agent that never ran has no lanes to count
+    return await topology.waiting(bus, agent, lane)
+
+
+async def _all(bus: Bus, stream: str, subject: str) -> list[Found]:
+    """Return the last message of every subject that matches, however many there are."""
+    found: list[Found] = []
+    while True:
+        start = found[-1].seq + 1 if found else 1
+        some = await bus.many(stream, {"seq": start, "batch": _PAGE, "next_by_subj": subject})
+        found += some
+        if len(some) < _PAGE:
+            return found
+
+
+def _profile(found: Found) -> Profile | None:
+    try:
+        profile = Profile.model_validate_json(found.data)
+    except ValidationError:
+        return None
+    owner = found.subject.split(".")[1]
+    # Who it is about is the subject's word; what else it says is only believed if it can be true.
+    return profile.model_copy(
+        update={
+            "id": owner,
+            "roles": tuple(r for r in profile.roles if names.is_inbox(names.ROLE_PREFIX + r)),
+            "hosts": tuple(h for h in profile.hosts if names.is_inbox(h)),
+            "description": profile.description[:_DESCRIPTION_MAX_CHARS],
+        }
+    )
+
+
+def _beat(found: Found) -> dict[str, Any]:
+    if found.headers.get("Nats-Marker-Reason"):
+        return {}
+    try:
+        body = json.loads(found.data)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) and not body.get("leaving") else {}
+
+
+def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
+    kinds = {_beat(beat).get("kind") for beat in beats}
+    state: PresenceState
+    if "session" in kinds:
+        state = "live session"
+    elif "listener" in kinds:
+        state = "listening"
+    else:
+        state = "offline" if profile.last_seen else "never seen"
+    return Entry(
+        id=profile.id,
+        state=state,
+        last_seen=profile.last_seen,
+        hosts=profile.hosts,
+        roles=profile.roles,
+        description=profile.description,
+    )
+
+
+def _best(inbox: str, holders: Sequence[Entry]) -> Entry:
+    """Return one entry for a role: the liveliest state of those who hold it."""
+    order: tuple[PresenceState, ...] = ("live session", "listening", "offline", "never seen")
+    seen = [entry.last_seen for entry in holders if entry.last_seen]
+    return Entry(
+        id=inbox,
+        state=min((entry.state for entry in holders), key=order.index),
+        last_seen=max(seen) if seen else None,
+    )

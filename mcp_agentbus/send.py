@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Send a task: check it, find its addressees, store it, keep the sender's record of it.
+
+    >>> [receipt] = await send_task(session, "coder", "Count the tests", "In the folder ...")
+    >>> receipt.state
+    'stored'
+
+A receipt says that the task is stored, never that anybody saw it. What cannot be stored whole is
+refused whole; among several addressees each has a receipt of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final, Literal, TypedDict, Unpack
+
+from mcp_agentbus import names, roster, wire
+from mcp_agentbus.bus import Bus, Conflict
+from mcp_agentbus.errors import BadInput, HopLimit, Refused, StoreFull, Unconfirmed, UnknownAgent
+from mcp_agentbus.names import EVERYBODY, Priority
+from mcp_agentbus.records import now, read_sent, write_sent
+from mcp_agentbus.roster import Entry
+from mcp_agentbus.session import Session
+from mcp_agentbus.task import (
+    BODY_MAX_BYTES,
+    DELIVER_MAX_S,
+    EXPIRES_MAX_S,
+    HOPS_MAX,
+    Notify,
+    Receipt,
+    Sent,
+    Task,
+    check_size,
+    check_subject,
+)
+
+ADDRESSEES_MAX: Final = 50
+# JetStream drops the oldest scheduled task when its stream is full, so stop well before.
+_SCHEDULE_FULL_AT: Final = 0.9
+
+
+class Options(TypedDict, total=False):
+    """What may be said about a task besides its subject and body."""
+
+    #: `high` is read first, and may wake the addressee; `normal` is the default.
+    priority: Priority
+    #: A word for the kind of work; not interpreted.
+    task_type: str
+    #: The conversation it belongs to; a new one if not given.
+    thread_id: str | None
+    #: The id of a task that this one answers; gives its thread, if that task is held here.
+    in_reply_to: str | None
+    #: Seconds, at most 7 days, the default; counted from `deliver_in_s`.
+    expires_in_s: int | None
+    #: Seconds, at most 7 days, before it is offered.
+    deliver_in_s: int | None
+    #: How the sender wants to learn of the result; `live` is the default.
+    notify: Notify
+    #: Makes a repeated call store nothing new.
+    request_id: str | None
+
+
+async def send_task(
+    session: Session,
+    to: str | Sequence[str],
+    subject: str,
+    body: str,
+    **options: Unpack[Options],
+) -> tuple[Receipt, ...]:
+    """Store a task for one or more agents; return one receipt for each.
+
+    Args:
+        session: the sender's session.
+        to: an agent id, `role:NAME`, `all` (every registered agent but this one), or a list.
+        subject: one line of at most 200 characters.
+        body: at most 64 KiB of UTF-8.
+        options: see `Options`.
+
+    Raises:
+        BadInput: a value breaks its rule.
+        HopLimit: the work came here through too many agents.
+        UnknownAgent: nobody is registered under one of the names; nothing was sent to any.
+        InboxFull, StoreFull, NotAllowed: with one addressee; with several, see its receipt.
+        BusUnreachable, Unconfirmed: as `Bus.publish`.
+    """
+    addresses = _addresses(to)
+    draft = _draft(session, subject, body, options)
+    chain, hops = session.cause()
+    if hops + 1 > HOPS_MAX:
+        way = " -> ".join((*chain, session.me.id))
+        raise HopLimit(
+            f"This work came through {len(chain)} agents ({way}); "
+            f"the limit is {HOPS_MAX} hand-offs. Nothing was sent."
+        )
+    await session.called()
+    entries = await _entries(session, addresses)
+    request_id = options.get("request_id")
+    # A request id of our own makes even an unconfirmed call repeatable.
+    key = request_id or secrets.token_hex(16)
+    chain = (*chain, session.me.id)
+    tasks = [
+        (address, entry, _addressed(draft, entry.id, key, chain, hops + 1))
+        for address, entry in entries
+    ]
+    store = _store if len(tasks) == 1 else _store_one_of
+    try:
+        return tuple(
+            await asyncio.gather(
+                *(store(session, *one, repeated=request_id is not None) for one in tasks)
+            )
+        )
+    except Unconfirmed as error:
+        raise Unconfirmed(
+            error.message,
+            hint=f"Call again with request_id={key!r}: what is stored already is not stored twice.",
+        ) from None
+
+
+def _addresses(to: str | Sequence[str]) -> list[str]:
+    addresses = list(dict.fromkeys([to] if isinstance(to, str) else to))
+    if not addresses or len(addresses) > ADDRESSEES_MAX:
+        raise BadInput(
+            f"There are {len(addresses)} addressees.",
+            hint=f"Name 1 to {ADDRESSEES_MAX}, or 'all'.",
+        )
+    if EVERYBODY in addresses and len(addresses) > 1:
+        raise BadInput("'all' stands among other addressees.", hint="Send to 'all' alone.")
+    for address in addresses:
+        if address != EVERYBODY:
+            names.inbox_of(address)
+    return addresses
+
+
+def _draft(session: Session, subject: str, body: str, options: Options) -> Task:
+    """Return the checked task, still without an addressee and an id."""
+    priority, notify = options.get("priority", "normal"), options.get("notify", "live")
+    expires_in_s, deliver_in_s = options.get("expires_in_s"), options.get("deliver_in_s")
+    thread_id, in_reply_to = options.get("thread_id"), options.get("in_reply_to")
+    expires_in_s = EXPIRES_MAX_S if expires_in_s is None else expires_in_s
+    if not 1 <= expires_in_s <= EXPIRES_MAX_S:
+        raise BadInput(
+            f"expires_in_s is {expires_in_s}.",
+            hint=f"A deadline lies 1 to {EXPIRES_MAX_S} seconds (7 days) ahead.",
+        )
+    if deliver_in_s is not None and not 1 <= deliver_in_s <= DELIVER_MAX_S:
+        raise BadInput(
+            f"deliver_in_s is {deliver_in_s}.",
+            hint=f"Use 1 to {DELIVER_MAX_S} seconds (7 days), or leave it out.",
+        )
+    if priority not in names.LANES:
+        raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
+    if notify not in {"live", "never", "wake"}:
+        raise BadInput(f"{notify!r} is no way to notify.", hint="Use live, never or wake.")
+    if in_reply_to is not None:
+        names.task_id(in_reply_to)
+        if thread_id is None and in_reply_to in session.claims:
+            thread_id = session.claims[in_reply_to].task.thread_id
+    at = now()
+    deliver_at = at + timedelta(seconds=deliver_in_s) if deliver_in_s else None
+    if (request_id := options.get("request_id")) is not None:
+        names.label(request_id, "request id")
+    return Task(
+        id="",
+        sender=session.me.id,
+        to="",
+        subject=check_subject(subject),
+        body=check_size(body, "body", BODY_MAX_BYTES),
+        priority=priority,
+        task_type=names.label(options.get("task_type", "default"), "task type"),
+        thread_id=names.label(thread_id, "thread id") if thread_id is not None else "",
+        in_reply_to=in_reply_to,
+        created_at=at,
+        deliver_at=deliver_at,
+        expires_at=(deliver_at or at) + timedelta(seconds=expires_in_s),
+        notify=notify,
+        session=session.id,
+    )
+
+
+def _addressed(draft: Task, inbox: str, key: str, chain: tuple[str, ...], hops: int) -> Task:
+    task_id = names.new_task_id(draft.sender, inbox, key)
+    return draft.model_copy(
+        update={
+            "id": task_id,
+            "to": inbox,
+            "thread_id": draft.thread_id or task_id,
+            "chain": chain,
+            "hops": hops,
+        }
+    )
+
+
+async def _entries(session: Session, addresses: Sequence[str]) -> list[tuple[str, Entry]]:
+    """Return each addressee with what the roster knows of it.
+
+    Raises:
+        UnknownAgent: one of them is not registered.
+    """
+    if addresses == [EVERYBODY]:
+        others = [one for one in await roster.everybody(session.bus) if one.id != session.me.id]
+        if not others:
+            raise UnknownAgent("No other agent is registered. Nothing was sent.")
+        return [(entry.id, entry) for entry in others]
+    inboxes = [names.inbox_of(address) for address in addresses]
+    found = await asyncio.gather(*(roster.look(session.bus, inbox) for inbox in inboxes))
+    entries: list[tuple[str, Entry]] = []
+    for address, inbox, entry in zip(addresses, inboxes, found, strict=True):
+        if entry is None:
+            raise roster.unknown(inbox, await roster.everybody(session.bus))
+        entries.append((address, entry))
+    return entries
+
+
+async def _store_one_of(
+    session: Session, address: str, entry: Entry, task: Task, *, repeated: bool
+) -> Receipt:
+    """Store one of several; a refusal concerns this addressee only."""
+    try:
+        return await _store(session, address, entry, task, repeated=repeated)
+    except Refused as refusal:
+        return Receipt(
+            task_id=task.id,
+            to=address,
+            state="refused",
+            recipient=entry.state,
+            last_seen=entry.last_seen,
+            reason=f"{refusal.message} {refusal.hint}",
+            expires_at=task.expires_at,
+        )
+
+
+async def _store(
+    session: Session, address: str, entry: Entry, task: Task, *, repeated: bool
+) -> Receipt:
+    """Store the task, then the sender's record of it.
+
+    In this order, so that a record never speaks of a task that was not stored.
+    """
+    bus = session.bus
+    if repeated:
+        before, _ = await read_sent(bus, task.sender, task.to, task.id)
+        if before:
+            _check_same(before, task)
+            return _receipt(address, entry, task, before, duplicate=True)
+    sent = Sent(
+        task_id=task.id,
+        owner=task.sender,
+        inbox=task.to,
+        subject=task.subject,
+        thread_id=task.thread_id,
+        priority=task.priority,
+        owner_session=session.id,
+        notify=task.notify,
+        created_at=task.created_at,
+        expires_at=task.expires_at,
+        deliver_at=task.deliver_at,
+    )
+    session.sent[task.id] = (task.to, task.expires_at)
+    try:
+        duplicate = await _publish(bus, task)
+        try:
+            await write_sent(bus, sent, 0)
+        except Conflict:  # an earlier try of the same request had come this far
+            duplicate = True
+    except BaseException:
+        session.sent.pop(task.id, None)
+        raise
+    return _receipt(address, entry, task, sent, duplicate=duplicate)
+
+
+def _check_same(before: Sent, task: Task) -> None:
+    if (before.subject, before.priority) != (task.subject, task.priority):
+        raise BadInput(
+            "This request_id was used for another task. Nothing was stored.",
+            hint="Use a new request_id for each task, and the same one only to repeat a call.",
+        )
+
+
+async def _publish(bus: Bus, task: Task) -> bool:
+    """Store the task; return whether it had been stored before."""
+    headers = wire.task_headers(task)
+    subject = names.task_subject(task.to, task.priority, task.sender)
+    if task.deliver_at:
+        await _check_schedule_has_room(bus)
+        headers |= {
+            "Nats-Schedule": f"@at {wire.stamp(task.deliver_at)}",
+            "Nats-Schedule-Target": names.due_subject(task.to, task.priority, task.sender),
+        }
+        subject = names.scheduled_subject(task.to, task.priority, task.sender, task.id)
+    stored = await bus.publish(subject, wire.encode_task(task), headers, message_id=task.id)
+    return stored.duplicate
+
+
+async def _check_schedule_has_room(bus: Bus) -> None:
+    info = await bus.admin.api(f"STREAM.INFO.{names.SCHEDULE}")
+    if info["state"]["bytes"] > info["config"]["max_bytes"] * _SCHEDULE_FULL_AT:
+        raise StoreFull(
+            "Too many tasks wait for their time. Nothing was stored.",
+            hint="Send it without deliver_in_s, or later.",
+        )
+
+
+def _receipt(address: str, entry: Entry, task: Task, sent: Sent, *, duplicate: bool) -> Receipt:
+    wake, reason = _wake(task.priority, entry)
+    return Receipt(
+        task_id=task.id,
+        to=address,
+        duplicate=duplicate,
+        recipient=entry.state,
+        last_seen=entry.last_seen,
+        wake=wake,
+        reason=reason,
+        deliver_at=sent.deliver_at,
+        expires_at=sent.expires_at,
+    )
+
+
+def _wake(
+    priority: Priority, entry: Entry
+) -> tuple[Literal["requested", "held", "not_requested"], str]:
+    """Return what is known about a wake when the task is stored."""
+    if priority != "high":
+        return "not_requested", ""
+    if entry.state == "listening":
+        return "requested", ""
+    if entry.state == "live session":
+        return "held", "no listener runs there; a live session sees the task at its next call"
+    return "held", "no listener runs there; the task is seen when a session of the agent starts"

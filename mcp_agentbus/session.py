@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One running session of an agent: what it holds, what it was shown, what it sent.
+
+    async with Bus.connect() as bus, Session(bus, Agent("coder")) as session:
+        ...                       # send.send_task(session, ...), inbox.read_inbox(session), ...
+
+It touches the bus at its first call, not before: a host that only asks a server for its tools
+leaves no trace. While it lives it keeps its claims; at its end it gives them back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeVar
+
+from mcp_agentbus import names, roster, topology
+from mcp_agentbus.bus import Bus, Conflict, Delivery
+from mcp_agentbus.config import Agent
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.link import Message
+from mcp_agentbus.records import now, step, write_record
+from mcp_agentbus.task import Record, Task
+
+# Without any call for this long, a session's claims are given back: its model is gone.
+CLAIM_MAX_S: Final = 2 * 3600
+# A task sent this soon after the end of another still counts as caused by it.
+CAUSE_LINGERS_S: Final = 600
+_END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A task that this session holds."""
+
+    task: Task
+    delivery: Delivery
+    record: Record
+    #: The record's revision; whoever took the task over has raised it.
+    revision: int
+    #: Its place among all claims that the session ever made; set by `Session.hold`.
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A result that was shown and not yet confirmed as seen."""
+
+    record: Record
+    revision: int
+    #: What to finish once it counts as seen; None if another session has pulled it.
+    delivery: Delivery | None
+
+
+class ClaimStore(Protocol):
+    """Where claims are kept between the processes of a session without a process of its own."""
+
+    def save(self, claims: Iterable[Claim]) -> None:
+        """Keep exactly these."""
+
+
+@dataclass
+class Session:
+    """What the five tools share. One asyncio task at a time may change it: see `lock`."""
+
+    bus: Bus
+    me: Agent
+    id: str = field(default_factory=names.new_session_id)
+    #: Given for a shell's session, whose claims are leases and outlive the process.
+    store: ClaimStore | None = None
+    #: Held claims by task id, oldest first.
+    claims: dict[str, Claim] = field(default_factory=dict)
+    #: Shown results by task id, until they count as seen.
+    shown: dict[str, Shown] = field(default_factory=dict)
+    #: Tasks sent here that have no end yet: task id -> (inbox, deadline).
+    sent: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    #: Tasks sent here about which a record came in.
+    news: set[str] = field(default_factory=set)
+    #: When the deadlines of this agent's open tasks were last looked at; monotonic.
+    swept_at: float | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: Set when anything came in that a waiting call should look at.
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _called_at: float = field(default_factory=time.monotonic)
+    _finished: tuple[float, Task] | None = None
+    _ready: set[str] = field(default_factory=set)
+    _readying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ending: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _settling: set[asyncio.Task[object]] = field(default_factory=set)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def inboxes(self) -> tuple[str, ...]:
+        """The inboxes it reads: its own, then those of its roles."""
+        return (self.me.id, *(names.ROLE_PREFIX + role for role in self.me.roles))
+
+    async def called(self) -> None:
+        """Note a call, and make sure that the session is known to the bus.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        self._called_at = time.monotonic()
+        await self._once("known", self._introduce)
+
+    async def can_read(self) -> None:
+        """Make sure that the inboxes' lanes are there, and that news is heard."""
+        await self._once("reading", self._prepare_to_read)
+
+    async def _once(self, what: str, do: Callable[[], Awaitable[None]]) -> None:
+        if what in self._ready:
+            return
+        async with self._readying:
+            if what not in self._ready:
+                await do()
+                self._ready.add(what)
+
+    async def _introduce(self) -> None:
+        await topology.ensure_streams(self.bus)
+        await roster.register(self.bus, self.me, now())
+        if self.store is None:
+            with suppress(AgentbusError):
+                await roster.beat(self.bus, self.me, self.id)
+            keeper = asyncio.create_task(self._keep(), name=f"agentbus-keeper-{self.id}")
+            self._ending.callback(keeper.cancel)
+            await self._hear(names.record_subject(self.me.id, "*", "*"), self._on_record)
+
+    async def _prepare_to_read(self) -> None:
+        await asyncio.gather(
+            topology.ensure_sender(self.bus, self.me.id),
+            *(topology.ensure_inbox(self.bus, inbox) for inbox in self.inboxes),
+        )
+        for inbox in self.inboxes:
+            await self._hear(names.wake_subject(inbox), self._on_wake)
+
+    async def _hear(self, subject: str, arrived: Callable[[Message | None], None]) -> None:
+        await self._ending.enter_async_context(self.bus.subscribed(subject, arrived))
+
+    def _on_wake(self, _: Message | None) -> None:
+        self.stirred.set()
+
+    def _on_record(self, message: Message | None) -> None:
+        if message is None:  # a gap in the connection: any of them may have ended meanwhile
+            self.news.update(self.sent)
+        else:
+            task_id = message.subject.rsplit(".", 1)[1]
+            if task_id in self.sent:
+                self.news.add(task_id)
+        self.stirred.set()
+
+    def cause(self) -> tuple[tuple[str, ...], int]:
+        """Return the chain and hops that a task sent now continues; ((), -1) if none."""
+        causes = [claim.task for claim in self.claims.values()]
+        if not causes and self._finished:
+            finished_at, task = self._finished
+            if time.monotonic() - finished_at < CAUSE_LINGERS_S:
+                causes = [task]
+        if not causes:
+            return (), -1
+        deepest = max(causes, key=lambda task: task.hops)
+        return deepest.chain, deepest.hops
+
+    def hold(self, claim: Claim) -> None:
+        """Keep a claim, new or changed."""
+        held = self.claims.get(claim.task.id)
+        number = held.number if held else next(self._numbers)
+        self.claims[claim.task.id] = replace(claim, number=number)
+        self._save()
+
+    def let_go(self, task_id: str, *, finished: bool = False) -> None:
+        """Forget a claim."""
+        claim = self.claims.pop(task_id, None)
+        if claim and finished:
+            self._finished = (time.monotonic(), claim.task)
+        self._save()
+
+    def _save(self) -> None:
+        if self.store:
+            self.store.save(self.claims.values())
+
+    async def give_back(self, claim: Claim, *, counts: bool, reason: str) -> None:
+        """Let other sessions have a task; `counts` if this was an attempt at it."""
+        self.let_go(claim.task.id)
+        attempts = claim.record.attempts - (0 if counts else 1)
+        with suppress(Conflict):  # it was taken over already
+            record = step(claim.record, "stored", self.me.id, attempts=attempts, reason=reason)
+            await write_record(self.bus, record, claim.revision)
+            await self.bus.give_back(claim.delivery)
+
+    async def settled(self, work: Awaitable[_T], undo: Callable[[_T], Awaitable[object]]) -> _T:
+        """Await `work`; if the caller is cancelled meanwhile, let it end and undo it behind."""
+        running = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+
+            async def behind() -> None:
+                with suppress(AgentbusError):
+                    await undo(await running)
+
+            task = asyncio.create_task(behind())
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+            raise
+
+    async def _keep(self) -> None:
+        """Say that the session lives, and keep what it holds."""
+        touched = time.monotonic()
+        while True:
+            await asyncio.sleep(roster.BEAT_S)
+            try:
+                await roster.beat(self.bus, self.me, self.id)
+                kept = [claim.delivery for claim in self.claims.values()]
+                kept += [one.delivery for one in self.shown.values() if one.delivery]
+                for delivery in kept:
+                    await self.bus.extend(delivery)
+                if time.monotonic() - touched > roster.TOUCH_S:
+                    touched = time.monotonic()
+                    await roster.register(self.bus, self.me, now())
+                if time.monotonic() - self._called_at > CLAIM_MAX_S:
+                    await self.give_all_back("no call from its session for 2 hours")
+            except AgentbusError as error:
+                _log.debug("keeper: %s", error.message)
+
+    async def give_all_back(self, reason: str) -> None:
+        """Give back every claim; one that was never worked on does not count as an attempt."""
+        await asyncio.gather(
+            *(
+                self.give_back(claim, counts=claim.record.state != "claimed", reason=reason)
+                for claim in list(self.claims.values())
+            )
+        )
+
+    async def close(self) -> None:
+        """End the session: give back what it holds, say that it leaves."""
+        with suppress(AgentbusError, TimeoutError):
+            async with asyncio.timeout(_END_TIMEOUT_S):
+                if self._settling:
+                    await asyncio.gather(*self._settling, return_exceptions=True)
+                if self.store is None and "known" in self._ready:
+                    await self.give_all_back("its session ended")
+                    await roster.beat(self.bus, self.me, self.id, leaving=True)
+                    await roster.register(self.bus, self.me, now())
+        with suppress(AgentbusError, TimeoutError):
+            async with asyncio.timeout(_END_TIMEOUT_S):
+                await self._ending.aclose()

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands on the server: six streams, and the consumers of each agent.
+
+    agentbus.<to>.tasks.<lane>.<from>           AGENTBUS_TASKS     a work queue; three lanes an inbox
+    agentbus.<to>.wake.<lane>.<from>            (not stored)       headers of each stored task
+    agentbus.<owner>.results.<to>.<task>        AGENTBUS_RESULTS   the worker's record, last one only
+    agentbus.<owner>.sent.<to>.<task>           AGENTBUS_RESULTS   the sender's record, last one only
+    agentbus.<agent>.heartbeat.<session>        AGENTBUS_PRESENCE  in memory, gone after 15 s
+    agentbus.<agent>.profile                    AGENTBUS_AGENTS    who is registered
+    agentbus.<to>.dead.<lane>.<from>            AGENTBUS_DEAD      parked tasks
+    agentbus.<to>.sched.<lane>.<from>.<task>    AGENTBUS_SCHED     tasks that wait for their time
+    agentbus.<to>.due.<lane>.<from>             AGENTBUS_SCHED     ... and go from here to TASKS
+
+All of it is made through `Bus.admin`; an agent's own connection needs none of these rights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mcp_agentbus import embedded, names
+from mcp_agentbus.bus import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError, Bus
+from mcp_agentbus.names import AGENTS, DEAD, LANES, PRESENCE, RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.task import EXPIRES_MAX_S
+
+_S: Final = 1_000_000_000  # JetStream counts in nanoseconds
+_DAY: Final = 24 * 3600 * _S
+# Offered again this long after a session stopped extending its claim. With the pause between two
+# looks of a waiting session (5 s) it stays under the promised 30 s.
+ACK_WAIT_S: Final = 24
+# How long a session counts as alive after its last sign of life; one comes every 5 s.
+PRESENCE_S: Final = 15
+# One addressee's inbox takes this many waiting tasks per sender and lane.
+INBOX_MAX_PER_SENDER: Final = 20_000
+# Claims that all sessions of an agent may hold in one lane; 256 would end a reader that pages.
+CLAIMS_MAX: Final = 2_000
+
+_FILE: Final = {"storage": "file", "num_replicas": 1, "allow_direct": True}
+
+# Share of the store each stream may take, where the store is smaller than all of them together.
+_STREAMS: Final[tuple[dict[str, Any], ...]] = (
+    {
+        "name": SCHEDULE,
+        "subjects": ["agentbus.*.sched.*.*.*", "agentbus.*.due.*.*"],
+        "retention": "limits",
+        # JetStream refuses discard=new here (10052), so `send` looks for room before it stores.
+        "discard": "old",
+        "max_age": 30 * _DAY,
+        "max_bytes": 64 << 20,
+        "allow_msg_schedules": True,
+        "allow_msg_ttl": True,
+        **_FILE,
+    },
+    {
+        "name": TASKS,
+        "subjects": ["agentbus.*.tasks.*.*"],
+        "retention": "workqueue",
+        "discard": "new",
+        "discard_new_per_subject": True,
+        "max_msgs_per_subject": INBOX_MAX_PER_SENDER,
+        "max_age": EXPIRES_MAX_S * _S,
+        "max_bytes": 1 << 30,
+        # A body of 64 KiB may take six times that in JSON.
+        "max_msg_size": 512 << 10,
+        "max_consumers": 100_000,
+        "duplicate_window": 600 * _S,
+        "allow_msg_ttl": True,
+        "republish": {
+            "src": "agentbus.*.tasks.*.*",
+            "dest": "agentbus.{{wildcard(1)}}.wake.{{wildcard(2)}}.{{wildcard(3)}}",
+            "headers_only": True,
+        },
+        "sources": [
+            {
+                "name": SCHEDULE,
+                "subject_transforms": [
+                    {
+                        "src": "agentbus.*.due.*.*",
+                        "dest": "agentbus.{{wildcard(1)}}.tasks.{{wildcard(2)}}.{{wildcard(3)}}",
+                    }
+                ],
+            }
+        ],
+        **_FILE,
+    },
+    {
+        "name": RESULTS,
+        "subjects": ["agentbus.*.results.*.*", "agentbus.*.sent.*.*"],
+        "retention": "limits",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_age": 30 * _DAY,
+        "max_bytes": 4 << 30,
+        "max_msg_size": 1 << 20,
+        "max_consumers": 100_000,
+        "duplicate_window": 120 * _S,
+        **_FILE,
+    },
+    {
+        "name": DEAD,
+        "subjects": ["agentbus.*.dead.*.*"],
+        "retention": "limits",
+        "discard": "old",
+        "max_age": 30 * _DAY,
+        "max_bytes": 256 << 20,
+        **_FILE,
+    },
+    {
+        "name": AGENTS,
+        "subjects": ["agentbus.*.profile"],
+        "retention": "limits",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_bytes": 16 << 20,
+        **_FILE,
+    },
+    {
+        "name": PRESENCE,
+        "subjects": ["agentbus.*.heartbeat.*"],
+        "retention": "limits",
+        "discard": "old",
+        "storage": "memory",
+        "num_replicas": 1,
+        "allow_direct": True,
+        "max_age": PRESENCE_S * _S,
+        "max_bytes": 16 << 20,
+        "max_msgs_per_subject": 1,
+        "duplicate_window": 2 * _S,
+        "allow_msg_ttl": True,
+        "subject_delete_marker_ttl": _S,
+    },
+)
+
+
+async def ensure_streams(bus: Bus) -> None:
+    """Create the streams that are missing.
+
+    Raises:
+        StoreFull: the disk has too little room for them.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    admin = bus.admin
+    missing = [
+        stream
+        for stream, there in zip(
+            _STREAMS,
+            await asyncio.gather(*(_exists(admin, stream["name"]) for stream in _STREAMS)),
+            strict=True,
+        )
+        if not there
+    ]
+    if not missing:
+        return
+    room = None if bus.settings.url else embedded.store_limit(bus.settings)
+    for stream in missing:  # in order: TASKS takes from SCHED
+        await admin.api(f"STREAM.CREATE.{stream['name']}", fitted(stream, room))
+
+
+def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
+    """Return the stream's configuration, made smaller in proportion if the store has less room.
+
+    JetStream reserves `max_bytes` of every stream when it creates it (10047 if it cannot).
+    """
+    wanted = sum(one["max_bytes"] for one in _STREAMS if one["storage"] == "file")
+    if room is None or room >= wanted or stream["storage"] != "file":
+        return dict(stream)
+    return {**stream, "max_bytes": stream["max_bytes"] * room // wanted}
+
+
+async def _exists(admin: Bus, name: str) -> bool:
+    # Asking first: a repeated STREAM.CREATE checks the room again and may fail on a full disk.
+    try:
+        await admin.api(f"STREAM.INFO.{name}")
+    except ApiError as error:
+        if error.code == NO_SUCH_STREAM:
+            return False
+        raise
+    return True
+
+
+async def ensure_inbox(bus: Bus, inbox: str) -> None:
+    """Create the three lanes of an inbox; does nothing where they exist."""
+    await asyncio.gather(
+        *(
+            _ensure_consumer(
+                bus,
+                TASKS,
+                names.lane_consumer(inbox, lane),
+                names.task_subject(inbox, lane, "*"),
+                ack_wait=ACK_WAIT_S * _S,
+                # `claiming` counts and parks. After a limit of the server's own a task would
+                # stay in the stream and never be offered again.
+                max_deliver=-1,
+                max_ack_pending=CLAIMS_MAX,
+            )
+            for lane in LANES
+        )
+    )
+
+
+async def ensure_sender(bus: Bus, agent: str) -> None:
+    """Create the consumers by which an agent learns of the tasks that it sent."""
+    await asyncio.gather(
+        _ensure_consumer(
+            bus,
+            RESULTS,
+            names.results_consumer(agent),
+            names.record_subject(agent, "*", "*"),
+            ack_wait=ACK_WAIT_S * _S,
+            max_deliver=-1,
+            max_ack_pending=10_000,
+        ),
+        _ensure_consumer(
+            bus,
+            RESULTS,
+            names.sent_consumer(agent),
+            names.sent_subject(agent, "*", "*"),
+            ack_wait=ACK_WAIT_S * _S,
+            max_deliver=-1,
+            # One for each open task: it is given back until the task's deadline.
+            max_ack_pending=100_000,
+        ),
+    )
+
+
+async def _ensure_consumer(bus: Bus, stream: str, name: str, subject: str, **settings: int) -> None:
+    consumer = {
+        "name": name,
+        "durable_name": name,
+        "filter_subject": subject,
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "replay_policy": "instant",
+        "max_waiting": 64,
+        "inactive_threshold": 30 * _DAY,
+        **settings,
+    }
+    body = {"stream_name": stream, "config": consumer, "action": ""}
+    await bus.admin.api(f"CONSUMER.CREATE.{stream}.{name}.{subject}", body)
+
+
+async def waiting(bus: Bus, inbox: str, lane: str) -> int:
+    """Return how many tasks of a lane nobody holds; 0 where the lane does not exist yet."""
+    try:
+        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{names.lane_consumer(inbox, lane)}")
+    except ApiError as error:
+        if error.code == NO_SUCH_CONSUMER:
+            return 0
+        raise
+    return int(info["num_pending"])
+
+
+async def stored_tasks(bus: Bus) -> dict[str, int]:
+    """Return how many unfinished tasks are stored, by subject, held ones included."""
+    info = await bus.admin.api(
+        f"STREAM.INFO.{TASKS}", {"subjects_filter": names.task_subject("*", "*", "*")}
+    )
+    return dict(info["state"].get("subjects") or {})

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors are sentences with what to do next."""
+
+import doctest
+import inspect
+import re
+
+import pytest
+
+from mcp_agentbus import errors
+from mcp_agentbus.errors import AgentbusError
+
+CLASSES = [
+    one
+    for _, one in inspect.getmembers(errors, inspect.isclass)
+    if one.__module__ == errors.__name__
+]
+# The first word of a hint: an order, or the tool that helps.
+ORDERS = {"Ask", "Call", "Change", "Correct", "Finish", "Mend", "Run", "Use", "Wait", "read_inbox"}
+
+
+def _drawn():
+    """Return (class, parent) for each line of the tree in the docstring."""
+    path, pairs = [], set()
+    for line in errors.__doc__.splitlines():
+        match = re.fullmatch(r" {4}((?:[│ ] {3})*)(?:[├└]── )?([A-Z][A-Za-z]+)(?: {2,}\S.*)?", line)
+        if match:
+            depth = len(match[1]) // 4 + ("── " in line)
+            path[depth:] = [match[2]]
+            pairs.add((match[2], path[depth - 1] if depth else "Exception"))
+    return pairs
+
+
+def test_the_drawn_tree_is_the_tree_of_classes():
+    """The docstring shows each class once, under its real parent."""
+    assert _drawn() == {(one.__name__, one.__base__.__name__) for one in CLASSES}
+
+
+def test_the_tree_is_drawn_whole():
+    """The parser above sees what a reader sees."""
+    assert len(CLASSES) == len(_drawn()) > 10
+
+
+def test_the_example_in_the_docstring_is_true():
+    """The docstring's example prints what it says."""
+    failed, tried = doctest.testmod(errors)
+
+    assert (failed, tried > 0) == (0, True)
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_every_docstring_is_a_sentence_that_serves_as_the_message(error):
+    """An error raised without a message says what its class says."""
+    sentence = error.__doc__.splitlines()[0]
+
+    assert re.fullmatch(r"[A-Z][^\n]+ [^\n]+ [^\n]+\.", sentence)
+    assert error().message == sentence
+    assert str(error()) == f"{sentence} Hint: {error.hint}"
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_every_hint_says_what_to_do(error):
+    """A hint begins with an order or with the tool to use, and is a sentence."""
+    assert error.hint.split()[0] in ORDERS
+    assert error.hint.endswith(".")
+    assert "\n" not in error.hint
+
+
+@pytest.mark.parametrize("error", [one for one in CLASSES if one is not AgentbusError])
+def test_no_class_is_content_with_the_hint_of_all(error):
+    """Each class says something of its own."""
+    assert error.hint != AgentbusError.hint
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_every_exit_code_is_one_that_scripts_know(error):
+    """1 refused, 2 usage, 3 bus unreachable, 4 timed out."""
+    assert error.exit_code in {1, 2, 3, 4}
+
+
+def test_exit_codes_tell_refusal_usage_and_no_bus_apart():
+    """A script can tell what to do from the code alone."""
+    codes = [errors.UnknownAgent().exit_code, errors.BadInput().exit_code]
+
+    assert [*codes, errors.BusUnreachable().exit_code] == [1, 2, 3]
+
+
+def test_a_message_and_a_hint_of_ones_own_replace_the_defaults():
+    """What the raiser knows is better than what the class knows."""
+    error = errors.BadInput("No.", hint="Say yes.")
+
+    assert (error.message, error.hint) == ("No.", "Say yes.")
+    assert str(error) == "No. Hint: Say yes."
+
+
+def test_a_hint_of_ones_own_stays_with_its_error():
+    """The class is not changed by one error of it."""
+    errors.BadInput("No.", hint="Say yes.")
+
+    assert errors.BadInput("No.").hint == errors.BadInput.hint != "Say yes."
+
+
+def test_an_error_without_a_docstring_still_has_a_message():
+    """`python -OO` removes docstrings; an error must not fail while it is made."""
+
+    class Undocumented(AgentbusError):
+        pass
+
+    assert Undocumented.__doc__ is None
+    assert Undocumented().message == "Undocumented"

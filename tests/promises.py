@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What users may rely on, one sentence each. Every test that proves one carries its number.
+
+`shape/test_promises.py` fails for a promise without a test and for a test that names none of these.
+"""
+
+PROMISES = {
+    1: "send_task says stored only after the server's acknowledgement; with the server down it "
+    "fails within 5 s, says that nothing was stored, and nothing appears later.",
+    2: "A send repeated with the same request_id leaves one task, also across a server crash, and "
+    "the receipt says duplicate.",
+    3: "Tasks that were acknowledged are readable after the server is killed and restarted.",
+    4: "A task to an agent that is registered but away is stored, with its last seen; one to an "
+    "unknown name is refused with the nearest names.",
+    5: "An oversize body, a bad id and a deadline in the past are refused before any network "
+    "traffic, and nothing is ever cut silently.",
+    6: "A full inbox refuses new tasks and leaves the old ones untouched.",
+    8: "Two sends in order from one sender are read in that order.",
+    9: "Reading twice shows the same tasks, and a process killed after reading loses none.",
+    10: "watch_inbox returns as soon as a task is stored, and empty at its time limit.",
+    11: "A cancelled watch_inbox gives back at once what it had taken.",
+    12: "A task that one session holds is refused to another, with its holder named, until that "
+    "session lets go or dies.",
+    13: "A claim is kept for as long as its session lives, past the server's own time limit.",
+    14: "Paging shows every task once and none twice, also when new ones arrive meanwhile.",
+    15: "Whether a listener runs makes no difference to what read_inbox shows.",
+    16: "Stored bytes that are no task are parked with a reason, shown, and delay nobody.",
+    17: "A newer sender's unknown fields and values are kept, shown and treated as the default.",
+    18: "A task claimed 5 times without an end is parked, its sender gets a result that says so, "
+    "and one command offers it again.",
+    31: "After a crash between storing a result and finishing the task, the task is finished and "
+    "not done again, and the sender sees one result.",
+    32: "Publishing the same result twice changes nothing; another result is refused with the "
+    "stored one named.",
+    33: "Only the addressee publishes a result; one for an unknown or finished task is refused.",
+    34: "A result waits for a sender that is away, and is shown until it was seen.",
+    35: "After its deadline a task is expired, its sender is told once, and a late result is "
+    "stored and marked late.",
+    36: "Work handed round in a circle stops at the hop limit with an error that its sender reads.",
+    37: "Hostile text stays inside one frame, indented, with every hidden character shown.",
+    38: "Ids are checked when they are read as well as when they are written.",
+    39: "Artifacts are references and are never opened.",
+    43: "The session server answers without the bus, prints only JSON-RPC on stdout, and ends "
+    "within 2 s of EOF, SIGTERM, SIGINT or its parent's death.",
+}
