@@ -29,10 +29,10 @@ __all__ = [
     "Bus",
     "Session",
     "__version__",
-    "task_life",
     "publish_result",
     "read_inbox",
     "send_task",
+    "task_life",
     "watch_inbox",
 ]
 

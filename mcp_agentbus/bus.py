@@ -20,23 +20,31 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from mcp_agentbus import config, embedded, names
+from mcp_agentbus.answers import (
+    NO_SUCH_CONSUMER,
+    WRONG_REVISION,
+    ApiError,
+    Conflict,
+    Delivery,
+    Found,
+    Message,
+    Stored,
+    api_answer,
+    delivery,
+    found,
+    refusal,
+)
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import (
     AgentbusError,
-    BadInput,
     BadSetup,
     BusUnreachable,
-    InboxFull,
-    Refused,
-    StoreFull,
     Unconfirmed,
 )
-from mcp_agentbus.link import Link, LinkLost, Message, NoResponders
+from mcp_agentbus.link import Link, LinkLost, NoResponders
 
 # A call ends within 5 s with an answer, whatever the server does.
 CALL_TIMEOUT_S: Final = 4.5
@@ -46,69 +54,6 @@ _TRY_TIMEOUT_S: Final = 1.5
 _PULL_TIMEOUT_S: Final = 1.0
 _BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
 _API: Final = "$JS.API"
-
-# Error codes of JetStream (server/errors.json of nats-server 2.15).
-NO_SUCH_STREAM: Final = 10059
-NO_SUCH_CONSUMER: Final = 10014
-NO_SUCH_MESSAGE: Final = 10037
-_WRONG_REVISION: Final = 10071
-_TOO_LARGE: Final = 10054
-_FULL: Final = 10077
-_NO_STORAGE: Final = frozenset({10023, 10028, 10047, 10051})
-
-
-class Conflict(Exception):
-    """Somebody else has written the record since it was read."""
-
-
-class ApiError(Refused):
-    """The server refused an administrative request."""
-
-    def __init__(self, code: int, description: str) -> None:
-        self.code = code
-        super().__init__(
-            f"The bus server refused: {description} ({code}).",
-            hint="Run `agentbus server status`.",
-        )
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The server's acknowledgement."""
-
-    #: The message's sequence in its stream; a record's revision.
-    seq: int
-    #: The same message id had been stored before.
-    duplicate: bool = False
-
-
-@dataclass(frozen=True)
-class Found:
-    """A stored message, read without taking it."""
-
-    subject: str
-    seq: int
-    stored_at: datetime
-    headers: Mapping[str, str]
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """A message that was taken from a consumer and is now ours to finish or to give back."""
-
-    subject: str
-    data: bytes
-    headers: Mapping[str, str]
-    #: The subject by which it is finished, extended or given back, from any connection.
-    token: str
-    stream: str
-    seq: int
-    #: How often it was offered, this time included.
-    offered: int
-    stored_at: datetime
-    #: How many more wait behind it in its consumer.
-    waiting: int
 
 
 class Bus:
@@ -188,21 +133,21 @@ class Bus:
             all_headers[names.H_EXPECTED_REVISION] = str(revision)
         answer, repeated = await self._exchange(subject, data, all_headers)
         try:
-            ack = _json(answer.data)
+            ack = api_answer(answer.data)
             return Stored(int(ack["seq"]), bool(ack.get("duplicate")))
         except ApiError as error:
-            if error.code == _WRONG_REVISION:
+            if error.code == WRONG_REVISION:
                 mine = await self._mine(subject, message_id) if repeated else None
                 if mine:
                     return mine
                 raise Conflict from None
-            raise _refusal(error) from None
+            raise refusal(error) from None
 
     async def _mine(self, subject: str, message_id: str) -> Stored | None:
         """Return the acknowledgement that was lost, if the last record is the one we wrote."""
-        found = await self.last(names.RESULTS, subject)
-        if found and found.headers.get(names.H_MSG_ID) == message_id:
-            return Stored(found.seq, duplicate=True)
+        latest = await self.last(names.RESULTS, subject)
+        if latest and latest.headers.get(names.H_MSG_ID) == message_id:
+            return Stored(latest.seq, duplicate=True)
         return None
 
     async def _exchange(
@@ -272,7 +217,7 @@ class Bus:
         """
         data = json.dumps(body).encode() if body is not None else b""
         answer, _ = await self._exchange(f"{_API}.{call}", data)
-        return _json(answer.data)
+        return api_answer(answer.data)
 
     async def pull(self, stream: str, consumer: str, batch: int) -> list[Delivery]:
         """Take up to `batch` messages that wait now; an empty list means that none does.
@@ -290,36 +235,36 @@ class Bus:
             raise BusUnreachable("The bus server went away.") from None
         except NoResponders:
             raise ApiError(NO_SUCH_CONSUMER, f"no consumer {consumer}") from None
-        return [_delivery(stream, message) for message in pulled]
+        return [delivery(stream, message) for message in pulled]
 
-    async def finish(self, delivery: Delivery) -> None:
+    async def finish(self, taken: Delivery) -> None:
         """Remove a message for good; return once the server has confirmed it.
 
         Raises:
             BusUnreachable, Unconfirmed: as `publish`.
         """
-        await self._exchange(delivery.token, b"+ACK")
+        await self._exchange(taken.token, b"+ACK")
 
-    async def drop(self, delivery: Delivery) -> None:
+    async def drop(self, taken: Delivery) -> None:
         """Remove a message that is kept elsewhere; return once the server has confirmed it.
 
         Raises:
             BusUnreachable, Unconfirmed: as `publish`.
         """
-        await self._exchange(delivery.token, b"+TERM")
+        await self._exchange(taken.token, b"+TERM")
 
-    async def extend(self, delivery: Delivery) -> None:
+    async def extend(self, taken: Delivery) -> None:
         """Say that the message is still worked on. Not confirmed; said again anyway."""
-        await self.send(delivery.token, b"+WPI", {})
+        await self.send(taken.token, b"+WPI", {})
 
-    async def give_back(self, delivery: Delivery, after_s: float = 0) -> None:
+    async def give_back(self, taken: Delivery, after_s: float = 0) -> None:
         """Have the message offered again, at once or later; return once that is confirmed.
 
         Raises:
             BusUnreachable, Unconfirmed: as `publish`.
         """
         later = f' {{"delay": {int(after_s * 1e9)}}}' if after_s > 0 else ""
-        await self._exchange(delivery.token, b"-NAK" + later.encode())
+        await self._exchange(taken.token, b"-NAK" + later.encode())
 
     async def last(self, stream: str, subject: str) -> Found | None:
         """Return the last message stored on `subject`, which may hold wildcards; None if none is.
@@ -328,7 +273,7 @@ class Bus:
             BusUnreachable, Unconfirmed, NotAllowed: as `publish`.
         """
         answer, _ = await self._exchange(f"{_API}.DIRECT.GET.{stream}.{subject}", b"")
-        return None if answer.status == "404" else _found(answer)
+        return None if answer.status == "404" else found(answer)
 
     async def many(self, stream: str, request: Mapping[str, Any]) -> list[Found]:
         """Return the messages that a batched direct get names (NATS ADR-31).
@@ -346,7 +291,7 @@ class Bus:
             raise BusUnreachable("The bus server went away.") from None
         if end.status not in {"204", "404"}:
             raise ApiError(int(end.status), end.headers.get("Description", "no reason given"))
-        return [_found(message) for message in messages]
+        return [found(message) for message in messages]
 
     @contextlib.asynccontextmanager
     async def subscribed(
@@ -428,55 +373,3 @@ class Bus:
     def _lost(self) -> None:
         for _, arrived in list(self._subscriptions.values()):
             arrived(None)
-
-
-def _json(data: bytes) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(data)
-    if "error" in answer:
-        error = answer["error"]
-        raise ApiError(int(error.get("err_code", 0)), str(error.get("description", "")))
-    return answer
-
-
-def _refusal(error: ApiError) -> AgentbusError:
-    if error.code == _FULL and "per subject" in error.message:
-        return InboxFull()
-    if error.code == _FULL or error.code in _NO_STORAGE:
-        return StoreFull()
-    if error.code == _TOO_LARGE:
-        return BadInput("The message is larger than the bus takes. Nothing was stored.")
-    return error
-
-
-def _found(message: Message) -> Found:
-    headers = message.headers
-    return Found(
-        subject=headers.get("Nats-Subject", ""),
-        seq=int(headers.get("Nats-Sequence", 0)),
-        stored_at=_server_time(headers.get("Nats-Time-Stamp", "")),
-        headers=headers,
-        data=message.data,
-    )
-
-
-def _server_time(text: str) -> datetime:
-    # Nanoseconds are more than fromisoformat reads before Python 3.14.
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(f"{whole}.{(fraction + '000000')[:6]}+00:00")
-
-
-def _delivery(stream: str, message: Message) -> Delivery:
-    # $JS.ACK.[domain.account.]stream.consumer.offered.seq.consumer-seq.nanoseconds.waiting[.random]
-    tokens = message.reply.split(".")
-    offered, seq, _, nanoseconds, waiting = tokens[4:9] if len(tokens) == 9 else tokens[6:11]
-    return Delivery(
-        subject=message.subject,
-        data=message.data,
-        headers=message.headers,
-        token=message.reply,
-        stream=stream,
-        seq=int(seq),
-        offered=int(offered),
-        stored_at=datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC),
-        waiting=int(waiting),
-    )

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from mcp_agentbus import names, parking, wire
-from mcp_agentbus.bus import Conflict, Delivery
+from mcp_agentbus.answers import Conflict, Delivery
 from mcp_agentbus.names import LANES, TASKS, Priority
 from mcp_agentbus.records import first_record, now, read_record, step, write_record
 from mcp_agentbus.session import CLAIM_MAX_S, Claim, Session

@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,27 +22,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from mcp_agentbus.answers import Message
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 
 CONNECT_TIMEOUT_S: Final = 2.0
 # Two pings without an answer end the connection: a machine that went to sleep, a pulled cable.
 _PING_INTERVAL_S: Final = 15
 _VIOLATION = re.compile(r'permissions violation for \w+(?: to)? "([^"]*)"', re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message as it came."""
-
-    subject: str
-    data: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    reply: str = ""
-
-    @property
-    def status(self) -> str:
-        """The server's status code, such as 404; empty for a message with content."""
-        return self.headers.get("Status", "")
 
 
 class LinkLost(Exception):
@@ -154,7 +139,7 @@ class Link:
             NoResponders: nobody serves the subject.
             NotAllowed: the server forbids it.
         """
-        async with _Call(self, subject) as call:
+        with self._call(subject) as call:
             await self._publish(subject, data, call.reply, headers)
             return await call.next(timeout)
 
@@ -166,7 +151,7 @@ class Link:
         Raises: as `request`.
         """
         answers: list[Message] = []
-        async with _Call(self, subject) as call:
+        with self._call(subject) as call:
             await self._publish(subject, data, call.reply, None)
             while True:
                 answer = await call.next(timeout)
@@ -184,7 +169,7 @@ class Link:
         """
         reply = self._client.new_inbox()
         pulled: list[Message] = []
-        async with _Call(self, subject) as call:
+        with self._call(subject) as call:
             subscription = await self._subscribe(reply, call.arrived)
             try:
                 await self._publish(subject, data, reply, None)
@@ -227,6 +212,18 @@ class Link:
             await self._client.flush(timeout=2)
         except (nats.errors.Error, OSError, TimeoutError):
             raise LinkLost from None
+
+    @contextmanager
+    def _call(self, subject: str) -> Iterator[_Answers]:
+        """Make a place for the answers to one request."""
+        self._calls += 1
+        token = str(self._calls)
+        answers = _Answers(f"{self._inbox}.{token}")
+        self._waiting[token] = (subject, answers.queue)
+        try:
+            yield answers
+        finally:
+            del self._waiting[token]
 
     async def _subscribe(
         self, subject: str, callback: Callable[[Msg], Awaitable[None]]
@@ -277,27 +274,16 @@ class Link:
             queue.put_nowait(LinkLost())
 
 
-class _Call:
-    """A place for the answers to one request, taken away at its end."""
+class _Answers:
+    """Where the answers to one request come in."""
 
-    def __init__(self, link: Link, subject: str) -> None:
-        link._calls += 1
-        self._link = link
-        self._subject = subject
-        self._token = str(link._calls)
-        self._answers: asyncio.Queue[Message | Exception] = asyncio.Queue()
-        self.reply = f"{link._inbox}.{self._token}"
-
-    async def __aenter__(self) -> _Call:
-        self._link._waiting[self._token] = (self._subject, self._answers)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        del self._link._waiting[self._token]
+    def __init__(self, reply: str) -> None:
+        self.reply = reply
+        self.queue: asyncio.Queue[Message | Exception] = asyncio.Queue()
 
     async def next(self, timeout: float) -> Message:
         async with asyncio.timeout(timeout):
-            answer = await self._answers.get()
+            answer = await self.queue.get()
         if isinstance(answer, Exception):
             raise answer
         if answer.status == "503":
@@ -305,7 +291,7 @@ class _Call:
         return answer
 
     async def arrived(self, message: Msg) -> None:
-        self._answers.put_nowait(_message(message))
+        self.queue.put_nowait(_message(message))
 
 
 def _message(message: Msg) -> Message:

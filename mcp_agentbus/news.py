@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Final
 
 from mcp_agentbus import names, roster, wire
-from mcp_agentbus.bus import Conflict, Delivery
+from mcp_agentbus.answers import Conflict, Delivery
 from mcp_agentbus.errors import AgentbusError, UnknownTask
 from mcp_agentbus.names import RESULTS
 from mcp_agentbus.records import (

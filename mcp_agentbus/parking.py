@@ -17,7 +17,8 @@ from datetime import datetime
 from typing import Final
 
 from mcp_agentbus import names, wire
-from mcp_agentbus.bus import Bus, Conflict, Delivery, Found
+from mcp_agentbus.answers import Conflict, Delivery, Found
+from mcp_agentbus.bus import Bus
 from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.names import DEAD
 from mcp_agentbus.records import first_record, read_record, step, write_record

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mcp_agentbus import names, wire
-from mcp_agentbus.bus import Found
+from mcp_agentbus.answers import Found
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.names import LANES, TASKS
 from mcp_agentbus.records import read_record

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypedDict, Unpack, cast
 
 from mcp_agentbus import names, wire
-from mcp_agentbus.bus import Conflict
+from mcp_agentbus.answers import Conflict
 from mcp_agentbus.errors import AlreadyEnded, BadInput, NotClaimed, NotYourTask, UnknownTask
 from mcp_agentbus.records import (
     now,
@@ -145,9 +145,10 @@ async def _publish(
         revision = await write_record(bus, record, claim.revision)
     except Conflict:
         found, revision = await read_record(bus, task.sender, task.to, task.id)
-        if found is None or not _may_follow(found, session, ends=ends):
-            await _lost(session, claim, found)
-        record = step(cast("Record", found), state, me, session.id, late=ends, reason="", **changes)
+        # An end that comes after the deadline still counts, as late.
+        if found is None or not (ends and found.state == "expired"):
+            raise await _lost(session, claim, found) from None
+        record = step(found, state, me, session.id, late=ends, reason="", **changes)
         revision = await write_record(bus, record, revision)
     if not ends:
         session.hold(replace(claim, record=record, revision=revision))
@@ -159,9 +160,7 @@ async def _publish(
     return Published(task.id, state, late=record.late)
 
 
-async def _lost(
-    session: Session, claim: Claim, found: Record | None
-) -> AlreadyEnded | NotClaimed:
+async def _lost(session: Session, claim: Claim, found: Record | None) -> AlreadyEnded | NotClaimed:
     """Let go of a claim that is no longer ours, and say whose it is."""
     session.let_go(claim.task.id)
     if found and found.ended:

@@ -22,7 +22,8 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcp_agentbus import names, topology
-from mcp_agentbus.bus import Bus, Conflict, Found
+from mcp_agentbus.answers import Conflict, Found
+from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import UnknownAgent
 from mcp_agentbus.names import AGENTS, LANES, PRESENCE, Priority

@@ -18,7 +18,8 @@ from datetime import timedelta
 from typing import Final, Literal, TypedDict, Unpack
 
 from mcp_agentbus import names, roster, wire
-from mcp_agentbus.bus import Bus, Conflict
+from mcp_agentbus.answers import Conflict
+from mcp_agentbus.bus import Bus
 from mcp_agentbus.errors import BadInput, HopLimit, Refused, StoreFull, Unconfirmed, UnknownAgent
 from mcp_agentbus.names import EVERYBODY, Priority
 from mcp_agentbus.records import now, read_sent, write_sent

@@ -22,10 +22,10 @@ from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
 from mcp_agentbus import names, roster, topology
-from mcp_agentbus.bus import Bus, Conflict, Delivery
+from mcp_agentbus.answers import Conflict, Delivery, Message
+from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.link import Message
 from mcp_agentbus.records import now, step, write_record
 from mcp_agentbus.task import Record, Task
 

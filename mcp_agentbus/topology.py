@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands on the server: six streams, and the consumers of each agent.
 
-    agentbus.<to>.tasks.<lane>.<from>           AGENTBUS_TASKS     a work queue; three lanes an inbox
-    agentbus.<to>.wake.<lane>.<from>            (not stored)       headers of each stored task
-    agentbus.<owner>.results.<to>.<task>        AGENTBUS_RESULTS   the worker's record, last one only
-    agentbus.<owner>.sent.<to>.<task>           AGENTBUS_RESULTS   the sender's record, last one only
-    agentbus.<agent>.heartbeat.<session>        AGENTBUS_PRESENCE  in memory, gone after 15 s
-    agentbus.<agent>.profile                    AGENTBUS_AGENTS    who is registered
-    agentbus.<to>.dead.<lane>.<from>            AGENTBUS_DEAD      parked tasks
-    agentbus.<to>.sched.<lane>.<from>.<task>    AGENTBUS_SCHED     tasks that wait for their time
-    agentbus.<to>.due.<lane>.<from>             AGENTBUS_SCHED     ... and go from here to TASKS
+    agentbus.<to>.tasks.<lane>.<from>         TASKS     a work queue; three lanes an inbox
+    agentbus.<to>.wake.<lane>.<from>          (none)    the headers of each task, once stored
+    agentbus.<owner>.results.<to>.<task>      RESULTS   what became of a task; the last one only
+    agentbus.<owner>.sent.<to>.<task>         RESULTS   what its sender keeps; the last one only
+    agentbus.<agent>.heartbeat.<session>      PRESENCE  in memory, gone after 15 s
+    agentbus.<agent>.profile                  AGENTS    who is registered
+    agentbus.<to>.dead.<lane>.<from>          DEAD      parked tasks
+    agentbus.<to>.sched.<lane>.<from>.<task>  SCHED     tasks that wait for their time, and go
+    agentbus.<to>.due.<lane>.<from>           SCHED     from here to TASKS
 
 All of it is made through `Bus.admin`; an agent's own connection needs none of these rights.
 """
@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mcp_agentbus import embedded, names
-from mcp_agentbus.bus import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError, Bus
+from mcp_agentbus.answers import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
+from mcp_agentbus.bus import Bus
 from mcp_agentbus.names import AGENTS, DEAD, LANES, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.task import EXPIRES_MAX_S
 
@@ -132,6 +133,8 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
         "subject_delete_marker_ttl": _S,
     },
 )
+
+STREAMS: Final = tuple(stream["name"] for stream in _STREAMS)
 
 
 async def ensure_streams(bus: Bus) -> None:

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the server's answers say: acknowledgements, deliveries, stored messages, refusals.
+
+    >>> api_answer(b'{"error":{"err_code":10059,"description":"stream not found"}}')
+    ApiError: The bus server refused: stream not found (10059). Hint: ...
+
+Pure: it reads bytes and headers, and turns the server's error codes into this package's errors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mcp_agentbus.errors import AgentbusError, BadInput, InboxFull, Refused, StoreFull
+
+# Error codes of JetStream (server/errors.json of nats-server 2.15).
+NO_SUCH_STREAM: Final = 10059
+NO_SUCH_CONSUMER: Final = 10014
+NO_SUCH_MESSAGE: Final = 10037
+WRONG_REVISION: Final = 10071
+_TOO_LARGE: Final = 10054
+_FULL: Final = 10077
+_NO_STORAGE: Final = frozenset({10023, 10028, 10047, 10051})
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as it came."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reply: str = ""
+
+    @property
+    def status(self) -> str:
+        """The server's status code, such as 404; empty for a message with content."""
+        return self.headers.get("Status", "")
+
+
+class Conflict(Exception):
+    """Somebody else has written the record since it was read."""
+
+
+class ApiError(Refused):
+    """The server refused an administrative request."""
+
+    def __init__(self, code: int, description: str) -> None:
+        self.code = code
+        super().__init__(
+            f"The bus server refused: {description} ({code}).",
+            hint="Run `agentbus server status`.",
+        )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The server's acknowledgement."""
+
+    #: The message's sequence in its stream; a record's revision.
+    seq: int
+    #: The same message id had been stored before.
+    duplicate: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """A stored message, read without taking it."""
+
+    subject: str
+    seq: int
+    stored_at: datetime
+    headers: Mapping[str, str]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message that was taken from a consumer and is now ours to finish or to give back."""
+
+    subject: str
+    data: bytes
+    headers: Mapping[str, str]
+    #: The subject by which it is finished, extended or given back, from any connection.
+    token: str
+    stream: str
+    seq: int
+    #: How often it was offered, this time included.
+    offered: int
+    stored_at: datetime
+    #: How many more wait behind it in its consumer.
+    waiting: int
+
+
+def api_answer(data: bytes) -> dict[str, Any]:
+    """Return what JetStream's API answered.
+
+    Raises:
+        ApiError: it refused.
+    """
+    answer: dict[str, Any] = json.loads(data)
+    if "error" in answer:
+        error = answer["error"]
+        raise ApiError(int(error.get("err_code", 0)), str(error.get("description", "")))
+    return answer
+
+
+def refusal(error: ApiError) -> AgentbusError:
+    """Return the error that a refused publish means to its caller."""
+    if error.code == _FULL and "per subject" in error.message:
+        return InboxFull()
+    if error.code == _FULL or error.code in _NO_STORAGE:
+        return StoreFull()
+    if error.code == _TOO_LARGE:
+        return BadInput("The message is larger than the bus takes. Nothing was stored.")
+    return error
+
+
+def found(message: Message) -> Found:
+    """Return the stored message in the answer to a direct get."""
+    headers = message.headers
+    return Found(
+        subject=headers.get("Nats-Subject", ""),
+        seq=int(headers.get("Nats-Sequence", 0)),
+        stored_at=_server_time(headers.get("Nats-Time-Stamp", "")),
+        headers=headers,
+        data=message.data,
+    )
+
+
+def _server_time(text: str) -> datetime:
+    # Nanoseconds are more than fromisoformat reads before Python 3.14.
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}.{(fraction + '000000')[:6]}+00:00")
+
+
+def delivery(stream: str, message: Message) -> Delivery:
+    """Return what a pull brought."""
+    # $JS.ACK.[domain.account.]stream.consumer.offered.seq.consumer-seq.nanoseconds.waiting[.random]
+    tokens = message.reply.split(".")
+    offered, seq, _, nanoseconds, waiting = tokens[4:9] if len(tokens) == 9 else tokens[6:11]
+    return Delivery(
+        subject=message.subject,
+        data=message.data,
+        headers=message.headers,
+        token=message.reply,
+        stream=stream,
+        seq=int(seq),
+        offered=int(offered),
+        stored_at=datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC),
+        waiting=int(waiting),
+    )

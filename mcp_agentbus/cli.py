@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: what can be typed. What a command does is in `commands`.
+
+    $ agentbus send coder "Count the tests" --body-file task.md
+    coder: stored as task 9d0c... coder is offline, last seen 2026-11-20 18:03:11Z.
+
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.version import __version__
+
+TIMED_OUT = 4
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    args = parser().parse_args(argv)
+    try:
+        # Imported late, so that --help and wrong usage answer at once.
+        from mcp_agentbus import commands
+
+        return commands.run(args)
+    except AgentbusError as error:
+        _complain(error, as_json=getattr(args, "json", False))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # `agentbus agents | head`: the reader has gone, and so has anything to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _complain(error: AgentbusError, *, as_json: bool) -> None:
+    if as_json:
+        kind = type(error).__name__
+        print(json.dumps({"error": {"kind": kind, "message": error.message, "hint": error.hint}}))
+    else:
+        print(f"agentbus: {error.message}\nHint: {error.hint}", file=sys.stderr)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="agentbus",
+        description="Durable, honest hand-off between coding agents.",
+        epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out.",
+    )
+    top.add_argument("--version", action="version", version=f"agentbus {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_task_commands(commands)
+    _add_inbox_commands(commands)
+    _add_keeper_commands(commands)
+    return top
+
+
+_Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
+
+
+def _command(
+    commands: _Commands[argparse.ArgumentParser], name: str, help_: str, *, agent: bool = True
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.")
+    if agent:
+        command.add_argument(
+            "--agent", metavar="ID", help="who you are (default: AGENTBUS_AGENT, .agentbus.toml, "
+            "else FOLDER-HOST)",
+        )  # fmt: skip
+    command.add_argument("--json", action="store_true", help="print JSON")
+    return command
+
+
+def _add_body(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument(
+        "--body-file", metavar="FILE", help=f"read the {what} from FILE, or from stdin if it is -"
+    )
+
+
+def _add_task_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
+    send = _command(commands, "send", "store a task for another agent")
+    send.add_argument("to", help="agent id, role:NAME, all, or several joined by commas")
+    send.add_argument("subject", help="one line, at most 200 characters")
+    send.add_argument(
+        "body", nargs="?", help="the task; other users of this machine can see it in the process "
+        "list, so give private text on stdin or with --body-file",
+    )  # fmt: skip
+    _add_body(send, "task")
+    send.add_argument("--priority", choices=("high", "normal", "low"), default="normal")
+    send.add_argument("--task-type", default="default", metavar="WORD")
+    send.add_argument("--thread", metavar="ID", help="the conversation it belongs to")
+    send.add_argument("--in-reply-to", metavar="TASK", help="the task that it answers")
+    send.add_argument("--expires-in", type=int, metavar="S", help="deadline (default: 7 days)")
+    send.add_argument("--deliver-in", type=int, metavar="S", help="not offered before")
+    send.add_argument("--notify", choices=("live", "never", "wake"), default="live")
+    send.add_argument("--request-id", metavar="ID", help="the same again stores nothing new")
+    send.add_argument("--wait", type=float, metavar="S", help="wait for the result")
+
+    result = _command(commands, "result", "publish the status or result of a claimed task")
+    result.add_argument("task_id", metavar="TASK")
+    result.add_argument(
+        "status",
+        choices=(
+            "working", "completed", "failed", "rejected", "needs_approval", "released", "cancelled",
+        ),
+    )  # fmt: skip
+    result.add_argument("--summary", default="", metavar="TEXT")
+    _add_body(result, "result")
+    result.add_argument("--artifact", action="append", default=[], metavar="REF")
+    result.add_argument("--progress", type=float, metavar="PERCENT")
+
+    task = _command(commands, "task", "show the life of a task that was sent or received")
+    task.add_argument("task_id", metavar="TASK")
+
+
+def _add_inbox_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
+    inbox = _command(commands, "inbox", "claim waiting tasks for 2 hours, and show results")
+    inbox.add_argument("--limit", type=int, default=5, metavar="N", help="1 to 50 (default: 5)")
+    inbox.add_argument("--peek", action="store_true", help="claim nothing")
+    inbox.add_argument("--thread", metavar="ID", help="only this conversation; claims nothing")
+    inbox.add_argument("--full", action="store_true", help="show long texts too")
+    inbox.add_argument("--cursor", help="from the answer before")
+
+    watch = _command(commands, "watch", "wait for a task or a result")
+    watch.add_argument("--timeout", type=float, default=45, metavar="S", help="default: 45")
+    watch.add_argument("--task", metavar="TASK", help="wait for the result of this task only")
+    watch.add_argument("--priority", choices=("high", "normal", "low"))
+    watch.add_argument(
+        "--follow", action="store_true", help="print a line for each event, claim nothing, go on"
+    )
+
+    agents = _command(commands, "agents", "list the agents on the bus")
+    agents.add_argument("query", nargs="?", default="", help="part of an id, role or host")
+    agents.add_argument("--online", action="store_true", help="only those who are there")
+    agents.add_argument("--limit", type=int, default=100, metavar="N")
+    agents.add_argument("--cursor", help="from the answer before")
+
+
+def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
+    _command(commands, "parked", "list tasks that were set aside, and why")
+    replay = _command(commands, "replay", "offer a parked task again")
+    replay.add_argument("which", metavar="TASK", help="its id, or its number in `parked`")
+
+    server = _command(commands, "server", "start, stop or look at this user's server", agent=False)
+    server.add_argument("action", choices=("start", "stop", "status"))
+
+    _command(commands, "serve", "speak MCP on stdin and stdout, for one session of a host")
+
+    demo = _command(commands, "demo", "show a task's way from one agent to another", agent=False)
+    demo.add_argument("folder", nargs="?", default=".", help="what the task is about")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

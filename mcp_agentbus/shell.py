@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The session of a shell: many short processes that are one session of an agent.
+
+    async with shell_session(bus, agent, settings.state_dir) as session:
+        ...
+
+`agentbus inbox` claims a task and ends; `agentbus result` answers it later. Between them nobody
+keeps the claim alive, so it is a lease of 2 hours, noted in a 0600 file that one process at a time
+may use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mcp_agentbus import names
+from mcp_agentbus.answers import Delivery
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent, check_private
+from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.session import Claim, Session
+from mcp_agentbus.task import Record, Task
+
+
+@dataclass
+class ClaimFile:
+    """Keeps a shell session's claims in a file."""
+
+    path: Path
+    session: str
+
+    def save(self, claims: Iterable[Claim]) -> None:
+        """Keep exactly these, all or none of them."""
+        document = {"session": self.session, "claims": [_dump(claim) for claim in claims]}
+        new = self.path.with_suffix(".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)
+
+    def load(self) -> list[Claim]:
+        """Return what is kept, and take over the session's id.
+
+        Raises:
+            BadSetup: the file is open to others, or is not one of ours.
+        """
+        try:
+            check_private(self.path)
+            document = json.loads(self.path.read_text(encoding="utf-8"))
+            self.session = str(document["session"])
+            return [_load(one) for one in document["claims"]]
+        except FileNotFoundError:
+            return []
+        except (ValueError, LookupError, TypeError):
+            raise BadSetup(
+                f"{self.path} cannot be read as a list of claims.",
+                hint="Move it away: its tasks are offered again 2 hours after they were claimed.",
+            ) from None
+
+
+@asynccontextmanager
+async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncIterator[Session]:
+    """Open the shell session of an agent; waits while another process has it open.
+
+    Raises:
+        BadSetup: its file cannot be used.
+    """
+    path = folder / f"shell-{agent.id}.json"
+    descriptor = await asyncio.to_thread(_lock, path.with_suffix(".lock"))
+    try:
+        store = ClaimFile(path, names.new_session_id())
+        claims = store.load()
+        async with Session(bus, agent, id=store.session, store=store) as session:
+            for claim in claims:
+                session.hold(claim)
+            yield session
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def _dump(claim: Claim) -> dict[str, Any]:
+    delivery = {**asdict(claim.delivery), "data": "", "headers": {}}
+    delivery["stored_at"] = claim.delivery.stored_at.isoformat()
+    return {
+        "task": claim.task.model_dump(mode="json", by_alias=True),
+        "record": claim.record.model_dump(mode="json"),
+        "revision": claim.revision,
+        "delivery": delivery,
+    }
+
+
+def _load(kept: dict[str, Any]) -> Claim:
+    delivery = {**kept["delivery"], "data": b""}
+    delivery["stored_at"] = datetime.fromisoformat(delivery["stored_at"])
+    return Claim(
+        task=Task.model_validate(kept["task"]),
+        delivery=Delivery(**delivery),
+        record=Record.model_validate(kept["record"]),
+        revision=int(kept["revision"]),
+    )

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A survey of a folder: the honest little job that the demo's coder does.
+
+    >>> survey(Path(".")).summary
+    '42 files, 9,120 lines; mostly Python (31 files); 3 TODO notes'
+
+It reads at most 20,000 files, no link, and nothing over 1 MiB; what it leaves out it counts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+_FILES_MAX: Final = 20_000
+_FILE_MAX_BYTES: Final = 1 << 20
+# Besides folders whose name begins with a dot.
+_SKIPPED: Final = frozenset({"venv", "node_modules", "__pycache__", "build", "dist", "target"})
+_NOTE: Final = re.compile(rb"\b(?:TODO|FIXME|XXX)\b")
+_LANGUAGES: Final = {
+    ".c": "C", ".cpp": "C++", ".cs": "C#", ".css": "CSS", ".go": "Go", ".h": "C",
+    ".html": "HTML", ".java": "Java", ".js": "JavaScript", ".json": "JSON", ".kt": "Kotlin",
+    ".md": "Markdown", ".php": "PHP", ".py": "Python", ".rb": "Ruby", ".rs": "Rust",
+    ".sh": "Shell", ".sql": "SQL", ".swift": "Swift", ".toml": "TOML", ".ts": "TypeScript",
+    ".tsx": "TypeScript", ".txt": "Text", ".yaml": "YAML", ".yml": "YAML",
+}  # fmt: skip
+
+
+@dataclass
+class Survey:
+    """What was found."""
+
+    folder: Path
+    files: int = 0
+    lines: int = 0
+    notes: int = 0
+    left_out: int = 0
+    languages: Counter[str] = field(default_factory=Counter)
+    largest: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def summary(self) -> str:
+        """One line for a reader in a hurry."""
+        common = self.languages.most_common(1)
+        mostly = f"; mostly {common[0][0]} ({common[0][1]:,} files)" if common else ""
+        return f"{self.files:,} files, {self.lines:,} lines{mostly}; {self.notes:,} TODO notes"
+
+    @property
+    def report(self) -> str:
+        """The whole result."""
+        rows = [f"Survey of {self.folder}", "", self.summary]
+        if self.left_out:
+            rows.append(f"{self.left_out:,} files were left out: too many, too large or unreadable")
+        rows += ["", "Languages"]
+        rows += [f"  {count:>6,}  {name}" for name, count in self.languages.most_common(8)]
+        rows += ["", "Largest files"]
+        rows += [f"  {size:>10,} bytes  {name}" for size, name in self.largest]
+        return "\n".join(rows)
+
+
+def survey(folder: Path) -> Survey:
+    """Count files, lines, languages, notes and large files below `folder`."""
+    found = Survey(folder)
+    sizes: list[tuple[int, str]] = []
+    for path in _files(folder):
+        if found.files >= _FILES_MAX:
+            found.left_out += 1
+            continue
+        try:
+            size = path.stat().st_size
+            data = path.read_bytes() if size <= _FILE_MAX_BYTES else b""
+        except OSError:
+            found.left_out += 1
+            continue
+        found.files += 1
+        sizes.append((size, str(path.relative_to(folder))))
+        found.languages[_LANGUAGES.get(path.suffix.lower(), "other")] += 1
+        found.left_out += size > _FILE_MAX_BYTES
+        if b"\0" not in data:
+            found.lines += data.count(b"\n")
+            found.notes += len(_NOTE.findall(data))
+    found.largest = sorted(sizes, reverse=True)[:5]
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, followlinks=False):
+        folders[:] = sorted(name for name in folders if name[0] != "." and name not in _SKIPPED)
+        for name in sorted(names):
+            path = Path(place, name)
+            if path.is_file() and not path.is_symlink():
+                yield path

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sending a task: what a receipt says, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mcp_agentbus import names, roster, topology, wire
+from mcp_agentbus.config import Agent
+from mcp_agentbus.errors import (
+    BadInput,
+    HopLimit,
+    InboxFull,
+    UnknownAgent,
+)
+from mcp_agentbus.inbox import read_inbox, watch_inbox
+from mcp_agentbus.records import read_sent
+from mcp_agentbus.results import publish_result
+from mcp_agentbus.send import send_task
+from mcp_agentbus.task import HOPS_MAX
+
+
+@pytest.mark.promise(1)
+async def test_a_receipt_says_stored_and_the_task_is_on_the_server(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+
+    [receipt] = await send_task(planner, coder.me.id, "Count", "the tests", priority="high")
+
+    found = await world.bus.last(
+        names.TASKS, names.task_subject(coder.me.id, "high", planner.me.id)
+    )
+    assert receipt.state == "stored"
+    assert wire.decode_task(found.subject, found.headers, found.data, found.stored_at).id == (
+        receipt.task_id
+    )
+
+
+@pytest.mark.promise(4)
+async def test_a_task_to_an_agent_that_never_ran_is_stored_and_says_so(world):
+    planner = await world.session("planner")
+    absent = Agent(world.name("absent"))
+    await roster.register(world.bus, absent, None)
+
+    [receipt] = await send_task(planner, absent.id, "Later", "when you come")
+
+    assert (receipt.state, receipt.recipient, receipt.last_seen) == ("stored", "never seen", None)
+    reader = await world.session("absent")
+    assert [item.task.subject for item in (await read_inbox(reader)).tasks] == ["Later"]
+
+
+@pytest.mark.promise(4)
+async def test_a_task_to_an_agent_that_left_names_when_it_was_last_seen(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    await coder.close()
+
+    [receipt] = await send_task(planner, coder.me.id, "Later", "when you are back")
+
+    assert receipt.state == "stored"
+    assert receipt.last_seen is not None
+
+
+@pytest.mark.promise(4)
+async def test_an_unknown_name_is_refused_with_the_nearest(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+
+    with pytest.raises(UnknownAgent) as refused:
+        await send_task(planner, coder.me.id.replace("coder", "codr"), "x", "y")
+
+    assert coder.me.id in refused.value.hint
+
+
+@pytest.mark.promise(5)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"to": "Not An Id"}, "not an agent id"),
+        ({"to": "a.b"}, "not an agent id"),
+        ({"to": "*"}, "not an agent id"),
+        ({"to": []}, "0 addressees"),
+        ({"to": ["all", "coder"]}, "'all' stands among"),
+        ({"subject": "x" * 201}, "201 characters"),
+        ({"subject": " "}, "empty"),
+        ({"subject": "two\nlines"}, "more than one line"),
+        ({"body": "x" * 65_537}, "65,537 bytes"),
+        ({"body": "\N{SNOWMAN}" * 21_846}, "65,538 bytes"),
+        ({"expires_in_s": 0}, "expires_in_s is 0"),
+        ({"expires_in_s": -5}, "expires_in_s is -5"),
+        ({"expires_in_s": 604_801}, "expires_in_s is 604801"),
+        ({"deliver_in_s": 0}, "deliver_in_s is 0"),
+        ({"priority": "urgent"}, "no priority"),
+        ({"notify": "scream"}, "no way to notify"),
+        ({"thread_id": "a b"}, "not a thread id"),
+        ({"in_reply_to": "a/b"}, "not a task id"),
+        ({"request_id": ""}, "not a request id"),
+    ],
+)
+async def test_a_broken_rule_is_refused_before_any_network_traffic(change, said):
+    session = Unconnected()
+    given = {"to": "coder", "subject": "x", "body": "y", **change}
+
+    with pytest.raises(BadInput) as refused:
+        await send_task(session, given.pop("to"), given.pop("subject"), given.pop("body"), **given)
+
+    assert said in refused.value.message
+    assert refused.value.hint
+
+
+class Unconnected:
+    """A session whose bus must not be used."""
+
+    me = Agent("planner")
+    id = "s"
+    claims = {}
+
+    def cause(self):
+        return (), -1
+
+    async def called(self):
+        raise AssertionError("the bus was touched")
+
+
+async def test_a_list_of_addressees_gets_one_task_each(world):
+    planner = await world.session("planner")
+    readers = [await world.session("coder"), await world.session("tester")]
+
+    receipts = await send_task(planner, [one.me.id for one in readers], "Look", "both of you")
+
+    read = [(await read_inbox(one)).tasks[0].task.id for one in readers]
+    assert read == [one.task_id for one in receipts]
+    assert len(set(read)) == 2
+
+
+async def test_one_unknown_name_in_a_list_sends_nothing_to_anybody(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+
+    with pytest.raises(UnknownAgent):
+        await send_task(planner, [coder.me.id, world.name("nobody")], "x", "y")
+
+    assert (await read_inbox(coder)).empty
+
+
+async def test_all_reaches_every_registered_agent_but_the_sender(own_world):
+    planner = await own_world.session("planner")
+    others = [await own_world.session("coder"), await own_world.session("tester")]
+
+    receipts = await send_task(planner, "all", "News", "for everybody")
+
+    assert {one.to for one in receipts} == {one.me.id for one in others}
+    assert (await read_inbox(planner)).empty
+    for one in others:
+        assert [item.task.subject for item in (await read_inbox(one)).tasks] == ["News"]
+
+
+async def test_a_role_is_one_inbox_whose_tasks_go_to_one_holder_each(world):
+    role = f"review{world.name('')[-4:]}"
+    planner = await world.session("planner")
+    ann = await world.session("ann", roles=(role,))
+    bob = await world.session("bob", roles=(role,))
+
+    for number in range(4):
+        await send_task(planner, f"role:{role}", f"Review {number}", "please")
+
+    first = await read_inbox(ann, limit=2)
+    second = await read_inbox(bob, limit=4)
+    subjects = [item.task.subject for item in (*first.tasks, *second.tasks)]
+    assert sorted(subjects) == [f"Review {number}" for number in range(4)]
+    done = first.tasks[0].task
+    await publish_result(ann, done.id, "completed", summary="fine")
+    [result] = (await watch_inbox(planner, task_id=done.id)).results
+    assert (result.inbox, result.agent) == (f"role-{role}", ann.me.id)
+
+
+async def test_a_role_that_nobody_holds_is_refused(world):
+    planner = await world.session("planner")
+
+    with pytest.raises(UnknownAgent, match="holds 'role:nobody'"):
+        await send_task(planner, "role:nobody", "x", "y")
+
+
+@pytest.mark.promise(2)
+async def test_the_same_request_id_stores_one_task_and_says_duplicate(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+
+    [first] = await send_task(planner, coder.me.id, "Once", "only", request_id="r1")
+    [again] = await send_task(planner, coder.me.id, "Once", "only", request_id="r1")
+
+    assert (first.duplicate, again.duplicate) == (False, True)
+    assert again.task_id == first.task_id
+    assert len((await read_inbox(coder)).tasks) == 1
+
+
+@pytest.mark.promise(2)
+async def test_a_retry_finds_a_task_whose_acknowledgement_was_lost(world):
+    """The first try stored the task and died before it wrote anything else."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [first] = await send_task(planner, coder.me.id, "Once", "only", request_id="r2")
+    subject = names.sent_subject(planner.me.id, coder.me.id, first.task_id)
+    await world.bus.admin.api(f"STREAM.PURGE.{names.RESULTS}", {"filter": subject})
+
+    [again] = await send_task(planner, coder.me.id, "Once", "only", request_id="r2")
+
+    assert again.duplicate
+    assert len((await read_inbox(coder)).tasks) == 1
+    assert (await read_sent(world.bus, planner.me.id, "*", first.task_id))[0] is not None
+
+
+async def test_a_request_id_used_for_another_task_is_refused(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    await send_task(planner, coder.me.id, "One thing", "x", request_id="r3")
+
+    with pytest.raises(BadInput, match="used for another task"):
+        await send_task(planner, coder.me.id, "Another thing", "y", request_id="r3")
+
+
+@pytest.mark.promise(6)
+async def test_a_full_inbox_refuses_and_keeps_the_old_tasks(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    other = await own_world.session("other")
+    info = await own_world.bus.admin.api(f"STREAM.INFO.{names.TASKS}")
+    small = {**info["config"], "max_msgs_per_subject": 3}
+    await own_world.bus.admin.api(f"STREAM.UPDATE.{names.TASKS}", small)
+    for number in range(3):
+        await send_task(planner, coder.me.id, f"Task {number}", "x")
+
+    with pytest.raises(InboxFull) as refused:
+        await send_task(planner, coder.me.id, "One too many", "x")
+
+    assert "Nothing was stored" in refused.value.message
+    await send_task(other, coder.me.id, "From somebody else", "x")
+    await send_task(planner, coder.me.id, "In another lane", "x", priority="high")
+    read = [item.task.subject for item in (await read_inbox(coder, limit=50)).tasks]
+    assert read == ["In another lane", "Task 0", "Task 1", "Task 2", "From somebody else"]
+
+
+@pytest.mark.promise(6)
+async def test_among_several_addressees_a_full_inbox_is_one_refused_receipt(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    tester = await own_world.session("tester")
+    info = await own_world.bus.admin.api(f"STREAM.INFO.{names.TASKS}")
+    small = {**info["config"], "max_msgs_per_subject": 1}
+    await own_world.bus.admin.api(f"STREAM.UPDATE.{names.TASKS}", small)
+    await send_task(planner, coder.me.id, "Fills the inbox", "x")
+
+    full, stored = await send_task(planner, [coder.me.id, tester.me.id], "To both", "x")
+
+    assert (full.state, stored.state) == ("refused", "stored")
+    assert "takes no more tasks" in full.reason
+    assert (await read_sent(own_world.bus, planner.me.id, "*", full.task_id))[0] is None
+
+
+@pytest.mark.promise(8)
+async def test_tasks_are_read_in_the_order_in_which_they_were_sent(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    for number in range(20):
+        await send_task(planner, coder.me.id, f"{number}", "x")
+
+    read = await read_inbox(coder, limit=20)
+
+    assert [item.task.subject for item in read.tasks] == [f"{number}" for number in range(20)]
+
+
+async def test_a_later_delivery_is_offered_when_its_time_comes_and_not_before(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+
+    [receipt] = await send_task(planner, coder.me.id, "Later", "x", deliver_in_s=1)
+
+    assert receipt.deliver_at is not None
+    assert (await read_inbox(coder)).empty
+    [item] = (await watch_inbox(coder, timeout_s=20)).tasks
+    assert item.task.id == receipt.task_id
+    assert item.task.sender == planner.me.id
+
+
+@pytest.mark.promise(36)
+async def test_work_handed_round_in_a_circle_stops_loudly(world):
+    """Nobody passes in_reply_to; the chain follows from what each session holds."""
+    ring = [await world.session(name) for name in ("a", "b", "c")]
+    await send_task(ring[0], ring[1].me.id, "Pass it on", "x")
+
+    for hop in range(1, HOPS_MAX + 1):
+        holder, following = ring[hop % 3], ring[(hop + 1) % 3]
+        [item] = (await read_inbox(holder)).tasks
+        assert item.task.hops == hop - 1
+        await send_task(holder, following.me.id, "Pass it on", "x")
+        await publish_result(holder, item.task.id, "completed")
+    last = ring[(HOPS_MAX + 1) % 3]
+    await read_inbox(last)
+
+    with pytest.raises(HopLimit) as refused:
+        await send_task(last, ring[0].me.id, "Pass it on", "x")
+
+    assert "Nothing was sent" in refused.value.message
+    assert "->" in refused.value.message
+
+
+@pytest.mark.promise(36)
+async def test_a_task_sent_just_after_finishing_another_still_counts_as_caused_by_it(world):
+    ann, bob = await world.session("ann"), await world.session("bob")
+    await send_task(ann, bob.me.id, "First", "x")
+    [item] = (await read_inbox(bob)).tasks
+    await publish_result(bob, item.task.id, "completed")
+
+    await send_task(bob, ann.me.id, "Thank you", "x")
+
+    [thanks] = (await read_inbox(ann)).tasks
+    assert thanks.task.hops == 1
+    assert thanks.task.chain == (ann.me.id, bob.me.id)
+
+
+async def test_a_reply_inherits_the_thread_of_the_task_that_is_held(world):
+    ann, bob = await world.session("ann"), await world.session("bob")
+    await send_task(ann, bob.me.id, "Question", "x", thread_id="talk-1")
+    [item] = (await read_inbox(bob)).tasks
+
+    await send_task(bob, ann.me.id, "Which one?", "x", in_reply_to=item.task.id)
+
+    [question] = (await read_inbox(ann)).tasks
+    assert (question.task.thread_id, question.task.in_reply_to) == ("talk-1", item.task.id)
+
+
+async def test_high_is_held_where_nobody_listens_and_normal_asks_for_no_wake(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+
+    [high] = await send_task(planner, coder.me.id, "Now", "x", priority="high")
+    [normal] = await send_task(planner, coder.me.id, "Soon", "x")
+
+    assert (high.wake, normal.wake) == ("held", "not_requested")
+    assert "no listener" in high.reason
+
+
+async def test_the_headers_that_wake_somebody_hold_no_text_of_the_sender(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    heard: asyncio.Queue = asyncio.Queue()
+
+    async with world.bus.subscribed(names.wake_subject(coder.me.id), heard.put_nowait):
+        await send_task(planner, coder.me.id, "secret subject", "secret body", priority="high")
+        async with asyncio.timeout(10):
+            message = await heard.get()
+
+    assert message.data == b""
+    assert "secret" not in repr(message)
+
+
+async def test_a_stream_is_made_smaller_where_the_store_has_less_room():
+    streams = [topology.fitted(one, 1 << 30) for one in topology._STREAMS]
+
+    on_disk = [one["max_bytes"] for one in streams if one["storage"] == "file"]
+    assert sum(on_disk) <= 1 << 30
+    assert all(size > 0 for size in on_disk)
