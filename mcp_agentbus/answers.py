@@ -38,8 +38,13 @@ class Message:
 
     @property
     def status(self) -> str:
-        """The server's status code, such as 404; empty for a message with content."""
-        return self.headers.get("Status", "")
+        """The server's status code, such as 404; empty for a message with content.
+
+        A stored message may have a header of that name too. It comes with a subject to answer to,
+        or, read directly, with its sequence.
+        """
+        stored = self.reply or "Nats-Sequence" in self.headers
+        return "" if stored else self.headers.get("Status", "")
 
 
 class Conflict(Exception):

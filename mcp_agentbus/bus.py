@@ -53,6 +53,9 @@ _TRY_TIMEOUT_S: Final = 1.5
 # A no_wait pull is answered at once, unless `max_ack_pending` is reached: then never.
 _PULL_TIMEOUT_S: Final = 1.0
 _BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
+# What is left of the 5 s to find out why a server took a message and confirmed nothing.
+_WHY_TIMEOUT_S: Final = 0.4
+_GONE: Final = "The bus server went away. Nothing was stored."
 _API: Final = "$JS.API"
 
 
@@ -160,7 +163,8 @@ class Bus:
             left = give_up - time.monotonic()
             unanswered = False
             try:
-                link = await self._live()
+                async with asyncio.timeout(left):
+                    link = await self._live()
                 unanswered = True
                 timeout = max(0.05, min(_TRY_TIMEOUT_S, left))
                 return await link.request(subject, data, headers, timeout), handed_over
@@ -171,7 +175,7 @@ class Bus:
                 )
             except (TimeoutError, LinkLost):
                 handed_over = handed_over or unanswered
-                failure = BusUnreachable("The bus server went away.")
+                failure = BusUnreachable("No server answered in time. Nothing was stored.")
             except BusUnreachable as error:
                 failure = error
             if time.monotonic() + pause >= give_up:
@@ -182,8 +186,9 @@ class Bus:
     async def _unconfirmed(self) -> Unconfirmed:
         """Say what is known about a server that took a message and did not answer."""
         try:
-            link = await self._live()
-            await link.request(f"{_API}.INFO", timeout=_TRY_TIMEOUT_S)
+            async with asyncio.timeout(_WHY_TIMEOUT_S):
+                link = await self._live(may_start=False)
+                await link.request(f"{_API}.INFO", timeout=_WHY_TIMEOUT_S)
         except (TimeoutError, LinkLost, NoResponders, AgentbusError):
             return Unconfirmed()
         return Unconfirmed(
@@ -232,7 +237,7 @@ class Bus:
             link = await self._live()
             pulled = await link.pull(subject, request, batch, _PULL_TIMEOUT_S)
         except LinkLost:
-            raise BusUnreachable("The bus server went away.") from None
+            raise BusUnreachable(_GONE) from None
         except NoResponders:
             raise ApiError(NO_SUCH_CONSUMER, f"no consumer {consumer}") from None
         return [delivery(stream, message) for message in pulled]
@@ -288,7 +293,7 @@ class Bus:
                 f"{_API}.DIRECT.GET.{stream}", json.dumps(request).encode(), _TRY_TIMEOUT_S
             )
         except (TimeoutError, LinkLost, NoResponders):
-            raise BusUnreachable("The bus server went away.") from None
+            raise BusUnreachable(_GONE) from None
         if end.status not in {"204", "404"}:
             raise ApiError(int(end.status), end.headers.get("Description", "no reason given"))
         return [found(message) for message in messages]
@@ -321,7 +326,7 @@ class Bus:
             # Interest must be known to the server before anything is done that it should see.
             await link.flush()
         except LinkLost:
-            raise BusUnreachable("The bus server went away.") from None
+            raise BusUnreachable(_GONE) from None
         return end
 
     async def reconnected(self, within_s: float) -> bool:

@@ -39,6 +39,27 @@ class NoResponders(Exception):
     """The server knows nobody for that subject: no stream takes it."""
 
 
+class _Client(Client):
+    """nats-py, made to live through whatever others have stored.
+
+    It ends the connection over a subject or a status line that is not UTF-8: one such message in
+    an inbox would keep its agent off the bus for good.
+    """
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (UnicodeDecodeError, LookupError):
+            return None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        readable = subject.decode(errors="replace").encode()
+        built: Msg = super()._build_message(sid, readable, reply, data, headers)
+        return built
+
+
 class Link:
     """An open connection."""
 
@@ -58,7 +79,7 @@ class Link:
             BusUnreachable: nobody answers there.
             NotAllowed: the server does not take the token.
         """
-        client = Client()
+        client = _Client()
         link = cls(client)
 
         async def failed(error: Exception) -> None:
@@ -84,9 +105,11 @@ class Link:
                     closed_cb=ended,
                 )
                 await client.subscribe(f"{link._inbox}.*", cb=link._on_reply)
-        except (OSError, TimeoutError, nats.errors.Error) as error:
+        except BaseException as error:
             with suppress(Exception):  # it never was open
                 await client.close()
+            if not isinstance(error, OSError | TimeoutError | nats.errors.Error):
+                raise
             if isinstance(error, nats.errors.AuthorizationError) or "uthoriz" in str(error):
                 raise NotAllowed(
                     "The server does not take this token.",

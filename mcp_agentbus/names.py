@@ -169,6 +169,11 @@ def wake_subject(to: str, lane: str = "*") -> str:
     return f"agentbus.{to}.wake.{lane}.*"
 
 
+def back_subject(inbox: str) -> str:
+    """Where a session says that it has given a task back; wakes nobody but waiting sessions."""
+    return f"agentbus.{inbox}.back"
+
+
 def record_subject(owner: str, worker: str, task: str) -> str:
     """Where the worker's record of a task stands: its state and its result."""
     return f"agentbus.{owner}.results.{worker}.{task}"

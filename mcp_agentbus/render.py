@@ -214,12 +214,12 @@ def _framed(task: Task, shown: Part, start: int = 0) -> str:
 
 def _result_lines(record: Record, room: int, start: int = 0) -> list[str]:
     shown = part(record.body, start, room)
-    facts = [f"Result of task {record.task_id} to {address_of(record.inbox)}: {record.state}"]
+    facts = [f"Result of task {record.task_id} to {address_of(record.inbox)}: {_stated(record)}"]
     if record.late:
         facts.append("late")
     if record.reason:
-        facts.append(record.reason)
-    facts.append(f"by {record.agent}, {_when(record.updated_at)}")
+        facts.append(one_line(record.reason))
+    facts.append(f"by {record.agent or record.inbox}, {_when(record.updated_at)}")
     if record.thread_id and record.thread_id != record.task_id:
         facts.append(f"thread {record.thread_id}")
     said = [f"Subject of the task: {record.subject}"] if record.subject else []
@@ -229,8 +229,20 @@ def _result_lines(record: Record, room: int, start: int = 0) -> list[str]:
         said += [f"Progress: {record.progress:g} %"] if record.progress is not None else []
     if shown.text:
         said += ["", shown.text]
-    lines = [" \u00b7 ".join(facts), frame("\n".join(said), said_by=record.agent)]
+    lines = [" \u00b7 ".join(facts), frame("\n".join(said), said_by=_speaker(record))]
     return lines + _rest(record.task_id, shown)
+
+
+def _speaker(record: Record) -> str:
+    """Return who wrote a record's texts: a role leaves open which of its holders."""
+    if record.state == "cancelled":
+        return record.owner
+    return record.agent or record.inbox
+
+
+def _stated(record: Record) -> str:
+    given = f" (written as {one_line(record.state_given, 40)!r})" if record.state_given else ""
+    return record.state + given
 
 
 def _rest(task_id: str, shown: Part) -> list[str]:

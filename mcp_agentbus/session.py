@@ -144,15 +144,22 @@ class Session:
                 await roster.beat(self.bus, self.me, self.id)
             keeper = asyncio.create_task(self._keep(), name=f"agentbus-keeper-{self.id}")
             self._ending.callback(keeper.cancel)
-            await self._hear(names.record_subject(self.me.id, "*", "*"), self._on_record)
+            # Before the first task is sent, so that no answer to it can be missed.
+            await self._hear_records()
+
+    async def _hear_records(self) -> None:
+        await self._hear(names.record_subject(self.me.id, "*", "*"), self._on_record)
 
     async def _prepare_to_read(self) -> None:
+        if self.store is not None:
+            await self._hear_records()
         await asyncio.gather(
             topology.ensure_sender(self.bus, self.me.id),
             *(topology.ensure_inbox(self.bus, inbox) for inbox in self.inboxes),
         )
         for inbox in self.inboxes:
             await self._hear(names.wake_subject(inbox), self._on_wake)
+            await self._hear(names.back_subject(inbox), self._on_wake)
 
     async def _hear(self, subject: str, arrived: Callable[[Message | None], None]) -> None:
         await self._ending.enter_async_context(self.bus.subscribed(subject, arrived))
@@ -207,6 +214,7 @@ class Session:
             record = step(claim.record, "stored", self.me.id, attempts=attempts, reason=reason)
             await write_record(self.bus, record, claim.revision)
             await self.bus.give_back(claim.delivery)
+            await self.bus.send(names.back_subject(claim.task.to), b"", {})
 
     async def settled(self, work: Awaitable[_T], undo: Callable[[_T], Awaitable[object]]) -> _T:
         """Await `work`; if the caller is cancelled meanwhile, let it end and undo it behind."""

@@ -47,20 +47,26 @@ class Survey:
     def summary(self) -> str:
         """One line for a reader in a hurry."""
         common = self.languages.most_common(1)
-        mostly = f"; mostly {common[0][0]} ({common[0][1]:,} files)" if common else ""
-        return f"{self.files:,} files, {self.lines:,} lines{mostly}; {self.notes:,} TODO notes"
+        mostly = f"; mostly {common[0][0]} ({_many(common[0][1], 'file')})" if common else ""
+        counted = f"{_many(self.files, 'file')}, {_many(self.lines, 'line')}"
+        return f"{counted}{mostly}; {_many(self.notes, 'TODO note')}"
 
     @property
     def report(self) -> str:
         """The whole result."""
         rows = [f"Survey of {self.folder}", "", self.summary]
         if self.left_out:
-            rows.append(f"{self.left_out:,} files were left out: too many, too large or unreadable")
+            left_out = _many(self.left_out, "file")
+            rows.append(f"Not read: {left_out}, too many, too large or not readable")
         rows += ["", "Languages"]
         rows += [f"  {count:>6,}  {name}" for name, count in self.languages.most_common(8)]
         rows += ["", "Largest files"]
         rows += [f"  {size:>10,} bytes  {name}" for size, name in self.largest]
         return "\n".join(rows)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def survey(folder: Path) -> Survey:

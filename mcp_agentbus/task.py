@@ -2,7 +2,7 @@
 """The data of a task's life: what is sent, what is stored about it, what comes back.
 
     Task     what one agent asks of another (the stream AGENTBUS_TASKS)
-    Record   what its worker writes about it: state, attempts, result (AGENTBUS_RESULTS)
+    Record   what became of it: state, attempts, result (AGENTBUS_RESULTS)
     Sent     what its sender keeps about it: deadline, seen (AGENTBUS_RESULTS)
 
     stored -> claimed -> working -> (needs_approval <-> working) -> completed | failed | rejected
@@ -55,7 +55,6 @@ ENDS: Final = frozenset({"completed", "failed", "rejected", "cancelled", "expire
 # The ends that a worker chooses, and the ones that the bus sets for it.
 WORKER_ENDS: Final = frozenset({"completed", "failed", "rejected"})
 
-SentState = Literal["stored", "cancelled", "expired"]
 Notify = Literal["live", "never", "wake"]
 
 
@@ -129,20 +128,21 @@ class Moment(_Frozen):
 
 class _Stored(_Frozen):
     #: Values that this version does not know and treats as the default, as their writer wrote them.
-    state_given: str | None = None
     priority_given: str | None = None
     notify_given: str | None = None
 
 
 class Record(_Stored):
-    """What the worker's side has written about a task. One per task; its revision is a fence."""
+    """What became of a task. One per task; its revision fences everybody who writes it."""
 
     #: Which task, whose it is, and for which inbox.
     task_id: str
     owner: str
     inbox: str
-    #: The state as the worker's side knows it; `stored` once a claim was given back.
+    #: The task's state; `stored` again once a claim was given back.
     state: State
+    #: A state that this version does not know, and treats as `working`.
+    state_given: str | None = None
     #: The agent and the session that hold or held it.
     agent: str
     session: str = ""
@@ -187,7 +187,6 @@ class Sent(_Stored):
     task_id: str
     owner: str
     inbox: str
-    state: SentState = "stored"
     subject: str = ""
     thread_id: str = ""
     priority: Priority = "normal"

@@ -3,6 +3,7 @@
 
     agentbus.<to>.tasks.<lane>.<from>         TASKS     a work queue; three lanes an inbox
     agentbus.<to>.wake.<lane>.<from>          (none)    the headers of each task, once stored
+    agentbus.<to>.back                        (none)    a session gave a task back
     agentbus.<owner>.results.<to>.<task>      RESULTS   what became of a task; the last one only
     agentbus.<owner>.sent.<to>.<task>         RESULTS   what its sender keeps; the last one only
     agentbus.<agent>.heartbeat.<session>      PRESENCE  in memory, gone after 15 s

@@ -31,7 +31,6 @@ from mcp_agentbus.task import (
     Notify,
     Record,
     Sent,
-    SentState,
     State,
     Task,
 )
@@ -293,7 +292,6 @@ def decode_sent(subject: str, data: bytes) -> Sent:
     fields = _record_fields(subject, data, "task.sent")
     for key in ("v", "type"):
         fields.pop(key, None)
-    _settle(fields, "state", get_args(SentState), "stored")
     return _validated(Sent, fields, "sender's record")
 
 

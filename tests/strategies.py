@@ -49,8 +49,8 @@ subjects = lines.map(str.strip).filter(bool)
 
 _zones = st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m)))
 times = st.datetimes(
-    min_value=datetime(1, 1, 3),
-    max_value=datetime(9999, 12, 29),
+    min_value=datetime(1, 1, 3),  # noqa: DTZ001 - hypothesis adds the zones
+    max_value=datetime(9999, 12, 29),  # noqa: DTZ001
     timezones=st.just(UTC) | _zones,
 )
 # The times of a task are kept to the millisecond.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 import pytest
 
@@ -112,7 +113,7 @@ class Unconnected:
 
     me = Agent("planner")
     id = "s"
-    claims = {}
+    claims: ClassVar = {}
 
     def cause(self):
         return (), -1

@@ -100,6 +100,18 @@ def test_a_hint_of_ones_own_stays_with_its_error():
     assert errors.BadInput("No.").hint == errors.BadInput.hint != "Say yes."
 
 
+def test_only_the_first_line_of_a_docstring_is_the_message():
+    """The rest is for readers of the code."""
+
+    class Explained(AgentbusError):
+        """The bus is closed.
+
+        It closes at night.
+        """
+
+    assert Explained().message == "The bus is closed."
+
+
 def test_an_error_without_a_docstring_still_has_a_message():
     """`python -OO` removes docstrings; an error must not fail while it is made."""
 

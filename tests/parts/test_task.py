@@ -43,7 +43,7 @@ def test_spaces_around_a_subject_do_not_count():
 
 
 @pytest.mark.promise(5)
-@pytest.mark.parametrize("value", ["", " ", "\n", "\t \r\n", "\u3000", "\u2028"])
+@pytest.mark.parametrize("value", ["", "  ", "\n", "\t \r\n", "\u3000", "\u2028"])
 def test_a_subject_of_nothing_but_space_is_refused(value):
     """A task without a subject cannot be listed."""
     with pytest.raises(BadInput, match="empty"):
@@ -59,7 +59,7 @@ def test_a_subject_with_a_line_break_is_refused(line_break):
 
 
 @pytest.mark.promise(5)
-@pytest.mark.parametrize("half", ["\ud800", "\udfff", "a\ud83d", "\udc00\ud800"])
+@pytest.mark.parametrize("half", ["\ud800", "\udfff", "a\ud83d", "\udc00\ud800"])  # noqa: PT014 - they differ
 def test_half_a_surrogate_pair_is_refused_everywhere(half):
     """It is no text, and no JSON or terminal could show it."""
     with pytest.raises(BadInput, match="The subject has half a surrogate pair"):
@@ -174,7 +174,6 @@ def test_in_these_states_the_task_goes_on(state):
     assert not _record(state=state).ended
 
 
-@pytest.mark.promise(32)
 @pytest.mark.parametrize(
     "change",
     [
@@ -191,7 +190,6 @@ def test_another_result_does_not_say_the_same(change):
     assert not record.says(record.model_copy(update=change))
 
 
-@pytest.mark.promise(32)
 def test_the_same_result_says_the_same_whenever_it_is_written():
     """Time, session and history are not what a result says."""
     record = _record(state="completed", summary="Done.")

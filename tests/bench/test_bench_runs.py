@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bench runs and fills its table. What the figures are is no test's business."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+_BENCH = Path(__file__).with_name("bench.py")
+_BARS = [
+    "<= 2x",
+    "<= 0.6x",
+    "<= 0.35x",
+    "",
+    "first",
+    "<= 1.3x",
+    "<= 1.5x",
+    ">= 0.8x",
+    "<= 1.1x",
+    "",
+    "",
+    "<= 0.5x",
+]
+
+
+def test_the_bench_prints_one_row_for_each_bar_with_finite_numbers():
+    """`bench.py --quick --json` measures every row that needs no other program."""
+    done = subprocess.run(
+        [sys.executable, _BENCH, "--quick", "--json"], capture_output=True, check=False, timeout=300
+    )
+
+    assert done.returncode == 0, done.stderr.decode()
+    table = json.loads(done.stdout)
+    assert {"cpu", "cores", "python", "server", "at"} <= table["machine"].keys()
+    assert _BARS == [row["bar"] for row in table["rows"]]
+    for row in table["rows"]:
+        if row["ours"] is None:
+            assert "--peers" in row["note"]
+        else:
+            assert all(math.isfinite(row[key]) and row[key] > 0 for key in ("ours", "floor"))

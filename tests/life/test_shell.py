@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, as a person or a shell agent uses it: real processes, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+_WITHIN_S = 60
+
+
+class Shell:
+    """Runs `agentbus` commands on one bus, in an empty home."""
+
+    def __init__(self, home, folder):
+        self.suffix = uuid.uuid4().hex[:8]
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "AGENTBUS_HOME": str(home),
+        }
+        self.folder = folder
+
+    def name(self, agent):
+        return f"{agent}-{self.suffix}"
+
+    def start(self, *arguments, **options):
+        return subprocess.Popen(
+            [sys.executable, "-m", "mcp_agentbus", *arguments],
+            env=self.env,
+            cwd=self.folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def __call__(self, *arguments, code=0, stdin="", agent=None):
+        more = ("--agent", self.name(agent)) if agent else ()
+        process = self.start(*arguments, *more)
+        out, err = process.communicate(stdin, timeout=_WITHIN_S)
+        assert process.returncode == code, (process.returncode, out, err)
+        assert "Traceback" not in err
+        return out if code == 0 else out + err
+
+    def json(self, *arguments, **options):
+        return json.loads(self(*arguments, "--json", **options))
+
+
+@pytest.fixture
+def shell(home, tmp_path):
+    return Shell(home.data_dir.parent, tmp_path)
+
+
+def _claimed(shell):
+    """Have planner send coder a task, and coder claim it; return its id."""
+    shell("inbox", agent="coder")
+    sent = shell.json("send", shell.name("coder"), "Do it", "please", agent="planner")
+    shell("inbox", agent="coder")
+    return sent["receipts"][0]["task_id"]
+
+
+def test_a_task_goes_from_shell_to_shell_and_its_result_comes_back(shell):
+    shell("inbox", agent="coder")
+
+    sent = shell.json(
+        "send", shell.name("coder"), "Count", agent="planner", stdin="the files in /srv\n"
+    )
+    [task] = shell.json("inbox", agent="coder")["tasks"]
+    done = shell.json(
+        "result", task["task_id"], "completed", "--summary", "3", "--body-file", "-",
+        agent="coder", stdin="a b c",
+    )  # fmt: skip
+    [result] = shell.json("watch", "--task", task["task_id"], agent="planner")["results"]
+
+    assert sent["receipts"][0]["state"] == "stored"
+    assert (task["subject"], task["body"]) == ("Count", "the files in /srv\n")
+    assert done["state"] == "completed"
+    assert (result["summary"], result["body"]) == ("3", "a b c")
+
+
+def test_a_shell_s_claim_outlives_its_process_and_is_nobody_else_s(shell):
+    task_id = _claimed(shell)
+
+    again = shell.json("inbox", agent="coder")
+
+    assert [task["task_id"] for task in again["tasks"]] == [task_id]
+    assert [task["new"] for task in again["tasks"]] == [False]
+
+
+def test_a_claim_that_a_shell_released_is_offered_again(shell):
+    task_id = _claimed(shell)
+
+    shell("result", task_id, "released", agent="coder")
+
+    [task] = shell.json("inbox", agent="coder")["tasks"]
+    assert (task["task_id"], task["attempt"]) == (task_id, 2)
+
+
+def test_a_finished_claim_is_gone_from_the_inbox(shell):
+    task_id = _claimed(shell)
+
+    shell("result", task_id, "completed", agent="coder")
+
+    assert shell.json("inbox", agent="coder")["tasks"] == []
+
+
+def test_sending_can_wait_for_the_result(shell):
+    shell("inbox", agent="coder")
+    waiting = shell.start(
+        "send", shell.name("coder"), "Q", "q", "--wait", "30", "--json",
+        "--agent", shell.name("planner"),
+    )  # fmt: skip
+    receipt = json.loads(waiting.stdout.readline())["receipts"][0]
+
+    shell("inbox", agent="coder")
+    shell("result", receipt["task_id"], "completed", "--summary", "A", agent="coder")
+
+    out, _ = waiting.communicate(timeout=_WITHIN_S)
+    assert waiting.returncode == 0
+    assert json.loads(out)["results"][0]["summary"] == "A"
+
+
+def test_running_out_of_time_is_exit_code_4(shell):
+    out = shell("watch", "--timeout", "0.05", agent="coder", code=4)
+
+    assert "timed out" in out
+
+
+def test_an_unknown_agent_is_exit_code_1_with_a_hint(shell):
+    shell("inbox", agent="coder")
+
+    out = shell("send", shell.name("codr"), "x", "y", agent="planner", code=1)
+
+    assert f"Nearest: {shell.name('coder')}" in out
+
+
+def test_an_error_is_json_where_json_was_asked_for(shell):
+    out = shell("send", "nobody-at-all", "x", "y", "--json", agent="planner", code=1)
+
+    error = json.loads(out)["error"]
+    assert error["kind"] == "UnknownAgent"
+    assert error["hint"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("send", "Not An Id", "x", "y"),
+        ("send", "coder"),
+        ("send", "coder", "x", "y", "--priority", "urgent"),
+        ("send", "coder", "x", "y", "--body-file", "-"),
+        ("send", "coder", "x", "--body-file", "/nowhere/at/all"),
+        ("inbox", "--limit", "0"),
+        ("result", "a.b", "completed"),
+        ("result", "abc", "finished"),
+        ("frobnicate",),
+        (),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(shell, wrong):
+    agent = ("--agent", shell.name("planner")) if wrong[:1] in {("send",), ("inbox",)} else ()
+
+    process = shell.start(*wrong, *agent)
+    _, err = process.communicate("", timeout=_WITHIN_S)
+
+    assert process.returncode == 2
+    assert err
+    assert "Traceback" not in err
+
+
+def test_no_server_is_exit_code_3_and_says_that_nothing_was_stored(shell):
+    shell.env["AGENTBUS_URL"] = "nats://127.0.0.1:1"
+
+    out = shell("send", "coder", "x", "y", agent="planner", code=3)
+
+    assert "Nothing was stored" in out
+
+
+def test_text_that_is_not_utf_8_is_refused(shell, tmp_path):
+    (tmp_path / "body").write_bytes(b"\xff\xfe")
+
+    out = shell("send", "coder", "x", "--body-file", str(tmp_path / "body"), code=2)
+
+    assert "not UTF-8" in out
+
+
+def test_agents_are_listed_with_state_and_what_waits(shell):
+    shell("inbox", agent="coder")
+    shell("send", shell.name("coder"), "x", "y", "--priority", "high", agent="planner")
+
+    [coder] = shell.json("agents", shell.name("coder"))["agents"]
+
+    assert coder["state"] == "offline"
+    assert coder["waiting"] == {"high": 1}
+
+
+def test_the_life_of_a_task_is_told_by_its_id(shell):
+    task_id = _claimed(shell)
+
+    told = shell("task", task_id, agent="planner")
+
+    assert f"Task {task_id}: claimed" in told
+    assert "stored" in told
+
+
+def test_the_server_starts_stops_and_says_how_it_stands(tmp_path):
+    shell = Shell(tmp_path / "own", tmp_path)
+    try:
+        out = shell("server", "status", code=3)
+        assert "not running" in out
+        started = shell.json("server", "start")
+        assert started["running"]
+        assert started["streams"]["AGENTBUS_TASKS"]["messages"] == 0
+        assert str(started["pid"]) in shell("server", "status")
+    finally:
+        stopped = shell.json("server", "stop")
+    assert stopped == {"running": False, "stopped": True}
+    assert shell.json("server", "stop")["stopped"] is False
+
+
+def test_following_prints_a_line_for_each_change_and_claims_nothing(shell):
+    shell("inbox", agent="coder")
+    following = shell.start("watch", "--follow", "--json", "--agent", shell.name("coder"))
+    try:
+        assert json.loads(following.stdout.readline())["waiting"] == {
+            "high": 0,
+            "normal": 0,
+            "low": 0,
+        }
+        shell("send", shell.name("coder"), "<peer>", "<peer>", agent="planner")
+
+        line = following.stdout.readline()
+
+        assert json.loads(line)["waiting"]["normal"] == 1
+        assert "<peer>" not in line
+    finally:
+        following.send_signal(signal.SIGINT)
+        following.communicate(timeout=_WITHIN_S)
+    assert following.returncode == 130
+    assert len(shell.json("inbox", agent="coder")["tasks"]) == 1
+
+
+def test_what_a_shell_keeps_is_readable_by_its_user_alone(shell, home):
+    _claimed(shell)
+
+    kept = home.state_dir / f"shell-{shell.name('coder')}.json"
+
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+
+
+def test_a_claims_file_that_others_can_read_is_refused_with_the_mend(shell, home):
+    _claimed(shell)
+    kept = home.state_dir / f"shell-{shell.name('coder')}.json"
+    kept.chmod(0o644)
+
+    out = shell("inbox", agent="coder", code=1)
+
+    assert f"chmod 600 {kept}" in out
+
+
+def test_the_demo_hands_a_real_task_over_and_leaves_nothing_behind(shell, tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "one.py").write_text("x = 1  # TODO\n")
+    shell.env["TMPDIR"] = str(tmp_path / "temporary")
+    (tmp_path / "temporary").mkdir()
+
+    shown = shell.json("demo", str(work))
+
+    assert "1 file, 1 line; mostly Python (1 file); 1 TODO note" in shown["result"]
+    assert {one["who"] for one in shown["timeline"]} == {"server", "planner", "coder"}
+    assert len(shown["stored"]) == 2
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_the_demo_refuses_a_folder_that_is_not_there(shell):
+    out = shell("demo", "/nowhere/at/all", code=2)
+
+    assert "not a folder" in out

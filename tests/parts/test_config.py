@@ -1,0 +1,504 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings and identity: what wins, what is refused, and what a fresh install is called."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_agentbus import config, names
+from mcp_agentbus.errors import BadInput, BadSetup
+
+
+@pytest.fixture
+def home(tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def configure(home):
+    """Write config.toml, 0600, and return what it is loaded as."""
+
+    def write(text, **environ):
+        file = home / "config.toml"
+        file.touch(mode=0o600)
+        file.write_text(text, encoding="utf-8")
+        return config.load({"AGENTBUS_HOME": str(home), **environ})
+
+    return write
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A folder deep in a project called shop."""
+    folder = tmp_path / "shop" / "src" / "deep"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def settings(**environ):
+    return config.load({"AGENTBUS_HOME": "/nowhere", **environ})
+
+
+# Where things are
+
+
+def test_everything_is_under_agentbus_home(tmp_path):
+    loaded = config.load({"AGENTBUS_HOME": str(tmp_path)})
+
+    assert loaded.data_dir == tmp_path / "data"
+    assert loaded.state_dir == tmp_path / "state"
+    assert loaded.config_file == tmp_path / "config.toml"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_may_be_relative_or_begin_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+
+    assert settings(AGENTBUS_HOME="bus").data_dir == tmp_path / "bus" / "data"
+    assert settings(AGENTBUS_HOME="~/bus").data_dir == tmp_path / "me" / "bus" / "data"
+
+
+@pytest.mark.parametrize("environ", [{}, {"AGENTBUS_HOME": ""}])
+def test_without_a_home_the_systems_own_folders_are_used(environ, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for kind in ("DATA", "STATE", "CONFIG"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
+
+    loaded = config.load(environ)
+
+    for path in (loaded.data_dir, loaded.state_dir, loaded.config_file.parent):
+        assert path.is_relative_to(tmp_path)
+        assert path.name == "agentbus"
+
+
+def test_nothing_configured_means_the_embedded_server_and_nobody_known():
+    loaded = settings()
+
+    assert (loaded.url, loaded.token_file, loaded.binary) == (None, None, None)
+    assert loaded.agents == {}
+
+
+def test_what_the_environment_says_wins_over_the_file(configure, home):
+    text = """
+        [server]
+        url = "tls://file.example.org"
+        token_file = "/file/token"
+        binary = "/file/nats-server"
+    """
+    from_file = configure(text)
+    from_environ = configure(
+        text,
+        AGENTBUS_URL="tls://environ.example.org",
+        AGENTBUS_TOKEN_FILE="/environ/token",
+        AGENTBUS_NATS_SERVER="/environ/nats-server",
+    )
+
+    assert (from_file.url, str(from_file.token_file)) == ("tls://file.example.org", "/file/token")
+    assert str(from_file.binary) == "/file/nats-server"
+    assert from_environ.url == "tls://environ.example.org"
+    assert str(from_environ.token_file) == "/environ/token"
+    assert str(from_environ.binary) == "/environ/nats-server"
+
+
+def test_the_settings_show_no_environment_when_they_are_printed():
+    assert "hunter2" not in repr(settings(SOME_PASSWORD="hunter2"))
+
+
+# Who a session is
+
+
+def test_an_identity_is_given_or_in_the_environment_or_in_the_folder_or_made_of_its_name(shop):
+    top = shop.parent.parent
+    with_variable = settings(AGENTBUS_AGENT="variable", CLAUDECODE="1")
+    without = settings(CLAUDECODE="1")
+    (top / ".agentbus.toml").write_text('agent = "file"')
+
+    assert config.who(with_variable, "given", shop).id == "given"
+    assert config.who(with_variable, None, shop).id == "variable"
+    assert config.who(without, None, shop).id == "file"
+    (top / ".agentbus.toml").unlink()
+    assert config.who(without, None, shop).id == "deep-claude"
+
+
+def test_an_empty_identity_counts_as_none(shop):
+    (shop / ".agentbus.toml").write_text('agent = ""')
+
+    assert config.who(settings(AGENTBUS_AGENT=""), "", shop).id == "deep-shell"
+
+
+def test_the_nearest_folder_file_counts_and_the_ones_above_it_do_not(shop):
+    (shop.parent.parent / ".agentbus.toml").write_text('agent = "far"\nroles = ["far"]')
+    (shop.parent / ".agentbus.toml").write_text('agent = "near"')
+
+    agent = config.who(settings(), None, shop)
+
+    assert (agent.id, agent.roles) == ("near", ())
+
+
+def test_the_working_folder_is_where_the_search_begins(shop, monkeypatch):
+    (shop.parent / ".agentbus.toml").write_text('agent = "near"')
+    monkeypatch.chdir(shop)
+
+    assert config.who(settings()).id == "near"
+
+
+def test_a_folder_reached_by_a_symlink_is_the_folder_itself(shop, tmp_path):
+    (tmp_path / "link").symlink_to(shop)
+
+    assert config.who(settings(), None, tmp_path / "link").id == "deep-shell"
+
+
+def test_a_folder_named_like_the_folder_file_is_passed_over(shop):
+    (shop / ".agentbus.toml").mkdir()
+    (shop.parent / ".agentbus.toml").write_text('agent = "above"')
+
+    assert config.who(settings(), None, shop).id == "above"
+
+
+def test_what_the_configuration_says_of_an_agent_is_known_whoever_names_it(configure, shop):
+    loaded = configure("""
+        [agents.planner]
+        description = "Plans."
+        roles = ["review", "triage"]
+    """)
+
+    agent = config.who(loaded, "planner", shop)
+
+    assert agent == config.Agent("planner", "shell", "Plans.", ("review", "triage"))
+
+
+def test_the_folder_file_says_more_of_its_own_agent_than_the_configuration(configure, shop):
+    loaded = configure("""
+        [agents.planner]
+        description = "Plans."
+        roles = ["review"]
+    """)
+    (shop / ".agentbus.toml").write_text(
+        'agent = "planner"\ndescription = "Plans the shop."\nroles = ["shop"]'
+    )
+
+    agent = config.who(loaded, None, shop)
+
+    assert (agent.description, agent.roles) == ("Plans the shop.", ("shop",))
+
+
+def test_the_folder_file_says_nothing_of_another_agent(configure, shop):
+    loaded = configure('[agents.planner]\ndescription = "Plans."\nroles = ["review"]')
+    (shop / ".agentbus.toml").write_text(
+        'agent = "coder"\ndescription = "Codes."\nroles = ["code"]'
+    )
+
+    agent = config.who(loaded, "planner", shop)
+
+    assert (agent.description, agent.roles) == ("Plans.", ("review",))
+
+
+def test_a_folder_file_without_an_agent_describes_whoever_works_there(shop):
+    (shop / ".agentbus.toml").write_text('description = "The shop."\nroles = ["shop"]')
+
+    agent = config.who(settings(), "planner", shop)
+
+    assert (agent.id, agent.description, agent.roles) == ("planner", "The shop.", ("shop",))
+
+
+def test_a_folder_file_of_a_newer_version_is_read(shop):
+    (shop / ".agentbus.toml").write_text('agent = "planner"\nmood = "good"')
+
+    assert config.who(settings(), None, shop).id == "planner"
+
+
+@pytest.mark.parametrize(
+    "name", ["all", "system", "role-review", "Shop", "a.b", "a*", ">", "-a", "a" * 64, "é", "a\n"]
+)
+def test_a_reserved_or_impossible_id_is_refused_wherever_it_comes_from(name, shop):
+    def refused(environ, given=None):
+        with pytest.raises(BadInput):
+            config.who(settings(**environ), given, shop)
+
+    refused({}, name)
+    refused({"AGENTBUS_AGENT": name})
+    (shop / ".agentbus.toml").write_text(f"agent = {name!r}".replace("'", '"'), encoding="utf-8")
+    refused({})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("agent = planner", "not TOML"),
+        ("agent = 5", "agent is not a string"),
+        ('agent = ["planner"]', "agent is not a string"),
+        ('roles = "review"', "roles is not a list"),
+        ("description = 1", "description is not a string"),
+        ("a = " + "[" * 50_000, "not TOML"),
+    ],
+)
+def test_a_folder_file_that_makes_no_sense_is_refused_by_name(text, said, shop):
+    file = shop / ".agentbus.toml"
+    file.write_text(text)
+
+    with pytest.raises(BadSetup, match=f"{file}.*{said}"):
+        config.who(settings(), "planner", shop)
+
+
+def test_a_folder_file_in_another_encoding_is_refused_by_name(shop):
+    (shop / ".agentbus.toml").write_bytes('description = "é"'.encode("latin-1"))
+
+    with pytest.raises(BadSetup, match=r"\.agentbus\.toml is not TOML"):
+        config.who(settings(), None, shop)
+
+
+@pytest.mark.parametrize(
+    ("environ", "host"),
+    [
+        ({}, "shell"),
+        ({"CLAUDECODE": "1"}, "claude-code"),
+        ({"CLAUDECODE": ""}, "shell"),
+        ({"CURSOR_VERSION": "2.0"}, "cursor"),
+        ({"CURSOR_TRACE_ID": "x"}, "cursor"),
+        ({"OPENCLAW_STATE_DIR": "/x"}, "openclaw"),
+        ({"OPENCLAW_SHELL": "exec"}, "openclaw"),
+        ({"CURSOR_VERSION": "2.0", "CLAUDECODE": "1"}, "cursor"),
+    ],
+)
+def test_the_host_is_known_by_its_environment(environ, host, shop):
+    assert config.host_of(environ) == host
+    assert config.who(settings(**environ), "planner", shop).host == host
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("shop", "shop-claude"),
+        ("My Shop", "my-shop-claude"),
+        ("shop.v2", "shop-v2-claude"),
+        ("snake_case", "snake_case-claude"),
+        ("-_shop_-", "shop-claude"),
+        (".config", "config-claude"),
+        ("Überblick", "berblick-claude"),
+        ("бот", "agent-claude"),
+        ("バス", "agent-claude"),
+        ("👋", "agent-claude"),
+        ("...", "agent-claude"),
+        ("", "agent-claude"),
+        (".", "agent-claude"),
+        ("/", "agent-claude"),
+        ("all", "all-claude"),
+        ("system", "system-claude"),
+        ("role", "my-role-claude"),
+        ("role_", "my-role-claude"),
+        ("Role!", "my-role-claude"),
+        ("role-x", "my-role-x-claude"),
+        ("roles", "roles-claude"),
+        ("7", "7-claude"),
+        ("two\nlines", "two-lines-claude"),
+        ("s" * 300, "s" * 56 + "-claude"),
+        ("role-" + "x" * 300, "my-role-" + "x" * 48 + "-claude"),
+    ],
+)
+def test_a_fresh_install_is_called_by_its_folder_and_its_host(folder, expected):
+    name = config.default_id(Path(folder), "claude-code")
+
+    assert name == expected
+    assert len(name) <= 63
+
+
+@given(
+    folder=st.text(st.characters(exclude_characters="/\0", codec="utf-8")),
+    host=st.sampled_from(["shell", "cursor", "claude-code", "openclaw"]),
+)
+def test_every_folder_name_gives_an_id_that_may_be_used(folder, host):
+    name = config.default_id(Path("/work") / folder, host)
+
+    assert names.agent_id(name) == name
+
+
+# The file
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server", "not TOML"),
+        ("\ufeff[server]", "not TOML"),
+        ("a = " + "[" * 50_000, "not TOML"),
+        ('[serer]\nurl = "x"', "does not exist: serer"),
+        ('[server]\nurll = "x"', "does not exist: urll"),
+        ("[agents.planner]\nrole = []", "does not exist: role"),
+        ('server = "tls://bus.example.org"', "server is not a table"),
+        ("agents = 5", "agents is not a table"),
+        ("[agents]\nplanner = 5", r"\[agents\.planner\] is not a table"),
+        ("[server]\nurl = 5", "url is not a string"),
+        ('[server]\nallow_plaintext = "no"', "allow_plaintext is not a boolean"),
+        ('[agents.planner]\nroles = "review"', "roles is not a list"),
+        ("[agents.planner]\ndescription = 5", "description is not a string"),
+        ("[agents.Planner]", r"\[agents\.Planner\].*not an agent id"),
+        ("[agents.all]", r"\[agents\.all\].*reserved"),
+        ("[agents.role-x]", r"\[agents\.role-x\].*reserved"),
+        ('[agents.planner]\nroles = ["Bad Role"]', r"\[agents\.planner\].*not a role name"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused_by_file_and_key(configure, text, said):
+    with pytest.raises(BadSetup, match=f"config.toml.*{said}"):
+        configure(text)
+
+
+def test_a_misspelt_key_is_answered_with_the_right_ones(configure):
+    with pytest.raises(BadSetup, match=r"Known: url, token_file, allow_plaintext, binary\."):
+        configure('[server]\nulr = "x"')
+
+
+def test_a_configuration_in_another_encoding_is_refused(configure, home):
+    configure("")
+    (home / "config.toml").write_bytes(b'[agents.planner]\ndescription = "\xe9"')
+
+    with pytest.raises(BadSetup, match="not TOML"):
+        config.load({"AGENTBUS_HOME": str(home)})
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o602, 0o601])
+def test_a_configuration_that_is_open_to_others_is_refused_with_the_command(configure, home, mode):
+    configure("")
+    (home / "config.toml").chmod(mode)
+
+    with pytest.raises(BadSetup, match=f"Run: chmod 600 {home / 'config.toml'}"):
+        config.load({"AGENTBUS_HOME": str(home)})
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_a_private_configuration_is_read(configure, home, mode):
+    configure("[agents.planner]")
+    (home / "config.toml").chmod(mode)
+
+    assert list(config.load({"AGENTBUS_HOME": str(home)}).agents) == ["planner"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_configuration_that_is_a_symlink_is_refused(home, tmp_path, there):
+    if there:
+        (tmp_path / "dotfiles").touch(mode=0o600)
+    (home / "config.toml").symlink_to(tmp_path / "dotfiles")
+
+    with pytest.raises(BadSetup, match="symlink"):
+        config.load({"AGENTBUS_HOME": str(home)})
+
+
+def test_a_configuration_of_another_user_is_refused(configure, home, monkeypatch):
+    configure("")
+    uid = (home / "config.toml").stat().st_uid
+    monkeypatch.setattr(config.os, "getuid", lambda: uid + 1)
+
+    with pytest.raises(BadSetup, match="another user"):
+        config.load({"AGENTBUS_HOME": str(home)})
+
+
+def test_a_configuration_that_is_a_folder_is_refused(home):
+    (home / "config.toml").mkdir(mode=0o700)
+
+    with pytest.raises(BadSetup, match="cannot be read"):
+        config.load({"AGENTBUS_HOME": str(home)})
+
+
+# The server's address
+
+REMOTE = "nats://bus.example.org:4222"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://127.0.0.1:4222",
+        "nats://localhost:4222",
+        "nats://LOCALHOST",
+        "nats://[::1]:4222",
+        "nats://127.0.0.1:4222/",
+        "tls://127.0.0.1:4222",
+        "tls://bus.example.org",
+        "tls://bus.example.org:4222",
+        "tls://[2001:db8::1]:4222",
+        "TLS://bus.example.org",
+    ],
+)
+def test_a_server_on_this_machine_or_behind_tls_is_taken(url):
+    assert settings(AGENTBUS_URL=url).url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        REMOTE,
+        "nats://10.0.0.7:4222",
+        "nats://0.0.0.0:4222",
+        "nats://[2001:db8::1]:4222",
+        "nats://localhost.example.org",
+        "nats://127.0.0.1.example.org",
+        "nats://notlocalhost",
+    ],
+)
+def test_plain_text_off_this_machine_is_refused_unless_it_is_allowed(url, configure):
+    with pytest.raises(BadSetup, match=r"without TLS.*allow_plaintext = true"):
+        settings(AGENTBUS_URL=url)
+    with pytest.raises(BadSetup, match="without TLS"):
+        configure(f'[server]\nurl = "{url}"\nallow_plaintext = false')
+
+    allowed = configure(f'[server]\nurl = "{url}"\nallow_plaintext = true')
+
+    assert allowed.url == url
+    assert configure("[server]\nallow_plaintext = true", AGENTBUS_URL=url).url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://s3cret@127.0.0.1:4222",
+        "nats://user:s3cret@127.0.0.1:4222",
+        "nats://:s3cret@127.0.0.1:4222",
+        "tls://user:s3cret@bus.example.org",
+        "tls://bus.example.org,tls://s3cret@other.example.org",
+        "tls://bus.example.org?token=s3cret",
+        "tls://bus.example.org/s3cret",
+        "tls://bus.example.org:s3cret",
+        "tls://[s3cret",
+    ],
+)
+def test_a_secret_in_the_address_is_refused_and_not_repeated(url, configure):
+    with pytest.raises(BadSetup) as refusal:
+        settings(AGENTBUS_URL=url)
+    assert "s3cret" not in str(refusal.value)
+
+    with pytest.raises(BadSetup) as refusal:
+        configure(f'[server]\nurl = "{url}"\nallow_plaintext = true')
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_a_refused_secret_is_answered_with_the_place_for_it():
+    with pytest.raises(BadSetup, match="AGENTBUS_TOKEN_FILE"):
+        settings(AGENTBUS_URL="tls://s3cret@bus.example.org")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:4222",
+        "localhost",
+        "http://127.0.0.1:4222",
+        "ws://127.0.0.1:4222",
+        "nats:",
+        "nats://",
+        "nats://:4222",
+        "nats://127.0.0.1:0",
+        "nats://127.0.0.1:99999",
+        "nats://127.0.0.1:port",
+        "nats://[::1:4222",
+        "nats://127.0.0.1,bus.example.org",
+        "nats://127.0.0.1:4222,nats://bus.example.org:4222",
+        "nats://127.0.0.1#@bus.example.org",
+    ],
+)
+def test_what_is_not_the_address_of_one_server_is_refused_with_an_example(url):
+    with pytest.raises(BadSetup, match=r"not a nats:// or tls:// URL.*tls://bus\.example\.org"):
+        settings(AGENTBUS_URL=url)

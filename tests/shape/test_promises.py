@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every promise has a test, and every test that claims to prove one names a promise."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from promises import PROMISES
+
+TESTS = Path(__file__).parents[1]
+
+
+def _proved() -> dict[int, list[str]]:
+    """Return the tests that prove each number."""
+    proved: dict[int, list[str]] = {}
+    for path in TESTS.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            for mark in node.decorator_list:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.promise":
+                    proved.setdefault(ast.literal_eval(mark.args[0]), []).append(node.name)
+    return proved
+
+
+@pytest.mark.parametrize("number", sorted(PROMISES))
+def test_every_promise_is_proved_by_a_test(number):
+    assert _proved().get(number)
+
+
+def test_no_test_proves_a_promise_that_nobody_made():
+    assert set(_proved()) - set(PROMISES) == set()

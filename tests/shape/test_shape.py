@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of the code: who may import whom, how long things may be, what is public."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mcp_agentbus
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "mcp_agentbus"
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem[0] != "_")
+FILES = sorted(
+    path
+    for folder in ("mcp_agentbus", "installers", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+)
+
+# A module imports only from lines above its own.
+LAYERS = [
+    ["version", "errors"],
+    ["names"],
+    ["task", "framing", "config", "survey"],
+    ["wire", "answers", "embedded"],
+    ["link"],
+    ["bus"],
+    ["topology", "records"],
+    ["roster", "parking", "standing"],
+    ["session"],
+    ["send", "claiming", "news", "peeking", "life", "following", "shell"],
+    ["inbox", "results"],
+    ["render"],
+    ["tools"],
+    ["server", "demo"],
+    ["commands", "cli"],
+]
+
+# The few modules that may know a library which the others need not know.
+ONLY = {
+    "nats": {"link"},
+    "mcp": {"server", "demo"},
+    "mcp_types": {"server", "demo"},
+    "rich": {"demo"},
+    "platformdirs": {"config"},
+}
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def test_every_module_has_its_place_in_the_layers():
+    placed = [name for layer in LAYERS for name in layer]
+
+    assert sorted(placed) == MODULES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    height = next(number for number, layer in enumerate(LAYERS) if module in layer)
+    below = {name for layer in LAYERS[:height] for name in layer}
+    if module in {"commands", "cli"}:
+        below |= {"commands", "cli"}  # the parser, and what runs what it parsed
+
+    ours = {
+        name.removeprefix("mcp_agentbus.").split(".")[0]
+        for name in _imports(PACKAGE / f"{module}.py")
+        if name.startswith("mcp_agentbus.")
+    }
+
+    assert ours - below == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_library_is_known_in_its_one_place_only(module):
+    roots = {name.split(".")[0] for name in _imports(PACKAGE / f"{module}.py")}
+
+    assert {library for library in roots & set(ONLY) if module not in ONLY[library]} == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_over_400_lines_and_no_function_over_60(path):
+    text = path.read_text()
+    long = [
+        node.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno >= 60
+    ]
+
+    assert text.count("\n") <= 400
+    assert long == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_names_its_licence_and_says_what_it_is_for(path):
+    text = path.read_text()
+
+    assert text.startswith("# SPDX-License-Identifier: Apache-2.0\n")
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_no_test_sleeps():
+    calls = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in FILES
+        if path.name.startswith("test_")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "sleep"
+    ]
+
+    assert calls == []
+
+
+def test_the_public_names_are_these():
+    assert sorted(mcp_agentbus.__all__) == [
+        "Agent",
+        "AgentbusError",
+        "Bus",
+        "Session",
+        "__version__",
+        "publish_result",
+        "read_inbox",
+        "send_task",
+        "task_life",
+        "watch_inbox",
+    ]
+    assert all(getattr(mcp_agentbus, name) for name in mcp_agentbus.__all__)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, contextlib, io\n"
+        "from mcp_agentbus.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "    main(['send', '--help'])\n"
+        "print(sorted({'mcp', 'nats', 'pydantic', 'asyncio', 'rich'} & set(sys.modules)))"
+    )
+
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert out.stdout.strip() == "[]"
