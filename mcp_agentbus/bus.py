@@ -19,7 +19,7 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from mcp_agentbus import config, embedded, names
@@ -58,6 +58,8 @@ _WHY_TIMEOUT_S: Final = 0.4
 _GONE: Final = "The bus server went away. Nothing was stored."
 _API: Final = "$JS.API"
 
+_Subscription = tuple[str, Callable[[Message | None], None], Callable[[], Awaitable[None]]]
+
 
 class Bus:
     """A connection to the bus that mends itself."""
@@ -67,12 +69,13 @@ class Bus:
         self._link: Link | None = None
         self._opening = asyncio.Lock()
         self._closed = False
-        self._subscriptions: dict[int, tuple[str, Callable[[Message | None], None]]] = {}
+        #: What is heard: subject, whom to call, what ends it on the present connection.
+        self._subscriptions: dict[int, _Subscription] = {}
         self._numbers = itertools.count()
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(cls, settings: Settings | None = None) -> AsyncIterator[Bus]:
+    async def connect(cls, settings: Settings | None = None) -> AsyncGenerator[Bus, None]:
         """Open the bus that the settings name; the embedded one is started if need be."""
         bus = cls(settings)
         try:
@@ -82,7 +85,7 @@ class Bus:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def ephemeral(cls) -> AsyncIterator[Bus]:
+    async def ephemeral(cls) -> AsyncGenerator[Bus, None]:
         """Open a private bus in a temporary folder that goes when the block ends."""
         with embedded.ephemeral() as settings:
             async with cls.connect(settings) as bus:
@@ -160,13 +163,9 @@ class Bus:
         give_up = time.monotonic() + CALL_TIMEOUT_S
         handed_over = False
         for pause in itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1])):
-            left = give_up - time.monotonic()
-            unanswered = False
             try:
-                async with asyncio.timeout(left):
-                    link = await self._live()
-                unanswered = True
-                timeout = max(0.05, min(_TRY_TIMEOUT_S, left))
+                link = await self._live(within_s=give_up - time.monotonic())
+                timeout = max(0.05, min(_TRY_TIMEOUT_S, give_up - time.monotonic()))
                 return await link.request(subject, data, headers, timeout), handed_over
             except NoResponders:
                 failure: AgentbusError = BusUnreachable(
@@ -174,8 +173,8 @@ class Bus:
                     hint="Run `agentbus server start`.",
                 )
             except (TimeoutError, LinkLost):
-                handed_over = handed_over or unanswered
-                failure = BusUnreachable("No server answered in time. Nothing was stored.")
+                handed_over = True
+                failure = BusUnreachable(_GONE)
             except BusUnreachable as error:
                 failure = error
             if time.monotonic() + pause >= give_up:
@@ -301,26 +300,24 @@ class Bus:
     @contextlib.asynccontextmanager
     async def subscribed(
         self, subject: str, arrived: Callable[[Message | None], None]
-    ) -> AsyncIterator[None]:
+    ) -> AsyncGenerator[None, None]:
         """Call `arrived` for every message on `subject`, also after a lost connection.
 
         It is called with None when the connection ends: something may have been missed.
         """
         number = next(self._numbers)
-        link = await self._live()
-        end = await self._subscribe(link, subject, arrived)
-        self._subscriptions[number] = (subject, arrived)
+        end = await self._subscribe(await self._live(), subject, arrived)
+        self._subscriptions[number] = (subject, arrived, end)
         try:
             yield
         finally:
-            del self._subscriptions[number]
-            if link is self._link:
-                await end()
+            _, _, end = self._subscriptions.pop(number)
+            await end()
 
     @staticmethod
     async def _subscribe(
         link: Link, subject: str, arrived: Callable[[Message | None], None]
-    ) -> Callable[[], Any]:
+    ) -> Callable[[], Awaitable[None]]:
         try:
             end = await link.subscribe(subject, arrived)
             # Interest must be known to the server before anything is done that it should see.
@@ -341,28 +338,45 @@ class Bus:
             await asyncio.sleep(pause)
         raise AssertionError  # the chain of pauses has no end
 
-    async def _live(self, *, may_start: bool = True) -> Link:
+    async def _live(self, *, may_start: bool = True, within_s: float = CALL_TIMEOUT_S) -> Link:
         """Return a connection that works, opening one if need be."""
         if self._link and self._link.alive:
             return self._link
-        async with self._opening:
-            if self._link and self._link.alive:
-                return self._link
-            if self._closed:
-                raise BusUnreachable("This bus was closed.", hint="Open a new one.")
-            link = await Link.open(*await asyncio.to_thread(self._where, may_start=may_start))
-            self._link = link
-            for subject, arrived in list(self._subscriptions.values()):
-                await self._subscribe(link, subject, arrived)
-            link.on_end(self._lost)
-            return link
+        try:
+            async with asyncio.timeout(within_s), self._opening:
+                if self._link and self._link.alive:
+                    return self._link
+                if self._closed:
+                    raise BusUnreachable("This bus was closed.", hint="Open a new one.")
+                return await self._open(may_start=may_start)
+        except TimeoutError:
+            raise BusUnreachable("No server answered in time. Nothing was stored.") from None
+
+    async def _open(self, *, may_start: bool) -> Link:
+        """Open a connection on which everything is heard that was heard before."""
+        link = await Link.open(*await asyncio.to_thread(self._where, may_start=may_start))
+        try:
+            for number, (subject, arrived, _) in list(self._subscriptions.items()):
+                end = await self._subscribe(link, subject, arrived)
+                self._subscriptions[number] = (subject, arrived, end)
+        except BaseException:
+            await link.close()
+            raise
+        self._link = link
+        link.on_end(self._lost)
+        return link
 
     def _where(self, *, may_start: bool) -> tuple[str, str | None]:
         """Return the server's address and token, starting the embedded server if need be."""
         if not self.settings.url:
-            server = (embedded.ensure if may_start else embedded.find)(self.settings)
+            try:
+                server = (embedded.ensure if may_start else embedded.find)(self.settings)
+            except BusUnreachable as error:
+                raise BusUnreachable(
+                    f"Nothing was stored. {error.message}", hint=error.hint
+                ) from None
             if not server:
-                raise BusUnreachable("The bus server is not running.")
+                raise BusUnreachable("The bus server is not running. Nothing was stored.")
             return server.url, embedded.read_token(self.settings)
         if not self.settings.token_file:
             return self.settings.url, None
@@ -376,5 +390,5 @@ class Bus:
             ) from None
 
     def _lost(self) -> None:
-        for _, arrived in list(self._subscriptions.values()):
+        for _, arrived, _ in list(self._subscriptions.values()):
             arrived(None)

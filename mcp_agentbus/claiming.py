@@ -75,8 +75,17 @@ async def _take_lane(
             )
             return waiting
         waiting = deliveries[-1].waiting if deliveries else 0
-        outcomes = await asyncio.gather(*(_claim(session, one, taken) for one in deliveries))
-        taken.claims += [claim for claim in outcomes if claim]
+        outcomes = await asyncio.gather(
+            *(_claim(session, one, taken) for one in deliveries), return_exceptions=True
+        )
+        for outcome in outcomes:  # in the order of the inbox, whoever was claimed first
+            if isinstance(outcome, Claim):
+                session.untold.add(outcome.task.id)
+                session.hold(outcome)
+                taken.claims.append(session.claims[outcome.task.id])
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
         if len(deliveries) < wanted:
             break
     return waiting
@@ -130,8 +139,7 @@ async def _write_claim(
     if session.store is not None:
         # A shell's claim has no process to keep it: it is a lease.
         await session.bus.give_back(delivery, after_s=CLAIM_MAX_S)
-    session.hold(Claim(task, delivery, claimed, revision))
-    return session.claims[task.id]
+    return Claim(task, delivery, claimed, revision)
 
 
 def _check_schedule(task: Task, delivery: Delivery) -> None:

@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +50,7 @@ def _serve(args: argparse.Namespace, settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def _session(args: argparse.Namespace, settings: Settings) -> AsyncIterator[Any]:
+async def _session(args: argparse.Namespace, settings: Settings) -> AsyncGenerator[Any, None]:
     from mcp_agentbus.bus import Bus
     from mcp_agentbus.shell import shell_session
 
@@ -198,18 +198,10 @@ async def _parked(args: argparse.Namespace, settings: Settings) -> int:
 
 async def _replay(args: argparse.Namespace, settings: Settings) -> int:
     from mcp_agentbus import parking, render
-    from mcp_agentbus.errors import UnknownTask
 
     async with _session(args, settings) as session:
         await session.called()
-        for inbox in session.inboxes:
-            try:
-                one = await parking.replay(session.bus, inbox, args.which)
-            except UnknownTask:
-                if inbox == session.inboxes[-1]:
-                    raise
-                continue
-            break
+        one = await parking.replay(session.bus, session.inboxes, args.which)
     _print(args, f"Offered again: {render.parked_text([one])}", render.parked_data([one]))
     return 0
 

@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +129,7 @@ async def _work(coder: Client, line: _Timeline) -> None:
 
 
 @asynccontextmanager
-async def _agent(settings: Settings, agent: str) -> AsyncIterator[Client]:
+async def _agent(settings: Settings, agent: str) -> AsyncGenerator[Client, None]:
     """Start `agentbus serve` as a host would, and connect to it."""
     parameters = StdioServerParameters(
         command=sys.executable,

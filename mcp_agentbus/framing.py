@@ -89,10 +89,21 @@ class Part:
 
 
 def part(text: str, start: int, limit: int) -> Part:
-    """Return at most `limit` characters of `text` from `start`; at least one, so paging ends."""
+    """Return the piece of `text` from `start` that takes at most `limit` characters in a frame.
+
+    Escapes and indents count. It has at least one character, so that paging ends.
+    """
     start = max(start, 0)
-    end = start + max(limit, 1)
-    return Part(text[start:end], end if end < len(text) else None, len(text))
+    piece = text[start : start + max(limit, 1)]
+    if not (piece.isascii() and piece.isprintable()):
+        spent = 0
+        for number, char in enumerate(piece):
+            spent += 1 + len(INDENT) if char == "\n" else len(_shown(char))
+            if spent > limit and number:
+                piece = piece[:number]
+                break
+    end = start + len(piece)
+    return Part(piece, end if end < len(text) else None, len(text))
 
 
 def frame(text: str, *, said_by: str, fence: str | None = None) -> str:

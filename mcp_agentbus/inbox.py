@@ -14,13 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
-from mcp_agentbus import claiming, names, news, peeking, topology, wire
+from mcp_agentbus import claiming, names, news, peeking, topology
 from mcp_agentbus.claiming import Taken
-from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable
+from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.names import LANES, Priority
 from mcp_agentbus.records import read_record
 from mcp_agentbus.session import Claim, Session
@@ -100,11 +100,10 @@ async def read_inbox(
     await session.can_read()
     async with session.lock:
         await news.confirm(session, session.shown)
-        if peek or thread_id is not None:
-            return await _peek(session, limit, thread_id, cursor)
-        return await session.settled(
-            _read(session, limit, _after(cursor)), lambda inbox: _undo(session, inbox)
-        )
+    if peek or thread_id is not None:
+        return await _answer(session, lambda: _peek(session, limit, thread_id, cursor))
+    after = _after(cursor)
+    return await _answer(session, lambda: _read(session, limit, after))
 
 
 async def watch_inbox(
@@ -128,27 +127,23 @@ async def watch_inbox(
 
     Raises: as `read_inbox`.
     """
-    if not 0 <= timeout_s <= WATCH_MAX_S:
-        raise BadInput(f"timeout_s is {timeout_s}.", hint=f"Use 0 to {WATCH_MAX_S} seconds.")
-    if priority is not None and priority not in LANES:
-        raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
-    if task_id is not None:
-        names.task_id(task_id)
+    _check_watch(timeout_s, task_id, priority)
     await session.called()
     await session.can_read()
     began = time.monotonic()
     async with session.lock:
         await news.confirm(session, session.shown)
+
+    def look() -> Coroutine[Any, Any, Inbox]:
+        return _one_result(session, task_id) if task_id else _new(session, limit, priority)
+
     while True:
         session.stirred.clear()
-        look = _one_result(session, task_id) if task_id else _new(session, limit, priority)
         left = timeout_s - (time.monotonic() - began)
         try:
-            async with session.lock:
-                inbox = await session.settled(look, lambda inbox: _undo(session, inbox))
-        except BusUnreachable:
-            # Only what was there before may come back by itself: `agentbus server stop` stands.
-            if not await session.bus.reconnected(max(left, 0)):
+            inbox = await _answer(session, look)
+        except (BusUnreachable, Unconfirmed):
+            if left <= 0 or not await session.bus.reconnected(left):
                 raise
             continue
         if not inbox.empty:
@@ -160,6 +155,44 @@ async def watch_inbox(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(left, _LOOK_AGAIN_S)):
                 await session.stirred.wait()
+        # Only what was there before may come back by itself: `agentbus server stop` stands.
+        if not await session.bus.reconnected(max(timeout_s - (time.monotonic() - began), 0)):
+            raise BusUnreachable
+
+
+def _check_watch(timeout_s: float, task_id: str | None, priority: Priority | None) -> None:
+    if not 0 <= timeout_s <= WATCH_MAX_S:
+        raise BadInput(f"timeout_s is {timeout_s}.", hint=f"Use 0 to {WATCH_MAX_S} seconds.")
+    if priority is not None and priority not in LANES:
+        raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
+    if task_id is not None:
+        names.task_id(task_id)
+
+
+async def _answer(session: Session, look: Callable[[], Coroutine[Any, Any, Inbox]]) -> Inbox:
+    """Return what `look` brings; what it took without an answer to show for it is as before."""
+
+    async def told() -> Inbox:
+        with _shown_or_not(session):
+            inbox = await look()
+        session.untold.difference_update(item.task.id for item in inbox.tasks)
+        return inbox
+
+    return await session.settled(told, lambda inbox: _undo(session, inbox))
+
+
+@contextlib.contextmanager
+def _shown_or_not(session: Session) -> Iterator[None]:
+    """See that a result which was about to be shown when something failed is shown later."""
+    before = dict(session.shown)
+    try:
+        yield
+    except BaseException:
+        for task_id, one in list(session.shown.items()):
+            if before.get(task_id) is not one:
+                del session.shown[task_id]
+                session.news.add(task_id)
+        raise
 
 
 async def _read(session: Session, limit: int, after: int) -> Inbox:
@@ -185,12 +218,15 @@ async def _read(session: Session, limit: int, after: int) -> Inbox:
 
 
 async def _new(session: Session, limit: int, priority: Priority | None) -> Inbox:
-    taken = await claiming.take(session, limit, priority)
+    # What a look that failed had claimed is as new as what this one claims.
+    claims = [one for one in session.claims.values() if one.task.id in session.untold][:limit]
+    taken = await claiming.take(session, limit - len(claims), priority)
+    claims += taken.claims
     results, degraded = await _results(session, limit)
     return Inbox(
-        tasks=tuple(replace(_item(claim), new=True) for claim in taken.claims),
+        tasks=tuple(replace(_item(claim), new=True) for claim in claims),
         results=tuple(results),
-        waiting=await _waiting(session, taken) if taken.claims or results else {},
+        waiting=await _waiting(session, taken) if claims or results else {},
         degraded=taken.degraded or degraded,
         notes=tuple(taken.notes),
         held=len(session.claims),
@@ -232,7 +268,8 @@ async def _results(
 ) -> tuple[list[Record], str]:
     """Return new results, and why there may be more: tasks are shown even if results fail."""
     try:
-        return await news.results(session, limit, thread_id), ""
+        with _shown_or_not(session):
+            return await news.results(session, limit, thread_id), ""
     except (AgentbusError, TimeoutError) as error:
         reason = error.message if isinstance(error, AgentbusError) else "the server did not answer"
         return [], f"results could not be read: {reason}"
@@ -246,11 +283,11 @@ async def _check_claims(session: Session, claims: Sequence[Claim]) -> list[str]:
 
 async def _check_claim(session: Session, claim: Claim) -> str:
     task = claim.task
-    try:
-        record, revision = await read_record(session.bus, task.sender, task.to, task.id)
-    except wire.Undecodable:
-        return ""
+    record, revision = await read_record(session.bus, task.sender, task.to, task.id)
     if record is None or revision == claim.revision:
+        return ""
+    if record.session == session.id and not record.ended:  # ours, though nobody confirmed it
+        session.hold(replace(claim, record=record, revision=revision))
         return ""
     session.let_go(task.id)
     if record.ended:
@@ -260,7 +297,7 @@ async def _check_claim(session: Session, claim: Claim) -> str:
 
 
 async def _waiting(session: Session, taken: Taken) -> dict[Priority, int]:
-    asked = [
+    asked: list[tuple[Priority, str]] = [
         (lane, inbox) for lane in LANES if lane not in taken.waiting for inbox in session.inboxes
     ]
     counts = await asyncio.gather(
@@ -278,9 +315,11 @@ async def _undo(session: Session, inbox: Inbox) -> None:
     for item in inbox.tasks:
         claim = session.claims.get(item.task.id)
         if claim and item.new:
-            await session.give_back(claim, counts=False, reason=reason)
+            with contextlib.suppress(AgentbusError):  # then it is offered again by itself
+                await session.give_back(claim, counts=False, reason=reason)
     for record in inbox.results:
-        await news.unshow(session, record)
+        with contextlib.suppress(AgentbusError):
+            await news.unshow(session, record)
 
 
 def _item(claim: Claim) -> Item:

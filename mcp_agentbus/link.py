@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
@@ -237,7 +237,7 @@ class Link:
             raise LinkLost from None
 
     @contextmanager
-    def _call(self, subject: str) -> Iterator[_Answers]:
+    def _call(self, subject: str) -> Generator[_Answers, None, None]:
         """Make a place for the answers to one request."""
         self._calls += 1
         token = str(self._calls)

@@ -232,5 +232,6 @@ async def _expire(session: Session, sent: Sent) -> None:
                 reason="its deadline passed without a result",
             )
             await write_record(bus, expired, revision)
-            session.news.add(sent.task_id)
+            if sent.task_id in session.sent:  # another session's is told like any result
+                session.news.add(sent.task_id)
             return

@@ -10,7 +10,7 @@ before it leaves the inbox, so a crash between the two parks it twice and loses 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,23 +73,22 @@ async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str
     task_id = delivery.headers.get(names.H_TASK, "")
     record: tuple[Record, int] | None = None
     if names.is_task_id(task_id) and names.is_inbox(sender):
-        with suppress(wire.Undecodable):
-            old, revision = await read_record(bus, sender, inbox, task_id)
-            at = delivery.stored_at
-            task = Task.model_validate(
-                {
-                    "id": task_id,
-                    "from": sender,
-                    "to": inbox,
-                    "subject": "(could not be read)",
-                    "body": "",
-                    "priority": lane if lane in names.LANES else "normal",
-                    "thread_id": task_id,
-                    "created_at": at,
-                    "expires_at": at,
-                }
-            )
-            record = (old or first_record(task, agent), revision)
+        old, revision = await read_record(bus, sender, inbox, task_id)
+        at = delivery.stored_at
+        task = Task.model_validate(
+            {
+                "id": task_id,
+                "from": sender,
+                "to": inbox,
+                "subject": "(could not be read)",
+                "body": "",
+                "priority": lane if lane in names.LANES else "normal",
+                "thread_id": task_id,
+                "created_at": at,
+                "expires_at": at,
+            }
+        )
+        record = (old or first_record(task, agent), revision)
     await park(bus, delivery, agent, f"it could not be read: {reason}", record)
 
 
@@ -113,31 +112,33 @@ async def parked(bus: Bus, inbox: str) -> list[Parked]:
     return [_parked(one) for one in found]
 
 
-async def replay(bus: Bus, inbox: str, which: str) -> Parked:
+async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     """Offer a parked task again, as if it had just been sent; `which` is its id or number.
 
     Raises:
-        UnknownTask: nothing parked has that id or number.
+        UnknownTask: nothing parked in these inboxes has that id or number.
         InboxFull, ...: as `Bus.publish`; then it stays parked.
     """
-    for one in await parked(bus, inbox):
-        if which in {str(one.number), one.task.id if one.task else None}:
-            break
-    else:
+    all_parked = [one for inbox in inboxes for one in await parked(bus, inbox)]
+    known = [one for one in all_parked if which in {str(one.number), one.task and one.task.id}]
+    if not known:
         raise UnknownTask(
-            f"No task {which[:70]!r} is parked for {names.address_of(inbox)!r}.",
+            f"No task {which[:70]!r} is parked for {names.address_of(inboxes[0])!r}.",
             hint="`agentbus parked` lists what is parked, with its id and number.",
         )
+    one = known[0]
     admin = bus.admin
     [stored] = await admin.many(DEAD, {"seq": one.number, "batch": 1})
     _, _, _, lane, sender = stored.subject.split(".")
     if one.task:
-        record, revision = await read_record(bus, sender, inbox, one.task.id)
+        record, revision = await read_record(bus, sender, one.inbox, one.task.id)
         if record:
-            again = step(record, "stored", inbox, attempts=0, reason="offered again by a person")
+            again = step(
+                record, "stored", one.inbox, attempts=0, reason="offered again by a person"
+            )
             await write_record(bus, again, revision)
     await admin.publish(
-        names.task_subject(inbox, lane, sender),
+        names.task_subject(one.inbox, lane, sender),
         stored.data,
         _kept(stored.headers),
         message_id=f"replay-{one.number}",

@@ -10,6 +10,7 @@ claim while it slept finds out here (`Conflict`) and nowhere else.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -30,23 +31,28 @@ def now() -> datetime:
 async def read_record(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Record | None, int]:
     """Return the worker's record of a task and its revision; (None, 0) if there is none.
 
-    `owner` and `inbox` may be `*`, since a task's id is unique.
+    `owner` and `inbox` may be `*`, since a task's id is unique. What is stored there and cannot be
+    read counts as none: whoever writes next replaces it.
 
     Raises:
-        wire.Undecodable: what is stored is no record.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     found = await bus.last(RESULTS, names.record_subject(owner, inbox, task_id))
-    return (wire.decode_record(found.subject, found.data), found.seq) if found else (None, 0)
+    if not found:
+        return None, 0
+    with suppress(wire.Undecodable):
+        return wire.decode_record(found.subject, found.data), found.seq
+    return None, found.seq
 
 
 async def read_sent(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sent | None, int]:
-    """Return the sender's record of a task and its revision; (None, 0) if there is none.
-
-    Raises: as `read_record`.
-    """
+    """Return the sender's record of a task and its revision, as `read_record`."""
     found = await bus.last(RESULTS, names.sent_subject(owner, inbox, task_id))
-    return (wire.decode_sent(found.subject, found.data), found.seq) if found else (None, 0)
+    if not found:
+        return None, 0
+    with suppress(wire.Undecodable):
+        return wire.decode_sent(found.subject, found.data), found.seq
+    return None, found.seq
 
 
 async def write_record(bus: Bus, record: Record, revision: int) -> int:

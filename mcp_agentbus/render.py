@@ -26,7 +26,9 @@ from mcp_agentbus.wire import stamp
 
 ANSWER_MAX_CHARS: Final = 28_000
 _CONCISE_CHARS: Final = 2_000
-_LEAST_CHARS: Final = 400
+_LEAST_CHARS: Final = 60
+# What stands around a text: ids, times, a subject of full length, the way to the rest.
+_FACTS_CHARS: Final = 500
 
 
 def receipts_text(receipts: Sequence[Receipt]) -> str:
@@ -144,7 +146,8 @@ def inbox_text(inbox: Inbox, me: str, *, full: bool = False) -> str:
     """Return an inbox; `full` shows long bodies as far as the answer has room."""
     lines = [_head(inbox, me), *(f"Note: {note}" for note in inbox.notes)]
     texts = [item.task.body for item in inbox.tasks] + [one.body for one in inbox.results]
-    room = _shares(texts, ANSWER_MAX_CHARS if full else _CONCISE_CHARS * max(1, len(texts)))
+    wanted = ANSWER_MAX_CHARS if full else _CONCISE_CHARS * len(texts)
+    room = _shares(texts, min(wanted, ANSWER_MAX_CHARS - _FACTS_CHARS * len(texts)))
     for item in inbox.tasks:
         lines += ["", *_task_lines(item, next(room))]
     for record in inbox.results:
@@ -152,9 +155,8 @@ def inbox_text(inbox: Inbox, me: str, *, full: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _shares(texts: Sequence[str], wanted: int) -> Iterator[int]:
-    """Yield how many characters of each text are shown, within the answer's limit."""
-    room = min(wanted, ANSWER_MAX_CHARS)
+def _shares(texts: Sequence[str], room: int) -> Iterator[int]:
+    """Yield how much of each text is shown: an equal share, and what shorter ones leave over."""
     each = max(_LEAST_CHARS, room // max(1, len(texts)))
     spare = room - sum(min(len(text), each) for text in texts)
     for text in texts:

@@ -17,7 +17,14 @@ from typing import Any, Final, TypedDict, Unpack, cast
 
 from mcp_agentbus import names, wire
 from mcp_agentbus.answers import Conflict
-from mcp_agentbus.errors import AlreadyEnded, BadInput, NotClaimed, NotYourTask, UnknownTask
+from mcp_agentbus.errors import (
+    AgentbusError,
+    AlreadyEnded,
+    BadInput,
+    NotClaimed,
+    NotYourTask,
+    UnknownTask,
+)
 from mcp_agentbus.records import (
     now,
     read_record,
@@ -140,31 +147,44 @@ async def _publish(
     bus, me, task = session.bus, session.me.id, claim.task
     ends = state in WORKER_ENDS
     late = ends and now() >= task.expires_at
-    record = step(claim.record, state, me, session.id, late=late, reason="", **changes)
-    try:
-        revision = await write_record(bus, record, claim.revision)
-    except Conflict:
-        found, revision = await read_record(bus, task.sender, task.to, task.id)
-        # An end that comes after the deadline still counts, as late.
-        if found is None or not (ends and found.state == "expired"):
-            raise await _lost(session, claim, found) from None
-        record = step(found, state, me, session.id, late=ends, reason="", **changes)
-        revision = await write_record(bus, record, revision)
+    said = {**changes, "reason": ""}
+    record = step(claim.record, state, me, session.id, late=late, **said)
+    revision = claim.revision
+    while True:
+        try:
+            revision = await write_record(bus, record, revision)
+            break
+        except Conflict:
+            found, revision = await read_record(bus, task.sender, task.to, task.id)
+            # A call of ours may have come this far without being confirmed.
+            mine = found is not None and found.session == session.id
+            if found is None or (mine and not found.ended):
+                record = step(found or claim.record, state, me, session.id, late=late, **said)
+            elif mine and found.says(record):
+                break
+            elif ends and found.state == "expired":
+                # An end that comes after the deadline still counts, as late.
+                record = step(found, state, me, session.id, late=True, **said)
+            else:
+                raise await _lost(session, claim, found) from None
     if not ends:
         session.hold(replace(claim, record=record, revision=revision))
         if session.store is None:
-            await bus.extend(claim.delivery)
+            with suppress(AgentbusError):  # the session's keeper says it again
+                await bus.extend(claim.delivery)
         return Published(task.id, state)
     session.let_go(task.id, finished=True)
-    await bus.finish(claim.delivery)
+    with suppress(AgentbusError):  # the result is stored: whoever is offered the task finishes it
+        await bus.finish(claim.delivery)
     return Published(task.id, state, late=record.late)
 
 
-async def _lost(session: Session, claim: Claim, found: Record | None) -> AlreadyEnded | NotClaimed:
+async def _lost(session: Session, claim: Claim, found: Record) -> AlreadyEnded | NotClaimed:
     """Let go of a claim that is no longer ours, and say whose it is."""
     session.let_go(claim.task.id)
-    if found and found.ended:
-        await session.bus.finish(claim.delivery)
+    if found.ended:
+        with suppress(AgentbusError):
+            await session.bus.finish(claim.delivery)
         return _ended(found)
     return NotClaimed(
         f"Task {claim.task.id} was taken over by another session while this one did not answer. "

@@ -206,7 +206,9 @@ async def _waiting(bus: Bus, agents: Sequence[str]) -> dict[str, dict[Priority, 
     """Return what waits in the inboxes that have anything at all stored."""
     counts: dict[str, dict[Priority, int]] = {agent: {} for agent in agents}
     stored = {tuple(subject.split(".")[1:4:2]) for subject in await topology.stored_tasks(bus)}
-    busy = [(agent, lane) for agent in agents for lane in LANES if (agent, lane) in stored]
+    busy: list[tuple[str, Priority]] = [
+        (agent, lane) for agent in agents for lane in LANES if (agent, lane) in stored
+    ]
     lanes = await asyncio.gather(*(_lane_waiting(bus, agent, lane) for agent, lane in busy))
     for (agent, lane), count in zip(busy, lanes, strict=True):
         if count:
@@ -282,6 +284,6 @@ def _best(inbox: str, holders: Sequence[Entry]) -> Entry:
     seen = [entry.last_seen for entry in holders if entry.last_seen]
     return Entry(
         id=inbox,
-        state=min((entry.state for entry in holders), key=order.index),
+        state=next(state for state in order if any(one.state == state for one in holders)),
         last_seen=max(seen) if seen else None,
     )

@@ -20,7 +20,16 @@ from typing import Final, Literal, TypedDict, Unpack
 from mcp_agentbus import names, roster, wire
 from mcp_agentbus.answers import Conflict
 from mcp_agentbus.bus import Bus
-from mcp_agentbus.errors import BadInput, HopLimit, Refused, StoreFull, Unconfirmed, UnknownAgent
+from mcp_agentbus.errors import (
+    AgentbusError,
+    BadInput,
+    BusUnreachable,
+    HopLimit,
+    Refused,
+    StoreFull,
+    Unconfirmed,
+    UnknownAgent,
+)
 from mcp_agentbus.names import EVERYBODY, Priority
 from mcp_agentbus.records import now, read_sent, write_sent
 from mcp_agentbus.roster import Entry
@@ -107,17 +116,29 @@ async def send_task(
         for address, entry in entries
     ]
     store = _store if len(tasks) == 1 else _store_one_of
-    try:
-        return tuple(
-            await asyncio.gather(
-                *(store(session, *one, repeated=request_id is not None) for one in tasks)
-            )
-        )
-    except Unconfirmed as error:
-        raise Unconfirmed(
-            error.message,
-            hint=f"Call again with request_id={key!r}: what is stored already is not stored twice.",
-        ) from None
+    outcomes = await asyncio.gather(
+        *(store(session, *one, repeated=request_id is not None) for one in tasks),
+        return_exceptions=True,
+    )
+    return _receipts(outcomes, key)
+
+
+def _receipts(outcomes: Sequence[Receipt | BaseException], key: str) -> tuple[Receipt, ...]:
+    """Return the receipts, or raise what is true of all of them together."""
+    receipts = [one for one in outcomes if isinstance(one, Receipt)]
+    failures = [one for one in outcomes if isinstance(one, BaseException)]
+    if not failures:
+        return tuple(receipts)
+    for failure in failures:
+        if not isinstance(failure, BusUnreachable | Unconfirmed):
+            raise failure
+    hint = f"Call again with request_id={key!r}: what is stored already is not stored twice."
+    for failure in failures:
+        if isinstance(failure, Unconfirmed):
+            raise Unconfirmed(failure.message, hint=hint) from None
+    if any(receipt.state == "stored" for receipt in receipts):
+        raise Unconfirmed("It is stored for some of the addressees only.", hint=hint) from None
+    raise failures[0]
 
 
 def _addresses(to: str | Sequence[str]) -> list[str]:
@@ -266,10 +287,13 @@ async def _store(
             await write_sent(bus, sent, 0)
         except Conflict:  # an earlier try of the same request had come this far
             duplicate = True
+        except AgentbusError:
+            raise Unconfirmed("The task is stored, but not what its sender keeps of it.") from None
     except BaseException:
         session.sent.pop(task.id, None)
         raise
-    return _receipt(address, entry, task, sent, duplicate=duplicate)
+    # Without a request id of the caller's, what was stored before was our own lost try.
+    return _receipt(address, entry, task, sent, duplicate=duplicate and repeated)
 
 
 def _check_same(before: Sent, task: Task) -> None:

@@ -14,12 +14,12 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from mcp_agentbus import names, roster, topology
 from mcp_agentbus.answers import Conflict, Delivery, Message
@@ -80,6 +80,8 @@ class Session:
     store: ClaimStore | None = None
     #: Held claims by task id, oldest first.
     claims: dict[str, Claim] = field(default_factory=dict)
+    #: Those of them that no answer has named yet, since the call that claimed them failed.
+    untold: set[str] = field(default_factory=set)
     #: Shown results by task id, until they count as seen.
     shown: dict[str, Shown] = field(default_factory=dict)
     #: Tasks sent here that have no end yet: task id -> (inbox, deadline).
@@ -142,10 +144,10 @@ class Session:
         if self.store is None:
             with suppress(AgentbusError):
                 await roster.beat(self.bus, self.me, self.id)
-            keeper = asyncio.create_task(self._keep(), name=f"agentbus-keeper-{self.id}")
-            self._ending.callback(keeper.cancel)
             # Before the first task is sent, so that no answer to it can be missed.
             await self._hear_records()
+            keeper = asyncio.create_task(self._keep(), name=f"agentbus-keeper-{self.id}")
+            self._ending.callback(keeper.cancel)
 
     async def _hear_records(self) -> None:
         await self._hear(names.record_subject(self.me.id, "*", "*"), self._on_record)
@@ -198,6 +200,7 @@ class Session:
     def let_go(self, task_id: str, *, finished: bool = False) -> None:
         """Forget a claim."""
         claim = self.claims.pop(task_id, None)
+        self.untold.discard(task_id)
         if claim and finished:
             self._finished = (time.monotonic(), claim.task)
         self._save()
@@ -214,23 +217,39 @@ class Session:
             record = step(claim.record, "stored", self.me.id, attempts=attempts, reason=reason)
             await write_record(self.bus, record, claim.revision)
             await self.bus.give_back(claim.delivery)
-            await self.bus.send(names.back_subject(claim.task.to), b"", {})
+            with suppress(AgentbusError):  # those who wait look again by themselves
+                await self.bus.send(names.back_subject(claim.task.to), b"", {})
 
-    async def settled(self, work: Awaitable[_T], undo: Callable[[_T], Awaitable[object]]) -> _T:
-        """Await `work`; if the caller is cancelled meanwhile, let it end and undo it behind."""
-        running = asyncio.ensure_future(work)
+    async def settled(
+        self, work: Callable[[], Coroutine[Any, Any, _T]], undo: Callable[[_T], Awaitable[object]]
+    ) -> _T:
+        """Do `work` while no other call does; if the caller is cancelled meanwhile, undo it behind.
+
+        The lock is kept until that is done: no other call may show what is about to be undone.
+        """
+        await self.lock.acquire()
+        running = asyncio.create_task(work())
         try:
-            return await asyncio.shield(running)
+            outcome = await asyncio.shield(running)
         except asyncio.CancelledError:
-
-            async def behind() -> None:
-                with suppress(AgentbusError):
-                    await undo(await running)
-
-            task = asyncio.create_task(behind())
+            task = asyncio.create_task(self._undone(running, undo))
             self._settling.add(task)
             task.add_done_callback(self._settling.discard)
             raise
+        except BaseException:
+            self.lock.release()
+            raise
+        self.lock.release()
+        return outcome
+
+    async def _undone(
+        self, running: Awaitable[_T], undo: Callable[[_T], Awaitable[object]]
+    ) -> None:
+        try:
+            with suppress(AgentbusError):
+                await undo(await running)
+        finally:
+            self.lock.release()
 
     async def _keep(self) -> None:
         """Say that the session lives, and keep what it holds."""
@@ -266,7 +285,9 @@ class Session:
             async with asyncio.timeout(_END_TIMEOUT_S):
                 if self._settling:
                     await asyncio.gather(*self._settling, return_exceptions=True)
-                if self.store is None and "known" in self._ready:
+                # Not by starting a server again that a person has stopped.
+                there = "known" in self._ready and await self.bus.reconnected(0)
+                if self.store is None and there:
                     await self.give_all_back("its session ended")
                     await roster.beat(self.bus, self.me, self.id, leaving=True)
                     await roster.register(self.bus, self.me, now())

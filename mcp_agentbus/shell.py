@@ -15,7 +15,7 @@ import asyncio
 import fcntl
 import json
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -70,7 +70,7 @@ class ClaimFile:
 
 
 @asynccontextmanager
-async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncIterator[Session]:
+async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[Session, None]:
     """Open the shell session of an agent; waits while another process has it open.
 
     Raises:
@@ -108,7 +108,7 @@ def _dump(claim: Claim) -> dict[str, Any]:
 
 
 def _load(kept: dict[str, Any]) -> Claim:
-    delivery = {**kept["delivery"], "data": b""}
+    delivery: dict[str, Any] = {**kept["delivery"], "data": b""}
     delivery["stored_at"] = datetime.fromisoformat(delivery["stored_at"])
     return Claim(
         task=Task.model_validate(kept["task"]),

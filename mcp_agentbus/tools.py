@@ -29,6 +29,7 @@ from mcp_agentbus.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Stat
 Progress = Callable[[float, float, str], Awaitable[None]]
 _Args = TypeVar("_Args", bound=BaseModel)
 _T = TypeVar("_T")
+_COMPLAINTS_MAX: Final = 8
 # Left out of the schema: a `null` beside every type costs more tokens than it says.
 _Optional = Annotated[_T | SkipJsonSchema[None], Field(default=None)]
 
@@ -73,7 +74,7 @@ class Tool(Generic[_Args]):
             args = self.args.model_validate(arguments)
         except ValidationError as error:
             raise BadInput(
-                f"{self.name}: {'; '.join(map(_complaint, error.errors()))}.",
+                f"{self.name}: {_complaints(error)}.",
                 hint=f"The tool takes: {', '.join(self.args.model_fields)}.",
             ) from None
         return await self.call(session, args, progress)
@@ -143,7 +144,10 @@ class PublishResult(_Input):
     summary: str = Field("", description=f"At most {SUMMARY_MAX_CHARS:,} characters")
     body: str = Field("", description="The result; at most 256 KiB")
     artifacts: list[str] = Field([], description="References such as paths, URLs, commits")
-    progress: _Optional[float] = Field(None, ge=0, le=100, description="Percent done")
+    # The limits stand at the number: beside the None, pydantic's schema would call them ge and le.
+    progress: _Optional[Annotated[float, Field(ge=0, le=100)]] = Field(
+        None, description="Percent done"
+    )
 
 
 async def _send_task(session: Session, args: SendTask, _: Progress) -> Answer:
@@ -217,9 +221,19 @@ def _offset(cursor: str | None) -> int:
     return int(cursor)
 
 
+def _complaints(error: ValidationError) -> str:
+    """Return what is wrong with which arguments; the first few, so that the hint keeps its room."""
+    # That None would do as well is said of each optional one, and its schema does not offer it.
+    wrong = [one for one in error.errors() if one["type"] != "none_required"]
+    more = f"; and {len(wrong) - _COMPLAINTS_MAX} more" if len(wrong) > _COMPLAINTS_MAX else ""
+    return "; ".join(map(_complaint, wrong[:_COMPLAINTS_MAX])) + more
+
+
 def _complaint(error: Any) -> str:
-    where = ".".join(str(part)[:60] for part in error["loc"]) or "input"
-    return f"{where}: {error['msg'][:200]}"
+    name, *inside = error["loc"] or ("input",)
+    # What stands between names a type, such as `list[str]`.
+    where = [str(name)[:60], *(str(part) for part in inside if isinstance(part, int))]
+    return f"{'.'.join(where)}: {error['msg'][:200]}"
 
 
 def _lean(node: Any) -> Any:

@@ -17,6 +17,8 @@ from mcp_agentbus.session import Session
 
 # A developer's own bus must never be touched by a test, nor say who the tests are.
 for _variable in [name for name in os.environ if name.startswith("AGENTBUS_")]:
+    if _variable.startswith("AGENTBUS_TEST_"):
+        continue  # it says how the tests run, such as where node_tools keeps its programs
     del os.environ[_variable]
 
 

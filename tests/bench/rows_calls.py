@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from measure import Bar, Row, Size, interleaved, missing, row
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from measure import Bar, Row, Size, interleaved, missing, row
 from rows_bus import session_of
 
 from mcp_agentbus import embedded

@@ -33,7 +33,7 @@ def test_the_bench_prints_one_row_for_each_bar_with_finite_numbers():
     assert done.returncode == 0, done.stderr.decode()
     table = json.loads(done.stdout)
     assert {"cpu", "cores", "python", "server", "at"} <= table["machine"].keys()
-    assert _BARS == [row["bar"] for row in table["rows"]]
+    assert [row["bar"] for row in table["rows"]] == _BARS
     for row in table["rows"]:
         if row["ours"] is None:
             assert "--peers" in row["note"]

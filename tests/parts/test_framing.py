@@ -275,14 +275,15 @@ def test_the_example_in_the_docstring_is_true():
 
 @given(strategies.hostile_texts, st.integers(1, 9))
 def test_the_pieces_of_a_text_are_the_text(text, limit):
-    """All of it, once, and none is longer than the limit."""
+    """All of it, once, and none takes more than the limit once it is shown."""
     pieces = [part(text, 0, limit)]
     while (start := pieces[-1].next) is not None:
         pieces.append(part(text, start, limit))
 
     assert "".join(piece.text for piece in pieces) == text
     assert all(len(piece.text) <= limit and piece.total == len(text) for piece in pieces)
-    assert len(pieces) == max(1, -(-len(text) // limit))
+    shown = [escape(piece.text).replace("\n", "\n    ") for piece in pieces]
+    assert all(len(one) <= limit or len(pieces[at].text) == 1 for at, one in enumerate(shown))
 
 
 @pytest.mark.parametrize(("start", "limit"), [(0, 0), (-5, 3), (2, -1)])
