@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.version import __version__
 
-TIMED_OUT = 4
 _INTERRUPTED = 130
 
 

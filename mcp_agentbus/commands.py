@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus import config, embedded
-from mcp_agentbus.cli import TIMED_OUT
 from mcp_agentbus.config import Settings
-from mcp_agentbus.errors import BadInput, BusUnreachable
+from mcp_agentbus.errors import TIMED_OUT, BadInput, BusUnreachable
 
 Command = Callable[[argparse.Namespace, Settings], Coroutine[Any, Any, int]]
 

@@ -200,7 +200,7 @@ def binary(settings: Settings) -> Path:
         BadSetup: there is none.
     """
     if settings.binary:
-        if settings.binary.is_file() and os.access(settings.binary, os.X_OK):
+        if os.access(settings.binary, os.X_OK):
             return settings.binary
         raise BadSetup(f"{settings.binary} cannot be run.", hint=_OTHER_BINARY)
     schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))

@@ -26,13 +26,19 @@ of another user: a model reads them.
 
 from __future__ import annotations
 
+from typing import Final
+
+
+#: The exit code of a command that waited in vain, which is no error.
+TIMED_OUT: Final = 4
+
 
 class AgentbusError(Exception):
     """Something went wrong on the bus."""
 
     hint = "Run `agentbus server status`."
 
-    # Exit code of the command line: 1 refused, 2 usage, 3 bus unreachable, 4 timed out.
+    # Exit code of the command line: 1 refused, 2 usage, 3 bus unreachable.
     exit_code = 1
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:

@@ -177,7 +177,8 @@ def _head(inbox: Inbox, me: str) -> str:
     head = f"Inbox of {me}: {state}, {what}."
     hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
     if not inbox.peeked and hidden > 0:
-        head += f" {_many(hidden, 'more task')} held by this session."
+        more = "more task" if inbox.tasks else "task"
+        head += f" {_many(hidden, more)} held by this session."
     if inbox.waiting is not None and not inbox.timed_out:
         head += f" Waiting: {_counts(inbox.waiting)}."
     if inbox.next_cursor:

@@ -273,7 +273,7 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     session.news.discard(task_id)
     # Who withdrew it need not be told.
     told = sent.model_copy(update={"seen_revision": revision, "seen_at": now(), "closed": True})
-    with suppress(Conflict):  # then the end is shown like any other
+    with suppress(Conflict, AgentbusError):  # then the end is shown like any other
         await write_sent(bus, told, sent_revision)
     return Published(task_id, "cancelled")
 

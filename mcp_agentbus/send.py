@@ -135,9 +135,9 @@ def _receipts(outcomes: Sequence[Receipt | BaseException], key: str) -> tuple[Re
     hint = f"Call again with request_id={key!r}: what is stored already is not stored twice."
     for failure in failures:
         if isinstance(failure, Unconfirmed):
-            raise Unconfirmed(failure.message, hint=hint) from None
+            raise Unconfirmed(failure.message, hint=hint)
     if any(receipt.state == "stored" for receipt in receipts):
-        raise Unconfirmed("It is stored for some of the addressees only.", hint=hint) from None
+        raise Unconfirmed("It is stored for some of the addressees only.", hint=hint)
     raise failures[0]
 
 

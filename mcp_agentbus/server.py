@@ -102,7 +102,9 @@ class _Handlers:
     ) -> types.CallToolResult:
         tool = TOOLS.get(params.name)
         if tool is None:
-            return _error(f"There is no tool {params.name[:80]!r}. Tools: {', '.join(TOOLS)}.")
+            return _error(
+                f"There is no tool {params.name[:80]!r}. Hint: The tools are {', '.join(TOOLS)}."
+            )
 
         async def progress(done: float, total: float, message: str) -> None:
             await context.session.report_progress(done, total, message)
@@ -253,7 +255,9 @@ def _result(answer: Answer) -> types.CallToolResult:
 
 
 def _error(text: str) -> types.CallToolResult:
-    content = types.TextContent(type="text", text=text[:_ERROR_MAX_CHARS])
+    if len(text) > _ERROR_MAX_CHARS:  # the hint stands at the end
+        text = f"{text[: _ERROR_MAX_CHARS // 2]} [...] {text[-_ERROR_MAX_CHARS // 2 :]}"
+    content = types.TextContent(type="text", text=text)
     return types.CallToolResult(content=[content], is_error=True)
 
 

@@ -216,8 +216,8 @@ class Session:
         with suppress(Conflict):  # it was taken over already
             record = step(claim.record, "stored", self.me.id, attempts=attempts, reason=reason)
             await write_record(self.bus, record, claim.revision)
-            await self.bus.give_back(claim.delivery)
-            with suppress(AgentbusError):  # those who wait look again by themselves
+            with suppress(AgentbusError):  # it is given back: the server offers it by itself, later
+                await self.bus.give_back(claim.delivery)
                 await self.bus.send(names.back_subject(claim.task.to), b"", {})
 
     async def settled(

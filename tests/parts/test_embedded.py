@@ -2,11 +2,13 @@
 """The embedded server's life, with a real nats-server: started, found, stopped, and kept private."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 import threading
@@ -167,14 +169,26 @@ def test_stop_says_how_to_kill_a_server_that_hangs(settings, monkeypatch):
     assert server_pids(settings) == [server.pid]
 
 
-def test_stop_harms_no_process_that_got_the_number_of_a_dead_server(settings, files):
+def test_stop_harms_no_process_that_got_the_number_of_a_dead_server(settings, files, monkeypatch):
     embedded.ensure(settings)
     kill_servers(settings)
-    files.pid.write_text(str(os.getpid()))
+    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.1)
+    with (
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True) as leader,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other,
+    ):
+        files.pid.write_text(str(leader.pid))
+        assert embedded.stop(settings) is False  # the lock is free
 
-    assert embedded.stop(settings) is False
-    files.lock.unlink()
-    assert embedded.stop(settings) is False
+        files.lock.unlink()
+        assert embedded.stop(settings) is False  # there is no lock
+
+        files.pid.write_text(str(other.pid))
+        with files.lock.open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert embedded.stop(settings) is False  # it does not lead a session
+
+    assert (leader.returncode, other.returncode) == (0, 0)
 
 
 # The port
@@ -323,13 +337,16 @@ def test_the_server_listens_on_one_port_of_the_loopback_address_and_nowhere_else
     assert listening == {("tcp", f"0100007F:{port_of(server):04X}")}
 
 
-def test_the_token_is_not_sent_to_a_stranger_on_a_dead_servers_port(settings):
+def test_the_token_is_not_sent_to_a_stranger_on_a_dead_servers_port(settings, files):
     server = embedded.ensure(settings)
     kill(server)
     with socket.create_server(("127.0.0.1", port_of(server))) as stranger:
         stranger.setblocking(False)
 
         assert embedded.find(settings) is None
+        with files.lock.open("rb") as another_who_looks:
+            fcntl.flock(another_who_looks, fcntl.LOCK_SH)
+            assert embedded.find(settings) is None
         with pytest.raises(BlockingIOError):
             stranger.accept()
 
