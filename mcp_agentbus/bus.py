@@ -20,9 +20,10 @@ import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mcp_agentbus import config, embedded, names
+from mcp_agentbus.address import find_server
 from mcp_agentbus.answers import (
     NO_SUCH_CONSUMER,
     WRONG_REVISION,
@@ -40,14 +41,13 @@ from mcp_agentbus.answers import (
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import (
     AgentbusError,
-    BadSetup,
     BusUnreachable,
     Unconfirmed,
 )
 from mcp_agentbus.link import Link, LinkLost, NoResponders
 
 # A call ends within 5 s with an answer, whatever the server does.
-CALL_TIMEOUT_S: Final = 4.5
+CALL_TIMEOUT_S: Final = 4.0
 # One try within it. A healthy server takes 1 ms; a slow disk may take 100.
 _TRY_TIMEOUT_S: Final = 1.5
 # A no_wait pull is answered at once, unless `max_ack_pending` is reached: then never.
@@ -58,6 +58,7 @@ _WHY_TIMEOUT_S: Final = 0.4
 _GONE: Final = "The bus server went away. Nothing was stored."
 _API: Final = "$JS.API"
 
+_T = TypeVar("_T")
 _Subscription = tuple[str, Callable[[Message | None], None], Callable[[], Awaitable[None]]]
 
 
@@ -66,6 +67,8 @@ class Bus:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or config.load()
+        #: Makes anew what the server lost at its end: it keeps streams in memory for as long only.
+        self.on_missing: Callable[[], Awaitable[None]] | None = None
         self._link: Link | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -160,18 +163,24 @@ class Bus:
         self, subject: str, data: bytes, headers: Mapping[str, str] | None = None
     ) -> tuple[Message, bool]:
         """Request with retries; return the answer, and whether an earlier try may have arrived."""
+        return await self._tried(
+            lambda link, timeout: link.request(subject, data, headers, timeout)
+        )
+
+    async def _tried(self, ask: Callable[[Link, float], Awaitable[_T]]) -> tuple[_T, bool]:
         give_up = time.monotonic() + CALL_TIMEOUT_S
         handed_over = False
         for pause in itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1])):
             try:
                 link = await self._live(within_s=give_up - time.monotonic())
                 timeout = max(0.05, min(_TRY_TIMEOUT_S, give_up - time.monotonic()))
-                return await link.request(subject, data, headers, timeout), handed_over
+                return await ask(link, timeout), handed_over
             except NoResponders:
                 failure: AgentbusError = BusUnreachable(
                     "The bus server answers, but its streams are missing. Nothing was stored.",
                     hint="Run `agentbus server start`.",
                 )
+                await self._repair()
             except (TimeoutError, LinkLost):
                 handed_over = True
                 failure = BusUnreachable(_GONE)
@@ -181,6 +190,16 @@ class Bus:
                 raise await self._unconfirmed() if handed_over else failure
             await asyncio.sleep(pause)
         raise AssertionError  # the chain of pauses has no end
+
+    async def _repair(self) -> None:
+        repair, self.on_missing = self.on_missing, None
+        try:
+            with contextlib.suppress(AgentbusError, TimeoutError):
+                async with asyncio.timeout(_TRY_TIMEOUT_S):
+                    if repair:
+                        await repair()
+        finally:
+            self.on_missing = self.on_missing or repair
 
     async def _unconfirmed(self) -> Unconfirmed:
         """Say what is known about a server that took a message and did not answer."""
@@ -274,9 +293,12 @@ class Bus:
         """Return the last message stored on `subject`, which may hold wildcards; None if none is.
 
         Raises:
-            BusUnreachable, Unconfirmed, NotAllowed: as `publish`.
+            BusUnreachable, NotAllowed: as `publish`.
         """
-        answer, _ = await self._exchange(f"{_API}.DIRECT.GET.{stream}.{subject}", b"")
+        try:
+            answer, _ = await self._exchange(f"{_API}.DIRECT.GET.{stream}.{subject}", b"")
+        except Unconfirmed:
+            raise BusUnreachable(_GONE) from None
         return None if answer.status == "404" else found(answer)
 
     async def many(self, stream: str, request: Mapping[str, Any]) -> list[Found]:
@@ -286,12 +308,12 @@ class Bus:
             ApiError: the server refused, for instance over 1,024 subjects at once (413).
             BusUnreachable, NotAllowed: as `publish`.
         """
+        subject, body = f"{_API}.DIRECT.GET.{stream}", json.dumps(request).encode()
         try:
-            link = await self._live()
-            messages, end = await link.stream(
-                f"{_API}.DIRECT.GET.{stream}", json.dumps(request).encode(), _TRY_TIMEOUT_S
+            (messages, end), _ = await self._tried(
+                lambda link, timeout: link.stream(subject, body, timeout)
             )
-        except (TimeoutError, LinkLost, NoResponders):
+        except Unconfirmed:
             raise BusUnreachable(_GONE) from None
         if end.status not in {"204", "404"}:
             raise ApiError(int(end.status), end.headers.get("Description", "no reason given"))
@@ -354,7 +376,8 @@ class Bus:
 
     async def _open(self, *, may_start: bool) -> Link:
         """Open a connection on which everything is heard that was heard before."""
-        link = await Link.open(*await asyncio.to_thread(self._where, may_start=may_start))
+        where = await asyncio.to_thread(find_server, self.settings, may_start=may_start)
+        link = await Link.open(*where)
         try:
             for number, (subject, arrived, _) in list(self._subscriptions.items()):
                 end = await self._subscribe(link, subject, arrived)
@@ -365,29 +388,6 @@ class Bus:
         self._link = link
         link.on_end(self._lost)
         return link
-
-    def _where(self, *, may_start: bool) -> tuple[str, str | None]:
-        """Return the server's address and token, starting the embedded server if need be."""
-        if not self.settings.url:
-            try:
-                server = (embedded.ensure if may_start else embedded.find)(self.settings)
-            except BusUnreachable as error:
-                raise BusUnreachable(
-                    f"Nothing was stored. {error.message}", hint=error.hint
-                ) from None
-            if not server:
-                raise BusUnreachable("The bus server is not running. Nothing was stored.")
-            return server.url, embedded.read_token(self.settings)
-        if not self.settings.token_file:
-            return self.settings.url, None
-        try:
-            config.check_private(self.settings.token_file)
-            return self.settings.url, self.settings.token_file.read_text().strip()
-        except OSError as error:
-            raise BadSetup(
-                f"{self.settings.token_file} cannot be read: {error.strerror}.",
-                hint="Correct AGENTBUS_TOKEN_FILE.",
-            ) from None
 
     def _lost(self) -> None:
         for _, arrived, _ in list(self._subscriptions.values()):

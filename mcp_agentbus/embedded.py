@@ -90,7 +90,8 @@ def find(settings: Settings) -> Server | None:
     for path in files.ports.glob("*.ports"):
         with suppress(OSError, ValueError, LookupError):  # gone, or still being written
             url = str(json.loads(path.read_text())["nats"][0])
-            if _answers(url, token):
+            # The next server may be on the same port, but this file goes before it starts.
+            if _answers(url, token) and path.exists():
                 return Server(url, int(path.stem.rsplit("_", 1)[1]))
     return None
 
@@ -124,7 +125,7 @@ def ensure(settings: Settings) -> Server:
     )
 
 
-def stop(settings: Settings) -> bool:
+def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
     """Stop the server and wait until it is gone. Return whether one was running.
 
     Raises:
@@ -136,7 +137,7 @@ def stop(settings: Settings) -> bool:
     if pid is None:
         return False
     with suppress(ProcessLookupError):  # it ends by itself
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, how)
     give_up = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < give_up:
         with _lock(files) as lock:
@@ -161,7 +162,8 @@ def ephemeral() -> Generator[Settings]:
             ensure(settings)
             yield settings
         finally:
-            stop(settings)
+            # Nothing of it is kept, and an orderly end may take seconds of writing.
+            stop(settings, signal.SIGKILL)
 
 
 def read_token(settings: Settings) -> str:

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from typing import Final
 
-
 #: The exit code of a command that waited in vain, which is no error.
 TIMED_OUT: Final = 4
 

@@ -16,9 +16,10 @@ import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import anyio
 import mcp_types as types
@@ -35,7 +36,8 @@ from mcp_agentbus.tools import INSTRUCTIONS, TOOLS, Answer
 from mcp_agentbus.version import __version__
 
 # A host kills a server that needs 2 s to end.
-_END_TIMEOUT_S: Final = 1.7
+_CLOSE_TIMEOUT_S: Final = 1.6
+_END_TIMEOUT_S: Final = 1.8
 _LOOK_FOR_PARENT_S: Final = 1.0
 # Only this program's release changes its lists.
 _LISTS: Final = CacheHint(ttl_ms=3_600_000)
@@ -268,33 +270,57 @@ def run(session: Session) -> None:
     stopped, and would keep it.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    code = 0
+    code = 1
     try:
-        anyio.run(_serve, session, backend="asyncio")
+        code = anyio.run(_serve, session, backend="asyncio")
     except Exception:  # noqa: BLE001  # logged, and told by the exit code
         _log.exception("agentbus serve failed")
-        code = 1
+    _exit(code)
+
+
+async def _serve(session: Session) -> int:
+    """Return the exit code at the end of the input; end the process when told to end before."""
+    code, at_end_of_input = 0, False
+    async with stdio_server() as (reading, writing):
+        try:
+            async with anyio.create_task_group() as group:
+                _end_when_told(group.cancel_scope.cancel)
+                server = make_server(session)
+                await server.run(reading, writing, server.create_initialization_options())
+                at_end_of_input = True
+                # What still waits for the bus must not keep the process.
+                group.cancel_scope.cancel()
+        except Exception:  # noqa: BLE001  # logged, and told by the exit code
+            _log.exception("agentbus serve failed")
+            code = 1
+        _exit_at_the_latest(code)
+        with anyio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
+            await session.close()
+            await session.bus.close()
+        if not at_end_of_input:
+            # Leaving `stdio_server` would wait for the thread that reads, and so for more input.
+            _exit(code)
+    return code
+
+
+def _end_when_told(end: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    _watch_parent(loop, end)
+
+
+def _exit_at_the_latest(code: int) -> None:
+    """End the process soon, whatever hangs: a host that no longer reads blocks whoever writes."""
+    last = threading.Timer(_END_TIMEOUT_S, os._exit, (code,))
+    last.daemon = True
+    last.start()
+
+
+def _exit(code: int) -> NoReturn:
     logging.shutdown()
     sys.stderr.flush()
     os._exit(code)
-
-
-async def _serve(session: Session) -> None:
-    async with anyio.create_task_group() as group:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, group.cancel_scope.cancel)
-        _watch_parent(loop, group.cancel_scope.cancel)
-        server = make_server(session)
-        try:
-            async with stdio_server() as (reading, writing):
-                await server.run(reading, writing, server.create_initialization_options())
-                # End of input: what still waits for the bus must not keep the process.
-                group.cancel_scope.cancel()
-        finally:
-            with anyio.move_on_after(_END_TIMEOUT_S, shield=True):
-                await session.close()
-                await session.bus.close()
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:

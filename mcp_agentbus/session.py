@@ -140,6 +140,7 @@ class Session:
 
     async def _introduce(self) -> None:
         await topology.ensure_streams(self.bus)
+        self.bus.on_missing = lambda: topology.ensure_streams(self.bus)
         await roster.register(self.bus, self.me, now())
         if self.store is None:
             with suppress(AgentbusError):

@@ -33,6 +33,15 @@ def settings_at(home: Path, **environ: str) -> config.Settings:
     return config.load({"AGENTBUS_HOME": str(home), "PATH": os.environ["PATH"], **environ})
 
 
+def configured(home: Path, text: str, **environ: str) -> config.Settings:
+    """Return the settings of a user who has written `text` into config.toml."""
+    home.mkdir(exist_ok=True)
+    file = home / "config.toml"
+    file.touch(mode=0o600)
+    file.write_text(text, encoding="utf-8")
+    return settings_at(home, **environ)
+
+
 @contextlib.contextmanager
 def server_folder(home: Path, **environ: str) -> Iterator[config.Settings]:
     """Give settings for a server of one's own; kill whatever server is left at the end."""
@@ -49,6 +58,24 @@ def kill_servers(settings: config.Settings) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     until(lambda: not server_pids(settings), "the killed servers are gone")
+
+
+def kill(server: embedded.Server) -> None:
+    """Kill -9 a server that this process has started, and wait until it was reaped."""
+    os.kill(server.pid, signal.SIGKILL)
+    until(lambda: is_gone(server.pid), "the killed server was reaped")
+
+
+def port_of(server: embedded.Server) -> int:
+    """Return the port that the server listens on."""
+    return int(server.url.rpartition(":")[2])
+
+
+def script(path: Path, *lines: str) -> Path:
+    """Write a program for the shell and return its path."""
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o700)
+    return path
 
 
 def until(condition: Callable[[], object], what: str) -> None:

@@ -85,7 +85,8 @@ def test_a_starter_killed_before_any_line_of_starting_leaves_a_folder_that_works
     for step in range(1, int(lines) + 1):
         home = tmp_path / f"dies-at-{step}"
         with server_folder(home) as settings:
-            assert run_crowd(home, [step]) == []
+            # It dies, unless it came to its end in fewer lines than the whole start took.
+            assert all(int(ran) < step for *_, ran in run_crowd(home, [step]))
             assert_one_working_server(settings)
 
 

@@ -27,7 +27,7 @@ LAYERS = [
     ["names"],
     ["task", "framing", "config", "survey"],
     ["wire", "answers", "embedded"],
-    ["link"],
+    ["link", "address"],
     ["bus"],
     ["topology", "records"],
     ["roster", "parking", "standing"],
