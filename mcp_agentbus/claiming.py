@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -42,14 +43,14 @@ class Taken:
         self.degraded = ""
 
 
-async def take(session: Session, limit: int, only: Priority | None = None) -> Taken:
-    """Claim up to `limit` waiting tasks, high before normal before low.
+async def take(session: Session, limit: int, lanes: Sequence[Priority] = LANES) -> Taken:
+    """Claim up to `limit` waiting tasks from `lanes`, in their order.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     taken = Taken()
-    for lane in LANES if only is None else (only,):
+    for lane in lanes:
         for inbox in session.inboxes:
             waiting = await _take_lane(session, taken, inbox, lane, limit)
             if waiting is not None:
@@ -99,6 +100,11 @@ async def _claim(session: Session, delivery: Delivery, taken: Taken) -> Claim | 
             delivery.subject, delivery.headers, delivery.data, delivery.stored_at
         )
         _check_schedule(task, delivery)
+        if delivery.offered == 1 and now() < task.expires_at:
+            # At its first offer a task hardly ever has a record, and the write finds out.
+            claim = await _write_claim(session, delivery, task, first_record(task, me), 0)
+            if claim:
+                return claim
         record, revision = await read_record(bus, task.sender, task.to, task.id)
     except wire.Undecodable as error:
         await parking.park_undecodable(bus, delivery, me, str(error))

@@ -23,6 +23,7 @@ from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.names import LANES
 from mcp_agentbus.records import now
 from mcp_agentbus.session import Session
+from mcp_agentbus.together import together
 
 # Tasks that a dead session gives back come without a word.
 _LOOK_AGAIN_S: Final = 5.0
@@ -82,7 +83,7 @@ async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
 
 async def _counts(bus: Bus, inboxes: tuple[str, ...]) -> dict[str, int]:
     lanes = [(inbox, lane) for inbox in inboxes for lane in LANES]
-    found = await asyncio.gather(*(topology.waiting(bus, *lane) for lane in lanes))
+    found = await together(*(topology.waiting(bus, *lane) for lane in lanes))
     counts: dict[str, int] = {}
     for (_, lane), count in zip(lanes, found, strict=True):
         counts[lane] = counts.get(lane, 0) + count

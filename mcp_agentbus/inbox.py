@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,8 +24,9 @@ from mcp_agentbus.claiming import Taken
 from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.names import LANES, Priority
 from mcp_agentbus.records import read_record
-from mcp_agentbus.session import Claim, Session
+from mcp_agentbus.session import EVERYTHING, RECORDS, Claim, Session
 from mcp_agentbus.task import Record, State, Task
+from mcp_agentbus.together import together
 
 LIMIT_MAX: Final = 50
 WATCH_MAX_S: Final = 3600
@@ -134,17 +136,23 @@ async def watch_inbox(
     async with session.lock:
         await news.confirm(session, session.shown)
 
+    places: AbstractSet[str] = EVERYTHING
+
     def look() -> Coroutine[Any, Any, Inbox]:
-        return _one_result(session, task_id) if task_id else _new(session, limit, priority)
+        if task_id:
+            return _one_result(session, task_id)
+        return _new(session, limit, priority, places)
 
     while True:
         session.stirred.clear()
+        session.stir.clear()
         left = timeout_s - (time.monotonic() - began)
         try:
             inbox = await _answer(session, look)
         except (BusUnreachable, Unconfirmed):
             if left <= 0 or not await session.bus.reconnected(left):
                 raise
+            places = EVERYTHING
             continue
         if not inbox.empty:
             return inbox
@@ -152,9 +160,11 @@ async def watch_inbox(
             return replace(inbox, timed_out=True)
         if waiting:
             await waiting(time.monotonic() - began)
+        places = EVERYTHING
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(left, _LOOK_AGAIN_S)):
                 await session.stirred.wait()
+                places = frozenset(session.stir)
         # Only what was there before may come back by itself: `agentbus server stop` stands.
         if not await session.bus.reconnected(max(timeout_s - (time.monotonic() - began), 0)):
             raise BusUnreachable
@@ -217,12 +227,16 @@ async def _read(session: Session, limit: int, after: int) -> Inbox:
     )
 
 
-async def _new(session: Session, limit: int, priority: Priority | None) -> Inbox:
+async def _new(
+    session: Session, limit: int, priority: Priority | None, places: AbstractSet[str]
+) -> Inbox:
+    """Return what is new in `places`: everywhere at first, then where something stirred."""
+    lanes = [lane for lane in LANES if lane in places and priority in {None, lane}]
     # What a look that failed had claimed is as new as what this one claims.
     claims = [one for one in session.claims.values() if one.task.id in session.untold][:limit]
-    taken = await claiming.take(session, limit - len(claims), priority)
+    taken = await claiming.take(session, limit - len(claims), lanes)
     claims += taken.claims
-    results, degraded = await _results(session, limit)
+    results, degraded = await _results(session, limit) if RECORDS in places else ([], "")
     return Inbox(
         tasks=tuple(replace(_item(claim), new=True) for claim in claims),
         results=tuple(results),
@@ -277,7 +291,7 @@ async def _results(
 
 async def _check_claims(session: Session, claims: Sequence[Claim]) -> list[str]:
     """Let go of claims that are no longer this session's; return what to say about them."""
-    said = await asyncio.gather(*(_check_claim(session, claim) for claim in claims))
+    said = await together(*(_check_claim(session, claim) for claim in claims))
     return [note for note in said if note]
 
 
@@ -300,9 +314,7 @@ async def _waiting(session: Session, taken: Taken) -> dict[Priority, int]:
     asked: list[tuple[Priority, str]] = [
         (lane, inbox) for lane in LANES if lane not in taken.waiting for inbox in session.inboxes
     ]
-    counts = await asyncio.gather(
-        *(topology.waiting(session.bus, inbox, lane) for lane, inbox in asked)
-    )
+    counts = await together(*(topology.waiting(session.bus, inbox, lane) for lane, inbox in asked))
     waiting: dict[Priority, int] = dict(taken.waiting)
     for (lane, _), count in zip(asked, counts, strict=True):
         waiting[lane] = waiting.get(lane, 0) + count

@@ -15,6 +15,7 @@ from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.records import now, read_record, read_sent, unclaimed_record
 from mcp_agentbus.session import Session
 from mcp_agentbus.task import Record, Sent, State, Task
+from mcp_agentbus.together import together
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ async def task_life(session: Session, task_id: str) -> Life:
     me, bus = session.me.id, session.bus
     ways = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
     records, sents = await asyncio.gather(
-        asyncio.gather(*(read_record(bus, *way, task_id) for way in ways)),
-        asyncio.gather(*(read_sent(bus, *way, task_id) for way in ways)),
+        together(*(read_record(bus, *way, task_id) for way in ways)),
+        together(*(read_sent(bus, *way, task_id) for way in ways)),
     )
     record = next((one for one, _ in records if one), None)
     sent = next((one for one, _ in sents if one), None)

@@ -32,6 +32,7 @@ from mcp_agentbus.records import (
 )
 from mcp_agentbus.session import Session, Shown
 from mcp_agentbus.task import ENDS, Record, Sent
+from mcp_agentbus.together import together
 
 # How soon another session's result is offered again; it is told of it in another way besides.
 _NOT_MINE_S: Final = 2.0
@@ -196,7 +197,7 @@ async def _sweep(session: Session) -> None:
     bus, me = session.bus, session.me.id
     while True:
         deliveries = await bus.pull(RESULTS, names.sent_consumer(me), _BATCH)
-        await asyncio.gather(*(_check_deadline(session, one) for one in deliveries))
+        await together(*(_check_deadline(session, one) for one in deliveries))
         if len(deliveries) < _BATCH:
             return
 

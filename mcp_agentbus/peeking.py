@@ -10,7 +10,6 @@ agent's connection to a shared server does not have: it could read every inbox w
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +20,7 @@ from mcp_agentbus.names import LANES, TASKS
 from mcp_agentbus.records import read_record
 from mcp_agentbus.session import Session
 from mcp_agentbus.task import State, Task
+from mcp_agentbus.together import together
 
 # A thread is looked for among this many stored tasks at most; more is said, not searched.
 _SEARCHED_MAX: Final = 1_000
@@ -69,7 +69,7 @@ async def peek(session: Session, limit: int, thread_id: str | None, cursor: str 
         found = await session.bus.admin.many(TASKS, request)
         searched += len(found)
         for one, view in zip(
-            found, await asyncio.gather(*map(_at, [session] * len(found), found)), strict=True
+            found, await together(*map(_at, [session] * len(found), found)), strict=True
         ):
             if len(seen) == limit:
                 break

@@ -234,13 +234,23 @@ async def _not_mine(session: Session, task_id: str) -> None:
             f"{me} sent task {task_id}; only {names.address_of(sent.inbox)} can answer it.",
             hint="To withdraw it, publish status 'cancelled'.",
         )
-    for inbox in session.inboxes:
-        if (await read_sent(bus, "*", inbox, task_id))[0]:
-            return
+    if await _received(session, task_id):
+        return
     raise UnknownTask(
         f"No task {task_id} is known to {me}: it was looked for among the tasks it holds, those "
         "in its inboxes, and those it sent."
     )
+
+
+async def _received(session: Session, task_id: str) -> bool:
+    """Tell whether a task was sent to one of this agent's inboxes, touched or not."""
+    bus = session.bus
+    for inbox in session.inboxes:
+        if (await read_sent(bus, "*", inbox, task_id))[0]:
+            return True
+        if (await read_record(bus, "*", inbox, task_id))[0]:
+            return True
+    return False
 
 
 async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Published:
@@ -248,7 +258,7 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     bus, me = session.bus, session.me.id
     sent, sent_revision = await read_sent(bus, me, "*", task_id)
     if sent is None:
-        if task_id in session.claims or (await read_record(bus, "*", me, task_id))[0]:
+        if task_id in session.claims or await _received(session, task_id):
             raise NotYourTask(
                 f"Task {task_id} was sent by another agent.",
                 hint="Publish 'rejected' if you will not do it, or 'released' to give it back.",

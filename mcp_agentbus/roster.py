@@ -28,6 +28,7 @@ from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import UnknownAgent
 from mcp_agentbus.names import AGENTS, LANES, PRESENCE, Priority
 from mcp_agentbus.task import Time
+from mcp_agentbus.together import together
 
 PresenceState = Literal["live session", "listening", "offline", "never seen"]
 # A session says this often that it lives; it counts as gone after `topology.PRESENCE_S`.
@@ -209,7 +210,7 @@ async def _waiting(bus: Bus, agents: Sequence[str]) -> dict[str, dict[Priority, 
     busy: list[tuple[str, Priority]] = [
         (agent, lane) for agent in agents for lane in LANES if (agent, lane) in stored
     ]
-    lanes = await asyncio.gather(*(_lane_waiting(bus, agent, lane) for agent, lane in busy))
+    lanes = await together(*(_lane_waiting(bus, agent, lane) for agent, lane in busy))
     for (agent, lane), count in zip(busy, lanes, strict=True):
         if count:
             counts[agent][lane] = count

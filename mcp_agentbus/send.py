@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal, TypedDict, Unpack
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 from mcp_agentbus import names, roster, wire
 from mcp_agentbus.answers import Conflict
@@ -46,6 +48,7 @@ from mcp_agentbus.task import (
     check_size,
     check_subject,
 )
+from mcp_agentbus.together import together
 
 ADDRESSEES_MAX: Final = 50
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
@@ -106,39 +109,51 @@ async def send_task(
             f"the limit is {HOPS_MAX} hand-offs. Nothing was sent."
         )
     await session.called()
-    entries = await _entries(session, addresses)
+    addressees = await _addressees(session, addresses)
     request_id = options.get("request_id")
     # A request id of our own makes even an unconfirmed call repeatable.
     key = request_id or secrets.token_hex(16)
     chain = (*chain, session.me.id)
-    tasks = [
-        (address, entry, _addressed(draft, entry.id, key, chain, hops + 1))
-        for address, entry in entries
-    ]
-    store = _store if len(tasks) == 1 else _store_one_of
-    outcomes = await asyncio.gather(
-        *(store(session, *one, repeated=request_id is not None) for one in tasks),
-        return_exceptions=True,
+    tasks = [_addressed(draft, inbox, key, chain, hops + 1) for _, inbox, _ in addressees]
+    storing = (_store(session, task, repeated=request_id is not None) for task in tasks)
+    outcomes, entries = await asyncio.gather(
+        asyncio.gather(*storing, return_exceptions=True),
+        asyncio.gather(*(_looked_at(session, inbox, entry) for _, inbox, entry in addressees)),
     )
-    return _receipts(outcomes, key)
+    _raise_common(outcomes, key)
+    return tuple(
+        _receipt(address, entry, task, outcome)
+        for (address, _, _), entry, task, outcome in zip(
+            addressees, entries, tasks, outcomes, strict=True
+        )
+    )
 
 
-def _receipts(outcomes: Sequence[Receipt | BaseException], key: str) -> tuple[Receipt, ...]:
-    """Return the receipts, or raise what is true of all of them together."""
-    receipts = [one for one in outcomes if isinstance(one, Receipt)]
+@dataclass(frozen=True)
+class _Stored:
+    """A task that is on the server, with its sender's record."""
+
+    sent: Sent
+    duplicate: bool
+
+
+def _raise_common(outcomes: Sequence[_Stored | BaseException], key: str) -> None:
+    """Raise what is true of the call as a whole; a refusal is, if there is one addressee."""
     failures = [one for one in outcomes if isinstance(one, BaseException)]
-    if not failures:
-        return tuple(receipts)
     for failure in failures:
-        if not isinstance(failure, BusUnreachable | Unconfirmed):
+        if not isinstance(failure, Refused | BusUnreachable | Unconfirmed):
+            raise failure
+        if isinstance(failure, Refused) and len(outcomes) == 1:
             raise failure
     hint = f"Call again with request_id={key!r}: what is stored already is not stored twice."
     for failure in failures:
         if isinstance(failure, Unconfirmed):
             raise Unconfirmed(failure.message, hint=hint)
-    if any(receipt.state == "stored" for receipt in receipts):
+    unreachable = [one for one in failures if isinstance(one, BusUnreachable)]
+    if unreachable and any(isinstance(one, _Stored) for one in outcomes):
         raise Unconfirmed("It is stored for some of the addressees only.", hint=hint)
-    raise failures[0]
+    if unreachable:
+        raise unreachable[0]
 
 
 def _addresses(to: str | Sequence[str]) -> list[str]:
@@ -215,8 +230,13 @@ def _addressed(draft: Task, inbox: str, key: str, chain: tuple[str, ...], hops: 
     )
 
 
-async def _entries(session: Session, addresses: Sequence[str]) -> list[tuple[str, Entry]]:
-    """Return each addressee with what the roster knows of it.
+async def _addressees(
+    session: Session, addresses: Sequence[str]
+) -> list[tuple[str, str, Entry | None]]:
+    """Return address, inbox and roster entry of each addressee.
+
+    One that this session has met before stays registered: it is looked at while the task is
+    stored, and its entry is None here.
 
     Raises:
         UnknownAgent: one of them is not registered.
@@ -225,38 +245,31 @@ async def _entries(session: Session, addresses: Sequence[str]) -> list[tuple[str
         others = [one for one in await roster.everybody(session.bus) if one.id != session.me.id]
         if not others:
             raise UnknownAgent("No other agent is registered. Nothing was sent.")
-        return [(entry.id, entry) for entry in others]
+        return [(entry.id, entry.id, entry) for entry in others]
     inboxes = [names.inbox_of(address) for address in addresses]
-    found = await asyncio.gather(*(roster.look(session.bus, inbox) for inbox in inboxes))
-    entries: list[tuple[str, Entry]] = []
-    for address, inbox, entry in zip(addresses, inboxes, found, strict=True):
+    new = [inbox for inbox in inboxes if inbox not in session.met]
+    found = await together(*(roster.look(session.bus, inbox) for inbox in new))
+    entries = dict(zip(new, found, strict=True))
+    for inbox, entry in entries.items():
         if entry is None:
             raise roster.unknown(inbox, await roster.everybody(session.bus))
-        entries.append((address, entry))
-    return entries
+    session.met.update(new)
+    return [
+        (address, inbox, entries.get(inbox))
+        for address, inbox in zip(addresses, inboxes, strict=True)
+    ]
 
 
-async def _store_one_of(
-    session: Session, address: str, entry: Entry, task: Task, *, repeated: bool
-) -> Receipt:
-    """Store one of several; a refusal concerns this addressee only."""
-    try:
-        return await _store(session, address, entry, task, repeated=repeated)
-    except Refused as refusal:
-        return Receipt(
-            task_id=task.id,
-            to=address,
-            state="refused",
-            recipient=entry.state,
-            last_seen=entry.last_seen,
-            reason=f"{refusal.message} {refusal.hint}",
-            expires_at=task.expires_at,
-        )
+async def _looked_at(session: Session, inbox: str, entry: Entry | None) -> Entry | None:
+    """Return what the roster knows now; None if it cannot be read: the task is stored anyway."""
+    if entry:
+        return entry
+    with suppress(AgentbusError):
+        return await roster.look(session.bus, inbox)
+    return None
 
 
-async def _store(
-    session: Session, address: str, entry: Entry, task: Task, *, repeated: bool
-) -> Receipt:
+async def _store(session: Session, task: Task, *, repeated: bool) -> _Stored:
     """Store the task, then the sender's record of it.
 
     In this order, so that a record never speaks of a task that was not stored.
@@ -266,7 +279,7 @@ async def _store(
         before, _ = await read_sent(bus, task.sender, task.to, task.id)
         if before:
             _check_same(before, task)
-            return _receipt(address, entry, task, before, duplicate=True)
+            return _Stored(before, duplicate=True)
     sent = Sent(
         task_id=task.id,
         owner=task.sender,
@@ -293,7 +306,7 @@ async def _store(
         session.sent.pop(task.id, None)
         raise
     # Without a request id of the caller's, what was stored before was our own lost try.
-    return _receipt(address, entry, task, sent, duplicate=duplicate and repeated)
+    return _Stored(sent, duplicate=duplicate and repeated)
 
 
 def _check_same(before: Sent, task: Task) -> None:
@@ -328,27 +341,41 @@ async def _check_schedule_has_room(bus: Bus) -> None:
         )
 
 
-def _receipt(address: str, entry: Entry, task: Task, sent: Sent, *, duplicate: bool) -> Receipt:
+def _receipt(
+    address: str, entry: Entry | None, task: Task, outcome: _Stored | BaseException
+) -> Receipt:
+    common: dict[str, Any] = {
+        "task_id": task.id,
+        "to": address,
+        "recipient": entry.state if entry else "not known",
+        "last_seen": entry.last_seen if entry else None,
+    }
+    if isinstance(outcome, BaseException):
+        why = _why(outcome)
+        return Receipt(**common, state="refused", reason=why, expires_at=task.expires_at)
     wake, reason = _wake(task.priority, entry)
     return Receipt(
-        task_id=task.id,
-        to=address,
-        duplicate=duplicate,
-        recipient=entry.state,
-        last_seen=entry.last_seen,
+        **common,
+        duplicate=outcome.duplicate,
         wake=wake,
         reason=reason,
-        deliver_at=sent.deliver_at,
-        expires_at=sent.expires_at,
+        deliver_at=outcome.sent.deliver_at,
+        expires_at=outcome.sent.expires_at,
     )
 
 
+def _why(failure: BaseException) -> str:
+    return f"{failure.message} {failure.hint}" if isinstance(failure, AgentbusError) else ""
+
+
 def _wake(
-    priority: Priority, entry: Entry
+    priority: Priority, entry: Entry | None
 ) -> tuple[Literal["requested", "held", "not_requested"], str]:
     """Return what is known about a wake when the task is stored."""
     if priority != "high":
         return "not_requested", ""
+    if entry is None:
+        return "held", "the roster cannot be read"
     if entry.state == "listening":
         return "requested", ""
     if entry.state == "live session":

@@ -28,12 +28,16 @@ from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.records import now, step, write_record
 from mcp_agentbus.task import Record, Task
+from mcp_agentbus.together import together
 
 # Without any call for this long, a session's claims are given back: its model is gone.
 CLAIM_MAX_S: Final = 2 * 3600
 # A task sent this soon after the end of another still counts as caused by it.
 CAUSE_LINGERS_S: Final = 600
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
+# Where something new may be: the lanes, and the records of sent tasks.
+RECORDS: Final = "records"
+EVERYTHING: Final = frozenset({*names.LANES, RECORDS})
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -86,18 +90,21 @@ class Session:
     shown: dict[str, Shown] = field(default_factory=dict)
     #: Tasks sent here that have no end yet: task id -> (inbox, deadline).
     sent: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    #: Inboxes that are known to be registered.
+    met: set[str] = field(default_factory=set)
     #: Tasks sent here about which a record came in.
     news: set[str] = field(default_factory=set)
     #: When the deadlines of this agent's open tasks were last looked at; monotonic.
     swept_at: float | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: Set when anything came in that a waiting call should look at.
+    #: Set when anything came in that a waiting call should look at, and in which of EVERYTHING.
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    stir: set[str] = field(default_factory=set)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _called_at: float = field(default_factory=time.monotonic)
     _finished: tuple[float, Task] | None = None
     _ready: set[str] = field(default_factory=set)
-    _readying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _readying: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _ending: AsyncExitStack = field(default_factory=AsyncExitStack)
     _settling: set[asyncio.Task[object]] = field(default_factory=set)
 
@@ -130,13 +137,20 @@ class Session:
         """Make sure that the inboxes' lanes are there, and that news is heard."""
         await self._once("reading", self._prepare_to_read)
 
-    async def _once(self, what: str, do: Callable[[], Awaitable[None]]) -> None:
+    async def _once(self, what: str, do: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something once; calls that come meanwhile share its outcome."""
         if what in self._ready:
             return
-        async with self._readying:
-            if what not in self._ready:
-                await do()
-                self._ready.add(what)
+        running = self._readying.get(what)
+        if running is None:
+            running = self._readying[what] = asyncio.create_task(do())
+            running.add_done_callback(lambda done: self._once_done(what, done))
+        await asyncio.shield(running)
+
+    def _once_done(self, what: str, done: asyncio.Task[None]) -> None:
+        del self._readying[what]
+        if not done.cancelled() and done.exception() is None:
+            self._ready.add(what)
 
     async def _introduce(self) -> None:
         await topology.ensure_streams(self.bus)
@@ -156,7 +170,7 @@ class Session:
     async def _prepare_to_read(self) -> None:
         if self.store is not None:
             await self._hear_records()
-        await asyncio.gather(
+        await together(
             topology.ensure_sender(self.bus, self.me.id),
             *(topology.ensure_inbox(self.bus, inbox) for inbox in self.inboxes),
         )
@@ -167,8 +181,10 @@ class Session:
     async def _hear(self, subject: str, arrived: Callable[[Message | None], None]) -> None:
         await self._ending.enter_async_context(self.bus.subscribed(subject, arrived))
 
-    def _on_wake(self, _: Message | None) -> None:
-        self.stirred.set()
+    def _on_wake(self, message: Message | None) -> None:
+        # agentbus.<inbox>.wake.<lane>.<sender> names the lane, the other signs do not.
+        tokens = message.subject.split(".") if message else []
+        self._stir(*(tokens[3:4] if tokens[2:3] == ["wake"] else EVERYTHING))
 
     def _on_record(self, message: Message | None) -> None:
         if message is None:  # a gap in the connection: any of them may have ended meanwhile
@@ -177,6 +193,10 @@ class Session:
             task_id = message.subject.rsplit(".", 1)[1]
             if task_id in self.sent:
                 self.news.add(task_id)
+        self._stir(RECORDS)
+
+    def _stir(self, *what: str) -> None:
+        self.stir.update(what)
         self.stirred.set()
 
     def cause(self) -> tuple[tuple[str, ...], int]:
@@ -232,6 +252,8 @@ class Session:
         running = asyncio.create_task(work())
         try:
             outcome = await asyncio.shield(running)
+            # A cancel of this very moment must be seen while the outcome can still be undone.
+            await asyncio.sleep(0)
         except asyncio.CancelledError:
             task = asyncio.create_task(self._undone(running, undo))
             self._settling.add(task)
@@ -273,7 +295,7 @@ class Session:
 
     async def give_all_back(self, reason: str) -> None:
         """Give back every claim; one that was never worked on does not count as an attempt."""
-        await asyncio.gather(
+        await together(
             *(
                 self.give_back(claim, counts=claim.record.state != "claimed", reason=reason)
                 for claim in list(self.claims.values())

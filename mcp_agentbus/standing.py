@@ -15,6 +15,7 @@ from typing import Any
 from mcp_agentbus import embedded
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.embedded import Files
+from mcp_agentbus.together import together
 from mcp_agentbus.topology import STREAMS
 
 
@@ -34,7 +35,7 @@ async def standing(bus: Bus) -> Standing:
     """
     settings = bus.settings
     server = await asyncio.to_thread(embedded.find, settings)
-    infos = await asyncio.gather(*(bus.admin.api(f"STREAM.INFO.{name}") for name in STREAMS))
+    infos = await together(*(bus.admin.api(f"STREAM.INFO.{name}") for name in STREAMS))
     free = shutil.disk_usage(settings.data_dir).free
     streams = {
         name: {

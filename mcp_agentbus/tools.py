@@ -253,7 +253,8 @@ def _lean(node: Any) -> Any:
 
 
 _READ: Final = {"read_only": True, "destructive": False, "idempotent": True, "open_world": False}
-_WRITE: Final = {"read_only": False, "destructive": False, "idempotent": True, "open_world": False}
+_WRITE: Final = {"read_only": False, "destructive": False, "idempotent": False, "open_world": False}
+_REPORT: Final = {**_WRITE, "idempotent": True}
 
 TOOLS: Final[dict[str, Tool[Any]]] = {
     tool.name: tool
@@ -304,7 +305,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
             "another one is refused.",
             PublishResult,
             _publish_result,
-            _WRITE,
+            _REPORT,
         ),
     )
 }

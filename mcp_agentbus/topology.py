@@ -17,7 +17,6 @@ All of it is made through `Bus.admin`; an agent's own connection needs none of t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from mcp_agentbus.answers import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.names import AGENTS, DEAD, LANES, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.task import EXPIRES_MAX_S
+from mcp_agentbus.together import together
 
 _S: Final = 1_000_000_000  # JetStream counts in nanoseconds
 _DAY: Final = 24 * 3600 * _S
@@ -150,7 +150,7 @@ async def ensure_streams(bus: Bus) -> None:
         stream
         for stream, there in zip(
             _STREAMS,
-            await asyncio.gather(*(_exists(admin, stream["name"]) for stream in _STREAMS)),
+            await together(*(_exists(admin, stream["name"]) for stream in _STREAMS)),
             strict=True,
         )
         if not there
@@ -186,7 +186,7 @@ async def _exists(admin: Bus, name: str) -> bool:
 
 async def ensure_inbox(bus: Bus, inbox: str) -> None:
     """Create the three lanes of an inbox; does nothing where they exist."""
-    await asyncio.gather(
+    await together(
         *(
             _ensure_consumer(
                 bus,
@@ -206,7 +206,7 @@ async def ensure_inbox(bus: Bus, inbox: str) -> None:
 
 async def ensure_sender(bus: Bus, agent: str) -> None:
     """Create the consumers by which an agent learns of the tasks that it sent."""
-    await asyncio.gather(
+    await together(
         _ensure_consumer(
             bus,
             RESULTS,

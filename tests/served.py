@@ -31,12 +31,12 @@ MODERN, LEGACY = "2026-07-28", "2025-11-25"
 ERAS = (MODERN, LEGACY)
 MODE = {MODERN: "auto", LEGACY: "legacy"}
 ANSWER_WITHIN_S = 60  # only a hang takes as long
-_PACKAGE = Path(config.__file__).parent.parent
+PACKAGE = str(Path(config.__file__).parent.parent)
 
 
 def environ(home: Path) -> dict[str, str]:
     """Return the environment of a process on the bus of that folder."""
-    return {"AGENTBUS_HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(_PACKAGE)}
+    return {"AGENTBUS_HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": PACKAGE}
 
 
 def command(agent: str) -> list[str]:
@@ -110,7 +110,7 @@ class Pipes:
         agent: str = "coder",
         cwd: Path | None = None,
     ) -> None:
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by __exit__
         self.process = subprocess.Popen(
             argv or command(agent),
             stdin=subprocess.PIPE,
@@ -160,9 +160,7 @@ class Pipes:
         self.write(json.dumps(message))
         return self._number
 
-    def ask(
-        self, method: str, params: dict[str, Any] | None = None, *, era: str
-    ) -> dict[str, Any]:
+    def ask(self, method: str, params: dict[str, Any] | None = None, *, era: str) -> dict[str, Any]:
         """Send a request and return its answer."""
         number = self.request(method, params, era=era)
         while (message := self.message()).get("id") != number:

@@ -23,7 +23,7 @@ FILES = sorted(
 
 # A module imports only from lines above its own.
 LAYERS = [
-    ["version", "errors"],
+    ["version", "errors", "together"],
     ["names"],
     ["task", "framing", "config", "survey"],
     ["wire", "answers", "embedded"],

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What fault tests share: a session behind a proxy that can cut its connection."""
+
+from contextlib import AsyncExitStack
+
+import pytest_asyncio
+from proxy import Proxy
+
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.session import Session
+
+
+@pytest_asyncio.fixture
+async def proxied(own_world):
+    """A world, and a session of its `planner` that reaches the server through a proxy."""
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(Proxy(own_world.bus.settings))
+        bus = await stack.enter_async_context(Bus.connect(proxy.settings))
+        coder = await own_world.session("coder")
+        planner = Session(bus, Agent(own_world.name("planner")))
+        await stack.enter_async_context(planner)
+        await planner.called()
+        await planner.can_read()
+        yield own_world, proxy, planner, coder

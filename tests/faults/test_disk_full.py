@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A full disk: nothing is called stored that is not, and the error says what to do.
+
+Needs the right to mount a small tmpfs; skipped where a person has it not.
+"""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from local_server import server_folder
+
+from mcp_agentbus import embedded
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.errors import StoreFull, Unconfirmed
+from mcp_agentbus.inbox import read_inbox
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+PROMISED_S = 5
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 48 MB."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root may mount a tmpfs")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)]
+    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.promise(1)
+async def test_on_a_full_disk_nothing_is_called_stored_and_a_restart_with_room_heals(small_disk):
+    with server_folder(small_disk / "home") as settings:
+        async with (
+            Bus.connect(settings) as bus,
+            Session(bus, Agent("planner")) as planner,
+            Session(bus, Agent("coder")) as coder,
+        ):
+            assert (await read_inbox(coder)).empty
+            stored = [(await send_task(planner, "coder", "Before", "x"))[0].task_id]
+            ballast = small_disk / "ballast"
+            fill(ballast)
+
+            error = None
+            for number in range(200):
+                try:
+                    async with asyncio.timeout(PROMISED_S):
+                        [receipt] = await send_task(
+                            planner, "coder", f"{number}", "x" * 60_000, request_id=f"r{number}"
+                        )
+                    stored.append(receipt.task_id)
+                except (Unconfirmed, StoreFull) as full:
+                    error = full
+                    break
+            assert error is not None
+            assert "disk" in str(error) or isinstance(error, StoreFull)
+
+            ballast.unlink()
+            await asyncio.to_thread(embedded.stop, settings)
+            [again] = await send_task(
+                planner, "coder", f"{number}", "x" * 60_000, request_id=f"r{number}"
+            )
+            stored.append(again.task_id)
+            read = [item.task.id for item in (await read_inbox(coder, limit=50)).tasks]
+            assert sorted(read) == sorted(stored)
+
+
+def fill(file):
+    """Take all the room that is left on the disk."""
+    left = shutil.disk_usage(file.parent).free
+    with file.open("wb") as ballast:
+        try:
+            while left > 0:
+                ballast.write(b"\0" * 65_536)
+                left -= 65_536
+            ballast.flush()
+        except OSError:
+            ballast.truncate()

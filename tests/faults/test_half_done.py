@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A call is cut off half done: what is stored is never denied, and calling again completes it."""
+
+import pytest
+from local_server import kill_servers
+
+from mcp_agentbus import embedded, names
+from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
+from mcp_agentbus.inbox import read_inbox, watch_inbox
+from mcp_agentbus.records import read_record, read_sent
+from mcp_agentbus.results import publish_result
+from mcp_agentbus.send import send_task
+
+PROMISED_S = 5
+HANG_S = 60  # only a hang takes as long
+
+TASK_ACK = b'{"stream":"AGENTBUS_TASKS"'
+RECORD_ACK = b'{"stream":"AGENTBUS_RESULTS"'
+
+
+async def stored_tasks(bus):
+    return (await bus.admin.api(f"STREAM.INFO.{names.TASKS}"))["state"]["messages"]
+
+
+@pytest.mark.promise(2)
+@pytest.mark.parametrize("server_dies", [False, True])
+async def test_a_retry_after_a_lost_acknowledgement_leaves_one_task(proxied, server_dies):
+    world, proxy, planner, coder = proxied
+    settings = world.bus.settings
+    proxy.stay_away = True
+    if server_dies:
+        proxy.before_cut = lambda: kill_servers(settings)
+    proxy.cut_at_answer(TASK_ACK)
+
+    with pytest.raises(Unconfirmed) as unsure:
+        await send_task(planner, coder.me.id, "Once", "x", request_id="r1")
+    embedded.ensure(settings)
+    proxy.accept()
+    [again] = await send_task(planner, coder.me.id, "Once", "x", request_id="r1")
+
+    assert proxy.cut.is_set()
+    assert "request_id='r1'" in unsure.value.hint
+    assert again.duplicate
+    assert [item.task.id for item in (await watch_inbox(coder, timeout_s=HANG_S)).tasks] == [
+        again.task_id
+    ]
+    assert (await read_inbox(coder)).waiting == {}
+    assert (await read_sent(world.bus, planner.me.id, coder.me.id, again.task_id))[0] is not None
+
+
+@pytest.mark.promise(2)
+async def test_the_hint_of_an_unconfirmed_send_names_an_id_that_makes_it_repeatable(proxied):
+    _, proxy, planner, coder = proxied
+    proxy.stay_away = True
+    proxy.cut_at_answer(TASK_ACK)
+
+    with pytest.raises(Unconfirmed) as unsure:
+        await send_task(planner, coder.me.id, "Once", "x")
+    proxy.accept()
+    request_id = unsure.value.hint.split("'")[1]
+    [again] = await send_task(planner, coder.me.id, "Once", "x", request_id=request_id)
+
+    assert again.duplicate
+    assert len((await read_inbox(coder)).tasks) == 1
+
+
+@pytest.mark.promise(2)
+async def test_one_call_heals_a_lost_acknowledgement_itself_and_calls_it_no_duplicate(proxied):
+    _, proxy, planner, coder = proxied
+    proxy.cut_at_answer(TASK_ACK)
+
+    [receipt] = await send_task(planner, coder.me.id, "Once", "x")
+
+    assert proxy.cut.is_set()
+    assert not receipt.duplicate
+    assert [item.task.id for item in (await read_inbox(coder)).tasks] == [receipt.task_id]
+
+
+@pytest.mark.promise(1)
+async def test_a_task_that_is_stored_is_never_reported_as_not_stored(proxied):
+    """The connection ends after the task is acknowledged, before its sender's record is written."""
+    _, proxy, planner, coder = proxied
+    proxy.stay_away = True
+    proxy.cut_at_request(f"HPUB {names.sent_subject(planner.me.id, coder.me.id, '')}".encode())
+
+    with pytest.raises(Unconfirmed) as unsure:
+        await send_task(planner, coder.me.id, "Stored", "x", request_id="r1")
+    proxy.accept()
+
+    assert "request_id='r1'" in unsure.value.hint
+    assert "Nothing was stored" not in str(unsure.value)
+    assert [item.task.subject for item in (await read_inbox(coder)).tasks] == ["Stored"]
+
+
+@pytest.mark.promise(1)
+async def test_a_task_stored_for_one_of_two_is_never_reported_as_not_stored(proxied):
+    world, proxy, planner, coder = proxied
+    tester = await world.session("tester")
+    task_for = names.task_subject(tester.me.id, "normal", planner.me.id)
+    proxy.stay_away = True
+    proxy.cut_at_answer(RECORD_ACK)
+
+    with pytest.raises(Unconfirmed) as unsure:
+        await send_task(planner, [coder.me.id, tester.me.id], "To both", "x", request_id="r1")
+    proxy.accept()
+    receipts = await send_task(
+        planner, [coder.me.id, tester.me.id], "To both", "x", request_id="r1"
+    )
+
+    assert "Nothing was stored" not in str(unsure.value)
+    assert [receipt.state for receipt in receipts] == ["stored", "stored"]
+    assert await world.bus.last(names.TASKS, task_for)
+    assert await stored_tasks(world.bus) == 2
+
+
+@pytest.mark.parametrize("server_dies", [False, True])
+async def test_a_lost_acknowledgement_of_a_result_is_no_conflict(proxied, server_dies):
+    world, proxy, coder, planner = proxied  # here the worker is the one behind the proxy
+    settings = world.bus.settings
+    [receipt] = await send_task(planner, coder.me.id, "Do it", "x")
+    await read_inbox(coder)
+    if server_dies:
+
+        def restart():
+            kill_servers(settings)
+            embedded.ensure(settings)
+
+        proxy.before_cut = restart
+    proxy.cut_at_answer(RECORD_ACK)
+
+    published = await publish_result(coder, receipt.task_id, "completed", summary="done")
+
+    assert proxy.cut.is_set()
+    assert (published.state, published.unchanged) == ("completed", False)
+    assert await stored_tasks(world.bus) == 0
+    [result] = (await watch_inbox(planner, task_id=receipt.task_id, timeout_s=HANG_S)).results
+    assert (result.state, result.summary) == ("completed", "done")
+
+
+@pytest.mark.promise(32)
+async def test_a_result_that_was_not_confirmed_can_be_published_again(proxied):
+    world, proxy, coder, planner = proxied
+    [first] = await send_task(planner, coder.me.id, "Do it", "x")
+    await read_inbox(coder)
+    proxy.stay_away = True
+    proxy.cut_at_answer(RECORD_ACK)
+
+    with pytest.raises(Unconfirmed):
+        await publish_result(coder, first.task_id, "completed", summary="done")
+    proxy.accept()
+    published = await publish_result(coder, first.task_id, "completed", summary="done")
+
+    assert published.state == "completed"
+    assert await stored_tasks(world.bus) == 0
+    record, _ = await read_record(world.bus, planner.me.id, coder.me.id, first.task_id)
+    assert [moment.state for moment in record.history].count("completed") == 1
+
+
+async def test_a_status_that_was_not_confirmed_does_not_cost_the_claim(proxied):
+    _, proxy, coder, planner = proxied
+    [first] = await send_task(planner, coder.me.id, "Do it", "x")
+    await read_inbox(coder)
+    proxy.stay_away = True
+    proxy.cut_at_answer(RECORD_ACK)
+
+    with pytest.raises(Unconfirmed):
+        await publish_result(coder, first.task_id, "working")
+    proxy.accept()
+
+    assert [item.task.id for item in (await read_inbox(coder)).tasks] == [first.task_id]
+    assert (await publish_result(coder, first.task_id, "completed")).state == "completed"
+
+
+@pytest.mark.promise(31)
+async def test_a_result_that_is_stored_is_never_reported_as_not_stored(proxied):
+    """The connection ends between the result and the end of the task."""
+    world, proxy, coder, planner = proxied
+    [first] = await send_task(planner, coder.me.id, "Do it", "x")
+    await read_inbox(coder)
+    proxy.stay_away = True
+    proxy.cut_at_request(b"PUB $JS.ACK.AGENTBUS_TASKS")
+
+    published = await publish_result(coder, first.task_id, "completed", summary="done")
+
+    assert proxy.cut.is_set()
+    assert published.state == "completed"
+    record, _ = await read_record(world.bus, planner.me.id, coder.me.id, first.task_id)
+    assert record.state == "completed"
+
+
+@pytest.mark.promise(34)
+async def test_a_result_whose_showing_failed_is_shown_by_the_next_call(own_world, monkeypatch):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Do it", "x")
+    await read_inbox(coder)
+    await publish_result(coder, sent.task_id, "completed")
+
+    with monkeypatch.context() as broken:
+
+        async def fails(*_):
+            raise BusUnreachable
+
+        broken.setattr("mcp_agentbus.inbox._waiting", fails)
+        with pytest.raises(AgentbusError):
+            await read_inbox(planner)
+
+    assert [record.task_id for record in (await read_inbox(planner)).results] == [sent.task_id]
+
+
+async def test_tasks_that_a_failed_watch_had_claimed_are_shown_by_the_next(own_world, monkeypatch):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Do it", "x")
+
+    with monkeypatch.context() as broken:
+
+        async def fails(*_):
+            raise BusUnreachable
+
+        broken.setattr("mcp_agentbus.inbox._waiting", fails)
+        with pytest.raises(BusUnreachable):
+            await watch_inbox(coder, timeout_s=0)
+
+    [item] = (await watch_inbox(coder, timeout_s=0)).tasks
+    assert (item.task.id, item.new, item.attempt) == (sent.task_id, True, 1)

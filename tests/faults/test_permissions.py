@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A shared server that forbids something says so at once, and not by a time-out."""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+from dataclasses import replace
+
+import pytest
+from local_server import settings_at, until
+
+from mcp_agentbus import embedded, names
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.errors import BadSetup, NotAllowed
+from mcp_agentbus.inbox import read_inbox, watch_inbox
+from mcp_agentbus.results import publish_result
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+PROMISED_S = 5
+BY_TOKEN = 'authorization { token: "right-token" }'
+
+
+@contextlib.contextmanager
+def shared_server(folder, authorization):
+    """Run a server as its owner has set it up; give the settings of its users."""
+    ports, conf = folder / "ports", folder / "nats.conf"
+    ports.mkdir()
+    conf.write_text(
+        f'listen: "127.0.0.1:-1"\nports_file_dir: "{ports}"\nlogfile: "{folder / "log"}"\n'
+        f'jetstream {{ store_dir: "{folder / "store"}" }}\n{authorization}\n'
+    )
+    settings = settings_at(folder / "home")
+    server = subprocess.Popen([embedded.binary(settings), "-c", conf], stdin=subprocess.DEVNULL)
+    try:
+        file = ports / f"nats-server_{server.pid}.ports"
+        until(lambda: file.exists() and file.read_text().endswith("}"), "it says where it is")
+        yield replace(settings, url=json.loads(file.read_text())["nats"][0])
+    finally:
+        server.kill()
+        server.wait()
+
+
+def forbidding(*subjects):
+    """Return the configuration of a server that lets everybody in and forbids some publishing."""
+    denied = json.dumps(list(subjects))
+    rights = f"permissions: {{ publish: {{ deny: {denied} }} }}"
+    users = f"users: [ {{ user: worker, password: x, {rights} }} ]"
+    return f"no_auth_user: worker\nauthorization {{ {users} }}"
+
+
+def token_file(folder, text, mode=0o600):
+    file = folder / "token"
+    file.write_text(text)
+    file.chmod(mode)
+    return file
+
+
+async def test_a_forbidden_task_is_refused_at_once_and_other_things_work(tmp_path):
+    with shared_server(tmp_path, forbidding("agentbus.coder.tasks.>")) as settings:
+        async with (
+            Bus.connect(settings) as bus,
+            Session(bus, Agent("planner")) as planner,
+            Session(bus, Agent("coder")) as coder,
+        ):
+            for session in (planner, coder):
+                assert (await read_inbox(session)).empty
+
+            async with asyncio.timeout(PROMISED_S):
+                with pytest.raises(NotAllowed):
+                    await send_task(planner, "coder", "Forbidden", "x")
+
+            [receipt] = await send_task(coder, "planner", "Allowed", "x")
+            assert (await read_inbox(coder)).empty
+            [item] = (await read_inbox(planner)).tasks
+            assert item.task.id == receipt.task_id
+
+
+async def test_a_forbidden_result_is_refused_at_once_and_the_claim_stays(tmp_path):
+    with shared_server(tmp_path, forbidding("agentbus.*.results.coder.*")) as settings:
+        async with (
+            Bus.connect(settings) as bus,
+            Session(bus, Agent("planner")) as planner,
+            Session(bus, Agent("coder")) as coder,
+        ):
+            assert (await read_inbox(coder)).empty
+            await send_task(planner, "coder", "Do it", "x")
+
+            async with asyncio.timeout(PROMISED_S):
+                with pytest.raises(NotAllowed):
+                    await read_inbox(coder)
+            assert coder.claims == {}
+
+
+async def test_a_forbidden_pull_is_refused_at_once(tmp_path):
+    pulls = f"$JS.API.CONSUMER.MSG.NEXT.{names.TASKS}.>"
+    with shared_server(tmp_path, forbidding(pulls)) as settings:
+        async with Bus.connect(settings) as bus, Session(bus, Agent("coder")) as coder:
+            async with asyncio.timeout(PROMISED_S):
+                with pytest.raises(NotAllowed):
+                    await watch_inbox(coder, timeout_s=60)
+            async with asyncio.timeout(PROMISED_S):
+                with pytest.raises(NotAllowed):
+                    await read_inbox(coder)
+
+
+@pytest.mark.parametrize("given", ["wrong-token", "", "right-token-and-more"])
+async def test_a_wrong_token_is_refused_at_once(tmp_path, given):
+    with shared_server(tmp_path, BY_TOKEN) as shared:
+        settings = replace(shared, token_file=token_file(tmp_path, given))
+        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as planner:
+            for call in (
+                lambda: send_task(planner, "coder", "Forbidden", "x"),
+                lambda: read_inbox(planner),
+                lambda: publish_result(planner, "t1", "completed"),
+            ):
+                async with asyncio.timeout(PROMISED_S):
+                    with pytest.raises(NotAllowed, match="token") as refused:
+                        await call()
+                assert "right-token" not in str(refused.value).replace(given or "-", "")
+
+
+async def test_no_token_is_refused_at_once_and_the_right_one_opens(tmp_path):
+    with shared_server(tmp_path, BY_TOKEN) as shared:
+        async with Bus.connect(shared) as bus, Session(bus, Agent("planner")) as planner:
+            async with asyncio.timeout(PROMISED_S):
+                with pytest.raises(NotAllowed):
+                    await read_inbox(planner)
+
+        settings = replace(shared, token_file=token_file(tmp_path, "right-token\n"))
+        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as planner:
+            assert (await read_inbox(planner)).empty
+
+
+async def test_a_token_that_others_may_read_is_not_used(tmp_path):
+    with shared_server(tmp_path, BY_TOKEN) as shared:
+        settings = replace(shared, token_file=token_file(tmp_path, "right-token", 0o644))
+        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as planner:
+            with pytest.raises(BadSetup, match="open to other users"):
+                await read_inbox(planner)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serve the same server object by HTTP on 127.0.0.1, for the conformance tests only.
+
+    $ AGENTBUS_HOME=/tmp/bus python serve_http.py conformance
+    39327
+
+The port that it prints is the system's choice. It ends with its input. The program that people run
+speaks standard input and output only.
+"""
+
+import asyncio
+import socket
+import sys
+
+import uvicorn
+
+from mcp_agentbus import config, server
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.session import Session
+
+
+async def main(agent: str) -> None:
+    settings = config.load()
+    async with Bus.connect(settings) as bus, Session(bus, Agent(agent)) as session:
+        await session.called()
+        app = server.make_server(session).streamable_http_app()
+        http = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+
+        def end() -> None:
+            http.should_exit = True
+
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), end)
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            print(listening.getsockname()[1], flush=True)
+            await http.serve([listening])
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

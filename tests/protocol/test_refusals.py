@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every refusal reaches the model as an error result with its hint, in both protocol eras."""
+
+from types import SimpleNamespace
+
+import pytest
+import pytest_asyncio
+import served
+from mcp import Client
+from served import call, send, text
+
+from mcp_agentbus import errors, inbox, results, server
+from mcp_agentbus.answers import ApiError
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+UNKNOWN = "0" * 32
+A_TASK = {"to": "{other}", "subject": "s", "body": "b"}
+A_RESULT = {"task_id": UNKNOWN, "status": "completed"}
+
+# What is called, with which arguments, and what the model must read.
+BAD_ARGUMENTS = [
+    ("send_task", {}, "to: Field required"),
+    ("send_task", A_TASK | {"urgent": True}, "urgent: Extra inputs are not permitted"),
+    ("read_inbox", {"max": 3}, "max: Extra inputs"),
+    ("watch_inbox", {"seconds": 3}, "seconds: Extra inputs"),
+    ("list_agents", {"online": True}, "online: Extra inputs"),
+    ("publish_result", A_RESULT | {"result": "x"}, "result: Extra inputs"),
+    ("read_inbox", {f"unknown{n}": 0 for n in range(500)}, "and 492 more"),
+    ("read_inbox", {"x" * 50_000: 0}, "Extra inputs"),
+    ("send_task", A_TASK | {"to": 7}, "to: Input should be a valid string"),
+    ("send_task", A_TASK | {"to": ["{other}", 7]}, "to.1: Input should be a valid string"),
+    ("send_task", A_TASK | {"subject": None}, "subject: Input should be a valid string"),
+    ("send_task", A_TASK | {"priority": "urgent"}, "priority: Input should be 'high'"),
+    ("send_task", A_TASK | {"notify": "email"}, "notify: Input should be 'live'"),
+    ("send_task", A_TASK | {"expires_in_s": "soon"}, "expires_in_s: Input should be a valid int"),
+    ("read_inbox", {"limit": 0}, "limit: Input should be greater than or equal to 1"),
+    ("read_inbox", {"limit": 51}, "limit: Input should be less than or equal to 50"),
+    ("read_inbox", {"detail": "all"}, "detail: Input should be 'concise'"),
+    ("read_inbox", {"peek": "perhaps"}, "peek: Input should be a valid boolean"),
+    ("watch_inbox", {"timeout_s": -1}, "timeout_s: Input should be greater"),
+    ("watch_inbox", {"timeout_s": 3601}, "timeout_s: Input should be less"),
+    ("watch_inbox", {"priority": "urgent"}, "priority: Input should be"),
+    ("list_agents", {"limit": 101}, "limit: Input should be less"),
+    ("publish_result", {"status": "completed"}, "task_id: Field required"),
+    ("publish_result", A_RESULT | {"status": "done"}, "status: Input should be 'working'"),
+    ("publish_result", A_RESULT | {"progress": 101}, "progress: Input should be less"),
+    ("publish_result", A_RESULT | {"artifacts": "x"}, "artifacts: Input should be a valid list"),
+]
+BAD_VALUES = [
+    ("send_task", A_TASK | {"to": "Not An Agent"}, "is not an agent id"),
+    ("send_task", A_TASK | {"to": "x" * 100_000}, "is not an agent id"),
+    ("send_task", A_TASK | {"to": "a.>"}, "is not an agent id"),
+    ("send_task", A_TASK | {"to": "system"}, "reserved"),
+    ("send_task", A_TASK | {"to": "role-x"}, "reserved"),
+    ("send_task", A_TASK | {"to": "role:*"}, "is not a role name"),
+    ("send_task", A_TASK | {"to": []}, "There are 0 addressees"),
+    ("send_task", A_TASK | {"to": [f"a{n}" for n in range(51)]}, "There are 51 addressees"),
+    ("send_task", A_TASK | {"to": ["all", "{other}"]}, "'all' stands among other addressees"),
+    ("send_task", A_TASK | {"subject": ""}, "subject"),
+    ("send_task", A_TASK | {"subject": "two\nlines"}, "subject"),
+    ("send_task", A_TASK | {"subject": "x" * 201}, "The subject has 201 characters"),
+    ("send_task", A_TASK | {"body": "é" * 40_000}, "80,000 bytes"),
+    ("send_task", A_TASK | {"expires_in_s": 0}, "expires_in_s is 0"),
+    ("send_task", A_TASK | {"expires_in_s": 8 * 86_400}, "expires_in_s is 691200"),
+    ("send_task", A_TASK | {"deliver_in_s": 0}, "deliver_in_s is 0"),
+    ("send_task", A_TASK | {"thread_id": "a b"}, "is not a thread id"),
+    ("send_task", A_TASK | {"request_id": "x" * 129}, "is not a request id"),
+    ("send_task", A_TASK | {"task_type": ""}, "is not a task type"),
+    ("send_task", A_TASK | {"in_reply_to": "*"}, "is not a task id"),
+    ("read_inbox", {"cursor": "yesterday"}, "The cursor is not one of this inbox"),
+    ("read_inbox", {"cursor": "yesterday", "peek": True}, "cursor"),
+    ("read_inbox", {"cursor": "-1", "task_id": UNKNOWN}, "The cursor is not one of this task"),
+    ("read_inbox", {"thread_id": "a b"}, "is not a thread id"),
+    ("read_inbox", {"task_id": "../x"}, "is not a task id"),
+    ("watch_inbox", {"task_id": ""}, "is not a task id"),
+    ("publish_result", A_RESULT | {"task_id": "a.b"}, "is not a task id"),
+    ("publish_result", A_RESULT | {"summary": "x" * 2_001}, "The summary has 2,001 characters"),
+    ("publish_result", A_RESULT | {"body": "x" * 262_145}, "262,145 bytes"),
+    ("publish_result", A_RESULT | {"artifacts": ["x"] * 51}, "too many artifacts"),
+    ("publish_result", A_RESULT | {"artifacts": ["x" * 1_025]}, "one is too long"),
+]
+# `{...}` stands for an agent or a task of the fixture `tasks`.
+REFUSED = [
+    ("send_tasks", {}, "There is no tool 'send_tasks'"),
+    ("x" * 50_000, {}, "There is no tool"),
+    ("send_task", A_TASK | {"to": "nobody-of-this-name"}, "No agent 'nobody-of-this-name'"),
+    ("send_task", A_TASK | {"to": "{near}"}, "Nearest: {other}"),
+    ("send_task", A_TASK | {"to": ["{other}", "nobody-of-this-name"]}, "Nothing was sent"),
+    ("send_task", A_TASK | {"to": "role:nobody"}, "No registered agent holds 'role:nobody'"),
+    ("send_task", A_TASK | {"request_id": "{used}"}, "This request_id was used for another task"),
+    ("read_inbox", {"task_id": UNKNOWN}, "neither sent nor received a task " + UNKNOWN),
+    ("watch_inbox", {"task_id": UNKNOWN}, UNKNOWN),
+    ("watch_inbox", {"task_id": "{waiting}"}, "{waiting}"),
+    ("publish_result", A_RESULT, f"No task {UNKNOWN} is known"),
+    ("publish_result", A_RESULT | {"status": "cancelled"}, f"sent no task {UNKNOWN}"),
+    ("publish_result", A_RESULT | {"task_id": "{waiting}"}, "this session did not claim it"),
+    ("publish_result", A_RESULT | {"task_id": "{held}"}, "is held by session"),
+    ("publish_result", A_RESULT | {"task_id": "{ended}"}, "is over: failed"),
+    ("publish_result", A_RESULT | {"task_id": "{sent}"}, "only {other} can answer it"),
+    ("publish_result", {"task_id": "{held}", "status": "cancelled"}, "by another agent"),
+    ("publish_result", {"task_id": "{waiting}", "status": "cancelled"}, "by another agent"),
+    ("publish_result", {"task_id": "{answered}", "status": "cancelled"}, "is over: completed"),
+]
+
+
+@pytest_asyncio.fixture(scope="session")
+async def tasks(duo, home):
+    """Tasks between planner and an agent named other, in every state that a refusal needs."""
+    other_id = duo.planner_id.replace("planner", "other")
+    async with (
+        Bus.connect(home) as bus,
+        Session(bus, Agent(other_id)) as other,
+        Session(bus, Agent(duo.planner_id)) as mine,
+    ):
+        await inbox.read_inbox(other)  # makes it known
+        ids = {"other": other_id, "near": other_id[:-1] + "7", "used": "used-once"}
+        for name in ("ended", "held"):
+            ids[name] = await _received(other, mine)
+        await results.publish_result(mine, ids["ended"], "failed")
+        ids["waiting"] = await _sent_to(duo.planner_id, other)
+        ids["answered"] = await send(duo.planner, other_id)
+        await inbox.read_inbox(other)
+        await results.publish_result(other, ids["answered"], "completed")
+        ids["sent"] = await send(duo.planner, other_id, "another", request_id=ids["used"])
+        yield ids
+
+
+async def _sent_to(agent, sender):
+    [receipt] = await send_task(sender, agent, "s", "b")
+    return receipt.task_id
+
+
+async def _received(sender, receiver):
+    task_id = await _sent_to(receiver.me.id, sender)
+    read = await inbox.watch_inbox(receiver, timeout_s=30)
+    assert task_id in [item.task.id for item in read.tasks]
+    return task_id
+
+
+def filled(value, ids):
+    """Return the value with the ids of the fixture in it."""
+    if isinstance(value, dict):
+        return {key: filled(one, ids) for key, one in value.items()}
+    if isinstance(value, list):
+        return [filled(one, ids) for one in value]
+    if isinstance(value, str) and value.startswith("{"):
+        return value.format(**ids)
+    return value
+
+
+def check_refusal(result, expected):
+    assert result.is_error
+    said = text(result)
+    assert expected in said
+    assert " Hint: " in said
+    assert len(said.rpartition(" Hint: ")[2]) > 10
+    assert len(said) <= 10_000
+    assert "Traceback" not in said
+    assert result.structured_content is None
+    assert result.meta is None or not any("agentbus" in key for key in result.meta)
+
+
+def _named(cases):
+    return [pytest.param(*case, id=f"{case[0][:12]}-{case[2][:30]}") for case in cases]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "expected"), _named(BAD_ARGUMENTS + BAD_VALUES + REFUSED)
+)
+async def test_a_refusal_says_what_is_wrong_and_what_to_do(duo, tasks, tool, arguments, expected):
+    result = await duo.planner.call_tool(tool, filled(arguments, tasks))
+    check_refusal(result, expected.format(**tasks))
+
+
+async def test_a_refused_task_was_not_stored(duo, tasks):
+    before = await call(duo.planner, "list_agents", query=tasks["other"])
+    for tool, arguments, _ in BAD_ARGUMENTS + BAD_VALUES:
+        if tool == "send_task":
+            await duo.planner.call_tool(tool, filled(arguments, tasks))
+    after = await call(duo.planner, "list_agents", query=tasks["other"])
+    [was], [now] = before.structured_content["agents"], after.structured_content["agents"]
+    assert was.get("waiting") == now.get("waiting")
+
+
+async def test_without_a_server_the_model_reads_that_nothing_was_stored(era, tmp_path):
+    # Nothing listens on the first port.
+    away = {"AGENTBUS_URL": "nats://127.0.0.1:1"}
+    async with served.client(tmp_path, "coder", era, **away) as client:
+        result = await client.call_tool("send_task", {"to": "x", "subject": "s", "body": "b"})
+    check_refusal(result, "Nothing was stored")
+
+
+def _every_error(root):
+    return [root, *(one for child in root.__subclasses__() for one in _every_error(child))]
+
+
+class _Raises:
+    """A tool that fails in a way of our choosing."""
+
+    def __init__(self, error):
+        self._error = error
+
+    async def run(self, *_):
+        raise self._error
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Connect to a server in this process, one of whose tools raises the error given."""
+
+    def connect(error, era):
+        monkeypatch.setitem(server.TOOLS, "list_agents", _Raises(error))
+        session = SimpleNamespace(me=Agent("coder"))
+        return Client(server.make_server(session), mode=served.MODE[era])
+
+    return connect
+
+
+@pytest.mark.parametrize("error", _every_error(errors.AgentbusError))
+async def test_every_kind_of_error_reaches_the_model_with_its_hint(failing, era, error):
+    raised = error(1, "no") if error is ApiError else error()
+    async with failing(raised, era) as client:
+        result = await client.call_tool("list_agents", {})
+    check_refusal(result, raised.message)
+    assert text(result).endswith(f"Hint: {raised.hint}")
+
+
+async def test_a_bug_is_told_without_what_it_was_about(failing, era, caplog):
+    async with failing(RuntimeError("SECRET-WORD"), era) as client:
+        result = await client.call_tool("list_agents", {})
+    check_refusal(result, "which is a bug")
+    assert "SECRET-WORD" not in text(result)
+    assert "SECRET-WORD" in caplog.text
+
+
+async def test_an_endless_error_keeps_its_hint_within_what_hosts_show(failing, era):
+    async with failing(errors.BadInput("x" * 30_000, hint="Say less, please."), era) as client:
+        result = await client.call_tool("list_agents", {})
+    check_refusal(result, "xxx")
+    assert text(result).endswith("Say less, please.")
