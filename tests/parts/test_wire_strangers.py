@@ -302,7 +302,8 @@ def _check_record(one):
     assert len(one.subject) <= task.SUBJECT_MAX_CHARS
     for value in (one.thread_id, one.owner_session):
         assert value == "" or names.is_label(value)
-    for value in (getattr(one, "state_given", None), one.priority_given, one.notify_given):
+    state_given = one.state_given if isinstance(one, task.Record) else None
+    for value in (state_given, one.priority_given, one.notify_given):
         assert value is None or is_one_line(value)
 
 
