@@ -131,13 +131,14 @@ def found(message: Message) -> Found:
     return Found(
         subject=headers.get("Nats-Subject", ""),
         seq=int(headers.get("Nats-Sequence", 0)),
-        stored_at=_server_time(headers.get("Nats-Time-Stamp", "")),
+        stored_at=server_time(headers.get("Nats-Time-Stamp", "")),
         headers=headers,
         data=message.data,
     )
 
 
-def _server_time(text: str) -> datetime:
+def server_time(text: str) -> datetime:
+    """Return a time as the server writes it."""
     # Nanoseconds are more than fromisoformat reads before Python 3.14.
     whole, _, fraction = text.rstrip("Z").partition(".")
     return datetime.fromisoformat(f"{whole}.{(fraction + '000000')[:6]}+00:00")

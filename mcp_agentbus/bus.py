@@ -252,8 +252,10 @@ class Bus:
         subject = f"{_API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         request = json.dumps({"batch": batch, "no_wait": True}).encode()
         try:
-            link = await self._live()
-            pulled = await link.pull(subject, request, batch, _PULL_TIMEOUT_S)
+            try:
+                pulled = await (await self._live()).pull(subject, request, batch, _PULL_TIMEOUT_S)
+            except LinkLost:  # what a dead connection may have taken is offered again
+                pulled = await (await self._live()).pull(subject, request, batch, _PULL_TIMEOUT_S)
         except LinkLost:
             raise BusUnreachable(_GONE) from None
         except NoResponders:

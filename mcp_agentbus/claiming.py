@@ -14,9 +14,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
-from mcp_agentbus import names, parking, wire
+from mcp_agentbus import names, parking, roster, wire
 from mcp_agentbus.answers import Conflict, Delivery
 from mcp_agentbus.names import LANES, TASKS, Priority
 from mcp_agentbus.records import first_record, now, read_record, step, write_record
@@ -26,6 +27,9 @@ from mcp_agentbus.task import ATTEMPTS_MAX, Record, Task
 # A task offered this often without even an attempt that counts is parked: something is wrong
 # with it that no record tells.
 OFFERS_MAX: Final = 50
+_HELD: Final = frozenset({"claimed", "working", "needs_approval"})
+# How soon a task is offered again that its session still holds.
+_HELD_AGAIN_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -110,23 +114,56 @@ async def _claim(session: Session, delivery: Delivery, taken: Taken) -> Claim | 
         await parking.park_undecodable(bus, delivery, me, str(error))
         taken.notes.append(f"A stored message was parked: {error}. See `agentbus parked`.")
         return None
-    if record and record.ended:
+    if await _taken_care_of(session, delivery, task, (record, revision), taken):
+        return None
+    return await _write_claim(session, delivery, task, record or first_record(task, me), revision)
+
+
+async def _taken_care_of(
+    session: Session,
+    delivery: Delivery,
+    task: Task,
+    found: tuple[Record | None, int],
+    taken: Taken,
+) -> bool:
+    """Finish, park or put off a delivery that is not to be claimed; tell whether it was one."""
+    bus, me = session.bus, session.me.id
+    if found[0] and found[0].ended:
         # Withdrawn, expired, or its session stored the result and died before this step.
         await bus.finish(delivery)
-        return None
-    record = record or first_record(task, me)
+        return True
+    if found[0] and await _held(session, found[0], delivery):
+        return True
+    record, revision = found[0] or first_record(task, me), found[1]
     if now() >= task.expires_at:
         reason = "its deadline passed before anybody claimed it"
         with suppress(Conflict):  # its sender noticed at the same moment
             await write_record(bus, step(record, "expired", me, reason=reason), revision)
         await bus.finish(delivery)
-        return None
+        return True
     if record.attempts >= ATTEMPTS_MAX or delivery.offered > OFFERS_MAX:
         reason = f"it was claimed {record.attempts} times without an end"
         await parking.park(bus, delivery, me, reason, (record, revision))
         taken.notes.append(f"Task {task.id} was parked: {reason}. See `agentbus parked`.")
-        return None
-    return await _write_claim(session, delivery, task, record, revision)
+        return True
+    return False
+
+
+async def _held(session: Session, record: Record, delivery: Delivery) -> bool:
+    """Tell whether a task that was offered again is held all the same, by a session that lives.
+
+    A server that was killed may have forgotten who has what.
+    """
+    if record.state not in _HELD or not record.session:
+        return False
+    mine = session.claims.get(record.task_id)
+    if mine and record.session == session.id:
+        session.hold(replace(mine, delivery=delivery))
+        return True
+    if not await roster.may_live(session.bus, record.agent, record.session):
+        return False
+    await session.bus.give_back(delivery, after_s=_HELD_AGAIN_S)
+    return True
 
 
 async def _write_claim(

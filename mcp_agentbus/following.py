@@ -19,7 +19,7 @@ from mcp_agentbus import names, topology, wire
 from mcp_agentbus.answers import Message
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.names import LANES
 from mcp_agentbus.records import now
 from mcp_agentbus.session import Session
@@ -66,16 +66,17 @@ async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
         await stack.enter_async_context(bus.subscribed(mine, on_record))
         told: dict[str, int] | None = None
         while True:
+            # Waiting for a server does not start one: `agentbus server stop` stands.
+            if not await bus.reconnected(_RECONNECT_S):
+                continue
             stirred.clear()
             while not records.empty():
                 yield records.get_nowait()
-            with contextlib.suppress(BusUnreachable):
+            with contextlib.suppress(BusUnreachable, Unconfirmed):
                 counts = await _counts(bus, inboxes)
                 if counts != told:
                     told = counts
                     yield _counts_event(counts)
-            if not await bus.reconnected(_RECONNECT_S):
-                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN_S):
                     await stirred.wait()

@@ -19,9 +19,9 @@ from typing import Final
 from mcp_agentbus import names, wire
 from mcp_agentbus.answers import Conflict, Delivery, Found
 from mcp_agentbus.bus import Bus
-from mcp_agentbus.errors import UnknownTask
+from mcp_agentbus.errors import Refused, UnknownTask
 from mcp_agentbus.names import DEAD
-from mcp_agentbus.records import first_record, read_record, step, write_record
+from mcp_agentbus.records import first_record, now, read_record, step, write_record
 from mcp_agentbus.task import Record, Task
 
 _PAGE: Final = 500
@@ -117,6 +117,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
 
     Raises:
         UnknownTask: nothing parked in these inboxes has that id or number.
+        Refused: its deadline has passed.
         InboxFull, ...: as `Bus.publish`; then it stays parked.
     """
     all_parked = [one for inbox in inboxes for one in await parked(bus, inbox)]
@@ -127,6 +128,11 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
             hint="`agentbus parked` lists what is parked, with its id and number.",
         )
     one = known[0]
+    if one.task and now() >= one.task.expires_at:
+        raise Refused(
+            f"The deadline of task {one.task.id} has passed; it would expire at once.",
+            hint="Send it anew; `agentbus parked --json` shows its text.",
+        )
     admin = bus.admin
     [stored] = await admin.many(DEAD, {"seq": one.number, "batch": 1})
     _, _, _, lane, sender = stored.subject.split(".")
@@ -136,7 +142,8 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
             again = step(
                 record, "stored", one.inbox, attempts=0, reason="offered again by a person"
             )
-            await write_record(bus, again, revision)
+            with suppress(Conflict):  # somebody else offers it again at the same moment
+                await write_record(bus, again, revision)
     await admin.publish(
         names.task_subject(one.inbox, lane, sender),
         stored.data,

@@ -16,13 +16,13 @@ import difflib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcp_agentbus import names, topology
-from mcp_agentbus.answers import Conflict, Found
+from mcp_agentbus.answers import Conflict, Found, server_time
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import UnknownAgent
@@ -145,6 +145,15 @@ async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
     return frozenset(
         beat.subject.rsplit(".", 1)[1] for beat in beats if _beat(beat).get("kind") == "session"
     )
+
+
+async def may_live(bus: Bus, agent: str, session: str) -> bool:
+    """Tell whether a session lives, or may live: a new server has not heard from anybody yet."""
+    if session in await live_sessions(bus, agent):
+        return True
+    info = await bus.admin.api(f"STREAM.INFO.{PRESENCE}")
+    age = server_time(str(info["ts"])) - server_time(str(info["created"]))
+    return age < timedelta(seconds=topology.PRESENCE_S)
 
 
 async def everybody(bus: Bus) -> list[Entry]:

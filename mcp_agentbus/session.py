@@ -306,8 +306,10 @@ class Session:
         """End the session: give back what it holds, say that it leaves."""
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
-                if self._settling:
-                    await asyncio.gather(*self._settling, return_exceptions=True)
+                for task in self._readying.values():
+                    task.cancel()
+                unfinished = (*self._settling, *self._readying.values())
+                await asyncio.gather(*unfinished, return_exceptions=True)
                 # Not by starting a server again that a person has stopped.
                 there = "known" in self._ready and await self.bus.reconnected(0)
                 if self.store is None and there:

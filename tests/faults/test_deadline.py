@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_agentbus import inbox, roster
+from mcp_agentbus import inbox, names, parking, roster, wire
 from mcp_agentbus.config import Agent
-from mcp_agentbus.errors import AlreadyEnded
+from mcp_agentbus.errors import AlreadyEnded, Refused
 from mcp_agentbus.inbox import read_inbox, watch_inbox
 from mcp_agentbus.records import now, read_record
 from mcp_agentbus.results import publish_result
@@ -224,3 +224,20 @@ async def test_expiring_and_completing_at_once_leaves_one_story(world, elapse):
     for one in sent:
         record, _ = await read_record(world.bus, planner.me.id, coder.me.id, one.task_id)
         assert (record.state, record.late) == ("completed", True)
+
+
+async def test_a_parked_task_whose_deadline_has_passed_is_not_offered_again(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    await send_task(planner, coder.me.id, "Do it", "x")
+    [item] = (await read_inbox(coder)).tasks
+    over = item.task.model_copy(update={"expires_at": item.task.created_at})
+    await world.bus.publish(
+        names.dead_subject(coder.me.id, "normal", planner.me.id),
+        wire.encode_task(over),
+        wire.task_headers(over),
+    )
+
+    with pytest.raises(Refused, match="deadline"):
+        await parking.replay(world.bus, [coder.me.id], over.id)
+
+    assert len(await parking.parked(world.bus, coder.me.id)) == 1

@@ -223,9 +223,11 @@ async def test_claims_survive_a_restart_of_the_server_and_can_be_finished(own_wo
 
     await kill_server(own_world.bus)
     embedded.ensure(own_world.bus.settings)
-    ends = [await publish_result(coder, item.task.id, "completed") for item in held]
     rival = Session(await own_world.another_bus(), coder.me)
+    stolen = (await read_inbox(rival)).tasks
+    ends = [await publish_result(coder, item.task.id, "completed") for item in held]
 
+    assert stolen == ()
     assert (await read_inbox(rival)).tasks == ()
     assert [end.state for end in ends] == ["completed"] * 3
     assert (await read_inbox(rival)).waiting == {}

@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 
 import pytest
-from workers import HASTY, workers
+from workers import HASTY, forget, workers
 
 from mcp_agentbus import inbox, names, roster, topology
 from mcp_agentbus.errors import BusUnreachable, NotClaimed
@@ -135,6 +135,7 @@ async def test_a_stopped_process_loses_its_claim_and_cannot_answer_when_it_goes_
             await publish_result(coder, sent, "working")
 
         sleeper.signal(signal.SIGSTOP)
+        await forget(world.bus, coder.me.id, sleeper.session)
         [item] = (await watch_inbox(coder, timeout_s=HANG_S)).tasks
         sleeper.signal(signal.SIGCONT)
         answer = await sleeper.ask("publish", task_id=sent, status="completed")
@@ -158,6 +159,7 @@ async def test_a_stopped_process_that_reads_again_is_told_that_its_claim_is_gone
         sleeper = await start(coder.me.id)
         await sleeper.ask("read")
         sleeper.signal(signal.SIGSTOP)
+        await forget(world.bus, coder.me.id, sleeper.session)
         await watch_inbox(coder, timeout_s=HANG_S)
         sleeper.signal(signal.SIGCONT)
         seen = await sleeper.ask("read")
@@ -209,22 +211,58 @@ async def test_a_result_whose_task_could_not_be_finished_stands(world, hasty, mo
 
 @pytest.mark.promise(13)
 async def test_a_claim_outlives_the_servers_time_limit_while_its_session_lives(world, hasty):
-    """The limit is 2 s here; another task, offered and not extended, tells when it has passed."""
+    """The limit is 2 s here; another session's task, not extended, tells when it has passed."""
     planner, coder = await world.session("planner"), await world.session("coder")
-    rival = await world.session("coder")
+    rival, dead = await world.session("coder"), await world.session("coder")
     kept, lost = await send_many(planner, coder.me.id, 2)
-    assert [item.task.id for item in (await read_inbox(coder)).tasks] == [kept, lost]
-    # As if it were another session's that has died.
-    dead = coder.claims.pop(lost)
+    await read_inbox(coder, limit=1)
+    await read_inbox(dead, limit=1)
+    await stop_keeping(dead)
 
     [item] = (await watch_inbox(rival, timeout_s=HANG_S)).tasks
     again = await watch_inbox(rival, timeout_s=3)
 
-    assert item.task.id == dead.task.id
+    assert item.task.id == lost
     assert again.timed_out
     with pytest.raises(NotClaimed, match=coder.id):
         await publish_result(rival, kept, "completed")
     assert (await publish_result(coder, kept, "completed")).state == "completed"
+
+
+async def stop_keeping(session):
+    """Have a session neither extend its claims nor say that it lives."""
+    for task in asyncio.all_tasks():
+        if task.get_name() == f"agentbus-keeper-{session.id}":
+            task.cancel()
+    await forget(session.bus, session.me.id, session.id)
+
+
+@pytest.mark.promise(12)
+async def test_what_the_server_forgot_is_not_given_to_another_while_its_session_lives(world, hasty):
+    """As after a kill of the server, which may lose who has what."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    rival = await world.session("coder")
+    [sent] = await send_many(planner, coder.me.id, 1)
+    await read_inbox(coder)
+    await world.bus.give_back(coder.claims[sent].delivery)
+
+    assert (await watch_inbox(rival, timeout_s=0.1)).timed_out
+    assert (await publish_result(coder, sent, "completed")).state == "completed"
+    assert await shown_until_empty(rival) == []
+
+
+async def test_what_the_server_forgot_is_still_held_by_the_session_that_gets_it_again(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_many(planner, coder.me.id, 1)
+    await read_inbox(coder)
+    before = coder.claims[sent]
+    await world.bus.give_back(before.delivery)
+
+    [item] = (await read_inbox(coder)).tasks
+
+    after = coder.claims[sent]
+    assert (item.task.id, item.new, item.attempt) == (sent, False, 1)
+    assert after.revision == before.revision
 
 
 @pytest.mark.promise(18)
@@ -240,6 +278,7 @@ async def test_a_task_whose_process_is_killed_five_times_is_parked_and_its_sende
             seen = await doomed.ask("watch", timeout_s=HANG_S)
             assert (seen["tasks"], seen["attempts"]) == ([sent], [attempt])
             await doomed.kill()
+            await forget(world.bus, coder.me.id, doomed.session)
     found = await watch_inbox(coder, timeout_s=HANG_S)
 
     assert found.tasks == ()

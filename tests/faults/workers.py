@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import mcp_agentbus
+from mcp_agentbus import names
 
 _WORKER = Path(__file__).with_name("worker.py")
 _PACKAGE = Path(mcp_agentbus.__file__).parent.parent
@@ -74,6 +75,13 @@ class Worker:
         # Its pipes belong to this loop; they are closed by reading them to the end.
         await self._process.stdout.read()
         await self._process.stderr.read()
+
+
+async def forget(bus, agent, session):
+    """Have a session that died or stopped count as gone, as it does 15 s after its last sign."""
+    await bus.admin.api(
+        f"STREAM.PURGE.{names.PRESENCE}", {"filter": names.heartbeat_subject(agent, session)}
+    )
 
 
 @contextlib.asynccontextmanager
