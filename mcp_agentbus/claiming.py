@@ -156,10 +156,10 @@ async def _held(session: Session, record: Record, delivery: Delivery) -> bool:
     """
     if record.state not in _HELD or not record.session:
         return False
-    mine = session.claims.get(record.task_id)
-    if mine and record.session == session.id:
-        session.hold(replace(mine, delivery=delivery))
-        return True
+    if record.session == session.id:
+        if mine := session.claims.get(record.task_id):
+            session.hold(replace(mine, delivery=delivery))
+        return mine is not None
     if not await roster.may_live(session.bus, record.agent, record.session):
         return False
     await session.bus.give_back(delivery, after_s=_HELD_AGAIN_S)

@@ -86,6 +86,7 @@ async def _hand_over(settings: Settings, folder: Path, line: _Timeline) -> str:
         await _call(coder, "list_agents")  # its first call registers it
         async with asyncio.TaskGroup() as group:
             group.create_task(_work(coder, line))
+            line.tell("planner", f"send_task: survey {folder.name}, to coder, high priority")
             sent = await _call(
                 planner,
                 "send_task",
@@ -95,7 +96,7 @@ async def _hand_over(settings: Settings, folder: Path, line: _Timeline) -> str:
                 priority="high",
             )
             receipt = (sent.structured_content or {})["receipts"][0]
-            line.tell("planner", f"send_task: {receipt['state']} as task {receipt['task_id']}")
+            line.tell("planner", f"receipt: {receipt['state']} as task {receipt['task_id']}")
             answer = await _call(
                 planner, "watch_inbox", task_id=receipt["task_id"], timeout_s=_RESULT_WITHIN_S
             )

@@ -231,15 +231,22 @@ class Session:
             self.store.save(self.claims.values())
 
     async def give_back(self, claim: Claim, *, counts: bool, reason: str) -> None:
-        """Let other sessions have a task; `counts` if this was an attempt at it."""
-        self.let_go(claim.task.id)
+        """Let other sessions have a task; `counts` if this was an attempt at it.
+
+        Raises:
+            BusUnreachable, Unconfirmed: as `Bus.publish`; the session still holds the task.
+        """
         attempts = claim.record.attempts - (0 if counts else 1)
-        with suppress(Conflict):  # it was taken over already
-            record = step(claim.record, "stored", self.me.id, attempts=attempts, reason=reason)
+        record = step(claim.record, "stored", self.me.id, attempts=attempts, reason=reason)
+        try:
             await write_record(self.bus, record, claim.revision)
-            with suppress(AgentbusError):  # it is given back: the server offers it by itself, later
-                await self.bus.give_back(claim.delivery)
-                await self.bus.send(names.back_subject(claim.task.to), b"", {})
+        except Conflict:  # it was taken over already
+            self.let_go(claim.task.id)
+            return
+        self.let_go(claim.task.id)
+        with suppress(AgentbusError):  # it is given back: the server offers it by itself, later
+            await self.bus.give_back(claim.delivery)
+            await self.bus.send(names.back_subject(claim.task.to), b"", {})
 
     async def settled(
         self, work: Callable[[], Coroutine[Any, Any, _T]], undo: Callable[[_T], Awaitable[object]]
@@ -292,6 +299,8 @@ class Session:
                     await self.give_all_back("no call from its session for 2 hours")
             except AgentbusError as error:
                 _log.debug("keeper: %s", error.message)
+            except Exception:  # noqa: BLE001  # a keeper that ends would lose every claim
+                _log.exception("keeper of session %s", self.id)
 
     async def give_all_back(self, reason: str) -> None:
         """Give back every claim; one that was never worked on does not count as an attempt."""

@@ -251,6 +251,25 @@ async def test_what_the_server_forgot_is_not_given_to_another_while_its_session_
     assert await shown_until_empty(rival) == []
 
 
+async def test_a_task_that_could_not_be_given_back_is_still_held(world, monkeypatch):
+    """Else it would be nobody's for as long as its session lives."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_many(planner, coder.me.id, 1)
+    await read_inbox(coder)
+
+    with monkeypatch.context() as broken:
+
+        async def fails(*_, **__):
+            raise BusUnreachable
+
+        broken.setattr(coder.bus, "publish", fails)
+        with pytest.raises(BusUnreachable):
+            await publish_result(coder, sent, "released")
+
+    assert [item.task.id for item in (await read_inbox(coder)).tasks] == [sent]
+    assert (await publish_result(coder, sent, "released")).state == "stored"
+
+
 async def test_what_the_server_forgot_is_still_held_by_the_session_that_gets_it_again(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     [sent] = await send_many(planner, coder.me.id, 1)
