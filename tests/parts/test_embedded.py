@@ -18,24 +18,12 @@ from local_server import (
     kill_servers,
     port_of,
     script,
-    server_folder,
     server_pids,
     until,
 )
 
 from mcp_agentbus import embedded
 from mcp_agentbus.errors import BusUnreachable
-
-
-@pytest.fixture
-def settings(tmp_path):
-    with server_folder(tmp_path / "home") as settings:
-        yield settings
-
-
-@pytest.fixture
-def files(settings):
-    return embedded.Files(settings.data_dir)
 
 
 def test_the_first_call_starts_a_server_and_the_second_finds_the_same_one(settings):

@@ -9,23 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from local_server import command_lines, kill, port_of, server_folder, server_pids
+from local_server import command_lines, kill, port_of, server_pids
 
 from mcp_agentbus import embedded
 from mcp_agentbus.errors import BadSetup
 
 OURS = ("token", "nats.conf", "nats.log", "port", "pid", "server.lock")
-
-
-@pytest.fixture
-def settings(tmp_path):
-    with server_folder(tmp_path / "home") as settings:
-        yield settings
-
-
-@pytest.fixture
-def files(settings):
-    return embedded.Files(settings.data_dir)
 
 
 def mode(path):

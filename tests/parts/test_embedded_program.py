@@ -15,12 +15,6 @@ from mcp_agentbus.errors import BadSetup, BusUnreachable
 
 
 @pytest.fixture
-def settings(tmp_path):
-    with server_folder(tmp_path / "home") as settings:
-        yield settings
-
-
-@pytest.fixture
 def files(settings):
     return embedded.Files(settings.data_dir)
 

@@ -236,7 +236,11 @@ async def test_arguments_that_are_null_count_as_left_out(duo, world):
     receiver = await world.session("receiver")
     nulls = dict.fromkeys(("thread_id", "in_reply_to", "expires_in_s", "request_id"))
     task_id = await send(duo.planner, receiver.me.id, **nulls)
-    await call(duo.planner, "publish_result", task_id=task_id, status="cancelled", progress=None)
+    withdrawn = await call(
+        duo.planner, "publish_result", task_id=task_id, status="cancelled", progress=None
+    )
+
+    assert withdrawn.structured_content == {"task_id": task_id, "state": "cancelled"}
 
 
 async def test_the_largest_body_reaches_its_reader_whole(duo):
