@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from mcp_agentbus import agent_commands
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.version import __version__
 
@@ -153,6 +154,19 @@ def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     server.add_argument("action", choices=("start", "stop", "status"))
 
     _command(commands, "serve", "speak MCP on stdin and stdout, for one session of a host")
+
+    listen = _command(
+        commands, "listen", "wake this machine's agents for urgent tasks", agent=False
+    )
+    act = listen.add_mutually_exclusive_group()
+    act.add_argument("--status", action="store_true", help="show what the running one does")
+    act.add_argument("--stop", action="store_true", help="end the running one")
+    act.add_argument("--replace", action="store_true", help="end the running one and take over")
+    act.add_argument("--install", action="store_true", help="have systemd or launchd keep it")
+    act.add_argument("--uninstall", action="store_true", help="undo --install")
+    act.add_argument("--while-needed", action="store_true", help=argparse.SUPPRESS)
+
+    agent_commands.add_agent_command(commands)
 
     demo = _command(commands, "demo", "show a task's way from one agent to another", agent=False)
     demo.add_argument("folder", nargs="?", default=".", help="what the task is about")

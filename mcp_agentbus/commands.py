@@ -210,6 +210,18 @@ async def _replay(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+async def _agent(args: argparse.Namespace, settings: Settings) -> int:
+    from mcp_agentbus import agent_commands
+
+    return await agent_commands.run(args, settings)
+
+
+async def _listen(args: argparse.Namespace, settings: Settings) -> int:
+    from mcp_agentbus import listening
+
+    return await listening.run(args, settings)
+
+
 async def _server(args: argparse.Namespace, settings: Settings) -> int:
     if settings.url:
         raise BadInput(
@@ -262,8 +274,10 @@ def _body(given: str | None, file: str | None, *, optional: bool = False) -> str
 
 
 _COMMANDS: Final[dict[str, Command]] = {
+    "agent": _agent,
     "agents": _agents,
     "inbox": _inbox,
+    "listen": _listen,
     "parked": _parked,
     "replay": _replay,
     "result": _result,

@@ -22,13 +22,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.names import ROLE_PREFIX, agent_id, role_name
+from mcp_agentbus.rules import KEYS, LOOPBACK, Rules, check_defaults
+from mcp_agentbus.rules import read as read_rules
 
 FOLDER_FILE: Final = ".agentbus.toml"
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 # What config.toml, its tables and a .agentbus.toml may hold, and of which type.
-_TABLES: Final = {"server": dict, "agents": dict}
+_TABLES: Final = {"server": dict, "agents": dict, "wake": dict}
 _SERVER: Final = {"url": str, "token_file": str, "allow_plaintext": bool, "binary": str}
-_AGENT: Final = {"host": str, "description": str, "roles": list}
+# The types of the rules' values are their readers' business.
+_AGENT: Final = {"host": str, "description": str, "roles": list, **dict.fromkeys(KEYS, object)}
 _FOLDER: Final = {"agent": str, "description": str, "roles": list}
 _TYPE_NAMES: Final = {dict: "table", str: "string", bool: "boolean", list: "list"}
 
@@ -64,6 +66,8 @@ class Settings:
     #: What must outlive a reboot but is not the bus's data: claims of shell agents.
     state_dir: Path
     config_file: Path
+    #: The listener's socket; gone after a reboot.
+    runtime_dir: Path
     #: A shared server; None means the embedded one of this user.
     url: str | None = None
     #: A file that holds the shared server's token.
@@ -72,21 +76,32 @@ class Settings:
     binary: Path | None = None
     #: What the configuration says of each agent, by id.
     agents: Mapping[str, Agent] = field(default_factory=dict)
+    #: What the user allows for those that can be woken, by id.
+    rules: Mapping[str, Rules] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings.
+def load(environ: Mapping[str, str] | None = None, *, text: str | None = None) -> Settings:
+    """Read the settings; `text` is taken for what config.toml holds, if it is given.
 
     Raises:
         BadSetup: the file is not TOML, is open to others, names an unknown key, holds a value of
             the wrong type or a bad id, or names a server off this machine without TLS.
     """
     env = dict(os.environ if environ is None else environ)
-    data_dir, state_dir, config_file = _folders(env)
-    document = _checked(_read_toml(config_file, private=True), _TABLES, str(config_file))
+    data_dir, state_dir, config_file, runtime_dir = _folders(env)
+    found = (
+        _read_toml(config_file, private=True) if text is None else _parse_toml(config_file, text)
+    )
+    document = _checked(found, _TABLES, str(config_file))
     server = _checked(document.get("server", {}), _SERVER, f"{config_file} [server]")
-    agents = document.get("agents", {})
+    tables = document.get("agents", {})
+    agents = {key: _agent(key, value, config_file) for key, value in tables.items()}
+    wake = document.get("wake", {})
+    check_defaults(wake, f"{config_file} [wake]")
+    rules = {
+        key: read_rules(key, value, wake, _where(config_file, key)) for key, value in tables.items()
+    }
     url = env.get("AGENTBUS_URL") or server.get("url")
     if url:
         _check_url(url, allow_plaintext=server.get("allow_plaintext") is True)
@@ -94,10 +109,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         data_dir=data_dir,
         state_dir=state_dir,
         config_file=config_file,
+        runtime_dir=runtime_dir,
         url=url,
         token_file=_path(env.get("AGENTBUS_TOKEN_FILE") or server.get("token_file")),
         binary=_path(env.get("AGENTBUS_NATS_SERVER") or server.get("binary")),
-        agents={key: _agent(key, value, config_file) for key, value in agents.items()},
+        agents=agents,
+        rules={key: value for key, value in rules.items() if value},
         environ=env,
     )
 
@@ -159,15 +176,20 @@ def check_private(path: Path) -> None:
         raise BadSetup(f"{path} is open to other users.", hint=f"Run: chmod 600 {path}")
 
 
-def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path]:
+def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
     if env.get("AGENTBUS_HOME"):
         home = Path(env["AGENTBUS_HOME"]).expanduser().absolute()
-        return home / "data", home / "state", home / "config.toml"
+        return home / "data", home / "state", home / "config.toml", home / "run"
     # Imported late: a command that only prints its help does not need it.
     import platformdirs
 
     dirs = platformdirs.PlatformDirs("agentbus", appauthor=False)
-    return dirs.user_data_path, dirs.user_state_path, dirs.user_config_path / "config.toml"
+    # platformdirs looks at this process's environment, too; without the variable it would name a
+    # folder that need not exist.
+    there = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent").is_dir()
+    runtime = dirs.user_runtime_path if there else dirs.user_state_path / "run"
+    config = dirs.user_config_path / "config.toml"
+    return dirs.user_data_path, dirs.user_state_path, config, runtime
 
 
 def _path(value: object) -> Path | None:
@@ -178,15 +200,21 @@ def _read_toml(path: Path, *, private: bool) -> dict[str, Any]:
     try:
         if private:
             check_private(path)
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parse_toml(path, path.read_bytes())
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise BadSetup(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _parse_toml(path: Path, content: str | bytes) -> dict[str, Any]:
+    try:
+        text = content if isinstance(content, str) else content.decode()
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSetup(
             f"{path} is not TOML: {error}.", hint="Correct it or move it away."
         ) from None
-    except OSError as error:
-        raise BadSetup(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _nearest(folder: Path) -> dict[str, Any]:
@@ -214,8 +242,12 @@ def _checked(value: object, known: Mapping[str, type], where: str) -> dict[str, 
     return value
 
 
+def _where(file: Path, agent: str) -> str:
+    return f"{file} [agents.{agent}]"
+
+
 def _agent(name: str, value: object, file: Path) -> Agent:
-    where = f"{file} [agents.{name}]"
+    where = _where(file, name)
     fields = _checked(value, _AGENT, where)
     try:
         return Agent(
@@ -240,7 +272,7 @@ def _check_url(url: str, *, allow_plaintext: bool) -> None:
             "The server's URL has a secret in it.",
             hint="Put a token into a 0600 file and name the file in AGENTBUS_TOKEN_FILE.",
         )
-    if parts.hostname not in _LOOPBACK and parts.scheme != "tls" and not allow_plaintext:
+    if parts.hostname not in LOOPBACK and parts.scheme != "tls" and not allow_plaintext:
         raise BadSetup(
             f"The server {parts.hostname} is off this machine and the URL is without TLS.",
             hint="Use tls://, or set allow_plaintext = true under [server] in "

@@ -135,7 +135,7 @@ async def _agent(settings: Settings, agent: str) -> AsyncGenerator[Client, None]
     parameters = StdioServerParameters(
         command=sys.executable,
         args=["-m", "mcp_agentbus", "serve", "--agent", agent],
-        env={"AGENTBUS_HOME": str(settings.data_dir.parent)},
+        env={"AGENTBUS_HOME": str(settings.data_dir.parent), "AGENTBUS_LISTENER": "off"},
     )
     async with Client(stdio_client(parameters)) as client:
         yield client

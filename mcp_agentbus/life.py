@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from mcp_agentbus import names
 from mcp_agentbus.errors import UnknownTask
-from mcp_agentbus.records import now, read_record, read_sent, unclaimed_record
+from mcp_agentbus.records import now, read_record, read_sent, read_wakes, unclaimed_record
 from mcp_agentbus.session import Session
-from mcp_agentbus.task import Record, Sent, State, Task
+from mcp_agentbus.task import Moment, Record, Sent, State, Task
 from mcp_agentbus.together import together
 
 
@@ -31,6 +31,13 @@ class Life:
     task: Task | None
     #: Whether this agent sent it.
     mine: bool
+    #: What listeners did about it.
+    wakes: tuple[Moment, ...] = ()
+
+    @property
+    def history(self) -> tuple[Moment, ...]:
+        """The steps of its life and of its wakes, in the order of time."""
+        return tuple(sorted((*self.record.history, *self.wakes), key=lambda one: one.at))
 
 
 async def task_life(session: Session, task_id: str) -> Life:
@@ -45,9 +52,10 @@ async def task_life(session: Session, task_id: str) -> Life:
     await session.called()
     me, bus = session.me.id, session.bus
     ways = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
-    records, sents = await asyncio.gather(
+    records, sents, wakes = await asyncio.gather(
         together(*(read_record(bus, *way, task_id) for way in ways)),
         together(*(read_sent(bus, *way, task_id) for way in ways)),
+        together(*(read_wakes(bus, *way, task_id) for way in ways)),
     )
     record = next((one for one, _ in records if one), None)
     sent = next((one for one, _ in sents if one), None)
@@ -59,4 +67,6 @@ async def task_life(session: Session, task_id: str) -> Life:
     state = record.state
     if sent and not record.ended and now() >= sent.expires_at:
         state = "expired"
-    return Life(state, record, sent, claim.task if claim else None, record.owner == me)
+    woken = next((one for one, _ in wakes if one), None)
+    moments = woken.moments if woken else ()
+    return Life(state, record, sent, claim.task if claim else None, record.owner == me, moments)

@@ -184,6 +184,11 @@ def sent_subject(owner: str, to: str, task: str) -> str:
     return f"agentbus.{owner}.sent.{to}.{task}"
 
 
+def wakes_subject(owner: str, to: str, task: str) -> str:
+    """Where stands what the addressee's listener did about a task."""
+    return f"agentbus.{owner}.wakes.{to}.{task}"
+
+
 def dead_subject(to: str, lane: str, sender: str) -> str:
     """Where a parked task is kept."""
     return f"agentbus.{to}.dead.{lane}.{sender}"

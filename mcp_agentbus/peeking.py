@@ -15,6 +15,7 @@ from typing import Final
 
 from mcp_agentbus import names, wire
 from mcp_agentbus.answers import Found
+from mcp_agentbus.bus import Bus
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.names import LANES, TASKS
 from mcp_agentbus.records import read_record
@@ -69,7 +70,7 @@ async def peek(session: Session, limit: int, thread_id: str | None, cursor: str 
         found = await session.bus.admin.many(TASKS, request)
         searched += len(found)
         for one, view in zip(
-            found, await together(*map(_at, [session] * len(found), found)), strict=True
+            found, await together(*(at(session.bus, one) for one in found)), strict=True
         ):
             if len(seen) == limit:
                 break
@@ -87,11 +88,11 @@ async def peek(session: Session, limit: int, thread_id: str | None, cursor: str 
     return Glance(tuple(seen), tuple(notes), f"peek-{place}-{seq}" if more else None)
 
 
-async def _at(session: Session, found: Found) -> Seen | str | None:
+async def at(bus: Bus, found: Found) -> Seen | str | None:
     """Return a stored task with its state; a text if it is none; None if it is over."""
     try:
         task = wire.decode_task(found.subject, found.headers, found.data, found.stored_at)
-        record, _ = await read_record(session.bus, task.sender, task.to, task.id)
+        record, _ = await read_record(bus, task.sender, task.to, task.id)
     except wire.Undecodable as error:
         return str(error)
     if record is None:

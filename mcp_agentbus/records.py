@@ -15,12 +15,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mcp_agentbus import names, wire
+from mcp_agentbus.answers import Conflict
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.names import RESULTS
-from mcp_agentbus.task import Moment, Record, Sent, State, Task
+from mcp_agentbus.task import Moment, Record, Sent, State, Task, Wakes
 
 # Steps of a task's life that its record keeps: the first, and the latest of the others.
 _HISTORY_MAX: Final = 40
+# Steps of wakes: four wakes of a start and an end, and some holds.
+_WAKES_MAX: Final = 20
 
 
 def now() -> datetime:
@@ -73,6 +76,36 @@ async def write_sent(bus: Bus, sent: Sent, revision: int) -> int:
     """
     subject = names.sent_subject(sent.owner, sent.inbox, sent.task_id)
     return (await bus.publish(subject, wire.encode_sent(sent), revision=revision)).seq
+
+
+async def read_wakes(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Wakes | None, int]:
+    """Return what listeners did about a task, and the revision, as `read_record`."""
+    found = await bus.last(RESULTS, names.wakes_subject(owner, inbox, task_id))
+    if not found:
+        return None, 0
+    with suppress(wire.Undecodable):
+        return wire.decode_wakes(found.subject, found.data), found.seq
+    return None, found.seq
+
+
+async def add_wake(bus: Bus, owner: str, inbox: str, task_id: str, moment: Moment) -> None:
+    """Write down one step of a wake, unless it says the same as the last one.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
+    """
+    subject = names.wakes_subject(owner, inbox, task_id)
+    while True:
+        found, revision = await read_wakes(bus, owner, inbox, task_id)
+        before = found.moments if found else ()
+        if before and (before[-1].state, before[-1].reason) == (moment.state, moment.reason):
+            return
+        wakes = Wakes(
+            task_id=task_id, owner=owner, inbox=inbox, moments=(*before, moment)[-_WAKES_MAX:]
+        )
+        with suppress(Conflict):  # a listener on another machine wrote at the same moment
+            await bus.publish(subject, wire.encode_wakes(wakes), revision=revision)
+            return
 
 
 def unclaimed_record(sent: Sent) -> Record:

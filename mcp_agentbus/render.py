@@ -265,7 +265,7 @@ def life_text(life: Life, start: int = 0) -> str:
         lines.append(
             f"expires {_when(sent.expires_at)}" + (f" \u00b7 its result: {seen}" * record.ended)
         )
-    lines += [_moment_line(one.at, one.state, one.by, one.reason) for one in record.history]
+    lines += [_moment_line(one.at, one.state, one.by, one.reason) for one in life.history]
     if life.task and not record.ended:
         shown = part(life.task.body, start, ANSWER_MAX_CHARS)
         lines += ["", _framed(life.task, shown, start), *_rest(record.task_id, shown)]
@@ -285,7 +285,7 @@ def life_data(life: Life) -> dict[str, Any]:
     record = life.record
     data = record_data(record)
     data["state"] = life.state
-    data["history"] = [one.model_dump(mode="json") for one in record.history]
+    data["history"] = [one.model_dump(mode="json") for one in life.history]
     if life.sent:
         data["expires_at"] = stamp(life.sent.expires_at)
         data["seen_at"] = stamp(life.sent.seen_at) if life.sent.seen_at else None

@@ -27,6 +27,7 @@ from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import UnknownAgent
 from mcp_agentbus.names import AGENTS, LANES, PRESENCE, Priority
+from mcp_agentbus.notice import WHY
 from mcp_agentbus.task import Time
 from mcp_agentbus.together import together
 
@@ -63,6 +64,8 @@ class Entry:
     hosts: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     description: str = ""
+    #: Why its listener would hold a wake now; empty if it would wake; None without a listener.
+    held: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,16 @@ async def beat(bus: Bus, agent: Agent, session: str, *, leaving: bool = False) -
     headers = {"Nats-TTL": "1s"} if leaving else {}
     body = json.dumps({"kind": "session", "host": agent.host, "leaving": leaving}).encode()
     await bus.send(names.heartbeat_subject(agent.id, session), body, headers)
+
+
+async def beat_for(bus: Bus, agent: str, listener: str, held: str) -> None:
+    """Say that a listener looks after an agent, and why it would hold a wake now, if it would.
+
+    Raises:
+        BusUnreachable: there is no connection.
+    """
+    body = json.dumps({"kind": "listener", "held": held}).encode()
+    await bus.send(names.heartbeat_subject(agent, listener), body, {})
 
 
 async def look(bus: Bus, inbox: str) -> Entry | None:
@@ -270,7 +283,13 @@ def _beat(found: Found) -> dict[str, Any]:
 
 
 def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
-    kinds = {_beat(beat).get("kind") for beat in beats}
+    said = [_beat(beat) for beat in beats]
+    kinds = {one.get("kind") for one in said}
+    # What another machine's listener says is one of our own reasons, or is not repeated.
+    holds = [str(one.get("held") or "") for one in said if one.get("kind") == "listener"]
+    held = min(
+        (WHY.get(one, "its listener holds wakes") if one else "" for one in holds), default=None
+    )  # one listener that would wake it is enough
     state: PresenceState
     if "session" in kinds:
         state = "live session"
@@ -285,6 +304,7 @@ def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
         hosts=profile.hosts,
         roles=profile.roles,
         description=profile.description,
+        held=held,
     )
 
 
@@ -296,4 +316,5 @@ def _best(inbox: str, holders: Sequence[Entry]) -> Entry:
         id=inbox,
         state=next(state for state in order if any(one.state == state for one in holders)),
         last_seen=max(seen) if seen else None,
+        held=min((one.held for one in holders if one.held is not None), default=None),
     )

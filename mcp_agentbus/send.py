@@ -376,8 +376,8 @@ def _wake(
         return "not_requested", ""
     if entry is None:
         return "held", "the roster cannot be read"
-    if entry.state == "listening":
-        return "requested", ""
+    if entry.held is not None:
+        return ("held", entry.held) if entry.held else ("requested", "")
     if entry.state == "live session":
         return "held", "no listener runs there; a live session sees the task at its next call"
     return "held", "no listener runs there; the task is seen when a session of the agent starts"

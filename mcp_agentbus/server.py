@@ -31,9 +31,11 @@ from mcp.shared.exceptions import MCPError
 
 from mcp_agentbus import inbox, life, names, render, roster
 from mcp_agentbus.errors import AgentbusError, UnknownTask
+from mcp_agentbus.joining import Joining, Me
 from mcp_agentbus.session import Session
 from mcp_agentbus.tools import INSTRUCTIONS, TOOLS, Answer
 from mcp_agentbus.version import __version__
+from mcp_agentbus.wake import claude_code
 
 # A host kills a server that needs 2 s to end.
 _CLOSE_TIMEOUT_S: Final = 1.6
@@ -48,9 +50,9 @@ _log = logging.getLogger(__name__)
 _Context = ServerRequestContext[Any, Any]
 
 
-def make_server(session: Session) -> Server[Any]:
-    """Return the MCP server of one session."""
-    handlers = _Handlers(session)
+def make_server(session: Session, called: Callable[[], None] = lambda: None) -> Server[Any]:
+    """Return the MCP server of one session; `called` is told of each call of a tool."""
+    handlers = _Handlers(session, called)
     return Server(
         "agentbus",
         version=__version__,
@@ -77,8 +79,9 @@ def make_server(session: Session) -> Server[Any]:
 class _Handlers:
     """What the server does for each request; no decision about a task is taken here."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, called: Callable[[], None]) -> None:
         self._session = session
+        self._called = called
 
     async def list_tools(
         self, _: _Context, __: types.PaginatedRequestParams | None
@@ -111,6 +114,7 @@ class _Handlers:
         async def progress(done: float, total: float, message: str) -> None:
             await context.session.report_progress(done, total, message)
 
+        self._called()
         try:
             answer = await tool.run(self._session, params.arguments or {}, progress)
         except AgentbusError as error:
@@ -285,7 +289,9 @@ async def _serve(session: Session) -> int:
         try:
             async with anyio.create_task_group() as group:
                 _end_when_told(group.cancel_scope.cancel)
-                server = make_server(session)
+                joining = _joining(session)
+                group.start_soon(joining.run)
+                server = make_server(session, joining.called)
                 await server.run(reading, writing, server.create_initialization_options())
                 at_end_of_input = True
                 # What still waits for the bus must not keep the process.
@@ -301,6 +307,26 @@ async def _serve(session: Session) -> int:
             # Leaving `stdio_server` would wait for the thread that reads, and so for more input.
             _exit(code)
     return code
+
+
+def _joining(session: Session) -> Joining:
+    """Return what tells this user's listener of the session, and takes its notices."""
+    environ = session.bus.settings.environ
+
+    async def nudge(text: str, results: tuple[str, ...]) -> str:
+        if results and set(results) <= set(session.shown):
+            return "the session has been shown it"
+        await claude_code.nudge(environ, text)
+        return ""
+
+    me = Me(
+        agent=session.me.id,
+        host=session.me.host,
+        session=session.id,
+        can_nudge=claude_code.can_nudge(environ),
+        host_session=environ.get("CLAUDE_CODE_SESSION_ID", ""),
+    )
+    return Joining(session.bus.settings, me, nudge)
 
 
 def _end_when_told(end: Callable[[], None]) -> None:

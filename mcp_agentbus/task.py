@@ -4,6 +4,7 @@
     Task     what one agent asks of another (the stream AGENTBUS_TASKS)
     Record   what became of it: state, attempts, result (AGENTBUS_RESULTS)
     Sent     what its sender keeps about it: deadline, seen (AGENTBUS_RESULTS)
+    Wakes    whom it woke, by what means, how that ended (AGENTBUS_RESULTS)
 
     stored -> claimed -> working -> (needs_approval <-> working) -> completed | failed | rejected
     or, at any time before such an end: cancelled, expired, parked
@@ -200,6 +201,16 @@ class Sent(_Stored):
     seen_at: Time | None = None
     #: Whether what was seen was the task's end.
     closed: bool = False
+
+
+class Wakes(_Frozen):
+    """What listeners did about a task. One per task; only listeners of its addressee write it."""
+
+    task_id: str
+    owner: str
+    inbox: str
+    #: `waking`, `woken` or `wake-held`, the latest last.
+    moments: tuple[Moment, ...] = ()
 
 
 class Receipt(_Frozen):

@@ -6,6 +6,7 @@
     agentbus.<to>.back                        (none)    a session gave a task back
     agentbus.<owner>.results.<to>.<task>      RESULTS   what became of a task; the last one only
     agentbus.<owner>.sent.<to>.<task>         RESULTS   what its sender keeps; the last one only
+    agentbus.<owner>.wakes.<to>.<task>        RESULTS   what a listener did about it; the last one
     agentbus.<agent>.heartbeat.<session>      PRESENCE  in memory, gone after 15 s
     agentbus.<agent>.profile                  AGENTS    who is registered
     agentbus.<to>.dead.<lane>.<from>          DEAD      parked tasks
@@ -89,7 +90,7 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
     },
     {
         "name": RESULTS,
-        "subjects": ["agentbus.*.results.*.*", "agentbus.*.sent.*.*"],
+        "subjects": ["agentbus.*.results.*.*", "agentbus.*.sent.*.*", "agentbus.*.wakes.*.*"],
         "retention": "limits",
         "discard": "new",
         "max_msgs_per_subject": 1,
@@ -139,27 +140,20 @@ STREAMS: Final = tuple(stream["name"] for stream in _STREAMS)
 
 
 async def ensure_streams(bus: Bus) -> None:
-    """Create the streams that are missing.
+    """Create the streams that are missing, and give older ones the subjects that they lack.
 
     Raises:
         StoreFull: the disk has too little room for them.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     admin = bus.admin
-    missing = [
-        stream
-        for stream, there in zip(
-            _STREAMS,
-            await together(*(_exists(admin, stream["name"]) for stream in _STREAMS)),
-            strict=True,
-        )
-        if not there
-    ]
-    if not missing:
+    calls = await together(*(_needed(admin, stream) for stream in _STREAMS))
+    if not any(calls):
         return
     room = None if bus.settings.url else embedded.store_limit(bus.settings)
-    for stream in missing:  # in order: TASKS takes from SCHED
-        await admin.api(f"STREAM.CREATE.{stream['name']}", fitted(stream, room))
+    for stream, call in zip(_STREAMS, calls, strict=True):  # in order: TASKS takes from SCHED
+        if call:
+            await admin.api(f"STREAM.{call}.{stream['name']}", fitted(stream, room))
 
 
 def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
@@ -173,15 +167,16 @@ def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
     return {**stream, "max_bytes": stream["max_bytes"] * room // wanted}
 
 
-async def _exists(admin: Bus, name: str) -> bool:
+async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
+    """Return CREATE, UPDATE for a stream of an older version, or nothing."""
     # Asking first: a repeated STREAM.CREATE checks the room again and may fail on a full disk.
     try:
-        await admin.api(f"STREAM.INFO.{name}")
+        info = await admin.api(f"STREAM.INFO.{stream['name']}")
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:
-            return False
+            return "CREATE"
         raise
-    return True
+    return "" if set(stream["subjects"]) <= set(info["config"]["subjects"]) else "UPDATE"
 
 
 async def ensure_inbox(bus: Bus, inbox: str) -> None:

@@ -33,6 +33,7 @@ from mcp_agentbus.task import (
     Sent,
     State,
     Task,
+    Wakes,
 )
 
 VERSION: Final = 1
@@ -293,6 +294,23 @@ def decode_sent(subject: str, data: bytes) -> Sent:
     for key in ("v", "type"):
         fields.pop(key, None)
     return _validated(Sent, fields, "sender's record")
+
+
+def encode_wakes(wakes: Wakes) -> bytes:
+    """Return the bytes of a record of wakes."""
+    return _dump({"v": VERSION, "type": "task.wakes", **wakes.model_dump(mode="json")})
+
+
+def decode_wakes(subject: str, data: bytes) -> Wakes:
+    """Return the record of wakes in a stored message; its ids come from the subject.
+
+    Raises:
+        Undecodable: the bytes are no such record.
+    """
+    fields = {**_json_object(data), **_record_route(subject)}
+    _settle_history(fields.get("moments"))
+    kept = {key: fields[key] for key in Wakes.model_fields if key in fields}
+    return _validated(Wakes, kept, "record of wakes")
 
 
 def _record_fields(subject: str, data: bytes, kind: str) -> dict[str, Any]:

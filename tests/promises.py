@@ -28,6 +28,17 @@ PROMISES = {
     17: "A newer sender's unknown fields and values are kept, shown and treated as the default.",
     18: "A task claimed 5 times without an end is parked, its sender gets a result that says so, "
     "and one command offers it again.",
+    19: "A high-priority task starts or nudges its agent; a normal one does not.",
+    20: "A listener killed at any point between its decision and its record starts a host twice at "
+    "most, and the next listener goes on.",
+    21: "However many urgent tasks come, one wake runs and one is pending; all are readable.",
+    24: "A wake's text, argv and environment, and the listener's log, hold no byte of a peer.",
+    25: "A host that cannot start, hangs or fails leaves the task readable, is tried again after "
+    "1, 5 and 25 minutes, and says so.",
+    26: "Beside a live session of an agent no second one is started.",
+    27: "A listener that is stopped takes no new work and ends what it started.",
+    28: "A listener finds a server that went and came back elsewhere.",
+    30: "A ledger that cannot be used holds every wake and leaves tasks readable.",
     31: "After a crash between storing a result and finishing the task, the task is finished and "
     "not done again, and the sender sees one result.",
     32: "Publishing the same result twice changes nothing; another result is refused with the "

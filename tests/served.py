@@ -36,7 +36,12 @@ PACKAGE = str(Path(config.__file__).parent.parent)
 
 def environ(home: Path) -> dict[str, str]:
     """Return the environment of a process on the bus of that folder."""
-    return {"AGENTBUS_HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": PACKAGE}
+    return {
+        "AGENTBUS_HOME": str(home),
+        "AGENTBUS_LISTENER": "off",
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": PACKAGE,
+    }
 
 
 def command(agent: str) -> list[str]:

@@ -97,7 +97,11 @@ async def _watcher(settings: Settings, *args: str) -> AsyncIterator[_Watcher]:
         *(sys.executable, str(_WATCHER), *args),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env={**settings.environ, "AGENTBUS_HOME": str(settings.data_dir.parent)},
+        env={
+            **settings.environ,
+            "AGENTBUS_HOME": str(settings.data_dir.parent),
+            "AGENTBUS_LISTENER": "off",
+        },
     )
     try:
         yield _Watcher(process)

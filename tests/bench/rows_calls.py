@@ -70,7 +70,7 @@ def _ours(settings: Settings, agent: str) -> StdioServerParameters:
     return StdioServerParameters(
         command=sys.executable,
         args=["-m", "mcp_agentbus", "serve", "--agent", agent],
-        env={"AGENTBUS_HOME": str(settings.data_dir.parent)},
+        env={"AGENTBUS_HOME": str(settings.data_dir.parent), "AGENTBUS_LISTENER": "off"},
     )
 
 

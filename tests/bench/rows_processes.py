@@ -55,7 +55,11 @@ async def rows(size: Size, *, with_peers: bool) -> list[Row]:
 
 
 def _environ(settings: Settings) -> dict[str, str]:
-    return {**settings.environ, "AGENTBUS_HOME": str(settings.data_dir.parent)}
+    return {
+        **settings.environ,
+        "AGENTBUS_HOME": str(settings.data_dir.parent),
+        "AGENTBUS_LISTENER": "off",
+    }
 
 
 def _side(figure: Callable[[], float]) -> Side:

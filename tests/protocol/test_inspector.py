@@ -23,7 +23,11 @@ def inspector():
 @pytest.fixture
 def inspect(inspector, home, tmp_path):
     """Ask a server of its own, as the inspector starts it, one thing; return what it printed."""
-    variables = {"AGENTBUS_HOME": str(home.data_dir.parent), "PYTHONPATH": served.PACKAGE}
+    variables = {
+        "AGENTBUS_HOME": str(home.data_dir.parent),
+        "AGENTBUS_LISTENER": "off",
+        "PYTHONPATH": served.PACKAGE,
+    }
     given = [part for key, value in variables.items() for part in ("-e", f"{key}={value}")]
 
     async def run(agent, method, *args, ok=True):

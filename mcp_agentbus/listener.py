@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The listener's loop: what waits for the agents of this machine, and waking them.
+
+    listener = Listener(settings, bus, ledger)
+    await listener.run()
+
+Signs (a stored task, a result, a session that comes or goes, the clock) only say which agent to
+look at; what waits is read anew at each look, `policy` decides, the `ledger` knows before anything
+is started. It takes nothing from an inbox, so it cannot race a reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from mcp_agentbus import names, notice, policy, roster, topology, waiting
+from mcp_agentbus.answers import Message
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent, Settings
+from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.hub import Hub, Member
+from mcp_agentbus.ledger import Ledger, LedgerBroken
+from mcp_agentbus.notice import Counts
+from mcp_agentbus.policy import Facts, Hold, Waiting, Wake
+from mcp_agentbus.version import __version__
+from mcp_agentbus.wake import Waker
+from mcp_agentbus.wake.hosts import WAKERS
+from mcp_agentbus.wake.process import born
+from mcp_agentbus.waking import Desk, Emit, Waking
+
+#: How often an agent is looked at without a sign: tasks of dead sessions come back silently.
+LOOK_AGAIN_S: Final = 30.0
+#: A session that waits in `watch_inbox` takes a task within this time and needs no notice.
+GRACE_S: Final = 0.3
+# How soon an agent is looked at again while another one is woken for a role that both hold.
+_ROLE_AGAIN: Final = timedelta(seconds=2)
+
+
+class Listener:
+    """Looks after all agents of this user on this machine."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bus: Bus,
+        ledger: Ledger,
+        emit: Emit,
+        wakers: Mapping[str, Waker] = WAKERS,
+    ) -> None:
+        self.settings, self.bus, self.ledger = settings, bus, ledger
+        #: Told of each step, by name, agent and ids; for the log, and for tests to stop at.
+        self.emit = emit
+        self.hub = Hub(self._on_session, self.answer)
+        self.id = names.new_session_id()
+        self.desks: dict[str, Desk] = {}
+        self.began = datetime.now(UTC)
+        self._waking = Waking(settings, bus, ledger, hub=self.hub, emit=emit, wakers=wakers)
+        self._stack = AsyncExitStack()
+
+    async def run(self) -> None:
+        """Look after the agents until cancelled; then end what the rules say to end."""
+        try:
+            self._waking.adopt(self.desk)
+            for agent in self.settings.rules:
+                self.desk(agent)
+            while True:
+                await self._present()
+                await asyncio.sleep(roster.BEAT_S)
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Take no new work, end what runs, say that the listener leaves."""
+        for desk in self.desks.values():
+            for task in (desk.loop, desk.running):
+                if task:
+                    task.cancel()
+        running = [task for one in self.desks.values() for task in (one.loop, one.running) if task]
+        await asyncio.gather(*running, return_exceptions=True)
+        await self.hub.close()
+        with suppress(AgentbusError):
+            await self._stack.aclose()
+
+    def desk(self, agent: str) -> Desk:
+        """Return an agent's desk, opening it if need be."""
+        if agent not in self.desks:
+            desk = self.desks[agent] = Desk(agent)
+            desk.loop = asyncio.create_task(self._keep(desk), name=f"desk-{agent}")
+        return self.desks[agent]
+
+    def _on_session(self, member: Member, what: str) -> None:
+        desk = self.desk(member.agent)
+        if what != "called":
+            self.emit(what, member.agent, {"pid": member.pid, "can_nudge": member.can_nudge})
+        if what == "joined" and member.host_session:
+            with suppress(LedgerBroken):
+                self.ledger.remember(member.agent, member.host_session)
+        desk.stirred.set()
+
+    async def _present(self) -> None:
+        """Publish who is here."""
+        with suppress(AgentbusError):
+            if not await self.bus.reconnected(0):
+                return
+            for desk in self.desks.values():
+                if desk.agent in self.settings.rules or self.hub.of(desk.agent):
+                    await roster.beat_for(self.bus, desk.agent, self.id, desk.held)
+            for member in self.hub.members:
+                await roster.beat(self.bus, Agent(member.agent, member.host), member.session)
+
+    async def _keep(self, desk: Desk) -> None:
+        """Look at one agent whenever something stirs."""
+        await self._open(desk)
+        while True:
+            desk.stirred.clear()
+            try:
+                if await self.bus.reconnected(0):
+                    await self.look(desk)
+            except LedgerBroken as error:
+                self._waking.ledger_broke(error)
+            except (AgentbusError, TimeoutError) as error:
+                self.emit("bus", desk.agent, {"error": type(error).__name__})
+            pause = LOOK_AGAIN_S
+            if desk.until:
+                pause = min(pause, max(0.05, (desk.until - datetime.now(UTC)).total_seconds()))
+            if desk.told:
+                pause = min(pause, 5.0)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await desk.stirred.wait()
+
+    async def _open(self, desk: Desk) -> None:
+        """Register the agent and hear its signs, once there is a bus."""
+        rules = self.settings.rules.get(desk.agent)
+        known = self.settings.agents.get(desk.agent, Agent(desk.agent))
+
+        def stirred(_: Message | None) -> None:
+            desk.stirred.set()
+
+        while True:
+            try:
+                # A listener does not start a server: `agentbus server stop` stands.
+                while not await self.bus.reconnected(LOOK_AGAIN_S):
+                    pass
+                await topology.ensure_streams(self.bus)
+                if rules:
+                    await roster.register(self.bus, known, None)
+                for inbox in self._inboxes(desk.agent):
+                    await topology.ensure_inbox(self.bus, inbox)
+                    subject = names.wake_subject(inbox, "high")
+                    await self._stack.enter_async_context(self.bus.subscribed(subject, stirred))
+                mine = names.record_subject(desk.agent, "*", "*")
+                await self._stack.enter_async_context(self.bus.subscribed(mine, stirred))
+            except (AgentbusError, TimeoutError) as error:
+                self.emit("bus", desk.agent, {"error": type(error).__name__})
+                await asyncio.sleep(1)
+            else:
+                await self._present()
+                return
+
+    def _inboxes(self, agent: str) -> tuple[str, ...]:
+        known = self.settings.agents.get(agent)
+        return (agent, *(names.ROLE_PREFIX + role for role in (known.roles if known else ())))
+
+    async def look(self, desk: Desk) -> None:
+        """Look what waits for an agent, and wake it if it is to be woken."""
+        looked = await waiting.tasks(self.bus, self._inboxes(desk.agent))
+        found = await waiting.results(self.bus, desk.agent)
+        results = [waiting.result_waiting(*one) for one in found]
+        desk.counts = Counts(looked.counts.high, looked.counts.others, len(results))
+        things = (*looked.tasks, *self._for_somebody(desk, results))
+        self._harvest(desk, frozenset(one.key for one in things))
+        facts = self._facts(desk, things)
+        decision = policy.decide(facts)
+        if isinstance(decision, Wake) and decision.means == "nudge":
+            await asyncio.sleep(GRACE_S)
+            again = await waiting.tasks(self.bus, self._inboxes(desk.agent))
+            there = {one.key for one in (*again.tasks, *results)}
+            if not any(one.key in there for one in decision.because):
+                return
+        await self._act(desk, decision, {one.key: one for one in things})
+        if len(facts.waiting) < len(things) and not desk.running:
+            desk.until = datetime.now(UTC) + _ROLE_AGAIN
+
+    def _for_somebody(self, desk: Desk, results: list[Waiting]) -> list[Waiting]:
+        """Leave out the notices that are for a session which is not here."""
+        here = {one.session for one in self.hub.of(desk.agent) if one.can_nudge}
+        return [one for one in results if not one.live_only or one.session in here]
+
+    def _facts(self, desk: Desk, things: tuple[Waiting, ...]) -> Facts:
+        members = self.hub.of(desk.agent)
+        now = datetime.now().astimezone()
+        try:
+            past, works = self.ledger.past(desk.agent, now), True
+            self._waking.ledger_says = ""
+        except LedgerBroken as error:
+            past, works = (), False
+            self._waking.ledger_broke(error)
+        elsewhere = {
+            key
+            for other in self.desks.values()  # one that shares a role
+            if other is not desk and other.running
+            for keys, _ in other.told.values()
+            for key in keys
+        }
+        return Facts(
+            now=now,
+            rules=self.settings.rules.get(desk.agent),
+            waiting=tuple(one for one in things if one.key not in elsewhere),
+            session="nudgeable" if any(one.can_nudge for one in members)
+            else "deaf" if members else "none",
+            running=desk.running is not None or bool(desk.told),
+            past=past,
+            trusted=self._trusted(),
+            ledger_works=works,
+        )  # fmt: skip
+
+    def _trusted(self) -> frozenset[str] | None:
+        """Return who is of this user on this machine; on the embedded server everybody is."""
+        if self.settings.url is None:
+            return None
+        return frozenset({*self.settings.rules, *(one.agent for one in self.hub.members)})
+
+    def _harvest(self, desk: Desk, there: frozenset[str]) -> None:
+        """Note which wakes led to a read."""
+        if desk.running:
+            return
+        for wake, (keys, until) in list(desk.told.items()):
+            read = bool(keys - there)
+            if read or time.monotonic() >= until:
+                del desk.told[wake]
+                self.ledger.fruit(wake, read)
+                self.emit("read" if read else "unread", desk.agent, {"wake": wake})
+
+    async def _act(self, desk: Desk, decision: Wake | Hold, things: Mapping[str, Waiting]) -> None:
+        held = {key: why for key, why in decision.held.items() if key in things}
+        for key, why in held.items():
+            if things[key].kind == "task" and why not in {"running", "nothing"}:
+                await self._waking.tell(desk, [things[key]], "wake-held", notice.WHY[why])
+        if isinstance(decision, Hold):
+            desk.until = decision.until
+            shown = decision.reason not in {"nothing", "running"}
+            desk.held = decision.reason if shown else ""
+            if shown:
+                self.emit("held", desk.agent, {"reason": decision.reason})
+            return
+        desk.until, desk.held = None, ""
+        self._waking.begin(desk, decision)
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer a command or a hook.
+
+        Raises:
+            BadInput: there is no such question.
+        """
+        match request.get("op"):
+            case "status":
+                return self.status()
+            case "wake":
+                agent = names.agent_id(str(request.get("agent", "")))
+                if agent not in self.settings.rules:
+                    raise BadInput(
+                        f"{agent} is not an agent that this listener can start.",
+                        hint="Run `agentbus agent add`, then `agentbus listen --replace`.",
+                    )
+                self.ledger.forgive(agent)
+                self.desk(agent).stirred.set()
+                return {"looked_at": agent}
+            case _:
+                raise BadInput("The listener knows no such question.")
+
+    def status(self) -> dict[str, Any]:
+        """Return what this listener does, as data; nothing of it is a peer's."""
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "since": self.began.isoformat(timespec="seconds"),
+            "ledger": self._waking.ledger_says or "ok",
+            "agents": [self._standing(desk) for desk in self.desks.values()],
+        }
+
+    def _standing(self, desk: Desk) -> dict[str, Any]:
+        rules = self.settings.rules.get(desk.agent)
+        return {
+            "agent": desk.agent,
+            "host": rules.host if rules else None,
+            "profile": rules.profile if rules else None,
+            "sessions": len(self.hub.of(desk.agent)),
+            "waking": desk.running is not None,
+            "held": notice.WHY.get(desk.held, ""),
+            "waiting": vars(desk.counts),
+        }
+
+
+def process_born(pid: int) -> str:
+    """Return what tells a process from a later one with its number."""
+    return born(pid)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus listen`: the listener's process, one per user; its start, its end, its standing.
+
+    $ agentbus listen
+    {"at":"2026-11-21T10:00:00.000Z","event":"listening","pid":4711}
+
+A lock file is held for as long as it lives, so that of any number that are started one stays. Its
+log is lines of JSON on standard error: names of steps, agents and numbers, nothing of a task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Generator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mcp_agentbus import local
+from mcp_agentbus.config import Settings
+from mcp_agentbus.errors import BadSetup, BusUnreachable
+from mcp_agentbus.local import NoListener
+from mcp_agentbus.wire import stamp
+
+# A stopped listener ends its children within 5 s and itself within 10 s.
+_STOP_TIMEOUT_S: Final = 12.0
+_LOOK_AGAIN_S: Final = 0.02
+# One that a session has started ends when it has had nothing to look after for so long.
+_UNNEEDED_S: Final = 60.0
+
+
+async def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Do what the arguments of `agentbus listen` say; return the exit code.
+
+    Raises:
+        NoListener: there is none to stop or to look at.
+        BadSetup: this user's runtime folder or service manager cannot be used.
+        BusUnreachable: another listener runs and does not end.
+    """
+    if args.status:
+        return _status(args, settings)
+    if args.stop:
+        await asyncio.to_thread(_stop, settings)
+        print(json.dumps({"running": False}) if args.json else "The listener has stopped.")
+        return 0
+    if args.install or args.uninstall:
+        from mcp_agentbus.installers import launchd, systemd
+
+        manager = launchd if sys.platform == "darwin" else systemd
+        lines = (manager.install if args.install else manager.uninstall)(settings)
+        print(json.dumps({"done": lines}) if args.json else "\n".join(lines))
+        return 0
+    if args.replace:
+        with contextlib.suppress(NoListener):
+            await asyncio.to_thread(_stop, settings)
+    with _only_one(settings) as ours:
+        if not ours:
+            print("A listener runs already; see `agentbus listen --status`.", file=sys.stderr)
+            return 0
+        return await _listen(settings, while_needed=args.while_needed)
+
+
+async def _listen(settings: Settings, *, while_needed: bool) -> int:
+    from mcp_agentbus.bus import Bus
+    from mcp_agentbus.ledger import Ledger
+    from mcp_agentbus.listener import Listener
+
+    ledger = Ledger(settings.state_dir / "wakes.db")
+    async with Bus.connect(settings) as bus:
+        listener = Listener(settings, bus, ledger, _log)
+        try:
+            await listener.hub.serve(local.listening_socket(local.socket_path(settings)))
+        except OSError as error:
+            raise BadSetup(f"{settings.runtime_dir} cannot be used: {error}.") from None
+        running = asyncio.create_task(listener.run())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, running.cancel)
+        _log("listening", "", {"pid": os.getpid()})
+        _notify("READY=1")
+        watching = asyncio.create_task(_watch(listener, running, while_needed=while_needed))
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        watching.cancel()
+        _notify("STOPPING=1")
+        _log("stopped", "", {"pid": os.getpid()})
+        local.socket_path(settings).unlink(missing_ok=True)
+    ledger.close()
+    return 0
+
+
+async def _watch(listener: Any, running: asyncio.Task[None], *, while_needed: bool) -> None:
+    """Feed the service manager's watchdog; end a listener that nobody needs."""
+    pause = min(int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6 or 10.0, 10.0)
+    needed_at = time.monotonic()
+    while not running.done():
+        _notify("WATCHDOG=1")
+        if listener.settings.rules or listener.hub.members:
+            needed_at = time.monotonic()
+        elif while_needed and time.monotonic() - needed_at > _UNNEEDED_S:
+            running.cancel()
+        await asyncio.sleep(pause)
+
+
+def _log(event: str, agent: str, more: Mapping[str, Any]) -> None:
+    fields: dict[str, Any] = {"at": stamp(datetime.now(UTC)), "event": event}
+    if agent:
+        fields["agent"] = agent
+    with contextlib.suppress(OSError):  # nobody reads it any more
+        print(json.dumps({**fields, **more}), file=sys.stderr, flush=True)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, if it started this process; see sd_notify(3)."""
+    where = os.environ.get("NOTIFY_SOCKET")
+    if not where:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.connect("\0" + where[1:] if where.startswith("@") else where)
+        out.send(state.encode())
+
+
+@contextlib.contextmanager
+def _only_one(settings: Settings) -> Generator[bool]:
+    """Hold the listener's lock; yield whether it was to be had.
+
+    Raises:
+        BadSetup: its folder cannot be used.
+    """
+    try:
+        settings.runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = settings.runtime_dir / "listener.lock"
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise BadSetup(f"{settings.runtime_dir} cannot be used: {error.strerror}.") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(lock)
+
+
+def _stop(settings: Settings) -> None:
+    """End the running listener and wait until it is gone."""
+    pid = int(local.ask(settings, {"op": "status"})["pid"])
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    give_up = time.monotonic() + _STOP_TIMEOUT_S
+    while time.monotonic() < give_up:
+        with _only_one(settings) as ours:
+            if ours:
+                return
+        time.sleep(_LOOK_AGAIN_S)
+    raise BusUnreachable(
+        f"The listener (pid {pid}) did not end within {_STOP_TIMEOUT_S:.0f} s.",
+        hint=f"If it hangs: kill -9 {pid}",
+    )
+
+
+def _status(args: argparse.Namespace, settings: Settings) -> int:
+    found = local.ask(settings, {"op": "status"})
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    lines = [f"listener {found['version']}, pid {found['pid']}, since {found['since']}"]
+    if found["ledger"] != "ok":
+        lines.append(f"HOLDS EVERY WAKE: {found['ledger']}")
+    lines += [_agent_line(one) for one in found["agents"]]
+    if not found["agents"]:
+        lines.append("No agents. Add one: agentbus agent add ID --host HOST --dir FOLDER")
+    print("\n".join(lines))
+    return 0
+
+
+def _agent_line(one: Mapping[str, Any]) -> str:
+    how = f"{one['host']}, wake profile {one['profile']}" if one["host"] else "live sessions only"
+    counts = one["waiting"]
+    said = [how, f"{one['sessions']} live session{'s' * (one['sessions'] != 1)}"]
+    said.append(f"waiting: {counts['high']} high, {counts['others']} other")
+    if one["waking"]:
+        said.append("a wake is under way")
+    if one["held"]:
+        said.append(f"HELD: {one['held']}")
+    return f"{one['agent']}: " + " \u00b7 ".join(said)

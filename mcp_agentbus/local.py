@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The local socket between this user's processes: where it is, how it speaks, who may.
+
+    >>> ask(settings, {"op": "status"})
+    {'pid': 4711, 'agents': [...], ...}
+
+Lines of JSON, one request and one answer each; a connection that begins with `join` stays open and
+carries both ways from then on. Only this user's processes are answered: the kernel tells whose they
+are. It knows no bus, and nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus.config import Settings
+from mcp_agentbus.errors import AgentbusError
+
+#: A line holds ids and numbers; this is far more than any of them needs.
+LINE_MAX_BYTES: Final = 64 * 1024
+#: A listener answers in a millisecond; one that does not in this time hangs.
+ASK_TIMEOUT_S: Final = 5.0
+# What `sun_path` holds on Linux is 108 bytes, on macOS 104, with the zero at its end.
+_PATH_MAX_BYTES: Final = 103
+_LINUX: Final = sys.platform == "linux"
+
+
+class NoListener(AgentbusError):
+    """No listener runs for this user."""
+
+    hint = "Run `agentbus listen`, or `agentbus listen --install` to keep it running."
+    exit_code = 3
+
+
+def socket_path(settings: Settings) -> Path:
+    """Return where the listener's socket is, whether or not one listens there."""
+    return settings.runtime_dir / "listener.sock"
+
+
+@contextlib.contextmanager
+def address(path: Path) -> Generator[str]:
+    """Yield the address of a socket file, short enough for the kernel.
+
+    Raises:
+        OSError: its folder is not there, or its path is too long for this system.
+    """
+    if len(os.fsencode(path)) <= _PATH_MAX_BYTES or not _LINUX:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def listening_socket(path: Path) -> socket.socket:
+    """Return a socket that listens there, 0600 in a folder that is this user's alone.
+
+    Whoever calls it holds the listener's lock, so what lies there is a dead listener's.
+
+    Raises:
+        OSError: the folder is somebody else's, or cannot be used.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    owner = path.parent.lstat()
+    if path.parent.is_symlink() or owner.st_uid != os.getuid():
+        raise PermissionError(f"{path.parent} is a symlink or belongs to another user")
+    path.parent.chmod(0o700)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        with address(path) as short:
+            listener.bind(short)
+        path.chmod(0o600)
+        listener.listen(128)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """Return the user id and process id at the other end, as the kernel knows them.
+
+    Raises:
+        OSError: the connection has ended.
+    """
+    if _LINUX:
+        found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid, uid, _ = struct.unpack("3i", found)
+        return uid, pid
+    # macOS: SOL_LOCAL 0, LOCAL_PEERCRED 1 (struct xucred: version, uid), LOCAL_PEERPID 2.
+    _, uid = struct.unpack("2I", connection.getsockopt(0, 1, struct.calcsize("2I") + 72)[:8])
+    (pid,) = struct.unpack("i", connection.getsockopt(0, 2, 4))
+    return uid, pid
+
+
+def line(message: Mapping[str, Any]) -> bytes:
+    """Return a message as it goes over the socket."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def message(received: bytes) -> dict[str, Any]:
+    """Return the message in a line.
+
+    Raises:
+        ValueError: it is no JSON object, or was cut.
+    """
+    if not received.endswith(b"\n"):
+        raise ValueError("The line has no end.")
+    found = json.loads(received)
+    if not isinstance(found, dict):
+        raise ValueError("The line is no JSON object.")  # noqa: TRY004  # as of any bad JSON
+    return found
+
+
+def ask(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask the listener one thing and return its answer; for commands and hooks.
+
+    Raises:
+        NoListener: none runs, or it does not answer.
+        AgentbusError: it refused; the message says why.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(ASK_TIMEOUT_S)
+            with address(socket_path(settings)) as short:
+                connection.connect(short)
+            if peer(connection)[0] != os.getuid():
+                raise NoListener("Somebody else listens on this user's socket.")
+            connection.sendall(line(request))
+            with connection.makefile("rb") as lines:
+                answer = message(lines.readline(LINE_MAX_BYTES))
+    except TimeoutError:
+        raise NoListener(
+            "The listener does not answer.", hint="Run `agentbus listen --replace`."
+        ) from None
+    except (OSError, ValueError):
+        raise NoListener from None
+    if "error" in answer:
+        raise AgentbusError(str(answer["error"]), hint=str(answer.get("hint", "")))
+    return answer

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fixed texts of wakes: numbers, and not one byte that a peer has chosen.
+
+>>> text(Counts(high=1, others=1))
+'2 tasks wait in your agentbus inbox, 1 of them high priority. Call read_inbox.'
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+#: Why a wake is held, by `policy.Reason`, as receipts and records say it.
+WHY: Final = {
+    "not_allowed": "its user does not let this sender wake it",
+    "quiet_hours": "its user's quiet hours",
+    "sender_rate": "this sender has woken it as often as an hour allows",
+    "agent_rate": "it was woken as often as an hour allows",
+    "daily_budget": "it was woken as often, or spent as much, as a day allows",
+    "running": "another wake is under way",
+    "backoff": "the last wake left it waiting; it is tried again later",
+    "gave_up": "several wakes left it waiting",
+    "profile": "its user wants no session started for it",
+    "unknown_host": "its user has not said how to start a session (agentbus agent add)",
+    "deaf_session": "a live session is open that sees the task at its next call",
+    "ledger": "its listener cannot record wakes",
+}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What waits for an agent."""
+
+    high: int = 0
+    #: Tasks of normal and low priority.
+    others: int = 0
+    #: Results of tasks that it sent.
+    results: int = 0
+
+
+def text(counts: Counts) -> str:
+    """Return the notice of what waits; of nothing in particular if all are 0."""
+    said = []
+    if tasks := counts.high + counts.others:
+        waits = "task waits" if tasks == 1 else "tasks wait"
+        of_them = ("it is" if tasks == 1 else f"{counts.high} of them") if counts.high else ""
+        said.append(
+            f"{tasks} {waits} in your agentbus inbox" + f", {of_them} high priority" * bool(of_them)
+        )
+    if counts.results:
+        came = "result of a task" if counts.results == 1 else "results of tasks"
+        said.append(f"{counts.results} {came} that you sent with agentbus can be read")
+    return f"{'; '.join(said) or 'Your agentbus inbox has changed'}. Call read_inbox."

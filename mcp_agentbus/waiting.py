@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waits for an agent and may wake it; looked at from outside, nothing taken.
+
+    >>> (await tasks(bus, ("coder",))).counts
+    Counts(high=1, others=4, results=0)
+
+The answer is made anew at each look from what is stored, so it does not matter which signs of it
+were missed: a listener that slept, or died, finds the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from mcp_agentbus import names, peeking, roster, wire
+from mcp_agentbus.answers import NO_SUCH_CONSUMER, ApiError
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.names import LANES, RESULTS, TASKS
+from mcp_agentbus.notice import Counts
+from mcp_agentbus.policy import Waiting
+from mcp_agentbus.records import read_sent
+from mcp_agentbus.task import ENDS, Record
+from mcp_agentbus.together import together
+
+# A wake names at most so many tasks of one sender, and senders; the rest is in the counts.
+_TASKS_MAX: Final = 50
+_SENDERS_MAX: Final = 50
+_RESULTS_MAX: Final = 100
+_TOLD: Final = ENDS | {"needs_approval"}
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What waits."""
+
+    counts: Counts
+    #: High tasks that no live session holds.
+    tasks: tuple[Waiting, ...]
+
+
+async def tasks(bus: Bus, inboxes: Sequence[str]) -> Looked:
+    """Return what waits in these inboxes.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    lanes = [(inbox, lane) for inbox in inboxes for lane in LANES]
+    numbers = await together(*(_lane(bus, *lane) for lane in lanes))
+    found: list[Waiting] = []
+    high = others = 0
+    for (inbox, lane), (pending, held) in zip(lanes, numbers, strict=True):
+        if lane != "high":
+            others += pending
+        elif pending or held:
+            urgent = await _urgent(bus, inbox)
+            found += urgent
+            high += max(pending, len(urgent))
+    return Looked(Counts(high=high, others=others), tuple(found))
+
+
+async def _lane(bus: Bus, inbox: str, lane: str) -> tuple[int, int]:
+    """Return how many tasks of a lane were never offered, and how many were and are not over."""
+    try:
+        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{names.lane_consumer(inbox, lane)}")
+    except ApiError as error:
+        if error.code == NO_SUCH_CONSUMER:
+            return 0, 0
+        raise
+    return int(info["num_pending"]), int(info["num_ack_pending"])
+
+
+async def _urgent(bus: Bus, inbox: str) -> list[Waiting]:
+    """Return the high tasks of an inbox that nobody holds: the oldest of each sender."""
+    subject = names.task_subject(inbox, "high", "*")
+    latest = await bus.admin.many(TASKS, {"multi_last": [subject]})
+    waiting: list[Waiting] = []
+    for one in latest[:_SENDERS_MAX]:
+        request = {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": one.subject}
+        stored = await bus.admin.many(TASKS, request)
+        for seen in await together(*(peeking.at(bus, found) for found in stored)):
+            if not isinstance(seen, peeking.Seen) or await _held(bus, seen):
+                continue
+            task = seen.task
+            waiting.append(
+                Waiting(
+                    f"task {task.to} {task.id}", "task", task.id, task.sender, task.sender, task.to
+                )
+            )
+    return waiting
+
+
+async def _held(bus: Bus, seen: peeking.Seen) -> bool:
+    """Tell whether a session that lives, or may live, has the task."""
+    if not seen.holder:
+        return False
+    agent, _, session = seen.holder.partition("/")
+    return await roster.may_live(bus, agent, session)
+
+
+async def results(bus: Bus, agent: str) -> list[tuple[Record, int]]:
+    """Return the ends of sent tasks that no session of the agent has been shown yet."""
+    subject = names.record_subject(agent, "*", "*")
+    try:
+        info = await bus.api(f"CONSUMER.INFO.{RESULTS}.{names.results_consumer(agent)}")
+    except ApiError as error:
+        if error.code == NO_SUCH_CONSUMER:
+            return []
+        raise
+    start = int(info["ack_floor"]["stream_seq"]) + 1
+    request = {"seq": start, "batch": _RESULTS_MAX, "next_by_subj": subject}
+    found: list[tuple[Record, int]] = []
+    for one in await bus.admin.many(RESULTS, request):
+        with suppress(wire.Undecodable):
+            record = wire.decode_record(one.subject, one.data)
+            if record.state in _TOLD and record.notify != "never":
+                found.append((record, one.seq))
+    sents = await together(*(read_sent(bus, agent, one.inbox, one.task_id) for one, _ in found))
+    return [
+        (record, revision)
+        for (record, revision), (sent, _) in zip(found, sents, strict=True)
+        if sent is None or sent.seen_revision < revision
+    ]
+
+
+def result_waiting(record: Record, revision: int) -> Waiting:
+    """Return the sign of a result."""
+    return Waiting(
+        f"result {record.task_id} {revision}",
+        "result",
+        record.task_id,
+        record.inbox,
+        record.owner,
+        record.inbox,
+        live_only=record.notify != "wake",
+        session=record.owner_session,
+    )

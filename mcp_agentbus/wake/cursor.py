@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cursor without its window: its command line program, with the notice as the prompt.
+
+The program has no switch for a server of one run: it uses the folder's or the user's `mcp.json`.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from mcp_agentbus.wake import Call, Ended
+from mcp_agentbus.wake.process import run
+
+
+def argv(call: Call) -> list[str]:
+    """Return what is started; empty if Cursor's program is not installed."""
+    rules = call.rules
+    path = call.environ.get("PATH", "")
+    # The same program under both names; other products have an `agent` too.
+    program = shutil.which("cursor-agent", path=path) or shutil.which("agent", path=path)
+    if not program:
+        return []
+    force = rules.profile == "work" and rules.permission_mode == "force"
+    return [
+        program,
+        "-p",
+        "--output-format",
+        "json",
+        "--approve-mcps",
+        "--trust",
+        "--workspace",
+        str(rules.folder),
+        *(["--force"] if force else []),
+        *(["--resume", rules.chat] if rules.chat else []),
+        call.notice,
+    ]
+
+
+async def wake(call: Call) -> Ended:
+    """Start Cursor's program and wait for its end."""
+    started = argv(call)
+    if not started:
+        return Ended("not_started", "neither cursor-agent nor agent is installed")
+    limit = call.rules.limits.time_limit_s
+    return await run(started, stdin=b"", call=call, time_limit_s=limit)

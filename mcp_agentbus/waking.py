@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One wake, carried out: started or nudged, noted in the ledger, told in the life of its tasks.
+
+    waking.begin(desk, decision)
+
+In this order, so that a listener killed at any point wakes an agent at most once more: the ledger
+knows of the wake before anything is started, of the process as soon as there is one, of its end
+before anybody else does. A process that outlives its listener is taken over by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mcp_agentbus import notice
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Settings
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.hub import Hub
+from mcp_agentbus.ledger import Ledger, LedgerBroken
+from mcp_agentbus.notice import Counts
+from mcp_agentbus.policy import Waiting, Wake
+from mcp_agentbus.records import add_wake
+from mcp_agentbus.rules import Rules
+from mcp_agentbus.task import Moment
+from mcp_agentbus.wake import Call, Ended, Waker
+from mcp_agentbus.wake.process import born, outlive
+
+#: A host that took a notice has so long to read the inbox; until then no other wake follows.
+READ_WITHIN_S: Final = 60.0
+# The service manager's own, which a started process must not speak to.
+_NOT_INHERITED: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+
+#: Told of each step: its name, the agent, ids and numbers.
+Emit = Callable[[str, str, Mapping[str, Any]], None]
+
+
+@dataclass(eq=False)
+class Desk:
+    """One agent's place at the listener."""
+
+    agent: str
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    #: What it was told of and has not read yet: wake, keys, and until when that is no failure.
+    told: dict[int, tuple[frozenset[str], float]] = field(default_factory=dict)
+    #: The wake that is under way.
+    running: asyncio.Task[None] | None = None
+    #: Why nothing is woken now, a `policy.Reason`; empty if something would be.
+    held: str = ""
+    counts: Counts = field(default_factory=Counts)
+    #: When to look again, if nothing stirs before.
+    until: datetime | None = None
+    #: Looks at the agent whenever something stirs.
+    loop: asyncio.Task[None] | None = None
+
+
+class Waking:
+    """Carries out wakes."""
+
+    def __init__(
+        self, settings: Settings, bus: Bus, ledger: Ledger, *, hub: Hub, emit: Emit,
+        wakers: Mapping[str, Waker],
+    ) -> None:  # fmt: skip
+        self._settings, self._bus, self._ledger, self._hub = settings, bus, ledger, hub
+        self._emit, self._wakers = emit, wakers
+        #: Why wakes cannot be recorded; empty if they can.
+        self.ledger_says = ""
+
+    def begin(self, desk: Desk, decision: Wake) -> None:
+        """Note a wake in the ledger, then have it carried out.
+
+        Raises:
+            LedgerBroken: it cannot be noted; nothing was started.
+        """
+        self._emit("decided", desk.agent, {"means": decision.means})
+        keys = [one.key for one in decision.covers]
+        wake = self._ledger.note(
+            desk.agent,
+            decision.means,
+            keys=keys,
+            senders=sorted({one.sender for one in decision.because}),
+            at=datetime.now(UTC),
+            live_only=all(one.live_only for one in decision.because),
+        )
+        self._emit("noted", desk.agent, {"wake": wake})
+        desk.told[wake] = (frozenset(keys), 0.0)
+        do = self._nudge if decision.means == "nudge" else self._start
+        desk.running = asyncio.create_task(self._wake(desk, wake, decision, do))
+
+    def adopt(self, desk_of: Callable[[str], Desk]) -> None:
+        """Take over what an earlier listener started and did not see end."""
+        try:
+            for row in self._ledger.unended():
+                if row.pid and row.born and born(row.pid) == row.born:
+                    desk = desk_of(row.agent)
+                    desk.told[row.id] = (frozenset(row.keys), 0.0)
+                    desk.running = asyncio.create_task(self._outlive(desk, row.id, row.pid))
+                else:
+                    self._ledger.ended(
+                        row.id, at=datetime.now(UTC), outcome="stopped",
+                        said="its listener was killed", interrupted=True,
+                    )  # fmt: skip
+                self._emit("adopted", row.agent, {"wake": row.id})
+        except LedgerBroken as error:
+            self.ledger_broke(error)
+
+    async def _outlive(self, desk: Desk, wake: int, pid: int) -> None:
+        await outlive(pid)
+        ended = Ended("exited", "it ended; its exit code was for a listener that was killed")
+        desk.told[wake] = (desk.told[wake][0], time.monotonic())
+        self._note_end(desk, wake, ended)
+        desk.running = None
+        desk.stirred.set()
+
+    async def _wake(self, desk: Desk, wake: int, decision: Wake, do: Any) -> None:
+        """Wake an agent by one of its means, and note how that ended."""
+        ended = Ended("stopped", "the listener ended")
+        try:
+            ended = await do(desk, wake, decision)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a waker's fault is a wake that failed
+            ended = Ended("failed", f"the waker failed: {type(error).__name__}")
+        finally:
+            keys = desk.told[wake][0]
+            within = READ_WITHIN_S if ended.outcome == "asked" else 0.0
+            desk.told[wake] = (keys, time.monotonic() + within)
+            self._note_end(desk, wake, ended)
+            desk.running = None
+            desk.stirred.set()
+        await self.tell(desk, decision.covers, "woken", ended.said)
+        with suppress(LedgerBroken):
+            self._ledger.told(wake, ended=True)
+
+    def _note_end(self, desk: Desk, wake: int, ended: Ended) -> None:
+        self._emit("ended", desk.agent, {"wake": wake, "outcome": ended.outcome})
+        try:
+            self._ledger.ended(
+                wake, at=datetime.now(UTC), outcome=ended.outcome, said=ended.said,
+                exit_code=ended.exit_code, output=ended.output, usd=ended.usd,
+                interrupted=ended.outcome == "stopped",
+            )  # fmt: skip
+        except LedgerBroken as error:
+            self.ledger_broke(error)
+        self._emit("recorded", desk.agent, {"wake": wake})
+
+    async def _nudge(self, desk: Desk, _: int, decision: Wake) -> Ended:
+        wanted = {one.session for one in decision.because if one.session}
+        able = [one for one in self._hub.of(desk.agent) if one.can_nudge]
+        for member in sorted(able, key=lambda one: one.session not in wanted):
+            results = tuple(one.task_id for one in decision.covers if one.kind == "result")
+            why = await self._hub.nudge(member, notice.text(desk.counts), results)
+            await self.tell(desk, decision.covers, "waking", f"a notice in a {member.host} session")
+            return Ended("failed", why) if why else Ended("asked", "its session took the notice")
+        return Ended("not_started", "its session had ended")
+
+    async def _start(self, desk: Desk, wake: int, decision: Wake) -> Ended:
+        rules = self._settings.rules[desk.agent]
+        how = f"starts {rules.host}, profile {rules.profile}"
+        telling = asyncio.create_task(self.tell(desk, decision.covers, "waking", how))
+
+        def started(pid: int) -> None:
+            self._emit("started", desk.agent, {"wake": wake, "pid": pid})
+            self._ledger.started(wake, pid, born(pid))
+            self._emit("known", desk.agent, {"wake": wake, "pid": pid})
+
+        ended = await self._wakers[rules.host](
+            Call(
+                rules=rules,
+                notice=notice.text(desk.counts),
+                environ=self._environ(rules),
+                started=started,
+                host_session=self._ledger.host_session(desk.agent) if rules.resume else "",
+            )
+        )
+        await telling
+        return ended
+
+    def _environ(self, rules: Rules) -> dict[str, str]:
+        """Return the environment of what is started: the listener's own, and who it is."""
+        environ = {**self._settings.environ, "AGENTBUS_AGENT": rules.agent}
+        for name in _NOT_INHERITED:
+            environ.pop(name, None)
+        return environ
+
+    async def tell(self, desk: Desk, things: Sequence[Waiting], state: str, why: str) -> None:
+        """Write a step of a wake into the life of each task."""
+        moment = Moment(state=state, at=datetime.now(UTC), by=desk.agent, reason=why)
+        for one in things:
+            if one.kind == "task":
+                with suppress(AgentbusError):  # the ledger has it
+                    await add_wake(self._bus, one.owner, one.inbox, one.task_id, moment)
+
+    def ledger_broke(self, error: LedgerBroken) -> None:
+        """Remember, and say once, that wakes cannot be recorded."""
+        if str(error) != self.ledger_says:
+            self.ledger_says = str(error)
+            self._emit("ledger", "", {"error": str(error)})

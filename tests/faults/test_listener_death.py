@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A listener killed at any point between its decision and its record, and a server that goes."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from listeners import configure, listening, recorder, starts
+
+from mcp_agentbus import embedded, names, roster, topology
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+_DYING = str(Path(__file__).with_name("dying_listener.py"))
+
+
+@pytest.fixture
+def notes(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.promise(20)
+@pytest.mark.parametrize("step", ["decided", "noted", "started", "known", "ended", "recorded"])
+async def test_killed_at_any_step_it_starts_the_host_twice_at_most(home, notes, step):
+    agent = f"killed-{step}"
+    configure(home, notes, **{agent: {"command": recorder(notes)}})
+    claimed = asyncio.Event()
+    async with Bus.connect(home) as bus, Session(bus, Agent("planner")) as planner:
+        await planner.called()
+        await topology.ensure_streams(bus)
+        await roster.register(bus, Agent(agent), None)
+        subject = names.record_subject("planner", agent, "*")
+        async with bus.subscribed(subject, lambda _: claimed.set()):
+            async with listening(home, script=[_DYING, step]) as dying:
+                await send_task(planner, agent, "Count", "the tests", priority="high")
+                assert await dying.process.wait() == -9
+            async with listening(home) as listener, asyncio.timeout(60):
+                await claimed.wait()
+                await listener.end()
+
+    assert 1 <= len(starts(notes)) <= 2
+
+
+@pytest.mark.promise(28)
+async def test_a_server_that_went_and_came_back_elsewhere_is_found_again(notes):
+    with embedded.ephemeral() as settings:
+        configure(settings, notes, coder={"command": recorder(notes)})
+        async with listening(settings) as listener:
+            await asyncio.to_thread(embedded.stop, settings)
+            embedded.Files(settings.data_dir).port.unlink()
+            await asyncio.to_thread(embedded.ensure, settings)
+            async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as planner:
+                await planner.called()
+                await roster.register(bus, Agent("coder"), None)
+                await send_task(planner, "coder", "Count", "the tests", priority="high")
+                await listener.logged("read", agent="coder")
+
+    assert len(starts(notes)) == 1

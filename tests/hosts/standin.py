@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stand-in for a model, on loopback: it calls the tools of a plan and keeps what it was shown.
+
+    with Standin([("read_inbox", {}), ("publish_result", {"task_id": LATEST, ...})]) as model:
+        ...                               # a host whose ANTHROPIC_BASE_URL is model.url
+        model.shown                       # the requests that carried tools, oldest first
+
+`LATEST` in an argument becomes the id of the task that the last tool result named.
+"""
+
+import json
+import queue
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+LATEST = "<latest task>"
+_TASK = re.compile(r"Task ([0-9a-f]{32})")
+_WITHIN_S = 90  # only a hang takes as long
+
+
+class Standin:
+    """An Anthropic Messages API by script."""
+
+    def __init__(self, plan=()):
+        self.plan = list(plan)
+        self.shown = []
+        self._turns = queue.Queue()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def turn(self):
+        """Wait for the next request of an agent's turn; return it."""
+        return self._turns.get(timeout=_WITHIN_S)
+
+    def answer(self, request):
+        """Return the content blocks that answer a request, and why the model stopped."""
+        tools = [tool.get("name", "") for tool in request.get("tools") or ()]
+        if not tools:
+            return [{"type": "text", "text": "ok"}], "end_turn"
+        self.shown.append(request)
+        self._turns.put(request)
+        done = sum(
+            block.get("type") == "tool_result"
+            for message in request["messages"]
+            for block in _blocks(message)
+        )
+        if done >= len(self.plan):
+            return [{"type": "text", "text": "DONE"}], "end_turn"
+        wanted, given = self.plan[done]
+        name = next((one for one in tools if one.endswith("__" + wanted)), wanted)
+        named = _TASK.findall(json.dumps(request["messages"]))
+        given = {key: named[-1] if value == LATEST else value for key, value in given.items()}
+        return [
+            {"type": "tool_use", "id": f"toolu_{done}", "name": name, "input": given}
+        ], "tool_use"
+
+
+def _blocks(message):
+    content = message.get("content")
+    return [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
+
+
+def _events(message, blocks, stop):
+    yield "message_start", {"message": {**message, "content": [], "stop_reason": None}}
+    for index, block in enumerate(blocks):
+        if block["type"] == "text":
+            start, delta = (
+                {"type": "text", "text": ""},
+                {"type": "text_delta", "text": block["text"]},
+            )
+        else:
+            start = {**block, "input": {}}
+            delta = {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+        yield "content_block_start", {"index": index, "content_block": start}
+        yield "content_block_delta", {"index": index, "delta": delta}
+        yield "content_block_stop", {"index": index}
+    yield "message_delta", {"delta": {"stop_reason": stop, "stop_sequence": None},
+                            "usage": {"output_tokens": 5}}  # fmt: skip
+    yield "message_stop", {}
+
+
+def _handler(model):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+        def reply(self, body, kind="application/json"):
+            self.send_response(200)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_HEAD(self):
+            self.reply(b"")
+
+        def do_GET(self):
+            self.reply(json.dumps({"data": [], "has_more": False}).encode())
+
+        def do_POST(self):
+            request = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
+            if "count_tokens" in self.path or "/messages" not in self.path:
+                self.reply(json.dumps({"input_tokens": 10}).encode())
+                return
+            blocks, stop = model.answer(request)
+            message = {
+                "id": "msg_1", "type": "message", "role": "assistant",
+                "model": request.get("model", "m"), "content": blocks, "stop_reason": stop,
+                "stop_sequence": None, "usage": {"input_tokens": 10, "output_tokens": 5},
+            }  # fmt: skip
+            if not request.get("stream"):
+                self.reply(json.dumps(message).encode())
+                return
+            stream = "".join(
+                f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n"
+                for name, data in _events(message, blocks, stop)
+            )
+            self.reply(stream.encode(), "text/event-stream")
+
+    return Handler

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real Claude Code, woken: what its model is shown, and with which tools."""
+
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+
+import node_tools
+import pytest
+import served
+from hosts.standin import LATEST, Standin
+from listeners import configure, listening
+
+from mcp_agentbus import embedded
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.inbox import watch_inbox
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+pytestmark = pytest.mark.node
+
+CANARY = "zq7canary"
+NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
+KEY = "dummy-dummy-dummy-dummy-dummy"
+ANSWERING = [
+    ("read_inbox", {}),
+    ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "done"}),
+]
+BUS_TOOLS = {f"mcp__agentbus__{name}" for name in (
+    "send_task", "read_inbox", "watch_inbox", "list_agents", "publish_result")}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def claude(tmp_path_factory):
+    """A folder on PATH with the real program, so that nothing of this machine's is found."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "claude").symlink_to(node_tools.claude_code())
+    return folder
+
+
+def environ(claude, home, model):
+    return {
+        "PATH": f"{claude}:/usr/bin:/bin",
+        "HOME": str(home),
+        "TERM": "xterm-256color",
+        "ANTHROPIC_BASE_URL": model.url,
+        "ANTHROPIC_API_KEY": KEY,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    }
+
+
+def text(request):
+    return json.dumps(request["messages"])
+
+
+async def test_a_closed_one_is_started_with_the_tools_of_its_profile(claude, tmp_path):
+    with embedded.ephemeral() as settings, Standin(ANSWERING) as model:
+        configure(settings, tmp_path, coder={"host": "claude-code", "wake": "answer"})
+        async with (
+            Bus.connect(settings) as bus,
+            Session(bus, Agent("planner")) as planner,
+            listening(settings, **environ(claude, tmp_path, model)) as listener,
+        ):
+            await asked(planner, listener)
+            result = await watch_inbox(planner, timeout_s=60)
+            await listener.logged("read", agent="coder")
+
+    first = model.shown[0]
+    offered = {tool["name"] for tool in first["tools"]} - {"DeferredToolPlaceholder"}
+    assert offered == {"Read", "Glob", "Grep"} | BUS_TOOLS
+    assert NOTICE in text(first)
+    assert CANARY not in json.dumps(first)
+    assert [one.summary for one in result.results] == ["done"]
+
+
+async def test_a_live_idle_one_is_told_and_no_second_one_is_started(claude, tmp_path):
+    with embedded.ephemeral() as settings, Standin(ANSWERING) as model:
+        configure(settings, tmp_path, coder={"host": "claude-code", "wake": "answer"})
+        variables = environ(claude, tmp_path, model)
+        async with (
+            Bus.connect(settings) as bus,
+            Session(bus, Agent("planner")) as planner,
+            listening(settings, **variables) as listener,
+        ):
+            with terminal(claude, tmp_path, settings, variables):
+                joined = await listener.logged("joined", agent="coder")
+                await asked(planner, listener)
+                result = await watch_inbox(planner, timeout_s=60)
+                await listener.logged("read", agent="coder")
+            await listener.end()
+
+    assert joined["can_nudge"] is True
+    assert NOTICE in text(model.shown[0])
+    assert CANARY not in json.dumps(model.shown[0])
+    assert [one.summary for one in result.results] == ["done"]
+    assert "started" not in {one["event"] for one in listener.log}
+
+
+async def asked(planner, listener):
+    """Send the agent an urgent task once it is registered."""
+    await planner.called()
+    await planner.can_read()
+    from mcp_agentbus import roster
+
+    await roster.register(planner.bus, Agent("coder"), None)
+    await send_task(planner, "coder", f"{CANARY} subject", f"{CANARY} body", priority="high")
+
+
+@contextlib.contextmanager
+def terminal(claude, folder, settings, variables):
+    """Run an interactive session of the agent `coder` in a terminal of its own."""
+    (folder / ".claude.json").write_text(json.dumps({
+        "hasCompletedOnboarding": True,
+        "lastOnboardingVersion": node_tools.CLAUDE_CODE_VERSION,
+        "theme": "dark",
+        "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []},
+        "projects": {str(folder): {"hasTrustDialogAccepted": True}},
+    }))  # fmt: skip
+    server = {
+        "command": sys.executable,
+        "args": served.command("coder")[1:],
+        "env": served.environ(settings.data_dir.parent),
+        "alwaysLoad": True,
+    }
+    config = json.dumps({"mcpServers": {"agentbus": server}})
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [claude / "claude", "--allowedTools", "mcp__agentbus", "--strict-mcp-config",
+         "--mcp-config", config],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=variables,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    drained = threading.Thread(target=_drain, args=[ours])
+    drained.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        drained.join()
+        os.close(ours)
+
+
+def _drain(descriptor):
+    with contextlib.suppress(OSError):  # the other end has closed
+        while os.read(descriptor, 65536):
+            pass

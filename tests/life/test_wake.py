@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Urgent work wakes an agent that has no session: once, truthfully, and only if it may."""
+
+import asyncio
+import json
+import os
+import signal
+
+import pytest
+import pytest_asyncio
+import served
+from listeners import configure, listening, recorder, starts
+
+from mcp_agentbus import embedded, local
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.inbox import read_inbox
+from mcp_agentbus.life import task_life
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox.\n"
+
+
+@pytest.fixture(scope="module")
+def house():
+    """A server that this file's listeners have for themselves."""
+    with embedded.ephemeral() as settings:
+        yield settings
+
+
+@pytest_asyncio.fixture
+async def planner(house):
+    async with Bus.connect(house) as bus, Session(bus, Agent("planner")) as session:
+        await session.called()
+        await session.can_read()
+        yield session
+
+
+@pytest.fixture
+def notes(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    return folder
+
+
+async def known(planner, agent):
+    """Have an agent registered, as its listener would."""
+    from mcp_agentbus import roster, topology
+
+    await topology.ensure_streams(planner.bus)
+    await roster.register(planner.bus, Agent(agent), None)
+
+
+async def send(planner, to, **options):
+    options = {"priority": "high", **options}
+    [receipt] = await send_task(planner, to, "Count", "the tests", **options)
+    return receipt
+
+
+async def steps(planner, task_id):
+    life = await task_life(planner, task_id)
+    return [(one.state, one.reason) for one in life.history]
+
+
+@pytest.mark.promise(19)
+async def test_a_high_task_starts_the_agent_and_a_normal_one_does_not(house, planner, notes):
+    configure(house, notes, one={"command": recorder(notes)})
+    await known(planner, "one")
+    async with listening(house) as listener:
+        await send(planner, "one", priority="normal")
+        receipt = await send(planner, "one")
+        await listener.logged("read", agent="one")
+
+    [start] = starts(notes)
+    assert start["stdin"] == NOTICE.replace("1 task waits", "2 tasks wait").replace(
+        "it is high", "1 of them high"
+    )
+    assert start["cwd"] == str(notes)
+    assert start["environ"]["AGENTBUS_AGENT"] == "one"
+    assert [state for state, _ in await steps(planner, receipt.task_id)] == [
+        "stored",
+        "waking",
+        "claimed",
+        "woken",
+    ]
+
+
+async def test_the_receipt_says_whether_a_wake_was_requested(house, planner, notes):
+    configure(house, notes, two={"command": recorder(notes)}, three={"wake": "hold",
+              "command": recorder(notes)})  # fmt: skip
+    await known(planner, "two")
+    await known(planner, "three")
+    async with listening(house) as listener:
+        await send(planner, "three")
+        await listener.logged("held", agent="three")
+        asked = await send(planner, "two")
+        await listener.logged("read", agent="two")
+
+    assert (asked.wake, asked.recipient) == ("requested", "listening")
+
+
+async def test_the_reason_of_a_hold_stands_in_the_tasks_life(house, planner, notes):
+    configure(house, notes, four={"wake": "hold", "command": recorder(notes)})
+    await known(planner, "four")
+    async with listening(house) as listener:
+        receipt = await send(planner, "four")
+        await listener.logged("held", agent="four", reason="profile")
+
+    assert ("wake-held", "its user wants no session started for it") in await steps(
+        planner, receipt.task_id
+    )
+    assert starts(notes) == []
+
+
+@pytest.mark.promise(15)
+async def test_a_task_from_before_the_listener_wakes_as_well(house, planner, notes):
+    configure(house, notes, five={"command": recorder(notes)})
+    await known(planner, "five")
+    await send(planner, "five")
+    async with listening(house) as listener:
+        await listener.logged("read", agent="five")
+
+    assert len(starts(notes)) == 1
+
+
+@pytest.mark.promise(21)
+async def test_a_hundred_urgent_tasks_run_one_wake_at_a_time_and_two_in_all(house, planner, notes):
+    os.mkfifo(notes / "go")
+    configure(house, notes, six={"command": recorder(notes, "wait")})
+    await known(planner, "six")
+    async with listening(house) as listener:
+        await send(planner, "six")
+        await listener.logged("known", agent="six")
+        for _ in range(99):
+            await send(planner, "six")
+        assert len(starts(notes)) <= 1
+        async with Session(planner.bus, Agent("six")) as reader:
+            assert len((await read_inbox(reader, limit=50)).tasks) == 50
+        await asyncio.to_thread((notes / "go").write_text, "go\n")
+        await listener.logged("read", agent="six")
+        await listener.end()
+
+    wakes = [one for one in listener.log if one["event"] == "noted"]
+    assert 1 <= len(wakes) <= 2
+
+
+@pytest.mark.promise(25)
+@pytest.mark.parametrize(
+    ("agent", "command", "said"),
+    [
+        ("absent", ["/nowhere/agent"], "not_started"),
+        ("failing", None, "failed"),
+    ],
+)
+async def test_a_host_that_fails_is_tried_again_later_and_says_so(
+    house, planner, notes, *, agent, command, said
+):
+    configure(house, notes, **{agent: {"command": command or recorder(notes, "fail")}})
+    await known(planner, agent)
+    async with listening(house) as listener:
+        receipt = await send(planner, agent)
+        await listener.logged("ended", agent=agent, outcome=said)
+        await listener.logged("held", agent=agent, reason="backoff")
+
+    assert "wake-held" in [state for state, _ in await steps(planner, receipt.task_id)]
+    async with Session(planner.bus, Agent(agent)) as reader:
+        assert len((await read_inbox(reader)).tasks) == 1
+
+
+@pytest.mark.promise(26)
+async def test_beside_a_live_session_that_cannot_be_told_nothing_is_started(house, planner, notes):
+    configure(house, notes, seven={"command": recorder(notes)})
+    async with listening(house) as listener:
+        home = house.data_dir.parent
+        with served.Pipes(served.environ(home), agent="seven") as pipes:
+            pipes.greet(served.MODERN)
+            pipes.call("list_agents")
+            while local_sessions(house, "seven") == 0:
+                await asyncio.to_thread(pipes.call, "list_agents")
+            await send(planner, "seven")
+            await listener.logged("held", agent="seven", reason="deaf_session")
+        await listener.logged("read", agent="seven")
+
+    assert len(starts(notes)) == 1  # once the session had ended
+
+
+def local_sessions(settings, agent):
+    found = local.ask(settings, {"op": "status"})["agents"]
+    return next((one["sessions"] for one in found if one["agent"] == agent), 0)
+
+
+@pytest.mark.promise(26)
+async def test_a_live_session_that_can_be_told_gets_the_notice_instead(house, planner, notes):
+    configure(house, notes, eight={"command": recorder(notes)})
+    told = asyncio.get_running_loop().create_future()
+
+    async def messages(reader, writer):
+        lines = [json.loads(await reader.readline()) for _ in range(2)]
+        told.set_result(lines[-1])
+        writer.close()
+
+    path = notes / "s"
+    async with listening(house) as listener, await asyncio.start_unix_server(messages, path):
+        claude = {
+            **served.environ(house.data_dir.parent),
+            "CLAUDE_CODE_MESSAGING_SOCKET": str(path),
+            "CLAUDE_CODE_MESSAGING_TOKEN": "t",
+            "CLAUDE_CODE_SESSION_ID": "0b9c5a52-1d34-4a8e-a64b-a0a4b5bb7d7c",
+            "CLAUDE_CODE_ENTRYPOINT": "cli",
+            "CLAUDECODE": "1",
+            "AI_AGENT": "claude-code_2-1-329_harness",
+        }
+        with served.Pipes(claude, agent="eight") as pipes:
+            pipes.greet(served.MODERN)
+            while local_sessions(house, "eight") == 0:
+                await asyncio.to_thread(pipes.call, "list_agents")
+            await send(planner, "eight")
+            async with asyncio.timeout(30):
+                message = await told
+            await asyncio.to_thread(pipes.call, "read_inbox")
+            await listener.logged("read", agent="eight")
+
+    assert message["message"]["content"] == NOTICE.strip()
+    assert starts(notes) == []
+
+
+@pytest.mark.promise(27)
+async def test_its_end_ends_what_it_started(house, planner, notes):
+    os.mkfifo(notes / "go")
+    configure(house, notes, nine={"command": recorder(notes, "wait")})
+    await known(planner, "nine")
+    async with listening(house) as listener:
+        await send(planner, "nine")
+        started = await listener.logged("known", agent="nine")
+        assert await listener.end(signal.SIGTERM) == 0
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(started["pid"], 0)
+
+
+@pytest.mark.promise(30)
+async def test_a_broken_ledger_holds_every_wake_and_leaves_tasks_readable(house, planner, notes):
+    configure(house, notes, ten={"command": recorder(notes)})
+    await known(planner, "ten")
+    ledger = house.state_dir / "wakes.db"
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    kept = ledger.read_bytes() if ledger.exists() else None
+    ledger.write_bytes(b"no database" * 1000)
+    ledger.chmod(0o600)
+    try:
+        async with listening(house) as listener:
+            await send(planner, "ten")
+            await listener.logged("held", agent="ten", reason="ledger")
+            async with Session(planner.bus, Agent("ten")) as reader:
+                assert len((await read_inbox(reader)).tasks) == 1
+    finally:
+        ledger.unlink()
+        if kept:
+            ledger.write_bytes(kept)
+            ledger.chmod(0o600)
+
+    assert starts(notes) == []
+
+
+async def test_a_second_listener_does_not_stay(house, notes):
+    configure(house, notes)
+    async with listening(house) as listener:
+        process = await asyncio.create_subprocess_exec(
+            *served.command("x")[:-3], "listen", env=served.environ(house.data_dir.parent),
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, said = await process.communicate()
+
+    assert process.returncode == 0
+    assert b"runs already" in said
+    assert listener.process.returncode is not None

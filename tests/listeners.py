@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus listen` in tests: a process whose log says when it has done what.
+
+    async with listening(settings, coder={"command": [...]}) as listener:
+        await listener.logged("read")
+
+Agents are of the host `command` unless told otherwise, and their process is a recorder: it notes
+what it was started with, and then does what its mode says.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from mcp_agentbus import config
+
+_RECORDER = Path(__file__).with_name("recorder.py")
+_PACKAGE = str(Path(config.__file__).parent.parent)
+_HANG_S = 60  # only a hang takes as long
+
+
+def recorder(notes, mode="read"):
+    """Return the argv of a process that notes how it was started."""
+    return [sys.executable, "-S", str(_RECORDER), str(notes), mode, _PACKAGE]
+
+
+def starts(notes):
+    """Return what the recorders of that folder have noted, oldest first."""
+    return [json.loads(one.read_text()) for one in sorted(Path(notes).glob("*.json"))]
+
+
+def configure(settings, folder, **agents):
+    """Write the agents into the configuration of a home; each starts in `folder`."""
+    lines = []
+    for agent, keys in agents.items():
+        given = {"host": "command", "wake": "work", "dir": str(folder), **keys}
+        lines.append(f"[agents.{agent}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in given.items()]
+    settings.config_file.write_text("\n".join(lines) + "\n")
+    settings.config_file.chmod(0o600)
+
+
+class Listening:
+    """A listener's process."""
+
+    def __init__(self, process):
+        self.process = process
+        self.log = []
+
+    async def logged(self, event, **fields):
+        """Wait for a line of its log; return it."""
+        async with asyncio.timeout(_HANG_S):
+            while True:
+                line = await self.process.stderr.readline()
+                assert line, f"the listener ended; its log: {self.log}"
+                self.log.append(json.loads(line))
+                last = self.log[-1]
+                if last["event"] == event and fields.items() <= last.items():
+                    return last
+
+    async def end(self, how=signal.SIGTERM):
+        """End it; return its exit status."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(how)
+        async with asyncio.timeout(_HANG_S):
+            self.log += [json.loads(one) for one in (await self.process.stderr.read()).splitlines()]
+            return await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def listening(settings, *, script=None, **environ):
+    """Start a listener on the home of `settings` and wait until it listens."""
+    argv = script or ["-m", "mcp_agentbus", "listen"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(settings.data_dir.parent),
+            "AGENTBUS_HOME": str(settings.data_dir.parent),
+            "PYTHONPATH": _PACKAGE,
+            **environ,
+        },
+    )
+    listener = Listening(process)
+    try:
+        await listener.logged("listening")
+        yield listener
+    finally:
+        if process.returncode is None:
+            await listener.end()

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The listener as a service: what the files of systemd and launchd hold, and what is left."""
+
+import plistlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from local_server import settings_at
+from mcp_agentbus.installers import launchd, systemd
+
+from mcp_agentbus.errors import BadSetup
+
+ODD = 'a b%h $HOME "q" \\x'
+
+
+class Recorder:
+    """Runs nothing; notes each call and fails those that have one of the given words."""
+
+    def __init__(self, *failing: str) -> None:
+        self.calls: list[str] = []
+        self.failing = failing
+
+    def __call__(self, argv):
+        self.calls.append(" ".join(argv))
+        failed = any(word in argv for word in self.failing)
+        return subprocess.CompletedProcess(argv, int(failed), "", "No medium found" * failed)
+
+
+def missing(argv):
+    raise FileNotFoundError(2, "No such file or directory", argv[0])
+
+
+def hanging(argv):
+    raise subprocess.TimeoutExpired(argv, 120)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return settings_at(tmp_path / "my bus", HOME=str(tmp_path))
+
+
+def left(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
+@pytest.mark.parametrize("home", [None, "/home/me/bus", f"/home/{ODD}"])
+def test_systemd_finds_no_fault_in_the_unit(tmp_path, home):
+    python = tmp_path / "a b%h c" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    file = tmp_path / systemd.UNIT
+    file.write_text(systemd.unit(python, home, "/usr/bin:/a b/%n"))
+
+    ran = subprocess.run(
+        ["systemd-analyze", "--user", "verify", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_unit_quotes_by_systemds_rules():
+    text = systemd.unit(Path("/a b%/python"), f"/{ODD}")
+
+    assert 'ExecStart="/a b%%/python" -P -m mcp_agentbus listen --replace\n' in text
+    assert 'Environment="AGENTBUS_HOME=/a b%%h $HOME \\"q\\" \\\\x"\n' in text
+
+
+def test_the_unit_names_a_home_only_if_there_is_one():
+    assert "Environment" not in systemd.unit(Path("/python"), None)
+
+
+@pytest.mark.parametrize("make", [systemd.unit, launchd.plist])
+def test_a_path_that_could_add_a_line_is_refused(make):
+    with pytest.raises(BadSetup, match="control character"):
+        make(Path("/python"), "/x\nExecStartPre=/bin/evil")
+
+
+def test_systemd_starts_it_and_the_same_again_changes_nothing(settings):
+    run = Recorder()
+    file = systemd.unit_file(settings)
+
+    systemd.install(settings, run)
+    first = file.read_bytes()
+    done = systemd.install(settings, run)
+
+    assert file.read_bytes() == first
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert run.calls[:3] == [
+        "systemctl --user show-environment",
+        "systemctl --user daemon-reload",
+        f"systemctl --user enable --now {systemd.UNIT}",
+    ]
+    assert run.calls[3:] == run.calls[:3]
+    assert str(file) in done[0]
+    assert left(file.parent) == [systemd.UNIT]
+
+
+def test_a_unit_that_has_changed_is_started_anew(settings):
+    run = Recorder()
+    file = systemd.unit_file(settings)
+    file.parent.mkdir(parents=True)
+    file.write_text("old")
+
+    systemd.install(settings, run)
+
+    assert run.calls[-1] == f"systemctl --user restart {systemd.UNIT}"
+
+
+@pytest.mark.parametrize("run", [Recorder("show-environment"), missing, hanging])
+def test_without_systemd_nothing_is_written_and_the_other_way_is_told(settings, tmp_path, run):
+    with pytest.raises(BadSetup, match="Run `agentbus listen` by hand"):
+        systemd.install(settings, run)
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("run", [Recorder(), Recorder("disable"), missing])
+def test_nothing_of_the_unit_is_left(settings, tmp_path, run):
+    systemd.install(settings, Recorder())
+    link = systemd.unit_file(settings).parent / "default.target.wants" / systemd.UNIT
+    link.parent.mkdir()
+    link.symlink_to(systemd.unit_file(settings))
+
+    systemd.uninstall(settings, run)
+
+    assert left(tmp_path) == []
+    assert not link.parent.exists()
+    assert systemd.uninstall(settings, run) == [f"{systemd.UNIT} is not installed"]
+
+
+def test_the_units_folder_is_where_the_user_has_it(tmp_path):
+    settings = settings_at(tmp_path, XDG_CONFIG_HOME="/conf", HOME="/home/me")
+
+    assert systemd.unit_file(settings) == Path("/conf/systemd/user") / systemd.UNIT
+
+
+@pytest.mark.parametrize("home", [None, f"/home/{ODD}<&>"])
+def test_the_plist_reads_back_as_it_was_meant(home):
+    found = plistlib.loads(launchd.plist(Path(f"/{ODD}"), home))
+
+    assert found["Label"] == "dev.agentbus.listen"
+    assert found["ProgramArguments"][0] == f"/{ODD}"
+    assert found["ProgramArguments"][1:] == ["-P", "-m", "mcp_agentbus", "listen", "--replace"]
+    assert found.get("EnvironmentVariables") == (home and {"AGENTBUS_HOME": home})
+    assert found["Umask"] == 0o077
+
+
+def test_launchd_starts_it_and_the_same_again_changes_nothing(settings):
+    file = launchd.plist_file(settings)
+    label = f"{launchd._domain()}/{launchd.LABEL}"
+    fresh, again = Recorder(label), Recorder()
+
+    launchd.install(settings, fresh)
+    first = file.read_bytes()
+    launchd.install(settings, again)
+
+    assert file.read_bytes() == first
+    assert fresh.calls[-1] == f"launchctl bootstrap {launchd._domain()} {file}"
+    assert all(call.startswith("launchctl print ") for call in again.calls)
+
+
+def test_a_plist_that_has_changed_is_loaded_anew(settings):
+    run = Recorder()
+    systemd.write_whole(launchd.plist_file(settings), b"old")
+
+    launchd.install(settings, run)
+
+    assert [call.split()[1] for call in run.calls[-2:]] == ["bootout", "bootstrap"]
+
+
+@pytest.mark.parametrize("run", [Recorder("print"), missing, hanging])
+def test_without_launchd_nothing_is_written_and_the_other_way_is_told(settings, tmp_path, run):
+    with pytest.raises(BadSetup, match="Run `agentbus listen` by hand"):
+        launchd.install(settings, run)
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("run", [Recorder(), Recorder("bootout"), missing])
+def test_nothing_of_the_plist_is_left(settings, tmp_path, run):
+    launchd.install(settings, Recorder())
+
+    launchd.uninstall(settings, run)
+
+    assert left(tmp_path) == []
+    assert launchd.uninstall(settings, run) == [f"{launchd.LABEL} is not installed"]
+
+
+def test_a_real_program_is_run_to_its_end():
+    ended = systemd.run_program([sys.executable, "-c", "print(input())"])
+
+    assert ended.returncode == 1  # its standard input is empty
+    assert "EOFError" in ended.stderr
