@@ -45,13 +45,13 @@ ExecStart={python} -P -m mcp_agentbus listen --replace
 Restart=on-failure
 RestartSec=2
 TimeoutStopSec=15
-KillMode=mixed
+# What runs is ended by the listener itself, or taken over by the next one.
+KillMode=process
 # An agent that runs out of memory does not end the listener.
 OOMPolicy=continue
 NoNewPrivileges=yes
 LockPersonality=yes
 RestrictRealtime=yes
-UMask=0077
 
 [Install]
 WantedBy=default.target

@@ -169,6 +169,7 @@ def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     agent_commands.add_agent_command(commands)
 
     demo = _command(commands, "demo", "show a task's way from one agent to another", agent=False)
+    demo.add_argument("--wake", action="store_true", help="to an agent that has no session")
     demo.add_argument("folder", nargs="?", default=".", help="what the task is about")
 
 

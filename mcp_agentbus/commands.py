@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.command == "demo":
         from mcp_agentbus import demo  # imports the MCP SDK
 
-        return asyncio.run(demo.run(Path(args.folder), as_json=args.json))
+        return asyncio.run(demo.run(Path(args.folder), as_json=args.json, wake=args.wake))
     return asyncio.run(_COMMANDS[args.command](args, settings))
 
 

@@ -22,7 +22,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp_types import TextContent, TextResourceContents
 
-from mcp_agentbus import embedded, names, wire
+from mcp_agentbus import demo_wake, embedded, names, wire
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import AgentbusError, BadInput
@@ -53,8 +53,8 @@ class _Timeline:
         console.print(what, markup=False)
 
 
-async def run(folder: Path, *, as_json: bool) -> int:
-    """Run the demo about `folder`; return the exit code.
+async def run(folder: Path, *, as_json: bool, wake: bool = False) -> int:
+    """Run the demo about `folder`, or that of a wake; return the exit code.
 
     Raises:
         BadInput: there is no such folder.
@@ -63,6 +63,11 @@ async def run(folder: Path, *, as_json: bool) -> int:
     if not await asyncio.to_thread(folder.is_dir):
         raise BadInput(f"{folder} is not a folder.", hint="Name one that exists.")
     line = _Timeline(quiet=as_json)
+    if wake:
+        told = await demo_wake.run(folder, line.tell)
+        data = {"timeline": line.steps, "life": told}
+        print(json.dumps(data) if as_json else f"\nThe task's life, as planner reads it:\n\n{told}")
+        return 0
     with embedded.ephemeral() as settings:
         server = embedded.find(settings)
         line.tell("server", f"nats-server listens at {server.url if server else '?'}")

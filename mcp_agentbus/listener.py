@@ -162,6 +162,7 @@ class Listener:
                 await asyncio.sleep(1)
             else:
                 await self._present()
+                self.emit("ready", desk.agent, {})
                 return
 
     def _inboxes(self, agent: str) -> tuple[str, ...]:

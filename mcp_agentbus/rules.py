@@ -112,6 +112,7 @@ def read(
         )
     profile = _profile(host, given, where)
     _check_host_keys(host, profile, given, where)
+    _check_folder(host, given["dir"], where)
     values = _values(defaults, _DEFAULTS, where) | given
     limits = {name: values.pop(name) for name in _BOUNDS if name in values}
     values = {_FIELDS.get(key, key): value for key, value in values.items()}
@@ -153,6 +154,16 @@ def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], wher
         raise BadSetup(
             f"{where}: command is missing.",
             hint='Name the program: command = ["/usr/bin/python3", "wake.py"]',
+        )
+
+
+def _check_folder(host: str, folder: Path, where: str) -> None:
+    """See that an agent which may read its folder cannot read its user's keys there."""
+    home = Path.home()
+    if host in {"claude-code", "cursor"} and folder in {home, *home.parents}:
+        raise BadSetup(
+            f"{where}: dir is the home folder, or holds it.",
+            hint="Name a project's folder: a woken agent may read all of it, and answers peers.",
         )
 
 

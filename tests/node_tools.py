@@ -30,6 +30,7 @@ CONFORMANCE = {
     "conformance-stable": "npm:@modelcontextprotocol/conformance@0.1.16",
     "conformance-alpha": "npm:@modelcontextprotocol/conformance@0.2.0-alpha.12",
 }
+OPENCLAW = {"openclaw": "2026.9.6"}
 # The program itself; the package `claude-code` only chooses among these.
 CLAUDE_CODE_VERSION = "2.1.329"
 _CLAUDE_CODE = {

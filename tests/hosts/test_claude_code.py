@@ -43,6 +43,14 @@ def claude(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def shop(tmp_path):
+    """The agent's folder, below a home that nobody has used."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    return folder
+
+
 def environ(claude, home, model):
     return {
         "PATH": f"{claude}:/usr/bin:/bin",
@@ -58,13 +66,13 @@ def text(request):
     return json.dumps(request["messages"])
 
 
-async def test_a_closed_one_is_started_with_the_tools_of_its_profile(claude, tmp_path):
+async def test_a_closed_one_is_started_with_the_tools_of_its_profile(claude, shop):
     with embedded.ephemeral() as settings, Standin(ANSWERING) as model:
-        configure(settings, tmp_path, coder={"host": "claude-code", "wake": "answer"})
+        configure(settings, shop, coder={"host": "claude-code", "wake": "answer"})
         async with (
             Bus.connect(settings) as bus,
             Session(bus, Agent("planner")) as planner,
-            listening(settings, **environ(claude, tmp_path, model)) as listener,
+            listening(settings, **environ(claude, shop.parent, model)) as listener,
         ):
             await asked(planner, listener)
             result = await watch_inbox(planner, timeout_s=60)
@@ -78,16 +86,16 @@ async def test_a_closed_one_is_started_with_the_tools_of_its_profile(claude, tmp
     assert [one.summary for one in result.results] == ["done"]
 
 
-async def test_a_live_idle_one_is_told_and_no_second_one_is_started(claude, tmp_path):
+async def test_a_live_idle_one_is_told_and_no_second_one_is_started(claude, shop):
     with embedded.ephemeral() as settings, Standin(ANSWERING) as model:
-        configure(settings, tmp_path, coder={"host": "claude-code", "wake": "answer"})
-        variables = environ(claude, tmp_path, model)
+        configure(settings, shop, coder={"host": "claude-code", "wake": "answer"})
+        variables = environ(claude, shop.parent, model)
         async with (
             Bus.connect(settings) as bus,
             Session(bus, Agent("planner")) as planner,
             listening(settings, **variables) as listener,
         ):
-            with terminal(claude, tmp_path, settings, variables):
+            with terminal(claude, shop, settings, variables):
                 joined = await listener.logged("joined", agent="coder")
                 await asked(planner, listener)
                 result = await watch_inbox(planner, timeout_s=60)
@@ -114,7 +122,7 @@ async def asked(planner, listener):
 @contextlib.contextmanager
 def terminal(claude, folder, settings, variables):
     """Run an interactive session of the agent `coder` in a terminal of its own."""
-    (folder / ".claude.json").write_text(json.dumps({
+    (folder.parent / ".claude.json").write_text(json.dumps({
         "hasCompletedOnboarding": True,
         "lastOnboardingVersion": node_tools.CLAUDE_CODE_VERSION,
         "theme": "dark",

@@ -182,3 +182,9 @@ def test_the_listeners_folder_is_gone_after_a_reboot_where_the_system_has_such_a
     assert there.runtime_dir.name == "agentbus"
     assert there.runtime_dir != there.state_dir / "run"
     assert missing.runtime_dir == unset.runtime_dir == unset.state_dir / "run"
+
+
+@pytest.mark.parametrize("folder", [Path.home(), *Path.home().parents])
+def test_an_agent_that_reads_for_peers_is_not_let_into_its_users_home(folder):
+    with pytest.raises(BadSetup, match="home folder"):
+        rules.read("shop", {"host": "claude-code", "dir": str(folder)}, {}, "config.toml")

@@ -40,7 +40,7 @@ LAYERS = [
     ["send", "claiming", "news", "peeking", "life", "following", "shell"],
     ["inbox", "results", "waiting", "waking"],
     ["render", "listener"],
-    ["tools"],
+    ["tools", "demo_wake"],
     ["server", "demo"],
     ["agent_commands", "listening"],
     ["commands"],
