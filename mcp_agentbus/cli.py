@@ -135,6 +135,10 @@ def _add_inbox_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     watch.add_argument("--task", metavar="TASK", help="wait for the result of this task only")
     watch.add_argument("--priority", choices=("high", "normal", "low"))
     watch.add_argument(
+        "--notices", action="store_true", help="print the listener's notices, a line each, "
+        "go on; for hosts that wake at a line of output",
+    )  # fmt: skip
+    watch.add_argument(
         "--follow", action="store_true", help="print a line for each event, claim nothing, go on"
     )
 

@@ -113,11 +113,28 @@ async def _wait(
 
 
 async def _watch(args: argparse.Namespace, settings: Settings) -> int:
+    if args.notices:
+        return await _notices(args, settings)
     if args.follow:
         return await _follow(args, settings)
     args.priority_ = args.priority
     async with _session(args, settings) as session:
         return await _wait(args, session, args.task, args.timeout)
+
+
+async def _notices(args: argparse.Namespace, settings: Settings) -> int:
+    """Be the way by which the listener's notices reach a host that reads our lines."""
+    from mcp_agentbus import names
+    from mcp_agentbus.joining import Joining, Me
+
+    async def nudge(text: str, _: tuple[str, ...]) -> str:
+        _print(args, text, {"event": "notice", "text": text})
+        return ""
+
+    agent = config.who(settings, args.agent)
+    me = Me(agent.id, agent.host, names.new_session_id(), can_nudge=True)
+    await Joining(settings, me, nudge).run()
+    return 0
 
 
 async def _follow(args: argparse.Namespace, settings: Settings) -> int:

@@ -155,6 +155,7 @@ class Listener:
                     await topology.ensure_inbox(self.bus, inbox)
                     subject = names.wake_subject(inbox, "high")
                     await self._stack.enter_async_context(self.bus.subscribed(subject, stirred))
+                await topology.ensure_sender(self.bus, desk.agent)
                 mine = names.record_subject(desk.agent, "*", "*")
                 await self._stack.enter_async_context(self.bus.subscribed(mine, stirred))
             except (AgentbusError, TimeoutError) as error:

