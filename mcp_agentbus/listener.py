@@ -38,6 +38,8 @@ from mcp_agentbus.waking import Desk, Emit, Waking
 LOOK_AGAIN_S: Final = 30.0
 #: A session that waits in `watch_inbox` takes a task within this time and needs no notice.
 GRACE_S: Final = 0.3
+# Processes are ended within 5 s; the listener is gone within 10 s of being told to end.
+_CLOSE_TIMEOUT_S: Final = 7.0
 # How soon an agent is looked at again while another one is woken for a role that both hold.
 _ROLE_AGAIN: Final = timedelta(seconds=2)
 
@@ -82,7 +84,8 @@ class Listener:
                 if task:
                     task.cancel()
         running = [task for one in self.desks.values() for task in (one.loop, one.running) if task]
-        await asyncio.gather(*running, return_exceptions=True)
+        if running:
+            await asyncio.wait(running, timeout=_CLOSE_TIMEOUT_S)
         await self.hub.close()
         with suppress(AgentbusError):
             await self._stack.aclose()

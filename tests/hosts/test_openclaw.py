@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real OpenClaw gateway, told by its wake hook: what its model is shown, and what comes back."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import node_tools
+import pytest
+import served
+from hosts.standin import LATEST, Standin
+from listeners import configure, listening
+
+from mcp_agentbus import embedded, roster
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.inbox import watch_inbox
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+pytestmark = pytest.mark.node
+
+CANARY = "zq7canary"
+NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
+SECRET = "hook-secret-1"  # not the gateway's own token: it refuses to start with the same
+ANSWERING = [
+    ("read_inbox", {}),
+    ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "done"}),
+]
+UP_WITHIN_S = 120  # only a hang takes as long
+COMMAND_WITHIN_S = 120
+
+
+async def test_a_running_gateway_is_told_and_its_agent_reads_and_answers(tmp_path):
+    with (
+        embedded.ephemeral() as settings,
+        Standin(ANSWERING) as model,
+        gateway(tmp_path, settings, model) as url,
+    ):
+        token = tmp_path / "token"
+        token.write_text(f"{SECRET}\n")
+        token.chmod(0o600)
+        claw = {"host": "openclaw", "wake": "work", "gateway_url": url, "token_file": str(token)}
+        configure(settings, tmp_path, claw=claw)
+        async with (
+            Bus.connect(settings) as bus,
+            Session(bus, Agent("planner")) as planner,
+            listening(settings) as listener,
+        ):
+            await planner.called()
+            await planner.can_read()
+            await roster.register(bus, Agent("claw"), None)
+            await send_task(planner, "claw", f"{CANARY} subject", f"{CANARY} body", priority="high")
+            await listener.logged("ended", agent="claw", outcome="asked")
+            await listener.logged("read", agent="claw")
+            result = await watch_inbox(planner, timeout_s=60)
+
+    first = model.shown[0]
+    assert NOTICE in json.dumps(first["messages"])
+    assert CANARY not in json.dumps(first)
+    assert [one.summary for one in result.results] == ["done"]
+
+
+@contextlib.contextmanager
+def gateway(folder, settings, model):
+    """Run a gateway with the agent `claw` and no other settings than these; its URL."""
+    openclaw = node_tools.openclaw()
+    argv = [openclaw.node, openclaw.modules / "openclaw/openclaw.mjs"]
+    home = folder / "home"
+    home.mkdir()
+    environ = {
+        "PATH": f"{openclaw.node.parent}:/usr/bin:/bin",
+        "HOME": str(home),
+        "TERM": "xterm",
+        "NO_COLOR": "1",
+    }
+    port = free_port()
+    for command in commands(port, settings, model):
+        done = subprocess.run(
+            [*argv, *command],
+            cwd=home, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=COMMAND_WITHIN_S, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command[:2]}: {done.stdout}{done.stderr}"
+    with (folder / "gateway.log").open("w+") as log:
+        process = subprocess.Popen(
+            [*argv, "gateway", "run"],
+            cwd=home, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            assert is_up(process, port), (folder / "gateway.log").read_text()[-4000:]
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            # With its servers; its group lives until it is waited for.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def commands(port, settings, model):
+    """Yield the arguments of the commands that set a gateway up, as a user would."""
+    yield [
+        "onboard", "--non-interactive", "--accept-risk", "--mode", "local", "--json",
+        "--auth-choice", "custom-api-key", "--custom-api-key", "dummy",
+        "--custom-base-url", model.url, "--custom-compatibility", "anthropic",
+        "--custom-model-id", "claude-sonnet-4-5", "--custom-provider-id", "standin",
+        "--gateway-port", str(port), "--gateway-bind", "loopback",
+        "--gateway-auth", "token", "--gateway-token", "gateway-secret-1",
+        "--skip-channels", "--skip-daemon", "--skip-search", "--skip-skills", "--skip-hooks",
+        "--skip-ui", "--skip-health",
+    ]  # fmt: skip
+    # Otherwise its model sees a search for tools in the place of the tools.
+    yield ["config", "set", "tools.toolSearch", "false"]
+    hooks = {"enabled": True, "path": "/hooks", "token": SECRET}
+    yield ["config", "set", "hooks", json.dumps(hooks)]
+    server = {
+        "command": sys.executable,
+        "args": served.command("claw")[1:],
+        "env": served.environ(settings.data_dir.parent),
+    }
+    yield ["mcp", "set", "agentbus", json.dumps(server)]
+
+
+def free_port():
+    """Return a port that is free now: the gateway cannot choose one itself."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def is_up(process, port):
+    """Wait until the gateway says that it is live; tell whether it did."""
+    give_up = time.monotonic() + UP_WITHIN_S
+    pause = threading.Event()
+    while process.poll() is None and time.monotonic() < give_up:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            with contextlib.closing(connection):
+                connection.request("GET", "/health")
+                if json.loads(connection.getresponse().read())["status"] == "live":
+                    return True
+        pause.wait(0.2)
+    return False
