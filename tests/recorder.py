@@ -31,7 +31,7 @@ def main(notes, mode, package):
     if mode == "wait":
         Path(notes, "go").read_text()
     if mode in {"read", "wait"}:
-        for _ in range(4):
+        for _ in range(4 if mode == "wait" else 1):
             argv = [sys.executable, "-m", "mcp_agentbus", "inbox", "--limit", "50"]
             environ = {**os.environ, "PYTHONPATH": package}
             subprocess.run(argv, env=environ, stdout=subprocess.DEVNULL, check=True)
