@@ -29,7 +29,7 @@ pytestmark = pytest.mark.node
 
 CANARY = "zq7canary"
 NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
-SECRET = "hook-secret-1"  # not the gateway's own token: it refuses to start with the same
+SECRET = "hook-secret-1"  # OpenClaw wants it to differ from the gateway's own token
 ANSWERING = [
     ("read_inbox", {}),
     ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "done"}),
