@@ -91,20 +91,21 @@ class Link:
         where = urlsplit(url)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await client.connect(
-                    url,
-                    token=token,
-                    name="agentbus",
-                    tls=ssl.create_default_context() if where.scheme == "tls" else None,
-                    allow_reconnect=False,
-                    # nats-py tries a dead port 60 times, 2 s apart, unless told both of these.
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    ping_interval=_PING_INTERVAL_S,
-                    error_cb=failed,
-                    closed_cb=ended,
-                )
-                await client.subscribe(f"{link._inbox}.*", cb=link._on_reply)
+                with _Cancellable():
+                    await client.connect(
+                        url,
+                        token=token,
+                        name="agentbus",
+                        tls=ssl.create_default_context() if where.scheme == "tls" else None,
+                        allow_reconnect=False,
+                        # nats-py tries a dead port 60 times, 2 s apart, unless told both of these.
+                        max_reconnect_attempts=1,
+                        reconnect_time_wait=0,
+                        ping_interval=_PING_INTERVAL_S,
+                        error_cb=failed,
+                        closed_cb=ended,
+                    )
+                    await client.subscribe(f"{link._inbox}.*", cb=link._on_reply)
         except BaseException as error:
             with suppress(Exception):  # it never was open
                 await client.close()
@@ -133,7 +134,8 @@ class Link:
 
     async def close(self) -> None:
         """End the connection; safe to call twice."""
-        with suppress(Exception):  # nats-py raises ConnectionResetError if the server went first
+        # nats-py raises ConnectionResetError if the server went first.
+        with _Cancellable(), suppress(Exception):
             await self._client.close()
         self._on_end()
 
@@ -205,8 +207,7 @@ class Link:
                 if not pulled:
                     raise
             finally:
-                with suppress(nats.errors.Error, OSError):
-                    await subscription.unsubscribe()
+                await _unsubscribe(subscription)
         return pulled
 
     async def subscribe(
@@ -220,8 +221,7 @@ class Link:
         subscription = await self._subscribe(subject, callback)
 
         async def end() -> None:
-            with suppress(nats.errors.Error, OSError):
-                await subscription.unsubscribe()
+            await _unsubscribe(subscription)
 
         return end
 
@@ -232,7 +232,8 @@ class Link:
             LinkLost: the connection has ended.
         """
         try:
-            await self._client.flush(timeout=2)
+            with _Cancellable():
+                await self._client.flush(timeout=2)
         except (nats.errors.Error, OSError, TimeoutError):
             raise LinkLost from None
 
@@ -252,7 +253,8 @@ class Link:
         self, subject: str, callback: Callable[[Msg], Awaitable[None]]
     ) -> Subscription:
         try:
-            return await self._client.subscribe(subject, cb=callback)
+            with _Cancellable():
+                return await self._client.subscribe(subject, cb=callback)
         except (nats.errors.Error, OSError):
             raise LinkLost from None
 
@@ -262,9 +264,10 @@ class Link:
         if not self.alive:
             raise LinkLost
         try:
-            await self._client.publish(
-                subject, data, reply=reply, headers=dict(headers) if headers else None
-            )
+            with _Cancellable():
+                await self._client.publish(
+                    subject, data, reply=reply, headers=dict(headers) if headers else None
+                )
         except (nats.errors.ConnectionClosedError, OSError):
             raise LinkLost from None
 
@@ -315,6 +318,27 @@ class _Answers:
 
     async def arrived(self, message: Msg) -> None:
         self.queue.put_nowait(_message(message))
+
+
+class _Cancellable:
+    """A block that calls nats-py, which must not keep a cancel of its caller to itself.
+
+    It catches `CancelledError` where it flushes, and `asyncio.wait_for`, which it uses, loses a
+    cancel that comes with the result (Python before 3.12): its caller would wait for ever.
+    """
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._cancels = self._task.cancelling() if self._task else 0
+
+    def __exit__(self, *_: object) -> None:
+        if self._task and self._task.cancelling() > self._cancels:
+            raise asyncio.CancelledError
+
+
+async def _unsubscribe(subscription: Subscription) -> None:
+    with _Cancellable(), suppress(nats.errors.Error, OSError):
+        await subscription.unsubscribe()
 
 
 def _message(message: Msg) -> Message:

@@ -33,8 +33,6 @@ from mcp_agentbus.wire import stamp
 # A stopped listener ends its children within 5 s and itself within 10 s.
 _STOP_TIMEOUT_S: Final = 12.0
 _LOOK_AGAIN_S: Final = 0.02
-# Later than an orderly end takes, and within the 10 s that it may take.
-_END_AGAIN_S: Final = 8.0
 # One that a session has started ends when it has had nothing to look after for so long.
 _UNNEEDED_S: Final = 60.0
 
@@ -83,15 +81,8 @@ async def _listen(settings: Settings, *, while_needed: bool) -> int:
         except OSError as error:
             raise BadSetup(f"{settings.runtime_dir} cannot be used: {error}.") from None
         running = asyncio.create_task(listener.run())
-        loop = asyncio.get_running_loop()
-
-        def end() -> None:
-            running.cancel()
-            # A cancel that meets a time-out of the same moment may be lost.
-            loop.call_later(_END_AGAIN_S, end)
-
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, end)
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
         _log("listening", "", {"pid": os.getpid()})
         _notify("READY=1")
         watching = asyncio.create_task(_watch(listener, running, while_needed=while_needed))

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from mcp_agentbus import names
+from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.inbox import read_inbox, watch_inbox
 from mcp_agentbus.link import Link
@@ -258,3 +259,18 @@ async def test_a_first_call_cancelled_while_it_connects_leaves_nothing_open(worl
     [sent] = await send_task(planner, coder.me.id, "Do it", "x")
     [item] = (await watch_inbox(coder, timeout_s=HANG_S)).tasks
     assert item.task.id == sent.task_id
+
+
+async def test_a_cancel_that_comes_with_the_servers_answer_is_not_lost(home):
+    async with Bus.connect(home) as bus:
+        await bus.api("INFO")
+        client, ping = bus._link._client, bus._link._client._send_ping
+
+        async def cancelled_with_the_answer(pong):
+            pong.add_done_callback(lambda _: flushing.cancel())
+            await ping(pong)
+
+        client._send_ping = cancelled_with_the_answer
+        flushing = asyncio.ensure_future(bus._link.flush())
+        with pytest.raises(asyncio.CancelledError):
+            await flushing
