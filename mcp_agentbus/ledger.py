@@ -90,8 +90,8 @@ class Row:
     #: Whether anything was read afterwards; None if that is not known (yet).
     fruitful: bool | None
     forgiven: bool
-    #: What the bus knows of it: 0 nothing, 1 that it began, 2 how it ended.
-    told: int
+    #: Whether the lives of its tasks say how it ended.
+    told: bool
 
 
 class Ledger:
@@ -188,24 +188,21 @@ class Ledger:
         with self._transaction() as file:
             file.execute("UPDATE wakes SET forgiven = 1 WHERE agent = ?", (agent,))
 
-    def told(self, wake: int, *, ended: bool) -> None:
-        """Record that the bus knows how a wake ended, or only that it began.
+    def told(self, wake: int) -> None:
+        """Record that the lives of its tasks say how a wake ended.
 
         Raises:
             LedgerBroken: it cannot be recorded.
         """
-        with self._transaction() as file:
-            mark = 2 if ended else 1
-            file.execute("UPDATE wakes SET told = max(told, ?) WHERE id = ?", (mark, wake))
+        self._change(wake, told=True)
 
     def untold(self, limit: int = 100) -> list[Row]:
-        """Return the wakes of which the bus does not know all yet, oldest first.
+        """Return the wakes that ended and are not `told` yet, oldest first.
 
         Raises:
             LedgerBroken: it cannot be read.
         """
-        which = "told = 0 OR (told = 1 AND ended_at IS NOT NULL) ORDER BY id LIMIT ?"
-        return self._rows(which, limit)
+        return self._rows("told = 0 AND ended_at IS NOT NULL ORDER BY id LIMIT ?", limit)
 
     def unended(self) -> list[Row]:
         """Return the wakes without an end, oldest first.
@@ -377,7 +374,7 @@ def _create_private(path: Path) -> None:
 
 
 def _row(values: dict[str, Any]) -> Row:
-    for name in ("live_only", "interrupted", "forgiven", "fruitful"):
+    for name in ("live_only", "interrupted", "forgiven", "fruitful", "told"):
         values[name] = None if values[name] is None else bool(values[name])
     for name in ("keys", "senders"):
         values[name] = frozenset(json.loads(values[name]))

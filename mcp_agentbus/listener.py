@@ -31,7 +31,6 @@ from mcp_agentbus.policy import Facts, Hold, Waiting, Wake
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wake import Waker
 from mcp_agentbus.wake.hosts import WAKERS
-from mcp_agentbus.wake.process import born
 from mcp_agentbus.waking import Desk, Emit, Waking
 
 #: How often an agent is looked at without a sign: tasks of dead sessions come back silently.
@@ -73,6 +72,8 @@ class Listener:
                 self.desk(agent)
             while True:
                 await self._present()
+                if await self.bus.reconnected(0):
+                    await self._waking.catch_up()
                 await asyncio.sleep(roster.BEAT_S)
         finally:
             await self.close()
@@ -301,8 +302,3 @@ class Listener:
             "held": notice.WHY.get(desk.held, ""),
             "waiting": vars(desk.counts),
         }
-
-
-def process_born(pid: int) -> str:
-    """Return what tells a process from a later one with its number."""
-    return born(pid)

@@ -209,7 +209,7 @@ class Wakes(_Frozen):
     task_id: str
     owner: str
     inbox: str
-    #: `waking`, `woken` or `wake-held`, the latest last.
+    #: `waking`, `woken`, `wake-failed` or `wake-held`, the latest last.
     moments: tuple[Moment, ...] = ()
 
 

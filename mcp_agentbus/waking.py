@@ -4,8 +4,9 @@
     waking.begin(desk, decision)
 
 In this order, so that a listener killed at any point wakes an agent at most once more: the ledger
-knows of the wake before anything is started, of the process as soon as there is one, of its end
-before anybody else does. A process that outlives its listener is taken over by the next one.
+knows of the wake before anything is started, of the process before that is told anything, of its
+end before anybody else does. A process that outlives its listener is taken over by the next one,
+and what the last one could not write into the lives of its tasks is written then.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.hub import Hub
-from mcp_agentbus.ledger import Ledger, LedgerBroken
+from mcp_agentbus.ledger import Ledger, LedgerBroken, Row
 from mcp_agentbus.notice import Counts
 from mcp_agentbus.policy import Waiting, Wake
-from mcp_agentbus.records import add_wake
+from mcp_agentbus.records import add_wake, read_sent
 from mcp_agentbus.rules import Rules
 from mcp_agentbus.task import Moment
 from mcp_agentbus.wake import Call, Ended, Waker
@@ -34,6 +35,8 @@ from mcp_agentbus.wake.process import born, outlive
 
 #: A host that took a notice has so long to read the inbox; until then no other wake follows.
 READ_WITHIN_S: Final = 60.0
+# Outcomes of a wake that came about; the others are failures in the life of a task.
+_WOKEN: Final = frozenset({"exited", "asked"})
 # The service manager's own, which a started process must not speak to.
 _NOT_INHERITED: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 
@@ -71,6 +74,9 @@ class Waking:
         self._emit, self._wakers = emit, wakers
         #: Why wakes cannot be recorded; empty if they can.
         self.ledger_says = ""
+        #: Whether the ledger may know of ends that the lives of tasks do not know.
+        self._behind = True
+        self._catching_up = asyncio.Lock()
 
     def begin(self, desk: Desk, decision: Wake) -> None:
         """Note a wake in the ledger, then have it carried out.
@@ -112,9 +118,11 @@ class Waking:
 
     async def _outlive(self, desk: Desk, wake: int, pid: int) -> None:
         await outlive(pid)
-        ended = Ended("exited", "it ended; its exit code was for a listener that was killed")
+        # Its exit code was for a listener that was killed, maybe before it gave its notice.
+        ended = Ended("stopped", "it ended after the listener that had started it was killed")
         desk.told[wake] = (desk.told[wake][0], time.monotonic())
         self._note_end(desk, wake, ended)
+        self._behind = True
         desk.running = None
         desk.stirred.set()
 
@@ -132,11 +140,36 @@ class Waking:
             within = READ_WITHIN_S if ended.outcome == "asked" else 0.0
             desk.told[wake] = (keys, time.monotonic() + within)
             self._note_end(desk, wake, ended)
+            self._behind = True
             desk.running = None
             desk.stirred.set()
-        await self.tell(desk, decision.covers, "woken", ended.said)
-        with suppress(LedgerBroken):
-            self._ledger.told(wake, ended=True)
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Write the ends that only the ledger knows into the lives of their tasks."""
+        async with self._catching_up:
+            while self._behind:
+                self._behind = False
+                try:
+                    for row in self._ledger.untold():
+                        await self._tell_end(row)
+                        self._ledger.told(row.id)
+                        self._behind = True
+                except AgentbusError:  # the bus is away; once it is there again
+                    self._behind = True
+                    return
+                except LedgerBroken as error:
+                    self.ledger_broke(error)
+
+    async def _tell_end(self, row: Row) -> None:
+        state = "woken" if row.outcome in _WOKEN else "wake-failed"
+        moment = Moment(state=state, at=row.ended_at or row.at, by=row.agent, reason=row.said)
+        for key in row.keys:
+            kind, inbox, task_id = key.split(" ")
+            if kind == "task":
+                sent, _ = await read_sent(self._bus, "*", inbox, task_id)
+                if sent:
+                    await add_wake(self._bus, sent.owner, inbox, task_id, moment)
 
     def _note_end(self, desk: Desk, wake: int, ended: Ended) -> None:
         self._emit("ended", desk.agent, {"wake": wake, "outcome": ended.outcome})

@@ -4,7 +4,8 @@
     $ python recorder.py NOTES read PACKAGE < notice
 
 Modes: `read` claims everything that waits, `look` does nothing and ends, `fail` ends with code 3,
-`wait` stays until NOTES/go is a line long (a fifo), then reads.
+`wait` stays until NOTES/go is a line long (a fifo), then reads. Without a notice it ends at once, as
+a host does that was given no prompt.
 """
 
 import json
@@ -26,7 +27,7 @@ def main(notes, mode, package):
     part = Path(notes, f"{time.time_ns()}.part")
     part.write_text(json.dumps(noted))
     part.rename(part.with_suffix(".json"))
-    if mode == "fail":
+    if mode == "fail" or not noted["stdin"]:
         return 3
     if mode == "wait":
         Path(notes, "go").read_text()

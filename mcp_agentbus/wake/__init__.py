@@ -24,10 +24,8 @@ class Call:
     notice: str
     #: The environment of what is started.
     environ: Mapping[str, str]
-    #: Called with the pid of the process that was started, before it is waited for.
+    #: Called with the pid of the process that was started, before it is told anything.
     started: Callable[[int], None]
-    #: A locked file's descriptor that the process inherits: locked for as long as it lives.
-    lock: int | None = None
     #: The host's own id of the agent's last conversation; empty if none is known.
     host_session: str = ""
 

@@ -152,7 +152,7 @@ async def _start_service(call: Call) -> bool:
         return False
     # It is not the agent's process: nobody counts it, and it runs anywhere.
     rules = replace(call.rules, folder=Path("/"), on_stop="end")
-    quiet = replace(call, rules=rules, started=lambda _: None, lock=None)
+    quiet = replace(call, rules=rules, started=lambda _: None)
     for verb in ("cat", "start"):
         ended = await run(
             [systemctl, "--user", verb, _UNIT],

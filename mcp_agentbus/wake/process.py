@@ -65,12 +65,12 @@ async def run(
     start = time.monotonic()
     with _FileOutput(keep_bytes) if leave else _PipeOutput(keep_bytes) as output:
         try:
-            process = _start(argv, stdin, call, output)
+            process = _start(argv, call, output)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             return Ended("not_started", f"{argv[0]} cannot be run: {why}")
         try:
-            in_time = await _wait(process, call, time_limit_s)
+            in_time = await _wait(process, stdin, call, time_limit_s)
         except BaseException as error:
             if leave and isinstance(error, asyncio.CancelledError):
                 # It keeps the object, which would complain of a running process when it goes.
@@ -182,31 +182,26 @@ class _FileOutput:
 
 
 def _start(
-    argv: Sequence[str], stdin: bytes, call: Call, output: _PipeOutput | _FileOutput
+    argv: Sequence[str], call: Call, output: _PipeOutput | _FileOutput
 ) -> subprocess.Popen[bytes]:
-    reader, writer = os.pipe()
-    try:
-        # Before there is a process: nobody can close the other side, and it cannot block.
-        os.write(writer, stdin)
-        os.close(writer)
-        # Not asyncio's: that one kills a process which is to be left alone.
-        process = subprocess.Popen(
-            argv,
-            stdin=reader,
-            stdout=output.descriptor,
-            stderr=output.descriptor,
-            cwd=call.rules.folder,
-            env=dict(call.environ),
-            start_new_session=True,
-            pass_fds=() if call.lock is None else (call.lock,),
-        )
-    finally:
-        os.close(reader)
+    # Not asyncio's: that one kills a process which is to be left alone.
+    process = subprocess.Popen(
+        argv,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=output.descriptor,
+        stderr=output.descriptor,
+        cwd=call.rules.folder,
+        env=dict(call.environ),
+        start_new_session=True,
+    )
     output.started()
     return process
 
 
-async def _wait(process: subprocess.Popen[bytes], call: Call, time_limit_s: float) -> bool:
+async def _wait(
+    process: subprocess.Popen[bytes], stdin: bytes, call: Call, time_limit_s: float
+) -> bool:
     """Wait until the process has ended and its group is gone; tell whether it did so in time."""
     # The process is not reaped before the end of this: its number, which is its group's as well,
     # cannot become another one's.
@@ -214,6 +209,7 @@ async def _wait(process: subprocess.Popen[bytes], call: Call, time_limit_s: floa
     left = False
     try:
         call.started(process.pid)
+        _say(process, stdin)
         with _end_of(process.pid) as descriptor:
             try:
                 async with asyncio.timeout(time_limit_s):
@@ -227,10 +223,22 @@ async def _wait(process: subprocess.Popen[bytes], call: Call, time_limit_s: floa
                     await _end(process, descriptor)
                 raise
     finally:
+        if process.stdin:
+            process.stdin.close()
         if not left:
             _signal(process, signal.SIGKILL)
             process.wait()  # killed just now, or ended before
     return in_time
+
+
+def _say(process: subprocess.Popen[bytes], stdin: bytes) -> None:
+    """Give the process what it waits for: it is known by now.
+
+    One whose listener was killed before reads an end without a notice, and has nothing to do.
+    """
+    assert process.stdin  # noqa: S101 - for mypy: it was started so
+    with process.stdin, contextlib.suppress(BrokenPipeError):  # it does not read, or has ended
+        process.stdin.write(stdin)
 
 
 async def _end(process: subprocess.Popen[bytes], descriptor: int) -> None:

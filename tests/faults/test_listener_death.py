@@ -10,6 +10,7 @@ from listeners import configure, listening, recorder, starts
 from mcp_agentbus import embedded, names, roster, topology
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
+from mcp_agentbus.life import task_life
 from mcp_agentbus.send import send_task
 from mcp_agentbus.session import Session
 
@@ -42,7 +43,32 @@ async def test_killed_at_any_step_it_starts_the_host_twice_at_most(home, notes, 
                 await claimed.wait()
                 await listener.end()
 
-    assert 1 <= len(starts(notes)) <= 2
+    started = starts(notes)
+    assert 1 <= len(started) <= 2
+    assert 1 <= len([one for one in started if one["stdin"]])
+
+
+async def test_an_end_that_a_killed_listener_kept_to_itself_is_told_by_the_next(home, notes):
+    agent = "killed-mute"
+    configure(home, notes, **{agent: {"command": recorder(notes)}})
+    told = asyncio.Event()
+    async with Bus.connect(home) as bus, Session(bus, Agent("planner")) as planner:
+        await planner.called()
+        await topology.ensure_streams(bus)
+        await roster.register(bus, Agent(agent), None)
+        async with listening(home, script=[_DYING, "recorded"]) as dying:
+            [receipt] = await send_task(planner, agent, "Count", "the tests", priority="high")
+            assert await dying.process.wait() == -9
+        before = [one.state for one in (await task_life(planner, receipt.task_id)).wakes]
+        subject = names.wakes_subject("planner", agent, receipt.task_id)
+        async with bus.subscribed(subject, lambda _: told.set()):
+            async with listening(home) as listener, asyncio.timeout(60):
+                await told.wait()
+                await listener.end()
+        after = (await task_life(planner, receipt.task_id)).wakes
+
+    assert before == ["waking"]
+    assert [(one.state, one.reason[:12]) for one in after[1:]] == [("woken", "exit code 0 ")]
 
 
 @pytest.mark.promise(28)

@@ -3,7 +3,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -25,10 +24,10 @@ HANGS = "echo up > up; exec tail -f /dev/null"
 
 @pytest.fixture
 def call(tmp_path):
-    def make(*argv, lock=None, environ=None, started=lambda _: None, notice="1 task", **fields):
+    def make(*argv, environ=None, started=lambda _: None, notice="1 task", **fields):
         fields = {"folder": tmp_path, "profile": "work", "command": argv, **fields}
         rules = Rules("coder", "command", **fields)
-        return Call(rules, notice, {"PATH": PATH} if environ is None else environ, started, lock)
+        return Call(rules, notice, {"PATH": PATH} if environ is None else environ, started)
 
     return make
 
@@ -233,14 +232,24 @@ async def test_a_listener_that_fails_at_the_start_of_a_wake_leaves_no_process(ca
     until(lambda: is_gone(pids[0]), "it was killed and reaped")
 
 
-async def test_its_lock_is_held_for_as_long_as_the_process_lives(call, tmp_path):
-    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    async with running(call(*shell(HANGS), lock=lock), tmp_path / "up"):
-        os.close(lock)
-        assert not is_free(tmp_path / "lock")
+async def test_it_is_told_nothing_before_it_is_known(call, tmp_path):
+    def known(pid):
+        heard = Path(f"/proc/{pid}/fd/0") if sys.platform == "linux" else None
+        with (heard or Path(os.devnull)).open("rb") as pipe:
+            os.set_blocking(pipe.fileno(), False)
+            (tmp_path / "before").write_text(repr(pipe.read()))
 
-    assert is_free(tmp_path / "lock")
+    ended = await command.wake(call("cat", started=known))
+
+    assert (tmp_path / "before").read_text() in {"None", "b''"}
+    assert ended.output == "1 task\n"
+
+
+async def test_one_that_does_not_read_what_it_is_told_ends_as_well(call):
+    ended = await command.wake(call("true", started=lambda pid: os.waitid(
+        os.P_PID, pid, os.WEXITED | os.WNOWAIT)))  # fmt: skip
+
+    assert ended.outcome == "exited"
 
 
 async def test_no_descriptor_is_left_open(call):
@@ -307,12 +316,3 @@ def ended_or_zombie(pid: int) -> bool:
     except OSError:
         return is_gone(pid)
     return stat.rpartition(")")[2].split()[0] in "ZX"
-
-
-def is_free(path: Path) -> bool:
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
