@@ -102,6 +102,16 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
     return [*done, f"removed {file}"]
 
 
+def keeps(settings: Settings) -> bool:
+    """Tell whether the agent is installed for the home of these settings."""
+    try:
+        found = plistlib.loads(plist_file(settings).read_bytes())
+        environ = found.get("EnvironmentVariables", {})
+    except (OSError, ValueError, AttributeError, plistlib.InvalidFileException):
+        return False
+    return bool(environ.get("AGENTBUS_HOME") == listener_home(settings))
+
+
 def plist_file(settings: Settings) -> Path:
     """Return where launchd looks for this user's plist."""
     return Path(user_home(settings), "Library", "LaunchAgents", f"{LABEL}.plist")

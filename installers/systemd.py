@@ -77,9 +77,7 @@ def unit(python: Path, home: str | None, path: str | None = None) -> str:
     Raises:
         BadSetup: a path has a control character in it.
     """
-    environ = ""
-    if home:
-        environ += f"Environment={_quoted(f'AGENTBUS_HOME={home}')}\n"
+    environ = _home_line(home)
     if path:
         environ += f"Environment={_quoted(f'PATH={path}')}\n"
     return _UNIT_TEXT.format(python=_quoted(str(python)), environ=environ)
@@ -134,6 +132,20 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
     with contextlib.suppress(BadSetup):  # without systemd there is nothing to tell it
         _systemctl(run, "daemon-reload")
     return done
+
+
+def keeps(settings: Settings) -> bool:
+    """Tell whether the service is installed for the home of these settings."""
+    try:
+        text = unit_file(settings).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    line = _home_line(listener_home(settings))
+    return line in text if line else "AGENTBUS_HOME=" not in text
+
+
+def _home_line(home: str | None) -> str:
+    return f"Environment={_quoted(f'AGENTBUS_HOME={home}')}\n" if home else ""
 
 
 def unit_file(settings: Settings) -> Path:

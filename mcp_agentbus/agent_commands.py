@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus agent add`, `remove` and `list`: which agents of this machine may be woken, and how.
+"""`agentbus agent`: which agents of this machine may be woken, and how.
 
     $ agentbus agent add coder --host claude-code --dir ~/shop
     coder is written to ~/.config/agentbus/config.toml.
@@ -40,7 +40,14 @@ def add_agent_command(commands: _Commands[Any]) -> None:
     remove = actions.add_parser("remove", help="take an agent out of config.toml")
     remove.add_argument("id", metavar="ID")
     listed = actions.add_parser("list", help="list the agents in config.toml")
-    for one in (remove, listed):
+    wake = actions.add_parser(
+        "wake",
+        help="look again at an agent that is held",
+        description="Forget an agent's failed wakes and look at it now. "
+        "Its limits and quiet hours stay.",
+    )
+    wake.add_argument("id", metavar="ID")
+    for one in (remove, listed, wake):
         one.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -100,7 +107,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await _add(args, settings)
     if args.action == "remove":
         return _remove(args, settings)
-    return _list(args, settings)
+    return _wake(args, settings) if args.action == "wake" else _list(args, settings)
 
 
 async def _add(args: argparse.Namespace, settings: Settings) -> int:
@@ -110,9 +117,26 @@ async def _add(args: argparse.Namespace, settings: Settings) -> int:
     written = agents.add(settings, args.id, replace=args.replace, **keys)
     await _register(args.id, written)
     rules = written.rules[args.id]
-    data = {**_data(rules), "config_file": str(settings.config_file), "registered": True}
-    _print(args, _added_text(rules, settings), data)
+    listener = _reload(written)
+    data = {
+        **_data(rules),
+        "config_file": str(settings.config_file),
+        "registered": True,
+        "listener": listener,
+    }
+    _print(args, _added_text(rules, settings, listener), data)
     return 0
+
+
+def _reload(settings: Settings) -> int | None:
+    """Have the listener read the configuration; return its pid, or None if none does."""
+    from mcp_agentbus import local
+    from mcp_agentbus.errors import AgentbusError
+
+    try:
+        return int(local.ask(settings, {"op": "reload"})["pid"])
+    except AgentbusError:
+        return None
 
 
 async def _register(agent: str, settings: Settings) -> None:
@@ -179,11 +203,29 @@ def _remove(args: argparse.Namespace, settings: Settings) -> int:
     from mcp_agentbus import agents  # it needs tomlkit
 
     agents.remove(settings, args.id)
+    _reload(settings)
     text = (
         f"{args.id} is taken out of {settings.config_file}: nothing starts it any more.\n"
         "It stays on the bus, which keeps tasks for it."
     )
     _print(args, text, {"id": args.id, "config_file": str(settings.config_file), "removed": True})
+    return 0
+
+
+def _wake(args: argparse.Namespace, settings: Settings) -> int:
+    from mcp_agentbus import local
+
+    found = local.ask(settings, {"op": "wake", "agent": args.id})
+    counts = found["waiting"]
+    waits = f"{counts['high']} high, {counts['others']} other waiting"
+    if found["waking"]:
+        text = f"{args.id}: a wake is under way ({waits})."
+    elif found["held"]:
+        until = f" until {found['until'][:16].replace('T', ' ')}" if found["until"] else ""
+        text = f"{args.id}: held{until}, {found['held']} ({waits})."
+    else:
+        text = f"{args.id}: nothing urgent waits ({waits})."
+    _print(args, text, found)
     return 0
 
 
@@ -229,7 +271,7 @@ def _hours(rules: Rules) -> str | None:
     return hours and f"{hours[0]:%H:%M}-{hours[1]:%H:%M}"
 
 
-def _added_text(rules: Rules, settings: Settings) -> str:
+def _added_text(rules: Rules, settings: Settings, listener: int | None) -> str:
     """Say what was written, who may wake it with which permissions, and what comes next."""
     senders = "your own agents on this machine"
     if rules.wake_from:
@@ -260,7 +302,11 @@ def _added_text(rules: Rules, settings: Settings) -> str:
         )
     if rules.command:
         lines.append(f"Program: {' '.join(rules.command)}")
-    lines.append("Next: agentbus listen, or agentbus listen --install to keep it running.")
+    lines.append(
+        f"The listener that runs (pid {listener}) looks after it from now on."
+        if listener
+        else "Next: agentbus listen, or agentbus listen --install to keep it running."
+    )
     return "\n".join(lines)
 
 

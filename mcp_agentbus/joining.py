@@ -110,9 +110,14 @@ class Joining:
 def start_listener(settings: Settings) -> None:
     """Start a listener that outlives this process; exactly one of those started stays.
 
-    Does nothing where AGENTBUS_LISTENER says so.
+    Does nothing where AGENTBUS_LISTENER says so, and where a service manager keeps one: whoever
+    has stopped that one wants none.
     """
+    from mcp_agentbus.installers import launchd, systemd
+
     if settings.environ.get("AGENTBUS_LISTENER", "").lower() in _NEVER:
+        return
+    if (launchd if sys.platform == "darwin" else systemd).keeps(settings):
         return
     environ = {
         name: value

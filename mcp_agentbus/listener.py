@@ -15,15 +15,17 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus import names, notice, policy, roster, topology, waiting
+from mcp_agentbus import config, names, notice, policy, roster, topology, waiting
 from mcp_agentbus.answers import Message
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent, Settings
-from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.hub import Hub, Member
 from mcp_agentbus.ledger import Ledger, LedgerBroken
 from mcp_agentbus.notice import Counts
@@ -62,7 +64,9 @@ class Listener:
         self.desks: dict[str, Desk] = {}
         self.began = datetime.now(UTC)
         self._waking = Waking(settings, bus, ledger, hub=self.hub, emit=emit, wakers=wakers)
-        self._stack = AsyncExitStack()
+        #: Why config.toml as it is now cannot be read; empty if it can.
+        self.config_says = ""
+        self._config_written = _stamp(settings.config_file)
 
     async def run(self) -> None:
         """Look after the agents until cancelled; then end what the rules say to end."""
@@ -71,6 +75,7 @@ class Listener:
             for agent in self.settings.rules:
                 self.desk(agent)
             while True:
+                self.reload()
                 await self._present()
                 if await self.bus.reconnected(0):
                     await self._waking.catch_up()
@@ -88,8 +93,9 @@ class Listener:
         if running:
             await asyncio.wait(running, timeout=_CLOSE_TIMEOUT_S)
         await self.hub.close()
-        with suppress(AgentbusError):
-            await self._stack.aclose()
+        for desk in self.desks.values():
+            with suppress(AgentbusError):
+                await desk.signs.aclose()
 
     def desk(self, agent: str) -> Desk:
         """Return an agent's desk, opening it if need be."""
@@ -97,6 +103,33 @@ class Listener:
             desk = self.desks[agent] = Desk(agent)
             desk.loop = asyncio.create_task(self._keep(desk), name=f"desk-{agent}")
         return self.desks[agent]
+
+    def reload(self) -> None:
+        """Take over what has changed in config.toml; what cannot be read changes nothing."""
+        written = _stamp(self.settings.config_file)
+        if written == self._config_written:
+            return
+        self._config_written = written
+        try:
+            new = config.load(self.settings.environ)
+        except BadSetup as error:
+            self.config_says = error.message
+            self.emit("config", "", {"error": error.message})
+            return
+        old, self.config_says = self.settings, ""
+        self.settings = replace(old, rules=new.rules, agents=new.agents)
+        self._waking.settings = self.settings
+        for agent in {*old.rules, *new.rules}:
+            before = (old.rules.get(agent), old.agents.get(agent))
+            if before != (new.rules.get(agent), new.agents.get(agent)):
+                self._reopen(self.desk(agent))
+
+    def _reopen(self, desk: Desk) -> None:
+        """Have a desk begin anew, with the rules of now; a wake that runs goes on."""
+        if desk.loop:
+            desk.loop.cancel()
+        desk.loop = asyncio.create_task(self._keep(desk), name=f"desk-{desk.agent}")
+        self.emit("configured", desk.agent, {})
 
     def _on_session(self, member: Member, what: str) -> None:
         desk = self.desk(member.agent)
@@ -152,16 +185,17 @@ class Listener:
                 # A listener does not start a server: `agentbus server stop` stands.
                 while not await self.bus.reconnected(LOOK_AGAIN_S):
                     pass
+                await desk.signs.aclose()
                 await topology.ensure_streams(self.bus)
                 if rules:
                     await roster.register(self.bus, known, None)
                 for inbox in self._inboxes(desk.agent):
                     await topology.ensure_inbox(self.bus, inbox)
                     subject = names.wake_subject(inbox, "high")
-                    await self._stack.enter_async_context(self.bus.subscribed(subject, stirred))
+                    await desk.signs.enter_async_context(self.bus.subscribed(subject, stirred))
                 await topology.ensure_sender(self.bus, desk.agent)
                 mine = names.record_subject(desk.agent, "*", "*")
-                await self._stack.enter_async_context(self.bus.subscribed(mine, stirred))
+                await desk.signs.enter_async_context(self.bus.subscribed(mine, stirred))
             except (AgentbusError, TimeoutError) as error:
                 self.emit("bus", desk.agent, {"error": type(error).__name__})
                 await asyncio.sleep(1)
@@ -176,6 +210,10 @@ class Listener:
 
     async def look(self, desk: Desk) -> None:
         """Look what waits for an agent, and wake it if it is to be woken."""
+        async with desk.looking:
+            await self._look(desk)
+
+    async def _look(self, desk: Desk) -> None:
         looked = await waiting.tasks(self.bus, self._inboxes(desk.agent))
         found = await waiting.results(self.bus, desk.agent)
         results = [waiting.result_waiting(*one) for one in found]
@@ -268,18 +306,34 @@ class Listener:
         match request.get("op"):
             case "status":
                 return self.status()
+            case "reload":
+                self.reload()
+                if self.config_says:
+                    raise BadSetup(self.config_says)
+                return {"pid": os.getpid()}
             case "wake":
-                agent = names.agent_id(str(request.get("agent", "")))
-                if agent not in self.settings.rules:
-                    raise BadInput(
-                        f"{agent} is not an agent that this listener can start.",
-                        hint="Run `agentbus agent add`, then `agentbus listen --replace`.",
-                    )
-                self.ledger.forgive(agent)
-                self.desk(agent).stirred.set()
-                return {"looked_at": agent}
+                return await self._wake_now(names.agent_id(str(request.get("agent", ""))))
             case _:
                 raise BadInput("The listener knows no such question.")
+
+    async def _wake_now(self, agent: str) -> dict[str, Any]:
+        """Forget an agent's failed wakes, and look at it."""
+        self.reload()
+        if agent not in self.settings.rules:
+            raise BadInput(
+                f"{agent} is no agent that this listener can start.",
+                hint=f"Run `agentbus agent add {agent} --host HOST --dir FOLDER`.",
+            )
+        desk = self.desk(agent)
+        try:
+            self.ledger.forgive(agent)
+            await self.look(desk)
+        except LedgerBroken as error:
+            self._waking.ledger_broke(error)
+            raise AgentbusError(
+                str(error), hint="Mend or move that file; nothing is woken."
+            ) from None
+        return {**self._standing(desk), "until": desk.until and desk.until.isoformat()}
 
     def status(self) -> dict[str, Any]:
         """Return what this listener does, as data; nothing of it is a peer's."""
@@ -288,6 +342,7 @@ class Listener:
             "version": __version__,
             "since": self.began.isoformat(timespec="seconds"),
             "ledger": self._waking.ledger_says or "ok",
+            "config": self.config_says or "ok",
             "agents": [self._standing(desk) for desk in self.desks.values()],
         }
 
@@ -302,3 +357,12 @@ class Listener:
             "held": notice.WHY.get(desk.held, ""),
             "waiting": vars(desk.counts),
         }
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """Return what changes when a file is written anew; zeros if there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_ino

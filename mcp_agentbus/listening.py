@@ -175,6 +175,8 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
     lines = [f"listener {found['version']}, pid {found['pid']}, since {found['since']}"]
     if found["ledger"] != "ok":
         lines.append(f"HOLDS EVERY WAKE: {found['ledger']}")
+    if found["config"] != "ok":
+        lines.append(f"GOES ON WITH THE RULES OF BEFORE: {found['config']}")
     lines += [_agent_line(one) for one in found["agents"]]
     if not found["agents"]:
         lines.append("No agents. Add one: agentbus agent add ID --host HOST --dir FOLDER")

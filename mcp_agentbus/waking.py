@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -61,6 +61,10 @@ class Desk:
     until: datetime | None = None
     #: Looks at the agent whenever something stirs.
     loop: asyncio.Task[None] | None = None
+    #: Held for a look, so that two at once do not wake twice.
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: The subjects on which it hears that something stirs.
+    signs: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
 class Waking:
@@ -70,7 +74,8 @@ class Waking:
         self, settings: Settings, bus: Bus, ledger: Ledger, *, hub: Hub, emit: Emit,
         wakers: Mapping[str, Waker],
     ) -> None:  # fmt: skip
-        self._settings, self._bus, self._ledger, self._hub = settings, bus, ledger, hub
+        self.settings = settings
+        self._bus, self._ledger, self._hub = bus, ledger, hub
         self._emit, self._wakers = emit, wakers
         #: Why wakes cannot be recorded; empty if they can.
         self.ledger_says = ""
@@ -194,7 +199,7 @@ class Waking:
         return Ended("not_started", "its session had ended")
 
     async def _start(self, desk: Desk, wake: int, decision: Wake) -> Ended:
-        rules = self._settings.rules[desk.agent]
+        rules = self.settings.rules[desk.agent]
         how = f"starts {rules.host}, profile {rules.profile}"
         telling = asyncio.create_task(self.tell(desk, decision.covers, "waking", how))
 
@@ -217,7 +222,7 @@ class Waking:
 
     def _environ(self, rules: Rules) -> dict[str, str]:
         """Return the environment of what is started: the listener's own, and who it is."""
-        environ = {**self._settings.environ, "AGENTBUS_AGENT": rules.agent}
+        environ = {**self.settings.environ, "AGENTBUS_AGENT": rules.agent}
         for name in _NOT_INHERITED:
             environ.pop(name, None)
         return environ

@@ -45,7 +45,7 @@ async def test_killed_at_any_step_it_starts_the_host_twice_at_most(home, notes, 
 
     started = starts(notes)
     assert 1 <= len(started) <= 2
-    assert 1 <= len([one for one in started if one["stdin"]])
+    assert [one for one in started if one["stdin"]]
 
 
 async def test_an_end_that_a_killed_listener_kept_to_itself_is_told_by_the_next(home, notes):
@@ -61,10 +61,13 @@ async def test_an_end_that_a_killed_listener_kept_to_itself_is_told_by_the_next(
             assert await dying.process.wait() == -9
         before = [one.state for one in (await task_life(planner, receipt.task_id)).wakes]
         subject = names.wakes_subject("planner", agent, receipt.task_id)
-        async with bus.subscribed(subject, lambda _: told.set()):
-            async with listening(home) as listener, asyncio.timeout(60):
-                await told.wait()
-                await listener.end()
+        async with (
+            bus.subscribed(subject, lambda _: told.set()),
+            listening(home) as listener,
+            asyncio.timeout(60),
+        ):
+            await told.wait()
+            await listener.end()
         after = (await task_life(planner, receipt.task_id)).wakes
 
     assert before == ["waking"]

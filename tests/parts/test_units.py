@@ -5,12 +5,14 @@ import plistlib
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from local_server import settings_at
 from mcp_agentbus.installers import launchd, systemd
 
+from mcp_agentbus import joining
 from mcp_agentbus.errors import BadSetup
 
 ODD = 'a b%h $HOME "q" \\x'
@@ -198,3 +200,19 @@ def test_a_real_program_is_run_to_its_end():
 
     assert ended.returncode == 1  # its standard input is empty
     assert "EOFError" in ended.stderr
+
+
+@pytest.mark.parametrize("manager", [systemd, launchd])
+def test_a_session_starts_no_listener_where_a_service_keeps_one(settings, monkeypatch, manager):
+    started = []
+    monkeypatch.setattr(joining.sys, "platform", {systemd: "linux", launchd: "darwin"}[manager])
+    monkeypatch.setattr(joining.subprocess, "Popen", lambda argv, **_: started.append(argv))
+    manager.install(settings, Recorder())
+    elsewhere = replace(settings, environ={**settings.environ, "AGENTBUS_HOME": "/elsewhere"})
+
+    joining.start_listener(settings)
+    assert started == []
+    joining.start_listener(elsewhere)
+    manager.uninstall(settings, Recorder())
+    joining.start_listener(settings)
+    assert len(started) == 2
