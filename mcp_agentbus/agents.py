@@ -10,7 +10,6 @@ what would be refused later never gets there.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import tempfile
@@ -23,7 +22,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable
 
-from mcp_agentbus import config
+from mcp_agentbus import config, locks
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 from mcp_agentbus.names import agent_id
@@ -108,16 +107,10 @@ def _editing(settings: Settings) -> Generator[str]:
                 f"{file.parent} can be changed by other users.",
                 hint=f"Run: chmod 700 {file.parent}",
             )
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with locks.held(lock, wait=True):
+            yield _text(file)
     except OSError as error:
         raise BadSetup(f"{file} cannot be edited: {error.strerror}.") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield _text(file)
-    except OSError as error:
-        raise BadSetup(f"{file} cannot be edited: {error.strerror}.") from None
-    finally:
-        os.close(descriptor)
 
 
 def _text(file: Path) -> str:

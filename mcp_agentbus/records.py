@@ -10,9 +10,10 @@ claim while it slept finds out here (`Conflict`) and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mcp_agentbus import names, wire
 from mcp_agentbus.answers import Conflict
@@ -20,6 +21,7 @@ from mcp_agentbus.bus import Bus
 from mcp_agentbus.names import RESULTS
 from mcp_agentbus.task import Moment, Record, Sent, State, Task, Wakes
 
+_T = TypeVar("_T")
 # Steps of a task's life that its record keeps: the first, and the latest of the others.
 _HISTORY_MAX: Final = 40
 # Steps of wakes: four wakes of a start and an end, and some holds.
@@ -40,21 +42,22 @@ async def read_record(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[R
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    found = await bus.last(RESULTS, names.record_subject(owner, inbox, task_id))
-    if not found:
-        return None, 0
-    with suppress(wire.Undecodable):
-        return wire.decode_record(found.subject, found.data), found.seq
-    return None, found.seq
+    return await _read(bus, names.record_subject(owner, inbox, task_id), wire.decode_record)
 
 
 async def read_sent(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sent | None, int]:
     """Return the sender's record of a task and its revision, as `read_record`."""
-    found = await bus.last(RESULTS, names.sent_subject(owner, inbox, task_id))
+    return await _read(bus, names.sent_subject(owner, inbox, task_id), wire.decode_sent)
+
+
+async def _read(
+    bus: Bus, subject: str, decode: Callable[[str, bytes], _T]
+) -> tuple[_T | None, int]:
+    found = await bus.last(RESULTS, subject)
     if not found:
         return None, 0
     with suppress(wire.Undecodable):
-        return wire.decode_sent(found.subject, found.data), found.seq
+        return decode(found.subject, found.data), found.seq
     return None, found.seq
 
 
@@ -80,12 +83,7 @@ async def write_sent(bus: Bus, sent: Sent, revision: int) -> int:
 
 async def read_wakes(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Wakes | None, int]:
     """Return what listeners did about a task, and the revision, as `read_record`."""
-    found = await bus.last(RESULTS, names.wakes_subject(owner, inbox, task_id))
-    if not found:
-        return None, 0
-    with suppress(wire.Undecodable):
-        return wire.decode_wakes(found.subject, found.data), found.seq
-    return None, found.seq
+    return await _read(bus, names.wakes_subject(owner, inbox, task_id), wire.decode_wakes)
 
 
 async def add_wake(bus: Bus, owner: str, inbox: str, task_id: str, moment: Moment) -> None:

@@ -12,7 +12,6 @@ may use.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 from collections.abc import AsyncGenerator, Iterable
@@ -22,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mcp_agentbus import names
+from mcp_agentbus import locks, names
 from mcp_agentbus.answers import Delivery
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent, check_private
@@ -77,7 +76,8 @@ async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[
         BadSetup: its file cannot be used.
     """
     path = folder / f"shell-{agent.id}.json"
-    descriptor = await asyncio.to_thread(_lock, path.with_suffix(".lock"))
+    descriptor = await asyncio.to_thread(locks.take, path.with_suffix(".lock"), wait=True)
+    assert descriptor is not None  # noqa: S101 - for mypy: it waits
     try:
         store = ClaimFile(path, names.new_session_id())
         claims = store.load()
@@ -87,13 +87,6 @@ async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[
             yield session
     finally:
         os.close(descriptor)
-
-
-def _lock(path: Path) -> int:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
 
 
 def _dump(claim: Claim) -> dict[str, Any]:

@@ -27,7 +27,7 @@ FILES = sorted(
 
 # A module imports only from lines above its own.
 LAYERS = [
-    ["version", "errors", "together", "notice"],
+    ["version", "errors", "together", "notice", "locks"],
     ["names"],
     ["rules"],
     ["task", "framing", "config", "survey", "policy"],
