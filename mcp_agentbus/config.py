@@ -15,6 +15,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,8 @@ _SERVER: Final = {"url": str, "token_file": str, "allow_plaintext": bool, "binar
 # The types of the rules' values are their readers' business.
 _AGENT: Final = {"host": str, "description": str, "roles": list, **dict.fromkeys(KEYS, object)}
 _FOLDER: Final = {"agent": str, "description": str, "roles": list}
+# Where systemd keeps the runtime folders of users, by their numbers (pam_systemd(8)).
+_USERS: Final = Path("/run/user")
 _TYPE_NAMES: Final = {dict: "table", str: "string", bool: "boolean", list: "list"}
 
 # The environment variable by which a host can be known, and the host's name on the bus.
@@ -184,12 +187,25 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
     import platformdirs
 
     dirs = platformdirs.PlatformDirs("agentbus", appauthor=False)
-    # platformdirs looks at this process's environment, too; without the variable it would name a
-    # folder that need not exist.
-    there = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent").is_dir()
-    runtime = dirs.user_runtime_path if there else dirs.user_state_path / "run"
+    runtime = _session_folder(env)
+    runtime = runtime / "agentbus" if runtime else dirs.user_state_path / "run"
     config = dirs.user_config_path / "config.toml"
     return dirs.user_data_path, dirs.user_state_path, config, runtime
+
+
+def _session_folder(env: Mapping[str, str]) -> Path | None:
+    """Return the user's folder that goes at logout (XDG Base Directory Specification), if any.
+
+    A shell without a login (cron, su, ssh with a command) lacks the variable, and must find the
+    same listener as one with it.
+    """
+    if os.name != "posix":
+        return None
+    for folder in (Path(env.get("XDG_RUNTIME_DIR", "")), _USERS / str(os.getuid())):
+        with suppress(OSError):
+            if folder.is_absolute() and folder.is_dir() and folder.stat().st_uid == os.getuid():
+                return folder
+    return None
 
 
 def _path(value: object) -> Path | None:

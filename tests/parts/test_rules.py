@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules: what a user may set for an agent that is woken, and what is refused by name."""
 
+import os
 from datetime import time
 from functools import partial
 from pathlib import Path
@@ -169,19 +170,21 @@ def test_the_bounds_cover_exactly_the_limits_and_their_defaults():
 def test_the_listeners_folder_is_gone_after_a_reboot_where_the_system_has_such_a_place(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    there = config.load({})
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
-    missing = config.load({})
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    """Told by the variable or not: a shell without a login finds the same listener."""
+    users = tmp_path / "users"
+    mine = users / str(os.getuid())
+    mine.mkdir(parents=True)
+    monkeypatch.setattr(config, "_USERS", users)
+    told = config.load({"XDG_RUNTIME_DIR": str(tmp_path)})
+    wrong = config.load({"XDG_RUNTIME_DIR": str(tmp_path / "missing")})
     unset = config.load({})
+    mine.rmdir()
+    nowhere = config.load({})
 
+    assert told.runtime_dir == tmp_path / "agentbus"
+    assert wrong.runtime_dir == unset.runtime_dir == mine / "agentbus"
+    assert nowhere.runtime_dir == nowhere.state_dir / "run"
     assert config.load({"AGENTBUS_HOME": "/bus"}).runtime_dir == Path("/bus/run")
-    assert there.runtime_dir.name == "agentbus"
-    assert there.runtime_dir != there.state_dir / "run"
-    assert missing.runtime_dir == unset.runtime_dir == unset.state_dir / "run"
 
 
 @pytest.mark.parametrize("folder", [Path.home(), *Path.home().parents])
