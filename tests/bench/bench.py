@@ -37,6 +37,7 @@ for _variable in [name for name in os.environ if name.startswith("AGENTBUS_")]:
 import rows_bus  # noqa: E402  # after the environment is clean
 import rows_calls  # noqa: E402
 import rows_processes  # noqa: E402
+import rows_wakes  # noqa: E402
 from measure import QUICK, Row, Size  # noqa: E402
 
 from mcp_agentbus import config, embedded  # noqa: E402
@@ -77,6 +78,7 @@ async def _measure(size: Size, *, with_peers: bool) -> list[Row]:
         "tool calls": lambda: rows_calls.rows(size, with_peers=with_peers),
         "bus": lambda: rows_bus.rows(size),
         "processes": lambda: rows_processes.rows(size, with_peers=with_peers),
+        "wakes": lambda: rows_wakes.rows(size, with_peers=with_peers),
     }
     rows: list[Row] = []
     for name, measure in parts.items():

@@ -35,6 +35,8 @@ class Size:
     few: int = 1_000
     #: Sends in a row that make one figure of sends per second.
     burst: int = 50
+    #: Seconds of watching what idles: in 30 of them a listener looks at each agent once.
+    idle_s: float = 30.0
     #: What the messages of all rows carry.
     body: str = "x" * 1_000
 
@@ -49,7 +51,7 @@ class Size:
         return self.rounds * 4
 
 
-QUICK = Size(rounds=2, deep=200, many=500, few=100, burst=5)
+QUICK = Size(rounds=2, deep=200, many=500, few=100, burst=5, idle_s=2.0)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ _BARS = [
     "",
     "",
     "<= 0.5x",
+    "",
+    "<= 1x",
+    "< 0.5 %",
+    "",
 ]
 
 
@@ -38,4 +42,7 @@ def test_the_bench_prints_one_row_for_each_bar_with_finite_numbers():
         if row["ours"] is None:
             assert "--peers" in row["note"]
         else:
-            assert all(math.isfinite(row[key]) and row[key] > 0 for key in ("ours", "floor"))
+            figures = (row["ours"], row["floor"])
+            assert all(map(math.isfinite, figures))
+            # What idles may need no CPU at all.
+            assert min(figures) > 0 or (row["unit"] == "%" and min(figures) == 0)
