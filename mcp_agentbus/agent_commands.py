@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -221,8 +222,10 @@ def _wake(args: argparse.Namespace, settings: Settings) -> int:
     if found["waking"]:
         text = f"{args.id}: a wake is under way ({waits})."
     elif found["held"]:
-        until = f" until {found['until'][:16].replace('T', ' ')}" if found["until"] else ""
-        text = f"{args.id}: held{until}, {found['held']} ({waits})."
+        until = ""
+        if found["until"]:
+            until = f" until {datetime.fromisoformat(found['until']).astimezone():%Y-%m-%d %H:%M}"
+        text = f"{args.id}: held{until}: {found['held']} ({waits})."
     else:
         text = f"{args.id}: nothing urgent waits ({waits})."
     _print(args, text, found)

@@ -28,8 +28,8 @@ from mcp_agentbus.config import Agent, Settings
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.hub import Hub, Member
 from mcp_agentbus.ledger import Ledger, LedgerBroken
-from mcp_agentbus.notice import Counts
 from mcp_agentbus.policy import Facts, Hold, Waiting, Wake
+from mcp_agentbus.together import together
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wake import Waker
 from mcp_agentbus.wake.hosts import WAKERS
@@ -67,6 +67,8 @@ class Listener:
         #: Why config.toml as it is now cannot be read; empty if it can.
         self.config_says = ""
         self._config_written = _stamp(settings.config_file)
+        #: Since when there is no bus; None if there is one.
+        self._away_since: datetime | None = None
 
     async def run(self) -> None:
         """Look after the agents until cancelled; then end what the rules say to end."""
@@ -77,7 +79,7 @@ class Listener:
             while True:
                 self.reload()
                 await self._present()
-                if await self.bus.reconnected(0):
+                if await self._reachable():
                     await self._waking.catch_up()
                 await asyncio.sleep(roster.BEAT_S)
         finally:
@@ -140,10 +142,18 @@ class Listener:
                 self.ledger.remember(member.agent, member.host_session)
         desk.stirred.set()
 
+    async def _reachable(self) -> bool:
+        """Tell whether there is a bus; a listener does not start one."""
+        there = await self.bus.reconnected(0)
+        if there == bool(self._away_since):
+            self._away_since = None if there else datetime.now(UTC)
+            self.emit("back" if there else "away", "", {})
+        return there
+
     async def _present(self) -> None:
         """Publish who is here."""
         with suppress(AgentbusError):
-            if not await self.bus.reconnected(0):
+            if not await self._reachable():
                 return
             for desk in self.desks.values():
                 if desk.agent in self.settings.rules or self.hub.of(desk.agent):
@@ -157,7 +167,7 @@ class Listener:
         while True:
             desk.stirred.clear()
             try:
-                if await self.bus.reconnected(0):
+                if await self._reachable():
                     await self.look(desk)
             except LedgerBroken as error:
                 self._waking.ledger_broke(error)
@@ -214,28 +224,26 @@ class Listener:
             await self._look(desk)
 
     async def _look(self, desk: Desk) -> None:
-        looked = await waiting.tasks(self.bus, self._inboxes(desk.agent))
-        found = await waiting.results(self.bus, desk.agent)
-        results = [waiting.result_waiting(*one) for one in found]
-        desk.counts = Counts(looked.counts.high, looked.counts.others, len(results))
-        things = (*looked.tasks, *self._for_somebody(desk, results))
+        looked = await waiting.look(self.bus, desk.agent, self._inboxes(desk.agent))
+        desk.counts = looked.counts
+        things = self._for_somebody(desk, looked.things)
         self._harvest(desk, frozenset(one.key for one in things))
         facts = self._facts(desk, things)
         decision = policy.decide(facts)
         if isinstance(decision, Wake) and decision.means == "nudge":
             await asyncio.sleep(GRACE_S)
-            again = await waiting.tasks(self.bus, self._inboxes(desk.agent))
-            there = {one.key for one in (*again.tasks, *results)}
+            again = await waiting.look(self.bus, desk.agent, self._inboxes(desk.agent))
+            there = {one.key for one in again.things}
             if not any(one.key in there for one in decision.because):
                 return
         await self._act(desk, decision, {one.key: one for one in things})
         if len(facts.waiting) < len(things) and not desk.running:
             desk.until = datetime.now(UTC) + _ROLE_AGAIN
 
-    def _for_somebody(self, desk: Desk, results: list[Waiting]) -> list[Waiting]:
+    def _for_somebody(self, desk: Desk, things: tuple[Waiting, ...]) -> tuple[Waiting, ...]:
         """Leave out the notices that are for a session which is not here."""
         here = {one.session for one in self.hub.of(desk.agent) if one.can_nudge}
-        return [one for one in results if not one.live_only or one.session in here]
+        return tuple(one for one in things if not one.live_only or one.session in here)
 
     def _facts(self, desk: Desk, things: tuple[Waiting, ...]) -> Facts:
         members = self.hub.of(desk.agent)
@@ -305,7 +313,7 @@ class Listener:
         """
         match request.get("op"):
             case "status":
-                return self.status()
+                return await self.status()
             case "reload":
                 self.reload()
                 if self.config_says:
@@ -333,17 +341,28 @@ class Listener:
             raise AgentbusError(
                 str(error), hint="Mend or move that file; nothing is woken."
             ) from None
-        return {**self._standing(desk), "until": desk.until and desk.until.isoformat()}
+        return self._standing(desk)
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """Return what this listener does, as data; nothing of it is a peer's."""
+        with suppress(AgentbusError):
+            if await self._reachable():
+                desks = list(self.desks.values())
+                looks = (
+                    waiting.look(self.bus, one.agent, self._inboxes(one.agent)) for one in desks
+                )
+                for desk, looked in zip(desks, await together(*looks), strict=True):
+                    desk.counts = looked.counts
+        away = self._away_since
         return {
             "pid": os.getpid(),
             "version": __version__,
             "since": self.began.isoformat(timespec="seconds"),
+            "bus": "away" if away else "ok",
+            "away_since": away and away.isoformat(timespec="seconds"),
             "ledger": self._waking.ledger_says or "ok",
             "config": self.config_says or "ok",
-            "agents": [self._standing(desk) for desk in self.desks.values()],
+            "agents": [self._standing(desk) for _, desk in sorted(self.desks.items())],
         }
 
     def _standing(self, desk: Desk) -> dict[str, Any]:
@@ -355,7 +374,8 @@ class Listener:
             "sessions": len(self.hub.of(desk.agent)),
             "waking": desk.running is not None,
             "held": notice.WHY.get(desk.held, ""),
-            "waiting": vars(desk.counts),
+            "until": desk.until.isoformat(timespec="seconds") if desk.until and desk.held else None,
+            "waiting": None if self._away_since else vars(desk.counts),
         }
 
 

@@ -164,25 +164,32 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         print(json.dumps(found))
         return 0
-    lines = [f"listener {found['version']}, pid {found['pid']}, since {found['since']}"]
-    if found["ledger"] != "ok":
-        lines.append(f"HOLDS EVERY WAKE: {found['ledger']}")
-    if found["config"] != "ok":
-        lines.append(f"GOES ON WITH THE RULES OF BEFORE: {found['config']}")
-    lines += [_agent_line(one) for one in found["agents"]]
+    lines = [f"listener {found['version']}, pid {found['pid']}, since {_minute(found['since'])}"]
+    if found["away_since"]:
+        lines.append(f"NO BUS since {_minute(found['away_since'])}: nobody is woken")
+    warnings = {"ledger": "HOLDS EVERY WAKE", "config": "GOES ON WITH THE RULES OF BEFORE"}
+    lines += [f"{said}: {found[key]}" for key, said in warnings.items() if found[key] != "ok"]
+    width = max((len(one["agent"]) for one in found["agents"]), default=0)
+    lines += [_agent_line(one, width) for one in found["agents"]]
     if not found["agents"]:
         lines.append("No agents. Add one: agentbus agent add ID --host HOST --dir FOLDER")
     print("\n".join(lines))
     return 0
 
 
-def _agent_line(one: Mapping[str, Any]) -> str:
+def _agent_line(one: Mapping[str, Any], width: int) -> str:
     how = f"{one['host']}, wake profile {one['profile']}" if one["host"] else "live sessions only"
-    counts = one["waiting"]
     said = [how, f"{one['sessions']} live session{'s' * (one['sessions'] != 1)}"]
-    said.append(f"waiting: {counts['high']} high, {counts['others']} other")
+    if counts := one["waiting"]:
+        said.append(f"waiting: {counts['high']} high, {counts['others']} other")
     if one["waking"]:
         said.append("a wake is under way")
     if one["held"]:
-        said.append(f"HELD: {one['held']}")
-    return f"{one['agent']}: " + " \u00b7 ".join(said)
+        until = f" until {_minute(one['until'])}" if one["until"] else ""
+        said.append(f"HELD{until}: {one['held']}")
+    return f"{one['agent']:{width}}  " + " \u00b7 ".join(said)
+
+
+def _minute(at: str) -> str:
+    """Return a time as this user's clock shows it."""
+    return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"

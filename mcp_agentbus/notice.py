@@ -43,10 +43,11 @@ def text(counts: Counts) -> str:
     said = []
     if tasks := counts.high + counts.others:
         waits = "task waits" if tasks == 1 else "tasks wait"
-        of_them = ("it is" if tasks == 1 else f"{counts.high} of them") if counts.high else ""
-        said.append(
-            f"{tasks} {waits} in your agentbus inbox" + f", {of_them} high priority" * bool(of_them)
+        how_many = (
+            "it is" if tasks == 1 else "all" if not counts.others else f"{counts.high} of them"
         )
+        urgent = f", {how_many} high priority" if counts.high else ""
+        said.append(f"{tasks} {waits} in your agentbus inbox{urgent}")
     if counts.results:
         came = "result of a task" if counts.results == 1 else "results of tasks"
         said.append(f"{counts.results} {came} that you sent with agentbus can be read")

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 _T = TypeVar("_T")
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 
 
 async def together(*work: Awaitable[_T]) -> list[_T]:
@@ -24,3 +26,9 @@ async def together(*work: Awaitable[_T]) -> list[_T]:
         if isinstance(outcome, BaseException):
             raise outcome
     return [one for one in outcomes if not isinstance(one, BaseException)]
+
+
+async def both(one: Awaitable[_A], other: Awaitable[_B]) -> tuple[_A, _B]:
+    """Return two outcomes of different kinds, as `together`."""
+    work: tuple[Awaitable[Any], Awaitable[Any]] = (one, other)
+    return cast("tuple[_A, _B]", tuple(await together(*work)))

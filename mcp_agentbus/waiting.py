@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What waits for an agent and may wake it; looked at from outside, nothing taken.
 
-    >>> (await tasks(bus, ("coder",))).counts
+    >>> (await look(bus, "coder", ("coder",))).counts
     Counts(high=1, others=4, results=0)
 
 The answer is made anew at each look from what is stored, so it does not matter which signs of it
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from mcp_agentbus import names, peeking, roster, wire
 from mcp_agentbus.answers import NO_SUCH_CONSUMER, ApiError
@@ -23,7 +23,7 @@ from mcp_agentbus.notice import Counts
 from mcp_agentbus.policy import Waiting
 from mcp_agentbus.records import read_sent
 from mcp_agentbus.task import ENDS, Record
-from mcp_agentbus.together import together
+from mcp_agentbus.together import both, together
 
 # A wake names at most so many tasks of one sender, and senders; the rest is in the counts.
 _TASKS_MAX: Final = 50
@@ -37,59 +37,67 @@ class Looked:
     """What waits."""
 
     counts: Counts
-    #: High tasks that no live session holds.
-    tasks: tuple[Waiting, ...]
+    #: High tasks that no live session holds, and results that no session was shown.
+    things: tuple[Waiting, ...]
 
 
-async def tasks(bus: Bus, inboxes: Sequence[str]) -> Looked:
-    """Return what waits in these inboxes.
+async def look(bus: Bus, agent: str, inboxes: Sequence[str]) -> Looked:
+    """Return what waits for an agent in its inboxes, and which of its results nobody has seen.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    # All at once: an urgent task waits for the slowest of them only.
+    counted, (found, *urgent) = await both(
+        counts(bus, inboxes),
+        together(results(bus, agent), *(_urgent(bus, inbox) for inbox in inboxes)),
+    )
+    tasks = [one for few in urgent for one in few]
+    high = max(counted.high, len(tasks))
+    return Looked(replace(counted, high=high, results=len(found)), (*tasks, *found))
+
+
+async def counts(bus: Bus, inboxes: Sequence[str]) -> Counts:
+    """Return how many tasks wait in these inboxes that nobody was offered yet.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     lanes = [(inbox, lane) for inbox in inboxes for lane in LANES]
-    numbers = await together(*(_lane(bus, *lane) for lane in lanes))
-    found: list[Waiting] = []
-    high = others = 0
-    for (inbox, lane), (pending, held) in zip(lanes, numbers, strict=True):
-        if lane != "high":
-            others += pending
-        elif pending or held:
-            urgent = await _urgent(bus, inbox)
-            found += urgent
-            high += max(pending, len(urgent))
-    return Looked(Counts(high=high, others=others), tuple(found))
+    pending = await together(*(_lane(bus, *lane) for lane in lanes))
+    high = sum(many for (_, lane), many in zip(lanes, pending, strict=True) if lane == "high")
+    return Counts(high=high, others=sum(pending) - high)
 
 
-async def _lane(bus: Bus, inbox: str, lane: str) -> tuple[int, int]:
-    """Return how many tasks of a lane were never offered, and how many were and are not over."""
+async def _lane(bus: Bus, inbox: str, lane: str) -> int:
     try:
         info = await bus.api(f"CONSUMER.INFO.{TASKS}.{names.lane_consumer(inbox, lane)}")
     except ApiError as error:
         if error.code == NO_SUCH_CONSUMER:
-            return 0, 0
+            return 0
         raise
-    return int(info["num_pending"]), int(info["num_ack_pending"])
+    return int(info["num_pending"])
 
 
 async def _urgent(bus: Bus, inbox: str) -> list[Waiting]:
     """Return the high tasks of an inbox that nobody holds: the oldest of each sender."""
     subject = names.task_subject(inbox, "high", "*")
-    latest = await bus.admin.many(TASKS, {"multi_last": [subject]})
+    stored = await bus.admin.many(TASKS, _oldest(subject))
+    if len(stored) == _TASKS_MAX:
+        latest = await bus.admin.many(TASKS, {"multi_last": [subject]})
+        ways = (bus.admin.many(TASKS, _oldest(one.subject)) for one in latest[:_SENDERS_MAX])
+        stored = [one for few in await together(*ways) for one in few]
     waiting: list[Waiting] = []
-    for one in latest[:_SENDERS_MAX]:
-        request = {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": one.subject}
-        stored = await bus.admin.many(TASKS, request)
-        for seen in await together(*(peeking.at(bus, found) for found in stored)):
-            if not isinstance(seen, peeking.Seen) or await _held(bus, seen):
-                continue
+    for seen in await together(*(peeking.at(bus, one) for one in stored)):
+        if isinstance(seen, peeking.Seen) and not await _held(bus, seen):
             task = seen.task
-            waiting.append(
-                Waiting(
-                    f"task {task.to} {task.id}", "task", task.id, task.sender, task.sender, task.to
-                )
-            )
+            key = f"task {task.to} {task.id}"
+            waiting.append(Waiting(key, "task", task.id, task.sender, task.sender, task.to))
     return waiting
+
+
+def _oldest(subject: str) -> dict[str, Any]:
+    return {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": subject}
 
 
 async def _held(bus: Bus, seen: peeking.Seen) -> bool:
@@ -100,7 +108,7 @@ async def _held(bus: Bus, seen: peeking.Seen) -> bool:
     return await roster.may_live(bus, agent, session)
 
 
-async def results(bus: Bus, agent: str) -> list[tuple[Record, int]]:
+async def results(bus: Bus, agent: str) -> list[Waiting]:
     """Return the ends of sent tasks that no session of the agent has been shown yet."""
     subject = names.record_subject(agent, "*", "*")
     try:
@@ -119,14 +127,13 @@ async def results(bus: Bus, agent: str) -> list[tuple[Record, int]]:
                 found.append((record, one.seq))
     sents = await together(*(read_sent(bus, agent, one.inbox, one.task_id) for one, _ in found))
     return [
-        (record, revision)
+        _result(record, revision)
         for (record, revision), (sent, _) in zip(found, sents, strict=True)
         if sent is None or sent.seen_revision < revision
     ]
 
 
-def result_waiting(record: Record, revision: int) -> Waiting:
-    """Return the sign of a result."""
+def _result(record: Record, revision: int) -> Waiting:
     return Waiting(
         f"result {record.task_id} {revision}",
         "result",

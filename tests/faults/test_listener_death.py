@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from listeners import configure, listening, recorder, starts
 
-from mcp_agentbus import embedded, names, roster, topology
+from mcp_agentbus import embedded, local, names, roster, topology
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.life import task_life
@@ -89,3 +89,19 @@ async def test_a_server_that_went_and_came_back_elsewhere_is_found_again(notes):
                 await listener.logged("read", agent="coder")
 
     assert len(starts(notes)) == 1
+
+
+async def test_without_a_bus_its_status_says_so_and_gives_no_counts(notes):
+    with embedded.ephemeral() as settings:
+        configure(settings, notes, coder={"command": recorder(notes)})
+        async with listening(settings) as listener:
+            await asyncio.to_thread(embedded.ensure, settings)
+            await listener.logged("ready", agent="coder")
+            await asyncio.to_thread(embedded.stop, settings)
+            away = await asyncio.to_thread(local.ask, settings, {"op": "status"})
+            await asyncio.to_thread(embedded.ensure, settings)
+            await listener.logged("back")
+            back = await asyncio.to_thread(local.ask, settings, {"op": "status"})
+
+    assert (away["bus"], away["agents"][0]["waiting"]) == ("away", None)
+    assert (back["bus"], back["agents"][0]["waiting"]["high"]) == ("ok", 0)

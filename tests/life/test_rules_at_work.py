@@ -125,7 +125,7 @@ async def test_waking_by_hand_says_why_nothing_happens(house, planner, notes):
         await send(planner, "held")
         await listener.logged("held", agent="held", reason="profile")
         assert (await typed(house, "agent", "wake", "held"))[1] == (
-            "held: held, its user wants no session started for it (1 high, 0 other waiting).\n"
+            "held: held: its user wants no session started for it (1 high, 0 other waiting).\n"
         )
         code, said = await typed(house, "agent", "wake", "nobody")
 

@@ -17,7 +17,7 @@ from mcp_agentbus.notice import Counts, text
         (Counts(results=1), "1 result of a task that you sent with agentbus can be read."),
         (
             Counts(high=2, results=2),
-            "2 tasks wait in your agentbus inbox, 2 of them high priority; 2 results of tasks that you sent with agentbus can be read.",
+            "2 tasks wait in your agentbus inbox, all high priority; 2 results of tasks that you sent with agentbus can be read.",
         ),
         (Counts(), "Your agentbus inbox has changed."),
     ],
