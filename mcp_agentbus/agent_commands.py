@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -214,21 +213,10 @@ def _remove(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _wake(args: argparse.Namespace, settings: Settings) -> int:
-    from mcp_agentbus import local
+    from mcp_agentbus import local, overview
 
     found = local.ask(settings, {"op": "wake", "agent": args.id})
-    counts = found["waiting"]
-    waits = f"{counts['high']} high, {counts['others']} other waiting"
-    if found["waking"]:
-        text = f"{args.id}: a wake is under way ({waits})."
-    elif found["held"]:
-        until = ""
-        if found["until"]:
-            until = f" until {datetime.fromisoformat(found['until']).astimezone():%Y-%m-%d %H:%M}"
-        text = f"{args.id}: held{until}: {found['held']} ({waits})."
-    else:
-        text = f"{args.id}: nothing urgent waits ({waits})."
-    _print(args, text, found)
+    _print(args, overview.woken_text(found), found)
     return 0
 
 

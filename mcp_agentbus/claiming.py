@@ -17,17 +17,16 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from mcp_agentbus import names, parking, roster, wire
+from mcp_agentbus import names, parking, wire
 from mcp_agentbus.answers import Conflict, Delivery
 from mcp_agentbus.names import LANES, TASKS, Priority
 from mcp_agentbus.records import first_record, now, read_record, step, write_record
-from mcp_agentbus.session import CLAIM_MAX_S, Claim, Session
-from mcp_agentbus.task import ATTEMPTS_MAX, Record, Task
+from mcp_agentbus.session import CLAIM_MAX_S, Claim, Session, may_hold
+from mcp_agentbus.task import ATTEMPTS_MAX, HELD, Record, Task
 
 # A task offered this often without even an attempt that counts is parked: something is wrong
 # with it that no record tells.
 OFFERS_MAX: Final = 50
-_HELD: Final = frozenset({"claimed", "working", "needs_approval"})
 # How soon a task is offered again that its session still holds.
 _HELD_AGAIN_S: Final = 5.0
 
@@ -154,13 +153,11 @@ async def _held(session: Session, record: Record, delivery: Delivery) -> bool:
 
     A server that was killed may have forgotten who has what.
     """
-    if record.state not in _HELD or not record.session:
-        return False
-    if record.session == session.id:
+    if record.session == session.id and record.state in HELD:
         if mine := session.claims.get(record.task_id):
             session.hold(replace(mine, delivery=delivery))
         return mine is not None
-    if not await roster.may_live(session.bus, record.agent, record.session):
+    if not await may_hold(session.bus, record):
         return False
     await session.bus.give_back(delivery, after_s=_HELD_AGAIN_S)
     return True

@@ -136,11 +136,7 @@ class Ledger:
         return wake or 0
 
     def started(self, wake: int, pid: int, born: str) -> None:
-        """Record the process of a wake.
-
-        Raises:
-            LedgerBroken: it cannot be recorded.
-        """
+        """Record the process of a wake."""
         self._change(wake, pid=pid, born=born)
 
     def ended(
@@ -155,11 +151,7 @@ class Ledger:
         usd: float | None = None,
         interrupted: bool = False,
     ) -> None:
-        """Record how a wake ended.
-
-        Raises:
-            LedgerBroken: it cannot be recorded.
-        """
+        """Record how a wake ended."""
         self._change(
             wake,
             ended_at=_to_iso(at),
@@ -172,61 +164,34 @@ class Ledger:
         )
 
     def fruit(self, wake: int, read: bool) -> None:  # noqa: FBT001 - it is all that it says
-        """Record whether anything that a wake told of was read afterwards.
-
-        Raises:
-            LedgerBroken: it cannot be recorded.
-        """
+        """Record whether anything that a wake told of was read afterwards."""
         self._change(wake, fruitful=read)
 
     def forgive(self, agent: str) -> None:
-        """Let all wakes of an agent so far count for its budget only.
-
-        Raises:
-            LedgerBroken: it cannot be recorded.
-        """
+        """Let all wakes of an agent so far count for its budget only."""
         with self._transaction() as file:
             file.execute("UPDATE wakes SET forgiven = 1 WHERE agent = ?", (agent,))
 
     def told(self, wake: int) -> None:
-        """Record that the lives of its tasks say how a wake ended.
-
-        Raises:
-            LedgerBroken: it cannot be recorded.
-        """
+        """Record that the lives of its tasks say how a wake ended."""
         self._change(wake, told=True)
 
     def untold(self, limit: int = 100) -> list[Row]:
-        """Return the wakes that ended and are not `told` yet, oldest first.
-
-        Raises:
-            LedgerBroken: it cannot be read.
-        """
+        """Return the wakes that ended and are not `told` yet, oldest first."""
         return self._rows("told = 0 AND ended_at IS NOT NULL ORDER BY id LIMIT ?", limit)
 
     def unended(self) -> list[Row]:
-        """Return the wakes without an end, oldest first.
-
-        Raises:
-            LedgerBroken: it cannot be read.
-        """
+        """Return the wakes without an end, oldest first."""
         return self._rows("ended_at IS NULL ORDER BY id")
 
     def latest(self, agent: str, limit: int = 5) -> list[Row]:
-        """Return the latest wakes of an agent, newest first.
-
-        Raises:
-            LedgerBroken: it cannot be read.
-        """
+        """Return the latest wakes of an agent, newest first."""
         return self._rows("agent = ? ORDER BY id DESC LIMIT ?", agent, limit)
 
     def past(self, agent: str, now: datetime) -> tuple[PastWake, ...]:
         """Return the wakes of an agent in the last 24 hours, oldest first.
 
         A wake of the future, noted before the clock was set back, counts as one of now.
-
-        Raises:
-            LedgerBroken: it cannot be read.
         """
         now = now.astimezone(UTC)
         rows = self._rows("agent = ? AND at > ? ORDER BY at, id", agent, _to_iso(now - DAY))
@@ -246,20 +211,21 @@ class Ledger:
         )
 
     def remember(self, agent: str, host_session: str) -> None:
-        """Record the host's own id of the agent's last conversation.
-
-        Raises:
-            LedgerBroken: it cannot be recorded.
-        """
+        """Record a session of an agent, and the host's own id of its conversation if it has one."""
         with self._transaction() as file:
-            file.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?)", (agent, host_session))
+            file.execute(
+                "INSERT INTO sessions VALUES (?, ?) ON CONFLICT (agent) DO UPDATE"
+                " SET host_session = excluded.host_session WHERE excluded.host_session != ''",
+                (agent, host_session),
+            )
+
+    def remembered(self) -> frozenset[str]:
+        """Return the agents of which a session was recorded."""
+        with self._opened() as file:
+            return frozenset(agent for (agent,) in file.execute("SELECT agent FROM sessions"))
 
     def host_session(self, agent: str) -> str:
-        """Return what `remember` recorded, or nothing.
-
-        Raises:
-            LedgerBroken: it cannot be read.
-        """
+        """Return what `remember` recorded, or nothing."""
         with self._opened() as file:
             found = file.execute("SELECT host_session FROM sessions WHERE agent = ?", (agent,))
             return str((found.fetchone() or ("",))[0])

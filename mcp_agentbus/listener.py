@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus import config, names, notice, policy, roster, topology, waiting
+from mcp_agentbus import config, names, notice, overview, policy, roster, shell, topology, waiting
 from mcp_agentbus.answers import Message
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent, Settings
@@ -29,6 +29,7 @@ from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.hub import Hub, Member
 from mcp_agentbus.ledger import Ledger, LedgerBroken
 from mcp_agentbus.policy import Facts, Hold, Waiting, Wake
+from mcp_agentbus.roster import Holds
 from mcp_agentbus.together import together
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wake import Waker
@@ -137,7 +138,7 @@ class Listener:
         desk = self.desk(member.agent)
         if what != "called":
             self.emit(what, member.agent, {"pid": member.pid, "can_nudge": member.can_nudge})
-        if what == "joined" and member.host_session:
+        if what == "joined":
             with suppress(LedgerBroken):
                 self.ledger.remember(member.agent, member.host_session)
         desk.stirred.set()
@@ -157,7 +158,7 @@ class Listener:
                 return
             for desk in self.desks.values():
                 if desk.agent in self.settings.rules or self.hub.of(desk.agent):
-                    await roster.beat_for(self.bus, desk.agent, self.id, desk.held)
+                    await roster.beat_for(self.bus, desk.agent, self.id, desk.holds)
             for member in self.hub.members:
                 await roster.beat(self.bus, Agent(member.agent, member.host), member.session)
 
@@ -224,21 +225,27 @@ class Listener:
             await self._look(desk)
 
     async def _look(self, desk: Desk) -> None:
-        looked = await waiting.look(self.bus, desk.agent, self._inboxes(desk.agent))
-        desk.counts = looked.counts
-        things = self._for_somebody(desk, looked.things)
-        self._harvest(desk, frozenset(one.key for one in things))
-        facts = self._facts(desk, things)
-        decision = policy.decide(facts)
+        things, decision = await self._decide(desk)
         if isinstance(decision, Wake) and decision.means == "nudge":
             await asyncio.sleep(GRACE_S)
-            again = await waiting.look(self.bus, desk.agent, self._inboxes(desk.agent))
-            there = {one.key for one in again.things}
-            if not any(one.key in there for one in decision.because):
-                return
+            things, decision = await self._decide(desk)
         await self._act(desk, decision, {one.key: one for one in things})
-        if len(facts.waiting) < len(things) and not desk.running:
-            desk.until = datetime.now(UTC) + _ROLE_AGAIN
+
+    async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
+        """Return what waits, and what is to be done about it at this moment."""
+        ran = desk.running is not None
+        looked = await waiting.look(self.bus, desk.agent, self._inboxes(desk.agent))
+        # From here on nothing is awaited until a wake has begun: two desks may share a role.
+        desk.counts = looked.counts
+        things = self._for_somebody(desk, looked.things)
+        if not ran:  # else the look may be older than what was read
+            self._harvest(desk, frozenset(one.key for one in things))
+        facts = self._facts(desk, things)
+        decision = policy.decide(facts)
+        if isinstance(decision, Hold) and len(facts.waiting) < len(things):
+            again = datetime.now(UTC) + _ROLE_AGAIN
+            decision = replace(decision, until=min(decision.until or again, again))
+        return things, decision
 
     def _for_somebody(self, desk: Desk, things: tuple[Waiting, ...]) -> tuple[Waiting, ...]:
         """Leave out the notices that are for a session which is not here."""
@@ -257,7 +264,7 @@ class Listener:
         elsewhere = {
             key
             for other in self.desks.values()  # one that shares a role
-            if other is not desk and other.running
+            if other is not desk
             for keys, _ in other.told.values()
             for key in keys
         }
@@ -277,7 +284,9 @@ class Listener:
         """Return who is of this user on this machine; on the embedded server everybody is."""
         if self.settings.url is None:
             return None
-        return frozenset({*self.settings.rules, *(one.agent for one in self.hub.members)})
+        with suppress(LedgerBroken):
+            return self.ledger.remembered() | {*self.settings.agents, *shell.agents(self.settings)}
+        return frozenset(self.settings.agents)
 
     def _harvest(self, desk: Desk, there: frozenset[str]) -> None:
         """Note which wakes led to a read."""
@@ -292,18 +301,20 @@ class Listener:
 
     async def _act(self, desk: Desk, decision: Wake | Hold, things: Mapping[str, Waiting]) -> None:
         held = {key: why for key, why in decision.held.items() if key in things}
+        of_sender = {
+            things[key].sender: why for key, why in held.items() if why in policy.OF_SENDER
+        }
+        shown = isinstance(decision, Hold) and decision.reason not in {"nothing", "running"}
+        desk.held = decision.reason if isinstance(decision, Hold) and shown else ""
+        desk.holds = Holds("" if desk.held in policy.OF_SENDER else desk.held, of_sender)
+        desk.until = decision.until if isinstance(decision, Hold) else None
+        if isinstance(decision, Wake):
+            self._waking.begin(desk, decision)
         for key, why in held.items():
             if things[key].kind == "task" and why not in {"running", "nothing"}:
                 await self._waking.tell(desk, [things[key]], "wake-held", notice.WHY[why])
-        if isinstance(decision, Hold):
-            desk.until = decision.until
-            shown = decision.reason not in {"nothing", "running"}
-            desk.held = decision.reason if shown else ""
-            if shown:
-                self.emit("held", desk.agent, {"reason": decision.reason})
-            return
-        desk.until, desk.held = None, ""
-        self._waking.begin(desk, decision)
+        if shown:
+            self.emit("held", desk.agent, {"reason": desk.held})
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer a command or a hook.
@@ -366,17 +377,12 @@ class Listener:
         }
 
     def _standing(self, desk: Desk) -> dict[str, Any]:
-        rules = self.settings.rules.get(desk.agent)
-        return {
-            "agent": desk.agent,
-            "host": rules.host if rules else None,
-            "profile": rules.profile if rules else None,
-            "sessions": len(self.hub.of(desk.agent)),
-            "waking": desk.running is not None,
-            "held": notice.WHY.get(desk.held, ""),
-            "until": desk.until.isoformat(timespec="seconds") if desk.until and desk.held else None,
-            "waiting": None if self._away_since else vars(desk.counts),
-        }
+        return overview.agent_data(
+            desk,
+            self.settings.rules.get(desk.agent),
+            len(self.hub.of(desk.agent)),
+            away=self._away_since is not None,
+        )
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -160,36 +160,8 @@ def _stop(settings: Settings) -> None:
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
+    from mcp_agentbus import overview
+
     found = local.ask(settings, {"op": "status"})
-    if args.json:
-        print(json.dumps(found))
-        return 0
-    lines = [f"listener {found['version']}, pid {found['pid']}, since {_minute(found['since'])}"]
-    if found["away_since"]:
-        lines.append(f"NO BUS since {_minute(found['away_since'])}: nobody is woken")
-    warnings = {"ledger": "HOLDS EVERY WAKE", "config": "GOES ON WITH THE RULES OF BEFORE"}
-    lines += [f"{said}: {found[key]}" for key, said in warnings.items() if found[key] != "ok"]
-    width = max((len(one["agent"]) for one in found["agents"]), default=0)
-    lines += [_agent_line(one, width) for one in found["agents"]]
-    if not found["agents"]:
-        lines.append("No agents. Add one: agentbus agent add ID --host HOST --dir FOLDER")
-    print("\n".join(lines))
+    print(json.dumps(found) if args.json else overview.text(found))
     return 0
-
-
-def _agent_line(one: Mapping[str, Any], width: int) -> str:
-    how = f"{one['host']}, wake profile {one['profile']}" if one["host"] else "live sessions only"
-    said = [how, f"{one['sessions']} live session{'s' * (one['sessions'] != 1)}"]
-    if counts := one["waiting"]:
-        said.append(f"waiting: {counts['high']} high, {counts['others']} other")
-    if one["waking"]:
-        said.append("a wake is under way")
-    if one["held"]:
-        until = f" until {_minute(one['until'])}" if one["until"] else ""
-        said.append(f"HELD{until}: {one['held']}")
-    return f"{one['agent']:{width}}  " + " \u00b7 ".join(said)
-
-
-def _minute(at: str) -> str:
-    """Return a time as this user's clock shows it."""
-    return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"

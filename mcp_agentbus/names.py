@@ -154,6 +154,10 @@ def new_task_id(sender: str, to: str, request_id: str) -> str:
     return hashlib.sha256(f"{sender}\0{to}\0{request_id}".encode()).hexdigest()[:32]
 
 
+#: How the id of a shell's session begins: no process of it is there between two commands.
+SHELL_PREFIX: Final = "shell-"
+
+
 def new_session_id() -> str:
     """Return an id for one session: 64 random bits, as only one machine's sessions must differ."""
     return secrets.token_hex(8)

@@ -20,7 +20,7 @@ from mcp_agentbus.errors import BadInput
 from mcp_agentbus.names import LANES, TASKS
 from mcp_agentbus.records import read_record
 from mcp_agentbus.session import Session
-from mcp_agentbus.task import State, Task
+from mcp_agentbus.task import Record, State, Task
 from mcp_agentbus.together import together
 
 # A thread is looked for among this many stored tasks at most; more is said, not searched.
@@ -33,9 +33,20 @@ class Seen:
     """A stored task, and who holds it."""
 
     task: Task
-    state: State
-    #: The session that holds it, as `agent/session`; empty if nobody does.
-    holder: str
+    #: None if nobody has touched it yet.
+    record: Record | None = None
+
+    @property
+    def state(self) -> State:
+        """The task's state."""
+        return self.record.state if self.record else "stored"
+
+    @property
+    def holder(self) -> str:
+        """The session that holds it, as `agent/session`; empty if nobody does."""
+        if self.record is None or self.state == "stored":
+            return ""
+        return f"{self.record.agent}/{self.record.session}"
 
 
 @dataclass(frozen=True)
@@ -95,12 +106,7 @@ async def at(bus: Bus, found: Found) -> Seen | str | None:
         record, _ = await read_record(bus, task.sender, task.to, task.id)
     except wire.Undecodable as error:
         return str(error)
-    if record is None:
-        return Seen(task, "stored", "")
-    if record.ended:
-        return None
-    holder = f"{record.agent}/{record.session}" if record.state != "stored" else ""
-    return Seen(task, record.state, holder)
+    return None if record and record.ended else Seen(task, record)
 
 
 def _position(cursor: str | None, lanes: int) -> tuple[int, int]:

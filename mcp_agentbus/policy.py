@@ -35,6 +35,8 @@ Reason = Literal[
     "ledger",  # what was woken cannot be recorded
 ]
 
+#: Reasons that lie with the sender: another one's task may wake the agent.
+OF_SENDER: Final[frozenset[Reason]] = frozenset({"not_allowed", "sender_rate"})
 #: How long after a wake that led to no read the next one may come; after the last one: none.
 BACKOFF: Final = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=25))
 HOUR: Final = timedelta(hours=1)

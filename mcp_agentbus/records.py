@@ -96,7 +96,7 @@ async def add_wake(bus: Bus, owner: str, inbox: str, task_id: str, moment: Momen
     while True:
         found, revision = await read_wakes(bus, owner, inbox, task_id)
         before = found.moments if found else ()
-        if before and (before[-1].state, before[-1].reason) == (moment.state, moment.reason):
+        if before and before[-1].model_copy(update={"at": moment.at}) == moment:
             return
         wakes = Wakes(
             task_id=task_id, owner=owner, inbox=inbox, moments=(*before, moment)[-_WAKES_MAX:]

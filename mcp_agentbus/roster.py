@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -55,6 +55,16 @@ class Profile(BaseModel):
 
 
 @dataclass(frozen=True)
+class Holds:
+    """Why one listener would hold wakes of an agent now: `policy.Reason`s."""
+
+    #: Whoever sends; empty if it would wake.
+    everybodys: str = ""
+    #: By sender.
+    senders: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Entry:
     """What is known of one agent or role."""
 
@@ -64,8 +74,18 @@ class Entry:
     hosts: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     description: str = ""
-    #: Why its listener would hold a wake now; empty if it would wake; None without a listener.
-    held: str | None = None
+    #: What each of its listeners says of wakes; none without a listener.
+    holds: tuple[Holds, ...] = ()
+
+    def held_for(self, sender: str) -> str | None:
+        """Return why a wake by `sender` would be held now; empty if it would not; None if unknown.
+
+        One listener that would wake it is enough.
+        """
+        reasons = (one.senders.get(sender, one.everybodys) for one in self.holds)
+        # What another machine's listener says is one of our own reasons, or is not repeated.
+        said = (WHY.get(one, "its listener holds wakes") if one else "" for one in reasons)
+        return min(said, default=None)
 
 
 @dataclass(frozen=True)
@@ -128,13 +148,14 @@ async def beat(bus: Bus, agent: Agent, session: str, *, leaving: bool = False) -
     await bus.send(names.heartbeat_subject(agent.id, session), body, headers)
 
 
-async def beat_for(bus: Bus, agent: str, listener: str, held: str) -> None:
-    """Say that a listener looks after an agent, and why it would hold a wake now, if it would.
+async def beat_for(bus: Bus, agent: str, listener: str, holds: Holds) -> None:
+    """Say that a listener looks after an agent, and why it would hold wakes now, if it would.
 
     Raises:
         BusUnreachable: there is no connection.
     """
-    body = json.dumps({"kind": "listener", "held": held}).encode()
+    held = {"held": holds.everybodys, "held_for": dict(holds.senders)}
+    body = json.dumps({"kind": "listener", **held}).encode()
     await bus.send(names.heartbeat_subject(agent, listener), body, {})
 
 
@@ -285,11 +306,6 @@ def _beat(found: Found) -> dict[str, Any]:
 def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
     said = [_beat(beat) for beat in beats]
     kinds = {one.get("kind") for one in said}
-    # What another machine's listener says is one of our own reasons, or is not repeated.
-    holds = [str(one.get("held") or "") for one in said if one.get("kind") == "listener"]
-    held = min(
-        (WHY.get(one, "its listener holds wakes") if one else "" for one in holds), default=None
-    )  # one listener that would wake it is enough
     state: PresenceState
     if "session" in kinds:
         state = "live session"
@@ -304,8 +320,14 @@ def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
         hosts=profile.hosts,
         roles=profile.roles,
         description=profile.description,
-        held=held,
+        holds=tuple(_holds(one) for one in said if one.get("kind") == "listener"),
     )
+
+
+def _holds(beat: Mapping[str, Any]) -> Holds:
+    senders = beat.get("held_for")
+    said = senders.items() if isinstance(senders, dict) else ()
+    return Holds(str(beat.get("held") or ""), {one: str(why) for one, why in said})
 
 
 def _best(inbox: str, holders: Sequence[Entry]) -> Entry:
@@ -316,5 +338,5 @@ def _best(inbox: str, holders: Sequence[Entry]) -> Entry:
         id=inbox,
         state=next(state for state in order if any(one.state == state for one in holders)),
         last_seen=max(seen) if seen else None,
-        held=min((one.held for one in holders if one.held is not None), default=None),
+        holds=tuple(holds for one in holders for holds in one.holds),
     )

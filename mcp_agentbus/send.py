@@ -353,7 +353,7 @@ def _receipt(
     if isinstance(outcome, BaseException):
         why = _why(outcome)
         return Receipt(**common, state="refused", reason=why, expires_at=task.expires_at)
-    wake, reason = _wake(task.priority, entry)
+    wake, reason = _wake(task, entry)
     return Receipt(
         **common,
         duplicate=outcome.duplicate,
@@ -369,15 +369,16 @@ def _why(failure: BaseException) -> str:
 
 
 def _wake(
-    priority: Priority, entry: Entry | None
+    task: Task, entry: Entry | None
 ) -> tuple[Literal["requested", "held", "not_requested"], str]:
     """Return what is known about a wake when the task is stored."""
-    if priority != "high":
+    if task.priority != "high":
         return "not_requested", ""
     if entry is None:
         return "held", "the roster cannot be read"
-    if entry.held is not None:
-        return ("held", entry.held) if entry.held else ("requested", "")
+    held = entry.held_for(task.sender)
+    if held is not None:
+        return ("held", held) if held else ("requested", "")
     if entry.state == "live session":
         return "held", "no listener runs there; a live session sees the task at its next call"
     return "held", "no listener runs there; the task is seen when a session of the agent starts"

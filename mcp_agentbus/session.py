@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -27,7 +27,7 @@ from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.records import now, step, write_record
-from mcp_agentbus.task import Record, Task
+from mcp_agentbus.task import HELD, Record, Task
 from mcp_agentbus.together import together
 
 # Without any call for this long, a session's claims are given back: its model is gone.
@@ -69,8 +69,25 @@ class Shown:
 class ClaimStore(Protocol):
     """Where claims are kept between the processes of a session without a process of its own."""
 
+    #: The task that was ended last, and when.
+    finished: tuple[datetime, Task] | None
+
     def save(self, claims: Iterable[Claim]) -> None:
         """Keep exactly these."""
+
+
+async def may_hold(bus: Bus, record: Record) -> bool:
+    """Tell whether a session holds a task, or may hold it, by the task's record.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    if record.state not in HELD or not record.session:
+        return False
+    if record.session.startswith(names.SHELL_PREFIX):
+        # A lease: between two commands nothing of a shell's session gives a sign of life.
+        return now() < record.updated_at + timedelta(seconds=CLAIM_MAX_S)
+    return await roster.may_live(bus, record.agent, record.session)
 
 
 @dataclass
@@ -224,7 +241,16 @@ class Session:
         self.untold.discard(task_id)
         if claim and finished:
             self._finished = (time.monotonic(), claim.task)
+            if self.store:
+                self.store.finished = (now(), claim.task)
         self._save()
+
+    def recall(self, finished: tuple[datetime, Task] | None) -> None:
+        """Go on from the task that an earlier process of this session ended last."""
+        if finished:
+            at, task = finished
+            ago_s = max(0.0, (now() - at).total_seconds())  # the clock may have been set back
+            self._finished = (time.monotonic() - ago_s, task)
 
     def _save(self) -> None:
         if self.store:

@@ -24,7 +24,7 @@ from typing import Any
 from mcp_agentbus import locks, names
 from mcp_agentbus.answers import Delivery
 from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent, check_private
+from mcp_agentbus.config import Agent, Settings, check_private
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.session import Claim, Session
 from mcp_agentbus.task import Record, Task
@@ -36,10 +36,15 @@ class ClaimFile:
 
     path: Path
     session: str
+    #: The task that was ended last, and when: what is sent next may be caused by it.
+    finished: tuple[datetime, Task] | None = None
 
     def save(self, claims: Iterable[Claim]) -> None:
         """Keep exactly these, all or none of them."""
-        document = {"session": self.session, "claims": [_dump(claim) for claim in claims]}
+        document: dict[str, Any] = {"session": self.session, "claims": [*map(_dump, claims)]}
+        if self.finished:
+            at, task = self.finished
+            document["finished"] = [at.isoformat(), task.model_dump(mode="json", by_alias=True)]
         new = self.path.with_suffix(".new")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -58,6 +63,9 @@ class ClaimFile:
             check_private(self.path)
             document = json.loads(self.path.read_text(encoding="utf-8"))
             self.session = str(document["session"])
+            if "finished" in document:
+                at, task = document["finished"]
+                self.finished = datetime.fromisoformat(at), Task.model_validate(task)
             return [_load(one) for one in document["claims"]]
         except FileNotFoundError:
             return []
@@ -79,14 +87,21 @@ async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[
     descriptor = await asyncio.to_thread(locks.take, path.with_suffix(".lock"), wait=True)
     assert descriptor is not None  # noqa: S101 - for mypy: it waits
     try:
-        store = ClaimFile(path, names.new_session_id())
+        store = ClaimFile(path, names.SHELL_PREFIX + names.new_session_id())
         claims = store.load()
         async with Session(bus, agent, id=store.session, store=store) as session:
             for claim in claims:
                 session.hold(claim)
+            session.recall(store.finished)
             yield session
     finally:
         os.close(descriptor)
+
+
+def agents(settings: Settings) -> frozenset[str]:
+    """Return the agents that had a shell's session here."""
+    found = settings.state_dir.glob("shell-*.json")
+    return frozenset(one.stem.removeprefix("shell-") for one in found)
 
 
 def _dump(claim: Claim) -> dict[str, Any]:

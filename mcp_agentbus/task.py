@@ -53,6 +53,8 @@ Status = Literal[
 ]
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 ENDS: Final = frozenset({"completed", "failed", "rejected", "cancelled", "expired", "parked"})
+#: A session has the task.
+HELD: Final = frozenset({"claimed", "working", "needs_approval"})
 # The ends that a worker chooses, and the ones that the bus sets for it.
 WORKER_ENDS: Final = frozenset({"completed", "failed", "rejected"})
 

@@ -15,13 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mcp_agentbus import names, peeking, roster, wire
+from mcp_agentbus import names, peeking, wire
 from mcp_agentbus.answers import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.names import LANES, RESULTS, TASKS
 from mcp_agentbus.notice import Counts
 from mcp_agentbus.policy import Waiting
 from mcp_agentbus.records import read_sent
+from mcp_agentbus.session import may_hold
 from mcp_agentbus.task import ENDS, Record
 from mcp_agentbus.together import both, together
 
@@ -89,7 +90,9 @@ async def _urgent(bus: Bus, inbox: str) -> list[Waiting]:
         stored = [one for few in await together(*ways) for one in few]
     waiting: list[Waiting] = []
     for seen in await together(*(peeking.at(bus, one) for one in stored)):
-        if isinstance(seen, peeking.Seen) and not await _held(bus, seen):
+        if not isinstance(seen, peeking.Seen):
+            continue
+        if seen.record is None or not await may_hold(bus, seen.record):
             task = seen.task
             key = f"task {task.to} {task.id}"
             waiting.append(Waiting(key, "task", task.id, task.sender, task.sender, task.to))
@@ -98,14 +101,6 @@ async def _urgent(bus: Bus, inbox: str) -> list[Waiting]:
 
 def _oldest(subject: str) -> dict[str, Any]:
     return {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": subject}
-
-
-async def _held(bus: Bus, seen: peeking.Seen) -> bool:
-    """Tell whether a session that lives, or may live, has the task."""
-    if not seen.holder:
-        return False
-    agent, _, session = seen.holder.partition("/")
-    return await roster.may_live(bus, agent, session)
 
 
 async def results(bus: Bus, agent: str) -> list[Waiting]:

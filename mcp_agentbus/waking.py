@@ -28,6 +28,7 @@ from mcp_agentbus.ledger import Ledger, LedgerBroken, Row
 from mcp_agentbus.notice import Counts
 from mcp_agentbus.policy import Waiting, Wake
 from mcp_agentbus.records import add_wake, read_sent
+from mcp_agentbus.roster import Holds
 from mcp_agentbus.rules import Rules
 from mcp_agentbus.task import Moment
 from mcp_agentbus.wake import Call, Ended, Waker
@@ -54,8 +55,10 @@ class Desk:
     told: dict[int, tuple[frozenset[str], float]] = field(default_factory=dict)
     #: The wake that is under way.
     running: asyncio.Task[None] | None = None
-    #: Why nothing is woken now, a `policy.Reason`; empty if something would be.
+    #: Why nothing was woken at the last look, a `policy.Reason`; empty if something was.
     held: str = ""
+    #: The same for those who send, as the roster is told.
+    holds: Holds = field(default_factory=Holds)
     counts: Counts = field(default_factory=Counts)
     #: When to look again, if nothing stirs before.
     until: datetime | None = None

@@ -107,7 +107,7 @@ async def test_woken_by_hand_an_agent_is_tried_again_at_once(house, planner, not
         await send(planner, "failing")
         await listener.logged("held", agent="failing", reason="backoff")
         code, said = await typed(house, "agent", "wake", "failing")
-        assert (code, said) == (0, "failing: a wake is under way (1 high, 0 other waiting).\n")
+        assert (code, said) == (0, "failing: a wake is under way (waiting: 1 high, 0 other).\n")
         await listener.logged("held", agent="failing", reason="backoff")
         status = json.loads((await typed(house, "listen", "--status", "--json"))[1])
 
@@ -120,12 +120,12 @@ async def test_waking_by_hand_says_why_nothing_happens(house, planner, notes):
     async with listening(house) as listener:
         await listener.logged("ready", agent="held")
         assert (await typed(house, "agent", "wake", "held"))[1] == (
-            "held: nothing urgent waits (0 high, 0 other waiting).\n"
+            "held: nothing urgent waits (waiting: 0 high, 0 other).\n"
         )
         await send(planner, "held")
         await listener.logged("held", agent="held", reason="profile")
         assert (await typed(house, "agent", "wake", "held"))[1] == (
-            "held: held: its user wants no session started for it (1 high, 0 other waiting).\n"
+            "held: held: its user wants no session started for it (waiting: 1 high, 0 other).\n"
         )
         code, said = await typed(house, "agent", "wake", "nobody")
 

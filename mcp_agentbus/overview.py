@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a listener says of its agents: as data for `--json`, as lines for a person.
+
+    $ agentbus listen --status
+    listener 0.1.0, pid 4711, since 2026-11-21 10:00
+    coder  claude-code, wake profile answer · 1 live session · waiting: 0 high, 2 other
+
+Nothing of it is a peer's: ids, counts, times and this program's own sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from mcp_agentbus import notice
+from mcp_agentbus.rules import Rules
+from mcp_agentbus.waking import Desk
+
+
+def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) -> dict[str, Any]:
+    """Return what is known of one agent; without a bus not how much waits."""
+    until = desk.until.isoformat(timespec="seconds") if desk.until and desk.held else None
+    return {
+        "agent": desk.agent,
+        "host": rules.host if rules else None,
+        "profile": rules.profile if rules else None,
+        "sessions": sessions,
+        "waking": desk.running is not None,
+        "held": notice.WHY.get(desk.held, ""),
+        "until": until,
+        "waiting": None if away else vars(desk.counts),
+    }
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """Return the lines for what the listener answered to `status`."""
+    lines = [f"listener {found['version']}, pid {found['pid']}, since {minute(found['since'])}"]
+    if found["away_since"]:
+        lines.append(f"NO BUS since {minute(found['away_since'])}: nobody is woken")
+    warnings = {"ledger": "HOLDS EVERY WAKE", "config": "GOES ON WITH THE RULES OF BEFORE"}
+    lines += [f"{said}: {found[key]}" for key, said in warnings.items() if found[key] != "ok"]
+    width = max((len(one["agent"]) for one in found["agents"]), default=0)
+    lines += [f"{one['agent']:{width}}  {_standing(one)}" for one in found["agents"]]
+    if not found["agents"]:
+        lines.append("No agents. Add one: agentbus agent add ID --host HOST --dir FOLDER")
+    return "\n".join(lines)
+
+
+def woken_text(one: Mapping[str, Any]) -> str:
+    """Return the line for what it answered to `wake`."""
+    if one["waking"]:
+        said = "a wake is under way"
+    elif one["held"]:
+        said = f"held{_until(one)}: {one['held']}"
+    else:
+        said = "nothing urgent waits"
+    return f"{one['agent']}: {said} ({_waiting(one)})."
+
+
+def minute(at: str) -> str:
+    """Return a time as this user's clock shows it."""
+    return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _standing(one: Mapping[str, Any]) -> str:
+    how = f"{one['host']}, wake profile {one['profile']}" if one["host"] else "live sessions only"
+    said = [how, f"{one['sessions']} live session{'s' * (one['sessions'] != 1)}", _waiting(one)]
+    if one["waking"]:
+        said.append("a wake is under way")
+    if one["held"]:
+        said.append(f"HELD{_until(one)}: {one['held']}")
+    return " \u00b7 ".join(said)
+
+
+def _waiting(one: Mapping[str, Any]) -> str:
+    counts = one["waiting"]
+    if counts is None:
+        return "waiting: not known"
+    return f"waiting: {counts['high']} high, {counts['others']} other"
+
+
+def _until(one: Mapping[str, Any]) -> str:
+    return f" until {minute(one['until'])}" if one["until"] else ""

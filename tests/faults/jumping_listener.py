@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A listener whose clock is set anew, once, at a step of its own naming.
+
+$ AGENTBUS_HOME=/tmp/bus python jumping_listener.py noted +3600
+"""
+
+import sys
+from datetime import datetime, timedelta, tzinfo
+
+from mcp_agentbus import cli, ledger, listener, listening, records, waking
+
+_USERS = (ledger, listener, listening, records, waking)
+
+
+def set_clock(by):
+    """Have all of a listener see another time; `datetime` itself cannot be changed."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + by
+
+    for user in _USERS:
+        user.datetime = Clock
+
+
+def main(step, seconds):
+    log = listening._log
+    steps = [step]
+
+    def log_and_jump(event, agent, more):
+        log(event, agent, more)
+        if event in steps:
+            steps.clear()
+            set_clock(timedelta(seconds=int(seconds)))
+            log("jumped", agent, {})
+
+    listening._log = log_and_jump
+    return cli.main(["listen"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

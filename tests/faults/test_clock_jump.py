@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A clock that is set while a listener runs: no storm of wakes follows, and no task is lost."""
+
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from listeners import configure, listening, recorder, starts
+
+from mcp_agentbus import embedded, roster, topology
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.inbox import read_inbox
+from mcp_agentbus.life import task_life
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+_JUMPING = str(Path(__file__).with_name("jumping_listener.py"))
+_HOUR = 3600
+_STEPS = ["decided", "noted", "known", "ended", "recorded"]
+_BOTH = [_HOUR, -_HOUR]
+_TASKS = 5
+
+
+@pytest_asyncio.fixture
+async def planner():
+    """A sender on a server of its own; the agent `coder` is known there."""
+    with embedded.ephemeral() as settings:
+        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as session:
+            await session.called()
+            await topology.ensure_streams(bus)
+            await roster.register(bus, Agent("coder"), None)
+            yield session
+
+
+async def send(planner):
+    [receipt] = await send_task(planner, "coder", "Count", "the tests", priority="high")
+    return receipt.task_id
+
+
+def noted(listener):
+    return [one for one in listener.log if one["event"] == "noted"]
+
+
+@pytest.mark.promise(29)
+@pytest.mark.parametrize("by", _BOTH)
+@pytest.mark.parametrize("step", _STEPS)
+async def test_a_jump_of_an_hour_leaves_the_limits_of_an_hour_and_a_day(
+    planner, tmp_path, step, by
+):
+    """What was noted before a jump ahead is older than an hour then; the day's limit is left."""
+    coder = {"command": recorder(tmp_path), "per_hour": 2, "per_day": 3}
+    configure(planner.bus.settings, tmp_path, coder=coder)
+    script = [_JUMPING, step, str(by)]
+    wakes = 3 if by > 0 and step != "decided" else 2
+    async with listening(planner.bus.settings, script=script) as listener:
+        first = await send(planner)
+        await listener.logged("jumped")
+        await listener.logged("read", agent="coder")
+        for number in range(1, _TASKS):
+            await send(planner)
+            await listener.logged("read" if number < wakes else "held", agent="coder")
+        await listener.end()
+
+    assert len(noted(listener)) == len(starts(tmp_path)) == wakes
+    states = [one.state for one in (await task_life(planner, first)).history]
+    assert "claimed" in states
+    async with Session(planner.bus, Agent("coder")) as reader:
+        rest = (await read_inbox(reader, limit=50)).tasks
+    assert len(rest) == _TASKS - wakes
+
+
+@pytest.mark.promise(29)
+@pytest.mark.parametrize("by", _BOTH)
+@pytest.mark.parametrize("step", _STEPS)
+async def test_after_a_jump_a_host_that_reads_nothing_is_still_tried_later(
+    planner, tmp_path, step, by
+):
+    """A jump ahead right after a wake's end ends the first pause; the second one holds."""
+    configure(planner.bus.settings, tmp_path, coder={"command": recorder(tmp_path, "look")})
+    script = [_JUMPING, step, str(by)]
+    async with listening(planner.bus.settings, script=script) as listener:
+        await send(planner)
+        await listener.logged("jumped")
+        for _ in range(_TASKS):
+            await listener.logged("held", agent="coder", reason="backoff")
+            await send(planner)
+        await listener.end()
+
+    assert len(noted(listener)) == (2 if by > 0 and step == "recorded" else 1)
+    async with Session(planner.bus, Agent("coder")) as reader:
+        assert len((await read_inbox(reader, limit=50)).tasks) == _TASKS + 1

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host that hangs, or leaves something behind: ended in time, and in nobody's way meanwhile."""
+
+import asyncio
+import os
+import sys
+
+import pytest
+import pytest_asyncio
+from listeners import configure, listening, recorder, starts
+
+from mcp_agentbus import embedded, local, names, roster, topology
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.inbox import read_inbox
+from mcp_agentbus.life import task_life
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+# Each waits until somebody reads the fifo `here`, and then until `go` is written to and closed.
+_HANGING = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open("here", "w").write("here")
+open("go").read()
+"""
+_FORKING = """
+import os
+if os.fork() == 0:
+    os.setsid()
+    open("here", "w").write("here")
+    open("go").read()
+"""
+
+
+@pytest_asyncio.fixture
+async def planner():
+    """A sender on a server of its own; its `brisk` and `slow` are known there."""
+    with embedded.ephemeral() as settings:
+        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as session:
+            await session.called()
+            await topology.ensure_streams(bus)
+            for agent in ("slow", "brisk"):
+                await roster.register(bus, Agent(agent), None)
+            yield session
+
+
+@pytest.fixture
+def notes(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for name in ("here", "go"):
+        os.mkfifo(folder / name)
+    return folder
+
+
+async def send(planner, to):
+    [receipt] = await send_task(planner, to, "Count", "the tests", priority="high")
+    return receipt.task_id
+
+
+async def steps(planner, task_id):
+    return [(one.state, one.reason) for one in (await task_life(planner, task_id)).history]
+
+
+async def told(planner, task_id, said):
+    """Wait until a task's life holds a step of a wake that says so."""
+    stirred = asyncio.Event()
+    subject = names.wakes_subject("planner", "*", task_id)
+    async with planner.bus.subscribed(subject, lambda _: stirred.set()), asyncio.timeout(60):
+        while not any(reason.startswith(said) for _, reason in await steps(planner, task_id)):
+            await stirred.wait()
+            stirred.clear()
+
+
+async def here(notes):
+    """Wait until the program runs."""
+    async with asyncio.timeout(60):
+        assert await asyncio.to_thread((notes / "here").read_text) == "here"
+
+
+async def still_looks_after_others(planner, listener):
+    """See that the listener answers, and that it wakes another agent meanwhile."""
+    found = await asyncio.to_thread(local.ask, planner.bus.settings, {"op": "status"})
+    standing = {one["agent"]: one for one in found["agents"]}
+    await send(planner, "brisk")
+    await listener.logged("read", agent="brisk")
+    return standing["slow"]
+
+
+async def waiting(planner, agent):
+    async with Session(planner.bus, Agent(agent)) as reader:
+        return [one.task.id for one in (await read_inbox(reader)).tasks]
+
+
+def agents(notes, code, **limits):
+    (notes / "host.py").write_text(code)
+    slow = {"command": [sys.executable, "-S", str(notes / "host.py")], **limits}
+    return {"slow": slow, "brisk": {"command": recorder(notes)}}
+
+
+@pytest.mark.promise(25)
+async def test_a_host_that_hangs_is_in_nobodys_way(planner, notes):
+    settings = planner.bus.settings
+    configure(settings, notes, **agents(notes, _HANGING))
+    async with listening(settings) as listener:
+        task_id = await send(planner, "slow")
+        await here(notes)
+        standing = await still_looks_after_others(planner, listener)
+        assert standing["waking"]
+        assert await waiting(planner, "slow") == [task_id]
+        assert "ended" not in {one["event"] for one in listener.log if one.get("agent") == "slow"}
+        (notes / "go").write_text("")
+        await listener.logged("ended", agent="slow", outcome="exited")
+
+    assert len(starts(notes)) == 1
+
+
+@pytest.mark.promise(25)
+async def test_a_host_that_ignores_sigterm_is_killed_at_its_time_limit(planner, notes):
+    settings = planner.bus.settings
+    configure(settings, notes, **agents(notes, _HANGING, time_limit_s=2))
+    async with listening(settings) as listener:
+        task_id = await send(planner, "slow")
+        pid = (await listener.logged("known", agent="slow"))["pid"]
+        await still_looks_after_others(planner, listener)
+        await listener.logged("ended", agent="slow", outcome="timed_out")
+        await listener.logged("held", agent="slow", reason="backoff")
+        await told(planner, task_id, "ended at its time limit after ")
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert "wake-held" in [state for state, _ in await steps(planner, task_id)]
+    assert await waiting(planner, "slow") == [task_id]
+
+
+@pytest.mark.promise(25)
+async def test_what_a_host_left_behind_with_its_output_open_delays_nothing(planner, notes):
+    settings = planner.bus.settings
+    configure(settings, notes, **agents(notes, _FORKING))
+    async with listening(settings) as listener:
+        task_id = await send(planner, "slow")
+        try:
+            await here(notes)
+            await still_looks_after_others(planner, listener)
+            await told(planner, task_id, "exit code 0 after ")
+            assert await waiting(planner, "slow") == [task_id]
+        finally:
+            # A reader is there for as long as the one that was left behind lives.
+            descriptor = os.open(notes / "go", os.O_WRONLY | os.O_NONBLOCK)
+            os.close(descriptor)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agents that wake each other in a circle come to an end, and the last one reads why."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from listeners import configure, listening, starts
+
+from mcp_agentbus import config, embedded, roster, topology
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+from mcp_agentbus.task import HOPS_MAX
+
+_PASSER = str(Path(__file__).parents[1] / "passer.py")
+_PACKAGE = str(Path(config.__file__).parent.parent)
+RING = ("a", "b", "c")
+
+
+@pytest.mark.promise(36)
+@pytest.mark.parametrize("mode", ["pass", "finish"])
+async def test_a_circle_of_woken_agents_ends_at_the_hop_limit(tmp_path, mode):
+    with embedded.ephemeral() as settings:
+        configure(settings, tmp_path, **{
+            agent: {"command": passer(tmp_path, following, mode)}
+            for agent, following in zip(RING, (*RING[1:], RING[0]), strict=True)
+        })  # fmt: skip
+        async with Bus.connect(settings) as bus, Session(bus, Agent("a")) as first:
+            await first.called()
+            await topology.ensure_streams(bus)
+            await roster.register(bus, Agent("b"), None)
+            async with listening(settings) as listener:
+                await send_task(first, "b", "Pass it on", "x", priority="high")
+                for _ in range(HOPS_MAX + 1):
+                    await listener.logged("ended", outcome="exited")
+                await listener.end()
+
+    passed = starts(tmp_path)
+    assert [one["agent"] for one in passed] == list("bcabcab")
+    assert [one["sent"] for one in passed] == [0] * HOPS_MAX + [1]
+    assert f"the limit is {HOPS_MAX} hand-offs. Nothing was sent." in passed[-1]["said"]
+    assert "Hint: " in passed[-1]["said"]
+
+
+def passer(notes, following, mode):
+    return [sys.executable, "-S", _PASSER, str(notes), following, mode, _PACKAGE]
