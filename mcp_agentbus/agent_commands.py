@@ -47,7 +47,14 @@ def add_agent_command(commands: _Commands[Any]) -> None:
         "Its limits and quiet hours stay.",
     )
     wake.add_argument("id", metavar="ID")
-    for one in (remove, listed, wake):
+    wakes = actions.add_parser(
+        "wakes",
+        help="list the last wakes of an agent",
+        description="List the last wakes of an agent, how each ended, and what it printed.",
+    )
+    wakes.add_argument("id", metavar="ID")
+    wakes.add_argument("--limit", type=int, default=5, metavar="N", help="default: 5")
+    for one in (remove, listed, wake, wakes):
         one.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -107,7 +114,9 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await _add(args, settings)
     if args.action == "remove":
         return _remove(args, settings)
-    return _wake(args, settings) if args.action == "wake" else _list(args, settings)
+    if args.action in {"wake", "wakes"}:
+        return (_wake if args.action == "wake" else _wakes)(args, settings)
+    return _list(args, settings)
 
 
 async def _add(args: argparse.Namespace, settings: Settings) -> int:
@@ -217,6 +226,19 @@ def _wake(args: argparse.Namespace, settings: Settings) -> int:
 
     found = local.ask(settings, {"op": "wake", "agent": args.id})
     _print(args, overview.woken_text(found), found)
+    return 0
+
+
+def _wakes(args: argparse.Namespace, settings: Settings) -> int:
+    from mcp_agentbus import overview
+    from mcp_agentbus.errors import BadSetup
+    from mcp_agentbus.ledger import Ledger, LedgerBroken
+
+    try:
+        rows = Ledger(settings.ledger_file).latest(args.id, max(1, args.limit))
+    except LedgerBroken as error:
+        raise BadSetup(str(error), hint="Mend or move that file; nothing is woken.") from None
+    _print(args, overview.wakes_text(args.id, rows), [overview.wake_data(row) for row in rows])
     return 0
 
 

@@ -83,6 +83,11 @@ class Settings:
     rules: Mapping[str, Rules] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def ledger_file(self) -> Path:
+        """Where the listener keeps its record of wakes."""
+        return self.state_dir / "wakes.db"
+
 
 def load(environ: Mapping[str, str] | None = None, *, text: str | None = None) -> Settings:
     """Read the settings; `text` is taken for what config.toml holds, if it is given.

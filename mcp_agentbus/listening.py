@@ -72,7 +72,7 @@ async def _listen(settings: Settings, *, while_needed: bool) -> int:
     from mcp_agentbus.ledger import Ledger
     from mcp_agentbus.listener import Listener
 
-    ledger = Ledger(settings.state_dir / "wakes.db")
+    ledger = Ledger(settings.ledger_file)
     async with Bus.connect(settings) as bus:
         listener = Listener(settings, bus, ledger, _log)
         try:

@@ -10,11 +10,12 @@ Nothing of it is a peer's: ids, counts, times and this program's own sentences.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from mcp_agentbus import notice
+from mcp_agentbus import framing, notice
+from mcp_agentbus.ledger import Row
 from mcp_agentbus.rules import Rules
 from mcp_agentbus.waking import Desk
 
@@ -57,6 +58,41 @@ def woken_text(one: Mapping[str, Any]) -> str:
     else:
         said = "nothing urgent waits"
     return f"{one['agent']}: {said} ({_waiting(one)})."
+
+
+def wakes_text(agent: str, rows: Sequence[Row]) -> str:
+    """Return the lines for the last wakes of an agent, newest first."""
+    return "\n".join(map(_wake_lines, rows)) or f"{agent} was not woken in the last 30 days."
+
+
+def wake_data(row: Row) -> dict[str, Any]:
+    """Return one wake as data."""
+    return {
+        "at": row.at.isoformat(timespec="seconds"),
+        "means": row.means,
+        "tasks": sorted(key.split(" ")[2] for key in row.keys if key.startswith("task ")),
+        "ended_at": row.ended_at and row.ended_at.isoformat(timespec="seconds"),
+        "outcome": row.outcome,
+        "said": row.said,
+        "exit_code": row.exit_code,
+        "usd": row.usd,
+        "read": row.fruitful,
+        "output": row.output,
+    }
+
+
+def _wake_lines(row: Row) -> str:
+    tasks = sum(key.startswith("task ") for key in row.keys)
+    what = {"nudge": "told in its session", "start": "started"}[row.means]
+    said = [f"{minute(row.at.isoformat())}  {what} for {tasks} task{'s' * (tasks != 1)}"]
+    said.append(row.said if row.ended_at else "under way")
+    if row.fruitful is not None:
+        said.append("something was read" if row.fruitful else "NOTHING WAS READ")
+    if row.usd is not None:
+        said.append(f"{row.usd:.2f} USD")
+    # What a host has printed may hold what a peer wrote.
+    shown = framing.frame(row.output.rstrip(), said_by=row.agent) if row.output else ""
+    return "\n".join([" \u00b7 ".join(said), *([shown] if shown else [])])
 
 
 def minute(at: str) -> str:

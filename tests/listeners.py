@@ -16,7 +16,10 @@ import signal
 import sys
 from pathlib import Path
 
-from mcp_agentbus import config
+from mcp_agentbus import config, roster, topology
+from mcp_agentbus.config import Agent
+from mcp_agentbus.life import task_life
+from mcp_agentbus.send import send_task
 
 _RECORDER = Path(__file__).with_name("recorder.py")
 _PACKAGE = str(Path(config.__file__).parent.parent)
@@ -31,6 +34,25 @@ def recorder(notes, mode="read"):
 def starts(notes):
     """Return what the recorders of that folder have noted, oldest first."""
     return [json.loads(one.read_text()) for one in sorted(Path(notes).glob("*.json"))]
+
+
+async def known(session, *agents):
+    """Have agents registered, as their listener would."""
+    await topology.ensure_streams(session.bus)
+    for agent in agents:
+        await roster.register(session.bus, Agent(agent), None)
+
+
+async def send(session, to, **options):
+    """Send an urgent task, unless the options say otherwise; return its receipt."""
+    options = {"priority": "high", **options}
+    [receipt] = await send_task(session, to, "Count", "the tests", **options)
+    return receipt
+
+
+async def steps(session, task_id):
+    """Return the steps of a task's life and their reasons."""
+    return [(one.state, one.reason) for one in (await task_life(session, task_id)).history]
 
 
 def configure(settings, folder, **agents):

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from listeners import configure, listening, recorder, starts
+from listeners import configure, listening, recorder, send, starts, steps
 
 from mcp_agentbus import embedded, roster, topology
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.life import task_life
-from mcp_agentbus.send import send_task
 from mcp_agentbus.session import Session
 
 _JUMPING = str(Path(__file__).with_name("jumping_listener.py"))
@@ -33,11 +31,6 @@ async def planner():
             yield session
 
 
-async def send(planner):
-    [receipt] = await send_task(planner, "coder", "Count", "the tests", priority="high")
-    return receipt.task_id
-
-
 def noted(listener):
     return [one for one in listener.log if one["event"] == "noted"]
 
@@ -54,16 +47,16 @@ async def test_a_jump_of_an_hour_leaves_the_limits_of_an_hour_and_a_day(
     script = [_JUMPING, step, str(by)]
     wakes = 3 if by > 0 and step != "decided" else 2
     async with listening(planner.bus.settings, script=script) as listener:
-        first = await send(planner)
+        first = await send(planner, "coder")
         await listener.logged("jumped")
         await listener.logged("read", agent="coder")
         for number in range(1, _TASKS):
-            await send(planner)
+            await send(planner, "coder")
             await listener.logged("read" if number < wakes else "held", agent="coder")
         await listener.end()
 
     assert len(noted(listener)) == len(starts(tmp_path)) == wakes
-    states = [one.state for one in (await task_life(planner, first)).history]
+    states = [state for state, _ in await steps(planner, first.task_id)]
     assert "claimed" in states
     async with Session(planner.bus, Agent("coder")) as reader:
         rest = (await read_inbox(reader, limit=50)).tasks
@@ -80,11 +73,11 @@ async def test_after_a_jump_a_host_that_reads_nothing_is_still_tried_later(
     configure(planner.bus.settings, tmp_path, coder={"command": recorder(tmp_path, "look")})
     script = [_JUMPING, step, str(by)]
     async with listening(planner.bus.settings, script=script) as listener:
-        await send(planner)
+        await send(planner, "coder")
         await listener.logged("jumped")
         for _ in range(_TASKS):
             await listener.logged("held", agent="coder", reason="backoff")
-            await send(planner)
+            await send(planner, "coder")
         await listener.end()
 
     assert len(noted(listener)) == (2 if by > 0 and step == "recorded" else 1)

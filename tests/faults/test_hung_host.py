@@ -7,14 +7,12 @@ import sys
 
 import pytest
 import pytest_asyncio
-from listeners import configure, listening, recorder, starts
+from listeners import configure, listening, recorder, send, starts, steps
 
 from mcp_agentbus import embedded, local, names, roster, topology
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.life import task_life
-from mcp_agentbus.send import send_task
 from mcp_agentbus.session import Session
 
 # Each waits until somebody reads the fifo `here`, and then until `go` is written to and closed.
@@ -52,15 +50,6 @@ def notes(tmp_path):
     for name in ("here", "go"):
         os.mkfifo(folder / name)
     return folder
-
-
-async def send(planner, to):
-    [receipt] = await send_task(planner, to, "Count", "the tests", priority="high")
-    return receipt.task_id
-
-
-async def steps(planner, task_id):
-    return [(one.state, one.reason) for one in (await task_life(planner, task_id)).history]
 
 
 async def told(planner, task_id, said):
@@ -104,7 +93,7 @@ async def test_a_host_that_hangs_is_in_nobodys_way(planner, notes):
     settings = planner.bus.settings
     configure(settings, notes, **agents(notes, _HANGING))
     async with listening(settings) as listener:
-        task_id = await send(planner, "slow")
+        task_id = (await send(planner, "slow")).task_id
         await here(notes)
         standing = await still_looks_after_others(planner, listener)
         assert standing["waking"]
@@ -121,7 +110,7 @@ async def test_a_host_that_ignores_sigterm_is_killed_at_its_time_limit(planner, 
     settings = planner.bus.settings
     configure(settings, notes, **agents(notes, _HANGING, time_limit_s=2))
     async with listening(settings) as listener:
-        task_id = await send(planner, "slow")
+        task_id = (await send(planner, "slow")).task_id
         pid = (await listener.logged("known", agent="slow"))["pid"]
         await still_looks_after_others(planner, listener)
         await listener.logged("ended", agent="slow", outcome="timed_out")
@@ -139,7 +128,7 @@ async def test_what_a_host_left_behind_with_its_output_open_delays_nothing(plann
     settings = planner.bus.settings
     configure(settings, notes, **agents(notes, _FORKING))
     async with listening(settings) as listener:
-        task_id = await send(planner, "slow")
+        task_id = (await send(planner, "slow")).task_id
         try:
             await here(notes)
             await still_looks_after_others(planner, listener)

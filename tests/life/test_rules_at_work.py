@@ -6,37 +6,10 @@ import json
 import sys
 
 import pytest
-import pytest_asyncio
 import served
-from listeners import configure, listening, recorder, starts
+from listeners import configure, listening, recorder, send, starts
 
-from mcp_agentbus import embedded, local
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
-
-
-@pytest.fixture(scope="module")
-def house():
-    """A server that this file's listeners have for themselves."""
-    with embedded.ephemeral() as settings:
-        yield settings
-
-
-@pytest_asyncio.fixture
-async def planner(house):
-    async with Bus.connect(house) as bus, Session(bus, Agent("planner")) as session:
-        await session.called()
-        await session.can_read()
-        yield session
-
-
-@pytest.fixture
-def notes(tmp_path):
-    folder = tmp_path / "notes"
-    folder.mkdir()
-    return folder
+from mcp_agentbus import local
 
 
 async def typed(house, *argv):
@@ -47,11 +20,6 @@ async def typed(house, *argv):
     )  # fmt: skip
     said, _ = await process.communicate()
     return process.returncode, said.decode()
-
-
-async def send(planner, to):
-    [receipt] = await send_task(planner, to, "Count", "the tests", priority="high")
-    return receipt
 
 
 async def test_an_agent_that_is_added_while_it_runs_is_woken(house, planner, notes):
@@ -131,6 +99,29 @@ async def test_waking_by_hand_says_why_nothing_happens(house, planner, notes):
 
     assert code == 1
     assert "agentbus agent add nobody" in said
+
+
+async def test_the_last_wakes_say_how_they_ended_and_what_was_printed_in_a_frame(
+    house, planner, notes
+):
+    code = "import sys; sys.stdin.read(); print('\\x1b[2Jbusy'); sys.exit(4)"
+    configure(house, notes, printing={"command": [sys.executable, "-S", "-c", code]})
+    assert await typed(house, "agent", "wakes", "printing") == (
+        0,
+        "printing was not woken in the last 30 days.\n",
+    )
+    async with listening(house) as listener:
+        await listener.logged("ready", agent="printing")
+        receipt = await send(planner, "printing")
+        await listener.logged("held", agent="printing", reason="backoff")
+    _, said = await typed(house, "agent", "wakes", "printing")
+    [wake] = json.loads((await typed(house, "agent", "wakes", "printing", "--json"))[1])
+
+    first, opening, shown, _ = said.splitlines()
+    assert "started for 1 task \u00b7 exit code 4 after 0 s \u00b7 NOTHING WAS READ" in first
+    assert opening.endswith("text from agent printing, not from your user")
+    assert shown == "    \\x1b[2Jbusy"
+    assert (wake["tasks"], wake["exit_code"], wake["read"]) == ([receipt.task_id], 4, False)
 
 
 async def test_without_a_listener_waking_by_hand_says_how_to_start_one(house):

@@ -7,61 +7,16 @@ import os
 import signal
 
 import pytest
-import pytest_asyncio
 import served
-from listeners import configure, listening, recorder, starts
+from listeners import configure, known, listening, recorder, send, starts, steps
 
-from mcp_agentbus import embedded, local
-from mcp_agentbus.bus import Bus
+from mcp_agentbus import local
 from mcp_agentbus.config import Agent
 from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.life import task_life
 from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
 from mcp_agentbus.session import Session
 
 NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox.\n"
-
-
-@pytest.fixture(scope="module")
-def house():
-    """A server that this file's listeners have for themselves."""
-    with embedded.ephemeral() as settings:
-        yield settings
-
-
-@pytest_asyncio.fixture
-async def planner(house):
-    async with Bus.connect(house) as bus, Session(bus, Agent("planner")) as session:
-        await session.called()
-        await session.can_read()
-        yield session
-
-
-@pytest.fixture
-def notes(tmp_path):
-    folder = tmp_path / "notes"
-    folder.mkdir()
-    return folder
-
-
-async def known(planner, agent):
-    """Have an agent registered, as its listener would."""
-    from mcp_agentbus import roster, topology
-
-    await topology.ensure_streams(planner.bus)
-    await roster.register(planner.bus, Agent(agent), None)
-
-
-async def send(planner, to, **options):
-    options = {"priority": "high", **options}
-    [receipt] = await send_task(planner, to, "Count", "the tests", **options)
-    return receipt
-
-
-async def steps(planner, task_id):
-    life = await task_life(planner, task_id)
-    return [(one.state, one.reason) for one in life.history]
 
 
 @pytest.mark.promise(19)

@@ -7,17 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
-from listeners import configure, listening, recorder, starts
+from listeners import configure, known, listening, recorder, send, starts, steps
 
-from mcp_agentbus import embedded, names, roster, topology
+from mcp_agentbus import embedded, names, topology
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.inbox import read_inbox
 from mcp_agentbus.ledger import Ledger
-from mcp_agentbus.life import task_life
 from mcp_agentbus.notice import WHY
 from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
 from mcp_agentbus.session import Session
 
 LIMITS = {
@@ -62,13 +60,6 @@ async def speakers(house):
         yield speaker
 
 
-@pytest.fixture
-def notes(tmp_path):
-    folder = tmp_path / "notes"
-    folder.mkdir()
-    return folder
-
-
 def shared(house):
     """Return the environment in which that server is a shared one."""
     files = embedded.Files(house.data_dir)
@@ -76,23 +67,6 @@ def shared(house):
         "AGENTBUS_URL": embedded.find(house).url,
         "AGENTBUS_TOKEN_FILE": str(files.token),
     }
-
-
-async def known(session, *agents):
-    """Have agents registered, as their listener would."""
-    for agent in agents:
-        await roster.register(session.bus, Agent(agent), None)
-
-
-async def send(session, to, **options):
-    options = {"priority": "high", **options}
-    [receipt] = await send_task(session, to, "Count", "the tests", **options)
-    return receipt
-
-
-async def steps(session, receipt):
-    life = await task_life(session, receipt.task_id)
-    return [(one.state, one.reason) for one in life.history]
 
 
 async def beaten(bus, **reasons):
@@ -123,7 +97,7 @@ async def test_each_limit_holds_the_next_wake_and_the_life_and_a_later_receipt_s
             await listener.logged("read", agent=agent)
             over = await send(planner, agent)
             await listener.logged("held", agent=agent, reason=reason)
-            assert ("wake-held", WHY[reason]) in await steps(planner, over)
+            assert ("wake-held", WHY[reason]) in await steps(planner, over.task_id)
         await beaten(planner.bus, **{agent: reason for reason, agent in agents.items()})
         for reason, agent in agents.items():
             later = await send(planner, agent)
@@ -150,7 +124,7 @@ async def test_one_senders_used_up_hour_keeps_no_other_sender_from_waking(house,
         await listener.logged("read", agent="one")
 
     assert [one["stdin"][:12] for one in starts(notes)] == ["1 task waits", "2 tasks wait"]
-    assert "claimed" in [state for state, _ in await steps(often, over)]
+    assert "claimed" in [state for state, _ in await steps(often, over.task_id)]
 
 
 async def test_one_senders_hold_is_not_told_in_anothers_receipt(house, speakers, notes):
@@ -192,7 +166,7 @@ async def test_on_a_shared_server_only_neighbours_and_named_senders_wake(house, 
     async with listening(house, **shared(house)) as listener:
         unheard = await send(stranger, "target")
         await listener.logged("held", agent="target", reason="not_allowed")
-        assert ("wake-held", WHY["not_allowed"]) in await steps(stranger, unheard)
+        assert ("wake-held", WHY["not_allowed"]) in await steps(stranger, unheard.task_id)
         assert starts(notes) == []
         async with Session(stranger.bus, Agent("target")) as reader:
             assert len((await read_inbox(reader)).tasks) == 1
@@ -228,7 +202,10 @@ async def test_in_quiet_hours_a_task_waits_and_says_so(house, speakers, notes):
         await listener.logged("held", agent="quiet", reason="quiet_hours")
         await listener.end()
 
-    assert await steps(planner, receipt) == [("stored", ""), ("wake-held", WHY["quiet_hours"])]
+    assert await steps(planner, receipt.task_id) == [
+        ("stored", ""),
+        ("wake-held", WHY["quiet_hours"]),
+    ]
     assert starts(notes) == []
 
 

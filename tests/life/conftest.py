@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of the listener share: a server of their own, a sender, a folder for recorders."""
+
+import pytest
+import pytest_asyncio
+
+from mcp_agentbus import embedded
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.session import Session
+
+
+@pytest.fixture(scope="module")
+def house():
+    """A server that one file's listeners have for themselves."""
+    with embedded.ephemeral() as settings:
+        yield settings
+
+
+@pytest_asyncio.fixture
+async def planner(house):
+    """A live session that sends."""
+    async with Bus.connect(house) as bus, Session(bus, Agent("planner")) as session:
+        await session.called()
+        await session.can_read()
+        yield session
+
+
+@pytest.fixture
+def notes(tmp_path):
+    """Where recorders write what they were started with."""
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    return folder
