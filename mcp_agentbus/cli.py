@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     args = parser().parse_args(argv)
     try:
+        if args.command == "serve":
+            from mcp_agentbus import relay
+
+            return relay.run(args.agent)
         # Imported late, so that --help and wrong usage answer at once.
         from mcp_agentbus import commands
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -31,26 +30,13 @@ def run(args: argparse.Namespace) -> int:
         AgentbusError: it was refused, or the bus was not there.
     """
     settings = config.load()
-    if args.command == "serve":
-        return _serve(args, settings)
+    if args.command == "watch" and args.notices:
+        return _notices(args, settings)
     if args.command == "demo":
         from mcp_agentbus import demo  # imports the MCP SDK
 
         return asyncio.run(demo.run(Path(args.folder), as_json=args.json, wake=args.wake))
     return asyncio.run(_COMMANDS[args.command](args, settings))
-
-
-def _serve(args: argparse.Namespace, settings: Settings) -> int:
-    # What these imports make stays for good; collecting among it takes a tenth of the start.
-    gc.disable()
-    from mcp_agentbus import server
-    from mcp_agentbus.bus import Bus
-    from mcp_agentbus.session import Session
-
-    gc.freeze()
-    gc.enable()
-    server.run(Session(Bus(settings), config.who(settings, args.agent)))
-    return 0
 
 
 @asynccontextmanager
@@ -113,8 +99,6 @@ async def _wait(
 
 
 async def _watch(args: argparse.Namespace, settings: Settings) -> int:
-    if args.notices:
-        return await _notices(args, settings)
     if args.follow:
         return await _follow(args, settings)
     args.priority_ = args.priority
@@ -122,18 +106,18 @@ async def _watch(args: argparse.Namespace, settings: Settings) -> int:
         return await _wait(args, session, args.task, args.timeout)
 
 
-async def _notices(args: argparse.Namespace, settings: Settings) -> int:
+def _notices(args: argparse.Namespace, settings: Settings) -> int:
     """Be the way by which the listener's notices reach a host that reads our lines."""
     from mcp_agentbus import names
     from mcp_agentbus.joining import Joining, Me
 
-    async def nudge(text: str, _: tuple[str, ...]) -> str:
+    def nudge(text: str, _: tuple[str, ...]) -> str:
         _print(args, text, {"event": "notice", "text": text})
         return ""
 
     agent = config.who(settings, args.agent)
     me = Me(agent.id, agent.host, names.new_session_id(), can_nudge=True)
-    await Joining(settings, me, nudge).run()
+    Joining(settings, me, nudge).run()
     return 0
 
 

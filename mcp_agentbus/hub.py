@@ -17,7 +17,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,7 +31,13 @@ _MEMBERS_MAX: Final = 500
 # A connection that says nothing is closed after this long.
 _FIRST_LINE_S: Final = 10.0
 
+# Connections end at once when they are closed.
+_CLOSE_TIMEOUT_S: Final = 1.0
+
 _log = logging.getLogger(__name__)
+
+
+Relaying = Callable[[dict[str, Any], asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass(eq=False)
@@ -64,9 +70,12 @@ class Hub:
         #: Called with a session that `joined`, `called` or `left`.
         self._changed = changed
         self._answer = answer
+        #: Serves a session on a connection until it ends.
+        self.relay: Relaying | None = None
         self._members: dict[str, Member] = {}
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[Any]] = set()
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -81,6 +90,17 @@ class Hub:
         """An agent's live sessions, the one that was used last first."""
         return tuple(one for one in self.members if one.agent == agent)
 
+    def tell(self, session: str, message: Mapping[str, Any]) -> None:
+        """Tell a session's process something, if it is there."""
+        if member := self._members.get(session):
+            member.writer.write(local.line(message))
+
+    def called(self, session: str) -> None:
+        """Note that a tool was called in a session."""
+        if member := self._members.get(session):
+            member.called_at = time.monotonic()
+            self._changed(member, "called")
+
     async def serve(self, listener: socket.socket) -> None:
         """Answer on a socket that listens, until `close`."""
         self._server = await asyncio.start_unix_server(
@@ -93,6 +113,8 @@ class Hub:
             self._server.close()
         for member in list(self._members.values()):
             member.writer.close()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=_CLOSE_TIMEOUT_S)
 
     async def nudge(self, member: Member, text: str, results: tuple[str, ...] = ()) -> str:
         """Have a session's own process show a notice; return "" or why it was not shown."""
@@ -111,6 +133,10 @@ class Hub:
         return "" if answer.get("shown") is True else str(answer.get("why", ""))[:200]
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - for mypy: a coroutine runs in one
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
         try:
             uid, pid = local.peer(writer.get_extra_info("socket"))
             if uid != os.getuid():
@@ -119,6 +145,8 @@ class Hub:
                 request = local.message(await reader.readline())
             if request.get("op") == "join":
                 await self._joined(request, pid, reader, writer)
+            elif request.get("op") == "serve":
+                await self._relayed(request, reader, writer)
             else:
                 writer.write(local.line(await self._answered(request)))
                 await writer.drain()
@@ -128,6 +156,17 @@ class Hub:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    async def _relayed(
+        self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            if self.relay is None:
+                raise BadInput("No session is served here.")
+            await self.relay(request, reader, writer)
+        except BadInput as error:
+            writer.write(local.line({"error": error.message, "hint": error.hint}))
+            await writer.drain()
 
     async def _answered(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -167,8 +206,7 @@ class Hub:
 
     def _heard(self, member: Member, said: dict[str, Any]) -> None:
         if said.get("op") == "called":
-            member.called_at = time.monotonic()
-            self._changed(member, "called")
+            self.called(member.session)
             return
         waiting = member.answers.get(said.get("n", 0))
         if waiting and not waiting.done():

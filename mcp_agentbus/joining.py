@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session's end of the local socket: it says that it lives, and passes notices on to its model.
 
-    joining = asyncio.create_task(join(settings, me, nudge))
+    joining = Joining(settings, me, nudge)
+    joining.start()
 
 It joins once it has lived 2 s: a host that only asks a server for its tools leaves no trace. Where
-no listener runs, it starts one; where one ends, it joins the next.
+no listener runs, it starts one; where one ends, it joins the next. It works in a thread of its own
+and needs nothing but the standard library, so a session that is relayed has it as well.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
+import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,67 +45,72 @@ class Me:
 
 
 class Joining:
-    """Keeps a session joined."""
+    """Keeps a session joined, until its process ends."""
 
     def __init__(
         self,
         settings: Settings,
         me: Me,
-        nudge: Callable[[str, tuple[str, ...]], Awaitable[str]],
+        nudge: Callable[[str, tuple[str, ...]], str],
+        claims: Callable[[list[Any]], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._me = me
         #: Shows a notice to the session's model; returns "" or why it did not.
         self._nudge = nudge
-        self._writer: asyncio.StreamWriter | None = None
+        #: Told of the claims of a session that is relayed, whenever they change.
+        self._claims = claims
+        self._connection: socket.socket | None = None
+
+    def start(self) -> None:
+        """Join, and join again, in the background."""
+        threading.Thread(target=self.run, name="agentbus-joining", daemon=True).start()
 
     def called(self) -> None:
         """Say that a tool was called."""
-        if self._writer:
-            with suppress(OSError):
-                self._writer.write(local.line({"op": "called"}))
+        if self._connection:
+            with suppress(OSError):  # the listener hangs, or has ended: it matters to it alone
+                self._connection.send(local.line({"op": "called"}), socket.MSG_DONTWAIT)
 
-    async def run(self) -> None:
-        """Join, and join again, until cancelled."""
-        await asyncio.sleep(LIVES_AFTER_S)
+    def run(self) -> None:
+        """Join, and join again."""
+        time.sleep(LIVES_AFTER_S)
         failures = 0
         while True:
             try:
-                failures = 0 if await self._joined() else failures + 1
+                failures = 0 if self._joined() else failures + 1
             except (OSError, ValueError):
                 failures += 1
                 if failures == 1:
-                    await asyncio.to_thread(start_listener, self._settings)
-            await asyncio.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
+                    start_listener(self._settings)
+            time.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
 
-    async def _joined(self) -> bool:
+    def _joined(self) -> bool:
         """Stay joined for as long as the listener lives; return whether it took the session."""
-        with local.address(local.socket_path(self._settings)) as short:
-            reader, writer = await asyncio.open_unix_connection(short, limit=local.LINE_MAX_BYTES)
-        try:
-            if local.peer(writer.get_extra_info("socket"))[0] != os.getuid():
+        with local.connect(self._settings) as connection, connection.makefile("rb") as lines:
+            connection.sendall(local.line({"op": "join", **vars(self._me)}))
+            if "joined" not in local.message(lines.readline()):
                 return False
-            writer.write(local.line({"op": "join", **vars(self._me)}))
-            if "joined" not in local.message(await reader.readline()):
-                return False
-            self._writer = writer
-            while received := await reader.readline():
-                asked = local.message(received)
-                if asked.get("op") == "nudge":
-                    writer.write(local.line(await self._passed_on(asked)))
-                    await writer.drain()
-        finally:
-            self._writer = None
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+            connection.settimeout(None)
+            self._connection = connection
+            try:
+                for received in lines:
+                    self._heard(connection, local.message(received))
+            finally:
+                self._connection = None
         return True
 
-    async def _passed_on(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _heard(self, connection: socket.socket, asked: Mapping[str, Any]) -> None:
+        if asked.get("op") == "claims":
+            self._claims(list(asked.get("claims") or ()))
+        elif asked.get("op") == "nudge":
+            connection.sendall(local.line(self._passed_on(asked)))
+
+    def _passed_on(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         results = tuple(str(one) for one in asked.get("results") or ())
         try:
-            why = await self._nudge(str(asked.get("text", "")), results)
-        except (OSError, TimeoutError) as error:
+            why = self._nudge(str(asked.get("text", "")), results)
+        except OSError as error:
             why = f"the host did not take it: {type(error).__name__}"
         return {"n": asked.get("n"), "shown": not why, "why": why}
 

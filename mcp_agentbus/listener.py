@@ -18,17 +18,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus import config, names, notice, overview, policy, roster, shell, topology, waiting
+from mcp_agentbus import names, notice, overview, policy, roster, shell, topology, waiting
 from mcp_agentbus.answers import Message
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent, Settings
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
+from mcp_agentbus.hosting import Hosting
 from mcp_agentbus.hub import Hub, Member
 from mcp_agentbus.ledger import Ledger, LedgerBroken
 from mcp_agentbus.policy import Facts, Hold, Waiting, Wake
+from mcp_agentbus.reloading import Reloading
 from mcp_agentbus.roster import Holds
 from mcp_agentbus.together import together
 from mcp_agentbus.version import __version__
@@ -61,13 +62,16 @@ class Listener:
         #: Told of each step, by name, agent and ids; for the log, and for tests to stop at.
         self.emit = emit
         self.hub = Hub(self._on_session, self.answer)
+        self.hosting = Hosting(bus, self.hub.tell, self.hub.called)
+        self.hub.relay = self.hosting.serve
         self.id = names.new_session_id()
         self.desks: dict[str, Desk] = {}
         self.began = datetime.now(UTC)
-        self._waking = Waking(settings, bus, ledger, hub=self.hub, emit=emit, wakers=wakers)
-        #: Why config.toml as it is now cannot be read; empty if it can.
-        self.config_says = ""
-        self._config_written = _stamp(settings.config_file)
+        self._waking = Waking(
+            settings, bus, ledger, hub=self.hub, emit=emit, wakers=wakers,
+            has_shown=self.hosting.has_shown,
+        )  # fmt: skip
+        self._config = Reloading(settings)
         #: Since when there is no bus; None if there is one.
         self._away_since: datetime | None = None
 
@@ -95,6 +99,7 @@ class Listener:
         running = [task for one in self.desks.values() for task in (one.loop, one.running) if task]
         if running:
             await asyncio.wait(running, timeout=_CLOSE_TIMEOUT_S)
+        self.hosting.leave()
         await self.hub.close()
         for desk in self.desks.values():
             with suppress(AgentbusError):
@@ -109,19 +114,12 @@ class Listener:
 
     def reload(self) -> None:
         """Take over what has changed in config.toml; what cannot be read changes nothing."""
-        written = _stamp(self.settings.config_file)
-        if written == self._config_written:
+        if not self._config.changed():
             return
-        self._config_written = written
-        try:
-            new = config.load(self.settings.environ)
-        except BadSetup as error:
-            self.config_says = error.message
-            self.emit("config", "", {"error": error.message})
-            return
-        old, self.config_says = self.settings, ""
-        self.settings = replace(old, rules=new.rules, agents=new.agents)
-        self._waking.settings = self.settings
+        if self._config.says:
+            self.emit("config", "", {"error": self._config.says})
+        old, new = self.settings, self._config.settings
+        self.settings = self._waking.settings = new
         for agent in {*old.rules, *new.rules}:
             before = (old.rules.get(agent), old.agents.get(agent))
             if before != (new.rules.get(agent), new.agents.get(agent)):
@@ -139,6 +137,7 @@ class Listener:
         if what != "called":
             self.emit(what, member.agent, {"pid": member.pid, "can_nudge": member.can_nudge})
         if what == "joined":
+            self.hosting.tell_claims(member.session)
             with suppress(LedgerBroken):
                 self.ledger.remember(member.agent, member.host_session)
         desk.stirred.set()
@@ -327,8 +326,8 @@ class Listener:
                 return await self.status()
             case "reload":
                 self.reload()
-                if self.config_says:
-                    raise BadSetup(self.config_says)
+                if self._config.says:
+                    raise BadSetup(self._config.says)
                 return {"pid": os.getpid()}
             case "wake":
                 return await self._wake_now(names.agent_id(str(request.get("agent", ""))))
@@ -372,7 +371,7 @@ class Listener:
             "bus": "away" if away else "ok",
             "away_since": away and away.isoformat(timespec="seconds"),
             "ledger": self._waking.ledger_says or "ok",
-            "config": self.config_says or "ok",
+            "config": self._config.says or "ok",
             "agents": [self._standing(desk) for _, desk in sorted(self.desks.items())],
         }
 
@@ -383,12 +382,3 @@ class Listener:
             len(self.hub.of(desk.agent)),
             away=self._away_since is not None,
         )
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    """Return what changes when a file is written anew; zeros if there is none."""
-    try:
-        found = file.stat()
-    except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_ino

@@ -124,6 +124,30 @@ def message(received: bytes) -> dict[str, Any]:
     return found
 
 
+def connect(settings: Settings) -> socket.socket:
+    """Return a connection to this user's listener, with a time limit on every step.
+
+    Raises:
+        OSError: none listens, or it is somebody else's.
+    """
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(ASK_TIMEOUT_S)
+        with address(socket_path(settings)) as short:
+            connection.connect(short)
+        if peer(connection)[0] != os.getuid():
+            raise PermissionError("Somebody else listens on this user's socket.")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def bus_of(settings: Settings) -> list[str]:
+    """Return what tells one bus from another: a listener serves the sessions of its own only."""
+    return [str(one or "") for one in (settings.url, settings.token_file, settings.data_dir)]
+
+
 def ask(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the listener one thing and return its answer; for commands and hooks.
 
@@ -132,12 +156,7 @@ def ask(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
         AgentbusError: it refused; the message says why.
     """
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(ASK_TIMEOUT_S)
-            with address(socket_path(settings)) as short:
-                connection.connect(short)
-            if peer(connection)[0] != os.getuid():
-                raise NoListener("Somebody else listens on this user's socket.")
+        with connect(settings) as connection:
             connection.sendall(line(request))
             with connection.makefile("rb") as lines:
                 answer = message(lines.readline(LINE_MAX_BYTES))

@@ -1,46 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus serve`: the five tools over MCP on standard input and output, for one session.
+"""The five tools, the resources and the prompt of one session, as an MCP server.
+
+    server = make_server(session)
 
 It answers before it touches the bus: the bus is opened at the first tool call. Both protocol eras
 are the SDK's business (the client's first request decides). Every error of ours becomes an error
-result with its hint, which a model can read; protocol errors it would not see. It ends on the end
-of its input, on SIGINT and SIGTERM, and with its parent.
+result with its hint, which a model can read; protocol errors it would not see.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import os
-import select
-import signal
-import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-import anyio
 import mcp_types as types
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
 from mcp_agentbus import inbox, life, names, render, roster
 from mcp_agentbus.errors import AgentbusError, UnknownTask
-from mcp_agentbus.joining import Joining, Me
 from mcp_agentbus.session import Session
 from mcp_agentbus.tools import INSTRUCTIONS, TOOLS, Answer
 from mcp_agentbus.version import __version__
-from mcp_agentbus.wake import claude_code
 
-# A host kills a server that needs 2 s to end.
-_CLOSE_TIMEOUT_S: Final = 1.6
-_END_TIMEOUT_S: Final = 1.8
-_LOOK_FOR_PARENT_S: Final = 1.0
 # Only this program's release changes its lists.
 _LISTS: Final = CacheHint(ttl_ms=3_600_000)
 _ERROR_MAX_CHARS: Final = 9_000  # Claude Code cuts error results at 10,000
@@ -50,9 +37,19 @@ _log = logging.getLogger(__name__)
 _Context = ServerRequestContext[Any, Any]
 
 
-def make_server(session: Session, called: Callable[[], None] = lambda: None) -> Server[Any]:
-    """Return the MCP server of one session; `called` is told of each call of a tool."""
-    handlers = _Handlers(session, called)
+def make_server(
+    session: Session,
+    called: Callable[[], None] = lambda: None,
+    interrupted: Collection[types.RequestId] = (),
+) -> Server[Any]:
+    """Return the MCP server of one session.
+
+    Args:
+        session: whose tools they are.
+        called: told of each call of a tool.
+        interrupted: requests that an earlier process may have carried out before it died.
+    """
+    handlers = _Handlers(session, called, interrupted)
     return Server(
         "agentbus",
         version=__version__,
@@ -79,9 +76,15 @@ def make_server(session: Session, called: Callable[[], None] = lambda: None) -> 
 class _Handlers:
     """What the server does for each request; no decision about a task is taken here."""
 
-    def __init__(self, session: Session, called: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        called: Callable[[], None],
+        interrupted: Collection[types.RequestId],
+    ) -> None:
         self._session = session
         self._called = called
+        self._interrupted = interrupted
 
     async def list_tools(
         self, _: _Context, __: types.PaginatedRequestParams | None
@@ -109,6 +112,15 @@ class _Handlers:
         if tool is None:
             return _error(
                 f"There is no tool {params.name[:80]!r}. Hint: The tools are {', '.join(TOOLS)}."
+            )
+
+        # Called again, the other tools do nothing twice.
+        may_repeat = params.name != "send_task" or (params.arguments or {}).get("request_id")
+        if context.request_id in self._interrupted and not may_repeat:
+            return _error(
+                "The listener ended while this was sent: it is not known whether it was stored. "
+                "Hint: look with list_agents whether it waits there; give request_id next time, "
+                "then a second call stores nothing twice."
             )
 
         async def progress(done: float, total: float, message: str) -> None:
@@ -265,115 +277,3 @@ def _error(text: str) -> types.CallToolResult:
         text = f"{text[: _ERROR_MAX_CHARS // 2]} [...] {text[-_ERROR_MAX_CHARS // 2 :]}"
     content = types.TextContent(type="text", text=text)
     return types.CallToolResult(content=[content], is_error=True)
-
-
-def run(session: Session) -> None:
-    """Serve one session on standard input and output until it ends; then end the process.
-
-    The process ends here and not by returning: a thread that waits for standard input cannot be
-    stopped, and would keep it.
-    """
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    code = 1
-    try:
-        code = anyio.run(_serve, session, backend="asyncio")
-    except Exception:  # noqa: BLE001  # logged, and told by the exit code
-        _log.exception("agentbus serve failed")
-    _exit(code)
-
-
-async def _serve(session: Session) -> int:
-    """Return the exit code at the end of the input; end the process when told to end before."""
-    code, at_end_of_input = 0, False
-    async with stdio_server() as (reading, writing):
-        try:
-            async with anyio.create_task_group() as group:
-                _end_when_told(group.cancel_scope.cancel)
-                joining = _joining(session)
-                group.start_soon(joining.run)
-                server = make_server(session, joining.called)
-                await server.run(reading, writing, server.create_initialization_options())
-                at_end_of_input = True
-                # What still waits for the bus must not keep the process.
-                group.cancel_scope.cancel()
-        except Exception:  # noqa: BLE001  # logged, and told by the exit code
-            _log.exception("agentbus serve failed")
-            code = 1
-        _exit_at_the_latest(code)
-        with anyio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
-            await session.close()
-            await session.bus.close()
-        if not at_end_of_input:
-            # Leaving `stdio_server` would wait for the thread that reads, and so for more input.
-            _exit(code)
-    return code
-
-
-def _joining(session: Session) -> Joining:
-    """Return what tells this user's listener of the session, and takes its notices."""
-    environ = session.bus.settings.environ
-
-    async def nudge(text: str, results: tuple[str, ...]) -> str:
-        if results and set(results) <= set(session.shown):
-            return "the session has been shown it"
-        await claude_code.nudge(environ, text)
-        return ""
-
-    me = Me(
-        agent=session.me.id,
-        host=session.me.host,
-        session=session.id,
-        can_nudge=claude_code.can_nudge(environ),
-        host_session=environ.get("CLAUDE_CODE_SESSION_ID", ""),
-    )
-    return Joining(session.bus.settings, me, nudge)
-
-
-def _end_when_told(end: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end)
-    _watch_parent(loop, end)
-
-
-def _exit_at_the_latest(code: int) -> None:
-    """End the process soon, whatever hangs: a host that no longer reads blocks whoever writes."""
-    last = threading.Timer(_END_TIMEOUT_S, os._exit, (code,))
-    last.daemon = True
-    last.start()
-
-
-def _exit(code: int) -> NoReturn:
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _watch_parent(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
-    """Call `end` when the parent process ends, even if somebody else keeps our input open."""
-    parent = os.getppid()
-    try:
-        if sys.platform == "linux":
-            loop.add_reader(os.pidfd_open(parent), end)
-        else:
-            queue = select.kqueue()
-            event = select.kevent(
-                parent, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT
-            )
-            queue.control([event], 0)
-            loop.add_reader(queue.fileno(), end)
-            _kept.append(queue)
-    except (OSError, AttributeError):
-        _look_for_parent(loop, parent, end)
-
-
-# A kqueue is closed when nobody refers to it.
-_kept: Final[list[Any]] = []
-
-
-def _look_for_parent(loop: asyncio.AbstractEventLoop, parent: int, end: Callable[[], None]) -> None:
-    """As `_watch_parent`, where the system cannot tell: an orphan gets another parent."""
-    if os.getppid() != parent:
-        end()
-    else:
-        loop.call_later(_LOOK_FOR_PARENT_S, _look_for_parent, loop, parent, end)

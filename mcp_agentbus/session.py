@@ -117,6 +117,8 @@ class Session:
     #: Set when anything came in that a waiting call should look at, and in which of EVERYTHING.
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     stir: set[str] = field(default_factory=set)
+    #: Told whenever the claims change.
+    on_claims: Callable[[], None] | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _called_at: float = field(default_factory=time.monotonic)
     _finished: tuple[float, Task] | None = None
@@ -255,6 +257,8 @@ class Session:
     def _save(self) -> None:
         if self.store:
             self.store.save(self.claims.values())
+        if self.on_claims:
+            self.on_claims()
 
     async def give_back(self, claim: Claim, *, counts: bool, reason: str) -> None:
         """Let other sessions have a task; `counts` if this was an attempt at it.

@@ -16,17 +16,17 @@ import json
 import os
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mcp_agentbus import locks, names
-from mcp_agentbus.answers import Delivery
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent, Settings, check_private
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.session import Claim, Session
+from mcp_agentbus.taking_over import delivery, reference
 from mcp_agentbus.task import Record, Task
 
 
@@ -105,22 +105,18 @@ def agents(settings: Settings) -> frozenset[str]:
 
 
 def _dump(claim: Claim) -> dict[str, Any]:
-    delivery = {**asdict(claim.delivery), "data": "", "headers": {}}
-    delivery["stored_at"] = claim.delivery.stored_at.isoformat()
     return {
         "task": claim.task.model_dump(mode="json", by_alias=True),
         "record": claim.record.model_dump(mode="json"),
         "revision": claim.revision,
-        "delivery": delivery,
+        "delivery": reference(claim),
     }
 
 
 def _load(kept: dict[str, Any]) -> Claim:
-    delivery: dict[str, Any] = {**kept["delivery"], "data": b""}
-    delivery["stored_at"] = datetime.fromisoformat(delivery["stored_at"])
     return Claim(
         task=Task.model_validate(kept["task"]),
-        delivery=Delivery(**delivery),
+        delivery=delivery(kept["delivery"]),
         record=Record.model_validate(kept["record"]),
         revision=int(kept["revision"]),
     )

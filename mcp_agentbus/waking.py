@@ -75,11 +75,13 @@ class Waking:
 
     def __init__(
         self, settings: Settings, bus: Bus, ledger: Ledger, *, hub: Hub, emit: Emit,
-        wakers: Mapping[str, Waker],
+        wakers: Mapping[str, Waker], has_shown: Callable[[str, tuple[str, ...]], bool],
     ) -> None:  # fmt: skip
         self.settings = settings
         self._bus, self._ledger, self._hub = bus, ledger, hub
         self._emit, self._wakers = emit, wakers
+        #: Whether a session that is served here was shown results.
+        self._has_shown = has_shown
         #: Why wakes cannot be recorded; empty if they can.
         self.ledger_says = ""
         #: Whether the ledger may know of ends that the lives of tasks do not know.
@@ -196,6 +198,8 @@ class Waking:
         able = [one for one in self._hub.of(desk.agent) if one.can_nudge]
         for member in sorted(able, key=lambda one: one.session not in wanted):
             results = tuple(one.task_id for one in decision.covers if one.kind == "result")
+            if self._has_shown(member.session, results):
+                return Ended("asked", "its session was shown it already")
             why = await self._hub.nudge(member, notice.text(desk.counts), results)
             await self.tell(desk, decision.covers, "waking", f"a notice in a {member.host} session")
             return Ended("failed", why) if why else Ended("asked", "its session took the notice")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Claude Code: a run of its own for a closed session, a line on the socket of a live one.
+"""Claude Code without a live session: a run of its own; `claude_session` is about live ones.
 
 A run has the bus as its only MCP server. With the profile `answer` it may also read the files of
 the agent's folder, and nothing else; with `work` it may do what its user's own rules allow. Nobody
@@ -8,20 +8,16 @@ is there to be asked, so everything else is denied (`dontAsk`).
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import os
-import re
 import shutil
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from mcp_agentbus.wake import Call, Ended
+from mcp_agentbus.wake import Call, Ended, claude_session
 from mcp_agentbus.wake.process import KEEP_BYTES, born, run
 
 _SERVER: Final = "agentbus"
@@ -48,11 +44,6 @@ _LIMITS: Final = {
     "error_max_turns": "it reached its limit of turns",
     "error_max_budget_usd": "it reached its limit of US dollars",
 }
-# The first version with the socket, and how AI_AGENT says which one runs.
-_NUDGE_SINCE: Final = (2, 1, 224)
-_AI_AGENT: Final = re.compile(r"claude-code_(\d{1,6})-(\d{1,6})-(\d{1,6})(?:_.*)?")
-#: A session takes a line in milliseconds; one that does not in this time, in seconds, hangs.
-NUDGE_TIMEOUT_S: Final = 2.0
 
 
 def argv(call: Call) -> list[str]:
@@ -105,46 +96,6 @@ def clean(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def can_nudge(environ: Mapping[str, str]) -> bool:
-    """Tell whether this is the environment of a session that takes lines on its socket."""
-    version = _AI_AGENT.fullmatch(environ.get("AI_AGENT", ""))
-    return (
-        bool(environ.get("CLAUDE_CODE_MESSAGING_SOCKET"))
-        # A run with -p ends by itself, and a line would come too late.
-        and environ.get("CLAUDE_CODE_ENTRYPOINT") == "cli"
-        and version is not None
-        and tuple(int(part) for part in version.groups()) >= _NUDGE_SINCE
-    )
-
-
-async def nudge(environ: Mapping[str, str], text: str) -> None:
-    """Give the live session around this process a line: it starts a turn, or goes into this one.
-
-    Raises:
-        OSError: there is no such session any more.
-        TimeoutError: it does not take the line.
-    """
-    path = environ.get("CLAUDE_CODE_MESSAGING_SOCKET", "")
-    if not path:
-        raise FileNotFoundError("CLAUDE_CODE_MESSAGING_SOCKET is not set")
-    auth = {"type": "auth", "token": environ.get("CLAUDE_CODE_MESSAGING_TOKEN", "")}
-    line = {
-        "type": "user",
-        "message": {"role": "user", "content": text},
-        "session_id": _current_session(environ),
-        # After the tool call that runs, and without interrupting it.
-        "priority": "next",
-    }
-    async with asyncio.timeout(NUDGE_TIMEOUT_S):
-        _, writer = await asyncio.open_unix_connection(path)
-        try:
-            writer.write(f"{json.dumps(auth)}\n{json.dumps(line)}\n".encode())
-            await writer.drain()
-        finally:
-            writer.close()
-        await writer.wait_closed()
-
-
 def _mcp_config(call: Call) -> str:
     home = call.environ.get("AGENTBUS_HOME")
     server = {
@@ -163,7 +114,7 @@ def _may_resume(call: Call) -> bool:
     # A second process in a conversation would continue a copy that the first one never sees.
     return not any(
         found.get("sessionId") == call.host_session and _lives(found)
-        for found in _sessions(call.environ)
+        for found in claude_session.sessions(call.environ)
     )
 
 
@@ -174,25 +125,6 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def _folder(environ: Mapping[str, str]) -> Path:
-    home = environ.get("HOME") or "~"
-    return Path(environ.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude").expanduser() / "sessions"
-
-
-def _sessions(environ: Mapping[str, str]) -> Generator[dict[str, Any]]:
-    for path in _folder(environ).glob("*.json"):
-        yield _object(path)
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """Return what such a file says; nothing if it is gone, or is being written."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-    return {}
-
-
 def _lives(session: Mapping[str, Any]) -> bool:
     pid = session.get("pid")
     if not isinstance(pid, int) or pid <= 0:
@@ -200,12 +132,6 @@ def _lives(session: Mapping[str, Any]) -> bool:
     start = born(pid)
     # One that does not say when it was started is believed.
     return bool(start) and str(session.get("procStart") or start).strip() == start
-
-
-def _current_session(environ: Mapping[str, str]) -> str:
-    """Return the session's id of this moment: `/clear` and `/resume` change it under a server."""
-    current = _object(_folder(environ) / f"{os.getppid()}.json").get("sessionId")
-    return str(current or environ.get("CLAUDE_CODE_SESSION_ID", ""))
 
 
 def _result(output: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from local_server import script
 
 from mcp_agentbus.rules import HOSTS, Limits, Rules
-from mcp_agentbus.wake import Call, claude_code, cursor
+from mcp_agentbus.wake import Call, claude_code, claude_session, cursor
 from mcp_agentbus.wake.hosts import WAKERS
 from mcp_agentbus.wake.process import born
 
@@ -232,11 +232,11 @@ def test_a_later_process_with_the_same_number_is_not_the_live_one(call, tmp_path
     ],
 )
 def test_only_a_session_that_takes_lines_is_given_one(changed, can):
-    assert claude_code.can_nudge({**LIVE, **changed}) is can
+    assert claude_session.can_nudge({**LIVE, **changed}) is can
 
 
 def test_no_environment_is_no_session():
-    assert claude_code.can_nudge({}) is False
+    assert claude_session.can_nudge({}) is False
 
 
 @pytest.mark.parametrize("current", ["", "now-another"])
@@ -257,7 +257,7 @@ async def test_a_line_reaches_the_session_that_is_open_now(tmp_path, current):
         "CLAUDE_CODE_SESSION_ID": SESSION,
     }
     async with await asyncio.start_unix_server(listen, path), asyncio.timeout(20):
-        await claude_code.nudge(environ, "1 task\nwaits.")
+        await asyncio.to_thread(claude_session.nudge, environ, "1 task\nwaits.")
         lines = [json.loads(line) for line in (await got).splitlines()]
 
     assert lines == [
@@ -274,11 +274,11 @@ async def test_a_line_reaches_the_session_that_is_open_now(tmp_path, current):
 @pytest.mark.parametrize("path", ["", "/nowhere/s", "/" + "x" * 200])
 async def test_a_session_that_is_gone_is_an_error(path):
     with pytest.raises(OSError):  # noqa: PT011
-        await claude_code.nudge({"CLAUDE_CODE_MESSAGING_SOCKET": path}, "x")
+        await asyncio.to_thread(claude_session.nudge, {"CLAUDE_CODE_MESSAGING_SOCKET": path}, "x")
 
 
 async def test_a_session_that_hangs_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(claude_code, "NUDGE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(claude_session, "NUDGE_TIMEOUT_S", 0.2)
     release = asyncio.Event()
 
     async def hang(_, writer):
@@ -288,7 +288,7 @@ async def test_a_session_that_hangs_is_given_up(tmp_path, monkeypatch):
     path = str(tmp_path / "s")
     async with await asyncio.start_unix_server(hang, path):
         with pytest.raises(TimeoutError):
-            await claude_code.nudge({"CLAUDE_CODE_MESSAGING_SOCKET": path}, "x" * (8 << 20))
+            await asyncio.to_thread(claude_session.nudge, {"CLAUDE_CODE_MESSAGING_SOCKET": path}, "x" * (8 << 20))
         release.set()
 
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end of a process's parent, which a host's death is to the servers that it has started.
+
+on_end(lambda: os._exit(0))
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+# Where the system cannot tell.
+_LOOK_AGAIN_S: Final = 1.0
+
+
+def on_end(end: Callable[[], None]) -> None:
+    """Call `end`, in a thread of its own, when the parent process ends.
+
+    Whoever else keeps our standard input open does not matter.
+    """
+    parent = os.getppid()
+    threading.Thread(target=_watch, args=(parent, end), name="agentbus-parent", daemon=True).start()
+
+
+def _watch(parent: int, end: Callable[[], None]) -> None:
+    try:
+        _wait(parent)
+    except (OSError, AttributeError):
+        while os.getppid() == parent:
+            time.sleep(_LOOK_AGAIN_S)
+    end()
+
+
+def _wait(parent: int) -> None:
+    if sys.platform == "linux":
+        descriptor = os.pidfd_open(parent)
+        try:
+            select.select([descriptor], [], [])
+        finally:
+            os.close(descriptor)
+    else:
+        queue = select.kqueue()
+        its_end = select.kevent(
+            parent, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT
+        )
+        queue.control([its_end], 1)

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus serve`: the process that a host starts for a session, and what stands behind it.
+
+    host <-- standard input and output --> relay <-- local socket --> the listener
+
+The listener has loaded what serving takes, so the relay is there in a tenth of the time and of the
+memory; it imports the standard library only. Where no listener of this version runs, or when it
+ends, the session is served in this process, on a socket to itself: its host sees no difference.
+What the session holds goes on with it. A notice is written from here in either case, since Claude
+Code takes it from a process of its own only.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+
+from mcp_agentbus import config, local, parents
+from mcp_agentbus.config import Agent, Settings
+from mcp_agentbus.joining import Joining, Me
+from mcp_agentbus.names import new_session_id
+from mcp_agentbus.version import __version__
+from mcp_agentbus.wake import claude_session
+
+_CHUNK_BYTES: Final = 64 * 1024
+# A listener says at once whether it takes a session; one that does not in this time, in seconds,
+# hangs.
+_TAKES_WITHIN_S: Final = 1.0
+# A session that goes on for so long after its input has ended hangs. Hosts kill a server that
+# needs 2 s to end.
+_HANGS_S: Final = 1.0
+# What is on its way to the host when the session has ended.
+_DRAIN_S: Final = 0.15
+
+
+def run(agent: str | None) -> int:
+    """Serve a session on standard input and output until it ends; ends the process itself.
+
+    Raises:
+        BadSetup: the configuration cannot be read, or does not say who this is.
+    """
+    settings = config.load()
+    _Relay(settings, config.who(settings, agent)).run()
+    return 0
+
+
+class _Relay:
+    """One session's way between its host and what serves it."""
+
+    def __init__(self, settings: Settings, me: Agent) -> None:
+        self._settings, self._me = settings, me
+        self._id = new_session_id()
+        # Nothing that prints may get between the lines for the host.
+        self._out = os.dup(1)
+        os.dup2(2, 1)
+        self._conversation = Conversation()
+        self._claims: list[Any] = []
+        #: Set once the session is served in this process.
+        self._session: Any = None
+        #: Held while the side behind is exchanged.
+        self._lock = threading.Lock()
+        #: What serves the session. It is exchanged under the lock.
+        self._behind: socket.socket
+        #: The other end of that, to be served here; None while a listener does.
+        self._ours: socket.socket | None = None
+        if taken := self._taken():
+            self._behind = taken
+        else:
+            self._behind, self._ours = socket.socketpair()
+        self._input_ended = False
+        self._joining = Joining(settings, self._who(), self._nudge, self._note_claims)
+
+    def run(self) -> None:
+        """Serve until the end of the input, or of the parent, or a signal."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: os._exit(0))
+        parents.on_end(self._parent_ended)
+        _in_background(self._pass_up)
+        self._joining.start()
+        if self._ours:
+            self._serve_here(self._ours, self._behind)
+        self._pass_down(self._behind)
+        if self._input_ended:
+            os._exit(0)
+        # The listener has ended.
+        before = self._conversation.under_way
+        behind, ours = socket.socketpair()
+        _in_background(self._catch_up, behind)
+        self._serve_here(ours, behind, interrupted=before)
+
+    def _who(self) -> Me:
+        environ = self._settings.environ
+        return Me(
+            agent=self._me.id,
+            host=self._me.host,
+            session=self._id,
+            can_nudge=claude_session.can_nudge(environ),
+            host_session=environ.get("CLAUDE_CODE_SESSION_ID", ""),
+        )
+
+    def _taken(self) -> socket.socket | None:
+        """Return a connection to a listener that serves the session, if there is one."""
+        request = {
+            "op": "serve",
+            "version": __version__,
+            "session": self._id,
+            "agent": vars(self._me),
+            "bus": local.bus_of(self._settings),
+        }
+        try:
+            connection = local.connect(self._settings)
+        except OSError:
+            return None
+        try:
+            connection.settimeout(_TAKES_WITHIN_S)
+            connection.sendall(local.line(request))
+            answer = b""
+            while not answer.endswith(b"\n"):  # nothing follows before the host has spoken
+                chunk = connection.recv(_CHUNK_BYTES)
+                if not chunk:
+                    break
+                answer += chunk
+            if "serving" in local.message(answer):
+                connection.settimeout(None)
+                return connection
+        except (OSError, ValueError):
+            pass
+        connection.close()
+        return None
+
+    def _pass_up(self) -> None:
+        for line in _lines(lambda: os.read(0, _CHUNK_BYTES)):
+            with self._lock:
+                self._conversation.asked(line)
+                # What a listener does not take any more is said to the server that comes.
+                with suppress(OSError):
+                    _send(self._behind, line)
+        with self._lock:
+            self._input_ended = True
+            with suppress(OSError):
+                self._behind.shutdown(socket.SHUT_WR)
+        # A host that no longer reads keeps what is said last, and whoever says it.
+        last = threading.Timer(_HANGS_S, os.kill, (os.getpid(), signal.SIGTERM))
+        last.daemon = True
+        last.start()
+
+    def _pass_down(self, behind: socket.socket) -> None:
+        """Pass answers to the host until that side ends."""
+        with suppress(OSError):
+            for line in _lines(lambda: behind.recv(_CHUNK_BYTES)):
+                if self._conversation.answered(line):
+                    self._say(line)
+
+    def _say(self, line: bytes) -> None:
+        left = memoryview(line)
+        try:
+            while left:
+                left = left[os.write(self._out, left) :]
+        except OSError:  # the host has gone
+            os._exit(0)
+
+    def _serve_here(
+        self, ours: socket.socket, behind: socket.socket, interrupted: frozenset[Any] = frozenset()
+    ) -> NoReturn:
+        """Serve the session in this process, on the other end of `behind`."""
+        # What these imports make stays for good; collecting among it takes a tenth of the start.
+        gc.disable()
+        from mcp_agentbus import serving
+
+        gc.freeze()
+        gc.enable()
+        down = _in_background(self._pass_down, behind)
+
+        def exit_(code: int) -> NoReturn:
+            with suppress(OSError):
+                ours.shutdown(socket.SHUT_RDWR)
+            down.join(_DRAIN_S)
+            sys.stderr.flush()
+            os._exit(code)
+
+        serving.serve(
+            ours,
+            self._settings,
+            self._me,
+            self._id,
+            claims=self._claims,
+            interrupted=interrupted,
+            called=self._joining.called,
+            opened=self._opened,
+            exit_=exit_,
+        )
+
+    def _catch_up(self, behind: socket.socket) -> None:
+        """Say again what the next server has to know, and then let the host speak to it."""
+        with self._lock:
+            self._behind = behind
+            with suppress(OSError):
+                behind.sendall(self._conversation.so_far())
+                if self._input_ended:
+                    behind.shutdown(socket.SHUT_WR)
+
+    def _opened(self, session: Any) -> None:
+        self._session = session
+
+    def _nudge(self, text: str, results: tuple[str, ...]) -> str:
+        if self._session and results and set(results) <= set(self._session.shown):
+            return "the session has been shown it"
+        claude_session.nudge(self._settings.environ, text)
+        return ""
+
+    def _note_claims(self, claims: list[Any]) -> None:
+        self._claims = claims
+
+    def _parent_ended(self) -> None:
+        # In this process the session has its own way to end.
+        if not self._session:
+            os._exit(0)
+
+
+class Conversation:
+    """What a host and its server have said that the next server has to know."""
+
+    def __init__(self) -> None:
+        self._hello = b""
+        self._greeted = b""
+        self._unanswered: dict[str, bytes] = {}
+        self._mute: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def under_way(self) -> frozenset[str | int]:
+        """The ids of the requests without an answer."""
+        with self._lock:
+            return frozenset(json.loads(one) for one in self._unanswered)
+
+    def asked(self, line: bytes) -> None:
+        """Note what the host said."""
+        said = _object(line)
+        method, number = said.get("method"), json.dumps(said.get("id"))
+        with self._lock:
+            if method == "initialize":
+                self._hello = line
+            elif method == "notifications/initialized":
+                self._greeted = line
+            elif method == "notifications/cancelled":
+                about = said.get("params") or {}
+                self._unanswered.pop(json.dumps(about.get("requestId")), None)
+            if method and "id" in said:
+                self._unanswered[number] = line
+
+    def answered(self, line: bytes) -> bool:
+        """Note what the server said; tell whether the host is to hear it."""
+        said = _object(line)
+        if "id" not in said or "method" in said:
+            return True
+        number = json.dumps(said["id"])
+        with self._lock:
+            self._unanswered.pop(number, None)
+            if number in self._mute:
+                self._mute.remove(number)
+                return False
+        return True
+
+    def so_far(self) -> bytes:
+        """Return what the next server has to be told: the handshake, and what has no answer yet."""
+        with self._lock:
+            again = list(self._unanswered.values())
+            if self._hello and self._hello not in again:
+                # The host has heard the answer already.
+                self._mute.add(json.dumps(_object(self._hello).get("id")))
+                again = [self._hello, self._greeted, *again]
+            return b"".join(again)
+
+
+def _in_background(do: Callable[..., None], *given: Any) -> threading.Thread:
+    thread = threading.Thread(target=do, args=given, name=f"agentbus-{do.__name__}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _send(connection: socket.socket, line: bytes) -> None:
+    """Send all of it; end this process if it is not taken although the host has gone."""
+    poll = select.poll()
+    poll.register(connection, select.POLLOUT)
+    poll.register(0, 0)  # only its hang-up, which is seen behind what was not read yet
+    left = memoryview(line)
+    while left:
+        try:
+            left = left[connection.send(left, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if connection.fileno() not in ready:
+                poll.unregister(0)
+                if not poll.poll(_HANGS_S * 1000):
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):
+        said = json.loads(line)
+        if isinstance(said, dict):
+            return said
+    return {}
+
+
+def _lines(read: Callable[[], bytes]) -> Iterator[bytes]:
+    """Yield whole lines, with their ends, until there is no more; what is cut is dropped."""
+    cut: list[bytes] = []
+    while chunk := read():
+        *whole, rest = chunk.split(b"\n")
+        for line in whole:
+            yield b"".join((*cut, line, b"\n"))
+            cut = []
+        if rest:
+            cut.append(rest)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A live session of Claude Code, from inside: may it be told something, and how that is done.
+
+    if can_nudge(os.environ):
+        nudge(os.environ, "1 task waits in your agentbus inbox. Call read_inbox.")
+
+Only a process that the session itself has started may write to its messaging socket: what others
+write there is held back until its user agrees. Nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+# The first version with the socket, and how AI_AGENT says which one runs.
+_NUDGE_SINCE: Final = (2, 1, 224)
+_AI_AGENT: Final = re.compile(r"claude-code_(\d{1,6})-(\d{1,6})-(\d{1,6})(?:_.*)?")
+#: A session takes a line in milliseconds; one that does not in this time, in seconds, hangs.
+NUDGE_TIMEOUT_S: Final = 2.0
+
+
+def can_nudge(environ: Mapping[str, str]) -> bool:
+    """Tell whether this is the environment of a session that takes lines on its socket."""
+    version = _AI_AGENT.fullmatch(environ.get("AI_AGENT", ""))
+    return (
+        bool(environ.get("CLAUDE_CODE_MESSAGING_SOCKET"))
+        # A run with -p ends by itself, and a line would come too late.
+        and environ.get("CLAUDE_CODE_ENTRYPOINT") == "cli"
+        and version is not None
+        and tuple(int(part) for part in version.groups()) >= _NUDGE_SINCE
+    )
+
+
+def nudge(environ: Mapping[str, str], text: str) -> None:
+    """Give the live session around this process a line: it starts a turn, or goes into this one.
+
+    Raises:
+        OSError: there is no such session any more, or it does not take the line (TimeoutError).
+    """
+    path = environ.get("CLAUDE_CODE_MESSAGING_SOCKET", "")
+    if not path:
+        raise FileNotFoundError("CLAUDE_CODE_MESSAGING_SOCKET is not set")
+    auth = {"type": "auth", "token": environ.get("CLAUDE_CODE_MESSAGING_TOKEN", "")}
+    line = {
+        "type": "user",
+        "message": {"role": "user", "content": text},
+        "session_id": _current_session(environ),
+        # After the tool call that runs, and without interrupting it.
+        "priority": "next",
+    }
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(NUDGE_TIMEOUT_S)
+        connection.connect(path)
+        connection.sendall(f"{json.dumps(auth)}\n{json.dumps(line)}\n".encode())
+
+
+def sessions(environ: Mapping[str, str]) -> Generator[dict[str, Any]]:
+    """Yield what Claude Code has noted of the sessions of this user, live or not."""
+    for path in _folder(environ).glob("*.json"):
+        yield _object(path)
+
+
+def _folder(environ: Mapping[str, str]) -> Path:
+    home = environ.get("HOME") or "~"
+    return Path(environ.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude").expanduser() / "sessions"
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """Return what such a file says; nothing if it is gone, or is being written."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _current_session(environ: Mapping[str, str]) -> str:
+    """Return the session's id of this moment: `/clear` and `/resume` change it under a server."""
+    current = _object(_folder(environ) / f"{os.getppid()}.json").get("sessionId")
+    return str(current or environ.get("CLAUDE_CODE_SESSION_ID", ""))
