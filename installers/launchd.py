@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import plistlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +21,12 @@ from mcp_agentbus.installers.systemd import (
     Run,
     check_plain,
     checked,
-    listener_home,
     run_program,
     user_home,
     write_whole,
 )
 
+from mcp_agentbus import places
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import BadSetup
 
@@ -66,8 +67,9 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
         BadSetup: launchd does not answer this user, or did not take the plist.
     """
     _launchctl(run, "print", _domain())  # before anything is written
-    file = plist_file(settings)
-    content = plist(Path(sys.executable), listener_home(settings), settings.environ.get("PATH"))
+    file = plist_file(settings.environ)
+    environ = settings.environ
+    content = plist(Path(sys.executable), places.home(environ), environ.get("PATH"))
     same = file.exists() and file.read_bytes() == content
     write_whole(file, content)
     done = [f"wrote {file}"]
@@ -86,7 +88,7 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
     Raises:
         BadSetup: the plist cannot be removed.
     """
-    file = plist_file(settings)
+    file = plist_file(settings.environ)
     if not file.exists():
         return [f"{LABEL} is not installed"]
     done = []
@@ -102,19 +104,19 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
     return [*done, f"removed {file}"]
 
 
-def keeps(settings: Settings) -> bool:
-    """Tell whether the agent is installed for the home of these settings."""
+def keeps(environ: Mapping[str, str]) -> bool:
+    """Tell whether the agent is installed for the home that this environment names."""
     try:
-        found = plistlib.loads(plist_file(settings).read_bytes())
-        environ = found.get("EnvironmentVariables", {})
+        found = plistlib.loads(plist_file(environ).read_bytes())
+        given = found.get("EnvironmentVariables", {})
     except (OSError, ValueError, AttributeError, plistlib.InvalidFileException):
         return False
-    return bool(environ.get("AGENTBUS_HOME") == listener_home(settings))
+    return bool(given.get("AGENTBUS_HOME") == places.home(environ))
 
 
-def plist_file(settings: Settings) -> Path:
+def plist_file(environ: Mapping[str, str]) -> Path:
     """Return where launchd looks for this user's plist."""
-    return Path(user_home(settings), "Library", "LaunchAgents", f"{LABEL}.plist")
+    return Path(user_home(environ), "Library", "LaunchAgents", f"{LABEL}.plist")
 
 
 def _domain() -> str:

@@ -14,10 +14,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from mcp_agentbus import places
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import BadSetup
 
@@ -90,8 +91,8 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
         BadSetup: systemd does not answer this user, or the listener did not start.
     """
     _systemctl(run, "show-environment")  # before anything is written
-    file = unit_file(settings)
-    text = unit(Path(sys.executable), listener_home(settings), settings.environ.get("PATH"))
+    file = unit_file(settings.environ)
+    text = unit(Path(sys.executable), places.home(settings.environ), settings.environ.get("PATH"))
     old = file.read_text(encoding="utf-8") if file.exists() else None
     write_whole(file, text.encode())
     done = [f"wrote {file}"]
@@ -111,7 +112,7 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
     Raises:
         BadSetup: a file cannot be removed.
     """
-    file = unit_file(settings)
+    file = unit_file(settings.environ)
     link = file.parent / "default.target.wants" / UNIT
     if not file.exists() and not link.is_symlink():
         return [f"{UNIT} is not installed"]
@@ -134,13 +135,13 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
     return done
 
 
-def keeps(settings: Settings) -> bool:
-    """Tell whether the service is installed for the home of these settings."""
+def keeps(environ: Mapping[str, str]) -> bool:
+    """Tell whether the service is installed for the home that this environment names."""
     try:
-        text = unit_file(settings).read_text(encoding="utf-8")
+        text = unit_file(environ).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
-    line = _home_line(listener_home(settings))
+    line = _home_line(places.home(environ))
     return line in text if line else "AGENTBUS_HOME=" not in text
 
 
@@ -148,22 +149,16 @@ def _home_line(home: str | None) -> str:
     return f"Environment={_quoted(f'AGENTBUS_HOME={home}')}\n" if home else ""
 
 
-def unit_file(settings: Settings) -> Path:
+def unit_file(environ: Mapping[str, str]) -> Path:
     """Return where systemd looks for this user's unit."""
-    given = settings.environ.get("XDG_CONFIG_HOME", "")
-    folder = Path(given) if given.startswith("/") else user_home(settings) / ".config"
+    given = environ.get("XDG_CONFIG_HOME", "")
+    folder = Path(given) if given.startswith("/") else user_home(environ) / ".config"
     return folder / "systemd" / "user" / UNIT
 
 
-def user_home(settings: Settings) -> Path:
+def user_home(environ: Mapping[str, str]) -> Path:
     """Return the user's home folder."""
-    return Path(settings.environ.get("HOME") or Path.home())
-
-
-def listener_home(settings: Settings) -> str | None:
-    """Return AGENTBUS_HOME as it means the same from any folder; None if it is not set."""
-    given = settings.environ.get("AGENTBUS_HOME")
-    return str(Path(given).expanduser().absolute()) if given else None
+    return Path(environ.get("HOME") or Path.home())
 
 
 def write_whole(file: Path, content: bytes) -> None:

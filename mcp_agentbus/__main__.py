@@ -1,11 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m mcp_agentbus` is `agentbus`."""
+"""`agentbus`, and `python -m mcp_agentbus`: a session at once, everything else by way of `cli`."""
 
 from __future__ import annotations
 
 import sys
 
-from mcp_agentbus.cli import main
+
+def main() -> int:
+    """Do what the command line says; return the exit code."""
+    match sys.argv[1:]:
+        # What hosts start. Parsing it would load a third of what a relayed session weighs.
+        case ["serve"]:
+            return _serve(None)
+        case ["serve", "--agent", agent] if not agent.startswith("-"):
+            return _serve(agent)
+    from mcp_agentbus import cli
+
+    return cli.main()
+
+
+def _serve(agent: str | None) -> int:
+    from mcp_agentbus import relay
+    from mcp_agentbus.errors import AgentbusError
+
+    try:
+        return relay.run(agent)
+    except AgentbusError as error:
+        from mcp_agentbus import cli
+
+        return cli.complain(error)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return commands.run(args)
     except AgentbusError as error:
-        _complain(error, as_json=getattr(args, "json", False))
-        return error.exit_code
+        return complain(error, as_json=getattr(args, "json", False))
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -45,12 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _complain(error: AgentbusError, *, as_json: bool) -> None:
+def complain(error: AgentbusError, *, as_json: bool = False) -> int:
+    """Print an error and what to do next; return the exit code."""
     if as_json:
         kind = type(error).__name__
         print(json.dumps({"error": {"kind": kind, "message": error.message, "hint": error.hint}}))
     else:
         print(f"agentbus: {error.message}\nHint: {error.hint}", file=sys.stderr)
+    return error.exit_code
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,12 +15,12 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+from mcp_agentbus import places
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.names import ROLE_PREFIX, agent_id, role_name
 from mcp_agentbus.rules import KEYS, LOOPBACK, Rules, check_defaults
@@ -33,8 +33,6 @@ _SERVER: Final = {"url": str, "token_file": str, "allow_plaintext": bool, "binar
 # The types of the rules' values are their readers' business.
 _AGENT: Final = {"host": str, "description": str, "roles": list, **dict.fromkeys(KEYS, object)}
 _FOLDER: Final = {"agent": str, "description": str, "roles": list}
-# Where systemd keeps the runtime folders of users, by their numbers (pam_systemd(8)).
-_USERS: Final = Path("/run/user")
 _TYPE_NAMES: Final = {dict: "table", str: "string", bool: "boolean", list: "list"}
 
 # The environment variable by which a host can be known, and the host's name on the bus.
@@ -185,32 +183,15 @@ def check_private(path: Path) -> None:
 
 
 def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
-    if env.get("AGENTBUS_HOME"):
-        home = Path(env["AGENTBUS_HOME"]).expanduser().absolute()
+    if one := places.home(env):
+        home = Path(one)
         return home / "data", home / "state", home / "config.toml", home / "run"
     # Imported late: a command that only prints its help does not need it.
     import platformdirs
 
     dirs = platformdirs.PlatformDirs("agentbus", appauthor=False)
-    runtime = _session_folder(env)
-    runtime = runtime / "agentbus" if runtime else dirs.user_state_path / "run"
-    config = dirs.user_config_path / "config.toml"
-    return dirs.user_data_path, dirs.user_state_path, config, runtime
-
-
-def _session_folder(env: Mapping[str, str]) -> Path | None:
-    """Return the user's folder that goes at logout (XDG Base Directory Specification), if any.
-
-    A shell without a login (cron, su, ssh with a command) lacks the variable, and must find the
-    same listener as one with it.
-    """
-    if os.name != "posix":
-        return None
-    for folder in (Path(env.get("XDG_RUNTIME_DIR", "")), _USERS / str(os.getuid())):
-        with suppress(OSError):
-            if folder.is_absolute() and folder.is_dir() and folder.stat().st_uid == os.getuid():
-                return folder
-    return None
+    runtime = Path(places.runtime_folder(env) or dirs.user_state_path / "run")
+    return dirs.user_data_path, dirs.user_state_path, dirs.user_config_path / "config.toml", runtime
 
 
 def _path(value: object) -> Path | None:

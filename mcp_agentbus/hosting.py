@@ -13,9 +13,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus import local, names
+from mcp_agentbus import config, local, names
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import AgentbusError, BadInput
@@ -25,6 +26,7 @@ from mcp_agentbus.version import __version__
 
 _log = logging.getLogger(__name__)
 
+_FOLDERS: Final = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 # A relay that ends has no time limit, but the next one of its host should find its tasks free.
 _CLOSE_TIMEOUT_S: Final = 10.0
 
@@ -73,10 +75,11 @@ class Hosting:
         """Serve a session for the relay at the other end until one of both ends.
 
         Raises:
-            BadInput: it is not for this listener; the relay serves it itself.
+            BadInput, BadSetup: it is not for this listener; the relay serves it itself.
         """
         session = self._new(request)
-        writer.write(local.line({"serving": session.id}))
+        me = session.me
+        writer.write(local.line({"serving": session.id, "agent": me.id, "host": me.host}))
         self._sessions[session.id] = session
         # Before Python 3.12 asyncio logs a traceback where a connection's own task is cancelled.
         serving = asyncio.create_task(self._serve(session, reader, writer))
@@ -109,26 +112,32 @@ class Hosting:
     def _new(self, request: Mapping[str, Any]) -> Session:
         if request.get("version") != __version__:
             raise BadInput(f"This listener is agentbus {__version__}.")
-        if request.get("bus") != local.bus_of(self._bus.settings):
-            raise BadInput("This listener is on another bus.")
         session_id = str(request.get("session", ""))
         if not names.is_label(session_id) or session_id in self._sessions:
             raise BadInput("A session is served under an id of its own.")
-        session = Session(self._bus, _agent(request.get("agent")), id=session_id)
+        environ = request.get("environ")
+        if not isinstance(environ, dict):
+            raise BadInput("A session says in which environment it runs.")
+        session = Session(self._bus, self._who(request, environ), id=session_id)
         session.on_claims = lambda: self.tell_claims(session_id)
         return session
 
-
-def _agent(given: Any) -> Agent:
-    try:
-        return Agent(
-            names.agent_id(given["id"]),
-            given["host"] if names.is_inbox(given["host"]) else "shell",
-            str(given["description"]),
-            tuple(names.role_name(one) for one in given["roles"]),
-        )
-    except (LookupError, TypeError, AttributeError):
-        raise BadInput("A session is served for an agent.") from None
+    def _who(self, request: Mapping[str, Any], environ: dict[str, str]) -> Agent:
+        ours = self._bus.settings
+        # What the platform's own folders depend on is read from this process's environment.
+        if not environ.get("AGENTBUS_HOME") and any(
+            environ.get(name) != ours.environ.get(name) for name in _FOLDERS
+        ):
+            raise BadInput("This listener has other folders.")
+        theirs = config.load(environ)
+        if (theirs.url, theirs.token_file, theirs.data_dir) != (
+            ours.url,
+            ours.token_file,
+            ours.data_dir,
+        ):
+            raise BadInput("This listener is on another bus.")
+        given = request.get("agent")
+        return config.who(theirs, given and str(given), Path(str(request.get("folder"))))
 
 
 def _load() -> Any:

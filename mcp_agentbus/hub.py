@@ -2,7 +2,7 @@
 """The listener's end of the local socket: the sessions that live here, and who asks about them.
 
     hub = Hub(changed=look_at, answer=answer)
-    await hub.serve(listening_socket(path))
+    await hub.serve(listening_socket(settings))
 
 A session is there for as long as its connection is: one that was killed is gone at once, whatever
 it left behind. What it says of itself is checked against what the kernel says of it.
@@ -19,9 +19,11 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus import local, names
+from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import AgentbusError, BadInput
 
 #: A session that takes longer to pass a notice on counts as one that cannot.
@@ -164,7 +166,7 @@ class Hub:
             if self.relay is None:
                 raise BadInput("No session is served here.")
             await self.relay(request, reader, writer)
-        except BadInput as error:
+        except AgentbusError as error:
             writer.write(local.line({"error": error.message, "hint": error.hint}))
             await writer.drain()
 
@@ -211,6 +213,33 @@ class Hub:
         waiting = member.answers.get(said.get("n", 0))
         if waiting and not waiting.done():
             waiting.set_result(said)
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """Return a socket that listens for this user's processes, 0600 in a folder of theirs alone.
+
+    Whoever calls it holds the listener's lock, so what lies there is a dead listener's.
+
+    Raises:
+        OSError: the folder is somebody else's, or cannot be used.
+    """
+    folder, path = settings.runtime_dir, Path(local.socket_path(settings))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} is a symlink or belongs to another user")
+    folder.chmod(0o700)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        with local.address(str(path)) as short:
+            listener.bind(short)
+        path.chmod(0o600)
+        listener.listen(128)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 def _member(request: dict[str, Any], pid: int, writer: asyncio.StreamWriter) -> Member:

@@ -12,17 +12,18 @@ and needs nothing but the standard library, so a session that is relayed has it 
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mcp_agentbus import local
-from mcp_agentbus.config import Settings
+
+if TYPE_CHECKING:
+    from mcp_agentbus.config import Settings
+    from mcp_agentbus.places import Place
 
 #: A session that ends sooner was a host's probe.
 LIVES_AFTER_S: Final = 2.0
@@ -33,8 +34,7 @@ _SESSIONS_OWN: Final = ("CLAUDE", "CURSOR_", "OPENCLAW_", "AI_AGENT", "AGENTBUS_
 _NEVER: Final = {"0", "off", "never", "no"}
 
 
-@dataclass(frozen=True)
-class Me:
+class Me(NamedTuple):
     """What a session says of itself."""
 
     agent: str
@@ -49,12 +49,12 @@ class Joining:
 
     def __init__(
         self,
-        settings: Settings,
+        where: Settings | Place,
         me: Me,
         nudge: Callable[[str, tuple[str, ...]], str],
         claims: Callable[[list[Any]], None] = lambda _: None,
     ) -> None:
-        self._settings = settings
+        self._where = where
         self._me = me
         #: Shows a notice to the session's model; returns "" or why it did not.
         self._nudge = nudge
@@ -82,13 +82,13 @@ class Joining:
             except (OSError, ValueError):
                 failures += 1
                 if failures == 1:
-                    start_listener(self._settings)
+                    start_listener(self._where)
             time.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
 
     def _joined(self) -> bool:
         """Stay joined for as long as the listener lives; return whether it took the session."""
-        with local.connect(self._settings) as connection, connection.makefile("rb") as lines:
-            connection.sendall(local.line({"op": "join", **vars(self._me)}))
+        with local.connect(self._where) as connection, connection.makefile("rb") as lines:
+            connection.sendall(local.line({"op": "join", **self._me._asdict()}))
             if "joined" not in local.message(lines.readline()):
                 return False
             connection.settimeout(None)
@@ -115,22 +115,22 @@ class Joining:
         return {"n": asked.get("n"), "shown": not why, "why": why}
 
 
-def start_listener(settings: Settings) -> None:
+def start_listener(where: Settings | Place) -> None:
     """Start a listener that outlives this process; exactly one of those started stays.
 
     Does nothing where AGENTBUS_LISTENER says so, and where a service manager keeps one: whoever
     has stopped that one wants none.
     """
+    import subprocess
+
     from mcp_agentbus.installers import launchd, systemd
 
-    if settings.environ.get("AGENTBUS_LISTENER", "").lower() in _NEVER:
+    if where.environ.get("AGENTBUS_LISTENER", "").lower() in _NEVER:
         return
-    if (launchd if sys.platform == "darwin" else systemd).keeps(settings):
+    if (launchd if sys.platform == "darwin" else systemd).keeps(where.environ):
         return
     environ = {
-        name: value
-        for name, value in settings.environ.items()
-        if not name.startswith(_SESSIONS_OWN)
+        name: value for name, value in where.environ.items() if not name.startswith(_SESSIONS_OWN)
     }
     with suppress(OSError):
         subprocess.Popen(

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus import local, locks
@@ -69,6 +70,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
 
 async def _listen(settings: Settings, *, while_needed: bool) -> int:
     from mcp_agentbus.bus import Bus
+    from mcp_agentbus.hub import listening_socket
     from mcp_agentbus.ledger import Ledger
     from mcp_agentbus.listener import Listener
 
@@ -76,7 +78,7 @@ async def _listen(settings: Settings, *, while_needed: bool) -> int:
     async with Bus.connect(settings) as bus:
         listener = Listener(settings, bus, ledger, _log)
         try:
-            await listener.hub.serve(local.listening_socket(local.socket_path(settings)))
+            await listener.hub.serve(listening_socket(settings))
         except OSError as error:
             raise BadSetup(f"{settings.runtime_dir} cannot be used: {error}.") from None
         running = asyncio.create_task(listener.run())
@@ -90,7 +92,7 @@ async def _listen(settings: Settings, *, while_needed: bool) -> int:
         watching.cancel()
         _notify("STOPPING=1")
         _log("stopped", "", {"pid": os.getpid()})
-        local.socket_path(settings).unlink(missing_ok=True)
+        await asyncio.to_thread(Path(local.socket_path(settings)).unlink, missing_ok=True)
     ledger.close()
     return 0
 

@@ -6,7 +6,7 @@
 
 Lines of JSON, one request and one answer each; a connection that begins with `join` stays open and
 carries both ways from then on. Only this user's processes are answered: the kernel tells whose they
-are. It knows no bus, and nothing but the standard library.
+are. It knows no bus, and no more of the standard library than it must: each relayed session has it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import socket
 import struct
 import sys
 from collections.abc import Generator, Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import AgentbusError
+
+if TYPE_CHECKING:
+    from mcp_agentbus.config import Settings
+    from mcp_agentbus.places import Place
 
 #: A line holds ids and numbers; this is far more than any of them needs.
 LINE_MAX_BYTES: Final = 64 * 1024
@@ -40,53 +42,27 @@ class NoListener(AgentbusError):
     exit_code = 3
 
 
-def socket_path(settings: Settings) -> Path:
+def socket_path(where: Settings | Place) -> str:
     """Return where the listener's socket is, whether or not one listens there."""
-    return settings.runtime_dir / "listener.sock"
+    return f"{where.runtime_dir}/listener.sock"
 
 
 @contextlib.contextmanager
-def address(path: Path) -> Generator[str]:
+def address(path: str) -> Generator[str]:
     """Yield the address of a socket file, short enough for the kernel.
 
     Raises:
         OSError: its folder is not there, or its path is too long for this system.
     """
     if len(os.fsencode(path)) <= _PATH_MAX_BYTES or not _LINUX:
-        yield str(path)
+        yield path
         return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    folder, _, name = path.rpartition("/")
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
+        yield f"/proc/self/fd/{descriptor}/{name}"
     finally:
-        os.close(folder)
-
-
-def listening_socket(path: Path) -> socket.socket:
-    """Return a socket that listens there, 0600 in a folder that is this user's alone.
-
-    Whoever calls it holds the listener's lock, so what lies there is a dead listener's.
-
-    Raises:
-        OSError: the folder is somebody else's, or cannot be used.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    owner = path.parent.lstat()
-    if path.parent.is_symlink() or owner.st_uid != os.getuid():
-        raise PermissionError(f"{path.parent} is a symlink or belongs to another user")
-    path.parent.chmod(0o700)
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        with address(path) as short:
-            listener.bind(short)
-        path.chmod(0o600)
-        listener.listen(128)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+        os.close(descriptor)
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:
@@ -124,7 +100,7 @@ def message(received: bytes) -> dict[str, Any]:
     return found
 
 
-def connect(settings: Settings) -> socket.socket:
+def connect(where: Settings | Place) -> socket.socket:
     """Return a connection to this user's listener, with a time limit on every step.
 
     Raises:
@@ -133,7 +109,7 @@ def connect(settings: Settings) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(ASK_TIMEOUT_S)
-        with address(socket_path(settings)) as short:
+        with address(socket_path(where)) as short:
             connection.connect(short)
         if peer(connection)[0] != os.getuid():
             raise PermissionError("Somebody else listens on this user's socket.")
@@ -143,12 +119,7 @@ def connect(settings: Settings) -> socket.socket:
     return connection
 
 
-def bus_of(settings: Settings) -> list[str]:
-    """Return what tells one bus from another: a listener serves the sessions of its own only."""
-    return [str(one or "") for one in (settings.url, settings.token_file, settings.data_dir)]
-
-
-def ask(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
+def ask(where: Settings | Place, request: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the listener one thing and return its answer; for commands and hooks.
 
     Raises:
@@ -156,7 +127,7 @@ def ask(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
         AgentbusError: it refused; the message says why.
     """
     try:
-        with connect(settings) as connection:
+        with connect(where) as connection:
             connection.sendall(line(request))
             with connection.makefile("rb") as lines:
                 answer = message(lines.readline(LINE_MAX_BYTES))

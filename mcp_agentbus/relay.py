@@ -3,11 +3,11 @@
 
     host <-- standard input and output --> relay <-- local socket --> the listener
 
-The listener has loaded what serving takes, so the relay is there in a tenth of the time and of the
-memory; it imports the standard library only. Where no listener of this version runs, or when it
-ends, the session is served in this process, on a socket to itself: its host sees no difference.
-What the session holds goes on with it. A notice is written from here in either case, since Claude
-Code takes it from a process of its own only.
+The listener has loaded what serving takes and has read the configuration, so the relay is there in
+a fraction of the time and memory: it imports little of the standard library, and nothing else.
+Where no listener of this version runs, or when it ends, the session is served in this process, on a
+socket to itself: its host sees no difference, and what the session holds goes on with it. A notice
+is written from here in either case: Claude Code takes it from a process of its own only.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
-from mcp_agentbus import config, local, parents
-from mcp_agentbus.config import Agent, Settings
+from mcp_agentbus import local, parents, places
 from mcp_agentbus.joining import Joining, Me
-from mcp_agentbus.names import new_session_id
+from mcp_agentbus.places import Place
 from mcp_agentbus.version import __version__
-from mcp_agentbus.wake import claude_session
 
 _CHUNK_BYTES: Final = 64 * 1024
 # A listener says at once whether it takes a session; one that does not in this time, in seconds,
@@ -38,6 +36,11 @@ _TAKES_WITHIN_S: Final = 1.0
 # A session that goes on for so long after its input has ended hangs. Hosts kill a server that
 # needs 2 s to end.
 _HANGS_S: Final = 1.0
+# What the configuration, and who this is, depend on; see `config`.
+_TOLD: Final = (
+    "AGENTBUS_", "HOME", "XDG_", "CURSOR_VERSION", "CURSOR_TRACE_ID", "CLAUDECODE", "OPENCLAW_S",
+)  # fmt: skip
+
 # What is on its way to the host when the session has ended.
 _DRAIN_S: Final = 0.15
 
@@ -48,17 +51,26 @@ def run(agent: str | None) -> int:
     Raises:
         BadSetup: the configuration cannot be read, or does not say who this is.
     """
-    settings = config.load()
-    _Relay(settings, config.who(settings, agent)).run()
+    runtime_dir = places.runtime_folder(os.environ)
+    if runtime_dir is None:
+        from mcp_agentbus import config
+
+        runtime_dir = str(config.load().runtime_dir)
+    _Relay(Place(runtime_dir, os.environ), agent).run()
     return 0
 
 
 class _Relay:
     """One session's way between its host and what serves it."""
 
-    def __init__(self, settings: Settings, me: Agent) -> None:
-        self._settings, self._me = settings, me
-        self._id = new_session_id()
+    def __init__(self, place: Place, agent: str | None) -> None:
+        self._place = place
+        self._agent = agent
+        # As `names.new_session_id` makes them.
+        self._id = os.urandom(8).hex()
+        self._who: dict[str, str] = {}
+        self._settings: Any = None
+        self._me: Any = None
         # Nothing that prints may get between the lines for the host.
         self._out = os.dup(1)
         os.dup2(2, 1)
@@ -68,6 +80,7 @@ class _Relay:
         self._session: Any = None
         #: Held while the side behind is exchanged.
         self._lock = threading.Lock()
+        self._input_ended = False
         #: What serves the session. It is exchanged under the lock.
         self._behind: socket.socket
         #: The other end of that, to be served here; None while a listener does.
@@ -75,9 +88,16 @@ class _Relay:
         if taken := self._taken():
             self._behind = taken
         else:
+            self._know_myself()
             self._behind, self._ours = socket.socketpair()
-        self._input_ended = False
-        self._joining = Joining(settings, self._who(), self._nudge, self._note_claims)
+        environ = place.environ
+        me = Me(
+            **self._who,
+            session=self._id,
+            can_nudge=bool(environ.get("CLAUDE_CODE_MESSAGING_SOCKET")) and self._can_nudge(),
+            host_session=environ.get("CLAUDE_CODE_SESSION_ID", ""),
+        )
+        self._joining = Joining(place, me, self._nudge, self._note_claims)
 
     def run(self) -> None:
         """Serve until the end of the input, or of the parent, or a signal."""
@@ -97,15 +117,18 @@ class _Relay:
         _in_background(self._catch_up, behind)
         self._serve_here(ours, behind, interrupted=before)
 
-    def _who(self) -> Me:
-        environ = self._settings.environ
-        return Me(
-            agent=self._me.id,
-            host=self._me.host,
-            session=self._id,
-            can_nudge=claude_session.can_nudge(environ),
-            host_session=environ.get("CLAUDE_CODE_SESSION_ID", ""),
-        )
+    def _know_myself(self) -> None:
+        """Read the configuration; a listener that serves the session has done so for it."""
+        from mcp_agentbus import config
+
+        self._settings = config.load()
+        self._me = config.who(self._settings, self._agent)
+        self._who = {"agent": self._me.id, "host": self._me.host}
+
+    def _can_nudge(self) -> bool:
+        from mcp_agentbus import claude_session
+
+        return claude_session.can_nudge(self._place.environ)
 
     def _taken(self) -> socket.socket | None:
         """Return a connection to a listener that serves the session, if there is one."""
@@ -113,11 +136,14 @@ class _Relay:
             "op": "serve",
             "version": __version__,
             "session": self._id,
-            "agent": vars(self._me),
-            "bus": local.bus_of(self._settings),
+            "agent": self._agent,
+            "folder": os.getcwd(),  # noqa: PTH109  # pathlib is as large as the rest
+            "environ": {
+                name: value for name, value in self._place.environ.items() if name.startswith(_TOLD)
+            },
         }
         try:
-            connection = local.connect(self._settings)
+            connection = local.connect(self._place)
         except OSError:
             return None
         try:
@@ -129,10 +155,12 @@ class _Relay:
                 if not chunk:
                     break
                 answer += chunk
-            if "serving" in local.message(answer):
+            said = local.message(answer)
+            if "serving" in said:
                 connection.settimeout(None)
+                self._who = {"agent": str(said["agent"]), "host": str(said["host"])}
                 return connection
-        except (OSError, ValueError):
+        except (OSError, ValueError, LookupError):
             pass
         connection.close()
         return None
@@ -178,6 +206,8 @@ class _Relay:
 
         gc.freeze()
         gc.enable()
+        if self._me is None:
+            self._know_myself()
         down = _in_background(self._pass_down, behind)
 
         def exit_(code: int) -> NoReturn:
@@ -214,7 +244,9 @@ class _Relay:
     def _nudge(self, text: str, results: tuple[str, ...]) -> str:
         if self._session and results and set(results) <= set(self._session.shown):
             return "the session has been shown it"
-        claude_session.nudge(self._settings.environ, text)
+        from mcp_agentbus import claude_session
+
+        claude_session.nudge(self._place.environ, text)
         return ""
 
     def _note_claims(self, claims: list[Any]) -> None:

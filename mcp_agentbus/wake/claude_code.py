@@ -17,7 +17,8 @@ from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
-from mcp_agentbus.wake import Call, Ended, claude_session
+from mcp_agentbus import claude_session
+from mcp_agentbus.wake import Call, Ended
 from mcp_agentbus.wake.process import KEEP_BYTES, born, run
 
 _SERVER: Final = "agentbus"

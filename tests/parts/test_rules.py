@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from local_server import configured
 
-from mcp_agentbus import config, rules
+from mcp_agentbus import config, places, rules
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.rules import Limits, Rules
 
@@ -174,7 +174,7 @@ def test_the_listeners_folder_is_gone_after_a_reboot_where_the_system_has_such_a
     users = tmp_path / "users"
     mine = users / str(os.getuid())
     mine.mkdir(parents=True)
-    monkeypatch.setattr(config, "_USERS", users)
+    monkeypatch.setattr(places, "_USERS", str(users))
     told = config.load({"XDG_RUNTIME_DIR": str(tmp_path)})
     wrong = config.load({"XDG_RUNTIME_DIR": str(tmp_path / "missing")})
     unset = config.load({})

@@ -88,7 +88,7 @@ def test_a_path_that_could_add_a_line_is_refused(make):
 
 def test_systemd_starts_it_and_the_same_again_changes_nothing(settings):
     run = Recorder()
-    file = systemd.unit_file(settings)
+    file = systemd.unit_file(settings.environ)
 
     systemd.install(settings, run)
     first = file.read_bytes()
@@ -108,7 +108,7 @@ def test_systemd_starts_it_and_the_same_again_changes_nothing(settings):
 
 def test_a_unit_that_has_changed_is_started_anew(settings):
     run = Recorder()
-    file = systemd.unit_file(settings)
+    file = systemd.unit_file(settings.environ)
     file.parent.mkdir(parents=True)
     file.write_text("old")
 
@@ -127,9 +127,9 @@ def test_without_systemd_nothing_is_written_and_the_other_way_is_told(settings, 
 @pytest.mark.parametrize("run", [Recorder(), Recorder("disable"), missing])
 def test_nothing_of_the_unit_is_left(settings, tmp_path, run):
     systemd.install(settings, Recorder())
-    link = systemd.unit_file(settings).parent / "default.target.wants" / systemd.UNIT
+    link = systemd.unit_file(settings.environ).parent / "default.target.wants" / systemd.UNIT
     link.parent.mkdir()
-    link.symlink_to(systemd.unit_file(settings))
+    link.symlink_to(systemd.unit_file(settings.environ))
 
     systemd.uninstall(settings, run)
 
@@ -141,7 +141,7 @@ def test_nothing_of_the_unit_is_left(settings, tmp_path, run):
 def test_the_units_folder_is_where_the_user_has_it(tmp_path):
     settings = settings_at(tmp_path, XDG_CONFIG_HOME="/conf", HOME="/home/me")
 
-    assert systemd.unit_file(settings) == Path("/conf/systemd/user") / systemd.UNIT
+    assert systemd.unit_file(settings.environ) == Path("/conf/systemd/user") / systemd.UNIT
 
 
 @pytest.mark.parametrize("home", [None, f"/home/{ODD}<&>"])
@@ -156,7 +156,7 @@ def test_the_plist_reads_back_as_it_was_meant(home):
 
 
 def test_launchd_starts_it_and_the_same_again_changes_nothing(settings):
-    file = launchd.plist_file(settings)
+    file = launchd.plist_file(settings.environ)
     label = f"{launchd._domain()}/{launchd.LABEL}"
     fresh, again = Recorder(label), Recorder()
 
@@ -171,7 +171,7 @@ def test_launchd_starts_it_and_the_same_again_changes_nothing(settings):
 
 def test_a_plist_that_has_changed_is_loaded_anew(settings):
     run = Recorder()
-    systemd.write_whole(launchd.plist_file(settings), b"old")
+    systemd.write_whole(launchd.plist_file(settings.environ), b"old")
 
     launchd.install(settings, run)
 

@@ -10,8 +10,9 @@ import uuid
 import pytest
 from local_server import script
 
+from mcp_agentbus import claude_session
 from mcp_agentbus.rules import HOSTS, Limits, Rules
-from mcp_agentbus.wake import Call, claude_code, claude_session, cursor
+from mcp_agentbus.wake import Call, claude_code, cursor
 from mcp_agentbus.wake.hosts import WAKERS
 from mcp_agentbus.wake.process import born
 
@@ -288,7 +289,9 @@ async def test_a_session_that_hangs_is_given_up(tmp_path, monkeypatch):
     path = str(tmp_path / "s")
     async with await asyncio.start_unix_server(hang, path):
         with pytest.raises(TimeoutError):
-            await asyncio.to_thread(claude_session.nudge, {"CLAUDE_CODE_MESSAGING_SOCKET": path}, "x" * (8 << 20))
+            await asyncio.to_thread(
+                claude_session.nudge, {"CLAUDE_CODE_MESSAGING_SOCKET": path}, "x" * (8 << 20)
+            )
         release.set()
 
 

@@ -27,11 +27,11 @@ FILES = sorted(
 
 # A module imports only from lines above its own.
 LAYERS = [
-    ["version", "errors", "together", "notice", "locks", "parents"],
-    ["names"],
+    ["version", "errors", "together", "notice", "locks", "parents", "places", "claude_session"],
+    ["names", "local"],
     ["rules"],
     ["task", "framing", "config", "survey", "policy"],
-    ["wire", "answers", "embedded", "local", "ledger", "wake", "agents", "reloading"],
+    ["wire", "answers", "embedded", "ledger", "wake", "agents", "reloading"],
     ["link", "address", "hub", "joining"],
     ["bus"],
     ["topology", "records"],

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where this user's processes meet: the folder of the listener's socket, from the environment.
+
+    >>> runtime_folder({"AGENTBUS_HOME": "/bus"})
+    '/bus/run'
+
+Apart from `config`, since a relayed session has to know no more than this, and imports little.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+# Where systemd keeps the runtime folders of users, by their numbers (pam_systemd(8)).
+_USERS: Final = "/run/user"
+
+
+class Place(NamedTuple):
+    """What is known of the bus before its configuration is read."""
+
+    runtime_dir: str
+    environ: Mapping[str, str]
+
+
+def home(environ: Mapping[str, str]) -> str | None:
+    """Return the one folder for everything, if AGENTBUS_HOME names one."""
+    given = environ.get("AGENTBUS_HOME")
+    return os.path.abspath(os.path.expanduser(given)) if given else None  # noqa: PTH100, PTH111
+
+
+def runtime_folder(environ: Mapping[str, str]) -> str | None:
+    """Return the listener's folder; None where the system has none that goes at logout.
+
+    See the XDG Base Directory Specification. A shell without a login (cron, su, ssh with a
+    command) lacks the variable, and must find the same listener as one with it.
+    """
+    if one := home(environ):
+        return f"{one}/run"
+    if os.name != "posix":
+        return None
+    for folder in (environ.get("XDG_RUNTIME_DIR", ""), f"{_USERS}/{os.getuid()}"):
+        try:
+            if folder.startswith("/") and os.stat(folder).st_uid == os.getuid():  # noqa: PTH116
+                return f"{folder}/agentbus"
+        except OSError:
+            continue
+    return None
