@@ -372,6 +372,7 @@ class Listener:
             "away_since": away and away.isoformat(timespec="seconds"),
             "ledger": self._waking.ledger_says or "ok",
             "config": self._config.says or "ok",
+            "relayed": self.hosting.count,
             "agents": [self._standing(desk) for _, desk in sorted(self.desks.items())],
         }
 

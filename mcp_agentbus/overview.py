@@ -17,6 +17,7 @@ from typing import Any
 from mcp_agentbus import framing, notice
 from mcp_agentbus.ledger import Row
 from mcp_agentbus.rules import Rules
+from mcp_agentbus.version import __version__
 from mcp_agentbus.waking import Desk
 
 
@@ -37,7 +38,14 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
 
 def text(found: Mapping[str, Any]) -> str:
     """Return the lines for what the listener answered to `status`."""
-    lines = [f"listener {found['version']}, pid {found['pid']}, since {minute(found['since'])}"]
+    serves = f", serves {found['relayed']} of the live sessions" if found["relayed"] else ""
+    since = minute(found["since"])
+    lines = [f"listener {found['version']}, pid {found['pid']}, since {since}{serves}"]
+    if found["version"] != __version__:
+        lines.append(
+            f"OLDER OR NEWER than the {__version__} that is installed: sessions serve themselves. "
+            "Run `agentbus listen --replace`."
+        )
     if found["away_since"]:
         lines.append(f"NO BUS since {minute(found['away_since'])}: nobody is woken")
     warnings = {"ledger": "HOLDS EVERY WAKE", "config": "GOES ON WITH THE RULES OF BEFORE"}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from mcp_agentbus import bus, inbox, link, roster, server, session, task, topology
+from mcp_agentbus import bus, inbox, link, roster, serving, session, task, topology
 
 OFFERED_AGAIN_WITHIN_S = 30  # README: after a crash
 CALL_ENDS_WITHIN_S = 5  # README: with the server down
@@ -30,8 +30,8 @@ def test_a_call_ends_in_the_promised_time_also_if_every_try_of_it_times_out():
 
 
 def test_a_session_server_ends_in_the_promised_time_also_if_the_bus_hangs():
-    assert session._END_TIMEOUT_S <= server._CLOSE_TIMEOUT_S < server._END_TIMEOUT_S
-    assert server._END_TIMEOUT_S < PROCESS_ENDS_WITHIN_S
+    assert session._END_TIMEOUT_S <= serving._CLOSE_TIMEOUT_S < serving._END_TIMEOUT_S
+    assert serving._END_TIMEOUT_S < PROCESS_ENDS_WITHIN_S
 
 
 def test_no_task_leaves_the_stream_before_its_deadline():

@@ -2,6 +2,9 @@
 """Two agents in two real processes, in each protocol era."""
 
 import asyncio
+import subprocess
+import sys
+import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,8 @@ import pytest
 import pytest_asyncio
 import served
 from mcp import Client
+
+from mcp_agentbus import local
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,29 @@ def era(request):
     return request.param
 
 
+@pytest.fixture(scope="session", params=["alone", "relayed"])
+def way(request, home):
+    """Whether sessions have a process of their own, or are served by a listener."""
+    if request.param == "alone":
+        yield "alone"
+        return
+    listener = subprocess.Popen(
+        [sys.executable, "-m", "mcp_agentbus", "listen"],
+        env=served.environ(home.data_dir.parent),
+        stderr=subprocess.PIPE,
+    )
+    assert b"listening" in listener.stderr.readline()
+    drained = threading.Thread(target=listener.stderr.read)
+    drained.start()
+    yield "relayed"
+    listener.terminate()
+    drained.join()
+    assert listener.wait(20) == 0
+    listener.stderr.close()
+
+
 @pytest_asyncio.fixture(scope="session")
-async def duo(era, home):
+async def duo(era, home, way):
     """The two, registered. They are shared: a test ends the tasks that coder gets."""
     folder = home.data_dir.parent
     # Ids with all that an id may have, as they become part of a resource's address.
@@ -38,6 +64,8 @@ async def duo(era, home):
     holds = [served.Held(served.client(folder, one, era)) for one in (planner_id, coder_id)]
     try:
         planner, coder = await asyncio.gather(*(hold.open() for hold in holds))
+        if way == "relayed":
+            assert (await asyncio.to_thread(local.ask, home, {"op": "status"}))["relayed"] == 2
         for one in (planner, coder):
             await served.call(one, "list_agents")  # a session registers at its first call
         yield Duo(era, folder, planner, coder, planner_id, coder_id)

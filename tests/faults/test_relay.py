@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions that a listener serves: they outlive it with all that they hold, and know no other bus."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import served
+from listeners import configure, listening
+from served import ERAS, Pipes
+
+from mcp_agentbus import embedded, local
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.inbox import read_inbox
+from mcp_agentbus.life import task_life
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+
+@pytest_asyncio.fixture
+async def planner(tmp_path):
+    """A sender on a server of its own."""
+    with embedded.ephemeral() as settings:
+        configure(settings, tmp_path)
+        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as session:
+            await session.called()
+            yield session
+
+
+def status(planner):
+    return local.ask(planner.bus.settings, {"op": "status"})
+
+
+def pipes(planner, agent="coder", **environ):
+    return Pipes(served.environ(planner.bus.settings.data_dir.parent) | environ, agent=agent)
+
+
+async def held_by(server, planner, era):
+    """Have a session claim a task once the listener knows it; return the task's id."""
+    await asyncio.to_thread(server.call, "list_agents", era=era)
+    [receipt] = await send_task(planner, "coder", "Count", "the tests")
+    await asyncio.to_thread(server.call, "read_inbox", era=era)
+    return receipt.task_id
+
+
+async def ends(planner, task_id):
+    life = await task_life(planner, task_id)
+    return [one.state for one in life.history]
+
+
+async def test_a_relayed_session_loads_neither_the_sdk_nor_the_bus(planner):
+    async with listening(planner.bus.settings):
+        with pipes(planner) as server:
+            server.greet(served.MODERN)
+            await asyncio.to_thread(server.call, "list_agents")
+            maps = Path(f"/proc/{server.process.pid}/maps")
+            loaded = await asyncio.to_thread(maps.read_text)
+            assert (await asyncio.to_thread(status, planner))["relayed"] == 1
+
+    assert "pydantic" not in loaded
+    assert "_ssl" not in loaded
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("era", ERAS)
+async def test_when_its_listener_ends_a_session_goes_on_with_what_it_holds(planner, era, how):
+    async with listening(planner.bus.settings) as listener:
+        with pipes(planner) as server:
+            server.greet(era)
+            joined = asyncio.create_task(listener.logged("joined", agent="coder"))
+            task_id = await held_by(server, planner, era)
+            await joined
+            await listener.end(how)
+            done = {"task_id": task_id, "status": "completed", "summary": "3"}
+            await asyncio.to_thread(server.call, "publish_result", era=era, **done)
+
+    assert await ends(planner, task_id) == ["stored", "claimed", "completed"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_call_that_waits_when_its_listener_dies_is_answered_all_the_same(planner, era):
+    async with listening(planner.bus.settings) as listener:
+        with pipes(planner) as server:
+            server.greet(era)
+            await asyncio.to_thread(server.watch, era=era)
+            await listener.end(signal.SIGKILL)
+            await asyncio.to_thread(server.message)  # the one that serves it now waits, too
+            [receipt] = await send_task(planner, "coder", "Count", "the tests")
+            while "result" not in (answer := await asyncio.to_thread(server.message)):
+                pass
+
+    assert receipt.task_id in json.dumps(answer)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_send_under_way_when_its_listener_dies_is_repeated_only_if_that_is_safe(
+    planner, known
+):
+    settings = planner.bus.settings
+    nats = embedded.find(settings).pid
+    async with listening(settings) as listener:
+        with pipes(planner, agent="sender") as server:
+            server.greet(served.MODERN)
+            await asyncio.to_thread(server.call, "list_agents")
+            os.kill(nats, signal.SIGSTOP)
+            try:
+                sent = {"to": "planner", "subject": "Count", "body": "the tests"}
+                sent |= {"request_id": "once"} if known else {}
+                call = {"name": "send_task", "arguments": sent}
+                number = server.request("tools/call", call, era=served.MODERN)
+                await asyncio.to_thread(status_of_session, settings)
+                await listener.end(signal.SIGKILL)
+            finally:
+                os.kill(nats, signal.SIGCONT)
+            answer = await asyncio.to_thread(server.message)
+            assert answer["id"] == number
+
+    stored = len((await read_inbox(planner)).tasks)
+    if known:
+        assert not answer["result"].get("isError")
+        assert stored == 1
+    else:
+        assert "not known whether it was stored" in answer["result"]["content"][0]["text"]
+        assert stored <= 1
+
+
+def status_of_session(settings):
+    """Return once the listener has answered, and so has read what was said to it before."""
+    with local.connect(settings) as connection:
+        connection.sendall(local.line({"op": "unknown"}))
+        connection.recv(1)
+
+
+@pytest.mark.parametrize("how", ["closed", signal.SIGTERM, signal.SIGKILL])
+async def test_what_a_relayed_session_held_is_free_again_at_its_end(planner, how):
+    async with listening(planner.bus.settings):
+        with pipes(planner) as server:
+            server.greet(served.MODERN)
+            task_id = await held_by(server, planner, served.MODERN)
+            async with Session(planner.bus, Agent("coder")) as other:
+                await other.called()
+                await other.can_read()
+                if how == "closed":
+                    server.process.stdin.close()
+                else:
+                    server.process.send_signal(how)
+                async with asyncio.timeout(20):
+                    while not (found := await read_inbox(other)).tasks:
+                        await other.stirred.wait()
+
+    assert [item.task.id for item in found.tasks] == [task_id]
+
+
+@contextmanager
+def false_listener(settings, answer):
+    """Listen on the local socket and say that to whoever connects; nothing if it is empty."""
+    path = Path(local.socket_path(settings))
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    kept = []
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            kept.append(connection)
+            connection.recv(1 << 16)
+            connection.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in kept:
+                connection.close()
+    path.unlink()
+
+
+@pytest.mark.parametrize("answer", [b'{"error":"0.0.9","hint":""}\n', b"", b"what?\n"])
+async def test_beside_a_listener_that_does_not_take_it_a_session_serves_itself(planner, answer):
+    with false_listener(planner.bus.settings, answer), pipes(planner) as server:
+        server.greet(served.MODERN)
+        await asyncio.to_thread(server.call, "list_agents")
+
+
+@pytest.mark.parametrize(
+    "request_", [{"version": "0.0.1"}, {"environ": {"AGENTBUS_HOME": "/elsewhere"}}, {"environ": 1}]
+)
+async def test_a_listener_takes_no_session_of_another_version_or_bus(planner, request_):
+    async with listening(planner.bus.settings):
+        found = {
+            "op": "serve", "version": "0.1.0", "session": "a" * 16, "agent": "coder",
+            "folder": "/", "environ": served.environ(planner.bus.settings.data_dir.parent),
+        }  # fmt: skip
+        with pytest.raises(local.AgentbusError):
+            await asyncio.to_thread(local.ask, planner.bus.settings, found | request_)
+        taken = await asyncio.to_thread(local.ask, planner.bus.settings, found)
+
+    assert taken["serving"] == "a" * 16
