@@ -17,13 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mcp_agentbus import local
-
-if TYPE_CHECKING:
-    from mcp_agentbus.config import Settings
-    from mcp_agentbus.places import Place
+from mcp_agentbus.places import Where
 
 #: A session that ends sooner was a host's probe.
 LIVES_AFTER_S: Final = 2.0
@@ -49,7 +46,7 @@ class Joining:
 
     def __init__(
         self,
-        where: Settings | Place,
+        where: Where,
         me: Me,
         nudge: Callable[[str, tuple[str, ...]], str],
         claims: Callable[[list[Any]], None] = lambda _: None,
@@ -115,7 +112,7 @@ class Joining:
         return {"n": asked.get("n"), "shown": not why, "why": why}
 
 
-def start_listener(where: Settings | Place) -> None:
+def start_listener(where: Where) -> None:
     """Start a listener that outlives this process; exactly one of those started stays.
 
     Does nothing where AGENTBUS_LISTENER says so, and where a service manager keeps one: whoever

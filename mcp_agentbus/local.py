@@ -18,13 +18,10 @@ import socket
 import struct
 import sys
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mcp_agentbus.errors import AgentbusError
-
-if TYPE_CHECKING:
-    from mcp_agentbus.config import Settings
-    from mcp_agentbus.places import Place
+from mcp_agentbus.places import Where
 
 #: A line holds ids and numbers; this is far more than any of them needs.
 LINE_MAX_BYTES: Final = 64 * 1024
@@ -42,7 +39,7 @@ class NoListener(AgentbusError):
     exit_code = 3
 
 
-def socket_path(where: Settings | Place) -> str:
+def socket_path(where: Where) -> str:
     """Return where the listener's socket is, whether or not one listens there."""
     return f"{where.runtime_dir}/listener.sock"
 
@@ -100,7 +97,7 @@ def message(received: bytes) -> dict[str, Any]:
     return found
 
 
-def connect(where: Settings | Place) -> socket.socket:
+def connect(where: Where) -> socket.socket:
     """Return a connection to this user's listener, with a time limit on every step.
 
     Raises:
@@ -119,7 +116,7 @@ def connect(where: Settings | Place) -> socket.socket:
     return connection
 
 
-def ask(where: Settings | Place, request: Mapping[str, Any]) -> dict[str, Any]:
+def ask(where: Where, request: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the listener one thing and return its answer; for commands and hooks.
 
     Raises:

@@ -11,10 +11,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 # Where systemd keeps the runtime folders of users, by their numbers (pam_systemd(8)).
 _USERS: Final = "/run/user"
+
+
+class Where(Protocol):
+    """What leads to this user's listener: a `Place`, or `config.Settings`."""
+
+    @property
+    def runtime_dir(self) -> str | os.PathLike[str]:
+        """The folder of its socket."""
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment."""
 
 
 class Place(NamedTuple):
