@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: what can be typed. What a command does is in `commands`.
+"""The command line: what can be typed. What a command does is in `commands` and `keeping`.
 
     $ agentbus send coder "Count the tests" --body-file task.md
     coder: stored as task 9d0c... coder is offline, last seen 2026-11-20 18:03:11Z.
@@ -15,8 +15,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mcp_agentbus import agent_commands
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus import agent_commands, remote
+from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.version import __version__
 
 _INTERRUPTED = 130
@@ -30,10 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             from mcp_agentbus import relay
 
             return relay.run(args.agent)
+        if args.command in {"send", "result"}:
+            given = getattr(args, "body", None)
+            args.body = _body(given, args.body_file, optional=args.command == "result")
+        if args.command in remote.COMMANDS and not getattr(args, "notices", False):
+            code = remote.run(args, lambda text: print(text, flush=True))
+            if code is not None:
+                return code
         # Imported late, so that --help and wrong usage answer at once.
-        from mcp_agentbus import commands
+        from mcp_agentbus import keeping
 
-        return commands.run(args)
+        return keeping.run(args)
     except AgentbusError as error:
         return complain(error, as_json=getattr(args, "json", False))
     except KeyboardInterrupt:
@@ -67,6 +74,33 @@ def parser() -> argparse.ArgumentParser:
     _add_inbox_commands(commands)
     _add_keeper_commands(commands)
     return top
+
+
+def _body(given: str | None, file: str | None, *, optional: bool = False) -> str:
+    """Return the text from the argument, a file or standard input.
+
+    Raises:
+        BadInput: there is none, there are two, or it is not UTF-8.
+    """
+    if given is not None and file is not None:
+        raise BadInput("The body is given twice.", hint="Give it as an argument or in a file.")
+    if given is not None:
+        return given
+    try:
+        if file not in {None, "-"}:
+            with open(str(file), encoding="utf-8") as text:  # noqa: PTH123  # no pathlib here
+                return text.read()
+        if file == "-" or (not optional and not sys.stdin.isatty()):
+            return sys.stdin.buffer.read().decode("utf-8")
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise BadInput("The body is not UTF-8 text.", hint="Send a file's path instead.") from None
+    if optional:
+        return ""
+    raise BadInput(
+        "There is no body.", hint="Give it as an argument, with --body-file or on stdin."
+    )
 
 
 _Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it

@@ -33,6 +33,9 @@ _SERVER: Final = {"url": str, "token_file": str, "allow_plaintext": bool, "binar
 # The types of the rules' values are their readers' business.
 _AGENT: Final = {"host": str, "description": str, "roles": list, **dict.fromkeys(KEYS, object)}
 _FOLDER: Final = {"agent": str, "description": str, "roles": list}
+# What tells one bus from another, and the variables on which the platform's folders depend.
+_BUS: Final = ("url", "token_file", "data_dir", "state_dir", "config_file")
+_PLATFORM: Final = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 _TYPE_NAMES: Final = {dict: "table", str: "string", bool: "boolean", list: "list"}
 
 # The environment variable by which a host can be known, and the host's name on the bus.
@@ -125,6 +128,26 @@ def load(environ: Mapping[str, str] | None = None, *, text: str | None = None) -
     )
 
 
+def neighbour(ours: Settings, environ: object) -> Settings:
+    """Return the settings of another process of this user, by its environment.
+
+    Raises:
+        BadInput: it is on another bus.
+        BadSetup: as `load`.
+    """
+    if not isinstance(environ, dict):
+        raise BadInput("No environment was given.")
+    # What the platform's own folders depend on is read from this process's environment.
+    if not environ.get("AGENTBUS_HOME") and any(
+        environ.get(name) != ours.environ.get(name) for name in _PLATFORM
+    ):
+        raise BadInput("This process has other folders.")
+    theirs = load(environ)
+    if any(getattr(theirs, name) != getattr(ours, name) for name in _BUS):
+        raise BadInput("This process is on another bus.")
+    return theirs
+
+
 def who(settings: Settings, given: str | None = None, folder: Path | None = None) -> Agent:
     """Tell which agent a session in `folder` is.
 
@@ -190,8 +213,8 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
     import platformdirs
 
     dirs = platformdirs.PlatformDirs("agentbus", appauthor=False)
-    runtime = Path(places.runtime_folder(env) or dirs.user_state_path / "run")
-    return dirs.user_data_path, dirs.user_state_path, dirs.user_config_path / "config.toml", runtime
+    config = dirs.user_config_path / "config.toml"
+    return dirs.user_data_path, dirs.user_state_path, config, Path(places.runtime_folder(env))
 
 
 def _path(value: object) -> Path | None:

@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from mcp_agentbus import config, local, names
 from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.session import Session
 from mcp_agentbus.taking_over import references
@@ -26,7 +25,6 @@ from mcp_agentbus.version import __version__
 
 _log = logging.getLogger(__name__)
 
-_FOLDERS: Final = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 # A relay that ends has no time limit, but the next one of its host should find its tasks free.
 _CLOSE_TIMEOUT_S: Final = 10.0
 
@@ -115,29 +113,12 @@ class Hosting:
         session_id = str(request.get("session", ""))
         if not names.is_label(session_id) or session_id in self._sessions:
             raise BadInput("A session is served under an id of its own.")
-        environ = request.get("environ")
-        if not isinstance(environ, dict):
-            raise BadInput("A session says in which environment it runs.")
-        session = Session(self._bus, self._who(request, environ), id=session_id)
+        theirs = config.neighbour(self._bus.settings, request.get("environ"))
+        given, folder = request.get("agent"), Path(str(request.get("folder")))
+        me = config.who(theirs, given and str(given), folder)
+        session = Session(self._bus, me, id=session_id)
         session.on_claims = lambda: self.tell_claims(session_id)
         return session
-
-    def _who(self, request: Mapping[str, Any], environ: dict[str, str]) -> Agent:
-        ours = self._bus.settings
-        # What the platform's own folders depend on is read from this process's environment.
-        if not environ.get("AGENTBUS_HOME") and any(
-            environ.get(name) != ours.environ.get(name) for name in _FOLDERS
-        ):
-            raise BadInput("This listener has other folders.")
-        theirs = config.load(environ)
-        if (theirs.url, theirs.token_file, theirs.data_dir) != (
-            ours.url,
-            ours.token_file,
-            ours.data_dir,
-        ):
-            raise BadInput("This listener is on another bus.")
-        given = request.get("agent")
-        return config.who(theirs, given and str(given), Path(str(request.get("folder"))))
 
 
 def _load() -> Any:

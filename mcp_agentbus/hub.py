@@ -39,7 +39,7 @@ _CLOSE_TIMEOUT_S: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
-Relaying = Callable[[dict[str, Any], asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Stream = Callable[[dict[str, Any], asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass(eq=False)
@@ -72,8 +72,8 @@ class Hub:
         #: Called with a session that `joined`, `called` or `left`.
         self._changed = changed
         self._answer = answer
-        #: Serves a session on a connection until it ends.
-        self.relay: Relaying | None = None
+        #: What has a connection for itself until it ends, by the `op` of its first line.
+        self.streams: dict[str, Stream] = {}
         self._members: dict[str, Member] = {}
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
@@ -147,8 +147,8 @@ class Hub:
                 request = local.message(await reader.readline())
             if request.get("op") == "join":
                 await self._joined(request, pid, reader, writer)
-            elif request.get("op") == "serve":
-                await self._relayed(request, reader, writer)
+            elif stream := self.streams.get(str(request.get("op"))):
+                await self._streamed(stream, request, reader, writer)
             else:
                 writer.write(local.line(await self._answered(request)))
                 await writer.drain()
@@ -159,13 +159,15 @@ class Hub:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _relayed(
-        self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    async def _streamed(
+        self,
+        stream: Stream,
+        request: dict[str, Any],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         try:
-            if self.relay is None:
-                raise BadInput("No session is served here.")
-            await self.relay(request, reader, writer)
+            await stream(request, reader, writer)
         except AgentbusError as error:
             writer.write(local.line({"error": error.message, "hint": error.hint}))
             await writer.drain()

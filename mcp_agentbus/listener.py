@@ -23,6 +23,7 @@ from typing import Any, Final
 from mcp_agentbus import names, notice, overview, policy, roster, shell, topology, waiting
 from mcp_agentbus.answers import Message
 from mcp_agentbus.bus import Bus
+from mcp_agentbus.commanding import Commanding
 from mcp_agentbus.config import Agent, Settings
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.hosting import Hosting
@@ -63,7 +64,8 @@ class Listener:
         self.emit = emit
         self.hub = Hub(self._on_session, self.answer)
         self.hosting = Hosting(bus, self.hub.tell, self.hub.called)
-        self.hub.relay = self.hosting.serve
+        self.commanding = Commanding(bus)
+        self.hub.streams = {"serve": self.hosting.serve, "command": self.commanding.run}
         self.id = names.new_session_id()
         self.desks: dict[str, Desk] = {}
         self.began = datetime.now(UTC)
@@ -134,10 +136,11 @@ class Listener:
 
     def _on_session(self, member: Member, what: str) -> None:
         desk = self.desk(member.agent)
+        if what == "joined":  # before anything else, so that a kill from here on loses nothing
+            self.hosting.tell_claims(member.session)
         if what != "called":
             self.emit(what, member.agent, {"pid": member.pid, "can_nudge": member.can_nudge})
         if what == "joined":
-            self.hosting.tell_claims(member.session)
             with suppress(LedgerBroken):
                 self.ledger.remember(member.agent, member.host_session)
         desk.stirred.set()
@@ -373,6 +376,7 @@ class Listener:
             "ledger": self._waking.ledger_says or "ok",
             "config": self._config.says or "ok",
             "relayed": self.hosting.count,
+            "commands": self.commanding.count,
             "agents": [self._standing(desk) for _, desk in sorted(self.desks.items())],
         }
 

@@ -29,6 +29,10 @@ LINE_MAX_BYTES: Final = 64 * 1024
 ASK_TIMEOUT_S: Final = 5.0
 # What `sun_path` holds on Linux is 108 bytes, on macOS 104, with the zero at its end.
 _PATH_MAX_BYTES: Final = 103
+# What the configuration, and who somebody is, depend on; see `config`.
+_TOLD: Final = (
+    "AGENTBUS_", "HOME", "XDG_", "CURSOR_VERSION", "CURSOR_TRACE_ID", "CLAUDECODE", "OPENCLAW_S",
+)  # fmt: skip
 _LINUX: Final = sys.platform == "linux"
 
 
@@ -60,6 +64,12 @@ def address(path: str) -> Generator[str]:
         yield f"/proc/self/fd/{descriptor}/{name}"
     finally:
         os.close(descriptor)
+
+
+def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what tells a listener who asks, and on which bus, as `config` reads it."""
+    told = {name: value for name, value in environ.items() if name.startswith(_TOLD)}
+    return {"folder": os.getcwd(), "environ": told}  # noqa: PTH109  # pathlib weighs a megabyte
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 # Where systemd keeps the runtime folders of users, by their numbers (pam_systemd(8)).
@@ -42,20 +43,20 @@ def home(environ: Mapping[str, str]) -> str | None:
     return os.path.abspath(os.path.expanduser(given)) if given else None  # noqa: PTH100, PTH111
 
 
-def runtime_folder(environ: Mapping[str, str]) -> str | None:
-    """Return the listener's folder; None where the system has none that goes at logout.
+def runtime_folder(environ: Mapping[str, str]) -> str:
+    """Return the listener's folder, if the system has such a place one that goes at logout.
 
     See the XDG Base Directory Specification. A shell without a login (cron, su, ssh with a
     command) lacks the variable, and must find the same listener as one with it.
     """
     if one := home(environ):
         return f"{one}/run"
-    if os.name != "posix":
-        return None
-    for folder in (environ.get("XDG_RUNTIME_DIR", ""), f"{_USERS}/{os.getuid()}"):
-        try:
+    mine = f"{_USERS}/{os.getuid()}" if os.name == "posix" else ""
+    for folder in (environ.get("XDG_RUNTIME_DIR", ""), mine):
+        with suppress(OSError):
             if folder.startswith("/") and os.stat(folder).st_uid == os.getuid():  # noqa: PTH116
                 return f"{folder}/agentbus"
-        except OSError:
-            continue
-    return None
+    # Imported late: few need it.
+    import platformdirs
+
+    return f"{platformdirs.user_state_dir('agentbus', appauthor=False)}/run"

@@ -36,11 +36,6 @@ _TAKES_WITHIN_S: Final = 1.0
 # A session that goes on for so long after its input has ended hangs. Hosts kill a server that
 # needs 2 s to end.
 _HANGS_S: Final = 1.0
-# What the configuration, and who this is, depend on; see `config`.
-_TOLD: Final = (
-    "AGENTBUS_", "HOME", "XDG_", "CURSOR_VERSION", "CURSOR_TRACE_ID", "CLAUDECODE", "OPENCLAW_S",
-)  # fmt: skip
-
 # What is on its way to the host when the session has ended.
 _DRAIN_S: Final = 0.15
 
@@ -51,12 +46,7 @@ def run(agent: str | None) -> int:
     Raises:
         BadSetup: the configuration cannot be read, or does not say who this is.
     """
-    runtime_dir = places.runtime_folder(os.environ)
-    if runtime_dir is None:
-        from mcp_agentbus import config
-
-        runtime_dir = str(config.load().runtime_dir)
-    _Relay(Place(runtime_dir, os.environ), agent).run()
+    _Relay(Place(places.runtime_folder(os.environ), os.environ), agent).run()
     return 0
 
 
@@ -137,10 +127,7 @@ class _Relay:
             "version": __version__,
             "session": self._id,
             "agent": self._agent,
-            "folder": os.getcwd(),  # noqa: PTH109  # pathlib is as large as the rest
-            "environ": {
-                name: value for name, value in self._place.environ.items() if name.startswith(_TOLD)
-            },
+            **local.surroundings(self._place.environ),
         }
         try:
             connection = local.connect(self._place)

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 import uuid
 from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
+import served
 
 from mcp_agentbus import embedded
 from mcp_agentbus.bus import Bus
@@ -56,6 +60,27 @@ def home():
     """The settings of a private server that all tests share."""
     with embedded.ephemeral() as settings:
         yield settings
+
+
+@pytest.fixture(scope="session", params=["alone", "relayed"])
+def way(request, home):
+    """Whether sessions and commands do their work themselves, or a listener does it for them."""
+    if request.param == "alone":
+        yield "alone"
+        return
+    listener = subprocess.Popen(
+        [sys.executable, "-m", "mcp_agentbus", "listen"],
+        env=served.environ(home.data_dir.parent),
+        stderr=subprocess.PIPE,
+    )
+    assert b"listening" in listener.stderr.readline()
+    drained = threading.Thread(target=listener.stderr.read)
+    drained.start()
+    yield "relayed"
+    listener.terminate()
+    drained.join()
+    assert listener.wait(20) == 0
+    listener.stderr.close()
 
 
 @pytest_asyncio.fixture

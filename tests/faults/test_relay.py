@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -212,3 +213,67 @@ async def test_a_listener_takes_no_session_of_another_version_or_bus(planner, re
         taken = await asyncio.to_thread(local.ask, planner.bus.settings, found)
 
     assert taken["serving"] == "a" * 16
+
+
+async def typed(planner, *argv):
+    """Type `agentbus ARGV` as coder; return its process."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mcp_agentbus", *argv, "--agent", "coder",
+        env=served.environ(planner.bus.settings.data_dir.parent),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+
+
+async def test_a_command_whose_listener_dies_is_done_all_the_same_and_once(planner):
+    settings = planner.bus.settings
+    nats = embedded.find(settings).pid
+    async with listening(settings) as listener:
+        await (await typed(planner, "agents")).communicate()
+        os.kill(nats, signal.SIGSTOP)
+        try:
+            sending = await typed(planner, "send", "planner", "Count", "the tests")
+            await asyncio.to_thread(busy, settings)
+            await listener.end(signal.SIGKILL)
+        finally:
+            os.kill(nats, signal.SIGCONT)
+        said, _ = await sending.communicate()
+
+    assert sending.returncode == 0, said
+    assert len((await read_inbox(planner)).tasks) == 1
+
+
+def busy(settings):
+    """Wait until the listener carries out a command."""
+    while not local.ask(settings, {"op": "status"})["commands"]:
+        pass
+
+
+async def test_a_text_that_is_too_long_for_the_local_socket_is_sent_all_the_same(planner, tmp_path):
+    text = tmp_path / "body"
+    await asyncio.to_thread(text.write_text, "x" * 60_000)
+    async with listening(planner.bus.settings):
+        send = ("send", "planner", "Count", "--body-file", str(text))
+        said, _ = await (await typed(planner, *send)).communicate()
+
+    assert b"stored as task" in said
+    [item] = (await read_inbox(planner)).tasks
+    assert len(item.task.body) == 60_000
+
+
+async def test_a_command_that_is_interrupted_ends_in_the_listener_as_well(planner):
+    async with listening(planner.bus.settings):
+        watching = await typed(planner, "watch", "--timeout", "600")
+        await asyncio.to_thread(busy, planner.bus.settings)
+        watching.send_signal(signal.SIGINT)
+        await watching.communicate()
+        await asyncio.to_thread(idle, planner.bus.settings)
+        said, _ = await (await typed(planner, "inbox")).communicate()
+
+    assert watching.returncode == 130
+    assert b"Inbox of coder: ok" in said
+
+
+def idle(settings):
+    """Wait until the listener carries out no command."""
+    while local.ask(settings, {"op": "status"})["commands"]:
+        pass

@@ -56,7 +56,7 @@ class Shell:
 
 
 @pytest.fixture
-def shell(home, tmp_path):
+def shell(home, tmp_path, way):
     return Shell(home.data_dir.parent, tmp_path)
 
 

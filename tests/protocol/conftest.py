@@ -2,9 +2,6 @@
 """Two agents in two real processes, in each protocol era."""
 
 import asyncio
-import subprocess
-import sys
-import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,27 +29,6 @@ class Duo:
 @pytest.fixture(scope="session", params=served.ERAS)
 def era(request):
     return request.param
-
-
-@pytest.fixture(scope="session", params=["alone", "relayed"])
-def way(request, home):
-    """Whether sessions have a process of their own, or are served by a listener."""
-    if request.param == "alone":
-        yield "alone"
-        return
-    listener = subprocess.Popen(
-        [sys.executable, "-m", "mcp_agentbus", "listen"],
-        env=served.environ(home.data_dir.parent),
-        stderr=subprocess.PIPE,
-    )
-    assert b"listening" in listener.stderr.readline()
-    drained = threading.Thread(target=listener.stderr.read)
-    drained.start()
-    yield "relayed"
-    listener.terminate()
-    drained.join()
-    assert listener.wait(20) == 0
-    listener.stderr.close()
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -29,6 +29,7 @@ FILES = sorted(
 LAYERS = [
     ["version", "errors", "together", "notice", "locks", "parents", "places", "claude_session"],
     ["names", "local"],
+    ["remote"],
     ["rules"],
     ["task", "framing", "config", "survey", "policy"],
     ["wire", "answers", "embedded", "ledger", "wake", "agents", "reloading"],
@@ -45,9 +46,11 @@ LAYERS = [
     ["server", "demo"],
     ["stream"],
     ["hosting", "serving"],
-    ["listener", "relay"],
-    ["agent_commands", "listening"],
     ["commands"],
+    ["commanding", "relay"],
+    ["listener"],
+    ["listening", "agent_commands"],
+    ["keeping"],
     ["cli"],
 ]
 
@@ -57,7 +60,7 @@ ONLY = {
     "mcp": {"server", "stream", "demo"},
     "mcp_types": {"server", "stream", "demo"},
     "rich": {"demo"},
-    "platformdirs": {"config"},
+    "platformdirs": {"config", "places"},
     "sqlite3": {"ledger"},
     "tomlkit": {"agents"},
 }

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the other commands do: those that keep this machine's server, listener and agents.
+
+`run` takes what `cli.parser` parsed and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus import commands, config, embedded
+from mcp_agentbus.commands import Call, Place
+from mcp_agentbus.errors import BadInput, BusUnreachable
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command that was parsed, in this process.
+
+    Raises:
+        AgentbusError: it was refused, or the bus was not there.
+    """
+    settings = config.load()
+    place = Place(lambda text: print(text, flush=True), Path.cwd())
+    call = Call(args, settings, place)
+    if args.command == "watch" and args.notices:
+        return _notices(call)
+    if args.command == "demo":
+        from mcp_agentbus import demo  # imports the MCP SDK
+
+        return asyncio.run(demo.run(Path(args.folder), as_json=args.json, wake=args.wake))
+    if keep := _COMMANDS.get(args.command):
+        return asyncio.run(keep(call))
+    return asyncio.run(commands.start(args, settings, place))
+
+
+def _notices(call: Call) -> int:
+    """Be the way by which the listener's notices reach a host that reads our lines."""
+    from mcp_agentbus import names
+    from mcp_agentbus.joining import Joining, Me
+
+    def nudge(text: str, _: tuple[str, ...]) -> str:
+        call.print(text, {"event": "notice", "text": text})
+        return ""
+
+    agent = call.who()
+    me = Me(agent.id, agent.host, names.new_session_id(), can_nudge=True)
+    Joining(call.settings, me, nudge).run()
+    return 0
+
+
+async def _agent(call: Call) -> int:
+    from mcp_agentbus import agent_commands
+
+    return await agent_commands.run(call.args, call.settings)
+
+
+async def _listen(call: Call) -> int:
+    from mcp_agentbus import listening
+
+    return await listening.run(call.args, call.settings)
+
+
+async def _server(call: Call) -> int:
+    if call.settings.url:
+        raise BadInput(
+            "The bus is a shared server, which this command does not keep.",
+            hint="Unset AGENTBUS_URL (or url in config.toml) to use this user's own server.",
+        )
+    if call.args.action == "stop":
+        stopped = await asyncio.to_thread(embedded.stop, call.settings)
+        text = "stopped; its tasks are kept" if stopped else "was not running"
+        call.print(text, {"running": False, "stopped": stopped})
+        return 0
+    from mcp_agentbus import topology
+    from mcp_agentbus.standing import standing
+
+    if call.args.action == "status" and not embedded.find(call.settings):
+        call.print("not running; the first command that needs it starts it", {"running": False})
+        return BusUnreachable.exit_code
+    async with call.bus() as bus:
+        await topology.ensure_streams(bus)
+        state = await standing(bus)
+    call.print(state.text, state.data)
+    return 0
+
+
+_COMMANDS: Final[dict[str, Callable[[Call], Coroutine[Any, Any, int]]]] = {
+    "agent": _agent,
+    "listen": _listen,
+    "server": _server,
+}
