@@ -24,7 +24,12 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    args = parser().parse_args(argv)
+    top = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from mcp_agentbus import completing
+
+        completing.complete(top)
+    args = top.parse_args(argv)
     try:
         if args.command == "serve":
             from mcp_agentbus import relay
@@ -111,12 +116,24 @@ def _command(
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.")
     if agent:
-        command.add_argument(
+        who = command.add_argument(
             "--agent", metavar="ID", help="who you are (default: AGENTBUS_AGENT, .agentbus.toml, "
             "else FOLDER-HOST)",
         )  # fmt: skip
+        _completed(who)
     command.add_argument("--json", action="store_true", help="print JSON")
     return command
+
+
+def _completed(argument: argparse.Action) -> None:
+    """Have the tab key offer agents for an argument."""
+
+    def agents(**asked: object) -> list[str]:
+        from mcp_agentbus import completing
+
+        return completing.agents(**asked)
+
+    argument.completer = agents  # type: ignore[attr-defined]  # argcomplete looks for it
 
 
 def _add_body(command: argparse.ArgumentParser, what: str) -> None:
@@ -127,7 +144,8 @@ def _add_body(command: argparse.ArgumentParser, what: str) -> None:
 
 def _add_task_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     send = _command(commands, "send", "store a task for another agent")
-    send.add_argument("to", help="agent id, role:NAME, all, or several joined by commas")
+    to = send.add_argument("to", help="agent id, role:NAME, all, or several joined by commas")
+    _completed(to)
     send.add_argument("subject", help="one line, at most 200 characters")
     send.add_argument(
         "body", nargs="?", help="the task; other users of this machine can see it in the process "
@@ -210,6 +228,11 @@ def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     act.add_argument("--while-needed", action="store_true", help=argparse.SUPPRESS)
 
     agent_commands.add_agent_command(commands)
+
+    completion = _command(
+        commands, "completion", "print what makes a shell's tab key know agentbus", agent=False
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
 
     demo = _command(commands, "demo", "show a task's way from one agent to another", agent=False)
     demo.add_argument("--wake", action="store_true", help="to an agent that has no session")

@@ -52,6 +52,15 @@ def _notices(call: Call) -> int:
     return 0
 
 
+async def _completion(call: Call) -> int:
+    from mcp_agentbus import completing
+
+    shell = call.args.shell
+    code = completing.script(shell)
+    call.print(f"# {completing.SHELLS[shell]}\n{code}", {"shell": shell, "script": code})
+    return 0
+
+
 async def _agent(call: Call) -> int:
     from mcp_agentbus import agent_commands
 
@@ -90,6 +99,7 @@ async def _server(call: Call) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[Call], Coroutine[Any, Any, int]]]] = {
     "agent": _agent,
+    "completion": _completion,
     "listen": _listen,
     "server": _server,
 }

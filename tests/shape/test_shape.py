@@ -30,6 +30,7 @@ LAYERS = [
     ["version", "errors", "together", "notice", "locks", "parents", "places", "claude_session"],
     ["names", "local"],
     ["remote"],
+    ["completing"],
     ["rules"],
     ["task", "framing", "config", "survey", "policy"],
     ["wire", "answers", "embedded", "ledger", "wake", "agents", "reloading"],
@@ -63,6 +64,7 @@ ONLY = {
     "platformdirs": {"config", "places"},
     "sqlite3": {"ledger"},
     "tomlkit": {"agents"},
+    "argcomplete": {"completing"},
 }
 
 
