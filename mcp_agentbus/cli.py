@@ -211,8 +211,23 @@ def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     replay = _command(commands, "replay", "offer a parked task again")
     replay.add_argument("which", metavar="TASK", help="its id, or its number in `parked`")
 
-    server = _command(commands, "server", "start, stop or look at this user's server", agent=False)
-    server.add_argument("action", choices=("start", "stop", "status"))
+    about = "start, stop or look at this user's server"
+    server = commands.add_parser("server", help=about, description=f"{about.capitalize()}.")
+    actions = server.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action, does in (
+        ("start", "start it, if it does not run"),
+        ("stop", "stop it; its tasks are kept"),
+        ("status", "show where it is and what it holds"),
+    ):
+        _command(actions, action, does, agent=False)
+    config = _command(
+        actions, "config", "print the configuration of a server for several machines", agent=False
+    )
+    config.add_argument("--listen", default="127.0.0.1:4222", metavar="HOST:PORT")
+    config.add_argument("--store", default="/var/lib/agentbus", metavar="DIR")
+    config.add_argument("--max-store", type=float, default=8, metavar="GIB", help="default: 8")
+    config.add_argument("--tls-cert", metavar="FILE", help="needed unless it is on loopback")
+    config.add_argument("--tls-key", metavar="FILE")
 
     _command(commands, "serve", "speak MCP on stdin and stdout, for one session of a host")
 

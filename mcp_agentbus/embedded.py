@@ -34,6 +34,7 @@ from typing import Final, Literal
 from mcp_agentbus import locks
 from mcp_agentbus.config import Settings, check_private, load
 from mcp_agentbus.errors import BadSetup, BusUnreachable
+from mcp_agentbus.server_config import jetstream, quoted
 
 START_TIMEOUT_S: Final = 15.0  # a store with a million records took 6 s to come up
 STOP_TIMEOUT_S: Final = 20.0  # the same store took over 10 s to go down
@@ -300,34 +301,17 @@ def _spawn(program: Path, files: Files, lock: int) -> subprocess.Popen[bytes]:
 
 
 def server_conf(settings: Settings, port: int) -> str:
-    """Return the server's configuration; it holds the token.
-
-    `sync_interval: always`: an acknowledged message is on the disk before the acknowledgement.
-    `default_max_consumers`: nats-server 2.15 allows 1,000 a stream, an inbox has three.
-    """
+    """Return the server's configuration; it holds the token."""
     files = Files(settings.data_dir)
     return f"""\
 listen: "127.0.0.1:{port}"
 server_name: agentbus
-ports_file_dir: {_quoted(files.ports)}
-logfile: {_quoted(files.log)}
+ports_file_dir: {quoted(str(files.ports))}
+logfile: {quoted(str(files.log))}
 logfile_size_limit: 10MB
 logfile_max_num: 3
-max_payload: 1MB
 authorization {{ token: "{read_token(settings)}" }}
-jetstream {{
-  store_dir: {_quoted(files.store)}
-  max_file_store: {store_limit(settings)}
-  max_memory_store: 64MB
-  sync_interval: always
-  limits {{ default_max_consumers: 100000 }}
-}}
-"""
-
-
-def _quoted(path: Path) -> str:
-    # nats-server's strings have no \\u escapes.
-    return json.dumps(str(path), ensure_ascii=False)
+{jetstream(str(files.store), store_limit(settings))}"""
 
 
 def _free_port(files: Files) -> int:

@@ -74,6 +74,15 @@ async def _listen(call: Call) -> int:
 
 
 async def _server(call: Call) -> int:
+    if call.args.action == "config":
+        from mcp_agentbus import server_config
+
+        args = call.args
+        text = server_config.shared(
+            args.listen, args.store, max_gib=args.max_store, cert=args.tls_cert, key=args.tls_key
+        )
+        call.print(text.rstrip(), {"config": text})
+        return 0
     if call.settings.url:
         raise BadInput(
             "The bus is a shared server, which this command does not keep.",

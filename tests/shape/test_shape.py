@@ -32,6 +32,7 @@ LAYERS = [
     ["remote"],
     ["completing"],
     ["rules"],
+    ["server_config"],
     ["task", "framing", "config", "survey", "policy"],
     ["wire", "answers", "embedded", "ledger", "wake", "agents", "reloading"],
     ["link", "address", "hub", "joining"],

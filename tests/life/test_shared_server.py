@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server for several machines, as `agentbus server config` has it: a real one, with its token."""
+
+import asyncio
+import os
+import socket
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from mcp_agentbus import config, embedded, server_config
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.errors import BadInput, NotAllowed
+from mcp_agentbus.inbox import read_inbox
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """The settings of a machine that uses such a server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    conf, token = tmp_path / "agentbus.conf", tmp_path / "token"
+    conf.write_text(server_config.shared(f"127.0.0.1:{port}", str(tmp_path / "store")))
+    token.write_text("of-the-bus\n")
+    token.chmod(0o600)
+    settings = config.load({"AGENTBUS_HOME": str(tmp_path / "home")})
+    process = subprocess.Popen(
+        [embedded.binary(settings), "-c", str(conf)],
+        env={**os.environ, server_config.TOKEN_VARIABLE: "of-the-bus"},
+        stderr=subprocess.PIPE,
+    )
+    for line in process.stderr:
+        if b"Server is ready" in line:
+            break
+    yield replace(settings, url=f"nats://127.0.0.1:{port}", token_file=token)
+    process.terminate()
+    process.stderr.read()
+    process.wait(20)
+    process.stderr.close()
+
+
+async def test_a_task_goes_from_one_machine_to_another(shared):
+    async with (
+        Bus.connect(shared) as here,
+        Bus.connect(shared) as there,
+        Session(here, Agent("planner")) as planner,
+        Session(there, Agent("coder")) as coder,
+    ):
+        await read_inbox(coder)
+        [receipt] = await send_task(planner, "coder", "Count", "the tests")
+        [item] = (await read_inbox(coder)).tasks
+
+    assert item.task.id == receipt.task_id
+
+
+async def test_whoever_has_another_token_is_told_so(shared):
+    await asyncio.to_thread(shared.token_file.write_text, "of-somebody-else\n")
+    async with Bus.connect(shared) as bus, Session(bus, Agent("planner")) as planner:
+        with pytest.raises(NotAllowed, match="does not take this token"):
+            await planner.called()
+
+
+def test_it_waits_for_the_disk_and_holds_no_secret():
+    text = server_config.shared("127.0.0.1:4222", '/a "b"')
+
+    assert "sync_interval: always" in text
+    assert 'store_dir: "/a \\"b\\""' in text
+    assert f"${server_config.TOKEN_VARIABLE} " in text
+
+
+@pytest.mark.parametrize(
+    ("listen", "more", "said"),
+    [
+        ("0.0.0.0:4222", {}, "in plain text"),
+        ("0.0.0.0:4222", {"cert": "c.pem"}, "both files"),
+        ("4222", {}, "no HOST:PORT"),
+        ("127.0.0.1:0", {}, "no HOST:PORT"),
+        ("127.0.0.1:4222", {"max_gib": 0}, "needs room"),
+    ],
+)
+def test_what_would_be_open_or_makes_no_sense_is_refused(listen, more, said):
+    with pytest.raises(BadInput, match=said):
+        server_config.shared(listen, "/store", **more)
+
+
+def test_with_tls_it_may_listen_everywhere():
+    text = server_config.shared("0.0.0.0:4222", "/store", cert="c.pem", key="k.pem")
+
+    assert 'tls { cert_file: "c.pem", key_file: "k.pem" }' in text
+    assert "AGENTBUS_URL=tls://" in text
