@@ -11,10 +11,11 @@ import asyncio
 from dataclasses import dataclass
 
 from mcp_agentbus import names
+from mcp_agentbus.bus import Bus
 from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.records import now, read_record, read_sent, read_wakes, unclaimed_record
 from mcp_agentbus.session import Session
-from mcp_agentbus.task import Moment, Record, Sent, State, Task
+from mcp_agentbus.task import Moment, Record, Sent, State, Task, Wakes
 from mcp_agentbus.together import together
 
 
@@ -52,13 +53,9 @@ async def task_life(session: Session, task_id: str) -> Life:
     await session.called()
     me, bus = session.me.id, session.bus
     ways = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
-    records, sents, wakes = await asyncio.gather(
-        together(*(read_record(bus, *way, task_id) for way in ways)),
-        together(*(read_sent(bus, *way, task_id) for way in ways)),
-        together(*(read_wakes(bus, *way, task_id) for way in ways)),
-    )
-    record = next((one for one, _ in records if one), None)
-    sent = next((one for one, _ in sents if one), None)
+    known = await together(*(_known(bus, *way, task_id) for way in ways))
+    record = next((one for one, _, _ in known if one), None)
+    sent = next((one for _, one, _ in known if one), None)
     claim = session.claims.get(task_id)
     if record is None and sent is None:
         raise UnknownTask(f"{me} neither sent nor received a task {task_id}.")
@@ -67,6 +64,18 @@ async def task_life(session: Session, task_id: str) -> Life:
     state = record.state
     if sent and not record.ended and now() >= sent.expires_at:
         state = "expired"
-    woken = next((one for one, _ in wakes if one), None)
+    woken = next((one for _, _, one in known if one), None)
     moments = woken.moments if woken else ()
     return Life(state, record, sent, claim.task if claim else None, record.owner == me, moments)
+
+
+async def _known(
+    bus: Bus, owner: str, inbox: str, task_id: str
+) -> tuple[Record | None, Sent | None, Wakes | None]:
+    """Return what is stored about a task."""
+    (record, _), (sent, _), (wakes, _) = await asyncio.gather(
+        read_record(bus, owner, inbox, task_id),
+        read_sent(bus, owner, inbox, task_id),
+        read_wakes(bus, owner, inbox, task_id),
+    )
+    return record, sent, wakes

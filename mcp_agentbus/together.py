@@ -5,7 +5,8 @@
     [..., ...]
 
 `asyncio.gather` returns at the first failure while the others go on; a process that ends then
-complains about them, and a caller who tries again competes with them.
+complains about them, and a caller who tries again competes with them. Neither of these is to be an
+argument of the other: cancelled before it begins, it would leave what it was given unawaited.
 """
 
 from __future__ import annotations

@@ -49,13 +49,14 @@ async def look(bus: Bus, agent: str, inboxes: Sequence[str]) -> Looked:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     # All at once: an urgent task waits for the slowest of them only.
-    counted, (found, *urgent) = await both(
-        counts(bus, inboxes),
-        together(results(bus, agent), *(_urgent(bus, inbox) for inbox in inboxes)),
-    )
+    counted, (found, *urgent) = await both(counts(bus, inboxes), _things(bus, agent, inboxes))
     tasks = [one for few in urgent for one in few]
     high = max(counted.high, len(tasks))
     return Looked(replace(counted, high=high, results=len(found)), (*tasks, *found))
+
+
+async def _things(bus: Bus, agent: str, inboxes: Sequence[str]) -> list[list[Waiting]]:
+    return await together(results(bus, agent), *(_urgent(bus, inbox) for inbox in inboxes))
 
 
 async def counts(bus: Bus, inboxes: Sequence[str]) -> Counts:

@@ -206,7 +206,7 @@ def test_a_real_program_is_run_to_its_end():
 def test_a_session_starts_no_listener_where_a_service_keeps_one(settings, monkeypatch, manager):
     started = []
     monkeypatch.setattr(joining.sys, "platform", {systemd: "linux", launchd: "darwin"}[manager])
-    monkeypatch.setattr(joining.subprocess, "Popen", lambda argv, **_: started.append(argv))
+    monkeypatch.setattr("subprocess.Popen", lambda argv, **_: started.append(argv))
     manager.install(settings, Recorder())
     elsewhere = replace(settings, environ={**settings.environ, "AGENTBUS_HOME": "/elsewhere"})
 
