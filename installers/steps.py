@@ -69,7 +69,7 @@ class Machine:
         """Run a host's own command; return what it printed.
 
         Raises:
-            BadSetup: it is not there, did not end, or failed; the text holds its last line.
+            BadSetup: it is not there, did not end, or failed; the text holds its reason.
         """
         name = " ".join([Path(argv[0]).name, *argv[1:3]])
         try:
@@ -89,5 +89,7 @@ class Machine:
             raise BadSetup(f"`{name}` cannot run: {error.strerror}.") from None
         if ended.returncode:
             said = (ended.stderr or ended.stdout).strip().splitlines() or ["no reason given"]
-            raise BadSetup(f"`{name}` failed: {said[-1][:300]}")
+            # OpenClaw ends with a line about its help, whatever went wrong.
+            reason = next((line for line in said if "Reason: " in line), said[-1])
+            raise BadSetup(f"`{name}` failed: {reason[:300]}")
         return ended.stdout

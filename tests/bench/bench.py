@@ -8,8 +8,11 @@
     send_task through a stdio client...   4.1 ms    2.3 ms   1.78   <= 2x    yes   empty call
     ...
 
-`--peers` adds swarmbus and agentbus, `--million` a million records instead of 100,000. Servers are
-private, on loopback, and end with the bench.
+`--peers` adds swarmbus and agentbus, `--scale` what a thousand agents and a million records cost.
+Servers are private, on loopback, and end with the bench. README's section and its picture:
+
+    $ python tests/bench/bench.py --peers --scale --json > run.json
+    $ python tests/bench/bench.py --from run.json --svg docs/bench.svg --readme
 """
 
 from __future__ import annotations
@@ -37,8 +40,12 @@ for _variable in [name for name in os.environ if name.startswith("AGENTBUS_")]:
 import rows_bus  # noqa: E402  # after the environment is clean
 import rows_calls  # noqa: E402
 import rows_processes  # noqa: E402
+import rows_scale  # noqa: E402
+import rows_sessions  # noqa: E402
 import rows_wakes  # noqa: E402
 from measure import QUICK, Row, Size  # noqa: E402
+from picture import drawn  # noqa: E402
+from showing import machine_line, readme, table  # noqa: E402
 
 from mcp_agentbus import config, embedded  # noqa: E402
 
@@ -47,39 +54,77 @@ def main() -> int:
     options = _parser().parse_args()
     # So that a killed bench, too, ends its servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    size = QUICK if options.quick else Size()
-    if options.rounds:
-        size = dataclasses.replace(size, rounds=options.rounds)
-    if options.million:
-        size = dataclasses.replace(size, many=1_000_000)
-    head = machine()
-    rows = asyncio.run(_measure(size, with_peers=options.peers))
-    if options.json:
-        table = [{**dataclasses.asdict(one), "ratio": one.ratio} for one in rows]
-        print(json.dumps({"machine": head, "rows": table}, indent=1))
+    if options.earlier:
+        commands, head, rows = _earlier(options.earlier)
     else:
-        print(", ".join(map(str, head.values())), end="\n\n")
-        print(_table(rows))
+        commands, head = [_command(options)], machine()
+        rows = asyncio.run(_measure(_size(options), options))
+    if options.svg:
+        options.svg.write_text(drawn(head, rows))
+    if options.json:
+        found = [{**dataclasses.asdict(one), "ratio": one.ratio} for one in rows]
+        print(json.dumps({"commands": commands, "machine": head, "rows": found}, indent=1))
+    elif options.readme:
+        print(readme(commands, head, rows))
+    else:
+        print(machine_line(head), end="\n\n")
+        print(table(rows))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, metavar="N", help="default: 15")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quick", action="store_true", help="few and small: only that it runs")
     parser.add_argument("--peers", action="store_true", help="install and measure other programs")
-    parser.add_argument("--million", action="store_true", help="1,000,000 records; takes minutes")
+    parser.add_argument("--scale", action="store_true", help="large numbers; takes minutes")
+    parser.add_argument(
+        "--from",
+        dest="earlier",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing; show what earlier runs have printed with --json",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--readme", action="store_true", help="print the section of README.md")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write a picture of it, too")
     return parser
 
 
-async def _measure(size: Size, *, with_peers: bool) -> list[Row]:
+def _size(options: argparse.Namespace) -> Size:
+    size = QUICK if options.quick else Size()
+    return dataclasses.replace(size, rounds=options.rounds) if options.rounds else size
+
+
+def _command(options: argparse.Namespace) -> str:
+    """Return the command that measures the same again."""
+    words = [f"--{name}" for name in ("quick", "peers", "scale") if getattr(options, name)]
+    words += ["--rounds", str(options.rounds)] if options.rounds else []
+    return " ".join(["python tests/bench/bench.py", *words])
+
+
+def _earlier(files: list[Path]) -> tuple[list[str], dict[str, Any], list[Row]]:
+    runs = [json.loads(file.read_text()) for file in files]
+    rows = [
+        Row(**{name: value for name, value in one.items() if name != "ratio"})
+        for run in runs
+        for one in run["rows"]
+    ]
+    return [one for run in runs for one in run["commands"]], runs[0]["machine"], rows
+
+
+async def _measure(size: Size, options: argparse.Namespace) -> list[Row]:
+    peers = options.peers
     parts: dict[str, Callable[[], Awaitable[list[Row]]]] = {
-        "tool calls": lambda: rows_calls.rows(size, with_peers=with_peers),
+        "tool calls": lambda: rows_calls.rows(size, with_peers=peers),
         "bus": lambda: rows_bus.rows(size),
-        "processes": lambda: rows_processes.rows(size, with_peers=with_peers),
-        "wakes": lambda: rows_wakes.rows(size, with_peers=with_peers),
+        "processes": lambda: rows_processes.rows(size, with_peers=peers),
+        "sessions": lambda: rows_sessions.rows(size),
+        "wakes": lambda: rows_wakes.rows(size, with_peers=peers),
     }
+    if options.scale:
+        parts["scale"] = lambda: rows_scale.rows(size)
     rows: list[Row] = []
     for name, measure in parts.items():
         began = time.monotonic()
@@ -108,36 +153,6 @@ def _cpu() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _table(rows: list[Row]) -> str:
-    lines = [("what", "ours", "floor", "ratio", "bar", "met", "the floor is", "note")]
-    lines += [
-        (
-            one.what,
-            _figure(one.ours, one.unit),
-            _figure(one.floor, one.unit),
-            f"{one.ratio:.2f}" if one.ratio is not None else "-",
-            one.bar or "-",
-            {True: "yes", False: "NO", None: "-"}[one.met],
-            one.floor_is,
-            one.note,
-        )
-        for one in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    )
-    return "\n".join(line.rstrip() for line in padded)
-
-
-def _figure(value: float | None, unit: str) -> str:
-    if value is None:
-        return "-"
-    digits = 0 if value >= 1000 or not unit else 1 if value >= 100 else 2
-    return f"{value:,.{digits}f} {unit}".strip()
 
 
 if __name__ == "__main__":

@@ -81,12 +81,12 @@ async def fill_inbox(settings: Settings, sender: str, to: str, count: int, body:
     )
 
 
-async def fill_records(settings: Settings, count: int) -> list[str]:
-    """Store `count` records, half of them workers' and half senders'.
+async def fill_records(settings: Settings, count: int, *, after: int = 0) -> list[str]:
+    """Store records up to `count`, half of them workers' and half senders'; `after` are there.
 
-    Return the tasks that `agent-0` sent or got.
+    Return the new tasks that `agent-0` sent or got.
     """
-    tasks = [task(*_pair(number), number, "") for number in range(count // 2)]
+    tasks = [task(*_pair(number), number, "") for number in range(after // 2, count // 2)]
     await store(settings, itertools.chain.from_iterable(map(_records, tasks)))
     return [one.id for one in tasks if "agent-0" in {one.sender, one.to}]
 

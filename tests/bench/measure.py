@@ -35,6 +35,14 @@ class Size:
     few: int = 1_000
     #: Sends in a row that make one figure of sends per second.
     burst: int = 50
+    #: Sessions of one user, and outstanding calls of one that floods.
+    sessions: int = 20
+    flood: int = 32
+    #: For `--scale`: agents, records, sessions on one listener; the same few for each of them.
+    agents: int = 1_000
+    records: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    crowd: int = 50
+    handful: int = 10
     #: Seconds of watching what idles: in 30 of them a listener looks at each agent once.
     idle_s: float = 30.0
     #: What the messages of all rows carry.
@@ -51,7 +59,19 @@ class Size:
         return self.rounds * 4
 
 
-QUICK = Size(rounds=2, deep=200, many=500, few=100, burst=5, idle_s=2.0)
+QUICK = Size(
+    rounds=2,
+    deep=200,
+    many=500,
+    few=100,
+    burst=5,
+    sessions=2,
+    agents=20,
+    records=(100, 500),
+    crowd=5,
+    handful=2,
+    idle_s=2.0,
+)
 
 
 @dataclass(frozen=True)

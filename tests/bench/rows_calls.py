@@ -5,6 +5,7 @@
     'send_task through a stdio client, p50'
 
 All servers of a row run at once and are called in turn, from the same client in the same process.
+Ours are relayed to a listener, as they are wherever agentbus is used for more than a moment.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
+from homes import environ, listener, serving
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from measure import Bar, Row, Size, interleaved, missing, row
@@ -30,8 +32,8 @@ from mcp_agentbus.config import Settings
 FLOOR_SERVER = Path(__file__).with_name("floor_server.py")
 _SETTLE_S = 0.06
 _SENDS = "send_task through a stdio client, p50"
-_WAITS = "send_task -> blocked watch_inbox returns, stdio clients, p50"
-_PEER = "swarmbus 0.2.0"
+_WAITS = "send_task -> blocked watch_inbox, stdio clients, p50"
+PEER = "swarmbus 0.2.0"
 #: An open client, and what starts its server.
 _Call = Callable[[], Awaitable[Any]]
 
@@ -41,18 +43,18 @@ async def rows(size: Size, *, with_peers: bool) -> list[Row]:
     found = [await _send_row(size)]
     bars = {_SENDS: Bar(0.6), _WAITS: Bar(0.35)}
     if not with_peers:
-        return found + [missing(what, _PEER, bar, "run with --peers") for what, bar in bars.items()]
+        return found + [missing(what, PEER, bar, "run with --peers") for what, bar in bars.items()]
     try:
-        with _swarmbus() as swarm:
+        with swarmbus() as swarm:
             found.append(await _peer_send_row(size, swarm, bars[_SENDS]))
             found.append(await _peer_wait_row(size, swarm, bars[_WAITS]))
     except peers.Missing as error:
-        found += [missing(what, _PEER, bar, str(error)) for what, bar in bars.items()]
+        found += [missing(what, PEER, bar, str(error)) for what, bar in bars.items()]
     return found
 
 
 @contextmanager
-def _swarmbus() -> Iterator[Callable[[str], StdioServerParameters]]:
+def swarmbus() -> Iterator[Callable[[str], StdioServerParameters]]:
     """Run a broker; give what names the server of an agent on it."""
     program = peers.peer(*peers.SWARMBUS)
     with peers.mosquitto() as port, tempfile.TemporaryDirectory() as folder:
@@ -68,16 +70,14 @@ def _swarmbus() -> Iterator[Callable[[str], StdioServerParameters]]:
 
 def _ours(settings: Settings, agent: str) -> StdioServerParameters:
     return StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "mcp_agentbus", "serve", "--agent", agent],
-        env={"AGENTBUS_HOME": str(settings.data_dir.parent), "AGENTBUS_LISTENER": "off"},
+        command=sys.executable, args=serving(agent)[1:], env=environ(settings)
     )
 
 
 @asynccontextmanager
 async def _planner() -> AsyncIterator[tuple[Settings, Client]]:
     """Give a client of planner's session on a server where coder is registered."""
-    with embedded.ephemeral() as settings:
+    with embedded.ephemeral() as settings, listener(settings):
         async with session_of(settings, "coder"):
             pass
         async with _client(_ours(settings, "planner")) as client:
@@ -128,7 +128,7 @@ async def _peer_send_row(size: Size, swarm: Any, bar: Bar) -> Row:
             lambda: _timed_call(ours, "send_task", to="coder", subject="Count", body=size.body),
             lambda: _timed_call(peer, "send_message", to="nobody", subject="Count", body=size.body),
         )
-    return row(_SENDS, *figures, unit="ms", floor_is=_PEER, bar=bar)
+    return row(_SENDS, *figures, unit="ms", floor_is=PEER, bar=bar)
 
 
 async def _peer_wait_row(size: Size, swarm: Any, bar: Bar) -> Row:
@@ -160,7 +160,7 @@ async def _peer_wait_row(size: Size, swarm: Any, bar: Bar) -> Row:
             return took
 
         figures = await interleaved(size.waits, ours, peer)
-    return row(_WAITS, *figures, unit="ms", floor_is=_PEER, bar=bar)
+    return row(_WAITS, *figures, unit="ms", floor_is=PEER, bar=bar)
 
 
 async def _woken(wait: _Call, send: _Call) -> tuple[float, Any]:

@@ -6,36 +6,25 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 _BENCH = Path(__file__).with_name("bench.py")
 _BARS = [
-    "<= 2x",
-    "<= 0.6x",
-    "<= 0.35x",
-    "",
-    "first",
-    "<= 1.3x",
-    "<= 1.5x",
-    ">= 0.8x",
-    "<= 1.1x",
-    "",
-    "",
-    "<= 0.5x",
-    "",
-    "<= 1x",
-    "< 0.5 %",
-    "",
+    *("<= 2x", "<= 0.6x", "<= 0.35x"),
+    *("", "first", "<= 1.3x", "<= 1.5x", ">= 0.8x"),
+    *("<= 1.1x", "", "<= 0.25x", "<= 0.4x", "", "<= 0.5x"),
+    *("<= 0.25x", "<= 2x", "<= 2x"),
+    *("", "<= 1x", "< 0.5 %", ""),
+    *("<= 1.5x", *[""] * 14),
 ]
 
 
-def test_the_bench_prints_one_row_for_each_bar_with_finite_numbers():
-    """`bench.py --quick --json` measures every row that needs no other program."""
-    done = subprocess.run(
-        [sys.executable, _BENCH, "--quick", "--json"], capture_output=True, check=False, timeout=300
-    )
+def test_the_bench_prints_one_row_for_each_bar_with_finite_numbers(tmp_path):
+    """`bench.py --quick --scale --json` measures every row that needs no other program."""
+    picture, run = tmp_path / "bench.svg", tmp_path / "run.json"
+    run.write_text(_bench("--quick", "--scale", "--json"))
 
-    assert done.returncode == 0, done.stderr.decode()
-    table = json.loads(done.stdout)
+    table = json.loads(run.read_text())
     assert {"cpu", "cores", "python", "server", "at"} <= table["machine"].keys()
     assert [row["bar"] for row in table["rows"]] == _BARS
     for row in table["rows"]:
@@ -46,3 +35,17 @@ def test_the_bench_prints_one_row_for_each_bar_with_finite_numbers():
             assert all(map(math.isfinite, figures))
             # What idles may need no CPU at all.
             assert min(figures) > 0 or (row["unit"] == "%" and min(figures) == 0)
+
+    section = _bench("--from", run, "--readme", "--svg", picture)
+
+    for row in table["rows"]:
+        assert f"| {row['what']} |" in section
+    assert ET.parse(picture).getroot().tag.endswith("svg")
+
+
+def _bench(*arguments):
+    done = subprocess.run(
+        [sys.executable, _BENCH, *arguments], capture_output=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
