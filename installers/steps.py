@@ -59,7 +59,7 @@ class Machine:
         script = Path(sys.executable).with_name("agentbus")
         if script.is_file() and os.access(script, os.X_OK):
             return [str(script)]
-        return [sys.executable, "-m", "mcp_agentbus"]
+        return [sys.executable, "-P", "-m", "mcp_agentbus"]
 
     def program(self, name: str) -> str | None:
         """Return where a program is on PATH; None if it is not there."""
@@ -77,6 +77,8 @@ class Machine:
                 argv,
                 input=stdin,
                 env=dict(self.environ),
+                # Hosts read the folder in which they are started, too.
+                cwd=self.home,
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -14,6 +14,11 @@ def main() -> int:
             return _serve(None)
         case ["serve", "--agent", agent] if not agent.startswith("-"):
             return _serve(agent)
+        # What hosts start at each turn.
+        case ["hook", *rest]:
+            from mcp_agentbus import hook
+
+            return hook.run(rest)
     from mcp_agentbus import cli
 
     return cli.main()

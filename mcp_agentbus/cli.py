@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mcp_agentbus import agent_commands, remote
+from mcp_agentbus import agent_commands, install_commands, remote
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.version import __version__
 
@@ -244,6 +244,11 @@ def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
 
     agent_commands.add_agent_command(commands)
 
+    install_commands.add_install_commands(commands)
+    # Done by `__main__` before any of this is read; here for --help.
+    hook = commands.add_parser("hook", help="tell a host's session of new mail; hosts call it")
+    hook.add_argument("host", choices=("claude-code", "cursor"))
+    hook.add_argument("event", metavar="EVENT")
     completion = _command(
         commands, "completion", "print what makes a shell's tab key know agentbus", agent=False
     )

@@ -67,6 +67,12 @@ async def _agent(call: Call) -> int:
     return await agent_commands.run(call.args, call.settings)
 
 
+async def _install(call: Call) -> int:
+    from mcp_agentbus import install_commands
+
+    return await install_commands.run(call.args, call.settings, call.place.out)
+
+
 async def _listen(call: Call) -> int:
     from mcp_agentbus import listening
 
@@ -109,6 +115,9 @@ async def _server(call: Call) -> int:
 _COMMANDS: Final[dict[str, Callable[[Call], Coroutine[Any, Any, int]]]] = {
     "agent": _agent,
     "completion": _completion,
+    "install": _install,
     "listen": _listen,
     "server": _server,
+    "setup": _install,
+    "uninstall": _install,
 }

@@ -25,6 +25,7 @@ from mcp_agentbus.answers import Message
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.commanding import Commanding
 from mcp_agentbus.config import Agent, Settings
+from mcp_agentbus.digest import Digest
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.hosting import Hosting
 from mcp_agentbus.hub import Hub, Member
@@ -73,6 +74,7 @@ class Listener:
             settings, bus, ledger, hub=self.hub, emit=emit, wakers=wakers,
             has_shown=self.hosting.has_shown,
         )  # fmt: skip
+        self._digest = Digest(bus, self.hub, self.desks, self.hosting.has_shown)
         self._config = Reloading(settings)
         #: Since when there is no bus; None if there is one.
         self._away_since: datetime | None = None
@@ -143,7 +145,8 @@ class Listener:
         if what == "joined":
             with suppress(LedgerBroken):
                 self.ledger.remember(member.agent, member.host_session)
-        desk.stirred.set()
+        if what != "called" or desk.told:
+            desk.stirred.set()
 
     async def _reachable(self) -> bool:
         """Tell whether there is a bus; a listener does not start one."""
@@ -193,6 +196,11 @@ class Listener:
         def stirred(_: Message | None) -> None:
             desk.stirred.set()
 
+        def answered(_: Message | None) -> None:
+            # A result wakes a live session that can be told, or an agent that may be started.
+            if rules or any(one.can_nudge for one in self.hub.of(desk.agent)):
+                desk.stirred.set()
+
         while True:
             try:
                 # A listener does not start a server: `agentbus server stop` stands.
@@ -208,7 +216,7 @@ class Listener:
                     await desk.signs.enter_async_context(self.bus.subscribed(subject, stirred))
                 await topology.ensure_sender(self.bus, desk.agent)
                 mine = names.record_subject(desk.agent, "*", "*")
-                await desk.signs.enter_async_context(self.bus.subscribed(mine, stirred))
+                await desk.signs.enter_async_context(self.bus.subscribed(mine, answered))
             except (AgentbusError, TimeoutError) as error:
                 self.emit("bus", desk.agent, {"error": type(error).__name__})
                 await asyncio.sleep(1)
@@ -332,6 +340,8 @@ class Listener:
                 if self._config.says:
                     raise BadSetup(self._config.says)
                 return {"pid": os.getpid()}
+            case "mail":
+                return await self._digest.mail(self.settings, request)
             case "wake":
                 return await self._wake_now(names.agent_id(str(request.get("agent", ""))))
             case _:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ from mcp_agentbus.together import together
 ADDRESSEES_MAX: Final = 50
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
 _SCHEDULE_FULL_AT: Final = 0.9
+# What the roster said so long ago, in seconds, still goes into a receipt: sessions say that they
+# live every 5 s, so it is not much older than what would be read.
+_KNOWN_S: Final = 0.5
 
 
 class Options(TypedDict, total=False):
@@ -261,12 +265,14 @@ async def _addressees(
 
 
 async def _looked_at(session: Session, inbox: str, entry: Entry | None) -> Entry | None:
-    """Return what the roster knows now; None if it cannot be read: the task is stored anyway."""
-    if entry:
-        return entry
-    with suppress(AgentbusError):
-        return await roster.look(session.bus, inbox)
-    return None
+    """Return what the roster knows; None if it cannot be read: the task is stored anyway."""
+    at, known = session.looked_at.get(inbox, (0.0, None))
+    entry = entry or (known if time.monotonic() - at < _KNOWN_S else None)
+    if entry is None:
+        with suppress(AgentbusError):
+            entry = await roster.look(session.bus, inbox)
+        session.looked_at[inbox] = (time.monotonic(), entry)
+    return entry
 
 
 async def _store(session: Session, task: Task, *, repeated: bool) -> _Stored:

@@ -10,12 +10,14 @@ result with its hint, which a model can read; protocol errors it would not see.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+import anyio
 import mcp_types as types
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
@@ -28,6 +30,8 @@ from mcp_agentbus.session import Session
 from mcp_agentbus.tools import INSTRUCTIONS, TOOLS, Answer
 from mcp_agentbus.version import __version__
 
+# Many times what a call takes, and little of the 5 s in which it is to be answered.
+_TURN_S: Final = 0.3
 # Only this program's release changes its lists.
 _LISTS: Final = CacheHint(ttl_ms=3_600_000)
 _ERROR_MAX_CHARS: Final = 9_000  # Claude Code cuts error results at 10,000
@@ -85,6 +89,7 @@ class _Handlers:
         self._session = session
         self._called = called
         self._interrupted = interrupted
+        self._calls = asyncio.Semaphore(1)
 
     async def list_tools(
         self, _: _Context, __: types.PaginatedRequestParams | None
@@ -128,7 +133,8 @@ class _Handlers:
 
         self._called()
         try:
-            answer = await tool.run(self._session, params.arguments or {}, progress)
+            async with self._turn(params.name):
+                answer = await tool.run(self._session, params.arguments or {}, progress)
         except AgentbusError as error:
             return _error(str(error))
         except Exception:  # noqa: BLE001  # a model must never see a traceback, nor a bare failure
@@ -139,6 +145,23 @@ class _Handlers:
                 "server's log on standard error."
             )
         return _result(answer)
+
+    @asynccontextmanager
+    async def _turn(self, tool: str) -> AsyncIterator[None]:
+        """Let a session's calls go one by one, so that many of them slow down nobody else.
+
+        A call that waits for work holds nobody up, nor does one that takes longer than calls do.
+        """
+        mine = False
+        if tool != "watch_inbox":
+            with anyio.move_on_after(_TURN_S):
+                await self._calls.acquire()
+                mine = True
+        try:
+            yield
+        finally:
+            if mine:
+                self._calls.release()
 
     async def list_resources(
         self, _: _Context, __: types.PaginatedRequestParams | None

@@ -109,6 +109,8 @@ class Session:
     sent: dict[str, tuple[str, datetime]] = field(default_factory=dict)
     #: Inboxes that are known to be registered.
     met: set[str] = field(default_factory=set)
+    #: What the roster said of an inbox, and when; monotonic.
+    looked_at: dict[str, tuple[float, roster.Entry | None]] = field(default_factory=dict)
     #: Tasks sent here about which a record came in.
     news: set[str] = field(default_factory=set)
     #: When the deadlines of this agent's open tasks were last looked at; monotonic.

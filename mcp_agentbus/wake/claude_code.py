@@ -101,7 +101,7 @@ def _mcp_config(call: Call) -> str:
     home = call.environ.get("AGENTBUS_HOME")
     server = {
         "command": sys.executable,
-        "args": ["-m", "mcp_agentbus", "serve", "--agent", call.rules.agent],
+        "args": ["-P", "-m", "mcp_agentbus", "serve", "--agent", call.rules.agent],
         "env": {"AGENTBUS_HOME": home} if home else {},
         # Else its model sees no more than the tools' names.
         "alwaysLoad": True,

@@ -105,7 +105,7 @@ def test_its_only_server_is_this_one_for_this_agent(call, home):
         "mcpServers": {
             "agentbus": {
                 "command": sys.executable,
-                "args": ["-m", "mcp_agentbus", "serve", "--agent", "coder"],
+                "args": ["-P", "-m", "mcp_agentbus", "serve", "--agent", "coder"],
                 "env": {"AGENTBUS_HOME": home} if home else {},
                 "alwaysLoad": True,
             }

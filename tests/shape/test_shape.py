@@ -21,14 +21,24 @@ MODULES = sorted(
 )
 FILES = sorted(
     path
-    for folder in ("mcp_agentbus", "installers", "tests")
+    for folder in ("mcp_agentbus", "installers", "hooks", "tests")
     for path in (ROOT / folder).rglob("*.py")
 )
 
 # A module imports only from lines above its own.
 LAYERS = [
-    ["version", "errors", "together", "notice", "locks", "parents", "places", "claude_session"],
-    ["names", "local"],
+    [
+        "version",
+        "errors",
+        "together",
+        "notice",
+        "locks",
+        "parents",
+        "places",
+        "claude_session",
+        "hook",
+    ],
+    ["names", "local", "assets"],
     ["remote"],
     ["completing"],
     ["rules"],
@@ -43,7 +53,7 @@ LAYERS = [
     ["taking_over"],
     ["send", "claiming", "news", "peeking", "life", "following", "shell"],
     ["inbox", "results", "waiting", "waking"],
-    ["render", "overview"],
+    ["render", "overview", "digest"],
     ["tools", "demo_wake"],
     ["server", "demo"],
     ["stream"],
@@ -51,7 +61,7 @@ LAYERS = [
     ["commands"],
     ["commanding", "relay"],
     ["listener"],
-    ["listening", "agent_commands"],
+    ["listening", "agent_commands", "install_commands"],
     ["keeping"],
     ["cli"],
 ]

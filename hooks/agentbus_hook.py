@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hook of a host: tells its model once what waits in the inbox of its agent.
+
+    $ echo '{"session_id": "1f0c"}' | python3 -I -S agentbus_hook.py claude-code SessionStart
+    {"hookSpecificOutput": {"hookEventName": "SessionStart", "additionalContext": "1 task ..."}}
+
+The listener knows what waits, and what this session was told; it is asked over the local socket.
+Whatever goes wrong, this prints nothing and ends with 0: a hook must never stand in its host's way.
+It runs on its own, next to no package, with any Python 3.9 or later, and imports little: it is
+started at each turn.
+"""
+# pathlib would take a third of its time.
+# ruff: noqa: INP001, PTH100, PTH109, PTH111, PTH116, PTH117, PTH118, PTH123
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import sys
+import time
+
+TYPE_CHECKING = False  # the module that has it is not little
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+# How long the listener and the host may take, in seconds; the listener says nothing after 0.2.
+ASK_TIMEOUT_S = 0.3
+INPUT_TIMEOUT_S = 1.0
+# The results of a batch of tools are in it; what is larger is read and ignored.
+INPUT_MAX_BYTES = 8 << 20
+ANSWER_MAX_BYTES = 4096
+CLAUDE_EVENTS = frozenset({"SessionStart", "UserPromptSubmit", "PostToolBatch", "Stop"})
+# Cursor's events, and the key of what is to be said.
+CURSOR_EVENTS = {
+    "sessionStart": "additional_context",
+    "postToolUse": "additional_context",
+    "stop": "followup_message",
+}
+# As in `mcp_agentbus.local` and `mcp_agentbus.places`; a test holds them together.
+_TOLD = (
+    "AGENTBUS_", "HOME", "XDG_", "CURSOR_VERSION", "CURSOR_TRACE_ID", "CLAUDECODE", "OPENCLAW_S",
+)  # fmt: skip
+_USERS = "/run/user"
+_PATH_MAX_BYTES = 103
+# Tools whose answer says what waits.
+_LOOKS = ("read_inbox", "watch_inbox")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Answer a host's hook, `[HOST, EVENT]`, on standard output; always return 0."""
+    try:
+        given = _given()
+        question = _question(argv, given, os.environ)
+        if question:
+            text = _ask(question)
+            if text:
+                os.write(1, json.dumps(_answer(argv[0], argv[1], text)).encode() + b"\n")
+    except (Exception, KeyboardInterrupt):  # noqa: BLE001  # see the top
+        return 0
+    return 0
+
+
+def _given() -> dict[str, Any]:
+    """Return what the host says; raises where that is no JSON object, or does not end in time."""
+    read: list[bytes] = []
+    size, until = 0, time.monotonic() + INPUT_TIMEOUT_S
+    while select.select([0], [], [], max(0, until - time.monotonic()))[0]:
+        chunk = os.read(0, 1 << 16)
+        if not chunk:
+            break
+        size += len(chunk)
+        # The rest is read, too: a host may take a closed pipe for a fault. What is cut is no JSON.
+        if size <= INPUT_MAX_BYTES:
+            read.append(chunk)
+    else:
+        raise TimeoutError
+    given = json.loads(b"".join(read))
+    if not isinstance(given, dict):
+        raise TypeError
+    return given
+
+
+def _question(
+    argv: Sequence[str], given: dict[str, Any], environ: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Return what the listener is asked; None if this event is not one for a word about mail."""
+    host, event = argv
+    environ = dict(environ)
+    if host == "claude-code":
+        # Cursor runs the hooks of Claude Code besides its own.
+        if event not in CLAUDE_EVENTS or environ.get("CURSOR_VERSION"):
+            return None
+        again = given.get("stop_hook_active")
+        session = given.get("session_id")
+        folder = environ.get("CLAUDE_PROJECT_DIR") or given.get("cwd")
+        environ.setdefault("CLAUDECODE", "1")
+    elif host == "cursor" and event in CURSOR_EVENTS:
+        again = given.get("loop_count") or given.get("status", "completed") != "completed"
+        session = given.get("conversation_id") or given.get("session_id")
+        roots = given.get("workspace_roots") or [given.get("cwd")]
+        folder = environ.get("CURSOR_PROJECT_DIR") or roots[0]
+        environ.setdefault("CURSOR_VERSION", "1")
+    else:
+        return None
+    stops = event.lower() == "stop"
+    # A word at every end would never let a turn end; a subagent's inbox is not its own.
+    if not session or (stops and again) or given.get("agent_id"):
+        return None
+    home = _noted_home(environ.get("CLAUDE_PLUGIN_DATA", ""))
+    if home:
+        environ.setdefault("AGENTBUS_HOME", home)
+    return {
+        "op": "mail",
+        "host": host,
+        "session": session,
+        "urgent": stops,
+        "looked": _looked(given),
+        "folder": folder or os.getcwd(),
+        "environ": environ,
+    }
+
+
+def _noted_home(data: str) -> str:
+    """Return the bus folder that was noted as the plugin was installed, as its server reads it."""
+    if data:
+        try:
+            with open(f"{data}/program", encoding="utf-8") as note:
+                home = (*note.read().split("\n"), "", "")[1]
+        except (OSError, ValueError):
+            return ""
+        if os.path.isabs(home):
+            return home
+    return ""
+
+
+def _looked(given: dict[str, Any]) -> bool:
+    """Tell whether the model has just been told by a tool what waits."""
+    calls = given.get("tool_calls") or [given]
+    names = [str(one.get("tool_name", "")) for one in calls if isinstance(one, dict)]
+    return any(name.endswith(_LOOKS) for name in names)
+
+
+def _ask(question: dict[str, Any]) -> str:
+    """Return what the listener wants to be said; empty if nothing."""
+    environ = question["environ"]
+    told = {name: value for name, value in environ.items() if name.startswith(_TOLD)}
+    until = time.monotonic() + ASK_TIMEOUT_S
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(ASK_TIMEOUT_S)
+        _connect(connection, runtime_folder(environ) + "/listener.sock")
+        line = json.dumps({**question, "environ": told}, separators=(",", ":"))
+        connection.sendall(line.encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            connection.settimeout(max(0.001, until - time.monotonic()))
+            chunk = connection.recv(ANSWER_MAX_BYTES)
+            answer += chunk
+            if not chunk or len(answer) > ANSWER_MAX_BYTES or time.monotonic() > until:
+                return ""
+    text = json.loads(answer).get("text", "")
+    return text if isinstance(text, str) and len(text.splitlines()) == 1 else ""
+
+
+def _connect(connection: socket.socket, path: str) -> None:
+    """Connect to a listener of this user; raises OSError if none, or somebody else's, is there."""
+    if len(os.fsencode(path)) <= _PATH_MAX_BYTES or sys.platform != "linux":
+        connection.connect(path)
+    else:
+        folder, _, name = path.rpartition("/")
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        connection.connect(f"/proc/self/fd/{descriptor}/{name}")
+        os.close(descriptor)
+    if sys.platform == "linux":  # struct ucred: pid, uid, gid
+        said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    else:  # macOS, struct xucred: version, uid, groups
+        said = connection.getsockopt(0, 1, 80)
+    if int.from_bytes(said[4:8], sys.byteorder) != os.getuid():
+        raise PermissionError
+
+
+def runtime_folder(environ: Mapping[str, str]) -> str:
+    """Return the folder of this user's listener, as `mcp_agentbus.places` does."""
+    if environ.get("AGENTBUS_HOME"):
+        return os.path.abspath(os.path.expanduser(environ["AGENTBUS_HOME"])) + "/run"
+    for folder in (environ.get("XDG_RUNTIME_DIR", ""), f"{_USERS}/{os.getuid()}"):
+        try:
+            if folder.startswith("/") and os.stat(folder).st_uid == os.getuid():
+                return f"{folder}/agentbus"
+        except OSError:
+            pass
+    return os.path.join(_state_folder(environ), "agentbus", "run")
+
+
+def _state_folder(environ: Mapping[str, str]) -> str:
+    """Return the platform's folder for what outlives a reboot, as platformdirs does."""
+    if environ.get("XDG_STATE_HOME", "").startswith("/"):
+        return environ["XDG_STATE_HOME"]
+    home = environ.get("HOME", "")
+    if not home.startswith("/"):
+        import pwd  # noqa: PLC0415  # few need it
+
+        home = pwd.getpwuid(os.getuid()).pw_dir
+    below = "Library/Application Support" if sys.platform == "darwin" else ".local/state"
+    return f"{home.rstrip('/')}/{below}"
+
+
+def _answer(host: str, event: str, text: str) -> dict[str, Any]:
+    """Return the form in which a host wants to be told."""
+    if host == "cursor":
+        return {CURSOR_EVENTS[event]: text}
+    return {"hookSpecificOutput": {"hookEventName": event, "additionalContext": text}}
+
+
+if __name__ == "__main__":
+    # Nothing is left to be done; taking the modules down would take a tenth of the time.
+    os._exit(main(sys.argv[1:]))

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""JSON that somebody else formats: our entries go into its text and out of it again.
+
+    >>> theirs = '{\n  "a": 1\n}\n'
+    >>> ours = Entry(("servers", "agentbus"), {"command": "x"})
+    >>> take_out(put(theirs, [ours]), [ours], theirs) == theirs
+    True
+
+Only our own span of the text changes, so that indentation, order and line ends stay what they were.
+Pure: it opens no file. It refuses what is not plain JSON, and an object that names one key twice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_KINDS: Final = {"{": "an object", "[": "a list", '"': "a string", "n": "null"}
+
+
+class Unfit(ValueError):
+    """The text cannot be edited; the message goes on after the file's name."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing of ours in a document."""
+
+    #: Where it is: the keys from the top. For an element of a list, where the list is.
+    keys: tuple[str, ...]
+    value: Any
+    #: Which elements of the list are ours; None if this is a member of an object.
+    ours: Callable[[Any], bool] | None = None
+    #: Set only where nothing is set, and kept while somebody else's new keys are beside it.
+    default: bool = False
+
+    @property
+    def way(self) -> tuple[str, ...]:
+        """The keys of the containers below the top."""
+        return self.keys[:-1] if self.ours is None else self.keys
+
+
+@dataclass(frozen=True)
+class _Child:
+    #: Of its key if it has one, else of its value.
+    start: int
+    value_start: int
+    end: int
+    key: str | None
+    value: Any
+
+
+@dataclass(frozen=True)
+class _Box:
+    """An object or a list: from its bracket to behind the other one."""
+
+    start: int
+    end: int
+    children: list[_Child]
+
+
+def check(text: str) -> None:
+    """See that this is an object in plain JSON.
+
+    Raises:
+        Unfit: it is not; the message says where and why.
+    """
+    if not text.strip(" \t\r\n"):
+        raise Unfit("is empty, which is not JSON. Delete it, or write {} into it")
+    try:
+        found = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise Unfit(_why(text, error)) from None
+    except RecursionError:
+        raise Unfit("is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise Unfit("must be one object, {...}, and is not")
+
+
+def put(text: str, entries: Sequence[Entry]) -> str:
+    """Return the text with all entries in it; one that is there already changes nothing.
+
+    Raises:
+        Unfit: something else is where an entry or its parents must be.
+    """
+    for entry in entries:
+        text = _put(text, entry)
+    return text
+
+
+def take_out(text: str, entries: Sequence[Entry], before: str | None) -> str:
+    """Return the text without the entries, and with what they had replaced.
+
+    Args:
+        text: the document as it is now.
+        entries: what `put` had put there.
+        before: the document as it was then; None if that is not known. Then parents stay.
+
+    Raises:
+        Unfit: as `put`.
+    """
+    for entry in reversed(entries):
+        while (less := _take_out(text, entry, before)) != text:
+            text = less
+    return text
+
+
+def has(text: str, entry: Entry) -> bool:
+    """Tell whether something is where the entry belongs."""
+    return _slot(_boxes(text, entry), entry) is not None
+
+
+def is_empty(text: str) -> bool:
+    """Tell whether the document is an object without members."""
+    return not _box(text, _skip(text, 0)).children
+
+
+def _put(text: str, entry: Entry) -> str:
+    boxes = _boxes(text, entry)
+    slot = _slot(boxes, entry)
+    if slot is not None:
+        if entry.default or _same(slot.value, entry.value):
+            return text
+        written = _Style(text, boxes[-1], slot).value(entry.value)
+        return text[: slot.value_start] + written + text[slot.end :]
+    key = entry.keys[-1] if entry.ours is None else None
+    value: Any = entry.value
+    for name in reversed(entry.way[len(boxes) - 1 :]):
+        key, value = name, [value] if key is None else {key: value}
+    box = boxes[-1]
+    style = _Style(text, box, box.children[-1] if box.children else None)
+    child = style.value(value) if key is None else style.member(key, value)
+    if box.children:
+        end = box.children[-1].end
+        return f"{text[:end]},{style.lead}{child}{text[end:]}"
+    return f"{text[: box.start + 1]}{style.lead}{child}{style.tail}{text[box.end - 1 :]}"
+
+
+def _take_out(text: str, entry: Entry, before: str | None) -> str:
+    boxes = _boxes(text, entry)
+    slot = _slot(boxes, entry)
+    if slot is None:
+        return text
+    olds = [] if before is None else _boxes(before, entry)
+    old = _slot(olds, entry)
+    if entry.default and (old or not _all_known(boxes[-1], slot, olds)):
+        return text
+    if old is not None and before is not None:
+        if _same(slot.value, old.value):
+            return text
+        return text[: slot.value_start] + before[old.value_start : old.end] + text[slot.end :]
+    depth = len(boxes) - 1
+    # A parent that was not there before goes along when nothing else is in it.
+    while olds and depth >= len(olds) and len(boxes[depth].children) == 1:
+        depth -= 1
+        slot = next(child for child in boxes[depth].children if child.key == entry.way[depth])
+    inner = ""
+    if before is not None and depth < len(olds) and not olds[depth].children:
+        inner = before[olds[depth].start + 1 : olds[depth].end - 1]
+    return _cut(text, boxes[depth], slot, inner)
+
+
+def _cut(text: str, box: _Box, child: _Child, inner: str) -> str:
+    """Take a child out with one of its commas; `inner` is left where it was the only one."""
+    place = box.children.index(child)
+    if place:
+        return text[: box.children[place - 1].end] + text[child.end :]
+    if len(box.children) > 1:
+        return text[: child.start] + text[box.children[1].start :]
+    return text[: box.start + 1] + inner + text[box.end - 1 :]
+
+
+def _all_known(box: _Box, slot: _Child, olds: list[_Box]) -> bool:
+    """Tell whether everything beside the slot was there before."""
+    known = {child.key for child in olds[-1].children} if olds else set()
+    return all(child is slot or child.key in known for child in box.children)
+
+
+class _Style:
+    """How a new child of a container is written, so that it looks like its neighbours."""
+
+    def __init__(self, text: str, box: _Box, neighbour: _Child | None) -> None:
+        top = _box(text, _skip(text, 0))
+        self._newline = "\r\n" if "\r\n" in text else "\n"
+        self._unit = "  "
+        first = _before(text, top.children[0].start) if top.children else ""
+        if "\n" in first:
+            self._unit = first.rpartition("\n")[2]
+        #: What stands before the child, and after it if it is the only one.
+        self.lead = self.tail = ""
+        self._compact = False
+        if neighbour:
+            self.lead = _before(text, neighbour.start)
+            self._compact = neighbour.key is not None and text[neighbour.value_start - 1] == ":"
+            if "\n" not in self.lead and len(box.children) == 1 and not self._compact:
+                self.lead = " "
+        elif box.start == top.start or "\n" in text[top.start : top.end]:
+            line = text[text.rfind("\n", 0, box.start) + 1 : box.start]
+            self.tail = self._newline + line[: _skip(line, 0)]
+            self.lead = self.tail + self._unit
+        if "\n" in self.lead:  # of several empty lines one is enough
+            self.lead = self._newline + self.lead.rpartition("\n")[2]
+
+    def value(self, value: Any) -> str:
+        if "\n" in self.lead:
+            written = json.dumps(value, ensure_ascii=False, indent=self._unit)
+            return written.replace("\n", self.lead)  # in a string it is written \n
+        separators = (",", ":") if self._compact else (", ", ": ")
+        return json.dumps(value, ensure_ascii=False, separators=separators)
+
+    def member(self, key: str, value: Any) -> str:
+        colon = ":" if self._compact else ": "
+        return f"{json.dumps(key, ensure_ascii=False)}{colon}{self.value(value)}"
+
+
+def _boxes(text: str, entry: Entry) -> list[_Box]:
+    """Return the containers on the way to the entry, as far as they are there; the top first."""
+    boxes = [_box(text, _skip(text, 0))]
+    way = entry.way
+    for depth, key in enumerate(way, 1):
+        child = _member(boxes[-1], key)
+        if child is None:
+            break
+        wanted = "[" if entry.ours is not None and depth == len(way) else "{"
+        is_there = text[child.value_start]
+        if is_there != wanted:
+            name, kind = ".".join(way[:depth]), _KINDS.get(is_there, "a value")
+            raise Unfit(f"has {kind} as {name}, where {_KINDS[wanted]} must be")
+        boxes.append(_box(text, child.value_start))
+    return boxes
+
+
+def _slot(boxes: list[_Box], entry: Entry) -> _Child | None:
+    """Return what is where the entry belongs."""
+    if len(boxes) <= len(entry.way):
+        return None
+    if entry.ours is None:
+        return _member(boxes[-1], entry.keys[-1])
+    return next((child for child in boxes[-1].children if entry.ours(child.value)), None)
+
+
+def _member(box: _Box, key: str) -> _Child | None:
+    found = [child for child in box.children if child.key == key]
+    if len(found) > 1:
+        raise Unfit(f"has the key {json.dumps(key)} twice in one object. Take one of them out")
+    return found[0] if found else None
+
+
+def _box(text: str, start: int) -> _Box:
+    """Read one container; its children are decoded, and only their places are kept."""
+    children = []
+    at = _skip(text, start + 1)
+    while text[at] not in "}]":
+        first, key = at, None
+        if text[start] == "{":
+            key, at = _DECODER.raw_decode(text, at)
+            at = _skip(text, _skip(text, at) + 1)
+        value, end = _DECODER.raw_decode(text, at)
+        children.append(_Child(first, at, end, key, value))
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    return _Box(start, at + 1, children)
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _before(text: str, at: int) -> str:
+    """Return the white space that ends there."""
+    start = at
+    while start and text[start - 1] in " \t\r\n":
+        start -= 1
+    return text[start:at]
+
+
+def _same(one: Any, other: Any) -> bool:
+    # As text: in Python 1 equals true.
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _why(text: str, error: json.JSONDecodeError) -> str:
+    at = _skip(text, error.pos)
+    line = text.count("\n", 0, at) + 1
+    if text[at : at + 2] in {"//", "/*"} or text[at : at + 1] == "#":
+        return f"has a comment in line {line}, which plain JSON has not. Take the comments out"
+    comma = len(text[: at + 1].rstrip(" \t\r\n}]")) - 1
+    if text[comma : comma + 1] == "," and text[_skip(text, comma + 1) :][:1] in {"}", "]"}:
+        line = text.count("\n", 0, comma) + 1
+        return f"has a comma before a closing bracket in line {line}. Take that comma out"
+    return f"is not JSON: {error.msg} in line {line}"
+
+
+def _no_number(name: str) -> NoReturn:
+    raise Unfit(f"is not JSON: {name} is no number there")
+
+
+def _number(digits: str) -> Any:
+    # Only compared: reading a very long one costs time, and Python refuses the longest.
+    return int(digits) if len(digits) < 20 else digits
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_number, parse_int=_number)

@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claude Code: the plugin, with its server, skill, hooks and monitor; or the server alone.
+
+    >>> [step.what for step in install(machine)]
+    ['run `claude plugin marketplace add /.../mcp_agentbus/plugin`', 'run `claude plugin ...`', ...]
+
+Claude Code writes its own files, by its own commands. The plugin is read where it lies. Its
+launcher finds this installation by a note in the plugin's data folder, which Claude Code removes
+together with the plugin. A server entry of ours from before gives way to it: two would be two
+sessions. What the user has written is left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus.installers.steps import Machine, Step
+from mcp_agentbus.installers.systemd import write_whole
+
+from mcp_agentbus import assets, places
+from mcp_agentbus.errors import BadSetup
+
+NAME: Final = "claude-code"
+_ENTRY: Final = "agentbus"
+_MARKETPLACE: Final = "agentbus"
+_PLUGIN: Final = f"agentbus@{_MARKETPLACE}"
+#: Below Claude Code's plugins/data; `bin/agentbus` of the plugin knows both names, too.
+_DATA: Final = "agentbus-agentbus"
+_NOTE: Final = "program"
+_NEEDS: Final = "Put `claude` on PATH (npm install -g @anthropic-ai/claude-code), then try again."
+
+FolderOf = Callable[[], Path]
+
+
+def found(machine: Machine) -> str | None:
+    """Return Claude Code's version and where it is; None if it is not here or does not run."""
+    program = machine.program("claude")
+    if program is None:
+        return None
+    try:
+        said = machine.run([program, "--version"]).split()
+    except BadSetup:
+        return None
+    version = next((word for word in said if word[:1].isdigit()), "")
+    return f"Claude Code {version}".rstrip() + f", {program}"
+
+
+def install(
+    machine: Machine, *, fallback: bool = False, plugin_folder: FolderOf = assets.plugin_folder
+) -> list[Step]:
+    """Return the steps that connect Claude Code: by the plugin, if it knows plugins.
+
+    Args:
+        machine: where to work.
+        fallback: only the server's entry, without the plugin.
+        plugin_folder: gives the folder of the plugin; the one that came along if not given.
+
+    Raises:
+        BadSetup: Claude Code is not here, or an entry of that name starts something else.
+    """
+    program = _program(machine)
+    before = _entry(machine)
+    if before is not None and not _is_ours(before):
+        raise BadSetup(
+            "Claude Code has a server `agentbus` that does not start agentbus; it is left alone.",
+            hint=f"See `claude mcp get {_ENTRY}`; `claude mcp remove {_ENTRY} -s user` removes it.",
+        )
+    if fallback or not _knows_plugins(machine, program):
+        return [*_removals(machine, program), _add_entry(machine, program)]
+    folder = plugin_folder()
+    steps = [
+        _add_marketplace(machine, program, folder),
+        _add_plugin(machine, program),
+        _write_note(machine),
+    ]
+    return [*steps, _remove_entry(machine, program)] if before is not None else steps
+
+
+def uninstall(machine: Machine) -> list[Step]:
+    """Return the steps that take out what `install` put in, and nothing else.
+
+    Raises:
+        BadSetup: Claude Code is not here: only it can change its files.
+    """
+    program = _program(machine)
+    steps = _removals(machine, program)
+    before = _entry(machine)
+    if before is not None and _is_ours(before):
+        steps.append(_remove_entry(machine, program))
+    return steps
+
+
+def verify(machine: Machine) -> str:
+    """Have Claude Code start the server; say that it is connected.
+
+    The others of the user's servers are not started, as `claude mcp list` would.
+
+    Raises:
+        BadSetup: it is not there, or Claude Code does not get through to it.
+    """
+    program = _program(machine)
+    if _knows_plugins(machine, program) and _plugin(machine, program).get("enabled"):
+        name = f"plugin:agentbus:{_ENTRY}"
+    elif _entry(machine) is not None:
+        name = _ENTRY
+    else:
+        raise BadSetup("Claude Code has no agentbus.", hint="Run `agentbus install claude-code`.")
+    hint = f"Try {shlex.join([*machine.agentbus, 'serve'])} by hand, and `claude mcp get {name}`."
+    try:
+        said = machine.run([program, "mcp", "get", name])
+    except BadSetup as error:
+        raise BadSetup(error.message, hint=hint) from None
+    # It ends with 0 whatever became of the server.
+    status = re.search(r"^\s*Status:\s*(.*)$", said, re.MULTILINE)
+    if status is None or "Connected" not in status[1]:
+        why = status[1].strip() if status else "no status"
+        raise BadSetup(f"Claude Code does not get through to agentbus: {why[:200]}.", hint=hint)
+    return f"Claude Code started agentbus ({name}) and is connected"
+
+
+def _program(machine: Machine) -> str:
+    """Return Claude Code's program.
+
+    Raises:
+        BadSetup: it is not here.
+    """
+    program = machine.program("claude")
+    if program is None:
+        raise BadSetup("Claude Code is not on PATH.", hint=_NEEDS)
+    return program
+
+
+def _knows_plugins(machine: Machine, program: str) -> bool:
+    """Tell whether `claude plugin` is a command; to an older one it is a prompt for its model."""
+    return bool(re.search(r"^ {2}plugin\b", machine.run([program, "--help"]), re.MULTILINE))
+
+
+def _config(machine: Machine) -> Path:
+    return Path(machine.environ.get("CLAUDE_CONFIG_DIR") or machine.home / ".claude")
+
+
+def _entry(machine: Machine) -> dict[str, Any] | None:
+    """Return the user's server entry of our name.
+
+    Read from the file: `claude mcp get` would start whatever it names, and joins its arguments.
+    """
+    given = machine.environ.get("CLAUDE_CONFIG_DIR")
+    file = (Path(given) if given else machine.home) / ".claude.json"
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        entry = document.get("mcpServers", {}).get(_ENTRY)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        raise BadSetup(f"{file} cannot be read.", hint="Run `claude doctor`.") from None
+    return entry if isinstance(entry, dict) or entry is None else {}
+
+
+def _is_ours(entry: dict[str, Any]) -> bool:
+    """Tell whether an entry starts an agentbus, wherever it lies."""
+    command, args = entry.get("command"), entry.get("args")
+    if not isinstance(command, str) or not isinstance(args, list) or "serve" not in args:
+        return False
+    return Path(command).name == "agentbus" or "mcp_agentbus" in args or "mcp-agentbus" in args
+
+
+def _wanted(machine: Machine) -> dict[str, Any]:
+    """Return the server's entry; what the user has added to one of ours stays."""
+    before = _entry(machine) or {}
+    command, *args = [*machine.agentbus, "serve"]
+    env = {key: value for key, value in _env(before).items() if key != "AGENTBUS_HOME"}
+    if home := places.home(machine.environ):
+        env["AGENTBUS_HOME"] = home
+    entry = {"alwaysLoad": True, **before, "command": command, "args": [*args, *_more(before)]}
+    entry.pop("env", None)
+    return {**entry, "env": env} if env else entry
+
+
+def _env(entry: dict[str, Any]) -> dict[str, Any]:
+    env = entry.get("env")
+    return env if isinstance(env, dict) else {}
+
+
+def _more(entry: dict[str, Any]) -> list[Any]:
+    """Return what stands behind `serve`, such as `--agent reviewer`: another id, another inbox."""
+    args = entry.get("args")
+    if not isinstance(args, list) or "serve" not in args:
+        return []
+    return args[args.index("serve") + 1 :]
+
+
+def _listed(machine: Machine, argv: list[str]) -> list[dict[str, Any]]:
+    """Return the list that Claude Code prints as JSON."""
+    said = machine.run(argv)
+    try:
+        rows = json.loads(said)
+    except (ValueError, RecursionError):
+        rows = None
+    if not isinstance(rows, list):
+        name = " ".join(["claude", *argv[1:]])
+        raise BadSetup(
+            f"`{name}` did not print a list.", hint="Update Claude Code: `claude update`."
+        )
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _marketplace(machine: Machine, program: str) -> dict[str, Any]:
+    """Return our marketplace as Claude Code knows it; empty if it does not."""
+    rows = _listed(machine, [program, "plugin", "marketplace", "list", "--json"])
+    return next((row for row in rows if row.get("name") == _MARKETPLACE), {})
+
+
+def _plugin(machine: Machine, program: str) -> dict[str, Any]:
+    """Return our plugin as the user has it; empty if it is not installed for all folders."""
+    rows = _listed(machine, [program, "plugin", "list", "--json"])
+    ours = (row for row in rows if row.get("id") == _PLUGIN)
+    return next((row for row in ours if row.get("scope", "user") == "user"), {})
+
+
+def _command(machine: Machine, program: str, argv: list[str]) -> Step:
+    def do() -> str:
+        machine.run([program, *argv])
+        return ""
+
+    return Step(f"run `{shlex.join(['claude', *argv])}`", do)
+
+
+def _add_marketplace(machine: Machine, program: str, folder: Path) -> Step:
+    step = _command(machine, program, ["plugin", "marketplace", "add", str(folder)])
+
+    def do() -> str:
+        before = _marketplace(machine, program)
+        if before.get("source") == "directory" and before.get("path") == str(folder):
+            return "it is there already"
+        step.do()  # one of that name from elsewhere now points here
+        return f"in the place of {before.get('path') or before.get('repo')}" if before else ""
+
+    return Step(step.what, do)
+
+
+def _add_plugin(machine: Machine, program: str) -> Step:
+    step = _command(machine, program, ["plugin", "install", _PLUGIN, "--scope", "user"])
+    update = _command(machine, program, ["plugin", "update", _PLUGIN, "--scope", "user"])
+
+    def do() -> str:
+        before = _plugin(machine, program)
+        if not before.get("enabled"):
+            step.do()
+            return ""
+        here = before.get("folderVersion", before.get("version"))
+        if before.get("version") == here:
+            return "it is there already"
+        update.do()
+        return f"{before.get('version')} is now {here}"
+
+    return Step(step.what, do)
+
+
+def _note_file(machine: Machine) -> Path:
+    return _config(machine) / "plugins" / "data" / _DATA / _NOTE
+
+
+def _write_note(machine: Machine) -> Step:
+    # A launcher that gets a Python starts `-m mcp_agentbus` with it.
+    lines = [machine.agentbus[0], places.home(machine.environ) or ""]
+    file, text = _note_file(machine), "".join(f"{line}\n" for line in lines)
+
+    def do() -> str:
+        if any("\n" in line for line in lines):
+            raise BadSetup("A folder of agentbus has a line break in its name.")
+        if file.is_file() and file.read_bytes() == os.fsencode(text):
+            return "it is there already"
+        write_whole(file, os.fsencode(text))
+        return ""
+
+    return Step(f"write {file}: where agentbus is", do)
+
+
+def _add_entry(machine: Machine, program: str) -> Step:
+    wanted = _wanted(machine)
+    # On standard input: other users see a process's arguments, and a user may have put a secret
+    # into the entry's environment.
+    argv = [program, "mcp", "add-json", "-s", "user", _ENTRY, "-"]
+
+    def do() -> str:
+        before = _entry(machine)
+        if before == wanted:
+            return "it is there already"
+        if before is not None:  # it refuses to replace one
+            _remove_entry(machine, program).do()
+        machine.run(argv, stdin=json.dumps(wanted))
+        return ""
+
+    starts = shlex.join([wanted["command"], *map(str, wanted["args"])])
+    return Step(f"run `claude mcp add-json -s user {_ENTRY} -`: starts {starts}", do)
+
+
+def _remove_entry(machine: Machine, program: str) -> Step:
+    step = _command(machine, program, ["mcp", "remove", _ENTRY, "-s", "user"])
+
+    def do() -> str:
+        before = _entry(machine)
+        if before is None:
+            return "it is gone"
+        step.do()
+        kept = [str(one) for one in _more(before)]
+        kept += [name for name in _env(before) if name != "AGENTBUS_HOME"]
+        return f"it said {' '.join(kept)}: say that in .agentbus.toml or export it" if kept else ""
+
+    return Step(step.what, do)
+
+
+def _removals(machine: Machine, program: str) -> list[Step]:
+    """Return the steps that take out the plugin, as far as it is there."""
+    if not _knows_plugins(machine, program):
+        return []
+    steps = []
+    if _plugin(machine, program):
+        argv = ["plugin", "uninstall", _PLUGIN, "--scope", "user"]
+        steps.append(_command(machine, program, argv))
+    if _marketplace(machine, program):
+        argv = ["plugin", "marketplace", "remove", _MARKETPLACE, "--scope", "user"]
+        steps.append(_command(machine, program, argv))
+    # A copy of the plugin, and the note if it was written without the plugin, stay behind.
+    plugins = _config(machine) / "plugins"
+    for folder in (plugins / "cache" / _MARKETPLACE, plugins / "data" / _DATA):
+        if steps or folder.is_dir():
+            steps.append(_remove_folder(folder))
+    return steps
+
+
+def _remove_folder(folder: Path) -> Step:
+    def do() -> str:
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            return "it is gone"
+        except OSError as error:
+            raise BadSetup(f"{folder} cannot be removed: {error.strerror}.") from None
+        return ""
+
+    return Step(f"remove {folder}", do)

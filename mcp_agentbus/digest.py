@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a hook tells a session: the mail of its agent that this session was not told of yet.
+
+    >>> await digest.mail(settings, {"op": "mail", "host": "cursor", "session": "1f0c", ...})
+    {'text': '1 task waits in your agentbus inbox, it is high priority. Call read_inbox.'}
+
+Numbers only, as in every notice. What a session was told is remembered before it is told, and in a
+file: better not a second time than twice, whatever becomes of the hook or of the listener.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus import config, names, notice, roster, waiting
+from mcp_agentbus.answers import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent, Settings
+from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.hub import Hub, Member
+from mcp_agentbus.names import ROLE_PREFIX, TASKS
+from mcp_agentbus.notice import Counts
+from mcp_agentbus.policy import Waiting
+from mcp_agentbus.together import both, together
+from mcp_agentbus.waking import Desk
+
+#: A hook waits 0.3 s. What is not known by then is not told, and not remembered as told.
+WITHIN_S: Final = 0.2
+# More than a user has open; the session that asked least lately is forgotten first.
+_SESSIONS_MAX: Final = 200
+# What a session is told of one by one, and how much of what waits no more is remembered. The key of
+# a high task or result has 130 bytes at most.
+_KEYS_MAX: Final = 500
+# Of so many new tasks in a lane their number is told; where more are new, that of all that wait.
+_NEWER_MAX: Final = 50
+# Lanes whose tasks have no key here: they wake nobody, and many may wait.
+_QUIET: Final = ("normal", "low")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The tasks of one lane that nobody was offered yet, seen by one session."""
+
+    name: str
+    #: When the stream was made: in another one all numbers begin anew.
+    made: str
+    #: The last task's sequence; tasks are offered in this order.
+    last: int
+    #: How many of them the session was not told of.
+    new: int
+
+
+@dataclass
+class Told:
+    """What one session was told."""
+
+    #: Of high tasks and results: those that wait no more, then those that do.
+    keys: list[str] = field(default_factory=list)
+    #: Of a lane: when its stream was made, and the last task's sequence.
+    marks: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def mark(self, lane: str, made: str) -> int:
+        """Return the sequence of the last task in a lane that the session was told of."""
+        known, seq = self.marks.get(lane, ("", 0))
+        return seq if known == made else 0
+
+    def tell(self, things: tuple[Waiting, ...], lanes: tuple[Lane, ...]) -> Counts:
+        """Remember these as told; return how many of them were not before."""
+        known, wait = set(self.keys), [one.key for one in things]
+        new = [one for one in things if one.key not in known]
+        more = [one for one in lanes if one.last > self.mark(one.name, one.made)]
+        gone = known - set(wait)
+        self.keys = [*[one for one in self.keys if one in gone][-_KEYS_MAX:], *wait]
+        self.marks |= {one.name: (one.made, one.last) for one in more}
+        high = sum(one.kind == "task" for one in new)
+        others = sum(one.new for one in more)
+        return Counts(high=high, others=others, results=len(new) - high)
+
+
+def text(new: Counts, *, first: bool) -> str:
+    """Return what a session is told; empty if nothing is new."""
+    if new == Counts():
+        return ""
+    said = notice.text(new)
+    return said if first else f"New since the last notice: {said}"
+
+
+class Digest:
+    """Answers hooks."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        hub: Hub,
+        desks: Mapping[str, Desk],
+        has_shown: Callable[[str, tuple[str, ...]], bool],
+    ) -> None:
+        self._bus, self._hub, self._desks = bus, hub, desks
+        #: Whether a session that is served here was shown results.
+        self._has_shown = has_shown
+        self._memory = Memory(Path(bus.settings.runtime_dir) / "told.json")
+
+    async def mail(self, settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `text` for the session's model, if there is any mail that it was not told of.
+
+        Args:
+            settings: the listener's.
+            request: `host`, `session` (the host's id), `folder` and `environ` of the hook;
+                `urgent`: only high tasks and results; `looked`: a tool has just told the model
+                all that waits.
+
+        Raises:
+            BadInput: the hook's process is on another bus.
+            BadSetup: the configuration cannot be read.
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        host, session = request.get("host"), request.get("session")
+        folder = request.get("folder")
+        if not all(isinstance(one, str) for one in (host, session, folder)):
+            return {}
+        if not names.is_inbox(str(host)) or not names.is_label(str(session)):
+            return {}
+        theirs = config.neighbour(settings, request.get("environ"))
+        member = self._member(str(session))
+        me = config.who(theirs, member.agent if member else None, Path(str(folder)))
+        member = member or self._only(me.id, str(host))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WITHIN_S):
+                told = self._memory.of(f"{host} {session}")
+                urgent = request.get("urgent") is True
+                found = await self._look(me, member, told, urgent=urgent)
+                # From here on nothing is awaited: two hooks of a session may run at once.
+                return self._say(told, me.id, member, *found, looked=request.get("looked") is True)
+        return {}
+
+    def _say(
+        self,
+        told: Told,
+        agent: str,
+        member: Member | None,
+        things: tuple[Waiting, ...],
+        lanes: tuple[Lane, ...],
+        *,
+        looked: bool,
+    ) -> dict[str, Any]:
+        first = told == Told()
+        desk = self._desks.get(agent)
+        woken = {key for keys, _ in desk.told.values() for key in keys} if desk else set()
+        under_way = tuple(one for one in things if one.key in woken)
+        if not (member and self._only_this_was_nudged(member)):
+            # The process that was started for them reads them; or they are told later.
+            things = tuple(one for one in things if one.key not in woken)
+        elif any(one.key not in told.keys for one in under_way):
+            looked = True  # its notice has just named the numbers of all that waits
+        new = told.tell(things[:_KEYS_MAX], lanes)
+        if new != Counts():
+            self._memory.save()
+        said = "" if looked else text(new, first=first)
+        return {"text": said} if said else {}
+
+    def _only_this_was_nudged(self, member: Member) -> bool:
+        """Tell whether a notice for this agent can only have gone to this session."""
+        able = [one for one in self._hub.of(member.agent) if one.can_nudge]
+        # A session may have more processes than one here, such as a plugin's monitor.
+        same = member.host_session
+        return bool(able) and all(one is member or one.host_session == same != "" for one in able)
+
+    def _member(self, session: str) -> Member | None:
+        return next((one for one in self._hub.members if one.host_session == session), None)
+
+    def _only(self, agent: str, host: str) -> Member | None:
+        """Return an agent's session in a host that tells its servers no id, if it is the only."""
+        here = self._hub.of(agent)
+        one = here[0] if len(here) == 1 else None
+        return one if one and one.host == host and not one.host_session else None
+
+    async def _look(
+        self, me: Agent, member: Member | None, told: Told, *, urgent: bool
+    ) -> tuple[tuple[Waiting, ...], tuple[Lane, ...]]:
+        """Return the high tasks and results, and the other lanes, that wait for this session."""
+        if not await self._bus.reconnected(0):
+            return (), ()
+        inboxes = (me.id, *(ROLE_PREFIX + role for role in me.roles))
+        try:
+            stored = dict(zip(inboxes, await together(*map(self._stored, inboxes)), strict=True))
+        except ApiError as error:
+            if error.code == NO_SUCH_STREAM:  # of all reads only this one says so at once
+                return (), ()
+            raise
+        quiet = [] if urgent else [(inbox, lane) for inbox in inboxes for lane in _QUIET]
+        looked, lanes = await both(
+            waiting.look(self._bus, me.id, inboxes),
+            together(*(self._lane(*one, *stored[one[0]], told) for one in quiet)),
+        )
+        things = await self._shown_here(me.id, member, looked.things)
+        return things, tuple(one for one in lanes if one)
+
+    async def _stored(self, inbox: str) -> tuple[str, dict[str, int]]:
+        """Return when the stream was made, and how many tasks it holds of an inbox, by subject."""
+        wanted = {"subjects_filter": names.task_subject(inbox, "*", "*")}
+        info = await self._bus.admin.api(f"STREAM.INFO.{TASKS}", wanted)
+        return str(info["created"]), info["state"].get("subjects") or {}
+
+    async def _lane(
+        self, inbox: str, lane: str, made: str, stored: Mapping[str, int], told: Told
+    ) -> Lane | None:
+        """Return a lane in which tasks wait; None if none does."""
+        name, subject = names.lane_consumer(inbox, lane), names.task_subject(inbox, lane, "*")
+        pending = sum(n for one, n in stored.items() if one.startswith(subject.removesuffix("*")))
+        offered = 0
+        try:
+            info = await self._bus.api(f"CONSUMER.INFO.{TASKS}.{name}") if pending else None
+        except ApiError as error:
+            # An agent that was registered and has never read has no consumers yet.
+            if error.code != NO_SUCH_CONSUMER:
+                raise
+        else:
+            if info:
+                offered, pending = int(info["delivered"]["stream_seq"]), int(info["num_pending"])
+        last = await self._bus.admin.last(TASKS, subject) if pending else None
+        if not last:
+            return None
+        mark = told.mark(name, made)
+        if offered < mark < last.seq:  # some of those that wait were told
+            request = {"seq": mark + 1, "batch": _NEWER_MAX, "next_by_subj": subject}
+            newer = len(await self._bus.admin.many(TASKS, request))
+            pending = newer if newer < _NEWER_MAX else pending
+        return Lane(name, made, last.seq, pending)
+
+    async def _shown_here(
+        self, agent: str, member: Member | None, things: tuple[Waiting, ...]
+    ) -> tuple[Waiting, ...]:
+        """Leave out the results that another live session is shown, or that this one was."""
+        mine = member.session if member else ""
+        foreign = any(one.session not in {"", mine} for one in things)
+        live = await roster.live_sessions(self._bus, agent) if foreign else frozenset()
+        return tuple(
+            one
+            for one in things
+            if one.session in {"", mine} or one.session not in live
+            if one.kind != "result" or not self._has_shown(mine, (one.task_id,))
+        )
+
+
+class Memory:
+    """What sessions were told: a 0600 file of this listener, as it was last read and written."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._told: dict[str, Told] | None = None
+
+    def of(self, session: str) -> Told:
+        """Return what a session was told; it is to be changed in place."""
+        if self._told is None:
+            self._told = self._load()
+        told = self._told[session] = self._told.pop(session, Told())
+        while len(self._told) > _SESSIONS_MAX:
+            del self._told[next(iter(self._told))]
+        return told
+
+    def save(self) -> None:
+        """Keep it for the next listener; one that cannot tells some things again."""
+        known = {
+            session: {"keys": told.keys, "marks": told.marks}
+            for session, told in (self._told or {}).items()
+            if told != Told()
+        }
+        new = self._file.with_suffix(".new")
+        with suppress(OSError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
+                json.dump(known, file, separators=(",", ":"))
+            new.replace(self._file)
+
+    def _load(self) -> dict[str, Told]:
+        try:
+            config.check_private(self._file)
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+            return {session: _told(one) for session, one in found.items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, BadSetup):
+            return {}
+
+
+def _told(kept: dict[str, Any]) -> Told:
+    marks = {lane: (str(made), int(seq)) for lane, (made, seq) in kept["marks"].items()}
+    return Told([str(key) for key in kept["keys"]], marks)

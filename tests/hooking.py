@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks in tests: the script as a host starts it, in an environment of a host and a home.
+
+>>> hooking.run(hooking.claude(home, "coder"), "claude-code", "SessionStart", session_id="s1")
+'1 task waits in your agentbus inbox. Call read_inbox.'
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "hooks" / "agentbus_hook.py"
+_WITHIN_S = 30  # only a hang takes as long
+
+
+def claude(home, agent):
+    """Return the environment of a hook of Claude Code on the bus of that folder."""
+    return {"PATH": os.environ["PATH"], "AGENTBUS_HOME": str(home), "AGENTBUS_AGENT": agent}
+
+
+def interactive(session, path):
+    """Return what Claude Code tells a server in an interactive session with its socket there."""
+    return {
+        "CLAUDE_CODE_MESSAGING_SOCKET": str(path),
+        "CLAUDE_CODE_MESSAGING_TOKEN": "t",
+        "CLAUDE_CODE_SESSION_ID": session,
+        "CLAUDE_CODE_ENTRYPOINT": "cli",
+        "CLAUDECODE": "1",
+        "AI_AGENT": "claude-code_2-1-329_harness",
+    }
+
+
+def cursor(home, agent):
+    """Return the environment of a hook of Cursor on the bus of that folder."""
+    return {**claude(home, agent), "CURSOR_VERSION": "3.1.0"}
+
+
+def ran(environ, *argv, stdin=b"", script=SCRIPT, **options):
+    """Run a hook; return what it printed, after seeing that it ended well and silently."""
+    options = {"input": stdin, "stdout": subprocess.PIPE, **options}
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(script), *argv],
+        env=environ, stderr=subprocess.PIPE, timeout=_WITHIN_S, check=False, **options,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout
+
+
+def run(environ, host, event, **given):
+    """Run a hook with what its host says; return what the model is told, or nothing."""
+    out = ran(environ, host, event, stdin=json.dumps(given).encode())
+    if not out:
+        return ""
+    said = json.loads(out)
+    if host == "cursor":
+        [(key, text)] = said.items()
+        assert key == ("followup_message" if event == "stop" else "additional_context")
+        return text
+    assert said["hookSpecificOutput"].pop("hookEventName") == event
+    return said["hookSpecificOutput"]["additionalContext"]

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real OpenClaw, connected and taken apart again: what its file holds, and what it lists."""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import node_tools
+import pytest
+from hosts.test_openclaw import free_port, is_up
+from local_server import script, server_folder, settings_at
+from mcp_agentbus.installers import openclaw
+from mcp_agentbus.installers.steps import Machine
+
+from mcp_agentbus import rules, tools, wake
+from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.wake.openclaw import wake as ask_gateway
+
+REPOSITORY = Path(__file__).parents[2]
+SKILL = REPOSITORY / "skills" / openclaw.SKILL
+USERS_TOKEN = "my-own-token"
+BY_HAND = """\
+{
+  // my notes
+  mcp: { servers: { agentbus: {
+    command: "/gone/agentbus", args: ["serve", "--agent", "claw"], env: { MINE: "1" },
+  } } },
+  hooks: { enabled: true, token: "%s" },
+}
+"""
+
+
+@pytest.fixture
+def claw(tmp_path):
+    """A user with the real OpenClaw on PATH, whose every argument is noted."""
+    real = node_tools.openclaw()
+    noted = tmp_path / "arguments"
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "openclaw"
+    program = [str(real.node), str(real.modules / "openclaw/openclaw.mjs")]
+    script.write_text(
+        "#!/bin/sh\n"
+        f'printf "%s\\n" "$@" >> {shlex.quote(str(noted))}\n'
+        f'exec {shlex.join(program)} "$@"\n'
+    )
+    script.chmod(0o755)
+    noted.touch()
+    home = tmp_path / "home"
+    home.mkdir()
+    environ = {
+        "HOME": str(home),
+        "PATH": f"{folder}:{real.node.parent}:/usr/bin:/bin",
+        "TERM": "xterm",
+        "NO_COLOR": "1",
+    }
+    with server_folder(tmp_path / "bus", **environ) as settings:
+        machine = Machine(settings)
+        yield SimpleNamespace(
+            machine=machine,
+            config=home / ".openclaw" / "openclaw.json",
+            skill=home / ".openclaw" / "skills" / openclaw.SKILL,
+            token=settings.config_file.parent / "openclaw-hooks.token",
+            arguments=noted.read_text,
+            run=lambda *words, **also: machine.run([str(script), *words], **also),
+            program=program,
+        )
+
+
+def take(steps):
+    """Take every step; what they said."""
+    return [step.do() for step in steps]
+
+
+def install(claw):
+    return take(openclaw.install(claw.machine, lambda: SKILL))
+
+
+def files(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.node
+async def test_it_is_connected_woken_by_its_token_and_taken_out_without_a_trace(claw):
+    port = free_port()
+    auth = {"mode": "token", "token": "gateway-secret-1"}
+    users = {
+        "gateway": {"mode": "local", "port": port, "bind": "loopback", "auth": auth},
+        "mcp": {"servers": {"mine": {"command": "/bin/true", "args": ["a b"]}}},
+    }
+    claw.run("config", "patch", "--stdin", stdin=json.dumps(users))
+    before = claw.config.read_bytes()
+
+    said = take(openclaw.install(claw.machine))  # with the skill that came along
+    once = claw.config.read_bytes()
+    token = claw.token.read_text().strip()
+    again = install(claw)
+
+    assert claw.config.read_bytes() == once
+    assert claw.token.read_text().strip() == token
+    assert again == ["it is there already", "it is there already", said[-1]]
+    assert f"--gateway-url http://127.0.0.1:{port} --token-file {claw.token}" in said[-1]
+    document = json.loads(once)
+    assert document["mcp"]["servers"] == {
+        "mine": users["mcp"]["servers"]["mine"],
+        "agentbus": {
+            "command": claw.machine.agentbus[0],
+            "args": [*claw.machine.agentbus[1:], "serve"],
+            "requestTimeoutMs": 120_000,
+            "env": {"AGENTBUS_HOME": claw.machine.environ["AGENTBUS_HOME"]},
+        },
+    }
+    assert document["hooks"] == {"enabled": True, "token": token}
+    assert stat.S_IMODE(claw.token.stat().st_mode) == 0o600
+    assert "config\npatch\n--stdin\n" in claw.arguments()
+    assert token not in claw.arguments()
+    assert files(claw.skill) == files(SKILL)
+    assert "5 tools" in openclaw.verify(claw.machine)
+    assert await gateway_answers(claw, port) == "asked"
+
+    take(openclaw.uninstall(claw.machine))
+
+    assert claw.config.read_bytes() == before
+    assert not claw.skill.parent.exists()
+    assert not claw.token.exists()
+    with pytest.raises(
+        BadSetup, match=r"`openclaw mcp probe` failed: .*Hint: Try .* serve by hand"
+    ):
+        openclaw.verify(claw.machine)
+    assert openclaw.uninstall(claw.machine) == []
+
+
+async def gateway_answers(claw, port):
+    """Run the gateway as it is set up now, and wake it as the listener does; how that ended."""
+    with gateway(claw, port):
+        table = {
+            "host": "openclaw", "wake": "work", "dir": str(claw.machine.home),
+            "gateway_url": f"http://127.0.0.1:{port}", "token_file": str(claw.token),
+        }  # fmt: skip
+        rule = rules.read("claw", table, {}, "test")
+        call = wake.Call(rule, "1 task waits.", claw.machine.environ, lambda _: None)
+        return (await ask_gateway(call)).outcome
+
+
+@contextlib.contextmanager
+def gateway(claw, port):
+    with (claw.machine.home / "gateway.log").open("w") as log:
+        process = subprocess.Popen(
+            [*claw.program, "gateway", "run"],
+            cwd=claw.machine.home, env=dict(claw.machine.environ), stdin=subprocess.DEVNULL,
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        try:
+            assert is_up(process, port)
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.node
+def test_what_its_user_has_set_stays_and_only_comments_are_lost(claw):
+    claw.config.parent.mkdir()
+    claw.config.write_text(BY_HAND % USERS_TOKEN)
+
+    install(claw)
+    once = json.loads(claw.config.read_bytes())
+    token = claw.token.read_text().strip()
+    take(openclaw.uninstall(claw.machine))
+    left = json.loads(claw.config.read_bytes())
+
+    assert token == USERS_TOKEN
+    assert once["mcp"]["servers"]["agentbus"]["command"] == claw.machine.agentbus[0]
+    assert once["hooks"] == left["hooks"] == {"enabled": True, "token": USERS_TOKEN}
+    assert "mcp" not in left
+    assert not claw.token.exists()
+    assert not list(claw.config.parent.glob("*.rejected*"))  # a file with little else in it
+    assert USERS_TOKEN not in claw.arguments()
+
+
+@pytest.fixture
+def box(tmp_path):
+    """A user with a program that only says what version of OpenClaw it is."""
+    program = script(tmp_path / "openclaw", 'echo "OpenClaw 2026.9.6 (eb377ac)"')
+    home = tmp_path / "home"
+    (home / ".openclaw").mkdir(parents=True)
+    settings = settings_at(tmp_path / "bus", HOME=str(home), PATH=str(tmp_path))
+    return SimpleNamespace(
+        machine=Machine(settings),
+        program=program,
+        config=home / ".openclaw" / "openclaw.json",
+        skill=home / ".openclaw" / "skills" / openclaw.SKILL,
+        token=settings.config_file.parent / "openclaw-hooks.token",
+    )
+
+
+def test_it_says_which_openclaw_it_found(box):
+    assert openclaw.found(box.machine) == f"OpenClaw 2026.9.6, {box.program}"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_is_not_there_or_does_not_run_is_not_found(box, there):
+    box.program.unlink()
+    if there:
+        script(box.program, "echo needs a newer node >&2", "exit 1")
+
+    assert openclaw.found(box.machine) is None
+    with pytest.raises(BadSetup, match=r"Hint: Put `openclaw` on PATH .* 24.16"):
+        openclaw.install(box.machine, lambda: SKILL)
+    assert files(box.machine.home) == {}
+
+
+@pytest.mark.parametrize(
+    ("hooks", "said"),
+    [
+        ({"enabled": False}, "hooks.enabled is not true"),
+        ({"token": USERS_TOKEN}, "hooks.enabled is not true"),
+        ({"enabled": True, "token": "${MINE}"}, "put it into"),
+        ({"$include": "./hooks.json5"}, "put it into"),
+    ],
+)
+def test_hooks_that_are_not_ours_to_set_stay_and_are_named(box, hooks, said):
+    box.config.write_text(json.dumps({"hooks": hooks}))
+
+    assert said in install(box)[-1]
+    assert not box.token.exists()
+    assert all("patch" not in step.what for step in openclaw.uninstall(box.machine))
+
+
+@pytest.mark.parametrize(
+    ("more", "patch"),
+    [
+        ({}, {"hooks": None}),
+        ({"internal": {}}, {"hooks": {"enabled": None, "token": None}}),
+    ],
+)
+def test_only_our_own_keys_of_the_hooks_are_taken_out(box, more, patch):
+    hooks = {"enabled": True, "token": "agentbus-1", **more}
+    box.config.write_text(json.dumps({"hooks": hooks}))
+    script(box.program, f"/bin/cat >> {shlex.quote(str(box.config.parent / 'told'))}")
+
+    take(openclaw.uninstall(box.machine))
+
+    assert json.loads((box.config.parent / "told").read_text()) == patch
+
+
+def test_what_is_ours_is_found_in_a_file_with_comments_too(box):
+    box.token.parent.mkdir()
+    box.token.write_text("agentbus-1\n")
+    box.config.write_text("{ hooks: { token: 'agentbus-1' }, mcp: { servers: { agentbus: {} } } }")
+
+    server, hooks, token = openclaw.uninstall(box.machine)
+
+    assert "mcp unset agentbus" in server.what
+    assert "config patch" in hooks.what
+    assert str(box.token) in token.what
+
+
+def test_a_token_that_was_changed_since_is_the_users(box):
+    box.config.write_text(json.dumps({"hooks": {"enabled": True, "token": "agentbus-1"}}))
+    script(box.program, f"/bin/cat >> {shlex.quote(str(box.config.parent / 'told'))}")
+    [step] = openclaw.uninstall(box.machine)
+    box.config.write_text(json.dumps({"hooks": {"enabled": True, "token": USERS_TOKEN}}))
+
+    assert step.do() == "hooks.token is another one now, and stays"
+    assert not (box.config.parent / "told").exists()
+
+
+def test_a_hook_elsewhere_is_said_not_to_be_reached(box):
+    hooks = {"enabled": True, "token": USERS_TOKEN, "path": "/claw"}
+    box.config.write_text(json.dumps({"hooks": hooks}))
+
+    assert "hooks.path is '/claw'" in install(box)[-1]
+
+
+def test_what_the_user_added_to_the_entry_stays(box):
+    ours = [*box.machine.agentbus, "serve"]
+    mine = {"args": [*ours[1:], "--agent", "claw"], "env": {"MINE": "1"}, "requestTimeoutMs": 9}
+    box.config.write_text(json.dumps({"mcp": {"servers": {"agentbus": mine}}}))
+
+    entry = json.loads(shlex.split(openclaw.install(box.machine)[0].what.strip("run`"))[-1])
+
+    home = {"AGENTBUS_HOME": box.machine.environ["AGENTBUS_HOME"]}
+    assert entry == {**mine, "command": ours[0], "env": {**mine["env"], **home}}
+
+
+def test_a_skill_that_is_a_link_is_replaced_and_what_it_led_to_stays(box, tmp_path):
+    mine = shutil.copytree(SKILL, tmp_path / "mine")
+    box.skill.parent.mkdir()
+    box.skill.symlink_to(mine)
+
+    install(box)
+
+    assert not box.skill.is_symlink()
+    assert files(box.skill) == files(mine) == files(SKILL)
+
+
+def test_an_old_skill_is_replaced_whole(box):
+    box.skill.mkdir(parents=True)
+    (box.skill / "old.md").write_text("old")
+
+    install(box)
+
+    assert files(box.skill) == files(SKILL)
+
+
+def test_without_openclaw_its_file_is_named_and_the_rest_is_removed(box):
+    box.config.write_text(json.dumps({"mcp": {"servers": {"agentbus": {}}}}))
+    install(box)
+    box.program.unlink()
+
+    *_, server, token = steps = openclaw.uninstall(box.machine)
+    with pytest.raises(BadSetup, match="OpenClaw is not on PATH"):
+        server.do()
+    for step in steps:
+        if step is not server:
+            step.do()
+
+    assert list(files(box.machine.home)) == [".openclaw/openclaw.json"]
+    assert str(box.token) in token.what
+    assert not box.token.exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"OPENCLAW_STATE_DIR": "~/claw"}, "claw"),
+        ({"OPENCLAW_HOME": "/elsewhere"}, "/elsewhere/.openclaw"),
+        ({"OPENCLAW_PROFILE": "dev"}, ".openclaw-dev"),
+        ({}, ".openclaw"),
+    ],
+)
+def test_the_skill_goes_where_this_openclaw_keeps_its_skills(box, environ, folder):
+    settings = settings_at(box.machine.home, **{**box.machine.environ, **environ})
+
+    steps = openclaw.install(Machine(settings), lambda: SKILL)
+
+    target = box.machine.home / folder / "skills" / openclaw.SKILL
+    assert steps[1].what == f"copy the skill to {target}"
+
+
+def test_it_asks_for_the_tools_that_there_are():
+    assert sorted(openclaw._TOOLS) == sorted(tools.TOOLS)

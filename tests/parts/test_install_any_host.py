@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts with a command of their own: what is run, twice too, and what is said when it fails."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from local_server import settings_at
+from mcp_agentbus.installers import any_host
+from mcp_agentbus.installers.steps import Machine
+
+from mcp_agentbus.errors import BadSetup
+
+HOSTS = {host.name: host for host in any_host.hosts()}
+VERSIONS = {"codex": "codex-cli 0.169.0", "copilot": "GitHub Copilot CLI 1.0.102.", "gemini": "0.61.0"}  # fmt: skip
+# Keeps the words of `mcp add` and shows them, as each of the three does. Copilot is as strict as
+# the real one about what is there and what is not.
+RECORDER = """#!/bin/sh
+PATH=/usr/bin:/bin
+folder="$(dirname "$0")"
+name="$(basename "$0")"
+if [ "$1" = --version ]; then echo "$SAYS"; exit; fi
+printf '%s\\n' "$*" >> "$folder/calls"
+case "$2" in
+  add)
+    if [ "$name" = copilot ] && [ -e "$folder/has" ]; then echo "already exists" >&2; exit 1; fi
+    printf '%s\\n' "$*" > "$folder/has" ;;
+  remove)
+    if [ "$name" = copilot ] && ! [ -e "$folder/has" ]; then echo "not found" >&2; exit 1; fi
+    rm -f "$folder/has" ;;
+  get | list)
+    if [ -e "$folder/has" ]; then cat "$folder/has"; else [ "$2" = list ]; fi ;;
+esac
+"""
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(settings_at(tmp_path / "my bus", HOME=str(tmp_path), PATH=str(tmp_path)))
+
+
+@pytest.fixture(params=HOSTS.values(), ids=HOSTS)
+def host(request, tmp_path):
+    program = tmp_path / request.param.program
+    program.write_text(RECORDER.replace("$SAYS", VERSIONS[request.param.name]))
+    program.chmod(0o700)
+    return request.param
+
+
+def run(steps):
+    return [step.do() for step in steps]
+
+
+def calls(tmp_path):
+    file = tmp_path / "calls"
+    return [line for line in file.read_text().splitlines() if line.split()[1] in {"add", "remove"}]
+
+
+def test_the_hosts_own_command_registers_the_server(host, machine, tmp_path):
+    run(host.install(machine))
+
+    command = " ".join([*machine.agentbus, "serve"])
+    home = machine.environ["AGENTBUS_HOME"]
+    assert (
+        calls(tmp_path)
+        == {
+            "codex": [f"mcp add agentbus --env AGENTBUS_HOME={home} -- {command}"],
+            "copilot": [f"mcp add agentbus --env AGENTBUS_HOME={home} -- {command}"],
+            "gemini": [f"mcp add -s user -e AGENTBUS_HOME={home} agentbus {command}"],
+        }[host.name]
+    )
+
+
+def test_twice_is_as_once_and_nothing_is_left_at_the_end(host, machine, tmp_path):
+    run(host.install(machine))
+    once = (tmp_path / "has").read_text()
+    run(host.install(machine))
+
+    assert (tmp_path / "has").read_text() == once
+    run(host.uninstall(machine))
+    assert not (tmp_path / "has").exists()
+    run(host.uninstall(machine))
+    assert not (tmp_path / "has").exists()
+
+
+def test_a_step_says_what_it_runs_and_does_nothing_before(host, machine, tmp_path):
+    [install], [uninstall] = host.install(machine), host.uninstall(machine)
+
+    assert not (tmp_path / "calls").exists()
+    install.do()
+    uninstall.do()
+    said = [step.what.removeprefix(f"run {host.program} ") for step in (install, uninstall)]
+    assert calls(tmp_path) == said
+
+
+def test_verifying_asks_the_host_and_the_server(host, machine):
+    run(host.install(machine))
+
+    assert "answers with 5 tools" in host.verify(machine)
+    run(host.uninstall(machine))
+    with pytest.raises(BadSetup, match=f"Run `agentbus install {host.name}`"):
+        host.verify(machine)
+
+
+def test_a_host_is_told_with_its_version(host, machine, tmp_path):
+    version = {"codex": "0.169.0", "copilot": "1.0.102", "gemini": "0.61.0"}[host.name]
+
+    assert host.found(machine) == f"{host.title} {version}, {tmp_path / host.program}"
+
+
+def test_a_host_that_cannot_run_is_told_with_the_reason(host, machine, tmp_path):
+    (tmp_path / host.program).write_text("#!/bin/sh\necho 'needs a newer Node.js' >&2; exit 1\n")
+
+    assert "needs a newer Node.js" in host.found(machine)
+    with pytest.raises(BadSetup, match=r"needs a newer Node\.js"):
+        run(host.install(machine))
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_host_that_is_not_there_is_told(name, machine):
+    assert HOSTS[name].found(machine) is None
+    for steps in (HOSTS[name].install(machine), HOSTS[name].uninstall(machine)):
+        with pytest.raises(BadSetup, match=rf"no `{HOSTS[name].program}` on PATH.*Install"):
+            run(steps)
+
+
+def test_what_is_printed_is_the_entry_of_any_host(machine):
+    assert json.loads(any_host.printed(machine)) == {
+        "mcpServers": {
+            "agentbus": {
+                "command": machine.agentbus[0],
+                "args": [*machine.agentbus[1:], "serve"],
+                "env": {"AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"]},
+            }
+        }
+    }

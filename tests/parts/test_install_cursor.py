@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cursor's installer: what its files say, that the server they name answers, and what is left."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import jsonschema
+import pytest
+from local_server import settings_at
+from mcp_agentbus.installers import _edit, _folder, _probe, any_host, cursor
+from mcp_agentbus.installers.steps import Machine
+
+from mcp_agentbus import config
+from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.tools import TOOLS
+
+SCHEMAS = Path(__file__).with_name("schemas")
+THEIR_MCP = '{"mcpServers": {"github": {"type": "stdio", "command": "gh-mcp"}}}'
+THEIR_HOOKS = """{
+\t"version": 1,
+\t"hooks": {
+\t\t"stop": [ { "command": "./audit.sh" } ],
+\t\t"afterFileEdit": []
+\t}
+}
+"""
+THEIR_CLI = (
+    '{"version":1,"editor":{"vimMode":false},"permissions":{"allow":["Shell(ls)"],"deny":[]}}'
+)
+
+
+@pytest.fixture
+def machine(tmp_path):
+    (tmp_path / "me").mkdir()
+    return Machine(settings_at(tmp_path / "my bus", HOME=str(tmp_path / "me")))
+
+
+@pytest.fixture
+def skill(tmp_path):
+    folder = tmp_path / "skill"
+    (folder / "more").mkdir(parents=True)
+    (folder / "SKILL.md").write_text("---\nname: using-agentbus\n---\n")
+    (folder / "more" / "words.md").write_text("words\n")
+    return folder
+
+
+def run(steps):
+    return [step.do() for step in steps]
+
+
+def tree(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def theirs(machine):
+    """Write what a user of Cursor may have, and return it."""
+    folder = machine.home / ".cursor"
+    (folder / "skills" / "mine").mkdir(parents=True)
+    (folder / "skills" / "mine" / "SKILL.md").write_text("mine")
+    (folder / "mcp.json").write_text(THEIR_MCP)
+    (folder / "hooks.json").write_text(THEIR_HOOKS)
+    (folder / "cli-config.json").write_text(THEIR_CLI)
+    return tree(machine.home)
+
+
+def read(machine, name):
+    return json.loads((machine.home / ".cursor" / name).read_text())
+
+
+@pytest.mark.parametrize("before", [theirs, lambda machine: tree(machine.home)])
+def test_twice_is_as_once_and_nothing_is_left_at_the_end(machine, skill, before):
+    was = before(machine)
+
+    run(cursor.install(machine, skill))
+    once = tree(machine.home)
+    said = run(cursor.install(machine, skill))
+
+    assert tree(machine.home) == once != was
+    assert set(said[:-1]) == {"it is there already"}
+    run(cursor.uninstall(machine))
+    assert tree(machine.home) == was
+    run(cursor.uninstall(machine))
+    assert tree(machine.home) == was
+
+
+@pytest.mark.parametrize("before", [theirs, tree])
+def test_the_files_are_as_cursor_documents_them(machine, skill, before):
+    if before is theirs:
+        theirs(machine)
+
+    run(cursor.install(machine, skill))
+
+    for name in ("mcp", "hooks"):
+        schema = json.loads((SCHEMAS / f"cursor-{name}.json").read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.validate(read(machine, f"{name}.json"), schema)
+    home = str(machine.settings.environ["AGENTBUS_HOME"])
+    assert read(machine, "mcp.json")["mcpServers"]["agentbus"] == {
+        "type": "stdio",
+        "command": machine.agentbus[0],
+        "args": [*machine.agentbus[1:], "serve"],
+        "env": {"AGENTBUS_HOME": home},
+    }
+
+
+def test_what_others_have_there_stays(machine, skill):
+    theirs(machine)
+
+    run(cursor.install(machine, skill))
+
+    assert read(machine, "mcp.json")["mcpServers"]["github"] == {"type": "stdio", "command": "gh-mcp"}  # fmt: skip
+    assert read(machine, "hooks.json")["hooks"]["stop"][0] == {"command": "./audit.sh"}
+    assert read(machine, "cli-config.json")["permissions"] == {
+        "allow": ["Shell(ls)", "Mcp(agentbus:*)"],
+        "deny": [],
+    }
+
+
+def test_a_file_of_the_cli_is_added_to_and_never_made(machine, skill):
+    run(cursor.install(machine, skill))
+
+    assert not (machine.home / ".cursor" / "cli-config.json").exists()
+
+
+@pytest.mark.parametrize("event", cursor.EVENTS)
+def test_a_hook_runs_by_a_shell_and_without_one(tmp_path, monkeypatch, event):
+    program = tmp_path / "a b'c" / "agentbus"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nprintf "%s|" "$AGENTBUS_HOME" "$@"\n')
+    program.chmod(0o700)
+    monkeypatch.setattr(Machine, "agentbus", [str(program)])
+    machine = Machine(settings_at(tmp_path / "my $bus", HOME=str(tmp_path)))
+
+    run(cursor.install(machine, tmp_path / "a b'c")[:2])
+    [hook] = read(machine, "hooks.json")["hooks"][event]
+    by_shell = subprocess.run(["/bin/sh", "-c", hook["command"]], capture_output=True, text=True, check=True)  # fmt: skip
+    without = subprocess.run(shlex.split(hook["command"]), capture_output=True, text=True, check=True)  # fmt: skip
+
+    assert by_shell.stdout == without.stdout == f"{tmp_path}/my $bus|hook|cursor|{event}|"
+    assert hook.get("loop_limit") == (5 if event == "stop" else None)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "/usr/bin/agentbus hook cursor stop",
+        "'/a b/agentbus' hook cursor stop",
+        "/usr/bin/python3 -m mcp_agentbus hook cursor stop",
+        "/usr/bin/agentbus hook cursor anotherEvent",
+        '"C:\\a b\\agentbus.exe" hook cursor stop',
+    ],
+)
+def test_an_older_hook_of_ours_is_replaced(machine, command):
+    file = machine.home / ".cursor" / "hooks.json"
+    file.parent.mkdir()
+    old = {"command": command}
+    other = {"command": "audit agentbus hook cursor stop; true"}
+    file.write_text(json.dumps({"version": 1, "hooks": {"stop": [other, old]}}))
+
+    run(cursor.install(machine)[1:2])
+
+    assert len(read(machine, "hooks.json")["hooks"]["stop"]) == 2
+    assert read(machine, "hooks.json")["hooks"]["stop"][0] == other
+    assert old not in read(machine, "hooks.json")["hooks"]["stop"]
+
+
+def test_without_a_home_of_its_own_no_environment_is_set(tmp_path, monkeypatch):
+    machine = Machine(config.load({"HOME": str(tmp_path), "PATH": "/bin"}))
+
+    run(cursor.install(machine)[:2])
+
+    assert "env" not in read(machine, "mcp.json")["mcpServers"]["agentbus"]
+    assert "AGENTBUS_HOME" not in (tmp_path / ".cursor" / "hooks.json").read_text()
+
+
+def test_the_link_carries_the_same_entry(machine, skill):
+    run(cursor.install(machine, skill))
+
+    link = urlsplit(run(cursor.install(machine, skill))[-1])
+
+    assert (link.scheme, link.netloc, link.path) == ("cursor", "anysphere.cursor-deeplink", "/mcp/install")  # fmt: skip
+    asked = parse_qs(link.query)
+    entry = json.loads(base64.b64decode(asked["config"][0], validate=True))
+    assert asked["name"] == ["agentbus"]
+    assert entry == read(machine, "mcp.json")["mcpServers"]["agentbus"]
+    assert len(link.geturl()) < 8000
+
+
+def test_nothing_is_done_before_a_step_is_taken(machine, skill):
+    steps = [*cursor.install(machine, skill), *cursor.uninstall(machine)]
+
+    assert tree(machine.home) == {}
+    assert f"write {machine.home}/.cursor/mcp.json: mcpServers.agentbus" in [one.what for one in steps]  # fmt: skip
+
+
+def test_cursor_is_known_by_its_program_or_its_folder(machine, tmp_path):
+    assert cursor.found(Machine(settings_at(tmp_path, HOME=str(tmp_path), PATH=""))) is None
+    (machine.home / ".cursor").mkdir()
+    assert cursor.found(machine) == f"Cursor, {machine.home}/.cursor"
+    program = tmp_path / "cursor-agent"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o700)
+    there = Machine(settings_at(tmp_path, HOME=str(tmp_path), PATH=str(tmp_path)))
+    assert cursor.found(there) == f"Cursor, {program}"
+
+
+def test_verifying_starts_the_server_and_sees_its_tools(machine, skill):
+    run(cursor.install(machine, skill))
+
+    said = cursor.verify(machine)
+
+    assert "answers with 5 tools" in said
+    assert "Cursor was not asked" in said
+    assert tree(machine.home.parent / "my bus") == {}  # a probe leaves no trace
+
+
+def test_the_tools_that_are_looked_for_are_those_that_there_are():
+    assert list(_probe.TOOLS) == list(TOOLS)
+
+
+@pytest.mark.parametrize("name", ["mcp.json", "hooks.json", "cli-config.json", "skills"])
+def test_verifying_tells_what_is_missing(machine, skill, name):
+    theirs(machine)
+    run(cursor.install(machine, skill))
+    if name == "skills":
+        _folder.remove(machine.home / ".cursor" / "skills" / "using-agentbus")
+    else:
+        [entries] = [entries for path, entries in cursor._files(machine) if path.name == name]
+        _edit.remove(machine.home / ".cursor" / name, *entries)
+
+    with pytest.raises(BadSetup, match=rf"{name}.*Run `agentbus install cursor`"):
+        cursor.verify(machine)
+
+
+ONE_TOOL = """
+import json
+for number in 1, 2:
+    input()
+    if number == 2:
+        input()
+    answer = {"id": number, "result": {"tools": [{"name": "send_task"}]}}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("import sys; sys.exit(1)", "does not answer as an MCP server"),
+        ("print('hello')", "does not answer as an MCP server"),
+        ("input(); print('[]')", "does not answer as an MCP server"),
+        (
+            ONE_TOOL,
+            "lacks the tools list_agents, publish_result, read_inbox, watch_inbox",
+        ),
+    ],
+)
+def test_a_server_that_is_not_as_it_must_be_is_told(program, why):
+    with pytest.raises(BadSetup, match=why):
+        _probe.check([sys.executable, "-c", program], {})
+
+
+def test_a_server_that_hangs_or_is_not_there_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(_probe, "WITHIN_S", 0.2)
+    with pytest.raises(BadSetup, match="does not answer"):
+        _probe.check([sys.executable, "-c", "import signal; signal.pause()"], {})
+    with pytest.raises(BadSetup, match="cannot run: No such file"):
+        _probe.check([str(tmp_path / "none")], {})
+
+
+def test_a_skill_that_somebody_has_changed_is_neither_overwritten_nor_removed(machine, skill):
+    run(cursor.install(machine, skill))
+    target = machine.home / ".cursor" / "skills" / "using-agentbus"
+    (target / "SKILL.md").write_text("mine now")
+
+    with pytest.raises(BadSetup, match=r"SKILL\.md is not as agentbus wrote it"):
+        run(cursor.install(machine, skill))
+    said = run(cursor.uninstall(machine))
+
+    assert said[0] == f"left {target}/SKILL.md: it was changed"
+    assert {name for name, content in tree(machine.home).items() if content is not None} == {
+        ".cursor/skills/using-agentbus/SKILL.md"
+    }
+
+
+def test_only_folders_that_were_made_for_a_copy_go_with_it(tmp_path, skill):
+    target = tmp_path / "theirs" / "made" / "x"
+    (tmp_path / "theirs").mkdir()
+
+    _folder.copy(skill, target)
+    _folder.remove(target)
+
+    assert tree(tmp_path / "theirs") == {}
+    assert (tmp_path / "theirs").is_dir()
+
+
+def test_a_newer_skill_replaces_the_older_one_and_its_files(machine, skill):
+    run(cursor.install(machine, skill))
+    (skill / "SKILL.md").write_text("newer")
+    (skill / "more" / "words.md").unlink()
+
+    run(cursor.install(machine, skill))
+
+    target = machine.home / ".cursor" / "skills" / "using-agentbus"
+    assert set(tree(target)) == {"SKILL.md", _folder.LIST}
+    assert (target / "SKILL.md").read_text() == "newer"
+
+
+def test_a_linked_skill_is_refused(machine, skill):
+    target = machine.home / ".cursor" / "skills" / "using-agentbus"
+    target.parent.mkdir(parents=True)
+    target.symlink_to(skill)
+
+    with pytest.raises(BadSetup, match=f"symlink to {skill}"):
+        run(cursor.install(machine, skill))
+
+    assert set(tree(skill)) == {"SKILL.md", "more", "more/words.md"}
+
+
+def test_a_list_of_files_leads_nowhere_else(tmp_path):
+    target = tmp_path / "skills" / "x"
+    target.mkdir(parents=True)
+    precious = tmp_path / "precious"
+    precious.write_text("p")
+    digest = _folder._sum(precious)
+    note = _folder._NOTE.format(0)
+    (target / _folder.LIST).write_text(f"{note}\n{digest}  ../../precious\n{digest}  {precious}\n")
+
+    _folder.remove(target)
+
+    assert precious.read_text() == "p"
+    assert not target.exists()
+
+
+def test_the_printed_entry_starts_the_server(machine):
+    printed = json.loads(any_host.printed(machine))["mcpServers"]["agentbus"]
+
+    argv = [printed["command"], *printed["args"]]
+
+    assert Path(argv[0]).is_absolute()
+    assert set(_probe.tools(argv, printed["env"])) == set(TOOLS)
