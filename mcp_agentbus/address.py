@@ -9,9 +9,22 @@ It starts the embedded server if it may; to a shared one it opens no connection.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+from typing import Final
+
 from mcp_agentbus import config, embedded
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import BadSetup, BusUnreachable
+
+_MAY_START: Final[ContextVar[bool]] = ContextVar("may_start", default=True)
+
+
+def start_no_server() -> None:
+    """Have the task that runs, and those it begins, start no server: one that was stopped stays so.
+
+    For work that nobody has asked for; others on the same connection may start it.
+    """
+    _MAY_START.set(False)
 
 
 def find_server(settings: Settings, *, may_start: bool) -> tuple[str, str | None]:
@@ -22,7 +35,7 @@ def find_server(settings: Settings, *, may_start: bool) -> tuple[str, str | None
         BusUnreachable: the embedded server does not run, or did not start.
     """
     if not settings.url:
-        return _embedded(settings, may_start=may_start)
+        return _embedded(settings, may_start=may_start and _MAY_START.get())
     if not settings.token_file:
         return settings.url, None
     try:

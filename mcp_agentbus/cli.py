@@ -245,6 +245,7 @@ def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     agent_commands.add_agent_command(commands)
 
     install_commands.add_install_commands(commands)
+    _add_doctor(commands)
     # Done by `__main__` before any of this is read; here for --help.
     hook = commands.add_parser("hook", help="tell a host's session of new mail; hosts call it")
     hook.add_argument("host", choices=("claude-code", "cursor"))
@@ -257,6 +258,21 @@ def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     demo = _command(commands, "demo", "show a task's way from one agent to another", agent=False)
     demo.add_argument("--wake", action="store_true", help="to an agent that has no session")
     demo.add_argument("folder", nargs="?", default=".", help="what the task is about")
+
+
+def _add_doctor(commands: _Commands[argparse.ArgumentParser]) -> None:
+    doctor = _command(
+        commands, "doctor", "look whether all works here, and say how to mend it", agent=False
+    )
+    act = doctor.add_mutually_exclusive_group()
+    act.add_argument(
+        "--fix", action="store_true", help="mend what is agentbus's own: modes, server, listener"
+    )
+    act.add_argument(
+        "--self-test", action="store_true", help="send a task through the bus and back"
+    )
+    doctor.add_argument("--dry-run", action="store_true", help="with --fix: only say what")
+    doctor.add_argument("--wake", metavar="AGENT", help="with --self-test: really start this agent")
 
 
 if __name__ == "__main__":

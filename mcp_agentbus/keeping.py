@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         AgentbusError: it was refused, or the bus was not there.
     """
+    if args.command == "doctor":
+        from mcp_agentbus import doctor
+
+        # Its settings can be had where the configuration is broken, which it is to tell.
+        settings = doctor.settings(os.environ)
+        return asyncio.run(doctor.run(args, settings, lambda text: print(text, flush=True)))
     settings = config.load()
     place = Place(lambda text: print(text, flush=True), Path.cwd())
     call = Call(args, settings, place)

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from mcp_agentbus import names, notice, overview, policy, roster, shell, topology, waiting
+from mcp_agentbus.address import start_no_server
 from mcp_agentbus.answers import Message
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.commanding import Commanding
@@ -81,6 +82,7 @@ class Listener:
 
     async def run(self) -> None:
         """Look after the agents until cancelled; then end what the rules say to end."""
+        start_no_server()
         try:
             self._waking.adopt(self.desk)
             for agent in self.settings.rules:
@@ -169,6 +171,7 @@ class Listener:
 
     async def _keep(self, desk: Desk) -> None:
         """Look at one agent whenever something stirs."""
+        start_no_server()
         await self._open(desk)
         while True:
             desk.stirred.clear()
@@ -203,7 +206,6 @@ class Listener:
 
         while True:
             try:
-                # A listener does not start a server: `agentbus server stop` stands.
                 while not await self.bus.reconnected(LOOK_AGAIN_S):
                     pass
                 await desk.signs.aclose()
@@ -300,8 +302,6 @@ class Listener:
 
     def _harvest(self, desk: Desk, there: frozenset[str]) -> None:
         """Note which wakes led to a read."""
-        if desk.running:
-            return
         for wake, (keys, until) in list(desk.told.items()):
             read = bool(keys - there)
             if read or time.monotonic() >= until:
@@ -332,6 +332,7 @@ class Listener:
         Raises:
             BadInput: there is no such question.
         """
+        start_no_server()
         match request.get("op"):
             case "status":
                 return await self.status()

@@ -62,6 +62,9 @@ LAYERS = [
     ["commanding", "relay"],
     ["listener"],
     ["listening", "agent_commands", "install_commands"],
+    ["checks", "stages"],
+    ["bus_checks", "listener_checks", "host_checks", "self_test"],
+    ["doctor"],
     ["keeping"],
     ["cli"],
 ]
@@ -71,7 +74,7 @@ ONLY = {
     "nats": {"link"},
     "mcp": {"server", "stream", "demo"},
     "mcp_types": {"server", "stream", "demo"},
-    "rich": {"demo"},
+    "rich": {"demo", "doctor"},
     "platformdirs": {"config", "places"},
     "sqlite3": {"ledger"},
     "tomlkit": {"agents"},

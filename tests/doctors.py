@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus doctor` in tests: a bus to look at, and what was printed about it.
+
+with own_server(tmp_path) as settings:
+code, found = await report(settings)
+"""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+from argparse import Namespace
+from contextlib import contextmanager
+from pathlib import Path
+
+import served
+from local_server import kill_servers, settings_at
+
+from mcp_agentbus import config, doctor, embedded, local, server_config, topology
+from mcp_agentbus.bus import Bus
+
+
+@contextmanager
+def own_server(folder):
+    """Give the settings of a server of one's own that runs."""
+    environ = {"HOME": str(folder), "AGENTBUS_LISTENER": "", "PYTHONPATH": served.PACKAGE}
+    settings = settings_at(folder / "bus", **environ)
+    embedded.ensure(settings)
+    try:
+        yield settings
+    finally:
+        kill_servers(settings)
+
+
+def asked(**options):
+    """Return the arguments of `agentbus doctor`."""
+    given = {"json": True, "fix": False, "dry_run": False, "self_test": False, "wake": None}
+    return Namespace(**given | options)
+
+
+async def printed(settings, **options):
+    """Return the exit code of a doctor and all that it printed."""
+    lines = []
+    fresh = settings if settings.url else doctor.settings(settings.environ)
+    code = await doctor.run(asked(**options), fresh, lines.append)
+    return code, "\n".join(lines)
+
+
+async def report(settings, **options):
+    """Return the exit code of a doctor and its checks by name; one name's worst comes first."""
+    code, text = await printed(settings, **options)
+    found = {}
+    for one in json.loads(text)["checks"]:
+        found.setdefault(one["name"], one)
+    return code, found
+
+
+async def sent_round(settings, **options):
+    """Return the exit code of a self-test and its stages by name."""
+    code, text = await printed(settings, self_test=True, **options)
+    return code, {one["name"]: one for one in json.loads(text)["stages"]}
+
+
+async def streams(settings):
+    """Make the streams, as the first call of a session does."""
+    async with Bus.connect(settings) as bus:
+        await topology.ensure_streams(bus)
+
+
+@contextmanager
+def false_listener(settings, answer):
+    """Listen on the local socket and say that to whoever asks; nothing if it is empty."""
+    path = Path(local.socket_path(settings))
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    kept = []
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            kept.append(connection)
+            connection.recv(1 << 16)
+            connection.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in kept:
+                connection.close()
+    path.unlink()
+
+
+@contextmanager
+def shared_server(folder):
+    """Give the settings of a machine that uses a server for several."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    conf, token = folder / "agentbus.conf", folder / "token"
+    conf.write_text(server_config.shared(f"127.0.0.1:{port}", str(folder / "store")))
+    token.write_text("of-the-bus\n")
+    token.chmod(0o600)
+    settings = config.load(
+        {
+            "AGENTBUS_HOME": str(folder / "home"),
+            "AGENTBUS_URL": f"nats://127.0.0.1:{port}",
+            "AGENTBUS_TOKEN_FILE": str(token),
+            "HOME": str(folder),
+            "PATH": os.environ["PATH"],
+        }
+    )
+    process = subprocess.Popen(
+        [embedded.binary(settings), "-c", str(conf)],
+        env={**os.environ, server_config.TOKEN_VARIABLE: "of-the-bus"},
+        stderr=subprocess.PIPE,
+    )
+    for line in process.stderr:
+        if b"Server is ready" in line:
+            break
+    drained = threading.Thread(target=process.stderr.read)
+    drained.start()
+    try:
+        yield settings
+    finally:
+        process.terminate()
+        drained.join()
+        process.wait(20)
+        process.stderr.close()

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus doctor --self-test`: a task's way over a real bus, and where it stops."""
+
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+
+import pytest
+import served
+from doctors import asked, false_listener, own_server, sent_round, shared_server
+from listeners import configure, listening
+
+from mcp_agentbus import doctor, embedded, host_checks, names, roster, self_test, topology
+from mcp_agentbus import stages as stages_module
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.inbox import read_inbox
+from mcp_agentbus.session import Session
+
+# A coder that was woken: it completes whatever waits.
+_CODER = """\
+import json, os, subprocess, sys
+sys.stdin.read()
+bus = [sys.executable, "-m", "mcp_agentbus"]
+env = {**os.environ, "PYTHONPATH": sys.argv[1]}
+said = subprocess.run([*bus, "inbox", "--json"], env=env, capture_output=True, check=True).stdout
+for task in json.loads(said)["tasks"]:
+    argv = [*bus, "result", task["task_id"], "completed", "--summary", "ok"]
+    subprocess.run(argv, env=env, stdout=subprocess.DEVNULL, check=True)
+"""
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    """A server of one's own that runs, and no host."""
+    monkeypatch.setattr(host_checks, "HOSTS", {})
+    with own_server(tmp_path) as settings:
+        yield settings
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """The settings of a machine that uses a server for several, and has no host."""
+    monkeypatch.setattr(host_checks, "HOSTS", {})
+    with shared_server(tmp_path) as settings:
+        yield settings
+
+
+async def left_of(settings):
+    """Return what doctors have left on a server: agents, subjects and consumers."""
+    async with Bus.connect(settings) as bus:
+        found = [entry.id for entry in await roster.everybody(bus)]
+        for stream in topology.STREAMS:
+            info = await bus.api(f"STREAM.INFO.{stream}", {"subjects_filter": ">"})
+            found += info["state"].get("subjects") or {}
+            found += (await bus.api(f"CONSUMER.NAMES.{stream}")).get("consumers") or []
+    return [one for one in found if "doctor-" in one]
+
+
+async def test_a_task_comes_through_and_leaves_nothing(there, tmp_path):
+    configure(there, tmp_path)
+    async with listening(there):
+        code, stages = await sent_round(there)
+
+    assert code == 0
+    assert list(stages) == [
+        "server", "register", "send", "stored", "heard", "claim", "result", "seen", "wake",
+        "cleanup",
+    ]  # fmt: skip
+    assert [name for name, one in stages.items() if one["state"] != "ok"] == ["wake"]
+    assert "agentbus agent add" in stages["wake"]["fix"]
+    assert await left_of(there) == []
+
+
+async def test_without_a_listener_a_task_comes_through_and_no_wake_was_tested(there):
+    code, stages = await sent_round(there)
+
+    assert code == 0
+    assert {name for name, one in stages.items() if one["state"] != "ok"} == {"listener", "wake"}
+    assert stages["listener"]["state"] == "skipped"
+    assert await left_of(there) == []
+
+
+async def test_a_self_test_says_that_the_server_does_not_run_and_starts_none(there):
+    embedded.stop(there)
+    code, stages = await sent_round(there)
+
+    assert code == 1
+    assert list(stages) == ["server"]
+    assert "not running" in stages["server"]["said"]
+    assert "agentbus server start" in stages["server"]["fix"]
+    assert embedded.find(there) is None
+
+
+async def test_a_listener_that_tells_nobody_is_found_out(there, monkeypatch):
+    monkeypatch.setattr(stages_module, "STAGE_S", 1.0)
+    with false_listener(there, b'{"joined":"x"}\n'):
+        code, stages = await sent_round(there)
+
+    assert code == 1
+    assert stages["heard"]["state"] == "failed"
+    assert "does not stir it" in stages["heard"]["fix"]
+    assert stages["seen"]["state"] == "ok"
+
+
+async def test_a_self_test_says_where_it_stopped(there, monkeypatch):
+    monkeypatch.setattr(stages_module, "STAGE_S", 2.0)
+    pid = embedded.find(there).pid
+    lines = []
+
+    def out(line):
+        lines.append(line)
+        if line.startswith("ok  stored"):
+            os.kill(pid, signal.SIGSTOP)
+
+    try:
+        code = await doctor.run(asked(self_test=True, json=False), there, out)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert code == 1
+    assert any(line.startswith("!!  claim") for line in lines)
+    assert not any(line.startswith("ok  result") for line in lines)
+    assert lines[-1] == "Failed: claim, cleanup."
+
+
+async def test_a_fault_of_a_stage_is_a_failed_stage_and_is_cleaned_up(there, monkeypatch):
+    def fails(*_, **__):
+        raise ValueError("canary")
+
+    monkeypatch.setattr(self_test.inbox, "read_inbox", fails)
+
+    code, stages = await sent_round(there)
+
+    assert code == 1
+    assert stages["claim"]["said"] == "it failed with ValueError"
+    assert stages["cleanup"]["state"] == "ok"
+    assert await left_of(there) == []
+
+
+@asynccontextmanager
+async def woken(settings, folder, **keys):
+    """Run a listener that can start a coder."""
+    file = folder / "coder.py"
+    file.write_text(_CODER)
+    command = [sys.executable, str(file), served.PACKAGE]
+    configure(settings, folder, coder={"command": command, **keys})
+    async with listening(settings) as listener, Bus.connect(settings) as bus:
+        await topology.ensure_streams(bus)
+        await roster.register(bus, Agent("coder"), None)
+        await listener.logged("ready")
+        yield bus
+
+
+async def test_an_agent_that_is_named_is_really_started(there, tmp_path):
+    async with woken(there, tmp_path):
+        code, stages = await sent_round(there, wake="coder")
+
+    assert code == 0, stages
+    assert list(stages) == [
+        "server", "register", "listener", "send", "wake", "claim", "result", "seen", "cleanup",
+    ]  # fmt: skip
+    assert "starts command, profile work" in stages["wake"]["said"]
+    assert await left_of(there) == []
+
+
+async def test_an_agent_that_is_never_started_is_not_tested(there, tmp_path):
+    async with woken(there, tmp_path, wake="hold"):
+        code, stages = await sent_round(there, wake="coder")
+
+    assert code == 1
+    assert stages["listener"]["state"] == "failed"
+    assert "send" not in stages
+    assert await left_of(there) == []
+
+
+async def test_a_start_that_fails_is_said_and_its_task_is_withdrawn(there, tmp_path):
+    async with woken(there, tmp_path, command=["/no/such/program"]) as bus:
+        code, stages = await sent_round(there, wake="coder")
+        async with Session(bus, Agent("coder")) as session:
+            await session.called()
+            await session.can_read()
+            found = await read_inbox(session)
+
+    assert code == 1
+    assert "agentbus agent wakes coder" in "".join(one["fix"] for one in stages.values())
+    assert found.tasks == ()
+    assert [one for one in await left_of(there) if one.endswith("profile")] == []
+
+
+async def test_a_self_test_comes_through_a_shared_server(shared, tmp_path):
+    async with listening(
+        shared,
+        AGENTBUS_URL=shared.environ["AGENTBUS_URL"],
+        AGENTBUS_TOKEN_FILE=shared.environ["AGENTBUS_TOKEN_FILE"],
+    ):
+        code, stages = await sent_round(shared)
+
+    assert code == 0
+    assert stages["heard"]["state"] == "ok"
+    assert names.TASKS in stages["stored"]["said"]
