@@ -120,8 +120,12 @@ class _Work:
             self._host(name, given=bool(self._args.host))
         if not self._args.no_listener:
             self._listener()
+        if self._dry:
+            self._out("Nothing was done. Run the same without --dry-run.")
+            return self._code()
+        well = self._doctor()
         self._last_words(here)
-        return self._code()
+        return self._code() or int(not well)
 
     def _agreed(self) -> bool:
         from mcp_agentbus.errors import BadInput
@@ -182,7 +186,14 @@ class _Work:
             self._out(f"  {name} {words}{': ' if said else ''}{said}")
 
     def _server(self) -> None:
-        from mcp_agentbus import embedded
+        import asyncio
+
+        from mcp_agentbus import embedded, topology
+        from mcp_agentbus.bus import Bus
+
+        async def with_streams() -> None:
+            async with Bus.connect(settings) as bus:
+                await topology.ensure_streams(bus)
 
         settings = self.machine.settings
         if settings.url:
@@ -191,6 +202,7 @@ class _Work:
             self._out("server: would be started, if it does not run")
         else:
             server = embedded.ensure(settings)
+            asyncio.run(with_streams())
             self._out(f"server: {server.how} at {server.url}")
             self.done.append("server")
 
@@ -211,15 +223,21 @@ class _Work:
             self._out(f"listener: not kept by a service manager ({error.message}) Sessions start")
             self._out("  one by themselves; to have one without them, run `agentbus listen`.")
 
+    def _doctor(self) -> bool:
+        """Look whether all of it works; tell what `agentbus doctor` tells."""
+        import asyncio
+
+        from mcp_agentbus import doctor
+
+        asked = argparse.Namespace(json=False, fix=False, dry_run=False, self_test=False, wake=None)
+        return asyncio.run(doctor.run(asked, self.machine.settings, self._out)) == 0
+
     def _last_words(self, here: Sequence[str]) -> None:
-        if self._dry:
-            self._out("Nothing was done. Run the same without --dry-run.")
-            return
         if not here:
             self._out("No host was found. For any MCP host: agentbus install --print")
             return
         self._out("Next: restart your hosts' sessions, then ask one to call list_agents.")
-        self._out("Whether it all works: agentbus doctor --self-test")
+        self._out("Whether a task comes through: agentbus doctor --self-test")
 
     def _code(self) -> int:
         wanted = {one["state"] for one in self.outcomes.values()}

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus setup`, `install` and `uninstall` as typed, on a home with Cursor's folder in it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from local_server import server_folder
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A user's home, whose server ends with the test."""
+    (tmp_path / ".cursor").mkdir()
+    with server_folder(tmp_path / "bus"):
+        yield tmp_path
+
+
+def typed(home, *argv, code=0):
+    ran = subprocess.run(
+        [sys.executable, "-m", "mcp_agentbus", *argv],
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "AGENTBUS_HOME": str(home / "bus")},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def files(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+SETUP = ("setup", "--host", "cursor", "--no-listener")
+
+
+def test_a_dry_run_tells_every_step_and_takes_none(home):
+    said = typed(home, *SETUP, "--dry-run")
+
+    assert "mcp.json" in said
+    assert said.endswith("Nothing was done. Run the same without --dry-run.\n")
+    assert files(home) == {}
+
+
+def test_set_up_once_or_twice_it_is_connected_and_taken_out_again_nothing_is_left(home):
+    said = typed(home, *SETUP, "--yes")
+    once = files(home / ".cursor")
+    typed(home, *SETUP, "--yes")
+
+    assert "cursor connected, and asked" in said
+    assert "agentbus doctor --self-test" in said
+    assert "agentbus" in json.loads(once["mcp.json"])["mcpServers"]
+    assert files(home / ".cursor") == once
+    assert "cursor removed" in typed(home, "uninstall", "cursor")
+    assert files(home / ".cursor") == {}
+
+
+def test_what_was_done_is_told_as_json_too(home):
+    typed(home, "install", "cursor")
+    said = json.loads(typed(home, "install", "cursor", "--json"))
+
+    assert said["hosts"]["cursor"]["state"] == "connected"
+
+
+def test_a_host_that_cannot_be_connected_is_said_to_be_so(home):
+    (home / ".cursor" / "mcp.json").write_text("{ // mine\n}")
+    said = typed(home, "install", "cursor", code=1)
+
+    assert "cursor NOT CONNECTED" in said
+    assert (home / ".cursor" / "mcp.json").read_text() == "{ // mine\n}"
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (("setup",), 2, "give --yes"),
+        (("install",), 2, "Which host?"),
+        (("install", "emacs"), 2, "agentbus install --print"),
+        (("install", "openclaw", "--dry-run"), 1, "openclaw is not here"),
+    ],
+)
+def test_what_cannot_be_done_says_what_to_do(home, argv, code, said):
+    assert said in typed(home, *argv, code=code)
+
+
+def test_the_entry_for_any_host_is_printed_as_it_is_written(home):
+    printed = json.loads(typed(home, "install", "--print"))
+
+    assert printed["mcpServers"]["agentbus"]["args"][-1] == "serve"
