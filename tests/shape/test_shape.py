@@ -61,10 +61,11 @@ LAYERS = [
     ["commands"],
     ["commanding", "relay"],
     ["listener"],
-    ["listening", "agent_commands", "install_commands"],
+    ["listening", "agent_commands"],
     ["checks", "stages"],
     ["bus_checks", "listener_checks", "host_checks", "self_test"],
     ["doctor"],
+    ["install_commands"],
     ["keeping"],
     ["cli"],
 ]
