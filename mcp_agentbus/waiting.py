@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mcp_agentbus import names, peeking, wire
+from mcp_agentbus import names, peeking, topology, wire
 from mcp_agentbus.answers import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.names import LANES, RESULTS, TASKS
@@ -66,19 +66,9 @@ async def counts(bus: Bus, inboxes: Sequence[str]) -> Counts:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     lanes = [(inbox, lane) for inbox in inboxes for lane in LANES]
-    pending = await together(*(_lane(bus, *lane) for lane in lanes))
+    pending = await together(*(topology.waiting(bus, *lane) for lane in lanes))
     high = sum(many for (_, lane), many in zip(lanes, pending, strict=True) if lane == "high")
     return Counts(high=high, others=sum(pending) - high)
-
-
-async def _lane(bus: Bus, inbox: str, lane: str) -> int:
-    try:
-        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{names.lane_consumer(inbox, lane)}")
-    except ApiError as error:
-        if error.code == NO_SUCH_CONSUMER:
-            return 0
-        raise
-    return int(info["num_pending"])
 
 
 async def _urgent(bus: Bus, inbox: str) -> list[Waiting]:

@@ -12,12 +12,11 @@ import subprocess
 import threading
 from argparse import Namespace
 from contextlib import contextmanager
-from pathlib import Path
 
 import served
 from local_server import kill_servers, settings_at
 
-from mcp_agentbus import config, doctor, embedded, local, server_config, topology
+from mcp_agentbus import config, doctor, embedded, server_config, topology
 from mcp_agentbus.bus import Bus
 
 
@@ -66,38 +65,6 @@ async def streams(settings):
     """Make the streams, as the first call of a session does."""
     async with Bus.connect(settings) as bus:
         await topology.ensure_streams(bus)
-
-
-@contextmanager
-def false_listener(settings, answer):
-    """Listen on the local socket and say that to whoever asks; nothing if it is empty."""
-    path = Path(local.socket_path(settings))
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    kept = []
-
-    def serve():
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            kept.append(connection)
-            connection.recv(1 << 16)
-            connection.sendall(answer)
-
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            for connection in kept:
-                connection.close()
-    path.unlink()
 
 
 @contextmanager

@@ -13,10 +13,12 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
+import threading
 from pathlib import Path
 
-from mcp_agentbus import config, roster, topology
+from mcp_agentbus import config, local, roster, topology
 from mcp_agentbus.config import Agent
 from mcp_agentbus.life import task_life
 from mcp_agentbus.send import send_task
@@ -117,3 +119,35 @@ async def listening(settings, *, script=None, **environ):
     finally:
         if process.returncode is None:
             await listener.end()
+
+
+@contextlib.contextmanager
+def false_listener(settings, answer):
+    """Listen on the local socket and say that to whoever asks; nothing if it is empty."""
+    path = Path(local.socket_path(settings))
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    kept = []
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            kept.append(connection)
+            connection.recv(1 << 16)
+            connection.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in kept:
+                connection.close()
+    path.unlink()

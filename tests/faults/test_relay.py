@@ -5,16 +5,13 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import served
-from listeners import configure, listening
+from listeners import configure, false_listener, listening
 from served import ERAS, Pipes
 
 from mcp_agentbus import embedded, local
@@ -158,38 +155,6 @@ async def test_what_a_relayed_session_held_is_free_again_at_its_end(planner, how
                         await other.stirred.wait()
 
     assert [item.task.id for item in found.tasks] == [task_id]
-
-
-@contextmanager
-def false_listener(settings, answer):
-    """Listen on the local socket and say that to whoever connects; nothing if it is empty."""
-    path = Path(local.socket_path(settings))
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    kept = []
-
-    def serve():
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            kept.append(connection)
-            connection.recv(1 << 16)
-            connection.sendall(answer)
-
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            for connection in kept:
-                connection.close()
-    path.unlink()
 
 
 @pytest.mark.parametrize("answer", [b'{"error":"0.0.9","hint":""}\n', b"", b"what?\n"])

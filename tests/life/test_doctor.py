@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from doctors import false_listener, own_server, printed, report, shared_server, streams
-from listeners import configure, known, listening, recorder, send
+from doctors import own_server, printed, report, shared_server, streams
+from listeners import configure, false_listener, known, listening, recorder, send
 
 from mcp_agentbus import (
     embedded,

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 import served
-from doctors import asked, false_listener, own_server, sent_round, shared_server
-from listeners import configure, listening
+from doctors import asked, own_server, sent_round, shared_server
+from listeners import configure, false_listener, listening
 
 from mcp_agentbus import doctor, embedded, host_checks, names, roster, self_test, topology
 from mcp_agentbus import stages as stages_module

@@ -2,14 +2,11 @@
 """A server for several machines, as `agentbus server config` has it: a real one, with its token."""
 
 import asyncio
-import os
-import socket
-import subprocess
-from dataclasses import replace
 
 import pytest
+from doctors import shared_server
 
-from mcp_agentbus import config, embedded, server_config
+from mcp_agentbus import server_config
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import BadInput, NotAllowed
@@ -21,27 +18,8 @@ from mcp_agentbus.session import Session
 @pytest.fixture
 def shared(tmp_path):
     """The settings of a machine that uses such a server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    conf, token = tmp_path / "agentbus.conf", tmp_path / "token"
-    conf.write_text(server_config.shared(f"127.0.0.1:{port}", str(tmp_path / "store")))
-    token.write_text("of-the-bus\n")
-    token.chmod(0o600)
-    settings = config.load({"AGENTBUS_HOME": str(tmp_path / "home")})
-    process = subprocess.Popen(
-        [embedded.binary(settings), "-c", str(conf)],
-        env={**os.environ, server_config.TOKEN_VARIABLE: "of-the-bus"},
-        stderr=subprocess.PIPE,
-    )
-    for line in process.stderr:
-        if b"Server is ready" in line:
-            break
-    yield replace(settings, url=f"nats://127.0.0.1:{port}", token_file=token)
-    process.terminate()
-    process.stderr.read()
-    process.wait(20)
-    process.stderr.close()
+    with shared_server(tmp_path) as settings:
+        yield settings
 
 
 async def test_a_task_goes_from_one_machine_to_another(shared):
