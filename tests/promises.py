@@ -56,4 +56,8 @@ PROMISES = {
     39: "Artifacts are references and are never opened.",
     43: "The session server answers without the bus, prints only JSON-RPC on stdout, and ends "
     "within 2 s of EOF, SIGTERM, SIGINT or its parent's death.",
+    44: "An installer that is run twice leaves the same bytes; taken out again it leaves a file as "
+    "it was; what is no JSON is refused and left alone.",
+    46: "A session or a command that the listener serves outlives it, with all that it holds; what "
+    "may have happened twice is said.",
 }

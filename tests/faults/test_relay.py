@@ -67,6 +67,7 @@ async def test_a_relayed_session_loads_neither_the_sdk_nor_the_bus(planner):
     assert "_ssl" not in loaded
 
 
+@pytest.mark.promise(46)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("era", ERAS)
 async def test_when_its_listener_ends_a_session_goes_on_with_what_it_holds(planner, era, how):
@@ -98,6 +99,7 @@ async def test_a_call_that_waits_when_its_listener_dies_is_answered_all_the_same
     assert receipt.task_id in json.dumps(answer)
 
 
+@pytest.mark.promise(46)
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_send_under_way_when_its_listener_dies_is_repeated_only_if_that_is_safe(
     planner, known
@@ -189,6 +191,7 @@ async def typed(planner, *argv):
     )  # fmt: skip
 
 
+@pytest.mark.promise(46)
 async def test_a_command_whose_listener_dies_is_done_all_the_same_and_once(planner):
     settings = planner.bus.settings
     nats = embedded.find(settings).pid

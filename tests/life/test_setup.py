@@ -49,6 +49,7 @@ def test_a_dry_run_tells_every_step_and_takes_none(home):
     assert files(home) == {}
 
 
+@pytest.mark.promise(44)
 def test_set_up_once_or_twice_it_is_connected_and_taken_out_again_nothing_is_left(home):
     said = typed(home, *SETUP, "--yes")
     once = files(home / ".cursor")
@@ -69,6 +70,7 @@ def test_what_was_done_is_told_as_json_too(home):
     assert said["hosts"]["cursor"]["state"] == "connected"
 
 
+@pytest.mark.promise(44)
 def test_a_host_that_cannot_be_connected_is_said_to_be_so(home):
     (home / ".cursor" / "mcp.json").write_text("{ // mine\n}")
     said = typed(home, "install", "cursor", code=1)
