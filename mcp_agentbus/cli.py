@@ -31,21 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         completing.complete(top)
     args = top.parse_args(argv)
     try:
-        if args.command == "serve":
-            from mcp_agentbus import relay
-
-            return relay.run(args.agent)
-        if args.command in {"send", "result"}:
-            given = getattr(args, "body", None)
-            args.body = _body(given, args.body_file, optional=args.command == "result")
-        if args.command in remote.COMMANDS and not getattr(args, "notices", False):
-            code = remote.run(args, lambda text: print(text, flush=True))
-            if code is not None:
-                return code
-        # Imported late, so that --help and wrong usage answer at once.
-        from mcp_agentbus import keeping
-
-        return keeping.run(args)
+        return _run(args)
     except AgentbusError as error:
         return complain(error, as_json=getattr(args, "json", False))
     except KeyboardInterrupt:
@@ -54,6 +40,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `agentbus agents | head`: the reader has gone, and so has anything to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.command == "serve":
+        from mcp_agentbus import relay
+
+        return relay.run(args.agent)
+    if args.command in {"send", "result"}:
+        given = getattr(args, "body", None)
+        args.body = _body(given, args.body_file, optional=args.command == "result")
+    if getattr(args, "notices", False):
+        from mcp_agentbus import noticing
+
+        return noticing.run(args)
+    if args.command in remote.COMMANDS:
+        code = remote.run(args, lambda text: print(text, flush=True))
+        if code is not None:
+            return code
+    # Imported late, so that --help and wrong usage answer at once.
+    from mcp_agentbus import keeping
+
+    return keeping.run(args)
 
 
 def complain(error: AgentbusError, *, as_json: bool = False) -> int:

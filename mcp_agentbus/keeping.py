@@ -33,8 +33,6 @@ def run(args: argparse.Namespace) -> int:
     settings = config.load()
     place = Place(lambda text: print(text, flush=True), Path.cwd())
     call = Call(args, settings, place)
-    if args.command == "watch" and args.notices:
-        return _notices(call)
     if args.command == "demo":
         from mcp_agentbus import demo  # imports the MCP SDK
 
@@ -42,21 +40,6 @@ def run(args: argparse.Namespace) -> int:
     if keep := _COMMANDS.get(args.command):
         return asyncio.run(keep(call))
     return asyncio.run(commands.start(args, settings, place))
-
-
-def _notices(call: Call) -> int:
-    """Be the way by which the listener's notices reach a host that reads our lines."""
-    from mcp_agentbus import names
-    from mcp_agentbus.joining import Joining, Me
-
-    def nudge(text: str, _: tuple[str, ...]) -> str:
-        call.print(text, {"event": "notice", "text": text})
-        return ""
-
-    agent = call.who()
-    me = Me(agent.id, agent.host, names.new_session_id(), can_nudge=True)
-    Joining(call.settings, me, nudge).run()
-    return 0
 
 
 async def _completion(call: Call) -> int:

@@ -46,6 +46,7 @@ LAYERS = [
     ["task", "framing", "config", "survey", "policy"],
     ["wire", "answers", "embedded", "ledger", "wake", "agents", "reloading"],
     ["link", "address", "hub", "joining"],
+    ["noticing"],
     ["bus"],
     ["topology", "records"],
     ["roster", "parking", "standing"],
