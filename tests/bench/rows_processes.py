@@ -20,11 +20,12 @@ from measure import Bar, Row, Side, Size, interleaved, missing, row
 from rows_bus import session_of
 from rows_calls import FLOOR_SERVER, PEER, swarmbus
 
-from mcp_agentbus import embedded
+from mcp_agentbus import assets, embedded
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Settings
 
 _BARE = [sys.executable, "-I", "-c", "pass"]
+_HOOK = "hook at a prompt, whole process"
 _SENDS = "CLI `agentbus send`, whole process"
 _STARTS = "session start, relayed: spawn -> tools/list"
 _MEMORY = "session, relayed: memory after tools/list (RSS)"
@@ -42,6 +43,7 @@ async def rows(size: Size, *, with_peers: bool) -> list[Row]:
             async with session_of(settings, "coder"):
                 pass
             found += await _relayed_rows(size, settings, with_peers=with_peers)
+            found.append(await _hook_row(size, settings))
             found.append(await _send_row(size, settings))
             found.append(await _peer_row(size, settings, with_peers=with_peers))
     return found
@@ -124,10 +126,10 @@ def _start(argv: Sequence[str], env: Mapping[str, str]) -> tuple[float, float]:
         return time.perf_counter() - began, memory(one.pid)
 
 
-def _whole(command: list[str], env: dict[str, str]) -> float:
+def _whole(command: list[str], env: dict[str, str], said: bytes = b"") -> float:
     """Return how long a process takes from its start to its end."""
     began = time.perf_counter()
-    done = subprocess.run(command, env=env, capture_output=True, check=False)
+    done = subprocess.run(command, env=env, input=said, capture_output=True, check=False)
     took = time.perf_counter() - began
     assert done.returncode == 0, done.stderr.decode()
     return took
@@ -149,6 +151,20 @@ async def _send_row(size: Size, settings: Settings) -> Row:
         warm_up=1,
     )
     return row(_SENDS, *figures, unit="ms", floor_is="python -I -c pass")
+
+
+async def _hook_row(size: Size, settings: Settings) -> Row:
+    """Measure what a prompt costs more: a question to the listener, about an agent without mail."""
+    env = {**environ(settings), "AGENTBUS_AGENT": "planner"}
+    hook = [sys.executable, "-I", "-S", str(assets.plugin_folder() / "hooks/agentbus_hook.py")]
+    command = [*hook, "claude-code", "UserPromptSubmit"]
+    figures = await interleaved(
+        2 * size.rounds,
+        _side(lambda: _whole(command, env, b'{"session_id": "bench"}')),
+        _side(lambda: _whole(_BARE, env)),
+        warm_up=1,
+    )
+    return row(_HOOK, *figures, unit="ms", floor_is="python -I -c pass", bar=Bar(3.0))
 
 
 async def _peer_row(size: Size, settings: Settings, *, with_peers: bool) -> Row:
