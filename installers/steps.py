@@ -77,8 +77,8 @@ class Machine:
                 argv,
                 input=stdin,
                 env=dict(self.environ),
-                # Hosts read the folder in which they are started, too.
-                cwd=self.home,
+                # Hosts take the folder in which they are started for a project, even the home.
+                cwd="/",
                 capture_output=True,
                 text=True,
                 errors="replace",
