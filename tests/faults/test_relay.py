@@ -245,3 +245,29 @@ def idle(settings):
     """Wait until the listener carries out no command."""
     while local.ask(settings, {"op": "status"})["commands"]:
         pass
+
+
+_LOADED = """
+import sys
+from mcp_agentbus.cli import main
+code = main(sys.argv[1:])
+heavy = {"nats", "mcp", "pydantic", "asyncio", "mcp_agentbus.bus"} & set(sys.modules)
+print("loaded", code, sorted(heavy))
+"""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("send", "planner", "Count", "x"), ("inbox",), ("agents",), ("watch", "--timeout", "0")],
+)
+async def test_a_command_that_the_listener_carries_out_loads_neither_bus_nor_sdk(planner, argv):
+    settings = planner.bus.settings
+    who = () if argv == ("agents",) else ("--agent", "coder")
+    async with listening(settings):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _LOADED, *argv, *who,
+            env=served.environ(settings.data_dir.parent), stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        said, _ = await process.communicate()
+
+    assert said.decode().splitlines()[-1] in {"loaded 0 []", "loaded 4 []"}
