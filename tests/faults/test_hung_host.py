@@ -24,10 +24,14 @@ open("go").read()
 """
 _FORKING = """
 import os
+told, tell = os.pipe()
 if os.fork() == 0:
     os.setsid()
+    os.write(tell, b"!")
     open("here", "w").write("here")
     open("go").read()
+else:
+    os.read(told, 1)  # else it would be killed with the group that it was still in
 """
 
 
