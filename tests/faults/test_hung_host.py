@@ -67,9 +67,17 @@ async def told(planner, task_id, said):
 
 
 async def here(notes):
-    """Wait until the program runs."""
-    async with asyncio.timeout(60):
-        assert await asyncio.to_thread((notes / "here").read_text) == "here"
+    """Wait until the program runs; no thread is left behind if it never does."""
+    wrote = asyncio.Event()
+    descriptor = os.open(notes / "here", os.O_RDWR | os.O_NONBLOCK)
+    asyncio.get_running_loop().add_reader(descriptor, wrote.set)
+    try:
+        async with asyncio.timeout(60):
+            await wrote.wait()
+        assert os.read(descriptor, 10) == b"here"
+    finally:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
 
 
 async def still_looks_after_others(planner, listener):

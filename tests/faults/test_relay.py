@@ -163,7 +163,9 @@ async def test_what_a_relayed_session_held_is_free_again_at_its_end(planner, how
 async def test_beside_a_listener_that_does_not_take_it_a_session_serves_itself(planner, answer):
     with false_listener(planner.bus.settings, answer), pipes(planner) as server:
         server.greet(served.MODERN)
-        await asyncio.to_thread(server.call, "list_agents")
+        listed = await asyncio.to_thread(server.call, "list_agents")
+
+    assert "coder: live session" in listed["content"][0]["text"]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 
 import pytest
 import pytest_asyncio
+from doctors import own_server, shared_server
 
-from mcp_agentbus import embedded
+from mcp_agentbus import embedded, host_checks
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.session import Session
@@ -32,3 +33,19 @@ def notes(tmp_path):
     folder = tmp_path / "notes"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    """A server of one's own that runs, and no host."""
+    monkeypatch.setattr(host_checks, "HOSTS", {})
+    with own_server(tmp_path) as settings:
+        yield settings
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """The settings of a machine that uses a server for several, and has no host."""
+    monkeypatch.setattr(host_checks, "HOSTS", {})
+    with shared_server(tmp_path) as settings:
+        yield settings

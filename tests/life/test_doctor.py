@@ -12,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from doctors import own_server, printed, report, shared_server, streams
+from doctors import printed, report, streams
 from listeners import configure, false_listener, known, listening, recorder, send
 
 from mcp_agentbus import (
     embedded,
-    host_checks,
     local,
 )
 from mcp_agentbus.bus import Bus
@@ -38,22 +37,6 @@ _DOCTOR = (
     "self_test=False, wake=None); "
     "sys.exit(asyncio.run(doctor.run(args, doctor.settings(os.environ), print)))"
 )
-
-
-@pytest.fixture
-def there(tmp_path, monkeypatch):
-    """A server of one's own that runs, and no host."""
-    monkeypatch.setattr(host_checks, "HOSTS", {})
-    with own_server(tmp_path) as settings:
-        yield settings
-
-
-@pytest.fixture
-def shared(tmp_path, monkeypatch):
-    """The settings of a machine that uses a server for several, and has no host."""
-    monkeypatch.setattr(host_checks, "HOSTS", {})
-    with shared_server(tmp_path) as settings:
-        yield settings
 
 
 def coder(folder, **more):

@@ -6,12 +6,11 @@ import signal
 import sys
 from contextlib import asynccontextmanager
 
-import pytest
 import served
-from doctors import asked, own_server, sent_round, shared_server
+from doctors import asked, sent_round
 from listeners import configure, false_listener, listening
 
-from mcp_agentbus import doctor, embedded, host_checks, names, roster, self_test, topology
+from mcp_agentbus import doctor, embedded, names, roster, self_test, topology
 from mcp_agentbus import stages as stages_module
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
@@ -29,22 +28,6 @@ for task in json.loads(said)["tasks"]:
     argv = [*bus, "result", task["task_id"], "completed", "--summary", "ok"]
     subprocess.run(argv, env=env, stdout=subprocess.DEVNULL, check=True)
 """
-
-
-@pytest.fixture
-def there(tmp_path, monkeypatch):
-    """A server of one's own that runs, and no host."""
-    monkeypatch.setattr(host_checks, "HOSTS", {})
-    with own_server(tmp_path) as settings:
-        yield settings
-
-
-@pytest.fixture
-def shared(tmp_path, monkeypatch):
-    """The settings of a machine that uses a server for several, and has no host."""
-    monkeypatch.setattr(host_checks, "HOSTS", {})
-    with shared_server(tmp_path) as settings:
-        yield settings
 
 
 async def left_of(settings):

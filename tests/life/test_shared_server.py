@@ -4,7 +4,6 @@
 import asyncio
 
 import pytest
-from doctors import shared_server
 
 from mcp_agentbus import server_config
 from mcp_agentbus.bus import Bus
@@ -13,13 +12,6 @@ from mcp_agentbus.errors import BadInput, NotAllowed
 from mcp_agentbus.inbox import read_inbox
 from mcp_agentbus.send import send_task
 from mcp_agentbus.session import Session
-
-
-@pytest.fixture
-def shared(tmp_path):
-    """The settings of a machine that uses such a server."""
-    with shared_server(tmp_path) as settings:
-        yield settings
 
 
 async def test_a_task_goes_from_one_machine_to_another(shared):

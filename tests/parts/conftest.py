@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the embedded server share: a folder in which one may run."""
+"""What these tests share: a folder for an embedded server, a host that is a stand-in."""
 
 from __future__ import annotations
+
+import sys
+import types
 
 import pytest
 from local_server import server_folder
@@ -18,3 +21,14 @@ def settings(tmp_path):
 @pytest.fixture
 def files(settings):
     return embedded.Files(settings.data_dir)
+
+
+@pytest.fixture
+def installer(monkeypatch):
+    """A host's installer that does as its fields say."""
+    module = types.ModuleType("mcp_agentbus.installers.stand_in")
+    module.found = lambda _: "Host 1.0, /usr/bin/host"
+    module.verify = lambda _: "it listed five tools"
+    module.uninstall = lambda _: []
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module

@@ -2,8 +2,6 @@
 """The checks of `agentbus doctor`, each on what it may find; no process but the host's stand-in."""
 
 import os
-import sys
-import types
 from importlib import metadata
 
 import pytest
@@ -210,17 +208,6 @@ def test_clocks_that_differ_by_more_than_two_seconds_are_told_of(
 
     assert found.state == state
     assert said in found.said
-
-
-@pytest.fixture
-def installer(monkeypatch):
-    """A host's installer that does as its fields say."""
-    module = types.ModuleType("mcp_agentbus.installers.stand_in")
-    module.found = lambda _: "Host 1.0, /usr/bin/host"
-    module.verify = lambda _: "it listed five tools"
-    module.uninstall = lambda _: []
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    return module
 
 
 def refused(_):

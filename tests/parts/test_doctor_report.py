@@ -3,8 +3,6 @@
 
 import asyncio
 import json
-import sys
-import types
 from argparse import Namespace
 
 import pytest
@@ -22,17 +20,6 @@ def asked(**options):
     """Return the arguments of `agentbus doctor`."""
     given = {"json": False, "fix": False, "dry_run": False, "self_test": False, "wake": None}
     return Namespace(**given | options)
-
-
-@pytest.fixture
-def installer(monkeypatch):
-    """A host's installer that does as its fields say."""
-    module = types.ModuleType("mcp_agentbus.installers.stand_in")
-    module.found = lambda _: "Host 1.0, /usr/bin/host"
-    module.verify = lambda _: "it listed five tools"
-    module.uninstall = lambda _: []
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    return module
 
 
 @pytest.fixture
