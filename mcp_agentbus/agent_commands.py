@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
 
+# Hosts whose sessions are opened in a folder, and say so.
+_IN_A_FOLDER: Final = ("claude-code", "cursor")
 # What each wake profile means, for the person who has just chosen it.
 _MEANS: Final = {
     "hold": "nothing starts it; it reads its inbox in sessions that you open",
@@ -298,6 +300,8 @@ def _added_text(rules: Rules, settings: Settings, listener: int | None) -> str:
         f"Host {rules.host} in {rules.folder}.",
         f"Wake {rules.profile}: {_MEANS[rules.profile]}.",
     ]
+    if rules.host in _IN_A_FOLDER:
+        lines[1] += f" A session that you open there is {rules.agent}, too."
     if rules.profile != "hold":
         limits = rules.limits
         quiet = f", not from {_hours(rules)}".replace("-", " to ") if rules.quiet_hours else ""

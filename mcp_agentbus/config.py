@@ -152,7 +152,8 @@ def who(settings: Settings, given: str | None = None, folder: Path | None = None
     """Tell which agent a session in `folder` is.
 
     In this order: `given` (--agent), AGENTBUS_AGENT, the nearest .agentbus.toml above the folder,
-    else the folder's name with the host's, such as `shop-claude`.
+    the agent that `agentbus agent add` has set up for this very folder and host, else the folder's
+    name with the host's, such as `shop-claude`.
 
     Raises:
         BadInput: the id that was found may not name an agent.
@@ -162,6 +163,7 @@ def who(settings: Settings, given: str | None = None, folder: Path | None = None
     folder = (folder or Path.cwd()).resolve()
     local = _nearest(folder)
     name = given or settings.environ.get("AGENTBUS_AGENT") or local.get("agent")
+    name = name or _set_up_for(settings, folder, host)
     agent = agent_id(str(name)) if name else default_id(folder, host)
     known = settings.agents.get(agent, Agent(agent))
     if (local.get("agent") or agent) != agent:
@@ -172,6 +174,13 @@ def who(settings: Settings, given: str | None = None, folder: Path | None = None
         description=str(local.get("description") or known.description),
         roles=tuple(role_name(str(role)) for role in local.get("roles") or known.roles),
     )
+
+
+def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
+    """Return the agent that a wake would start in this folder, by this host; None unless one is."""
+    rules = [one for one in settings.rules.values() if one.host == host]
+    found = [one.agent for one in rules if one.folder.resolve() == folder]
+    return found[0] if len(found) == 1 else None
 
 
 def host_of(environ: Mapping[str, str]) -> str:

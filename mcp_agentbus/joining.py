@@ -112,20 +112,20 @@ class Joining:
         return {"n": asked.get("n"), "shown": not why, "why": why}
 
 
-def start_listener(where: Where) -> None:
+def start_listener(where: Where) -> bool:
     """Start a listener that outlives this process; exactly one of those started stays.
 
-    Does nothing where AGENTBUS_LISTENER says so, and where a service manager keeps one: whoever
-    has stopped that one wants none.
+    Does nothing, and returns False, where AGENTBUS_LISTENER says so, and where a service manager
+    keeps one: whoever has stopped that one wants none.
     """
     import subprocess
 
     from mcp_agentbus.installers import launchd, systemd
 
     if where.environ.get("AGENTBUS_LISTENER", "").lower() in _NEVER:
-        return
+        return False
     if (launchd if sys.platform == "darwin" else systemd).keeps(where.environ):
-        return
+        return False
     environ = {
         name: value for name, value in where.environ.items() if not name.startswith(_SESSIONS_OWN)
     }
@@ -139,3 +139,5 @@ def start_listener(where: Where) -> None:
             env=environ,
             start_new_session=True,
         )
+        return True
+    return False

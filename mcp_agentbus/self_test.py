@@ -20,7 +20,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any, Final
 
-from mcp_agentbus import embedded, inbox, life, local, names, news, results, send, topology
+from mcp_agentbus import (
+    embedded,
+    inbox,
+    joining,
+    life,
+    local,
+    names,
+    news,
+    results,
+    send,
+    stages,
+    topology,
+)
 from mcp_agentbus.answers import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent, Settings
@@ -156,12 +168,14 @@ async def _registered(*sessions: Session) -> str:
 async def _joined(
     tests: Stages, stack: AsyncExitStack, planner: Session, coder: Session
 ) -> _Ends | None:
-    """Have a listener, if one runs, know both sessions; return the worker's connection to it."""
+    """Have a listener, if one is to be had, know both; return the worker's connection to it."""
     began = time.perf_counter()
     settings = coder.bus.settings
     try:
+        async with asyncio.timeout(stages.STAGE_S):
+            how = await _listener(settings)
         await _join(settings, planner, stack, can_nudge=False)
-        return await _join(settings, coder, stack, can_nudge=True)
+        told = await _join(settings, coder, stack, can_nudge=True)
     except NoListener as error:
         said = "no listener runs, so no wake was tested"
         tests.add(Stage("listener", "skipped", since(began), said, error.hint))
@@ -171,7 +185,32 @@ async def _joined(
             said += f": {error.message}"
         fix = "Nobody is woken. Run `agentbus listen --replace`."
         tests.add(Stage("listener", "failed", since(began), said, fix))
+    else:
+        tests.add(Stage("listener", "ok", since(began), f"{how}, and knows both"))
+        return told
     return None
+
+
+async def _listener(settings: Settings) -> str:
+    """See that a listener runs, starting one where a session would; say which.
+
+    Raises:
+        NoListener: none runs, and none is to be started.
+    """
+    how = "runs"
+    while True:
+        try:
+            said = await asyncio.to_thread(local.ask, settings, {"op": "status"})
+        except NoListener:
+            if how == "runs":
+                if not await asyncio.to_thread(joining.start_listener, settings):
+                    raise
+                how = "was started, as by a session"
+        else:
+            # One that has just been started has not reached the bus yet, or it has no bus.
+            if how == "runs" or said.get("bus") == "ok":
+                return how
+        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def _join(
@@ -273,11 +312,11 @@ async def _woken(tests: Stages, bus: Bus, sender: str, worker: str) -> None:
         try:
             for name, steps, means in (
                 ("wake", {"waking", "woken"}, "The listener did not wake it."),
-                ("claim", {"claimed"}, f"It was woken, but read nothing: {_see(worker)}"),
-                ("result", {"completed"}, f"It did not finish: {_see(worker)}"),
+                ("claim", {"claimed"}, "It was woken, but did not read this task."),
+                ("result", {"completed"}, "It did not finish."),
             ):
                 work = _lived(planner, task_id, steps)
-                await tests.stage(name, work, means, within_s=_WOKEN_S)
+                await tests.stage(name, work, means, within_s=_WOKEN_S, then=_see(worker))
             await tests.stage("seen", _seen(planner, task_id), "The result does not come back.")
         finally:
             with suppress(AgentbusError):  # it has ended
@@ -285,7 +324,7 @@ async def _woken(tests: Stages, bus: Bus, sender: str, worker: str) -> None:
 
 
 def _see(worker: str) -> str:
-    return f"see `agentbus agent wakes {worker}`."
+    return f"See `agentbus agent wakes {worker}`."
 
 
 async def _looked_after(planner: Session, worker: str, stack: AsyncExitStack) -> str:
@@ -296,8 +335,9 @@ async def _looked_after(planner: Session, worker: str, stack: AsyncExitStack) ->
             f"{worker} is no agent that its user allows to be started.",
             hint=f"Run `agentbus agent add {worker} --host HOST --dir FOLDER`.",
         )
+    how = await _listener(settings)
     await _join(settings, planner, stack, can_nudge=False)
-    return f"runs, and may start {worker} ({rules.host}, {rules.profile})"
+    return f"{how}, and may start {worker} ({rules.host}, {rules.profile})"
 
 
 async def _lived(planner: Session, task_id: str, steps: set[str]) -> str:

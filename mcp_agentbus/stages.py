@@ -50,9 +50,15 @@ class Stages:
         self.tell(stage)
 
     async def stage(
-        self, name: str, work: Awaitable[str], means: str, *, within_s: float | None = None
+        self,
+        name: str,
+        work: Awaitable[str],
+        means: str,
+        *,
+        within_s: float | None = None,
+        then: str = "Run `agentbus doctor`.",
     ) -> None:
-        """Take one step; `means` says what it means if it fails.
+        """Take one step; `means` says what it means if it fails, `then` what to do if it hangs.
 
         Raises:
             Stopped: it failed.
@@ -63,7 +69,7 @@ class Stages:
             async with asyncio.timeout(within_s):
                 said = await work
         except TimeoutError:
-            said, fix = f"nothing came within {within_s:.0f} s", "Run `agentbus doctor`."
+            said, fix = f"nothing came within {within_s:.0f} s", then
         except AgentbusError as error:
             said, fix = error.message, error.hint
         except Exception as error:  # noqa: BLE001  # the test goes on to its cleanup, and says so

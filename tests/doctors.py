@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 from argparse import Namespace
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from local_server import kill_servers, settings_at
 
 from mcp_agentbus import config, doctor, embedded, server_config, topology
 from mcp_agentbus.bus import Bus
+
+_WITHIN_S = 90  # only a hang takes as long
 
 
 @contextmanager
@@ -59,6 +62,22 @@ async def sent_round(settings, **options):
     """Return the exit code of a self-test and its stages by name."""
     code, text = await printed(settings, self_test=True, **options)
     return code, {one["name"]: one for one in json.loads(text)["stages"]}
+
+
+@contextmanager
+def listener_goes(settings):
+    """End the listener that was started meanwhile."""
+    try:
+        yield
+    finally:
+        subprocess.run(
+            [sys.executable, "-m", "mcp_agentbus", "listen", "--stop"],
+            env=dict(settings.environ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_WITHIN_S,
+            check=False,
+        )
 
 
 async def streams(settings):

@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from doctors import printed, report, streams
+from doctors import listener_goes, printed, report, streams
 from listeners import configure, false_listener, known, listening, recorder, send
 
 from mcp_agentbus import (
@@ -238,22 +237,6 @@ def doctor_process(settings):
     )
     assert not ran.stderr
     return ran.returncode, json.loads(ran.stdout)
-
-
-@contextmanager
-def listener_goes(settings):
-    """End the listener that a fix has started."""
-    try:
-        yield
-    finally:
-        subprocess.run(
-            [sys.executable, "-m", "mcp_agentbus", "listen", "--stop"],
-            env=dict(settings.environ),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_WITHIN_S,
-            check=False,
-        )
 
 
 async def test_a_fix_starts_a_listener_for_agents_that_are_to_be_woken(there, tmp_path):

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`agentbus doctor --self-test`: a task's way over a real bus, and where it stops."""
 
+import asyncio
+import json
 import os
 import signal
+import subprocess
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
+import pytest
 import served
-from doctors import asked, sent_round
+from doctors import asked, listener_goes, sent_round
 from listeners import configure, false_listener, listening
 
 from mcp_agentbus import doctor, embedded, names, roster, self_test, topology
@@ -17,6 +22,7 @@ from mcp_agentbus.config import Agent
 from mcp_agentbus.inbox import read_inbox
 from mcp_agentbus.session import Session
 
+_WITHIN_S = 90  # only a hang takes as long
 # A coder that was woken: it completes whatever waits.
 _CODER = """\
 import json, os, subprocess, sys
@@ -28,6 +34,12 @@ for task in json.loads(said)["tasks"]:
     argv = [*bus, "result", task["task_id"], "completed", "--summary", "ok"]
     subprocess.run(argv, env=env, stdout=subprocess.DEVNULL, check=True)
 """
+
+
+@pytest.fixture
+def alone(there):
+    """A server of one's own, whose user wants no listener."""
+    return replace(there, environ={**there.environ, "AGENTBUS_LISTENER": "off"})
 
 
 async def left_of(settings):
@@ -48,21 +60,38 @@ async def test_a_task_comes_through_and_leaves_nothing(there, tmp_path):
 
     assert code == 0
     assert list(stages) == [
-        "server", "register", "send", "stored", "heard", "claim", "result", "seen", "wake",
-        "cleanup",
+        "server", "register", "listener", "send", "stored", "heard", "claim", "result", "seen",
+        "wake", "cleanup",
     ]  # fmt: skip
     assert [name for name, one in stages.items() if one["state"] != "ok"] == ["wake"]
     assert "agentbus agent add" in stages["wake"]["fix"]
     assert await left_of(there) == []
 
 
-async def test_without_a_listener_a_task_comes_through_and_no_wake_was_tested(there):
-    code, stages = await sent_round(there)
+async def test_where_no_listener_runs_it_starts_one_as_a_session_does(there):
+    with listener_goes(there):
+        # In a process of its own, which the listener outlives.
+        ran = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "mcp_agentbus", "doctor", "--self-test", "--json"],
+            env=dict(there.environ), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=_WITHIN_S, check=False,
+        )  # fmt: skip
+        stages = {one["name"]: one for one in json.loads(ran.stdout)["stages"]}
+
+    assert ran.returncode == 0
+    assert "was started, as by a session" in stages["listener"]["said"]
+    assert stages["heard"]["state"] == "ok"
+    assert await left_of(there) == []
+
+
+async def test_without_a_listener_a_task_comes_through_and_no_wake_was_tested(alone):
+    code, stages = await sent_round(alone)
 
     assert code == 0
     assert {name for name, one in stages.items() if one["state"] != "ok"} == {"listener", "wake"}
     assert stages["listener"]["state"] == "skipped"
-    assert await left_of(there) == []
+    assert await left_of(alone) == []
 
 
 async def test_a_self_test_says_that_the_server_does_not_run_and_starts_none(there):
@@ -87,9 +116,9 @@ async def test_a_listener_that_tells_nobody_is_found_out(there, monkeypatch):
     assert stages["seen"]["state"] == "ok"
 
 
-async def test_a_self_test_says_where_it_stopped(there, monkeypatch):
+async def test_a_self_test_says_where_it_stopped(alone, monkeypatch):
     monkeypatch.setattr(stages_module, "STAGE_S", 2.0)
-    pid = embedded.find(there).pid
+    pid = embedded.find(alone).pid
     lines = []
 
     def out(line):
@@ -98,7 +127,7 @@ async def test_a_self_test_says_where_it_stopped(there, monkeypatch):
             os.kill(pid, signal.SIGSTOP)
 
     try:
-        code = await doctor.run(asked(self_test=True, json=False), there, out)
+        code = await doctor.run(asked(self_test=True, json=False), alone, out)
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -108,18 +137,18 @@ async def test_a_self_test_says_where_it_stopped(there, monkeypatch):
     assert lines[-1] == "Failed: claim, cleanup."
 
 
-async def test_a_fault_of_a_stage_is_a_failed_stage_and_is_cleaned_up(there, monkeypatch):
+async def test_a_fault_of_a_stage_is_a_failed_stage_and_is_cleaned_up(alone, monkeypatch):
     def fails(*_, **__):
         raise ValueError("canary")
 
     monkeypatch.setattr(self_test.inbox, "read_inbox", fails)
 
-    code, stages = await sent_round(there)
+    code, stages = await sent_round(alone)
 
     assert code == 1
     assert stages["claim"]["said"] == "it failed with ValueError"
     assert stages["cleanup"]["state"] == "ok"
-    assert await left_of(there) == []
+    assert await left_of(alone) == []
 
 
 @asynccontextmanager

@@ -125,6 +125,31 @@ def test_a_folder_file_without_an_agent_describes_whoever_works_there(shop):
     assert (agent.id, agent.description, agent.roles) == ("planner", "The shop.", ("shop",))
 
 
+def set_up(folder, *agents, host="claude-code"):
+    return "".join(f'[agents.{one}]\nhost = "{host}"\ndir = "{folder}"\n' for one in agents)
+
+
+def test_a_session_is_the_agent_that_is_set_up_for_its_very_folder_and_host(configure, shop):
+    loaded = partial(configure, set_up(shop, "coder"))
+
+    assert config.who(loaded(CLAUDECODE="1"), None, shop).id == "coder"
+    assert config.who(loaded(), None, shop).id == "deep-shell"
+    assert config.who(loaded(CLAUDECODE="1"), None, shop.parent).id == "src-claude"
+
+
+def test_a_folder_that_two_agents_are_set_up_for_is_neithers(configure, shop):
+    loaded = configure(set_up(shop, "coder", "critic"), CLAUDECODE="1")
+
+    assert config.who(loaded, None, shop).id == "deep-claude"
+
+
+def test_a_folder_file_goes_before_the_agent_that_is_set_up(configure, shop):
+    loaded = configure(set_up(shop, "coder"), CLAUDECODE="1")
+    (shop / ".agentbus.toml").write_text('agent = "file"')
+
+    assert config.who(loaded, None, shop).id == "file"
+
+
 def test_a_folder_file_of_a_newer_version_is_read(shop):
     (shop / ".agentbus.toml").write_text('agent = "planner"\nmood = "good"')
 
