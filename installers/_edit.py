@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.installers._json_text import Entry, Unfit, check, has, is_empty, put, take_out
-
 from mcp_agentbus import locks
 from mcp_agentbus.errors import BadSetup
 
-__all__ = ["Entry", "holds", "merge", "record_of", "remove"]
+from ._json_text import Entry, Unfit, check, has, is_empty, put, take_out
+
+__all__ = ["Entry", "has_any", "holds", "merge", "record_of", "remove"]
 
 #: Hosts' settings have a few KB; what is larger is something else.
 MAX_BYTES: Final = 5_000_000
@@ -81,13 +81,28 @@ def remove(path: Path, *entries: Entry) -> bool:
         record = record_of(path)
         if not path.parent.exists():
             return False
-        now, old = _read(path), _read(record)
-        if not old and (now is None or _without(path, now, None, entries) == now.content):
+        old = _read(record)
+        if not has_any(path, *entries):
             return False
         with _locked(path):
             changed = _remove(path, entries)
         _remove_folders(path.parent, _noted(old) or 0)
         return changed
+
+
+def has_any(path: Path, *entries: Entry) -> bool:
+    """Tell whether `remove` would change anything.
+
+    Raises:
+        BadSetup: the file cannot be read.
+    """
+    with _failing(path):
+        if not path.parent.exists():
+            return False
+        now, old = _read(path), _read(record_of(path))
+        return old is not None or (
+            now is not None and _without(path, now, None, entries) != now.content
+        )
 
 
 def holds(path: Path, *entries: Entry) -> bool:
@@ -154,8 +169,7 @@ def _without(path: Path, now: _Found, old: _Found | None, entries: tuple[Entry, 
         before = _text(record_of(path), old.content if _noted(old) is None else _NEW)
 
     def edit(text: str, entries: tuple[Entry, ...]) -> str:
-        less: str = take_out(text, entries, before)
-        return less
+        return take_out(text, entries, before)
 
     return _edited(path, now.content, edit, entries)
 

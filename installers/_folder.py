@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.installers.systemd import write_whole
-
 from mcp_agentbus.errors import BadSetup
+
+from .systemd import write_whole
 
 LIST: Final = ".agentbus-files"
 _NOTE: Final = "agentbus made this folder, and {} of the folders above it."
@@ -55,6 +55,15 @@ def copy(source: Path, target: Path) -> bool:
     stale = {name: digest for name, digest in had.items() if name not in sums}
     _remove_files(target, stale)
     return changed or bool(stale)
+
+
+def is_there(target: Path) -> bool:
+    """Tell whether a copy is there.
+
+    Raises:
+        BadSetup: something else is there.
+    """
+    return _listed(target)[0] is not None
 
 
 def remove(target: Path) -> list[str]:

@@ -25,13 +25,13 @@ WITHIN_S: Final = 60.0
 _PROTOCOL: Final = "2025-06-18"  # of the handshake eras, which every host knows
 
 
-def check(argv: Sequence[str], environ: Mapping[str, str]) -> str:
+def check(argv: Sequence[str], environ: Mapping[str, str], within_s: float | None = None) -> str:
     """See that the entry's server has the five tools; return a line that says so.
 
     Raises:
         BadSetup: it does not start, does not answer in time, or lacks a tool.
     """
-    missing = set(TOOLS) - set(tools(argv, environ))
+    missing = set(TOOLS) - set(tools(argv, environ, within_s))
     if missing:
         raise BadSetup(
             f"The server `{argv[0]}` lacks the tools {', '.join(sorted(missing))}.",
@@ -40,7 +40,9 @@ def check(argv: Sequence[str], environ: Mapping[str, str]) -> str:
     return f"{argv[0]} answers with {len(TOOLS)} tools"
 
 
-def tools(argv: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+def tools(
+    argv: Sequence[str], environ: Mapping[str, str], within_s: float | None = None
+) -> list[str]:
     """Return the names of the tools that a server offers over its pipes.
 
     Raises:
@@ -59,7 +61,8 @@ def tools(argv: Sequence[str], environ: Mapping[str, str]) -> list[str]:
         )
     except OSError as error:
         raise BadSetup(f"`{argv[0]}` cannot run: {error.strerror}.", hint=hint) from None
-    overdue = threading.Timer(WITHIN_S, server.kill)
+    limit_s = WITHIN_S if within_s is None else min(WITHIN_S, within_s)
+    overdue = threading.Timer(limit_s, server.kill)
     overdue.start()
     try:
         with server:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts that need no more than one entry: as JSON to be pasted, or by their own one-line command.
 
-    >>> entry(machine)
-    {'command': '/usr/bin/agentbus', 'args': ['serve']}
+    >>> [step.what for step in hosts()[0].install(machine)]
+    ['run `codex mcp add agentbus -- /usr/bin/agentbus serve`']
 
 It writes no file of a host: Codex, Copilot and Gemini write their own.
 """
@@ -11,35 +11,26 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from mcp_agentbus.installers import _probe
-from mcp_agentbus.installers.steps import Machine, Step
-
-from mcp_agentbus import places
 from mcp_agentbus.errors import BadSetup
 
-#: The server's name in every host.
-SERVER: Final = "agentbus"
+from . import _entry, _probe
+from ._entry import SERVER
+from .steps import Machine, Step
+
+# As Codex, Copilot and Gemini show an entry: its arguments with spaces between.
+_AGENT: Final = re.compile(r"\bserve --agent[ =]([a-z0-9][a-z0-9_-]{0,62})(?!\S)")
 _VERSION: Final = re.compile(r"\d+\.\d+[\w.+-]*\w")
 
 
-def entry(machine: Machine) -> dict[str, Any]:
-    """Return the server's entry as MCP hosts want it: `command`, `args`, and `env` if need be."""
-    command: list[str] = machine.agentbus
-    home = places.home(machine.environ)
-    return {
-        "command": command[0],
-        "args": [*command[1:], "serve"],
-        **({"env": {"AGENTBUS_HOME": home}} if home else {}),
-    }
-
-
-def printed(machine: Machine) -> str:
+def printed(machine: Machine, agent: str | None = None) -> str:
     """Return the text of `agentbus install --print`: the JSON for any other MCP host."""
-    return json.dumps({"mcpServers": {SERVER: entry(machine)}}, indent=2, ensure_ascii=False)
+    entry = _entry.made(machine, agent=agent)
+    return json.dumps({"mcpServers": {SERVER: entry}}, indent=2, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -53,8 +44,10 @@ class Host:
     #: From the command that is to be registered, and variables as KEY=VALUE, to the arguments.
     add: Callable[[list[str], list[str]], list[str]]
     remove: tuple[str, ...]
-    #: Shows the entry; fails without one, if `asks` is set.
+    #: Shows the entry, and fails without one.
     show: tuple[str, ...]
+    #: `show` shows all servers, a line each.
+    lists: bool = False
     #: Adding what is there and removing what is not are errors, so that it has to be asked first.
     asks: bool = False
 
@@ -69,32 +62,42 @@ class Host:
             return f"{self.title}, {program} ({error.message})"
         return f"{self.title} {version[0] if version else '(unknown version)'}, {program}"
 
-    def install(self, machine: Machine) -> list[Step]:
-        """Return the step that registers the server."""
-        found = entry(machine)
-        variables = [f"{name}={value}" for name, value in found.get("env", {}).items()]
-        words = self.add([found["command"], *found["args"]], variables)
+    def install(self, machine: Machine, *, agent: str | None = None) -> list[Step]:
+        """Return the step that registers the server.
+
+        Args:
+            machine: where to work.
+            agent: who the host's sessions are; else whom its entry names, else each folder tells.
+        """
+        before = _AGENT.search(self._shown(machine))
+        entry = _entry.made(machine, agent=agent or (before[1] if before else None))
+        variables = [f"{name}={value}" for name, value in entry.get("env", {}).items()]
+        words = self.add([entry["command"], *entry["args"]], variables)
 
         def do() -> str:
             program = self._there(machine)
-            if self.asks and self._shown(machine) is not None:
+            if self.asks and self._shown(machine):
                 machine.run([program, *self.remove])
             machine.run([program, *words])
             return ""
 
-        return [Step(f"run {' '.join([self.program, *words])}", do)]
+        return [Step(f"run `{shlex.join([self.program, *words])}`", do)]
 
     def uninstall(self, machine: Machine) -> list[Step]:
-        """Return the step that takes the server out."""
+        """Return the step that takes the server out, if it is there.
+
+        Raises:
+            BadSetup: the host is not here: only it finds its entry.
+        """
+        self._there(machine)
+        if not self._shown(machine):
+            return []
 
         def do() -> str:
-            program = self._there(machine)
-            if self.asks and self._shown(machine) is None:
-                return f"{self.title} has no server {SERVER}"
-            machine.run([program, *self.remove])
+            machine.run([self._there(machine), *self.remove])
             return ""
 
-        return [Step(f"run {' '.join([self.program, *self.remove])}", do)]
+        return [Step(f"run `{shlex.join([self.program, *self.remove])}`", do)]
 
     def verify(self, machine: Machine) -> str:
         """Ask the host for the entry, and the entry's server for its tools.
@@ -103,26 +106,29 @@ class Host:
             BadSetup: the host has no such entry, another one, or its server does not answer.
         """
         self._there(machine)
-        found = entry(machine)
-        shown = self._shown(machine) or ""
-        if SERVER not in shown or found["command"] not in shown:
+        entry = _entry.made(machine)
+        if entry["command"] not in self._shown(machine):
             raise BadSetup(
-                f"`{' '.join([self.program, *self.show])}` does not show {found['command']}.",
+                f"`{' '.join([self.program, *self.show])}` does not show {entry['command']}.",
                 hint=f"Run `agentbus install {self.name}`.",
             )
-        environ = {**machine.environ, **found.get("env", {})}
-        answers: str = _probe.check([found["command"], *found["args"]], environ)
+        environ = {**machine.environ, **entry.get("env", {})}
+        answers = _probe.check([entry["command"], *entry["args"]], environ, machine.left_s)
         return f"{self.title} has the server {SERVER}; {answers}"
 
-    def _shown(self, machine: Machine) -> str | None:
+    def _shown(self, machine: Machine) -> str:
+        """Return what the host shows of our entry; nothing if it has none."""
         try:
-            shown: str = machine.run([self._there(machine), *self.show])
+            # Gemini shows its list where others tell errors.
+            shown = machine.run([self._there(machine), *self.show], both=True)
         except BadSetup:
-            return None
-        return shown
+            return ""
+        if self.lists:
+            shown = "".join(line for line in shown.splitlines() if f"{SERVER}: " in line)
+        return shown if SERVER in shown else ""
 
     def _there(self, machine: Machine) -> str:
-        program: str | None = machine.program(self.program)
+        program = machine.program(self.program)
         if program is None:
             hint = f"Install {self.title}, or put it on PATH, then run the command again."
             raise BadSetup(f"There is no `{self.program}` on PATH.", hint=hint)
@@ -153,6 +159,7 @@ def hosts() -> list[Host]:
             _in_user_scope,
             ("mcp", "remove", "-s", "user", SERVER),
             ("mcp", "list"),
+            lists=True,
         ),
     ]
 

@@ -21,20 +21,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus.installers.steps import Machine, Step
-from mcp_agentbus.installers.systemd import write_whole
-
 from mcp_agentbus import assets, places
-from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.errors import BadInput, BadSetup
+
+from . import _entry
+from ._entry import SERVER
+from .steps import Machine, Step
+from .systemd import write_whole
 
 NAME: Final = "claude-code"
-_ENTRY: Final = "agentbus"
 _MARKETPLACE: Final = "agentbus"
 _PLUGIN: Final = f"agentbus@{_MARKETPLACE}"
 #: Below Claude Code's plugins/data; `bin/agentbus` of the plugin knows both names, too.
 _DATA: Final = "agentbus-agentbus"
 _NOTE: Final = "program"
 _NEEDS: Final = "Put `claude` on PATH (npm install -g @anthropic-ai/claude-code), then try again."
+#: Where what an entry said can stand, now that the plugin takes its place.
+_ELSEWHERE: Final = ": say that in .agentbus.toml or export it"
 
 FolderOf = Callable[[], Path]
 
@@ -53,45 +56,62 @@ def found(machine: Machine) -> str | None:
 
 
 def install(
-    machine: Machine, *, fallback: bool = False, plugin_folder: FolderOf = assets.plugin_folder
+    machine: Machine,
+    *,
+    agent: str | None = None,
+    fallback: bool = False,
+    plugin_folder: FolderOf = assets.plugin_folder,
 ) -> list[Step]:
     """Return the steps that connect Claude Code: by the plugin, if it knows plugins.
 
     Args:
         machine: where to work.
+        agent: who its sessions are, which only an entry can say; else each folder tells.
         fallback: only the server's entry, without the plugin.
         plugin_folder: gives the folder of the plugin; the one that came along if not given.
 
     Raises:
+        BadInput: the plugin has no place for an agent's id.
         BadSetup: Claude Code is not here, or an entry of that name starts something else.
     """
     program = _program(machine)
-    before = _entry(machine)
+    before = _server(machine)
     if before is not None and not _is_ours(before):
         raise BadSetup(
             "Claude Code has a server `agentbus` that does not start agentbus; it is left alone.",
-            hint=f"See `claude mcp get {_ENTRY}`; `claude mcp remove {_ENTRY} -s user` removes it.",
+            hint=f"See `claude mcp get {SERVER}`; `claude mcp remove {SERVER} -s user` removes it.",
         )
     if fallback or not _knows_plugins(machine, program):
-        return [*_removals(machine, program), _add_entry(machine, program)]
+        return [*_removals(machine, program), _add_entry(machine, program, agent)]
+    if agent:
+        raise BadInput(
+            "Claude Code gets a plugin, which has no place for an agent's id.",
+            hint=f'Write agent = "{agent}" into .agentbus.toml of the folder in which Claude Code '
+            f"works, or export AGENTBUS_AGENT={agent}. For all folders at once, without the "
+            f"plugin's hooks and skill: agentbus install {NAME} --no-plugin --agent {agent}",
+        )
     folder = plugin_folder()
     steps = [
         _add_marketplace(machine, program, folder),
         _add_plugin(machine, program),
         _write_note(machine),
     ]
-    return [*steps, _remove_entry(machine, program)] if before is not None else steps
+    return (
+        [*steps, _remove_entry(machine, program, hint=_ELSEWHERE)] if before is not None else steps
+    )
 
 
 def uninstall(machine: Machine) -> list[Step]:
     """Return the steps that take out what `install` put in, and nothing else.
 
     Raises:
-        BadSetup: Claude Code is not here: only it can change its files.
+        BadSetup: Claude Code is not here, and something of ours is: only it can change its files.
     """
+    if machine.program("claude") is None and not _left_traces(machine):
+        return []
     program = _program(machine)
     steps = _removals(machine, program)
-    before = _entry(machine)
+    before = _server(machine)
     if before is not None and _is_ours(before):
         steps.append(_remove_entry(machine, program))
     return steps
@@ -107,9 +127,9 @@ def verify(machine: Machine) -> str:
     """
     program = _program(machine)
     if _knows_plugins(machine, program) and _plugin(machine, program).get("enabled"):
-        name = f"plugin:agentbus:{_ENTRY}"
-    elif _entry(machine) is not None:
-        name = _ENTRY
+        name = f"plugin:agentbus:{SERVER}"
+    elif _server(machine) is not None:
+        name = SERVER
     else:
         raise BadSetup("Claude Code has no agentbus.", hint="Run `agentbus install claude-code`.")
     hint = f"Try {shlex.join([*machine.agentbus, 'serve'])} by hand, and `claude mcp get {name}`."
@@ -146,7 +166,7 @@ def _config(machine: Machine) -> Path:
     return Path(machine.environ.get("CLAUDE_CONFIG_DIR") or machine.home / ".claude")
 
 
-def _entry(machine: Machine) -> dict[str, Any] | None:
+def _server(machine: Machine) -> dict[str, Any] | None:
     """Return the user's server entry of our name.
 
     Read from the file: `claude mcp get` would start whatever it names, and joins its arguments.
@@ -155,7 +175,7 @@ def _entry(machine: Machine) -> dict[str, Any] | None:
     file = (Path(given) if given else machine.home) / ".claude.json"
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        entry = document.get("mcpServers", {}).get(_ENTRY)
+        entry = document.get("mcpServers", {}).get(SERVER)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError, RecursionError):
@@ -171,29 +191,10 @@ def _is_ours(entry: dict[str, Any]) -> bool:
     return Path(command).name == "agentbus" or "mcp_agentbus" in args or "mcp-agentbus" in args
 
 
-def _wanted(machine: Machine) -> dict[str, Any]:
-    """Return the server's entry; what the user has added to one of ours stays."""
-    before = _entry(machine) or {}
-    command, *args = [*machine.agentbus, "serve"]
-    env = {key: value for key, value in _env(before).items() if key != "AGENTBUS_HOME"}
-    if home := places.home(machine.environ):
-        env["AGENTBUS_HOME"] = home
-    entry = {"alwaysLoad": True, **before, "command": command, "args": [*args, *_more(before)]}
-    entry.pop("env", None)
-    return {**entry, "env": env} if env else entry
-
-
-def _env(entry: dict[str, Any]) -> dict[str, Any]:
-    env = entry.get("env")
-    return env if isinstance(env, dict) else {}
-
-
-def _more(entry: dict[str, Any]) -> list[Any]:
-    """Return what stands behind `serve`, such as `--agent reviewer`: another id, another inbox."""
-    args = entry.get("args")
-    if not isinstance(args, list) or "serve" not in args:
-        return []
-    return args[args.index("serve") + 1 :]
+def _left_traces(machine: Machine) -> bool:
+    """Tell whether our installer has been here, by files: without Claude Code nothing else can."""
+    before = _server(machine)
+    return _note_file(machine).exists() or (before is not None and _is_ours(before))
 
 
 def _listed(machine: Machine, argv: list[str]) -> list[dict[str, Any]]:
@@ -283,14 +284,14 @@ def _write_note(machine: Machine) -> Step:
     return Step(f"write {file}: where agentbus is", do)
 
 
-def _add_entry(machine: Machine, program: str) -> Step:
-    wanted = _wanted(machine)
+def _add_entry(machine: Machine, program: str, agent: str | None) -> Step:
+    wanted = _entry.made(machine, _server(machine), agent=agent, alwaysLoad=True)
     # On standard input: other users see a process's arguments, and a user may have put a secret
     # into the entry's environment.
-    argv = [program, "mcp", "add-json", "-s", "user", _ENTRY, "-"]
+    argv = [program, "mcp", "add-json", "-s", "user", SERVER, "-"]
 
     def do() -> str:
-        before = _entry(machine)
+        before = _server(machine)
         if before == wanted:
             return "it is there already"
         if before is not None:  # it refuses to replace one
@@ -299,20 +300,19 @@ def _add_entry(machine: Machine, program: str) -> Step:
         return ""
 
     starts = shlex.join([wanted["command"], *map(str, wanted["args"])])
-    return Step(f"run `claude mcp add-json -s user {_ENTRY} -`: starts {starts}", do)
+    return Step(f"run `claude mcp add-json -s user {SERVER} -`: starts {starts}", do)
 
 
-def _remove_entry(machine: Machine, program: str) -> Step:
-    step = _command(machine, program, ["mcp", "remove", _ENTRY, "-s", "user"])
+def _remove_entry(machine: Machine, program: str, hint: str = "") -> Step:
+    step = _command(machine, program, ["mcp", "remove", SERVER, "-s", "user"])
 
     def do() -> str:
-        before = _entry(machine)
+        before = _server(machine)
         if before is None:
             return "it is gone"
         step.do()
-        kept = [str(one) for one in _more(before)]
-        kept += [name for name in _env(before) if name != "AGENTBUS_HOME"]
-        return f"it said {' '.join(kept)}: say that in .agentbus.toml or export it" if kept else ""
+        kept = _entry.additions(before)
+        return f"it said {' '.join(kept)}{hint}" if kept else ""
 
     return Step(step.what, do)
 

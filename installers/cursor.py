@@ -20,18 +20,19 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from mcp_agentbus.installers import _edit, _folder, _probe, any_host
-from mcp_agentbus.installers._edit import Entry
-from mcp_agentbus.installers.steps import Machine, Step
-
 from mcp_agentbus import places
 from mcp_agentbus.errors import BadSetup
+
+from . import _edit, _entry, _folder, _probe
+from ._edit import Entry
+from ._entry import SERVER
+from .steps import Machine, Step
 
 NAME: Final = "cursor"
 SKILL: Final = "using-agentbus"
 #: The events at which Cursor takes text for the model: at the start, between, and at the end.
 EVENTS: Final = ("sessionStart", "postToolUse", "stop")
-PERMISSION: Final = f"Mcp({any_host.SERVER}:*)"
+PERMISSION: Final = f"Mcp({SERVER}:*)"
 # Seconds; a hook needs a tenth of one, and Cursor goes on without it.
 _HOOK_TIMEOUT_S: Final = 10
 # How often in a row mail may go on with a conversation that has ended; Cursor's own value, too.
@@ -49,9 +50,16 @@ def found(machine: Machine) -> str | None:
     return f"Cursor, {folder}" if folder.is_dir() else None
 
 
-def install(machine: Machine, skill: Path | None = None) -> list[Step]:
-    """Return the steps; `skill` is the folder of the skill that comes with the package."""
-    steps = [_writing(path, entries) for path, entries in _files(machine) if _is_for(path)]
+def install(machine: Machine, skill: Path | None = None, *, agent: str | None = None) -> list[Step]:
+    """Return the steps that connect Cursor.
+
+    Args:
+        machine: where to work.
+        skill: the folder of the skill; the one that came along if not given.
+        agent: who Cursor's sessions are; else whom the entry names, else each folder tells.
+    """
+    files = _files(machine, agent)
+    steps = [_writing(path, entries) for path, entries in files if _is_for(path)]
     target = _skill_target(machine)
 
     def copy() -> str:
@@ -60,21 +68,23 @@ def install(machine: Machine, skill: Path | None = None) -> list[Step]:
     return [
         *steps,
         Step(f"copy the skill {SKILL} to {target}", copy),
-        Step("show a link that adds the server by a click", lambda: deeplink(machine)),
+        Step("show a link that adds the server by a click", lambda: deeplink(machine, agent)),
     ]
 
 
 def uninstall(machine: Machine) -> list[Step]:
-    """Return the steps, which leave nothing of `install`."""
+    """Return the steps that take out what is there of `install`, and leave nothing of it."""
     target = _skill_target(machine)
 
     def remove() -> str:
         return "\n".join(_folder.remove(target))
 
-    return [
-        Step(f"remove {target}", remove),
-        *(_removing(path, entries) for path, entries in reversed(_files(machine))),
+    steps = [
+        _removing(path, entries)
+        for path, entries in reversed(_files(machine))
+        if _has_any(path, entries)
     ]
+    return [Step(f"remove {target}", remove), *steps] if _has_skill(target) else steps
 
 
 def verify(machine: Machine) -> str:
@@ -90,25 +100,25 @@ def verify(machine: Machine) -> str:
             raise BadSetup(f"{path} lacks {_named(entries)}.", hint=_AGAIN)
     if not (_skill_target(machine) / "SKILL.md").is_file():
         raise BadSetup(f"{_skill_target(machine)} has no skill.", hint=_AGAIN)
-    server = any_host.entry(machine)
+    server = _server(machine)
     environ = {**machine.environ, **server.get("env", {})}
-    answers = _probe.check([server["command"], *server["args"]], environ)
+    answers = _probe.check([server["command"], *server["args"]], environ, machine.left_s)
     return f"{_folder_of(machine)} has server, hooks and skill; {answers}; Cursor was not asked"
 
 
-def deeplink(machine: Machine) -> str:
+def deeplink(machine: Machine, agent: str | None = None) -> str:
     """Return a link with which Cursor offers to add the server; its user confirms."""
-    config = base64.b64encode(json.dumps(_server(machine)).encode()).decode()
+    config = base64.b64encode(json.dumps(_server(machine, agent)).encode()).decode()
     path = "cursor://anysphere.cursor-deeplink/mcp/install"
-    return f"{path}?name={any_host.SERVER}&config={quote(config, safe='')}"
+    return f"{path}?name={SERVER}&config={quote(config, safe='')}"
 
 
-def _files(machine: Machine) -> list[tuple[Path, tuple[Entry, ...]]]:
+def _files(machine: Machine, agent: str | None = None) -> list[tuple[Path, tuple[Entry, ...]]]:
     """Return our entries, by the file they belong into."""
     folder = _folder_of(machine)
     hooks = [Entry(("hooks", event), _hook(machine, event), ours=_is_ours) for event in EVENTS]
     return [
-        (folder / "mcp.json", (Entry(("mcpServers", any_host.SERVER), _server(machine)),)),
+        (folder / "mcp.json", (Entry(("mcpServers", SERVER), _server(machine, agent)),)),
         (folder / "hooks.json", (Entry(("version",), 1, default=True), *hooks)),
         (
             folder / "cli-config.json",
@@ -122,8 +132,20 @@ def _is_for(path: Path) -> bool:
     return path.name != "cli-config.json" or path.is_symlink() or path.exists()
 
 
-def _server(machine: Machine) -> dict[str, Any]:
-    return {"type": "stdio", **any_host.entry(machine)}
+def _server(machine: Machine, agent: str | None = None) -> dict[str, Any]:
+    """Return the server's entry; an id that its user has put into one of ours stays."""
+    before = _entry_there(machine)
+    return _entry.made(machine, before, agent=agent, type="stdio")
+
+
+def _entry_there(machine: Machine) -> dict[str, Any]:
+    """Return our entry as it is; empty without one, or if the file is not plain JSON."""
+    try:
+        document = json.loads((_folder_of(machine) / "mcp.json").read_text("utf-8-sig"))
+        entry = document["mcpServers"][SERVER]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}  # whoever writes it says what is wrong
+    return entry if isinstance(entry, dict) and "serve" in entry.get("args", []) else {}
 
 
 def _hook(machine: Machine, event: str) -> dict[str, Any]:
@@ -142,6 +164,24 @@ def _hook(machine: Machine, event: str) -> dict[str, Any]:
 def _is_ours(element: Any) -> bool:
     command = element.get("command") if isinstance(element, dict) else None
     return isinstance(command, str) and _OURS.fullmatch(command) is not None
+
+
+def _has_any(path: Path, entries: tuple[Entry, ...]) -> bool:
+    """Tell whether a file has anything of ours; one that cannot be edited, if it names us."""
+    try:
+        return _edit.has_any(path, *entries)
+    except BadSetup:
+        try:
+            return SERVER.encode() in path.read_bytes()
+        except OSError:
+            return True
+
+
+def _has_skill(target: Path) -> bool:
+    try:
+        return _folder.is_there(target)
+    except BadSetup:
+        return not target.is_symlink()  # a link is not ours
 
 
 def _writing(path: Path, entries: tuple[Entry, ...]) -> Step:
@@ -163,8 +203,7 @@ def _named(entries: tuple[Entry, ...]) -> str:
 
 
 def _folder_of(machine: Machine) -> Path:
-    home: Path = machine.home
-    return home / ".cursor"
+    return machine.home / ".cursor"
 
 
 def _skill_target(machine: Machine) -> Path:

@@ -16,7 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus.installers.systemd import (
+from mcp_agentbus import places
+from mcp_agentbus.config import Settings
+from mcp_agentbus.errors import BadSetup
+
+from .systemd import (
     BY_HAND,
     Run,
     check_plain,
@@ -25,10 +29,6 @@ from mcp_agentbus.installers.systemd import (
     user_home,
     write_whole,
 )
-
-from mcp_agentbus import places
-from mcp_agentbus.config import Settings
-from mcp_agentbus.errors import BadSetup
 
 LABEL: Final = "dev.agentbus.listen"
 

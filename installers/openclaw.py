@@ -2,7 +2,7 @@
 """OpenClaw: an entry for the server, the skill, and the token by which its gateway is woken.
 
     >>> [step.what for step in install(machine)]
-    ["run `openclaw mcp set agentbus '{...}'`", 'copy the skill to ~/.openclaw/skills/...', ...]
+    ["make OpenClaw the agent openclaw: run `openclaw mcp set ...`", 'copy the skill to ...', ...]
 
 OpenClaw writes its own openclaw.json, by its own commands; the token goes to them on standard
 input. Its first write of a file that was written by hand takes the comments out of it. What
@@ -14,31 +14,27 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import json
-import os
-import secrets
+import platform
 import shlex
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus.installers.steps import Machine, Step
-
-from mcp_agentbus import places
+from mcp_agentbus import config
 from mcp_agentbus.errors import BadSetup
+
+from . import _entry, _openclaw_hooks
+from . import _openclaw_config as _config
+from ._entry import SERVER
+from .steps import Machine, Step
 
 NAME: Final = "openclaw"
 SKILL: Final = "using-agentbus"
-_ENTRY: Final = "agentbus"
 #: OpenClaw ends a call after this, whatever progress it tells; its own value is 60 s.
 _CALL_LIMIT_MS: Final = 120_000
 _TOOLS: Final = ("list_agents", "publish_result", "read_inbox", "send_task", "watch_inbox")
-#: A token of ours begins so: how `uninstall` knows that the hooks were off before.
-_OURS: Final = "agentbus-"
-_HOOKS_PATH: Final = "/hooks"
-_PORT: Final = 18789
 _GUARDED_BYTES: Final = 512
 # What an empty table, a comma or a line's end may make of an estimate.
 _MARGIN_BYTES: Final = 24
@@ -62,24 +58,31 @@ def found(machine: Machine) -> str | None:
     return f"OpenClaw {version}".rstrip() + f", {program}"
 
 
-def install(machine: Machine, skill_folder: FolderOf | None = None) -> list[Step]:
+def install(
+    machine: Machine, skill_folder: FolderOf | None = None, *, agent: str | None = None
+) -> list[Step]:
     """Return the steps that connect OpenClaw and let its gateway be woken.
 
     Args:
         machine: where to work.
         skill_folder: gives the folder of the skill; the one that came along if not given.
+        agent: who its sessions are; else whom the entry names, else `openclaw`.
 
     Raises:
         BadSetup: OpenClaw is not here or does not run.
     """
     program = _program(machine)
+    before = _server(machine, program)
+    entry = _wanted(machine, before, agent)
+    name = _agent_of(entry)
+    file = _openclaw_hooks.token_file(machine)
     return [
-        _set_server(machine, program),
+        _set_server(machine, program, before, entry),
         _copy_skill(machine, skill_folder or _packaged_skill),
         Step(
             f"run `openclaw config patch --stdin`: hooks.enabled, and a fresh hooks.token unless "
-            f"there is one; keep the token in {_token_file(machine)} (0600)",
-            lambda: _set_hooks(machine, program),
+            f"there is one; keep the token in {file} (0600)",
+            lambda: _openclaw_hooks.switch_on(machine, program, name),
         ),
     ]
 
@@ -89,23 +92,25 @@ def uninstall(machine: Machine) -> list[Step]:
 
     Where OpenClaw itself is gone but its file is not, the steps that change that file fail.
     """
-    text = _text(_config_file(machine))
-    kept = _text(_token_file(machine)).strip()
-    document = _parsed(text)
+    text = _config.text(_config.config_file(machine))
+    kept = _config.text(_openclaw_hooks.token_file(machine)).strip()
+    document = _config.parsed(text)
     steps = [_removal(_skill_file(machine))]
     # In a file that was written by hand only OpenClaw finds its way: it is asked then.
-    if _ENTRY in (_table(document, "mcp", "servers") if document else text):
+    if SERVER in (_config.table(document, "mcp", "servers") if document else text):
         steps.append(
-            Step(f"run `openclaw mcp unset {_ENTRY}`", lambda: _unset_server(machine)),
+            Step(f"run `openclaw mcp unset {SERVER}`", lambda: _unset_server(machine)),
         )
-    if _is_ours(_table(document, "hooks").get("token")) or (_is_ours(kept) and kept in text):
+    if _openclaw_hooks.is_ours(_config.table(document, "hooks").get("token")) or (
+        _openclaw_hooks.is_ours(kept) and kept in text
+    ):
         steps.append(
             Step(
                 "run `openclaw config patch --stdin`: no hooks.token, no hooks.enabled",
-                lambda: _unset_hooks(machine),
+                lambda: _openclaw_hooks.switch_off(machine, lambda: _program(machine)),
             )
         )
-    steps.append(_removal(_token_file(machine)))
+    steps.append(_removal(_openclaw_hooks.token_file(machine)))
     return [step for step in steps if step]
 
 
@@ -116,15 +121,18 @@ def verify(machine: Machine) -> str:
         BadSetup: it could not, or not all five tools are there.
     """
     hint = f"Try {shlex.join([*machine.agentbus, 'serve'])} by hand, and `openclaw mcp doctor`."
+    program = _program(machine)
     try:
-        said = machine.run([_program(machine), "mcp", "probe", _ENTRY, "--json"])
+        said = machine.run([program, "mcp", "probe", SERVER, "--json"])
     except BadSetup as error:
         raise BadSetup(error.message, hint=hint) from None
-    tools = _parsed(said).get("tools", [])
-    missing = [tool for tool in _TOOLS if f"{_ENTRY}__{tool}" not in tools]
+    tools = _config.parsed(said).get("tools", [])
+    missing = [tool for tool in _TOOLS if f"{SERVER}__{tool}" not in tools]
     if missing:
         raise BadSetup(f"OpenClaw does not see {', '.join(missing)}.", hint=hint)
-    return f"OpenClaw started agentbus and lists its {len(_TOOLS)} tools"
+    agent = _agent_of(_server(machine, program))
+    known = f" as agent {agent}" if agent else ""
+    return f"OpenClaw started agentbus{known} and lists its {len(_TOOLS)} tools"
 
 
 def _program(machine: Machine) -> str:
@@ -143,10 +151,55 @@ def _program(machine: Machine) -> str:
     return program
 
 
-def _set_server(machine: Machine, program: str) -> Step:
-    before = _table(_parsed(_text(_config_file(machine))), "mcp", "servers", _ENTRY)
-    entry = _entry(machine, before)
-    argv = [program, "mcp", "set", _ENTRY, json.dumps(entry)]
+def _server(machine: Machine, program: str) -> dict[str, Any]:
+    """Return the server's entry as it is now; empty if there is none."""
+    text = _config.text(_config.config_file(machine))
+    document = _config.parsed(text)
+    if document or SERVER not in text:
+        return _config.table(document, "mcp", "servers", SERVER)
+    # In a file that was written by hand only OpenClaw finds its way.
+    said = machine.run([program, "mcp", "list", "--json"])
+    return _config.table(_config.parsed(said), SERVER)
+
+
+def _wanted(machine: Machine, before: dict[str, Any], agent: str | None) -> dict[str, Any]:
+    """Return the server's entry, which says who its sessions are: no folder here tells that."""
+    # An entry with a folder leaves it to the .agentbus.toml there.
+    if agent is None and _entry.agent_of(before) is None and not before.get("cwd"):
+        agent = _default_agent(machine)
+    return _entry.made(machine, before, agent=agent, requestTimeoutMs=_CALL_LIMIT_MS)
+
+
+def _default_agent(machine: Machine) -> str:
+    """Return the one that `agent add` has set up for OpenClaw, else `openclaw`.
+
+    Where others may be of that name it says which: the machine on a shared bus, and the profile.
+    """
+    set_up = [name for name, rules in machine.settings.rules.items() if rules.host == NAME]
+    if len(set_up) == 1:
+        return set_up[0]
+    shared = platform.node().partition(".")[0] if machine.settings.url else ""
+    profile = _config.profile(machine)
+    words = [shared, "" if profile == _config.DEFAULT_PROFILE else profile]
+    more = "-".join(word for word in words if word)
+    return config.default_id(Path(more), NAME) if more else NAME
+
+
+def _agent_of(entry: dict[str, Any]) -> str:
+    """Return who the sessions of an entry are; nothing if it leaves that to OpenClaw's folder."""
+    if named := _entry.agent_of(entry):
+        return named
+    if not (folder := entry.get("cwd")):
+        return ""
+    # OpenClaw starts it with an environment that tells of neither an agent nor a host.
+    bare = config.load({}, text="")
+    return config.who(bare, folder=Path(str(folder))).id
+
+
+def _set_server(
+    machine: Machine, program: str, before: dict[str, Any], entry: dict[str, Any]
+) -> Step:
+    argv = [program, "mcp", "set", SERVER, json.dumps(entry)]
 
     def do() -> str:
         if entry == before:
@@ -154,30 +207,17 @@ def _set_server(machine: Machine, program: str) -> Step:
         machine.run(argv)
         return ""
 
-    return Step(f"run `{shlex.join(['openclaw', *argv[1:]])}`", do)
-
-
-def _entry(machine: Machine, before: dict[str, Any]) -> dict[str, Any]:
-    """Return the server's entry; what the user has added to it stays."""
-    command, *args = [*machine.agentbus, "serve"]
-    given = before.get("args")
-    if isinstance(given, list) and given[: len(args)] == args:
-        args = given  # such as `--agent claw`: another id would be another inbox
-    env = {key: value for key, value in _table(before, "env").items() if key != "AGENTBUS_HOME"}
-    if home := places.home(machine.environ):
-        env["AGENTBUS_HOME"] = home
-    entry = {"requestTimeoutMs": _CALL_LIMIT_MS, **before, "command": command, "args": args}
-    entry.pop("env", None)
-    return {**entry, "env": env} if env else entry
+    command = shlex.join(["openclaw", *argv[1:]])
+    return Step(f"make OpenClaw the agent {_agent_of(entry)}: run `{command}`", do)
 
 
 def _unset_server(machine: Machine) -> str:
     program = _program(machine)
-    if _ENTRY not in _parsed(machine.run([program, "mcp", "list", "--json"])):
+    if SERVER not in _config.parsed(machine.run([program, "mcp", "list", "--json"])):
         return "it was not there"
-    for entry in _smaller_entries(_text(_config_file(machine))):
-        machine.run([program, "mcp", "set", _ENTRY, json.dumps(entry)])
-    machine.run([program, "mcp", "unset", _ENTRY])
+    for entry in _smaller_entries(_config.text(_config.config_file(machine))):
+        machine.run([program, "mcp", "set", SERVER, json.dumps(entry)])
+    machine.run([program, "mcp", "unset", SERVER])
     return ""
 
 
@@ -187,14 +227,14 @@ def _smaller_entries(text: str) -> Iterator[dict[str, Any]]:
     OpenClaw refuses a write that makes a file of 512 bytes or more smaller than its half, and in
     a file with little else the entry is the larger half.
     """
-    document = _parsed(text)
+    document = _config.parsed(text)
     size = len(text.encode())
-    servers = _table(document, "mcp", "servers")
-    servers.pop(_ENTRY, None)
+    servers = _config.table(document, "mcp", "servers")
+    servers.pop(SERVER, None)
     rest = _size(document)
     while document and size >= _GUARDED_BYTES and rest < size // 2 + _MARGIN_BYTES:
         entry = {"enabled": False, "command": ""}
-        servers[_ENTRY] = entry
+        servers[SERVER] = entry
         size = size // 2 + 2 * _MARGIN_BYTES
         entry["command"] = "-" * max(1, size - _size(document))
         yield entry
@@ -239,135 +279,8 @@ def _same(source: Path, target: Path) -> bool:
     )
 
 
-def _set_hooks(machine: Machine, program: str) -> str:
-    """See that the gateway takes wakes with a token that we know; say what comes next."""
-    document = _parsed(_text(_config_file(machine)))
-    hooks = _table(document, "hooks")
-    file = _token_file(machine)
-    token = hooks.get("token")
-    # Read whole, and only here: a token that names a variable, or stands in an included file.
-    if "$include" in {*document, *hooks} or (
-        token is not None and (not isinstance(token, str) or "${" in token)
-    ):
-        return f"openclaw.json does not hold hooks.token itself: put it into {file}, mode 0600"
-    # Hooks with a token of the user's, or off by the user's word, stay as they are.
-    if hooks.get("enabled") is not True and (token or "enabled" in hooks):
-        return "hooks.enabled is not true, and stays so: no wake reaches OpenClaw before it is"
-    if not token:
-        kept = _text(file).strip()
-        token = kept if _is_ours(kept) else _OURS + secrets.token_urlsafe(32)
-        # First here: should the next line fail, the next try takes the same token.
-        _write_private(file, f"{token}\n")
-        _patch(machine, program, {"hooks": {"enabled": True, "token": token}})
-    else:
-        _write_private(file, f"{token}\n")
-    path = hooks.get("path", _HOOKS_PATH)
-    if str(path).strip("/") != _HOOKS_PATH.strip("/"):
-        return f"hooks.path is {path!r}: no wake reaches OpenClaw before it is {_HOOKS_PATH!r}"
-    add = ["agentbus", "agent", "add", "ID", "--host", NAME, "--wake", "work"]
-    port = _table(document, "gateway").get("port", _PORT)
-    if port != _PORT:
-        add += ["--gateway-url", f"http://127.0.0.1:{port}"]
-    return f"to let it be woken: {shlex.join([*add, '--token-file', str(file)])}"
-
-
-def _unset_hooks(machine: Machine) -> str:
-    hooks = _table(_parsed(_text(_config_file(machine))), "hooks")
-    if not _is_ours(hooks.get("token")):
-        return "hooks.token is another one now, and stays"
-    # The whole table if nothing else is in it. Without a token hooks are off, so an `enabled`
-    # that stood there before had done nothing.
-    alone = not set(hooks) - {"enabled", "token"}
-    return _patch(
-        machine, _program(machine), {"hooks": None if alone else {"enabled": None, "token": None}}
-    )
-
-
-def _patch(machine: Machine, program: str, patch: dict[str, Any]) -> str:
-    """Change openclaw.json; the text goes through standard input, which no process list shows."""
-    machine.run([program, "config", "patch", "--stdin"], stdin=json.dumps(patch))
-    return ""
-
-
-def _is_ours(token: object) -> bool:
-    return isinstance(token, str) and token.startswith(_OURS)
-
-
-def _state_folder(machine: Machine) -> Path:
-    if given := machine.environ.get("OPENCLAW_STATE_DIR"):
-        return _expanded(machine, given)
-    home = machine.environ.get("OPENCLAW_HOME")
-    profile = machine.environ.get("OPENCLAW_PROFILE", "default")
-    name = ".openclaw" if profile == "default" else f".openclaw-{profile}"
-    return (_expanded(machine, home) if home else machine.home) / name
-
-
-def _config_file(machine: Machine) -> Path:
-    given = machine.environ.get("OPENCLAW_CONFIG_PATH")
-    return _expanded(machine, given) if given else _state_folder(machine) / "openclaw.json"
-
-
-def _expanded(machine: Machine, path: str) -> Path:
-    return machine.home / path[2:] if path.startswith("~/") else Path(path)
-
-
 def _skill_file(machine: Machine) -> Path:
-    return _state_folder(machine) / "skills" / SKILL
-
-
-def _token_file(machine: Machine) -> Path:
-    return machine.settings.config_file.parent / "openclaw-hooks.token"
-
-
-def _text(file: Path) -> str:
-    """Return what a file holds; nothing if it is not there.
-
-    Raises:
-        BadSetup: it cannot be read.
-    """
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise BadSetup(f"{file} cannot be read: {error.strerror}.") from None
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    """Return a document; empty if it is none, or written by hand with comments in it."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _table(document: dict[str, Any], *keys: str) -> dict[str, Any]:
-    for key in keys:
-        inner = document.get(key)
-        document = inner if isinstance(inner, dict) else {}
-    return document
-
-
-def _write_private(file: Path, text: str) -> None:
-    """Write a file that only this user may read, all of it or none of it.
-
-    Raises:
-        BadSetup: it cannot be written.
-    """
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made with mode 0600.
-        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as temporary:
-                temporary.write(text)
-            Path(name).replace(file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise BadSetup(f"{file} cannot be written: {error.strerror}.") from None
+    return _config.state_folder(machine) / "skills" / SKILL
 
 
 def _removal(path: Path) -> Step | None:

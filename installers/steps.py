@@ -11,10 +11,12 @@ that is run twice leaves the same bytes as one that is run once.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,13 @@ class Machine:
     """Where an installer works: a user's home, seen through an environment."""
 
     settings: Settings
+    #: The `time.monotonic` at which all work here must be through: a host's command is ended then.
+    ends_at: float = math.inf
+
+    @property
+    def left_s(self) -> float:
+        """How many seconds a host's command may take from now on."""
+        return min(RUN_TIMEOUT_S, max(0.0, self.ends_at - time.monotonic()))
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -65,28 +74,31 @@ class Machine:
         """Return where a program is on PATH; None if it is not there."""
         return shutil.which(name, path=self.environ.get("PATH", ""))
 
-    def run(self, argv: Sequence[str], stdin: str = "") -> str:
-        """Run a host's own command; return what it printed.
+    def run(self, argv: Sequence[str], stdin: str = "", *, both: bool = False) -> str:
+        """Run a host's own command; return what it printed; of its errors, too, if `both`.
 
         Raises:
             BadSetup: it is not there, did not end, or failed; the text holds its reason.
         """
         name = " ".join([Path(argv[0]).name, *argv[1:3]])
+        limit_s = self.left_s
         try:
             ended = subprocess.run(
                 argv,
                 input=stdin,
-                env=dict(self.environ),
+                # Claude Code calls its maker at each start, for its own sake and not for this work.
+                # OpenClaw calls nobody before its gateway starts.
+                env={**self.environ, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"},
                 # Hosts take the folder in which they are started for a project, even the home.
                 cwd="/",
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=RUN_TIMEOUT_S,
+                timeout=limit_s,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise BadSetup(f"`{name}` did not end in {RUN_TIMEOUT_S} s.") from None
+            raise BadSetup(f"`{name}` did not end in {round(limit_s, 1):g} s.") from None
         except OSError as error:
             raise BadSetup(f"`{name}` cannot run: {error.strerror}.") from None
         if ended.returncode:
@@ -94,4 +106,4 @@ class Machine:
             # OpenClaw ends with a line about its help, whatever went wrong.
             reason = next((line for line in said if "Reason: " in line), said[-1])
             raise BadSetup(f"`{name}` failed: {reason[:300]}")
-        return ended.stdout
+        return ended.stdout + ended.stderr if both else ended.stdout

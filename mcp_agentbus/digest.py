@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,8 @@ from mcp_agentbus.policy import Waiting
 from mcp_agentbus.together import both, together
 from mcp_agentbus.waking import Desk
 
+#: So begins the id of a session that is none: what it is told is forgotten at once.
+PROBE: Final = "doctor-"
 #: A hook waits 0.3 s. What is not known by then is not told, and not remembered as told.
 WITHIN_S: Final = 0.2
 # More than a user has open; the session that asked least lately is forgotten first.
@@ -65,6 +67,10 @@ class Told:
     keys: list[str] = field(default_factory=list)
     #: Of a lane: when its stream was made, and the last task's sequence.
     marks: dict[str, tuple[str, int]] = field(default_factory=dict)
+    #: Those of the keys that a hook told, and that no wake has counted as told yet.
+    fresh: list[str] = field(default_factory=list)
+    #: Whether a notice was the last to tell something; not kept.
+    noticed: bool = field(default=False, compare=False)
 
     def mark(self, lane: str, made: str) -> int:
         """Return the sequence of the last task in a lane that the session was told of."""
@@ -78,10 +84,24 @@ class Told:
         more = [one for one in lanes if one.last > self.mark(one.name, one.made)]
         gone = known - set(wait)
         self.keys = [*[one for one in self.keys if one in gone][-_KEYS_MAX:], *wait]
+        self.fresh = [*[one for one in self.fresh if one in wait], *(one.key for one in new)]
         self.marks |= {one.name: (one.made, one.last) for one in more}
         high = sum(one.kind == "task" for one in new)
         others = sum(one.new for one in more)
         return Counts(high=high, others=others, results=len(new) - high)
+
+    def notice(self, things: Sequence[Waiting]) -> None:
+        """Remember these as told by a notice: each wake after it shall tell them anew."""
+        fresh = set(self.fresh) - {one.key for one in things}
+        self.tell(tuple(things), ())
+        self.fresh, self.noticed = sorted(fresh), True
+
+    def spare(self, keys: Collection[str]) -> bool:
+        """Tell whether a hook has told all these, which stands for the notice of one wake."""
+        if not keys or not set(keys) <= set(self.fresh):
+            return False
+        self.fresh = [one for one in self.fresh if one not in keys]
+        return True
 
 
 def text(new: Counts, *, first: bool) -> str:
@@ -134,43 +154,46 @@ class Digest:
         with suppress(TimeoutError):
             async with asyncio.timeout(WITHIN_S):
                 told = self._memory.of(f"{host} {session}")
-                urgent = request.get("urgent") is True
+                urgent, looked = request.get("urgent") is True, request.get("looked") is True
                 found = await self._look(me, member, told, urgent=urgent)
                 # From here on nothing is awaited: two hooks of a session may run at once.
-                return self._say(told, me.id, member, *found, looked=request.get("looked") is True)
+                return self._say(told, me.id, *found, urgent=urgent, looked=looked)
         return {}
+
+    def spares(self, members: Iterable[Member], keys: Collection[str]) -> bool:
+        """Tell whether one of these sessions heard of all that from its hook, which counts once."""
+        sessions = {_conversation(one) for one in members if one.host_session}
+        return any(self._memory.spares(one, keys) for one in sorted(sessions))
+
+    def noticed(self, member: Member, things: Sequence[Waiting]) -> None:
+        """Remember that a notice has told a session of these."""
+        if member.host_session:
+            self._memory.of(_conversation(member)).notice(things[:_KEYS_MAX])
+            self._memory.save()
 
     def _say(
         self,
         told: Told,
         agent: str,
-        member: Member | None,
         things: tuple[Waiting, ...],
         lanes: tuple[Lane, ...],
         *,
+        urgent: bool,
         looked: bool,
     ) -> dict[str, Any]:
         first = told == Told()
         desk = self._desks.get(agent)
         woken = {key for keys, _ in desk.told.values() for key in keys} if desk else set()
-        under_way = tuple(one for one in things if one.key in woken)
-        if not (member and self._only_this_was_nudged(member)):
-            # The process that was started for them reads them; or they are told later.
-            things = tuple(one for one in things if one.key not in woken)
-        elif any(one.key not in told.keys for one in under_way):
-            looked = True  # its notice has just named the numbers of all that waits
-        new = told.tell(things[:_KEYS_MAX], lanes)
+        # The session that was told, or is started, for these reads them; or they are told later.
+        others = tuple(one for one in things if one.key not in woken)
+        if told.noticed and not urgent:
+            # The notice has just named the numbers of all that waits, in the other lanes as well.
+            looked, told.noticed = looked or len(others) < len(things), False
+        new = told.tell(others[:_KEYS_MAX], lanes)
         if new != Counts():
             self._memory.save()
         said = "" if looked else text(new, first=first)
         return {"text": said} if said else {}
-
-    def _only_this_was_nudged(self, member: Member) -> bool:
-        """Tell whether a notice for this agent can only have gone to this session."""
-        able = [one for one in self._hub.of(member.agent) if one.can_nudge]
-        # A session may have more processes than one here, such as a plugin's monitor.
-        same = member.host_session
-        return bool(able) and all(one is member or one.host_session == same != "" for one in able)
 
     def _member(self, session: str) -> Member | None:
         return next((one for one in self._hub.members if one.host_session == session), None)
@@ -238,14 +261,16 @@ class Digest:
         self, agent: str, member: Member | None, things: tuple[Waiting, ...]
     ) -> tuple[Waiting, ...]:
         """Leave out the results that another live session is shown, or that this one was."""
-        mine = member.session if member else ""
-        foreign = any(one.session not in {"", mine} for one in things)
+        # A session may have more processes than one here, such as a plugin's monitor.
+        here = [one for one in self._hub.members if member and _is_with(one, member)]
+        mine = {"", *(one.session for one in here)}
+        foreign = any(one.session not in mine for one in things)
         live = await roster.live_sessions(self._bus, agent) if foreign else frozenset()
         return tuple(
             one
             for one in things
-            if one.session in {"", mine} or one.session not in live
-            if one.kind != "result" or not self._has_shown(mine, (one.task_id,))
+            if one.session in mine or one.session not in live
+            if one.kind != "result" or not any(self._has_shown(s, (one.task_id,)) for s in mine)
         )
 
 
@@ -258,18 +283,27 @@ class Memory:
 
     def of(self, session: str) -> Told:
         """Return what a session was told; it is to be changed in place."""
-        if self._told is None:
-            self._told = self._load()
-        told = self._told[session] = self._told.pop(session, Told())
-        while len(self._told) > _SESSIONS_MAX:
-            del self._told[next(iter(self._told))]
+        if session.partition(" ")[2].startswith(PROBE):
+            return Told()
+        everything = self._all()
+        told = everything[session] = everything.pop(session, Told())
+        while len(everything) > _SESSIONS_MAX:
+            del everything[next(iter(everything))]
         return told
+
+    def spares(self, session: str, keys: Collection[str]) -> bool:
+        """Do as `Told.spare` for a session, and keep it."""
+        told = self._all().get(session)
+        spares = told is not None and told.spare(keys)
+        if spares:
+            self.save()
+        return spares
 
     def save(self) -> None:
         """Keep it for the next listener; one that cannot tells some things again."""
         known = {
-            session: {"keys": told.keys, "marks": told.marks}
-            for session, told in (self._told or {}).items()
+            session: {"keys": told.keys, "marks": told.marks, "fresh": told.fresh}
+            for session, told in self._all().items()
             if told != Told()
         }
         new = self._file.with_suffix(".new")
@@ -278,6 +312,11 @@ class Memory:
             with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
                 json.dump(known, file, separators=(",", ":"))
             new.replace(self._file)
+
+    def _all(self) -> dict[str, Told]:
+        if self._told is None:
+            self._told = self._load()
+        return self._told
 
     def _load(self) -> dict[str, Told]:
         try:
@@ -290,4 +329,15 @@ class Memory:
 
 def _told(kept: dict[str, Any]) -> Told:
     marks = {lane: (str(made), int(seq)) for lane, (made, seq) in kept["marks"].items()}
-    return Told([str(key) for key in kept["keys"]], marks)
+    # What a listener wrote that was older has no `fresh`.
+    keys, fresh = ([str(key) for key in kept.get(name, ())] for name in ("keys", "fresh"))
+    return Told(keys, marks, fresh)
+
+
+def _conversation(member: Member) -> str:
+    """Return the name of a session as its hooks know it."""
+    return f"{member.host} {member.host_session}"
+
+
+def _is_with(one: Member, member: Member) -> bool:
+    return one is member or one.host_session == member.host_session != ""

@@ -43,6 +43,8 @@ Out = Callable[[str], None]
 _LIMIT_S: Final = 10.0
 # A host starts node, and that starts us.
 _HOST_LIMIT_S: Final = 18.0
+# Its commands end before nobody waits for them any more.
+_HOST_COMMANDS_S: Final = 16.0
 _HOOKS_LIMIT_S: Final = 8.0
 _MARKS: Final[Mapping[State, str]] = {"ok": "ok", "warning": "--", "wrong": "!!", "unknown": "??"}
 _WORDS: Final[Mapping[State, str]] = {
@@ -126,8 +128,8 @@ async def examine(given: Settings) -> list[Check]:
     read = await _limited("config", _LIMIT_S, _in_thread(checks.configuration, given))
     config_check, loaded = read if isinstance(read, tuple) else (read[0], None)
     hosts = (
-        _limited(name, _HOST_LIMIT_S, _in_thread(host_checks.host, given, name, module))
-        for name, module in host_checks.HOSTS.items()
+        _limited(name, _HOST_LIMIT_S, _in_thread(host_checks.host, given, name, _HOST_COMMANDS_S))
+        for name in host_checks.HOSTS
     )
     some = await asyncio.gather(
         _limited("versions", _LIMIT_S, _in_thread(checks.versions)),
@@ -237,6 +239,7 @@ async def _mended(
 
 def _lines(found: list[Check], *, fixing: bool) -> Iterable[str]:
     """Yield what is shown to a person."""
+    found = host_checks.in_few_lines(found)
     width = max(len(one.name) for one in found)
     for one in found:
         yield f"{_painted(one.state)}  {one.name:{width}}  {_plain(one.said)}"

@@ -288,6 +288,7 @@ def _spawn(program: Path, files: Files, lock: int) -> subprocess.Popen[bytes]:
             stdout=subprocess.DEVNULL,
             stderr=errors,
             cwd="/",
+            umask=0o077,  # for the file that names its port, and for logs that it begins anew
             start_new_session=True,  # so that it outlives the terminal
             pass_fds=(lock,),
         )

@@ -64,7 +64,7 @@ class BadInput(Refused):
 class UnknownAgent(Refused):
     """No agent of that name is registered. Nothing was sent."""
 
-    hint = "Call list_agents to see who is registered; an agent registers at its first session."
+    hint = "Call list_agents to see who is there; an agent is known from its first session on."
 
 
 class UnknownTask(Refused):

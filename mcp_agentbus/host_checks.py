@@ -1,70 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `agentbus doctor` looks at in the hosts: whether agentbus works there, what a hook costs.
 
->>> host(settings, "cursor", "cursor")
+>>> host(settings, "cursor")
 Check(name='cursor', state='ok', said='not here')
 """
 
 from __future__ import annotations
 
+import json
+import math
+import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
-from mcp_agentbus import assets
-from mcp_agentbus.checks import Check, State
+from mcp_agentbus import assets, hosts
+from mcp_agentbus.checks import Check
 from mcp_agentbus.config import Settings
+from mcp_agentbus.digest import PROBE
 from mcp_agentbus.errors import AgentbusError, BadSetup
+from mcp_agentbus.hosts import Installer, installer
 from mcp_agentbus.installers.steps import Machine
 
-#: The hosts with an installer of their own, and its module.
-HOSTS: Final = {"claude-code": "claude_code", "cursor": "cursor", "openclaw": "openclaw"}
+#: The hosts that are looked at.
+HOSTS: Final = hosts.HOSTS
+#: What is said of a host that is not here.
+NOT_HERE: Final = "not here"
 #: A hook may cost so many times what a Python costs that does nothing.
 HOOK_MAX_RATIO: Final = 3.0
 _HOOK: Final = "hooks/agentbus_hook.py"
 _AGAIN: Final = "Install it anew: pip install --force-reinstall mcp-agentbus"
+_BUSY: Final = "Try again when the machine is less busy."
 _RUN_S: Final = 2.0
 # Of so many runs in turn the fastest counts: the others were disturbed.
 _RUNS: Final = 3
 
 
-def host(settings: Settings, name: str, module: str) -> Check:
-    """See that a host that is here starts agentbus and gets its tools."""
+def host(settings: Settings, name: str, limit_s: float = math.inf) -> Check:
+    """See that a host that is here starts agentbus and gets its tools.
+
+    Args:
+        settings: the user's.
+        name: one of `HOSTS`.
+        limit_s: after so many seconds no command of the host runs any more.
+    """
+    machine = Machine(settings, ends_at=time.monotonic() + limit_s)
     try:
-        installer: Any = import_module(f"mcp_agentbus.installers.{module}")
-    except ModuleNotFoundError as error:
-        if error.name != f"mcp_agentbus.installers.{module}":
-            raise
-        return Check(name, "unknown", "this agentbus has no installer for it")
-    machine = Machine(settings)
-    try:
-        about = installer.found(machine)
+        connects = installer(name)
+        about = connects.found(machine)
+        if not about and machine.left_s:
+            return Check(name, "ok", NOT_HERE)
         if not about:
-            return Check(name, "ok", "not here")
+            return Check(name, "unknown", "no answer in time", _BUSY)
         try:
-            said = str(installer.verify(machine))
+            said = connects.verify(machine)
         except AgentbusError as error:
-            text = f"{about}: {error.message}"
-            connect = f"agentbus install {name} (--dry-run tells what that does)"
-            # A host that was never connected is its user's choice, and nothing is broken.
-            state: State = "wrong" if _connected(installer, machine) else "warning"
-            return Check(name, state, text, f"{error.hint} To connect it: {connect}")
+            return _refused(name, about, error, machine)
     except AgentbusError as error:
         return Check(name, "unknown", error.message, error.hint)
     return Check(name, "ok", f"{about}: {said}" if said else about)
 
 
-def _connected(installer: Any, machine: Machine) -> bool:
+def _refused(name: str, about: str, error: AgentbusError, machine: Machine) -> Check:
+    """Return what it means that a host does not list our tools."""
+    connect = f"agentbus install {name}"
+    connected = _connected(installer(name), machine)
+    if not machine.left_s:
+        return Check(name, "unknown", f"{about}: no answer in time", _BUSY)
+    if connected:
+        again = "" if connect in error.hint else f" To connect it anew: {connect}"
+        return Check(name, "wrong", f"{about}: {error.message}", f"{error.hint}{again}")
+    # That it was never connected is its user's choice, and nothing is broken.
+    fix = f"To connect it: {connect} (--dry-run tells what that does)"
+    return Check(name, "warning", f"{about}: not connected", fix)
+
+
+def _connected(connects: Installer, machine: Machine) -> bool:
     """Tell whether there is anything of agentbus in a host."""
-    if connected := getattr(installer, "connected", None):
-        return bool(connected(machine))
     try:
-        return bool(installer.uninstall(machine))  # its steps only; none is taken
+        return bool(connects.uninstall(machine))  # its steps only; none is taken
     except AgentbusError:
         return True
+
+
+def in_few_lines(found: Sequence[Check]) -> list[Check]:
+    """Return the checks for a person: one line for all hosts that are not here."""
+    away = [one.name for one in found if one.said == NOT_HERE]
+    if len(away) < 2:
+        return list(found)
+    here = any(one.name in HOSTS and one.said != NOT_HERE for one in found)
+    line = Check("other hosts" if here else "hosts", "ok", f"{NOT_HERE}: {', '.join(away)}")
+    last = max(number for number, one in enumerate(found) if one.said == NOT_HERE)
+    few = [line if number == last else one for number, one in enumerate(found)]
+    return [one for one in few if one.said != NOT_HERE]
 
 
 def hooks(settings: Settings) -> Check:
@@ -76,10 +106,14 @@ def hooks(settings: Settings) -> Check:
         return Check(name, "unknown", error.message, error.hint)
     if not file.is_file():
         return Check(name, "unknown", f"{file} is not there", _AGAIN)
-    bare, hook = [sys.executable, "-I", "-c", "pass"], [sys.executable, "-I", str(file)]
+    bare = [sys.executable, "-I", "-c", "pass"]
+    hook = [sys.executable, "-I", "-S", str(file), "claude-code", "SessionStart"]
     pairs = [(_took(bare, settings), _took(hook, settings)) for _ in range(_RUNS)]
     least, took = (min(times) for times in zip(*pairs, strict=True))
-    said = f"a hook takes {took / least:.1f} times as long as a Python that does nothing"
+    said = (
+        f"a hook takes {took * 1000:.0f} ms, "
+        f"{took / least:.1f} times as long as a Python that does nothing"
+    )
     if took > least * HOOK_MAX_RATIO:
         fix = "If `agentbus doctor` says the same on an idle machine, please report it."
         return Check(name, "warning", f"{said}; {HOOK_MAX_RATIO:.0f} times is the limit", fix)
@@ -87,14 +121,17 @@ def hooks(settings: Settings) -> Check:
 
 
 def _took(argv: Sequence[str], settings: Settings) -> float:
-    """Return how many seconds a program takes that is given an event of no host."""
+    """Return how many seconds a program takes that is given a session's start, of none that is."""
+    # Cursor has Claude Code's hooks end at once, and maybe this is typed in its terminal.
+    environ = {name: value for name, value in settings.environ.items() if name != "CURSOR_VERSION"}
+    event = {"session_id": f"{PROBE}{secrets.token_hex(8)}", "source": "startup"}
     began = time.perf_counter()
     subprocess.run(
         argv,
-        input=b"{}",
+        input=json.dumps(event).encode(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=dict(settings.environ),
+        env=environ,
         timeout=_RUN_S,
         check=False,
     )

@@ -28,6 +28,8 @@ from mcp_agentbus.errors import AgentbusError, BadInput
 
 #: A session that takes longer to pass a notice on counts as one that cannot.
 NUDGE_TIMEOUT_S: Final = 5.0
+#: Why such a notice was not shown, as far as is known.
+HANGS: Final = "its session did not take the notice"
 # More than one user's sessions; a program that opens them in a loop is stopped here.
 _MEMBERS_MAX: Final = 500
 # A connection that says nothing is closed after this long.
@@ -129,7 +131,7 @@ class Hub:
                 await member.writer.drain()
                 answer = await member.answers[number]
         except (TimeoutError, OSError):
-            return "its session did not take the notice"
+            return HANGS
         finally:
             del member.answers[number]
         return "" if answer.get("shown") is True else str(answer.get("why", ""))[:200]

@@ -16,18 +16,21 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
+
+from mcp_agentbus.hosts import HOSTS, installer
 
 if TYPE_CHECKING:
     from mcp_agentbus.config import Settings
+    from mcp_agentbus.hosts import Installer
     from mcp_agentbus.installers.steps import Machine, Step
 
 _Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
 
-#: The hosts with an installer of their own, and its module; the others take one line of theirs.
-_MODULES: Final = {"claude-code": "claude_code", "cursor": "cursor", "openclaw": "openclaw"}
-HOSTS: Final = (*_MODULES, "codex", "copilot", "gemini")
+#: The one host that gets a plugin.
+_WITH_PLUGIN: Final = "claude-code"
+# What a step says stands beside it if it is no longer, else below it.
+_BESIDE_MAX_CHARS: Final = 40
 
 
 def add_install_commands(commands: _Commands[Any]) -> None:
@@ -46,6 +49,17 @@ def add_install_commands(commands: _Commands[Any]) -> None:
     install.add_argument(
         "--print", action="store_true", dest="print_", help="print the entry for any MCP host"
     )
+    install.add_argument(
+        "--agent",
+        metavar="ID",
+        help="the agent that the host's sessions are (default: as its entry says, else openclaw "
+        "for OpenClaw, and by the folder of each session for the others)",
+    )
+    install.add_argument(
+        "--no-plugin",
+        action="store_true",
+        help="claude-code: only the server's entry, without skill, hooks and monitor",
+    )
     uninstall = commands.add_parser("uninstall", help="take agentbus out of a host again")
     uninstall.add_argument("host", nargs="+", metavar="HOST", help=", ".join(HOSTS))
     for one in (setup, install, uninstall):
@@ -63,19 +77,45 @@ async def run(args: argparse.Namespace, settings: Settings, out: Callable[[str],
 
     from mcp_agentbus.installers.steps import Machine
 
+    if args.command == "install":
+        _check_options(args)
     work = _Work(args, Machine(settings), (lambda _: None) if args.json else out)
     if args.command == "setup":
         code = await asyncio.to_thread(work.setup)
     elif args.command == "install" and args.print_:
         from mcp_agentbus.installers import any_host
 
-        out(any_host.printed(work.machine))
+        out(any_host.printed(work.machine, args.agent))
         return 0
     else:
         code = await asyncio.to_thread(work.hosts, args.host)
     if args.json:
         out(json.dumps({"hosts": work.outcomes, "done": work.done}))
     return code
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """See that the options of `agentbus install` go with its hosts.
+
+    Raises:
+        BadInput: they do not.
+    """
+    from mcp_agentbus.errors import BadInput
+    from mcp_agentbus.names import agent_id
+
+    others = [name for name in args.host if name != _WITH_PLUGIN]
+    if args.no_plugin and (others or not args.host):
+        right = f"install {' '.join(others)}" if others else f"install {_WITH_PLUGIN} --no-plugin"
+        said = f"--no-plugin is for {_WITH_PLUGIN} alone: no other host gets a plugin."
+        raise BadInput(said, hint=f"Run `agentbus {right}`.")
+    if args.agent is None:
+        return
+    agent_id(args.agent)
+    if len(args.host) > 1:
+        raise BadInput(
+            "One --agent for several hosts: they would share one inbox.",
+            hint="Run the command once for each host, with an id of its own.",
+        )
 
 
 class _Work:
@@ -87,7 +127,8 @@ class _Work:
         self.machine = machine
         self._args, self._out = args, out
         self._dry = bool(args.dry_run)
-        #: What became of each host: connected, removed, not_here, planned or failed.
+        self._removes = args.command == "uninstall"
+        #: What became of each host: connected, removed, nothing, not_here, planned or failed.
         self.outcomes: dict[str, dict[str, str]] = {}
         #: What was done, in order.
         self.done: list[str] = []
@@ -110,9 +151,11 @@ class _Work:
     def setup(self) -> int:
         """Do all of it; return the exit code."""
         names = self._args.host or list(HOSTS)
-        found = {name: _module(name).found(self.machine) for name in names}
+        found = {name: installer(name).found(self.machine) for name in names}
         here = [name for name in names if found[name]]
-        self._out("Found here: " + (", ".join(str(found[name]) for name in here) or "no host"))
+        self._out("Found here:" if here else "Found here: no host")
+        for name in here:
+            self._out(f"  {found[name]}")
         if not self._dry and not self._agreed():
             return 1
         self._server()
@@ -141,28 +184,47 @@ class _Work:
         return input("Go on? [Y/n] ").strip().lower() in {"", "y", "yes"}
 
     def _host(self, name: str, *, given: bool) -> None:
-        """Install or uninstall one host."""
-        from mcp_agentbus.errors import AgentbusError
+        """Install or uninstall one host.
 
-        installer = _module(name)
-        installs = self._args.command != "uninstall"
-        about = installer.found(self.machine)
-        if installs and not about:
+        Raises:
+            BadInput: it cannot be done as it was asked for.
+        """
+        from mcp_agentbus.errors import AgentbusError, BadInput
+
+        host = installer(name)
+        about = host.found(self.machine)
+        if not self._removes and not about:
             self._outcome(name, "not_here", "", shown=given)
             return
-        self._out(f"{name}:")
         try:
-            steps = (installer.install if installs else installer.uninstall)(self.machine)
+            steps = self._steps(host)
+            self._out(f"{name}:")
             for said in self._take(steps):
                 self._out(f"  {said}")
-            if self._dry:
+            if self._removes and not steps:
+                self._outcome(name, "nothing", "")
+            elif self._dry:
                 self._outcome(name, "planned", "")
-            elif installs:
-                self._outcome(name, "connected", installer.verify(self.machine))
-            else:
+            elif self._removes:
                 self._outcome(name, "removed", "")
+            else:
+                self._outcome(name, "connected", host.verify(self.machine))
+        except BadInput:
+            raise
         except AgentbusError as error:
             self._outcome(name, "failed", f"{error.message} {error.hint}".strip())
+
+    def _steps(self, host: Installer) -> list[Step]:
+        if self._removes:
+            return host.uninstall(self.machine)
+        return host.install(self.machine, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        """Return what was typed besides the host; `setup` leaves it to each installer."""
+        if self._args.command != "install":
+            return {}
+        fallback = {"fallback": True} if self._args.no_plugin else {}
+        return {"agent": self._args.agent, **fallback}
 
     def _take(self, steps: Sequence[Step]) -> Iterator[str]:
         for step in steps:
@@ -171,19 +233,24 @@ class _Work:
                 continue
             said = step.do()
             self.done.append(step.what)
-            yield f"{step.what}{': ' if said else ''}{said}"
+            if len(said) > _BESIDE_MAX_CHARS:
+                yield step.what
+                yield f"  {said}"
+            else:
+                yield f"{step.what}{': ' if said else ''}{said}"
 
     def _outcome(self, name: str, state: str, said: str, *, shown: bool = True) -> None:
         self.outcomes[name] = {"state": state, "said": said}
         words = {
-            "connected": "connected, and asked",
-            "removed": "removed",
-            "not_here": "is not here",
-            "failed": "NOT CONNECTED",
+            "connected": f"{name} connected, and asked",
+            "removed": f"{name} removed",
+            "nothing": "nothing of agentbus is there",
+            "not_here": f"{name} is not here",
+            "failed": f"{name} NOT {'REMOVED' if self._removes else 'CONNECTED'}",
             "planned": "",
         }[state]
         if shown and words:
-            self._out(f"  {name} {words}{': ' if said else ''}{said}")
+            self._out(f"  {words}{': ' if said else ''}{said}")
 
     def _server(self) -> None:
         import asyncio
@@ -243,11 +310,3 @@ class _Work:
         wanted = {one["state"] for one in self.outcomes.values()}
         asked_for = "not_here" in wanted and self._args.command != "setup"
         return int("failed" in wanted or asked_for)
-
-
-def _module(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"mcp_agentbus.installers.{_MODULES[name]}")
-    from mcp_agentbus.installers import any_host
-
-    return next(one for one in any_host.hosts() if one.name == name)

@@ -71,11 +71,11 @@ class Listener:
         self.id = names.new_session_id()
         self.desks: dict[str, Desk] = {}
         self.began = datetime.now(UTC)
+        self._digest = Digest(bus, self.hub, self.desks, self.hosting.has_shown)
         self._waking = Waking(
             settings, bus, ledger, hub=self.hub, emit=emit, wakers=wakers,
-            has_shown=self.hosting.has_shown,
+            has_shown=self.hosting.has_shown, telling=self._digest,
         )  # fmt: skip
-        self._digest = Digest(bus, self.hub, self.desks, self.hosting.has_shown)
         self._config = Reloading(settings)
         #: Since when there is no bus; None if there is one.
         self._away_since: datetime | None = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 
 from mcp_agentbus import config, names
 from mcp_agentbus.joining import Joining, Me
@@ -30,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     settings = config.load()
     agent = config.who(settings, args.agent)
-    me = Me(agent.id, agent.host, names.new_session_id(), can_nudge=True)
+    # Claude Code's monitors belong to a session, and say to which.
+    of = os.environ.get("CLAUDE_CODE_SESSION_ID", "")
+    me = Me(agent.id, agent.host, names.new_session_id(), can_nudge=True, host_session=of)
     Joining(settings, me, nudge).run()
     return 0

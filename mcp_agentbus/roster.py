@@ -4,9 +4,10 @@
     >>> await look(bus, "coder")
     Entry(id='coder', state='offline', hosts=('claude-code',), last_seen=...)
 
-An agent registers at its first session (or by `agentbus agent add`), and stays registered: that is
-how one that is away is told from a typing error. What others say of themselves is checked on
-reading; descriptions are shown escaped.
+An agent registers at its first tool call (or by `agentbus agent add`), and stays registered: that
+is how one that is away is told from a typing error. One whose session lives and has called nothing
+yet is there for as long as it lives. What others say of themselves is checked on reading;
+descriptions are shown escaped.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ async def beat_for(bus: Bus, agent: str, listener: str, holds: Holds) -> None:
 
 
 async def look(bus: Bus, inbox: str) -> Entry | None:
-    """Return what is known of an agent or a role; None if nobody of that name is registered."""
+    """Return what is known of an agent or a role; None if nobody of that name is there."""
     if inbox.startswith(names.ROLE_PREFIX):
         role = inbox.removeprefix(names.ROLE_PREFIX)
         holders = [entry for entry in await everybody(bus) if role in entry.roles]
@@ -169,7 +170,7 @@ async def look(bus: Bus, inbox: str) -> Entry | None:
         bus.last(AGENTS, names.profile_subject(inbox)),
         bus.many(PRESENCE, {"multi_last": [names.heartbeat_subject(inbox, "*")]}),
     )
-    profile = _profile(found) if found else None
+    profile = (_profile(found) if found else None) or _newcomer(inbox, beats)
     return _entry(profile, beats) if profile else None
 
 
@@ -191,7 +192,7 @@ async def may_live(bus: Bus, agent: str, session: str) -> bool:
 
 
 async def everybody(bus: Bus) -> list[Entry]:
-    """Return all registered agents, by id."""
+    """Return all agents that are registered or have a live session, by id."""
     profiles, beats = await asyncio.gather(
         _all(bus, AGENTS, names.profile_subject("*")),
         _all(bus, PRESENCE, names.heartbeat_subject("*", "*")),
@@ -199,8 +200,11 @@ async def everybody(bus: Bus) -> list[Entry]:
     of: dict[str, list[Found]] = {}
     for found in beats:
         of.setdefault(found.subject.split(".")[1], []).append(found)
-    known = [profile for profile in map(_profile, profiles) if profile]
-    return [_entry(one, of.get(one.id, ())) for one in sorted(known, key=lambda p: p.id)]
+    known = {profile.id: profile for profile in map(_profile, profiles) if profile}
+    for agent in of.keys() - known.keys():
+        if names.is_agent(agent) and (newcomer := _newcomer(agent, of[agent])):
+            known[agent] = newcomer
+    return [_entry(one, of.get(agent, ())) for agent, one in sorted(known.items())]
 
 
 async def page(
@@ -211,7 +215,7 @@ async def page(
     limit: int = 20,
     cursor: str | None = None,
 ) -> Page:
-    """Return registered agents whose id, role, host or description has `query` in it."""
+    """Return the agents whose id, role, host or description has `query` in it."""
     needle = query.casefold()
     chosen = [
         entry
@@ -291,6 +295,14 @@ def _profile(found: Found) -> Profile | None:
             "description": profile.description[:_DESCRIPTION_MAX_CHARS],
         }
     )
+
+
+def _newcomer(agent: str, beats: Iterable[Found]) -> Profile | None:
+    """Return who an agent is that has called no tool yet; None unless a session of it lives."""
+    said = [one for one in map(_beat, beats) if one.get("kind") == "session"]
+    hosts = dict.fromkeys(str(one.get("host", "")) for one in said)
+    shown = tuple(host for host in hosts if names.is_inbox(host))
+    return Profile(id=agent, hosts=shown, registered_at=datetime.now(UTC)) if said else None
 
 
 def _beat(found: Found) -> dict[str, Any]:

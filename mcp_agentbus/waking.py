@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mcp_agentbus import notice
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.hub import Hub
+from mcp_agentbus.hub import HANGS, Hub, Member
 from mcp_agentbus.ledger import Ledger, LedgerBroken, Row
 from mcp_agentbus.notice import Counts
 from mcp_agentbus.policy import Waiting, Wake
@@ -70,18 +70,29 @@ class Desk:
     signs: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
+class Telling(Protocol):
+    """Knows what hooks and notices have told the live sessions: `digest.Digest`."""
+
+    def spares(self, members: Iterable[Member], keys: Collection[str]) -> bool:
+        """Tell whether one of these sessions heard of all that from its hook, which counts once."""
+
+    def noticed(self, member: Member, things: Sequence[Waiting]) -> None:
+        """Remember that a notice has told a session of these."""
+
+
 class Waking:
     """Carries out wakes."""
 
     def __init__(
         self, settings: Settings, bus: Bus, ledger: Ledger, *, hub: Hub, emit: Emit,
         wakers: Mapping[str, Waker], has_shown: Callable[[str, tuple[str, ...]], bool],
+        telling: Telling,
     ) -> None:  # fmt: skip
         self.settings = settings
         self._bus, self._ledger, self._hub = bus, ledger, hub
         self._emit, self._wakers = emit, wakers
         #: Whether a session that is served here was shown results.
-        self._has_shown = has_shown
+        self._has_shown, self._telling = has_shown, telling
         #: Why wakes cannot be recorded; empty if they can.
         self.ledger_says = ""
         #: Whether the ledger may know of ends that the lives of tasks do not know.
@@ -106,7 +117,10 @@ class Waking:
         )
         self._emit("noted", desk.agent, {"wake": wake})
         desk.told[wake] = (frozenset(keys), 0.0)
-        do = self._nudge if decision.means == "nudge" else self._start
+        do: Any = self._nudge if decision.means == "nudge" else self._start
+        # Now: a hook that asks from here on finds that a wake is under way, and leaves it to it.
+        if decision.means == "nudge" and self._has_heard(desk, decision):
+            do = self._spare
         desk.running = asyncio.create_task(self._wake(desk, wake, decision, do))
 
     def adopt(self, desk_of: Callable[[str], Desk]) -> None:
@@ -193,17 +207,33 @@ class Waking:
             self.ledger_broke(error)
         self._emit("recorded", desk.agent, {"wake": wake})
 
+    def _has_heard(self, desk: Desk, decision: Wake) -> bool:
+        """Tell whether a live session was told by its hook: a notice would be the second word."""
+        wanted = {one.session for one in decision.because if one.session}
+        live = self._hub.of(desk.agent)
+        asked = [one for one in live if one.session in wanted] or live
+        return self._telling.spares(asked, {one.key for one in decision.because})
+
+    async def _spare(self, *_: object) -> Ended:
+        return Ended("asked", "a hook has told its session")
+
     async def _nudge(self, desk: Desk, _: int, decision: Wake) -> Ended:
         wanted = {one.session for one in decision.because if one.session}
         able = [one for one in self._hub.of(desk.agent) if one.can_nudge]
-        for member in sorted(able, key=lambda one: one.session not in wanted):
+        ended = Ended("not_started", "its session had ended")
+        able.sort(key=lambda one: one.session not in wanted)
+        for member in able:
             results = tuple(one.task_id for one in decision.covers if one.kind == "result")
             if self._has_shown(member.session, results):
                 return Ended("asked", "its session was shown it already")
             why = await self._hub.nudge(member, notice.text(desk.counts), results)
+            if not why:
+                self._telling.noticed(member, decision.covers)
             await self.tell(desk, decision.covers, "waking", f"a notice in a {member.host} session")
-            return Ended("failed", why) if why else Ended("asked", "its session took the notice")
-        return Ended("not_started", "its session had ended")
+            ended = Ended("failed", why) if why else Ended("asked", "its session took the notice")
+            if why in {"", HANGS}:  # one that hangs may show it yet; the next one might be a second
+                break
+        return ended
 
     async def _start(self, desk: Desk, wake: int, decision: Wake) -> Ended:
         rules = self.settings.rules[desk.agent]

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hooks in tests: the script as a host starts it, in an environment of a host and a home.
+"""Hosts in tests as far as mail is told there: hooks as they start them, sessions with a socket.
 
 >>> hooking.run(hooking.claude(home, "coder"), "claude-code", "SessionStart", session_id="s1")
 '1 task waits in your agentbus inbox. Call read_inbox.'
 """
 
+import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import served
 
 SCRIPT = Path(__file__).parents[1] / "hooks" / "agentbus_hook.py"
 _WITHIN_S = 30  # only a hang takes as long
@@ -60,3 +64,27 @@ def run(environ, host, event, **given):
         return text
     assert said["hookSpecificOutput"].pop("hookEventName") == event
     return said["hookSpecificOutput"]["additionalContext"]
+
+
+@contextlib.asynccontextmanager
+async def session(house, agent, folder):
+    """Open a session of Claude Code that can be told; yield its server and the notices it takes."""
+    notices = asyncio.Queue()
+
+    async def take(reader, writer):
+        lines = [json.loads(await reader.readline()) for _ in range(2)]
+        notices.put_nowait(lines[-1]["message"]["content"])
+        writer.close()
+
+    path = folder / f"{agent}.sock"
+    claude = served.environ(house.data_dir.parent) | interactive(f"s-{agent}", path)
+    async with await asyncio.start_unix_server(take, path):
+        with served.Pipes(claude, agent=agent) as pipes:
+            await asyncio.to_thread(pipes.greet, served.MODERN)
+            yield pipes, notices
+
+
+async def notice(notices):
+    """Wait for the next notice."""
+    async with asyncio.timeout(30):
+        return await notices.get()

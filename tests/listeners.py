@@ -26,6 +26,7 @@ from mcp_agentbus.send import send_task
 _RECORDER = Path(__file__).with_name("recorder.py")
 _PACKAGE = str(Path(config.__file__).parent.parent)
 _HANG_S = 60  # only a hang takes as long
+_LOOK_AGAIN_S = 0.02
 
 
 def recorder(notes, mode="read"):
@@ -43,6 +44,14 @@ async def known(session, *agents):
     await topology.ensure_streams(session.bus)
     for agent in agents:
         await roster.register(session.bus, Agent(agent), None)
+
+
+async def on_roster(session, agent):
+    """Wait until the roster has an agent, whose sign of life nobody acknowledges; its entry."""
+    async with asyncio.timeout(_HANG_S):
+        while not (entry := await roster.look(session.bus, agent)):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return entry
 
 
 async def send(session, to, **options):

@@ -54,6 +54,12 @@ PROMISES = {
     37: "Hostile text stays inside one frame, indented, with every hidden character shown.",
     38: "Ids are checked when they are read as well as when they are written.",
     39: "Artifacts are references and are never opened.",
+    40: "No command line, service file, log, answer, doctor's report or error shows a password or a "
+    "token, also where something fails.",
+    41: "A configuration, token or record that is open to others, is another user's or is a link is "
+    "refused with what mends it; ours are 0600 in 0700 folders, never in /tmp.",
+    42: "A server off this machine is refused without TLS, unless allow_plaintext = true is written "
+    "into config.toml.",
     43: "The session server answers without the bus, prints only JSON-RPC on stdout, and ends "
     "within 2 s of EOF, SIGTERM, SIGINT or its parent's death.",
     44: "An installer that is run twice leaves the same bytes; taken out again it leaves a file as "

@@ -106,6 +106,7 @@ async def test_a_forbidden_pull_is_refused_at_once(tmp_path):
                     await read_inbox(coder)
 
 
+@pytest.mark.promise(40)
 @pytest.mark.parametrize("given", ["wrong-token", "", "right-token-and-more"])
 async def test_a_wrong_token_is_refused_at_once(tmp_path, given):
     with shared_server(tmp_path, BY_TOKEN) as shared:
@@ -134,6 +135,7 @@ async def test_no_token_is_refused_at_once_and_the_right_one_opens(tmp_path):
             assert (await read_inbox(planner)).empty
 
 
+@pytest.mark.promise(41)
 async def test_a_token_that_others_may_read_is_not_used(tmp_path):
     with shared_server(tmp_path, BY_TOKEN) as shared:
         settings = replace(shared, token_file=token_file(tmp_path, "right-token", 0o644))

@@ -21,7 +21,7 @@ from mcp_agentbus.installers import claude_code
 from mcp_agentbus.installers.steps import Machine
 
 from mcp_agentbus import embedded
-from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.errors import BadInput, BadSetup
 
 pytestmark = pytest.mark.node
 
@@ -67,9 +67,9 @@ def machine(claude, tmp_path):
     return Machine(replace(settings, environ=environ))
 
 
-@pytest.mark.parametrize("how", [["--strict"], ["--profile", "directory"]])
-def test_claude_code_finds_no_fault_in_the_plugin(machine, how):
-    ended = run(machine, "plugin", "validate", *how, str(ROOT), check=False)
+def test_claude_code_finds_no_fault_in_the_plugin(machine):
+    how = ("plugin", "validate", "--strict", "--profile", "directory")
+    ended = run(machine, *how, str(ROOT), check=False)
 
     assert ended.returncode == 0, ended.stdout
     assert "bin: agentbus" in ended.stdout
@@ -201,6 +201,16 @@ def test_an_older_entry_is_replaced_and_keeps_what_its_user_added(machine):
     }
 
 
+def test_an_id_goes_into_the_entry_as_the_plugin_has_no_place_for_one(machine, tree):
+    with pytest.raises(BadInput, match=r"\.agentbus\.toml.*--no-plugin --agent reviewer"):
+        install(machine, tree, agent="reviewer")
+
+    for given, agent in (("reviewer", "reviewer"), (None, "reviewer"), ("tester", "tester")):
+        install(machine, fallback=True, agent=given)
+        words = config(machine)["mcpServers"]["agentbus"]["args"]
+        assert words == [*machine.agentbus[1:], "serve", "--agent", agent]
+
+
 def test_the_entry_takes_the_place_of_the_plugin(machine, tree):
     install(machine, tree)
     install(machine, fallback=True)
@@ -244,6 +254,8 @@ def test_where_claude_code_is_not_it_is_said_how_to_get_it(machine, tmp_path):
     nowhere = Machine(replace(machine.settings, environ={**machine.environ, "PATH": str(tmp_path)}))
 
     assert claude_code.found(nowhere) is None
+    assert claude_code.uninstall(nowhere) == []
+    install(machine, fallback=True)  # which only Claude Code can take out again
     for act in (claude_code.install, claude_code.uninstall, claude_code.verify):
         with pytest.raises(BadSetup, match="npm install"):
             act(nowhere)
@@ -341,9 +353,9 @@ def own_plugin(folder):
     return folder
 
 
-def install(machine, tree=None, *, fallback=False):
+def install(machine, tree=None, **options):
     """Take the steps; return what they said besides."""
-    steps = claude_code.install(machine, fallback=fallback, plugin_folder=lambda: tree)
+    steps = claude_code.install(machine, plugin_folder=lambda: tree, **options)
     return [step.do() for step in steps]
 
 

@@ -116,7 +116,7 @@ async def test_it_is_connected_woken_by_its_token_and_taken_out_without_a_trace(
         "mine": users["mcp"]["servers"]["mine"],
         "agentbus": {
             "command": claw.machine.agentbus[0],
-            "args": [*claw.machine.agentbus[1:], "serve"],
+            "args": [*claw.machine.agentbus[1:], "serve", "--agent", "openclaw"],
             "requestTimeoutMs": 120_000,
             "env": {"AGENTBUS_HOME": claw.machine.environ["AGENTBUS_HOME"]},
         },
@@ -126,7 +126,8 @@ async def test_it_is_connected_woken_by_its_token_and_taken_out_without_a_trace(
     assert "config\npatch\n--stdin\n" in claw.arguments()
     assert token not in claw.arguments()
     assert files(claw.skill) == files(SKILL)
-    assert "5 tools" in openclaw.verify(claw.machine)
+    assert "as agent openclaw and lists its 5 tools" in openclaw.verify(claw.machine)
+    assert "agentbus agent add openclaw --host openclaw" in said[-1]
     assert await gateway_answers(claw, port) == "asked"
 
     take(openclaw.uninstall(claw.machine))
@@ -181,7 +182,9 @@ def test_what_its_user_has_set_stays_and_only_comments_are_lost(claw):
     left = json.loads(claw.config.read_bytes())
 
     assert token == USERS_TOKEN
-    assert once["mcp"]["servers"]["agentbus"]["command"] == claw.machine.agentbus[0]
+    entry = once["mcp"]["servers"]["agentbus"]
+    assert [entry["command"], *entry["args"][:-2]] == [*claw.machine.agentbus, "serve"]
+    assert (entry["args"][-2:], entry["env"]["MINE"]) == (["--agent", "claw"], "1")
     assert once["hooks"] == left["hooks"] == {"enabled": True, "token": USERS_TOKEN}
     assert "mcp" not in left
     assert not claw.token.exists()
@@ -289,7 +292,8 @@ def test_what_the_user_added_to_the_entry_stays(box):
     mine = {"args": [*ours[1:], "--agent", "claw"], "env": {"MINE": "1"}, "requestTimeoutMs": 9}
     box.config.write_text(json.dumps({"mcp": {"servers": {"agentbus": mine}}}))
 
-    entry = json.loads(shlex.split(openclaw.install(box.machine)[0].what.strip("run`"))[-1])
+    said = openclaw.install(box.machine)[0].what
+    entry = json.loads(shlex.split(said.partition("`")[2].rstrip("`"))[-1])
 
     home = {"AGENTBUS_HOME": box.machine.environ["AGENTBUS_HOME"]}
     assert entry == {**mine, "command": ours[0], "env": {**mine["env"], **home}}

@@ -106,16 +106,7 @@ def gateway(folder, settings, model):
 
 def commands(port, settings, model):
     """Yield the arguments of the commands that set a gateway up, as a user would."""
-    yield [
-        "onboard", "--non-interactive", "--accept-risk", "--mode", "local", "--json",
-        "--auth-choice", "custom-api-key", "--custom-api-key", "dummy",
-        "--custom-base-url", model.url, "--custom-compatibility", "anthropic",
-        "--custom-model-id", "claude-sonnet-4-5", "--custom-provider-id", "standin",
-        "--gateway-port", str(port), "--gateway-bind", "loopback",
-        "--gateway-auth", "token", "--gateway-token", "gateway-secret-1",
-        "--skip-channels", "--skip-daemon", "--skip-search", "--skip-skills", "--skip-hooks",
-        "--skip-ui", "--skip-health",
-    ]  # fmt: skip
+    yield onboarding(port, model)
     # Otherwise its model sees a search for tools in the place of the tools.
     yield ["config", "set", "tools.toolSearch", "false"]
     hooks = {"enabled": True, "path": "/hooks", "token": SECRET}
@@ -126,6 +117,20 @@ def commands(port, settings, model):
         "env": served.environ(settings.data_dir.parent),
     }
     yield ["mcp", "set", "agentbus", json.dumps(server)]
+
+
+def onboarding(port, model):
+    """Return the arguments of the command that gives a gateway a port and a model."""
+    return [
+        "onboard", "--non-interactive", "--accept-risk", "--mode", "local", "--json",
+        "--auth-choice", "custom-api-key", "--custom-api-key", "dummy",
+        "--custom-base-url", model.url, "--custom-compatibility", "anthropic",
+        "--custom-model-id", "claude-sonnet-4-5", "--custom-provider-id", "standin",
+        "--gateway-port", str(port), "--gateway-bind", "loopback",
+        "--gateway-auth", "token", "--gateway-token", "gateway-secret-1",
+        "--skip-channels", "--skip-daemon", "--skip-search", "--skip-skills", "--skip-hooks",
+        "--skip-ui", "--skip-health",
+    ]  # fmt: skip
 
 
 def free_port():

@@ -14,11 +14,12 @@ from pathlib import Path
 import hooking
 import pytest
 import served
-from listeners import configure, known, listening, recorder, send
+from listeners import known, listening, send
 
 from mcp_agentbus import local, roster
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
+from mcp_agentbus.digest import PROBE
 from mcp_agentbus.inbox import read_inbox
 from mcp_agentbus.results import publish_result
 from mcp_agentbus.send import send_task
@@ -125,6 +126,18 @@ async def test_what_it_was_told_outlives_its_listener(house, planner):
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
+async def test_a_session_that_is_none_is_told_and_forgotten(house, planner):
+    await known(planner, "sixth")
+    async with listening(house):
+        await send(planner, "sixth")
+        doctor = Host(house, "sixth", session=f"{PROBE}4f1c")
+        said = [await doctor("SessionStart") for _ in range(2)]
+        kept = json.loads((house.runtime_dir / "told.json").read_text())
+
+    assert said == [HIGH, HIGH]
+    assert [one for one in kept if PROBE in one] == []
+
+
 async def test_two_hooks_at_once_tell_it_once(house, planner):
     await known(planner, "five")
     async with listening(house):
@@ -226,59 +239,6 @@ async def test_a_result_that_its_session_was_shown_is_not_told(house, planner):
 
     assert told == RESULT
     assert other == ""  # a live session is shown it
-
-
-async def test_what_a_notice_has_just_told_is_not_told_again(house, planner, notes):
-    await known(planner, "eleven")
-    configure(house, notes, eleven={"command": recorder(notes)})
-    told = asyncio.get_running_loop().create_future()
-
-    async def messages(reader, writer):
-        lines = [json.loads(await reader.readline()) for _ in range(2)]
-        told.set_result(lines[-1]["message"]["content"])
-        writer.close()
-
-    path = notes / "s"
-    claude = served.environ(house.data_dir.parent) | hooking.interactive("s-eleven", path)
-    try:
-        async with listening(house) as listener, await asyncio.start_unix_server(messages, path):
-            with served.Pipes(claude, agent="eleven") as pipes:
-                pipes.greet(served.MODERN)
-                await listener.logged("joined", agent="eleven")
-                await send(planner, "eleven", priority="normal")
-                await send(planner, "eleven")
-                async with asyncio.timeout(30):
-                    notice = await told
-                await listener.logged("ended", agent="eleven", outcome="asked")
-                host = Host(house, "eleven", session="s-eleven")
-                said = [await host(one) for one in ("UserPromptSubmit", "PostToolBatch", "Stop")]
-                await send(planner, "eleven", priority="low")
-                later = await host("UserPromptSubmit")
-    finally:
-        house.config_file.unlink()
-
-    assert notice.startswith("2 tasks wait")
-    assert said == ["", "", ""]
-    assert later == NEW + NORMAL
-
-
-async def test_a_run_that_was_started_for_a_task_is_not_told_of_it_again(house, planner, notes):
-    os.mkfifo(notes / "go")
-    configure(house, notes, fifteen={"command": recorder(notes, "wait")})
-    await known(planner, "fifteen")
-    try:
-        async with listening(house) as listener:
-            await send(planner, "fifteen")
-            await listener.logged("known", agent="fifteen")
-            started = await Host(house, "fifteen")("SessionStart")
-            await send(planner, "fifteen", priority="normal")
-            later = await Host(house, "fifteen")("PostToolBatch")
-            await asyncio.to_thread((notes / "go").write_text, "x\n")
-            await listener.logged("read", agent="fifteen")
-    finally:
-        house.config_file.unlink()
-
-    assert [started, later] == ["", NORMAL]
 
 
 async def test_a_session_whose_host_tells_no_id_hears_of_its_own_results(house, planner):

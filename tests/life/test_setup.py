@@ -70,6 +70,31 @@ def test_what_was_done_is_told_as_json_too(home):
     assert said["hosts"]["cursor"]["state"] == "connected"
 
 
+def test_an_id_is_written_into_the_hosts_entry(home):
+    typed(home, "install", "cursor", "--agent", "reviewer")
+    typed(home, "install", "cursor")
+
+    entry = json.loads((home / ".cursor" / "mcp.json").read_text())["mcpServers"]["agentbus"]
+    assert entry["args"][-3:] == ["serve", "--agent", "reviewer"]
+
+
+def test_where_nothing_is_there_it_is_said_so_and_is_no_fault(home):
+    said = typed(home, "uninstall", "cursor", "openclaw")
+
+    assert said == "".join(f"{name}:\n  nothing of agentbus is there\n" for name in ("cursor", "openclaw"))  # fmt: skip
+    assert files(home) == {}
+    outcome = json.loads(typed(home, "uninstall", "cursor", "--json"))["hosts"]["cursor"]
+    assert outcome["state"] == "nothing"
+
+
+def test_a_host_that_only_its_own_program_can_leave_is_said_to_be_there_still(home):
+    (home / ".claude.json").write_text(
+        json.dumps({"mcpServers": {"agentbus": {"command": "agentbus", "args": ["serve"]}}})
+    )
+
+    assert "claude-code NOT REMOVED: " in typed(home, "uninstall", "claude-code", code=1)
+
+
 @pytest.mark.promise(44)
 def test_a_host_that_cannot_be_connected_is_said_to_be_so(home):
     (home / ".cursor" / "mcp.json").write_text("{ // mine\n}")
@@ -86,10 +111,20 @@ def test_a_host_that_cannot_be_connected_is_said_to_be_so(home):
         (("install",), 2, "Which host?"),
         (("install", "emacs"), 2, "agentbus install --print"),
         (("install", "openclaw", "--dry-run"), 1, "openclaw is not here"),
+        (("install", "cursor", "--no-plugin"), 2, "Run `agentbus install cursor`"),
+        (("install", "--no-plugin"), 2, "Run `agentbus install claude-code --no-plugin`"),
+        (("install", "cursor", "--agent", "No Id"), 2, "Use 1 to 63"),
+        (("install", "cursor", "codex", "--agent", "x"), 2, "once for each host"),
     ],
 )
 def test_what_cannot_be_done_says_what_to_do(home, argv, code, said):
     assert said in typed(home, *argv, code=code)
+
+
+def test_the_entry_for_any_host_is_printed_with_an_id(home):
+    printed = json.loads(typed(home, "install", "--print", "--agent", "reviewer"))
+
+    assert printed["mcpServers"]["agentbus"]["args"][-2:] == ["--agent", "reviewer"]
 
 
 def test_the_entry_for_any_host_is_printed_as_it_is_written(home):

@@ -249,6 +249,7 @@ def test_following_prints_a_line_for_each_change_and_claims_nothing(shell):
     assert len(shell.json("inbox", agent="coder")["tasks"]) == 1
 
 
+@pytest.mark.promise(41)
 def test_what_a_shell_keeps_is_readable_by_its_user_alone(shell, home):
     _claimed(shell)
 
@@ -258,6 +259,7 @@ def test_what_a_shell_keeps_is_readable_by_its_user_alone(shell, home):
     assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.promise(41)
 def test_a_claims_file_that_others_can_read_is_refused_with_the_mend(shell, home):
     _claimed(shell)
     kept = home.state_dir / f"shell-{shell.name('coder')}.json"

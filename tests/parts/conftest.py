@@ -9,7 +9,7 @@ import types
 import pytest
 from local_server import server_folder
 
-from mcp_agentbus import embedded
+from mcp_agentbus import embedded, hosts
 
 
 @pytest.fixture
@@ -31,4 +31,5 @@ def installer(monkeypatch):
     module.verify = lambda _: "it listed five tools"
     module.uninstall = lambda _: []
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(hosts._MODULES, "stand-in", "stand_in")
     return module

@@ -148,6 +148,7 @@ def test_tables_of_agents_may_stand_apart(configure, file, text):
     assert file.read_text() == text.replace("[agents.coder]\n", "")
 
 
+@pytest.mark.promise(41)
 def test_a_file_or_folder_that_others_can_change_is_not_edited(configure, file, tmp_path):
     settings = configure("")
     file.chmod(0o644)
@@ -163,6 +164,7 @@ def test_a_file_or_folder_that_others_can_change_is_not_edited(configure, file, 
         agents.add(settings, "coder", **KEYS)
 
 
+@pytest.mark.promise(41)
 def test_a_lock_that_is_a_symlink_is_not_followed(configure, file, tmp_path):
     settings = configure("")
     (file.parent / "config.toml.lock").symlink_to(tmp_path / "else")

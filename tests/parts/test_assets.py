@@ -8,6 +8,7 @@ import ast
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tomllib
@@ -92,6 +93,15 @@ def test_a_wheel_carries_every_file_of_the_plugin():
     assert setuptools["package-dir"]["mcp_agentbus.plugin"] == "."
     assert "mcp_agentbus.plugin" in setuptools["packages"]
     assert carried >= there | {Path(".mcp.json"), Path("README.md")}
+
+
+def test_the_icon_is_as_the_directory_of_plugins_takes_it():
+    icon = (ROOT / ".claude-plugin" / "icon.png").read_bytes()
+    width, height = struct.unpack(">II", icon[16:24])
+
+    assert icon.startswith(b"\x89PNG\r\n\x1a\n")
+    assert width == height == 512
+    assert len(icon) < 15_000
 
 
 def test_the_launcher_imports_nothing_that_takes_time():

@@ -8,7 +8,7 @@ import pytest
 from local_server import configured, script, settings_at
 from mcp_agentbus.installers.steps import Step
 
-from mcp_agentbus import assets, bus_checks, checks, host_checks
+from mcp_agentbus import assets, bus_checks, checks, host_checks, hosts
 from mcp_agentbus.checks import Check
 from mcp_agentbus.errors import BadSetup
 
@@ -215,7 +215,7 @@ def refused(_):
 
 
 def test_a_host_that_is_here_is_asked(tmp_path, installer):
-    found = host_checks.host(settings_at(tmp_path), "stand-in", "stand_in")
+    found = host_checks.host(settings_at(tmp_path), "stand-in")
 
     assert found == Check("stand-in", "ok", "Host 1.0, /usr/bin/host: it listed five tools")
 
@@ -224,7 +224,7 @@ def test_a_host_that_is_not_here_is_no_fault(tmp_path, installer):
     installer.found = lambda _: None
     installer.verify = refused
 
-    assert host_checks.host(settings_at(tmp_path), "stand-in", "stand_in").state == "ok"
+    assert host_checks.host(settings_at(tmp_path), "stand-in").state == "ok"
 
 
 @pytest.mark.parametrize(("left", "state"), [(True, "wrong"), (False, "warning")])
@@ -235,25 +235,55 @@ def test_a_host_that_does_not_start_us_is_wrong_if_it_was_connected(
     taken = []
     installer.uninstall = lambda _: [Step("remove it", lambda: taken.append(1))] if left else []
 
-    found = host_checks.host(settings_at(tmp_path), "stand-in", "stand_in")
+    found = host_checks.host(settings_at(tmp_path), "stand-in")
 
     assert found.state == state
-    assert "lists no tools" in found.said
-    assert "Look at its log." in found.fix
+    assert ("lists no tools" in found.said) == ("Look at its log." in found.fix) == left
+    assert ("not connected" in found.said) == (not left)
+    assert "agentbus install stand-in" in found.fix
     assert taken == []
 
 
-@pytest.mark.parametrize(("connected", "state"), [(True, "wrong"), (False, "warning")])
-def test_a_hosts_installer_may_tell_whether_it_is_connected(tmp_path, installer, connected, state):
-    installer.verify = refused
-    installer.uninstall = lambda _: [] if connected else [Step("look", str)]
-    installer.connected = lambda _: connected
+@pytest.mark.parametrize("slow", ["found", "verify"])
+def test_a_host_that_takes_too_long_is_not_known_to_work(tmp_path, installer, slow):
+    hangs = script(tmp_path / "host", "exec /bin/sleep 600")
 
-    assert host_checks.host(settings_at(tmp_path), "stand-in", "stand_in").state == state
+    def ask(machine):
+        try:
+            return machine.run([str(hangs)])
+        except BadSetup:
+            if slow == "found":  # as the installers do
+                return None
+            raise
+
+    setattr(installer, slow, ask)
+
+    found = host_checks.host(settings_at(tmp_path), "stand-in", limit_s=0.2)
+
+    assert found.state == "unknown"
+    assert "less busy" in found.fix
 
 
-def test_a_host_without_an_installer_is_not_known_to_work(tmp_path):
-    assert host_checks.host(settings_at(tmp_path), "none", "no_such").state == "unknown"
+def test_a_person_reads_one_line_for_the_hosts_that_are_not_here():
+    away = [Check(name, "ok", host_checks.NOT_HERE) for name in ("cursor", "codex")]
+    here = Check("openclaw", "ok", "OpenClaw started agentbus")
+    rest = Check("hooks", "ok", "cheap")
+    line = "not here: cursor, codex"
+
+    def few(*found):
+        return host_checks.in_few_lines(found)
+
+    assert few(away[0], here, away[1], rest) == [here, Check("other hosts", "ok", line), rest]
+    assert few(*away, rest) == [Check("hosts", "ok", line), rest]
+    assert few(away[0], rest) == [away[0], rest]
+
+
+@pytest.mark.parametrize("name", hosts.HOSTS)
+def test_every_host_that_can_be_installed_is_looked_at(tmp_path, name):
+    nowhere = settings_at(tmp_path, HOME=str(tmp_path), PATH=str(tmp_path))
+
+    assert name in host_checks.HOSTS
+    assert host_checks.host(nowhere, name) == Check(name, "ok", host_checks.NOT_HERE)
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,7 @@ def test_a_configuration_in_another_encoding_is_refused(configure, home):
         config.load({"AGENTBUS_HOME": str(home)})
 
 
+@pytest.mark.promise(41)
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o602, 0o601])
 def test_a_configuration_that_is_open_to_others_is_refused_with_the_command(configure, home, mode):
     configure("")
@@ -149,6 +150,7 @@ def test_a_private_configuration_is_read(configure, home, mode):
     assert list(config.load({"AGENTBUS_HOME": str(home)}).agents) == ["planner"]
 
 
+@pytest.mark.promise(41)
 @pytest.mark.parametrize("there", [True, False])
 def test_a_configuration_that_is_a_symlink_is_refused(home, tmp_path, there):
     if there:
@@ -159,6 +161,7 @@ def test_a_configuration_that_is_a_symlink_is_refused(home, tmp_path, there):
         config.load({"AGENTBUS_HOME": str(home)})
 
 
+@pytest.mark.promise(41)
 def test_a_configuration_of_another_user_is_refused(configure, home, monkeypatch):
     configure("")
     uid = (home / "config.toml").stat().st_uid
@@ -175,6 +178,7 @@ def test_a_configuration_that_is_a_folder_is_refused(home):
         config.load({"AGENTBUS_HOME": str(home)})
 
 
+@pytest.mark.promise(42)
 @pytest.mark.parametrize(
     "url",
     [
@@ -194,6 +198,7 @@ def test_a_server_on_this_machine_or_behind_tls_is_taken(url):
     assert settings(AGENTBUS_URL=url).url == url
 
 
+@pytest.mark.promise(42)
 @pytest.mark.parametrize(
     "url",
     [
@@ -218,6 +223,7 @@ def test_plain_text_off_this_machine_is_refused_unless_it_is_allowed(url, config
     assert configure("[server]\nallow_plaintext = true", AGENTBUS_URL=url).url == url
 
 
+@pytest.mark.promise(40)
 @pytest.mark.parametrize(
     "url",
     [

@@ -54,6 +54,40 @@ def test_a_lane_is_told_again_only_for_a_later_task_or_when_it_was_made_anew():
     assert told.tell((), (Lane("coder_normal", "tuesday", last=1, new=1),)) == Counts(others=1)
 
 
+def test_what_a_hook_has_told_stands_for_the_notice_of_one_wake():
+    told = Told()
+    told.tell((_high(1), _high(2), _result(1)), ())
+    one, two, result, three = (t.key for t in (_high(1), _high(2), _result(1), _high(3)))
+
+    assert not told.spare({one, three})  # of one it was not told
+    assert not told.spare(set())
+    assert told.spare({one, result})
+    assert not told.spare({one, two})
+    assert told.spare({two})
+    told.tell((_high(1), _high(2)), ())
+    assert not told.spare({one})
+
+
+def test_what_a_notice_has_told_no_hook_tells_and_the_next_wake_does():
+    told = Told()
+    told.tell((_high(1), _high(2)), ())
+
+    told.notice([_high(1), _high(3)])
+
+    assert not told.spare({_high(1).key})
+    assert not told.spare({_high(3).key})
+    assert told.spare({_high(2).key})
+    assert told.tell((_high(1), _high(2), _high(3)), ()) == Counts()
+
+
+def test_what_waits_no_more_stands_for_no_notice():
+    told = Told()
+    told.tell((_high(1),), ())
+    told.tell((_high(2),), ())
+
+    assert told.fresh == [_high(2).key]
+
+
 def test_it_says_that_more_came_and_nothing_if_nothing_did():
     assert text(Counts(), first=True) == text(Counts(), first=False) == ""
     assert text(Counts(others=2), first=True).startswith("2 tasks wait")
@@ -65,10 +99,22 @@ def test_the_next_listener_knows_what_was_told(tmp_path):
     memory.of("cursor c1").tell((_high(1),), (Lane("coder_low", "monday", last=7, new=1),))
     memory.save()
 
+    next_one = Memory(tmp_path / "told.json")
+    assert next_one.spares("cursor c1", {_high(1).key})
+    assert not next_one.spares("cursor c2", {_high(1).key})
     again = Memory(tmp_path / "told.json").of("cursor c1")
 
+    assert not again.spare({_high(1).key})
     assert again.tell((_high(1),), (Lane("coder_low", "monday", last=7, new=1),)) == Counts()
     assert stat.S_IMODE((tmp_path / "told.json").stat().st_mode) == 0o600
+
+
+def test_what_an_older_listener_has_kept_can_be_read(tmp_path):
+    file = tmp_path / "told.json"
+    file.write_text('{"s":{"keys":["task coder t1"],"marks":{"coder_low":["monday",7]}}}')
+    file.chmod(0o600)
+
+    assert Memory(file).of("s") == Told(["task coder t1"], {"coder_low": ("monday", 7)})
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def asked(**options):
 @pytest.fixture
 def alone(monkeypatch):
     """No host but the installer's, and no hook."""
-    monkeypatch.setattr(host_checks, "HOSTS", {"stand-in": "stand_in"})
+    monkeypatch.setattr(host_checks, "HOSTS", ("stand-in",))
     monkeypatch.setattr(host_checks, "hooks", lambda _: Check("hooks", "ok", "left out"))
 
 
@@ -80,11 +80,13 @@ async def test_a_check_that_hangs_is_unknown_after_its_time(
     assert "no answer within" in text
 
 
+@pytest.mark.promise(40)
 async def test_a_secret_in_a_hosts_own_words_is_not_shown(tmp_path, alone, installer):
     def blabs(_):
         raise BadSetup(f"it said {CANARY}1 and {CANARY}2 and {CANARY}3", hint=f"{CANARY}1")
 
     installer.verify = blabs
+    installer.uninstall = lambda _: [Step("remove it", str)]
     token = tmp_path / "token"
     token.write_text(f"{CANARY}1\n")
     token.chmod(0o600)
@@ -114,6 +116,21 @@ async def test_the_last_line_sums_up(tmp_path, alone, installer):
     _, text = await report(settings_at(tmp_path))
 
     assert text.splitlines()[-1].startswith("9 checks: 8 ok, 1 with a warning.")
+
+
+async def test_hosts_that_are_not_here_make_one_line_and_all_of_the_data(
+    tmp_path, alone, installer, monkeypatch
+):
+    monkeypatch.setattr(host_checks, "HOSTS", ("stand-in", "cursor", "codex"))
+    settings = settings_at(tmp_path, HOME=str(tmp_path), PATH=str(tmp_path))
+
+    _, text = await report(settings)
+    _, data = await report(settings, json=True)
+
+    assert "ok  other hosts  not here: cursor, codex\n" in text
+    assert "10 checks: 9 ok" in text
+    names = [one["name"] for one in json.loads(data)["checks"]]
+    assert names[-4:] == ["stand-in", "cursor", "codex", "hooks"]
 
 
 @pytest.mark.parametrize(

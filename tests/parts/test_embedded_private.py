@@ -21,6 +21,7 @@ def mode(path):
     return stat.S_IMODE(path.lstat().st_mode)
 
 
+@pytest.mark.promise(41)
 def test_the_folder_is_0700_and_every_file_of_ours_0600_whatever_the_umask(settings, files):
     files.root.mkdir(parents=True, mode=0o777)
     files.conf.touch(mode=0o644)
@@ -37,6 +38,7 @@ def test_the_folder_is_0700_and_every_file_of_ours_0600_whatever_the_umask(setti
     assert {path.name for path in files.root.iterdir() if path.is_file()} == set(OURS)
 
 
+@pytest.mark.promise(40)
 def test_no_command_line_shows_the_token(settings):
     server = embedded.ensure(settings)
     token = embedded.read_token(settings)
@@ -56,6 +58,7 @@ def test_no_environment_holds_the_token(settings):
     assert embedded.read_token(settings).encode() not in environ
 
 
+@pytest.mark.promise(41)
 @pytest.mark.parametrize("call", [embedded.ensure, embedded.find, embedded.stop])
 def test_a_token_that_others_may_read_is_refused_with_the_command_that_mends_it(
     settings, files, call
@@ -81,6 +84,7 @@ def test_a_damaged_token_opens_no_server(settings, files, text):
     assert server_pids(settings) == []
 
 
+@pytest.mark.promise(41)
 def test_a_token_that_is_a_symlink_is_refused(settings, files, tmp_path):
     files.root.mkdir(parents=True)
     files.token.symlink_to(tmp_path / "elsewhere")
@@ -133,6 +137,7 @@ def test_the_token_is_not_sent_to_a_stranger_on_a_dead_servers_port(settings, fi
             stranger.accept()
 
 
+@pytest.mark.promise(41)
 def test_a_symlinked_folder_is_refused(settings, files, tmp_path):
     files.root.parent.mkdir()
     files.root.symlink_to(tmp_path)

@@ -17,9 +17,11 @@ import hooking
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from local_server import settings_at
 
 from mcp_agentbus import hook as command
-from mcp_agentbus import local, places
+from mcp_agentbus import host_checks, local, places
+from mcp_agentbus.digest import PROBE
 
 START = ("claude-code", "SessionStart")
 ANSWER = b'{"text":"1 task waits."}\n'
@@ -108,6 +110,23 @@ def test_it_looks_for_the_listener_where_the_listener_is(environ, mine):
                 patch.setattr(module, "_USERS", "/nowhere")
 
         assert hook.runtime_folder(environ) == places.runtime_folder(environ)
+
+
+def test_what_doctor_measures_asks_what_a_new_session_asks(tmp_path):
+    environ = {"CURSOR_VERSION": "3.1.0", "AGENTBUS_AGENT": "coder"}
+    with false_listener(tmp_path, *[b"{}\n"] * 3) as asked:
+        found = host_checks.hooks(settings_at(tmp_path, **environ))
+        while len(asked) < 3:  # have it end
+            hooking.run(hooking.claude(tmp_path, "coder"), *START, session_id="last")
+
+    assert {(one["op"], one["host"], one["urgent"]) for one in asked} == {
+        ("mail", "claude-code", False)
+    }
+    assert {one["environ"]["AGENTBUS_AGENT"] for one in asked} == {"coder"}
+    sessions = {one["session"] for one in asked}
+    assert len(sessions) == 3
+    assert {one[: len(PROBE)] for one in sessions} == {PROBE}
+    assert " ms, " in found.said
 
 
 def test_it_says_of_its_environment_what_every_process_says():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from local_server import settings_at
@@ -14,7 +15,7 @@ from mcp_agentbus.errors import BadSetup
 
 HOSTS = {host.name: host for host in any_host.hosts()}
 VERSIONS = {"codex": "codex-cli 0.169.0", "copilot": "GitHub Copilot CLI 1.0.102.", "gemini": "0.61.0"}  # fmt: skip
-# Keeps the words of `mcp add` and shows them, as each of the three does. Copilot is as strict as
+# Keeps the words of `mcp add` and shows them, each as the real one does. Copilot is as strict as
 # the real one about what is there and what is not.
 RECORDER = """#!/bin/sh
 PATH=/usr/bin:/bin
@@ -29,8 +30,16 @@ case "$2" in
   remove)
     if [ "$name" = copilot ] && ! [ -e "$folder/has" ]; then echo "not found" >&2; exit 1; fi
     rm -f "$folder/has" ;;
-  get | list)
-    if [ -e "$folder/has" ]; then cat "$folder/has"; else [ "$2" = list ]; fi ;;
+  get)
+    if ! [ -e "$folder/has" ]; then echo "no agentbus found" >&2; exit 1; fi
+    words="$(sed 's/.* -- //' "$folder/has")"
+    echo agentbus
+    if [ "$name" = copilot ]; then echo "  Command: $words"; exit; fi
+    printf '  command: %s\\n  args: %s\\n' "${words%% *}" "${words#* }" ;;
+  list)
+    if ! [ -e "$folder/has" ]; then echo "No MCP servers configured." >&2; exit; fi
+    echo "○ other: /bin/agentbus serve --agent another (stdio) - Disabled" >&2
+    echo "○ agentbus: $(sed 's/.* agentbus //' "$folder/has") (stdio) - Disabled" >&2 ;;
 esac
 """
 
@@ -84,14 +93,33 @@ def test_twice_is_as_once_and_nothing_is_left_at_the_end(host, machine, tmp_path
     assert not (tmp_path / "has").exists()
 
 
-def test_a_step_says_what_it_runs_and_does_nothing_before(host, machine, tmp_path):
-    [install], [uninstall] = host.install(machine), host.uninstall(machine)
+def test_an_id_is_written_into_the_entry_and_stays_until_another_is_given(host, machine, tmp_path):
+    serve = " ".join([*machine.agentbus, "serve"])
 
-    assert not (tmp_path / "calls").exists()
+    run(host.install(machine, agent="reviewer"))
+    assert calls(tmp_path)[-1].endswith(f" {serve} --agent reviewer")
+    run(host.install(machine))
+    assert calls(tmp_path)[-1].endswith(f" {serve} --agent reviewer")
+    assert "answers with 5 tools" in host.verify(machine)
+    run(host.install(machine, agent="tester"))
+    assert calls(tmp_path)[-1].endswith(f" {serve} --agent tester")
+
+
+def test_where_nothing_is_there_nothing_is_to_be_taken_out(host, machine):
+    assert host.uninstall(machine) == []
+    run(host.install(machine))
+    assert len(host.uninstall(machine)) == 1
+
+
+def test_a_step_says_what_it_runs_and_does_nothing_before(host, machine, tmp_path):
+    [install] = host.install(machine)
+    assert calls(tmp_path) == []
     install.do()
+    [uninstall] = host.uninstall(machine)
+    assert len(calls(tmp_path)) == 1
     uninstall.do()
-    said = [step.what.removeprefix(f"run {host.program} ") for step in (install, uninstall)]
-    assert calls(tmp_path) == said
+    said = [shlex.split(step.what.removeprefix("run").strip(" `")) for step in (install, uninstall)]
+    assert calls(tmp_path) == [" ".join(words[1:]) for words in said]
 
 
 def test_verifying_asks_the_host_and_the_server(host, machine):
@@ -120,9 +148,15 @@ def test_a_host_that_cannot_run_is_told_with_the_reason(host, machine, tmp_path)
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_host_that_is_not_there_is_told(name, machine):
     assert HOSTS[name].found(machine) is None
-    for steps in (HOSTS[name].install(machine), HOSTS[name].uninstall(machine)):
+    for act in (HOSTS[name].install, HOSTS[name].uninstall, HOSTS[name].verify):
         with pytest.raises(BadSetup, match=rf"no `{HOSTS[name].program}` on PATH.*Install"):
-            run(steps)
+            run(act(machine))
+
+
+def test_the_printed_entry_names_an_agent_if_one_is_given(machine):
+    printed = json.loads(any_host.printed(machine, "reviewer"))
+
+    assert printed["mcpServers"]["agentbus"]["args"][-3:] == ["serve", "--agent", "reviewer"]
 
 
 def test_what_is_printed_is_the_entry_of_any_host(machine):

@@ -7,19 +7,17 @@ import base64
 import json
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import jsonschema
 import pytest
 from local_server import settings_at
-from mcp_agentbus.installers import _edit, _folder, _probe, any_host, cursor
+from mcp_agentbus.installers import _edit, _folder, cursor
 from mcp_agentbus.installers.steps import Machine
 
 from mcp_agentbus import config
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.tools import TOOLS
 
 SCHEMAS = Path(__file__).with_name("schemas")
 THEIR_MCP = '{"mcpServers": {"github": {"type": "stdio", "command": "gh-mcp"}}}'
@@ -111,6 +109,70 @@ def test_the_files_are_as_cursor_documents_them(machine, skill, before):
         "args": [*machine.agentbus[1:], "serve"],
         "env": {"AGENTBUS_HOME": home},
     }
+
+
+def test_an_id_is_written_into_the_entry_and_the_link_and_stays(machine, skill):
+    run(cursor.install(machine, skill, agent="reviewer"))
+    once = tree(machine.home)
+    link = urlsplit(run(cursor.install(machine, skill))[-1])
+
+    assert tree(machine.home) == once
+    assert read(machine, "mcp.json")["mcpServers"]["agentbus"]["args"][-2:] == ["--agent", "reviewer"]  # fmt: skip
+    entry = json.loads(base64.b64decode(parse_qs(link.query)["config"][0]))
+    assert entry == read(machine, "mcp.json")["mcpServers"]["agentbus"]
+    assert "answers with 5 tools" in cursor.verify(machine)
+    run(cursor.install(machine, skill, agent="tester"))
+    assert "reviewer" not in str(tree(machine.home))
+    run(cursor.uninstall(machine))
+    assert tree(machine.home) == {}
+
+
+def test_what_the_user_added_to_an_entry_of_ours_stays_and_comes_back(machine, skill):
+    ours = {
+        "command": "/old/agentbus",
+        "args": ["serve", "--agent", "reviewer"],
+        "env": {"AGENTBUS_URL": "tls://bus.example.org:4222"},
+        "envFile": ".env",
+    }
+    file = machine.home / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"mcpServers": {"agentbus": ours}}))
+    was = tree(machine.home)
+
+    run(cursor.install(machine, skill))
+
+    now = read(machine, "mcp.json")["mcpServers"]["agentbus"]
+    assert now["command"] == machine.agentbus[0]
+    assert now["args"] == [*machine.agentbus[1:], *ours["args"]]
+    assert now["env"]["AGENTBUS_URL"] == ours["env"]["AGENTBUS_URL"]
+    assert now["envFile"] == ".env"
+    run(cursor.uninstall(machine))
+    assert tree(machine.home) == was
+
+
+@pytest.mark.parametrize("before", [theirs, tree])
+def test_where_nothing_is_there_nothing_is_to_be_taken_out(machine, before):
+    if before is theirs:
+        theirs(machine)
+        (machine.home / ".cursor" / "mcp.json").write_text("{ // mine\n}")
+
+    assert cursor.uninstall(machine) == []
+
+
+def test_only_what_is_there_is_to_be_taken_out(machine, skill):
+    theirs(machine)
+    run(cursor.install(machine, skill))
+    folder = machine.home / ".cursor"
+    _folder.remove(folder / "skills" / "using-agentbus")
+    (folder / "mcp.json").write_text("{ // mine: agentbus\n}")
+    (folder / "cli-config.json").unlink()
+    _edit.record_of(folder / "cli-config.json").unlink()
+
+    hooks, server = cursor.uninstall(machine)
+
+    assert "hooks.json" in hooks.what
+    with pytest.raises(BadSetup, match=r"mcp\.json"):
+        server.do()
 
 
 def test_what_others_have_there_stays(machine, skill):
@@ -224,10 +286,6 @@ def test_verifying_starts_the_server_and_sees_its_tools(machine, skill):
     assert tree(machine.home.parent / "my bus") == {}  # a probe leaves no trace
 
 
-def test_the_tools_that_are_looked_for_are_those_that_there_are():
-    assert list(_probe.TOOLS) == list(TOOLS)
-
-
 @pytest.mark.parametrize("name", ["mcp.json", "hooks.json", "cli-config.json", "skills"])
 def test_verifying_tells_what_is_missing(machine, skill, name):
     theirs(machine)
@@ -240,42 +298,6 @@ def test_verifying_tells_what_is_missing(machine, skill, name):
 
     with pytest.raises(BadSetup, match=rf"{name}.*Run `agentbus install cursor`"):
         cursor.verify(machine)
-
-
-ONE_TOOL = """
-import json
-for number in 1, 2:
-    input()
-    if number == 2:
-        input()
-    answer = {"id": number, "result": {"tools": [{"name": "send_task"}]}}
-    print(json.dumps(answer), flush=True)
-"""
-
-
-@pytest.mark.parametrize(
-    ("program", "why"),
-    [
-        ("import sys; sys.exit(1)", "does not answer as an MCP server"),
-        ("print('hello')", "does not answer as an MCP server"),
-        ("input(); print('[]')", "does not answer as an MCP server"),
-        (
-            ONE_TOOL,
-            "lacks the tools list_agents, publish_result, read_inbox, watch_inbox",
-        ),
-    ],
-)
-def test_a_server_that_is_not_as_it_must_be_is_told(program, why):
-    with pytest.raises(BadSetup, match=why):
-        _probe.check([sys.executable, "-c", program], {})
-
-
-def test_a_server_that_hangs_or_is_not_there_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(_probe, "WITHIN_S", 0.2)
-    with pytest.raises(BadSetup, match="does not answer"):
-        _probe.check([sys.executable, "-c", "import signal; signal.pause()"], {})
-    with pytest.raises(BadSetup, match="cannot run: No such file"):
-        _probe.check([str(tmp_path / "none")], {})
 
 
 def test_a_skill_that_somebody_has_changed_is_neither_overwritten_nor_removed(machine, skill):
@@ -340,12 +362,3 @@ def test_a_list_of_files_leads_nowhere_else(tmp_path):
 
     assert precious.read_text() == "p"
     assert not target.exists()
-
-
-def test_the_printed_entry_starts_the_server(machine):
-    printed = json.loads(any_host.printed(machine))["mcpServers"]["agentbus"]
-
-    argv = [printed["command"], *printed["args"]]
-
-    assert Path(argv[0]).is_absolute()
-    assert set(_probe.tools(argv, printed["env"])) == set(TOOLS)

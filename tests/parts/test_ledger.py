@@ -196,6 +196,7 @@ def test_a_commit_is_synced(ledger):
     assert ledger._file.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
 
 
+@pytest.mark.promise(41)
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])
 def test_a_file_that_others_may_open_is_refused(ledger, path, mode):
     """They could have written it."""
@@ -209,6 +210,7 @@ def test_a_file_that_others_may_open_is_refused(ledger, path, mode):
     assert _note(ledger) == 2
 
 
+@pytest.mark.promise(41)
 def test_a_symlink_is_refused(ledger, path, tmp_path):
     """Nothing is created behind it."""
     path.parent.mkdir()

@@ -78,6 +78,7 @@ async def test_the_gateway_gets_the_notice_and_the_token(gateway, call):
     ]
 
 
+@pytest.mark.promise(40)
 @pytest.mark.parametrize(
     ("status", "said"),
     [
@@ -180,6 +181,7 @@ async def test_a_systemctl_that_hangs_is_given_up(call, nobody, tmp_path, monkey
     assert time.monotonic() - start < 5
 
 
+@pytest.mark.promise(41)
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 async def test_a_token_file_that_is_open_to_others_is_refused(gateway, call, token, mode):
     token.chmod(mode)

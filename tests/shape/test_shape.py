@@ -37,6 +37,7 @@ LAYERS = [
         "places",
         "claude_session",
         "hook",
+        "hosts",
     ],
     ["names", "local", "assets"],
     ["remote"],

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An idle session of the real Claude Code with the plugin: an urgent task starts a turn, once."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from hosts.standin import LATEST, Standin
+from hosts.test_install_claude import (  # fixtures, and how its user runs it
+    TOOLS,
+    at_model,
+    claude,
+    install,
+    machine,
+    terminal,
+    tree,
+)
+from listeners import known, listening
+from local_server import server_folder
+
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.inbox import watch_inbox
+from mcp_agentbus.send import send_task
+from mcp_agentbus.session import Session
+
+__all__ = ["claude", "machine", "tree"]
+pytestmark = pytest.mark.node
+
+CANARY = "zq7canary"
+NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
+ANSWERING = [
+    ("read_inbox", {}),
+    ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "3 tests"}),
+]
+
+
+def lose_socket(machine):
+    """Remove the socket on which the one session of this user takes lines of its server."""
+    [session] = (machine.home / ".claude" / "sessions").glob("*.json")
+    Path(json.loads(session.read_text())["messagingSocketPath"]).unlink()
+
+
+@pytest.mark.promise(24)
+@pytest.mark.parametrize("through", ["monitor", "either"])
+async def test_the_model_of_an_idle_session_is_told_once_and_does_the_task(
+    machine, tree, tmp_path, through
+):
+    install(machine, tree)
+    settings = machine.home / ".claude" / "settings.json"
+    allowed = {"permissions": {"allow": sorted(TOOLS)}}
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), **allowed}))
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / ".agentbus.toml").write_text('agent = "coder"\n')
+    with server_folder(tmp_path / "bus"), Standin(ANSWERING) as model:
+        async with (
+            Bus.connect(machine.settings) as bus,
+            Session(bus, Agent("planner")) as planner,
+            listening(machine.settings) as listener,
+        ):
+            await known(planner, "coder")
+            with terminal(machine, folder, dict(at_model(machine, model).environ)):
+                joined = [await listener.logged("joined", agent="coder") for _ in range(2)]
+                if through == "monitor":
+                    lose_socket(machine)
+                [receipt] = await send_task(
+                    planner, "coder", f"{CANARY} subject", f"{CANARY} body", priority="high"
+                )
+                found = await watch_inbox(planner, timeout_s=60, task_id=receipt.task_id)
+                last = [await asyncio.to_thread(model.turn) for _ in range(3)][-1]
+                await listener.logged("read", agent="coder")
+            await listener.end()
+
+    first, said = json.dumps(model.shown[0]), json.dumps(last["messages"])
+    assert {one["can_nudge"] for one in joined} == {True}
+    assert NOTICE in first
+    assert CANARY not in first
+    assert "Monitor event" in first or through == "either"
+    assert CANARY in said
+    assert said.count("in your agentbus inbox") == 1  # neither the other way nor a hook said it
+    assert len(model.shown) == 3
+    assert [(one.task_id, one.summary) for one in found.results] == [(receipt.task_id, "3 tests")]

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks and notices of one session: the same mail is told by one of them, whichever comes first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+
+import pytest
+import served
+from hooking import interactive, notice, session
+from life.test_hooks import HIGH, NEW, NORMAL, Host
+from listeners import configure, known, listening, recorder, send, starts, steps
+
+from mcp_agentbus import local
+
+# One that does not wait a minute for a read, nor another one for the next try.
+HASTY = """
+import sys
+from datetime import timedelta
+from mcp_agentbus import cli, policy, waking
+waking.READ_WITHIN_S = 0.5
+policy.BACKOFF = (timedelta(seconds=1), timedelta(hours=1), timedelta(hours=1))
+sys.exit(cli.main(["listen"]))
+"""
+
+
+@pytest.mark.promise(26)
+async def test_what_its_hook_has_told_a_session_no_notice_tells_again(house, planner, notes):
+    await known(planner, "one")
+    async with listening(house) as listener:
+        receipt = await send(planner, "one")
+        said = await Host(house, "one")("SessionStart")
+        async with session(house, "one", notes) as (pipes, notices):
+            await listener.logged("decided", agent="one", means="nudge")
+            await listener.logged("recorded", agent="one")
+            at_its_end = await Host(house, "one")("Stop", stop_hook_active=False)
+            await asyncio.to_thread(pipes.call, "read_inbox")
+            await listener.logged("read", agent="one")
+            silent = notices.empty()
+            life = await steps(planner, receipt.task_id)
+            await send(planner, "one")
+            later = await notice(notices)
+
+    assert [said, at_its_end] == [HIGH, ""]
+    assert silent
+    assert ("woken", "a hook has told its session") in life
+    assert "waking" not in dict(life)
+    assert later == HIGH
+
+
+@pytest.mark.promise(26)
+async def test_a_session_whose_hook_was_first_is_left_alone_and_none_is_started(
+    house, planner, notes
+):
+    rules = {"command": recorder(notes)}
+    configure(house, notes, two={**rules, "per_hour": 0})
+    try:
+        async with listening(house) as listener, session(house, "two", notes) as (pipes, notices):
+            await listener.logged("joined", agent="two")
+            await send(planner, "two")
+            await listener.logged("held", agent="two", reason="agent_rate")
+            said = await Host(house, "two")("PostToolBatch")
+            configure(house, notes, two=rules)
+            await asyncio.to_thread(local.ask, house, {"op": "reload"})
+            await listener.logged("ended", agent="two", outcome="asked")
+            await asyncio.to_thread(pipes.call, "read_inbox")
+            await listener.logged("read", agent="two")
+    finally:
+        house.config_file.unlink()
+
+    assert said == HIGH
+    assert notices.empty()
+    assert starts(notes) == []
+
+
+async def test_a_session_that_does_not_read_what_its_hook_told_gets_a_notice(house, planner, notes):
+    await known(planner, "three")
+    async with listening(house, script=["-c", HASTY]) as listener:
+        await send(planner, "three")
+        host = Host(house, "three")
+        said = await host("SessionStart")
+        async with session(house, "three", notes) as (_, notices):
+            for _ in range(2):  # what the hook has told, and then what the notice has
+                await listener.logged("unread", agent="three")
+            late = await notice(notices)
+            again = await host("UserPromptSubmit")
+
+    assert [said, late, again] == [HIGH, HIGH, ""]
+    assert notices.empty()
+
+
+async def test_what_its_hook_did_not_tell_a_notice_does(house, planner, notes):
+    await known(planner, "four")
+    async with listening(house):
+        await send(planner, "four")
+        said = await Host(house, "four")("SessionStart")
+        await send(planner, "four")
+        async with session(house, "four", notes) as (_, notices):
+            told = await notice(notices)
+            later = await Host(house, "four")("UserPromptSubmit")
+
+    assert said == HIGH
+    assert told == "2 tasks wait in your agentbus inbox, all high priority. Call read_inbox."
+    assert later == ""
+
+
+async def test_what_a_notice_has_told_no_hook_tells_again(house, planner, notes):
+    await known(planner, "five")
+    async with (
+        listening(house, script=["-c", HASTY]) as listener,
+        session(house, "five", notes) as (_, notices),
+    ):
+        await listener.logged("joined", agent="five")
+        await send(planner, "five", priority="normal")
+        await send(planner, "five")
+        told = await notice(notices)
+        host = Host(house, "five")
+        events = ("Stop", "UserPromptSubmit", "PostToolBatch")
+        await listener.logged("ended", agent="five", outcome="asked")
+        said = [await host(one) for one in events]
+        await listener.logged("unread", agent="five")
+        said += [await host(one) for one in events]
+        await send(planner, "five", priority="low")
+        later = await host("UserPromptSubmit")
+
+    assert told.startswith("2 tasks wait")
+    assert set(said) == {""}
+    assert later == NEW + NORMAL
+
+
+async def test_a_hook_tells_what_a_notice_could_not(house, planner, notes):
+    await known(planner, "six")
+    nowhere = interactive("s-six", notes / "nowhere")
+    async with listening(house) as listener:
+        with served.Pipes(served.environ(house.data_dir.parent) | nowhere, agent="six") as pipes:
+            await asyncio.to_thread(pipes.greet, served.MODERN)
+            await listener.logged("joined", agent="six")
+            await send(planner, "six")
+            await listener.logged("unread", agent="six")
+            said = [await Host(house, "six")(one) for one in ("UserPromptSubmit", "Stop")]
+
+    assert said == [HIGH, ""]
+
+
+@contextlib.asynccontextmanager
+async def monitor(listener, environ, agent):
+    """Run a session's monitor; yield its lines."""
+    process = await asyncio.create_subprocess_exec(
+        *served.command("x")[:-3], "watch", "--notices", "--agent", agent,
+        env=environ, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        await listener.logged("joined", agent=agent)
+        yield process.stdout
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_where_a_sessions_server_cannot_tell_it_its_monitor_does(house, planner, notes):
+    await known(planner, "seven")
+    nowhere = interactive("s-seven", notes / "nowhere")
+    environ = served.environ(house.data_dir.parent) | nowhere
+    async with listening(house) as listener, monitor(listener, environ, "seven") as lines:
+        with served.Pipes(environ, agent="seven") as pipes:
+            await asyncio.to_thread(pipes.greet, served.MODERN)
+            await listener.logged("joined", agent="seven")
+            await send(planner, "seven")
+            async with asyncio.timeout(30):
+                line = await lines.readline()
+            await listener.logged("ended", agent="seven", outcome="asked")
+
+    assert line.decode() == HIGH + "\n"
+
+
+async def test_beside_a_server_that_hangs_and_may_tell_it_yet_its_monitor_is_silent(
+    house, planner, notes
+):
+    await known(planner, "eight")
+    environ = served.environ(house.data_dir.parent)
+    async with (
+        listening(house) as listener,
+        monitor(listener, environ, "eight") as lines,
+        session(house, "eight", notes) as (pipes, notices),
+    ):
+        await listener.logged("joined", agent="eight")
+        pipes.process.send_signal(signal.SIGSTOP)
+        await send(planner, "eight")
+        await listener.logged("ended", agent="eight", outcome="failed")
+        pipes.process.send_signal(signal.SIGCONT)
+        told = await notice(notices)
+    said = await lines.read()
+
+    assert told == HIGH
+    assert said == b""
+
+
+async def test_a_run_that_was_started_for_a_task_is_not_told_of_it_again(house, planner, notes):
+    os.mkfifo(notes / "go")
+    configure(house, notes, fifteen={"command": recorder(notes, "wait")})
+    await known(planner, "fifteen")
+    try:
+        async with listening(house) as listener:
+            await send(planner, "fifteen")
+            await listener.logged("known", agent="fifteen")
+            started = await Host(house, "fifteen")("SessionStart")
+            await send(planner, "fifteen", priority="normal")
+            later = await Host(house, "fifteen")("PostToolBatch")
+            await asyncio.to_thread((notes / "go").write_text, "x\n")
+            await listener.logged("read", agent="fifteen")
+    finally:
+        house.config_file.unlink()
+
+    assert [started, later] == ["", NORMAL]
