@@ -20,6 +20,8 @@ from .steps import Machine
 #: The server's name in every host.
 SERVER: Final = "agentbus"
 _OPTION: Final = "--agent"
+# Variables that we set; the others are its user's.
+_OURS: Final = ("AGENTBUS_HOME", "AGENTBUS_HOST")
 
 
 def made(
@@ -27,6 +29,7 @@ def made(
     before: Mapping[str, Any] | None = None,
     *,
     agent: str | None = None,
+    host: str = "",
     **ours: object,
 ) -> dict[str, Any]:
     """Return the server's entry: `command`, `args`, and `env` if need be.
@@ -35,12 +38,15 @@ def made(
         machine: where agentbus is.
         before: the entry as it is now, whose other keys stay.
         agent: who its sessions are; whom `before` names if not given.
+        host: what its sessions run in, for a host whose environment does not tell.
         ours: keys that one host needs, if `before` has no other value for them.
     """
     before = before or {}
     command, *args = machine.agentbus
     words = [*args, "serve", *_with_agent(_behind_serve(before), agent)]
-    env = {key: value for key, value in _env(before).items() if key != "AGENTBUS_HOME"}
+    env = {key: value for key, value in _env(before).items() if key not in _OURS}
+    if host:
+        env["AGENTBUS_HOST"] = host
     if home := places.home(machine.environ):
         env["AGENTBUS_HOME"] = home
     entry = {**ours, **before, "command": command, "args": words}
@@ -62,8 +68,12 @@ def agent_of(entry: Mapping[str, Any]) -> str | None:
 
 def additions(entry: Mapping[str, Any]) -> list[str]:
     """Return what its user has added to an entry of ours: arguments, and names of variables."""
-    names = [name for name in _env(entry) if name != "AGENTBUS_HOME"]
-    return [*map(str, _behind_serve(entry)), *names]
+    return [*map(str, _behind_serve(entry)), *variables(entry)]
+
+
+def variables(entry: Mapping[str, Any]) -> list[str]:
+    """Return the names of the variables that its user has added; their values may be secret."""
+    return [name for name in _env(entry) if name not in _OURS]
 
 
 def _behind_serve(entry: Mapping[str, Any]) -> list[Any]:

@@ -10,18 +10,14 @@ Hooks with a token of the user's, or off by the user's word, stay as they are.
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import shlex
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus.errors import BadSetup
-
 from . import _openclaw_config as _config
 from .steps import Machine
+from .systemd import write_whole
 
 #: A token of ours begins so: how `switch_off` knows that the hooks were off before.
 _OURS: Final = "agentbus-"
@@ -61,18 +57,27 @@ def switch_on(machine: Machine, program: str, agent: str) -> str:
         kept = _config.text(file).strip()
         token = kept if is_ours(kept) else _OURS + secrets.token_urlsafe(32)
         # First here: should the next line fail, the next try takes the same token.
-        _write_private(file, f"{token}\n")
+        write_whole(file, f"{token}\n".encode(), mode=0o600)
         _patch(machine, program, {"hooks": {"enabled": True, "token": token}})
     else:
-        _write_private(file, f"{token}\n")
+        write_whole(file, f"{token}\n".encode(), mode=0o600)
     path = hooks.get("path", _HOOKS_PATH)
     if str(path).strip("/") != _HOOKS_PATH.strip("/"):
         return f"hooks.path is {path!r}: no wake reaches OpenClaw before it is {_HOOKS_PATH!r}"
-    add = ["agentbus", "agent", "add", agent, "--host", "openclaw", "--wake", "work"]
-    port = _config.table(document, "gateway").get("port", _PORT)
+    return f"to let it be woken: agentbus agent add {agent} --host openclaw --wake work"
+
+
+def gateway(machine: Machine) -> dict[str, str]:
+    """Return where the gateway takes wakes, and our copy of its token, as far as they are there."""
+    found = {}
+    port = _config.table(_config.parsed(_config.text(_config.config_file(machine))), "gateway").get(
+        "port", _PORT
+    )
     if port != _PORT:
-        add += ["--gateway-url", f"http://127.0.0.1:{port}"]
-    return f"to let it be woken: {shlex.join([*add, '--token-file', str(file)])}"
+        found["gateway_url"] = f"http://127.0.0.1:{port}"
+    if token_file(machine).is_file():
+        found["token_file"] = str(token_file(machine))
+    return found
 
 
 def switch_off(machine: Machine, program: Callable[[], str]) -> str:
@@ -104,24 +109,3 @@ def _patch(machine: Machine, program: str, patch: dict[str, Any]) -> str:
 def is_ours(token: object) -> bool:
     """Tell whether a token is of our making."""
     return isinstance(token, str) and token.startswith(_OURS)
-
-
-def _write_private(file: Path, text: str) -> None:
-    """Write a file that only this user may read, all of it or none of it.
-
-    Raises:
-        BadSetup: it cannot be written.
-    """
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made with mode 0600.
-        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as temporary:
-                temporary.write(text)
-            Path(name).replace(file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise BadSetup(f"{file} cannot be written: {error.strerror}.") from None

@@ -70,7 +70,7 @@ class Host:
             agent: who the host's sessions are; else whom its entry names, else each folder tells.
         """
         before = _AGENT.search(self._shown(machine))
-        entry = _entry.made(machine, agent=agent or (before[1] if before else None))
+        entry = _entry.made(machine, agent=agent or (before[1] if before else None), host=self.name)
         variables = [f"{name}={value}" for name, value in entry.get("env", {}).items()]
         words = self.add([entry["command"], *entry["args"]], variables)
 
@@ -106,7 +106,7 @@ class Host:
             BadSetup: the host has no such entry, another one, or its server does not answer.
         """
         self._there(machine)
-        entry = _entry.made(machine)
+        entry = _entry.made(machine, host=self.name)
         if entry["command"] not in self._shown(machine):
             raise BadSetup(
                 f"`{' '.join([self.program, *self.show])}` does not show {entry['command']}.",

@@ -135,7 +135,7 @@ def _is_for(path: Path) -> bool:
 def _server(machine: Machine, agent: str | None = None) -> dict[str, Any]:
     """Return the server's entry; an id that its user has put into one of ours stays."""
     before = _entry_there(machine)
-    return _entry.made(machine, before, agent=agent, type="stdio")
+    return _entry.made(machine, before, agent=agent, host=NAME, type="stdio")
 
 
 def _entry_there(machine: Machine) -> dict[str, Any]:

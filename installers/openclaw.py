@@ -43,6 +43,7 @@ _NEEDS: Final = (
 )
 
 FolderOf = Callable[[], Path]
+gateway = _openclaw_hooks.gateway
 
 
 def found(machine: Machine) -> str | None:
@@ -167,7 +168,7 @@ def _wanted(machine: Machine, before: dict[str, Any], agent: str | None) -> dict
     # An entry with a folder leaves it to the .agentbus.toml there.
     if agent is None and _entry.agent_of(before) is None and not before.get("cwd"):
         agent = _default_agent(machine)
-    return _entry.made(machine, before, agent=agent, requestTimeoutMs=_CALL_LIMIT_MS)
+    return _entry.made(machine, before, agent=agent, host=NAME, requestTimeoutMs=_CALL_LIMIT_MS)
 
 
 def _default_agent(machine: Machine) -> str:
@@ -191,24 +192,29 @@ def _agent_of(entry: dict[str, Any]) -> str:
         return named
     if not (folder := entry.get("cwd")):
         return ""
-    # OpenClaw starts it with an environment that tells of neither an agent nor a host.
-    bare = config.load({}, text="")
+    # OpenClaw starts it with little more of an environment than what the entry says.
+    bare = config.load({"AGENTBUS_HOST": NAME}, text="")
     return config.who(bare, folder=Path(str(folder))).id
 
 
 def _set_server(
     machine: Machine, program: str, before: dict[str, Any], entry: dict[str, Any]
 ) -> Step:
-    argv = [program, "mcp", "set", SERVER, json.dumps(entry)]
+    argv, stdin = ["mcp", "set", SERVER, json.dumps(entry)], ""
+    what = f"run `{shlex.join(['openclaw', *argv])}`"
+    if _entry.variables(entry):  # they may be secret, and other users see a process's arguments
+        env = {**dict.fromkeys(_config.table(before, "env")), **entry["env"]}  # null takes out
+        argv = ["config", "patch", "--stdin"]
+        stdin = json.dumps({"mcp": {"servers": {SERVER: {**entry, "env": env}}}})
+        what = f"run `openclaw config patch --stdin`: mcp.servers.{SERVER}"
 
     def do() -> str:
         if entry == before:
             return "it is there already"
-        machine.run(argv)
+        machine.run([program, *argv], stdin=stdin)
         return ""
 
-    command = shlex.join(["openclaw", *argv[1:]])
-    return Step(f"make OpenClaw the agent {_agent_of(entry)}: run `{command}`", do)
+    return Step(f"make OpenClaw the agent {_agent_of(entry)}: {what}", do)
 
 
 def _unset_server(machine: Machine) -> str:

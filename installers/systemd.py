@@ -161,21 +161,23 @@ def user_home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HOME") or Path.home())
 
 
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file that everybody may read, all of it or none of it.
+def write_whole(file: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write a file, all of it or none of it; everybody may read it unless `mode` says otherwise.
 
     Raises:
         BadSetup: it cannot be written.
     """
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        # Of a private file the folder is private, too.
+        folder = 0o777 if mode & 0o044 else 0o700
+        file.parent.mkdir(mode=folder, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
         try:
             with os.fdopen(descriptor, "wb") as temporary:
                 temporary.write(content)
                 temporary.flush()
                 os.fsync(temporary.fileno())
-            Path(name).chmod(0o644)
+            Path(name).chmod(mode)
             Path(name).replace(file)
         except BaseException:
             Path(name).unlink(missing_ok=True)

@@ -84,8 +84,16 @@ def _add_add(actions: _Commands[Any]) -> None:
     )
     add.add_argument("--resume", action="store_true", help="go on with its last conversation")
     add.add_argument("--chat", metavar="C", help="cursor: the chat that is continued")
-    add.add_argument("--token-file", metavar="F", help="openclaw: a 0600 file with hooks.token")
-    add.add_argument("--gateway-url", metavar="U", help="openclaw: its gateway")
+    add.add_argument(
+        "--token-file",
+        metavar="F",
+        help="openclaw: a 0600 file with hooks.token (default: what install openclaw wrote)",
+    )
+    add.add_argument(
+        "--gateway-url",
+        metavar="U",
+        help="openclaw: its gateway (default: on the port in openclaw.json)",
+    )
     add.add_argument("--time-limit", type=int, metavar="S", help="a wake is ended after S seconds")
     add.add_argument("--replace", action="store_true", help="write it anew; it keeps its limits")
     add.add_argument("--json", action="store_true", help="print JSON")
@@ -191,6 +199,7 @@ def _keys(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", hint="Give --dir with the agent's folder.")
     token = args.token_file and str(Path(args.token_file).expanduser().absolute())
+    gateway = _gateway(settings) if host == "openclaw" else {}
     return {
         "host": host,
         "dir": str(folder.resolve()),
@@ -204,10 +213,19 @@ def _keys(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "allow": args.allow,
         "resume": args.resume or None,
         "chat": args.chat,
-        "token_file": token,
-        "gateway_url": args.gateway_url,
+        "token_file": token or gateway.get("token_file"),
+        "gateway_url": args.gateway_url or gateway.get("gateway_url"),
         "time_limit_s": args.time_limit,
     }
+
+
+def _gateway(settings: Settings) -> dict[str, str]:
+    """Return what `agentbus install openclaw` has left for the wakes of its gateway."""
+    from mcp_agentbus.installers import openclaw
+    from mcp_agentbus.installers.steps import Machine
+
+    found: dict[str, str] = openclaw.gateway(Machine(settings))
+    return found
 
 
 def _remove(args: argparse.Namespace, settings: Settings) -> int:

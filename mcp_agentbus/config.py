@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from mcp_agentbus import places
 from mcp_agentbus.errors import BadInput, BadSetup
-from mcp_agentbus.names import ROLE_PREFIX, agent_id, role_name
+from mcp_agentbus.names import ROLE_PREFIX, agent_id, is_inbox, role_name
 from mcp_agentbus.rules import KEYS, LOOPBACK, Rules, check_defaults
 from mcp_agentbus.rules import read as read_rules
 
@@ -185,6 +185,9 @@ def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
 
 def host_of(environ: Mapping[str, str]) -> str:
     """Tell which host's process this environment belongs to; `shell` if none is known."""
+    said = environ.get("AGENTBUS_HOST", "")
+    if is_inbox(said):
+        return said
     return next((host for variable, host in _HOSTS if environ.get(variable)), "shell")
 
 

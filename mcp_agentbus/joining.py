@@ -27,7 +27,14 @@ LIVES_AFTER_S: Final = 2.0
 # How long after a lost listener, or one that could not be started, the next try comes.
 _AGAIN_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 # Of a host's environment nothing goes to a listener that would make it look like this session.
-_SESSIONS_OWN: Final = ("CLAUDE", "CURSOR_", "OPENCLAW_", "AI_AGENT", "AGENTBUS_AGENT")
+_SESSIONS_OWN: Final = (
+    "CLAUDE",
+    "CURSOR_",
+    "OPENCLAW_",
+    "AI_AGENT",
+    "AGENTBUS_AGENT",
+    "AGENTBUS_HOST",
+)
 _NEVER: Final = {"0", "off", "never", "no"}
 
 

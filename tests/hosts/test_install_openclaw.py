@@ -110,7 +110,10 @@ async def test_it_is_connected_woken_by_its_token_and_taken_out_without_a_trace(
     assert claw.config.read_bytes() == once
     assert claw.token.read_text().strip() == token
     assert again == ["it is there already", "it is there already", said[-1]]
-    assert f"--gateway-url http://127.0.0.1:{port} --token-file {claw.token}" in said[-1]
+    assert said[-1].endswith("agentbus agent add openclaw --host openclaw --wake work")
+    assert openclaw.gateway(claw.machine) == {
+        "gateway_url": f"http://127.0.0.1:{port}", "token_file": str(claw.token)
+    }  # fmt: skip
     document = json.loads(once)
     assert document["mcp"]["servers"] == {
         "mine": users["mcp"]["servers"]["mine"],
@@ -118,7 +121,10 @@ async def test_it_is_connected_woken_by_its_token_and_taken_out_without_a_trace(
             "command": claw.machine.agentbus[0],
             "args": [*claw.machine.agentbus[1:], "serve", "--agent", "openclaw"],
             "requestTimeoutMs": 120_000,
-            "env": {"AGENTBUS_HOME": claw.machine.environ["AGENTBUS_HOME"]},
+            "env": {
+                "AGENTBUS_HOST": "openclaw",
+                "AGENTBUS_HOME": claw.machine.environ["AGENTBUS_HOME"],
+            },
         },
     }
     assert document["hooks"] == {"enabled": True, "token": token}
@@ -287,16 +293,26 @@ def test_a_hook_elsewhere_is_said_not_to_be_reached(box):
     assert "hooks.path is '/claw'" in install(box)[-1]
 
 
-def test_what_the_user_added_to_the_entry_stays(box):
-    ours = [*box.machine.agentbus, "serve"]
-    mine = {"args": [*ours[1:], "--agent", "claw"], "env": {"MINE": "1"}, "requestTimeoutMs": 9}
-    box.config.write_text(json.dumps({"mcp": {"servers": {"agentbus": mine}}}))
+@pytest.mark.node
+def test_what_the_user_added_to_the_entry_stays_and_is_not_shown(claw):
+    mine = {
+        "command": "/gone/agentbus", "args": ["serve", "--agent", "claw"],
+        "env": {"MINE": USERS_TOKEN, "AGENTBUS_HOME": "/gone"}, "requestTimeoutMs": 90_000,
+    }  # fmt: skip
+    claw.config.parent.mkdir()
+    claw.config.write_text(json.dumps({"mcp": {"servers": {"agentbus": mine}}}))
 
-    said = openclaw.install(box.machine)[0].what
-    entry = json.loads(shlex.split(said.partition("`")[2].rstrip("`"))[-1])
+    steps = openclaw.install(claw.machine, lambda: SKILL)
+    take(steps)
 
-    home = {"AGENTBUS_HOME": box.machine.environ["AGENTBUS_HOME"]}
-    assert entry == {**mine, "command": ours[0], "env": {**mine["env"], **home}}
+    command, *args = claw.machine.agentbus
+    home = {"AGENTBUS_HOST": "openclaw", "AGENTBUS_HOME": claw.machine.environ["AGENTBUS_HOME"]}
+    assert json.loads(claw.config.read_text())["mcp"]["servers"]["agentbus"] == {
+        **mine, "command": command, "args": [*args, "serve", "--agent", "claw"],
+        "env": {"MINE": USERS_TOKEN, **home},
+    }  # fmt: skip
+    assert USERS_TOKEN not in claw.arguments()
+    assert USERS_TOKEN not in str([step.what for step in steps])
 
 
 def test_a_skill_that_is_a_link_is_replaced_and_what_it_led_to_stays(box, tmp_path):

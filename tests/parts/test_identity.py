@@ -207,6 +207,8 @@ def test_a_folder_file_in_another_encoding_is_refused_by_name(shop):
         ({"OPENCLAW_STATE_DIR": "/x"}, "openclaw"),
         ({"OPENCLAW_SHELL": "exec"}, "openclaw"),
         ({"CURSOR_VERSION": "2.0", "CLAUDECODE": "1"}, "cursor"),
+        ({"AGENTBUS_HOST": "codex", "CLAUDECODE": "1"}, "codex"),
+        ({"AGENTBUS_HOST": "not a host"}, "shell"),
     ],
 )
 def test_the_host_is_known_by_its_environment(environ, host, shop):

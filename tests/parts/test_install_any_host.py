@@ -70,13 +70,15 @@ def test_the_hosts_own_command_registers_the_server(host, machine, tmp_path):
     run(host.install(machine))
 
     command = " ".join([*machine.agentbus, "serve"])
-    home = machine.environ["AGENTBUS_HOME"]
+    option = "-e" if host.name == "gemini" else "--env"
+    variables = {"AGENTBUS_HOST": host.name, "AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"]}
+    given = [word for name, value in variables.items() for word in (option, f"{name}={value}")]
     assert (
         calls(tmp_path)
         == {
-            "codex": [f"mcp add agentbus --env AGENTBUS_HOME={home} -- {command}"],
-            "copilot": [f"mcp add agentbus --env AGENTBUS_HOME={home} -- {command}"],
-            "gemini": [f"mcp add -s user -e AGENTBUS_HOME={home} agentbus {command}"],
+            "codex": [f"mcp add agentbus {' '.join(given)} -- {command}"],
+            "copilot": [f"mcp add agentbus {' '.join(given)} -- {command}"],
+            "gemini": [f"mcp add -s user {' '.join(given)} agentbus {command}"],
         }[host.name]
     )
 

@@ -107,7 +107,7 @@ def test_the_files_are_as_cursor_documents_them(machine, skill, before):
         "type": "stdio",
         "command": machine.agentbus[0],
         "args": [*machine.agentbus[1:], "serve"],
-        "env": {"AGENTBUS_HOME": home},
+        "env": {"AGENTBUS_HOST": "cursor", "AGENTBUS_HOME": home},
     }
 
 
@@ -236,12 +236,13 @@ def test_an_older_hook_of_ours_is_replaced(machine, command):
     assert old not in read(machine, "hooks.json")["hooks"]["stop"]
 
 
-def test_without_a_home_of_its_own_no_environment_is_set(tmp_path, monkeypatch):
+def test_without_a_home_of_its_own_none_is_set(tmp_path, monkeypatch):
     machine = Machine(config.load({"HOME": str(tmp_path), "PATH": "/bin"}))
 
     run(cursor.install(machine)[:2])
 
-    assert "env" not in read(machine, "mcp.json")["mcpServers"]["agentbus"]
+    entry = read(machine, "mcp.json")["mcpServers"]["agentbus"]
+    assert entry["env"] == {"AGENTBUS_HOST": "cursor"}
     assert "AGENTBUS_HOME" not in (tmp_path / ".cursor" / "hooks.json").read_text()
 
 

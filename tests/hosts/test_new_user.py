@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new user's way, as README shows it: from the wheel to a task that both real hosts have done."""
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import node_tools
+import pytest
+from hosts.standin import LATEST, Standin
+from hosts.test_openclaw import free_port, is_up, onboarding
+
+pytestmark = pytest.mark.node
+
+ROOT = Path(__file__).parents[2]
+WITHIN_S = 300  # all of it; each command has less
+DONE = "The task came through, and its result came back."
+ANSWERING = [
+    ("read_inbox", {}),
+    ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "ok"}),
+]
+
+
+def commands(name):
+    """Return the lines of a block of commands in README."""
+    block = re.search(
+        rf"<!-- command: {name} -->\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )[1]
+    return [line for line in block.splitlines() if line]
+
+
+@pytest.fixture
+def user(tmp_path):
+    """A machine with Python, the two hosts, and a model; OpenClaw's gateway runs already."""
+    with Standin(ANSWERING) as model:
+        user = User(tmp_path, model)
+        try:
+            with gateway(user, model):
+                yield user
+        finally:
+            user.type("agentbus listen --stop; agentbus server stop", code=None)
+
+
+class User:
+    """Types commands in a home that nobody has used."""
+
+    def __init__(self, folder, model):
+        self.home, programs = folder / "home", folder / "bin"
+        (self.home / "shop").mkdir(parents=True)
+        programs.mkdir()
+        claw = node_tools.openclaw()
+        (programs / "claude").symlink_to(node_tools.claude_code())
+        start = shlex.join([str(claw.node), str(claw.modules / "openclaw/openclaw.mjs")])
+        (programs / "openclaw").write_text(f'#!/bin/sh\nexec {start} "$@"\n')
+        (programs / "openclaw").chmod(0o755)
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+        self.environ = {
+            "HOME": str(self.home),
+            "PATH": f"{folder / 'venv' / 'bin'}:{programs}:{claw.node.parent}:/usr/bin:/bin",
+            "TERM": "xterm",
+            "NO_COLOR": "1",
+            "ANTHROPIC_BASE_URL": model.url,
+            "ANTHROPIC_API_KEY": "dummy-dummy-dummy-dummy-dummy",
+        }
+
+    def type(self, command, *, code=0, **environ):
+        """Type a command; return what it printed."""
+        ran = subprocess.run(
+            ["/bin/sh", "-c", command],
+            env={**self.environ, **environ}, cwd=self.home, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            timeout=WITHIN_S,
+        )  # fmt: skip
+        assert code in {None, ran.returncode}, f"{command}: {ran.stdout}"
+        return ran.stdout
+
+
+@contextlib.contextmanager
+def gateway(user, model):
+    """Run the user's OpenClaw, which has a model and nothing of agentbus."""
+    port = free_port()
+    user.type(shlex.join(["openclaw", *onboarding(port, model)]))
+    log = user.home / "gateway.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", "exec openclaw gateway run"],
+            env=user.environ, cwd=user.home, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        assert is_up(process, port), log.read_text()[-4000:]
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_the_commands_of_the_readme_lead_from_the_wheel_to_a_task_that_each_host_has_done(
+    user, tmp_path
+):
+    built = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, "."]
+    source = tmp_path / "source"
+    others = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=others)  # a build writes into it
+    subprocess.run(built, cwd=source, check=True)
+    [wheel] = tmp_path.glob("mcp_agentbus-*.whl")
+
+    said = {}
+    for command in (*commands("connect"), *commands("try")):
+        said[command.partition("  #")[0].rstrip()] = user.type(
+            command.replace("pip install mcp-agentbus", f"pip install -q {wheel}")
+        )
+
+    asked = said["agentbus setup --yes"]
+    assert "claude-code connected, and asked" in asked
+    assert "openclaw connected, and asked" in asked
+    assert said["agentbus doctor --self-test --wake shop"].endswith(f"{DONE}\n")
+    assert said["agentbus doctor --self-test --wake openclaw"].endswith(f"{DONE}\n")
+    assert "removed" in user.type("agentbus uninstall claude-code openclaw")
