@@ -9,10 +9,8 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +19,7 @@ import served
 from listeners import configure, known, listening, recorder, send
 from local_server import command_lines, kill_servers, script, server_pids, settings_at
 from mcp_agentbus.installers import launchd
+from posting import taking_posts
 
 from mcp_agentbus import address, config, embedded, local
 from mcp_agentbus.bus import Bus
@@ -122,23 +121,12 @@ def gateway():
     """OpenClaw's wake hook, as far as it matters: it takes the notice, or refuses its token."""
     seen = SimpleNamespace(asked=[])
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            seen.asked.append(self.headers["Authorization"])
-            self.send_response(401 if "refused" in self.path else 200)
-            self.end_headers()
+    def take(path, headers, _):
+        seen.asked.append(headers["Authorization"])
+        return 401 if "refused" in path else 200
 
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        seen.url = f"http://127.0.0.1:{server.server_port}"
+    with taking_posts(take) as seen.url:
         yield seen
-        server.shutdown()
-        thread.join()
 
 
 def agents_of(run, gateway):

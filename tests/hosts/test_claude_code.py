@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real Claude Code, woken: what its model is shown, and with which tools."""
 
-import contextlib
 import json
-import os
-import pty
-import subprocess
 import sys
-import threading
 
-import node_tools
 import pytest
 import served
+from hosts.claude_user import KEY, terminal
 from hosts.standin import LATEST, Standin
 from listeners import configure, listening
 
@@ -26,21 +21,12 @@ pytestmark = pytest.mark.node
 
 CANARY = "zq7canary"
 NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
-KEY = "dummy-dummy-dummy-dummy-dummy"
 ANSWERING = [
     ("read_inbox", {}),
     ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "done"}),
 ]
 BUS_TOOLS = {f"mcp__agentbus__{name}" for name in (
     "send_task", "read_inbox", "watch_inbox", "list_agents", "publish_result")}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def claude(tmp_path_factory):
-    """A folder on PATH with the real program, so that nothing of this machine's is found."""
-    folder = tmp_path_factory.mktemp("bin")
-    (folder / "claude").symlink_to(node_tools.claude_code())
-    return folder
 
 
 @pytest.fixture
@@ -95,7 +81,7 @@ async def test_a_live_idle_one_is_told_and_no_second_one_is_started(claude, shop
             Session(bus, Agent("planner")) as planner,
             listening(settings, **variables) as listener,
         ):
-            with terminal(claude, shop, settings, variables):
+            with terminal(interactive(claude, settings), shop, variables):
                 joined = await listener.logged("joined", agent="coder")
                 await asked(planner, listener)
                 result = await watch_inbox(planner, timeout_s=60)
@@ -119,16 +105,8 @@ async def asked(planner, listener):
     await send_task(planner, "coder", f"{CANARY} subject", f"{CANARY} body", priority="high")
 
 
-@contextlib.contextmanager
-def terminal(claude, folder, settings, variables):
-    """Run an interactive session of the agent `coder` in a terminal of its own."""
-    (folder.parent / ".claude.json").write_text(json.dumps({
-        "hasCompletedOnboarding": True,
-        "lastOnboardingVersion": node_tools.CLAUDE_CODE_VERSION,
-        "theme": "dark",
-        "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []},
-        "projects": {str(folder): {"hasTrustDialogAccepted": True}},
-    }))  # fmt: skip
+def interactive(claude, settings):
+    """Return the command of an interactive session of the agent `coder`."""
     server = {
         "command": sys.executable,
         "args": served.command("coder")[1:],
@@ -136,26 +114,7 @@ def terminal(claude, folder, settings, variables):
         "alwaysLoad": True,
     }
     config = json.dumps({"mcpServers": {"agentbus": server}})
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [claude / "claude", "--allowedTools", "mcp__agentbus", "--strict-mcp-config",
-         "--mcp-config", config],
-        stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=variables,
-        start_new_session=True,
-    )  # fmt: skip
-    os.close(theirs)
-    drained = threading.Thread(target=_drain, args=[ours])
-    drained.start()
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        drained.join()
-        os.close(ours)
-
-
-def _drain(descriptor):
-    with contextlib.suppress(OSError):  # the other end has closed
-        while os.read(descriptor, 65536):
-            pass
+    return [
+        claude / "claude", "--allowedTools", "mcp__agentbus", "--strict-mcp-config",
+        "--mcp-config", config,
+    ]  # fmt: skip

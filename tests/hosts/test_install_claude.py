@@ -1,22 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real Claude Code, connected and disconnected by its installer, in a home nobody has used."""
 
-import contextlib
 import json
 import os
-import pty
 import shutil
 import subprocess
-import sys
-import threading
 from dataclasses import replace
-from pathlib import Path
 
 import node_tools
 import pytest
+from hosts.claude_user import ROOT, TOOLS, at_model, install, plugin, terminal
 from hosts.standin import Standin
 from listeners import listening
-from local_server import settings_at
 from mcp_agentbus.installers import claude_code
 from mcp_agentbus.installers.steps import Machine
 
@@ -25,46 +20,9 @@ from mcp_agentbus.errors import BadInput, BadSetup
 
 pytestmark = pytest.mark.node
 
-ROOT = Path(__file__).parents[2]
-PARTS = (".claude-plugin", ".mcp.json", "README.md", "bin", "hooks", "monitors", "skills")
 RUN_WITHIN_S = 120
-KEY = "dummy-dummy-dummy-dummy-dummy"
-TOOLS = {f"mcp__plugin_agentbus_agentbus__{name}" for name in (
-    "send_task", "read_inbox", "watch_inbox", "list_agents", "publish_result")}  # fmt: skip
 # What Claude Code keeps for itself: what it logged, what it was before, and who asked it.
 ITS_OWN = (".cache", ".claude/backups", ".claude/telemetry", ".claude/mcp-needs-auth-cache.json")
-
-
-@pytest.fixture(scope="module")
-def claude(tmp_path_factory):
-    """A folder on PATH with the real program, and a python3 for the launcher of the plugin."""
-    folder = tmp_path_factory.mktemp("bin")
-    (folder / "claude").symlink_to(node_tools.claude_code())
-    (folder / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (folder / "python3").chmod(0o755)
-    return folder
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """The plugin as a wheel carries it: the root of a checkout has much besides."""
-    return plugin(tmp_path / "plugin")
-
-
-@pytest.fixture
-def machine(claude, tmp_path):
-    """A user who has a bus of their own and has never started Claude Code."""
-    home = tmp_path / "home"
-    home.mkdir()
-    settings = settings_at(tmp_path / "bus")
-    environ = {
-        "AGENTBUS_HOME": str(tmp_path / "bus"),
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "HOME": str(home),
-        "PATH": f"{claude}:/usr/bin:/bin",
-        "TERM": "xterm",
-    }
-    return Machine(replace(settings, environ=environ))
 
 
 def test_claude_code_finds_no_fault_in_the_plugin(machine):
@@ -101,7 +59,10 @@ def test_an_older_plugin_in_another_folder_is_upgraded_in_place(machine, tree, t
     assert listed(machine, "plugin", "marketplace")[0]["path"] == str(tree)
     [ours] = listed(machine, "plugin")
     assert ours["readFromFolder"] == str(tree)
-    assert ours["version"] == json.loads((tree / PARTS[0] / "plugin.json").read_text())["version"]
+    assert (
+        ours["version"]
+        == json.loads((tree / ".claude-plugin" / "plugin.json").read_text())["version"]
+    )
     shutil.rmtree(older)
     claude_code.verify(machine)
 
@@ -280,66 +241,12 @@ async def test_a_sessions_server_and_its_monitor_find_the_bus_that_was_noted(mac
         environ = dict(at_model(machine, model).environ)
         del environ["AGENTBUS_HOME"]
         async with listening(settings) as listener:
-            with terminal(machine, shop, environ):
+            with terminal([machine.program("claude")], shop, environ):
                 joined = [await listener.logged("joined", agent="coder") for _ in range(2)]
             await listener.end()
 
     assert len({one["pid"] for one in joined}) == 2
     assert {one["can_nudge"] for one in joined} == {True}
-
-
-def at_model(machine, model):
-    """Return the same user, whose Claude Code asks a stand-in."""
-    variables = {"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": KEY}
-    return Machine(replace(machine.settings, environ={**machine.environ, **variables}))
-
-
-@contextlib.contextmanager
-def terminal(machine, folder, environ):
-    """Run an interactive session in a terminal of its own."""
-    file = machine.home / ".claude.json"
-    trusted = {
-        "hasCompletedOnboarding": True,
-        "lastOnboardingVersion": node_tools.CLAUDE_CODE_VERSION,
-        "theme": "dark",
-        "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []},
-        "projects": {str(folder): {"hasTrustDialogAccepted": True}},
-    }
-    file.write_text(json.dumps({**json.loads(file.read_text()), **trusted}))
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [machine.program("claude")],
-        stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environ,
-        start_new_session=True,
-    )  # fmt: skip
-    os.close(theirs)
-    drained = threading.Thread(target=drain, args=[ours])
-    drained.start()
-    try:
-        yield
-    finally:
-        process.terminate()  # it ends its monitor and its server
-        process.wait()
-        drained.join()
-        os.close(ours)
-
-
-def drain(descriptor):
-    with contextlib.suppress(OSError):  # the other end has closed
-        while os.read(descriptor, 65536):
-            pass
-
-
-def plugin(folder, version=None):
-    """Make a plugin's folder, as a wheel carries it."""
-    folder.mkdir()
-    for name in PARTS:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
-    if version:
-        file = folder / ".claude-plugin" / "plugin.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), "version": version}))
-    return folder
 
 
 def own_plugin(folder):
@@ -351,12 +258,6 @@ def own_plugin(folder):
     own = {"name": "own", "owner": {"name": "me"}, "plugins": [{"name": "mine", "source": "./"}]}
     (manifests / "marketplace.json").write_text(json.dumps(own))
     return folder
-
-
-def install(machine, tree=None, **options):
-    """Take the steps; return what they said besides."""
-    steps = claude_code.install(machine, plugin_folder=lambda: tree, **options)
-    return [step.do() for step in steps]
 
 
 def uninstall(machine):

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real OpenClaw, connected and taken apart again: what its file holds, and what it lists."""
 
-import contextlib
 import json
-import os
 import shlex
 import shutil
-import signal
 import stat
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import node_tools
 import pytest
-from hosts.test_openclaw import free_port, is_up
+from hosts.gateway import free_port, running
 from local_server import script, server_folder, settings_at
 from mcp_agentbus.installers import openclaw
 from mcp_agentbus.installers.steps import Machine
@@ -150,7 +146,7 @@ async def test_it_is_connected_woken_by_its_token_and_taken_out_without_a_trace(
 
 async def gateway_answers(claw, port):
     """Run the gateway as it is set up now, and wake it as the listener does; how that ended."""
-    with gateway(claw, port):
+    with running(claw.program, dict(claw.machine.environ), port):
         table = {
             "host": "openclaw", "wake": "work", "dir": str(claw.machine.home),
             "gateway_url": f"http://127.0.0.1:{port}", "token_file": str(claw.token),
@@ -158,22 +154,6 @@ async def gateway_answers(claw, port):
         rule = rules.read("claw", table, {}, "test")
         call = wake.Call(rule, "1 task waits.", claw.machine.environ, lambda _: None)
         return (await ask_gateway(call)).outcome
-
-
-@contextlib.contextmanager
-def gateway(claw, port):
-    with (claw.machine.home / "gateway.log").open("w") as log:
-        process = subprocess.Popen(
-            [*claw.program, "gateway", "run"],
-            cwd=claw.machine.home, env=dict(claw.machine.environ), stdin=subprocess.DEVNULL,
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-        try:
-            assert is_up(process, port)
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 @pytest.mark.node

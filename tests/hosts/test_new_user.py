@@ -1,24 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """A new user's way, as README shows it: from the wheel to a task that both real hosts have done."""
 
-import contextlib
-import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import node_tools
 import pytest
+from hosts.claude_user import KEY, ROOT
+from hosts.gateway import free_port, onboarding, running
 from hosts.standin import LATEST, Standin
-from hosts.test_openclaw import free_port, is_up, onboarding
 
 pytestmark = pytest.mark.node
 
-ROOT = Path(__file__).parents[2]
 WITHIN_S = 300  # all of it; each command has less
 DONE = "The task came through, and its result came back."
 ANSWERING = [
@@ -40,8 +36,10 @@ def user(tmp_path):
     """A machine with Python, the two hosts, and a model; OpenClaw's gateway runs already."""
     with Standin(ANSWERING) as model:
         user = User(tmp_path, model)
+        port = free_port()
+        user.type(shlex.join(["openclaw", *onboarding(port, model)]))
         try:
-            with gateway(user, model):
+            with running(["/bin/sh", "-c", 'exec openclaw "$@"', "sh"], user.environ, port):
                 yield user
         finally:
             user.type("agentbus listen --stop; agentbus server stop", code=None)
@@ -66,7 +64,7 @@ class User:
             "TERM": "xterm",
             "NO_COLOR": "1",
             "ANTHROPIC_BASE_URL": model.url,
-            "ANTHROPIC_API_KEY": "dummy-dummy-dummy-dummy-dummy",
+            "ANTHROPIC_API_KEY": KEY,
         }
 
     def type(self, command, *, code=0, **environ):
@@ -79,26 +77,6 @@ class User:
         )  # fmt: skip
         assert code in {None, ran.returncode}, f"{command}: {ran.stdout}"
         return ran.stdout
-
-
-@contextlib.contextmanager
-def gateway(user, model):
-    """Run the user's OpenClaw, which has a model and nothing of agentbus."""
-    port = free_port()
-    user.type(shlex.join(["openclaw", *onboarding(port, model)]))
-    log = user.home / "gateway.log"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", "exec openclaw gateway run"],
-            env=user.environ, cwd=user.home, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        assert is_up(process, port), log.read_text()[-4000:]
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def test_the_commands_of_the_readme_lead_from_the_wheel_to_a_task_that_each_host_has_done(

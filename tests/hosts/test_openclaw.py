@@ -2,19 +2,14 @@
 """The real OpenClaw gateway, told by its wake hook: what its model is shown, and what comes back."""
 
 import contextlib
-import http.client
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
 
 import node_tools
 import pytest
 import served
+from hosts.gateway import free_port, onboarding, running
 from hosts.standin import LATEST, Standin
 from listeners import configure, listening
 
@@ -34,8 +29,7 @@ ANSWERING = [
     ("read_inbox", {}),
     ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "done"}),
 ]
-UP_WITHIN_S = 120  # only a hang takes as long
-COMMAND_WITHIN_S = 120
+COMMAND_WITHIN_S = 120  # only a hang takes as long
 
 
 async def test_a_running_gateway_is_told_and_its_agent_reads_and_answers(tmp_path):
@@ -89,19 +83,8 @@ def gateway(folder, settings, model):
             timeout=COMMAND_WITHIN_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command[:2]}: {done.stdout}{done.stderr}"
-    with (folder / "gateway.log").open("w+") as log:
-        process = subprocess.Popen(
-            [*argv, "gateway", "run"],
-            cwd=home, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            assert is_up(process, port), (folder / "gateway.log").read_text()[-4000:]
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            # With its servers; its group lives until it is waited for.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with running(argv, environ, port):
+        yield f"http://127.0.0.1:{port}"
 
 
 def commands(port, settings, model):
@@ -117,38 +100,3 @@ def commands(port, settings, model):
         "env": served.environ(settings.data_dir.parent),
     }
     yield ["mcp", "set", "agentbus", json.dumps(server)]
-
-
-def onboarding(port, model):
-    """Return the arguments of the command that gives a gateway a port and a model."""
-    return [
-        "onboard", "--non-interactive", "--accept-risk", "--mode", "local", "--json",
-        "--auth-choice", "custom-api-key", "--custom-api-key", "dummy",
-        "--custom-base-url", model.url, "--custom-compatibility", "anthropic",
-        "--custom-model-id", "claude-sonnet-4-5", "--custom-provider-id", "standin",
-        "--gateway-port", str(port), "--gateway-bind", "loopback",
-        "--gateway-auth", "token", "--gateway-token", "gateway-secret-1",
-        "--skip-channels", "--skip-daemon", "--skip-search", "--skip-skills", "--skip-hooks",
-        "--skip-ui", "--skip-health",
-    ]  # fmt: skip
-
-
-def free_port():
-    """Return a port that is free now: the gateway cannot choose one itself."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
-
-
-def is_up(process, port):
-    """Wait until the gateway says that it is live; tell whether it did."""
-    give_up = time.monotonic() + UP_WITHIN_S
-    pause = threading.Event()
-    while process.poll() is None and time.monotonic() < give_up:
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            with contextlib.closing(connection):
-                connection.request("GET", "/health")
-                if json.loads(connection.getresponse().read())["status"] == "live":
-                    return True
-        pause.wait(0.2)
-    return False

@@ -6,16 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hosts.claude_user import TOOLS, at_model, install, terminal
 from hosts.standin import LATEST, Standin
-from hosts.test_install_claude import (  # fixtures, and how its user runs it
-    TOOLS,
-    at_model,
-    claude,
-    install,
-    machine,
-    terminal,
-    tree,
-)
 from listeners import known, listening
 from local_server import server_folder
 
@@ -25,7 +17,6 @@ from mcp_agentbus.inbox import watch_inbox
 from mcp_agentbus.send import send_task
 from mcp_agentbus.session import Session
 
-__all__ = ["claude", "machine", "tree"]
 pytestmark = pytest.mark.node
 
 CANARY = "zq7canary"
@@ -61,7 +52,8 @@ async def test_the_model_of_an_idle_session_is_told_once_and_does_the_task(
             listening(machine.settings) as listener,
         ):
             await known(planner, "coder")
-            with terminal(machine, folder, dict(at_model(machine, model).environ)):
+            environ = dict(at_model(machine, model).environ)
+            with terminal([machine.program("claude")], folder, environ):
                 joined = [await listener.logged("joined", agent="coder") for _ in range(2)]
                 if through == "monitor":
                     lose_socket(machine)

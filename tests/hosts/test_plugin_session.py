@@ -6,15 +6,8 @@ import json
 import subprocess
 
 import pytest
+from hosts.claude_user import TOOLS, at_model, install
 from hosts.standin import LATEST, Standin
-from hosts.test_install_claude import (  # fixtures, and how its user runs it
-    TOOLS,
-    at_model,
-    claude,
-    install,
-    machine,
-    tree,
-)
 from listeners import listening
 from local_server import server_folder
 
@@ -25,7 +18,6 @@ from mcp_agentbus.inbox import watch_inbox
 from mcp_agentbus.send import send_task
 from mcp_agentbus.session import Session
 
-__all__ = ["claude", "machine", "tree"]
 pytestmark = pytest.mark.node
 
 CANARY = "zq7canary"

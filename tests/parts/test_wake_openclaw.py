@@ -5,11 +5,11 @@ import json
 import socket
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 from local_server import script
+from posting import taking_posts
 
 from mcp_agentbus.rules import Rules
 from mcp_agentbus.wake import Call, openclaw
@@ -23,25 +23,14 @@ def gateway():
     seen = SimpleNamespace(status=200, requests=[], hangs=threading.Event())
     seen.hangs.set()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            seen.requests.append((self.path, self.headers["Authorization"], json.loads(body)))
-            seen.hangs.wait(20)
-            self.send_response(seen.status)
-            self.end_headers()
+    def take(path, headers, body):
+        seen.requests.append((path, headers["Authorization"], json.loads(body)))
+        seen.hangs.wait(20)
+        return seen.status
 
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        seen.url = f"http://127.0.0.1:{server.server_port}"
+    with taking_posts(take) as seen.url:
         yield seen
         seen.hangs.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
