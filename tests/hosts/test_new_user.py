@@ -91,13 +91,13 @@ def test_the_commands_of_the_readme_lead_from_the_wheel_to_a_task_that_each_host
 
     said = {}
     for command in (*commands("connect"), *commands("try")):
-        said[command.partition("  #")[0].rstrip()] = user.type(
+        said[command.partition("#")[0].rstrip()] = user.type(
             command.replace("pip install mcp-agentbus", f"pip install -q {wheel}")
         )
 
     asked = said["agentbus setup --yes"]
     assert "claude-code connected, and asked" in asked
     assert "openclaw connected, and asked" in asked
-    assert said["agentbus doctor --self-test --wake shop"].endswith(f"{DONE}\n")
+    assert said["agentbus doctor --self-test --wake shop-claude"].endswith(f"{DONE}\n")
     assert said["agentbus doctor --self-test --wake openclaw"].endswith(f"{DONE}\n")
     assert "removed" in user.type("agentbus uninstall claude-code openclaw")

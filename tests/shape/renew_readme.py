@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the generated parts of README.md anew: `python tests/shape/renew_readme.py`.
+"""Write what is generated of README.md and docs/cli.md anew: `python tests/shape/renew_readme.py`.
 
 `test_readme.py` fails while they differ from what this would write.
 """
@@ -21,7 +21,8 @@ from mcp_agentbus import claiming, inbox, send, session, task, topology  # noqa:
 from mcp_agentbus.cli import parser  # noqa: E402
 from mcp_agentbus.tools import TOOLS  # noqa: E402
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README, CLI = ROOT / "README.md", ROOT / "docs" / "cli.md"
 
 
 def _tools() -> str:
@@ -37,20 +38,18 @@ def _tools() -> str:
 
 
 def _commands() -> str:
+    return "\n".join(["```text", parser().format_help().strip(), "```"])
+
+
+def every_command() -> str:
+    """Return the text of docs/cli.md."""
     [commands] = [
         action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)
     ]
-    rows = [
-        "```text",
-        parser().format_help().strip(),
-        "```",
-        "",
-        "<details><summary>Every command's help</summary>",
-        "",
-    ]
+    rows = ["# Command line", "", "What `agentbus COMMAND --help` prints, for every command."]
     for name, command in commands.choices.items():
-        rows += [f"`agentbus {name}`", "", "```text", command.format_help().strip(), "```", ""]
-    return "\n".join([*rows, "</details>"])
+        rows += ["", f"## agentbus {name}", "", "```text", command.format_help().strip(), "```"]
+    return "\n".join([*rows, ""])
 
 
 def _limits() -> str:
@@ -94,3 +93,4 @@ def renewed(text: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(renewed(README.read_text()))
+    CLI.write_text(every_command())

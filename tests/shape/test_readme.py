@@ -18,7 +18,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_generated_parts_are_fresh():
-    assert renew_readme.renewed(README) == README, "run: python tests/shape/renew_readme.py"
+    run = "run: python tests/shape/renew_readme.py"
+    assert renew_readme.renewed(README) == README, run
+    assert renew_readme.every_command() == renew_readme.CLI.read_text(), run
 
 
 def test_the_python_example_does_what_it_says():
