@@ -147,6 +147,8 @@ def _ask(question: dict[str, Any]) -> str:
     """Return what the listener wants to be said; empty if nothing."""
     environ = question["environ"]
     told = {name: value for name, value in environ.items() if name.startswith(_TOLD)}
+    if told.get("AGENTBUS_HOME"):  # the listener has another working folder
+        told["AGENTBUS_HOME"] = os.path.abspath(os.path.expanduser(told["AGENTBUS_HOME"]))
     until = time.monotonic() + ASK_TIMEOUT_S
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(ASK_TIMEOUT_S)

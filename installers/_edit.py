@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody else's JSON file: our entries are merged into it, and taken out byte for byte.
+"""Somebody else's JSON file: our pieces are merged into it, and taken out byte for byte.
 
-    >>> ours = Entry(("mcpServers", "agentbus"), {"command": "/usr/bin/agentbus"})
+    >>> ours = Piece(("mcpServers", "agentbus"), {"command": "/usr/bin/agentbus"})
     >>> merge(file, ours), merge(file, ours)  # told is whether anything changed
     (True, False)
 
-Beside a file that has entries of ours is a record of what was there before: a copy of the file, or
-a note that there was none. It goes with our last entry. All entries of one file are given together.
+Beside a file that has pieces of ours is a record of what was there before: a copy of the file, or
+a note that there was none. It goes with our last piece. All pieces of one file are given together.
 It refuses links, what is not plain JSON, what may not be written, and what changes meanwhile.
 """
 
@@ -15,19 +15,18 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus import locks
+from mcp_agentbus import files, locks
 from mcp_agentbus.errors import BadSetup
 
-from ._json_text import Entry, Unfit, check, has, is_empty, put, take_out
+from ._json_text import Piece, Unfit, check, has, is_empty, put, take_out
 
-__all__ = ["Entry", "has_any", "holds", "merge", "record_of", "remove"]
+__all__ = ["Piece", "has_any", "holds", "merge", "record_of", "remove"]
 
 #: Hosts' settings have a few KB; what is larger is something else.
 MAX_BYTES: Final = 5_000_000
@@ -47,32 +46,33 @@ class _Found:
     gid: int
 
 
-def merge(path: Path, *entries: Entry) -> bool:
-    """Put the entries into the file, or make it; tell whether anything changed.
+def merge(path: Path, *pieces: Piece) -> bool:
+    """Put the pieces into the file, or make it; tell whether anything changed.
 
-    An entry of that name that is there already is replaced, and comes back with `remove`.
+    A piece of that name that is there already is replaced, and comes back with `remove`.
 
     Raises:
         BadSetup: the file cannot be edited, or changed meanwhile; the message says why.
     """
     with _failing(path):
         now = _read(path)
-        if now and _edited(path, now.content, put, entries) == now.content:
+        if now and _edited(path, now.content, put, pieces) == now.content:
             return False
         made = _make_folders(path.parent)
         try:
             with _locked(path):
-                return _merge(path, entries, len(made))
+                return _merge(path, pieces, len(made))
         except BaseException:
             _remove_folders(path.parent, len(made))
             raise
 
 
-def remove(path: Path, *entries: Entry) -> bool:
-    """Take the entries out of the file again; tell whether anything changed.
+def remove(path: Path, *pieces: Piece) -> bool:
+    """Take the pieces out of the file again; tell whether anything changed.
 
     What they had replaced comes back; parents, the file and folders that `merge` had made go when
-    nothing else is in them. What others wrote meanwhile stays as it is.
+    nothing else is in them. What others wrote meanwhile stays as it is. Where somebody has deleted
+    the file, the record of it goes.
 
     Raises:
         BadSetup: as `merge`.
@@ -82,16 +82,16 @@ def remove(path: Path, *entries: Entry) -> bool:
         if not path.parent.exists():
             return False
         old = _read(record)
-        if not has_any(path, *entries):
+        if old is None and not has_any(path, *pieces):
             return False
         with _locked(path):
-            changed = _remove(path, entries)
+            changed = _remove(path, pieces)
         _remove_folders(path.parent, _noted(old) or 0)
         return changed
 
 
-def has_any(path: Path, *entries: Entry) -> bool:
-    """Tell whether `remove` would change anything.
+def has_any(path: Path, *pieces: Piece) -> bool:
+    """Tell whether the file has anything of ours.
 
     Raises:
         BadSetup: the file cannot be read.
@@ -100,20 +100,20 @@ def has_any(path: Path, *entries: Entry) -> bool:
         if not path.parent.exists():
             return False
         now, old = _read(path), _read(record_of(path))
-        return old is not None or (
-            now is not None and _without(path, now, None, entries) != now.content
+        return now is not None and (
+            old is not None or _without(path, now, None, pieces) != now.content
         )
 
 
-def holds(path: Path, *entries: Entry) -> bool:
-    """Tell whether the file has all of the entries, just as they are given.
+def holds(path: Path, *pieces: Piece) -> bool:
+    """Tell whether the file has all of the pieces, just as they are given.
 
     Raises:
         BadSetup: the file cannot be read.
     """
     with _failing(path):
         now = _read(path)
-        return now is not None and _edited(path, now.content, put, entries) == now.content
+        return now is not None and _edited(path, now.content, put, pieces) == now.content
 
 
 def record_of(path: Path) -> Path:
@@ -121,17 +121,17 @@ def record_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.agentbus-backup")
 
 
-def _merge(path: Path, entries: tuple[Entry, ...], made: int) -> bool:
+def _merge(path: Path, pieces: tuple[Piece, ...], made: int) -> bool:
     now, record = _read(path), record_of(path)
     content = now.content if now else _NEW
-    new = _edited(path, content, put, entries)
+    new = _edited(path, content, put, pieces)
     if now and new == content:
         return False
     if now:
         _check_writable(path, now.mode)
     old = _read(record)
-    # A record that outlived our entries tells of an earlier time.
-    if old is None or not _has_any(content, entries):
+    # A record that outlived our pieces tells of an earlier time.
+    if old is None or not _has_any(content, pieces):
         note = _NOTE.format(made + (_noted(old) or 0)).encode()
         _write(record, now.content if now else note, now, old)
     try:
@@ -143,15 +143,15 @@ def _merge(path: Path, entries: tuple[Entry, ...], made: int) -> bool:
     return True
 
 
-def _remove(path: Path, entries: tuple[Entry, ...]) -> bool:
+def _remove(path: Path, pieces: tuple[Piece, ...]) -> bool:
     record = record_of(path)
     now, old = _read(path), _read(record)
     noted = _noted(old)
     if now is None:
-        if noted is not None:
-            record.unlink()
-        return noted is not None  # a copy of what somebody has deleted since is theirs
-    new = _without(path, now, old, entries)
+        # Kept, it would be ours for ever. Whoever deleted the file wanted no copy of it either.
+        record.unlink(missing_ok=True)
+        return old is not None
+    new = _without(path, now, old, pieces)
     if new != now.content or old:
         _check_writable(path, now.mode)
     if noted is not None and is_empty(_text(path, new)):
@@ -163,20 +163,20 @@ def _remove(path: Path, entries: tuple[Entry, ...]) -> bool:
     return new != now.content or old is not None
 
 
-def _without(path: Path, now: _Found, old: _Found | None, entries: tuple[Entry, ...]) -> bytes:
+def _without(path: Path, now: _Found, old: _Found | None, pieces: tuple[Piece, ...]) -> bytes:
     before = None
     if old:
         before = _text(record_of(path), old.content if _noted(old) is None else _NEW)
 
-    def edit(text: str, entries: tuple[Entry, ...]) -> str:
-        return take_out(text, entries, before)
+    def edit(text: str, pieces: tuple[Piece, ...]) -> str:
+        return take_out(text, pieces, before)
 
-    return _edited(path, now.content, edit, entries)
+    return _edited(path, now.content, edit, pieces)
 
 
-def _has_any(content: bytes, entries: tuple[Entry, ...]) -> bool:
+def _has_any(content: bytes, pieces: tuple[Piece, ...]) -> bool:
     text = content.decode().removeprefix(_BOM)
-    return any(has(text, entry) for entry in entries if not entry.default)
+    return any(has(text, piece) for piece in pieces if not piece.default)
 
 
 def _noted(record: _Found | None) -> int | None:
@@ -190,12 +190,12 @@ def _noted(record: _Found | None) -> int | None:
 def _edited(
     path: Path,
     content: bytes,
-    edit: Callable[[str, tuple[Entry, ...]], str],
-    entries: tuple[Entry, ...],
+    edit: Callable[[str, tuple[Piece, ...]], str],
+    pieces: tuple[Piece, ...],
 ) -> bytes:
     text = _text(path, content)
     try:
-        new = edit(text, entries)
+        new = edit(text, pieces)
         check(new)
     except Unfit as error:
         raise BadSetup(f"{path} {error}.", hint=f"Then run the command again. {_BY_HAND}") from None
@@ -254,27 +254,13 @@ def _check_same(path: Path, before: _Found | None) -> None:
 
 def _write(path: Path, content: bytes, like: _Found | None, before: _Found | None) -> None:
     """Write all of the file or none of it, with the owner and mode of `like`; compare first."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as temporary:
-            if like:
-                about = os.fstat(descriptor)
-                if (about.st_uid, about.st_gid) != (like.uid, like.gid):
-                    os.fchown(descriptor, like.uid, like.gid)
-                os.fchmod(descriptor, like.mode)
-            temporary.write(content)
-            temporary.flush()
-            os.fsync(descriptor)
-        _check_same(path, before)
-        os.replace(name, path)  # noqa: PTH105  # as `name` is
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    files.write_whole(
+        path,
+        content,
+        mode=like.mode if like else 0o600,
+        owner=(like.uid, like.gid) if like else None,
+        last_look=lambda: _check_same(path, before),
+    )
 
 
 @contextmanager

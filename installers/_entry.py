@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mcp_agentbus import places
+from mcp_agentbus import config
 
 from .steps import Machine
 
@@ -22,6 +22,9 @@ SERVER: Final = "agentbus"
 _OPTION: Final = "--agent"
 # Variables that we set; the others are its user's.
 _OURS: Final = ("AGENTBUS_HOME", "AGENTBUS_HOST")
+# These may be either's: what is set at an install takes the place of what stands there, which
+# stays otherwise.
+_EITHERS: Final = ("AGENTBUS_URL", "AGENTBUS_TOKEN_FILE", "XDG_")
 
 
 def made(
@@ -47,8 +50,7 @@ def made(
     env = {key: value for key, value in _env(before).items() if key not in _OURS}
     if host:
         env["AGENTBUS_HOST"] = host
-    if home := places.home(machine.environ):
-        env["AGENTBUS_HOME"] = home
+    env |= config.leads_here(machine.settings)
     entry = {**ours, **before, "command": command, "args": words}
     entry.pop("env", None)
     return {**entry, "env": env} if env else entry
@@ -73,7 +75,12 @@ def additions(entry: Mapping[str, Any]) -> list[str]:
 
 def variables(entry: Mapping[str, Any]) -> list[str]:
     """Return the names of the variables that its user has added; their values may be secret."""
-    return [name for name in _env(entry) if name not in _OURS]
+    return [name for name, value in _env(entry).items() if not _is_ours(name, str(value))]
+
+
+def _is_ours(name: str, value: str) -> bool:
+    # A URL of ours has no secret, so nothing before an @.
+    return name in _OURS or (name.startswith(_EITHERS) and "@" not in value)
 
 
 def _behind_serve(entry: Mapping[str, Any]) -> list[Any]:
@@ -100,3 +107,14 @@ def _with_agent(words: list[Any], agent: str | None) -> list[Any]:
 def _env(entry: Mapping[str, Any]) -> dict[str, Any]:
     env = entry.get("env")
     return env if isinstance(env, dict) else {}
+
+
+def is_ours(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry starts an agentbus, wherever it lies; one with a URL starts nothing."""
+    command, args = entry.get("command"), entry.get("args")
+    if entry.get("url") or not isinstance(command, str) or not isinstance(args, list):
+        return False
+    ours = command.rpartition("/")[2] == "agentbus" or {"mcp_agentbus", "mcp-agentbus"} & {
+        word for word in args if isinstance(word, str)
+    }
+    return bool(ours) and "serve" in args

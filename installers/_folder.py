@@ -18,7 +18,7 @@ from typing import Final
 
 from mcp_agentbus.errors import BadSetup
 
-from .systemd import write_whole
+from . import _files
 
 LIST: Final = ".agentbus-files"
 _NOTE: Final = "agentbus made this folder, and {} of the folders above it."
@@ -50,7 +50,7 @@ def copy(source: Path, target: Path) -> bool:
     changed = False
     for name, content in files.items():
         if _sum(target / name) != hashlib.sha256(content).hexdigest():
-            write_whole(target / name, content)
+            _files.write(target / name, content)
             changed = True
     stale = {name: digest for name, digest in had.items() if name not in sums}
     _remove_files(target, stale)

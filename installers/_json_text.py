@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""JSON that somebody else formats: our entries go into its text and out of it again.
+r"""JSON that somebody else formats: our pieces go into its text and out of it again.
 
     >>> theirs = '{\n  "a": 1\n}\n'
-    >>> ours = Entry(("servers", "agentbus"), {"command": "x"})
+    >>> ours = Piece(("servers", "agentbus"), {"command": "x"})
     >>> take_out(put(theirs, [ours]), [ours], theirs) == theirs
     True
 
@@ -27,7 +27,7 @@ class Unfit(ValueError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class Piece:
     """One thing of ours in a document."""
 
     #: Where it is: the keys from the top. For an element of a list, where the list is.
@@ -81,37 +81,37 @@ def check(text: str) -> None:
         raise Unfit("must be one object, {...}, and is not")
 
 
-def put(text: str, entries: Sequence[Entry]) -> str:
-    """Return the text with all entries in it; one that is there already changes nothing.
+def put(text: str, pieces: Sequence[Piece]) -> str:
+    """Return the text with all pieces in it; one that is there already changes nothing.
 
     Raises:
-        Unfit: something else is where an entry or its parents must be.
+        Unfit: something else is where a piece or its parents must be.
     """
-    for entry in entries:
-        text = _put(text, entry)
+    for piece in pieces:
+        text = _put(text, piece)
     return text
 
 
-def take_out(text: str, entries: Sequence[Entry], before: str | None) -> str:
-    """Return the text without the entries, and with what they had replaced.
+def take_out(text: str, pieces: Sequence[Piece], before: str | None) -> str:
+    """Return the text without the pieces, and with what they had replaced.
 
     Args:
         text: the document as it is now.
-        entries: what `put` had put there.
+        pieces: what `put` had put there.
         before: the document as it was then; None if that is not known. Then parents stay.
 
     Raises:
         Unfit: as `put`.
     """
-    for entry in reversed(entries):
-        while (less := _take_out(text, entry, before)) != text:
+    for piece in reversed(pieces):
+        while (less := _take_out(text, piece, before)) != text:
             text = less
     return text
 
 
-def has(text: str, entry: Entry) -> bool:
-    """Tell whether something is where the entry belongs."""
-    return _slot(_boxes(text, entry), entry) is not None
+def has(text: str, piece: Piece) -> bool:
+    """Tell whether something is where the piece belongs."""
+    return _slot(_boxes(text, piece), piece) is not None
 
 
 def is_empty(text: str) -> bool:
@@ -119,17 +119,17 @@ def is_empty(text: str) -> bool:
     return not _box(text, _skip(text, 0)).children
 
 
-def _put(text: str, entry: Entry) -> str:
-    boxes = _boxes(text, entry)
-    slot = _slot(boxes, entry)
+def _put(text: str, piece: Piece) -> str:
+    boxes = _boxes(text, piece)
+    slot = _slot(boxes, piece)
     if slot is not None:
-        if entry.default or _same(slot.value, entry.value):
+        if piece.default or _same(slot.value, piece.value):
             return text
-        written = _Style(text, boxes[-1], slot).value(entry.value)
+        written = _Style(text, boxes[-1], slot).value(piece.value)
         return text[: slot.value_start] + written + text[slot.end :]
-    key = entry.keys[-1] if entry.ours is None else None
-    value: Any = entry.value
-    for name in reversed(entry.way[len(boxes) - 1 :]):
+    key = piece.keys[-1] if piece.ours is None else None
+    value: Any = piece.value
+    for name in reversed(piece.way[len(boxes) - 1 :]):
         key, value = name, [value] if key is None else {key: value}
     box = boxes[-1]
     style = _Style(text, box, box.children[-1] if box.children else None)
@@ -140,14 +140,14 @@ def _put(text: str, entry: Entry) -> str:
     return f"{text[: box.start + 1]}{style.lead}{child}{style.tail}{text[box.end - 1 :]}"
 
 
-def _take_out(text: str, entry: Entry, before: str | None) -> str:
-    boxes = _boxes(text, entry)
-    slot = _slot(boxes, entry)
+def _take_out(text: str, piece: Piece, before: str | None) -> str:
+    boxes = _boxes(text, piece)
+    slot = _slot(boxes, piece)
     if slot is None:
         return text
-    olds = [] if before is None else _boxes(before, entry)
-    old = _slot(olds, entry)
-    if entry.default and (old or not _all_known(boxes[-1], slot, olds)):
+    olds = [] if before is None else _boxes(before, piece)
+    old = _slot(olds, piece)
+    if piece.default and (old or not _all_known(boxes[-1], slot, olds)):
         return text
     if old is not None and before is not None:
         if _same(slot.value, old.value):
@@ -157,7 +157,7 @@ def _take_out(text: str, entry: Entry, before: str | None) -> str:
     # A parent that was not there before goes along when nothing else is in it.
     while olds and depth >= len(olds) and len(boxes[depth].children) == 1:
         depth -= 1
-        slot = next(child for child in boxes[depth].children if child.key == entry.way[depth])
+        slot = next(child for child in boxes[depth].children if child.key == piece.way[depth])
     inner = ""
     if before is not None and depth < len(olds) and not olds[depth].children:
         inner = before[olds[depth].start + 1 : olds[depth].end - 1]
@@ -217,15 +217,15 @@ class _Style:
         return f"{json.dumps(key, ensure_ascii=False)}{colon}{self.value(value)}"
 
 
-def _boxes(text: str, entry: Entry) -> list[_Box]:
-    """Return the containers on the way to the entry, as far as they are there; the top first."""
+def _boxes(text: str, piece: Piece) -> list[_Box]:
+    """Return the containers on the way to the piece, as far as they are there; the top first."""
     boxes = [_box(text, _skip(text, 0))]
-    way = entry.way
+    way = piece.way
     for depth, key in enumerate(way, 1):
         child = _member(boxes[-1], key)
         if child is None:
             break
-        wanted = "[" if entry.ours is not None and depth == len(way) else "{"
+        wanted = "[" if piece.ours is not None and depth == len(way) else "{"
         is_there = text[child.value_start]
         if is_there != wanted:
             name, kind = ".".join(way[:depth]), _KINDS.get(is_there, "a value")
@@ -234,13 +234,13 @@ def _boxes(text: str, entry: Entry) -> list[_Box]:
     return boxes
 
 
-def _slot(boxes: list[_Box], entry: Entry) -> _Child | None:
-    """Return what is where the entry belongs."""
-    if len(boxes) <= len(entry.way):
+def _slot(boxes: list[_Box], piece: Piece) -> _Child | None:
+    """Return what is where the piece belongs."""
+    if len(boxes) <= len(piece.way):
         return None
-    if entry.ours is None:
-        return _member(boxes[-1], entry.keys[-1])
-    return next((child for child in boxes[-1].children if entry.ours(child.value)), None)
+    if piece.ours is None:
+        return _member(boxes[-1], piece.keys[-1])
+    return next((child for child in boxes[-1].children if piece.ours(child.value)), None)
 
 
 def _member(box: _Box, key: str) -> _Child | None:

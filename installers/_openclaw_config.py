@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where OpenClaw keeps its things, and what its openclaw.json says.
 
-    >>> table(parsed(text(config_file(machine))), "hooks")
+    >>> section(machine, "hooks")
     {'enabled': True, 'token': '...'}
 
-It writes nothing: OpenClaw changes its file by its own commands.
+It writes nothing: OpenClaw changes its file by its own commands. What only OpenClaw can read whole,
+with comments in it or parts in other files, it is asked for.
 """
 
 from __future__ import annotations
@@ -15,10 +16,21 @@ from typing import Any, Final
 
 from mcp_agentbus.errors import BadSetup
 
+from ._entry import SERVER
 from .steps import Machine
 
+NAME: Final = "openclaw"
+TITLE: Final = "OpenClaw"
 #: The profile of those who have named none.
 DEFAULT_PROFILE: Final = "default"
+#: What OpenClaw shows in the place of a secret.
+HIDDEN: Final = "__OPENCLAW_REDACTED__"
+_INCLUDE: Final = "$include"
+# How OpenClaw says that nothing is there.
+_UNSET: Final = "valid but unset"
+_NEEDS: Final = (
+    "Put `openclaw` on PATH (npm install -g openclaw) with a Node.js that it takes: 24.16 or newer."
+)
 
 
 def profile(machine: Machine) -> str:
@@ -60,8 +72,90 @@ def text(file: Path) -> str:
         raise BadSetup(f"{file} cannot be read: {error.strerror}.") from None
 
 
+def program(machine: Machine) -> str:
+    """Return OpenClaw's program.
+
+    Raises:
+        BadSetup: it is not here, or does not run.
+    """
+    there = machine.needs(NAME, TITLE, _NEEDS)
+    try:
+        machine.run([there, "--version"])
+    except BadSetup as error:
+        raise BadSetup(error.message, hint=_NEEDS) from None
+    return there
+
+
+def plain(machine: Machine) -> dict[str, Any] | None:
+    """Return all that openclaw.json says; nothing without one, None if only OpenClaw can tell.
+
+    Raises:
+        BadSetup: it cannot be read.
+    """
+    said = text(config_file(machine))
+    if not said.strip():
+        return {}
+    try:
+        document = json.loads(said)
+    except (ValueError, RecursionError):  # mostly comments
+        return None
+    return document if isinstance(document, dict) and _INCLUDE not in said else None
+
+
+def section(machine: Machine, name: str) -> dict[str, Any]:
+    """Return a table of the configuration; OpenClaw puts HIDDEN for secrets if it is asked.
+
+    Raises:
+        BadSetup: the file cannot be read, or OpenClaw cannot tell.
+    """
+    document = plain(machine)
+    if document is not None:
+        return table(document, name)
+    if not _may_hold(machine, name):
+        return {}
+    try:
+        return asked(machine, "config", "get", name)
+    except BadSetup as error:
+        if _UNSET in error.message:
+            return {}
+        raise
+
+
+def server(machine: Machine) -> dict[str, Any]:
+    """Return the server's entry as it is now; empty if there is none.
+
+    Raises:
+        BadSetup: the file cannot be read, or OpenClaw cannot tell.
+    """
+    document = plain(machine)
+    if document is not None:
+        return table(document, "mcp", "servers", SERVER)
+    if not _may_hold(machine, SERVER):
+        return {}
+    return table(asked(machine, "mcp", "list", "--json"), SERVER)
+
+
+def asked(machine: Machine, *words: str) -> dict[str, Any]:
+    """Return the object that a command of OpenClaw prints.
+
+    Raises:
+        BadSetup: OpenClaw is not here, does not run, or says something else.
+    """
+    said = machine.run([program(machine), *words])
+    document = parsed(said)
+    if not document and said.strip() != "{}":
+        name = " ".join([NAME, *words])
+        raise BadSetup(f"`{name}` did not print JSON.", hint="Run `openclaw config validate`.")
+    return document
+
+
+def _may_hold(machine: Machine, name: str) -> bool:
+    said = text(config_file(machine))
+    return name in said or _INCLUDE in said
+
+
 def parsed(text: str) -> dict[str, Any]:
-    """Return a document; empty if it is none, or written by hand with comments in it."""
+    """Return what OpenClaw has printed as JSON; empty if it is none."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

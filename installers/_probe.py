@@ -22,6 +22,7 @@ from mcp_agentbus.errors import BadSetup
 TOOLS: Final = ("send_task", "read_inbox", "watch_inbox", "list_agents", "publish_result")
 #: A first start, with nothing in the system's caches, takes some seconds on a small machine.
 WITHIN_S: Final = 60.0
+_FILLED_IN: Final = "${"
 _PROTOCOL: Final = "2025-06-18"  # of the handshake eras, which every host knows
 
 
@@ -38,6 +39,26 @@ def check(argv: Sequence[str], environ: Mapping[str, str], within_s: float | Non
             hint="Install mcp-agentbus anew, then run this command again.",
         )
     return f"{argv[0]} answers with {len(TOOLS)} tools"
+
+
+def started(
+    entry: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return command and environment of an entry's server as far as they are known without a host.
+
+    A host fills in what is written `${...}`, and makes text of numbers.
+    """
+    words = [str(word) for word in entry["args"]]
+    if any(_FILLED_IN in word for word in words):
+        words = words[: words.index("serve") + 1]
+    given = entry.get("env")
+    env = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in (given.items() if isinstance(given, dict) else ())
+        if value is not None
+    }
+    known = {name: value for name, value in env.items() if _FILLED_IN not in value}
+    return [str(entry["command"]), *words], {**environ, **known}
 
 
 def tools(

@@ -23,8 +23,12 @@ from ._entry import SERVER
 from .steps import Machine, Step
 
 # As Codex, Copilot and Gemini show an entry: its arguments with spaces between.
+_COMMAND: Final = re.compile(r"^\s*(?:command:|Command:|\W*agentbus:) (.*)$", re.MULTILINE)
+_ARGS: Final = re.compile(r"^\s*args: (.*)$", re.MULTILINE)  # Codex alone has a line for them
+_LISTED: Final = re.compile(rf"^\W*{SERVER}: ")
+# What Codex and Copilot say where there is none.
+_NONE: Final = re.compile(rf"No MCP server named '{SERVER}'|Server \"{SERVER}\" not found")
 _AGENT: Final = re.compile(r"\bserve --agent[ =]([a-z0-9][a-z0-9_-]{0,62})(?!\S)")
-_VERSION: Final = re.compile(r"\d+\.\d+[\w.+-]*\w")
 
 
 def printed(machine: Machine, agent: str | None = None) -> str:
@@ -53,14 +57,7 @@ class Host:
 
     def found(self, machine: Machine) -> str | None:
         """Return one line about the host if it is there."""
-        program = machine.program(self.program)
-        if program is None:
-            return None
-        try:
-            version = _VERSION.search(machine.run([program, "--version"]))
-        except BadSetup as error:
-            return f"{self.title}, {program} ({error.message})"
-        return f"{self.title} {version[0] if version else '(unknown version)'}, {program}"
+        return machine.found(self.program, self.title)
 
     def install(self, machine: Machine, *, agent: str | None = None) -> list[Step]:
         """Return the step that registers the server.
@@ -68,8 +65,20 @@ class Host:
         Args:
             machine: where to work.
             agent: who the host's sessions are; else whom its entry names, else each folder tells.
+
+        Raises:
+            BadSetup: the host is not here or does not run, or an entry of that name starts
+                something else.
         """
-        before = _AGENT.search(self._shown(machine))
+        shown = self._shown(machine)
+        if shown and not _is_ours(machine, shown):
+            undo = shlex.join([self.program, *self.remove])
+            raise BadSetup(
+                f"{self.title} has a server `{SERVER}` that does not start agentbus; "
+                "it is left alone.",
+                hint=f"`{undo}` removes it; then run the command again.",
+            )
+        before = _AGENT.search(shown)
         entry = _entry.made(machine, agent=agent or (before[1] if before else None), host=self.name)
         variables = [f"{name}={value}" for name, value in entry.get("env", {}).items()]
         words = self.add([entry["command"], *entry["args"]], variables)
@@ -87,10 +96,9 @@ class Host:
         """Return the step that takes the server out, if it is there.
 
         Raises:
-            BadSetup: the host is not here: only it finds its entry.
+            BadSetup: the host is not here or cannot tell: only it finds its entry.
         """
-        self._there(machine)
-        if not self._shown(machine):
+        if not _is_ours(machine, self._shown(machine)):
             return []
 
         def do() -> str:
@@ -105,34 +113,55 @@ class Host:
         Raises:
             BadSetup: the host has no such entry, another one, or its server does not answer.
         """
-        self._there(machine)
         entry = _entry.made(machine, host=self.name)
         if entry["command"] not in self._shown(machine):
             raise BadSetup(
                 f"`{' '.join([self.program, *self.show])}` does not show {entry['command']}.",
                 hint=f"Run `agentbus install {self.name}`.",
             )
-        environ = {**machine.environ, **entry.get("env", {})}
-        answers = _probe.check([entry["command"], *entry["args"]], environ, machine.left_s)
+        answers = _probe.check(*_probe.started(entry, machine.environ), machine.left_s)
         return f"{self.title} has the server {SERVER}; {answers}"
 
     def _shown(self, machine: Machine) -> str:
-        """Return what the host shows of our entry; nothing if it has none."""
+        """Return what the host shows of the entry of our name; nothing if it says that it has none.
+
+        Raises:
+            BadSetup: the host is not here, or cannot tell.
+        """
+        program = self._there(machine)
         try:
             # Gemini shows its list where others tell errors.
-            shown = machine.run([self._there(machine), *self.show], both=True)
-        except BadSetup:
-            return ""
+            shown = machine.run([program, *self.show], both=True)
+        except BadSetup as error:
+            if _NONE.search(error.message):
+                return ""
+            told = shlex.join([self.program, *self.show])
+            hint = f"See that `{told}` works, then run the command again."
+            raise BadSetup(error.message, hint=hint) from None
         if self.lists:
-            shown = "".join(line for line in shown.splitlines() if f"{SERVER}: " in line)
-        return shown if SERVER in shown else ""
+            shown = "".join(line for line in shown.splitlines() if _LISTED.match(line))
+        return shown
 
     def _there(self, machine: Machine) -> str:
-        program = machine.program(self.program)
-        if program is None:
-            hint = f"Install {self.title}, or put it on PATH, then run the command again."
-            raise BadSetup(f"There is no `{self.program}` on PATH.", hint=hint)
-        return program
+        hint = f"Put `{self.program}` on PATH, then run the command again."
+        return machine.needs(self.program, self.title, hint)
+
+
+def _is_ours(machine: Machine, shown: str) -> bool:
+    """Tell whether what a host shows starts an agentbus.
+
+    Of a path with spaces it cannot be told where it ends, unless it is the one of this agentbus.
+    """
+    found, behind = _COMMAND.search(shown), _ARGS.search(shown)
+    if found is None:
+        return False
+    command, args = found[1], behind[1].split() if behind else []
+    here, *more = machine.agentbus
+    if f"{command} ".startswith(" ".join([here, *more, "serve", ""])):
+        return True
+    if behind is None:
+        command, *args = command.split()
+    return _entry.is_ours({"command": command, "args": args})
 
 
 def hosts() -> list[Host]:

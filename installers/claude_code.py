@@ -24,12 +24,12 @@ from typing import Any, Final
 from mcp_agentbus import assets, places
 from mcp_agentbus.errors import BadInput, BadSetup
 
-from . import _entry
+from . import _entry, _files
 from ._entry import SERVER
 from .steps import Machine, Step
-from .systemd import write_whole
 
 NAME: Final = "claude-code"
+_TITLE: Final = "Claude Code"
 _MARKETPLACE: Final = "agentbus"
 _PLUGIN: Final = f"agentbus@{_MARKETPLACE}"
 #: Below Claude Code's plugins/data; `bin/agentbus` of the plugin knows both names, too.
@@ -43,16 +43,8 @@ FolderOf = Callable[[], Path]
 
 
 def found(machine: Machine) -> str | None:
-    """Return Claude Code's version and where it is; None if it is not here or does not run."""
-    program = machine.program("claude")
-    if program is None:
-        return None
-    try:
-        said = machine.run([program, "--version"]).split()
-    except BadSetup:
-        return None
-    version = next((word for word in said if word[:1].isdigit()), "")
-    return f"Claude Code {version}".rstrip() + f", {program}"
+    """Return Claude Code's version and where it is; None if it is not here."""
+    return machine.found("claude", _TITLE)
 
 
 def install(
@@ -76,7 +68,7 @@ def install(
     """
     program = _program(machine)
     before = _server(machine)
-    if before is not None and not _is_ours(before):
+    if before is not None and not _entry.is_ours(before):
         raise BadSetup(
             "Claude Code has a server `agentbus` that does not start agentbus; it is left alone.",
             hint=f"See `claude mcp get {SERVER}`; `claude mcp remove {SERVER} -s user` removes it.",
@@ -112,7 +104,7 @@ def uninstall(machine: Machine) -> list[Step]:
     program = _program(machine)
     steps = _removals(machine, program)
     before = _server(machine)
-    if before is not None and _is_ours(before):
+    if before is not None and _entry.is_ours(before):
         steps.append(_remove_entry(machine, program))
     return steps
 
@@ -151,10 +143,7 @@ def _program(machine: Machine) -> str:
     Raises:
         BadSetup: it is not here.
     """
-    program = machine.program("claude")
-    if program is None:
-        raise BadSetup("Claude Code is not on PATH.", hint=_NEEDS)
-    return program
+    return machine.needs("claude", _TITLE, _NEEDS)
 
 
 def _knows_plugins(machine: Machine, program: str) -> bool:
@@ -183,18 +172,10 @@ def _server(machine: Machine) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) or entry is None else {}
 
 
-def _is_ours(entry: dict[str, Any]) -> bool:
-    """Tell whether an entry starts an agentbus, wherever it lies."""
-    command, args = entry.get("command"), entry.get("args")
-    if not isinstance(command, str) or not isinstance(args, list) or "serve" not in args:
-        return False
-    return Path(command).name == "agentbus" or "mcp_agentbus" in args or "mcp-agentbus" in args
-
-
 def _left_traces(machine: Machine) -> bool:
     """Tell whether our installer has been here, by files: without Claude Code nothing else can."""
     before = _server(machine)
-    return _note_file(machine).exists() or (before is not None and _is_ours(before))
+    return _note_file(machine).exists() or (before is not None and _entry.is_ours(before))
 
 
 def _listed(machine: Machine, argv: list[str]) -> list[dict[str, Any]]:
@@ -278,7 +259,7 @@ def _write_note(machine: Machine) -> Step:
             raise BadSetup("A folder of agentbus has a line break in its name.")
         if file.is_file() and file.read_bytes() == os.fsencode(text):
             return "it is there already"
-        write_whole(file, os.fsencode(text))
+        _files.write(file, os.fsencode(text))
         return ""
 
     return Step(f"write {file}: where agentbus is", do)
@@ -294,13 +275,35 @@ def _add_entry(machine: Machine, program: str, agent: str | None) -> Step:
         before = _server(machine)
         if before == wanted:
             return "it is there already"
-        if before is not None:  # it refuses to replace one
-            _remove_entry(machine, program).do()
-        machine.run(argv, stdin=json.dumps(wanted))
+        if before is None:
+            machine.run(argv, stdin=json.dumps(wanted))
+            return ""
+        _remove_entry(machine, program).do()  # it refuses to replace one
+        try:
+            machine.run(argv, stdin=json.dumps(wanted))
+        except BadSetup:
+            _put_back(machine, argv, before)
+            raise
         return ""
 
     starts = shlex.join([wanted["command"], *map(str, wanted["args"])])
     return Step(f"run `claude mcp add-json -s user {SERVER} -`: starts {starts}", do)
+
+
+def _put_back(machine: Machine, argv: list[str], entry: dict[str, Any]) -> None:
+    """Add an entry again that was taken out for a newer one, which Claude Code did not take.
+
+    Raises:
+        BadSetup: it does not take this one either.
+    """
+    try:
+        machine.run(argv, stdin=json.dumps(entry))
+    except BadSetup as error:
+        shown = " ".join(_entry.additions(entry)) or "nothing of its own"  # no values: secrets
+        raise BadSetup(
+            f"The server entry was taken out and no entry can be put in: {error.message}",
+            hint=f"Run the command again; the entry had said {shown}.",
+        ) from None
 
 
 def _remove_entry(machine: Machine, program: str, hint: str = "") -> Step:

@@ -23,13 +23,12 @@ from urllib.parse import quote
 from mcp_agentbus import places
 from mcp_agentbus.errors import BadSetup
 
-from . import _edit, _entry, _folder, _probe
-from ._edit import Entry
+from . import _edit, _entry, _probe, _skill
+from ._edit import Piece
 from ._entry import SERVER
 from .steps import Machine, Step
 
 NAME: Final = "cursor"
-SKILL: Final = "using-agentbus"
 #: The events at which Cursor takes text for the model: at the start, between, and at the end.
 EVENTS: Final = ("sessionStart", "postToolUse", "stop")
 PERMISSION: Final = f"Mcp({SERVER}:*)"
@@ -59,32 +58,22 @@ def install(machine: Machine, skill: Path | None = None, *, agent: str | None = 
         agent: who Cursor's sessions are; else whom the entry names, else each folder tells.
     """
     files = _files(machine, agent)
-    steps = [_writing(path, entries) for path, entries in files if _is_for(path)]
-    target = _skill_target(machine)
-
-    def copy() -> str:
-        return "" if _folder.copy(skill or _skill_source(), target) else "it is there already"
-
+    steps = [_writing(path, pieces) for path, pieces in files if _is_for(path)]
     return [
         *steps,
-        Step(f"copy the skill {SKILL} to {target}", copy),
+        _skill.copying(_folder_of(machine), skill),
         Step("show a link that adds the server by a click", lambda: deeplink(machine, agent)),
     ]
 
 
 def uninstall(machine: Machine) -> list[Step]:
     """Return the steps that take out what is there of `install`, and leave nothing of it."""
-    target = _skill_target(machine)
-
-    def remove() -> str:
-        return "\n".join(_folder.remove(target))
-
     steps = [
-        _removing(path, entries)
-        for path, entries in reversed(_files(machine))
-        if _has_any(path, entries)
+        _removing(path, pieces)
+        for path, pieces in reversed(_files(machine))
+        if _has_any(path, pieces) or _edit.record_of(path).exists()
     ]
-    return [Step(f"remove {target}", remove), *steps] if _has_skill(target) else steps
+    return [*_skill.removals(_folder_of(machine)), *steps]
 
 
 def verify(machine: Machine) -> str:
@@ -95,34 +84,40 @@ def verify(machine: Machine) -> str:
     Raises:
         BadSetup: an entry or the skill is missing, or the server does not answer.
     """
-    for path, entries in _files(machine):
-        if _is_for(path) and not _edit.holds(path, *entries):
-            raise BadSetup(f"{path} lacks {_named(entries)}.", hint=_AGAIN)
-    if not (_skill_target(machine) / "SKILL.md").is_file():
-        raise BadSetup(f"{_skill_target(machine)} has no skill.", hint=_AGAIN)
-    server = _server(machine)
-    environ = {**machine.environ, **server.get("env", {})}
-    answers = _probe.check([server["command"], *server["args"]], environ, machine.left_s)
+    for path, pieces in _files(machine):
+        if _is_for(path) and not _edit.holds(path, *pieces):
+            raise BadSetup(f"{path} lacks {_named(pieces)}.", hint=_AGAIN)
+    skill = _skill.place(_folder_of(machine))
+    if not (skill / "SKILL.md").is_file():
+        raise BadSetup(f"{skill} has no skill.", hint=_AGAIN)
+    answers = _probe.check(*_probe.started(_server(machine), machine.environ), machine.left_s)
     return f"{_folder_of(machine)} has server, hooks and skill; {answers}; Cursor was not asked"
 
 
 def deeplink(machine: Machine, agent: str | None = None) -> str:
-    """Return a link with which Cursor offers to add the server; its user confirms."""
-    config = base64.b64encode(json.dumps(_server(machine, agent)).encode()).decode()
+    """Return a link with which Cursor offers to add the server; its user confirms.
+
+    Nothing is in it that the user has added to the entry, as it is printed, and that may be secret.
+    """
+    agent = _entry.agent_of(_server(machine, agent))
+    entry = _entry.made(machine, agent=agent, host=NAME, type="stdio")
+    config = base64.b64encode(json.dumps(entry).encode()).decode()
     path = "cursor://anysphere.cursor-deeplink/mcp/install"
     return f"{path}?name={SERVER}&config={quote(config, safe='')}"
 
 
-def _files(machine: Machine, agent: str | None = None) -> list[tuple[Path, tuple[Entry, ...]]]:
-    """Return our entries, by the file they belong into."""
+def _files(machine: Machine, agent: str | None = None) -> list[tuple[Path, tuple[Piece, ...]]]:
+    """Return our pieces, by the file they belong into."""
     folder = _folder_of(machine)
-    hooks = [Entry(("hooks", event), _hook(machine, event), ours=_is_ours) for event in EVENTS]
+    server = _server(machine, agent)
+    who = _entry.agent_of(server) or ""
+    hooks = [Piece(("hooks", event), _hook(machine, event, who), ours=_is_ours) for event in EVENTS]
     return [
-        (folder / "mcp.json", (Entry(("mcpServers", SERVER), _server(machine, agent)),)),
-        (folder / "hooks.json", (Entry(("version",), 1, default=True), *hooks)),
+        (folder / "mcp.json", (Piece(("mcpServers", SERVER), server),)),
+        (folder / "hooks.json", (Piece(("version",), 1, default=True), *hooks)),
         (
             folder / "cli-config.json",
-            (Entry(("permissions", "allow"), PERMISSION, ours=PERMISSION.__eq__),),
+            (Piece(("permissions", "allow"), PERMISSION, ours=PERMISSION.__eq__),),
         ),
     ]
 
@@ -145,14 +140,17 @@ def _entry_there(machine: Machine) -> dict[str, Any]:
         entry = document["mcpServers"][SERVER]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}  # whoever writes it says what is wrong
-    return entry if isinstance(entry, dict) and "serve" in entry.get("args", []) else {}
+    return entry if isinstance(entry, dict) and _entry.is_ours(entry) else {}
 
 
-def _hook(machine: Machine, event: str) -> dict[str, Any]:
+def _hook(machine: Machine, event: str, agent: str) -> dict[str, Any]:
     words = [*machine.agentbus, "hook", NAME, event]
-    if home := places.home(machine.environ):
+    # It speaks for whom the entry names. Cursor fills in ${...} in an entry, and not here.
+    who = "" if "${" in agent else agent
+    env = {"AGENTBUS_HOME": places.home(machine.environ), "AGENTBUS_AGENT": who}
+    if given := [f"{name}={value}" for name, value in env.items() if value]:
         # A hook has no `env` of its own; this works with and without a shell.
-        words = ["/usr/bin/env", f"AGENTBUS_HOME={home}", *words]
+        words = ["/usr/bin/env", *given, *words]
     # Cursor documents `command` as one string, with examples of paths and of commands with
     # arguments, and not by whom it is split. Quoted for sh where it has to be, and bare where not,
     # it means the same to a shell and to a split at spaces.
@@ -166,10 +164,10 @@ def _is_ours(element: Any) -> bool:
     return isinstance(command, str) and _OURS.fullmatch(command) is not None
 
 
-def _has_any(path: Path, entries: tuple[Entry, ...]) -> bool:
+def _has_any(path: Path, pieces: tuple[Piece, ...]) -> bool:
     """Tell whether a file has anything of ours; one that cannot be edited, if it names us."""
     try:
-        return _edit.has_any(path, *entries)
+        return _edit.has_any(path, *pieces)
     except BadSetup:
         try:
             return SERVER.encode() in path.read_bytes()
@@ -177,41 +175,25 @@ def _has_any(path: Path, entries: tuple[Entry, ...]) -> bool:
             return True
 
 
-def _has_skill(target: Path) -> bool:
-    try:
-        return _folder.is_there(target)
-    except BadSetup:
-        return not target.is_symlink()  # a link is not ours
-
-
-def _writing(path: Path, entries: tuple[Entry, ...]) -> Step:
+def _writing(path: Path, pieces: tuple[Piece, ...]) -> Step:
     def do() -> str:
-        return "" if _edit.merge(path, *entries) else "it is there already"
+        return "" if _edit.merge(path, *pieces) else "it is there already"
 
-    return Step(f"write {path}: {_named(entries)}", do)
+    return Step(f"write {path}: {_named(pieces)}", do)
 
 
-def _removing(path: Path, entries: tuple[Entry, ...]) -> Step:
+def _removing(path: Path, pieces: tuple[Piece, ...]) -> Step:
     def do() -> str:
-        return "" if _edit.remove(path, *entries) else "nothing of agentbus is there"
+        return "" if _edit.remove(path, *pieces) else "nothing of agentbus is there"
 
-    return Step(f"take {_named(entries)} out of {path}", do)
+    if not (path.is_symlink() or path.exists()):
+        return Step(f"remove {_edit.record_of(path)}", do, clears=True)
+    return Step(f"take {_named(pieces)} out of {path}", do)
 
 
-def _named(entries: tuple[Entry, ...]) -> str:
-    return ", ".join(".".join(entry.keys) for entry in entries if not entry.default)
+def _named(pieces: tuple[Piece, ...]) -> str:
+    return ", ".join(".".join(piece.keys) for piece in pieces if not piece.default)
 
 
 def _folder_of(machine: Machine) -> Path:
     return machine.home / ".cursor"
-
-
-def _skill_target(machine: Machine) -> Path:
-    return _folder_of(machine) / "skills" / SKILL
-
-
-def _skill_source() -> Path:
-    # Imported late: only one step needs it.
-    from mcp_agentbus.assets import skill_folder  # noqa: PLC0415
-
-    return skill_folder()

@@ -9,37 +9,40 @@ No root, no secret: the plist names programs and folders only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import plistlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from xml.parsers.expat import ExpatError
 
-from mcp_agentbus import places
+from mcp_agentbus import kept
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.kept import LABEL
 
-from .systemd import (
-    BY_HAND,
-    Run,
-    check_plain,
-    checked,
-    run_program,
-    user_home,
-    write_whole,
-)
+from . import _files, _service
+from ._service import BY_HAND, Run, check_plain, checked, run_program
 
-LABEL: Final = "dev.agentbus.listen"
+NAME: Final = "launchd"
+# launchd keeps none, and a file of ours would grow without an end.
+LOG: Final = ""
 
 
-def plist(python: Path, home: str | None, path: str | None = None) -> bytes:
+def plist(
+    python: Path,
+    home: str | None,
+    path: str | None = None,
+    others: Mapping[str, str] | None = None,
+) -> bytes:
     """Return the plist; `path` is the PATH on which the hosts' programs are found.
 
     Raises:
-        BadSetup: a path has a control character in it.
+        BadSetup: a path, or another variable, has a control character in it.
     """
-    given = {"AGENTBUS_HOME": home, "PATH": path}
+    given = {"AGENTBUS_HOME": home, **(others or {}), "PATH": path}
     environ = {name: value for name, value in given.items() if value}
     for text in (str(python), *environ.values()):
         check_plain(text)
@@ -64,22 +67,39 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
     """Write the plist, start it now and at each login; return what was done.
 
     Raises:
-        BadSetup: launchd does not answer this user, or did not take the plist.
+        BadSetup: launchd does not answer this user, or did not take the plist; then the plist of
+            before is back.
     """
     _launchctl(run, "print", _domain())  # before anything is written
     file = plist_file(settings.environ)
-    environ = settings.environ
-    content = plist(Path(sys.executable), places.home(environ), environ.get("PATH"))
-    same = file.exists() and file.read_bytes() == content
-    write_whole(file, content)
+    content = _wanted(settings)
+    old = file.read_bytes() if file.exists() else None
+    _files.write(file, content)
     done = [f"wrote {file}"]
     loaded = _is_loaded(run)
-    if loaded and same:
+    if loaded and old == content:
         return [*done, f"{LABEL} is loaded already"]
-    if loaded:
-        _launchctl(run, "bootout", f"{_domain()}/{LABEL}")
-    _launchctl(run, "bootstrap", _domain(), str(file))
+    try:
+        if loaded:
+            _launchctl(run, "bootout", f"{_domain()}/{LABEL}")
+        _launchctl(run, "bootstrap", _domain(), str(file))
+    except BadSetup:
+        # Sessions start no listener where a plist is there, so none may stay that does not work.
+        _undo(settings, run, old)
+        raise
     return [*done, f"started {LABEL}, now and at each login"]
+
+
+def is_current(settings: Settings) -> bool:
+    """Tell whether the plist is what `install` would write now, but for PATH, which shells vary."""
+    try:
+        found = plistlib.loads(plist_file(settings.environ).read_bytes())
+        wanted = plistlib.loads(_wanted(settings))
+        for one in (found, wanted):
+            one.get("EnvironmentVariables", {}).pop("PATH", None)
+    except (OSError, ValueError, AttributeError, ExpatError):
+        return False
+    return bool(found == wanted)
 
 
 def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
@@ -97,26 +117,35 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
         done.append(f"stopped {LABEL}")
     except BadSetup as error:
         done.append(f"not stopped by launchd: {error.message}")
-    try:
-        file.unlink(missing_ok=True)
-    except OSError as error:
-        raise BadSetup(f"{file} cannot be removed: {error.strerror}.") from None
+    _files.remove(file)
     return [*done, f"removed {file}"]
-
-
-def keeps(environ: Mapping[str, str]) -> bool:
-    """Tell whether the agent is installed for the home that this environment names."""
-    try:
-        found = plistlib.loads(plist_file(environ).read_bytes())
-        given = found.get("EnvironmentVariables", {})
-    except (OSError, ValueError, AttributeError, plistlib.InvalidFileException):
-        return False
-    return bool(given.get("AGENTBUS_HOME") == places.home(environ))
 
 
 def plist_file(environ: Mapping[str, str]) -> Path:
     """Return where launchd looks for this user's plist."""
-    return Path(user_home(environ), "Library", "LaunchAgents", f"{LABEL}.plist")
+    return Path(kept.plist_file(environ))
+
+
+def restart() -> list[str]:
+    """Return the command that starts the agent anew."""
+    return ["launchctl", "kickstart", "-k", f"{_domain()}/{LABEL}"]
+
+
+def _wanted(settings: Settings) -> bytes:
+    environ = _service.environ(settings)
+    home, path = (environ.pop(name, None) for name in ("AGENTBUS_HOME", "PATH"))
+    return plist(Path(sys.executable), home, path, environ)
+
+
+def _undo(settings: Settings, run: Run, old: bytes | None) -> None:
+    """Put back the plist that was there before, if one was."""
+    file = plist_file(settings.environ)
+    if old is None:
+        _files.remove(file)
+        return
+    _files.write(file, old)
+    with contextlib.suppress(BadSetup):
+        _launchctl(run, "bootstrap", _domain(), str(file))
 
 
 def _domain() -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from mcp_agentbus.errors import BadSetup
 
 #: Hosts' own commands start node, and some of them the server that they are told of.
 RUN_TIMEOUT_S: Final = 120
+_REASON_MAX_CHARS: Final = 300
+_VERSION: Final = re.compile(r"\d+\.\d+(?:[\w.+-]*\w)?")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Step:
     what: str
     #: Does it; returns what is to be said besides, or nothing. Raises BadSetup with what to do.
     do: Callable[[], str]
+    #: It only clears up: by what it takes away a host knows nothing of agentbus.
+    clears: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,30 @@ class Machine:
         """Return where a program is on PATH; None if it is not there."""
         return shutil.which(name, path=self.environ.get("PATH", ""))
 
+    def needs(self, name: str, title: str, hint: str) -> str:
+        """Return where a program is that nothing can be done without.
+
+        Raises:
+            BadSetup: it is not on PATH; `title` is its host's, `hint` says what to do.
+        """
+        if program := self.program(name):
+            return program
+        raise BadSetup(f"{title} is not on PATH.", hint=hint)
+
+    def found(self, name: str, title: str) -> str | None:
+        """Return a host's title, its version and where its program is; None if that is not here.
+
+        Of one that does not run it says why instead of the version.
+        """
+        program = self.program(name)
+        if program is None:
+            return None
+        try:
+            version = _VERSION.search(self.run([program, "--version"]))
+        except BadSetup as error:
+            return f"{title}, {program} (does not run: {error.message})"
+        return f"{title} {version[0] if version else '(unknown version)'}, {program}"
+
     def run(self, argv: Sequence[str], stdin: str = "", *, both: bool = False) -> str:
         """Run a host's own command; return what it printed; of its errors, too, if `both`.
 
@@ -102,8 +131,19 @@ class Machine:
         except OSError as error:
             raise BadSetup(f"`{name}` cannot run: {error.strerror}.") from None
         if ended.returncode:
-            said = (ended.stderr or ended.stdout).strip().splitlines() or ["no reason given"]
-            # OpenClaw ends with a line about its help, whatever went wrong.
-            reason = next((line for line in said if "Reason: " in line), said[-1])
-            raise BadSetup(f"`{name}` failed: {reason[:300]}")
+            reason = _reason(Path(argv[0]).name, ended.stderr.strip() or ended.stdout)
+            raise BadSetup(f"`{name}` failed: {reason[:_REASON_MAX_CHARS]}")
         return ended.stdout + ended.stderr if both else ended.stdout
+
+
+def _reason(program: str, said: str) -> str:
+    """Return what tells why a host's command failed, of all that it said; its program's name."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no reason given"]
+    # OpenClaw ends with a line about its help, whatever went wrong.
+    for line in lines:
+        if "Reason: " in line:
+            return line
+    # Codex ends with a backtrace, Copilot with what else there is, OpenClaw with how to get a Node.
+    starts = re.compile(rf"error\b|{re.escape(program)}: ", re.IGNORECASE)
+    first = next((place for place, line in enumerate(lines) if starts.match(line)), len(lines) - 1)
+    return " ".join(lines[first:]).partition("Stack backtrace:")[0].strip()

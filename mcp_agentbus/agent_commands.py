@@ -13,22 +13,13 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mcp_agentbus.config import Settings
     from mcp_agentbus.rules import Rules
 
 _Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
-
-# Hosts whose sessions are opened in a folder, and say so.
-_IN_A_FOLDER: Final = ("claude-code", "cursor")
-# What each wake profile means, for the person who has just chosen it.
-_MEANS: Final = {
-    "hold": "nothing starts it; it reads its inbox in sessions that you open",
-    "answer": "a task may start it to read and answer only",
-    "work": "a task may start it to work, with its host's own permissions",
-}
 
 
 def add_agent_command(commands: _Commands[Any]) -> None:
@@ -136,26 +127,43 @@ async def _add(args: argparse.Namespace, settings: Settings) -> int:
     written = agents.add(settings, args.id, replace=args.replace, **keys)
     await _register(args.id, written)
     rules = written.rules[args.id]
-    listener = _reload(written)
+    listener, elsewhere = _reload(written)
     data = {
         **_data(rules),
         "config_file": str(settings.config_file),
         "registered": True,
         "listener": listener,
+        "elsewhere": elsewhere,
     }
-    _print(args, _added_text(rules, settings, listener), data)
+    _print(args, _added_text(rules, written, _next(listener, elsewhere)), data)
     return 0
 
 
-def _reload(settings: Settings) -> int | None:
-    """Have the listener read the configuration; return its pid, or None if none does."""
-    from mcp_agentbus import local
+def _reload(settings: Settings) -> tuple[int | None, str]:
+    """Have the listener read the configuration.
+
+    Returns its pid, or None if none does, and how it has other folders or another bus, if it has.
+    """
+    from mcp_agentbus import local, overview
     from mcp_agentbus.errors import AgentbusError
 
     try:
-        return int(local.ask(settings, {"op": "reload"})["pid"])
+        said = local.ask(settings, {"op": "reload"})
     except AgentbusError:
-        return None
+        return None, ""
+    elsewhere = overview.elsewhere(settings, said)
+    return (None if elsewhere else int(said["pid"])), elsewhere
+
+
+def _next(listener: int | None, elsewhere: str) -> str:
+    """Say who looks after an agent that was added."""
+    from mcp_agentbus import overview
+
+    if listener:
+        return f"The listener that runs (pid {listener}) looks after it from now on."
+    if elsewhere:
+        return f"THE LISTENER THAT RUNS DOES NOT LOOK AFTER IT: {elsewhere}. {overview.ELSEWHERE}"
+    return "Next: agentbus listen, or agentbus listen --install to keep it running."
 
 
 async def _register(agent: str, settings: Settings) -> None:
@@ -183,13 +191,13 @@ def _keys(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """
     from mcp_agentbus.config import host_of
     from mcp_agentbus.errors import BadInput
-    from mcp_agentbus.rules import HOSTS
+    from mcp_agentbus.rules import HOSTS, LIMITED
 
     host = args.host or host_of(settings.environ)
     if host not in HOSTS:
         wrong = f"{args.host!r} is no host that can be woken." if args.host else "Which host?"
         raise BadInput(wrong, hint=f"Give --host with one of {', '.join(HOSTS)}.")
-    if host in {"openclaw", "command"} and args.wake not in {"hold", "work"}:
+    if host not in LIMITED and args.wake not in {"hold", "work"}:
         raise BadInput(
             f"With --host {host} the wake profile must be given as work or hold.",
             hint="Its own rules hold in a woken session, and agentbus cannot limit them. "
@@ -199,7 +207,8 @@ def _keys(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", hint="Give --dir with the agent's folder.")
     token = args.token_file and str(Path(args.token_file).expanduser().absolute())
-    gateway = _gateway(settings) if host == "openclaw" else {}
+    asks = host == "openclaw" and not (token and args.gateway_url)
+    gateway = _gateway(settings) if asks else {}
     return {
         "host": host,
         "dir": str(folder.resolve()),
@@ -304,22 +313,40 @@ def _hours(rules: Rules) -> str | None:
     return hours and f"{hours[0]:%H:%M}-{hours[1]:%H:%M}"
 
 
-def _added_text(rules: Rules, settings: Settings, listener: int | None) -> str:
+def _session_there(rules: Rules, settings: Settings) -> str:
+    """Say which agent a session is that is opened in the folder; it should be this one."""
+    from dataclasses import replace
+
+    from mcp_agentbus import config
+
+    environ = {**settings.environ, "AGENTBUS_AGENT": "", "AGENTBUS_HOST": rules.host}
+    who = config.who(replace(settings, environ=environ), folder=rules.folder).id
+    if who == rules.agent:
+        return f"A session that you open there is {who}, too."
+    return (
+        f"A session that you open there is {who}, ANOTHER AGENT WITH AN INBOX OF ITS OWN: by its "
+        ".agentbus.toml, or since more agents than one are set up for this folder."
+    )
+
+
+def _added_text(rules: Rules, settings: Settings, next_: str) -> str:
     """Say what was written, who may wake it with which permissions, and what comes next."""
+    from mcp_agentbus.rules import ANY_SENDER, LIMITED, MEANS
+
     senders = "your own agents on this machine"
     if rules.wake_from:
         senders = (
             "every sender on the bus"
-            if "*" in rules.wake_from
+            if ANY_SENDER in rules.wake_from
             else f"{senders}, {', '.join(sorted(rules.wake_from))}"
         )
     lines = [
         f"{rules.agent} is written to {settings.config_file} and registered on the bus.",
         f"Host {rules.host} in {rules.folder}.",
-        f"Wake {rules.profile}: {_MEANS[rules.profile]}.",
+        f"Wake {rules.profile}: {MEANS[rules.profile]}.",
     ]
-    if rules.host in _IN_A_FOLDER:
-        lines[1] += f" A session that you open there is {rules.agent}, too."
+    if rules.host in LIMITED:
+        lines[1] += f" {_session_there(rules, settings)}"
     if rules.profile != "hold":
         limits = rules.limits
         quiet = f", not from {_hours(rules)}".replace("-", " to ") if rules.quiet_hours else ""
@@ -328,7 +355,7 @@ def _added_text(rules: Rules, settings: Settings, listener: int | None) -> str:
             f"At most {limits.per_hour} wakes an hour and {limits.per_day} a day, "
             f"each of {limits.time_limit_s} s."
         )
-    if rules.profile == "work" and rules.host in {"openclaw", "command"}:
+    if rules.profile == "work" and rules.host not in LIMITED:
         lines.append("Permissions: those that it has by itself; agentbus cannot limit them.")
     elif rules.profile == "work":
         mode = rules.permission_mode or "as its host is set up"
@@ -337,12 +364,7 @@ def _added_text(rules: Rules, settings: Settings, listener: int | None) -> str:
         )
     if rules.command:
         lines.append(f"Program: {' '.join(rules.command)}")
-    lines.append(
-        f"The listener that runs (pid {listener}) looks after it from now on."
-        if listener
-        else "Next: agentbus listen, or agentbus listen --install to keep it running."
-    )
-    return "\n".join(lines)
+    return "\n".join([*lines, next_])
 
 
 def _print(args: argparse.Namespace, text: str, data: object) -> None:

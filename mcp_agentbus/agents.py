@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from tomlkit.items import AbstractTable
 from mcp_agentbus import config, locks
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
+from mcp_agentbus.files import write_whole
 from mcp_agentbus.names import agent_id
 from mcp_agentbus.rules import LIMITS
 
@@ -64,7 +64,7 @@ def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -
             loaded = config.load(settings.environ, text=new)
         except BadSetup as error:
             raise BadInput(f"Not written. {error.message}", hint=error.hint) from None
-        _replace(settings.config_file, new)
+        write_whole(settings.config_file, new.encode())
     return loaded
 
 
@@ -86,7 +86,7 @@ def remove(settings: Settings, agent: str) -> Settings:
         new = _without(old, agent, after)
         _check(settings, new, after)
         loaded = config.load(settings.environ, text=new)
-        _replace(settings.config_file, new)
+        write_whole(settings.config_file, new.encode())
     return loaded
 
 
@@ -214,22 +214,3 @@ def _is_toml(text: str) -> bool:
     except tomllib.TOMLDecodeError:
         return False
     return True
-
-
-def _replace(file: Path, text: str) -> None:
-    """Put the text into the file, all of it or none of it, for this user alone."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # it is 0600
-    try:
-        with os.fdopen(descriptor, "wb") as temporary:
-            temporary.write(text.encode())
-            temporary.flush()
-            os.fsync(temporary.fileno())
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

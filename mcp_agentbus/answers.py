@@ -20,7 +20,6 @@ from mcp_agentbus.errors import AgentbusError, BadInput, InboxFull, Refused, Sto
 # Error codes of JetStream (server/errors.json of nats-server 2.15).
 NO_SUCH_STREAM: Final = 10059
 NO_SUCH_CONSUMER: Final = 10014
-NO_SUCH_MESSAGE: Final = 10037
 WRONG_REVISION: Final = 10071
 _TOO_LARGE: Final = 10054
 _FULL: Final = 10077

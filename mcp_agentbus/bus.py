@@ -263,20 +263,14 @@ class Bus:
         return [delivery(stream, message) for message in pulled]
 
     async def finish(self, taken: Delivery) -> None:
-        """Remove a message for good; return once the server has confirmed it.
+        """Have a message never offered again; return once the server has confirmed it.
+
+        A work queue no longer stores it then, another stream does.
 
         Raises:
             BusUnreachable, Unconfirmed: as `publish`.
         """
         await self._exchange(taken.token, b"+ACK")
-
-    async def drop(self, taken: Delivery) -> None:
-        """Remove a message that is kept elsewhere; return once the server has confirmed it.
-
-        Raises:
-            BusUnreachable, Unconfirmed: as `publish`.
-        """
-        await self._exchange(taken.token, b"+TERM")
 
     async def extend(self, taken: Delivery) -> None:
         """Say that the message is still worked on. Not confirmed; said again anyway."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import shlex
 import shutil
 import socket
@@ -24,19 +23,21 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from mcp_agentbus import embedded, topology
+from mcp_agentbus import embedded, standing, topology
 from mcp_agentbus.address import find_server
 from mcp_agentbus.answers import NO_SUCH_STREAM, ApiError, api_answer, server_time
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.checks import Check
+from mcp_agentbus.checks import Check, State
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.link import Link, LinkLost, NoResponders
 from mcp_agentbus.rules import LOOPBACK
+from mcp_agentbus.standing import size
 
 _ANSWER_S: Final = 3.0
 _GIB: Final = 1 << 30
+# Less than one large result: the next send fails.
+_FULL_BYTES: Final = 1 << 20
 # A stream that is fuller than this is told of before it refuses anything.
 _NEARLY_FULL: Final = 0.8
 #: Deadlines and quiet hours are kept by the clocks of several machines.
@@ -81,9 +82,9 @@ def _unreachable(settings: Settings, error: AgentbusError) -> Check:
     """Say why there is no server: it need not run, or something is wrong."""
     if settings.url or not isinstance(error, BusUnreachable):
         return Check("server", "wrong", error.message, error.hint)
-    lock = embedded.Files(settings.data_dir).lock
-    if _is_locked(settings):
-        said = f"a nats-server holds {shlex.quote(str(lock))}, but does not answer"
+    files = embedded.Files(settings.data_dir)
+    if embedded.is_locked(files):
+        said = f"a nats-server holds {shlex.quote(str(files.lock))}, but does not answer"
         fix = "Run `agentbus server stop`, then `agentbus server start`."
         return Check("server", "wrong", said, fix)
     return Check(
@@ -103,26 +104,8 @@ def _without_server(settings: Settings) -> list[Check]:
     return []
 
 
-def _is_locked(settings: Settings) -> bool:
-    import fcntl  # not on Windows, where there is no embedded server
-
-    with suppress(FileNotFoundError), embedded.Files(settings.data_dir).lock.open("rb") as file:
-        try:
-            # Shared, so that this look is not taken for a server by another one.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def _start(settings: Settings) -> str:
-    async def streams() -> None:
-        async with Bus.connect(settings) as opened:
-            await topology.ensure_streams(opened)
-
-    server = embedded.ensure(settings)
-    asyncio.run(streams())
-    return f"it runs at {server.url}"
+    return f"it runs at {asyncio.run(standing.start(settings)).url}"
 
 
 async def _ask(link: Link) -> _Asked:
@@ -160,29 +143,17 @@ def _own(settings: Settings, url: str) -> list[Check]:
     said = f"nats-server {_version(url) or '?'} at {url}"
     if found:
         said += f" (pid {found.pid}), on this machine only"
-    return [Check("server", "ok", said), durability(_conf(settings))]
+    return [Check("server", "ok", said), durability(settings)]
 
 
-def _conf(settings: Settings) -> str:
-    """Return the configuration with which the server was started; it holds the token."""
-    with suppress(OSError):
-        return embedded.Files(settings.data_dir).conf.read_text(errors="replace")
-    return ""
-
-
-def durability(conf: str) -> Check:
+def durability(settings: Settings) -> Check:
     """See that what the server acknowledges is on the disk before."""
-    if not conf:
-        return Check("durability", "unknown", "the server's configuration cannot be read", _START)
-    if re.search(r"^\s*sync_interval:\s*always\s*$", conf, re.MULTILINE):
-        said = "what is acknowledged is on the disk before (sync_interval: always)"
+    durable = embedded.is_durable(settings)
+    said = standing.DURABLE[durable]
+    if durable:
         return Check("durability", "ok", said)
-    return Check(
-        "durability",
-        "wrong",
-        "what is acknowledged may be lost in a power cut: sync_interval is not always",
-        "Run `agentbus server stop`, then `agentbus server start`: it writes it anew.",
-    )
+    fix = "Run `agentbus server stop`, then `agentbus server start`: it writes it anew."
+    return Check("durability", "unknown" if durable is None else "wrong", said, fix)
 
 
 def _version(url: str) -> str:
@@ -228,7 +199,7 @@ def store(infos: Mapping[str, Mapping[str, Any] | None]) -> Check:
     for name, info in infos.items():
         stored, limit = _room(info)
         if 0 < limit * _NEARLY_FULL <= stored:
-            full.append(f"{name} has {_size(stored)} of {_size(limit)}")
+            full.append(f"{name} has {size(stored)} of {size(limit)}")
     if full:
         return Check(
             "store",
@@ -238,7 +209,7 @@ def store(infos: Mapping[str, Mapping[str, Any] | None]) -> Check:
             "more disk.",
         )
     stored, limit = (sum(one) for one in zip(*map(_room, infos.values()), strict=True))
-    return Check("store", "ok", f"{_size(stored)} of {_size(limit)} in {len(infos)} streams")
+    return Check("store", "ok", f"{size(stored)} of {size(limit)} in {len(infos)} streams")
 
 
 def disk(infos: Mapping[str, Mapping[str, Any] | None], free: int | None) -> list[Check]:
@@ -253,10 +224,11 @@ def disk(infos: Mapping[str, Mapping[str, Any] | None], free: int | None) -> lis
     ]
     wanted = sum(max(0, limit - stored) for stored, limit in rooms)
     if free >= max(_GIB, wanted):
-        return [Check("disk", "ok", f"{_size(free)} free")]
-    why = f", and the streams may still take {_size(wanted)}" if wanted > free else ""
+        return [Check("disk", "ok", f"{size(free)} free")]
+    why = f", and the streams may still take {size(wanted)}" if wanted > free else ""
     fix = "Free some disk space: a full disk stops the server until it is started anew."
-    return [Check("disk", "warning", f"{_size(free)} free{why}", fix)]
+    state: State = "warning" if free >= _FULL_BYTES else "wrong"
+    return [Check("disk", state, f"{size(free)} free{why}", fix)]
 
 
 def _room(info: Mapping[str, Any] | None) -> tuple[int, int]:
@@ -281,11 +253,3 @@ def clock(settings: Settings, asked: _Asked) -> Check:
         f"the server's is {abs(asked.ahead_s):.0f} s {way} this machine's ({here:%H:%M:%S})",
         "Set the one that is wrong (timedatectl set-ntp true): deadlines are kept by both.",
     )
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import stat
 import subprocess
 import sys
@@ -28,8 +27,10 @@ from mcp_agentbus import config, embedded
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.rules import Rules
+from mcp_agentbus.rules import MEANS, Rules
 from mcp_agentbus.version import __version__
+from mcp_agentbus.wake import on_path
+from mcp_agentbus.wake.hosts import PROGRAMS
 
 #: `warning`: it works, but less well than it could, or not yet. `unknown`: it could not be found
 #: out, which is no sign that it works.
@@ -40,13 +41,6 @@ _LIBRARIES: Final = ("mcp", "nats-py")
 _UPGRADE: Final = "Run: pip install --upgrade mcp-agentbus"
 # A program that only prints its version.
 _RUN_S: Final = 10
-# By which program a woken agent of a host is started; `openclaw` is told over HTTP.
-_PROGRAMS: Final = {"claude-code": ("claude",), "cursor": ("cursor-agent", "agent")}
-_MEANS: Final = {
-    "hold": "nothing starts it",
-    "answer": "an urgent task starts it to read and answer",
-    "work": "an urgent task starts it to work",
-}
 
 
 @dataclass(frozen=True)
@@ -61,6 +55,8 @@ class Check:
     fix: str = ""
     #: What does that, where it is safe to do unasked.
     mend: Step | None = field(default=None, repr=False, compare=False)
+    #: Of a host: whether it is here.
+    here: bool | None = field(default=None, repr=False, compare=False)
 
 
 def versions() -> Check:
@@ -132,17 +128,17 @@ def program_version(program: Path) -> str:
     return found[1] if found and not ran.returncode else ""
 
 
-def configuration(settings: Settings) -> tuple[Check, Settings | None]:
-    """See that the configuration can be read; return the settings that it gives, if it can."""
+def configuration(settings: Settings) -> Check:
+    """See that the configuration can be read."""
     try:
         loaded = config.load(settings.environ)
     except BadSetup as error:
-        return Check("config", "wrong", error.message, error.hint), None
+        return Check("config", "wrong", error.message, error.hint)
     count = len(loaded.agents)
     said = f"{loaded.config_file}, {count} agent{'s' * (count != 1)}"
     if not loaded.config_file.exists():
         said = f"there is no {loaded.config_file}; nothing is needed in it"
-    return Check("config", "ok", said), loaded
+    return Check("config", "ok", said)
 
 
 def files(settings: Settings) -> list[Check]:
@@ -259,7 +255,7 @@ def _agent(agent: str, settings: Settings) -> Check:
             f"its folder {rules.folder} is not there",
             f"Make it, or name another: {again}",
         )
-    said = f"{rules.host} in {rules.folder}, wake {rules.profile}: {_MEANS[rules.profile]}"
+    said = f"{rules.host} in {rules.folder}, wake {rules.profile}: {MEANS[rules.profile]}"
     if rules.profile == "hold":
         return Check(name, "ok", said)
     missing, fix = _missing(rules, settings)
@@ -275,9 +271,8 @@ def _missing(rules: Rules, settings: Settings) -> tuple[str, str]:
             fix = "Write hooks.token of openclaw.json into it, mode 0600."
             return f"there is no {rules.token_file}", fix
         return "", ""
-    programs = _PROGRAMS.get(rules.host, rules.command[:1])
-    path = settings.environ.get("PATH", "")
-    if any(shutil.which(one, path=path) for one in programs):
+    programs = PROGRAMS.get(rules.host, rules.command[:1])
+    if on_path(programs, settings.environ):
         return "", ""
     fix = f"Install {rules.host}, or put its folder on PATH and start the listener again."
     if rules.host == "command":

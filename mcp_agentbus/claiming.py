@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Take waiting tasks for a session, each for one session only.
 
-    >>> claims = await take(session, 5)
+    >>> claims = (await take(session, 5)).claims
 
 Taking a message from the inbox is not yet a claim: the claim is the record, written only if nobody
 else has written it. What turns out to be over already (finished before a crash, cancelled, expired)
@@ -20,7 +20,7 @@ from typing import Final
 from mcp_agentbus import names, parking, wire
 from mcp_agentbus.answers import Conflict, Delivery
 from mcp_agentbus.names import LANES, TASKS, Priority
-from mcp_agentbus.records import first_record, now, read_record, step, write_record
+from mcp_agentbus.records import first_record, now, read_record, sent_of, step, write_record
 from mcp_agentbus.session import CLAIM_MAX_S, Claim, Session, may_hold
 from mcp_agentbus.task import ATTEMPTS_MAX, HELD, Record, Task
 
@@ -105,7 +105,7 @@ async def _claim(session: Session, delivery: Delivery, taken: Taken) -> Claim | 
         _check_schedule(task, delivery)
         if delivery.offered == 1 and now() < task.expires_at:
             # At its first offer a task hardly ever has a record, and the write finds out.
-            claim = await _write_claim(session, delivery, task, first_record(task, me), 0)
+            claim = await _write_claim(session, delivery, task, first_record(sent_of(task)), 0)
             if claim:
                 return claim
         record, revision = await read_record(bus, task.sender, task.to, task.id)
@@ -115,7 +115,9 @@ async def _claim(session: Session, delivery: Delivery, taken: Taken) -> Claim | 
         return None
     if await _taken_care_of(session, delivery, task, (record, revision), taken):
         return None
-    return await _write_claim(session, delivery, task, record or first_record(task, me), revision)
+    return await _write_claim(
+        session, delivery, task, record or first_record(sent_of(task)), revision
+    )
 
 
 async def _taken_care_of(
@@ -133,7 +135,7 @@ async def _taken_care_of(
         return True
     if found[0] and await _held(session, found[0], delivery):
         return True
-    record, revision = found[0] or first_record(task, me), found[1]
+    record, revision = found[0] or first_record(sent_of(task)), found[1]
     if now() >= task.expires_at:
         reason = "its deadline passed before anybody claimed it"
         with suppress(Conflict):  # its sender noticed at the same moment

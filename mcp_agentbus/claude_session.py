@@ -51,7 +51,8 @@ def nudge(environ: Mapping[str, str], text: str) -> None:
     line = {
         "type": "user",
         "message": {"role": "user", "content": text},
-        "session_id": _current_session(environ),
+        "session_id": current_session(os.getppid(), environ)
+        or environ.get("CLAUDE_CODE_SESSION_ID", ""),
         # After the tool call that runs, and without interrupting it.
         "priority": "next",
     }
@@ -81,7 +82,9 @@ def _object(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _current_session(environ: Mapping[str, str]) -> str:
-    """Return the session's id of this moment: `/clear` and `/resume` change it under a server."""
-    current = _object(_folder(environ) / f"{os.getppid()}.json").get("sessionId")
-    return str(current or environ.get("CLAUDE_CODE_SESSION_ID", ""))
+def current_session(pid: int, environ: Mapping[str, str]) -> str:
+    """Return the id of this moment of the session in a process; nothing if none is noted.
+
+    `/clear` and `/resume` change it under the servers that the process has started.
+    """
+    return str(_object(_folder(environ) / f"{pid}.json").get("sessionId") or "")

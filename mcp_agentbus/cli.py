@@ -125,9 +125,8 @@ def _command(
     command = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.")
     if agent:
         who = command.add_argument(
-            "--agent", metavar="ID", help="who you are (default: AGENTBUS_AGENT, .agentbus.toml, "
-            "else FOLDER-HOST)",
-        )  # fmt: skip
+            "--agent", metavar="ID", help="who you are (default: by environment and folder)"
+        )
         _completed(who)
     command.add_argument("--json", action="store_true", help="print JSON")
     return command

@@ -53,6 +53,12 @@ class Commanding:
         if given.get("command") not in remote.COMMANDS:
             raise BadInput("That is no command for a listener.")
         theirs = config.neighbour(self._bus.settings, request.get("environ"))
+        # Whoever has heard nothing for a while has gone, or has done it without a listener: what
+        # was asked is done once that process says that it still waits for it.
+        writer.write(local.line({"taken": True}))
+        await writer.drain()
+        if not (await reader.readline()).endswith(b"\n"):
+            return
 
         def out(text: str) -> None:
             writer.write(local.line({"out": text}))

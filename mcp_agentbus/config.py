@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,9 +34,15 @@ _SERVER: Final = {"url": str, "token_file": str, "allow_plaintext": bool, "binar
 # The types of the rules' values are their readers' business.
 _AGENT: Final = {"host": str, "description": str, "roles": list, **dict.fromkeys(KEYS, object)}
 _FOLDER: Final = {"agent": str, "description": str, "roles": list}
-# What tells one bus from another, and the variables on which the platform's folders depend.
+# What tells one bus from another.
 _BUS: Final = ("url", "token_file", "data_dir", "state_dir", "config_file")
-_PLATFORM: Final = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
+# The variables on which the platform's folders depend, and what is below the home without them.
+_PLATFORM: Final = {
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_STATE_HOME": ".local/state",
+}
+_ON_MACOS: Final = "Library/Application Support"
 _TYPE_NAMES: Final = {dict: "table", str: "string", bool: "boolean", list: "list"}
 
 # The environment variable by which a host can be known, and the host's name on the bus.
@@ -59,6 +66,11 @@ class Agent:
     description: str = ""
     #: The shared inboxes it also reads.
     roles: tuple[str, ...] = ()
+
+    @property
+    def inboxes(self) -> tuple[str, ...]:
+        """The inboxes it reads: its own, then those of its roles."""
+        return (self.id, *(ROLE_PREFIX + role for role in self.roles))
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,8 @@ def load(environ: Mapping[str, str] | None = None, *, text: str | None = None) -
             the wrong type or a bad id, or names a server off this machine without TLS.
     """
     env = dict(os.environ if environ is None else environ)
+    if home := places.home(env):
+        env["AGENTBUS_HOME"] = home  # so that it is the same to whom this starts in another folder
     data_dir, state_dir, config_file, runtime_dir = _folders(env)
     found = (
         _read_toml(config_file, private=True) if text is None else _parse_toml(config_file, text)
@@ -138,14 +152,32 @@ def neighbour(ours: Settings, environ: object) -> Settings:
     if not isinstance(environ, dict):
         raise BadInput("No environment was given.")
     # What the platform's own folders depend on is read from this process's environment.
-    if not environ.get("AGENTBUS_HOME") and any(
-        environ.get(name) != ours.environ.get(name) for name in _PLATFORM
-    ):
+    if not environ.get("AGENTBUS_HOME") and _above(environ) != _above(ours.environ):
         raise BadInput("This process has other folders.")
     theirs = load(environ)
     if any(getattr(theirs, name) != getattr(ours, name) for name in _BUS):
         raise BadInput("This process is on another bus.")
     return theirs
+
+
+def leads_here(settings: Settings) -> dict[str, str]:
+    """Return the variables by which a process started elsewhere finds these folders and this bus.
+
+    Only those that are set and that change something. None is a secret: `load` has refused a URL
+    with one in it, and of a token it knows the file.
+    """
+    env = settings.environ
+    found = {}
+    if home := places.home(env):
+        found["AGENTBUS_HOME"] = home
+    else:
+        usual = _above({**env, **dict.fromkeys(_PLATFORM, "")})
+        found = {name: one for name, one in _above(env).items() if one != usual[name]}
+        without = {name: value for name, value in env.items() if name != "XDG_RUNTIME_DIR"}
+        if places.runtime_folder(env) != places.runtime_folder(without):
+            found["XDG_RUNTIME_DIR"] = env["XDG_RUNTIME_DIR"]
+    given = {"AGENTBUS_URL": settings.url, "AGENTBUS_TOKEN_FILE": settings.token_file}
+    return found | {name: str(value) for name, value in given.items() if env.get(name)}
 
 
 def who(settings: Settings, given: str | None = None, folder: Path | None = None) -> Agent:
@@ -227,6 +259,18 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
     dirs = platformdirs.PlatformDirs("agentbus", appauthor=False)
     config = dirs.user_config_path / "config.toml"
     return dirs.user_data_path, dirs.user_state_path, config, Path(places.runtime_folder(env))
+
+
+def _above(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the folders above the platform's own; a variable may name the very default."""
+    home = env.get("HOME", "")
+    home = home if home.startswith("/") else os.path.expanduser("~")  # noqa: PTH111
+    found = {}
+    for name, below in _PLATFORM.items():
+        given = env.get(name, "")
+        usual = f"{home}/{_ON_MACOS if sys.platform == 'darwin' else below}"
+        found[name] = os.path.normpath(given if given.startswith("/") else usual)
+    return found
 
 
 def _path(value: object) -> Path | None:

@@ -58,7 +58,7 @@ async def run(folder: Path, tell: Tell) -> str:
             tell("planner", f"receipt: stored; coder is {receipt.recipient}, wake {receipt.wake}")
             answer = await watch_inbox(planner, timeout_s=_WITHIN_S, task_id=receipt.task_id)
             if answer.timed_out:
-                raise AgentbusError("No result came.", hint="Run the tests of wakes: tests/life.")
+                raise AgentbusError("No result came.", hint="See `agentbus doctor`.")
             tell("planner", "watch_inbox: the result is here")
             return render.life_text(await life.task_life(planner, receipt.task_id))
 

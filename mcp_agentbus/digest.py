@@ -4,15 +4,15 @@
     >>> await digest.mail(settings, {"op": "mail", "host": "cursor", "session": "1f0c", ...})
     {'text': '1 task waits in your agentbus inbox, it is high priority. Call read_inbox.'}
 
-Numbers only, as in every notice. What a session was told is remembered before it is told, and in a
-file: better not a second time than twice, whatever becomes of the hook or of the listener.
+Numbers only, as in every notice. What a session was told is remembered in a file before it is told,
+whatever becomes of the hook or of the listener then. A word too few is better than the same word
+twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,16 +22,19 @@ from typing import Any, Final
 from mcp_agentbus import config, names, notice, roster, waiting
 from mcp_agentbus.answers import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.bus import Bus
+from mcp_agentbus.claude_session import current_session
 from mcp_agentbus.config import Agent, Settings
+from mcp_agentbus.desk import Desk
 from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.files import write_whole
 from mcp_agentbus.hub import Hub, Member
-from mcp_agentbus.names import ROLE_PREFIX, TASKS
+from mcp_agentbus.names import TASKS
 from mcp_agentbus.notice import Counts
+from mcp_agentbus.parents import parent_of
 from mcp_agentbus.policy import Waiting
 from mcp_agentbus.together import both, together
-from mcp_agentbus.waking import Desk
 
-#: So begins the id of a session that is none: what it is told is forgotten at once.
+#: Prefix of the ids with which `agentbus doctor` tries a hook; nothing told to them is remembered.
 PROBE: Final = "doctor-"
 #: A hook waits 0.3 s. What is not known by then is not told, and not remembered as told.
 WITHIN_S: Final = 0.2
@@ -183,7 +186,7 @@ class Digest:
     ) -> dict[str, Any]:
         first = told == Told()
         desk = self._desks.get(agent)
-        woken = {key for keys, _ in desk.told.values() for key in keys} if desk else set()
+        woken = desk.unread if desk else frozenset()
         # The session that was told, or is started, for these reads them; or they are told later.
         others = tuple(one for one in things if one.key not in woken)
         if told.noticed and not urgent:
@@ -196,7 +199,16 @@ class Digest:
         return {"text": said} if said else {}
 
     def _member(self, session: str) -> Member | None:
-        return next((one for one in self._hub.members if one.host_session == session), None)
+        """Return the process that is of a host's session, which may have a new id since it came."""
+        for one in self._hub.members:
+            if one.host_session == session:
+                return one
+        for one in self._hub.members:
+            host = parent_of(one.pid) if one.host == "claude-code" else 0
+            if host and current_session(host, self._bus.settings.environ) == session:
+                one.host_session = session
+                return one
+        return None
 
     def _only(self, agent: str, host: str) -> Member | None:
         """Return an agent's session in a host that tells its servers no id, if it is the only."""
@@ -210,16 +222,16 @@ class Digest:
         """Return the high tasks and results, and the other lanes, that wait for this session."""
         if not await self._bus.reconnected(0):
             return (), ()
-        inboxes = (me.id, *(ROLE_PREFIX + role for role in me.roles))
         try:
-            stored = dict(zip(inboxes, await together(*map(self._stored, inboxes)), strict=True))
+            states = await together(*map(self._stored, me.inboxes))
         except ApiError as error:
             if error.code == NO_SUCH_STREAM:  # of all reads only this one says so at once
                 return (), ()
             raise
-        quiet = [] if urgent else [(inbox, lane) for inbox in inboxes for lane in _QUIET]
+        stored = dict(zip(me.inboxes, states, strict=True))
+        quiet = [] if urgent else [(inbox, lane) for inbox in me.inboxes for lane in _QUIET]
         looked, lanes = await both(
-            waiting.look(self._bus, me.id, inboxes),
+            waiting.look(self._bus, me.id, me.inboxes),
             together(*(self._lane(*one, *stored[one[0]], told) for one in quiet)),
         )
         things = await self._shown_here(me.id, member, looked.things)
@@ -306,12 +318,9 @@ class Memory:
             for session, told in self._all().items()
             if told != Told()
         }
-        new = self._file.with_suffix(".new")
         with suppress(OSError):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-            with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
-                json.dump(known, file, separators=(",", ":"))
-            new.replace(self._file)
+            content = json.dumps(known, separators=(",", ":")).encode()
+            write_whole(self._file, content, durable=False)
 
     def _all(self) -> dict[str, Told]:
         if self._told is None:
@@ -329,8 +338,7 @@ class Memory:
 
 def _told(kept: dict[str, Any]) -> Told:
     marks = {lane: (str(made), int(seq)) for lane, (made, seq) in kept["marks"].items()}
-    # What a listener wrote that was older has no `fresh`.
-    keys, fresh = ([str(key) for key in kept.get(name, ())] for name in ("keys", "fresh"))
+    keys, fresh = ([str(key) for key in kept[name]] for name in ("keys", "fresh"))
     return Told(keys, marks, fresh)
 
 

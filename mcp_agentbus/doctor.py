@@ -12,57 +12,35 @@ Each check has a time limit, and one that fails is not known to be good. Nothing
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import re
-import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from mcp_agentbus import (
-    bus_checks,
-    checks,
-    config,
-    embedded,
-    host_checks,
-    listener_checks,
-    self_test,
-)
-from mcp_agentbus.checks import Check, State
+from mcp_agentbus import bus_checks, checks, config, host_checks, listener_checks, report
+from mcp_agentbus.checks import Check
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
+from mcp_agentbus.installers.steps import Step
+from mcp_agentbus.self_test import run as send_round
 
 _T = TypeVar("_T")
-Out = Callable[[str], None]
 
-# All checks but the hooks' run side by side; with theirs it is less than 30 s.
+# The configuration is read first, the hooks are run last, and all between goes side by side: 36 s
+# at most.
 _LIMIT_S: Final = 10.0
 # A host starts node, and that starts us.
 _HOST_LIMIT_S: Final = 18.0
 # Its commands end before nobody waits for them any more.
 _HOST_COMMANDS_S: Final = 16.0
 _HOOKS_LIMIT_S: Final = 8.0
-_MARKS: Final[Mapping[State, str]] = {"ok": "ok", "warning": "--", "wrong": "!!", "unknown": "??"}
-_WORDS: Final[Mapping[State, str]] = {
-    "ok": "ok",
-    "warning": "with a warning",
-    "wrong": "wrong",
-    "unknown": "not known",
-}
-_COLOURS: Final[Mapping[State, str]] = {
-    "ok": "green",
-    "warning": "yellow",
-    "wrong": "bold red",
-    "unknown": "magenta",
-}
 # After a mended configuration more can be looked at, and so on; it ends by itself.
 _ROUNDS: Final = 3
-_SECRET_NAMES: Final = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
-_SECRET_MIN_CHARS: Final = 8
+# What is told of a check as JSON.
+_FIELDS: Final = ("name", "state", "said", "fix")
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
@@ -76,47 +54,55 @@ def settings(environ: Mapping[str, str]) -> Settings:
         return replace(config.load(without, text=""), environ=dict(environ))
 
 
-async def run(args: argparse.Namespace, given: Settings, out: Out) -> int:
-    """Do what the arguments of `agentbus doctor` say; return the exit code.
+async def run(
+    given: Settings,
+    out: report.Out,
+    *,
+    as_json: bool = False,
+    fix: bool = False,
+    dry_run: bool = False,
+    self_test: bool = False,
+    wake: str | None = None,
+) -> int:
+    """Do what `agentbus doctor` was asked for; return the exit code.
 
     It is 0 if nothing is wrong or unknown, or the self-test came through, else 1.
 
     Args:
-        args: json, fix, dry_run, self_test and wake.
         given: of `settings`.
         out: takes what is to be printed.
+        as_json: print one object.
+        fix: mend what can be mended safely.
+        dry_run: with `fix`, only say what.
+        self_test: send a task through the bus and back instead.
+        wake: with `self_test`, the agent that is to be started for it.
 
     Raises:
         BadInput: the arguments do not go together.
+        BadSetup: config.toml cannot be read, so a self-test would test another bus.
     """
-    _check_arguments(args)
-    show = _veiled(given, out)
-    if args.self_test:
-        return await self_test.run(given, wake=args.wake, as_json=args.json, out=show)
+    if self_test and fix:
+        raise BadInput("Either --fix or --self-test.", hint="Run --fix first.")
+    if dry_run and not fix:
+        raise BadInput("--dry-run is for --fix.", hint="Without --fix nothing is changed anyway.")
+    if wake and not self_test:
+        raise BadInput("--wake is for --self-test.", hint="Add --self-test.")
+    show = report.veiled(given, out)
+    if self_test:
+        given = config.load(given.environ)  # not the defaults: they lead to another bus
+        return await send_round(given, wake=wake, as_json=as_json, out=show)
     found = await examine(given)
     done: list[dict[str, str]] = []
-    if args.fix:
-        found, done = await _mended(given, found, dry_run=args.dry_run)
-    if args.json:
+    if fix:
+        found, done = await _mended(given, found, dry_run=dry_run)
+    if as_json:
         data = [{one: getattr(check, one) for one in _FIELDS} for check in found]
-        told: dict[str, object] = {"steps": done, "dry_run": args.dry_run} if args.fix else {}
+        told: dict[str, object] = {"steps": done, "dry_run": dry_run} if fix else {}
         show(json.dumps({"ok": not _code(found), "checks": data, **told}, ensure_ascii=False))
     else:
-        for line in (*(one["text"] for one in done), *_lines(found, fixing=bool(args.fix))):
+        for line in (*(one["text"] for one in done), *report.lines(found, fixing=fix)):
             show(line)
     return _code(found)
-
-
-_FIELDS: Final = ("name", "state", "said", "fix")
-
-
-def _check_arguments(args: argparse.Namespace) -> None:
-    if args.self_test and args.fix:
-        raise BadInput("Either --fix or --self-test.", hint="Run --fix first.")
-    if args.dry_run and not args.fix:
-        raise BadInput("--dry-run is for --fix.", hint="Without --fix nothing is changed anyway.")
-    if args.wake and not args.self_test:
-        raise BadInput("--wake is for --self-test.", hint="Add --self-test.")
 
 
 def _code(found: Iterable[Check]) -> int:
@@ -125,47 +111,38 @@ def _code(found: Iterable[Check]) -> int:
 
 async def examine(given: Settings) -> list[Check]:
     """Make all checks; return what they found, in the order in which it is to be mended."""
-    read = await _limited("config", _LIMIT_S, _in_thread(checks.configuration, given))
-    config_check, loaded = read if isinstance(read, tuple) else (read[0], None)
+    read = await _limited("config", _LIMIT_S, _one(checks.configuration, given))
+    usable = given if read[0].state == "ok" else None
     hosts = (
-        _limited(name, _HOST_LIMIT_S, _in_thread(host_checks.host, given, name, _HOST_COMMANDS_S))
+        _limited(name, _HOST_LIMIT_S, _one(host_checks.host, given, name, _HOST_COMMANDS_S))
         for name in host_checks.HOSTS
     )
-    some = await asyncio.gather(
-        _limited("versions", _LIMIT_S, _in_thread(checks.versions)),
-        _limited("nats-server", _LIMIT_S, _in_thread(checks.nats_server, loaded or given)),
-        _with(config_check),
-        _limited("files", _LIMIT_S, _in_thread(checks.files, loaded or given)),
-        _needs(loaded, "server", bus_checks.bus),
-        _limited("listener", _LIMIT_S, _in_thread(listener_checks.listener, loaded or given)),
-        _needs(loaded, "agents", lambda usable: _in_thread(checks.agents, usable)),
+    versions, program, *others = await asyncio.gather(
+        _limited("versions", _LIMIT_S, _one(checks.versions)),
+        _limited("nats-server", _LIMIT_S, _one(checks.nats_server, given)),
+        _limited("files", _LIMIT_S, _in_thread(checks.files, given)),
+        _needs(usable, "server", bus_checks.bus),
+        _limited("listener", _LIMIT_S, _in_thread(listener_checks.listener, given)),
+        _needs(usable, "agents", lambda loaded: _in_thread(checks.agents, loaded)),
         *hosts,
     )
     # Alone: it compares times.
-    cost = await _limited("hooks", _HOOKS_LIMIT_S, _in_thread(host_checks.hooks, given))
-    return [check for few in (*some, cost) for check in _several(few)]
-
-
-def _several(found: Any) -> list[Check]:
-    return [found] if isinstance(found, Check) else list(found)
-
-
-async def _with(check: Check) -> list[Check]:
-    return [check]
+    cost = await _limited("hooks", _HOOKS_LIMIT_S, _one(host_checks.hooks, given))
+    return [check for few in (versions, program, read, *others, cost) for check in few]
 
 
 async def _needs(
-    loaded: Settings | None, name: str, look: Callable[[Settings], Coroutine[Any, Any, Any]]
-) -> Any:
+    usable: Settings | None, name: str, look: Callable[[Settings], Awaitable[list[Check]]]
+) -> list[Check]:
     """Make a check that would look at something else without the user's configuration."""
-    if loaded is None:
+    if usable is None:
         fix = "Mend config.toml first."
         return [Check(name, "unknown", "not looked at, as config.toml cannot be read", fix)]
-    return await _limited(name, _LIMIT_S, look(loaded))
+    return await _limited(name, _LIMIT_S, look(usable))
 
 
-async def _limited(name: str, limit_s: float, look: Awaitable[_T]) -> _T | list[Check]:
-    """Return what a check found; that it is not known if it failed or took too long."""
+async def _limited(name: str, limit_s: float, look: Awaitable[list[Check]]) -> list[Check]:
+    """Return what was found; that it is not known if the look failed or took too long."""
     try:
         async with asyncio.timeout(limit_s):
             return await look
@@ -180,6 +157,11 @@ async def _limited(name: str, limit_s: float, look: Awaitable[_T]) -> _T | list[
         if isinstance(error, OSError) and error.strerror:
             why += f" ({error.strerror})"
         return [Check(name, "unknown", why)]
+
+
+async def _one(look: Callable[..., Check], *given: Any) -> list[Check]:
+    """Run a look aside that is one check."""
+    return [await _in_thread(look, *given)]
 
 
 async def _in_thread(work: Callable[..., _T], *given: Any) -> _T:
@@ -209,27 +191,15 @@ async def _mended(
 ) -> tuple[list[Check], list[dict[str, str]]]:
     """Mend what can be mended safely; return what is found then, and what was done."""
     done: list[dict[str, str]] = []
-    tried: set[str] = set()
     for _ in range(_ROUNDS):
-        steps = [one.mend for one in found if one.mend and one.mend.what not in tried]
-        if not steps:
-            break
-        for step in steps:
-            if step.what in tried:
-                continue
-            tried.add(step.what)
-            if dry_run:
-                done.append({"step": step.what, "state": "would", "text": f"would: {step.what}"})
-                continue
-            try:
-                said = await _in_thread(step.do)
-                text = f"done: {step.what}" + (f" ({said})" if said else "")
-                done.append({"step": step.what, "state": "done", "text": text})
-            except AgentbusError as error:
-                text = f"not done: {step.what}. {error.message} {error.hint}"
-                done.append({"step": step.what, "state": "failed", "text": text})
+        tried = {one["step"] for one in done}
+        steps = {one.mend.what: one.mend for one in found if one.mend}
+        left = [step for what, step in steps.items() if what not in tried]
         if dry_run:
+            done = [_told(step, "would", "would") for step in left]
+        if dry_run or not left:
             break
+        done += [await _taken(step) for step in left]
         given = await _in_thread(settings, given.environ)
         found = await examine(given)
     return found, done or [
@@ -237,62 +207,13 @@ async def _mended(
     ]
 
 
-def _lines(found: list[Check], *, fixing: bool) -> Iterable[str]:
-    """Yield what is shown to a person."""
-    found = host_checks.in_few_lines(found)
-    width = max(len(one.name) for one in found)
-    for one in found:
-        yield f"{_painted(one.state)}  {one.name:{width}}  {_plain(one.said)}"
-        if one.fix:
-            yield f"{'':{width + 4}}  {_plain(one.fix)}"
-    counts = {state: sum(one.state == state for one in found) for state in _MARKS}
-    if counts["ok"] == len(found):
-        yield f"All {len(found)} checks are ok."
-        return
-    said = ", ".join(f"{many} {_WORDS[state]}" for state, many in counts.items() if many)
-    mends = {one.mend.what for one in found if one.mend}
-    more = f" `agentbus doctor --fix` mends {len(mends)} of them." if mends and not fixing else ""
-    yield f"{len(found)} checks: {said}.{more}"
+async def _taken(step: Step) -> dict[str, str]:
+    try:
+        said = await _in_thread(step.do)
+    except AgentbusError as error:
+        return _told(step, "failed", "not done", f". {error.message} {error.hint}")
+    return _told(step, "done", "done", f" ({said})" if said else "")
 
 
-def _plain(text: str) -> str:
-    """Return one line without control characters, whatever a host's program has printed."""
-    return "".join(one if one.isprintable() else " " for one in text)
-
-
-def _painted(state: State) -> str:
-    mark = _MARKS[state]
-    if not sys.stdout.isatty():
-        return mark
-    from rich.console import Console  # only where a person looks
-
-    console = Console(highlight=False)
-    with console.capture() as captured:
-        console.print(mark, style=_COLOURS[state], end="")
-    return captured.get()
-
-
-def _veiled(given: Settings, out: Out) -> Out:
-    """Return an `out` that shows none of the secrets which checks may have come across.
-
-    No check prints one; but a host's own words are passed on, and may hold anything.
-    """
-    secrets = {
-        value
-        for name, value in given.environ.items()
-        if _SECRET_NAMES.search(name) and not value.startswith("/")  # a path is none
-    }
-    tokens = [embedded.Files(given.data_dir).token, given.token_file]
-    tokens += [one.token_file for one in given.rules.values()]
-    for file in tokens:
-        with suppress(OSError, ValueError):
-            if file:
-                secrets |= {*file.read_text(errors="replace").split()}
-    hidden = sorted((one for one in secrets if len(one) >= _SECRET_MIN_CHARS), key=len)
-
-    def show(text: str) -> None:
-        for one in reversed(hidden):
-            text = text.replace(one, "***")
-        out(text)
-
-    return show
+def _told(step: Step, state: str, word: str, more: str = "") -> dict[str, str]:
+    return {"step": step.what, "state": state, "text": f"{word}: {step.what}{more}"}

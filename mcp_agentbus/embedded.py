@@ -34,6 +34,7 @@ from typing import Final, Literal
 from mcp_agentbus import locks
 from mcp_agentbus.config import Settings, check_private, load
 from mcp_agentbus.errors import BadSetup, BusUnreachable
+from mcp_agentbus.files import write_whole
 from mcp_agentbus.server_config import jetstream, quoted
 
 START_TIMEOUT_S: Final = 15.0  # a store with a million records took 6 s to come up
@@ -218,6 +219,23 @@ def binary(settings: Settings) -> Path:
     )
 
 
+def is_durable(settings: Settings) -> bool | None:
+    """Tell whether what the server acknowledges is on the disk before; None if it cannot be read.
+
+    By the configuration with which it was started.
+    """
+    try:
+        conf = Files(settings.data_dir).conf.read_text(errors="replace")
+    except OSError:
+        return None
+    return re.search(r"^\s*sync_interval:\s*always\s*$", conf, re.MULTILINE) is not None
+
+
+def is_locked(files: Files) -> bool:
+    """Tell whether there is a server, or somebody who starts one, whether it answers or not."""
+    return files.lock.exists() and not _is_free(files)
+
+
 def _is_free(files: Files) -> bool:
     """Tell whether the lock file is there and nobody holds it."""
     import fcntl
@@ -234,7 +252,7 @@ def _silent(files: Files) -> int | None:
     with suppress(OSError, ValueError):
         pid = int(files.pid.read_text())
         # It leads a session, which a process that got an old number later hardly does.
-        if files.lock.exists() and not _is_free(files) and os.getsid(pid) == pid:
+        if is_locked(files) and os.getsid(pid) == pid:
             return pid
     return None
 
@@ -346,12 +364,7 @@ def _answers(url: str, token: str) -> bool:
 
 def _write_private(path: Path, text: str) -> None:
     """Write the whole file or nothing, since a starter may be killed at any moment."""
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)  # such a starter's; we have the lock, so nobody is writing it
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-    part.replace(path)
+    write_whole(path, text.encode(errors="surrogateescape"), durable=False)
 
 
 def _end_of_log(files: Files) -> str:

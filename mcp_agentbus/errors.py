@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error this package raises on purpose, each with what to do next.
+"""The errors that a caller of this package may see, each with what to do next.
 
     >>> str(AlreadyEnded("Task 7f has failed."))
     'Task 7f has failed. Hint: Call read_inbox with this task_id to see the stored result.'
@@ -21,7 +21,11 @@ of another user: a model reads them.
     │   ├── NotAllowed         the server's permissions forbid it
     │   └── BadSetup           settings or files on this machine need mending
     ├── BusUnreachable         no server answers: nothing was handed over
-    └── Unconfirmed            handed over, but the server did not confirm it in time
+    ├── Unconfirmed            handed over, but the server did not confirm it in time
+    └── NoListener             no listener runs for this user
+
+`answers.ApiError` is a `Refused` besides, in the bus server's words. The listener names an error of
+a command to `remote` by its class, so whatever has an exit code of its own must be in this file.
 """
 
 from __future__ import annotations
@@ -135,4 +139,11 @@ class Unconfirmed(AgentbusError):
     """The server did not confirm in time: it is not known whether this was stored."""
 
     hint = "Call again with the same request_id: what is stored already is not stored twice."
+    exit_code = 3
+
+
+class NoListener(AgentbusError):
+    """No listener runs for this user."""
+
+    hint = "Run `agentbus listen`, or `agentbus listen --install` to keep it running."
     exit_code = 3

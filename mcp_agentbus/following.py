@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,10 +20,8 @@ from mcp_agentbus.answers import Message
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
-from mcp_agentbus.names import LANES
+from mcp_agentbus.names import Priority
 from mcp_agentbus.records import now
-from mcp_agentbus.session import Session
-from mcp_agentbus.together import together
 
 # Tasks that a dead session gives back come without a word.
 _LOOK_AGAIN_S: Final = 5.0
@@ -57,14 +55,13 @@ async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
         stirred.set()
 
     await topology.ensure_streams(bus)
-    inboxes = Session(bus, agent).inboxes
     async with contextlib.AsyncExitStack() as stack:
-        for inbox in inboxes:
+        for inbox in agent.inboxes:
             await topology.ensure_inbox(bus, inbox)
             await stack.enter_async_context(bus.subscribed(names.wake_subject(inbox), on_wake))
         mine = names.record_subject(agent.id, "*", "*")
         await stack.enter_async_context(bus.subscribed(mine, on_record))
-        told: dict[str, int] | None = None
+        told: dict[Priority, int] | None = None
         while True:
             # Waiting for a server does not start one: `agentbus server stop` stands.
             if not await bus.reconnected(_RECONNECT_S):
@@ -73,7 +70,7 @@ async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
             while not records.empty():
                 yield records.get_nowait()
             with contextlib.suppress(BusUnreachable, Unconfirmed):
-                counts = await _counts(bus, inboxes)
+                counts = await topology.waiting_by_lane(bus, agent.inboxes)
                 if counts != told:
                     told = counts
                     yield _counts_event(counts)
@@ -82,16 +79,7 @@ async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
                     await stirred.wait()
 
 
-async def _counts(bus: Bus, inboxes: tuple[str, ...]) -> dict[str, int]:
-    lanes = [(inbox, lane) for inbox in inboxes for lane in LANES]
-    found = await together(*(topology.waiting(bus, *lane) for lane in lanes))
-    counts: dict[str, int] = {}
-    for (_, lane), count in zip(lanes, found, strict=True):
-        counts[lane] = counts.get(lane, 0) + count
-    return counts
-
-
-def _counts_event(counts: dict[str, int]) -> Event:
+def _counts_event(counts: Mapping[Priority, int]) -> Event:
     at = now()
     said = ", ".join(f"{count} {lane}" for lane, count in counts.items() if count) or "nothing"
     return Event(

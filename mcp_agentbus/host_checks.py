@@ -2,7 +2,7 @@
 """What `agentbus doctor` looks at in the hosts: whether agentbus works there, what a hook costs.
 
 >>> host(settings, "cursor")
-Check(name='cursor', state='ok', said='not here')
+Check(name='cursor', state='ok', said='not here', fix='')
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from mcp_agentbus import assets, hosts
@@ -26,8 +27,6 @@ from mcp_agentbus.installers.steps import Machine
 
 #: The hosts that are looked at.
 HOSTS: Final = hosts.HOSTS
-#: What is said of a host that is not here.
-NOT_HERE: Final = "not here"
 #: A hook may cost so many times what a Python costs that does nothing.
 HOOK_MAX_RATIO: Final = 3.0
 _HOOK: Final = "hooks/agentbus_hook.py"
@@ -51,16 +50,16 @@ def host(settings: Settings, name: str, limit_s: float = math.inf) -> Check:
         connects = installer(name)
         about = connects.found(machine)
         if not about and machine.left_s:
-            return Check(name, "ok", NOT_HERE)
+            return Check(name, "ok", "not here", here=False)
         if not about:
             return Check(name, "unknown", "no answer in time", _BUSY)
         try:
             said = connects.verify(machine)
         except AgentbusError as error:
-            return _refused(name, about, error, machine)
+            return replace(_refused(name, about, error, machine), here=True)
     except AgentbusError as error:
         return Check(name, "unknown", error.message, error.hint)
-    return Check(name, "ok", f"{about}: {said}" if said else about)
+    return Check(name, "ok", f"{about}: {said}" if said else about, here=True)
 
 
 def _refused(name: str, about: str, error: AgentbusError, machine: Machine) -> Check:
@@ -80,21 +79,10 @@ def _refused(name: str, about: str, error: AgentbusError, machine: Machine) -> C
 def _connected(connects: Installer, machine: Machine) -> bool:
     """Tell whether there is anything of agentbus in a host."""
     try:
-        return bool(connects.uninstall(machine))  # its steps only; none is taken
+        # Its steps only; none is taken.
+        return any(not step.clears for step in connects.uninstall(machine))
     except AgentbusError:
         return True
-
-
-def in_few_lines(found: Sequence[Check]) -> list[Check]:
-    """Return the checks for a person: one line for all hosts that are not here."""
-    away = [one.name for one in found if one.said == NOT_HERE]
-    if len(away) < 2:
-        return list(found)
-    here = any(one.name in HOSTS and one.said != NOT_HERE for one in found)
-    line = Check("other hosts" if here else "hosts", "ok", f"{NOT_HERE}: {', '.join(away)}")
-    last = max(number for number, one in enumerate(found) if one.said == NOT_HERE)
-    few = [line if number == last else one for number, one in enumerate(found)]
-    return [one for one in few if one.said != NOT_HERE]
 
 
 def hooks(settings: Settings) -> Check:

@@ -30,7 +30,7 @@ from mcp_agentbus.errors import AgentbusError, BadInput
 NUDGE_TIMEOUT_S: Final = 5.0
 #: Why such a notice was not shown, as far as is known.
 HANGS: Final = "its session did not take the notice"
-# More than one user's sessions; a program that opens them in a loop is stopped here.
+# More sessions than one user opens; stops a program that opens them in a loop.
 _MEMBERS_MAX: Final = 500
 # A connection that says nothing is closed after this long.
 _FIRST_LINE_S: Final = 10.0

@@ -311,14 +311,11 @@ async def _check_claim(session: Session, claim: Claim) -> str:
 
 
 async def _waiting(session: Session, taken: Taken) -> dict[Priority, int]:
-    asked: list[tuple[Priority, str]] = [
-        (lane, inbox) for lane in LANES if lane not in taken.waiting for inbox in session.inboxes
-    ]
-    counts = await together(*(topology.waiting(session.bus, inbox, lane) for lane, inbox in asked))
-    waiting: dict[Priority, int] = dict(taken.waiting)
-    for (lane, _), count in zip(asked, counts, strict=True):
-        waiting[lane] = waiting.get(lane, 0) + count
-    return {lane: waiting[lane] for lane in LANES if waiting.get(lane)}
+    """Return how many tasks wait, by priority; the server is asked where no pull has told it."""
+    lanes = [lane for lane in LANES if lane not in taken.waiting]
+    asked = await topology.waiting_by_lane(session.bus, session.inboxes, lanes)
+    waiting = taken.waiting | asked
+    return {lane: waiting[lane] for lane in LANES if waiting[lane]}
 
 
 async def _undo(session: Session, inbox: Inbox) -> None:

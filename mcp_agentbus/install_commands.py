@@ -90,7 +90,7 @@ async def run(args: argparse.Namespace, settings: Settings, out: Callable[[str],
     else:
         code = await asyncio.to_thread(work.hosts, args.host)
     if args.json:
-        out(json.dumps({"hosts": work.outcomes, "done": work.done}))
+        out(json.dumps(work.told()))
     return code
 
 
@@ -130,8 +130,21 @@ class _Work:
         self._removes = args.command == "uninstall"
         #: What became of each host: connected, removed, nothing, not_here, planned or failed.
         self.outcomes: dict[str, dict[str, str]] = {}
-        #: What was done, in order.
-        self.done: list[str] = []
+        # What would be done or was done, in order.
+        self._planned: list[str] = []
+        self._done: list[str] = []
+        # Of `setup`: what doctor says is not well, and what its user is to do next.
+        self._checks: list[dict[str, str]] = []
+        self._next: list[str] = []
+
+    def told(self) -> dict[str, Any]:
+        """Return what --json prints."""
+        told: dict[str, Any] = {"hosts": self.outcomes, "done": self._done}
+        if self._dry:
+            told["planned"] = self._planned
+        if self._args.command == "setup":
+            told |= {"checks": self._checks, "next": self._next}
+        return told
 
     def hosts(self, names: Sequence[str]) -> int:
         """Install or uninstall the named hosts; return the exit code."""
@@ -145,7 +158,8 @@ class _Work:
                 hint=f"Name {', '.join(HOSTS)}; for any other host see `agentbus install --print`.",
             )
         for name in names:
-            self._host(name, given=True)
+            here = self._removes or installer(name).found(self.machine) is not None
+            self._host(name, here=here, given=True)
         return self._code()
 
     def setup(self) -> int:
@@ -160,10 +174,12 @@ class _Work:
             return 1
         self._server()
         for name in names:
-            self._host(name, given=bool(self._args.host))
+            self._host(name, here=name in here, given=bool(self._args.host))
         if not self._args.no_listener:
             self._listener()
         if self._dry:
+            if not here:
+                self._last_words(here)
             self._out("Nothing was done. Run the same without --dry-run.")
             return self._code()
         well = self._doctor()
@@ -175,16 +191,25 @@ class _Work:
 
         if self._args.yes:
             return True
-        if self._args.json or not sys.stdin.isatty():
+        # Python has None for a closed one.
+        if self._args.json or not (sys.stdin and sys.stdin.isatty()):
             raise BadInput(
                 "Nobody is there to be asked.",
                 hint="Look at `agentbus setup --dry-run`, then give --yes.",
             )
         self._out("See every step before with `agentbus setup --dry-run`.")
-        return input("Go on? [Y/n] ").strip().lower() in {"", "y", "yes"}
+        try:
+            said = input("Go on? [Y/n] ").strip().lower()
+        except EOFError:  # Ctrl-D
+            said = "no"
+            self._out("")
+        if said in {"", "y", "yes"}:
+            return True
+        self._out("Nothing was done.")
+        return False
 
-    def _host(self, name: str, *, given: bool) -> None:
-        """Install or uninstall one host.
+    def _host(self, name: str, *, here: bool, given: bool) -> None:
+        """Install or uninstall one host; only say that it is not here, if it was `given` by name.
 
         Raises:
             BadInput: it cannot be done as it was asked for.
@@ -192,8 +217,7 @@ class _Work:
         from mcp_agentbus.errors import AgentbusError, BadInput
 
         host = installer(name)
-        about = host.found(self.machine)
-        if not self._removes and not about:
+        if not here:
             self._outcome(name, "not_here", "", shown=given)
             return
         try:
@@ -229,10 +253,11 @@ class _Work:
     def _take(self, steps: Sequence[Step]) -> Iterator[str]:
         for step in steps:
             if self._dry:
+                self._planned.append(step.what)
                 yield f"would {step.what}"
                 continue
             said = step.do()
-            self.done.append(step.what)
+            self._done.append(step.what)
             if len(said) > _BESIDE_MAX_CHARS:
                 yield step.what
                 yield f"  {said}"
@@ -255,36 +280,31 @@ class _Work:
     def _server(self) -> None:
         import asyncio
 
-        from mcp_agentbus import embedded, topology
-        from mcp_agentbus.bus import Bus
-
-        async def with_streams() -> None:
-            async with Bus.connect(settings) as bus:
-                await topology.ensure_streams(bus)
+        from mcp_agentbus import standing
 
         settings = self.machine.settings
         if settings.url:
             self._out(f"server: the shared one at {settings.url}")
         elif self._dry:
+            self._planned.append("start the server, if it does not run")
             self._out("server: would be started, if it does not run")
         else:
-            server = embedded.ensure(settings)
-            asyncio.run(with_streams())
+            server = asyncio.run(standing.start(settings))
             self._out(f"server: {server.how} at {server.url}")
-            self.done.append("server")
+            self._done.append("server")
 
     def _listener(self) -> None:
         """Have the service manager keep a listener, where there is one."""
         from mcp_agentbus.errors import BadSetup
-        from mcp_agentbus.installers import launchd, systemd
+        from mcp_agentbus.installers import service
 
-        manager = launchd if sys.platform == "darwin" else systemd
         if self._dry:
+            self._planned.append("have systemd or launchd keep a listener, if one is here")
             self._out("listener: would be kept running by systemd or launchd, if one is here")
             return
         try:
-            said = manager.install(self.machine.settings)
-            self.done += said
+            said = service.manager().install(self.machine.settings)
+            self._done += said
             self._out(f"listener: {'; '.join(said)}")
         except BadSetup as error:
             self._out(f"listener: not kept by a service manager ({error.message}) Sessions start")
@@ -296,17 +316,26 @@ class _Work:
 
         from mcp_agentbus import doctor
 
-        asked = argparse.Namespace(json=False, fix=False, dry_run=False, self_test=False, wake=None)
-        return asyncio.run(doctor.run(asked, self.machine.settings, self._out)) == 0
+        if not self._args.json:
+            return asyncio.run(doctor.run(self.machine.settings, self._out)) == 0
+        said: list[str] = []
+        code = asyncio.run(doctor.run(self.machine.settings, said.append, as_json=True))
+        found = json.loads("".join(said))["checks"]
+        self._checks = [one for one in found if one["state"] != "ok"]
+        return code == 0
 
     def _last_words(self, here: Sequence[str]) -> None:
+        self._next = [
+            "Next: restart your hosts' sessions, then ask one to call list_agents.",
+            "Whether a task comes through: agentbus doctor --self-test",
+        ]
         if not here:
-            self._out("No host was found. For any MCP host: agentbus install --print")
-            return
-        self._out("Next: restart your hosts' sessions, then ask one to call list_agents.")
-        self._out("Whether a task comes through: agentbus doctor --self-test")
+            self._next = ["No host was found. For any MCP host: agentbus install --print"]
+        for line in self._next:
+            self._out(line)
 
     def _code(self) -> int:
         wanted = {one["state"] for one in self.outcomes.values()}
-        asked_for = "not_here" in wanted and self._args.command != "setup"
-        return int("failed" in wanted or asked_for)
+        # `setup` looks for all hosts, unless it was told which.
+        given = self._args.command != "setup" or self._args.host
+        return int("failed" in wanted or ("not_here" in wanted and bool(given)))

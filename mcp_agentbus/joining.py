@@ -11,6 +11,7 @@ and needs nothing but the standard library, so a session that is relayed has it 
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -19,7 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from mcp_agentbus import local
+from mcp_agentbus import kept, local, places
 from mcp_agentbus.places import Where
 
 #: A session that ends sooner was a host's probe.
@@ -127,15 +128,18 @@ def start_listener(where: Where) -> bool:
     """
     import subprocess
 
-    from mcp_agentbus.installers import launchd, systemd
-
     if where.environ.get("AGENTBUS_LISTENER", "").lower() in _NEVER:
         return False
-    if (launchd if sys.platform == "darwin" else systemd).keeps(where.environ):
+    if kept.keeps(where.environ):
         return False
     environ = {
         name: value for name, value in where.environ.items() if not name.startswith(_SESSIONS_OWN)
     }
+    # It starts in another folder, where a relative path would lead elsewhere.
+    if home := places.home(environ):
+        environ["AGENTBUS_HOME"] = home
+    if file := environ.get("AGENTBUS_TOKEN_FILE"):
+        environ["AGENTBUS_TOKEN_FILE"] = os.path.abspath(os.path.expanduser(file))  # noqa: PTH100, PTH111
     with suppress(OSError):
         subprocess.Popen(
             [sys.executable, "-m", "mcp_agentbus", "listen", "--while-needed"],

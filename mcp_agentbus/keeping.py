@@ -28,8 +28,16 @@ def run(args: argparse.Namespace) -> int:
         from mcp_agentbus import doctor
 
         # Its settings can be had where the configuration is broken, which it is to tell.
-        settings = doctor.settings(os.environ)
-        return asyncio.run(doctor.run(args, settings, lambda text: print(text, flush=True)))
+        look = doctor.run(
+            doctor.settings(os.environ),
+            lambda text: print(text, flush=True),
+            as_json=args.json,
+            fix=args.fix,
+            dry_run=args.dry_run,
+            self_test=args.self_test,
+            wake=args.wake,
+        )
+        return asyncio.run(look)
     settings = config.load()
     place = Place(lambda text: print(text, flush=True), Path.cwd())
     call = Call(args, settings, place)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mcp_agentbus import names
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.errors import UnknownTask
-from mcp_agentbus.records import now, read_record, read_sent, read_wakes, unclaimed_record
+from mcp_agentbus.records import first_record, now, read_record, read_sent, read_wakes
 from mcp_agentbus.session import Session
 from mcp_agentbus.task import Moment, Record, Sent, State, Task, Wakes
 from mcp_agentbus.together import together
@@ -30,8 +30,6 @@ class Life:
     sent: Sent | None
     #: The task itself; None if this session does not hold it.
     task: Task | None
-    #: Whether this agent sent it.
-    mine: bool
     #: What listeners did about it.
     wakes: tuple[Moment, ...] = ()
 
@@ -57,16 +55,16 @@ async def task_life(session: Session, task_id: str) -> Life:
     record = next((one for one, _, _ in known if one), None)
     sent = next((one for _, one, _ in known if one), None)
     claim = session.claims.get(task_id)
-    if record is None and sent is None:
-        raise UnknownTask(f"{me} neither sent nor received a task {task_id}.")
-    record = record or unclaimed_record(sent) if sent else record
-    assert record is not None  # noqa: S101  # one of the two is there
+    if record is None:
+        if sent is None:
+            raise UnknownTask(f"{me} neither sent nor received a task {task_id}.")
+        record = first_record(sent)
     state = record.state
     if sent and not record.ended and now() >= sent.expires_at:
         state = "expired"
     woken = next((one for _, _, one in known if one), None)
     moments = woken.moments if woken else ()
-    return Life(state, record, sent, claim.task if claim else None, record.owner == me, moments)
+    return Life(state, record, sent, claim.task if claim else None, moments)
 
 
 async def _known(

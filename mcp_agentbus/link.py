@@ -127,11 +127,6 @@ class Link:
         """Whether it can be used."""
         return not self._ended and self._client.is_connected
 
-    @property
-    def max_payload(self) -> int:
-        """The largest message the server takes, in bytes."""
-        return self._client.max_payload
-
     async def close(self) -> None:
         """End the connection; safe to call twice."""
         # nats-py raises ConnectionResetError if the server went first.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The listener's loop: what waits for the agents of this machine, and waking them.
+"""The listener's loop: whenever something stirs, it looks what waits for an agent of this machine.
 
     listener = Listener(settings, bus, ledger)
     await listener.run()
@@ -12,36 +12,39 @@ is started. It takes nothing from an inbox, so it cannot race a reader.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from mcp_agentbus import names, notice, overview, policy, roster, shell, topology, waiting
+from mcp_agentbus import names, notice, policy, roster, shell, topology, waiting
 from mcp_agentbus.address import start_no_server
+from mcp_agentbus.answering import Answering
 from mcp_agentbus.answers import Message
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.commanding import Commanding
 from mcp_agentbus.config import Agent, Settings
+from mcp_agentbus.desk import Desk
 from mcp_agentbus.digest import Digest
-from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
+from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.hosting import Hosting
 from mcp_agentbus.hub import Hub, Member
 from mcp_agentbus.ledger import Ledger, LedgerBroken
+from mcp_agentbus.names import AGENTS
+from mcp_agentbus.notice import Counts
 from mcp_agentbus.policy import Facts, Hold, Waiting, Wake
 from mcp_agentbus.reloading import Reloading
 from mcp_agentbus.roster import Holds
-from mcp_agentbus.together import together
-from mcp_agentbus.version import __version__
 from mcp_agentbus.wake import Waker
 from mcp_agentbus.wake.hosts import WAKERS
-from mcp_agentbus.waking import Desk, Emit, Waking
+from mcp_agentbus.waking import Emit, Waking
 
 #: How often an agent is looked at without a sign: tasks of dead sessions come back silently.
 LOOK_AGAIN_S: Final = 30.0
+#: A desk is closed when its agent has no rules, no session and no mail for so long.
+IDLE_S: Final = 60.0
 #: A session that waits in `watch_inbox` takes a task within this time and needs no notice.
 GRACE_S: Final = 0.3
 # Processes are ended within 5 s; the listener is gone within 10 s of being told to end.
@@ -64,34 +67,35 @@ class Listener:
         self.settings, self.bus, self.ledger = settings, bus, ledger
         #: Told of each step, by name, agent and ids; for the log, and for tests to stop at.
         self.emit = emit
-        self.hub = Hub(self._on_session, self.answer)
+        self.hub = Hub(self._on_session, Answering(self).answer)
         self.hosting = Hosting(bus, self.hub.tell, self.hub.called)
         self.commanding = Commanding(bus)
         self.hub.streams = {"serve": self.hosting.serve, "command": self.commanding.run}
         self.id = names.new_session_id()
         self.desks: dict[str, Desk] = {}
         self.began = datetime.now(UTC)
-        self._digest = Digest(bus, self.hub, self.desks, self.hosting.has_shown)
-        self._waking = Waking(
+        self.digest = Digest(bus, self.hub, self.desks, self.hosting.has_shown)
+        self.waking = Waking(
             settings, bus, ledger, hub=self.hub, emit=emit, wakers=wakers,
-            has_shown=self.hosting.has_shown, telling=self._digest,
+            has_shown=self.hosting.has_shown, telling=self.digest,
         )  # fmt: skip
-        self._config = Reloading(settings)
+        self.reloading = Reloading(settings)
         #: Since when there is no bus; None if there is one.
-        self._away_since: datetime | None = None
+        self.away_since: datetime | None = None
 
     async def run(self) -> None:
         """Look after the agents until cancelled; then end what the rules say to end."""
         start_no_server()
         try:
-            self._waking.adopt(self.desk)
+            self.waking.adopt(self.desk)
             for agent in self.settings.rules:
                 self.desk(agent)
             while True:
                 self.reload()
                 await self._present()
-                if await self._reachable():
-                    await self._waking.catch_up()
+                if await self.reachable():
+                    await self.waking.catch_up()
+                await self._tidy()
                 await asyncio.sleep(roster.BEAT_S)
         finally:
             await self.close()
@@ -118,14 +122,44 @@ class Listener:
             desk.loop = asyncio.create_task(self._keep(desk), name=f"desk-{agent}")
         return self.desks[agent]
 
+    async def _tidy(self) -> None:
+        """Close the desks that nobody has needed for a while; a sign of life opens one again."""
+        now = time.monotonic()
+        for desk in list(self.desks.values()):
+            if self._needed(desk):
+                desk.idle_since = None
+                continue
+            desk.idle_since = desk.idle_since or now
+            if now - desk.idle_since < IDLE_S:
+                continue
+            del self.desks[desk.agent]
+            if desk.loop:
+                desk.loop.cancel()
+                await asyncio.wait([desk.loop], timeout=_CLOSE_TIMEOUT_S)
+            with suppress(AgentbusError):
+                await desk.signs.aclose()
+            self.emit("closed", desk.agent, {})
+
+    def _needed(self, desk: Desk) -> bool:
+        """Tell whether an agent has rules or a session, or anything waits or is under way."""
+        return bool(
+            desk.agent in self.settings.rules
+            or self.hub.of(desk.agent)
+            or desk.counts != Counts()
+            or desk.told
+            or desk.running
+            or desk.left
+            or desk.looking.locked()
+        )
+
     def reload(self) -> None:
         """Take over what has changed in config.toml; what cannot be read changes nothing."""
-        if not self._config.changed():
+        if not self.reloading.changed():
             return
-        if self._config.says:
-            self.emit("config", "", {"error": self._config.says})
-        old, new = self.settings, self._config.settings
-        self.settings = self._waking.settings = new
+        if self.reloading.says:
+            self.emit("config", "", {"error": self.reloading.says})
+        old, new = self.settings, self.reloading.settings
+        self.settings = self.waking.settings = new
         for agent in {*old.rules, *new.rules}:
             before = (old.rules.get(agent), old.agents.get(agent))
             if before != (new.rules.get(agent), new.agents.get(agent)):
@@ -147,27 +181,43 @@ class Listener:
         if what == "joined":
             with suppress(LedgerBroken):
                 self.ledger.remember(member.agent, member.host_session)
+        if what == "left":
+            desk.left.append(member)
         if what != "called" or desk.told:
             desk.stirred.set()
 
-    async def _reachable(self) -> bool:
+    async def reachable(self) -> bool:
         """Tell whether there is a bus; a listener does not start one."""
         there = await self.bus.reconnected(0)
-        if there == bool(self._away_since):
-            self._away_since = None if there else datetime.now(UTC)
+        if there == bool(self.away_since):
+            self.away_since = None if there else datetime.now(UTC)
             self.emit("back" if there else "away", "", {})
         return there
 
     async def _present(self) -> None:
         """Publish who is here."""
         with suppress(AgentbusError):
-            if not await self._reachable():
+            if not await self.reachable():
                 return
             for desk in self.desks.values():
                 if desk.agent in self.settings.rules or self.hub.of(desk.agent):
                     await roster.beat_for(self.bus, desk.agent, self.id, desk.holds)
             for member in self.hub.members:
                 await roster.beat(self.bus, Agent(member.agent, member.host), member.session)
+
+    async def _take_leave(self, desk: Desk) -> None:
+        """Say that sessions are gone which have ended without a call of a tool.
+
+        One that has called says so itself, or was killed, maybe with tasks that the server offers
+        again only later: until its last sign of life is forgotten it counts as there, so that
+        nobody is woken for them too soon. Whose agent is not registered has called none.
+        """
+        while desk.left:
+            gone = desk.left.pop()
+            with suppress(AgentbusError, TimeoutError):  # it is forgotten in 15 s all the same
+                if await self.bus.last(AGENTS, names.profile_subject(gone.agent)) is None:
+                    me = Agent(gone.agent, gone.host)
+                    await roster.beat(self.bus, me, gone.session, leaving=True)
 
     async def _keep(self, desk: Desk) -> None:
         """Look at one agent whenever something stirs."""
@@ -176,10 +226,11 @@ class Listener:
         while True:
             desk.stirred.clear()
             try:
-                if await self._reachable():
+                if await self.reachable():
+                    await self._take_leave(desk)
                     await self.look(desk)
             except LedgerBroken as error:
-                self._waking.ledger_broke(error)
+                self.waking.ledger_broke(error)
             except (AgentbusError, TimeoutError) as error:
                 self.emit("bus", desk.agent, {"error": type(error).__name__})
             pause = LOOK_AGAIN_S
@@ -212,7 +263,7 @@ class Listener:
                 await topology.ensure_streams(self.bus)
                 if rules:
                     await roster.register(self.bus, known, None)
-                for inbox in self._inboxes(desk.agent):
+                for inbox in self.inboxes(desk.agent):
                     await topology.ensure_inbox(self.bus, inbox)
                     subject = names.wake_subject(inbox, "high")
                     await desk.signs.enter_async_context(self.bus.subscribed(subject, stirred))
@@ -227,9 +278,9 @@ class Listener:
                 self.emit("ready", desk.agent, {})
                 return
 
-    def _inboxes(self, agent: str) -> tuple[str, ...]:
-        known = self.settings.agents.get(agent)
-        return (agent, *(names.ROLE_PREFIX + role for role in (known.roles if known else ())))
+    def inboxes(self, agent: str) -> tuple[str, ...]:
+        """Return the inboxes that an agent reads, as far as config.toml says."""
+        return self.settings.agents.get(agent, Agent(agent)).inboxes
 
     async def look(self, desk: Desk) -> None:
         """Look what waits for an agent, and wake it if it is to be woken."""
@@ -246,7 +297,7 @@ class Listener:
     async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         """Return what waits, and what is to be done about it at this moment."""
         ran = desk.running is not None
-        looked = await waiting.look(self.bus, desk.agent, self._inboxes(desk.agent))
+        looked = await waiting.look(self.bus, desk.agent, self.inboxes(desk.agent))
         # From here on nothing is awaited until a wake has begun: two desks may share a role.
         desk.counts = looked.counts
         things = self._for_somebody(desk, looked.things)
@@ -269,16 +320,13 @@ class Listener:
         now = datetime.now().astimezone()
         try:
             past, works = self.ledger.past(desk.agent, now), True
-            self._waking.ledger_says = ""
+            self.waking.ledger_says = ""
         except LedgerBroken as error:
             past, works = (), False
-            self._waking.ledger_broke(error)
+            self.waking.ledger_broke(error)
+        # By one that shares a role.
         elsewhere = {
-            key
-            for other in self.desks.values()  # one that shares a role
-            if other is not desk
-            for keys, _ in other.told.values()
-            for key in keys
+            key for other in self.desks.values() if other is not desk for key in other.unread
         }
         return Facts(
             now=now,
@@ -319,82 +367,9 @@ class Listener:
         desk.holds = Holds("" if desk.held in policy.OF_SENDER else desk.held, of_sender)
         desk.until = decision.until if isinstance(decision, Hold) else None
         if isinstance(decision, Wake):
-            self._waking.begin(desk, decision)
+            self.waking.begin(desk, decision)
         for key, why in held.items():
             if things[key].kind == "task" and why not in {"running", "nothing"}:
-                await self._waking.tell(desk, [things[key]], "wake-held", notice.WHY[why])
+                await self.waking.tell(desk, [things[key]], "wake-held", notice.WHY[why])
         if shown:
             self.emit("held", desk.agent, {"reason": desk.held})
-
-    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer a command or a hook.
-
-        Raises:
-            BadInput: there is no such question.
-        """
-        start_no_server()
-        match request.get("op"):
-            case "status":
-                return await self.status()
-            case "reload":
-                self.reload()
-                if self._config.says:
-                    raise BadSetup(self._config.says)
-                return {"pid": os.getpid()}
-            case "mail":
-                return await self._digest.mail(self.settings, request)
-            case "wake":
-                return await self._wake_now(names.agent_id(str(request.get("agent", ""))))
-            case _:
-                raise BadInput("The listener knows no such question.")
-
-    async def _wake_now(self, agent: str) -> dict[str, Any]:
-        """Forget an agent's failed wakes, and look at it."""
-        self.reload()
-        if agent not in self.settings.rules:
-            raise BadInput(
-                f"{agent} is no agent that this listener can start.",
-                hint=f"Run `agentbus agent add {agent} --host HOST --dir FOLDER`.",
-            )
-        desk = self.desk(agent)
-        try:
-            self.ledger.forgive(agent)
-            await self.look(desk)
-        except LedgerBroken as error:
-            self._waking.ledger_broke(error)
-            raise AgentbusError(
-                str(error), hint="Mend or move that file; nothing is woken."
-            ) from None
-        return self._standing(desk)
-
-    async def status(self) -> dict[str, Any]:
-        """Return what this listener does, as data; nothing of it is a peer's."""
-        with suppress(AgentbusError):
-            if await self._reachable():
-                desks = list(self.desks.values())
-                looks = (
-                    waiting.look(self.bus, one.agent, self._inboxes(one.agent)) for one in desks
-                )
-                for desk, looked in zip(desks, await together(*looks), strict=True):
-                    desk.counts = looked.counts
-        away = self._away_since
-        return {
-            "pid": os.getpid(),
-            "version": __version__,
-            "since": self.began.isoformat(timespec="seconds"),
-            "bus": "away" if away else "ok",
-            "away_since": away and away.isoformat(timespec="seconds"),
-            "ledger": self._waking.ledger_says or "ok",
-            "config": self._config.says or "ok",
-            "relayed": self.hosting.count,
-            "commands": self.commanding.count,
-            "agents": [self._standing(desk) for _, desk in sorted(self.desks.items())],
-        }
-
-    def _standing(self, desk: Desk) -> dict[str, Any]:
-        return overview.agent_data(
-            desk,
-            self.settings.rules.get(desk.agent),
-            len(self.hub.of(desk.agent)),
-            away=self._away_since is not None,
-        )

@@ -7,19 +7,17 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from mcp_agentbus import joining, local, notice, overview
+from mcp_agentbus import joining, kept, local, notice, overview
 from mcp_agentbus.checks import Check
 from mcp_agentbus.config import Settings
 from mcp_agentbus.errors import AgentbusError, BadSetup
-from mcp_agentbus.installers import launchd, systemd
+from mcp_agentbus.installers import service
 from mcp_agentbus.installers.steps import Machine, Step
 from mcp_agentbus.local import NoListener
 from mcp_agentbus.version import __version__
@@ -51,12 +49,15 @@ def listener(settings: Settings) -> list[Check]:
 
 
 def _running(settings: Settings, said: Mapping[str, Any]) -> Check:
-    kept = f"kept by {_manager()}" if _keeps(settings) else f"not kept by {_manager()}"
+    by = f"kept by {service.manager().NAME}"
+    by = by if kept.keeps(settings.environ) else f"not {by}"
     since = overview.minute(said["since"])
-    who = f"{said['version']}, pid {said['pid']}, since {since}, {kept}"
+    who = f"{said['version']}, pid {said['pid']}, since {since}, {by}"
     if said["version"] != __version__:
         text = f"{who}: another version than the {__version__} that is installed"
         return _replaced(settings, f"{text}, so sessions serve themselves")
+    if elsewhere := overview.elsewhere(settings, said):
+        return Check("listener", "wrong", f"{who}: {elsewhere}", overview.ELSEWHERE)
     if said["ledger"] != "ok":
         fix = f"Mend or move away {settings.ledger_file}."
         return Check("listener", "wrong", f"{who}: it wakes nobody. {said['ledger']}", fix)
@@ -72,23 +73,21 @@ def _running(settings: Settings, said: Mapping[str, Any]) -> Check:
 
 
 def _replaced(settings: Settings, text: str) -> Check:
-    fix = "Run `agentbus listen --replace`."
-    if _keeps(settings):
-        fix = f"Run: {' '.join(_restart())}"
+    fix = _again(settings) if kept.keeps(settings.environ) else "Run `agentbus listen --replace`."
     mend = Step("end that listener and start one of this version", partial(_renew, settings))
     return Check("listener", "wrong", text, fix, mend)
 
 
 def _none(settings: Settings, error: NoListener) -> Check:
     if "does not answer" in error.message:
-        return Check("listener", "wrong", "it runs, but does not answer", error.hint)
-    if _keeps(settings):
-        text = f"not running, although {_manager()} should keep it"
-        logs = "journalctl --user -u " + systemd.UNIT
-        fix = f"Run: {' '.join(_restart())}"
-        fix += "" if sys.platform == "darwin" else f"; if it ends again, see {logs}"
-        start = Step(" ".join(_restart()), partial(_renew, settings))
-        return Check("listener", "wrong", text, fix, start)
+        mend = Step("end that listener and start another one", partial(_renew, settings))
+        return Check("listener", "wrong", "it runs, but does not answer", error.hint, mend)
+    if kept.keeps(settings.environ):
+        manager, fix = service.manager(), _again(settings)
+        text = f"not running, although {manager.NAME} should keep it"
+        mend = Step(f"have {manager.NAME} start it", partial(_renew, settings))
+        fix += f"; if it ends again, see {manager.LOG}" if manager.LOG else ""
+        return Check("listener", "wrong", text, fix, mend)
     woken = sorted(name for name, one in settings.rules.items() if one.profile != "hold")
     if not woken:
         text = "not running; the first session that lives starts one"
@@ -102,41 +101,36 @@ def _none(settings: Settings, error: NoListener) -> Check:
     )
 
 
+def _again(settings: Settings) -> str:
+    """Say how to start a listener anew that a service manager keeps."""
+    manager = service.manager()
+    if manager.is_current(settings):
+        return f"Run: {' '.join(manager.restart())}"
+    # Such as one that names a Python which was moved or removed: it would only fail again.
+    return f"Run `agentbus listen --install`, as {manager.NAME} has another one than that writes"
+
+
 def _held(agents: Any) -> list[Check]:
     """Say which agents are held, and why."""
-    reasons = {text: reason for reason, text in notice.WHY.items()}
     found = []
     for one in agents:
-        if one["held"]:
+        if reason := one["reason"]:
             until = f" until {overview.minute(one['until'])}" if one["until"] else ""
-            fix = _HELD.get(reasons.get(one["held"], ""), "").format(agent=one["agent"])
-            text = f"held{until}: {one['held']}"
+            fix = _HELD.get(reason, "").format(agent=one["agent"])
+            text = f"held{until}: {notice.WHY[reason]}"
             found.append(Check(f"wake of {one['agent']}", "warning", text, fix))
     return found
 
 
-def _manager() -> str:
-    return "launchd" if sys.platform == "darwin" else "systemd"
-
-
-def _keeps(settings: Settings) -> bool:
-    return bool((launchd if sys.platform == "darwin" else systemd).keeps(settings.environ))
-
-
-def _restart() -> list[str]:
-    if sys.platform == "darwin":
-        return ["launchctl", "kickstart", "-k", f"gui/{os.getuid()}/{launchd.LABEL}"]
-    return ["systemctl", "--user", "restart", systemd.UNIT]
-
-
 def _renew(settings: Settings) -> str:
     """End the listener that runs, if one does, and start one; return what is to be said."""
-    machine = Machine(settings)
-    if _keeps(settings):
-        machine.run(_restart())
+    machine, manager = Machine(settings), service.manager()
+    if kept.keeps(settings.environ) and not manager.is_current(settings):
+        manager.install(settings)
+    elif kept.keeps(settings.environ):
+        machine.run(manager.restart())
     else:
-        with suppress(AgentbusError):
-            local.ask(settings, {"op": "status"})
+        with suppress(AgentbusError):  # there is none to stop
             machine.run([*machine.agentbus, "listen", "--stop"])
         joining.start_listener(settings)
     give_up = time.monotonic() + _STARTS_WITHIN_S

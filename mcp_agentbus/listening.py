@@ -26,15 +26,18 @@ from typing import Any, Final
 
 from mcp_agentbus import local, locks
 from mcp_agentbus.config import Settings
-from mcp_agentbus.errors import BadSetup, BusUnreachable
+from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.local import NoListener
 from mcp_agentbus.wire import stamp
 
 # A stopped listener ends its children within 5 s and itself within 10 s.
 _STOP_TIMEOUT_S: Final = 12.0
+# The kernel ends what was killed, unless it waits for a disk.
+_KILLED_WITHIN_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.02
 # One that a session has started ends when it has had nothing to look after for so long.
 _UNNEEDED_S: Final = 60.0
+_LOCK: Final = "listener.lock"
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -42,8 +45,8 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
 
     Raises:
         NoListener: there is none to stop or to look at.
-        BadSetup: this user's runtime folder or service manager cannot be used.
-        BusUnreachable: another listener runs and does not end.
+        BadSetup: this user's runtime folder or service manager cannot be used, or another
+            listener was to be ended or replaced, and is there still.
     """
     if args.status:
         return _status(args, settings)
@@ -52,9 +55,9 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps({"running": False}) if args.json else "The listener has stopped.")
         return 0
     if args.install or args.uninstall:
-        from mcp_agentbus.installers import launchd, systemd
+        from mcp_agentbus.installers import service
 
-        manager = launchd if sys.platform == "darwin" else systemd
+        manager = service.manager()
         lines = (manager.install if args.install else manager.uninstall)(settings)
         print(json.dumps({"done": lines}) if args.json else "\n".join(lines))
         return 0
@@ -62,6 +65,11 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         with contextlib.suppress(NoListener):
             await asyncio.to_thread(_stop, settings)
     with _only_one(settings) as ours:
+        if not ours and args.replace:
+            raise BadSetup(
+                "Another listener has started meanwhile.",
+                hint="See `agentbus listen --status`; run this again to replace that one.",
+            )
         if not ours:
             print("A listener runs already; see `agentbus listen --status`.", file=sys.stderr)
             return 0
@@ -136,7 +144,7 @@ def _only_one(settings: Settings) -> Generator[bool]:
         BadSetup: its folder cannot be used.
     """
     with contextlib.ExitStack() as stack:
-        file = settings.runtime_dir / "listener.lock"
+        file = settings.runtime_dir / _LOCK
         try:
             lock = stack.enter_context(locks.held(file, wait=False))
         except OSError as error:
@@ -145,25 +153,52 @@ def _only_one(settings: Settings) -> Generator[bool]:
 
 
 def _stop(settings: Settings) -> None:
-    """End the running listener and wait until it is gone."""
-    pid = int(local.ask(settings, {"op": "status"})["pid"])
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    give_up = time.monotonic() + _STOP_TIMEOUT_S
-    while time.monotonic() < give_up:
+    """End the running listener, by force if it hangs, and wait until it is gone."""
+    pid = _pid(settings)
+    for number, within_s in ((signal.SIGTERM, _STOP_TIMEOUT_S), (signal.SIGKILL, _KILLED_WITHIN_S)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        give_up = time.monotonic() + within_s
+        while time.monotonic() < give_up:
+            with _only_one(settings) as ours:
+                if ours:
+                    return
+            time.sleep(_LOOK_AGAIN_S)
+    raise BadSetup(
+        f"The listener (pid {pid}) is there still, although it was killed.",
+        hint=f"See what holds it: ps -o pid,stat,wchan {pid}",
+    )
+
+
+def _pid(settings: Settings) -> int:
+    """Return the running listener's process, as the kernel knows it: one that hangs says nothing.
+
+    Raises:
+        NoListener: there is none.
+        BadSetup: there is one that cannot be reached.
+    """
+    try:
+        with local.connect(settings) as connection:
+            _, pid = local.peer(connection)
+    except OSError:
         with _only_one(settings) as ours:
             if ours:
-                return
-        time.sleep(_LOOK_AGAIN_S)
-    raise BusUnreachable(
-        f"The listener (pid {pid}) did not end within {_STOP_TIMEOUT_S:.0f} s.",
-        hint=f"If it hangs: kill -9 {pid}",
-    )
+                raise NoListener from None
+        pid = 0
+    if pid <= 0:  # of a process in another container the kernel gives no number
+        lock = settings.runtime_dir / _LOCK
+        raise BadSetup(
+            "A listener runs that takes no connection.",
+            hint="It may just start or end: run this again. "
+            f"If that does not help, end the process that `fuser {lock}` names.",
+        )
+    return pid
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
     from mcp_agentbus import overview
 
     found = local.ask(settings, {"op": "status"})
+    found["elsewhere"] = overview.elsewhere(settings, found)
     print(json.dumps(found) if args.json else overview.text(found))
     return 0

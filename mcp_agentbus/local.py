@@ -20,7 +20,9 @@ import sys
 from collections.abc import Generator, Mapping
 from typing import Any, Final
 
+from mcp_agentbus import places
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import NoListener as NoListener  # noqa: PLC0414  # known here, too
 from mcp_agentbus.places import Where
 
 #: A line holds ids and numbers; this is far more than any of them needs.
@@ -34,13 +36,6 @@ _TOLD: Final = (
     "AGENTBUS_", "HOME", "XDG_", "CURSOR_VERSION", "CURSOR_TRACE_ID", "CLAUDECODE", "OPENCLAW_S",
 )  # fmt: skip
 _LINUX: Final = sys.platform == "linux"
-
-
-class NoListener(AgentbusError):
-    """No listener runs for this user."""
-
-    hint = "Run `agentbus listen`, or `agentbus listen --install` to keep it running."
-    exit_code = 3
 
 
 def socket_path(where: Where) -> str:
@@ -69,6 +64,8 @@ def address(path: str) -> Generator[str]:
 def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return what tells a listener who asks, and on which bus, as `config` reads it."""
     told = {name: value for name, value in environ.items() if name.startswith(_TOLD)}
+    if home := places.home(environ):  # the listener has another folder
+        told["AGENTBUS_HOME"] = home
     return {"folder": os.getcwd(), "environ": told}  # noqa: PTH109  # pathlib weighs a megabyte
 
 
@@ -117,13 +114,28 @@ def connect(where: Where) -> socket.socket:
     try:
         connection.settimeout(ASK_TIMEOUT_S)
         with address(socket_path(where)) as short:
-            connection.connect(short)
+            try:
+                connection.connect(short)
+            except BlockingIOError as error:  # so many wait for it that no more are let in
+                raise TimeoutError from error
         if peer(connection)[0] != os.getuid():
             raise PermissionError("Somebody else listens on this user's socket.")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def exchange(connection: socket.socket, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Send a request and return the line that answers it; what comes right behind is lost.
+
+    Raises:
+        OSError: the connection ended, or its time limit passed.
+        ValueError: the answer is no message.
+    """
+    connection.sendall(line(request))
+    with connection.makefile("rb") as lines:
+        return message(lines.readline(LINE_MAX_BYTES))
 
 
 def ask(where: Where, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,9 +147,7 @@ def ask(where: Where, request: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         with connect(where) as connection:
-            connection.sendall(line(request))
-            with connection.makefile("rb") as lines:
-                answer = message(lines.readline(LINE_MAX_BYTES))
+            answer = exchange(connection, request)
     except TimeoutError:
         raise NoListener(
             "The listener does not answer.", hint="Run `agentbus listen --replace`."

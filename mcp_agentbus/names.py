@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The only place that spells a subject, stream, consumer, header or id.
+"""How subjects, streams, consumers and ids are spelled, checked, made and taken apart.
 
     >>> task_subject("coder", "high", "planner")
     'agentbus.coder.tasks.high.planner'
+    >>> parts("agentbus.coder.tasks.high.planner")
+    Parts(whose='coder', kind='tasks', rest=('high', 'planner'))
     >>> inbox_of("role:review")
     'role-review'
 
-It validates every name before it becomes part of a subject, so no wildcard or dot gets in.
+What makes a subject checks nothing: it takes names that `agent_id`, `inbox_of` and the like have
+checked, so that no dot or wildcard of another's gets in, or `*` where a reader wants all.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from mcp_agentbus.errors import BadInput
 
@@ -33,7 +36,7 @@ DEAD: Final = "AGENTBUS_DEAD"
 SCHEDULE: Final = "AGENTBUS_SCHED"
 AGENTS: Final = "AGENTBUS_AGENTS"
 
-# Header names; the values are ids and numbers that were validated here, never free text.
+# Header names; the values are checked ids, numbers and this program's own words.
 H_MSG_ID: Final = "Nats-Msg-Id"
 H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 H_TASK: Final = "Agentbus-Task"
@@ -149,9 +152,9 @@ def is_label(value: str) -> bool:
     return _LABEL.fullmatch(value) is not None
 
 
-def new_task_id(sender: str, to: str, request_id: str) -> str:
+def new_task_id(sender: str, inbox: str, request_id: str) -> str:
     """Return the id of a task: 128 bits, the same for the same request."""
-    return hashlib.sha256(f"{sender}\0{to}\0{request_id}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{sender}\0{inbox}\0{request_id}".encode()).hexdigest()[:32]
 
 
 #: How the id of a shell's session begins: no process of it is there between two commands.
@@ -159,18 +162,37 @@ SHELL_PREFIX: Final = "shell-"
 
 
 def new_session_id() -> str:
-    """Return an id for one session: 64 random bits, as only one machine's sessions must differ."""
+    """Return an id for one session: 64 random bits, as an agent may have sessions anywhere."""
     return secrets.token_hex(8)
 
 
-def task_subject(to: str, lane: str, sender: str) -> str:
+class Parts(NamedTuple):
+    """Whose a subject is (an inbox, owner or agent), its kind, and the tokens that follow."""
+
+    whose: str
+    kind: str
+    rest: tuple[str, ...]
+
+
+def parts(subject: str) -> Parts:
+    """Take a subject apart, checking nothing; one that is too short has empty parts."""
+    _, *tokens = subject.split(".")
+    return Parts(tokens[0], tokens[1], tuple(tokens[2:])) if len(tokens) > 1 else Parts("", "", ())
+
+
+def everything_of(agent: str) -> str:
+    """Name all subjects that begin with an agent: its inbox, records, registration, presence."""
+    return f"agentbus.{agent}.>"
+
+
+def task_subject(inbox: str, lane: str, sender: str) -> str:
     """Where a task is published; the last token is the sender."""
-    return f"agentbus.{to}.tasks.{lane}.{sender}"
+    return f"agentbus.{inbox}.tasks.{lane}.{sender}"
 
 
-def wake_subject(to: str, lane: str = "*") -> str:
+def wake_subject(inbox: str, lane: str = "*") -> str:
     """Where the server republishes a stored task's headers."""
-    return f"agentbus.{to}.wake.{lane}.*"
+    return f"agentbus.{inbox}.wake.{lane}.*"
 
 
 def back_subject(inbox: str) -> str:
@@ -178,24 +200,24 @@ def back_subject(inbox: str) -> str:
     return f"agentbus.{inbox}.back"
 
 
-def record_subject(owner: str, worker: str, task: str) -> str:
+def record_subject(owner: str, inbox: str, task: str) -> str:
     """Where the worker's record of a task stands: its state and its result."""
-    return f"agentbus.{owner}.results.{worker}.{task}"
+    return f"agentbus.{owner}.results.{inbox}.{task}"
 
 
-def sent_subject(owner: str, to: str, task: str) -> str:
+def sent_subject(owner: str, inbox: str, task: str) -> str:
     """Where the sender's record of a task stands."""
-    return f"agentbus.{owner}.sent.{to}.{task}"
+    return f"agentbus.{owner}.sent.{inbox}.{task}"
 
 
-def wakes_subject(owner: str, to: str, task: str) -> str:
+def wakes_subject(owner: str, inbox: str, task: str) -> str:
     """Where stands what the addressee's listener did about a task."""
-    return f"agentbus.{owner}.wakes.{to}.{task}"
+    return f"agentbus.{owner}.wakes.{inbox}.{task}"
 
 
-def dead_subject(to: str, lane: str, sender: str) -> str:
+def dead_subject(inbox: str, lane: str, sender: str) -> str:
     """Where a parked task is kept."""
-    return f"agentbus.{to}.dead.{lane}.{sender}"
+    return f"agentbus.{inbox}.dead.{lane}.{sender}"
 
 
 def heartbeat_subject(agent: str, session: str) -> str:
@@ -203,14 +225,14 @@ def heartbeat_subject(agent: str, session: str) -> str:
     return f"agentbus.{agent}.heartbeat.{session}"
 
 
-def scheduled_subject(to: str, lane: str, sender: str, task: str) -> str:
+def scheduled_subject(inbox: str, lane: str, sender: str, task: str) -> str:
     """Where a task waits for its time."""
-    return f"agentbus.{to}.sched.{lane}.{sender}.{task}"
+    return f"agentbus.{inbox}.sched.{lane}.{sender}.{task}"
 
 
-def due_subject(to: str, lane: str, sender: str) -> str:
+def due_subject(inbox: str, lane: str, sender: str) -> str:
     """Where the server puts a scheduled task when its time has come."""
-    return f"agentbus.{to}.due.{lane}.{sender}"
+    return f"agentbus.{inbox}.due.{lane}.{sender}"
 
 
 def profile_subject(agent: str) -> str:

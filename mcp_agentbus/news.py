@@ -22,16 +22,16 @@ from mcp_agentbus.answers import Conflict, Delivery
 from mcp_agentbus.errors import AgentbusError, UnknownTask
 from mcp_agentbus.names import RESULTS
 from mcp_agentbus.records import (
+    first_record,
     now,
     read_record,
     read_sent,
     step,
-    unclaimed_record,
     write_record,
     write_sent,
 )
 from mcp_agentbus.session import Session, Shown
-from mcp_agentbus.task import ENDS, Record, Sent
+from mcp_agentbus.task import TOLD, Record, Sent
 from mcp_agentbus.together import together
 
 # How soon another session's result is offered again; it is told of it in another way besides.
@@ -41,7 +41,6 @@ _SWEEP_S: Final = 60.0
 _BATCH: Final = 100
 # A timer that fires early would be set again for nothing.
 _AFTER_DEADLINE_S: Final = 0.05
-_TOLD: Final = ENDS | {"needs_approval"}
 
 
 async def results(session: Session, limit: int, thread_id: str | None = None) -> list[Record]:
@@ -100,7 +99,7 @@ async def result_of(session: Session, task_id: str) -> Record | None:
             hint="Only the sender waits for a result; send_task's receipt names the task_id.",
         )
     seen = sent.seen_revision if sent else 0
-    if record is None or record.state not in _TOLD:
+    if record is None or record.state not in TOLD:
         return None
     if not record.ended and seen >= revision:
         return None  # the same question is not asked twice
@@ -139,7 +138,7 @@ async def _own_news(session: Session, task_id: str) -> Record | None:
     session.news.discard(task_id)
     inbox = session.sent[task_id][0] if task_id in session.sent else "*"
     record, revision = await read_record(session.bus, session.me.id, inbox, task_id)
-    if record is None or record.state not in _TOLD:
+    if record is None or record.state not in TOLD:
         return None
     return await _tell(session, record, revision, None)
 
@@ -150,9 +149,9 @@ async def _look_at(session: Session, delivery: Delivery) -> Record | None:
     try:
         record = wire.decode_record(delivery.subject, delivery.data)
     except wire.Undecodable:
-        await bus.drop(delivery)  # the record stays; `status` reports it
+        await bus.finish(delivery)  # the record stays as it is
         return None
-    if record.state not in _TOLD:
+    if record.state not in TOLD:
         await bus.finish(delivery)
         return None
     if record.owner_session not in {"", session.id} and (
@@ -207,7 +206,7 @@ async def _check_deadline(session: Session, delivery: Delivery) -> None:
     try:
         sent = wire.decode_sent(delivery.subject, delivery.data)
     except wire.Undecodable:
-        await bus.drop(delivery)
+        await bus.finish(delivery)
         return
     left = (sent.expires_at - now()).total_seconds()
     if left > 0 and not sent.closed:
@@ -227,7 +226,7 @@ async def _expire(session: Session, sent: Sent) -> None:
             return
         with suppress(Conflict):  # its worker wrote at the same moment
             expired = step(
-                record or unclaimed_record(sent),
+                record or first_record(sent),
                 "expired",
                 session.me.id,
                 reason="its deadline passed without a result",

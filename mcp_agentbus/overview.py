@@ -12,13 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from mcp_agentbus import framing, notice
+from mcp_agentbus.config import Settings
+from mcp_agentbus.desk import Desk
 from mcp_agentbus.ledger import Row
 from mcp_agentbus.rules import Rules
 from mcp_agentbus.version import __version__
-from mcp_agentbus.waking import Desk
+
+#: What to do where a listener of another bus, or of other folders, holds the socket.
+ELSEWHERE: Final = (
+    "There is one listener for all: set the same AGENTBUS_HOME, AGENTBUS_URL and XDG_* variables "
+    "everywhere, or none, then run `agentbus listen --replace`, or `agentbus listen --install` "
+    "if a service manager keeps it."
+)
 
 
 def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) -> dict[str, Any]:
@@ -30,10 +38,32 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
         "profile": rules.profile if rules else None,
         "sessions": sessions,
         "waking": desk.running is not None,
+        # For programs, which ask by name; `held` is the same for people.
+        "reason": desk.held,
         "held": notice.WHY.get(desk.held, ""),
         "until": until,
         "waiting": None if away else vars(desk.counts),
     }
+
+
+def place(settings: Settings) -> dict[str, str]:
+    """Return what tells a listener from one with other folders or on another bus."""
+    return {
+        "config_file": str(settings.config_file),
+        "bus_at": settings.url or str(settings.data_dir),
+    }
+
+
+def elsewhere(settings: Settings, said: Mapping[str, Any]) -> str:
+    """Return how a listener differs in that from these settings; empty if it does not."""
+    ours = place(settings)
+    theirs = {name: said.get(name, value) for name, value in ours.items()}
+    if theirs == ours:
+        return ""
+    return (
+        f"it serves the bus at {theirs['bus_at']} by {theirs['config_file']}; "
+        f"here it is {ours['bus_at']} by {ours['config_file']}"
+    )
 
 
 def text(found: Mapping[str, Any]) -> str:
@@ -46,6 +76,8 @@ def text(found: Mapping[str, Any]) -> str:
             f"OLDER OR NEWER than the {__version__} that is installed: sessions serve themselves. "
             "Run `agentbus listen --replace`."
         )
+    if found.get("elsewhere"):
+        lines.append(f"ANOTHER BUS OR OTHER FOLDERS: {found['elsewhere']}. {ELSEWHERE}")
     if found["away_since"]:
         lines.append(f"NO BUS since {minute(found['away_since'])}: nobody is woken")
     warnings = {"ledger": "HOLDS EVERY WAKE", "config": "GOES ON WITH THE RULES OF BEFORE"}

@@ -2,7 +2,7 @@
 """Set aside what cannot go on, where a person finds it; offer it again on request.
 
     >>> [one] = await parked(bus, "coder")
-    >>> await replay(bus, "coder", one.number)
+    >>> await replay(bus, ["coder"], str(one.number))
 
 A parked task is kept for 30 days, and the sender is told. It is stored among the parked ones
 before it leaves the inbox, so a crash between the two parks it twice and loses it never.
@@ -21,7 +21,7 @@ from mcp_agentbus.answers import Conflict, Delivery, Found
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.errors import Refused, UnknownTask
 from mcp_agentbus.names import DEAD
-from mcp_agentbus.records import first_record, now, read_record, step, write_record
+from mcp_agentbus.records import first_record, now, read_record, sent_of, step, write_record
 from mcp_agentbus.task import Record, Task
 
 _PAGE: Final = 500
@@ -54,7 +54,7 @@ async def park(
 
     Raises: as `Bus.publish`, but for Conflict.
     """
-    _, inbox, _, lane, sender = delivery.subject.split(".")
+    inbox, _, (lane, sender) = names.parts(delivery.subject)
     await bus.publish(
         names.dead_subject(inbox, lane, sender),
         delivery.data,
@@ -64,12 +64,12 @@ async def park(
     if record:
         with suppress(Conflict):  # another reader parked it at the same moment
             await write_record(bus, step(record[0], "parked", agent, reason=reason), record[1])
-    await bus.drop(delivery)
+    await bus.finish(delivery)
 
 
 async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str) -> None:
     """Set aside what is no task; tell its sender if a header still names the task."""
-    _, inbox, _, lane, sender = delivery.subject.split(".")
+    inbox, _, (lane, sender) = names.parts(delivery.subject)
     task_id = delivery.headers.get(names.H_TASK, "")
     record: tuple[Record, int] | None = None
     if names.is_task_id(task_id) and names.is_inbox(sender):
@@ -88,7 +88,7 @@ async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str
                 "expires_at": at,
             }
         )
-        record = (old or first_record(task, agent), revision)
+        record = (old or first_record(sent_of(task)), revision)
     await park(bus, delivery, agent, f"it could not be read: {reason}", record)
 
 
@@ -135,7 +135,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         )
     admin = bus.admin
     [stored] = await admin.many(DEAD, {"seq": one.number, "batch": 1})
-    _, _, _, lane, sender = stored.subject.split(".")
+    lane, sender = names.parts(stored.subject).rest
     if one.task:
         record, revision = await read_record(bus, sender, one.inbox, one.task.id)
         if record:
@@ -159,7 +159,7 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parked(found: Found) -> Parked:
-    _, inbox, _, lane, sender = found.subject.split(".")
+    inbox, _, (lane, sender) = names.parts(found.subject)
     try:
         task = wire.decode_task(
             names.task_subject(inbox, lane, sender), found.headers, found.data, found.stored_at

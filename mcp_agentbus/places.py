@@ -44,9 +44,10 @@ def home(environ: Mapping[str, str]) -> str | None:
 
 
 def runtime_folder(environ: Mapping[str, str]) -> str:
-    """Return the listener's folder, if the system has such a place one that goes at logout.
+    """Return the listener's folder.
 
-    See the XDG Base Directory Specification. A shell without a login (cron, su, ssh with a
+    It is one that is removed at logout where the system has one (see the XDG Base Directory
+    Specification), else it is in the state folder. A shell without a login (cron, su, ssh with a
     command) lacks the variable, and must find the same listener as one with it.
     """
     if one := home(environ):

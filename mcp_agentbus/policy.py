@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Final, Literal, NamedTuple, get_args
 
-from mcp_agentbus.rules import Limits, Rules
+from mcp_agentbus.rules import ANY_SENDER, Limits, Rules
 
 Reason = Literal[
     "nothing",  # nothing waits that may wake
@@ -214,7 +214,7 @@ def _blocks_of_notice(thing: Waiting, facts: Facts) -> list[_Block] | None:
 def _may_wake(sender: str, facts: Facts) -> bool:
     if facts.trusted is None or sender in facts.trusted:
         return True
-    return facts.rules is not None and not facts.rules.wake_from.isdisjoint({sender, "*"})
+    return facts.rules is not None and not facts.rules.wake_from.isdisjoint({sender, ANY_SENDER})
 
 
 def _counts(wake: PastWake) -> bool:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two records of a task: read, step forward, written back only if nobody else wrote.
+"""The three records of a task: read, step forward, written back only if nobody else wrote.
 
     >>> record, revision = await read_record(bus, "planner", "coder", task_id)
-    >>> await write_record(bus, step(record, "working", me, at=now), revision)
+    >>> await write_record(bus, step(record, "working", me), revision)
 
 The worker's record fences: JetStream's own acknowledgements do not, so a session that lost its
 claim while it slept finds out here (`Conflict`) and nowhere else.
@@ -106,7 +106,24 @@ async def add_wake(bus: Bus, owner: str, inbox: str, task_id: str, moment: Momen
             return
 
 
-def unclaimed_record(sent: Sent) -> Record:
+def sent_of(task: Task) -> Sent:
+    """Return what the sender keeps of a task that it has just sent."""
+    return Sent(
+        task_id=task.id,
+        owner=task.sender,
+        inbox=task.to,
+        subject=task.subject,
+        thread_id=task.thread_id,
+        priority=task.priority,
+        owner_session=task.session,
+        notify=task.notify,
+        created_at=task.created_at,
+        expires_at=task.expires_at,
+        deliver_at=task.deliver_at,
+    )
+
+
+def first_record(sent: Sent) -> Record:
     """Return the record of a task that nobody has touched yet, from what its sender knows."""
     return Record(
         task_id=sent.task_id,
@@ -121,24 +138,6 @@ def unclaimed_record(sent: Sent) -> Record:
         notify=sent.notify,
         updated_at=sent.created_at,
         history=(Moment(state="stored", at=sent.created_at, by=sent.owner),),
-    )
-
-
-def first_record(task: Task, agent: str) -> Record:
-    """Return the record of a task that nobody has touched yet."""
-    return Record(
-        task_id=task.id,
-        owner=task.sender,
-        inbox=task.to,
-        state="stored",
-        agent=agent,
-        subject=task.subject,
-        thread_id=task.thread_id,
-        priority=task.priority,
-        owner_session=task.session,
-        notify=task.notify,
-        updated_at=task.created_at,
-        history=(Moment(state="stored", at=task.created_at, by=task.sender),),
     )
 
 

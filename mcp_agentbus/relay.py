@@ -13,7 +13,6 @@ is written from here in either case: Claude Code takes it from a process of its 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import select
 import signal
@@ -25,6 +24,7 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from mcp_agentbus import local, parents, places
+from mcp_agentbus.conversation import Conversation
 from mcp_agentbus.joining import Joining, Me
 from mcp_agentbus.places import Place
 from mcp_agentbus.version import __version__
@@ -135,14 +135,7 @@ class _Relay:
             return None
         try:
             connection.settimeout(_TAKES_WITHIN_S)
-            connection.sendall(local.line(request))
-            answer = b""
-            while not answer.endswith(b"\n"):  # nothing follows before the host has spoken
-                chunk = connection.recv(_CHUNK_BYTES)
-                if not chunk:
-                    break
-                answer += chunk
-            said = local.message(answer)
+            said = local.exchange(connection, request)
             if "serving" in said:
                 connection.settimeout(None)
                 self._who = {"agent": str(said["agent"]), "host": str(said["host"])}
@@ -245,61 +238,6 @@ class _Relay:
             os._exit(0)
 
 
-class Conversation:
-    """What a host and its server have said that the next server has to know."""
-
-    def __init__(self) -> None:
-        self._hello = b""
-        self._greeted = b""
-        self._unanswered: dict[str, bytes] = {}
-        self._mute: set[str] = set()
-        self._lock = threading.Lock()
-
-    @property
-    def under_way(self) -> frozenset[str | int]:
-        """The ids of the requests without an answer."""
-        with self._lock:
-            return frozenset(json.loads(one) for one in self._unanswered)
-
-    def asked(self, line: bytes) -> None:
-        """Note what the host said."""
-        said = _object(line)
-        method, number = said.get("method"), json.dumps(said.get("id"))
-        with self._lock:
-            if method == "initialize":
-                self._hello = line
-            elif method == "notifications/initialized":
-                self._greeted = line
-            elif method == "notifications/cancelled":
-                about = said.get("params") or {}
-                self._unanswered.pop(json.dumps(about.get("requestId")), None)
-            if method and "id" in said:
-                self._unanswered[number] = line
-
-    def answered(self, line: bytes) -> bool:
-        """Note what the server said; tell whether the host is to hear it."""
-        said = _object(line)
-        if "id" not in said or "method" in said:
-            return True
-        number = json.dumps(said["id"])
-        with self._lock:
-            self._unanswered.pop(number, None)
-            if number in self._mute:
-                self._mute.remove(number)
-                return False
-        return True
-
-    def so_far(self) -> bytes:
-        """Return what the next server has to be told: the handshake, and what has no answer yet."""
-        with self._lock:
-            again = list(self._unanswered.values())
-            if self._hello and self._hello not in again:
-                # The host has heard the answer already.
-                self._mute.add(json.dumps(_object(self._hello).get("id")))
-                again = [self._hello, self._greeted, *again]
-            return b"".join(again)
-
-
 def _in_background(do: Callable[..., None], *given: Any) -> threading.Thread:
     thread = threading.Thread(target=do, args=given, name=f"agentbus-{do.__name__}", daemon=True)
     thread.start()
@@ -321,14 +259,6 @@ def _send(connection: socket.socket, line: bytes) -> None:
                 poll.unregister(0)
                 if not poll.poll(_HANGS_S * 1000):
                     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    with suppress(ValueError, RecursionError):
-        said = json.loads(line)
-        if isinstance(said, dict):
-            return said
-    return {}
 
 
 def _lines(read: Callable[[], bytes]) -> Iterator[bytes]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config.toml while a listener runs: read again when it was written anew.
+"""config.toml while a listener runs: read again when it, or its mode, was changed.
 
 reloading = Reloading(settings)
 if reloading.changed():
@@ -27,7 +27,7 @@ class Reloading:
         self._read = _stamp(settings.config_file)
 
     def changed(self) -> bool:
-        """Read the file if it was written anew; tell whether anything is to be done about that."""
+        """Read the file if it was changed; tell whether anything is to be done about that."""
         stamp = _stamp(self.settings.config_file)
         if stamp == self._read:
             return False
@@ -42,10 +42,11 @@ class Reloading:
         return True
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    """Return what changes when a file is written anew; zeros if there is none."""
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written anew, or its mode; zeros if there is none."""
     try:
         found = file.stat()
     except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_ino
+        return 0, 0, 0
+    # A chmod, which the refusal of an open file asks for, changes the last only.
+    return found.st_mtime_ns, found.st_ino, found.st_ctime_ns

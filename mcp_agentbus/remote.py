@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, Final
 
 from mcp_agentbus import errors, local, places
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, Unconfirmed
 from mcp_agentbus.places import Place
 from mcp_agentbus.version import __version__
 
@@ -25,6 +26,12 @@ COMMANDS: Final = frozenset(
 )
 # Longer than this a request is no line of the local socket; then the bus is spoken to from here.
 _REQUEST_MAX_BYTES: Final = local.LINE_MAX_BYTES // 2
+# In seconds: a listener says in a millisecond that it takes a command; one that does not in this
+# time hangs, and the command is carried out without it.
+_TAKES_WITHIN_S: Final = 2.0
+# One that has said nothing for so long is asked whether it lives; some commands wait for minutes.
+_SILENT_S: Final = 5.0
+_CHUNK_BYTES: Final = 64 * 1024
 
 
 def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
@@ -34,6 +41,7 @@ def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
 
     Raises:
         AgentbusError: the command was refused.
+        Unconfirmed: the listener hangs, with the command in its hands.
     """
     if args.command == "send" and not args.request_id:
         # So that it may be repeated, whatever becomes of the listener.
@@ -50,20 +58,64 @@ def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
     if len(request) > _REQUEST_MAX_BYTES:
         return None
     with suppress(OSError, ValueError), local.connect(place) as connection:
+        connection.settimeout(_TAKES_WITHIN_S)
         connection.sendall(request)
-        connection.settimeout(None)
-        with connection.makefile("rb") as lines:
-            for line in lines:
-                said = local.message(line)
-                if "out" in said:
-                    out(said["out"])
-                elif "code" in said:
-                    return int(said["code"])
-                elif "kind" in said:
-                    raise _error(said)
-                else:
-                    return None
+        # Until it is told to go on, the listener does nothing and says nothing more.
+        if "taken" not in local.message(connection.recv(_CHUNK_BYTES)):
+            return None
+        connection.sendall(local.line({"go": True}))
+        connection.settimeout(_SILENT_S)
+        for line in _lines(connection, place, args):
+            said = local.message(line)
+            if "out" in said:
+                out(said["out"])
+            elif "code" in said:
+                return int(said["code"])
+            elif "kind" in said:
+                raise _error(said)
+            else:
+                return None
     return None
+
+
+def _lines(
+    connection: socket.socket, place: Place, args: argparse.Namespace
+) -> Generator[bytes, None, None]:
+    """Yield what the listener says, until its connection ends.
+
+    Raises:
+        Unconfirmed: it hangs.
+    """
+    rest = b""
+    while True:
+        try:
+            chunk = connection.recv(_CHUNK_BYTES)
+        except TimeoutError:
+            if not _hangs(place):
+                continue
+            given = getattr(args, "request_id", None)
+            again = f"the same with --request-id {given}: it is stored once" if given else ""
+            raise Unconfirmed(
+                "The listener hangs: it is not known whether this was done.",
+                hint="Run `agentbus listen --replace`, then "
+                f"{again or 'look what was done before you repeat it'}.",
+            ) from None
+        if not chunk:
+            return
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line + b"\n" for line in whole)
+
+
+def _hangs(place: Place) -> bool:
+    """Tell whether a listener is there that does not answer, not even that it does not know."""
+    try:
+        with local.connect(place) as connection:
+            local.exchange(connection, {"op": "hangs"})
+    except TimeoutError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _error(said: dict[str, Any]) -> AgentbusError:

@@ -26,11 +26,11 @@ from mcp_agentbus.errors import (
     UnknownTask,
 )
 from mcp_agentbus.records import (
+    first_record,
     now,
     read_record,
     read_sent,
     step,
-    unclaimed_record,
     write_record,
     write_sent,
 )
@@ -271,7 +271,7 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
                 return Published(task_id, "cancelled", unchanged=True)
             raise _ended(record)
         cancelled = step(
-            record or unclaimed_record(sent), "cancelled", me, reason="its sender withdrew it",
+            record or first_record(sent), "cancelled", me, reason="its sender withdrew it",
             summary=changes["summary"],
         )  # fmt: skip
         try:

@@ -178,7 +178,7 @@ async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
     """Return the ids of an agent's sessions that gave a sign of life."""
     beats = await bus.many(PRESENCE, {"multi_last": [names.heartbeat_subject(agent, "*")]})
     return frozenset(
-        beat.subject.rsplit(".", 1)[1] for beat in beats if _beat(beat).get("kind") == "session"
+        names.parts(beat.subject).rest[0] for beat in beats if _beat(beat).get("kind") == "session"
     )
 
 
@@ -199,7 +199,7 @@ async def everybody(bus: Bus) -> list[Entry]:
     )
     of: dict[str, list[Found]] = {}
     for found in beats:
-        of.setdefault(found.subject.split(".")[1], []).append(found)
+        of.setdefault(names.parts(found.subject).whose, []).append(found)
     known = {profile.id: profile for profile in map(_profile, profiles) if profile}
     for agent in of.keys() - known.keys():
         if names.is_agent(agent) and (newcomer := _newcomer(agent, of[agent])):
@@ -228,7 +228,7 @@ async def page(
     shown = rest[:limit]
     counts = await _waiting(bus, [entry.id for entry in shown])
     return Page(
-        agents=tuple(Listed(entry, counts[entry.id]) for entry in shown),
+        agents=tuple(Listed(entry, counts.get(entry.id, {})) for entry in shown),
         next_cursor=shown[-1].id if len(rest) > limit else None,
         total=len(chosen),
     )
@@ -251,22 +251,19 @@ def unknown(inbox: str, entries: Iterable[Entry]) -> UnknownAgent:
 
 
 async def _waiting(bus: Bus, agents: Sequence[str]) -> dict[str, dict[Priority, int]]:
-    """Return what waits in the inboxes that have anything at all stored."""
-    counts: dict[str, dict[Priority, int]] = {agent: {} for agent in agents}
-    stored = {tuple(subject.split(".")[1:4:2]) for subject in await topology.stored_tasks(bus)}
-    busy: list[tuple[str, Priority]] = [
-        (agent, lane) for agent in agents for lane in LANES if (agent, lane) in stored
-    ]
-    lanes = await together(*(_lane_waiting(bus, agent, lane) for agent, lane in busy))
-    for (agent, lane), count in zip(busy, lanes, strict=True):
-        if count:
-            counts[agent][lane] = count
-    return counts
+    """Return what waits for those agents in whose inboxes anything at all is stored."""
+    stored = map(names.parts, await topology.stored_tasks(bus))
+    places = {(inbox, lane) for inbox, _, (lane, _) in stored}
+    lanes = {agent: [lane for lane in LANES if (agent, lane) in places] for agent in agents}
+    busy = {agent: some for agent, some in lanes.items() if some}
+    counts = await together(*(_in_lanes(bus, *one) for one in busy.items()))
+    return dict(zip(busy, counts, strict=True))
 
 
-async def _lane_waiting(bus: Bus, agent: str, lane: Priority) -> int:
+async def _in_lanes(bus: Bus, agent: str, lanes: Sequence[Priority]) -> dict[Priority, int]:
     await topology.ensure_inbox(bus, agent)  # an agent that never ran has no lanes to count
-    return await topology.waiting(bus, agent, lane)
+    counts = await topology.waiting_by_lane(bus, (agent,), lanes)
+    return {lane: count for lane, count in counts.items() if count}
 
 
 async def _all(bus: Bus, stream: str, subject: str) -> list[Found]:
@@ -285,7 +282,7 @@ def _profile(found: Found) -> Profile | None:
         profile = Profile.model_validate_json(found.data)
     except ValidationError:
         return None
-    owner = found.subject.split(".")[1]
+    owner = names.parts(found.subject).whose
     # Who it is about is the subject's word; what else it says is only believed if it can be true.
     return profile.model_copy(
         update={

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.names import agent_id, is_label
@@ -26,6 +27,18 @@ from mcp_agentbus.names import agent_id, is_label
 Profile = Literal["hold", "answer", "work"]
 #: Hosts that can be woken without a live session.
 HOSTS: Final = ("claude-code", "cursor", "openclaw", "command")
+#: Those of them that work in a folder, which their sessions tell, and whose permissions agentbus
+#: can limit for one wake.
+LIMITED: Final = ("claude-code", "cursor")
+#: What each wake profile means.
+MEANS: Final[Mapping[Profile, str]] = {
+    "hold": "nothing starts it; it reads its inbox in sessions that you open",
+    "answer": "an urgent task may start it, to read and answer only",
+    "work": "an urgent task may start it, to work with its host's own permissions",
+}
+#: In `wake_from`: everybody on the bus.
+ANY_SENDER: Final = "*"
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class Rules:
     profile: Profile
     #: `command` only: the argv that is started, the notice on its standard input.
     command: tuple[str, ...] = ()
-    #: Senders that may wake it besides this machine's own; `*` means everybody.
+    #: Senders that may wake it besides this machine's own; or `ANY_SENDER`.
     wake_from: frozenset[str] = frozenset()
     #: From and to, in the user's own time; may reach over midnight.
     quiet_hours: tuple[time, time] | None = None
@@ -123,7 +136,7 @@ def read(
 def _profile(host: str, given: Mapping[str, Any], where: str) -> Profile:
     """Return the wake profile, which must be given where we cannot limit the host."""
     profile: Profile | None = given.get("wake")
-    if host in _LIMITED:
+    if host in LIMITED:
         return profile or "answer"
     if profile not in {"hold", "work"}:
         wrong = "wake is missing" if profile is None else f'wake = "{profile}" does not exist here'
@@ -160,7 +173,7 @@ def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], wher
 def _check_folder(host: str, folder: Path, where: str) -> None:
     """See that an agent which may read its folder cannot read its user's keys there."""
     home = Path.home()
-    if host in {"claude-code", "cursor"} and folder in {home, *home.parents}:
+    if host in LIMITED and folder in {home, *home.parents}:
         raise BadSetup(
             f"{where}: dir is the home folder, or holds it.",
             hint="Name a project's folder: a woken agent may read all of it, and answers peers.",
@@ -249,8 +262,8 @@ def _command(value: Any) -> tuple[str, ...]:
 
 def _senders(value: Any) -> frozenset[str]:
     try:
-        found = [EVERYBODY] if value == EVERYBODY else _strings(value)
-        return frozenset(one if one == EVERYBODY else agent_id(one) for one in found)
+        found = [ANY_SENDER] if value == ANY_SENDER else _strings(value)
+        return frozenset(one if one == ANY_SENDER else agent_id(one) for one in found)
     except BadInput as error:
         raise _Wrong(f"names nobody: {error.message.rstrip('.')}", error.hint) from None
 
@@ -291,17 +304,29 @@ def _chat(value: Any) -> str:
     return str(value)
 
 
+def gateway(url: str) -> SplitResult:
+    """Return the parts of the URL of OpenClaw's gateway.
+
+    Raises:
+        BadSetup: it is none, or the token would cross a network in plain text.
+    """
+    with suppress(ValueError):  # whose text may hold a piece of a secret
+        parts = urlsplit(url)
+        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        more = "@" in parts.netloc or parts.query or parts.fragment
+        if safe and parts.hostname and parts.port != 0 and not more:
+            return parts
+    raise BadSetup(
+        "gateway_url is no address that may get a token.",
+        hint="Write it as http://127.0.0.1:18789; off this machine it must be https.",
+    )
+
+
 def _gateway(value: Any) -> str:
-    hint = "Write it as http://127.0.0.1:18789; off this machine it must be https."
     try:
-        parts = urlsplit(_string(value))
-        usable = parts.port != 0 and parts.hostname and "@" not in parts.netloc
-    except ValueError:  # not shown: its text may hold a piece of a secret
-        raise _Wrong("is no address", hint) from None
-    local = parts.scheme == "http" and parts.hostname in LOOPBACK
-    if not usable or parts.query or parts.fragment or not (local or parts.scheme == "https"):
-        raise _Wrong("is no address that may get a token", hint)
-    return str(value)
+        return gateway(_string(value)).geturl()
+    except BadSetup as error:
+        raise _Wrong("is no address that may get a token", error.hint) from None
 
 
 def _within(name: str) -> Callable[[Any], float]:
@@ -319,12 +344,8 @@ def _within(name: str) -> Callable[[Any], float]:
     return reader
 
 
-# Hosts whose permissions agentbus can limit for one wake.
-_LIMITED: Final = ("claude-code", "cursor")
 # Keys of [agents.ID] that config checks.
 _NOT_OURS: Final = frozenset({"host", "description", "roles"})
-EVERYBODY: Final = "*"
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _HOURS: Final = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 _WORD: Final = re.compile(r"[A-Za-z]{1,40}")
 # {}, {input}, {{ task.body }}; not JSON, which has quotes.
@@ -367,8 +388,8 @@ _FIELDS: Final = {"dir": "folder", "wake": "profile", "gateway_url": "url"}
 # Keys that mean something to these hosts only.
 _ONLY_FOR: Final[dict[str, tuple[str, ...]]] = {
     "command": ("command",),
-    "permission_mode": _LIMITED,
-    "allow": _LIMITED,
+    "permission_mode": LIMITED,
+    "allow": LIMITED,
     "chat": ("cursor",),
     "gateway_url": ("openclaw",),
     "token_file": ("openclaw",),

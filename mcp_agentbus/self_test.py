@@ -2,8 +2,8 @@
 """`agentbus doctor --self-test`: one task's whole way on the user's own bus, stage by stage.
 
     $ agentbus doctor --self-test
-    ok  send         7 ms  doctor-1a2b stored task 9d0c... for doctor-1a2b-worker
-    ok  heard      341 ms  the listener told the worker's session: 1 task waits ...
+    ok  send           7 ms  stored as task 9d0c... for doctor-1a2b-worker, wake requested
+    ok  heard        341 ms  the listener decided to wake the worker and told its session
 
 Two agents are made up for it and taken off the bus afterwards, with all that they stored. The
 configuration is not touched, and nobody else's inbox, unless `--wake AGENT` names one.
@@ -15,7 +15,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any, Final
@@ -38,10 +38,9 @@ from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent, Settings
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.local import NoListener
+from mcp_agentbus.report import Out, tell
 from mcp_agentbus.session import Session
-from mcp_agentbus.stages import Stage, Stages, Stopped, last_line, since, tell
-
-Out = Callable[[str], None]
+from mcp_agentbus.stages import Stage, Stages, Stopped, last_line, since
 
 #: What is left of a task whose test was killed goes by itself after this time.
 _EXPIRES_S: Final = 600
@@ -130,17 +129,7 @@ async def _chain(tests: Stages, bus: Bus, sender: str, worker: str) -> None:
             "The server answers, but its streams cannot be used.",
         )
         told = await _joined(tests, stack, planner, coder)
-        task_id = ""
-
-        async def sent() -> str:
-            nonlocal task_id
-            [one] = await send.send_task(
-                planner, worker, _SUBJECT, _BODY, priority="high", expires_in_s=_EXPIRES_S
-            )
-            task_id = one.task_id
-            return f"{sender} has a receipt: {one.state}, task {task_id}, for {worker}"
-
-        await tests.stage("send", sent(), "The server did not take the task.")
+        task_id = await _sent(tests, planner, worker)
         await tests.stage("stored", _stored(bus, worker, sender), "A receipt was not true.")
         if told:
             await _heard(tests, told)
@@ -261,6 +250,22 @@ async def _notice(told: _Ends) -> str:
     return "the listener decided to wake the worker and told its session"
 
 
+async def _sent(tests: Stages, sender: Session, worker: str) -> str:
+    """Send the task; return its id, which follows from its request's."""
+    key = secrets.token_hex(8)
+
+    async def receipt() -> str:
+        [one] = await send.send_task(
+            sender, worker, _SUBJECT, _BODY,
+            priority="high", expires_in_s=_EXPIRES_S, request_id=key,
+        )  # fmt: skip
+        why = f" ({one.reason})" if one.reason else ""
+        return f"{one.state} as task {one.task_id} for {worker}, wake {one.wake}{why}"
+
+    await tests.stage("send", receipt(), "The server did not take the task.")
+    return names.new_task_id(sender.me.id, worker, key)
+
+
 async def _stored(bus: Bus, worker: str, sender: str) -> str:
     found = await bus.last(names.TASKS, names.task_subject(worker, "high", sender))
     if found is None:
@@ -297,18 +302,7 @@ async def _woken(tests: Stages, bus: Bus, sender: str, worker: str) -> None:
         await tests.stage(
             "listener", _looked_after(planner, worker, stack), "Nothing would wake it."
         )
-        task_id = ""
-
-        async def sent() -> str:
-            nonlocal task_id
-            [one] = await send.send_task(
-                planner, worker, _SUBJECT, _BODY, priority="high", expires_in_s=_EXPIRES_S
-            )
-            task_id = one.task_id
-            why = f" ({one.reason})" if one.reason else ""
-            return f"stored as task {task_id}, wake {one.wake}{why}"
-
-        await tests.stage("send", sent(), "The server did not take the task.")
+        task_id = await _sent(tests, planner, worker)
         try:
             for name, steps, means in (
                 ("wake", {"waking", "woken"}, "The listener did not wake it."),
@@ -364,11 +358,9 @@ async def _forget(bus: Bus, agents: Sequence[str], *, whole: bool) -> str:
     if not await bus.reconnected(1):
         raise BusUnreachable("The server has gone.", hint="Run `agentbus server start`.")
     for agent in agents:
-        purges = [(stream, f"agentbus.{agent}.>") for stream in (names.AGENTS, names.PRESENCE)]
-        if whole:
-            purges += [(stream, f"agentbus.{agent}.>") for stream in topology.STREAMS]
-        for stream, subject in purges:
-            await _unless_missing(bus, f"STREAM.PURGE.{stream}", {"filter": subject})
+        for stream in topology.STREAMS if whole else (names.AGENTS, names.PRESENCE):
+            purge = {"filter": names.everything_of(agent)}
+            await _unless_missing(bus, f"STREAM.PURGE.{stream}", purge)
         lanes = [(names.TASKS, names.lane_consumer(agent, lane)) for lane in names.LANES]
         own = [names.results_consumer(agent), names.sent_consumer(agent)]
         for stream, consumer in (*lanes, *((names.RESULTS, one) for one in own)):

@@ -34,7 +34,7 @@ from mcp_agentbus.errors import (
     UnknownAgent,
 )
 from mcp_agentbus.names import EVERYBODY, Priority
-from mcp_agentbus.records import now, read_sent, write_sent
+from mcp_agentbus.records import now, read_sent, sent_of, write_sent
 from mcp_agentbus.roster import Entry
 from mcp_agentbus.session import Session
 from mcp_agentbus.task import (
@@ -286,19 +286,7 @@ async def _store(session: Session, task: Task, *, repeated: bool) -> _Stored:
         if before:
             _check_same(before, task)
             return _Stored(before, duplicate=True)
-    sent = Sent(
-        task_id=task.id,
-        owner=task.sender,
-        inbox=task.to,
-        subject=task.subject,
-        thread_id=task.thread_id,
-        priority=task.priority,
-        owner_session=session.id,
-        notify=task.notify,
-        created_at=task.created_at,
-        expires_at=task.expires_at,
-        deliver_at=task.deliver_at,
-    )
+    sent = sent_of(task)
     session.sent[task.id] = (task.to, task.expires_at)
     try:
         duplicate = await _publish(bus, task)

@@ -30,7 +30,8 @@ from mcp_agentbus.session import Session
 from mcp_agentbus.tools import INSTRUCTIONS, TOOLS, Answer
 from mcp_agentbus.version import __version__
 
-# Many times what a call takes, and little of the 5 s in which it is to be answered.
+# A call takes milliseconds; one that waited this long goes ahead, since it must be answered within
+# 5 s.
 _TURN_S: Final = 0.3
 # Only this program's release changes its lists.
 _LISTS: Final = CacheHint(ttl_ms=3_600_000)

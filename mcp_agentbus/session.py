@@ -143,7 +143,7 @@ class Session:
     @property
     def inboxes(self) -> tuple[str, ...]:
         """The inboxes it reads: its own, then those of its roles."""
-        return (self.me.id, *(names.ROLE_PREFIX + role for role in self.me.roles))
+        return self.me.inboxes
 
     async def called(self) -> None:
         """Note a call, and make sure that the session is known to the bus.
@@ -203,15 +203,15 @@ class Session:
         await self._ending.enter_async_context(self.bus.subscribed(subject, arrived))
 
     def _on_wake(self, message: Message | None) -> None:
-        # agentbus.<inbox>.wake.<lane>.<sender> names the lane, the other signs do not.
-        tokens = message.subject.split(".") if message else []
-        self._stir(*(tokens[3:4] if tokens[2:3] == ["wake"] else EVERYTHING))
+        said = names.parts(message.subject) if message else None
+        # A wake names its lane, the other signs do not.
+        self._stir(*(said.rest[:1] if said and said.kind == "wake" else EVERYTHING))
 
     def _on_record(self, message: Message | None) -> None:
         if message is None:  # a gap in the connection: any of them may have ended meanwhile
             self.news.update(self.sent)
         else:
-            task_id = message.subject.rsplit(".", 1)[1]
+            _, task_id = names.parts(message.subject).rest
             if task_id in self.sent:
                 self.news.add(task_id)
         self._stir(RECORDS)
@@ -283,9 +283,10 @@ class Session:
     async def settled(
         self, work: Callable[[], Coroutine[Any, Any, _T]], undo: Callable[[_T], Awaitable[object]]
     ) -> _T:
-        """Do `work` while no other call does; if the caller is cancelled meanwhile, undo it behind.
+        """Do `work` while no other call does.
 
-        The lock is kept until that is done: no other call may show what is about to be undone.
+        If the caller is cancelled, let `work` end, then undo it in the background. The lock is kept
+        until that is done: no other call may show what is about to be undone.
         """
         await self.lock.acquire()
         running = asyncio.create_task(work())

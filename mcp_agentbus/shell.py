@@ -19,15 +19,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mcp_agentbus import locks, names
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent, Settings, check_private
 from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.files import write_whole
 from mcp_agentbus.session import Claim, Session
 from mcp_agentbus.taking_over import delivery, reference
 from mcp_agentbus.task import Record, Task
+
+# How long after another command of the agent has ended the next one sees it, at the latest.
+_LOOK_AGAIN_S: Final = 0.02
 
 
 @dataclass
@@ -45,13 +49,7 @@ class ClaimFile:
         if self.finished:
             at, task = self.finished
             document["finished"] = [at.isoformat(), task.model_dump(mode="json", by_alias=True)]
-        new = self.path.with_suffix(".new")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
+        write_whole(self.path, json.dumps(document).encode())
 
     def load(self) -> list[Claim]:
         """Return what is kept, and take over the session's id.
@@ -84,8 +82,7 @@ async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[
         BadSetup: its file cannot be used.
     """
     path = folder / f"shell-{agent.id}.json"
-    descriptor = await asyncio.to_thread(locks.take, path.with_suffix(".lock"), wait=True)
-    assert descriptor is not None  # noqa: S101 - for mypy: it waits
+    descriptor = await _locked(path.with_suffix(".lock"))
     try:
         store = ClaimFile(path, names.SHELL_PREFIX + names.new_session_id())
         claims = store.load()
@@ -96,6 +93,18 @@ async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[
             yield session
     finally:
         os.close(descriptor)
+
+
+async def _locked(path: Path) -> int:
+    """Wait for a lock; return its descriptor.
+
+    Not in a thread: one that waits there cannot be cancelled, and would take the lock in the end.
+    """
+    while True:
+        descriptor = locks.take(path, wait=False)
+        if descriptor is not None:
+            return descriptor
+        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 def agents(settings: Settings) -> frozenset[str]:

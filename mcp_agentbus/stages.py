@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stages of a self-test: each with its time, what it showed, and what to do if it failed.
 
-stages = Stages(lambda stage: tell(stage, print))
+stages = Stages(print)
 await stages.stage("send", sent(), "The server did not take the task.")
 """
 
@@ -17,7 +17,6 @@ from mcp_agentbus.errors import AgentbusError
 
 #: Each stage takes milliseconds; a listener that has just started may need a second.
 STAGE_S: Final = 10.0
-_MARKS: Final = {"ok": "ok", "skipped": "--", "failed": "!!"}
 
 
 @dataclass(frozen=True)
@@ -84,13 +83,6 @@ class Stages:
 def since(began: float) -> float:
     """Return the milliseconds since that moment."""
     return round((time.perf_counter() - began) * 1000, 1)
-
-
-def tell(stage: Stage, out: Callable[[str], None]) -> None:
-    """Print a stage for a person."""
-    out(f"{_MARKS[stage.state]}  {stage.name:<8} {stage.ms:>7.0f} ms  {stage.said}")
-    if stage.fix:
-        out(f"{'':25}{stage.fix}")
 
 
 def last_line(stages: list[Stage], failed: list[str]) -> str:

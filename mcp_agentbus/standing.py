@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the server stands: where it is, what it holds, how much room is left.
+"""How this user's own server stands: where it is, what it holds, how much room is left.
 
+>>> (await start(settings)).how
+'started'
 >>> print((await standing(bus)).text)
-running at nats://127.0.0.1:39327 (pid 4711, nats-server 2.15.1)
+running at nats://127.0.0.1:39327 (pid 4711), on this machine only
 """
 
 from __future__ import annotations
@@ -10,13 +12,21 @@ from __future__ import annotations
 import asyncio
 import shutil
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from mcp_agentbus import embedded
+from mcp_agentbus import embedded, topology
 from mcp_agentbus.bus import Bus
-from mcp_agentbus.embedded import Files
+from mcp_agentbus.config import Settings
+from mcp_agentbus.embedded import Files, Server
 from mcp_agentbus.together import together
 from mcp_agentbus.topology import STREAMS
+
+#: What `embedded.is_durable` means.
+DURABLE: Final = {
+    True: "what is acknowledged is on the disk before (sync_interval: always)",
+    False: "what is acknowledged may be lost in a power cut: sync_interval is not always",
+    None: "whether what is acknowledged is on the disk is not known: nats.conf cannot be read",
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,17 @@ class Standing:
 
     text: str
     data: dict[str, Any]
+
+
+async def start(settings: Settings) -> Server:
+    """Have the server run, and its streams be there.
+
+    Raises: as `embedded.ensure` and `topology.ensure_streams`.
+    """
+    server = await asyncio.to_thread(embedded.ensure, settings)
+    async with Bus.connect(settings) as bus:
+        await topology.ensure_streams(bus)
+    return server
 
 
 async def standing(bus: Bus) -> Standing:
@@ -37,6 +58,7 @@ async def standing(bus: Bus) -> Standing:
     server = await asyncio.to_thread(embedded.find, settings)
     infos = await together(*(bus.admin.api(f"STREAM.INFO.{name}") for name in STREAMS))
     free = shutil.disk_usage(settings.data_dir).free
+    durable = await asyncio.to_thread(embedded.is_durable, settings)
     streams = {
         name: {
             "messages": info["state"]["messages"],
@@ -52,23 +74,24 @@ async def standing(bus: Bus) -> Standing:
         "folder": str(settings.data_dir),
         "log": str(Files(settings.data_dir).log),
         "free_disk_bytes": free,
-        "acknowledged_is_on_disk": True,
+        "acknowledged_is_on_disk": durable,
         "streams": streams,
     }
     lines = [
         f"running at {data['url']} (pid {data['pid']}), on this machine only",
-        f"folder   {data['folder']} ({_size(free)} free on its disk)",
-        "storing  every acknowledged message is on the disk first (sync_interval: always)",
+        f"folder   {data['folder']} ({size(free)} free on its disk)",
+        f"storing  {DURABLE[durable]}",
         *(
-            f"{name:<18} {one['messages']:>9,} messages  {_size(one['bytes']):>9}"
-            f" of {_size(one['max_bytes'])}"
+            f"{name:<18} {one['messages']:>9,} messages  {size(one['bytes']):>9}"
+            f" of {size(one['max_bytes'])}"
             for name, one in streams.items()
         ),
     ]
     return Standing("\n".join(lines), data)
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """Return a number of bytes for a person."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"

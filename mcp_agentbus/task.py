@@ -57,6 +57,8 @@ ENDS: Final = frozenset({"completed", "failed", "rejected", "cancelled", "expire
 HELD: Final = frozenset({"claimed", "working", "needs_approval"})
 # The ends that a worker chooses, and the ones that the bus sets for it.
 WORKER_ENDS: Final = frozenset({"completed", "failed", "rejected"})
+#: Of these its sender is told.
+TOLD: Final = ENDS | {"needs_approval"}
 
 Notify = Literal["live", "never", "wake"]
 
@@ -81,7 +83,7 @@ class _Frozen(BaseModel):
 class Task(_Frozen):
     """What one agent asks of another."""
 
-    #: Names the task everywhere; 128 random bits in hex, or a hash of the request id.
+    #: Names the task everywhere: a hash of sender, inbox and request id; others' may be any id.
     id: str
     #: Who sent it: the last token of its subject, never a field of its body.
     sender: str = Field(validation_alias="from", serialization_alias="from")

@@ -5,8 +5,8 @@
     [..., ...]
 
 `asyncio.gather` returns at the first failure while the others go on; a process that ends then
-complains about them, and a caller who tries again competes with them. Neither of these is to be an
-argument of the other: cancelled before it begins, it would leave what it was given unawaited.
+complains about them, and a caller who tries again competes with them. Do not nest `together` and
+`both`: the inner call, cancelled before it starts, would leave its coroutines unawaited.
 """
 
 from __future__ import annotations

@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands on the server: six streams, and the consumers of each agent.
 
-    agentbus.<to>.tasks.<lane>.<from>         TASKS     a work queue; three lanes an inbox
-    agentbus.<to>.wake.<lane>.<from>          (none)    the headers of each task, once stored
-    agentbus.<to>.back                        (none)    a session gave a task back
-    agentbus.<owner>.results.<to>.<task>      RESULTS   what became of a task; the last one only
-    agentbus.<owner>.sent.<to>.<task>         RESULTS   what its sender keeps; the last one only
-    agentbus.<owner>.wakes.<to>.<task>        RESULTS   what a listener did about it; the last one
-    agentbus.<agent>.heartbeat.<session>      PRESENCE  in memory, gone after 15 s
-    agentbus.<agent>.profile                  AGENTS    who is registered
-    agentbus.<to>.dead.<lane>.<from>          DEAD      parked tasks
-    agentbus.<to>.sched.<lane>.<from>.<task>  SCHED     tasks that wait for their time, and go
-    agentbus.<to>.due.<lane>.<from>           SCHED     from here to TASKS
+    agentbus.<inbox>.tasks.<lane>.<sender>         TASKS     a work queue; three lanes an inbox
+    agentbus.<inbox>.wake.<lane>.<sender>          (none)    each task's headers, once stored
+    agentbus.<inbox>.back                          (none)    a session gave a task back
+    agentbus.<owner>.results.<inbox>.<task>        RESULTS   what became of a task; the last only
+    agentbus.<owner>.sent.<inbox>.<task>           RESULTS   what its sender keeps; the last only
+    agentbus.<owner>.wakes.<inbox>.<task>          RESULTS   what listeners did; the last only
+    agentbus.<agent>.heartbeat.<session>           PRESENCE  in memory, gone after 15 s
+    agentbus.<agent>.profile                       AGENTS    who is registered
+    agentbus.<inbox>.dead.<lane>.<sender>          DEAD      parked tasks
+    agentbus.<inbox>.sched.<lane>.<sender>.<task>  SCHED     tasks that wait for their time, and go
+    agentbus.<inbox>.due.<lane>.<sender>           SCHED     from here to TASKS
 
 All of it is made through `Bus.admin`; an agent's own connection needs none of these rights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mcp_agentbus import embedded, names
 from mcp_agentbus.answers import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.bus import Bus
-from mcp_agentbus.names import AGENTS, DEAD, LANES, PRESENCE, RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.names import AGENTS, DEAD, LANES, PRESENCE, RESULTS, SCHEDULE, TASKS, Priority
 from mcp_agentbus.task import EXPIRES_MAX_S
 from mcp_agentbus.together import together
 
@@ -42,7 +42,7 @@ CLAIMS_MAX: Final = 2_000
 
 _FILE: Final = {"storage": "file", "num_replicas": 1, "allow_direct": True}
 
-# Share of the store each stream may take, where the store is smaller than all of them together.
+# What each stream is created with; where the store has less room, `fitted` makes `max_bytes` less.
 _STREAMS: Final[tuple[dict[str, Any], ...]] = (
     {
         "name": SCHEDULE,
@@ -240,7 +240,23 @@ async def _ensure_consumer(bus: Bus, stream: str, name: str, subject: str, **set
     await bus.admin.api(f"CONSUMER.CREATE.{stream}.{name}.{subject}", body)
 
 
-async def waiting(bus: Bus, inbox: str, lane: str) -> int:
+async def waiting_by_lane(
+    bus: Bus, inboxes: Sequence[str], lanes: Sequence[Priority] = LANES
+) -> dict[Priority, int]:
+    """Return how many tasks of these inboxes nobody holds, for each of `lanes`, in their order.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    places = [(inbox, lane) for inbox in inboxes for lane in lanes]
+    counts = await together(*(_waiting(bus, *place) for place in places))
+    waiting = dict.fromkeys(lanes, 0)
+    for (_, lane), count in zip(places, counts, strict=True):
+        waiting[lane] += count
+    return waiting
+
+
+async def _waiting(bus: Bus, inbox: str, lane: str) -> int:
     """Return how many tasks of a lane nobody holds; 0 where the lane does not exist yet."""
     try:
         info = await bus.api(f"CONSUMER.INFO.{TASKS}.{names.lane_consumer(inbox, lane)}")

@@ -12,25 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_agentbus import names, peeking, topology, wire
 from mcp_agentbus.answers import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.bus import Bus
-from mcp_agentbus.names import LANES, RESULTS, TASKS
+from mcp_agentbus.names import RESULTS, TASKS
 from mcp_agentbus.notice import Counts
 from mcp_agentbus.policy import Waiting
 from mcp_agentbus.records import read_sent
 from mcp_agentbus.session import may_hold
-from mcp_agentbus.task import ENDS, Record
+from mcp_agentbus.task import TOLD, Record
 from mcp_agentbus.together import both, together
 
 # A wake names at most so many tasks of one sender, and senders; the rest is in the counts.
 _TASKS_MAX: Final = 50
 _SENDERS_MAX: Final = 50
 _RESULTS_MAX: Final = 100
-_TOLD: Final = ENDS | {"needs_approval"}
 
 
 @dataclass(frozen=True)
@@ -49,26 +48,16 @@ async def look(bus: Bus, agent: str, inboxes: Sequence[str]) -> Looked:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     # All at once: an urgent task waits for the slowest of them only.
-    counted, (found, *urgent) = await both(counts(bus, inboxes), _things(bus, agent, inboxes))
+    lanes, (found, *urgent) = await both(
+        topology.waiting_by_lane(bus, inboxes), _things(bus, agent, inboxes)
+    )
     tasks = [one for few in urgent for one in few]
-    high = max(counted.high, len(tasks))
-    return Looked(replace(counted, high=high, results=len(found)), (*tasks, *found))
+    high, others = max(lanes["high"], len(tasks)), lanes["normal"] + lanes["low"]
+    return Looked(Counts(high=high, others=others, results=len(found)), (*tasks, *found))
 
 
 async def _things(bus: Bus, agent: str, inboxes: Sequence[str]) -> list[list[Waiting]]:
     return await together(results(bus, agent), *(_urgent(bus, inbox) for inbox in inboxes))
-
-
-async def counts(bus: Bus, inboxes: Sequence[str]) -> Counts:
-    """Return how many tasks wait in these inboxes that nobody was offered yet.
-
-    Raises:
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
-    """
-    lanes = [(inbox, lane) for inbox in inboxes for lane in LANES]
-    pending = await together(*(topology.waiting(bus, *lane) for lane in lanes))
-    high = sum(many for (_, lane), many in zip(lanes, pending, strict=True) if lane == "high")
-    return Counts(high=high, others=sum(pending) - high)
 
 
 async def _urgent(bus: Bus, inbox: str) -> list[Waiting]:
@@ -109,7 +98,7 @@ async def results(bus: Bus, agent: str) -> list[Waiting]:
     for one in await bus.admin.many(RESULTS, request):
         with suppress(wire.Undecodable):
             record = wire.decode_record(one.subject, one.data)
-            if record.state in _TOLD and record.notify != "never":
+            if record.state in TOLD and record.notify != "never":
                 found.append((record, one.seq))
     sents = await together(*(read_sent(bus, agent, one.inbox, one.task_id) for one, _ in found))
     return [

@@ -14,21 +14,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from mcp_agentbus import notice
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Settings
+from mcp_agentbus.desk import Desk
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.hub import HANGS, Hub, Member
 from mcp_agentbus.ledger import Ledger, LedgerBroken, Row
-from mcp_agentbus.notice import Counts
 from mcp_agentbus.policy import Waiting, Wake
 from mcp_agentbus.records import add_wake, read_sent
-from mcp_agentbus.roster import Holds
 from mcp_agentbus.rules import Rules
 from mcp_agentbus.task import Moment
 from mcp_agentbus.wake import Call, Ended, Waker
@@ -43,31 +41,6 @@ _NOT_INHERITED: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_P
 
 #: Told of each step: its name, the agent, ids and numbers.
 Emit = Callable[[str, str, Mapping[str, Any]], None]
-
-
-@dataclass(eq=False)
-class Desk:
-    """One agent's place at the listener."""
-
-    agent: str
-    stirred: asyncio.Event = field(default_factory=asyncio.Event)
-    #: What it was told of and has not read yet: wake, keys, and until when that is no failure.
-    told: dict[int, tuple[frozenset[str], float]] = field(default_factory=dict)
-    #: The wake that is under way.
-    running: asyncio.Task[None] | None = None
-    #: Why nothing was woken at the last look, a `policy.Reason`; empty if something was.
-    held: str = ""
-    #: The same for those who send, as the roster is told.
-    holds: Holds = field(default_factory=Holds)
-    counts: Counts = field(default_factory=Counts)
-    #: When to look again, if nothing stirs before.
-    until: datetime | None = None
-    #: Looks at the agent whenever something stirs.
-    loop: asyncio.Task[None] | None = None
-    #: Held for a look, so that two at once do not wake twice.
-    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: The subjects on which it hears that something stirs.
-    signs: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
 class Telling(Protocol):

@@ -143,8 +143,8 @@ def decode_task(subject: str, headers: Mapping[str, str], data: bytes, stored_at
 
 
 def _route(subject: str) -> tuple[str, Priority, str]:
-    match subject.split("."):
-        case [_, to, _, lane, sender] if names.is_inbox(to) and names.is_agent(sender):
+    match names.parts(subject):
+        case (to, _, (lane, sender)) if names.is_inbox(to) and names.is_agent(sender):
             return to, lane if lane in LANES else "normal", sender
         case _:
             raise Undecodable("its subject names no sender or no inbox")
@@ -329,8 +329,8 @@ def _record_fields(subject: str, data: bytes, kind: str) -> dict[str, Any]:
 
 
 def _record_route(subject: str) -> dict[str, str]:
-    match subject.split("."):
-        case [_, owner, _, inbox, task_id] if (
+    match names.parts(subject):
+        case (owner, _, (inbox, task_id)) if (
             names.is_agent(owner) and names.is_inbox(inbox) and names.is_task_id(task_id)
         ):
             return {"owner": owner, "inbox": inbox, "task_id": task_id}

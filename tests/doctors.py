@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-from argparse import Namespace
 from contextlib import contextmanager
 
 import served
@@ -35,17 +34,11 @@ def own_server(folder):
         kill_servers(settings)
 
 
-def asked(**options):
-    """Return the arguments of `agentbus doctor`."""
-    given = {"json": True, "fix": False, "dry_run": False, "self_test": False, "wake": None}
-    return Namespace(**given | options)
-
-
-async def printed(settings, **options):
+async def printed(settings, *, as_json=True, **options):
     """Return the exit code of a doctor and all that it printed."""
     lines = []
     fresh = settings if settings.url else doctor.settings(settings.environ)
-    code = await doctor.run(asked(**options), fresh, lines.append)
+    code = await doctor.run(fresh, lines.append, as_json=as_json, **options)
     return code, "\n".join(lines)
 
 

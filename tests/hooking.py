@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts in tests as far as mail is told there: hooks as they start them, sessions with a socket.
 
->>> hooking.run(hooking.claude(home, "coder"), "claude-code", "SessionStart", session_id="s1")
+>>> await Host(house, "coder")("SessionStart")
 '1 task waits in your agentbus inbox. Call read_inbox.'
 """
 
@@ -16,6 +16,10 @@ from pathlib import Path
 import served
 
 SCRIPT = Path(__file__).parents[1] / "hooks" / "agentbus_hook.py"
+HIGH = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
+NORMAL = "1 task waits in your agentbus inbox. Call read_inbox."
+RESULT = "1 result of a task that you sent with agentbus can be read. Call read_inbox."
+NEW = "New since the last notice: "
 _WITHIN_S = 30  # only a hang takes as long
 
 
@@ -66,6 +70,19 @@ def run(environ, host, event, **given):
     return said["hookSpecificOutput"]["additionalContext"]
 
 
+class Host:
+    """One session of a host that calls hooks."""
+
+    def __init__(self, house, agent, *, session="", name="claude-code"):
+        self.environ = (cursor if name == "cursor" else claude)(house.data_dir.parent, agent)
+        self.name, self.session = name, session or f"s-{agent}"
+
+    async def __call__(self, event, **told):
+        key = "conversation_id" if self.name == "cursor" else "session_id"
+        told = {key: self.session, **told}
+        return await asyncio.to_thread(run, self.environ, self.name, event, **told)
+
+
 @contextlib.asynccontextmanager
 async def session(house, agent, folder):
     """Open a session of Claude Code that can be told; yield its server and the notices it takes."""
@@ -86,5 +103,26 @@ async def session(house, agent, folder):
 
 async def notice(notices):
     """Wait for the next notice."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(_WITHIN_S):
         return await notices.get()
+
+
+@contextlib.asynccontextmanager
+async def monitor(listener, environ, agent):
+    """Run a session's monitor; yield its lines once it has joined."""
+    process = await asyncio.create_subprocess_exec(
+        *served.AGENTBUS, "watch", "--notices", "--agent", agent,
+        env=environ, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        await listener.logged("joined", agent=agent)
+        yield process.stdout
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def line(lines):
+    """Wait for a monitor's next line."""
+    async with asyncio.timeout(_WITHIN_S):
+        return (await lines.readline()).decode()

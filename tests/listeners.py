@@ -18,20 +18,21 @@ import sys
 import threading
 from pathlib import Path
 
-from mcp_agentbus import config, local, roster, topology
+import served
+
+from mcp_agentbus import local, roster, topology
 from mcp_agentbus.config import Agent
 from mcp_agentbus.life import task_life
 from mcp_agentbus.send import send_task
 
 _RECORDER = Path(__file__).with_name("recorder.py")
-_PACKAGE = str(Path(config.__file__).parent.parent)
 _HANG_S = 60  # only a hang takes as long
 _LOOK_AGAIN_S = 0.02
 
 
 def recorder(notes, mode="read"):
     """Return the argv of a process that notes how it was started."""
-    return [sys.executable, "-S", str(_RECORDER), str(notes), mode, _PACKAGE]
+    return [sys.executable, "-S", str(_RECORDER), str(notes), mode, served.PACKAGE]
 
 
 def starts(notes):
@@ -52,6 +53,13 @@ async def on_roster(session, agent):
         while not (entry := await roster.look(session.bus, agent)):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_AGAIN_S)
         return entry
+
+
+async def off_roster(session, agent):
+    """Wait until the roster knows nothing of an agent any more."""
+    async with asyncio.timeout(_HANG_S):
+        while await roster.look(session.bus, agent):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def send(session, to, **options):
@@ -117,7 +125,7 @@ async def listening(settings, *, script=None, **environ):
             "PATH": os.environ["PATH"],
             "HOME": str(settings.data_dir.parent),
             "AGENTBUS_HOME": str(settings.data_dir.parent),
-            "PYTHONPATH": _PACKAGE,
+            "PYTHONPATH": served.PACKAGE,
             **environ,
         },
     )
@@ -128,6 +136,20 @@ async def listening(settings, *, script=None, **environ):
     finally:
         if process.returncode is None:
             await listener.end()
+
+
+@contextlib.asynccontextmanager
+async def one_woken(settings, session, notes, agent):
+    """Listen, and have a task start an agent that waits; yield the listener and its line on that.
+
+    The agent's process reads once a line is written into `go`, a pipe in `notes`.
+    """
+    os.mkfifo(notes / "go")
+    configure(settings, notes, **{agent: {"command": recorder(notes, "wait")}})
+    await known(session, agent)
+    async with listening(settings) as listener:
+        await send(session, agent)
+        yield listener, await listener.logged("known", agent=agent)
 
 
 @contextlib.contextmanager

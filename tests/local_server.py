@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+import served
+
 from mcp_agentbus import config, embedded
 
 _DEADLINE_S = 60.0  # only a hang takes as long
 _LOOK_AGAIN_S = 0.01
 _STARTER = Path(__file__).with_name("starter.py")
-_PACKAGE = Path(config.__file__).parent.parent
 
 
 def settings_at(home: Path, **environ: str) -> config.Settings:
@@ -126,7 +127,7 @@ class Crowd:
 
     def __init__(self, home: Path, die_at: list[int | None]) -> None:
         gate, self._gate = os.pipe()
-        environ = {**os.environ, "AGENTBUS_HOME": str(home), "PYTHONPATH": str(_PACKAGE)}
+        environ = {**os.environ, "AGENTBUS_HOME": str(home), "PYTHONPATH": served.PACKAGE}
         self.processes = [
             subprocess.Popen(
                 [sys.executable, "-W", "error", _STARTER, str(step or 0)],

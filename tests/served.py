@@ -32,6 +32,8 @@ ERAS = (MODERN, LEGACY)
 MODE = {MODERN: "auto", LEGACY: "legacy"}
 ANSWER_WITHIN_S = 60  # only a hang takes as long
 PACKAGE = str(Path(config.__file__).parent.parent)
+# What `agentbus` is; a warning ends it, as it ends a test.
+AGENTBUS = [sys.executable, "-W", "error", "-m", "mcp_agentbus"]
 
 
 def environ(home: Path) -> dict[str, str]:
@@ -45,8 +47,8 @@ def environ(home: Path) -> dict[str, str]:
 
 
 def command(agent: str) -> list[str]:
-    """Return what a host would start; a warning ends it, as it ends a test."""
-    return [sys.executable, "-W", "error", "-m", "mcp_agentbus", "serve", "--agent", agent]
+    """Return what a host would start."""
+    return [*AGENTBUS, "serve", "--agent", agent]
 
 
 @asynccontextmanager

@@ -8,7 +8,8 @@ A waker gets the user's rules and the fixed notice, and nothing of a task.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,3 +53,9 @@ class Ended:
 
 
 Waker = Callable[[Call], Awaitable[Ended]]
+
+
+def on_path(names: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """Return where the first of these programs is that the environment's PATH has."""
+    path = environ.get("PATH", "")
+    return next((found for name in names if (found := shutil.which(name, path=path))), None)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,9 +17,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from mcp_agentbus import claude_session
-from mcp_agentbus.wake import Call, Ended
+from mcp_agentbus.wake import Call, Ended, on_path
 from mcp_agentbus.wake.process import KEEP_BYTES, born, run
 
+#: What it is started by.
+PROGRAMS: Final = ("claude",)
 _SERVER: Final = "agentbus"
 # `./` is where it is started. A link that leads out is denied, as every path outside is.
 _READ: Final = "Read(./**)"
@@ -50,7 +51,7 @@ _LIMITS: Final = {
 def argv(call: Call) -> list[str]:
     """Return what is started; empty if Claude Code is not installed."""
     rules = call.rules
-    program = shutil.which("claude", path=call.environ.get("PATH", ""))
+    program = on_path(PROGRAMS, call.environ)
     if not program:
         return []
     works = rules.profile == "work"

@@ -6,18 +6,19 @@ The program has no switch for a server of one run: it uses the folder's or the u
 
 from __future__ import annotations
 
-import shutil
+from typing import Final
 
-from mcp_agentbus.wake import Call, Ended
+from mcp_agentbus.wake import Call, Ended, on_path
 from mcp_agentbus.wake.process import run
+
+#: What it is started by: one program under two names; other products have an `agent` too.
+PROGRAMS: Final = ("cursor-agent", "agent")
 
 
 def argv(call: Call) -> list[str]:
     """Return what is started; empty if Cursor's program is not installed."""
     rules = call.rules
-    path = call.environ.get("PATH", "")
-    # The same program under both names; other products have an `agent` too.
-    program = shutil.which("cursor-agent", path=path) or shutil.which("agent", path=path)
+    program = on_path(PROGRAMS, call.environ)
     if not program:
         return []
     force = rules.profile == "work" and rules.permission_mode == "force"

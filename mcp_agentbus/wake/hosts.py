@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wakers of all hosts by the host's name in the rules."""
+"""The wakers of all hosts, and the programs that they start, by the host's name in the rules."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Final
 
 from mcp_agentbus.wake import Waker, claude_code, command, cursor, openclaw
 
+#: By which programs a host's agents are started, any one of which will do.
+PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"claude-code": claude_code.PROGRAMS, "cursor": cursor.PROGRAMS}
+)
 #: One for each of `rules.HOSTS`.
 WAKERS: Final[Mapping[str, Waker]] = MappingProxyType(
     {

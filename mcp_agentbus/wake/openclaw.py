@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import ipaddress
 import json
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from mcp_agentbus.config import check_private
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.wake import Call, Ended
+from mcp_agentbus.rules import gateway
+from mcp_agentbus.wake import Call, Ended, on_path
 from mcp_agentbus.wake.process import run
 
 _UNIT: Final = "openclaw-gateway"
@@ -45,7 +44,7 @@ _NOT_TAKEN: Final = {
 async def wake(call: Call) -> Ended:
     """Hand the notice to the gateway; start its service first where one is installed."""
     try:
-        url, token = _url(call.rules.url), _token(call.rules.token_file)
+        url, token = gateway(call.rules.url), _token(call.rules.token_file)
     except BadSetup as error:
         return Ended("failed", str(error))
     try:
@@ -61,31 +60,6 @@ async def wake(call: Call) -> Ended:
         except ConnectionRefusedError:
             await asyncio.sleep(_LOOK_AGAIN_S)
     return Ended("not_started", "its gateway was started but does not answer")
-
-
-def _url(text: str) -> SplitResult:
-    """Return the parts of the gateway's URL.
-
-    Raises:
-        BadSetup: it is none, or the token would cross a network in plain text.
-    """
-    try:
-        url = urlsplit(text)
-        usable = url.scheme in {"http", "https"} and url.port != 0 and not url.query
-    except ValueError:
-        usable = False
-    if not usable or not url.hostname or url.username or url.password:
-        raise BadSetup("url is not an http or https URL.", hint="Say http://127.0.0.1:18789.")
-    if url.scheme == "http" and not _is_loopback(url.hostname):
-        raise BadSetup("url is off this machine and without TLS.", hint="Use https://.")
-    return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _token(path: Path | None) -> str:
@@ -147,7 +121,7 @@ def _post(url: SplitResult, token: str, notice: str) -> int:
 
 async def _start_service(call: Call) -> bool:
     """Start the gateway's user service; tell whether there is one and systemd started it."""
-    systemctl = shutil.which("systemctl", path=call.environ.get("PATH", ""))
+    systemctl = on_path(("systemctl",), call.environ)
     if not systemctl:
         return False
     # It is not the agent's process: nobody counts it, and it runs anywhere.

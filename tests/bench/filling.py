@@ -19,8 +19,8 @@ from nats.aio.client import Client
 
 from mcp_agentbus import embedded, names, wire
 from mcp_agentbus.config import Settings
-from mcp_agentbus.records import first_record, now, step
-from mcp_agentbus.task import Sent, Task
+from mcp_agentbus.records import first_record, now, sent_of, step
+from mcp_agentbus.task import Task
 
 Message = tuple[str, bytes, dict[str, str]]
 _IN_FLIGHT = 1_000
@@ -99,16 +99,8 @@ def _pair(number: int) -> tuple[str, str]:
 
 
 def _records(one: Task) -> Iterator[Message]:
-    claimed = step(first_record(one, one.to), "claimed", one.to, "bench", attempts=1)
+    sent = sent_of(one)
+    claimed = step(first_record(sent), "claimed", one.to, "bench", attempts=1)
     record = step(claimed, "completed", one.to, "bench", summary="Done as asked. " * 10)
-    sent = Sent(
-        task_id=one.id,
-        owner=one.sender,
-        inbox=one.to,
-        subject=one.subject,
-        thread_id=one.thread_id,
-        created_at=one.created_at,
-        expires_at=one.expires_at,
-    )
     yield names.sent_subject(one.sender, one.to, one.id), wire.encode_sent(sent), {}
     yield names.record_subject(one.sender, one.to, one.id), wire.encode_record(record), {}

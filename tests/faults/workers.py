@@ -15,11 +15,11 @@ import signal
 import sys
 from pathlib import Path
 
-import mcp_agentbus
+import served
+
 from mcp_agentbus import names
 
 _WORKER = Path(__file__).with_name("worker.py")
-_PACKAGE = Path(mcp_agentbus.__file__).parent.parent
 _HANG_S = 90  # only a hang takes as long
 
 # Claims come back after 2 s instead of 24: for tests of what happens then, not of when.
@@ -101,7 +101,7 @@ async def workers(settings, **changes):
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "AGENTBUS_HOME": str(home), "PYTHONPATH": str(_PACKAGE)},
+            env={**os.environ, "AGENTBUS_HOME": str(home), "PYTHONPATH": served.PACKAGE},
         )
         worker = Worker(process)
         started.append(worker)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stand-in for a model, on loopback: it calls the tools of a plan and keeps what it was shown.
 
-    with Standin([("read_inbox", {}), ("publish_result", {"task_id": LATEST, ...})]) as model:
+    with Standin(ANSWERING) as model:
         ...                               # a host whose ANTHROPIC_BASE_URL is model.url
         model.shown                       # the requests that carried tools, oldest first
 
@@ -15,6 +15,14 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LATEST = "<latest task>"
+# A plan: read a task, and end it.
+ANSWERING = [
+    ("read_inbox", {}),
+    ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "done"}),
+]
+# What is to be shown to it of one urgent task before it reads; of the task's own words nothing.
+NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
+CANARY = "zq7canary"
 _TASK = re.compile(r"Task ([0-9a-f]{32})")
 _WITHIN_S = 90  # only a hang takes as long
 

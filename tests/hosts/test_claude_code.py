@@ -7,7 +7,7 @@ import sys
 import pytest
 import served
 from hosts.claude_user import KEY, terminal
-from hosts.standin import LATEST, Standin
+from hosts.standin import ANSWERING, CANARY, NOTICE, Standin
 from listeners import configure, listening
 
 from mcp_agentbus import embedded
@@ -19,12 +19,6 @@ from mcp_agentbus.session import Session
 
 pytestmark = pytest.mark.node
 
-CANARY = "zq7canary"
-NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
-ANSWERING = [
-    ("read_inbox", {}),
-    ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "done"}),
-]
 BUS_TOOLS = {f"mcp__agentbus__{name}" for name in (
     "send_task", "read_inbox", "watch_inbox", "list_agents", "publish_result")}  # fmt: skip
 

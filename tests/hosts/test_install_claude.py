@@ -15,7 +15,7 @@ from listeners import listening
 from mcp_agentbus.installers import claude_code
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus import embedded
+from mcp_agentbus import embedded, host_checks
 from mcp_agentbus.errors import BadInput, BadSetup
 
 pytestmark = pytest.mark.node
@@ -160,6 +160,61 @@ def test_an_older_entry_is_replaced_and_keeps_what_its_user_added(machine):
         "AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"],
         "AGENTBUS_URL": "nats://127.0.0.1:4222",
     }
+
+
+def test_an_entry_that_cannot_be_replaced_is_put_back(machine, tmp_path):
+    mine = {
+        "type": "stdio",
+        "command": "/old/bin/agentbus",
+        "args": ["serve", "--agent", "reviewer"],
+        "env": {"MINE": "secret"},
+    }
+    run(machine, "mcp", "add-json", "-s", "user", "agentbus", json.dumps(mine))
+    broken = failing(machine, tmp_path, times=1)
+
+    with pytest.raises(BadSetup, match="the disk is full"):
+        install(broken, fallback=True)
+
+    assert config(machine)["mcpServers"]["agentbus"] == mine
+    with pytest.raises(
+        BadSetup, match=r"taken out and .* disk is full.*--agent reviewer MINE"
+    ) as e:
+        install(failing(machine, tmp_path, times=2), fallback=True)
+    assert "secret" not in str(e.value)
+
+
+def failing(machine, folder, times):
+    """The same user, whose Claude Code adds no entry so many times."""
+    place = folder / str(times)
+    place.mkdir()
+    (place / "claude").write_text(
+        f"""#!/bin/sh
+if [ "$2" = add-json ] && [ "$(ls {place} | wc -l)" -le {times} ]; then
+  mktemp {place}/XXXXXX >&2; echo "the disk is full" >&2; exit 1
+fi
+exec {machine.program("claude")} "$@"
+"""
+    )
+    (place / "claude").chmod(0o755)
+    path = {**machine.environ, "PATH": f"{place}:{machine.environ['PATH']}"}
+    return Machine(replace(machine.settings, environ=path))
+
+
+def test_one_that_does_not_run_is_told_with_the_reason(machine, tmp_path):
+    place = tmp_path / "claude"
+    place.write_text("#!/bin/sh\necho 'claude: needs a newer system' >&2; exit 1\n")
+    place.chmod(0o755)
+    path = {**machine.environ, "PATH": str(tmp_path)}
+    settings = replace(machine.settings, environ=path)
+
+    assert claude_code.found(Machine(settings)) == (
+        f"Claude Code, {place} (does not run: `claude --version` failed: "
+        "claude: needs a newer system)"
+    )
+    with pytest.raises(BadSetup, match="needs a newer system"):
+        install(Machine(settings), fallback=True)
+    check = host_checks.host(settings, "claude-code")
+    assert (check.state, "needs a newer system" in check.said) == ("wrong", True)
 
 
 def test_an_id_goes_into_the_entry_as_the_plugin_has_no_place_for_one(machine, tree):

@@ -12,15 +12,15 @@ import node_tools
 import pytest
 from hosts.gateway import free_port, running
 from local_server import script, server_folder, settings_at
-from mcp_agentbus.installers import openclaw
+from mcp_agentbus.installers import _folder, openclaw
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus import rules, tools, wake
+from mcp_agentbus import host_checks, rules, wake
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wake.openclaw import wake as ask_gateway
 
 REPOSITORY = Path(__file__).parents[2]
-SKILL = REPOSITORY / "skills" / openclaw.SKILL
+SKILL = REPOSITORY / "skills" / "using-agentbus"
 USERS_TOKEN = "my-own-token"
 BY_HAND = """\
 {
@@ -62,7 +62,7 @@ def claw(tmp_path):
         yield SimpleNamespace(
             machine=machine,
             config=home / ".openclaw" / "openclaw.json",
-            skill=home / ".openclaw" / "skills" / openclaw.SKILL,
+            skill=home / ".openclaw" / "skills" / SKILL.name,
             token=settings.config_file.parent / "openclaw-hooks.token",
             arguments=noted.read_text,
             run=lambda *words, **also: machine.run([str(script), *words], **also),
@@ -76,7 +76,7 @@ def take(steps):
 
 
 def install(claw):
-    return take(openclaw.install(claw.machine, lambda: SKILL))
+    return take(openclaw.install(claw.machine, SKILL))
 
 
 def files(folder):
@@ -127,7 +127,7 @@ async def test_it_is_connected_woken_by_its_token_and_taken_out_without_a_trace(
     assert stat.S_IMODE(claw.token.stat().st_mode) == 0o600
     assert "config\npatch\n--stdin\n" in claw.arguments()
     assert token not in claw.arguments()
-    assert files(claw.skill) == files(SKILL)
+    assert set(files(claw.skill)) == {*files(SKILL), _folder.LIST}
     assert "as agent openclaw and lists its 5 tools" in openclaw.verify(claw.machine)
     assert "agentbus agent add openclaw --host openclaw" in said[-1]
     assert await gateway_answers(claw, port) == "asked"
@@ -178,6 +178,39 @@ def test_what_its_user_has_set_stays_and_only_comments_are_lost(claw):
     assert USERS_TOKEN not in claw.arguments()
 
 
+@pytest.mark.node
+@pytest.mark.parametrize("included", [True, False])
+def test_hooks_beside_comments_stay_as_they_are_by_a_second_install(claw, included):
+    install(claw)
+    server = claw.config.read_text().partition('"mcp": ')[2].rpartition('"hooks"')[0]
+    claw.token.unlink()
+    theirs = f'{{ {"" if included else "enabled: false,"} token: "{USERS_TOKEN}" }} // mine'
+    (claw.config.parent / "h.json5").write_text(theirs)
+    hooks = '{ "$include": "./h.json5" }' if included else theirs
+    before = f'{{ "mcp": {server} "hooks": {hooks}\n }}'
+    claw.config.write_text(before)
+
+    said = install(claw)
+
+    assert said[0] == "it is there already"
+    assert said[-1].startswith("hooks.enabled is not true, and stays so")
+    assert claw.config.read_text() == before
+    assert not claw.token.exists()
+    assert not [step for step in openclaw.uninstall(claw.machine) if "patch" in step.what]
+
+
+@pytest.mark.node
+def test_another_projects_server_beside_comments_is_left_alone(claw):
+    claw.config.parent.mkdir()
+    before = BY_HAND.replace("/gone/agentbus", "/gone/other") % USERS_TOKEN
+    claw.config.write_text(before)
+
+    with pytest.raises(BadSetup, match="does not start agentbus"):
+        install(claw)
+    assert openclaw.uninstall(claw.machine) == []
+    assert claw.config.read_text() == before
+
+
 @pytest.fixture
 def box(tmp_path):
     """A user with a program that only says what version of OpenClaw it is."""
@@ -189,7 +222,7 @@ def box(tmp_path):
         machine=Machine(settings),
         program=program,
         config=home / ".openclaw" / "openclaw.json",
-        skill=home / ".openclaw" / "skills" / openclaw.SKILL,
+        skill=home / ".openclaw" / "skills" / SKILL.name,
         token=settings.config_file.parent / "openclaw-hooks.token",
     )
 
@@ -199,14 +232,21 @@ def test_it_says_which_openclaw_it_found(box):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_what_is_not_there_or_does_not_run_is_not_found(box, there):
+def test_what_is_not_there_or_does_not_run_is_said_to_be_so(box, there):
     box.program.unlink()
+    about = None
     if there:
-        script(box.program, "echo needs a newer node >&2", "exit 1")
+        script(box.program, "echo openclaw: needs a newer node >&2", "echo nvm install >&2; exit 1")
+        about = (
+            f"OpenClaw, {box.program} (does not run: `openclaw --version` failed: "
+            "openclaw: needs a newer node nvm install)"
+        )
+        check = host_checks.host(box.machine.settings, "openclaw")
+        assert (check.state, check.said) == ("warning", f"{about}: not connected")
 
-    assert openclaw.found(box.machine) is None
+    assert openclaw.found(box.machine) == about
     with pytest.raises(BadSetup, match=r"Hint: Put `openclaw` on PATH .* 24.16"):
-        openclaw.install(box.machine, lambda: SKILL)
+        openclaw.install(box.machine, SKILL)
     assert files(box.machine.home) == {}
 
 
@@ -216,7 +256,6 @@ def test_what_is_not_there_or_does_not_run_is_not_found(box, there):
         ({"enabled": False}, "hooks.enabled is not true"),
         ({"token": USERS_TOKEN}, "hooks.enabled is not true"),
         ({"enabled": True, "token": "${MINE}"}, "put it into"),
-        ({"$include": "./hooks.json5"}, "put it into"),
     ],
 )
 def test_hooks_that_are_not_ours_to_set_stay_and_are_named(box, hooks, said):
@@ -282,7 +321,7 @@ def test_what_the_user_added_to_the_entry_stays_and_is_not_shown(claw):
     claw.config.parent.mkdir()
     claw.config.write_text(json.dumps({"mcp": {"servers": {"agentbus": mine}}}))
 
-    steps = openclaw.install(claw.machine, lambda: SKILL)
+    steps = openclaw.install(claw.machine, SKILL)
     take(steps)
 
     command, *args = claw.machine.agentbus
@@ -295,28 +334,45 @@ def test_what_the_user_added_to_the_entry_stays_and_is_not_shown(claw):
     assert USERS_TOKEN not in str([step.what for step in steps])
 
 
-def test_a_skill_that_is_a_link_is_replaced_and_what_it_led_to_stays(box, tmp_path):
-    mine = shutil.copytree(SKILL, tmp_path / "mine")
+def test_a_skill_that_is_a_link_is_refused_and_stays(box, tmp_path):
     box.skill.parent.mkdir()
-    box.skill.symlink_to(mine)
+    box.skill.symlink_to(shutil.copytree(SKILL, tmp_path / "mine"))
+
+    with pytest.raises(BadSetup, match=r"symlink to .*Take the link away"):
+        install(box)
+
+    assert files(tmp_path / "mine") == files(SKILL)
+    assert openclaw.uninstall(box.machine) == []
+
+
+def test_a_skill_that_somebody_has_changed_is_neither_overwritten_nor_removed(box):
+    install(box)
+    (box.skill / "SKILL.md").write_text("mine now")
+
+    with pytest.raises(BadSetup, match=r"SKILL\.md is not as agentbus wrote it"):
+        install(box)
+    said = take(openclaw.uninstall(box.machine))
+
+    assert said[0] == f"left {box.skill}/SKILL.md: it was changed"
+    assert files(box.skill) == {"SKILL.md": b"mine now"}
+
+
+def test_a_copy_without_a_list_is_taken_over_and_what_is_beside_it_stays(box):
+    shutil.copytree(SKILL, box.skill)
+    (box.skill / "mine.md").write_text("mine")
 
     install(box)
-
-    assert not box.skill.is_symlink()
-    assert files(box.skill) == files(mine) == files(SKILL)
-
-
-def test_an_old_skill_is_replaced_whole(box):
-    box.skill.mkdir(parents=True)
-    (box.skill / "old.md").write_text("old")
-
     install(box)
+    once = files(box.skill)
+    take(openclaw.uninstall(box.machine))
 
-    assert files(box.skill) == files(SKILL)
+    assert set(once) == {*files(SKILL), "mine.md", _folder.LIST}
+    assert files(box.skill) == {"mine.md": b"mine"}
 
 
 def test_without_openclaw_its_file_is_named_and_the_rest_is_removed(box):
-    box.config.write_text(json.dumps({"mcp": {"servers": {"agentbus": {}}}}))
+    ours = {"command": "/gone/agentbus", "args": ["serve"]}
+    box.config.write_text(json.dumps({"mcp": {"servers": {"agentbus": ours}}}))
     install(box)
     box.program.unlink()
 
@@ -330,25 +386,3 @@ def test_without_openclaw_its_file_is_named_and_the_rest_is_removed(box):
     assert list(files(box.machine.home)) == [".openclaw/openclaw.json"]
     assert str(box.token) in token.what
     assert not box.token.exists()
-
-
-@pytest.mark.parametrize(
-    ("environ", "folder"),
-    [
-        ({"OPENCLAW_STATE_DIR": "~/claw"}, "claw"),
-        ({"OPENCLAW_HOME": "/elsewhere"}, "/elsewhere/.openclaw"),
-        ({"OPENCLAW_PROFILE": "dev"}, ".openclaw-dev"),
-        ({}, ".openclaw"),
-    ],
-)
-def test_the_skill_goes_where_this_openclaw_keeps_its_skills(box, environ, folder):
-    settings = settings_at(box.machine.home, **{**box.machine.environ, **environ})
-
-    steps = openclaw.install(Machine(settings), lambda: SKILL)
-
-    target = box.machine.home / folder / "skills" / openclaw.SKILL
-    assert steps[1].what == f"copy the skill to {target}"
-
-
-def test_it_asks_for_the_tools_that_there_are():
-    assert sorted(openclaw._TOOLS) == sorted(tools.TOOLS)

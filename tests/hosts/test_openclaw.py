@@ -10,7 +10,7 @@ import node_tools
 import pytest
 import served
 from hosts.gateway import free_port, onboarding, running
-from hosts.standin import LATEST, Standin
+from hosts.standin import ANSWERING, CANARY, NOTICE, Standin
 from listeners import configure, listening
 
 from mcp_agentbus import embedded, roster
@@ -22,13 +22,7 @@ from mcp_agentbus.session import Session
 
 pytestmark = pytest.mark.node
 
-CANARY = "zq7canary"
-NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
 SECRET = "hook-secret-1"  # OpenClaw wants it to differ from the gateway's own token
-ANSWERING = [
-    ("read_inbox", {}),
-    ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "done"}),
-]
 COMMAND_WITHIN_S = 120  # only a hang takes as long
 
 

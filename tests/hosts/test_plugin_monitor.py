@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hosts.claude_user import TOOLS, at_model, install, terminal
-from hosts.standin import LATEST, Standin
+from hosts.standin import ANSWERING, CANARY, NOTICE, Standin
 from listeners import known, listening
 from local_server import server_folder
 
@@ -18,13 +18,6 @@ from mcp_agentbus.send import send_task
 from mcp_agentbus.session import Session
 
 pytestmark = pytest.mark.node
-
-CANARY = "zq7canary"
-NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
-ANSWERING = [
-    ("read_inbox", {}),
-    ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "3 tests"}),
-]
 
 
 def lose_socket(machine):
@@ -73,4 +66,4 @@ async def test_the_model_of_an_idle_session_is_told_once_and_does_the_task(
     assert CANARY in said
     assert said.count("in your agentbus inbox") == 1  # neither the other way nor a hook said it
     assert len(model.shown) == 3
-    assert [(one.task_id, one.summary) for one in found.results] == [(receipt.task_id, "3 tests")]
+    assert [(one.task_id, one.summary) for one in found.results] == [(receipt.task_id, "done")]

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from hosts.claude_user import TOOLS, at_model, install
-from hosts.standin import LATEST, Standin
+from hosts.standin import ANSWERING, CANARY, Standin
 from listeners import listening
 from local_server import server_folder
 
@@ -20,8 +20,6 @@ from mcp_agentbus.session import Session
 
 pytestmark = pytest.mark.node
 
-CANARY = "zq7canary"
-
 
 async def test_the_model_is_told_of_mail_by_the_hook_and_hands_its_result_back(
     machine, tree, tmp_path
@@ -30,11 +28,7 @@ async def test_the_model_is_told_of_mail_by_the_hook_and_hands_its_result_back(
     folder = tmp_path / "shop"
     folder.mkdir()
     (folder / ".agentbus.toml").write_text('agent = "coder"\n')
-    done = {"task_id": LATEST, "status": "completed", "summary": "3 tests"}
-    with (
-        server_folder(tmp_path / "bus"),
-        Standin([("read_inbox", {}), ("publish_result", done)]) as model,
-    ):
+    with server_folder(tmp_path / "bus"), Standin(ANSWERING) as model:
         async with Bus.connect(machine.settings) as bus, Session(bus, Agent("planner")) as planner:
             await planner.called()
             await roster.register(bus, Agent("coder"), None)
@@ -52,4 +46,4 @@ async def test_the_model_is_told_of_mail_by_the_hook_and_hands_its_result_back(
     assert "1 task waits in your agentbus inbox. Call read_inbox." in first, ended.stdout
     assert CANARY not in first
     assert CANARY in json.dumps(model.shown[1])  # in the frame of read_inbox
-    assert [(one.task_id, one.summary) for one in found.results] == [(receipt.task_id, "3 tests")]
+    assert [(one.task_id, one.summary) for one in found.results] == [(receipt.task_id, "done")]

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import served
 from listeners import configure, listening, starts
 
-from mcp_agentbus import config, embedded, roster, topology
+from mcp_agentbus import embedded, roster, topology
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.send import send_task
@@ -15,7 +16,6 @@ from mcp_agentbus.session import Session
 from mcp_agentbus.task import HOPS_MAX
 
 _PASSER = str(Path(__file__).parents[1] / "passer.py")
-_PACKAGE = str(Path(config.__file__).parent.parent)
 RING = ("a", "b", "c")
 
 
@@ -45,4 +45,4 @@ async def test_a_circle_of_woken_agents_ends_at_the_hop_limit(tmp_path, mode):
 
 
 def passer(notes, following, mode):
-    return [sys.executable, "-S", _PASSER, str(notes), following, mode, _PACKAGE]
+    return [sys.executable, "-S", _PASSER, str(notes), following, mode, served.PACKAGE]

@@ -3,7 +3,6 @@
 
 import json
 import subprocess
-import sys
 
 import served
 
@@ -11,7 +10,7 @@ import served
 def test_the_demo_wakes_a_coder_that_has_no_session(tmp_path):
     (tmp_path / "a.py").write_text("# TODO\n")
     ran = subprocess.run(
-        [sys.executable, "-m", "mcp_agentbus", "demo", "--wake", "--json", tmp_path],
+        [*served.AGENTBUS, "demo", "--wake", "--json", tmp_path],
         env=served.environ(tmp_path / "home"),
         capture_output=True,
         text=True,

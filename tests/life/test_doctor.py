@@ -14,13 +14,11 @@ import pytest
 from doctors import listener_goes, printed, report, streams
 from listeners import configure, false_listener, known, listening, recorder, send
 
-from mcp_agentbus import (
-    embedded,
-    local,
-)
+from mcp_agentbus import embedded, local, topology
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
 from mcp_agentbus.session import Session
+from mcp_agentbus.standing import standing
 from mcp_agentbus.version import __version__
 
 _WITHIN_S = 90  # only a hang takes as long
@@ -31,10 +29,9 @@ _OLDER = (
 )
 # As `agentbus doctor` does, in a process of its own: it may leave a listener behind.
 _DOCTOR = (
-    "import asyncio, os, sys; from argparse import Namespace; from mcp_agentbus import doctor, "
-    "host_checks; host_checks.HOSTS = (); args = Namespace(json=True, fix=True, dry_run=False, "
-    "self_test=False, wake=None); "
-    "sys.exit(asyncio.run(doctor.run(args, doctor.settings(os.environ), print)))"
+    "import asyncio, os, sys; from mcp_agentbus import doctor, host_checks; host_checks.HOSTS = (); "
+    "look = doctor.run(doctor.settings(os.environ), print, as_json=True, fix=True); "
+    "sys.exit(asyncio.run(look))"
 )
 
 
@@ -61,7 +58,7 @@ async def test_where_all_is_well_each_check_is_ok(there, tmp_path):
 
 async def test_a_person_reads_a_line_for_each_check(there):
     await streams(there)
-    code, text = await printed(there, json=False)
+    code, text = await printed(there, as_json=False)
 
     lines = text.splitlines()
     assert code == 0
@@ -92,14 +89,19 @@ async def test_a_server_that_hangs_is_wrong(there):
     assert "does not answer" in found["server"]["said"]
 
 
-async def test_a_server_without_durability_is_wrong(there):
+async def test_a_server_without_durability_is_wrong_and_its_status_says_so(there):
     conf = embedded.Files(there.data_dir).conf
     conf.write_text(conf.read_text().replace("sync_interval: always", "sync_interval: 2m"))
 
     code, found = await report(there)
+    async with Bus.connect(there) as bus:
+        await topology.ensure_streams(bus)
+        status = await standing(bus)
 
     assert code == 1
     assert found["durability"]["state"] == "wrong"
+    assert status.data["acknowledged_is_on_disk"] is False
+    assert found["durability"]["said"] in status.text
 
 
 def opened(settings, what):
@@ -153,7 +155,7 @@ async def test_what_others_may_read_is_wrong_until_a_fix_closes_it(there, what):
 
 async def test_a_fix_starts_the_server(there):
     embedded.stop(there)
-    code, text = await printed(there, fix=True, dry_run=True, json=False)
+    code, text = await printed(there, fix=True, dry_run=True, as_json=False)
     assert text.startswith("would: start this user's server\n")
     assert embedded.find(there) is None
 
@@ -206,10 +208,10 @@ async def test_the_token_of_the_bus_is_never_shown(there, tmp_path):
     configure(there, tmp_path, coder=coder(tmp_path))
     token = embedded.read_token(there)
     async with listening(there):
-        shown = [await printed(there, json=as_json) for as_json in (True, False)]
-        shown.append(await printed(there, self_test=True, json=False))
+        shown = [await printed(there, as_json=as_json) for as_json in (True, False)]
+        shown.append(await printed(there, self_test=True, as_json=False))
         opened(there, "token")
-        shown.append(await printed(there, json=False))
+        shown.append(await printed(there, as_json=False))
 
     assert len(token) > 40
     assert all(token not in text for _, text in shown)

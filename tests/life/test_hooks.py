@@ -8,12 +8,12 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import hooking
 import pytest
 import served
+from hooking import HIGH, NEW, NORMAL, RESULT, Host
 from listeners import known, listening, send
 
 from mcp_agentbus import local, roster
@@ -28,24 +28,6 @@ from mcp_agentbus.session import Session
 CANARY = "canary-7f3a"
 TURN = ("claude-code", "UserPromptSubmit")
 BATCH = ("claude-code", "PostToolBatch")
-HIGH = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
-NORMAL = "1 task waits in your agentbus inbox. Call read_inbox."
-RESULT = "1 result of a task that you sent with agentbus can be read. Call read_inbox."
-NEW = "New since the last notice: "
-
-
-class Host:
-    """One session of a host that calls hooks."""
-
-    def __init__(self, house, agent, *, session="", name="claude-code"):
-        self.home = house.data_dir.parent
-        self.environ = (hooking.cursor if name == "cursor" else hooking.claude)(self.home, agent)
-        self.name, self.session = name, session or f"s-{agent}"
-
-    async def __call__(self, event, **told):
-        key = "conversation_id" if self.name == "cursor" else "session_id"
-        told = {key: self.session, **told}
-        return await asyncio.to_thread(hooking.run, self.environ, self.name, event, **told)
 
 
 async def result_for(planner, agent, **options):
@@ -342,12 +324,11 @@ async def test_without_a_server_there_is_silence_and_nothing_counts_as_told(plan
     await send(planner, "fourteen")
     async with listening(house) as listener:
         host = Host(house, "fourteen")
-        environ = served.environ(house.data_dir.parent)
-        stop = [sys.executable, "-m", "mcp_agentbus", "server", "stop"]
-        await asyncio.to_thread(subprocess.run, stop, env=environ, check=True, capture_output=True)
+        server, options = [*served.AGENTBUS, "server"], {"check": True, "capture_output": True}
+        options["env"] = served.environ(house.data_dir.parent)
+        await asyncio.to_thread(subprocess.run, [*server, "stop"], **options)
         away = await host("SessionStart")
-        start = [*stop[:-1], "start"]
-        await asyncio.to_thread(subprocess.run, start, env=environ, check=True, capture_output=True)
+        await asyncio.to_thread(subprocess.run, [*server, "start"], **options)
         back = ""
         for _ in range(100):
             back = back or await host("UserPromptSubmit")

@@ -10,12 +10,13 @@ import served
 from listeners import configure, listening, recorder, send, starts
 
 from mcp_agentbus import local
+from mcp_agentbus.notice import WHY
 
 
 async def typed(house, *argv):
     """Type `agentbus ARGV`; return its exit code and what it printed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mcp_agentbus", *argv, env=served.environ(house.data_dir.parent),
+        *served.AGENTBUS, *argv, env=served.environ(house.data_dir.parent),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate()
@@ -68,6 +69,21 @@ async def test_a_configuration_that_cannot_be_read_leaves_the_rules_of_before(
     assert len(starts(notes)) == 1
 
 
+async def test_a_chmod_that_was_asked_for_is_enough_for_the_rules_to_hold(house, notes):
+    configure(house, notes)
+    async with listening(house):
+        configure(house, notes, fresh={"command": recorder(notes)})
+        house.config_file.chmod(0o644)
+        with pytest.raises(local.AgentbusError, match="open to other users"):
+            await asyncio.to_thread(local.ask, house, {"op": "reload"})
+        house.config_file.chmod(0o600)
+        await asyncio.to_thread(local.ask, house, {"op": "reload"})
+        found = await asyncio.to_thread(local.ask, house, {"op": "status"})
+
+    assert found["config"] == "ok"
+    assert [one["profile"] for one in found["agents"] if one["agent"] == "fresh"] == ["work"]
+
+
 async def test_woken_by_hand_an_agent_is_tried_again_at_once(house, planner, notes):
     configure(house, notes, failing={"command": recorder(notes, "fail")})
     async with listening(house) as listener:
@@ -96,7 +112,10 @@ async def test_waking_by_hand_says_why_nothing_happens(house, planner, notes):
             "held: held: its user wants no session started for it (waiting: 1 high, 0 other).\n"
         )
         code, said = await typed(house, "agent", "wake", "nobody")
+        status = json.loads((await typed(house, "listen", "--status", "--json"))[1])
 
+    [standing] = [one for one in status["agents"] if one["agent"] == "held"]
+    assert (standing["reason"], standing["held"]) == ("profile", WHY["profile"])
     assert code == 1
     assert "agentbus agent add nobody" in said
 

@@ -19,11 +19,11 @@ def home(tmp_path):
         yield tmp_path
 
 
-def typed(home, *argv, code=0):
+def typed(home, *argv, code=0, stdin=subprocess.DEVNULL, by=()):
     ran = subprocess.run(
-        [sys.executable, "-m", "mcp_agentbus", *argv],
+        [*by, sys.executable, "-m", "mcp_agentbus", *argv],
         env={"PATH": os.environ["PATH"], "HOME": str(home), "AGENTBUS_HOME": str(home / "bus")},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+        stdin=stdin, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert ran.returncode == code, ran.stdout + ran.stderr
     assert "Traceback" not in ran.stderr
@@ -68,6 +68,65 @@ def test_what_was_done_is_told_as_json_too(home):
     said = json.loads(typed(home, "install", "cursor", "--json"))
 
     assert said["hosts"]["cursor"]["state"] == "connected"
+
+
+def test_what_would_be_done_is_told_as_json_too(home):
+    said = json.loads(typed(home, *SETUP, "--dry-run", "--json"))
+
+    assert said["planned"][0] == "start the server, if it does not run"
+    assert f"write {home}/.cursor/mcp.json: mcpServers.agentbus" in said["planned"]
+    assert said["hosts"]["cursor"]["state"] == "planned"
+    assert said["done"] == []
+    assert files(home) == {}
+
+
+def test_why_it_does_not_all_work_is_told_as_json_too(home):
+    (home / "bus").mkdir(mode=0o700)
+    (home / "bus" / "config.toml").touch(mode=0o600)
+    (home / "bus" / "config.toml").write_text(
+        f'[agents.x]\nhost = "command"\ncommand = ["true"]\ndir = "{home}/gone"\nwake = "work"\n'
+    )
+
+    said = json.loads(typed(home, *SETUP, "--yes", "--json", code=1))
+
+    assert said["hosts"]["cursor"]["state"] == "connected"
+    assert {"ok"} & {one["state"] for one in said["checks"]} == set()
+    [agent] = [one for one in said["checks"] if one["name"] == "agent x"]
+    assert agent["state"] == "wrong"
+    assert "gone is not there" in agent["said"]
+    assert agent["fix"]
+    assert "agentbus doctor --self-test" in said["next"][-1]
+
+
+@pytest.mark.parametrize("how", [("--dry-run",), ("--yes", "--no-listener")])
+def test_a_host_that_was_named_and_is_not_here_is_a_fault_of_both(home, how):
+    said = typed(home, "setup", "--host", "copilot", *how, code=1)
+    told = json.loads(typed(home, "setup", "--host", "copilot", *how, "--json", code=1))
+
+    assert "copilot is not here" in said
+    assert "No host was found. For any MCP host: agentbus install --print" in said
+    assert told["hosts"]["copilot"]["state"] == "not_here"
+    assert told["next"] == ["No host was found. For any MCP host: agentbus install --print"]
+
+
+def test_who_closes_standard_input_is_not_asked(home):
+    closed = ("/bin/sh", "-c", 'exec "$@" <&-', "sh")
+
+    assert "Nobody is there to be asked" in typed(home, *SETUP, code=2, by=closed)
+    assert files(home) == {}
+
+
+@pytest.mark.parametrize("answer", [b"\x04", b"n\n"])
+def test_no_or_the_end_of_what_is_typed_means_no(home, answer):
+    terminal, stdin = os.openpty()
+    os.write(terminal, answer)
+
+    said = typed(home, *SETUP, code=1, stdin=stdin)
+
+    os.close(stdin)
+    os.close(terminal)
+    assert said.endswith("Nothing was done.\n")
+    assert files(home) == {}
 
 
 def test_an_id_is_written_into_the_hosts_entry(home):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,9 @@ import sys
 import uuid
 
 import pytest
+
+from mcp_agentbus.config import Agent
+from mcp_agentbus.shell import shell_session
 
 _WITHIN_S = 60
 
@@ -127,6 +131,26 @@ def test_sending_can_wait_for_the_result(shell):
     out, _ = waiting.communicate(timeout=_WITHIN_S)
     assert waiting.returncode == 0
     assert json.loads(out)["results"][0]["summary"] == "A"
+
+
+async def test_a_command_that_was_ended_while_another_ran_leaves_its_place_to_the_next(
+    world, tmp_path
+):
+    me = Agent(world.name("coder"))
+
+    async def command():
+        async with shell_session(world.bus, me, tmp_path):
+            pass
+
+    async with shell_session(world.bus, me, tmp_path):
+        waiting = asyncio.create_task(command())
+        done, _ = await asyncio.wait({waiting}, timeout=0.2)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+    async with asyncio.timeout(_WITHIN_S):
+        await command()
+
+    assert not done
 
 
 def test_running_out_of_time_is_exit_code_4(shell):

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import json
 import os
 import signal
+import sys
 
 import pytest
 import served
-from hooking import interactive, notice, session
-from life.test_hooks import HIGH, NEW, NORMAL, Host
-from listeners import configure, known, listening, recorder, send, starts, steps
+from hooking import HIGH, NEW, NORMAL, Host, interactive, line, monitor, notice, session
+from listeners import configure, known, listening, one_woken, recorder, send, starts, steps
 
 from mcp_agentbus import local
 
@@ -49,6 +49,28 @@ async def test_what_its_hook_has_told_a_session_no_notice_tells_again(house, pla
     assert ("woken", "a hook has told its session") in life
     assert "waking" not in dict(life)
     assert later == HIGH
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the id is found by the parent's process id")
+async def test_a_session_that_was_cleared_is_still_the_one_that_its_hook_has_told(
+    house, planner, notes
+):
+    await known(planner, "eight")
+    noted = house.data_dir.parent / ".claude" / "sessions" / f"{os.getpid()}.json"
+    async with (
+        listening(house) as listener,
+        session(house, "eight", notes) as (pipes, notices),
+    ):
+        await listener.logged("joined", agent="eight")
+        noted.parent.mkdir(parents=True)
+        noted.write_text(json.dumps({"sessionId": "s-cleared"}))
+        await send(planner, "eight")
+        said = await Host(house, "eight", session="s-cleared")("SessionStart", source="clear")
+        await listener.logged("recorded", agent="eight")
+        await asyncio.to_thread(pipes.call, "read_inbox")
+
+    assert said == HIGH
+    assert notices.empty()
 
 
 @pytest.mark.promise(26)
@@ -145,21 +167,6 @@ async def test_a_hook_tells_what_a_notice_could_not(house, planner, notes):
     assert said == [HIGH, ""]
 
 
-@contextlib.asynccontextmanager
-async def monitor(listener, environ, agent):
-    """Run a session's monitor; yield its lines."""
-    process = await asyncio.create_subprocess_exec(
-        *served.command("x")[:-3], "watch", "--notices", "--agent", agent,
-        env=environ, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        await listener.logged("joined", agent=agent)
-        yield process.stdout
-    finally:
-        process.kill()
-        await process.wait()
-
-
 async def test_where_a_sessions_server_cannot_tell_it_its_monitor_does(house, planner, notes):
     await known(planner, "seven")
     nowhere = interactive("s-seven", notes / "nowhere")
@@ -169,11 +176,10 @@ async def test_where_a_sessions_server_cannot_tell_it_its_monitor_does(house, pl
             await asyncio.to_thread(pipes.greet, served.MODERN)
             await listener.logged("joined", agent="seven")
             await send(planner, "seven")
-            async with asyncio.timeout(30):
-                line = await lines.readline()
+            told = await line(lines)
             await listener.logged("ended", agent="seven", outcome="asked")
 
-    assert line.decode() == HIGH + "\n"
+    assert told == HIGH + "\n"
 
 
 async def test_beside_a_server_that_hangs_and_may_tell_it_yet_its_monitor_is_silent(
@@ -199,13 +205,8 @@ async def test_beside_a_server_that_hangs_and_may_tell_it_yet_its_monitor_is_sil
 
 
 async def test_a_run_that_was_started_for_a_task_is_not_told_of_it_again(house, planner, notes):
-    os.mkfifo(notes / "go")
-    configure(house, notes, fifteen={"command": recorder(notes, "wait")})
-    await known(planner, "fifteen")
     try:
-        async with listening(house) as listener:
-            await send(planner, "fifteen")
-            await listener.logged("known", agent="fifteen")
+        async with one_woken(house, planner, notes, "fifteen") as (listener, _):
             started = await Host(house, "fifteen")("SessionStart")
             await send(planner, "fifteen", priority="normal")
             later = await Host(house, "fifteen")("PostToolBatch")

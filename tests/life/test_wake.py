@@ -2,21 +2,19 @@
 """Urgent work wakes an agent that has no session: once, truthfully, and only if it may."""
 
 import asyncio
-import json
 import os
 import signal
 
 import pytest
 import served
-from listeners import configure, known, listening, recorder, send, starts, steps
+from hooking import HIGH, RESULT, line, monitor, notice, session
+from listeners import configure, known, listening, one_woken, recorder, send, starts, steps
 
 from mcp_agentbus import local
 from mcp_agentbus.config import Agent
 from mcp_agentbus.inbox import read_inbox
 from mcp_agentbus.results import publish_result
 from mcp_agentbus.session import Session
-
-NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox.\n"
 
 
 @pytest.mark.promise(19)
@@ -29,8 +27,8 @@ async def test_a_high_task_starts_the_agent_and_a_normal_one_does_not(house, pla
         await listener.logged("read", agent="one")
 
     [start] = starts(notes)
-    assert start["stdin"] == NOTICE.replace("1 task waits", "2 tasks wait").replace(
-        "it is high", "1 of them high"
+    assert start["stdin"] == (
+        "2 tasks wait in your agentbus inbox, 1 of them high priority. Call read_inbox.\n"
     )
     assert start["cwd"] == str(notes)
     assert start["environ"]["AGENTBUS_AGENT"] == "one"
@@ -82,12 +80,7 @@ async def test_a_task_from_before_the_listener_wakes_as_well(house, planner, not
 
 @pytest.mark.promise(21)
 async def test_a_hundred_urgent_tasks_run_one_wake_at_a_time_and_two_in_all(house, planner, notes):
-    os.mkfifo(notes / "go")
-    configure(house, notes, six={"command": recorder(notes, "wait")})
-    await known(planner, "six")
-    async with listening(house) as listener:
-        await send(planner, "six")
-        await listener.logged("known", agent="six")
+    async with one_woken(house, planner, notes, "six") as (listener, _):
         for _ in range(99):
             await send(planner, "six")
         assert len(starts(notes)) <= 1
@@ -130,10 +123,9 @@ async def test_beside_a_live_session_that_cannot_be_told_nothing_is_started(hous
     async with listening(house) as listener:
         home = house.data_dir.parent
         with served.Pipes(served.environ(home), agent="seven") as pipes:
-            pipes.greet(served.MODERN)
-            pipes.call("list_agents")
-            while local_sessions(house, "seven") == 0:
-                await asyncio.to_thread(pipes.call, "list_agents")
+            await asyncio.to_thread(pipes.greet, served.MODERN)
+            await asyncio.to_thread(pipes.call, "list_agents")
+            await listener.logged("joined", agent="seven", can_nudge=False)
             await send(planner, "seven")
             await listener.logged("held", agent="seven", reason="deaf_session")
         await listener.logged("read", agent="seven")
@@ -141,103 +133,50 @@ async def test_beside_a_live_session_that_cannot_be_told_nothing_is_started(hous
     assert len(starts(notes)) == 1  # once the session had ended
 
 
-def claude(settings, path):
-    """Return the environment that Claude Code gives to a server in an interactive session."""
-    return {
-        **served.environ(settings.data_dir.parent),
-        "CLAUDE_CODE_MESSAGING_SOCKET": str(path),
-        "CLAUDE_CODE_MESSAGING_TOKEN": "t",
-        "CLAUDE_CODE_SESSION_ID": "0b9c5a52-1d34-4a8e-a64b-a0a4b5bb7d7c",
-        "CLAUDE_CODE_ENTRYPOINT": "cli",
-        "CLAUDECODE": "1",
-        "AI_AGENT": "claude-code_2-1-329_harness",
-    }
-
-
-def local_sessions(settings, agent):
-    found = local.ask(settings, {"op": "status"})["agents"]
-    return next((one["sessions"] for one in found if one["agent"] == agent), 0)
-
-
 @pytest.mark.promise(26)
 async def test_a_live_session_that_can_be_told_gets_the_notice_instead(house, planner, notes):
     configure(house, notes, eight={"command": recorder(notes)})
-    told = asyncio.get_running_loop().create_future()
+    async with listening(house) as listener, session(house, "eight", notes) as (pipes, notices):
+        await listener.logged("joined", agent="eight")
+        await send(planner, "eight")
+        told = await notice(notices)
+        await asyncio.to_thread(pipes.call, "read_inbox")
+        await listener.logged("read", agent="eight")
 
-    async def messages(reader, writer):
-        lines = [json.loads(await reader.readline()) for _ in range(2)]
-        told.set_result(lines[-1])
-        writer.close()
-
-    path = notes / "s"
-    async with listening(house) as listener, await asyncio.start_unix_server(messages, path):
-        with served.Pipes(claude(house, path), agent="eight") as pipes:
-            pipes.greet(served.MODERN)
-            while local_sessions(house, "eight") == 0:
-                await asyncio.to_thread(pipes.call, "list_agents")
-            await send(planner, "eight")
-            async with asyncio.timeout(30):
-                message = await told
-            await asyncio.to_thread(pipes.call, "read_inbox")
-            await listener.logged("read", agent="eight")
-
-    assert message["message"]["content"] == NOTICE.strip()
+    assert told == HIGH
     assert starts(notes) == []
 
 
 async def test_a_result_is_told_to_the_live_session_that_sent_the_task(house, planner, notes):
     configure(house, notes)
-    told = asyncio.get_running_loop().create_future()
+    async with listening(house) as listener, session(house, "asker", notes) as (pipes, notices):
+        await listener.logged("joined", agent="asker")
+        sent = await asyncio.to_thread(
+            pipes.call, "send_task", to="planner", subject="Count", body="the tests"
+        )
+        task_id = sent["structuredContent"]["receipts"][0]["task_id"]
+        await read_inbox(planner)
+        await publish_result(planner, task_id, "completed", summary="3")
 
-    async def messages(reader, writer):
-        lines = [json.loads(await reader.readline()) for _ in range(2)]
-        told.set_result(lines[-1]["message"]["content"])
-        writer.close()
-
-    path = notes / "s"
-    async with listening(house) as listener, await asyncio.start_unix_server(messages, path):
-        with served.Pipes(claude(house, path), agent="asker") as pipes:
-            pipes.greet(served.MODERN)
-            await listener.logged("joined", agent="asker")
-            sent = await asyncio.to_thread(
-                pipes.call, "send_task", to="planner", subject="Count", body="the tests"
-            )
-            task_id = sent["structuredContent"]["receipts"][0]["task_id"]
-            await read_inbox(planner)
-            await publish_result(planner, task_id, "completed", summary="3")
-            async with asyncio.timeout(30):
-                assert await told == (
-                    "1 result of a task that you sent with agentbus can be read. Call read_inbox."
-                )
+        assert await notice(notices) == RESULT
 
 
 async def test_a_monitors_line_is_the_notice(house, planner, notes):
     configure(house, notes, watched={"command": recorder(notes)})
     await known(planner, "watched")
-    async with listening(house) as listener:
-        monitor = await asyncio.create_subprocess_exec(
-            *served.command("x")[:-3], "watch", "--notices", "--agent", "watched",
-            env=served.environ(house.data_dir.parent), stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        await listener.logged("joined", agent="watched")
+    environ = served.environ(house.data_dir.parent)
+    async with listening(house) as listener, monitor(listener, environ, "watched") as lines:
         await send(planner, "watched")
-        async with asyncio.timeout(30):
-            line = await monitor.stdout.readline()
-        monitor.kill()
-        await monitor.communicate()
+        told = await line(lines)
+        await listener.logged("ended", agent="watched", outcome="asked")
 
-    assert line.decode() == NOTICE
-    assert "started" not in {one["event"] for one in listener.log}
+    assert told == HIGH + "\n"
+    assert starts(notes) == []
 
 
 @pytest.mark.promise(27)
 async def test_its_end_ends_what_it_started(house, planner, notes):
-    os.mkfifo(notes / "go")
-    configure(house, notes, nine={"command": recorder(notes, "wait")})
-    await known(planner, "nine")
-    async with listening(house) as listener:
-        await send(planner, "nine")
-        started = await listener.logged("known", agent="nine")
+    async with one_woken(house, planner, notes, "nine") as (listener, started):
         assert await listener.end(signal.SIGTERM) == 0
 
     with pytest.raises(ProcessLookupError):
@@ -272,11 +211,12 @@ async def test_a_second_listener_does_not_stay(house, notes):
     configure(house, notes)
     async with listening(house) as listener:
         process = await asyncio.create_subprocess_exec(
-            *served.command("x")[:-3], "listen", env=served.environ(house.data_dir.parent),
+            *served.AGENTBUS, "listen", env=served.environ(house.data_dir.parent),
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         _, said = await process.communicate()
+        stays = await asyncio.to_thread(local.ask, house, {"op": "status"})
 
     assert process.returncode == 0
     assert b"runs already" in said
-    assert listener.process.returncode is not None
+    assert stays["pid"] == listener.process.pid

@@ -2,7 +2,7 @@
 """What its user has not allowed, or not so often, wakes nobody, and everybody can read why."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -110,16 +110,23 @@ async def test_each_limit_holds_the_next_wake_and_the_life_and_a_later_receipt_s
             assert len((await read_inbox(reader)).tasks) == 2
 
 
+@asynccontextmanager
+async def used_up(house, often, notes, agent):
+    """Listen, and have a sender use up its hour with an agent; yield the listener, the held task."""
+    configure(house, notes, **{agent: {"command": recorder(notes), "per_sender_hour": 1}})
+    await known(often, agent)
+    async with listening(house) as listener:
+        await send(often, agent)
+        await listener.logged("read", agent=agent)
+        over = await send(often, agent)
+        await listener.logged("held", agent=agent, reason="sender_rate")
+        yield listener, over
+
+
 @pytest.mark.promise(22)
 async def test_one_senders_used_up_hour_keeps_no_other_sender_from_waking(house, speakers, notes):
     often, seldom = await speakers("often"), await speakers("seldom")
-    configure(house, notes, one={"command": recorder(notes), "per_sender_hour": 1})
-    await known(often, "one")
-    async with listening(house) as listener:
-        await send(often, "one")
-        await listener.logged("read", agent="one")
-        over = await send(often, "one")
-        await listener.logged("held", agent="one", reason="sender_rate")
+    async with used_up(house, often, notes, "one") as (listener, over):
         await send(seldom, "one")
         await listener.logged("read", agent="one")
 
@@ -129,13 +136,7 @@ async def test_one_senders_used_up_hour_keeps_no_other_sender_from_waking(house,
 
 async def test_one_senders_hold_is_not_told_in_anothers_receipt(house, speakers, notes):
     often, seldom = await speakers("often"), await speakers("seldom")
-    configure(house, notes, two={"command": recorder(notes), "per_sender_hour": 1})
-    await known(often, "two")
-    async with listening(house) as listener:
-        await send(often, "two")
-        await listener.logged("read", agent="two")
-        await send(often, "two")
-        await listener.logged("held", agent="two", reason="sender_rate")
+    async with used_up(house, often, notes, "two") as (listener, _):
         await beaten(often.bus, two="sender_rate")
         receipt = await send(seldom, "two")
         await listener.logged("read", agent="two")

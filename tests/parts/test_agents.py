@@ -247,6 +247,20 @@ async def test_add_writes_registers_and_says_what_may_wake_it(home, tmp_path, ca
     assert on_the_bus == [(config.Agent("coder", "claude-code", "", ("review",)), None)]
 
 
+async def test_add_says_which_agent_a_session_in_its_folder_is(home, tmp_path, capsys, on_the_bus):
+    add = ("--host", "claude-code", "--dir", str(tmp_path))
+    await typed(settings_at(home), "add", "coder", *add)
+    alone = capsys.readouterr().out
+    await typed(settings_at(home), "add", "critic", *add)
+    both = capsys.readouterr().out
+    (tmp_path / ".agentbus.toml").write_text('agent = "reviewer"\n')
+    await typed(settings_at(home), "add", "coder", "--replace", *add)
+
+    assert "A session that you open there is coder, too." in alone
+    assert f"is {config.default_id(tmp_path, 'claude-code')}, ANOTHER AGENT" in both
+    assert "is reviewer, ANOTHER AGENT" in capsys.readouterr().out
+
+
 async def test_a_command_keeps_its_own_options(home, tmp_path, capsys, on_the_bus):
     settings = settings_at(home)
     await typed(

@@ -128,6 +128,7 @@ def test_without_a_program_it_says_one_line(tree):
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.count("\n") == 1
     assert "pip install mcp-agentbus" in ended.stderr
+    assert "agentbus install claude-code" in ended.stderr
 
 
 def test_what_was_noted_at_the_install_comes_first(tree, tmp_path):
@@ -204,6 +205,30 @@ def test_on_path_a_launcher_and_another_projects_agentbus_are_passed_by(tree, tm
     path = [tree / "bin", copy / "bin", tmp_path / "other", tmp_path / "path"]
 
     assert said(tree, path=path) == f"{ours} watch --notices none"
+
+
+@pytest.mark.parametrize(
+    "foreign", [b"#!/bin/sh\nexec other serve\n", b"\x7fELF mcp_agentbus", b"", b"mcp_agentbus"]
+)
+def test_on_path_only_what_names_our_package_is_started(tree, tmp_path, foreign):
+    other = program(tmp_path / "other" / "agentbus")
+    other.write_bytes(foreign)
+
+    assert launch(tree, path=[tmp_path / "other"]).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "from mcp_agentbus.__main__ import main\n",
+        "# ''''exec' '/a b/bin/python' \"$0\"\n# ' '''\nfrom mcp_agentbus.__main__ import main\n",
+        'exec /opt/pipx/venvs/mcp-agentbus/bin/agentbus "$@"\n',
+    ],
+)
+def test_a_command_as_pip_pipx_and_uv_write_it_is_started(tree, tmp_path, lines):
+    program(tmp_path / "path" / "agentbus", f"#!/bin/sh\n{TELLS}exit\n{lines}")
+
+    assert said(tree).endswith("watch --notices none")
 
 
 def test_a_relative_folder_on_path_is_passed_by(tree, tmp_path):

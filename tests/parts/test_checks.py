@@ -8,7 +8,7 @@ import pytest
 from local_server import configured, script, settings_at
 from mcp_agentbus.installers.steps import Step
 
-from mcp_agentbus import assets, bus_checks, checks, host_checks, hosts
+from mcp_agentbus import assets, bus_checks, checks, host_checks, hosts, report
 from mcp_agentbus.checks import Check
 from mcp_agentbus.errors import BadSetup
 
@@ -150,11 +150,16 @@ def test_an_agent_that_is_never_started_needs_no_host(tmp_path):
         ("jetstream {\n  sync_interval: always\n}", "ok"),
         ("jetstream {\n  sync_interval: 2m\n}", "wrong"),
         ("jetstream {\n  # sync_interval: always\n}", "wrong"),
-        ("", "unknown"),
+        ("", "wrong"),
+        (None, "unknown"),
     ],
 )
-def test_only_sync_interval_always_is_durable(conf, state):
-    assert bus_checks.durability(conf).state == state
+def test_only_sync_interval_always_is_durable(settings, files, conf, state):
+    if conf is not None:
+        files.root.mkdir(parents=True)
+        files.conf.write_text(conf)
+
+    assert bus_checks.durability(settings).state == state
 
 
 @pytest.mark.parametrize(
@@ -181,6 +186,7 @@ GIB = 1 << 30
         (0, 4 * GIB, "file", 3 * GIB, "warning"),
         (2 * GIB, 4 * GIB, "file", 3 * GIB, "ok"),
         (0, 4 * GIB, "memory", 3 * GIB, "ok"),
+        (0, GIB, "file", 0, "wrong"),
     ],
 )
 def test_a_disk_that_the_streams_could_fill_is_told_of(stored, limit, storage, free, state):
@@ -218,6 +224,7 @@ def test_a_host_that_is_here_is_asked(tmp_path, installer):
     found = host_checks.host(settings_at(tmp_path), "stand-in")
 
     assert found == Check("stand-in", "ok", "Host 1.0, /usr/bin/host: it listed five tools")
+    assert found.here
 
 
 def test_a_host_that_is_not_here_is_no_fault(tmp_path, installer):
@@ -265,13 +272,13 @@ def test_a_host_that_takes_too_long_is_not_known_to_work(tmp_path, installer, sl
 
 
 def test_a_person_reads_one_line_for_the_hosts_that_are_not_here():
-    away = [Check(name, "ok", host_checks.NOT_HERE) for name in ("cursor", "codex")]
-    here = Check("openclaw", "ok", "OpenClaw started agentbus")
+    away = [Check(name, "ok", "not here", here=False) for name in ("cursor", "codex")]
+    here = Check("openclaw", "ok", "OpenClaw started agentbus", here=True)
     rest = Check("hooks", "ok", "cheap")
     line = "not here: cursor, codex"
 
     def few(*found):
-        return host_checks.in_few_lines(found)
+        return report._in_few_lines(found)
 
     assert few(away[0], here, away[1], rest) == [here, Check("other hosts", "ok", line), rest]
     assert few(*away, rest) == [Check("hosts", "ok", line), rest]
@@ -283,7 +290,8 @@ def test_every_host_that_can_be_installed_is_looked_at(tmp_path, name):
     nowhere = settings_at(tmp_path, HOME=str(tmp_path), PATH=str(tmp_path))
 
     assert name in host_checks.HOSTS
-    assert host_checks.host(nowhere, name) == Check(name, "ok", host_checks.NOT_HERE)
+    found = host_checks.host(nowhere, name)
+    assert (found.state, found.here) == ("ok", False)
 
 
 @pytest.mark.parametrize(

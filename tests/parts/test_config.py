@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: where the files are, what wins, and what of the file and the address is refused."""
 
+import sys
 from functools import partial
 
 import pytest
 from local_server import configured
+from mcp_agentbus.installers import _entry
+from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus import config
-from mcp_agentbus.errors import BadSetup
+from mcp_agentbus import config, joining, local, places
+from mcp_agentbus.errors import BadInput, BadSetup
+from mcp_agentbus.places import Place
 
 REMOTE = "nats://bus.example.org:4222"
 
@@ -44,6 +48,75 @@ def test_a_home_may_be_relative_or_begin_with_a_tilde(tmp_path, monkeypatch):
 
     assert settings(AGENTBUS_HOME="bus").data_dir == tmp_path / "bus" / "data"
     assert settings(AGENTBUS_HOME="~/bus").data_dir == tmp_path / "me" / "bus" / "data"
+
+
+def test_a_relative_home_is_the_same_to_whom_this_starts_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert settings(AGENTBUS_HOME="bus").environ["AGENTBUS_HOME"] == str(tmp_path / "bus")
+    told = local.surroundings({"AGENTBUS_HOME": "bus"})["environ"]
+    assert told == {"AGENTBUS_HOME": str(tmp_path / "bus")}
+
+
+def test_a_listener_that_a_session_starts_finds_what_a_relative_path_named(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("subprocess.Popen", lambda _, **options: started.append(options["env"]))
+    environ = {"AGENTBUS_HOME": "bus", "AGENTBUS_TOKEN_FILE": "token", "HOME": str(tmp_path)}
+
+    assert joining.start_listener(Place(places.runtime_folder(environ), environ))
+
+    assert started[0]["AGENTBUS_HOME"] == str(tmp_path / "bus")
+    assert started[0]["AGENTBUS_TOKEN_FILE"] == str(tmp_path / "token")
+
+
+@pytest.fixture
+def platform(tmp_path, monkeypatch):
+    """The environment of a user with the platform's own folders, which this process has as well."""
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return {"HOME": str(tmp_path)}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the default folders are others there")
+def test_a_variable_that_names_the_default_folder_is_no_other_folder(platform, tmp_path):
+    ours = config.load(platform)
+    usual = {
+        "XDG_CONFIG_HOME": f"{tmp_path}/.config/",
+        "XDG_STATE_HOME": f"{tmp_path}/.local/state",
+    }
+
+    assert config.neighbour(ours, {**platform, **usual}).config_file == ours.config_file
+    assert config.neighbour(config.load(platform | usual), platform)
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"])
+def test_another_folder_is_no_neighbours(platform, name):
+    with pytest.raises(BadInput, match="other folders"):
+        config.neighbour(config.load(platform), {**platform, name: "/elsewhere"})
+
+
+def test_another_process_is_led_by_what_is_set_and_changes_something(platform):
+    home = settings(AGENTBUS_HOME="/bus", XDG_DATA_HOME="/data", XDG_RUNTIME_DIR="/")
+
+    assert config.leads_here(home) == {"AGENTBUS_HOME": "/bus"}
+    assert config.leads_here(config.load(platform)) == {}
+    moved = platform | {"XDG_DATA_HOME": "/data", "XDG_CONFIG_HOME": "relative"}
+    assert config.leads_here(config.load(moved)) == {"XDG_DATA_HOME": "/data"}
+
+
+def test_an_entry_leads_to_the_same_bus_and_gives_way_only_to_what_is_set(platform, tmp_path):
+    url, file = "tls://bus.example.org:4222", str(tmp_path / "token")
+    set_ = {"AGENTBUS_URL": url, "AGENTBUS_TOKEN_FILE": file, "XDG_DATA_HOME": "/data"}
+    before = {"args": ["serve"], "env": {"AGENTBUS_URL": "tls://old.example.org", "MINE": "1"}}
+
+    entry = _entry.made(Machine(config.load(platform | set_)), before)
+    again = _entry.made(Machine(config.load(platform)), entry)
+
+    assert entry["env"] == again["env"] == {"MINE": "1", **set_}
+    assert _entry.variables(entry) == ["MINE"]
+    assert _entry.variables({"env": {"AGENTBUS_URL": "tls://secret@old.example.org"}})
 
 
 @pytest.mark.parametrize("environ", [{}, {"AGENTBUS_HOME": ""}])

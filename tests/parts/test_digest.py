@@ -109,16 +109,17 @@ def test_the_next_listener_knows_what_was_told(tmp_path):
     assert stat.S_IMODE((tmp_path / "told.json").stat().st_mode) == 0o600
 
 
-def test_what_an_older_listener_has_kept_can_be_read(tmp_path):
-    file = tmp_path / "told.json"
-    file.write_text('{"s":{"keys":["task coder t1"],"marks":{"coder_low":["monday",7]}}}')
-    file.chmod(0o600)
-
-    assert Memory(file).of("s") == Told(["task coder t1"], {"coder_low": ("monday", 7)})
-
-
 @pytest.mark.parametrize(
-    "content", ["", "[]", "null", '{"s":{}}', '{"s":{"keys":3,"marks":{}}}', '{"s":[1]}']
+    "content",
+    [
+        "",
+        "[]",
+        "null",
+        '{"s":{}}',
+        '{"s":[1]}',
+        '{"s":{"keys":3,"marks":{},"fresh":[]}}',
+        '{"s":{"keys":[],"marks":{}}}',
+    ],
 )
 def test_a_memory_that_cannot_be_read_is_empty(tmp_path, content):
     file = tmp_path / "told.json"

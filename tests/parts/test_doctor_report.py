@@ -3,23 +3,17 @@
 
 import asyncio
 import json
-from argparse import Namespace
 
 import pytest
 from local_server import settings_at
 from mcp_agentbus.installers.steps import Step
 
-from mcp_agentbus import bus_checks, checks, doctor, host_checks, stages
+from mcp_agentbus import bus_checks, checks, doctor, host_checks, report
 from mcp_agentbus.checks import Check
 from mcp_agentbus.errors import BadInput, BadSetup
+from mcp_agentbus.stages import Stage
 
 CANARY = "canary-7f3a9c01-not-to-be-shown"
-
-
-def asked(**options):
-    """Return the arguments of `agentbus doctor`."""
-    given = {"json": False, "fix": False, "dry_run": False, "self_test": False, "wake": None}
-    return Namespace(**given | options)
 
 
 @pytest.fixture
@@ -29,10 +23,10 @@ def alone(monkeypatch):
     monkeypatch.setattr(host_checks, "hooks", lambda _: Check("hooks", "ok", "left out"))
 
 
-async def report(settings, **options):
+async def printed(settings, **options):
     """Return the exit code of a doctor, and what it printed."""
     lines = []
-    code = await doctor.run(asked(**options), settings, lines.append)
+    code = await doctor.run(settings, lines.append, **options)
     return code, "\n".join(lines)
 
 
@@ -47,7 +41,7 @@ async def test_a_check_that_fails_is_unknown_and_hides_no_other(tmp_path, monkey
 
     monkeypatch.setattr(checks, "files", fails)
 
-    code, text = await report(settings_at(tmp_path), json=True)
+    code, text = await printed(settings_at(tmp_path), as_json=True)
 
     found = {one["name"]: one for one in json.loads(text)["checks"]}
     assert code == 1
@@ -71,7 +65,7 @@ async def test_a_check_that_hangs_is_unknown_after_its_time(
     monkeypatch.setattr(doctor, "_HOST_LIMIT_S", 0.1)
     installer.verify = hangs
 
-    code, text = await report(settings_at(tmp_path))
+    code, text = await printed(settings_at(tmp_path))
 
     going.set()
     await ended.wait()
@@ -97,7 +91,7 @@ async def test_a_secret_in_a_hosts_own_words_is_not_shown(tmp_path, alone, insta
     settings = settings_at(tmp_path, AGENTBUS_TOKEN_FILE=str(token), SOME_API_KEY=f"{CANARY}3")
 
     for as_json in (True, False):
-        _, text = await report(settings, json=as_json)
+        _, text = await printed(settings, as_json=as_json)
 
         assert "it said *** and *** and ***" in text
         assert CANARY not in text
@@ -106,14 +100,14 @@ async def test_a_secret_in_a_hosts_own_words_is_not_shown(tmp_path, alone, insta
 async def test_control_characters_of_a_host_do_not_reach_the_terminal(tmp_path, alone, installer):
     installer.verify = lambda _: "tools\x1b[2J\r\nok"
 
-    _, text = await report(settings_at(tmp_path))
+    _, text = await printed(settings_at(tmp_path))
 
     assert "\x1b" not in text
     assert "tools [2J  ok" in text
 
 
 async def test_the_last_line_sums_up(tmp_path, alone, installer):
-    _, text = await report(settings_at(tmp_path))
+    _, text = await printed(settings_at(tmp_path))
 
     assert text.splitlines()[-1].startswith("9 checks: 8 ok, 1 with a warning.")
 
@@ -124,8 +118,8 @@ async def test_hosts_that_are_not_here_make_one_line_and_all_of_the_data(
     monkeypatch.setattr(host_checks, "HOSTS", ("stand-in", "cursor", "codex"))
     settings = settings_at(tmp_path, HOME=str(tmp_path), PATH=str(tmp_path))
 
-    _, text = await report(settings)
-    _, data = await report(settings, json=True)
+    _, text = await printed(settings)
+    _, data = await printed(settings, as_json=True)
 
     assert "ok  other hosts  not here: cursor, codex\n" in text
     assert "10 checks: 9 ok" in text
@@ -139,7 +133,7 @@ async def test_hosts_that_are_not_here_make_one_line_and_all_of_the_data(
 )
 async def test_options_that_do_not_go_together_are_refused(tmp_path, options):
     with pytest.raises(BadInput):
-        await report(settings_at(tmp_path), **options)
+        await printed(settings_at(tmp_path), **options)
 
 
 async def test_what_cannot_be_mended_is_said_and_ends_nothing(
@@ -157,7 +151,7 @@ async def test_what_cannot_be_mended_is_said_and_ends_nothing(
     monkeypatch.setattr(checks, "files", lambda _: both)
     monkeypatch.setattr(bus_checks, "bus", _nothing)
 
-    code, text = await report(settings_at(tmp_path), fix=True)
+    code, text = await printed(settings_at(tmp_path), fix=True)
 
     assert code == 1
     assert "not done: mend one. It cannot. Do it by hand." in text
@@ -171,6 +165,6 @@ async def _nothing(_):
 
 def test_a_stage_is_shown_with_its_time_and_what_to_do():
     lines = []
-    stages.tell(stages.Stage("claim", "failed", 12.3, "nothing", "Do this."), lines.append)
+    report.tell(Stage("claim", "failed", 12.3, "nothing", "Do this."), lines.append)
 
     assert lines == ["!!  claim         12 ms  nothing", f"{'':25}Do this."]

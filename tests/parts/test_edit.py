@@ -10,11 +10,11 @@ import sys
 
 import pytest
 from mcp_agentbus.installers import _edit
-from mcp_agentbus.installers._edit import Entry, holds, merge, record_of, remove
+from mcp_agentbus.installers._edit import Piece, has_any, holds, merge, record_of, remove
 
 from mcp_agentbus.errors import BadSetup
 
-SERVER = Entry(
+SERVER = Piece(
     ("mcpServers", "agentbus"), {"type": "stdio", "command": "/a b/agentbus", "args": ["serve"]}
 )
 
@@ -23,8 +23,8 @@ def is_ours(element):
     return isinstance(element, dict) and element.get("command", "").endswith("agentbus hook stop")
 
 
-HOOK = Entry(("hooks", "stop"), {"command": "agentbus hook stop", "loop_limit": 5}, ours=is_ours)
-VERSION = Entry(("version",), 1, default=True)
+HOOK = Piece(("hooks", "stop"), {"command": "agentbus hook stop", "loop_limit": 5}, ours=is_ours)
+VERSION = Piece(("version",), 1, default=True)
 ALL = (VERSION, HOOK, SERVER)
 
 
@@ -40,7 +40,7 @@ def left(folder):
 def test_an_element_of_ours_that_has_changed_is_replaced_and_not_doubled(file):
     file.write_text('{"hooks": {"stop": [{"command": "x"}]}}')
     merge(file, HOOK)
-    newer = Entry(HOOK.keys, {"command": "/new/agentbus hook stop"}, ours=is_ours)
+    newer = Piece(HOOK.keys, {"command": "/new/agentbus hook stop"}, ours=is_ours)
 
     assert merge(file, newer)
 
@@ -125,7 +125,7 @@ def test_the_copy_is_of_the_time_before_our_first_entry(file):
     merge(file, SERVER)
     file.write_text(file.read_text().replace("1", "2", 1))
 
-    merge(file, Entry(SERVER.keys, {"command": "newer"}))
+    merge(file, Piece(SERVER.keys, {"command": "newer"}))
     assert record_of(file).read_text() == '{"a": 1}'
     file.write_text('{"a": 3}')
     merge(file, SERVER)
@@ -228,14 +228,15 @@ def test_folders_of_which_one_cannot_be_made_are_not_left(tmp_path, monkeypatch)
     assert left(tmp_path) == []
 
 
-def test_the_copy_of_a_file_that_was_deleted_since_is_left_to_its_owner(file):
-    file.write_text('{"precious": 1}')
+def test_where_the_file_was_deleted_since_nothing_is_ours_and_its_record_goes(file):
+    file.write_text('{"theirs": 1}')
     merge(file, SERVER)
     file.unlink()
 
-    remove(file, SERVER)
-
-    assert record_of(file).read_text() == '{"precious": 1}'
+    assert not has_any(file, SERVER)
+    assert remove(file, SERVER)
+    assert left(file.parent) == []
+    assert not remove(file, SERVER)
 
 
 def test_holding_means_holding_just_that(file):
@@ -243,7 +244,7 @@ def test_holding_means_holding_just_that(file):
     merge(file, SERVER)
     assert holds(file, SERVER)
     assert not holds(file, SERVER, HOOK)
-    assert not holds(file, Entry(SERVER.keys, {**SERVER.value, "args": []}))
+    assert not holds(file, Piece(SERVER.keys, {**SERVER.value, "args": []}))
 
 
 @pytest.mark.parametrize(("act", "theirs"), [("merge", "{}"), ("remove", "{}"), ("remove", None)])
@@ -305,12 +306,12 @@ def test_a_disk_that_fails_leaves_what_was_there(tmp_path, monkeypatch, at):
 EDITOR = """
 import sys
 from pathlib import Path
-from mcp_agentbus.installers._edit import Entry, merge, remove
-file, entry = Path(sys.argv[1]), Entry(("mcpServers", "agentbus"), {"command": "x"})
+from mcp_agentbus.installers._edit import Piece, merge, remove
+file, piece = Path(sys.argv[1]), Piece(("mcpServers", "agentbus"), {"command": "x"})
 sys.stdin.read()
 for _ in range(10):
-    merge(file, entry)
-    remove(file, entry)
+    merge(file, piece)
+    remove(file, piece)
 """
 
 

@@ -7,11 +7,11 @@ import os
 
 import pytest
 from mcp_agentbus.installers import _edit
-from mcp_agentbus.installers._edit import Entry, merge, remove
+from mcp_agentbus.installers._edit import Piece, merge, remove
 
 from mcp_agentbus.errors import BadSetup
 
-SERVER = Entry(
+SERVER = Piece(
     ("mcpServers", "agentbus"), {"type": "stdio", "command": "/a b/agentbus", "args": ["serve"]}
 )
 
@@ -20,7 +20,7 @@ def is_ours(element):
     return isinstance(element, dict) and element.get("command", "").endswith("agentbus hook stop")
 
 
-HOOK = Entry(("hooks", "stop"), {"command": "agentbus hook stop", "loop_limit": 5}, ours=is_ours)
+HOOK = Piece(("hooks", "stop"), {"command": "agentbus hook stop", "loop_limit": 5}, ours=is_ours)
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors are sentences with what to do next."""
 
+import asyncio
 import doctest
 import inspect
 import re
 
 import pytest
 
-from mcp_agentbus import errors
+from mcp_agentbus import commanding, errors, local, remote
 from mcp_agentbus.errors import AgentbusError
 
 CLASSES = [
@@ -76,6 +77,28 @@ def test_no_class_is_content_with_the_hint_of_all(error):
 def test_every_exit_code_is_one_that_scripts_know(error):
     """1 refused, 2 usage, 3 bus unreachable, 4 timed out."""
     assert error.exit_code in {1, 2, 3, 4}
+
+
+def _below(error):
+    """Return all errors of the modules that a command in the listener has loaded."""
+    return {one for child in error.__subclasses__() for one in (child, *_below(child))}
+
+
+@pytest.mark.parametrize("error", sorted(_below(AgentbusError), key=lambda one: one.__name__))
+async def test_an_error_of_a_command_in_the_listener_keeps_its_exit_code(error):
+    """It is told to the process of the command by its name, and raised there again."""
+
+    async def command():
+        raised = error.__new__(error)
+        AgentbusError.__init__(raised, "It went wrong.", hint="Mend it.")
+        raise raised
+
+    running = asyncio.create_task(command())
+    await asyncio.wait({running})
+    again = remote._error(local.message(local.line(commanding._end(running))))
+
+    assert str(again) == "It went wrong. Hint: Mend it."
+    assert again.exit_code == error.exit_code
 
 
 def test_exit_codes_tell_refusal_usage_and_no_bus_apart():

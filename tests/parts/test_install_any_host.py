@@ -11,18 +11,25 @@ from local_server import settings_at
 from mcp_agentbus.installers import any_host
 from mcp_agentbus.installers.steps import Machine
 
+from mcp_agentbus import host_checks
 from mcp_agentbus.errors import BadSetup
 
 HOSTS = {host.name: host for host in any_host.hosts()}
 VERSIONS = {"codex": "codex-cli 0.169.0", "copilot": "GitHub Copilot CLI 1.0.102.", "gemini": "0.61.0"}  # fmt: skip
 # Keeps the words of `mcp add` and shows them, each as the real one does. Copilot is as strict as
-# the real one about what is there and what is not.
+# the real one about what is there and what is not; what each says without an entry and with a
+# broken configuration is theirs, too.
 RECORDER = """#!/bin/sh
 PATH=/usr/bin:/bin
 folder="$(dirname "$0")"
 name="$(basename "$0")"
 if [ "$1" = --version ]; then echo "$SAYS"; exit; fi
 printf '%s\\n' "$*" >> "$folder/calls"
+if [ -e "$folder/broken" ]; then
+  printf 'Error: failed to load configuration\\n\\nCaused by:\\n  0: line 1: unclosed array\\n' >&2
+  printf 'Stack backtrace:\\n  0: <unknown>\\n' >&2
+  exit 1
+fi
 case "$2" in
   add)
     if [ "$name" = copilot ] && [ -e "$folder/has" ]; then echo "already exists" >&2; exit 1; fi
@@ -31,7 +38,15 @@ case "$2" in
     if [ "$name" = copilot ] && ! [ -e "$folder/has" ]; then echo "not found" >&2; exit 1; fi
     rm -f "$folder/has" ;;
   get)
-    if ! [ -e "$folder/has" ]; then echo "no agentbus found" >&2; exit 1; fi
+    if ! [ -e "$folder/has" ]; then
+      if [ "$name" = copilot ]; then
+        printf 'Error: Server "agentbus" not found.\\n\\nAvailable servers:\\n  (none)\\n' >&2
+      else
+        echo "Error: No MCP server named 'agentbus' found." >&2
+        printf 'Stack backtrace:\\n  0: <unknown>\\n' >&2
+      fi
+      exit 1
+    fi
     words="$(sed 's/.* -- //' "$folder/has")"
     echo agentbus
     if [ "$name" = copilot ]; then echo "  Command: $words"; exit; fi
@@ -39,6 +54,7 @@ case "$2" in
   list)
     if ! [ -e "$folder/has" ]; then echo "No MCP servers configured." >&2; exit; fi
     echo "○ other: /bin/agentbus serve --agent another (stdio) - Disabled" >&2
+    echo "○ my agentbus: /bin/agentbus serve --agent another (stdio) - Disabled" >&2
     echo "○ agentbus: $(sed 's/.* agentbus //' "$folder/has") (stdio) - Disabled" >&2 ;;
 esac
 """
@@ -107,6 +123,50 @@ def test_an_id_is_written_into_the_entry_and_stays_until_another_is_given(host, 
     assert calls(tmp_path)[-1].endswith(f" {serve} --agent tester")
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["/bin/other serve", "/bin/agentbus sync", "docker run acme/agentbus serve", "https://x"],
+)
+def test_another_projects_server_of_that_name_is_left_alone(host, machine, tmp_path, words):
+    theirs = f"mcp add agentbus {'' if host.name == 'gemini' else '-- '}{words}\n"
+    (tmp_path / "has").write_text(theirs)
+
+    with pytest.raises(BadSetup, match=rf"does not start agentbus.*`{host.program} mcp remove"):
+        host.install(machine)
+
+    assert host.uninstall(machine) == []
+    assert (tmp_path / "has").read_text() == theirs
+
+
+@pytest.mark.parametrize("words", ["/old/agentbus serve", "/bin/python3 -P -m mcp_agentbus serve"])
+def test_an_entry_of_an_earlier_agentbus_is_ours(host, machine, tmp_path, words):
+    dashes = "" if host.name == "gemini" else "-- "
+    (tmp_path / "has").write_text(f"mcp add agentbus {dashes}{words} --agent reviewer\n")
+
+    run(host.install(machine))
+
+    assert calls(tmp_path)[-1].endswith(" serve --agent reviewer")
+    assert len(host.uninstall(machine)) == 1
+
+
+def test_a_broken_configuration_is_not_taken_for_one_without_agentbus(host, machine, tmp_path):
+    run(host.install(machine))
+    (tmp_path / "broken").touch()
+
+    for act in (host.install, host.uninstall, host.verify):
+        with pytest.raises(BadSetup, match=r"unclosed array Hint: See that `.* mcp (get|list)"):
+            act(machine)
+
+
+def test_doctor_tells_of_a_broken_configuration(host, machine, tmp_path):
+    (tmp_path / "broken").touch()
+
+    check = host_checks.host(machine.settings, host.name)
+
+    assert check.state == "wrong"
+    assert "unclosed array" in check.said
+
+
 def test_where_nothing_is_there_nothing_is_to_be_taken_out(host, machine):
     assert host.uninstall(machine) == []
     run(host.install(machine))
@@ -142,7 +202,10 @@ def test_a_host_is_told_with_its_version(host, machine, tmp_path):
 def test_a_host_that_cannot_run_is_told_with_the_reason(host, machine, tmp_path):
     (tmp_path / host.program).write_text("#!/bin/sh\necho 'needs a newer Node.js' >&2; exit 1\n")
 
-    assert "needs a newer Node.js" in host.found(machine)
+    assert host.found(machine) == (
+        f"{host.title}, {tmp_path / host.program} (does not run: "
+        f"`{host.program} --version` failed: needs a newer Node.js)"
+    )
     with pytest.raises(BadSetup, match=r"needs a newer Node\.js"):
         run(host.install(machine))
 
@@ -151,7 +214,7 @@ def test_a_host_that_cannot_run_is_told_with_the_reason(host, machine, tmp_path)
 def test_a_host_that_is_not_there_is_told(name, machine):
     assert HOSTS[name].found(machine) is None
     for act in (HOSTS[name].install, HOSTS[name].uninstall, HOSTS[name].verify):
-        with pytest.raises(BadSetup, match=rf"no `{HOSTS[name].program}` on PATH.*Install"):
+        with pytest.raises(BadSetup, match=rf"not on PATH.*Put `{HOSTS[name].program}`"):
             run(act(machine))
 
 

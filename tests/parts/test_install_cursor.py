@@ -16,7 +16,7 @@ from local_server import settings_at
 from mcp_agentbus.installers import _edit, _folder, cursor
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus import config
+from mcp_agentbus import config, host_checks
 from mcp_agentbus.errors import BadSetup
 
 SCHEMAS = Path(__file__).with_name("schemas")
@@ -127,6 +127,26 @@ def test_an_id_is_written_into_the_entry_and_the_link_and_stays(machine, skill):
     assert tree(machine.home) == {}
 
 
+@pytest.mark.parametrize("before", [theirs, tree])
+def test_a_file_that_was_deleted_since_leaves_no_record(machine, skill, before):
+    if before is theirs:
+        theirs(machine)
+    run(cursor.install(machine, skill))
+    folder = machine.home / ".cursor"
+    for name in ("mcp.json", "hooks.json", "cli-config.json"):
+        (folder / name).unlink(missing_ok=True)
+    _folder.remove(folder / "skills" / "using-agentbus")
+
+    records = folder.glob("*.agentbus-backup")
+    steps = cursor.uninstall(machine)
+    assert host_checks.host(machine.settings, "cursor").state == "warning"
+    assert {one.what for one in steps} == {f"remove {one}" for one in records}
+    run(steps)
+
+    assert not list(machine.home.rglob("*agentbus*"))
+    assert cursor.uninstall(machine) == []
+
+
 def test_what_the_user_added_to_an_entry_of_ours_stays_and_comes_back(machine, skill):
     ours = {
         "command": "/old/agentbus",
@@ -220,6 +240,8 @@ def test_a_hook_runs_by_a_shell_and_without_one(tmp_path, monkeypatch, event):
         "/usr/bin/python3 -m mcp_agentbus hook cursor stop",
         "/usr/bin/agentbus hook cursor anotherEvent",
         '"C:\\a b\\agentbus.exe" hook cursor stop',
+        "/usr/bin/env AGENTBUS_HOME=/b /usr/bin/agentbus hook cursor stop",
+        "/usr/bin/env AGENTBUS_HOME=/b AGENTBUS_AGENT=x /usr/bin/agentbus hook cursor stop",
     ],
 )
 def test_an_older_hook_of_ours_is_replaced(machine, command):

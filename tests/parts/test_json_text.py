@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON as its author formats it, whatever that is: our entries go in, stay once, and go out."""
+"""JSON as its author formats it, whatever that is: our pieces go in, stay once, and go out."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_agentbus.installers import _json_text
-from mcp_agentbus.installers._edit import Entry, merge, record_of, remove
+from mcp_agentbus.installers._edit import Piece, merge, record_of, remove
 
-SERVER = Entry(
+SERVER = Piece(
     ("mcpServers", "agentbus"), {"type": "stdio", "command": "/a b/agentbus", "args": ["serve"]}
 )
 
@@ -22,8 +22,8 @@ def is_ours(element):
     return isinstance(element, dict) and element.get("command", "").endswith("agentbus hook stop")
 
 
-HOOK = Entry(("hooks", "stop"), {"command": "agentbus hook stop", "loop_limit": 5}, ours=is_ours)
-VERSION = Entry(("version",), 1, default=True)
+HOOK = Piece(("hooks", "stop"), {"command": "agentbus hook stop", "loop_limit": 5}, ours=is_ours)
+VERSION = Piece(("version",), 1, default=True)
 ALL = (VERSION, HOOK, SERVER)
 
 KEYS = st.sampled_from(["hooks", "mcpServers", "stop", "a", "ü\u2028", '"\\/', ""]) | st.text(max_size=4)  # fmt: skip
@@ -37,7 +37,7 @@ OBJECTS = st.dictionaries(KEYS, VALUES, max_size=4)
 
 @st.composite
 def documents(draw):
-    """An object into which the entries fit, as its author formats it."""
+    """An object into which the pieces fit, as its author formats it."""
     found = draw(OBJECTS)
     if draw(st.booleans()):
         servers = draw(OBJECTS)
@@ -73,7 +73,7 @@ def encoded(text, *, mark):
 
 
 def with_ours(found):
-    """What the document must say once all entries are in it."""
+    """What the document must say once all pieces are in it."""
     hooks = found.get("hooks", {})
     stop = [*hooks.get("stop", []), HOOK.value]
     return {
@@ -185,9 +185,9 @@ def test_an_edit_beside_our_entry_leaves_the_same_bytes_as_without_it(tmp_path, 
     ],
 )  # fmt: skip
 def test_an_entry_looks_like_its_neighbours(theirs, expected):
-    assert _json_text.put(theirs, [Entry(("b", "c"), [2])]) == expected
+    assert _json_text.put(theirs, [Piece(("b", "c"), [2])]) == expected
 
 
 def test_one_is_not_true():
-    assert json.loads(_json_text.put('{"a": true}', [Entry(("a",), 1)])) == {"a": 1}
-    assert _json_text.put('{"a": true}', [Entry(("a",), 1)]) == '{"a": 1}'
+    assert json.loads(_json_text.put('{"a": true}', [Piece(("a",), 1)])) == {"a": 1}
+    assert _json_text.put('{"a": true}', [Piece(("a",), 1)]) == '{"a": 1}'

@@ -226,6 +226,15 @@ def test_checked_names_make_subjects_of_the_stated_length(inbox, agent, task, la
     assert names.wake_subject(inbox, lane).split(".")[-1:] == ["*"]
 
 
+@given(strategies.inboxes, strategies.agent_ids, strategies.task_ids, st.sampled_from(names.LANES))
+def test_a_subject_is_taken_apart_as_it_was_made(inbox, agent, task, lane):
+    """What is no subject of ours has no parts, and is no error."""
+    assert names.parts(names.task_subject(inbox, lane, agent)) == (inbox, "tasks", (lane, agent))
+    assert names.parts(names.record_subject(agent, inbox, task)).rest == (inbox, task)
+    assert names.parts(names.profile_subject(agent)) == (agent, "profile", ())
+    assert names.parts("agentbus.x") == names.parts("") == ("", "", ())
+
+
 @given(strategies.inboxes, st.sampled_from(names.LANES))
 def test_consumers_are_one_token(inbox, lane):
     """The server takes no dot in the name of a consumer."""

@@ -128,9 +128,7 @@ def test_the_wake_table_is_the_default_and_the_agents_own_value_wins(configure):
         (CLAUDE + 'token_file = "/x"', "token_file has no effect"),
         (CURSOR + 'chat = "--x"', "chat is no id"),
         (CLAW + 'allow = ["Edit"]', "allow has no effect"),
-        (CLAW + 'gateway_url = "http://gate.example.org"', "gateway_url is no address"),
         (CLAW + 'gateway_url = "http://s3cret@127.0.0.1"', "gateway_url is no address"),
-        (CLAW + 'gateway_url = "http://[s3cret"', "gateway_url is no address"),
         (COMMAND, "command is missing"),
         (COMMAND + "command = []", "command names no program"),
         (COMMAND + 'command = "x"', "command is not a list"),
@@ -191,3 +189,34 @@ def test_the_listeners_folder_is_gone_after_a_reboot_where_the_system_has_such_a
 def test_an_agent_that_reads_for_peers_is_not_let_into_its_users_home(folder):
     with pytest.raises(BadSetup, match="home folder"):
         rules.read("shop", {"host": "claude-code", "dir": str(folder)}, {}, "config.toml")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://127.0.0.1",
+        "http://",
+        "http://127.0.0.1:x",
+        "http://127.0.0.1:0",
+        "http://s3cret@127.0.0.1",
+        "http://[s3cret",
+        "http://10.0.0.1:18789",
+        "http://127.9.9.9",
+        "http://example.org",
+        "http://127.0.0.1.example.org",
+        "https://example.org/?token=s3cret",
+        "https://example.org/#s3cret",
+    ],
+)
+def test_a_gateways_token_goes_to_loopback_or_over_tls_only(url):
+    with pytest.raises(BadSetup, match="gateway_url is no address") as refusal:
+        rules.gateway(url)
+    assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1", "http://localhost:1", "http://[::1]:1", "https://example.org/claw"]
+)
+def test_these_addresses_of_a_gateway_are_good(url):
+    assert rules.gateway(url).geturl() == url

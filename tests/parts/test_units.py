@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from local_server import settings_at
-from mcp_agentbus.installers import launchd, systemd
+from mcp_agentbus.installers import _files, _service, launchd, service, systemd
 
-from mcp_agentbus import joining
+from mcp_agentbus import config, joining, kept
 from mcp_agentbus.errors import BadSetup
 
 ODD = 'a b%h $HOME "q" \\x'
@@ -84,6 +84,77 @@ def test_the_unit_names_a_home_only_if_there_is_one():
 def test_a_path_that_could_add_a_line_is_refused(make):
     with pytest.raises(BadSetup, match="control character"):
         make(Path("/python"), "/x\nExecStartPre=/bin/evil")
+
+
+def environment(manager, settings):
+    """Return the variables that a manager's file sets."""
+    if manager is launchd:
+        found = plistlib.loads(launchd.plist_file(settings.environ).read_bytes())
+        return found["EnvironmentVariables"]
+    lines = systemd.unit_file(settings.environ).read_text().splitlines()
+    words = [line.removeprefix("Environment=")[1:-1] for line in lines if "Environment" in line]
+    return dict(word.split("=", 1) for word in words)
+
+
+@pytest.mark.parametrize("manager", [systemd, launchd])
+def test_the_listener_is_started_on_the_folders_and_the_bus_of_its_user(
+    tmp_path, monkeypatch, manager
+):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))  # no config.toml of this machine is read
+    leads = {
+        "XDG_CONFIG_HOME": f"{tmp_path}/conf",
+        "XDG_DATA_HOME": f"{tmp_path}/data",
+        "XDG_RUNTIME_DIR": str(tmp_path),
+        "AGENTBUS_URL": "tls://bus.example.org:4222",
+        "AGENTBUS_TOKEN_FILE": f"{tmp_path}/token",
+    }
+    usual = {"HOME": str(tmp_path), "XDG_STATE_HOME": f"{tmp_path}/.local/state/", "PATH": "/bin"}
+    if sys.platform == "darwin":
+        usual.pop("XDG_STATE_HOME")
+    settings = config.load({**leads, **usual, "XDG_DATA_DIRS": "/usr", "AGENTBUS_AGENT": "me"})
+
+    manager.install(settings, Recorder(f"{launchd._domain()}/{launchd.LABEL}"))
+
+    assert environment(manager, settings) == {**leads, "PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    ("manager", "failing"), [(systemd, "enable"), (systemd, "restart"), (launchd, "bootstrap")]
+)
+@pytest.mark.parametrize("old", [b"old", None])
+def test_a_service_that_does_not_start_leaves_all_as_it_was(settings, manager, failing, old):
+    file = (systemd.unit_file if manager is systemd else launchd.plist_file)(settings.environ)
+    run = Recorder(failing, f"{launchd._domain()}/{launchd.LABEL}")
+    if old is None:
+        run.failing = (*run.failing, "enable")  # nothing is restarted that was not there
+    else:
+        _files.write(file, old)
+
+    with pytest.raises(BadSetup, match="No medium found"):
+        manager.install(settings, run)
+
+    assert (file.read_bytes() if file.exists() else None) == old
+    if manager is systemd:
+        assert "systemctl --user daemon-reload" in run.calls[-2:]
+
+
+@pytest.mark.parametrize("manager", [systemd, launchd])
+def test_a_file_that_names_another_python_is_not_current(settings, monkeypatch, manager):
+    assert not manager.is_current(settings)
+    manager.install(settings, Recorder(f"{launchd._domain()}/{launchd.LABEL}"))
+    assert manager.is_current(settings)
+    elsewhere = {**settings.environ, "PATH": "/another/shell's"}
+    assert manager.is_current(replace(settings, environ=elsewhere))
+
+    monkeypatch.setattr("sys.executable", "/moved/bin/python")
+
+    assert not manager.is_current(settings)
+
+
+def test_a_plist_that_is_none_is_not_current(settings):
+    _files.write(launchd.plist_file(settings.environ), b"<plist")
+
+    assert not launchd.is_current(settings)
 
 
 def test_systemd_starts_it_and_the_same_again_changes_nothing(settings):
@@ -171,7 +242,7 @@ def test_launchd_starts_it_and_the_same_again_changes_nothing(settings):
 
 def test_a_plist_that_has_changed_is_loaded_anew(settings):
     run = Recorder()
-    systemd.write_whole(launchd.plist_file(settings.environ), b"old")
+    _files.write(launchd.plist_file(settings.environ), b"old")
 
     launchd.install(settings, run)
 
@@ -196,7 +267,7 @@ def test_nothing_of_the_plist_is_left(settings, tmp_path, run):
 
 
 def test_a_real_program_is_run_to_its_end():
-    ended = systemd.run_program([sys.executable, "-c", "print(input())"])
+    ended = _service.run_program([sys.executable, "-c", "print(input())"])
 
     assert ended.returncode == 1  # its standard input is empty
     assert "EOFError" in ended.stderr
@@ -216,3 +287,46 @@ def test_a_session_starts_no_listener_where_a_service_keeps_one(settings, monkey
     manager.uninstall(settings, Recorder())
     joining.start_listener(settings)
     assert len(started) == 2
+
+
+def test_a_home_with_odd_letters_is_read_back_from_the_unit(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    settings = settings_at(tmp_path / ODD, HOME=str(tmp_path))
+    systemd.install(settings, Recorder())
+
+    assert kept.keeps(settings.environ)
+    assert not kept.keeps({**settings.environ, "AGENTBUS_HOME": f"/{ODD}"})
+
+
+def test_a_service_keeps_no_listener_on_another_socket(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    environ = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/bin"}
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    systemd.install(config.load(environ), Recorder())
+
+    assert kept.keeps(environ)
+    assert not kept.keeps({**environ, "XDG_RUNTIME_DIR": "/"})
+    assert not kept.keeps({**environ, "AGENTBUS_HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize("content", [b"", b"<plist", b"<plist><dict>", b"[Unit]\n", b"\xff"])
+def test_a_plist_that_cannot_be_read_keeps_none(settings, monkeypatch, content):
+    monkeypatch.setattr("sys.platform", "darwin")
+    _files.write(launchd.plist_file(settings.environ), content)
+
+    assert not kept.keeps(settings.environ)
+
+
+@pytest.mark.parametrize(
+    ("platform", "name", "log", "restart"),
+    [
+        ("linux", "systemd", f"journalctl --user -u {kept.UNIT}", "systemctl --user restart"),
+        ("darwin", "launchd", "", "launchctl kickstart -k"),
+    ],
+)
+def test_each_system_has_its_manager(monkeypatch, platform, name, log, restart):
+    monkeypatch.setattr("sys.platform", platform)
+    manager = service.manager()
+
+    assert (name, log) == (manager.NAME, manager.LOG)
+    assert " ".join(manager.restart()).startswith(restart)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service manager of this system, which keeps a listener running.
+
+    >>> manager().NAME
+    'systemd'
+
+Whether it keeps one is `kept.keeps`, which sessions ask, too.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from mcp_agentbus import kept
+
+from . import launchd, systemd
+
+
+def manager() -> ModuleType:
+    """Return the module for this system's service manager, whether or not that answers.
+
+    Both have NAME, LOG (the command that shows what the listener wrote, if one does), `install`,
+    `uninstall`, `restart`, which returns the command that starts the listener anew, and
+    `is_current`, which tells whether `install` would write the same again.
+    """
+    return launchd if kept.by_launchd() else systemd

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a file so that whoever reads it finds all of it, or what was there before.
+
+    >>> write_whole(folder / "token", b"Nq3...")  # 0600, and on the disk
+
+It makes no folder, and does not follow a link: what is at that place is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_whole(
+    file: Path,
+    content: bytes,
+    *,
+    mode: int = 0o600,
+    durable: bool = True,
+    owner: tuple[int, int] | None = None,
+    last_look: Callable[[], object] | None = None,
+) -> None:
+    """Put this content into the file, all of it or none of it.
+
+    Args:
+        file: where; its folder is there.
+        content: what it holds from then on.
+        mode: who may read and write it, whatever the umask says.
+        durable: return only when a loss of power leaves it as it is, too; a few ms on a disk.
+        owner: user and group, where they are not this process's own.
+        last_look: called right before the file takes its place; what it raises prevents that.
+
+    Raises:
+        OSError: it cannot be written. What was there before is there still, and nothing else.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as temporary:
+                about = os.fstat(descriptor)
+                if owner and owner != (about.st_uid, about.st_gid):
+                    os.fchown(descriptor, *owner)
+                os.fchmod(descriptor, mode)
+                temporary.write(content)
+                temporary.flush()
+                if durable:
+                    os.fsync(descriptor)
+            if last_look:
+                last_look()
+            Path(name).replace(file)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        if durable:
+            _sync(file.parent)
+    except OSError as error:
+        error.filename, error.filename2 = str(file), None  # nobody knows the other name
+        raise
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

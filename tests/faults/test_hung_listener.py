@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A listener that hangs: commands go on without it, nothing is done twice, and it can be ended."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import pytest
+import pytest_asyncio
+import served
+from listeners import configure, listening
+
+from mcp_agentbus import cli, embedded, local, locks
+from mcp_agentbus.bus import Bus
+from mcp_agentbus.config import Agent
+from mcp_agentbus.inbox import read_inbox
+from mcp_agentbus.session import Session
+from mcp_agentbus.version import __version__
+
+# `agentbus`, with less patience.
+_HASTY = (
+    "import sys; from mcp_agentbus import cli, listening, local, remote; "
+    "listening._STOP_TIMEOUT_S = remote._SILENT_S = local.ASK_TIMEOUT_S = 0.3; "
+    "sys.exit(cli.main(sys.argv[1:]))"
+)
+_WITHIN_S = 60  # only a hang takes as long
+
+
+@pytest_asyncio.fixture
+async def planner(tmp_path):
+    """A reader on a server of its own."""
+    with embedded.ephemeral() as settings:
+        configure(settings, tmp_path)
+        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as session:
+            await session.called()
+            yield session
+
+
+async def typed(settings, *argv):
+    """Type `agentbus ARGV` hastily; return its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _HASTY, *argv, env=served.environ(settings.data_dir.parent),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(_WITHIN_S):
+        said, _ = await process.communicate()
+    return process.returncode, said.decode()
+
+
+def commands(settings):
+    return local.ask(settings, {"op": "status"})["commands"]
+
+
+def busy(settings):
+    """Wait until the listener carries out a command."""
+    while not commands(settings):
+        pass
+
+
+async def stored(planner):
+    return len((await read_inbox(planner)).tasks)
+
+
+async def test_a_command_is_carried_out_without_it_and_once(planner):
+    settings = planner.bus.settings
+    async with listening(settings) as listener:
+        listener.process.send_signal(signal.SIGSTOP)
+        try:
+            sent = await typed(settings, "send", "planner", "Count", "x", "--agent", "coder")
+        finally:
+            listener.process.send_signal(signal.SIGCONT)
+        # It has read what was asked meanwhile, for it answers in turn.
+        assert await asyncio.to_thread(commands, settings) == 0
+
+    assert sent[0] == 0
+    assert "stored as task" in sent[1]
+    assert await stored(planner) == 1
+
+
+async def test_what_was_asked_by_one_that_has_gone_is_not_done(planner):
+    settings = planner.bus.settings
+    args = cli.parser().parse_args(["send", "planner", "Count", "x", "--agent", "coder"])
+    request = {"op": "command", "version": __version__, "args": vars(args)}
+    environ = served.environ(settings.data_dir.parent)
+    async with listening(settings) as listener:
+        listener.process.send_signal(signal.SIGSTOP)
+        try:
+            with local.connect(settings) as connection:
+                connection.sendall(local.line({**request, **local.surroundings(environ)}))
+        finally:
+            listener.process.send_signal(signal.SIGCONT)
+        assert await asyncio.to_thread(commands, settings) == 0
+
+    assert await stored(planner) == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (("watch", "--timeout", "600"), "look what was done before you repeat it"),
+        (("send", "planner", "Count", "x", "--wait", "600"), "the same with --request-id cli-"),
+    ],
+)
+async def test_of_a_command_that_it_has_begun_nobody_knows_whether_it_was_done(planner, argv, hint):
+    settings = planner.bus.settings
+    async with listening(settings) as listener:
+        waits = asyncio.create_task(typed(settings, *argv, "--agent", "coder"))
+        await asyncio.to_thread(busy, settings)
+        listener.process.send_signal(signal.SIGSTOP)
+        try:
+            code, said = await waits
+        finally:
+            listener.process.send_signal(signal.SIGCONT)
+
+    assert code == 3
+    assert "The listener hangs: it is not known whether this was done." in said
+    assert hint in said
+
+
+async def test_a_command_that_waits_long_is_not_taken_for_one_that_hangs(planner):
+    settings = planner.bus.settings
+    async with listening(settings):
+        code, said = await typed(settings, "watch", "--timeout", "1", "--agent", "coder")
+
+    assert code == 4, said
+
+
+async def test_it_is_replaced(planner):
+    settings = planner.bus.settings
+    async with listening(settings) as hung:
+        hung.process.send_signal(signal.SIGSTOP)
+        async with listening(settings, script=["-c", _HASTY, "listen", "--replace"]) as listener:
+            found = await asyncio.to_thread(local.ask, settings, {"op": "status"})
+            ended = await hung.process.wait()
+
+    assert found["pid"] == listener.process.pid
+    assert ended == -signal.SIGKILL
+
+
+async def test_it_is_stopped(planner):
+    settings = planner.bus.settings
+    async with listening(settings) as hung:
+        hung.process.send_signal(signal.SIGSTOP)
+        assert await typed(settings, "listen", "--stop") == (0, "The listener has stopped.\n")
+        assert await hung.process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("how", ["--stop", "--replace"])
+async def test_one_that_takes_no_connection_is_told_of_by_its_lock(planner, how):
+    settings = planner.bus.settings
+    lock = settings.runtime_dir / "listener.lock"
+    with locks.held(lock, wait=False):
+        code, said = await typed(settings, "listen", how)
+
+    assert code == 1
+    assert "takes no connection" in said
+    assert f"fuser {lock}" in said
+
+
+async def test_where_none_runs_there_is_none_to_stop(planner):
+    code, said = await typed(planner.bus.settings, "listen", "--stop")
+
+    assert code == 3
+    assert "No listener runs" in said
+
+
+def test_one_that_lets_nobody_in_any_more_hangs_too(tmp_path):
+    place = type("Place", (), {"runtime_dir": tmp_path, "environ": os.environ})
+    with socket.socket(socket.AF_UNIX) as hung, socket.socket(socket.AF_UNIX) as first:
+        hung.bind(local.socket_path(place))
+        hung.listen(0)
+        first.connect(local.socket_path(place))
+        with pytest.raises(local.NoListener, match="does not answer"):
+            local.ask(place, {"op": "status"})
