@@ -86,13 +86,13 @@ def _oldest(subject: str) -> dict[str, Any]:
 async def results(bus: Bus, agent: str) -> list[Waiting]:
     """Return the ends of sent tasks that no session of the agent has been shown yet."""
     subject = names.record_subject(agent, "*", "*")
+    start = 1
     try:
         info = await bus.api(f"CONSUMER.INFO.{RESULTS}.{names.results_consumer(agent)}")
+        start += int(info["ack_floor"]["stream_seq"])
     except ApiError as error:
-        if error.code == NO_SUCH_CONSUMER:
-            return []
-        raise
-    start = int(info["ack_floor"]["stream_seq"]) + 1
+        if error.code != NO_SUCH_CONSUMER:  # an agent that has sent and never read has none
+            raise
     request = {"seq": start, "batch": _RESULTS_MAX, "next_by_subj": subject}
     found: list[tuple[Record, int]] = []
     for one in await bus.admin.many(RESULTS, request):

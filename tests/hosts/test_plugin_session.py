@@ -1,49 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A session of the real Claude Code with the plugin: its hook tells of mail, its tools do the work."""
+"""Sessions of the real Claude Code with the plugin: a hook tells of mail, the tools do the work."""
 
 import asyncio
 import json
 import subprocess
 
 import pytest
+from hooking import NORMAL, RESULT
 from hosts.claude_user import TOOLS, at_model, install
 from hosts.standin import ANSWERING, CANARY, Standin
 from listeners import listening
 from local_server import server_folder
 
-from mcp_agentbus import roster
+from mcp_agentbus import roster, topology
 from mcp_agentbus.bus import Bus
 from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import watch_inbox
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
 
 pytestmark = pytest.mark.node
 
+ASKING = [("send_task", {"to": "coder", "subject": "Count", "body": f"the tests {CANARY}"})]
 
-async def test_the_model_is_told_of_mail_by_the_hook_and_hands_its_result_back(
+
+async def worked(machine, folder, plan):
+    """Run a session in a folder, whose model follows a plan; what that model was shown."""
+    with Standin(plan) as model:
+        await asyncio.to_thread(
+            subprocess.run,
+            [machine.program("claude"), "-p", "--allowedTools", *sorted(TOOLS)],
+            input="Go on.\n", env=dict(at_model(machine, model).environ), cwd=folder,
+            capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+    return [json.dumps(one) for one in model.shown]
+
+
+def folder_of(agent, parent):
+    folder = parent / agent
+    folder.mkdir()
+    (folder / ".agentbus.toml").write_text(f'agent = "{agent}"\n')
+    return folder
+
+
+async def test_one_hands_a_task_to_another_whose_hook_tells_of_it_and_the_result_comes_back(
     machine, tree, tmp_path
 ):
     install(machine, tree)
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    (folder / ".agentbus.toml").write_text('agent = "coder"\n')
-    with server_folder(tmp_path / "bus"), Standin(ANSWERING) as model:
-        async with Bus.connect(machine.settings) as bus, Session(bus, Agent("planner")) as planner:
-            await planner.called()
+    planner, coder = folder_of("planner", tmp_path), folder_of("coder", tmp_path)
+    with server_folder(tmp_path / "bus"):
+        async with Bus.connect(machine.settings) as bus:
+            await topology.ensure_streams(bus)
             await roster.register(bus, Agent("coder"), None)
             async with listening(machine.settings):
-                [receipt] = await send_task(planner, "coder", "Count", f"the tests {CANARY}")
-                ended = await asyncio.to_thread(
-                    subprocess.run,
-                    [machine.program("claude"), "-p", "--allowedTools", *sorted(TOOLS)],
-                    input="Go on.\n", env=dict(at_model(machine, model).environ), cwd=folder,
-                    capture_output=True, text=True, timeout=120, check=False,
-                )  # fmt: skip
-                found = await watch_inbox(planner, timeout_s=10, task_id=receipt.task_id)
+                asked = await worked(machine, planner, ASKING)
+                done = await worked(machine, coder, ANSWERING)
+                told = await worked(machine, planner, [("read_inbox", {})])
 
-    first = json.dumps(model.shown[0])
-    assert "1 task waits in your agentbus inbox. Call read_inbox." in first, ended.stdout
-    assert CANARY not in first
-    assert CANARY in json.dumps(model.shown[1])  # in the frame of read_inbox
-    assert [(one.task_id, one.summary) for one in found.results] == [(receipt.task_id, "done")]
+    for name in TOOLS:
+        assert name in asked[0]
+    assert "agentbus:using-agentbus" in asked[0]  # the skill
+    assert "in your agentbus inbox" not in asked[0]
+    assert "stored" in asked[1]
+    assert NORMAL in done[0]
+    assert CANARY not in done[0]
+    assert CANARY in done[1]  # in the frame of read_inbox
+    assert RESULT in told[0]
+    assert "completed" in told[1]
