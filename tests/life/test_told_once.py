@@ -55,18 +55,18 @@ async def test_what_its_hook_has_told_a_session_no_notice_tells_again(house, pla
 async def test_a_session_that_was_cleared_is_still_the_one_that_its_hook_has_told(
     house, planner, notes
 ):
-    await known(planner, "eight")
+    await known(planner, "cleared")
     noted = house.data_dir.parent / ".claude" / "sessions" / f"{os.getpid()}.json"
     async with (
         listening(house) as listener,
-        session(house, "eight", notes) as (pipes, notices),
+        session(house, "cleared", notes) as (pipes, notices),
     ):
-        await listener.logged("joined", agent="eight")
+        await listener.logged("joined", agent="cleared")
         noted.parent.mkdir(parents=True)
         noted.write_text(json.dumps({"sessionId": "s-cleared"}))
-        await send(planner, "eight")
-        said = await Host(house, "eight", session="s-cleared")("SessionStart", source="clear")
-        await listener.logged("recorded", agent="eight")
+        await send(planner, "cleared")
+        said = await Host(house, "cleared", session="s-cleared")("SessionStart", source="clear")
+        await listener.logged("recorded", agent="cleared")
         await asyncio.to_thread(pipes.call, "read_inbox")
 
     assert said == HIGH
