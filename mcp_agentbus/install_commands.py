@@ -307,7 +307,7 @@ class _Work:
             self._done += said
             self._out(f"listener: {'; '.join(said)}")
         except BadSetup as error:
-            self._out(f"listener: not kept by a service manager ({error.message}) Sessions start")
+            self._out(f"listener: not kept by a service manager ({error.message}). Sessions start")
             self._out("  one by themselves; to have one without them, run `agentbus listen`.")
 
     def _doctor(self) -> bool:

@@ -29,6 +29,7 @@ from mcp_agentbus import (
     names,
     news,
     results,
+    roster,
     send,
     stages,
     topology,
@@ -165,6 +166,9 @@ async def _joined(
             how = await _listener(settings)
         await _join(settings, planner, stack, can_nudge=False)
         told = await _join(settings, coder, stack, can_nudge=True)
+        with suppress(TimeoutError):  # then the stage `heard` tells
+            async with asyncio.timeout(stages.STAGE_S):
+                await _on_roster(coder)
     except NoListener as error:
         said = "no listener runs, so no wake was tested"
         tests.add(Stage("listener", "skipped", since(began), said, error.hint))
@@ -178,6 +182,15 @@ async def _joined(
         tests.add(Stage("listener", "ok", since(began), f"{how}, and knows both"))
         return told
     return None
+
+
+async def _on_roster(session: Session) -> None:
+    """Wait until the roster shows that a listener looks after an agent, as receipts tell."""
+    while True:
+        entry = await roster.look(session.bus, session.me.id)
+        if entry and entry.holds:
+            return
+        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def _listener(settings: Settings) -> str:

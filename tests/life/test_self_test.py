@@ -83,6 +83,7 @@ async def test_where_no_listener_runs_it_starts_one_as_a_session_does(there):
 
     assert ran.returncode == 0
     assert "was started, as by a session" in stages["listener"]["said"]
+    assert "wake requested" in stages["send"]["said"]
     assert stages["heard"]["state"] == "ok"
     assert await left_of(there) == []
 
