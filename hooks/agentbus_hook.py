@@ -39,7 +39,7 @@ CURSOR_EVENTS = {
     "postToolUse": "additional_context",
     "stop": "followup_message",
 }
-# As in `mcp_agentbus.local` and `mcp_agentbus.places`; a test holds them together.
+# As in `relay.local_socket` and `core.places` of the package; a test holds them together.
 _TOLD = (
     "AGENTBUS_", "HOME", "XDG_", "CURSOR_VERSION", "CURSOR_TRACE_ID", "CLAUDECODE", "OPENCLAW_S",
 )  # fmt: skip
@@ -184,7 +184,7 @@ def _connect(connection: socket.socket, path: str) -> None:
 
 
 def runtime_folder(environ: Mapping[str, str]) -> str:
-    """Return the folder of this user's listener, as `mcp_agentbus.places` does."""
+    """Return the folder of this user's listener, as `core.places` of the package does."""
     if environ.get("AGENTBUS_HOME"):
         return os.path.abspath(os.path.expanduser(environ["AGENTBUS_HOME"])) + "/run"
     for folder in (environ.get("XDG_RUNTIME_DIR", ""), f"{_USERS}/{os.getuid()}"):

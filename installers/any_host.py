@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.installers._parts import entry as _entry
+from mcp_agentbus.installers._parts import probe as _probe
+from mcp_agentbus.installers._parts.entry import SERVER
+from mcp_agentbus.installers.steps import Machine, Step
 
-from . import _entry, _probe
-from ._entry import SERVER
-from .steps import Machine, Step
+from mcp_agentbus.errors import BadSetup
 
 # As Codex, Copilot and Gemini show an entry: its arguments with spaces between.
 _COMMAND: Final = re.compile(r"^\s*(?:command:|Command:|\W*agentbus:) (.*)$", re.MULTILINE)

@@ -21,12 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus import assets, places
-from mcp_agentbus.errors import BadInput, BadSetup
+from mcp_agentbus.installers import assets
+from mcp_agentbus.installers._parts import entry as _entry
+from mcp_agentbus.installers._parts import files as _files
+from mcp_agentbus.installers._parts.entry import SERVER
+from mcp_agentbus.installers.steps import Machine, Step
 
-from . import _entry, _files
-from ._entry import SERVER
-from .steps import Machine, Step
+from mcp_agentbus.core import places
+from mcp_agentbus.errors import BadInput, BadSetup
 
 NAME: Final = "claude-code"
 _TITLE: Final = "Claude Code"

@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from mcp_agentbus import places
-from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.installers._parts import edit as _edit
+from mcp_agentbus.installers._parts import entry as _entry
+from mcp_agentbus.installers._parts import probe as _probe
+from mcp_agentbus.installers._parts import skill as _skill
+from mcp_agentbus.installers._parts.edit import Piece
+from mcp_agentbus.installers._parts.entry import SERVER
+from mcp_agentbus.installers.steps import Machine, Step
 
-from . import _edit, _entry, _probe, _skill
-from ._edit import Piece
-from ._entry import SERVER
-from .steps import Machine, Step
+from mcp_agentbus.core import places
+from mcp_agentbus.errors import BadSetup
 
 NAME: Final = "cursor"
 #: The events at which Cursor takes text for the model: at the start, between, and at the end.

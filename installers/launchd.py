@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 from xml.parsers.expat import ExpatError
 
-from mcp_agentbus import kept
-from mcp_agentbus.config import Settings
-from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.kept import LABEL
+from mcp_agentbus.installers._parts import files as _files
+from mcp_agentbus.installers._parts import service as _service
+from mcp_agentbus.installers._parts.service import BY_HAND, Run, check_plain, checked, run_program
 
-from . import _files, _service
-from ._service import BY_HAND, Run, check_plain, checked, run_program
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.relay.starter import LABEL
 
 NAME: Final = "launchd"
 # launchd keeps none, and a file of ours would grow without an end.

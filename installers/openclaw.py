@@ -19,14 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus import config
-from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.installers._parts import entry as _entry
+from mcp_agentbus.installers._parts import files as _files
+from mcp_agentbus.installers._parts import openclaw_config as _config
+from mcp_agentbus.installers._parts import openclaw_hooks as _openclaw_hooks
+from mcp_agentbus.installers._parts import skill as _skill
+from mcp_agentbus.installers._parts.entry import SERVER
+from mcp_agentbus.installers._parts.probe import TOOLS
+from mcp_agentbus.installers.steps import Machine, Step
 
-from . import _entry, _files, _openclaw_hooks, _skill
-from . import _openclaw_config as _config
-from ._entry import SERVER
-from ._probe import TOOLS
-from .steps import Machine, Step
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.errors import BadSetup
 
 NAME: Final = _config.NAME
 #: OpenClaw ends a call after this, whatever progress it tells; its own value is 60 s.

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from mcp_agentbus import kept
+from mcp_agentbus.installers import launchd, systemd
 
-from . import launchd, systemd
+from mcp_agentbus.relay import starter as kept
 
 
 def manager() -> ModuleType:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.config import Settings
+from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.errors import BadSetup
 
 #: Hosts' own commands start node, and some of them the server that they are told of.

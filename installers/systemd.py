@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus import kept
-from mcp_agentbus.config import Settings
-from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.kept import UNIT
+from mcp_agentbus.installers._parts import files as _files
+from mcp_agentbus.installers._parts import service as _service
+from mcp_agentbus.installers._parts.service import BY_HAND, Run, check_plain, checked, run_program
 
-from . import _files, _service
-from ._service import BY_HAND, Run, check_plain, checked, run_program
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.relay.starter import UNIT
 
 NAME: Final = "systemd"
 LOG: Final = f"journalctl --user -u {UNIT}"

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:
-    from mcp_agentbus.bus import Bus
-    from mcp_agentbus.config import Agent
+    from mcp_agentbus.bus.client import Bus
+    from mcp_agentbus.config.settings import Agent
     from mcp_agentbus.errors import AgentbusError
-    from mcp_agentbus.inbox import read_inbox, watch_inbox
-    from mcp_agentbus.life import task_life
-    from mcp_agentbus.results import publish_result
-    from mcp_agentbus.send import send_task
-    from mcp_agentbus.session import Session
+    from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+    from mcp_agentbus.handoff.lookup import task_life
+    from mcp_agentbus.handoff.results import publish_result
+    from mcp_agentbus.handoff.send import send_task
+    from mcp_agentbus.handoff.session import Session
 
 __all__ = [
     "Agent",
@@ -37,15 +37,15 @@ __all__ = [
 ]
 
 _HOME = {
-    "Agent": "config",
+    "Agent": "config.settings",
     "AgentbusError": "errors",
-    "Bus": "bus",
-    "Session": "session",
-    "task_life": "life",
-    "publish_result": "results",
-    "read_inbox": "inbox",
-    "send_task": "send",
-    "watch_inbox": "inbox",
+    "Bus": "bus.client",
+    "Session": "handoff.session",
+    "task_life": "handoff.lookup",
+    "publish_result": "handoff.results",
+    "read_inbox": "handoff.inbox",
+    "send_task": "handoff.send",
+    "watch_inbox": "handoff.inbox",
 }
 
 

@@ -16,22 +16,22 @@ def main() -> int:
             return _serve(agent)
         # What hosts start at each turn.
         case ["hook", *rest]:
-            from mcp_agentbus import hook
+            from mcp_agentbus.relay import hook
 
             return hook.run(rest)
-    from mcp_agentbus import cli
+    from mcp_agentbus.cli import main as cli
 
     return cli.main()
 
 
 def _serve(agent: str | None) -> int:
-    from mcp_agentbus import relay
     from mcp_agentbus.errors import AgentbusError
+    from mcp_agentbus.relay import session as relay
 
     try:
         return relay.run(agent)
     except AgentbusError as error:
-        from mcp_agentbus import cli
+        from mcp_agentbus.cli import main as cli
 
         return cli.complain(error)
 

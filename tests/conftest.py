@@ -14,10 +14,10 @@ import pytest
 import pytest_asyncio
 import served
 
-from mcp_agentbus import embedded
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.session import Session
 
 # A developer's own bus must never be touched by a test, nor say who the tests are.
 for _variable in [name for name in os.environ if name.startswith("AGENTBUS_")]:

@@ -47,7 +47,8 @@ from measure import QUICK, Row, Size  # noqa: E402
 from picture import drawn  # noqa: E402
 from showing import machine_line, readme, table  # noqa: E402
 
-from mcp_agentbus import config, embedded  # noqa: E402
+from mcp_agentbus.bus import embedded  # noqa: E402
+from mcp_agentbus.config import settings as config  # noqa: E402
 
 
 def main() -> int:

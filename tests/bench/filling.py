@@ -17,10 +17,12 @@ from datetime import timedelta
 import nats
 from nats.aio.client import Client
 
-from mcp_agentbus import embedded, names, wire
-from mcp_agentbus.config import Settings
-from mcp_agentbus.records import first_record, now, sent_of, step
-from mcp_agentbus.task import Task
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.store import codec as wire
+from mcp_agentbus.store.records import first_record, now, sent_of, step
+from mcp_agentbus.store.task import Task
 
 Message = tuple[str, bytes, dict[str, str]]
 _IN_FLIGHT = 1_000

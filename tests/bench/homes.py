@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mcp_agentbus.config import Settings
+from mcp_agentbus.config.settings import Settings
 
 _START_S = 60
 _END_S = 12

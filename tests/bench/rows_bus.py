@@ -19,14 +19,15 @@ from typing import Any
 from filling import fill_inbox, fill_records, raw_client
 from measure import Bar, Row, Side, Size, interleaved, row, timed
 
-from mcp_agentbus import embedded, names
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent, Settings
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.life import task_life
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent, Settings
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
 
 _WATCHER = Path(__file__).with_name("watcher.py")
 _RAW_STREAM = "BENCH"

@@ -26,8 +26,8 @@ from mcp.client.stdio import stdio_client
 from measure import Bar, Row, Size, interleaved, missing, row
 from rows_bus import session_of
 
-from mcp_agentbus import embedded
-from mcp_agentbus.config import Settings
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.config.settings import Settings
 
 FLOOR_SERVER = Path(__file__).with_name("floor_server.py")
 _SETTLE_S = 0.06

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import peers
 from homes import environ, listener, memory, server, serving
+from mcp_agentbus.installers import assets
 from measure import Bar, Row, Side, Size, interleaved, missing, row
 from rows_bus import session_of
 from rows_calls import FLOOR_SERVER, PEER, swarmbus
 
-from mcp_agentbus import assets, embedded
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Settings
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Settings
 
 _BARE = [sys.executable, "-I", "-c", "pass"]
 _HOOK = "hook at a prompt, whole process"

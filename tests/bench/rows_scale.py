@@ -23,10 +23,12 @@ from homes import Server, listener, memory, session
 from measure import Bar, Row, Size, interleaved, row, timed
 from rows_bus import session_of
 
-from mcp_agentbus import embedded, roster, topology
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent, Settings
-from mcp_agentbus.life import task_life
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent, Settings
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.store import roster
+from mcp_agentbus.store import streams as topology
 
 _CALL = {"name": "list_agents", "arguments": {}}
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from homes import Server, environ, listener, memory, session
 from measure import Bar, Row, Size, interleaved, row
 
-from mcp_agentbus import embedded
-from mcp_agentbus.config import Settings
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.config.settings import Settings
 
 _NEIGHBOUR = Path(__file__).with_name("neighbour.py")
 _CALLS = 5

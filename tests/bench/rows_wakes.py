@@ -28,11 +28,11 @@ from filling import raw_client
 from measure import Bar, Row, Side, Size, interleaved, missing, row
 from rows_bus import session_of
 
-from mcp_agentbus import embedded
-from mcp_agentbus.config import Settings
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
 
 _WAKES = "send (high) -> wake command has started"
 _PEER = "swarmbus 0.2.0"

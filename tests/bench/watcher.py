@@ -18,12 +18,13 @@ import time
 
 import nats
 
-from mcp_agentbus import config, embedded
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import watch_inbox
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.inbox import watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.session import Session
 
 
 async def _inbox(agent: str) -> None:

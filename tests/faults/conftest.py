@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 import pytest_asyncio
 from proxy import Proxy
 
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.session import Session
 
 
 @pytest_asyncio.fixture

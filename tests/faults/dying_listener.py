@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 
-from mcp_agentbus import cli, listening
+from mcp_agentbus.cli import main as cli
+from mcp_agentbus.listener import daemon as listening
 
 
 def main(step):

@@ -7,7 +7,12 @@ $ AGENTBUS_HOME=/tmp/bus python jumping_listener.py noted +3600
 import sys
 from datetime import datetime, timedelta, tzinfo
 
-from mcp_agentbus import cli, ledger, listener, listening, records, waking
+from mcp_agentbus.cli import main as cli
+from mcp_agentbus.listener import daemon as listening
+from mcp_agentbus.listener import loop as listener
+from mcp_agentbus.listener import runner as waking
+from mcp_agentbus.store import records
+from mcp_agentbus.wakes import ledger
 
 _USERS = (ledger, listener, listening, records, waking)
 

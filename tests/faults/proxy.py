@@ -13,7 +13,7 @@ import contextlib
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from mcp_agentbus import embedded
+from mcp_agentbus.bus import embedded
 
 
 class Proxy:

@@ -11,7 +11,7 @@ import asyncio
 import json
 from urllib.parse import urlsplit
 
-from mcp_agentbus import embedded
+from mcp_agentbus.bus import embedded
 
 
 async def store(settings, subject, data, header_block=b""):

@@ -8,13 +8,15 @@ from datetime import timedelta
 import pytest
 from rawclient import store
 
-from mcp_agentbus import names, parking, wire
+from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import AlreadyEnded, UnknownTask
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.records import now, read_record
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
-from mcp_agentbus.task import ATTEMPTS_MAX
+from mcp_agentbus.handoff import parking
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import codec as wire
+from mcp_agentbus.store.records import now, read_record
+from mcp_agentbus.store.task import ATTEMPTS_MAX
 
 HANG_S = 60  # only a hang takes as long
 GOOD = b'{"type":"task.request","id":"x1","payload":{"content":"hello"}}'

@@ -7,14 +7,14 @@ import anyio
 import pytest
 import pytest_asyncio
 
-from mcp_agentbus import names
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.link import Link
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.connection import Link
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
 
 HANG_S = 30  # only a hang takes as long
 

@@ -7,11 +7,13 @@ import pytest
 import pytest_asyncio
 from listeners import configure, listening, recorder, send, starts, steps
 
-from mcp_agentbus import embedded, roster, topology
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster
+from mcp_agentbus.store import streams as topology
 
 _JUMPING = str(Path(__file__).with_name("jumping_listener.py"))
 _HOUR = 3600

@@ -6,15 +6,18 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_agentbus import inbox, names, parking, roster, wire
-from mcp_agentbus.config import Agent
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import AlreadyEnded, Refused
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.records import now, read_record
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
-from mcp_agentbus.task import ENDS
-from mcp_agentbus.topology import stored_tasks
+from mcp_agentbus.handoff import inbox, parking
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import codec as wire
+from mcp_agentbus.store import roster
+from mcp_agentbus.store.records import now, read_record
+from mcp_agentbus.store.streams import stored_tasks
+from mcp_agentbus.store.task import ENDS
 
 HANG_S = 60  # only a hang takes as long
 
@@ -32,7 +35,7 @@ def elapse(monkeypatch):
     def later():
         return now() + timedelta(seconds=ahead[0])
 
-    for module in ("claiming", "results", "news", "records"):
+    for module in ("handoff.claims", "handoff.results", "handoff.outcomes", "store.records"):
         monkeypatch.setattr(f"mcp_agentbus.{module}.now", later)
     return lambda seconds: ahead.__setitem__(0, ahead[0] + seconds)
 

@@ -13,13 +13,13 @@ import sys
 import pytest
 from local_server import server_folder
 
-from mcp_agentbus import embedded
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
 from mcp_agentbus.errors import StoreFull, Unconfirmed
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
 
 PROMISED_S = 5
 

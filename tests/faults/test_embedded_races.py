@@ -16,7 +16,7 @@ from local_server import (
     until,
 )
 
-from mcp_agentbus import embedded
+from mcp_agentbus.bus import embedded
 
 PROCESSES = 8
 

@@ -4,12 +4,13 @@
 import pytest
 from local_server import kill_servers
 
-from mcp_agentbus import embedded, names
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.records import read_record, read_sent
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store.records import read_record, read_sent
 
 PROMISED_S = 5
 HANG_S = 60  # only a hang takes as long
@@ -202,7 +203,7 @@ async def test_a_result_whose_showing_failed_is_shown_by_the_next_call(own_world
         async def fails(*_):
             raise BusUnreachable
 
-        broken.setattr("mcp_agentbus.inbox._waiting", fails)
+        broken.setattr("mcp_agentbus.handoff.inbox._waiting", fails)
         with pytest.raises(AgentbusError):
             await read_inbox(planner)
 
@@ -218,7 +219,7 @@ async def test_tasks_that_a_failed_watch_had_claimed_are_shown_by_the_next(own_w
         async def fails(*_):
             raise BusUnreachable
 
-        broken.setattr("mcp_agentbus.inbox._waiting", fails)
+        broken.setattr("mcp_agentbus.handoff.inbox._waiting", fails)
         with pytest.raises(BusUnreachable):
             await watch_inbox(coder, timeout_s=0)
 

@@ -14,9 +14,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from listeners import configure, listening, recorder, starts
 
-from mcp_agentbus import embedded, local, names, notice, topology
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.notice import Counts
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import notices as notice
+from mcp_agentbus.core.notices import Counts
+from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.store import streams as topology
 
 CANARY = "zq7canary"
 #: Shorter pieces of a peer's text stand by chance in any environment.

@@ -9,11 +9,15 @@ import pytest
 import pytest_asyncio
 from listeners import configure, listening, recorder, send, starts, steps
 
-from mcp_agentbus import embedded, local, names, roster, topology
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.store import roster
+from mcp_agentbus.store import streams as topology
 
 # Each waits until somebody reads the fifo `here`, and then until `go` is written to and closed.
 _HANGING = """

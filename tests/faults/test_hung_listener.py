@@ -12,17 +12,23 @@ import pytest_asyncio
 import served
 from listeners import configure, listening
 
-from mcp_agentbus import cli, embedded, local, locks
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.session import Session
+from mcp_agentbus import errors
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.cli import main as cli
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import locks
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.relay import local_socket as local
 from mcp_agentbus.version import __version__
 
 # `agentbus`, with less patience.
 _HASTY = (
-    "import sys; from mcp_agentbus import cli, listening, local, remote; "
-    "listening._STOP_TIMEOUT_S = remote._SILENT_S = local.ASK_TIMEOUT_S = 0.3; "
+    "import sys; from mcp_agentbus.cli import main as cli; "
+    "from mcp_agentbus.listener import daemon; "
+    "from mcp_agentbus.relay import command, local_socket; "
+    "daemon._STOP_TIMEOUT_S = command._SILENT_S = local_socket.ASK_TIMEOUT_S = 0.3; "
     "sys.exit(cli.main(sys.argv[1:]))"
 )
 _WITHIN_S = 60  # only a hang takes as long
@@ -172,5 +178,5 @@ def test_one_that_lets_nobody_in_any_more_hangs_too(tmp_path):
         hung.bind(local.socket_path(place))
         hung.listen(0)
         first.connect(local.socket_path(place))
-        with pytest.raises(local.NoListener, match="does not answer"):
+        with pytest.raises(errors.NoListener, match="does not answer"):
             local.ask(place, {"op": "status"})

@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 from listeners import configure, listening, recorder, starts
 
-from mcp_agentbus import embedded, local, names, roster, topology
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.life import task_life
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.store import roster
+from mcp_agentbus.store import streams as topology
 
 _DYING = str(Path(__file__).with_name("dying_listener.py"))
 

@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_agentbus import names, wire
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.records import now
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
-from mcp_agentbus.task import Task
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import codec as wire
+from mcp_agentbus.store.records import now
+from mcp_agentbus.store.task import Task
 
 
 async def store_many(bus, sender, to, count):

@@ -10,14 +10,15 @@ from dataclasses import replace
 import pytest
 from local_server import settings_at, until
 
-from mcp_agentbus import embedded, names
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import BadSetup, NotAllowed
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
 
 PROMISED_S = 5
 BY_TOKEN = 'authorization { token: "right-token" }'

@@ -14,13 +14,14 @@ import served
 from listeners import configure, false_listener, listening
 from served import ERAS, Pipes
 
-from mcp_agentbus import embedded, local
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.life import task_life
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.relay import local_socket as local
 
 
 @pytest_asyncio.fixture
@@ -251,9 +252,9 @@ def idle(settings):
 
 _LOADED = """
 import sys
-from mcp_agentbus.cli import main
+from mcp_agentbus.cli.main import main
 code = main(sys.argv[1:])
-heavy = {"nats", "mcp", "pydantic", "asyncio", "mcp_agentbus.bus"} & set(sys.modules)
+heavy = {"nats", "mcp", "pydantic", "asyncio", "mcp_agentbus.bus.client"} & set(sys.modules)
 print("loaded", code, sorted(heavy))
 """
 

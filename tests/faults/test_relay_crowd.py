@@ -9,12 +9,13 @@ import pytest
 import served
 from listeners import configure, known, listening
 
-from mcp_agentbus import embedded, local
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.life import task_life
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.relay import local_socket as local
 
 SESSIONS = 20
 TASKS = 2

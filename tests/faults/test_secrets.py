@@ -21,14 +21,16 @@ from local_server import command_lines, kill_servers, script, server_pids, setti
 from mcp_agentbus.installers import launchd
 from posting import taking_posts
 
-from mcp_agentbus import address, config, embedded, local
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
+from mcp_agentbus.bus import address, embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import Agent
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.ledger import Ledger, LedgerBroken
-from mcp_agentbus.session import Session
-from mcp_agentbus.shell import ClaimFile
-from mcp_agentbus.wake import openclaw
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shell import ClaimFile
+from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.wakes.hosts import openclaw
+from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
 HOOKS_TOKEN = "hooks-canary-2f7c0b51aa"
 CANARY = "canary-93d1e6c40b"

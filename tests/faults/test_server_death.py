@@ -10,14 +10,16 @@ from dataclasses import replace
 import pytest
 from local_server import is_gone, kill_servers, settings_at
 
-from mcp_agentbus import embedded, names, roster
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster
 
 PROMISED_S = 5
 HANG_S = 60  # only a hang takes as long

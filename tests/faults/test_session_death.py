@@ -9,12 +9,15 @@ from collections import Counter
 import pytest
 from workers import HASTY, forget, workers
 
-from mcp_agentbus import inbox, names, roster, topology
+from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import BusUnreachable, NotClaimed
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.records import read_record
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
+from mcp_agentbus.handoff import inbox
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import roster
+from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store.records import read_record
 
 HANG_S = 90  # only a hang takes as long
 
@@ -22,9 +25,9 @@ HANG_S = 90  # only a hang takes as long
 @pytest.fixture
 def hasty(monkeypatch):
     """Claims come back after 2 s: for tests of what happens then, not of when."""
-    monkeypatch.setattr(topology, "ACK_WAIT_S", HASTY["topology.ACK_WAIT_S"])
-    monkeypatch.setattr(roster, "BEAT_S", HASTY["roster.BEAT_S"])
-    monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", HASTY["inbox._LOOK_AGAIN_S"])
+    monkeypatch.setattr(topology, "ACK_WAIT_S", HASTY["store.streams.ACK_WAIT_S"])
+    monkeypatch.setattr(roster, "BEAT_S", HASTY["store.roster.BEAT_S"])
+    monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", HASTY["handoff.inbox._LOOK_AGAIN_S"])
 
 
 async def send_many(session, to, count):

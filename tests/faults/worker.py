@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session of an agent in a process of its own, steered through its pipes.
 
-    $ AGENTBUS_HOME=/tmp/bus python worker.py coder '{"topology.ACK_WAIT_S": 2}'
+    $ AGENTBUS_HOME=/tmp/bus python worker.py coder '{"store.streams.ACK_WAIT_S": 2}'
     {"pid": 4711, "session": "0d1f..."}
     {"do": "read", "limit": 5}
     {"tasks": ["9d0c..."], "attempts": [1], "results": [], ...}
@@ -16,11 +16,11 @@ import os
 import signal
 import sys
 
-from mcp_agentbus import inbox, results, send
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.session import Session
+from mcp_agentbus.handoff import inbox, results, send
+from mcp_agentbus.handoff.session import Session
 
 
 async def read(session, **options):
@@ -82,7 +82,7 @@ def say(what):
 
 async def main(agent, changes):
     for name, value in changes.items():
-        module, _, constant = name.partition(".")
+        module, _, constant = name.rpartition(".")
         setattr(importlib.import_module(f"mcp_agentbus.{module}"), constant, value)
     async with Bus.connect() as bus, Session(bus, Agent(agent)) as session:
         await session.called()

@@ -17,13 +17,17 @@ from pathlib import Path
 
 import served
 
-from mcp_agentbus import names
+from mcp_agentbus.core import ids as names
 
 _WORKER = Path(__file__).with_name("worker.py")
 _HANG_S = 90  # only a hang takes as long
 
 # Claims come back after 2 s instead of 24: for tests of what happens then, not of when.
-HASTY = {"topology.ACK_WAIT_S": 2, "roster.BEAT_S": 0.4, "inbox._LOOK_AGAIN_S": 0.3}
+HASTY = {
+    "store.streams.ACK_WAIT_S": 2,
+    "store.roster.BEAT_S": 0.4,
+    "handoff.inbox._LOOK_AGAIN_S": 0.3,
+}
 
 
 class Worker:

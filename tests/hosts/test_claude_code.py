@@ -10,12 +10,12 @@ from hosts.claude_user import KEY, terminal
 from hosts.standin import ANSWERING, CANARY, NOTICE, Standin
 from listeners import configure, listening
 
-from mcp_agentbus import embedded
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import watch_inbox
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.inbox import watch_inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
 
 pytestmark = pytest.mark.node
 
@@ -93,7 +93,7 @@ async def asked(planner, listener):
     """Send the agent an urgent task once it is registered."""
     await planner.called()
     await planner.can_read()
-    from mcp_agentbus import roster
+    from mcp_agentbus.store import roster
 
     await roster.register(planner.bus, Agent("coder"), None)
     await send_task(planner, "coder", f"{CANARY} subject", f"{CANARY} body", priority="high")

@@ -15,7 +15,8 @@ from listeners import listening
 from mcp_agentbus.installers import claude_code
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus import embedded, host_checks
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.doctor import hosts as host_checks
 from mcp_agentbus.errors import BadInput, BadSetup
 
 pytestmark = pytest.mark.node

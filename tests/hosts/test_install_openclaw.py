@@ -12,12 +12,15 @@ import node_tools
 import pytest
 from hosts.gateway import free_port, running
 from local_server import script, server_folder, settings_at
-from mcp_agentbus.installers import _folder, openclaw
+from mcp_agentbus.installers import openclaw
+from mcp_agentbus.installers._parts import folder as _folder
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus import host_checks, rules, wake
+from mcp_agentbus.config import rules
+from mcp_agentbus.doctor import hosts as host_checks
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.wake.openclaw import wake as ask_gateway
+from mcp_agentbus.wakes.hosts import protocol as wake
+from mcp_agentbus.wakes.hosts.openclaw import wake as ask_gateway
 
 REPOSITORY = Path(__file__).parents[2]
 SKILL = REPOSITORY / "skills" / "using-agentbus"

@@ -13,12 +13,13 @@ from hosts.gateway import free_port, onboarding, running
 from hosts.standin import ANSWERING, CANARY, NOTICE, Standin
 from listeners import configure, listening
 
-from mcp_agentbus import embedded, roster
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import watch_inbox
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.inbox import watch_inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster
 
 pytestmark = pytest.mark.node
 

@@ -11,11 +11,11 @@ from hosts.standin import ANSWERING, CANARY, NOTICE, Standin
 from listeners import known, listening
 from local_server import server_folder
 
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import watch_inbox
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.inbox import watch_inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
 
 pytestmark = pytest.mark.node
 

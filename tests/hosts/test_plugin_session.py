@@ -12,9 +12,10 @@ from hosts.standin import ANSWERING, CANARY, Standin
 from listeners import listening
 from local_server import server_folder
 
-from mcp_agentbus import roster, topology
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.store import roster
+from mcp_agentbus.store import streams as topology
 
 pytestmark = pytest.mark.node
 

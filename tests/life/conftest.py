@@ -5,10 +5,11 @@ import pytest
 import pytest_asyncio
 from doctors import own_server, shared_server
 
-from mcp_agentbus import embedded, host_checks
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.doctor import hosts as host_checks
+from mcp_agentbus.handoff.session import Session
 
 
 @pytest.fixture(scope="module")

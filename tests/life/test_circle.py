@@ -8,14 +8,16 @@ import pytest
 import served
 from listeners import configure, listening, starts
 
-from mcp_agentbus import embedded, roster, topology
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
-from mcp_agentbus.task import HOPS_MAX
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster
+from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store.task import HOPS_MAX
 
-_PASSER = str(Path(__file__).parents[1] / "passer.py")
+_PASSER = str(Path(__file__).parents[1] / "support" / "passer.py")
 RING = ("a", "b", "c")
 
 

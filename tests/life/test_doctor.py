@@ -14,22 +14,25 @@ import pytest
 from doctors import listener_goes, printed, report, streams
 from listeners import configure, false_listener, known, listening, recorder, send
 
-from mcp_agentbus import embedded, local, topology
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.session import Session
-from mcp_agentbus.standing import standing
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store.status import standing
 from mcp_agentbus.version import __version__
 
 _WITHIN_S = 90  # only a hang takes as long
 # A listener as an earlier version had it.
 _OLDER = (
     "import sys, mcp_agentbus.version as v; v.__version__ = '0.0.9'; "
-    "from mcp_agentbus.cli import main; sys.exit(main(['listen']))"
+    "from mcp_agentbus.cli.main import main; sys.exit(main(['listen']))"
 )
 # As `agentbus doctor` does, in a process of its own: it may leave a listener behind.
 _DOCTOR = (
-    "import asyncio, os, sys; from mcp_agentbus import doctor, host_checks; host_checks.HOSTS = (); "
+    "import asyncio, os, sys; from mcp_agentbus.doctor import hosts, run as doctor; "
+    "hosts.HOSTS = (); "
     "look = doctor.run(doctor.settings(os.environ), print, as_json=True, fix=True); "
     "sys.exit(asyncio.run(look))"
 )

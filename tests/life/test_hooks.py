@@ -16,14 +16,15 @@ import served
 from hooking import HIGH, NEW, NORMAL, RESULT, Host
 from listeners import known, listening, send
 
-from mcp_agentbus import local, roster
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.digest import PROBE
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.listener.digest import PROBE
+from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.store import roster
 
 CANARY = "canary-7f3a"
 TURN = ("claude-code", "UserPromptSubmit")

@@ -7,11 +7,11 @@ import asyncio
 
 import pytest
 
-from mcp_agentbus import names
+from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import BadInput, NotClaimed
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
 
 
 async def test_an_empty_inbox_says_that_it_is_in_order(world):
@@ -276,8 +276,8 @@ async def test_counting_what_waits_takes_nothing_away(world):
 
 
 async def test_a_claim_without_any_call_of_its_session_is_given_back(world, monkeypatch):
-    monkeypatch.setattr("mcp_agentbus.session.CLAIM_MAX_S", -1)
-    monkeypatch.setattr("mcp_agentbus.roster.BEAT_S", 0.01)
+    monkeypatch.setattr("mcp_agentbus.handoff.session.CLAIM_MAX_S", -1)
+    monkeypatch.setattr("mcp_agentbus.store.roster.BEAT_S", 0.01)
     planner = await world.session("planner")
     idle = await world.session("coder", known=False)
     other = await world.session("coder")

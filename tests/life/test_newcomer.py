@@ -8,16 +8,19 @@ import served
 from hooking import HIGH, notice, session
 from listeners import configure, known, listening, off_roster, on_roster, recorder, send, steps
 
-from mcp_agentbus import local, names, roster
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.session import Session
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.store import roster
 
 # A listener that soon closes a desk when nobody needs it.
 _TIDY = (
-    "import sys; from mcp_agentbus import cli, listener, roster; "
-    "roster.BEAT_S = 1; listener.IDLE_S = 0.5; listener.LOOK_AGAIN_S = 1; "
+    "import sys; from mcp_agentbus.cli import main as cli; "
+    "from mcp_agentbus.listener import loop; from mcp_agentbus.store import roster; "
+    "roster.BEAT_S = 1; loop.IDLE_S = 0.5; loop.LOOK_AGAIN_S = 1; "
     "sys.exit(cli.main(['listen']))"
 )
 

@@ -8,7 +8,8 @@ import served
 from doctors import report
 from listeners import configure, listening
 
-from mcp_agentbus import embedded, overview
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.listener import status as overview
 
 
 async def typed(house, *argv):

@@ -7,18 +7,12 @@ import asyncio
 
 import pytest
 
-from mcp_agentbus.errors import (
-    AlreadyEnded,
-    BadInput,
-    NotClaimed,
-    NotYourTask,
-    UnknownTask,
-)
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.life import task_life
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
-from mcp_agentbus.task import RESULT_MAX_BYTES
+from mcp_agentbus.errors import AlreadyEnded, BadInput, NotClaimed, NotYourTask, UnknownTask
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store.task import RESULT_MAX_BYTES
 
 
 async def _handed_over(world, **options):

@@ -9,8 +9,8 @@ import pytest
 import served
 from listeners import configure, listening, recorder, send, starts
 
-from mcp_agentbus import local
-from mcp_agentbus.notice import WHY
+from mcp_agentbus.core.notices import WHY
+from mcp_agentbus.relay import local_socket as local
 
 
 async def typed(house, *argv):

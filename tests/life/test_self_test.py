@@ -15,13 +15,18 @@ import served
 from doctors import listener_goes, sent_round
 from listeners import configure, false_listener, listening
 
-from mcp_agentbus import doctor, embedded, names, roster, self_test, topology
-from mcp_agentbus import stages as stages_module
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.doctor import check as stages_module
+from mcp_agentbus.doctor import run as doctor
+from mcp_agentbus.doctor import self_test
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.session import Session
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster
+from mcp_agentbus.store import streams as topology
 
 _WITHIN_S = 90  # only a hang takes as long
 # A coder that was woken: it completes whatever waits.

@@ -8,19 +8,17 @@ from typing import ClassVar
 
 import pytest
 
-from mcp_agentbus import names, roster, topology, wire
-from mcp_agentbus.config import Agent
-from mcp_agentbus.errors import (
-    BadInput,
-    HopLimit,
-    InboxFull,
-    UnknownAgent,
-)
-from mcp_agentbus.inbox import read_inbox, watch_inbox
-from mcp_agentbus.records import read_sent
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.send import send_task
-from mcp_agentbus.task import HOPS_MAX
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.errors import BadInput, HopLimit, InboxFull, UnknownAgent
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import codec as wire
+from mcp_agentbus.store import roster
+from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store.records import read_sent
+from mcp_agentbus.store.task import HOPS_MAX
 
 
 @pytest.mark.promise(1)

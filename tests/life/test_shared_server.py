@@ -5,13 +5,13 @@ import asyncio
 
 import pytest
 
-from mcp_agentbus import server_config
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
+from mcp_agentbus.bus import server_conf as server_config
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
 from mcp_agentbus.errors import BadInput, NotAllowed
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
 
 
 async def test_a_task_goes_from_one_machine_to_another(shared):

@@ -14,8 +14,8 @@ import uuid
 
 import pytest
 
-from mcp_agentbus.config import Agent
-from mcp_agentbus.shell import shell_session
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.shell import shell_session
 
 _WITHIN_S = 60
 

@@ -14,14 +14,16 @@ import served
 from hooking import HIGH, NEW, NORMAL, Host, interactive, line, monitor, notice, session
 from listeners import configure, known, listening, one_woken, recorder, send, starts, steps
 
-from mcp_agentbus import local
+from mcp_agentbus.relay import local_socket as local
 
 # One that does not wait a minute for a read, nor another one for the next try.
 HASTY = """
 import sys
 from datetime import timedelta
-from mcp_agentbus import cli, policy, waking
-waking.READ_WITHIN_S = 0.5
+from mcp_agentbus.cli import main as cli
+from mcp_agentbus.listener import runner
+from mcp_agentbus.wakes import policy
+runner.READ_WITHIN_S = 0.5
 policy.BACKOFF = (timedelta(seconds=1), timedelta(hours=1), timedelta(hours=1))
 sys.exit(cli.main(["listen"]))
 """

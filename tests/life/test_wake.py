@@ -10,11 +10,11 @@ import served
 from hooking import HIGH, RESULT, line, monitor, notice, session
 from listeners import configure, known, listening, one_woken, recorder, send, starts, steps
 
-from mcp_agentbus import local
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.session import Session
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.relay import local_socket as local
 
 
 @pytest.mark.promise(19)

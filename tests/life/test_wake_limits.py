@@ -9,14 +9,16 @@ import pytest
 import pytest_asyncio
 from listeners import configure, known, listening, recorder, send, starts, steps
 
-from mcp_agentbus import embedded, names, topology
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.inbox import read_inbox
-from mcp_agentbus.ledger import Ledger
-from mcp_agentbus.notice import WHY
-from mcp_agentbus.results import publish_result
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.notices import WHY
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import streams as topology
+from mcp_agentbus.wakes.ledger import Ledger
 
 LIMITS = {
     "sender_rate": {"per_sender_hour": 1},
@@ -27,7 +29,8 @@ LIMITS = {
 # A listener on a server that is old enough to have heard from every session that lives.
 LATER = """
 import sys
-from mcp_agentbus import cli, roster
+from mcp_agentbus.cli import main as cli
+from mcp_agentbus.store import roster
 
 async def lives(bus, agent, session):
     return session in await roster.live_sessions(bus, agent)

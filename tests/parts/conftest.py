@@ -8,8 +8,9 @@ import types
 
 import pytest
 from local_server import server_folder
+from mcp_agentbus.installers import registry as hosts
 
-from mcp_agentbus import embedded, hosts
+from mcp_agentbus.bus import embedded
 
 
 @pytest.fixture

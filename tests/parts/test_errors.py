@@ -8,8 +8,11 @@ import re
 
 import pytest
 
-from mcp_agentbus import commanding, errors, local, remote
+from mcp_agentbus import errors
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.listener import commanding
+from mcp_agentbus.relay import command as remote
+from mcp_agentbus.relay import local_socket as local
 
 CLASSES = [
     one

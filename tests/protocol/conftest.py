@@ -11,7 +11,7 @@ import pytest_asyncio
 import served
 from mcp import Client
 
-from mcp_agentbus import local
+from mcp_agentbus.relay import local_socket as local
 
 
 @dataclass(frozen=True)

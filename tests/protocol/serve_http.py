@@ -14,10 +14,11 @@ import sys
 
 import uvicorn
 
-from mcp_agentbus import config, server
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.session import Session
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.tools import mcp_server as server
 
 
 async def main(agent: str) -> None:

@@ -11,9 +11,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, PromptReference, ResourceTemplateReference
 from served import call, send, text
 
-from mcp_agentbus import inbox, results
-from mcp_agentbus.config import Agent
-from mcp_agentbus.session import Session
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff import inbox, results
+from mcp_agentbus.handoff.session import Session
 
 BODY = "Look into the folder.\nThen say how many files it has."
 

@@ -8,7 +8,7 @@ import node_tools
 import pytest
 import served
 
-from mcp_agentbus.tools import TOOLS
+from mcp_agentbus.tools.catalog import TOOLS
 
 pytestmark = pytest.mark.node
 

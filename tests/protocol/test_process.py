@@ -15,10 +15,10 @@ import served
 from local_server import is_gone, server_folder, server_pids, settings_at, until
 from served import ERAS, MODERN, Pipes
 
-from mcp_agentbus import inbox
-from mcp_agentbus.config import Agent
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff import inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
 
 # 2 s are promised; the rest is for a machine that runs other tests meanwhile.
 ENDS_WITHIN_S = 4
@@ -28,7 +28,8 @@ NOBODY = {"name": "nobody", "version": "1"}
 # A server that writes to standard output in every way there is while it answers list_agents.
 NOISY = """
 import os, subprocess, sys
-from mcp_agentbus import cli, roster
+from mcp_agentbus.cli import main as cli
+from mcp_agentbus.store import roster
 quiet = roster.page
 async def noisy(*args, **more):
     print("NOISE print", flush=True)

@@ -9,12 +9,14 @@ import served
 from mcp import Client
 from served import call, send, text
 
-from mcp_agentbus import errors, inbox, results, server
-from mcp_agentbus.answers import ApiError
-from mcp_agentbus.bus import Bus
-from mcp_agentbus.config import Agent
-from mcp_agentbus.send import send_task
-from mcp_agentbus.session import Session
+from mcp_agentbus import errors
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import ApiError
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.handoff import inbox, results
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.tools import mcp_server as server
 
 UNKNOWN = "0" * 32
 A_TASK = {"to": "{other}", "subject": "s", "body": "b"}

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 import renew
 
-from mcp_agentbus.tools import TOOLS
+from mcp_agentbus.tools.catalog import TOOLS
 
 HOW_TO_RENEW = "If this was meant: python tests/protocol/renew.py, and read the diff."
 

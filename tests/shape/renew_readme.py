@@ -17,9 +17,12 @@ os.environ["COLUMNS"] = "96"  # argparse wraps its help to the terminal
 
 from promises import PROMISES  # noqa: E402  # found through the path set above
 
-from mcp_agentbus import claiming, inbox, send, session, task, topology  # noqa: E402
-from mcp_agentbus.cli import parser  # noqa: E402
-from mcp_agentbus.tools import TOOLS  # noqa: E402
+from mcp_agentbus.cli.main import parser  # noqa: E402
+from mcp_agentbus.handoff import claims as claiming  # noqa: E402
+from mcp_agentbus.handoff import inbox, send, session  # noqa: E402
+from mcp_agentbus.store import streams as topology  # noqa: E402
+from mcp_agentbus.store import task  # noqa: E402
+from mcp_agentbus.tools.catalog import TOOLS  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 README, CLI = ROOT / "README.md", ROOT / "docs" / "cli.md"

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where OpenClaw keeps its things, and what its openclaw.json says.
+
+    >>> section(machine, "hooks")
+    {'enabled': True, 'token': '...'}
+
+It writes nothing: OpenClaw changes its file by its own commands. What only OpenClaw can read whole,
+with comments in it or parts in other files, it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus.installers._parts.entry import SERVER
+from mcp_agentbus.installers.steps import Machine
+
+from mcp_agentbus.errors import BadSetup
+
+NAME: Final = "openclaw"
+TITLE: Final = "OpenClaw"
+#: The profile of those who have named none.
+DEFAULT_PROFILE: Final = "default"
+#: What OpenClaw shows in the place of a secret.
+HIDDEN: Final = "__OPENCLAW_REDACTED__"
+_INCLUDE: Final = "$include"
+# How OpenClaw says that nothing is there.
+_UNSET: Final = "valid but unset"
+_NEEDS: Final = (
+    "Put `openclaw` on PATH (npm install -g openclaw) with a Node.js that it takes: 24.16 or newer."
+)
+
+
+def profile(machine: Machine) -> str:
+    """Return the name of the profile, each of which is an OpenClaw of its own."""
+    return machine.environ.get("OPENCLAW_PROFILE") or DEFAULT_PROFILE
+
+
+def state_folder(machine: Machine) -> Path:
+    """Return the folder in which OpenClaw keeps its skills and its state."""
+    if given := machine.environ.get("OPENCLAW_STATE_DIR"):
+        return _expanded(machine, given)
+    home = machine.environ.get("OPENCLAW_HOME")
+    name = profile(machine)
+    name = ".openclaw" if name == DEFAULT_PROFILE else f".openclaw-{name}"
+    return (_expanded(machine, home) if home else machine.home) / name
+
+
+def config_file(machine: Machine) -> Path:
+    """Return where this OpenClaw's openclaw.json is, or would be."""
+    given = machine.environ.get("OPENCLAW_CONFIG_PATH")
+    return _expanded(machine, given) if given else state_folder(machine) / "openclaw.json"
+
+
+def _expanded(machine: Machine, path: str) -> Path:
+    return machine.home / path[2:] if path.startswith("~/") else Path(path)
+
+
+def text(file: Path) -> str:
+    """Return what a file holds; nothing if it is not there.
+
+    Raises:
+        BadSetup: it cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise BadSetup(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def program(machine: Machine) -> str:
+    """Return OpenClaw's program.
+
+    Raises:
+        BadSetup: it is not here, or does not run.
+    """
+    there = machine.needs(NAME, TITLE, _NEEDS)
+    try:
+        machine.run([there, "--version"])
+    except BadSetup as error:
+        raise BadSetup(error.message, hint=_NEEDS) from None
+    return there
+
+
+def plain(machine: Machine) -> dict[str, Any] | None:
+    """Return all that openclaw.json says; nothing without one, None if only OpenClaw can tell.
+
+    Raises:
+        BadSetup: it cannot be read.
+    """
+    said = text(config_file(machine))
+    if not said.strip():
+        return {}
+    try:
+        document = json.loads(said)
+    except (ValueError, RecursionError):  # mostly comments
+        return None
+    return document if isinstance(document, dict) and _INCLUDE not in said else None
+
+
+def section(machine: Machine, name: str) -> dict[str, Any]:
+    """Return a table of the configuration; OpenClaw puts HIDDEN for secrets if it is asked.
+
+    Raises:
+        BadSetup: the file cannot be read, or OpenClaw cannot tell.
+    """
+    document = plain(machine)
+    if document is not None:
+        return table(document, name)
+    if not _may_hold(machine, name):
+        return {}
+    try:
+        return asked(machine, "config", "get", name)
+    except BadSetup as error:
+        if _UNSET in error.message:
+            return {}
+        raise
+
+
+def server(machine: Machine) -> dict[str, Any]:
+    """Return the server's entry as it is now; empty if there is none.
+
+    Raises:
+        BadSetup: the file cannot be read, or OpenClaw cannot tell.
+    """
+    document = plain(machine)
+    if document is not None:
+        return table(document, "mcp", "servers", SERVER)
+    if not _may_hold(machine, SERVER):
+        return {}
+    return table(asked(machine, "mcp", "list", "--json"), SERVER)
+
+
+def asked(machine: Machine, *words: str) -> dict[str, Any]:
+    """Return the object that a command of OpenClaw prints.
+
+    Raises:
+        BadSetup: OpenClaw is not here, does not run, or says something else.
+    """
+    said = machine.run([program(machine), *words])
+    document = parsed(said)
+    if not document and said.strip() != "{}":
+        name = " ".join([NAME, *words])
+        raise BadSetup(f"`{name}` did not print JSON.", hint="Run `openclaw config validate`.")
+    return document
+
+
+def _may_hold(machine: Machine, name: str) -> bool:
+    said = text(config_file(machine))
+    return name in said or _INCLUDE in said
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Return what OpenClaw has printed as JSON; empty if it is none."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def table(document: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return the table under these keys; empty if there is none."""
+    for key in keys:
+        inner = document.get(key)
+        document = inner if isinstance(inner, dict) else {}
+    return document

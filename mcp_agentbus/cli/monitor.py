@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus watch --notices`: the listener's notices, a line each, for hosts that read such lines.
+
+    $ agentbus watch --notices --agent coder
+    1 task waits in your agentbus inbox, it is high priority. Call read_inbox.
+
+A host keeps this running beside each session, so it imports no more than it must.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.relay.member import Joining, Me
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print notices until the process is ended.
+
+    Raises:
+        BadSetup: the configuration cannot be read, or does not say who this is.
+    """
+
+    def nudge(text: str, _: tuple[str, ...]) -> str:
+        data = {"event": "notice", "text": text}
+        print(json.dumps(data) if args.json else text, flush=True)
+        return ""
+
+    settings = config.load()
+    agent = config.who(settings, args.agent)
+    # Claude Code's monitors belong to a session, and say to which.
+    of = os.environ.get("CLAUDE_CODE_SESSION_ID", "")
+    me = Me(agent.id, agent.host, names.new_session_id(), can_nudge=True, host_session=of)
+    Joining(settings, me, nudge).run()
+    return 0

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Add and remove agents in config.toml, and leave the rest of it as its user wrote it.
+
+    >>> add(settings, "coder", host="claude-code", dir="/home/me/shop")
+
+One process at a time edits; the new text is read as settings before it takes the file's place, so
+what would be refused later never gets there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tomllib
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import AbstractTable
+
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.rules import LIMITS
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import locks
+from mcp_agentbus.core.files import write_whole
+from mcp_agentbus.core.ids import agent_id
+from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
+
+# What an agent that is replaced keeps if it is not given anew: no command line can set these, and
+# an agent that loses its limits by the way may be woken more often than its user said.
+_KEPT: Final = (*LIMITS, "on_stop")
+_BY_HAND: Final = "Edit the file by hand: it is written in a way that no program should touch."
+
+
+def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -> Settings:
+    """Write the table of an agent; return the settings with it. A key that is None is left out.
+
+    With `replace` a table that is there already gets exactly these keys, but keeps its limits.
+
+    Raises:
+        BadInput: it is there already, or a value makes no sense. Nothing was changed.
+        BadSetup: config.toml cannot be edited, or was refused before anything was changed in it.
+    """
+    agent_id(agent)
+    wanted = {key: value for key, value in keys.items() if value is not None}
+    with _editing(settings) as old:
+        known = config.load(settings.environ, text=old).agents
+        if agent in known and not replace:
+            raise BadInput(
+                f"{agent} is in {settings.config_file} already.",
+                hint="Use --replace to write it anew, or edit the file.",
+            )
+        before = tomllib.loads(old)
+        tables = dict(before.get("agents", {}))
+        kept = {key: value for key, value in tables.get(agent, {}).items() if key in _KEPT}
+        tables[agent] = kept | wanted
+        new = (
+            _changed(old, agent, tables[agent]) if agent in known else _appended(old, agent, wanted)
+        )
+        _check(settings, new, {**before, "agents": tables})
+        try:
+            loaded = config.load(settings.environ, text=new)
+        except BadSetup as error:
+            raise BadInput(f"Not written. {error.message}", hint=error.hint) from None
+        write_whole(settings.config_file, new.encode())
+    return loaded
+
+
+def remove(settings: Settings, agent: str) -> Settings:
+    """Take the table of an agent out; return the settings without it.
+
+    Raises:
+        UnknownAgent: there is none.
+        BadSetup: config.toml cannot be edited.
+    """
+    with _editing(settings) as old:
+        if agent not in config.load(settings.environ, text=old).agents:
+            raise UnknownAgent(
+                f"{settings.config_file} has no agent {agent[:80]!r}.",
+                hint="Run `agentbus agent list` to see those it has.",
+            )
+        after = tomllib.loads(old)
+        del after["agents"][agent]
+        new = _without(old, agent, after)
+        _check(settings, new, after)
+        loaded = config.load(settings.environ, text=new)
+        write_whole(settings.config_file, new.encode())
+    return loaded
+
+
+@contextlib.contextmanager
+def _editing(settings: Settings) -> Generator[str]:
+    """Yield what config.toml holds, while no other process of this kind edits it.
+
+    Raises:
+        BadSetup: the file or its folder is open to others, or cannot be used.
+    """
+    file = settings.config_file
+    lock = file.with_name(f"{file.name}.lock")
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = file.parent.stat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise BadSetup(
+                f"{file.parent} can be changed by other users.",
+                hint=f"Run: chmod 700 {file.parent}",
+            )
+        with locks.held(lock, wait=True):
+            yield _text(file)
+    except OSError as error:
+        raise BadSetup(f"{file} cannot be edited: {error.strerror}.") from None
+
+
+def _text(file: Path) -> str:
+    """Return the file's text with its own ends of lines; empty if there is no file."""
+    try:
+        config.check_private(file)
+        return file.read_bytes().decode()
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise BadSetup(
+            f"{file} is not TOML: {error}.", hint="Correct it or move it away."
+        ) from None
+
+
+def _check(settings: Settings, new: str, expected: Mapping[str, Any]) -> None:
+    """See that an edit did what it should and nothing else."""
+    try:
+        found = tomllib.loads(new)
+    except tomllib.TOMLDecodeError:
+        found = {}
+    # A file without agents may keep the table's name.
+    if {**found, "agents": found.get("agents", {})} != {"agents": {}, **expected}:
+        raise BadSetup(f"{settings.config_file} cannot be edited.", hint=_BY_HAND)
+
+
+def _appended(old: str, agent: str, keys: Mapping[str, Any]) -> str:
+    """Return the text with the table at its end, after one end of a line; see `_spliced`."""
+    table = tomlkit.dumps({"agents": {agent: dict(keys)}}).removeprefix("[agents]\n")
+    end = _end_of_line(old)
+    new = old + (end if old else "") + table.replace("\n", end)
+    if _is_toml(new):
+        return new
+    # The agents stand in braces, where no table can follow.
+    return _changed(old, agent, keys)
+
+
+def _changed(old: str, agent: str, keys: Mapping[str, Any]) -> str:
+    """Return the text with exactly these keys in the agent's table, made if it is not there."""
+    try:
+        document = tomlkit.parse(old)
+        agents = cast("AbstractTable", document["agents"])
+        if agent not in agents:
+            agents[agent] = tomlkit.inline_table()
+        table = cast("AbstractTable", agents[agent])
+        for key in [key for key in table if key not in keys]:
+            del table[key]
+        for key, value in keys.items():
+            if key not in table or table[key] != value:
+                table[key] = value
+        return tomlkit.dumps(document)
+    except (TOMLKitError, AttributeError, TypeError) as error:
+        raise BadSetup("config.toml cannot be edited.", hint=_BY_HAND) from error
+
+
+def _without(old: str, agent: str, after: Mapping[str, Any]) -> str:
+    """Return the text without the agent's table, but with the comments that follow it."""
+    try:
+        document = tomlkit.parse(old)
+        del cast("AbstractTable", document["agents"])[agent]
+        cut = tomlkit.dumps(document)
+    except (TOMLKitError, AttributeError, TypeError) as error:
+        raise BadSetup("config.toml cannot be edited.", hint=_BY_HAND) from error
+    spliced = _spliced(old, len(old) - len(cut), cut)
+    if spliced is not None and _is_toml(spliced):
+        found = tomllib.loads(spliced)
+        if {**found, "agents": found.get("agents", {})} == after:
+            return spliced
+    return cut
+
+
+def _spliced(old: str, length: int, cut: str) -> str | None:
+    """Cut the lines of one table out of the text; None if they do not stand in one piece.
+
+    `length` is how much tomlkit took out to get `cut`. It takes the comments behind a table for
+    the table's own, and leaves the end of a line before it, which `_appended` has put there.
+    """
+    for header in re.finditer(r"^[ \t]*\[", old, re.MULTILINE):
+        start = header.start()
+        if old[:start] + old[start + length :] == cut:
+            break
+    else:
+        return None
+    lines = old[start : start + length].splitlines(keepends=True)
+    while lines and (not lines[-1].strip() or lines[-1].lstrip().startswith("#")):
+        lines.pop()
+    head, rest = old[:start], old[start + sum(map(len, lines)) :]
+    end = _end_of_line(old)
+    if not rest or head.endswith(end * 2):
+        head = head.removesuffix(end)
+    return head + rest
+
+
+def _end_of_line(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True

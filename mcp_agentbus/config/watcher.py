@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""config.toml while a listener runs: read again when it, or its mode, was changed.
+
+reloading = Reloading(settings)
+if reloading.changed():
+settings = reloading.settings
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.errors import BadSetup
+
+
+class Reloading:
+    """The agents and rules as they are written now; which bus it is stays."""
+
+    def __init__(self, settings: Settings) -> None:
+        #: As they could be read last.
+        self.settings = settings
+        #: Why the file as it is now cannot be read; empty if it can.
+        self.says = ""
+        self._read = _stamp(settings.config_file)
+
+    def changed(self) -> bool:
+        """Read the file if it was changed; tell whether anything is to be done about that."""
+        stamp = _stamp(self.settings.config_file)
+        if stamp == self._read:
+            return False
+        self._read = stamp
+        try:
+            new = config.load(self.settings.environ)
+        except BadSetup as error:
+            self.says = error.message
+        else:
+            self.says = ""
+            self.settings = replace(self.settings, rules=new.rules, agents=new.agents)
+        return True
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written anew, or its mode; zeros if there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0, 0
+    # A chmod, which the refusal of an open file asks for, changes the last only.
+    return found.st_mtime_ns, found.st_ino, found.st_ctime_ns

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus demo`: a task's way from one agent's MCP session to another's, and its result back.
+
+Nothing is made up: a private server in a temporary folder, two `agentbus serve` processes driven by
+the MCP SDK's own client, and a coder that really surveys the folder. Only the two models are
+missing: a script calls the tools in their place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp_types import TextContent, TextResourceContents
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.demo import wake as demo_wake
+from mcp_agentbus.demo.survey import survey
+from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.store import codec as wire
+
+_RESULT_WITHIN_S = 60
+
+
+@dataclass
+class _Timeline:
+    """What happened when, told as it happens."""
+
+    quiet: bool
+    began: float = field(default_factory=time.perf_counter)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def tell(self, who: str, what: str) -> None:
+        milliseconds = (time.perf_counter() - self.began) * 1000
+        self.steps.append({"ms": round(milliseconds, 1), "who": who, "what": what})
+        if self.quiet:
+            return
+        from rich.console import Console  # only where a person looks
+
+        colours = {"planner": "cyan", "coder": "green"}
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(f"{milliseconds:>8.0f} ms  ", style="dim", end="")
+        console.print(f"{who:<8}", style=colours.get(who, "magenta"), end=" ")
+        console.print(what, markup=False)
+
+
+async def run(folder: Path, *, as_json: bool, wake: bool = False) -> int:
+    """Run the demo about `folder`, or that of a wake; return the exit code.
+
+    Raises:
+        BadInput: there is no such folder.
+    """
+    folder = await asyncio.to_thread(folder.resolve)
+    if not await asyncio.to_thread(folder.is_dir):
+        raise BadInput(f"{folder} is not a folder.", hint="Name one that exists.")
+    line = _Timeline(quiet=as_json)
+    if wake:
+        told = await demo_wake.run(folder, line.tell)
+        data = {"timeline": line.steps, "life": told}
+        print(json.dumps(data) if as_json else f"\nThe task's life, as planner reads it:\n\n{told}")
+        return 0
+    with embedded.ephemeral() as settings:
+        server = embedded.find(settings)
+        line.tell("server", f"nats-server listens at {server.url if server else '?'}")
+        result = await _hand_over(settings, folder, line)
+        stored = await _stored(settings)
+    line.tell("server", "stopped, its folder removed")
+    if as_json:
+        print(json.dumps({"timeline": line.steps, "result": result, "stored": stored}))
+    else:
+        _show(result, stored)
+    return 0
+
+
+async def _hand_over(settings: Settings, folder: Path, line: _Timeline) -> str:
+    """Have planner send coder the task and wait for its result; return what planner reads."""
+    async with AsyncExitStack() as stack:
+        planner = await stack.enter_async_context(_agent(settings, "planner"))
+        line.tell("planner", f"MCP session over stdio, protocol {planner.protocol_version}")
+        coder = await stack.enter_async_context(_agent(settings, "coder"))
+        line.tell("coder", f"MCP session over stdio, protocol {coder.protocol_version}")
+        await _call(coder, "list_agents")  # its first call registers it
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_work(coder, line))
+            line.tell("planner", f"send_task: survey {folder.name}, to coder, high priority")
+            sent = await _call(
+                planner,
+                "send_task",
+                to="coder",
+                subject=f"Survey {folder.name}",
+                body=json.dumps({"folder": str(folder)}),
+                priority="high",
+            )
+            receipt = (sent.structured_content or {})["receipts"][0]
+            line.tell("planner", f"receipt: {receipt['state']} as task {receipt['task_id']}")
+            answer = await _call(
+                planner, "watch_inbox", task_id=receipt["task_id"], timeout_s=_RESULT_WITHIN_S
+            )
+        line.tell("planner", "watch_inbox: the result is here")
+        return _text(answer)
+
+
+async def _work(coder: Client, line: _Timeline) -> None:
+    """Be the coder: wait for a task, do it, publish its result."""
+    line.tell("coder", "watch_inbox: waiting")
+    inbox = await _call(coder, "watch_inbox", timeout_s=_RESULT_WITHIN_S)
+    [task] = (inbox.meta or {})["agentbus/inbox"]["tasks"]
+    line.tell("coder", f"watch_inbox: claimed task {task['task_id']} from {task['from']}")
+    read = await coder.read_resource(f"task://{task['task_id']}")
+    [content] = read.contents
+    if not isinstance(content, TextResourceContents):
+        raise AgentbusError("The task's resource is not text.")
+    folder = Path(json.loads(json.loads(content.text)["task"]["body"])["folder"])
+    await _call(coder, "publish_result", task_id=task["task_id"], status="working", progress=10)
+    found = await asyncio.to_thread(survey, folder)
+    line.tell("coder", f"surveyed {found.files:,} files")
+    published = await _call(
+        coder,
+        "publish_result",
+        task_id=task["task_id"],
+        status="completed",
+        summary=found.summary,
+        body=found.report,
+    )
+    line.tell("coder", f"publish_result: {_text(published)}")
+
+
+@asynccontextmanager
+async def _agent(settings: Settings, agent: str) -> AsyncGenerator[Client, None]:
+    """Start `agentbus serve` as a host would, and connect to it."""
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "mcp_agentbus", "serve", "--agent", agent],
+        env={"AGENTBUS_HOME": str(settings.data_dir.parent), "AGENTBUS_LISTENER": "off"},
+    )
+    async with Client(stdio_client(parameters)) as client:
+        yield client
+
+
+async def _call(client: Client, tool: str, **arguments: Any) -> Any:
+    result = await client.call_tool(tool, arguments)
+    if result.is_error:
+        raise AgentbusError(f"{tool} failed: {_text(result)}")
+    return result
+
+
+def _text(result: Any) -> str:
+    return "\n".join(part.text for part in result.content if isinstance(part, TextContent))
+
+
+async def _stored(settings: Settings) -> list[dict[str, Any]]:
+    """Return the records that the task has left on the server."""
+    async with Bus.connect(settings) as bus:
+        request = {"seq": 1, "batch": 100, "next_by_subj": "agentbus.>"}
+        return [
+            {"subject": one.subject, "bytes": len(one.data), "at": wire.stamp(one.stored_at)}
+            for one in await bus.many(names.RESULTS, request)
+        ]
+
+
+def _show(result: str, stored: list[dict[str, Any]]) -> None:
+    print("\nWhat planner's model reads:\n")
+    print("\n".join(f"  {line}" for line in result.splitlines()))
+    print("\nWhat the server keeps of it for 30 days:\n")
+    for one in stored:
+        print(f"  {one['at']}  {one['bytes']:>6,} bytes  {one['subject']}")

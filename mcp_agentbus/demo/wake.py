@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus demo --wake`: planner sends an urgent task to a coder that has no session.
+
+    $ agentbus demo --wake
+
+A real listener in a private home starts a real process in the coder's folder: this module, which
+reads the inbox as any shell agent would, does the work and publishes the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import Agent, Settings
+from mcp_agentbus.demo.survey import survey
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff import lookup as life
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.tools import render
+
+_WITHIN_S: Final = 60
+Tell = Callable[[str, str], None]
+
+
+async def run(folder: Path, tell: Tell) -> str:
+    """Show an urgent task waking its agent; return the task's life as planner reads it.
+
+    Raises:
+        AgentbusError: no result came.
+    """
+    with embedded.ephemeral() as settings:
+        argv = [sys.executable, "-m", "mcp_agentbus.demo.wake"]
+        settings.config_file.write_text(
+            f'[agents.coder]\nhost = "command"\nwake = "work"\ndir = {json.dumps(str(folder))}\n'
+            f"command = {json.dumps(argv)}\n"
+        )
+        settings.config_file.chmod(0o600)
+        async with (
+            Bus.connect(settings) as bus,
+            Session(bus, Agent("planner")) as planner,
+            _listener(settings, tell),
+        ):
+            tell("planner", f"send_task: survey {folder.name}, to coder, high priority")
+            [receipt] = await send_task(
+                planner, "coder", f"Survey {folder.name}", "Of your folder.", priority="high"
+            )
+            tell("planner", f"receipt: stored; coder is {receipt.recipient}, wake {receipt.wake}")
+            answer = await watch_inbox(planner, timeout_s=_WITHIN_S, task_id=receipt.task_id)
+            if answer.timed_out:
+                raise AgentbusError("No result came.", hint="See `agentbus doctor`.")
+            tell("planner", "watch_inbox: the result is here")
+            return render.life_text(await life.task_life(planner, receipt.task_id))
+
+
+@asynccontextmanager
+async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None]:
+    """Run `agentbus listen` beside us, and tell what its log says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mcp_agentbus", "listen",
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "AGENTBUS_HOME": str(settings.data_dir.parent)},
+    )  # fmt: skip
+    log = process.stderr
+    if log is None:
+        raise AgentbusError("The listener has no log.")
+    ready = asyncio.Event()
+
+    async def follow() -> None:
+        while line := await log.readline():
+            said = json.loads(line)
+            event = said["event"]
+            if event == "ready":
+                ready.set()
+            elif event in {"listening", "started", "ended", "read"}:
+                more = f" (pid {said['pid']})" if "pid" in said else ""
+                tell("listener", f"{event}{more}")
+
+    following = asyncio.create_task(follow())
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            await ready.wait()
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+        await following
+
+
+async def _work() -> None:
+    """Be the coder that was woken: claim what waits, do it, publish what was found."""
+    settings = config.load()
+    async with (
+        Bus.connect(settings) as bus,
+        shell_session(bus, config.who(settings), settings.state_dir) as session,
+    ):
+        for item in (await read_inbox(session)).tasks:
+            found = await asyncio.to_thread(survey, Path.cwd())
+            await publish_result(
+                session, item.task.id, "completed", summary=found.summary, body=found.report
+            )
+
+
+if __name__ == "__main__":
+    asyncio.run(_work())

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `agentbus doctor` looks at in the listener: whether one runs, which, and whom it holds.
+
+>>> listener(settings)
+[Check(name='listener', state='ok', said='0.1.0, pid 4711, since 2026-11-21 10:00, ...')]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import notices as notice
+from mcp_agentbus.doctor.machine import Check
+from mcp_agentbus.errors import AgentbusError, BadSetup, NoListener
+from mcp_agentbus.installers import service
+from mcp_agentbus.installers.steps import Machine, Step
+from mcp_agentbus.listener import status as overview
+from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import member as joining
+from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.version import __version__
+
+# A listener that was told to end is gone within 10 s; one that starts needs about a second.
+_STARTS_WITHIN_S: Final = 10.0
+_LOOK_AGAIN_S: Final = 0.05
+# What a person can do about an agent that is held, by `policy.Reason`; the others pass by
+# themselves.
+_HELD: Final = {
+    "backoff": "agentbus agent wake {agent}, once its folder and host are in order",
+    "gave_up": "See agentbus agent wakes {agent}, then run agentbus agent wake {agent}",
+    "profile": "agentbus agent add {agent} --replace --wake answer, with its --host and --dir",
+    "unknown_host": "agentbus agent add {agent} --host HOST --dir FOLDER",
+}
+
+
+def listener(settings: Settings) -> list[Check]:
+    """See that a listener of this version runs, and that it can wake."""
+    try:
+        said = local.ask(settings, {"op": "status"})
+    except NoListener as error:
+        return [_none(settings, error)]
+    try:
+        return [_running(settings, said), *_held(said.get("agents") or ())]
+    except (LookupError, TypeError, ValueError):
+        text = "what runs there does not say how it stands; it is of another version"
+        return [_replaced(settings, text)]
+
+
+def _running(settings: Settings, said: Mapping[str, Any]) -> Check:
+    by = f"kept by {service.manager().NAME}"
+    by = by if kept.keeps(settings.environ) else f"not {by}"
+    since = overview.minute(said["since"])
+    who = f"{said['version']}, pid {said['pid']}, since {since}, {by}"
+    if said["version"] != __version__:
+        text = f"{who}: another version than the {__version__} that is installed"
+        return _replaced(settings, f"{text}, so sessions serve themselves")
+    if elsewhere := overview.elsewhere(settings, said):
+        return Check("listener", "wrong", f"{who}: {elsewhere}", overview.ELSEWHERE)
+    if said["ledger"] != "ok":
+        fix = f"Mend or move away {settings.ledger_file}."
+        return Check("listener", "wrong", f"{who}: it wakes nobody. {said['ledger']}", fix)
+    if said["config"] != "ok":
+        fix = "Correct config.toml; it is read again by itself."
+        text = f"{who}: goes on with the rules of before. {said['config']}"
+        return Check("listener", "wrong", text, fix)
+    if said["bus"] != "ok":
+        since = overview.minute(said["away_since"]) if said.get("away_since") else "now"
+        fix = "Run `agentbus server start`, or see `server` above."
+        return Check("listener", "warning", f"{who}: no bus since {since}", fix)
+    return Check("listener", "ok", who)
+
+
+def _replaced(settings: Settings, text: str) -> Check:
+    fix = _again(settings) if kept.keeps(settings.environ) else "Run `agentbus listen --replace`."
+    mend = Step("end that listener and start one of this version", partial(_renew, settings))
+    return Check("listener", "wrong", text, fix, mend)
+
+
+def _none(settings: Settings, error: NoListener) -> Check:
+    if "does not answer" in error.message:
+        mend = Step("end that listener and start another one", partial(_renew, settings))
+        return Check("listener", "wrong", "it runs, but does not answer", error.hint, mend)
+    if kept.keeps(settings.environ):
+        manager, fix = service.manager(), _again(settings)
+        text = f"not running, although {manager.NAME} should keep it"
+        mend = Step(f"have {manager.NAME} start it", partial(_renew, settings))
+        fix += f"; if it ends again, see {manager.LOG}" if manager.LOG else ""
+        return Check("listener", "wrong", text, fix, mend)
+    woken = sorted(name for name, one in settings.rules.items() if one.profile != "hold")
+    if not woken:
+        text = "not running; the first session that lives starts one"
+        return Check("listener", "ok", text)
+    return Check(
+        "listener",
+        "warning",
+        f"not running: nothing wakes {', '.join(woken)} until a session starts one",
+        "Run `agentbus listen --install` to keep one running.",
+        Step("start a listener", partial(_renew, settings)),
+    )
+
+
+def _again(settings: Settings) -> str:
+    """Say how to start a listener anew that a service manager keeps."""
+    manager = service.manager()
+    if manager.is_current(settings):
+        return f"Run: {' '.join(manager.restart())}"
+    # Such as one that names a Python which was moved or removed: it would only fail again.
+    return f"Run `agentbus listen --install`, as {manager.NAME} has another one than that writes"
+
+
+def _held(agents: Any) -> list[Check]:
+    """Say which agents are held, and why."""
+    found = []
+    for one in agents:
+        if reason := one["reason"]:
+            until = f" until {overview.minute(one['until'])}" if one["until"] else ""
+            fix = _HELD.get(reason, "").format(agent=one["agent"])
+            text = f"held{until}: {notice.WHY[reason]}"
+            found.append(Check(f"wake of {one['agent']}", "warning", text, fix))
+    return found
+
+
+def _renew(settings: Settings) -> str:
+    """End the listener that runs, if one does, and start one; return what is to be said."""
+    machine, manager = Machine(settings), service.manager()
+    if kept.keeps(settings.environ) and not manager.is_current(settings):
+        manager.install(settings)
+    elif kept.keeps(settings.environ):
+        machine.run(manager.restart())
+    else:
+        with suppress(AgentbusError):  # there is none to stop
+            machine.run([*machine.agentbus, "listen", "--stop"])
+        joining.start_listener(settings)
+    give_up = time.monotonic() + _STARTS_WITHIN_S
+    while time.monotonic() < give_up:
+        with suppress(AgentbusError):
+            said = local.ask(settings, {"op": "status"})
+            if said.get("version") == __version__:
+                return f"listener {__version__} runs, pid {said.get('pid')}"
+        time.sleep(_LOOK_AGAIN_S)
+    raise BadSetup(
+        f"No listener of {__version__} is there after {_STARTS_WITHIN_S:.0f} s.",
+        hint="Run `agentbus listen` in a terminal to see why.",
+    )

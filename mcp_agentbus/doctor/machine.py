@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `agentbus doctor` looks at on this machine: versions, files, the agents that are set up.
+
+    >>> versions()
+    Check(name='versions', state='ok', said='agentbus 0.1.0, Python 3.12.3, mcp 2.3.0, ...')
+
+A check changes nothing and shows no secret: paths, modes, versions and names only. One that cannot
+be made says so; it is never taken for a good one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Literal
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.rules import MEANS, Rules
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.installers.steps import Step
+from mcp_agentbus.version import __version__
+from mcp_agentbus.wakes.hosts.protocol import on_path
+from mcp_agentbus.wakes.hosts.registry import PROGRAMS
+
+#: `warning`: it works, but less well than it could, or not yet. `unknown`: it could not be found
+#: out, which is no sign that it works.
+State = Literal["ok", "warning", "wrong", "unknown"]
+
+_PYTHON: Final = (3, 11)
+_LIBRARIES: Final = ("mcp", "nats-py")
+_UPGRADE: Final = "Run: pip install --upgrade mcp-agentbus"
+# A program that only prints its version.
+_RUN_S: Final = 10
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    #: What was found, one line, in this program's words.
+    said: str
+    #: What to do about it; empty if there is nothing to do.
+    fix: str = ""
+    #: What does that, where it is safe to do unasked.
+    mend: Step | None = field(default=None, repr=False, compare=False)
+    #: Of a host: whether it is here.
+    here: bool | None = field(default=None, repr=False, compare=False)
+
+
+def versions() -> Check:
+    """See that this Python and the libraries are those that agentbus was made for."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    said, old = [f"agentbus {__version__}", f"Python {python}"], []
+    if sys.version_info < _PYTHON:
+        old.append(f"Python is older than {'.'.join(map(str, _PYTHON))}")
+    least = _least()
+    for library in _LIBRARIES:
+        try:
+            found = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            old.append(f"{library} is not installed")
+            continue
+        said.append(f"{library} {found}")
+        if _numbers(found) < _numbers(least.get(library, "0")):
+            old.append(f"{library} is older than {least[library]}")
+    if old:
+        return Check("versions", "wrong", "; ".join([*old, ", ".join(said)]), _UPGRADE)
+    return Check("versions", "ok", ", ".join(said))
+
+
+def _least() -> dict[str, str]:
+    """Return the oldest version of each library that this package's own metadata allows."""
+    try:
+        required = metadata.requires("mcp-agentbus") or []
+    except metadata.PackageNotFoundError:  # run from its sources
+        required = []
+    found = (re.match(r"([\w.-]+)[^;]*?>=\s*([\d.]+)", one) for one in required)
+    return {one[1]: one[2] for one in found if one}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(one) for one in re.findall(r"\d+", version.partition("+")[0])[:3])
+
+
+def nats_server(settings: Settings) -> Check:
+    """See that there is a nats-server program, and that it runs."""
+    name = "nats-server"
+    if settings.url:
+        return Check(name, "ok", "not needed here: the bus is a shared server")
+    try:
+        program = embedded.binary(settings)
+    except BadSetup as error:
+        return Check(name, "wrong", error.message, error.hint)
+    version = program_version(program)
+    if not version:
+        other = "Name a working nats-server in AGENTBUS_NATS_SERVER, or unset it."
+        return Check(name, "wrong", f"{program} does not say its version", other)
+    return Check(name, "ok", f"nats-server {version}, {program}")
+
+
+def program_version(program: Path) -> str:
+    """Return the version of a nats-server program; nothing if it does not run."""
+    try:
+        ran = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_RUN_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(r"\bv?(\d+\.\d+\.\d+[\w.-]*)", ran.stdout)
+    return found[1] if found and not ran.returncode else ""
+
+
+def configuration(settings: Settings) -> Check:
+    """See that the configuration can be read."""
+    try:
+        loaded = config.load(settings.environ)
+    except BadSetup as error:
+        return Check("config", "wrong", error.message, error.hint)
+    count = len(loaded.agents)
+    said = f"{loaded.config_file}, {count} agent{'s' * (count != 1)}"
+    if not loaded.config_file.exists():
+        said = f"there is no {loaded.config_file}; nothing is needed in it"
+    return Check("config", "ok", said)
+
+
+def files(settings: Settings) -> list[Check]:
+    """See that the files and folders of agentbus belong to this user alone."""
+    found = [one for path in _secrets(settings) if (one := _file(path))]
+    found += [one for path, others in _folders(settings) if (one := _folder(path, others))]
+    return found or [Check("files", "ok", "tokens, records and the socket are this user's alone")]
+
+
+def _secrets(settings: Settings) -> Iterator[Path]:
+    ours = embedded.Files(settings.data_dir)
+    yield from (settings.config_file, settings.ledger_file)
+    if settings.url is None:
+        yield from (ours.token, ours.conf)
+    if settings.token_file:
+        yield settings.token_file
+    yield from (rules.token_file for rules in settings.rules.values() if rules.token_file)
+
+
+def _folders(settings: Settings) -> Iterator[tuple[Path, int]]:
+    """Yield each folder, with the rights that others may not have there."""
+    yield from ((one, 0o077) for one in (settings.data_dir, settings.state_dir))
+    yield Path(settings.runtime_dir), 0o077
+    # It may hold other programs' files; whoever can write there can exchange ours.
+    yield settings.config_file.parent, 0o022
+
+
+def _file(path: Path) -> Check | None:
+    try:
+        config.check_private(path)
+    except FileNotFoundError:
+        return None
+    except BadSetup as error:
+        mend = _chmod(path, 0o600) if _is_mine(path) else None
+        return Check("files", "wrong", error.message, error.hint, mend)
+    except OSError as error:
+        return Check("files", "unknown", f"{path} cannot be looked at: {error.strerror}.")
+    return None
+
+
+def _folder(path: Path, others: int) -> Check | None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Check("files", "unknown", f"{path} cannot be looked at: {error.strerror}.")
+    shown = shlex.quote(str(path))
+    if stat.S_ISLNK(mode):
+        # A link of the user's own to another disk is fine, if that folder is.
+        target = path.resolve()
+        return _folder(target, others) if target.exists() else None
+    if not _is_mine(path):
+        fix = f"Run: sudo chown $USER {shown}"
+        return Check("files", "wrong", f"{path} belongs to another user.", fix)
+    if mode & others:
+        return Check(
+            "files",
+            "wrong",
+            f"{path} is open to other users.",
+            f"Run: chmod 700 {shown}",
+            _chmod(path, 0o700),
+        )
+    return None
+
+
+def _is_mine(path: Path) -> bool:
+    found = path.lstat()
+    return not stat.S_ISLNK(found.st_mode) and found.st_uid == os.getuid()
+
+
+def _chmod(path: Path, mode: int) -> Step:
+    return Step(f"chmod {mode:o} {shlex.quote(str(path))}", partial(_changed, path, mode))
+
+
+def _changed(path: Path, mode: int) -> str:
+    try:
+        # Not through a link that has taken its place since it was looked at.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise BadSetup(f"{path} cannot be changed: {error.strerror}.") from None
+    return ""
+
+
+def agents(settings: Settings) -> list[Check]:
+    """See that each agent of the configuration can be started as it says."""
+    if not settings.agents:
+        return [
+            Check(
+                "agents",
+                "ok",
+                "none is set up to be woken; live sessions need none "
+                "(agentbus agent add ID --host HOST --dir FOLDER)",
+            )
+        ]
+    return [_agent(name, settings) for name in sorted(settings.agents)]
+
+
+def _agent(agent: str, settings: Settings) -> Check:
+    name, rules = f"agent {agent}", settings.rules.get(agent)
+    if rules is None:
+        return Check(
+            name, "ok", f"{settings.agents[agent].host}, live sessions only: it has no dir"
+        )
+    again = f"agentbus agent add {agent} --replace --host {rules.host} --dir FOLDER"
+    if not rules.folder.is_dir():
+        return Check(
+            name,
+            "wrong",
+            f"its folder {rules.folder} is not there",
+            f"Make it, or name another: {again}",
+        )
+    said = f"{rules.host} in {rules.folder}, wake {rules.profile}: {MEANS[rules.profile]}"
+    if rules.profile == "hold":
+        return Check(name, "ok", said)
+    missing, fix = _missing(rules, settings)
+    if missing:
+        return Check(name, "wrong", f"{missing}, so nothing can start it", fix)
+    return Check(name, "ok", said)
+
+
+def _missing(rules: Rules, settings: Settings) -> tuple[str, str]:
+    """Return what its start lacks, and what to do; two empty texts if nothing."""
+    if rules.host == "openclaw":
+        if rules.token_file and not rules.token_file.is_file():
+            fix = "Write hooks.token of openclaw.json into it, mode 0600."
+            return f"there is no {rules.token_file}", fix
+        return "", ""
+    programs = PROGRAMS.get(rules.host, rules.command[:1])
+    if on_path(programs, settings.environ):
+        return "", ""
+    fix = f"Install {rules.host}, or put its folder on PATH and start the listener again."
+    if rules.host == "command":
+        fix = f"Correct command in {settings.config_file}."
+    return f"{' or '.join(programs)} is not on PATH", fix

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus doctor`: look at all that agentbus needs here, and say how to mend what is wrong.
+
+    $ agentbus doctor
+    ok  versions     agentbus 0.1.0, Python 3.12.3, mcp 2.3.0, nats-py 2.16.0
+    --  server       not running; the first command or session that needs it starts it
+                     Run `agentbus server start`.
+
+Each check has a time limit, and one that fails is not known to be good. Nothing is changed unless
+`--fix` is given; then what is agentbus's own alone, and never a host's file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.doctor import hosts as host_checks
+from mcp_agentbus.doctor import listener as listener_checks
+from mcp_agentbus.doctor import machine as checks
+from mcp_agentbus.doctor import report
+from mcp_agentbus.doctor import server as bus_checks
+from mcp_agentbus.doctor.machine import Check
+from mcp_agentbus.doctor.self_test import run as send_round
+from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
+from mcp_agentbus.installers.steps import Step
+
+_T = TypeVar("_T")
+
+# The configuration is read first, the hooks are run last, and all between goes side by side: 36 s
+# at most.
+_LIMIT_S: Final = 10.0
+# A host starts node, and that starts us.
+_HOST_LIMIT_S: Final = 18.0
+# Its commands end before nobody waits for them any more.
+_HOST_COMMANDS_S: Final = 16.0
+_HOOKS_LIMIT_S: Final = 8.0
+# After a mended configuration more can be looked at, and so on; it ends by itself.
+_ROUNDS: Final = 3
+# What is told of a check as JSON.
+_FIELDS: Final = ("name", "state", "said", "fix")
+
+
+def settings(environ: Mapping[str, str]) -> Settings:
+    """Return the settings for a look at them: the defaults if config.toml cannot be read."""
+    try:
+        return config.load(environ)
+    except BadSetup:
+        with suppress(BadSetup):
+            return config.load(environ, text="")
+        without = {name: value for name, value in environ.items() if name != "AGENTBUS_URL"}
+        return replace(config.load(without, text=""), environ=dict(environ))
+
+
+async def run(
+    given: Settings,
+    out: report.Out,
+    *,
+    as_json: bool = False,
+    fix: bool = False,
+    dry_run: bool = False,
+    self_test: bool = False,
+    wake: str | None = None,
+) -> int:
+    """Do what `agentbus doctor` was asked for; return the exit code.
+
+    It is 0 if nothing is wrong or unknown, or the self-test came through, else 1.
+
+    Args:
+        given: of `settings`.
+        out: takes what is to be printed.
+        as_json: print one object.
+        fix: mend what can be mended safely.
+        dry_run: with `fix`, only say what.
+        self_test: send a task through the bus and back instead.
+        wake: with `self_test`, the agent that is to be started for it.
+
+    Raises:
+        BadInput: the arguments do not go together.
+        BadSetup: config.toml cannot be read, so a self-test would test another bus.
+    """
+    if self_test and fix:
+        raise BadInput("Either --fix or --self-test.", hint="Run --fix first.")
+    if dry_run and not fix:
+        raise BadInput("--dry-run is for --fix.", hint="Without --fix nothing is changed anyway.")
+    if wake and not self_test:
+        raise BadInput("--wake is for --self-test.", hint="Add --self-test.")
+    show = report.veiled(given, out)
+    if self_test:
+        given = config.load(given.environ)  # not the defaults: they lead to another bus
+        return await send_round(given, wake=wake, as_json=as_json, out=show)
+    found = await examine(given)
+    done: list[dict[str, str]] = []
+    if fix:
+        found, done = await _mended(given, found, dry_run=dry_run)
+    if as_json:
+        data = [{one: getattr(check, one) for one in _FIELDS} for check in found]
+        told: dict[str, object] = {"steps": done, "dry_run": dry_run} if fix else {}
+        show(json.dumps({"ok": not _code(found), "checks": data, **told}, ensure_ascii=False))
+    else:
+        for line in (*(one["text"] for one in done), *report.lines(found, fixing=fix)):
+            show(line)
+    return _code(found)
+
+
+def _code(found: Iterable[Check]) -> int:
+    return int(any(one.state in {"wrong", "unknown"} for one in found))
+
+
+async def examine(given: Settings) -> list[Check]:
+    """Make all checks; return what they found, in the order in which it is to be mended."""
+    read = await _limited("config", _LIMIT_S, _one(checks.configuration, given))
+    usable = given if read[0].state == "ok" else None
+    hosts = (
+        _limited(name, _HOST_LIMIT_S, _one(host_checks.host, given, name, _HOST_COMMANDS_S))
+        for name in host_checks.HOSTS
+    )
+    versions, program, *others = await asyncio.gather(
+        _limited("versions", _LIMIT_S, _one(checks.versions)),
+        _limited("nats-server", _LIMIT_S, _one(checks.nats_server, given)),
+        _limited("files", _LIMIT_S, _in_thread(checks.files, given)),
+        _needs(usable, "server", bus_checks.bus),
+        _limited("listener", _LIMIT_S, _in_thread(listener_checks.listener, given)),
+        _needs(usable, "agents", lambda loaded: _in_thread(checks.agents, loaded)),
+        *hosts,
+    )
+    # Alone: it compares times.
+    cost = await _limited("hooks", _HOOKS_LIMIT_S, _one(host_checks.hooks, given))
+    return [check for few in (versions, program, read, *others, cost) for check in few]
+
+
+async def _needs(
+    usable: Settings | None, name: str, look: Callable[[Settings], Awaitable[list[Check]]]
+) -> list[Check]:
+    """Make a check that would look at something else without the user's configuration."""
+    if usable is None:
+        fix = "Mend config.toml first."
+        return [Check(name, "unknown", "not looked at, as config.toml cannot be read", fix)]
+    return await _limited(name, _LIMIT_S, look(usable))
+
+
+async def _limited(name: str, limit_s: float, look: Awaitable[list[Check]]) -> list[Check]:
+    """Return what was found; that it is not known if the look failed or took too long."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await look
+    except TimeoutError:
+        said = f"no answer within {limit_s:.0f} s"
+        return [Check(name, "unknown", said, "Try again when the machine is less busy.")]
+    except AgentbusError as error:
+        return [Check(name, "unknown", error.message, error.hint)]
+    except Exception as error:  # noqa: BLE001  # a check's fault must not hide what others found
+        # Not its text, which may hold anything.
+        why = f"the check failed: {type(error).__name__}"
+        if isinstance(error, OSError) and error.strerror:
+            why += f" ({error.strerror})"
+        return [Check(name, "unknown", why)]
+
+
+async def _one(look: Callable[..., Check], *given: Any) -> list[Check]:
+    """Run a look aside that is one check."""
+    return [await _in_thread(look, *given)]
+
+
+async def _in_thread(work: Callable[..., _T], *given: Any) -> _T:
+    """Run `work` aside. Unlike asyncio's own, its thread does not keep the process at its end."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[_T] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if not outcome.done():
+            outcome.set_exception(error) if error else outcome.set_result(value)
+
+    def do() -> None:
+        value, failed = None, None
+        try:
+            value = work(*given)
+        except Exception as error:  # noqa: BLE001  # raised where it is awaited
+            failed = error
+        with suppress(RuntimeError):  # nobody waits for it any more
+            loop.call_soon_threadsafe(settle, value, failed)
+
+    threading.Thread(target=do, name="agentbus-check", daemon=True).start()
+    return await outcome
+
+
+async def _mended(
+    given: Settings, found: list[Check], *, dry_run: bool
+) -> tuple[list[Check], list[dict[str, str]]]:
+    """Mend what can be mended safely; return what is found then, and what was done."""
+    done: list[dict[str, str]] = []
+    for _ in range(_ROUNDS):
+        tried = {one["step"] for one in done}
+        steps = {one.mend.what: one.mend for one in found if one.mend}
+        left = [step for what, step in steps.items() if what not in tried]
+        if dry_run:
+            done = [_told(step, "would", "would") for step in left]
+        if dry_run or not left:
+            break
+        done += [await _taken(step) for step in left]
+        given = await _in_thread(settings, given.environ)
+        found = await examine(given)
+    return found, done or [
+        {"step": "", "state": "none", "text": "nothing that --fix mends is to be mended"}
+    ]
+
+
+async def _taken(step: Step) -> dict[str, str]:
+    try:
+        said = await _in_thread(step.do)
+    except AgentbusError as error:
+        return _told(step, "failed", "not done", f". {error.message} {error.hint}")
+    return _told(step, "done", "done", f" ({said})" if said else "")
+
+
+def _told(step: Step, state: str, word: str, more: str = "") -> dict[str, str]:
+    return {"step": step.what, "state": state, "text": f"{word}: {step.what}{more}"}

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `agentbus doctor` looks at on the server: where it is, what it stores, what time it has.
+
+    >>> await bus(settings)
+    [Check(name='server', state='ok', said='nats-server 2.15.1 at nats://127.0.0.1:39327 ...'), ...]
+
+Looking never starts a server, and makes nothing on one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import shutil
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.address import find_server
+from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, api_answer, server_time
+from mcp_agentbus.config.rules import LOOPBACK
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.doctor.machine import Check, State
+from mcp_agentbus.errors import AgentbusError, BusUnreachable
+from mcp_agentbus.installers.steps import Step
+from mcp_agentbus.store import status as standing
+from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store.status import size
+
+_ANSWER_S: Final = 3.0
+_GIB: Final = 1 << 30
+# Less than one large result: the next send fails.
+_FULL_BYTES: Final = 1 << 20
+# A stream that is fuller than this is told of before it refuses anything.
+_NEARLY_FULL: Final = 0.8
+#: Deadlines and quiet hours are kept by the clocks of several machines.
+CLOCKS_DIFFER_S: Final = 2.0
+_START: Final = "Run `agentbus server start`."
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the server said of its streams."""
+
+    #: By name; None where there is no such stream yet.
+    infos: Mapping[str, Mapping[str, Any] | None]
+    #: How far the server's clock is before ours, in seconds, and how exact that is.
+    ahead_s: float | None
+    within_s: float
+
+
+async def bus(settings: Settings) -> list[Check]:
+    """See how the server stands, without starting one."""
+    try:
+        url, token = await asyncio.to_thread(find_server, settings, may_start=False)
+        link = await Link.open(url, token)
+    except AgentbusError as error:
+        return [_unreachable(settings, error), *_without_server(settings)]
+    try:
+        asked = await _ask(link)
+    except (TimeoutError, LinkLost, NoResponders):
+        said = f"the server at {url} answers, but its JetStream does not"
+        fix = "Free some disk space, then `agentbus server stop` and `agentbus server start`."
+        if settings.url:
+            fix = "See that it was started with JetStream: agentbus server config prints how."
+        return [Check("server", "wrong", said, fix), *_without_server(settings)]
+    finally:
+        await link.close()
+    there = await asyncio.to_thread(_shared if settings.url else _own, settings, url)
+    free = None if settings.url else shutil.disk_usage(settings.data_dir).free
+    return [*there, store(asked.infos), *disk(asked.infos, free), clock(settings, asked)]
+
+
+def _unreachable(settings: Settings, error: AgentbusError) -> Check:
+    """Say why there is no server: it need not run, or something is wrong."""
+    if settings.url or not isinstance(error, BusUnreachable):
+        return Check("server", "wrong", error.message, error.hint)
+    files = embedded.Files(settings.data_dir)
+    if embedded.is_locked(files):
+        said = f"a nats-server holds {shlex.quote(str(files.lock))}, but does not answer"
+        fix = "Run `agentbus server stop`, then `agentbus server start`."
+        return Check("server", "wrong", said, fix)
+    return Check(
+        "server",
+        "warning",
+        "not running; the first command or session that needs it starts it",
+        _START,
+        Step("start this user's server", partial(_start, settings)),
+    )
+
+
+def _without_server(settings: Settings) -> list[Check]:
+    if settings.url:
+        return []
+    with suppress(OSError):
+        return disk({}, shutil.disk_usage(settings.data_dir).free)
+    return []
+
+
+def _start(settings: Settings) -> str:
+    return f"it runs at {asyncio.run(standing.start(settings)).url}"
+
+
+async def _ask(link: Link) -> _Asked:
+    """Ask about every stream at once.
+
+    Raises:
+        TimeoutError, LinkLost, NoResponders: the server does not answer about them.
+    """
+
+    async def one(name: str) -> dict[str, Any] | None:
+        try:
+            return api_answer(
+                (await link.request(f"$JS.API.STREAM.INFO.{name}", timeout=_ANSWER_S)).data
+            )
+        except ApiError as error:
+            if error.code == NO_SUCH_STREAM:
+                return None
+            raise
+
+    infos = {name: await one(name) for name in topology.STREAMS}
+    name = next((name for name, info in infos.items() if info), None)
+    if name is None:
+        return _Asked(infos, None, 0)
+    # Once more, when the connection is warm: what it takes there and back blurs the time.
+    began = time.time()
+    again = await one(name)
+    took = time.time() - began
+    theirs = server_time(str((again or {}).get("ts", ""))).timestamp()
+    return _Asked(infos, theirs - (began + took / 2), took / 2)
+
+
+def _own(settings: Settings, url: str) -> list[Check]:
+    """See how this user's own server was started."""
+    found = embedded.find(settings)
+    said = f"nats-server {_version(url) or '?'} at {url}"
+    if found:
+        said += f" (pid {found.pid}), on this machine only"
+    return [Check("server", "ok", said), durability(settings)]
+
+
+def durability(settings: Settings) -> Check:
+    """See that what the server acknowledges is on the disk before."""
+    durable = embedded.is_durable(settings)
+    said = standing.DURABLE[durable]
+    if durable:
+        return Check("durability", "ok", said)
+    fix = "Run `agentbus server stop`, then `agentbus server start`: it writes it anew."
+    return Check("durability", "unknown" if durable is None else "wrong", said, fix)
+
+
+def _version(url: str) -> str:
+    """Return what a server says of its version when it is connected to; see NATS's INFO."""
+    where = urlsplit(url)
+    with suppress(OSError, ValueError):
+        address = (where.hostname or "", where.port or 4222)
+        with socket.create_connection(address, _ANSWER_S) as connection:
+            hello = connection.makefile("rb").readline(64 * 1024)
+        return str(json.loads(hello.removeprefix(b"INFO "))["version"])
+    return ""
+
+
+def _shared(settings: Settings, url: str) -> list[Check]:
+    """See how a shared server is reached; `files` looks at the token's file."""
+    where = urlsplit(url)
+    token = f"token in {settings.token_file}" if settings.token_file else "without a token"
+    said = f"shared server at {url}, {token}"
+    check = Check("server", "ok", said)
+    if where.scheme != "tls" and where.hostname not in LOOPBACK:
+        fix = "Use a tls:// URL, unless the network itself is encrypted."
+        check = Check("server", "warning", f"{said}; the token goes over it without TLS", fix)
+    elif not settings.token_file:
+        fix = "Name a 0600 file with its token in AGENTBUS_TOKEN_FILE."
+        check = Check("server", "warning", f"{said}: everybody who reaches it is let in", fix)
+    durable = Check(
+        "durability",
+        "warning",
+        "a shared server does not tell whether what it acknowledges is on its disk",
+        "On its machine see that its configuration says sync_interval: always, as "
+        "`agentbus server config` prints it.",
+    )
+    return [check, durable]
+
+
+def store(infos: Mapping[str, Mapping[str, Any] | None]) -> Check:
+    """See that no stream is about to refuse what is sent."""
+    missing = [name for name, info in infos.items() if info is None]
+    if missing:
+        said = f"streams that are not there yet: {', '.join(missing)}; the first call makes them"
+        return Check("store", "warning", said, _START)
+    full = []
+    for name, info in infos.items():
+        stored, limit = _room(info)
+        if 0 < limit * _NEARLY_FULL <= stored:
+            full.append(f"{name} has {size(stored)} of {size(limit)}")
+    if full:
+        return Check(
+            "store",
+            "warning",
+            f"nearly full: {', '.join(full)}",
+            "Read or cancel tasks that wait (agentbus agents shows whose), or give the server "
+            "more disk.",
+        )
+    stored, limit = (sum(one) for one in zip(*map(_room, infos.values()), strict=True))
+    return Check("store", "ok", f"{size(stored)} of {size(limit)} in {len(infos)} streams")
+
+
+def disk(infos: Mapping[str, Mapping[str, Any] | None], free: int | None) -> list[Check]:
+    """See that the disk has room for what the streams may take; none if it is not this machine's.
+
+    A full disk leaves the streams unwritable until the server is started anew.
+    """
+    if free is None:
+        return []
+    rooms = [
+        _room(one) for one in infos.values() if one and one["config"].get("storage") != "memory"
+    ]
+    wanted = sum(max(0, limit - stored) for stored, limit in rooms)
+    if free >= max(_GIB, wanted):
+        return [Check("disk", "ok", f"{size(free)} free")]
+    why = f", and the streams may still take {size(wanted)}" if wanted > free else ""
+    fix = "Free some disk space: a full disk stops the server until it is started anew."
+    state: State = "warning" if free >= _FULL_BYTES else "wrong"
+    return [Check("disk", state, f"{size(free)} free{why}", fix)]
+
+
+def _room(info: Mapping[str, Any] | None) -> tuple[int, int]:
+    """Return what a stream holds and may hold, in bytes."""
+    return (int(info["state"]["bytes"]), int(info["config"]["max_bytes"])) if info else (0, 0)
+
+
+def clock(settings: Settings, asked: _Asked) -> Check:
+    """See that this machine and the server agree on the time."""
+    if asked.ahead_s is None:
+        if settings.url is None:
+            return Check("clock", "ok", "the server's is this machine's")
+        said = "not compared: the server has no stream that would tell its time"
+        return Check("clock", "warning", said, _START)
+    if abs(asked.ahead_s) <= CLOCKS_DIFFER_S + asked.within_s:
+        return Check("clock", "ok", f"the server's differs by {abs(asked.ahead_s):.1f} s")
+    way = "ahead of" if asked.ahead_s > 0 else "behind"
+    here = datetime.now().astimezone()
+    return Check(
+        "clock",
+        "warning",
+        f"the server's is {abs(asked.ahead_s):.0f} s {way} this machine's ({here:%H:%M:%S})",
+        "Set the one that is wrong (timedatectl set-ntp true): deadlines are kept by both.",
+    )

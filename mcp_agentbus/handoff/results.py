@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say how a task goes, and how it ended: once.
+
+    >>> await publish_result(session, task_id, "completed", summary="214 tests")
+
+The result is stored first and the task finished second, so a crash between the two costs nothing:
+the next reader finds the result and finishes the task. A task has one end: every end is a write of
+its one record that succeeds only if nobody else has written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypedDict, Unpack, cast
+
+from mcp_agentbus.bus.replies import Conflict
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.errors import (
+    AgentbusError,
+    AlreadyEnded,
+    BadInput,
+    NotClaimed,
+    NotYourTask,
+    UnknownTask,
+)
+from mcp_agentbus.handoff.session import Claim, Session
+from mcp_agentbus.store import codec as wire
+from mcp_agentbus.store.records import (
+    first_record,
+    now,
+    read_record,
+    read_sent,
+    step,
+    write_record,
+    write_sent,
+)
+from mcp_agentbus.store.task import (
+    ARTIFACT_MAX_CHARS,
+    ARTIFACTS_MAX,
+    RESULT_MAX_BYTES,
+    STATUSES,
+    SUMMARY_MAX_CHARS,
+    WORKER_ENDS,
+    Record,
+    State,
+    Status,
+    check_size,
+)
+
+_PERCENT: Final = 100
+
+
+class Details(TypedDict, total=False):
+    """What may be said with a status."""
+
+    #: One paragraph for a reader in a hurry; at most 2,000 characters.
+    summary: str
+    #: The result itself; at most 256 KiB of UTF-8.
+    body: str
+    #: References: paths, URLs, commits. Nothing here opens them.
+    artifacts: Sequence[str]
+    #: Percent done, 0 to 100.
+    progress: float | None
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is stored now."""
+
+    task_id: str
+    #: The task's state; `stored` again after a release.
+    state: State
+    #: The very same had been published before; nothing was stored again.
+    unchanged: bool = False
+    #: The result came after the task's deadline.
+    late: bool = False
+
+
+async def publish_result(
+    session: Session, task_id: str, status: Status, **details: Unpack[Details]
+) -> Published:
+    """Store a status or the result of a task that this session holds, or cancel one it sent.
+
+    Args:
+        session: the worker's session; for `cancelled` the sender's.
+        task_id: a task that the session holds, or, for `cancelled`, one that its agent sent.
+        status: `working` and `needs_approval` keep the task, `released` gives it back to its
+            inbox, the others end it.
+        details: see `Details`.
+
+    Raises:
+        BadInput: a value breaks its rule; nothing is cut.
+        NotClaimed: the task is this agent's, but this session does not hold it.
+        NotYourTask: it is somebody else's to finish or to cancel.
+        UnknownTask: this agent neither sent nor received it.
+        AlreadyEnded: it has another end; the message names it.
+        BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
+    """
+    names.task_id(task_id)
+    changes = _checked(status, details)
+    await session.called()
+    async with session.lock:
+        if status == "cancelled":
+            return await _cancel(session, task_id, changes)
+        claim = session.claims.get(task_id)
+        if claim is None:
+            return await _not_held(session, task_id, status, changes)
+        if status == "released":
+            await session.give_back(claim, counts=True, reason="its worker released it")
+            return Published(task_id, "stored")
+        return await _publish(session, claim, cast("State", status), changes)
+
+
+def _checked(status: Status, details: Details) -> dict[str, Any]:
+    if status not in STATUSES:
+        raise BadInput(f"{status!r} is no status.", hint=f"Use one of {', '.join(STATUSES)}.")
+    summary = details.get("summary", "")
+    if len(summary) > SUMMARY_MAX_CHARS:
+        raise BadInput(
+            f"The summary has {len(summary):,} characters; the limit is {SUMMARY_MAX_CHARS:,}.",
+            hint="Shorten it and put the rest into the body.",
+        )
+    artifacts = tuple(details.get("artifacts", ()))
+    if len(artifacts) > ARTIFACTS_MAX or any(len(one) > ARTIFACT_MAX_CHARS for one in artifacts):
+        raise BadInput(
+            "There are too many artifacts, or one is too long.",
+            hint=f"Give at most {ARTIFACTS_MAX} references of {ARTIFACT_MAX_CHARS:,} characters.",
+        )
+    for one in artifacts:
+        check_size(one, "artifact", ARTIFACT_MAX_CHARS * 4)
+    progress = details.get("progress")
+    if progress is not None and not 0 <= progress <= _PERCENT:
+        raise BadInput(f"progress is {progress}.", hint="Give percent done, 0 to 100.")
+    return {
+        "summary": check_size(summary, "summary", SUMMARY_MAX_CHARS * 4),
+        "body": check_size(details.get("body", ""), "body", RESULT_MAX_BYTES),
+        "artifacts": artifacts,
+        "progress": progress,
+    }
+
+
+async def _publish(
+    session: Session, claim: Claim, state: State, changes: dict[str, Any]
+) -> Published:
+    """Write the record, then finish the task if this is its end."""
+    bus, me, task = session.bus, session.me.id, claim.task
+    ends = state in WORKER_ENDS
+    late = ends and now() >= task.expires_at
+    said = {**changes, "reason": ""}
+    record = step(claim.record, state, me, session.id, late=late, **said)
+    revision = claim.revision
+    while True:
+        try:
+            revision = await write_record(bus, record, revision)
+            break
+        except Conflict:
+            found, revision = await read_record(bus, task.sender, task.to, task.id)
+            # A call of ours may have come this far without being confirmed.
+            mine = found is not None and found.session == session.id
+            if found is None or (mine and not found.ended):
+                record = step(found or claim.record, state, me, session.id, late=late, **said)
+            elif mine and found.says(record):
+                break
+            elif ends and found.state == "expired":
+                # An end that comes after the deadline still counts, as late.
+                record = step(found, state, me, session.id, late=True, **said)
+            else:
+                raise await _lost(session, claim, found) from None
+    if not ends:
+        session.hold(replace(claim, record=record, revision=revision))
+        if session.store is None:
+            with suppress(AgentbusError):  # the session's keeper says it again
+                await bus.extend(claim.delivery)
+        return Published(task.id, state)
+    session.let_go(task.id, finished=True)
+    with suppress(AgentbusError):  # the result is stored: whoever is offered the task finishes it
+        await bus.finish(claim.delivery)
+    return Published(task.id, state, late=record.late)
+
+
+async def _lost(session: Session, claim: Claim, found: Record) -> AlreadyEnded | NotClaimed:
+    """Let go of a claim that is no longer ours, and say whose it is."""
+    session.let_go(claim.task.id)
+    if found.ended:
+        with suppress(AgentbusError):
+            await session.bus.finish(claim.delivery)
+        return _ended(found)
+    return NotClaimed(
+        f"Task {claim.task.id} was taken over by another session while this one did not answer. "
+        "Nothing was stored.",
+        hint="Leave it to that session, or call read_inbox for other work.",
+    )
+
+
+async def _not_held(
+    session: Session, task_id: str, status: Status, changes: dict[str, Any]
+) -> Published:
+    """Say why a task cannot be answered here, or that it has this very answer."""
+    me, bus = session.me.id, session.bus
+    for inbox in session.inboxes:
+        record, _ = await read_record(bus, "*", inbox, task_id)
+        if record is None:
+            continue
+        if record.ended:
+            if record.says(record.model_copy(update={"state": status, **_said(changes)})):
+                return Published(task_id, record.state, unchanged=True, late=record.late)
+            raise _ended(record)
+        if record.state == "stored":
+            break
+        raise NotClaimed(
+            f"Task {task_id} is held by session {record.session} of {record.agent}. "
+            "Nothing was stored.",
+            hint="Leave it to that session; if it dies, read_inbox offers the task again.",
+        )
+    else:
+        await _not_mine(session, task_id)
+    raise NotClaimed(f"{me} has task {task_id} in its inbox, but this session did not claim it.")
+
+
+def _said(changes: dict[str, Any]) -> dict[str, Any]:
+    return {key: changes[key] for key in ("summary", "body", "artifacts")}
+
+
+async def _not_mine(session: Session, task_id: str) -> None:
+    """Raise the error for a task that has no record of this agent's work.
+
+    Returns only if the task waits in one of this agent's inboxes.
+    """
+    me, bus = session.me.id, session.bus
+    sent, _ = await read_sent(bus, me, "*", task_id)
+    if sent and sent.inbox not in session.inboxes:
+        raise NotYourTask(
+            f"{me} sent task {task_id}; only {names.address_of(sent.inbox)} can answer it.",
+            hint="To withdraw it, publish status 'cancelled'.",
+        )
+    if await _received(session, task_id):
+        return
+    raise UnknownTask(
+        f"No task {task_id} is known to {me}: it was looked for among the tasks it holds, those "
+        "in its inboxes, and those it sent."
+    )
+
+
+async def _received(session: Session, task_id: str) -> bool:
+    """Tell whether a task was sent to one of this agent's inboxes, touched or not."""
+    bus = session.bus
+    for inbox in session.inboxes:
+        if (await read_sent(bus, "*", inbox, task_id))[0]:
+            return True
+        if (await read_record(bus, "*", inbox, task_id))[0]:
+            return True
+    return False
+
+
+async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Published:
+    """Withdraw a task that this agent sent."""
+    bus, me = session.bus, session.me.id
+    sent, sent_revision = await read_sent(bus, me, "*", task_id)
+    if sent is None:
+        if task_id in session.claims or await _received(session, task_id):
+            raise NotYourTask(
+                f"Task {task_id} was sent by another agent.",
+                hint="Publish 'rejected' if you will not do it, or 'released' to give it back.",
+            )
+        raise UnknownTask(f"{me} sent no task {task_id}.")
+    while True:
+        record, revision = await read_record(bus, me, sent.inbox, task_id)
+        if record and record.ended:
+            if record.state == "cancelled":
+                return Published(task_id, "cancelled", unchanged=True)
+            raise _ended(record)
+        cancelled = step(
+            record or first_record(sent), "cancelled", me, reason="its sender withdrew it",
+            summary=changes["summary"],
+        )  # fmt: skip
+        try:
+            revision = await write_record(bus, cancelled, revision)
+        except Conflict:
+            continue  # its worker wrote at the same moment; look again
+        break
+    session.sent.pop(task_id, None)
+    session.news.discard(task_id)
+    # Who withdrew it need not be told.
+    told = sent.model_copy(update={"seen_revision": revision, "seen_at": now(), "closed": True})
+    with suppress(Conflict, AgentbusError):  # then the end is shown like any other
+        await write_sent(bus, told, sent_revision)
+    return Published(task_id, "cancelled")
+
+
+def _ended(record: Record) -> AlreadyEnded:
+    return AlreadyEnded(
+        f"Task {record.task_id} is over: {record.state} by {record.agent} at "
+        f"{wire.stamp(record.updated_at)}. Nothing was stored."
+    )

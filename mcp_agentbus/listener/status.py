@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a listener says of its agents: as data for `--json`, as lines for a person.
+
+    $ agentbus listen --status
+    listener 0.1.0, pid 4711, since 2026-11-21 10:00
+    coder  claude-code, wake profile answer · 1 live session · waiting: 0 high, 2 other
+
+Nothing of it is a peer's: ids, counts, times and this program's own sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import framing
+from mcp_agentbus.core import notices as notice
+from mcp_agentbus.listener.desk import Desk
+from mcp_agentbus.version import __version__
+from mcp_agentbus.wakes.ledger import Row
+
+#: What to do where a listener of another bus, or of other folders, holds the socket.
+ELSEWHERE: Final = (
+    "There is one listener for all: set the same AGENTBUS_HOME, AGENTBUS_URL and XDG_* variables "
+    "everywhere, or none, then run `agentbus listen --replace`, or `agentbus listen --install` "
+    "if a service manager keeps it."
+)
+
+
+def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) -> dict[str, Any]:
+    """Return what is known of one agent; without a bus not how much waits."""
+    until = desk.until.isoformat(timespec="seconds") if desk.until and desk.held else None
+    return {
+        "agent": desk.agent,
+        "host": rules.host if rules else None,
+        "profile": rules.profile if rules else None,
+        "sessions": sessions,
+        "waking": desk.running is not None,
+        # For programs, which ask by name; `held` is the same for people.
+        "reason": desk.held,
+        "held": notice.WHY.get(desk.held, ""),
+        "until": until,
+        "waiting": None if away else vars(desk.counts),
+    }
+
+
+def place(settings: Settings) -> dict[str, str]:
+    """Return what tells a listener from one with other folders or on another bus."""
+    return {
+        "config_file": str(settings.config_file),
+        "bus_at": settings.url or str(settings.data_dir),
+    }
+
+
+def elsewhere(settings: Settings, said: Mapping[str, Any]) -> str:
+    """Return how a listener differs in that from these settings; empty if it does not."""
+    ours = place(settings)
+    theirs = {name: said.get(name, value) for name, value in ours.items()}
+    if theirs == ours:
+        return ""
+    return (
+        f"it serves the bus at {theirs['bus_at']} by {theirs['config_file']}; "
+        f"here it is {ours['bus_at']} by {ours['config_file']}"
+    )
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """Return the lines for what the listener answered to `status`."""
+    serves = f", serves {found['relayed']} of the live sessions" if found["relayed"] else ""
+    since = minute(found["since"])
+    lines = [f"listener {found['version']}, pid {found['pid']}, since {since}{serves}"]
+    if found["version"] != __version__:
+        lines.append(
+            f"OLDER OR NEWER than the {__version__} that is installed: sessions serve themselves. "
+            "Run `agentbus listen --replace`."
+        )
+    if found.get("elsewhere"):
+        lines.append(f"ANOTHER BUS OR OTHER FOLDERS: {found['elsewhere']}. {ELSEWHERE}")
+    if found["away_since"]:
+        lines.append(f"NO BUS since {minute(found['away_since'])}: nobody is woken")
+    warnings = {"ledger": "HOLDS EVERY WAKE", "config": "GOES ON WITH THE RULES OF BEFORE"}
+    lines += [f"{said}: {found[key]}" for key, said in warnings.items() if found[key] != "ok"]
+    width = max((len(one["agent"]) for one in found["agents"]), default=0)
+    lines += [f"{one['agent']:{width}}  {_standing(one)}" for one in found["agents"]]
+    if not found["agents"]:
+        lines.append("No agents. Add one: agentbus agent add ID --host HOST --dir FOLDER")
+    return "\n".join(lines)
+
+
+def woken_text(one: Mapping[str, Any]) -> str:
+    """Return the line for what it answered to `wake`."""
+    if one["waking"]:
+        said = "a wake is under way"
+    elif one["held"]:
+        said = f"held{_until(one)}: {one['held']}"
+    else:
+        said = "nothing urgent waits"
+    return f"{one['agent']}: {said} ({_waiting(one)})."
+
+
+def wakes_text(agent: str, rows: Sequence[Row]) -> str:
+    """Return the lines for the last wakes of an agent, newest first."""
+    return "\n".join(map(_wake_lines, rows)) or f"{agent} was not woken in the last 30 days."
+
+
+def wake_data(row: Row) -> dict[str, Any]:
+    """Return one wake as data."""
+    return {
+        "at": row.at.isoformat(timespec="seconds"),
+        "means": row.means,
+        "tasks": sorted(key.split(" ")[2] for key in row.keys if key.startswith("task ")),
+        "ended_at": row.ended_at and row.ended_at.isoformat(timespec="seconds"),
+        "outcome": row.outcome,
+        "said": row.said,
+        "exit_code": row.exit_code,
+        "usd": row.usd,
+        "read": row.fruitful,
+        "output": row.output,
+    }
+
+
+def _wake_lines(row: Row) -> str:
+    tasks = sum(key.startswith("task ") for key in row.keys)
+    what = {"nudge": "told in its session", "start": "started"}[row.means]
+    said = [f"{minute(row.at.isoformat())}  {what} for {tasks} task{'s' * (tasks != 1)}"]
+    said.append(row.said if row.ended_at else "under way")
+    if row.fruitful is not None:
+        said.append("something was read" if row.fruitful else "NOTHING WAS READ")
+    if row.usd is not None:
+        said.append(f"{row.usd:.2f} USD")
+    # What a host has printed may hold what a peer wrote.
+    shown = framing.frame(row.output.rstrip(), said_by=row.agent) if row.output else ""
+    return "\n".join([" \u00b7 ".join(said), *([shown] if shown else [])])
+
+
+def minute(at: str) -> str:
+    """Return a time as this user's clock shows it."""
+    return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _standing(one: Mapping[str, Any]) -> str:
+    how = f"{one['host']}, wake profile {one['profile']}" if one["host"] else "live sessions only"
+    said = [how, f"{one['sessions']} live session{'s' * (one['sessions'] != 1)}", _waiting(one)]
+    if one["waking"]:
+        said.append("a wake is under way")
+    if one["held"]:
+        said.append(f"HELD{_until(one)}: {one['held']}")
+    return " \u00b7 ".join(said)
+
+
+def _waiting(one: Mapping[str, Any]) -> str:
+    counts = one["waiting"]
+    if counts is None:
+        return "waiting: not known"
+    return f"waiting: {counts['high']} high, {counts['others']} other"
+
+
+def _until(one: Mapping[str, Any]) -> str:
+    return f" until {minute(one['until'])}" if one["until"] else ""

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command, carried out by the listener where one runs: it has loaded what that takes.
+
+    code = run(args, print)    # None: nobody there took it, so it is done in this process
+
+What is printed is the same either way. Imports the standard library only, and little of that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from typing import Any, Final
+
+from mcp_agentbus import errors
+from mcp_agentbus.core import places
+from mcp_agentbus.core.places import Place
+from mcp_agentbus.errors import AgentbusError, Unconfirmed
+from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.version import __version__
+
+#: Commands that only speak to the bus.
+COMMANDS: Final = frozenset(
+    {"agents", "inbox", "parked", "replay", "result", "send", "task", "watch"}
+)
+# Longer than this a request is no line of the local socket; then the bus is spoken to from here.
+_REQUEST_MAX_BYTES: Final = local.LINE_MAX_BYTES // 2
+# In seconds: a listener says in a millisecond that it takes a command; one that does not in this
+# time hangs, and the command is carried out without it.
+_TAKES_WITHIN_S: Final = 2.0
+# One that has said nothing for so long is asked whether it lives; some commands wait for minutes.
+_SILENT_S: Final = 5.0
+_CHUNK_BYTES: Final = 64 * 1024
+
+
+def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
+    """Have the listener carry out a command, and pass on what it prints; return the exit code.
+
+    Returns None if there is none that takes it, or if it ended before it was done.
+
+    Raises:
+        AgentbusError: the command was refused.
+        Unconfirmed: the listener hangs, with the command in its hands.
+    """
+    if args.command == "send" and not args.request_id:
+        # So that it may be repeated, whatever becomes of the listener.
+        args.request_id = f"cli-{os.urandom(8).hex()}"
+    place = Place(places.runtime_folder(os.environ), os.environ)
+    request = local.line(
+        {
+            "op": "command",
+            "version": __version__,
+            "args": vars(args),
+            **local.surroundings(os.environ),
+        }
+    )
+    if len(request) > _REQUEST_MAX_BYTES:
+        return None
+    with suppress(OSError, ValueError), local.connect(place) as connection:
+        connection.settimeout(_TAKES_WITHIN_S)
+        connection.sendall(request)
+        # Until it is told to go on, the listener does nothing and says nothing more.
+        if "taken" not in local.message(connection.recv(_CHUNK_BYTES)):
+            return None
+        connection.sendall(local.line({"go": True}))
+        connection.settimeout(_SILENT_S)
+        for line in _lines(connection, place, args):
+            said = local.message(line)
+            if "out" in said:
+                out(said["out"])
+            elif "code" in said:
+                return int(said["code"])
+            elif "kind" in said:
+                raise _error(said)
+            else:
+                return None
+    return None
+
+
+def _lines(
+    connection: socket.socket, place: Place, args: argparse.Namespace
+) -> Generator[bytes, None, None]:
+    """Yield what the listener says, until its connection ends.
+
+    Raises:
+        Unconfirmed: it hangs.
+    """
+    rest = b""
+    while True:
+        try:
+            chunk = connection.recv(_CHUNK_BYTES)
+        except TimeoutError:
+            if not _hangs(place):
+                continue
+            given = getattr(args, "request_id", None)
+            again = f"the same with --request-id {given}: it is stored once" if given else ""
+            raise Unconfirmed(
+                "The listener hangs: it is not known whether this was done.",
+                hint="Run `agentbus listen --replace`, then "
+                f"{again or 'look what was done before you repeat it'}.",
+            ) from None
+        if not chunk:
+            return
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line + b"\n" for line in whole)
+
+
+def _hangs(place: Place) -> bool:
+    """Tell whether a listener is there that does not answer, not even that it does not know."""
+    try:
+        with local.connect(place) as connection:
+            local.exchange(connection, {"op": "hangs"})
+    except TimeoutError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _error(said: dict[str, Any]) -> AgentbusError:
+    kind = getattr(errors, str(said["kind"]), AgentbusError)
+    error: AgentbusError = kind(str(said["error"]), hint=str(said["hint"]))
+    return error

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands on the server: six streams, and the consumers of each agent.
+
+    agentbus.<inbox>.tasks.<lane>.<sender>         TASKS     a work queue; three lanes an inbox
+    agentbus.<inbox>.wake.<lane>.<sender>          (none)    each task's headers, once stored
+    agentbus.<inbox>.back                          (none)    a session gave a task back
+    agentbus.<owner>.results.<inbox>.<task>        RESULTS   what became of a task; the last only
+    agentbus.<owner>.sent.<inbox>.<task>           RESULTS   what its sender keeps; the last only
+    agentbus.<owner>.wakes.<inbox>.<task>          RESULTS   what listeners did; the last only
+    agentbus.<agent>.heartbeat.<session>           PRESENCE  in memory, gone after 15 s
+    agentbus.<agent>.profile                       AGENTS    who is registered
+    agentbus.<inbox>.dead.<lane>.<sender>          DEAD      parked tasks
+    agentbus.<inbox>.sched.<lane>.<sender>.<task>  SCHED     tasks that wait for their time, and go
+    agentbus.<inbox>.due.<lane>.<sender>           SCHED     from here to TASKS
+
+All of it is made through `Bus.admin`; an agent's own connection needs none of these rights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.ids import AGENTS, DEAD, LANES, PRESENCE, RESULTS, SCHEDULE, TASKS, Priority
+from mcp_agentbus.store.task import EXPIRES_MAX_S
+
+_S: Final = 1_000_000_000  # JetStream counts in nanoseconds
+_DAY: Final = 24 * 3600 * _S
+# Offered again this long after a session stopped extending its claim. With the pause between two
+# looks of a waiting session (5 s) it stays under the promised 30 s.
+ACK_WAIT_S: Final = 24
+# How long a session counts as alive after its last sign of life; one comes every 5 s.
+PRESENCE_S: Final = 15
+# One addressee's inbox takes this many waiting tasks per sender and lane.
+INBOX_MAX_PER_SENDER: Final = 20_000
+# Claims that all sessions of an agent may hold in one lane; 256 would end a reader that pages.
+CLAIMS_MAX: Final = 2_000
+
+_FILE: Final = {"storage": "file", "num_replicas": 1, "allow_direct": True}
+
+# What each stream is created with; where the store has less room, `fitted` makes `max_bytes` less.
+_STREAMS: Final[tuple[dict[str, Any], ...]] = (
+    {
+        "name": SCHEDULE,
+        "subjects": ["agentbus.*.sched.*.*.*", "agentbus.*.due.*.*"],
+        "retention": "limits",
+        # JetStream refuses discard=new here (10052), so `send` looks for room before it stores.
+        "discard": "old",
+        "max_age": 30 * _DAY,
+        "max_bytes": 64 << 20,
+        "allow_msg_schedules": True,
+        "allow_msg_ttl": True,
+        **_FILE,
+    },
+    {
+        "name": TASKS,
+        "subjects": ["agentbus.*.tasks.*.*"],
+        "retention": "workqueue",
+        "discard": "new",
+        "discard_new_per_subject": True,
+        "max_msgs_per_subject": INBOX_MAX_PER_SENDER,
+        "max_age": EXPIRES_MAX_S * _S,
+        "max_bytes": 1 << 30,
+        # A body of 64 KiB may take six times that in JSON.
+        "max_msg_size": 512 << 10,
+        "max_consumers": 100_000,
+        "duplicate_window": 600 * _S,
+        "allow_msg_ttl": True,
+        "republish": {
+            "src": "agentbus.*.tasks.*.*",
+            "dest": "agentbus.{{wildcard(1)}}.wake.{{wildcard(2)}}.{{wildcard(3)}}",
+            "headers_only": True,
+        },
+        "sources": [
+            {
+                "name": SCHEDULE,
+                "subject_transforms": [
+                    {
+                        "src": "agentbus.*.due.*.*",
+                        "dest": "agentbus.{{wildcard(1)}}.tasks.{{wildcard(2)}}.{{wildcard(3)}}",
+                    }
+                ],
+            }
+        ],
+        **_FILE,
+    },
+    {
+        "name": RESULTS,
+        "subjects": ["agentbus.*.results.*.*", "agentbus.*.sent.*.*", "agentbus.*.wakes.*.*"],
+        "retention": "limits",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_age": 30 * _DAY,
+        "max_bytes": 4 << 30,
+        "max_msg_size": 1 << 20,
+        "max_consumers": 100_000,
+        "duplicate_window": 120 * _S,
+        **_FILE,
+    },
+    {
+        "name": DEAD,
+        "subjects": ["agentbus.*.dead.*.*"],
+        "retention": "limits",
+        "discard": "old",
+        "max_age": 30 * _DAY,
+        "max_bytes": 256 << 20,
+        **_FILE,
+    },
+    {
+        "name": AGENTS,
+        "subjects": ["agentbus.*.profile"],
+        "retention": "limits",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_bytes": 16 << 20,
+        **_FILE,
+    },
+    {
+        "name": PRESENCE,
+        "subjects": ["agentbus.*.heartbeat.*"],
+        "retention": "limits",
+        "discard": "old",
+        "storage": "memory",
+        "num_replicas": 1,
+        "allow_direct": True,
+        "max_age": PRESENCE_S * _S,
+        "max_bytes": 16 << 20,
+        "max_msgs_per_subject": 1,
+        "duplicate_window": 2 * _S,
+        "allow_msg_ttl": True,
+        "subject_delete_marker_ttl": _S,
+    },
+)
+
+STREAMS: Final = tuple(stream["name"] for stream in _STREAMS)
+
+
+async def ensure_streams(bus: Bus) -> None:
+    """Create the streams that are missing, and give older ones the subjects that they lack.
+
+    Raises:
+        StoreFull: the disk has too little room for them.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    admin = bus.admin
+    calls = await together(*(_needed(admin, stream) for stream in _STREAMS))
+    if not any(calls):
+        return
+    room = None if bus.settings.url else embedded.store_limit(bus.settings)
+    for stream, call in zip(_STREAMS, calls, strict=True):  # in order: TASKS takes from SCHED
+        if call:
+            await admin.api(f"STREAM.{call}.{stream['name']}", fitted(stream, room))
+
+
+def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
+    """Return the stream's configuration, made smaller in proportion if the store has less room.
+
+    JetStream reserves `max_bytes` of every stream when it creates it (10047 if it cannot).
+    """
+    wanted = sum(one["max_bytes"] for one in _STREAMS if one["storage"] == "file")
+    if room is None or room >= wanted or stream["storage"] != "file":
+        return dict(stream)
+    return {**stream, "max_bytes": stream["max_bytes"] * room // wanted}
+
+
+async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
+    """Return CREATE, UPDATE for a stream of an older version, or nothing."""
+    # Asking first: a repeated STREAM.CREATE checks the room again and may fail on a full disk.
+    try:
+        info = await admin.api(f"STREAM.INFO.{stream['name']}")
+    except ApiError as error:
+        if error.code == NO_SUCH_STREAM:
+            return "CREATE"
+        raise
+    return "" if set(stream["subjects"]) <= set(info["config"]["subjects"]) else "UPDATE"
+
+
+async def ensure_inbox(bus: Bus, inbox: str) -> None:
+    """Create the three lanes of an inbox; does nothing where they exist."""
+    await together(
+        *(
+            _ensure_consumer(
+                bus,
+                TASKS,
+                names.lane_consumer(inbox, lane),
+                names.task_subject(inbox, lane, "*"),
+                ack_wait=ACK_WAIT_S * _S,
+                # `claiming` counts and parks. After a limit of the server's own a task would
+                # stay in the stream and never be offered again.
+                max_deliver=-1,
+                max_ack_pending=CLAIMS_MAX,
+            )
+            for lane in LANES
+        )
+    )
+
+
+async def ensure_sender(bus: Bus, agent: str) -> None:
+    """Create the consumers by which an agent learns of the tasks that it sent."""
+    await together(
+        _ensure_consumer(
+            bus,
+            RESULTS,
+            names.results_consumer(agent),
+            names.record_subject(agent, "*", "*"),
+            ack_wait=ACK_WAIT_S * _S,
+            max_deliver=-1,
+            max_ack_pending=10_000,
+        ),
+        _ensure_consumer(
+            bus,
+            RESULTS,
+            names.sent_consumer(agent),
+            names.sent_subject(agent, "*", "*"),
+            ack_wait=ACK_WAIT_S * _S,
+            max_deliver=-1,
+            # One for each open task: it is given back until the task's deadline.
+            max_ack_pending=100_000,
+        ),
+    )
+
+
+async def _ensure_consumer(bus: Bus, stream: str, name: str, subject: str, **settings: int) -> None:
+    consumer = {
+        "name": name,
+        "durable_name": name,
+        "filter_subject": subject,
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "replay_policy": "instant",
+        "max_waiting": 64,
+        "inactive_threshold": 30 * _DAY,
+        **settings,
+    }
+    body = {"stream_name": stream, "config": consumer, "action": ""}
+    await bus.admin.api(f"CONSUMER.CREATE.{stream}.{name}.{subject}", body)
+
+
+async def waiting_by_lane(
+    bus: Bus, inboxes: Sequence[str], lanes: Sequence[Priority] = LANES
+) -> dict[Priority, int]:
+    """Return how many tasks of these inboxes nobody holds, for each of `lanes`, in their order.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    places = [(inbox, lane) for inbox in inboxes for lane in lanes]
+    counts = await together(*(_waiting(bus, *place) for place in places))
+    waiting = dict.fromkeys(lanes, 0)
+    for (_, lane), count in zip(places, counts, strict=True):
+        waiting[lane] += count
+    return waiting
+
+
+async def _waiting(bus: Bus, inbox: str, lane: str) -> int:
+    """Return how many tasks of a lane nobody holds; 0 where the lane does not exist yet."""
+    try:
+        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{names.lane_consumer(inbox, lane)}")
+    except ApiError as error:
+        if error.code == NO_SUCH_CONSUMER:
+            return 0
+        raise
+    return int(info["num_pending"])
+
+
+async def stored_tasks(bus: Bus) -> dict[str, int]:
+    """Return how many unfinished tasks are stored, by subject, held ones included."""
+    info = await bus.admin.api(
+        f"STREAM.INFO.{TASKS}", {"subjects_filter": names.task_subject("*", "*", "*")}
+    )
+    return dict(info["state"].get("subjects") or {})

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data of a task's life: what is sent, what is stored about it, what comes back.
+
+    Task     what one agent asks of another (the stream AGENTBUS_TASKS)
+    Record   what became of it: state, attempts, result (AGENTBUS_RESULTS)
+    Sent     what its sender keeps about it: deadline, seen (AGENTBUS_RESULTS)
+    Wakes    whom it woke, by what means, how that ended (AGENTBUS_RESULTS)
+
+    stored -> claimed -> working -> (needs_approval <-> working) -> completed | failed | rejected
+    or, at any time before such an end: cancelled, expired, parked
+
+Everything is frozen. Nothing here reads a clock or a network. The bytes are `wire`'s business.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.errors import BadInput
+
+SUBJECT_MAX_CHARS: Final = 200
+BODY_MAX_BYTES: Final = 64 * 1024
+RESULT_MAX_BYTES: Final = 256 * 1024
+SUMMARY_MAX_CHARS: Final = 2_000
+ARTIFACTS_MAX: Final = 50
+ARTIFACT_MAX_CHARS: Final = 1_024
+# The age limit of the task stream, in seconds: later a task would vanish without a word.
+EXPIRES_MAX_S: Final = 7 * 24 * 3600
+DELIVER_MAX_S: Final = 7 * 24 * 3600
+# A task claimed this often without an end is parked.
+ATTEMPTS_MAX: Final = 5
+# Agents that one piece of work may pass through before send_task refuses.
+HOPS_MAX: Final = 6
+
+State = Literal[
+    "stored",  # on the bus; nobody holds it
+    "claimed",  # a session holds it
+    "working",  # its worker said that it is at it
+    "needs_approval",  # its worker waits for a person or for the sender
+    "completed",
+    "failed",
+    "rejected",  # its worker will not do it
+    "cancelled",  # its sender withdrew it
+    "expired",  # its deadline passed before an end
+    "parked",  # set aside: undecodable, or claimed too often without an end
+]
+Status = Literal[
+    "working", "completed", "failed", "rejected", "needs_approval", "released", "cancelled"
+]
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+ENDS: Final = frozenset({"completed", "failed", "rejected", "cancelled", "expired", "parked"})
+#: A session has the task.
+HELD: Final = frozenset({"claimed", "working", "needs_approval"})
+# The ends that a worker chooses, and the ones that the bus sets for it.
+WORKER_ENDS: Final = frozenset({"completed", "failed", "rejected"})
+#: Of these its sender is told.
+TOLD: Final = ENDS | {"needs_approval"}
+
+Notify = Literal["live", "never", "wake"]
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # year 1 or 9999, moved over the edge by its zone
+        raise ValueError("The time is outside of what UTC can say.") from None
+
+
+Time = Annotated[datetime, AfterValidator(_utc)]
+
+
+class _Frozen(BaseModel):
+    # Fields of a newer version are kept, so that rewriting a record loses nothing.
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+
+class Task(_Frozen):
+    """What one agent asks of another."""
+
+    #: Names the task everywhere: a hash of sender, inbox and request id; others' may be any id.
+    id: str
+    #: Who sent it: the last token of its subject, never a field of its body.
+    sender: str = Field(validation_alias="from", serialization_alias="from")
+    #: The inbox it is for: an agent id, or `role-NAME`.
+    to: str
+    #: One line that says what it is about; at most 200 characters.
+    subject: str
+    #: The whole of it, so that another agent can do it alone; at most 64 KiB of UTF-8.
+    body: str
+    #: The lane it lies in.
+    priority: Priority = "normal"
+    #: A priority that this version does not know, as its sender wrote it.
+    priority_given: str | None = None
+    #: A word of the sender's for the kind of work; not interpreted.
+    task_type: str = "default"
+    #: Tasks of one conversation share it.
+    thread_id: str
+    #: The task that this one answers.
+    in_reply_to: str | None = None
+    created_at: Time
+    #: After this time it counts as expired.
+    expires_at: Time
+    #: Not offered before this time.
+    deliver_at: Time | None = None
+    #: How the sender wants to learn of the result.
+    notify: Notify = "live"
+    #: A wish that this version does not know, as its sender wrote it.
+    notify_given: str | None = None
+    #: The agents that this piece of work came through, oldest first, the sender last.
+    chain: tuple[str, ...] = ()
+    #: Hand-offs before this one.
+    hops: int = 0
+    #: The sender's session: its result is shown there while it lives.
+    session: str = ""
+
+
+class Moment(_Frozen):
+    """One step of a task's life."""
+
+    state: str
+    at: Time
+    #: The agent that took the step.
+    by: str
+    #: Why, in this program's words.
+    reason: str = ""
+
+
+class _Stored(_Frozen):
+    #: Values that this version does not know and treats as the default, as their writer wrote them.
+    priority_given: str | None = None
+    notify_given: str | None = None
+
+
+class Record(_Stored):
+    """What became of a task. One per task; its revision fences everybody who writes it."""
+
+    #: Which task, whose it is, and for which inbox.
+    task_id: str
+    owner: str
+    inbox: str
+    #: The task's state; `stored` again once a claim was given back.
+    state: State
+    #: A state that this version does not know, and treats as `working`.
+    state_given: str | None = None
+    #: The agent and the session that hold or held it.
+    agent: str
+    session: str = ""
+    #: Claims so far that ended without an end of the task.
+    attempts: int = 0
+    #: Copied from the task, so that a result makes sense on its own.
+    subject: str = ""
+    thread_id: str = ""
+    priority: Priority = "normal"
+    #: The session that sent the task.
+    owner_session: str = ""
+    notify: Notify = "live"
+    #: One paragraph for a reader in a hurry; at most 2,000 characters.
+    summary: str = ""
+    #: The result itself; at most 256 KiB of UTF-8.
+    body: str = ""
+    #: References (paths, URLs, commits). Nothing here opens them.
+    artifacts: tuple[str, ...] = ()
+    #: Percent done, as the worker said it.
+    progress: float | None = Field(default=None, allow_inf_nan=False)
+    #: Why the bus ended it, in this program's words.
+    reason: str = ""
+    #: Stored after the task's deadline.
+    late: bool = False
+    updated_at: Time
+    history: tuple[Moment, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.state in ENDS
+
+    def says(self, other: Record) -> bool:
+        """Whether both say the same, whenever they were written."""
+        mine = (self.state, self.summary, self.body, self.artifacts)
+        return mine == (other.state, other.summary, other.body, other.artifacts)
+
+
+class Sent(_Stored):
+    """What the sender's side has written about a task. One per task."""
+
+    task_id: str
+    owner: str
+    inbox: str
+    subject: str = ""
+    thread_id: str = ""
+    priority: Priority = "normal"
+    owner_session: str = ""
+    notify: Notify = "live"
+    created_at: Time
+    expires_at: Time
+    deliver_at: Time | None = None
+    #: The revision of the worker's record that a session of the sender was last shown.
+    seen_revision: int = 0
+    seen_at: Time | None = None
+    #: Whether what was seen was the task's end.
+    closed: bool = False
+
+
+class Wakes(_Frozen):
+    """What listeners did about a task. One per task; only listeners of its addressee write it."""
+
+    task_id: str
+    owner: str
+    inbox: str
+    #: `waking`, `woken`, `wake-failed` or `wake-held`, the latest last.
+    moments: tuple[Moment, ...] = ()
+
+
+class Receipt(_Frozen):
+    """What `send_task` knows about one addressee: that the task is stored, and nothing more."""
+
+    task_id: str
+    #: The address as the sender gave it.
+    to: str
+    #: `refused` only among several addressees: `reason` says why this one was left out.
+    state: Literal["stored", "refused"] = "stored"
+    #: The same request had been stored before; nothing was stored again.
+    duplicate: bool = False
+    #: What the roster says of the addressee.
+    recipient: str = "never seen"
+    last_seen: Time | None = None
+    wake: Literal["requested", "held", "not_requested"] = "not_requested"
+    #: Why a wake is held, or why the task was refused for this addressee.
+    reason: str = ""
+    deliver_at: Time | None = None
+    expires_at: Time
+
+
+def check_subject(value: str) -> str:
+    """Return `value`, one line, without spaces at its ends.
+
+    Raises:
+        BadInput: it is empty, has a line break, is longer than 200 characters, or is not text.
+    """
+    value = value.strip()
+    if not value:
+        raise BadInput("The subject is empty.", hint="Say in one line what the task is about.")
+    if len(value) > SUBJECT_MAX_CHARS:
+        raise BadInput(
+            f"The subject has {len(value)} characters; the limit is {SUBJECT_MAX_CHARS}.",
+            hint="Keep one line and move the rest into the body.",
+        )
+    if len(value.splitlines()) > 1:
+        raise BadInput("The subject has more than one line.", hint="Move the rest into the body.")
+    return check_size(value, "subject", 4 * SUBJECT_MAX_CHARS)  # a character has 4 bytes at most
+
+
+def check_size(value: str, what: str, limit: int) -> str:
+    """Return `value` if its UTF-8 form has at most `limit` bytes.
+
+    Raises:
+        BadInput: it is larger, or is not text that UTF-8 can hold. Nothing is ever cut.
+    """
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise BadInput(
+            f"The {what} has half a surrogate pair in it, which is not text.",
+            hint="Send it as valid UTF-8.",
+        ) from None
+    if size > limit:
+        raise BadInput(
+            f"The {what} has {size:,} bytes; the limit is {limit:,}.",
+            hint="Store it as a file both agents can reach, and send the path or URL instead.",
+        )
+    return value

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follow an inbox from outside: one event for each change, nothing claimed, nothing marked as seen.
+
+    async for event in follow(bus, agent):
+        print(event.text)     # 2026-11-20 18:03:11Z waiting: 1 high, 2 normal
+
+An event holds counts, ids and states, and no text of a peer: hosts read such lines as their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.errors import BusUnreachable, Unconfirmed
+from mcp_agentbus.store import codec as wire
+from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store.records import now
+
+# Tasks that a dead session gives back come without a word.
+_LOOK_AGAIN_S: Final = 5.0
+_RECONNECT_S: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that changed."""
+
+    text: str
+    data: dict[str, Any]
+
+
+async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
+    """Yield an event when the waiting tasks change, or what became of a sent task.
+
+    Raises:
+        BusUnreachable, NotAllowed: at the start; later it waits for the bus to come back.
+    """
+    stirred = asyncio.Event()
+    records: asyncio.Queue[Event] = asyncio.Queue()
+
+    def on_wake(_: Message | None) -> None:
+        stirred.set()
+
+    def on_record(message: Message | None) -> None:
+        if message:
+            with contextlib.suppress(wire.Undecodable):
+                records.put_nowait(_record_event(message))
+        stirred.set()
+
+    await topology.ensure_streams(bus)
+    async with contextlib.AsyncExitStack() as stack:
+        for inbox in agent.inboxes:
+            await topology.ensure_inbox(bus, inbox)
+            await stack.enter_async_context(bus.subscribed(names.wake_subject(inbox), on_wake))
+        mine = names.record_subject(agent.id, "*", "*")
+        await stack.enter_async_context(bus.subscribed(mine, on_record))
+        told: dict[Priority, int] | None = None
+        while True:
+            # Waiting for a server does not start one: `agentbus server stop` stands.
+            if not await bus.reconnected(_RECONNECT_S):
+                continue
+            stirred.clear()
+            while not records.empty():
+                yield records.get_nowait()
+            with contextlib.suppress(BusUnreachable, Unconfirmed):
+                counts = await topology.waiting_by_lane(bus, agent.inboxes)
+                if counts != told:
+                    told = counts
+                    yield _counts_event(counts)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    await stirred.wait()
+
+
+def _counts_event(counts: Mapping[Priority, int]) -> Event:
+    at = now()
+    said = ", ".join(f"{count} {lane}" for lane, count in counts.items() if count) or "nothing"
+    return Event(
+        f"{at:%Y-%m-%d %H:%M:%SZ} waiting: {said}",
+        {"event": "waiting", "at": wire.stamp(at), "waiting": counts},
+    )
+
+
+def _record_event(message: Message) -> Event:
+    record = wire.decode_record(message.subject, message.data)
+    at = record.updated_at
+    return Event(
+        f"{at:%Y-%m-%d %H:%M:%SZ} task {record.task_id}: {record.state} by {record.agent}",
+        {
+            "event": "task",
+            "at": wire.stamp(at),
+            "task_id": record.task_id,
+            "state": record.state,
+            "agent": record.agent,
+        },
+    )

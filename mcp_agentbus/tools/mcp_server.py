@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The five tools, the resources and the prompt of one session, as an MCP server.
+
+    server = make_server(session)
+
+It answers before it touches the bus: the bus is opened at the first tool call. Both protocol eras
+are the SDK's business (the client's first request decides). Every error of ours becomes an error
+result with its hint, which a model can read; protocol errors it would not see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import anyio
+import mcp_types as types
+from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.errors import AgentbusError, UnknownTask
+from mcp_agentbus.handoff import inbox
+from mcp_agentbus.handoff import lookup as life
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster
+from mcp_agentbus.tools import render
+from mcp_agentbus.tools.catalog import INSTRUCTIONS, TOOLS, Answer
+from mcp_agentbus.version import __version__
+
+# A call takes milliseconds; one that waited this long goes ahead, since it must be answered within
+# 5 s.
+_TURN_S: Final = 0.3
+# Only this program's release changes its lists.
+_LISTS: Final = CacheHint(ttl_ms=3_600_000)
+_ERROR_MAX_CHARS: Final = 9_000  # Claude Code cuts error results at 10,000
+_INBOX_LIMIT: Final = 20
+
+_log = logging.getLogger(__name__)
+_Context = ServerRequestContext[Any, Any]
+
+
+def make_server(
+    session: Session,
+    called: Callable[[], None] = lambda: None,
+    interrupted: Collection[types.RequestId] = (),
+) -> Server[Any]:
+    """Return the MCP server of one session.
+
+    Args:
+        session: whose tools they are.
+        called: told of each call of a tool.
+        interrupted: requests that an earlier process may have carried out before it died.
+    """
+    handlers = _Handlers(session, called, interrupted)
+    return Server(
+        "agentbus",
+        version=__version__,
+        title="agentbus",
+        description="Durable hand-off between coding agents",
+        instructions=INSTRUCTIONS,
+        cache_hints={
+            "tools/list": _LISTS,
+            "prompts/list": _LISTS,
+            "resources/list": _LISTS,
+            "resources/templates/list": _LISTS,
+        },
+        on_list_tools=handlers.list_tools,
+        on_call_tool=handlers.call_tool,
+        on_list_resources=handlers.list_resources,
+        on_list_resource_templates=handlers.list_resource_templates,
+        on_read_resource=handlers.read_resource,
+        on_list_prompts=handlers.list_prompts,
+        on_get_prompt=handlers.get_prompt,
+        on_completion=handlers.complete,
+    )
+
+
+class _Handlers:
+    """What the server does for each request; no decision about a task is taken here."""
+
+    def __init__(
+        self,
+        session: Session,
+        called: Callable[[], None],
+        interrupted: Collection[types.RequestId],
+    ) -> None:
+        self._session = session
+        self._called = called
+        self._interrupted = interrupted
+        self._calls = asyncio.Semaphore(1)
+
+    async def list_tools(
+        self, _: _Context, __: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        return types.ListToolsResult(
+            tools=[
+                types.Tool(
+                    name=tool.name,
+                    title=tool.title,
+                    description=tool.description,
+                    input_schema=tool.schema,
+                    annotations=types.ToolAnnotations(
+                        title=tool.title,
+                        **{f"{hint}_hint": value for hint, value in tool.hints.items()},
+                    ),
+                )
+                for tool in TOOLS.values()
+            ]
+        )
+
+    async def call_tool(
+        self, context: _Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        tool = TOOLS.get(params.name)
+        if tool is None:
+            return _error(
+                f"There is no tool {params.name[:80]!r}. Hint: The tools are {', '.join(TOOLS)}."
+            )
+
+        # Called again, the other tools do nothing twice.
+        may_repeat = params.name != "send_task" or (params.arguments or {}).get("request_id")
+        if context.request_id in self._interrupted and not may_repeat:
+            return _error(
+                "The listener ended while this was sent: it is not known whether it was stored. "
+                "Hint: look with list_agents whether it waits there; give request_id next time, "
+                "then a second call stores nothing twice."
+            )
+
+        async def progress(done: float, total: float, message: str) -> None:
+            await context.session.report_progress(done, total, message)
+
+        self._called()
+        try:
+            async with self._turn(params.name):
+                answer = await tool.run(self._session, params.arguments or {}, progress)
+        except AgentbusError as error:
+            return _error(str(error))
+        except Exception:  # noqa: BLE001  # a model must never see a traceback, nor a bare failure
+            _log.exception("%s failed", params.name)
+            return _error(
+                f"{params.name} failed inside agentbus, which is a bug. Whether anything was "
+                "stored is not known. Hint: look with read_inbox; the details are in the "
+                "server's log on standard error."
+            )
+        return _result(answer)
+
+    @asynccontextmanager
+    async def _turn(self, tool: str) -> AsyncIterator[None]:
+        """Let a session's calls go one by one, so that many of them slow down nobody else.
+
+        A call that waits for work holds nobody up, nor does one that takes longer than calls do.
+        """
+        mine = False
+        if tool != "watch_inbox":
+            with anyio.move_on_after(_TURN_S):
+                await self._calls.acquire()
+                mine = True
+        try:
+            yield
+        finally:
+            if mine:
+                self._calls.release()
+
+    async def list_resources(
+        self, _: _Context, __: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        me = self._session.me.id
+        return types.ListResourcesResult(
+            resources=[
+                types.Resource(
+                    uri=f"inbox://{me}",
+                    name="inbox",
+                    title=f"Inbox of {me}",
+                    description="Waiting tasks, without claiming them",
+                    mime_type="application/json",
+                )
+            ]
+        )
+
+    async def list_resource_templates(
+        self, _: _Context, __: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(
+            resource_templates=[
+                types.ResourceTemplate(
+                    uri_template="inbox://{agent}",
+                    name="inbox",
+                    title="This agent's inbox",
+                    mime_type="application/json",
+                ),
+                types.ResourceTemplate(
+                    uri_template="task://{task_id}",
+                    name="task",
+                    title="The life of a task that this agent sent or received",
+                    mime_type="application/json",
+                ),
+            ]
+        )
+
+    async def read_resource(
+        self, _: _Context, params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        uri = str(params.uri)
+        scheme, _sep, name = uri.partition("://")
+        try:
+            if scheme == "inbox" and name == self._session.me.id:
+                data = render.inbox_data(
+                    await inbox.read_inbox(self._session, peek=True, limit=_INBOX_LIMIT),
+                    texts=True,
+                )
+            elif scheme == "task" and names.is_task_id(name):
+                data = render.life_data(await life.task_life(self._session, name))
+            else:
+                raise UnknownTask(
+                    "There is no such resource.",
+                    hint=f"Read inbox://{self._session.me.id} or task://TASK_ID.",
+                )
+        except AgentbusError as error:
+            unknown = isinstance(error, UnknownTask)
+            raise MCPError(
+                code=types.INVALID_PARAMS if unknown else types.INTERNAL_ERROR,
+                message=str(error),
+                data={"uri": uri},
+            ) from None
+        text = json.dumps(data, ensure_ascii=False)
+        return types.ReadResourceResult(
+            contents=[types.TextResourceContents(uri=uri, text=text, mime_type="application/json")]
+        )
+
+    async def list_prompts(
+        self, _: _Context, __: types.PaginatedRequestParams | None
+    ) -> types.ListPromptsResult:
+        return types.ListPromptsResult(
+            prompts=[
+                types.Prompt(
+                    name="handoff",
+                    title="Hand work to another agent",
+                    description="Write and send a task that another agent can do alone",
+                    arguments=[
+                        types.PromptArgument(
+                            name="to", description="Agent id or role:NAME", required=True
+                        ),
+                        types.PromptArgument(
+                            name="what", description="What is to be done", required=True
+                        ),
+                    ],
+                )
+            ]
+        )
+
+    async def get_prompt(
+        self, _: _Context, params: types.GetPromptRequestParams
+    ) -> types.GetPromptResult:
+        given = params.arguments or {}
+        if params.name != "handoff" or not {"to", "what"} <= set(given):
+            raise MCPError(
+                code=types.INVALID_PARAMS,
+                message="The one prompt is 'handoff', with the arguments 'to' and 'what'.",
+            )
+        text = (
+            f"Hand this over to the agent {given['to']} with send_task:\n\n{given['what']}\n\n"
+            "Write the body so that it can be done without this conversation: the goal, where "
+            "the files are, what is known already, what not to touch, and how to tell that it "
+            "is done. Then say which task_id it got, and show the result when it comes."
+        )
+        return types.GetPromptResult(
+            description="Hand work to another agent",
+            messages=[
+                types.PromptMessage(role="user", content=types.TextContent(type="text", text=text))
+            ],
+        )
+
+    async def complete(
+        self, _: _Context, params: types.CompleteRequestParams
+    ) -> types.CompleteResult:
+        values: list[str] = []
+        if params.argument.name in {"to", "agent"}:
+            with suppress(AgentbusError):
+                everybody = await roster.everybody(self._session.bus)
+                values = [one.id for one in everybody if one.id.startswith(params.argument.value)]
+        return types.CompleteResult(
+            completion=types.Completion(
+                values=values[:100], total=len(values), has_more=len(values) > 100
+            )
+        )
+
+
+def _result(answer: Answer) -> types.CallToolResult:
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=answer.text)],
+        structured_content=answer.data,
+        _meta={"agentbus/inbox": answer.ids} if answer.ids else None,
+    )
+
+
+def _error(text: str) -> types.CallToolResult:
+    if len(text) > _ERROR_MAX_CHARS:  # the hint stands at the end
+        text = f"{text[: _ERROR_MAX_CHARS // 2]} [...] {text[-_ERROR_MAX_CHARS // 2 :]}"
+    content = types.TextContent(type="text", text=text)
+    return types.CallToolResult(content=[content], is_error=True)

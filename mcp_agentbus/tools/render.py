@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers as text for a model or a person, and as data for a program.
+
+    >>> print(inbox_text(Inbox(waiting={}), "coder"))
+    Inbox of coder: ok, nothing new. Waiting: none.
+
+Whatever a peer wrote stands inside a frame; what is cut says how much is missing and how to get it.
+No answer is longer than the hosts let through (OpenClaw cuts at 32,000 characters).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from mcp_agentbus.core.framing import Part, escape, frame, one_line, part
+from mcp_agentbus.core.ids import LANES, Priority, address_of
+from mcp_agentbus.handoff.inbox import Inbox, Item
+from mcp_agentbus.handoff.lookup import Life
+from mcp_agentbus.handoff.parking import Parked
+from mcp_agentbus.handoff.results import Published
+from mcp_agentbus.store.codec import stamp
+from mcp_agentbus.store.roster import Entry, Page
+from mcp_agentbus.store.task import Receipt, Record, Task
+
+ANSWER_MAX_CHARS: Final = 28_000
+_CONCISE_CHARS: Final = 2_000
+_LEAST_CHARS: Final = 60
+# What stands around a text: ids, times, a subject of full length, the way to the rest.
+_FACTS_CHARS: Final = 500
+
+
+def receipts_text(receipts: Sequence[Receipt]) -> str:
+    """Return one line per addressee."""
+    return "\n".join(map(_receipt_line, receipts))
+
+
+def _receipt_line(receipt: Receipt) -> str:
+    if receipt.state == "refused":
+        return f"{receipt.to}: REFUSED, nothing stored. {receipt.reason}"
+    seen = f", last seen {_when(receipt.last_seen)}" if receipt.last_seen else ""
+    again = " (already stored by an earlier call)" if receipt.duplicate else ""
+    later = f" It is offered from {_when(receipt.deliver_at)}." if receipt.deliver_at else ""
+    wake = "" if receipt.wake == "not_requested" else f" Wake: {receipt.wake}"
+    wake += f" ({receipt.reason})." if receipt.reason else "." if wake else ""
+    return (
+        f"{receipt.to}: stored{again} as task {receipt.task_id}.{later} "
+        f"{receipt.to} is {_state(receipt.recipient)}{seen}.{wake}"
+    )
+
+
+def receipts_data(receipts: Sequence[Receipt]) -> dict[str, Any]:
+    """Return the receipts as JSON-able data."""
+    return {"receipts": [one.model_dump(mode="json", exclude_none=True) for one in receipts]}
+
+
+def published_text(published: Published) -> str:
+    """Return what is stored now, in one line."""
+    same = " It had been published before; nothing was stored again." if published.unchanged else ""
+    late = " It came after the task's deadline and is marked late." if published.late else ""
+    after = " The task is back in the inbox." if published.state == "stored" and not same else ""
+    return f"Task {published.task_id}: {published.state}.{after}{same}{late}"
+
+
+def published_data(published: Published) -> dict[str, Any]:
+    """Return what is stored now as JSON-able data."""
+    data: dict[str, Any] = {"task_id": published.task_id, "state": published.state}
+    if published.unchanged:
+        data["unchanged"] = True
+    if published.late:
+        data["late"] = True
+    return data
+
+
+def roster_text(page: Page) -> str:
+    """Return one line per agent."""
+    if not page.agents:
+        return "No agent matches." if page.total == 0 else "No more agents."
+    lines = [
+        _entry_line(one.entry) + f" waiting: {_counts(one.waiting)}"
+        + (f" \u00b7 says: {one_line(one.entry.description)}" if one.entry.description else "")
+        for one in page.agents
+    ]  # fmt: skip
+    if page.next_cursor:
+        lines.append(f"{page.total} agents in all; cursor {page.next_cursor!r} gives the next.")
+    return "\n".join(lines)
+
+
+def _entry_line(entry: Entry) -> str:
+    seen = f", last seen {_when(entry.last_seen)}" if entry.last_seen else ""
+    roles = f" roles: {', '.join(entry.roles)} \u00b7" if entry.roles else ""
+    hosts = f" hosts: {', '.join(entry.hosts)} \u00b7" if entry.hosts else ""
+    return f"{entry.id}: {entry.state}{seen} \u00b7{hosts}{roles}"
+
+
+def roster_data(page: Page) -> dict[str, Any]:
+    """Return a page of the roster as JSON-able data."""
+    agents = [
+        {
+            "id": one.entry.id,
+            "state": one.entry.state,
+            "last_seen": stamp(one.entry.last_seen) if one.entry.last_seen else None,
+            "hosts": list(one.entry.hosts),
+            "roles": list(one.entry.roles),
+            "description": escape(one.entry.description),
+            "waiting": one.waiting,
+        }
+        for one in page.agents
+    ]
+    kept = [{key: value for key, value in agent.items() if value} for agent in agents]
+    more = {"next_cursor": page.next_cursor} if page.next_cursor else {}
+    return {"agents": kept, "total": page.total, **more}
+
+
+def parked_text(parked: Sequence[Parked]) -> str:
+    """Return one line per parked task."""
+    if not parked:
+        return "Nothing is parked."
+    return "\n".join(
+        f"{one.number}: {one.task.id if one.task else 'unreadable'} from {one.sender} to "
+        f"{address_of(one.inbox)}, parked {_when(one.parked_at)}: {one_line(one.reason)}"
+        for one in parked
+    )
+
+
+def parked_data(parked: Sequence[Parked]) -> dict[str, Any]:
+    """Return parked tasks as JSON-able data."""
+    return {
+        "parked": [
+            {
+                "number": one.number,
+                "to": one.inbox,
+                "from": one.sender,
+                "reason": one.reason,
+                "parked_at": stamp(one.parked_at),
+                "size": one.size,
+                "task": task_data(one.task) if one.task else None,
+            }
+            for one in parked
+        ]
+    }
+
+
+def inbox_text(inbox: Inbox, me: str, *, full: bool = False) -> str:
+    """Return an inbox; `full` shows long bodies as far as the answer has room."""
+    lines = [_head(inbox, me), *(f"Note: {note}" for note in inbox.notes)]
+    texts = [item.task.body for item in inbox.tasks] + [one.body for one in inbox.results]
+    wanted = ANSWER_MAX_CHARS if full else _CONCISE_CHARS * len(texts)
+    room = _shares(texts, min(wanted, ANSWER_MAX_CHARS - _FACTS_CHARS * len(texts)))
+    for item in inbox.tasks:
+        lines += ["", *_task_lines(item, next(room))]
+    for record in inbox.results:
+        lines += ["", *_result_lines(record, next(room))]
+    return "\n".join(lines)
+
+
+def _shares(texts: Sequence[str], room: int) -> Iterator[int]:
+    """Yield how much of each text is shown: an equal share, and what shorter ones leave over."""
+    each = max(_LEAST_CHARS, room // max(1, len(texts)))
+    spare = room - sum(min(len(text), each) for text in texts)
+    for text in texts:
+        extra = min(max(0, len(text) - each), max(0, spare))
+        spare -= extra
+        yield each + extra
+
+
+def _head(inbox: Inbox, me: str) -> str:
+    said = [
+        f"{_many(len(inbox.tasks), 'task')}{' (not claimed)' if inbox.peeked else ''}"
+        if inbox.tasks
+        else "",
+        _many(len(inbox.results), "result") if inbox.results else "",
+    ]
+    what = ", ".join(filter(None, said)) or ("timed out, " * inbox.timed_out) + "nothing new"
+    state = f"DEGRADED ({inbox.degraded})" if inbox.degraded else "ok"
+    head = f"Inbox of {me}: {state}, {what}."
+    hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
+    if not inbox.peeked and hidden > 0:
+        more = "more task" if inbox.tasks else "task"
+        head += f" {_many(hidden, more)} held by this session."
+    if inbox.waiting is not None and not inbox.timed_out:
+        head += f" Waiting: {_counts(inbox.waiting)}."
+    if inbox.next_cursor:
+        head += f" More: cursor {inbox.next_cursor!r}."
+    return head
+
+
+def _task_lines(item: Item, room: int) -> list[str]:
+    task = item.task
+    shown = part(task.body, 0, room)
+    state = item.state if not item.new else "claimed now"
+    facts = [
+        f"Task {task.id} from {task.sender}",
+        task.priority + (f" (sender wrote {one_line(task.priority_given, 40)!r})"
+                         if task.priority_given else ""),
+        f"{state} by {item.holder}" if item.holder else state,
+    ]  # fmt: skip
+    if item.attempt > 1:
+        facts.append(f"attempt {item.attempt}")
+    if task.to.startswith("role-"):
+        facts.append(f"for {address_of(task.to)}")
+    facts.append(f"sent {_when(task.created_at)}, expires {_when(task.expires_at)}")
+    if task.thread_id != task.id:
+        facts.append(f"thread {task.thread_id}")
+    if task.in_reply_to:
+        facts.append(f"in reply to {task.in_reply_to}")
+    if task.task_type != "default":
+        facts.append(f"type {task.task_type}")
+    return [" \u00b7 ".join(facts), _framed(task, shown), *_rest(task.id, shown)]
+
+
+def _framed(task: Task, shown: Part, start: int = 0) -> str:
+    text = shown.text if start else f"Subject: {task.subject}\n\n{shown.text}"
+    return frame(text, said_by=task.sender)
+
+
+def _result_lines(record: Record, room: int, start: int = 0) -> list[str]:
+    shown = part(record.body, start, room)
+    facts = [f"Result of task {record.task_id} to {address_of(record.inbox)}: {_stated(record)}"]
+    if record.late:
+        facts.append("late")
+    if record.reason:
+        facts.append(one_line(record.reason))
+    facts.append(f"by {record.agent or record.inbox}, {_when(record.updated_at)}")
+    if record.thread_id and record.thread_id != record.task_id:
+        facts.append(f"thread {record.thread_id}")
+    said = [f"Subject of the task: {record.subject}"] if record.subject else []
+    if not start:
+        said += [f"Summary: {record.summary}"] if record.summary else []
+        said += [f"Artifact: {one}" for one in record.artifacts]
+        said += [f"Progress: {record.progress:g} %"] if record.progress is not None else []
+    if shown.text:
+        said += ["", shown.text]
+    lines = [" \u00b7 ".join(facts), frame("\n".join(said), said_by=_speaker(record))]
+    return lines + _rest(record.task_id, shown)
+
+
+def _speaker(record: Record) -> str:
+    """Return who wrote a record's texts: a role leaves open which of its holders."""
+    if record.state == "cancelled":
+        return record.owner
+    return record.agent or record.inbox
+
+
+def _stated(record: Record) -> str:
+    given = f" (written as {one_line(record.state_given, 40)!r})" if record.state_given else ""
+    return record.state + given
+
+
+def _rest(task_id: str, shown: Part) -> list[str]:
+    if shown.next is None:
+        return []
+    so_far = f"{shown.next:,} of {shown.total:,} characters shown"
+    return [f"{so_far}; the rest: read_inbox(task_id={task_id!r}, cursor='{shown.next}')"]
+
+
+def life_text(life: Life, start: int = 0) -> str:
+    """Return a task's life; `start` is the character at which the text begins."""
+    record, sent = life.record, life.sent
+    who = f"sent by {record.owner} to {address_of(record.inbox)}"
+    lines = [f"Task {record.task_id}: {life.state} \u00b7 {who} \u00b7 {record.priority}"]
+    if sent:
+        seen = f"seen {_when(sent.seen_at)}" if sent.seen_at else "not yet seen by its sender"
+        lines.append(
+            f"expires {_when(sent.expires_at)}" + (f" \u00b7 its result: {seen}" * record.ended)
+        )
+    lines += [_moment_line(one.at, one.state, one.by, one.reason) for one in life.history]
+    if life.task and not record.ended:
+        shown = part(life.task.body, start, ANSWER_MAX_CHARS)
+        lines += ["", _framed(life.task, shown, start), *_rest(record.task_id, shown)]
+    elif record.body or record.summary or record.artifacts:
+        lines += ["", *_result_lines(record, ANSWER_MAX_CHARS, start)]
+    return "\n".join(lines)
+
+
+def _moment_line(at: datetime, state: str, by: str, reason: str) -> str:
+    return f"  {_when(at)}  {one_line(state, 40):<14} {one_line(by, 80)}" + (
+        f"  ({one_line(reason)})" if reason else ""
+    )
+
+
+def life_data(life: Life) -> dict[str, Any]:
+    """Return a task's life as JSON-able data, its text as it was written."""
+    record = life.record
+    data = record_data(record)
+    data["state"] = life.state
+    data["history"] = [one.model_dump(mode="json") for one in life.history]
+    if life.sent:
+        data["expires_at"] = stamp(life.sent.expires_at)
+        data["seen_at"] = stamp(life.sent.seen_at) if life.sent.seen_at else None
+    if life.task:
+        data["task"] = task_data(life.task)
+    return data
+
+
+def inbox_data(inbox: Inbox, *, texts: bool) -> dict[str, Any]:
+    """Return an inbox as JSON-able data, with or without what peers wrote."""
+    tasks = [
+        {**(task_data(item.task) if texts else _task_ids(item.task)), "state": item.state,
+         "attempt": item.attempt, "new": item.new, "holder": item.holder}
+        for item in inbox.tasks
+    ]  # fmt: skip
+    results = [record_data(one) if texts else _record_ids(one) for one in inbox.results]
+    return {
+        "inbox": f"degraded: {inbox.degraded}" if inbox.degraded else "ok",
+        "tasks": tasks,
+        "results": results,
+        "waiting": inbox.waiting or {},
+        "held": inbox.held,
+        "notes": list(inbox.notes),
+        "next_cursor": inbox.next_cursor,
+        "timed_out": inbox.timed_out,
+    }
+
+
+def task_data(task: Task) -> dict[str, Any]:
+    """Return a task as JSON-able data, its text as it was written."""
+    return {**_task_ids(task), "subject": task.subject, "body": task.body}
+
+
+def record_data(record: Record) -> dict[str, Any]:
+    """Return a record as JSON-able data, its text as it was written."""
+    return {
+        **_record_ids(record),
+        "subject": record.subject,
+        "summary": record.summary,
+        "body": record.body,
+        "artifacts": list(record.artifacts),
+        "progress": record.progress,
+    }
+
+
+def _task_ids(task: Task) -> dict[str, Any]:
+    return {
+        "task_id": task.id,
+        "from": task.sender,
+        "to": task.to,
+        "priority": task.priority,
+        "task_type": task.task_type,
+        "thread_id": task.thread_id,
+        "in_reply_to": task.in_reply_to,
+        "created_at": stamp(task.created_at),
+        "expires_at": stamp(task.expires_at),
+        "hops": task.hops,
+        "chain": list(task.chain),
+    }
+
+
+def _record_ids(record: Record) -> dict[str, Any]:
+    return {
+        "task_id": record.task_id,
+        "owner": record.owner,
+        "to": record.inbox,
+        "state": record.state,
+        "agent": record.agent,
+        "session": record.session,
+        "attempts": record.attempts,
+        "thread_id": record.thread_id,
+        "reason": record.reason,
+        "late": record.late,
+        "updated_at": stamp(record.updated_at),
+    }
+
+
+def _when(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _state(state: str) -> str:
+    return {"live session": "in a live session"}.get(state, state)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _counts(waiting: Mapping[Priority, int]) -> str:
+    return ", ".join(f"{waiting[lane]} {lane}" for lane in LANES if waiting.get(lane)) or "none"

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claude Code without a live session: a run of its own; `claude_session` is about live ones.
+
+A run has the bus as its only MCP server. With the profile `answer` it may also read the files of
+the agent's folder, and nothing else; with `work` it may do what its user's own rules allow. Nobody
+is there to be asked, so everything else is denied (`dontAsk`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+from uuid import UUID
+
+from mcp_agentbus.wakes.hosts import claude_session
+from mcp_agentbus.wakes.hosts.process import KEEP_BYTES, born, run
+from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path
+
+#: What it is started by.
+PROGRAMS: Final = ("claude",)
+_SERVER: Final = "agentbus"
+# `./` is where it is started. A link that leads out is denied, as every path outside is.
+_READ: Final = "Read(./**)"
+# They hold secrets, in whatever folder; Grep leaves them out as well.
+_SECRETS: Final = ("Read(**/.env)", "Read(**/.env.*)")
+# What is told of a session to the processes in it, and would make a run believe to be inside it.
+_SESSION: Final = frozenset({"CLAUDECODE", "AI_AGENT", "CLAUDE_PROJECT_DIR"})
+_SESSION_PREFIX: Final = "CLAUDE_CODE_"
+# These say how its model is reached.
+_KEPT: Final = frozenset(
+    {
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+        "CLAUDE_CODE_USE_BEDROCK",
+        "CLAUDE_CODE_USE_VERTEX",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+    }
+)
+# Its JSON is one line with the whole answer and each denied call; its cost may be anywhere in it.
+_JSON_MAX_BYTES: Final = 1 << 20
+# What its JSON calls the limits.
+_LIMITS: Final = {
+    "error_max_turns": "it reached its limit of turns",
+    "error_max_budget_usd": "it reached its limit of US dollars",
+}
+
+
+def argv(call: Call) -> list[str]:
+    """Return what is started; empty if Claude Code is not installed."""
+    rules = call.rules
+    program = on_path(PROGRAMS, call.environ)
+    if not program:
+        return []
+    works = rules.profile == "work"
+    allowed = [f"mcp__{_SERVER}", *(rules.allow if works else (_READ,))]
+    started = [program, "-p", "--permission-mode", (works and rules.permission_mode) or "dontAsk"]
+    started += ["--strict-mcp-config", "--mcp-config", _mcp_config(call)]
+    started += ["--max-turns", str(rules.limits.max_turns)]
+    started += ["--max-budget-usd", str(rules.limits.max_usd), "--output-format", "json"]
+    if not works:
+        started += ["--tools", "Read,Glob,Grep", "--disallowedTools", *_SECRETS]
+    if _may_resume(call):
+        started += ["--resume", call.host_session]
+    return [*started, "--allowedTools", *allowed]
+
+
+async def wake(call: Call) -> Ended:
+    """Start a run and wait for its end."""
+    started = argv(call)
+    if not started:
+        return Ended("not_started", "claude is not installed")
+    ended = await run(
+        started,
+        stdin=f"{call.notice}\n".encode(),
+        call=replace(call, environ=clean(call.environ)),
+        time_limit_s=call.rules.limits.time_limit_s,
+        keep_bytes=_JSON_MAX_BYTES,
+    )
+    result = _result(ended.output)
+    limit = _LIMITS.get(str(result.get("subtype")))
+    return replace(
+        ended,
+        said=f"{ended.said}: {limit}" if limit else ended.said,
+        output=ended.output.encode()[-KEEP_BYTES:].decode(errors="ignore"),
+        usd=_usd(result),
+    )
+
+
+def clean(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what belongs to a session that is around this process."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _KEPT or not (name in _SESSION or name.startswith(_SESSION_PREFIX))
+    }
+
+
+def _mcp_config(call: Call) -> str:
+    home = call.environ.get("AGENTBUS_HOME")
+    server = {
+        "command": sys.executable,
+        "args": ["-P", "-m", "mcp_agentbus", "serve", "--agent", call.rules.agent],
+        "env": {"AGENTBUS_HOME": home} if home else {},
+        # Else its model sees no more than the tools' names.
+        "alwaysLoad": True,
+    }
+    return json.dumps({"mcpServers": {_SERVER: server}})
+
+
+def _may_resume(call: Call) -> bool:
+    if not call.rules.resume or not _is_uuid(call.host_session):
+        return False
+    # A second process in a conversation would continue a copy that the first one never sees.
+    return not any(
+        found.get("sessionId") == call.host_session and _lives(found)
+        for found in claude_session.sessions(call.environ)
+    )
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _lives(session: Mapping[str, Any]) -> bool:
+    pid = session.get("pid")
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    start = born(pid)
+    # One that does not say when it was started is believed.
+    return bool(start) and str(session.get("procStart") or start).strip() == start
+
+
+def _result(output: str) -> dict[str, Any]:
+    """Return the JSON with which a run ends; nothing if there is none."""
+    for line in reversed(output.splitlines()):
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(line)
+            if isinstance(found, dict) and found.get("type", "result") == "result":
+                return found
+    return {}
+
+
+def _usd(result: Mapping[str, Any]) -> float | None:
+    cost = result.get("total_cost_usd")
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < float("inf"):
+        return None
+    return float(cost)

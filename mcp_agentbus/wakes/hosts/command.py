@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any program as a host: the user's own argv, the notice on its standard input."""
+
+from __future__ import annotations
+
+from mcp_agentbus.wakes.hosts.process import run
+from mcp_agentbus.wakes.hosts.protocol import Call, Ended
+
+
+async def wake(call: Call) -> Ended:
+    """Start the program that the rules name, and wait for its end."""
+    if not call.rules.command:
+        return Ended("not_started", "its rules name no command")
+    return await run(
+        call.rules.command,
+        stdin=f"{call.notice}\n".encode(),
+        call=call,
+        time_limit_s=call.rules.limits.time_limit_s,
+    )

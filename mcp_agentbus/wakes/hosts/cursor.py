@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cursor without its window: its command line program, with the notice as the prompt.
+
+The program has no switch for a server of one run: it uses the folder's or the user's `mcp.json`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcp_agentbus.wakes.hosts.process import run
+from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path
+
+#: What it is started by: one program under two names; other products have an `agent` too.
+PROGRAMS: Final = ("cursor-agent", "agent")
+
+
+def argv(call: Call) -> list[str]:
+    """Return what is started; empty if Cursor's program is not installed."""
+    rules = call.rules
+    program = on_path(PROGRAMS, call.environ)
+    if not program:
+        return []
+    force = rules.profile == "work" and rules.permission_mode == "force"
+    return [
+        program,
+        "-p",
+        "--output-format",
+        "json",
+        "--approve-mcps",
+        "--trust",
+        "--workspace",
+        str(rules.folder),
+        *(["--force"] if force else []),
+        *(["--resume", rules.chat] if rules.chat else []),
+        call.notice,
+    ]
+
+
+async def wake(call: Call) -> Ended:
+    """Start Cursor's program and wait for its end."""
+    started = argv(call)
+    if not started:
+        return Ended("not_started", "neither cursor-agent nor agent is installed")
+    limit = call.rules.limits.time_limit_s
+    return await run(started, stdin=b"", call=call, time_limit_s=limit)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an agent without a live session is woken; one file for each host, behind one protocol.
+
+    ended = await WAKERS["command"](Call(rules, notice, ...))
+
+A waker gets the user's rules and the fixed notice, and nothing of a task.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mcp_agentbus.config.rules import Rules
+
+
+@dataclass(frozen=True)
+class Call:
+    """One wake."""
+
+    rules: Rules
+    #: What the host's model is told; see `notice`.
+    notice: str
+    #: The environment of what is started.
+    environ: Mapping[str, str]
+    #: Called with the pid of the process that was started, before it is told anything.
+    started: Callable[[int], None]
+    #: The host's own id of the agent's last conversation; empty if none is known.
+    host_session: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a wake ended."""
+
+    outcome: Literal[
+        "exited",  # the process ended by itself, with exit code 0
+        "failed",  # with another one, or by a signal
+        "timed_out",  # it was ended at its time limit
+        "not_started",  # there is no such program, or it cannot run, or the host is not there
+        "asked",  # the host took the notice; what it does with it shows later
+        "stopped",  # the listener ended it at its own end
+    ]
+    #: In this program's words, one line: "exit code 1 after 3 s".
+    said: str
+    exit_code: int | None = None
+    #: The end of what it printed, at most 4 KiB; for its user alone.
+    output: str = ""
+    #: What it cost in US dollars, if the host says so.
+    usd: float | None = None
+
+
+Waker = Callable[[Call], Awaitable[Ended]]
+
+
+def on_path(names: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """Return where the first of these programs is that the environment's PATH has."""
+    path = environ.get("PATH", "")
+    return next((found for name in names if (found := shutil.which(name, path=path))), None)

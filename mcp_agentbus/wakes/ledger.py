@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The durable record of wakes: noted on disk before anything is started.
+
+    >>> wake = ledger.note("coder", "start", keys={"task 7f"}, senders={"planner"}, at=now)
+    >>> ledger.started(wake, process.pid, born)
+    >>> ledger.ended(wake, at=later, outcome="ended", said="Exit code 0.", exit_code=0)
+
+One SQLite file of this user alone. A listener that was killed finds here what it had started, and
+a wake that cannot be noted is not begun (`LedgerBroken`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus.config.settings import check_private
+from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.wakes.policy import DAY, PastWake
+
+#: The version of the tables, in the file's `user_version`; 0 is a new file.
+SCHEMA: Final = 1
+#: Older wakes interest nobody.
+KEPT: Final = timedelta(days=30)
+#: Seconds to wait for another process that writes: its transactions take milliseconds.
+_BUSY_S: Final = 2.0
+
+_TABLES: Final = (
+    """
+    CREATE TABLE wakes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice: an `ended` may come late
+        agent TEXT NOT NULL, means TEXT NOT NULL,
+        keys TEXT NOT NULL, senders TEXT NOT NULL, -- lists in JSON
+        at TEXT NOT NULL,
+        live_only INTEGER NOT NULL,
+        pid INTEGER, born TEXT NOT NULL DEFAULT '',
+        ended_at TEXT,
+        outcome TEXT NOT NULL DEFAULT '', said TEXT NOT NULL DEFAULT '',
+        exit_code INTEGER, output TEXT NOT NULL DEFAULT '',
+        usd REAL,
+        interrupted INTEGER NOT NULL DEFAULT 0,
+        fruitful INTEGER, -- NULL: not known (yet)
+        forgiven INTEGER NOT NULL DEFAULT 0,
+        told INTEGER NOT NULL DEFAULT 0
+    )
+    """,
+    "CREATE INDEX wakes_of_agent ON wakes (agent, at)",
+    "CREATE TABLE sessions (agent TEXT PRIMARY KEY, host_session TEXT NOT NULL)",
+)
+
+
+class LedgerBroken(Exception):
+    """The record of wakes cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A wake as it is recorded."""
+
+    id: int
+    agent: str
+    #: `nudge` or `start`.
+    means: str
+    keys: frozenset[str]
+    senders: frozenset[str]
+    at: datetime
+    live_only: bool
+    #: None if no process was started, or the listener was killed before it could say which.
+    pid: int | None
+    #: When the process began, in the system's own words: a pid alone may be another's by now.
+    born: str
+    #: None while it runs.
+    ended_at: datetime | None
+    outcome: str
+    #: The outcome in a sentence, for people.
+    said: str
+    exit_code: int | None
+    #: The last that the process wrote.
+    output: str
+    usd: float | None
+    interrupted: bool
+    #: Whether anything was read afterwards; None if that is not known (yet).
+    fruitful: bool | None
+    forgiven: bool
+    #: Whether the lives of its tasks say how it ended.
+    told: bool
+
+
+class Ledger:
+    """The wakes of this machine; opened when it is first used, and anew after it was broken.
+
+    Its methods may be called from any thread. All of them raise `LedgerBroken`: the disk is full,
+    the file is damaged, read-only, not private, or was locked for longer than two seconds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the file. The next call opens it again."""
+        with self._lock:
+            self._drop()
+
+    def note(
+        self,
+        agent: str,
+        means: str,
+        *,
+        keys: Iterable[str],
+        senders: Iterable[str],
+        at: datetime,
+        live_only: bool = False,
+    ) -> int:
+        """Record a wake that is about to begin, on disk when this returns; return its number.
+
+        Raises:
+            LedgerBroken: it is not recorded and must not begin.
+        """
+        values = (agent, means, _to_json(keys), _to_json(senders), _to_iso(at), live_only)
+        with self._transaction() as file:
+            wake = file.execute(
+                "INSERT INTO wakes (agent, means, keys, senders, at, live_only)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                values,
+            ).lastrowid
+        return wake or 0
+
+    def started(self, wake: int, pid: int, born: str) -> None:
+        """Record the process of a wake."""
+        self._change(wake, pid=pid, born=born)
+
+    def ended(
+        self,
+        wake: int,
+        *,
+        at: datetime,
+        outcome: str,
+        said: str,
+        exit_code: int | None = None,
+        output: str = "",
+        usd: float | None = None,
+        interrupted: bool = False,
+    ) -> None:
+        """Record how a wake ended."""
+        self._change(
+            wake,
+            ended_at=_to_iso(at),
+            outcome=outcome,
+            said=_clean(said),
+            exit_code=exit_code,
+            output=_clean(output),
+            usd=usd,
+            interrupted=interrupted,
+        )
+
+    def fruit(self, wake: int, read: bool) -> None:  # noqa: FBT001 - it is all that it says
+        """Record whether anything that a wake told of was read afterwards."""
+        self._change(wake, fruitful=read)
+
+    def forgive(self, agent: str) -> None:
+        """Let all wakes of an agent so far count for its budget only."""
+        with self._transaction() as file:
+            file.execute("UPDATE wakes SET forgiven = 1 WHERE agent = ?", (agent,))
+
+    def told(self, wake: int) -> None:
+        """Record that the lives of its tasks say how a wake ended."""
+        self._change(wake, told=True)
+
+    def untold(self, limit: int = 100) -> list[Row]:
+        """Return the wakes that ended and are not `told` yet, oldest first."""
+        return self._rows("told = 0 AND ended_at IS NOT NULL ORDER BY id LIMIT ?", limit)
+
+    def unended(self) -> list[Row]:
+        """Return the wakes without an end, oldest first."""
+        return self._rows("ended_at IS NULL ORDER BY id")
+
+    def latest(self, agent: str, limit: int = 5) -> list[Row]:
+        """Return the latest wakes of an agent, newest first."""
+        return self._rows("agent = ? ORDER BY id DESC LIMIT ?", agent, limit)
+
+    def past(self, agent: str, now: datetime) -> tuple[PastWake, ...]:
+        """Return the wakes of an agent in the last 24 hours, oldest first.
+
+        A wake of the future, noted before the clock was set back, counts as one of now.
+        """
+        now = now.astimezone(UTC)
+        rows = self._rows("agent = ? AND at > ? ORDER BY at, id", agent, _to_iso(now - DAY))
+        return tuple(
+            PastWake(
+                at=min(row.at, now),
+                keys=row.keys,
+                senders=row.senders,
+                ended_at=row.ended_at and min(row.ended_at, now),
+                fruitful=row.fruitful,
+                interrupted=row.interrupted,
+                forgiven=row.forgiven,
+                live_only=row.live_only,
+                usd=row.usd or 0.0,
+            )
+            for row in rows
+        )
+
+    def remember(self, agent: str, host_session: str) -> None:
+        """Record a session of an agent, and the host's own id of its conversation if it has one."""
+        with self._transaction() as file:
+            file.execute(
+                "INSERT INTO sessions VALUES (?, ?) ON CONFLICT (agent) DO UPDATE"
+                " SET host_session = excluded.host_session WHERE excluded.host_session != ''",
+                (agent, host_session),
+            )
+
+    def remembered(self) -> frozenset[str]:
+        """Return the agents of which a session was recorded."""
+        with self._opened() as file:
+            return frozenset(agent for (agent,) in file.execute("SELECT agent FROM sessions"))
+
+    def host_session(self, agent: str) -> str:
+        """Return what `remember` recorded, or nothing."""
+        with self._opened() as file:
+            found = file.execute("SELECT host_session FROM sessions WHERE agent = ?", (agent,))
+            return str((found.fetchone() or ("",))[0])
+
+    def _change(self, wake: int, **values: Any) -> None:
+        columns = ", ".join(f"{column} = ?" for column in values)
+        with self._transaction() as file:
+            # The columns are the keyword arguments of this module's own calls.
+            found = file.execute(
+                f"UPDATE wakes SET {columns} WHERE id = ?",  # noqa: S608
+                (*values.values(), wake),
+            )
+            if found.rowcount != 1:
+                raise LedgerBroken(f"The ledger {self.path} has no wake {wake}.")
+
+    def _rows(self, which: str, *values: Any) -> list[Row]:
+        with self._opened() as file:
+            # `which` is a constant of this module.
+            found = file.execute(f"SELECT * FROM wakes WHERE {which}", values)  # noqa: S608
+            columns = [column[0] for column in found.description]
+            return [_row(dict(zip(columns, row, strict=True))) for row in found]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._opened() as file:
+            file.execute("BEGIN IMMEDIATE")
+            try:
+                yield file
+                file.execute("COMMIT")
+            except BaseException:
+                # After some errors SQLite has rolled back already.
+                with suppress(sqlite3.Error):
+                    file.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                if self._file is None:
+                    self._open()
+                assert self._file  # noqa: S101 - for mypy: `_open` has set it
+                yield self._file
+            except BadSetup as error:
+                raise LedgerBroken(str(error)) from None
+            except (sqlite3.Error, OSError, ValueError, LookupError, TypeError) as error:
+                # Opened anew by the next call, which may find the cause mended.
+                self._drop()
+                text = (isinstance(error, OSError) and error.strerror) or str(error)
+                line = " ".join(text.split())
+                raise LedgerBroken(f"The ledger {self.path} cannot be used: {line}.") from error
+
+    def _open(self) -> None:
+        _create_private(self.path)
+        file = sqlite3.connect(
+            self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            # Not WAL: its files outlive a crash. TRUNCATE is synced at each commit; the deletion
+            # of a journal is not, and one that comes back after a power cut undoes the commit.
+            file.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+            file.execute("PRAGMA synchronous = FULL")
+            file.execute("BEGIN IMMEDIATE")
+            self._prepare(file)
+            file.execute("COMMIT")
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+
+    def _prepare(self, file: sqlite3.Connection) -> None:
+        (version,) = file.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA:
+            raise LedgerBroken(
+                f"The ledger {self.path} was written by a newer agentbus. Upgrade agentbus."
+            )
+        if version == 0:
+            for table in _TABLES:
+                file.execute(table)
+            file.execute(f"PRAGMA user_version = {SCHEMA}")
+        (found,) = file.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged: {found}")
+        file.execute("DELETE FROM wakes WHERE at < ?", (_to_iso(datetime.now(UTC) - KEPT),))
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            with suppress(sqlite3.Error):
+                self._file.close()
+            self._file = None
+
+
+def _create_private(path: Path) -> None:
+    """See that the file exists, and that nobody else may read or write it.
+
+    Raises:
+        BadSetup: as `check_private`.
+        OSError: it cannot be created.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    with suppress(FileNotFoundError):
+        check_private(path)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    check_private(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # The file's name, too, must outlive a power cut.
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _row(values: dict[str, Any]) -> Row:
+    for name in ("live_only", "interrupted", "forgiven", "fruitful", "told"):
+        values[name] = None if values[name] is None else bool(values[name])
+    for name in ("keys", "senders"):
+        values[name] = frozenset(json.loads(values[name]))
+    for name in ("at", "ended_at"):
+        values[name] = values[name] and datetime.fromisoformat(values[name])
+    return Row(**values)
+
+
+def _to_json(values: Iterable[str]) -> str:
+    return json.dumps(sorted(values))
+
+
+def _to_iso(at: datetime) -> str:
+    """Return a time in UTC and of one length, so that texts are in order as times are."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _clean(text: str) -> str:
+    """Return text that SQLite can store: what a process writes may be no valid UTF-8."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""May this agent be woken now, by which means, and if not: why, and until when?
+
+    >>> decide(facts)
+    Hold(reason='quiet_hours', until=datetime(2026, 11, 21, 7, 0), ...)
+
+Pure: facts in, `Wake` or `Hold` out. A wake says only that something waits, so the worst that a
+wrong answer costs is one turn too many or a task that waits for the next look.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import Final, Literal, NamedTuple, get_args
+
+from mcp_agentbus.config.rules import ANY_SENDER, Limits, Rules
+
+Reason = Literal[
+    "nothing",  # nothing waits that may wake
+    "not_allowed",  # its sender may not wake this agent
+    "quiet_hours",
+    "sender_rate",  # its sender has woken this agent often enough for this hour
+    "agent_rate",  # the agent was woken often enough for this hour
+    "daily_budget",  # or for this day, or has spent its money for this day
+    "running",  # a wake is under way; this one is looked at when it ends
+    "backoff",  # the last wake led to no read; tried again later
+    "gave_up",  # several wakes led to no read
+    "profile",  # its user wants no process started for it
+    "unknown_host",  # nobody has said how to start it
+    "deaf_session",  # a live session is open that cannot be told; no second one is started
+    "ledger",  # what was woken cannot be recorded
+]
+
+#: Reasons that lie with the sender: another one's task may wake the agent.
+OF_SENDER: Final[frozenset[Reason]] = frozenset({"not_allowed", "sender_rate"})
+#: How long after a wake that led to no read the next one may come; after the last one: none.
+BACKOFF: Final = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=25))
+HOUR: Final = timedelta(hours=1)
+#: Older wakes play no role.
+DAY: Final = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Something that waits for an agent and may wake it."""
+
+    #: Names it in the ledger: `task INBOX ID`, or `result ID REVISION`.
+    key: str
+    kind: Literal["task", "result"]
+    task_id: str
+    #: Who is behind it: the sender of the task, or the worker whose result it is.
+    sender: str
+    #: The task's owner and inbox, for the record of the wake; never shown.
+    owner: str
+    inbox: str
+    #: A notice for a live session only; it starts nothing and is given once.
+    live_only: bool = False
+    #: The session it is for, of those that are live; empty for any.
+    session: str = ""
+
+
+@dataclass(frozen=True)
+class PastWake:
+    """A wake of the last day, as the ledger knows it."""
+
+    at: datetime
+    keys: frozenset[str]
+    #: Whose tasks justified it.
+    senders: frozenset[str]
+    #: None while it runs.
+    ended_at: datetime | None = None
+    #: Whether anything it told of was read afterwards; None if that is not known (yet).
+    fruitful: bool | None = None
+    #: It ended because the listener did: no fault of the agent.
+    interrupted: bool = False
+    #: A person or a later read has cleared it: it counts for the budget only.
+    forgiven: bool = False
+    #: A notice of a result in a live session; counts for nothing but its own limit.
+    live_only: bool = False
+    usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that a decision is made from."""
+
+    #: With a time zone: quiet hours are the user's own.
+    now: datetime
+    #: What the user has set for the agent; None if it is known by its live sessions only.
+    rules: Rules | None
+    waiting: tuple[Waiting, ...]
+    session: Literal["none", "nudgeable", "deaf"] = "none"
+    running: bool = False
+    past: tuple[PastWake, ...] = ()
+    #: Senders of this user on this machine, who may wake; None: everybody on this bus is one.
+    trusted: frozenset[str] | None = None
+    ledger_works: bool = True
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Wake the agent now."""
+
+    means: Literal["nudge", "start"]
+    #: What justifies it.
+    because: tuple[Waiting, ...]
+    #: All that it tells of: the same, and what was told before and still waits.
+    covers: tuple[Waiting, ...]
+    #: What it is not for, by key.
+    held: dict[str, Reason] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Do not wake it now."""
+
+    reason: Reason
+    #: Look again at this time; None: when something changes.
+    until: datetime | None = None
+    #: The reason for each thing that waits, by key.
+    held: dict[str, Reason] = field(default_factory=dict)
+
+
+class _Block(NamedTuple):
+    """Why something does not wake the agent, and until when; None: until something changes."""
+
+    reason: Reason
+    until: datetime | None
+
+
+# Of two reasons that end at the same time the one that stands first in `Reason` is named.
+_ORDER: Final[dict[str, int]] = {reason: place for place, reason in enumerate(get_args(Reason))}
+
+
+def decide(facts: Facts) -> Wake | Hold:
+    """Return whether the agent is woken now, by which means, and if not: why, and until when.
+
+    The time of a `Hold` is one at which something may wake the agent if nothing else changes, so
+    one more look at that time is enough.
+    """
+    if not facts.waiting:
+        return Hold("nothing")
+    if not facts.ledger_works:
+        return Hold("ledger")
+    if facts.running:
+        return Hold("running")
+    facts = _in_utc(facts)
+    looked_at = [(thing, _blocks(thing, facts)) for thing in facts.waiting]
+    because = tuple(thing for thing, blocks in looked_at if blocks == [])
+    held = {thing.key: _longest(thing, blocks, facts) for thing, blocks in looked_at if blocks}
+    if not because:
+        return _hold(held, facts)
+    reasons = {key: block.reason for key, block in held.items()}
+    means = _means(facts)
+    if means == "nudge" or means == "start":  # noqa: PLR1714 - mypy narrows this one
+        return Wake(means, because, because + _told_before(because, held, facts), reasons)
+    return Hold(means, None, {**reasons, **dict.fromkeys((thing.key for thing in because), means)})
+
+
+def _in_utc(facts: Facts) -> Facts:
+    """Return the facts with the times of past wakes in UTC, none later than now, oldest first."""
+    now = facts.now.astimezone(UTC)
+    past = [
+        replace(
+            wake,
+            at=min(wake.at.astimezone(UTC), now),
+            ended_at=wake.ended_at and min(wake.ended_at.astimezone(UTC), now),
+        )
+        for wake in facts.past
+    ]
+    return replace(facts, past=tuple(sorted(past, key=lambda wake: wake.at)))
+
+
+def _limits(facts: Facts) -> Limits:
+    return facts.rules.limits if facts.rules else Limits()
+
+
+def _blocks(thing: Waiting, facts: Facts) -> list[_Block] | None:
+    """Return all that keeps it from waking the agent now; None if it is of no interest at all."""
+    if thing.live_only:
+        return _blocks_of_notice(thing, facts)
+    if thing.kind == "task" and not _may_wake(thing.sender, facts):
+        return [_Block("not_allowed", None)]
+    tries = _tries(thing.key, facts)
+    if thing.kind == "result" and tries:
+        return None
+    limits = _limits(facts)
+    counted = [wake for wake in facts.past if not wake.live_only]
+    of_sender = [wake for wake in counted if thing.sender in wake.senders]
+    blocks = [
+        _quiet(facts),
+        _over("daily_budget", counted, limits.per_day, DAY, facts),
+        _over("daily_budget", counted, limits.usd_per_day, DAY, facts, cost=lambda wake: wake.usd),
+        _over("agent_rate", counted, limits.per_hour, HOUR, facts),
+        _over("sender_rate", of_sender, limits.per_sender_hour, HOUR, facts),
+        _pause(_fruitless(facts), facts),
+        _pause(tries, facts),
+    ]
+    return [block for block in blocks if block]
+
+
+def _blocks_of_notice(thing: Waiting, facts: Facts) -> list[_Block] | None:
+    if facts.session != "nudgeable" or any(thing.key in wake.keys for wake in facts.past):
+        return None
+    given = [wake for wake in facts.past if wake.live_only]
+    block = _over("agent_rate", given, _limits(facts).result_notices_per_hour, HOUR, facts)
+    return [block] if block else []
+
+
+def _may_wake(sender: str, facts: Facts) -> bool:
+    if facts.trusted is None or sender in facts.trusted:
+        return True
+    return facts.rules is not None and not facts.rules.wake_from.isdisjoint({sender, ANY_SENDER})
+
+
+def _counts(wake: PastWake) -> bool:
+    """Whether a wake counts for the pauses after wakes that led to no read."""
+    return not (wake.live_only or wake.forgiven or wake.interrupted)
+
+
+def _tries(key: str, facts: Facts) -> list[PastWake]:
+    """Return the past wakes that told of it."""
+    return [wake for wake in facts.past if _counts(wake) and key in wake.keys]
+
+
+def _fruitless(facts: Facts) -> list[PastWake]:
+    """Return the latest wakes as far back as none of them led to a read."""
+    latest_first = (wake for wake in reversed(facts.past) if _counts(wake))
+    return list(takewhile(lambda wake: wake.fruitful is False, latest_first))
+
+
+def _pause(tries: Sequence[PastWake], facts: Facts) -> _Block | None:
+    if not tries:
+        return None
+    if len(tries) > len(BACKOFF):
+        return _Block("gave_up", None)
+    ended = max(wake.ended_at or wake.at for wake in tries)
+    return _later("backoff", ended + BACKOFF[len(tries) - 1], facts)
+
+
+def _over(
+    reason: Reason,
+    wakes: Sequence[PastWake],
+    limit: float,
+    window: timedelta,
+    facts: Facts,
+    *,
+    cost: Callable[[PastWake], float] = lambda _: 1,
+) -> _Block | None:
+    """Return the block until so many wakes have left the window that the rest is below `limit`."""
+    if limit <= 0:
+        return _Block(reason, None)
+    recent = [wake for wake in wakes if wake.at + window > facts.now]
+    for place, wake in enumerate(reversed(recent)):
+        # Summed anew from the latest on, as the next look will: sums of floats have an order.
+        if sum(map(cost, recent[len(recent) - 1 - place :])) >= limit:
+            return _Block(reason, wake.at + window)
+    return None
+
+
+def _quiet(facts: Facts) -> _Block | None:
+    return _later("quiet_hours", _after_quiet(facts.now, facts), facts)
+
+
+def _after_quiet(at: datetime, facts: Facts) -> datetime:
+    """Return `at`, or the end of the quiet hours that it lies in, by the clock on the wall."""
+    if not facts.rules or not facts.rules.quiet_hours:
+        return at
+    start, end = facts.rules.quiet_hours
+    here = at.astimezone(facts.now.tzinfo)
+    clock = here.time()
+    quiet = start <= clock < end if start <= end else clock >= start or clock < end
+    if not quiet:
+        return at
+    day = here.date() if clock < end else here.date() + timedelta(days=1)
+    over = datetime.combine(day, end, here.tzinfo)
+    # Where clocks are set back, the first of two equal times is over already in the second hour.
+    return over if over.astimezone(UTC) > at.astimezone(UTC) else over.replace(fold=1)
+
+
+def _later(reason: Reason, until: datetime, facts: Facts) -> _Block | None:
+    """Return a block until then, if that is yet to come."""
+    until = until.astimezone(UTC)
+    return _Block(reason, until) if until > facts.now.astimezone(UTC) else None
+
+
+def _longest(thing: Waiting, blocks: Iterable[_Block], facts: Facts) -> _Block:
+    """Return the block that ends last: it may not wake the agent before."""
+    ordered = sorted(blocks, key=lambda block: _ORDER[block.reason])
+    longest = ordered[0]
+    for block in ordered:
+        if block.until is None:
+            return block
+        if longest.until and block.until > longest.until:
+            longest = block
+    if thing.live_only or not longest.until:
+        return longest
+    return longest._replace(until=_after_quiet(longest.until, facts).astimezone(UTC))
+
+
+def _told_before(
+    because: Sequence[Waiting], held: dict[str, _Block], facts: Facts
+) -> tuple[Waiting, ...]:
+    """Return what the wake tells of besides what justifies it."""
+    # A notice of a result passes all limits, so it must not bring a task along.
+    if all(thing.live_only for thing in because):
+        return ()
+    told = frozenset[str]().union(*(wake.keys for wake in facts.past))
+    return tuple(
+        thing
+        for thing in facts.waiting
+        if thing.key in held and held[thing.key].reason != "not_allowed" and thing.key in told
+    )
+
+
+def _hold(held: dict[str, _Block], facts: Facts) -> Hold:
+    """Return the hold until the first thing may wake the agent."""
+    if not held:
+        return Hold("nothing")
+    reasons = {key: block.reason for key, block in held.items()}
+    timed = [(block.until, _ORDER[block.reason], block) for block in held.values() if block.until]
+    if not timed:
+        return Hold(Counter(reasons.values()).most_common(1)[0][0], None, reasons)
+    until, _, block = min(timed)
+    return Hold(block.reason, until.astimezone(facts.now.tzinfo), reasons)
+
+
+def _means(facts: Facts) -> Literal["nudge", "start"] | Reason:
+    """Return how the agent can be woken now, or why it cannot."""
+    if facts.session == "nudgeable":
+        return "nudge"
+    # The gateway of openclaw hands a wake to the live session itself.
+    if facts.session == "deaf" and not (facts.rules and facts.rules.host == "openclaw"):
+        return "deaf_session"
+    if not facts.rules:
+        return "unknown_host"
+    return "profile" if facts.rules.profile == "hold" else "start"

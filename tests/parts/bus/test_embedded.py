@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded server's life, with a real nats-server: started, found, stopped, reaped."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import types
+
+import pytest
+from local_server import (
+    command_lines,
+    is_gone,
+    kill,
+    kill_servers,
+    port_of,
+    script,
+    server_pids,
+    until,
+)
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.errors import BusUnreachable
+
+
+def test_the_first_call_starts_a_server_and_the_second_finds_the_same_one(settings):
+    first = embedded.ensure(settings)
+    second = embedded.ensure(settings)
+
+    assert first.how == "started"
+    assert second == embedded.Server(first.url, first.pid, "found")
+    assert embedded.find(settings) == second
+    assert server_pids(settings) == [first.pid]
+
+
+def test_looking_for_a_server_that_never_was_finds_none_and_makes_no_folder(settings):
+    assert embedded.find(settings) is None
+    assert embedded.stop(settings) is False
+    assert not settings.data_dir.parent.exists()
+
+
+def test_stop_ends_the_server_and_says_that_one_was_running(settings):
+    server = embedded.ensure(settings)
+
+    assert embedded.stop(settings) is True
+    assert server_pids(settings) == []
+    assert embedded.find(settings) is None
+    assert embedded.stop(settings) is False
+    until(lambda: is_gone(server.pid), "the stopped server was reaped")
+
+
+def test_a_server_that_dies_while_its_starter_lives_is_reaped(settings):
+    server = embedded.ensure(settings)
+    assert os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    os.kill(server.pid, signal.SIGKILL)
+
+    until(lambda: is_gone(server.pid), "no zombie is left")
+
+
+def test_the_server_has_a_session_of_its_own(settings):
+    assert os.getsid(embedded.ensure(settings).pid) != os.getsid(0)
+
+
+def test_stop_is_content_with_a_server_that_ends_by_itself_meanwhile(settings, monkeypatch):
+    server = embedded.ensure(settings)
+    real_kill = os.kill
+
+    def too_late(pid, number):
+        real_kill(pid, signal.SIGKILL)
+        until(lambda: is_gone(server.pid), "the server is gone")
+        real_kill(pid, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(embedded, "os", types.SimpleNamespace(**{**vars(os), "kill": too_late}))
+
+        assert embedded.stop(settings) is True
+
+
+def test_stop_ends_when_somebody_else_starts_the_next_server_at_once(settings, monkeypatch):
+    server = embedded.ensure(settings)
+    following = []
+
+    def then_start(pid, number):
+        os.kill(pid, number)
+        until(lambda: not server_pids(settings), "the server is gone")
+        following.append(embedded.ensure(settings))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(embedded, "os", types.SimpleNamespace(**{**vars(os), "kill": then_start}))
+
+        assert embedded.stop(settings) is True
+    assert embedded.find(settings).pid == following[0].pid != server.pid
+
+
+def test_a_server_that_does_not_answer_is_named_and_can_still_be_stopped(
+    settings, files, monkeypatch
+):
+    server = embedded.ensure(settings)
+    files.token.unlink()
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.1)
+
+    assert embedded.find(settings) is None
+    with pytest.raises(BusUnreachable, match=r"does not answer.*agentbus server stop"):
+        embedded.ensure(settings)
+    assert embedded.stop(settings) is True
+    until(lambda: is_gone(server.pid), "the server is gone")
+
+
+def test_stop_says_how_to_kill_a_server_that_hangs(settings, monkeypatch):
+    server = embedded.ensure(settings)
+    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(embedded, "_PROBE_TIMEOUT_S", 0.1)
+    os.kill(server.pid, signal.SIGSTOP)
+
+    with pytest.raises(BusUnreachable, match=f"kill -9 {server.pid}"):
+        embedded.stop(settings)
+    assert server_pids(settings) == [server.pid]
+
+
+def test_stop_harms_no_process_that_got_the_number_of_a_dead_server(settings, files, monkeypatch):
+    embedded.ensure(settings)
+    kill_servers(settings)
+    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.1)
+    with (
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True) as leader,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other,
+    ):
+        files.pid.write_text(str(leader.pid))
+        assert embedded.stop(settings) is False  # the lock is free
+
+        files.lock.unlink()
+        assert embedded.stop(settings) is False  # there is no lock
+
+        files.pid.write_text(str(other.pid))
+        with files.lock.open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert embedded.stop(settings) is False  # it does not lead a session
+
+    assert (leader.returncode, other.returncode) == (0, 0)
+
+
+def test_a_search_during_a_restart_names_no_dead_server(settings, files, monkeypatch):
+    """It reads the old address; the next server is on the same port before it asks there."""
+    dead = embedded.ensure(settings)
+    kill(dead)
+    restarted = []
+    starting = files.lock.open("rb")
+    fcntl.flock(starting, fcntl.LOCK_EX)
+    real_answers = embedded._answers
+
+    def late(url, token):
+        monkeypatch.setattr(embedded, "_answers", real_answers)
+        starting.close()
+        restarted.append(embedded.ensure(settings))
+        return real_answers(url, token)
+
+    monkeypatch.setattr(embedded, "_answers", late)
+    found = embedded.find(settings)
+
+    assert restarted[0].url == dead.url
+    assert found is None or found.pid == restarted[0].pid
+
+
+def test_threads_of_one_process_share_one_server(settings):
+    servers = []
+    threads = [
+        threading.Thread(target=lambda: servers.append(embedded.ensure(settings))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(server.how for server in servers) == ["found", "found", "found", "started"]
+    assert len({server.pid for server in servers}) == 1
+
+
+def test_the_port_is_kept_over_a_restart(settings):
+    first = embedded.ensure(settings)
+    embedded.stop(settings)
+
+    second = embedded.ensure(settings)
+
+    assert (second.url, second.how) == (first.url, "started")
+    assert second.pid != first.pid
+
+
+def test_the_port_is_kept_over_a_crash(settings):
+    first = embedded.ensure(settings)
+    kill(first)
+
+    assert embedded.ensure(settings).url == first.url
+
+
+def test_another_port_is_taken_and_kept_while_a_stranger_has_the_last_one(settings):
+    first = embedded.ensure(settings)
+    embedded.stop(settings)
+    with socket.create_server(("127.0.0.1", port_of(first))):
+        second = embedded.ensure(settings)
+
+        assert second.how == "started"
+        assert port_of(second) != port_of(first)
+        assert server_pids(settings) == [second.pid]
+    embedded.stop(settings)
+
+    assert embedded.ensure(settings).url == second.url
+
+
+@pytest.mark.parametrize("text", ["0", "99999", "-7", "port", "", "9" * 5000])
+def test_a_damaged_port_file_means_any_port(settings, files, text):
+    files.root.mkdir(parents=True)
+    files.port.write_text(text)
+
+    server = embedded.ensure(settings)
+
+    assert port_of(server) not in {0, 4222}
+    assert files.port.read_text() == str(port_of(server))
+
+
+@pytest.fixture
+def temporary(monkeypatch, tmp_path):
+    """Temporary folders are made in a folder of the test's own, and nothing is configured."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    for name in [name for name in os.environ if name.startswith("AGENTBUS_")]:
+        monkeypatch.delenv(name)
+    return folder
+
+
+def test_an_ephemeral_server_leaves_no_process_and_no_folder(temporary):
+    with embedded.ephemeral() as settings:
+        server = embedded.find(settings)
+        assert server_pids(settings) == [server.pid]
+        assert settings.data_dir.is_relative_to(temporary)
+
+    assert server_pids(settings) == []
+    assert list(temporary.iterdir()) == []
+    until(lambda: is_gone(server.pid), "the server was reaped")
+
+
+def test_an_ephemeral_server_goes_also_when_its_user_fails(temporary):
+    def use():
+        with embedded.ephemeral() as settings:
+            used.append(settings)
+            raise LookupError
+
+    used = []
+    with pytest.raises(LookupError):
+        use()
+
+    assert server_pids(used[0]) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_ephemeral_server_that_was_killed_leaves_no_folder(temporary):
+    with embedded.ephemeral() as settings:
+        kill(embedded.find(settings))
+
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_ephemeral_server_that_cannot_start_leaves_no_process_and_no_folder(
+    temporary, tmp_path, monkeypatch
+):
+    idle = script(tmp_path / "idle", "exec tail -f /dev/null -- $2")
+    monkeypatch.setenv("AGENTBUS_NATS_SERVER", str(idle))
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.5)
+
+    with pytest.raises(BusUnreachable, match="did not start"), embedded.ephemeral():
+        pytest.fail("it is no server")
+
+    assert list(temporary.iterdir()) == []
+    assert [line for line in command_lines().values() if str(temporary) in line] == []
+
+
+def test_an_ephemeral_server_is_not_the_one_that_the_user_configured(temporary, monkeypatch):
+    monkeypatch.setenv("AGENTBUS_URL", "tls://bus.example.org:4222")
+
+    with embedded.ephemeral() as settings:
+        assert settings.url is None

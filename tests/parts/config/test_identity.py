@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Identity: which agent a session is, and what a fresh install is called."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from local_server import configured
+
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.core import ids as names
+from mcp_agentbus.errors import BadInput, BadSetup
+
+
+@pytest.fixture
+def configure(tmp_path):
+    """Return the settings of a user who has written the given text into config.toml."""
+    return partial(configured, tmp_path / "home")
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A folder deep in a project called shop."""
+    folder = tmp_path / "shop" / "src" / "deep"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def settings(**environ):
+    return config.load({"AGENTBUS_HOME": "/nowhere", **environ})
+
+
+def test_an_identity_is_given_or_in_the_environment_or_in_the_folder_or_made_of_its_name(shop):
+    top = shop.parent.parent
+    with_variable = settings(AGENTBUS_AGENT="variable", CLAUDECODE="1")
+    without = settings(CLAUDECODE="1")
+    (top / ".agentbus.toml").write_text('agent = "file"')
+
+    assert config.who(with_variable, "given", shop).id == "given"
+    assert config.who(with_variable, None, shop).id == "variable"
+    assert config.who(without, None, shop).id == "file"
+    (top / ".agentbus.toml").unlink()
+    assert config.who(without, None, shop).id == "deep-claude"
+
+
+def test_an_empty_identity_counts_as_none(shop):
+    (shop / ".agentbus.toml").write_text('agent = ""')
+
+    assert config.who(settings(AGENTBUS_AGENT=""), "", shop).id == "deep-shell"
+
+
+def test_the_nearest_folder_file_counts_and_the_ones_above_it_do_not(shop):
+    (shop.parent.parent / ".agentbus.toml").write_text('agent = "far"\nroles = ["far"]')
+    (shop.parent / ".agentbus.toml").write_text('agent = "near"')
+
+    agent = config.who(settings(), None, shop)
+
+    assert (agent.id, agent.roles) == ("near", ())
+
+
+def test_the_working_folder_is_where_the_search_begins(shop, monkeypatch):
+    (shop.parent / ".agentbus.toml").write_text('agent = "near"')
+    monkeypatch.chdir(shop)
+
+    assert config.who(settings()).id == "near"
+
+
+def test_a_folder_reached_by_a_symlink_is_the_folder_itself(shop, tmp_path):
+    (tmp_path / "link").symlink_to(shop)
+
+    assert config.who(settings(), None, tmp_path / "link").id == "deep-shell"
+
+
+def test_a_folder_named_like_the_folder_file_is_passed_over(shop):
+    (shop / ".agentbus.toml").mkdir()
+    (shop.parent / ".agentbus.toml").write_text('agent = "above"')
+
+    assert config.who(settings(), None, shop).id == "above"
+
+
+def test_what_the_configuration_says_of_an_agent_is_known_whoever_names_it(configure, shop):
+    loaded = configure("""
+        [agents.planner]
+        description = "Plans."
+        roles = ["review", "triage"]
+    """)
+
+    agent = config.who(loaded, "planner", shop)
+
+    assert agent == config.Agent("planner", "shell", "Plans.", ("review", "triage"))
+
+
+def test_the_folder_file_says_more_of_its_own_agent_than_the_configuration(configure, shop):
+    loaded = configure("""
+        [agents.planner]
+        description = "Plans."
+        roles = ["review"]
+    """)
+    (shop / ".agentbus.toml").write_text(
+        'agent = "planner"\ndescription = "Plans the shop."\nroles = ["shop"]'
+    )
+
+    agent = config.who(loaded, None, shop)
+
+    assert (agent.description, agent.roles) == ("Plans the shop.", ("shop",))
+
+
+def test_the_folder_file_says_nothing_of_another_agent(configure, shop):
+    loaded = configure('[agents.planner]\ndescription = "Plans."\nroles = ["review"]')
+    (shop / ".agentbus.toml").write_text(
+        'agent = "coder"\ndescription = "Codes."\nroles = ["code"]'
+    )
+
+    agent = config.who(loaded, "planner", shop)
+
+    assert (agent.description, agent.roles) == ("Plans.", ("review",))
+
+
+def test_a_folder_file_without_an_agent_describes_whoever_works_there(shop):
+    (shop / ".agentbus.toml").write_text('description = "The shop."\nroles = ["shop"]')
+
+    agent = config.who(settings(), "planner", shop)
+
+    assert (agent.id, agent.description, agent.roles) == ("planner", "The shop.", ("shop",))
+
+
+def set_up(folder, *agents, host="claude-code"):
+    return "".join(f'[agents.{one}]\nhost = "{host}"\ndir = "{folder}"\n' for one in agents)
+
+
+def test_a_session_is_the_agent_that_is_set_up_for_its_very_folder_and_host(configure, shop):
+    loaded = partial(configure, set_up(shop, "coder"))
+
+    assert config.who(loaded(CLAUDECODE="1"), None, shop).id == "coder"
+    assert config.who(loaded(), None, shop).id == "deep-shell"
+    assert config.who(loaded(CLAUDECODE="1"), None, shop.parent).id == "src-claude"
+
+
+def test_a_folder_that_two_agents_are_set_up_for_is_neithers(configure, shop):
+    loaded = configure(set_up(shop, "coder", "critic"), CLAUDECODE="1")
+
+    assert config.who(loaded, None, shop).id == "deep-claude"
+
+
+def test_a_folder_file_goes_before_the_agent_that_is_set_up(configure, shop):
+    loaded = configure(set_up(shop, "coder"), CLAUDECODE="1")
+    (shop / ".agentbus.toml").write_text('agent = "file"')
+
+    assert config.who(loaded, None, shop).id == "file"
+
+
+def test_a_folder_file_of_a_newer_version_is_read(shop):
+    (shop / ".agentbus.toml").write_text('agent = "planner"\nmood = "good"')
+
+    assert config.who(settings(), None, shop).id == "planner"
+
+
+@pytest.mark.parametrize(
+    "name", ["all", "system", "role-review", "Shop", "a.b", "a*", ">", "-a", "a" * 64, "é", "a\n"]
+)
+def test_a_reserved_or_impossible_id_is_refused_wherever_it_comes_from(name, shop):
+    def refused(environ, given=None):
+        with pytest.raises(BadInput):
+            config.who(settings(**environ), given, shop)
+
+    refused({}, name)
+    refused({"AGENTBUS_AGENT": name})
+    (shop / ".agentbus.toml").write_text(f"agent = {name!r}".replace("'", '"'), encoding="utf-8")
+    refused({})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("agent = planner", "not TOML"),
+        ("agent = 5", "agent is not a string"),
+        ('agent = ["planner"]', "agent is not a string"),
+        ('roles = "review"', "roles is not a list"),
+        ("description = 1", "description is not a string"),
+        ("a = " + "[" * 50_000, "not TOML"),
+    ],
+)
+def test_a_folder_file_that_makes_no_sense_is_refused_by_name(text, said, shop):
+    file = shop / ".agentbus.toml"
+    file.write_text(text)
+
+    with pytest.raises(BadSetup, match=f"{file}.*{said}"):
+        config.who(settings(), "planner", shop)
+
+
+def test_a_folder_file_in_another_encoding_is_refused_by_name(shop):
+    (shop / ".agentbus.toml").write_bytes('description = "é"'.encode("latin-1"))
+
+    with pytest.raises(BadSetup, match=r"\.agentbus\.toml is not TOML"):
+        config.who(settings(), None, shop)
+
+
+@pytest.mark.parametrize(
+    ("environ", "host"),
+    [
+        ({}, "shell"),
+        ({"CLAUDECODE": "1"}, "claude-code"),
+        ({"CLAUDECODE": ""}, "shell"),
+        ({"CURSOR_VERSION": "2.0"}, "cursor"),
+        ({"CURSOR_TRACE_ID": "x"}, "cursor"),
+        ({"OPENCLAW_STATE_DIR": "/x"}, "openclaw"),
+        ({"OPENCLAW_SHELL": "exec"}, "openclaw"),
+        ({"CURSOR_VERSION": "2.0", "CLAUDECODE": "1"}, "cursor"),
+        ({"AGENTBUS_HOST": "codex", "CLAUDECODE": "1"}, "codex"),
+        ({"AGENTBUS_HOST": "not a host"}, "shell"),
+    ],
+)
+def test_the_host_is_known_by_its_environment(environ, host, shop):
+    assert config.host_of(environ) == host
+    assert config.who(settings(**environ), "planner", shop).host == host
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("shop", "shop-claude"),
+        ("My Shop", "my-shop-claude"),
+        ("shop.v2", "shop-v2-claude"),
+        ("snake_case", "snake_case-claude"),
+        ("-_shop_-", "shop-claude"),
+        (".config", "config-claude"),
+        ("Überblick", "berblick-claude"),
+        ("бот", "agent-claude"),
+        ("バス", "agent-claude"),
+        ("👋", "agent-claude"),
+        ("...", "agent-claude"),
+        ("", "agent-claude"),
+        (".", "agent-claude"),
+        ("/", "agent-claude"),
+        ("all", "all-claude"),
+        ("system", "system-claude"),
+        ("role", "my-role-claude"),
+        ("role_", "my-role-claude"),
+        ("Role!", "my-role-claude"),
+        ("role-x", "my-role-x-claude"),
+        ("roles", "roles-claude"),
+        ("7", "7-claude"),
+        ("two\nlines", "two-lines-claude"),
+        ("s" * 300, "s" * 56 + "-claude"),
+        ("role-" + "x" * 300, "my-role-" + "x" * 48 + "-claude"),
+    ],
+)
+def test_a_fresh_install_is_called_by_its_folder_and_its_host(folder, expected):
+    name = config.default_id(Path(folder), "claude-code")
+
+    assert name == expected
+    assert len(name) <= 63
+
+
+@given(
+    folder=st.text(st.characters(exclude_characters="/\0", codec="utf-8")),
+    host=st.sampled_from(["shell", "cursor", "claude-code", "openclaw"]),
+)
+def test_every_folder_name_gives_an_id_that_may_be_used(folder, host):
+    name = config.default_id(Path("/work") / folder, host)
+
+    assert names.agent_id(name) == name

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules: what a user may set for an agent that is woken, and what is refused by name."""
+
+import os
+from datetime import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from local_server import configured
+
+from mcp_agentbus.config import rules
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.core import places
+from mcp_agentbus.errors import BadSetup
+
+CLAUDE = '[agents.a]\nhost = "claude-code"\ndir = "/shop"\n'
+CURSOR = '[agents.a]\nhost = "cursor"\ndir = "/shop"\n'
+CLAW = '[agents.a]\nhost = "openclaw"\ndir = "/shop"\nwake = "work"\n'
+COMMAND = '[agents.a]\nhost = "command"\ndir = "/shop"\nwake = "work"\n'
+
+
+@pytest.fixture
+def configure(tmp_path):
+    """Return the settings of a user who has written the given text into config.toml."""
+    return partial(configured, tmp_path / "home")
+
+
+@pytest.mark.parametrize("host", ["claude-code", "cursor"])
+def test_a_folder_and_a_host_are_enough_to_be_woken_for_answers(configure, host):
+    loaded = configure(f'[agents.a]\nhost = "{host}"\ndir = "/shop"')
+
+    assert loaded.rules == {"a": Rules("a", host, Path("/shop"), "answer")}
+
+
+def test_an_agent_without_a_folder_is_known_but_not_woken(configure):
+    loaded = configure('[agents.a]\nhost = "shell"\nwake = "work"')
+
+    assert loaded.rules == {}
+    assert list(loaded.agents) == ["a"]
+
+
+def test_every_key_has_its_place(configure):
+    cursor = configure(
+        CURSOR
+        + """
+        description = "one"
+        roles = ["review"]
+        wake = "work"
+        wake_from = ["b", "c"]
+        quiet_hours = "22:00-07:00"
+        permission_mode = "acceptEdits"
+        allow = ["Edit"]
+        resume = true
+        chat = "abc-1"
+        on_stop = "leave"
+        per_hour = 3
+        max_usd = 2
+        """
+    ).rules["a"]
+    claw = configure(CLAW + 'token_file = "/t"\ngateway_url = "https://gate.example.org"')
+    program = configure(COMMAND + 'command = ["python3", "{\\"a\\": 1}"]').rules["a"]
+
+    assert cursor == Rules(
+        "a",
+        "cursor",
+        Path("/shop"),
+        "work",
+        wake_from=frozenset({"b", "c"}),
+        quiet_hours=(time(22), time(7)),
+        permission_mode="acceptEdits",
+        allow=("Edit",),
+        resume=True,
+        chat="abc-1",
+        on_stop="leave",
+        limits=Limits(per_hour=3, max_usd=2.0),
+    )
+    assert claw.rules["a"].token_file == Path("/t")
+    assert claw.rules["a"].url == "https://gate.example.org"
+    assert program.command == ("python3", '{"a": 1}')
+
+
+def test_the_wake_table_is_the_default_and_the_agents_own_value_wins(configure):
+    wake = '[wake]\nquiet_hours = "22:00-07:00"\nwake_from = "*"\nper_hour = 3\non_stop = "leave"\n'
+
+    plain = configure(wake + CLAUDE).rules["a"]
+    own = configure(wake + CLAUDE + 'quiet_hours = ""\nwake_from = []\nper_hour = 4').rules["a"]
+
+    assert plain.quiet_hours == (time(22), time(7))
+    assert (plain.wake_from, plain.on_stop) == (frozenset({"*"}), "leave")
+    assert plain.limits == Limits(per_hour=3)
+    assert own.quiet_hours is None
+    assert (own.wake_from, own.limits.per_hour) == (frozenset(), 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[wake]\nper_day = -1", r"\[wake\]: per_day is no whole number from 0"),
+        ("[wake]\nwake = 'work'", r"\[wake\] has a key that does not exist: wake"),
+        ("wake = 5", "wake is not a table"),
+        ('[agents.a]\ndir = "/shop"', "host is none.*claude-code, cursor, openclaw, command"),
+        ('[agents.a]\nhost = "shell"\ndir = "/shop"', "host is none that can be woken"),
+        ('[agents.a]\nhost = "cursor"\ndir = "shop"', "dir is not an absolute path"),
+        ("[agents.a]\nwake = 'always'", "wake is none of its values.*hold, answer, work"),
+        ("[agents.a]\nwake = ['work']", "wake is none of its values"),
+        (CLAUDE + "wake_form = []", "does not exist: wake_form"),
+        (CLAUDE + 'wake_from = "b"', "wake_from is not a list"),
+        (CLAUDE + 'wake_from = ["B"]', "wake_from names nobody"),
+        (CLAUDE + 'quiet_hours = "22-7"', "quiet_hours is no range"),
+        (CLAUDE + 'quiet_hours = "22:00-24:00"', "quiet_hours is no range"),
+        (CLAUDE + 'quiet_hours = "07:00-07:00"', "quiet_hours is no range"),
+        (CLAUDE + "quiet_hours = 22:00:00", "quiet_hours is not a string"),
+        (CLAUDE + "resume = 1", "resume is not a boolean"),
+        (CLAUDE + 'on_stop = "kill"', "on_stop is none of its values"),
+        (CLAUDE + "time_limit_s = 0", "time_limit_s is no whole number from 1 to 86400"),
+        (CLAUDE + "time_limit_s = 86401", "time_limit_s"),
+        (CLAUDE + "time_limit_s = 1.5", "time_limit_s"),
+        (CLAUDE + "per_hour = true", "per_hour is no whole number"),
+        (CLAUDE + "max_usd = nan", "max_usd is no number"),
+        (CLAUDE + "max_usd = inf", "max_usd is no number"),
+        (CLAUDE + 'permission_mode = "plan"', 'permission_mode is set, but wake is "answer"'),
+        (CLAUDE + 'allow = ["Edit"]', "allow is set"),
+        (CLAUDE + 'wake = "work"\nallow = ["--yes"]', "allow has an entry"),
+        (CLAUDE + 'wake = "work"\nallow = [5]', "allow is not a string"),
+        (CLAUDE + 'wake = "work"\npermission_mode = "--x"', "is no permission mode"),
+        (CLAUDE + 'command = ["x"]', "command has no effect with host claude-code"),
+        (CLAUDE + 'chat = "x"', "chat has no effect"),
+        (CLAUDE + 'token_file = "/x"', "token_file has no effect"),
+        (CURSOR + 'chat = "--x"', "chat is no id"),
+        (CLAW + 'allow = ["Edit"]', "allow has no effect"),
+        (CLAW + 'gateway_url = "http://s3cret@127.0.0.1"', "gateway_url is no address"),
+        (COMMAND, "command is missing"),
+        (COMMAND + "command = []", "command names no program"),
+        (COMMAND + 'command = "x"', "command is not a list"),
+        (COMMAND + 'command = ["./x"]', "relative path"),
+        (COMMAND + 'command = ["x", "a\\nb"]', "control character"),
+        (COMMAND + 'command = ["x", "{input}"]', "placeholder.*standard input"),
+        (COMMAND + 'command = ["x", "a {{ task.body }}"]', "placeholder"),
+        (COMMAND + 'command = ["x", "{}"]', "placeholder"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_file_table_and_key(configure, text, said):
+    with pytest.raises(BadSetup, match=f"config.toml.*{said}") as refusal:
+        configure(text)
+    assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("mode", ["bypassPermissions", "BYPASSPERMISSIONS"])
+def test_a_peers_task_never_runs_with_every_permission(configure, mode):
+    with pytest.raises(BadSetup, match=r"with every permission\. Use acceptEdits with allow rules"):
+        configure(CLAUDE + f'wake = "work"\npermission_mode = "{mode}"')
+
+
+@pytest.mark.parametrize("wake", ["", 'wake = "answer"'])
+@pytest.mark.parametrize("host", ["openclaw", "command"])
+def test_a_host_that_cannot_be_limited_is_woken_only_on_the_users_word(configure, host, wake):
+    with pytest.raises(BadSetup, match="its own rules hold in a woken session"):
+        configure(f'[agents.a]\nhost = "{host}"\ndir = "/shop"\n{wake}')
+
+
+def test_the_bounds_cover_exactly_the_limits_and_their_defaults():
+    assert set(rules.LIMITS) == set(vars(Limits()))
+    assert rules.read(
+        "a", {"host": "cursor", "dir": "/shop", **vars(Limits())}, {}, "here"
+    ) == Rules("a", "cursor", Path("/shop"), "answer")
+
+
+def test_the_listeners_folder_is_gone_after_a_reboot_where_the_system_has_such_a_place(
+    tmp_path, monkeypatch
+):
+    """Told by the variable or not: a shell without a login finds the same listener."""
+    users = tmp_path / "users"
+    mine = users / str(os.getuid())
+    mine.mkdir(parents=True)
+    monkeypatch.setattr(places, "_USERS", str(users))
+    told = config.load({"XDG_RUNTIME_DIR": str(tmp_path)})
+    wrong = config.load({"XDG_RUNTIME_DIR": str(tmp_path / "missing")})
+    unset = config.load({})
+    mine.rmdir()
+    nowhere = config.load({})
+
+    assert told.runtime_dir == tmp_path / "agentbus"
+    assert wrong.runtime_dir == unset.runtime_dir == mine / "agentbus"
+    assert nowhere.runtime_dir == nowhere.state_dir / "run"
+    assert config.load({"AGENTBUS_HOME": "/bus"}).runtime_dir == Path("/bus/run")
+
+
+@pytest.mark.parametrize("folder", [Path.home(), *Path.home().parents])
+def test_an_agent_that_reads_for_peers_is_not_let_into_its_users_home(folder):
+    with pytest.raises(BadSetup, match="home folder"):
+        rules.read("shop", {"host": "claude-code", "dir": str(folder)}, {}, "config.toml")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://127.0.0.1",
+        "http://",
+        "http://127.0.0.1:x",
+        "http://127.0.0.1:0",
+        "http://s3cret@127.0.0.1",
+        "http://[s3cret",
+        "http://10.0.0.1:18789",
+        "http://127.9.9.9",
+        "http://example.org",
+        "http://127.0.0.1.example.org",
+        "https://example.org/?token=s3cret",
+        "https://example.org/#s3cret",
+    ],
+)
+def test_a_gateways_token_goes_to_loopback_or_over_tls_only(url):
+    with pytest.raises(BadSetup, match="gateway_url is no address") as refusal:
+        rules.gateway(url)
+    assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1", "http://localhost:1", "http://[::1]:1", "https://example.org/claw"]
+)
+def test_these_addresses_of_a_gateway_are_good(url):
+    assert rules.gateway(url).geturl() == url

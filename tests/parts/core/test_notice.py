@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a wake says: numbers only."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_agentbus.core.notices import Counts, text
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        (Counts(high=1), "1 task waits in your agentbus inbox, it is high priority."),
+        (Counts(others=1), "1 task waits in your agentbus inbox."),
+        (Counts(high=1, others=1), "2 tasks wait in your agentbus inbox, 1 of them high priority."),
+        (Counts(results=1), "1 result of a task that you sent with agentbus can be read."),
+        (
+            Counts(high=2, results=2),
+            "2 tasks wait in your agentbus inbox, all high priority; 2 results of tasks that you sent with agentbus can be read.",
+        ),
+        (Counts(), "Your agentbus inbox has changed."),
+    ],
+)
+def test_it_says_how_much_waits(counts, expected):
+    assert text(counts) == f"{expected} Call read_inbox."
+
+
+@given(st.builds(Counts, *[st.integers(0, 10**6)] * 3))
+def test_it_is_one_short_line(counts):
+    assert len(text(counts)) < 240
+    assert len(text(counts).splitlines()) == 1

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `agentbus doctor` makes of its checks: how they are shown, limited, mended and kept quiet."""
+
+import asyncio
+import json
+
+import pytest
+from local_server import settings_at
+from mcp_agentbus.installers.steps import Step
+
+from mcp_agentbus.doctor import hosts as host_checks
+from mcp_agentbus.doctor import machine as checks
+from mcp_agentbus.doctor import report
+from mcp_agentbus.doctor import run as doctor
+from mcp_agentbus.doctor import server as bus_checks
+from mcp_agentbus.doctor.check import Stage
+from mcp_agentbus.doctor.machine import Check
+from mcp_agentbus.errors import BadInput, BadSetup
+
+CANARY = "canary-7f3a9c01-not-to-be-shown"
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """No host but the installer's, and no hook."""
+    monkeypatch.setattr(host_checks, "HOSTS", ("stand-in",))
+    monkeypatch.setattr(host_checks, "hooks", lambda _: Check("hooks", "ok", "left out"))
+
+
+async def printed(settings, **options):
+    """Return the exit code of a doctor, and what it printed."""
+    lines = []
+    code = await doctor.run(settings, lines.append, **options)
+    return code, "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(ValueError(CANARY), "ValueError"), (OSError(28, "No space left"), "No space left")],
+)
+@pytest.mark.usefixtures("alone", "installer")
+async def test_a_check_that_fails_is_unknown_and_hides_no_other(tmp_path, monkeypatch, fault, said):
+    def fails(*_):
+        raise fault
+
+    monkeypatch.setattr(checks, "files", fails)
+
+    code, text = await printed(settings_at(tmp_path), as_json=True)
+
+    found = {one["name"]: one for one in json.loads(text)["checks"]}
+    assert code == 1
+    assert found["files"]["state"] == "unknown"
+    assert said in found["files"]["said"]
+    assert found["stand-in"]["state"] == "ok"
+    assert CANARY not in text
+
+
+async def test_a_check_that_hangs_is_unknown_after_its_time(
+    tmp_path, alone, installer, monkeypatch
+):
+    going = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def hangs(_):
+        asyncio.run_coroutine_threadsafe(going.wait(), loop).result()
+        loop.call_soon_threadsafe(ended.set)
+
+    monkeypatch.setattr(doctor, "_HOST_LIMIT_S", 0.1)
+    installer.verify = hangs
+
+    code, text = await printed(settings_at(tmp_path))
+
+    going.set()
+    await ended.wait()
+    assert code == 1
+    assert "??  stand-in" in text
+    assert "no answer within" in text
+
+
+@pytest.mark.promise(40)
+async def test_a_secret_in_a_hosts_own_words_is_not_shown(tmp_path, alone, installer):
+    def blabs(_):
+        raise BadSetup(f"it said {CANARY}1 and {CANARY}2 and {CANARY}3", hint=f"{CANARY}1")
+
+    installer.verify = blabs
+    installer.uninstall = lambda _: [Step("remove it", str)]
+    token = tmp_path / "token"
+    token.write_text(f"{CANARY}1\n")
+    token.chmod(0o600)
+    own = tmp_path / "data" / "token"
+    own.parent.mkdir(mode=0o700)
+    own.touch(mode=0o600)
+    own.write_text(f"{CANARY}2")
+    settings = settings_at(tmp_path, AGENTBUS_TOKEN_FILE=str(token), SOME_API_KEY=f"{CANARY}3")
+
+    for as_json in (True, False):
+        _, text = await printed(settings, as_json=as_json)
+
+        assert "it said *** and *** and ***" in text
+        assert CANARY not in text
+
+
+async def test_control_characters_of_a_host_do_not_reach_the_terminal(tmp_path, alone, installer):
+    installer.verify = lambda _: "tools\x1b[2J\r\nok"
+
+    _, text = await printed(settings_at(tmp_path))
+
+    assert "\x1b" not in text
+    assert "tools [2J  ok" in text
+
+
+async def test_the_last_line_sums_up(tmp_path, alone, installer):
+    _, text = await printed(settings_at(tmp_path))
+
+    assert text.splitlines()[-1].startswith("9 checks: 8 ok, 1 with a warning.")
+
+
+async def test_hosts_that_are_not_here_make_one_line_and_all_of_the_data(
+    tmp_path, alone, installer, monkeypatch
+):
+    monkeypatch.setattr(host_checks, "HOSTS", ("stand-in", "cursor", "codex"))
+    settings = settings_at(tmp_path, HOME=str(tmp_path), PATH=str(tmp_path))
+
+    _, text = await printed(settings)
+    _, data = await printed(settings, as_json=True)
+
+    assert "ok  other hosts  not here: cursor, codex\n" in text
+    assert "10 checks: 9 ok" in text
+    names = [one["name"] for one in json.loads(data)["checks"]]
+    assert names[-4:] == ["stand-in", "cursor", "codex", "hooks"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"dry_run": True}, {"wake": "coder"}, {"fix": True, "self_test": True}],
+)
+async def test_options_that_do_not_go_together_are_refused(tmp_path, options):
+    with pytest.raises(BadInput):
+        await printed(settings_at(tmp_path), **options)
+
+
+async def test_what_cannot_be_mended_is_said_and_ends_nothing(
+    tmp_path, alone, installer, monkeypatch
+):
+    done = []
+
+    def fails():
+        raise BadSetup("It cannot.", hint="Do it by hand.")
+
+    both = [
+        Check("files", "wrong", "one", "", Step("mend one", fails)),
+        Check("files", "wrong", "two", "", Step("mend two", lambda: done.append(2) or "")),
+    ]
+    monkeypatch.setattr(checks, "files", lambda _: both)
+    monkeypatch.setattr(bus_checks, "bus", _nothing)
+
+    code, text = await printed(settings_at(tmp_path), fix=True)
+
+    assert code == 1
+    assert "not done: mend one. It cannot. Do it by hand." in text
+    assert "done: mend two" in text
+    assert done == [2]
+
+
+async def _nothing(_):
+    return []
+
+
+def test_a_stage_is_shown_with_its_time_and_what_to_do():
+    lines = []
+    report.tell(Stage("claim", "failed", 12.3, "nothing", "Do this."), lines.append)
+
+    assert lines == ["!!  claim         12 ms  nothing", f"{'':25}Do this."]

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `agentbus doctor` says of the listener, by what that answers and what keeps it."""
+
+from types import SimpleNamespace
+
+import pytest
+from local_server import settings_at
+from mcp_agentbus.installers import service
+
+from mcp_agentbus import errors
+from mcp_agentbus.core import notices as notice
+from mcp_agentbus.doctor import listener as listener_checks
+from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.version import __version__
+
+RUNS = {
+    "pid": 4711, "version": __version__, "since": "2026-11-21T10:00:00+00:00", "bus": "ok",
+    "away_since": None, "ledger": "ok", "config": "ok", "agents": [],
+}  # fmt: skip
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return settings_at(tmp_path / "bus", HOME=str(tmp_path))
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """Have a listener answer what is given; None if none runs."""
+
+    def answer(said):
+        def ask(*_):
+            if said is None:
+                raise errors.NoListener
+            return said
+
+        monkeypatch.setattr(local, "ask", ask)
+
+    return answer
+
+
+@pytest.fixture
+def manager(monkeypatch):
+    """A service manager that keeps a listener, and notes what it is told."""
+    told = []
+    found = SimpleNamespace(
+        NAME="systemd",
+        LOG="journalctl",
+        told=told,
+        is_current=lambda _: False,
+        install=lambda _: told.append("install"),
+        restart=lambda: ["/bin/echo", "restart"],
+    )
+    monkeypatch.setattr(service, "manager", lambda: found)
+    monkeypatch.setattr(kept, "keeps", lambda _: True)
+    return found
+
+
+@pytest.mark.parametrize("said", [None, RUNS | {"version": "0.0.9"}])
+def test_a_service_that_would_start_something_else_is_installed_anew(
+    settings, answers, manager, said
+):
+    answers(said)
+    [found] = listener_checks.listener(settings)
+    answers(RUNS)
+
+    assert found.state == "wrong"
+    assert "agentbus listen --install" in found.fix
+    assert found.mend.do() == f"listener {__version__} runs, pid 4711"
+    assert manager.told == ["install"]
+
+
+@pytest.mark.parametrize("said", [None, RUNS | {"version": "0.0.9"}])
+def test_a_service_that_is_as_it_should_be_is_started_anew(settings, answers, manager, said):
+    manager.is_current = lambda _: True
+    answers(said)
+    [found] = listener_checks.listener(settings)
+    answers(RUNS)
+
+    assert found.fix.startswith("Run: /bin/echo restart")
+    found.mend.do()
+    assert manager.told == []
+
+
+@pytest.mark.parametrize("reason", ["backoff", "quiet_hours"])
+def test_why_an_agent_is_held_is_told_by_the_name_of_its_reason(settings, answers, reason):
+    one = {"agent": "coder", "reason": reason, "held": "in other words", "until": None}
+    answers(RUNS | {"agents": [one, one | {"reason": ""}]})
+
+    _, found = listener_checks.listener(settings)
+
+    assert found.said == f"held: {notice.WHY[reason]}"
+    assert bool(found.fix) == (reason == "backoff")

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts with a command of their own: what is run, twice too, and what is said when it fails."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+from local_server import settings_at
+from mcp_agentbus.installers import any_host
+from mcp_agentbus.installers.steps import Machine
+
+from mcp_agentbus.doctor import hosts as host_checks
+from mcp_agentbus.errors import BadSetup
+
+HOSTS = {host.name: host for host in any_host.hosts()}
+VERSIONS = {"codex": "codex-cli 0.169.0", "copilot": "GitHub Copilot CLI 1.0.102.", "gemini": "0.61.0"}  # fmt: skip
+# Keeps the words of `mcp add` and shows them, each as the real one does. Copilot is as strict as
+# the real one about what is there and what is not; what each says without an entry and with a
+# broken configuration is theirs, too.
+RECORDER = """#!/bin/sh
+PATH=/usr/bin:/bin
+folder="$(dirname "$0")"
+name="$(basename "$0")"
+if [ "$1" = --version ]; then echo "$SAYS"; exit; fi
+printf '%s\\n' "$*" >> "$folder/calls"
+if [ -e "$folder/broken" ]; then
+  printf 'Error: failed to load configuration\\n\\nCaused by:\\n  0: line 1: unclosed array\\n' >&2
+  printf 'Stack backtrace:\\n  0: <unknown>\\n' >&2
+  exit 1
+fi
+case "$2" in
+  add)
+    if [ "$name" = copilot ] && [ -e "$folder/has" ]; then echo "already exists" >&2; exit 1; fi
+    printf '%s\\n' "$*" > "$folder/has" ;;
+  remove)
+    if [ "$name" = copilot ] && ! [ -e "$folder/has" ]; then echo "not found" >&2; exit 1; fi
+    rm -f "$folder/has" ;;
+  get)
+    if ! [ -e "$folder/has" ]; then
+      if [ "$name" = copilot ]; then
+        printf 'Error: Server "agentbus" not found.\\n\\nAvailable servers:\\n  (none)\\n' >&2
+      else
+        echo "Error: No MCP server named 'agentbus' found." >&2
+        printf 'Stack backtrace:\\n  0: <unknown>\\n' >&2
+      fi
+      exit 1
+    fi
+    words="$(sed 's/.* -- //' "$folder/has")"
+    echo agentbus
+    if [ "$name" = copilot ]; then echo "  Command: $words"; exit; fi
+    printf '  command: %s\\n  args: %s\\n' "${words%% *}" "${words#* }" ;;
+  list)
+    if ! [ -e "$folder/has" ]; then echo "No MCP servers configured." >&2; exit; fi
+    echo "○ other: /bin/agentbus serve --agent another (stdio) - Disabled" >&2
+    echo "○ my agentbus: /bin/agentbus serve --agent another (stdio) - Disabled" >&2
+    echo "○ agentbus: $(sed 's/.* agentbus //' "$folder/has") (stdio) - Disabled" >&2 ;;
+esac
+"""
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(settings_at(tmp_path / "my bus", HOME=str(tmp_path), PATH=str(tmp_path)))
+
+
+@pytest.fixture(params=HOSTS.values(), ids=HOSTS)
+def host(request, tmp_path):
+    program = tmp_path / request.param.program
+    program.write_text(RECORDER.replace("$SAYS", VERSIONS[request.param.name]))
+    program.chmod(0o700)
+    return request.param
+
+
+def run(steps):
+    return [step.do() for step in steps]
+
+
+def calls(tmp_path):
+    file = tmp_path / "calls"
+    return [line for line in file.read_text().splitlines() if line.split()[1] in {"add", "remove"}]
+
+
+def test_the_hosts_own_command_registers_the_server(host, machine, tmp_path):
+    run(host.install(machine))
+
+    command = " ".join([*machine.agentbus, "serve"])
+    option = "-e" if host.name == "gemini" else "--env"
+    variables = {"AGENTBUS_HOST": host.name, "AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"]}
+    given = [word for name, value in variables.items() for word in (option, f"{name}={value}")]
+    assert (
+        calls(tmp_path)
+        == {
+            "codex": [f"mcp add agentbus {' '.join(given)} -- {command}"],
+            "copilot": [f"mcp add agentbus {' '.join(given)} -- {command}"],
+            "gemini": [f"mcp add -s user {' '.join(given)} agentbus {command}"],
+        }[host.name]
+    )
+
+
+def test_twice_is_as_once_and_nothing_is_left_at_the_end(host, machine, tmp_path):
+    run(host.install(machine))
+    once = (tmp_path / "has").read_text()
+    run(host.install(machine))
+
+    assert (tmp_path / "has").read_text() == once
+    run(host.uninstall(machine))
+    assert not (tmp_path / "has").exists()
+    run(host.uninstall(machine))
+    assert not (tmp_path / "has").exists()
+
+
+def test_an_id_is_written_into_the_entry_and_stays_until_another_is_given(host, machine, tmp_path):
+    serve = " ".join([*machine.agentbus, "serve"])
+
+    run(host.install(machine, agent="reviewer"))
+    assert calls(tmp_path)[-1].endswith(f" {serve} --agent reviewer")
+    run(host.install(machine))
+    assert calls(tmp_path)[-1].endswith(f" {serve} --agent reviewer")
+    assert "answers with 5 tools" in host.verify(machine)
+    run(host.install(machine, agent="tester"))
+    assert calls(tmp_path)[-1].endswith(f" {serve} --agent tester")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["/bin/other serve", "/bin/agentbus sync", "docker run acme/agentbus serve", "https://x"],
+)
+def test_another_projects_server_of_that_name_is_left_alone(host, machine, tmp_path, words):
+    theirs = f"mcp add agentbus {'' if host.name == 'gemini' else '-- '}{words}\n"
+    (tmp_path / "has").write_text(theirs)
+
+    with pytest.raises(BadSetup, match=rf"does not start agentbus.*`{host.program} mcp remove"):
+        host.install(machine)
+
+    assert host.uninstall(machine) == []
+    assert (tmp_path / "has").read_text() == theirs
+
+
+@pytest.mark.parametrize("words", ["/old/agentbus serve", "/bin/python3 -P -m mcp_agentbus serve"])
+def test_an_entry_of_an_earlier_agentbus_is_ours(host, machine, tmp_path, words):
+    dashes = "" if host.name == "gemini" else "-- "
+    (tmp_path / "has").write_text(f"mcp add agentbus {dashes}{words} --agent reviewer\n")
+
+    run(host.install(machine))
+
+    assert calls(tmp_path)[-1].endswith(" serve --agent reviewer")
+    assert len(host.uninstall(machine)) == 1
+
+
+def test_a_broken_configuration_is_not_taken_for_one_without_agentbus(host, machine, tmp_path):
+    run(host.install(machine))
+    (tmp_path / "broken").touch()
+
+    for act in (host.install, host.uninstall, host.verify):
+        with pytest.raises(BadSetup, match=r"unclosed array Hint: See that `.* mcp (get|list)"):
+            act(machine)
+
+
+def test_doctor_tells_of_a_broken_configuration(host, machine, tmp_path):
+    (tmp_path / "broken").touch()
+
+    check = host_checks.host(machine.settings, host.name)
+
+    assert check.state == "wrong"
+    assert "unclosed array" in check.said
+
+
+def test_where_nothing_is_there_nothing_is_to_be_taken_out(host, machine):
+    assert host.uninstall(machine) == []
+    run(host.install(machine))
+    assert len(host.uninstall(machine)) == 1
+
+
+def test_a_step_says_what_it_runs_and_does_nothing_before(host, machine, tmp_path):
+    [install] = host.install(machine)
+    assert calls(tmp_path) == []
+    install.do()
+    [uninstall] = host.uninstall(machine)
+    assert len(calls(tmp_path)) == 1
+    uninstall.do()
+    said = [shlex.split(step.what.removeprefix("run").strip(" `")) for step in (install, uninstall)]
+    assert calls(tmp_path) == [" ".join(words[1:]) for words in said]
+
+
+def test_verifying_asks_the_host_and_the_server(host, machine):
+    run(host.install(machine))
+
+    assert "answers with 5 tools" in host.verify(machine)
+    run(host.uninstall(machine))
+    with pytest.raises(BadSetup, match=f"Run `agentbus install {host.name}`"):
+        host.verify(machine)
+
+
+def test_a_host_is_told_with_its_version(host, machine, tmp_path):
+    version = {"codex": "0.169.0", "copilot": "1.0.102", "gemini": "0.61.0"}[host.name]
+
+    assert host.found(machine) == f"{host.title} {version}, {tmp_path / host.program}"
+
+
+def test_a_host_that_cannot_run_is_told_with_the_reason(host, machine, tmp_path):
+    (tmp_path / host.program).write_text("#!/bin/sh\necho 'needs a newer Node.js' >&2; exit 1\n")
+
+    assert host.found(machine) == (
+        f"{host.title}, {tmp_path / host.program} (does not run: "
+        f"`{host.program} --version` failed: needs a newer Node.js)"
+    )
+    with pytest.raises(BadSetup, match=r"needs a newer Node\.js"):
+        run(host.install(machine))
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_host_that_is_not_there_is_told(name, machine):
+    assert HOSTS[name].found(machine) is None
+    for act in (HOSTS[name].install, HOSTS[name].uninstall, HOSTS[name].verify):
+        with pytest.raises(BadSetup, match=rf"not on PATH.*Put `{HOSTS[name].program}`"):
+            run(act(machine))
+
+
+def test_the_printed_entry_names_an_agent_if_one_is_given(machine):
+    printed = json.loads(any_host.printed(machine, "reviewer"))
+
+    assert printed["mcpServers"]["agentbus"]["args"][-3:] == ["serve", "--agent", "reviewer"]
+
+
+def test_what_is_printed_is_the_entry_of_any_host(machine):
+    assert json.loads(any_host.printed(machine)) == {
+        "mcpServers": {
+            "agentbus": {
+                "command": machine.agentbus[0],
+                "args": [*machine.agentbus[1:], "serve"],
+                "env": {"AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"]},
+            }
+        }
+    }

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a session was told: each thing once, remembered by the next listener, and bounded."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+
+from mcp_agentbus.core.notices import Counts
+from mcp_agentbus.listener.digest import Lane, Memory, Told, text
+from mcp_agentbus.wakes.policy import Waiting
+
+
+def _high(number):
+    key = f"task coder t{number}"
+    return Waiting(key, "task", f"t{number}", "planner", "planner", "coder")
+
+
+def _result(number):
+    key = f"result r{number} 7"
+    return Waiting(key, "result", f"r{number}", "coder", "planner", "coder")
+
+
+def test_a_session_is_told_of_each_thing_once():
+    told = Told()
+
+    assert told.tell((_high(1), _result(1)), ()) == Counts(high=1, results=1)
+    assert told.tell((_high(1), _result(1)), ()) == Counts()
+    assert told.tell((_high(1), _high(2)), ()) == Counts(high=1)
+    assert told.tell((_high(1), _result(1)), ()) == Counts()
+
+
+def test_what_goes_on_waiting_is_remembered_however_much_comes_and_goes():
+    told = Told()
+    told.tell((_high(0),), ())
+
+    for number in range(1, 2000):
+        told.tell((_high(0), _high(number)), ())
+
+    assert told.tell((_high(0),), ()) == Counts()
+    assert len(told.keys) <= 501
+
+
+def test_a_lane_is_told_again_only_for_a_later_task_or_when_it_was_made_anew():
+    told = Told()
+    first = Lane("coder_normal", "monday", last=7, new=3)
+
+    assert told.tell((), (first,)) == Counts(others=3)
+    assert told.tell((), (first,)) == Counts()
+    assert told.tell((), (Lane("coder_normal", "monday", last=6, new=1),)) == Counts()
+    assert told.tell((), (Lane("coder_normal", "monday", last=9, new=2),)) == Counts(others=2)
+    assert told.tell((), (Lane("coder_normal", "tuesday", last=1, new=1),)) == Counts(others=1)
+
+
+def test_what_a_hook_has_told_stands_for_the_notice_of_one_wake():
+    told = Told()
+    told.tell((_high(1), _high(2), _result(1)), ())
+    one, two, result, three = (t.key for t in (_high(1), _high(2), _result(1), _high(3)))
+
+    assert not told.spare({one, three})  # of one it was not told
+    assert not told.spare(set())
+    assert told.spare({one, result})
+    assert not told.spare({one, two})
+    assert told.spare({two})
+    told.tell((_high(1), _high(2)), ())
+    assert not told.spare({one})
+
+
+def test_what_a_notice_has_told_no_hook_tells_and_the_next_wake_does():
+    told = Told()
+    told.tell((_high(1), _high(2)), ())
+
+    told.notice([_high(1), _high(3)])
+
+    assert not told.spare({_high(1).key})
+    assert not told.spare({_high(3).key})
+    assert told.spare({_high(2).key})
+    assert told.tell((_high(1), _high(2), _high(3)), ()) == Counts()
+
+
+def test_what_waits_no_more_stands_for_no_notice():
+    told = Told()
+    told.tell((_high(1),), ())
+    told.tell((_high(2),), ())
+
+    assert told.fresh == [_high(2).key]
+
+
+def test_it_says_that_more_came_and_nothing_if_nothing_did():
+    assert text(Counts(), first=True) == text(Counts(), first=False) == ""
+    assert text(Counts(others=2), first=True).startswith("2 tasks wait")
+    assert text(Counts(others=2), first=False).startswith("New since the last notice: 2 tasks wait")
+
+
+def test_the_next_listener_knows_what_was_told(tmp_path):
+    memory = Memory(tmp_path / "told.json")
+    memory.of("cursor c1").tell((_high(1),), (Lane("coder_low", "monday", last=7, new=1),))
+    memory.save()
+
+    next_one = Memory(tmp_path / "told.json")
+    assert next_one.spares("cursor c1", {_high(1).key})
+    assert not next_one.spares("cursor c2", {_high(1).key})
+    again = Memory(tmp_path / "told.json").of("cursor c1")
+
+    assert not again.spare({_high(1).key})
+    assert again.tell((_high(1),), (Lane("coder_low", "monday", last=7, new=1),)) == Counts()
+    assert stat.S_IMODE((tmp_path / "told.json").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "null",
+        '{"s":{}}',
+        '{"s":[1]}',
+        '{"s":{"keys":3,"marks":{},"fresh":[]}}',
+        '{"s":{"keys":[],"marks":{}}}',
+    ],
+)
+def test_a_memory_that_cannot_be_read_is_empty(tmp_path, content):
+    file = tmp_path / "told.json"
+    file.write_text(content)
+    file.chmod(0o600)
+
+    assert Memory(file).of("s") == Told()
+
+
+def test_a_memory_that_others_can_write_is_not_believed(tmp_path):
+    memory = Memory(tmp_path / "told.json")
+    memory.of("s").tell((_high(1),), ())
+    memory.save()
+    (tmp_path / "told.json").chmod(0o666)
+
+    assert Memory(tmp_path / "told.json").of("s") == Told()
+
+
+def test_a_memory_that_cannot_be_written_holds_for_this_listener(tmp_path):
+    memory = Memory(tmp_path / "nowhere" / "told.json")
+    memory.of("s").tell((_high(1),), ())
+    memory.save()
+
+    assert memory.of("s").tell((_high(1),), ()) == Counts()
+
+
+def test_memory_is_bounded_and_forgets_the_session_that_asked_least_lately(tmp_path):
+    memory = Memory(tmp_path / "told.json")
+    for number in range(1000):
+        memory.of("kept")
+        memory.of(f"s{number}").tell(tuple(_high(one) for one in range(20)), ())
+    memory.of("kept").tell(tuple(_high(one) for one in range(2000)), ())
+    memory.save()
+
+    kept = json.loads((tmp_path / "told.json").read_text())
+    assert len(kept) == 200
+    assert {"kept", "s999"} <= set(kept)
+    assert len(kept["kept"]["keys"]) == 2000
+    memory.of("kept").tell((), ())
+    assert len(memory.of("kept").keys) == 500

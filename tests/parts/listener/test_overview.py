@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `agentbus listen --status` shows of what a listener answers."""
+
+import pytest
+
+from mcp_agentbus.listener import status as overview
+from mcp_agentbus.version import __version__
+
+FOUND = {
+    "pid": 4711,
+    "version": __version__,
+    "since": "2026-11-21T10:00:00+00:00",
+    "bus": "ok",
+    "away_since": None,
+    "ledger": "ok",
+    "config": "ok",
+    "relayed": 0,
+    "agents": [],
+}
+AGENT = {
+    "agent": "coder",
+    "host": "command",
+    "profile": "work",
+    "sessions": 1,
+    "waking": False,
+    "held": "",
+    "until": None,
+    "waiting": {"high": 0, "others": 2, "results": 0},
+}
+
+
+def shown(**changed):
+    return overview.text({**FOUND, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, f"listener {__version__}, pid 4711, since 2026-11-2"),
+        ({}, "agentbus agent add ID"),
+        ({"relayed": 3}, "serves 3 of the live sessions"),
+        ({"version": "0.0.9"}, f"{__version__} that is installed: sessions serve themselves"),
+        ({"away_since": "2026-11-21T10:00:00+00:00"}, "nobody is woken"),
+        ({"ledger": "The disk is full."}, "HOLDS EVERY WAKE: The disk is full."),
+        ({"config": "No TOML."}, "GOES ON WITH THE RULES OF BEFORE: No TOML."),
+    ],
+)
+def test_what_a_person_must_know_stands_in_a_line_of_its_own(changed, said):
+    assert said in shown(**changed)
+
+
+def test_an_installed_version_that_is_the_listeners_own_is_not_mentioned():
+    assert "installed" not in shown()
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({}, "coder  command, wake profile work · 1 live session · waiting: 0 high, 2 other"),
+        (
+            {"host": None, "sessions": 2, "waking": True},
+            (
+                "coder  live sessions only · 2 live sessions · waiting: 0 high, 2 other"
+                " · a wake is under way"
+            ),
+        ),
+        (
+            {"waiting": None, "held": "its user's quiet hours"},
+            (
+                "coder  command, wake profile work · 1 live session · waiting: not known"
+                " · HELD: its user's quiet hours"
+            ),
+        ),
+    ],
+)
+def test_an_agent_stands_on_one_line(changed, line):
+    assert shown(agents=[AGENT | changed]).splitlines()[-1] == line
+
+
+def test_agents_of_different_names_stand_in_columns():
+    lines = shown(agents=[AGENT, AGENT | {"agent": "a-long-name"}]).splitlines()[1:]
+
+    assert lines[0].index("command") == lines[1].index("command")

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus doctor` in tests: a bus to look at, and what was printed about it.
+
+with own_server(tmp_path) as settings:
+code, found = await report(settings)
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import served
+from local_server import kill_servers, settings_at
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import server_conf as server_config
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config import settings as config
+from mcp_agentbus.doctor import run as doctor
+from mcp_agentbus.store import streams as topology
+
+_WITHIN_S = 90  # only a hang takes as long
+
+
+@contextmanager
+def own_server(folder):
+    """Give the settings of a server of one's own that runs."""
+    environ = {"HOME": str(folder), "AGENTBUS_LISTENER": "", "PYTHONPATH": served.PACKAGE}
+    settings = settings_at(folder / "bus", **environ)
+    embedded.ensure(settings)
+    try:
+        yield settings
+    finally:
+        kill_servers(settings)
+
+
+async def printed(settings, *, as_json=True, **options):
+    """Return the exit code of a doctor and all that it printed."""
+    lines = []
+    fresh = settings if settings.url else doctor.settings(settings.environ)
+    code = await doctor.run(fresh, lines.append, as_json=as_json, **options)
+    return code, "\n".join(lines)
+
+
+async def report(settings, **options):
+    """Return the exit code of a doctor and its checks by name; one name's worst comes first."""
+    code, text = await printed(settings, **options)
+    found = {}
+    for one in json.loads(text)["checks"]:
+        found.setdefault(one["name"], one)
+    return code, found
+
+
+async def sent_round(settings, **options):
+    """Return the exit code of a self-test and its stages by name."""
+    code, text = await printed(settings, self_test=True, **options)
+    return code, {one["name"]: one for one in json.loads(text)["stages"]}
+
+
+@contextmanager
+def listener_goes(settings):
+    """End the listener that was started meanwhile."""
+    try:
+        yield
+    finally:
+        subprocess.run(
+            [sys.executable, "-m", "mcp_agentbus", "listen", "--stop"],
+            env=dict(settings.environ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_WITHIN_S,
+            check=False,
+        )
+
+
+async def streams(settings):
+    """Make the streams, as the first call of a session does."""
+    async with Bus.connect(settings) as bus:
+        await topology.ensure_streams(bus)
+
+
+@contextmanager
+def shared_server(folder):
+    """Give the settings of a machine that uses a server for several."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    conf, token = folder / "agentbus.conf", folder / "token"
+    conf.write_text(server_config.shared(f"127.0.0.1:{port}", str(folder / "store")))
+    token.write_text("of-the-bus\n")
+    token.chmod(0o600)
+    settings = config.load(
+        {
+            "AGENTBUS_HOME": str(folder / "home"),
+            "AGENTBUS_URL": f"nats://127.0.0.1:{port}",
+            "AGENTBUS_TOKEN_FILE": str(token),
+            "HOME": str(folder),
+            "PATH": os.environ["PATH"],
+        }
+    )
+    process = subprocess.Popen(
+        [embedded.binary(settings), "-c", str(conf)],
+        env={**os.environ, server_config.TOKEN_VARIABLE: "of-the-bus"},
+        stderr=subprocess.PIPE,
+    )
+    for line in process.stderr:
+        if b"Server is ready" in line:
+            break
+    drained = threading.Thread(target=process.stderr.read)
+    drained.start()
+    try:
+        yield settings
+    finally:
+        process.terminate()
+        drained.join()
+        process.wait(20)
+        process.stderr.close()
