@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mcp_agentbus.installers._parts import entry as _entry
-from mcp_agentbus.installers._parts import probe as _probe
+from mcp_agentbus.installers._parts import probe
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
 
@@ -120,7 +120,7 @@ class Host:
                 f"`{' '.join([self.program, *self.show])}` does not show {entry['command']}.",
                 hint=f"Run `agentbus install {self.name}`.",
             )
-        answers = _probe.check(*_probe.started(entry, machine.environ), machine.left_s)
+        answers = probe.check(*probe.started(entry, machine.environ), machine.left_s)
         return f"{self.title} has the server {SERVER}; {answers}"
 
     def _shown(self, machine: Machine) -> str:

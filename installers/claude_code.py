@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from mcp_agentbus.installers import assets
 from mcp_agentbus.installers._parts import entry as _entry
-from mcp_agentbus.installers._parts import files as _files
+from mcp_agentbus.installers._parts import files
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
 
@@ -261,7 +261,7 @@ def _write_note(machine: Machine) -> Step:
             raise BadSetup("A folder of agentbus has a line break in its name.")
         if file.is_file() and file.read_bytes() == os.fsencode(text):
             return "it is there already"
-        _files.write(file, os.fsencode(text))
+        files.write(file, os.fsencode(text))
         return ""
 
     return Step(f"write {file}: where agentbus is", do)

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from mcp_agentbus.installers._parts import edit as _edit
+from mcp_agentbus.installers._parts import edit, probe
 from mcp_agentbus.installers._parts import entry as _entry
-from mcp_agentbus.installers._parts import probe as _probe
 from mcp_agentbus.installers._parts import skill as _skill
 from mcp_agentbus.installers._parts.edit import Piece
 from mcp_agentbus.installers._parts.entry import SERVER
@@ -74,7 +73,7 @@ def uninstall(machine: Machine) -> list[Step]:
     steps = [
         _removing(path, pieces)
         for path, pieces in reversed(_files(machine))
-        if _has_any(path, pieces) or _edit.record_of(path).exists()
+        if _has_any(path, pieces) or edit.record_of(path).exists()
     ]
     return [*_skill.removals(_folder_of(machine)), *steps]
 
@@ -88,12 +87,12 @@ def verify(machine: Machine) -> str:
         BadSetup: an entry or the skill is missing, or the server does not answer.
     """
     for path, pieces in _files(machine):
-        if _is_for(path) and not _edit.holds(path, *pieces):
+        if _is_for(path) and not edit.holds(path, *pieces):
             raise BadSetup(f"{path} lacks {_named(pieces)}.", hint=_AGAIN)
     skill = _skill.place(_folder_of(machine))
     if not (skill / "SKILL.md").is_file():
         raise BadSetup(f"{skill} has no skill.", hint=_AGAIN)
-    answers = _probe.check(*_probe.started(_server(machine), machine.environ), machine.left_s)
+    answers = probe.check(*probe.started(_server(machine), machine.environ), machine.left_s)
     return f"{_folder_of(machine)} has server, hooks and skill; {answers}; Cursor was not asked"
 
 
@@ -170,7 +169,7 @@ def _is_ours(element: Any) -> bool:
 def _has_any(path: Path, pieces: tuple[Piece, ...]) -> bool:
     """Tell whether a file has anything of ours; one that cannot be edited, if it names us."""
     try:
-        return _edit.has_any(path, *pieces)
+        return edit.has_any(path, *pieces)
     except BadSetup:
         try:
             return SERVER.encode() in path.read_bytes()
@@ -180,17 +179,17 @@ def _has_any(path: Path, pieces: tuple[Piece, ...]) -> bool:
 
 def _writing(path: Path, pieces: tuple[Piece, ...]) -> Step:
     def do() -> str:
-        return "" if _edit.merge(path, *pieces) else "it is there already"
+        return "" if edit.merge(path, *pieces) else "it is there already"
 
     return Step(f"write {path}: {_named(pieces)}", do)
 
 
 def _removing(path: Path, pieces: tuple[Piece, ...]) -> Step:
     def do() -> str:
-        return "" if _edit.remove(path, *pieces) else "nothing of agentbus is there"
+        return "" if edit.remove(path, *pieces) else "nothing of agentbus is there"
 
     if not (path.is_symlink() or path.exists()):
-        return Step(f"remove {_edit.record_of(path)}", do, clears=True)
+        return Step(f"remove {edit.record_of(path)}", do, clears=True)
     return Step(f"take {_named(pieces)} out of {path}", do)
 
 

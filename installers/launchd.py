@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any, Final
 from xml.parsers.expat import ExpatError
 
-from mcp_agentbus.installers._parts import files as _files
-from mcp_agentbus.installers._parts import service as _service
+from mcp_agentbus.installers._parts import files, service
 from mcp_agentbus.installers._parts.service import BY_HAND, Run, check_plain, checked, run_program
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.relay import starter
 from mcp_agentbus.relay.starter import LABEL
 
 NAME: Final = "launchd"
@@ -75,7 +74,7 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
     file = plist_file(settings.environ)
     content = _wanted(settings)
     old = file.read_bytes() if file.exists() else None
-    _files.write(file, content)
+    files.write(file, content)
     done = [f"wrote {file}"]
     loaded = _is_loaded(run)
     if loaded and old == content:
@@ -118,13 +117,13 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
         done.append(f"stopped {LABEL}")
     except BadSetup as error:
         done.append(f"not stopped by launchd: {error.message}")
-    _files.remove(file)
+    files.remove(file)
     return [*done, f"removed {file}"]
 
 
 def plist_file(environ: Mapping[str, str]) -> Path:
     """Return where launchd looks for this user's plist."""
-    return Path(kept.plist_file(environ))
+    return Path(starter.plist_file(environ))
 
 
 def restart() -> list[str]:
@@ -133,7 +132,7 @@ def restart() -> list[str]:
 
 
 def _wanted(settings: Settings) -> bytes:
-    environ = _service.environ(settings)
+    environ = service.environ(settings)
     home, path = (environ.pop(name, None) for name in ("AGENTBUS_HOME", "PATH"))
     return plist(Path(sys.executable), home, path, environ)
 
@@ -142,9 +141,9 @@ def _undo(settings: Settings, run: Run, old: bytes | None) -> None:
     """Put back the plist that was there before, if one was."""
     file = plist_file(settings.environ)
     if old is None:
-        _files.remove(file)
+        files.remove(file)
         return
-    _files.write(file, old)
+    files.write(file, old)
     with contextlib.suppress(BadSetup):
         _launchctl(run, "bootstrap", _domain(), str(file))
 

@@ -20,18 +20,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.installers._parts import entry as _entry
-from mcp_agentbus.installers._parts import files as _files
-from mcp_agentbus.installers._parts import openclaw_config as _config
-from mcp_agentbus.installers._parts import openclaw_hooks as _openclaw_hooks
+from mcp_agentbus.installers._parts import files, openclaw_config, openclaw_hooks
 from mcp_agentbus.installers._parts import skill as _skill
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers._parts.probe import TOOLS
 from mcp_agentbus.installers.steps import Machine, Step
 
-from mcp_agentbus.config import settings as config
+from mcp_agentbus.config import identity
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.errors import BadSetup
 
-NAME: Final = _config.NAME
+NAME: Final = openclaw_config.NAME
 #: OpenClaw ends a call after this, whatever progress it tells; its own value is 60 s.
 _CALL_LIMIT_MS: Final = 120_000
 _GUARDED_BYTES: Final = 512
@@ -40,12 +39,12 @@ _MARGIN_BYTES: Final = 24
 #: What `install` says in an entry; other keys are its user's.
 _KEYS: Final = {"command", "args", "env", "requestTimeoutMs"}
 
-gateway = _openclaw_hooks.gateway
+gateway = openclaw_hooks.gateway
 
 
 def found(machine: Machine) -> str | None:
     """Return OpenClaw's version and where it is; None if it is not here."""
-    return machine.found(NAME, _config.TITLE)
+    return machine.found(NAME, openclaw_config.TITLE)
 
 
 def install(machine: Machine, skill: Path | None = None, *, agent: str | None = None) -> list[Step]:
@@ -60,8 +59,8 @@ def install(machine: Machine, skill: Path | None = None, *, agent: str | None = 
         BadSetup: OpenClaw is not here or does not run, or an entry of that name starts something
             else.
     """
-    _config.program(machine)
-    before = _config.server(machine)
+    openclaw_config.program(machine)
+    before = openclaw_config.server(machine)
     if before and not _entry.is_ours(before):
         raise BadSetup(
             f"OpenClaw has a server `{SERVER}` that does not start agentbus; it is left alone.",
@@ -69,14 +68,14 @@ def install(machine: Machine, skill: Path | None = None, *, agent: str | None = 
         )
     entry = _wanted(machine, before, agent)
     name = _agent_of(entry)
-    file = _openclaw_hooks.token_file(machine)
+    file = openclaw_hooks.token_file(machine)
     return [
         _set_server(machine, before, entry),
-        _skill.copying(_config.state_folder(machine), skill),
+        _skill.copying(openclaw_config.state_folder(machine), skill),
         Step(
             f"run `openclaw config patch --stdin`: hooks.enabled, and a fresh hooks.token unless "
             f"there is one; keep the token in {file} (0600)",
-            lambda: _openclaw_hooks.switch_on(machine, name),
+            lambda: openclaw_hooks.switch_on(machine, name),
         ),
     ]
 
@@ -86,19 +85,19 @@ def uninstall(machine: Machine) -> list[Step]:
 
     Where OpenClaw itself is gone but its file is not, the steps that change that file fail.
     """
-    steps = _skill.removals(_config.state_folder(machine))
+    steps = _skill.removals(openclaw_config.state_folder(machine))
     if _has_server(machine):
         steps.append(
             Step(f"run `openclaw mcp unset {SERVER}`", lambda: _unset_server(machine)),
         )
-    if _openclaw_hooks.is_on(machine):
+    if openclaw_hooks.is_on(machine):
         steps.append(
             Step(
                 "run `openclaw config patch --stdin`: no hooks.token, no hooks.enabled",
-                lambda: _openclaw_hooks.switch_off(machine),
+                lambda: openclaw_hooks.switch_off(machine),
             )
         )
-    token = _openclaw_hooks.token_file(machine)
+    token = openclaw_hooks.token_file(machine)
     if token.exists() or token.is_symlink():
         steps.append(Step(f"remove {token}", lambda: _remove(token)))
     return steps
@@ -111,16 +110,16 @@ def verify(machine: Machine) -> str:
         BadSetup: it could not, or not all five tools are there.
     """
     hint = f"Try {shlex.join([*machine.agentbus, 'serve'])} by hand, and `openclaw mcp doctor`."
-    program = _config.program(machine)
+    program = openclaw_config.program(machine)
     try:
         said = machine.run([program, "mcp", "probe", SERVER, "--json"])
     except BadSetup as error:
         raise BadSetup(error.message, hint=hint) from None
-    tools = _config.parsed(said).get("tools", [])
+    tools = openclaw_config.parsed(said).get("tools", [])
     missing = [tool for tool in TOOLS if f"{SERVER}__{tool}" not in tools]
     if missing:
         raise BadSetup(f"OpenClaw does not see {', '.join(missing)}.", hint=hint)
-    agent = _agent_of(_config.server(machine))
+    agent = _agent_of(openclaw_config.server(machine))
     known = f" as agent {agent}" if agent else ""
     return f"OpenClaw started agentbus{known} and lists its {len(TOOLS)} tools"
 
@@ -128,9 +127,9 @@ def verify(machine: Machine) -> str:
 def _has_server(machine: Machine) -> bool:
     """Tell whether there is an entry of ours; where only OpenClaw can tell and does not, maybe."""
     try:
-        return _entry.is_ours(_config.server(machine))
+        return _entry.is_ours(openclaw_config.server(machine))
     except BadSetup:  # whoever takes the step is told why
-        return SERVER in _config.text(_config.config_file(machine))
+        return SERVER in openclaw_config.text(openclaw_config.config_file(machine))
 
 
 def _wanted(machine: Machine, before: dict[str, Any], agent: str | None) -> dict[str, Any]:
@@ -150,10 +149,10 @@ def _default_agent(machine: Machine) -> str:
     if len(set_up) == 1:
         return set_up[0]
     shared = platform.node().partition(".")[0] if machine.settings.url else ""
-    profile = _config.profile(machine)
-    words = [shared, "" if profile == _config.DEFAULT_PROFILE else profile]
+    profile = openclaw_config.profile(machine)
+    words = [shared, "" if profile == openclaw_config.DEFAULT_PROFILE else profile]
     more = "-".join(word for word in words if word)
-    return config.default_id(Path(more), NAME) if more else NAME
+    return identity.default_id(Path(more), NAME) if more else NAME
 
 
 def _agent_of(entry: dict[str, Any]) -> str:
@@ -163,8 +162,8 @@ def _agent_of(entry: dict[str, Any]) -> str:
     if not (folder := entry.get("cwd")):
         return ""
     # OpenClaw starts it with little more of an environment than what the entry says.
-    bare = config.load({"AGENTBUS_HOST": NAME}, text="")
-    return config.who(bare, folder=Path(str(folder))).id
+    bare = load_settings({"AGENTBUS_HOST": NAME}, text="")
+    return identity.who(bare, folder=Path(str(folder))).id
 
 
 def _set_server(machine: Machine, before: dict[str, Any], entry: dict[str, Any]) -> Step:
@@ -179,7 +178,7 @@ def _set_server(machine: Machine, before: dict[str, Any], entry: dict[str, Any])
     def do() -> str:
         if entry == before:
             return "it is there already"
-        machine.run([_config.program(machine), *argv], stdin=stdin)
+        machine.run([openclaw_config.program(machine), *argv], stdin=stdin)
         return ""
 
     return Step(f"make OpenClaw the agent {_agent_of(entry)}: {what}", do)
@@ -192,18 +191,18 @@ def _changes(before: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     """
     changed = {key: value for key, value in entry.items() if before.get(key) != value}
     if "env" in changed:
-        old = _config.table(before, "env")
+        old = openclaw_config.table(before, "env")
         changed["env"] = _changes(old, {**dict.fromkeys(old), **entry["env"]})  # null takes out
     return changed
 
 
 def _unset_server(machine: Machine) -> str:
-    entry = _config.table(_config.asked(machine, "mcp", "list", "--json"), SERVER)
+    entry = openclaw_config.table(openclaw_config.asked(machine, "mcp", "list", "--json"), SERVER)
     if not entry:
         return "it was not there"
     if not _entry.is_ours(entry):
         return "it starts something else, and stays"
-    program = _config.program(machine)
+    program = openclaw_config.program(machine)
     for smaller in _smaller_entries(machine):
         machine.run([program, "mcp", "set", SERVER, json.dumps(smaller)])
     machine.run([program, "mcp", "unset", SERVER])
@@ -216,9 +215,9 @@ def _smaller_entries(machine: Machine) -> Iterator[dict[str, Any]]:
     OpenClaw refuses a write that makes a file of 512 bytes or more smaller than its half, and in
     a file with little else the entry is the larger half.
     """
-    document = _config.plain(machine) or {}
-    size = len(_config.text(_config.config_file(machine)).encode())
-    servers = _config.table(document, "mcp", "servers")
+    document = openclaw_config.plain(machine) or {}
+    size = len(openclaw_config.text(openclaw_config.config_file(machine)).encode())
+    servers = openclaw_config.table(document, "mcp", "servers")
     servers.pop(SERVER, None)
     rest = _size(document)
     while document and size >= _GUARDED_BYTES and rest < size // 2 + _MARGIN_BYTES:
@@ -239,7 +238,7 @@ def _remove(file: Path) -> str:
     Raises:
         BadSetup: it cannot be removed.
     """
-    _files.remove(file)
+    files.remove(file)
     with contextlib.suppress(OSError):  # something else is in it
         file.parent.rmdir()
     return ""

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from mcp_agentbus.installers import launchd, systemd
 
-from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.relay import starter
 
 
 def manager() -> ModuleType:
@@ -23,4 +23,4 @@ def manager() -> ModuleType:
     `uninstall`, `restart`, which returns the command that starts the listener anew, and
     `is_current`, which tells whether `install` would write the same again.
     """
-    return launchd if kept.by_launchd() else systemd
+    return launchd if starter.by_launchd() else systemd

@@ -15,13 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.installers._parts import files as _files
-from mcp_agentbus.installers._parts import service as _service
+from mcp_agentbus.installers._parts import files, service
 from mcp_agentbus.installers._parts.service import BY_HAND, Run, check_plain, checked, run_program
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.relay import starter
 from mcp_agentbus.relay.starter import UNIT
 
 NAME: Final = "systemd"
@@ -85,7 +84,7 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
     file = unit_file(settings.environ)
     content = _wanted(settings)
     old = file.read_bytes() if file.exists() else None
-    _files.write(file, content)
+    files.write(file, content)
     done = [f"wrote {file}"]
     try:
         _systemctl(run, "daemon-reload")
@@ -131,7 +130,7 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
     except BadSetup as error:
         done.append(f"not stopped by systemd: {error.message}")
     for path in (link, file):
-        _files.remove(path)
+        files.remove(path)
     with contextlib.suppress(OSError):  # other services have links there
         link.parent.rmdir()
     done.append(f"removed {file}")
@@ -142,7 +141,7 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
 
 def unit_file(environ: Mapping[str, str]) -> Path:
     """Return where systemd looks for this user's unit."""
-    return Path(kept.unit_file(environ))
+    return Path(starter.unit_file(environ))
 
 
 def restart() -> list[str]:
@@ -151,7 +150,7 @@ def restart() -> list[str]:
 
 
 def _wanted(settings: Settings) -> bytes:
-    environ = _service.environ(settings)
+    environ = service.environ(settings)
     home, path = (environ.pop(name, None) for name in ("AGENTBUS_HOME", "PATH"))
     return unit(Path(sys.executable), home, path, environ).encode()
 
@@ -161,7 +160,7 @@ def _undo(settings: Settings, run: Run, old: bytes | None) -> None:
     if old is None:
         uninstall(settings, run)
         return
-    _files.write(unit_file(settings.environ), old)
+    files.write(unit_file(settings.environ), old)
     with contextlib.suppress(BadSetup):
         _systemctl(run, "daemon-reload")
         _systemctl(run, "restart", UNIT)

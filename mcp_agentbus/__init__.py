@@ -15,7 +15,7 @@ from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:
     from mcp_agentbus.bus.client import Bus
-    from mcp_agentbus.config.settings import Agent
+    from mcp_agentbus.core.ids import Agent
     from mcp_agentbus.errors import AgentbusError
     from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
     from mcp_agentbus.handoff.lookup import task_life
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "Agent": "config.settings",
+    "Agent": "core.ids",
     "AgentbusError": "errors",
     "Bus": "bus.client",
     "Session": "handoff.session",

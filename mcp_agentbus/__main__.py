@@ -19,21 +19,21 @@ def main() -> int:
             from mcp_agentbus.relay import hook
 
             return hook.run(rest)
-    from mcp_agentbus.cli import main as cli
+    from mcp_agentbus.cli.main import main
 
-    return cli.main()
+    return main()
 
 
 def _serve(agent: str | None) -> int:
     from mcp_agentbus.errors import AgentbusError
-    from mcp_agentbus.relay import session as relay
+    from mcp_agentbus.relay import session
 
     try:
-        return relay.run(agent)
+        return session.run(agent)
     except AgentbusError as error:
-        from mcp_agentbus.cli import main as cli
+        from mcp_agentbus.cli.main import complain
 
-        return cli.complain(error)
+        return complain(error)
 
 
 if __name__ == "__main__":

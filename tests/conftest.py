@@ -16,7 +16,7 @@ import served
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.session import Session
 
 # A developer's own bus must never be touched by a test, nor say who the tests are.

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import neighbour_environ
 
 #: The server's name in every host.
 SERVER: Final = "agentbus"
@@ -50,7 +50,7 @@ def made(
     env = {key: value for key, value in _env(before).items() if key not in _OURS}
     if host:
         env["AGENTBUS_HOST"] = host
-    env |= config.leads_here(machine.settings)
+    env |= neighbour_environ(machine.settings)
     entry = {**ours, **before, "command": command, "args": words}
     entry.pop("env", None)
     return {**entry, "env": env} if env else entry

@@ -14,8 +14,7 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus.installers._parts import files as _files
-from mcp_agentbus.installers._parts import openclaw_config as _config
+from mcp_agentbus.installers._parts import files, openclaw_config
 from mcp_agentbus.installers.steps import Machine
 
 #: A token of ours begins so: how `switch_off` knows that the hooks were off before.
@@ -26,8 +25,8 @@ _PORT: Final = 18789
 
 def token_file(machine: Machine) -> Path:
     """Return where our copy of hooks.token is kept, by which the listener wakes the gateway."""
-    profile = _config.profile(machine)
-    which = "" if profile == _config.DEFAULT_PROFILE else f"-{profile}"
+    profile = openclaw_config.profile(machine)
+    which = "" if profile == openclaw_config.DEFAULT_PROFILE else f"-{profile}"
     return machine.settings.config_file.parent / f"openclaw-hooks{which}.token"
 
 
@@ -41,7 +40,7 @@ def switch_on(machine: Machine, agent: str) -> str:
     Raises:
         BadSetup: a file cannot be read or written, or OpenClaw refuses.
     """
-    hooks = _config.section(machine, "hooks")
+    hooks = openclaw_config.section(machine, "hooks")
     file = token_file(machine)
     token = _token(machine, hooks)
     # Hooks with a token of the user's, or off by the user's word, stay as they are.
@@ -49,17 +48,17 @@ def switch_on(machine: Machine, agent: str) -> str:
         return "hooks.enabled is not true, and stays so: no wake reaches OpenClaw before it is"
     # One that names a variable, stands in an included file, or beside comments.
     if token is not None and (
-        not isinstance(token, str) or "${" in token or token == _config.HIDDEN
+        not isinstance(token, str) or "${" in token or token == openclaw_config.HIDDEN
     ):
         return f"hooks.token cannot be read from openclaw.json: put it into {file}, mode 0600"
     if not token:
-        kept = _config.text(file).strip()
+        kept = openclaw_config.text(file).strip()
         token = kept if is_ours(kept) else _OURS + secrets.token_urlsafe(32)
         # First here: should the next line fail, the next try takes the same token.
-        _files.write(file, f"{token}\n".encode(), mode=0o600)
+        files.write(file, f"{token}\n".encode(), mode=0o600)
         _patch(machine, {"hooks": {"enabled": True, "token": token}})
     else:
-        _files.write(file, f"{token}\n".encode(), mode=0o600)
+        files.write(file, f"{token}\n".encode(), mode=0o600)
     path = hooks.get("path", _HOOKS_PATH)
     if str(path).strip("/") != _HOOKS_PATH.strip("/"):
         return f"hooks.path is {path!r}: no wake reaches OpenClaw before it is {_HOOKS_PATH!r}"
@@ -73,7 +72,7 @@ def gateway(machine: Machine) -> dict[str, str]:
         BadSetup: the file cannot be read, or OpenClaw cannot tell.
     """
     found = {}
-    port = _config.section(machine, "gateway").get("port", _PORT)
+    port = openclaw_config.section(machine, "gateway").get("port", _PORT)
     if port != _PORT:
         found["gateway_url"] = f"http://127.0.0.1:{port}"
     if token_file(machine).is_file():
@@ -90,7 +89,7 @@ def switch_off(machine: Machine) -> str:
     Raises:
         BadSetup: OpenClaw's file cannot be read, or OpenClaw refuses.
     """
-    hooks = _config.section(machine, "hooks")
+    hooks = openclaw_config.section(machine, "hooks")
     if not is_ours(_token(machine, hooks)):
         return "hooks.token is another one now, and stays"
     # The whole table if nothing else is in it. Without a token hooks are off, so an `enabled`
@@ -106,25 +105,29 @@ def is_on(machine: Machine) -> bool:
     Raises:
         BadSetup: a file cannot be read.
     """
-    hooks = _config.table(_config.plain(machine) or {}, "hooks")
-    kept = _config.text(token_file(machine)).strip()
+    hooks = openclaw_config.table(openclaw_config.plain(machine) or {}, "hooks")
+    kept = openclaw_config.text(token_file(machine)).strip()
     return is_ours(hooks.get("token")) or (
-        is_ours(kept) and kept in _config.text(_config.config_file(machine))
+        is_ours(kept) and kept in openclaw_config.text(openclaw_config.config_file(machine))
     )
 
 
 def _token(machine: Machine, hooks: dict[str, Any]) -> object:
     """Return hooks.token; of one that OpenClaw hides our copy, if that is what the file holds."""
     token = hooks.get("token")
-    if token != _config.HIDDEN:
+    if token != openclaw_config.HIDDEN:
         return token
-    kept = _config.text(token_file(machine)).strip()
-    return kept if kept and kept in _config.text(_config.config_file(machine)) else token
+    kept = openclaw_config.text(token_file(machine)).strip()
+    return (
+        kept
+        if kept and kept in openclaw_config.text(openclaw_config.config_file(machine))
+        else token
+    )
 
 
 def _patch(machine: Machine, patch: dict[str, Any]) -> str:
     """Change openclaw.json; the text goes through standard input, which no process list shows."""
-    argv = [_config.program(machine), "config", "patch", "--stdin"]
+    argv = [openclaw_config.program(machine), "config", "patch", "--stdin"]
     machine.run(argv, stdin=json.dumps(patch))
     return ""
 

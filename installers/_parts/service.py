@@ -10,8 +10,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.config.settings import Settings, neighbour_environ
 from mcp_agentbus.errors import BadSetup
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
@@ -59,7 +58,7 @@ def environ(settings: Settings) -> dict[str, str]:
     PATH is there for the programs of the hosts.
     """
     path = settings.environ.get("PATH")
-    return config.leads_here(settings) | ({"PATH": path} if path else {})
+    return neighbour_environ(settings) | ({"PATH": path} if path else {})
 
 
 def check_plain(text: str) -> None:

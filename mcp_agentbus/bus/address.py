@@ -13,8 +13,8 @@ from contextvars import ContextVar
 from typing import Final
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.config import settings as config
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import files
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 
 _MAY_START: Final[ContextVar[bool]] = ContextVar("may_start", default=True)
@@ -40,7 +40,7 @@ def find_server(settings: Settings, *, may_start: bool) -> tuple[str, str | None
     if not settings.token_file:
         return settings.url, None
     try:
-        config.check_private(settings.token_file)
+        files.check_private(settings.token_file)
         return settings.url, settings.token_file.read_text().strip()
     except OSError as error:
         raise BadSetup(

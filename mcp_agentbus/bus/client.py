@@ -39,9 +39,7 @@ from mcp_agentbus.bus.replies import (
     found,
     refusal,
 )
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
 
 # A call ends within 5 s with an answer, whatever the server does.
@@ -64,7 +62,7 @@ class Bus:
     """A connection to the bus that mends itself."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or config.load()
+        self.settings = settings or load_settings()
         #: Makes anew what the server lost at its end: it keeps streams in memory for as long only.
         self.on_missing: Callable[[], Awaitable[None]] | None = None
         self._link: Link | None = None
@@ -113,7 +111,6 @@ class Bus:
         headers: Mapping[str, str] | None = None,
         *,
         message_id: str | None = None,
-        revision: int | None = None,
     ) -> Stored:
         """Store a message; return once the server has acknowledged it.
 
@@ -125,37 +122,46 @@ class Bus:
             headers: strings only.
             message_id: a second message with this id is acknowledged and not stored; made up if
                 not given.
-            revision: store only if the subject's last sequence is this one; 0: if there is none.
 
         Raises:
-            Conflict: the subject's last sequence is another.
             InboxFull, StoreFull, BadInput: the server takes no more, or none of that size.
             NotAllowed: the server's permissions forbid it.
             BusUnreachable: nothing was handed over.
             Unconfirmed: it was, but no answer came.
         """
-        message_id = message_id or secrets.token_hex(8)
-        all_headers = {**(headers or {}), names.H_MSG_ID: message_id}
-        if revision is not None:
-            all_headers[names.H_EXPECTED_REVISION] = str(revision)
-        answer, repeated = await self._exchange(subject, data, all_headers)
+        all_headers = {**(headers or {}), H_MSG_ID: message_id or secrets.token_hex(8)}
+        answer, _ = await self._exchange(subject, data, all_headers)
         try:
             ack = api_answer(answer.data)
-            return Stored(int(ack["seq"]), bool(ack.get("duplicate")))
         except ApiError as error:
-            if error.code == WRONG_REVISION:
-                mine = await self._mine(subject, message_id) if repeated else None
-                if mine:
-                    return mine
-                raise Conflict from None
             raise refusal(error) from None
+        return Stored(int(ack["seq"]), bool(ack.get("duplicate")))
 
-    async def _mine(self, subject: str, message_id: str) -> Stored | None:
-        """Return the acknowledgement that was lost, if the last record is the one we wrote."""
-        latest = await self.last(names.RESULTS, subject)
-        if latest and latest.headers.get(names.H_MSG_ID) == message_id:
-            return Stored(latest.seq, duplicate=True)
-        return None
+    async def replace(self, stream: str, subject: str, data: bytes, revision: int) -> int:
+        """Store a subject's next message if its last one is still `revision`; return the new one.
+
+        Args:
+            stream: the stream of the subject; it is read if an acknowledgement is lost.
+            subject: as `publish`.
+            data: as `publish`.
+            revision: the last message's sequence; 0: there is none.
+
+        Raises:
+            Conflict: the subject's last sequence is another.
+            InboxFull, StoreFull, BadInput, NotAllowed, BusUnreachable, Unconfirmed: as `publish`.
+        """
+        message_id = secrets.token_hex(8)
+        headers = {H_MSG_ID: message_id, H_EXPECTED_REVISION: str(revision)}
+        answer, repeated = await self._exchange(subject, data, headers)
+        try:
+            return int(api_answer(answer.data)["seq"])
+        except ApiError as error:
+            if error.code != WRONG_REVISION:
+                raise refusal(error) from None
+        latest = await self.last(stream, subject) if repeated else None
+        if latest and latest.headers.get(H_MSG_ID) == message_id:
+            return latest.seq  # the acknowledgement of our own write was lost
+        raise Conflict
 
     async def _exchange(
         self, subject: str, data: bytes, headers: Mapping[str, str] | None = None
@@ -386,3 +392,8 @@ class Bus:
     def _lost(self) -> None:
         for _, arrived, _ in list(self._subscriptions.values()):
             arrived(None)
+
+
+# Header names; the values are checked ids, numbers and this program's own words.
+H_MSG_ID: Final = "Nats-Msg-Id"
+H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"

@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mcp_agentbus.bus.server_conf import jetstream, quoted
-from mcp_agentbus.config.settings import Settings, check_private, load
+from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import locks
-from mcp_agentbus.core.files import write_whole
+from mcp_agentbus.core.files import check_private, write_whole
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 
 START_TIMEOUT_S: Final = 15.0  # a store with a million records took 6 s to come up
@@ -160,7 +160,7 @@ def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
 def ephemeral() -> Generator[Settings]:
     """Start a private server in a temporary folder; stop it and remove the folder at the end."""
     with tempfile.TemporaryDirectory(prefix="agentbus-") as home:
-        settings = load({**os.environ, "AGENTBUS_HOME": home, "AGENTBUS_URL": ""})
+        settings = load_settings({**os.environ, "AGENTBUS_HOME": home, "AGENTBUS_URL": ""})
         try:
             ensure(settings)
             yield settings

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from mcp_agentbus.config.rules import LOOPBACK
+from mcp_agentbus.config.values import LOOPBACK
 from mcp_agentbus.errors import BadInput
 
 #: The variable from which a shared server reads its token.

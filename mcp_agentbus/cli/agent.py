@@ -121,10 +121,10 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _add(args: argparse.Namespace, settings: Settings) -> int:
-    from mcp_agentbus.config import editor as agents  # it needs tomlkit
+    from mcp_agentbus.config import editor  # it needs tomlkit
 
     keys = _keys(args, settings)
-    written = agents.add(settings, args.id, replace=args.replace, **keys)
+    written = editor.add(settings, args.id, replace=args.replace, **keys)
     await _register(args.id, written)
     rules = written.rules[args.id]
     listener, elsewhere = _reload(written)
@@ -145,37 +145,36 @@ def _reload(settings: Settings) -> tuple[int | None, str]:
     Returns its pid, or None if none does, and how it has other folders or another bus, if it has.
     """
     from mcp_agentbus.errors import AgentbusError
-    from mcp_agentbus.listener import status as overview
-    from mcp_agentbus.relay import local_socket as local
+    from mcp_agentbus.listener import status
+    from mcp_agentbus.relay import local_socket
 
     try:
-        said = local.ask(settings, {"op": "reload"})
+        said = local_socket.ask(settings, {"op": "reload"})
     except AgentbusError:
         return None, ""
-    elsewhere = overview.elsewhere(settings, said)
+    elsewhere = status.elsewhere(settings, said)
     return (None if elsewhere else int(said["pid"])), elsewhere
 
 
 def _next(listener: int | None, elsewhere: str) -> str:
     """Say who looks after an agent that was added."""
-    from mcp_agentbus.listener import status as overview
+    from mcp_agentbus.listener import status
 
     if listener:
         return f"The listener that runs (pid {listener}) looks after it from now on."
     if elsewhere:
-        return f"THE LISTENER THAT RUNS DOES NOT LOOK AFTER IT: {elsewhere}. {overview.ELSEWHERE}"
+        return f"THE LISTENER THAT RUNS DOES NOT LOOK AFTER IT: {elsewhere}. {status.ELSEWHERE}"
     return "Next: agentbus listen, or agentbus listen --install to keep it running."
 
 
 async def _register(agent: str, settings: Settings) -> None:
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.errors import AgentbusError
-    from mcp_agentbus.store import roster
-    from mcp_agentbus.store import streams as topology
+    from mcp_agentbus.store import roster, streams
 
     try:
         async with Bus.connect(settings) as bus:
-            await topology.ensure_streams(bus)
+            await streams.ensure_streams(bus)
             await roster.register(bus, settings.agents[agent], None)
     except AgentbusError as error:
         raise type(error)(
@@ -191,8 +190,7 @@ def _keys(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     Raises:
         BadInput: the host or the wake profile must be given, or the folder is not there.
     """
-    from mcp_agentbus.config.rules import HOSTS, LIMITED
-    from mcp_agentbus.config.settings import host_of
+    from mcp_agentbus.core.hosts import HOSTS, LIMITED, host_of
     from mcp_agentbus.errors import BadInput
 
     host = args.host or host_of(settings.environ)
@@ -240,9 +238,9 @@ def _gateway(settings: Settings) -> dict[str, str]:
 
 
 def _remove(args: argparse.Namespace, settings: Settings) -> int:
-    from mcp_agentbus.config import editor as agents  # it needs tomlkit
+    from mcp_agentbus.config import editor  # it needs tomlkit
 
-    agents.remove(settings, args.id)
+    editor.remove(settings, args.id)
     _reload(settings)
     text = (
         f"{args.id} is taken out of {settings.config_file}: nothing starts it any more.\n"
@@ -253,24 +251,24 @@ def _remove(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _wake(args: argparse.Namespace, settings: Settings) -> int:
-    from mcp_agentbus.listener import status as overview
-    from mcp_agentbus.relay import local_socket as local
+    from mcp_agentbus.listener import status
+    from mcp_agentbus.relay import local_socket
 
-    found = local.ask(settings, {"op": "wake", "agent": args.id})
-    _print(args, overview.woken_text(found), found)
+    found = local_socket.ask(settings, {"op": "wake", "agent": args.id})
+    _print(args, status.woken_text(found), found)
     return 0
 
 
 def _wakes(args: argparse.Namespace, settings: Settings) -> int:
     from mcp_agentbus.errors import BadSetup
-    from mcp_agentbus.listener import status as overview
+    from mcp_agentbus.listener import status
     from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
     try:
         rows = Ledger(settings.ledger_file).latest(args.id, max(1, args.limit))
     except LedgerBroken as error:
         raise BadSetup(str(error), hint="Mend or move that file; nothing is woken.") from None
-    _print(args, overview.wakes_text(args.id, rows), [overview.wake_data(row) for row in rows])
+    _print(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
     return 0
 
 
@@ -320,10 +318,10 @@ def _session_there(rules: Rules, settings: Settings) -> str:
     """Say which agent a session is that is opened in the folder; it should be this one."""
     from dataclasses import replace
 
-    from mcp_agentbus.config import settings as config
+    from mcp_agentbus.config import identity
 
     environ = {**settings.environ, "AGENTBUS_AGENT": "", "AGENTBUS_HOST": rules.host}
-    who = config.who(replace(settings, environ=environ), folder=rules.folder).id
+    who = identity.who(replace(settings, environ=environ), folder=rules.folder).id
     if who == rules.agent:
         return f"A session that you open there is {who}, too."
     return (
@@ -334,7 +332,9 @@ def _session_there(rules: Rules, settings: Settings) -> str:
 
 def _added_text(rules: Rules, settings: Settings, next_: str) -> str:
     """Say what was written, who may wake it with which permissions, and what comes next."""
-    from mcp_agentbus.config.rules import ANY_SENDER, LIMITED, MEANS
+    from mcp_agentbus.config.rules import MEANS
+    from mcp_agentbus.config.values import ANY_SENDER
+    from mcp_agentbus.core.hosts import LIMITED
 
     senders = "your own agents on this machine"
     if rules.wake_from:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.relay import command as remote
+from mcp_agentbus.relay import command
 
 #: The shells for which there is a script, and where a line goes that is to stay.
 SHELLS: Final = {
@@ -46,6 +46,6 @@ def agents(**_: Any) -> list[str]:
     )
     said: list[str] = []
     with suppress(AgentbusError, ValueError, LookupError, TypeError):
-        remote.run(asked, said.append)
+        command.run(asked, said.append)
         return [str(one["id"]) for one in json.loads(said[0])["agents"]]
     return []

@@ -280,7 +280,7 @@ class _Work:
     def _server(self) -> None:
         import asyncio
 
-        from mcp_agentbus.store import status as standing
+        from mcp_agentbus.store import status
 
         settings = self.machine.settings
         if settings.url:
@@ -289,7 +289,7 @@ class _Work:
             self._planned.append("start the server, if it does not run")
             self._out("server: would be started, if it does not run")
         else:
-            server = asyncio.run(standing.start(settings))
+            server = asyncio.run(status.start(settings))
             self._out(f"server: {server.how} at {server.url}")
             self._done.append("server")
 
@@ -314,12 +314,12 @@ class _Work:
         """Look whether all of it works; tell what `agentbus doctor` tells."""
         import asyncio
 
-        from mcp_agentbus.doctor import run as doctor
+        from mcp_agentbus.doctor.run import run
 
         if not self._args.json:
-            return asyncio.run(doctor.run(self.machine.settings, self._out)) == 0
+            return asyncio.run(run(self.machine.settings, self._out)) == 0
         said: list[str] = []
-        code = asyncio.run(doctor.run(self.machine.settings, said.append, as_json=True))
+        code = asyncio.run(run(self.machine.settings, said.append, as_json=True))
         found = json.loads("".join(said))["checks"]
         self._checks = [one for one in found if one["state"] != "ok"]
         return code == 0

@@ -13,8 +13,9 @@ import argparse
 import json
 import os
 
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.config import identity
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core import ids
 from mcp_agentbus.relay.member import Joining, Me
 
 
@@ -30,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(data) if args.json else text, flush=True)
         return ""
 
-    settings = config.load()
-    agent = config.who(settings, args.agent)
+    settings = load_settings()
+    agent = identity.who(settings, args.agent)
     # Claude Code's monitors belong to a session, and say to which.
     of = os.environ.get("CLAUDE_CODE_SESSION_ID", "")
-    me = Me(agent.id, agent.host, names.new_session_id(), can_nudge=True, host_session=of)
+    me = Me(agent.id, agent.host, ids.new_session_id(), can_nudge=True, host_session=of)
     Joining(settings, me, nudge).run()
     return 0

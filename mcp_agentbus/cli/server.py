@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.tools import commands
 from mcp_agentbus.tools.commands import Call, Place
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             wake=args.wake,
         )
         return asyncio.run(look)
-    settings = config.load()
+    settings = load_settings()
     place = Place(lambda text: print(text, flush=True), Path.cwd())
     call = Call(args, settings, place)
     if args.command == "demo":
@@ -74,17 +74,17 @@ async def _install(call: Call) -> int:
 
 
 async def _listen(call: Call) -> int:
-    from mcp_agentbus.listener import daemon as listening
+    from mcp_agentbus.cli import listen
 
-    return await listening.run(call.args, call.settings)
+    return await listen.run(call.args, call.settings)
 
 
 async def _server(call: Call) -> int:
     if call.args.action == "config":
-        from mcp_agentbus.bus import server_conf as server_config
+        from mcp_agentbus.bus import server_conf
 
         args = call.args
-        text = server_config.shared(
+        text = server_conf.shared(
             args.listen, args.store, max_gib=args.max_store, cert=args.tls_cert, key=args.tls_key
         )
         call.print(text.rstrip(), {"config": text})
@@ -99,14 +99,14 @@ async def _server(call: Call) -> int:
         text = "stopped; its tasks are kept" if stopped else "was not running"
         call.print(text, {"running": False, "stopped": stopped})
         return 0
-    from mcp_agentbus.store import streams as topology
+    from mcp_agentbus.store import streams
     from mcp_agentbus.store.status import standing
 
     if call.args.action == "status" and not embedded.find(call.settings):
         call.print("not running; the first command that needs it starts it", {"running": False})
         return BusUnreachable.exit_code
     async with call.bus() as bus:
-        await topology.ensure_streams(bus)
+        await streams.ensure_streams(bus)
         state = await standing(bus)
     call.print(state.text, state.data)
     return 0

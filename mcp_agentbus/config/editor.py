@@ -21,10 +21,9 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable
 
-from mcp_agentbus.config import settings as config
 from mcp_agentbus.config.rules import LIMITS
-from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import locks
+from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core import files, locks
 from mcp_agentbus.core.files import write_whole
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
@@ -47,7 +46,7 @@ def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -
     agent_id(agent)
     wanted = {key: value for key, value in keys.items() if value is not None}
     with _editing(settings) as old:
-        known = config.load(settings.environ, text=old).agents
+        known = load_settings(settings.environ, text=old).agents
         if agent in known and not replace:
             raise BadInput(
                 f"{agent} is in {settings.config_file} already.",
@@ -62,7 +61,7 @@ def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -
         )
         _check(settings, new, {**before, "agents": tables})
         try:
-            loaded = config.load(settings.environ, text=new)
+            loaded = load_settings(settings.environ, text=new)
         except BadSetup as error:
             raise BadInput(f"Not written. {error.message}", hint=error.hint) from None
         write_whole(settings.config_file, new.encode())
@@ -77,7 +76,7 @@ def remove(settings: Settings, agent: str) -> Settings:
         BadSetup: config.toml cannot be edited.
     """
     with _editing(settings) as old:
-        if agent not in config.load(settings.environ, text=old).agents:
+        if agent not in load_settings(settings.environ, text=old).agents:
             raise UnknownAgent(
                 f"{settings.config_file} has no agent {agent[:80]!r}.",
                 hint="Run `agentbus agent list` to see those it has.",
@@ -86,7 +85,7 @@ def remove(settings: Settings, agent: str) -> Settings:
         del after["agents"][agent]
         new = _without(old, agent, after)
         _check(settings, new, after)
-        loaded = config.load(settings.environ, text=new)
+        loaded = load_settings(settings.environ, text=new)
         write_whole(settings.config_file, new.encode())
     return loaded
 
@@ -117,7 +116,7 @@ def _editing(settings: Settings) -> Generator[str]:
 def _text(file: Path) -> str:
     """Return the file's text with its own ends of lines; empty if there is no file."""
     try:
-        config.check_private(file)
+        files.check_private(file)
         return file.read_bytes().decode()
     except FileNotFoundError:
         return ""

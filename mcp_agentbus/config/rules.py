@@ -12,33 +12,35 @@ Nothing that a task holds can change any of it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
-from urllib.parse import SplitResult, urlsplit
 
-from mcp_agentbus.core.ids import agent_id, is_label
-from mcp_agentbus.errors import BadInput, BadSetup
+from mcp_agentbus.config.values import (
+    Wrong,
+    absolute,
+    allow,
+    boolean,
+    chat,
+    command,
+    gateway_url,
+    hours,
+    one_of,
+    permission_mode,
+    senders,
+)
+from mcp_agentbus.core.hosts import HOSTS, LIMITED
+from mcp_agentbus.errors import BadSetup
 
 Profile = Literal["hold", "answer", "work"]
-#: Hosts that can be woken without a live session.
-HOSTS: Final = ("claude-code", "cursor", "openclaw", "command")
-#: Those of them that work in a folder, which their sessions tell, and whose permissions agentbus
-#: can limit for one wake.
-LIMITED: Final = ("claude-code", "cursor")
 #: What each wake profile means.
 MEANS: Final[Mapping[Profile, str]] = {
     "hold": "nothing starts it; it reads its inbox in sessions that you open",
     "answer": "an urgent task may start it, to read and answer only",
     "work": "an urgent task may start it, to work with its host's own permissions",
 }
-#: In `wake_from`: everybody on the bus.
-ANY_SENDER: Final = "*"
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True)
@@ -180,15 +182,6 @@ def _check_folder(host: str, folder: Path, where: str) -> None:
         )
 
 
-class _Wrong(Exception):
-    """A value makes no sense; says what it is not, and what to do."""
-
-    def __init__(self, said: str, hint: str) -> None:
-        super().__init__(said)
-        self.said = said
-        self.hint = hint
-
-
 def _values(
     table: Mapping[str, Any], known: Mapping[str, Callable[[Any], Any]], where: str
 ) -> dict[str, Any]:
@@ -200,133 +193,9 @@ def _values(
             )
         try:
             values[key] = known[key](value)
-        except _Wrong as wrong:
+        except Wrong as wrong:
             raise BadSetup(f"{where}: {key} {wrong.said}.", hint=wrong.hint) from None
     return values
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise _Wrong("is not a string", "Write it in quotes.")
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
-        raise _Wrong("has a control character in it", "Write it on one line, without any.")
-    return value
-
-
-def _strings(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise _Wrong("is not a list", 'Write it as ["one", "two"].')
-    return tuple(_string(one) for one in value)
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong("is not a boolean", "Write true or false, without quotes.")
-    return value
-
-
-def _absolute(value: Any) -> Path:
-    try:
-        path = Path(_string(value)).expanduser()
-    except RuntimeError:  # ~somebody who does not exist
-        path = Path()
-    if not path.is_absolute():
-        raise _Wrong("is not an absolute path", "Begin it with / or ~/.")
-    return path
-
-
-def _one_of(*words: str) -> Callable[[Any], str]:
-    def reader(value: Any) -> str:
-        if value not in words:
-            raise _Wrong("is none of its values", f"Known: {', '.join(words)}.")
-        return str(value)
-
-    return reader
-
-
-def _command(value: Any) -> tuple[str, ...]:
-    argv = _strings(value)
-    if not argv or not argv[0]:
-        raise _Wrong("names no program", "Write the program first, then its arguments.")
-    if "/" in argv[0] and not argv[0].startswith("/"):
-        raise _Wrong(
-            "names a program by a relative path", "Use its absolute path, or a name on PATH."
-        )
-    if any(_PLACEHOLDER.search(word) for word in argv):
-        raise _Wrong(
-            "has a placeholder in it",
-            "Take it out: nothing is filled in, and the notice comes on standard input.",
-        )
-    return argv
-
-
-def _senders(value: Any) -> frozenset[str]:
-    try:
-        found = [ANY_SENDER] if value == ANY_SENDER else _strings(value)
-        return frozenset(one if one == ANY_SENDER else agent_id(one) for one in found)
-    except BadInput as error:
-        raise _Wrong(f"names nobody: {error.message.rstrip('.')}", error.hint) from None
-
-
-def _hours(value: Any) -> tuple[time, time] | None:
-    if not _string(value):
-        return None  # an agent without quiet hours where [wake] has some
-    found = _HOURS.fullmatch(value)
-    if not found or found[1] == found[2]:
-        raise _Wrong(
-            "is no range of two times", 'Write it as "22:00-07:00"; "" means no quiet hours.'
-        )
-    return time.fromisoformat(found[1]), time.fromisoformat(found[2])
-
-
-def _permission_mode(value: Any) -> str:
-    mode = _string(value)
-    if mode.casefold() == "bypasspermissions":
-        raise _Wrong(
-            "is bypassPermissions",
-            "A peer's task would run with every permission. Use acceptEdits with allow rules.",
-        )
-    if not _WORD.fullmatch(mode):
-        raise _Wrong("is no permission mode", "Use a mode of the host, such as acceptEdits.")
-    return mode
-
-
-def _allow(value: Any) -> tuple[str, ...]:
-    rules = _strings(value)
-    if any(not rule or rule.startswith("-") for rule in rules):
-        raise _Wrong("has an entry that is no rule", 'Write it as ["Bash(git status)", "Edit"].')
-    return rules
-
-
-def _chat(value: Any) -> str:
-    if not is_label(_string(value)):
-        raise _Wrong("is no id of a chat", "Copy it from `cursor-agent ls`.")
-    return str(value)
-
-
-def gateway(url: str) -> SplitResult:
-    """Return the parts of the URL of OpenClaw's gateway.
-
-    Raises:
-        BadSetup: it is none, or the token would cross a network in plain text.
-    """
-    with suppress(ValueError):  # whose text may hold a piece of a secret
-        parts = urlsplit(url)
-        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
-        more = "@" in parts.netloc or parts.query or parts.fragment
-        if safe and parts.hostname and parts.port != 0 and not more:
-            return parts
-    raise BadSetup(
-        "gateway_url is no address that may get a token.",
-        hint="Write it as http://127.0.0.1:18789; off this machine it must be https.",
-    )
-
-
-def _gateway(value: Any) -> str:
-    try:
-        return gateway(_string(value)).geturl()
-    except BadSetup as error:
-        raise _Wrong("is no address that may get a token", error.hint) from None
 
 
 def _within(name: str) -> Callable[[Any], float]:
@@ -338,7 +207,7 @@ def _within(name: str) -> Callable[[Any], float]:
         # A bool is an int in Python, and TOML has nan, which is in no range.
         fits = isinstance(value, int | kind) and not isinstance(value, bool)
         if not fits or not low <= value <= high:
-            raise _Wrong(f"is no {number} from {low} to {high}", "Set one, or take it out.")
+            raise Wrong(f"is no {number} from {low} to {high}", "Set one, or take it out.")
         return float(value) if kind is float else int(value)
 
     return reader
@@ -346,10 +215,6 @@ def _within(name: str) -> Callable[[Any], float]:
 
 # Keys of [agents.ID] that config checks.
 _NOT_OURS: Final = frozenset({"host", "description", "roles"})
-_HOURS: Final = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
-_WORD: Final = re.compile(r"[A-Za-z]{1,40}")
-# {}, {input}, {{ task.body }}; not JSON, which has quotes.
-_PLACEHOLDER: Final = re.compile(r"\{\s*[\w.-]*\s*\}")
 # From and to, per limit. More is a typing error: a wake takes seconds and costs money.
 _BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "per_sender_hour": (0, 1_000),
@@ -364,22 +229,22 @@ _BOUNDS: Final[dict[str, tuple[int, int]]] = {
 LIMITS: Final = tuple(_BOUNDS)
 # What [wake] may hold, and the reader of each.
 _DEFAULTS: Final[dict[str, Callable[[Any], Any]]] = {
-    "quiet_hours": _hours,
-    "wake_from": _senders,
-    "on_stop": _one_of("end", "leave"),
+    "quiet_hours": hours,
+    "wake_from": senders,
+    "on_stop": one_of("end", "leave"),
     **{name: _within(name) for name in _BOUNDS},
 }
 # What [agents.ID] may hold besides.
 _KEYS: Final[dict[str, Callable[[Any], Any]]] = {
-    "dir": _absolute,
-    "wake": _one_of(*get_args(Profile)),
-    "command": _command,
-    "permission_mode": _permission_mode,
-    "allow": _allow,
-    "resume": _boolean,
-    "chat": _chat,
-    "gateway_url": _gateway,
-    "token_file": _absolute,
+    "dir": absolute,
+    "wake": one_of(*get_args(Profile)),
+    "command": command,
+    "permission_mode": permission_mode,
+    "allow": allow,
+    "resume": boolean,
+    "chat": chat,
+    "gateway_url": gateway_url,
+    "token_file": absolute,
     **_DEFAULTS,
 }
 KEYS: Final = tuple(_KEYS)

@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadSetup
 
 
@@ -33,7 +32,7 @@ class Reloading:
             return False
         self._read = stamp
         try:
-            new = config.load(self.settings.environ)
+            new = load_settings(self.settings.environ)
         except BadSetup as error:
             self.says = error.message
         else:

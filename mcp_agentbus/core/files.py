@@ -9,9 +9,12 @@ It makes no folder, and does not follow a link: what is at that place is replace
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from mcp_agentbus.errors import BadSetup
 
 
 def write_whole(
@@ -67,3 +70,18 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_private(path: Path) -> None:
+    """See that `path`, which holds a secret, belongs to this user alone.
+
+    Raises:
+        BadSetup: others may read or write it, it is a symlink, or it is somebody else's.
+    """
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise BadSetup(f"{path} is a symlink.", hint="Put the file itself there, with mode 0600.")
+    if os.name == "posix" and found.st_uid != os.getuid():
+        raise BadSetup(f"{path} belongs to another user.", hint=f"Run: sudo chown $USER {path}")
+    if os.name == "posix" and found.st_mode & 0o077:
+        raise BadSetup(f"{path} is open to other users.", hint=f"Run: chmod 600 {path}")

@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How subjects, streams, consumers and ids are spelled, checked, made and taken apart.
+"""How ids are spelled, checked and made: of agents, inboxes, roles, tasks, sessions.
 
-    >>> task_subject("coder", "high", "planner")
-    'agentbus.coder.tasks.high.planner'
-    >>> parts("agentbus.coder.tasks.high.planner")
-    Parts(whose='coder', kind='tasks', rest=('high', 'planner'))
     >>> inbox_of("role:review")
     'role-review'
 
-What makes a subject checks nothing: it takes names that `agent_id`, `inbox_of` and the like have
-checked, so that no dot or wildcard of another's gets in, or `*` where a reader wants all.
+Whatever becomes part of a subject, a path or an argument is checked here once, so that no dot,
+wildcard or dash of another gets in.
 """
 
 from __future__ import annotations
@@ -17,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from typing import Final, Literal, NamedTuple, get_args
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
 from mcp_agentbus.errors import BadInput
 
@@ -28,24 +25,6 @@ LANES: Final[tuple[Priority, ...]] = get_args(Priority)
 EVERYBODY: Final = "all"
 ROLE_PREFIX: Final = "role-"
 RESERVED: Final = frozenset({EVERYBODY, "system"})
-
-TASKS: Final = "AGENTBUS_TASKS"
-RESULTS: Final = "AGENTBUS_RESULTS"
-PRESENCE: Final = "AGENTBUS_PRESENCE"
-DEAD: Final = "AGENTBUS_DEAD"
-SCHEDULE: Final = "AGENTBUS_SCHED"
-AGENTS: Final = "AGENTBUS_AGENTS"
-
-# Header names; the values are checked ids, numbers and this program's own words.
-H_MSG_ID: Final = "Nats-Msg-Id"
-H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
-H_TASK: Final = "Agentbus-Task"
-H_THREAD: Final = "Agentbus-Thread"
-H_CHAIN: Final = "Agentbus-Chain"
-H_HOPS: Final = "Agentbus-Hops"
-H_SESSION: Final = "Agentbus-Session"
-H_REASON: Final = "Agentbus-Reason"
-H_SCHEDULER: Final = "Nats-Scheduler"
 
 _AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # Wider than the ids made here, so that ids of other producers can be answered.
@@ -166,90 +145,23 @@ def new_session_id() -> str:
     return secrets.token_hex(8)
 
 
-class Parts(NamedTuple):
-    """Whose a subject is (an inbox, owner or agent), its kind, and the tokens that follow."""
+@dataclass(frozen=True)
+class Agent:
+    """Who a session speaks for."""
 
-    whose: str
-    kind: str
-    rest: tuple[str, ...]
+    id: str
+    #: The host's name: `claude-code`, `cursor`, `openclaw`, or `shell`.
+    host: str = "shell"
+    #: One line for the roster.
+    description: str = ""
+    #: The shared inboxes it also reads.
+    roles: tuple[str, ...] = ()
 
-
-def parts(subject: str) -> Parts:
-    """Take a subject apart, checking nothing; one that is too short has empty parts."""
-    _, *tokens = subject.split(".")
-    return Parts(tokens[0], tokens[1], tuple(tokens[2:])) if len(tokens) > 1 else Parts("", "", ())
-
-
-def everything_of(agent: str) -> str:
-    """Name all subjects that begin with an agent: its inbox, records, registration, presence."""
-    return f"agentbus.{agent}.>"
-
-
-def task_subject(inbox: str, lane: str, sender: str) -> str:
-    """Where a task is published; the last token is the sender."""
-    return f"agentbus.{inbox}.tasks.{lane}.{sender}"
+    @property
+    def inboxes(self) -> tuple[str, ...]:
+        """The inboxes it reads: its own, then those of its roles."""
+        return (self.id, *(ROLE_PREFIX + role for role in self.roles))
 
 
-def wake_subject(inbox: str, lane: str = "*") -> str:
-    """Where the server republishes a stored task's headers."""
-    return f"agentbus.{inbox}.wake.{lane}.*"
-
-
-def back_subject(inbox: str) -> str:
-    """Where a session says that it has given a task back; wakes nobody but waiting sessions."""
-    return f"agentbus.{inbox}.back"
-
-
-def record_subject(owner: str, inbox: str, task: str) -> str:
-    """Where the worker's record of a task stands: its state and its result."""
-    return f"agentbus.{owner}.results.{inbox}.{task}"
-
-
-def sent_subject(owner: str, inbox: str, task: str) -> str:
-    """Where the sender's record of a task stands."""
-    return f"agentbus.{owner}.sent.{inbox}.{task}"
-
-
-def wakes_subject(owner: str, inbox: str, task: str) -> str:
-    """Where stands what the addressee's listener did about a task."""
-    return f"agentbus.{owner}.wakes.{inbox}.{task}"
-
-
-def dead_subject(inbox: str, lane: str, sender: str) -> str:
-    """Where a parked task is kept."""
-    return f"agentbus.{inbox}.dead.{lane}.{sender}"
-
-
-def heartbeat_subject(agent: str, session: str) -> str:
-    """Where a session says that it lives."""
-    return f"agentbus.{agent}.heartbeat.{session}"
-
-
-def scheduled_subject(inbox: str, lane: str, sender: str, task: str) -> str:
-    """Where a task waits for its time."""
-    return f"agentbus.{inbox}.sched.{lane}.{sender}.{task}"
-
-
-def due_subject(inbox: str, lane: str, sender: str) -> str:
-    """Where the server puts a scheduled task when its time has come."""
-    return f"agentbus.{inbox}.due.{lane}.{sender}"
-
-
-def profile_subject(agent: str) -> str:
-    """Where an agent's registration stands."""
-    return f"agentbus.{agent}.profile"
-
-
-def lane_consumer(inbox: str, lane: str) -> str:
-    """The durable consumer of one lane of an inbox."""
-    return f"{inbox}_{lane}"
-
-
-def results_consumer(agent: str) -> str:
-    """The durable consumer of the records that workers write for `agent`."""
-    return f"{agent}_results"
-
-
-def sent_consumer(agent: str) -> str:
-    """The durable consumer that holds the deadlines of the tasks that `agent` sent."""
-    return f"{agent}_sent"
+#: Prefix of the ids with which `agentbus doctor` tries a hook; nothing told to them is remembered.
+PROBE: Final = "doctor-"

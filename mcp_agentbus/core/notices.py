@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 #: Why a wake is held, by `policy.Reason`, as receipts and records say it.
 WHY: Final = {
@@ -52,3 +52,20 @@ def text(counts: Counts) -> str:
         came = "result of a task" if counts.results == 1 else "results of tasks"
         said.append(f"{counts.results} {came} that you sent with agentbus can be read")
     return f"{'; '.join(said) or 'Your agentbus inbox has changed'}. Call read_inbox."
+
+
+Reason = Literal[
+    "nothing",  # nothing waits that may wake
+    "not_allowed",  # its sender may not wake this agent
+    "quiet_hours",
+    "sender_rate",  # its sender has woken this agent often enough for this hour
+    "agent_rate",  # the agent was woken often enough for this hour
+    "daily_budget",  # or for this day, or has spent its money for this day
+    "running",  # a wake is under way; this one is looked at when it ends
+    "backoff",  # the last wake led to no read; tried again later
+    "gave_up",  # several wakes led to no read
+    "profile",  # its user wants no process started for it
+    "unknown_host",  # nobody has said how to start it
+    "deaf_session",  # a live session is open that cannot be told; no second one is started
+    "ledger",  # what was woken cannot be recorded
+]

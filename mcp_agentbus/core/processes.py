@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 # Where the system cannot tell.
@@ -59,3 +61,28 @@ def _wait(parent: int) -> None:
             parent, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT
         )
         queue.control([its_end], 1)
+
+
+# `ps` answers in some milliseconds.
+_PS_TIMEOUT_S: Final = 5.0
+
+
+def born(pid: int) -> str:
+    """Return when a process was started, in its system's words; empty if there is none."""
+    try:
+        if sys.platform == "linux":
+            # The name before it, in parentheses, may hold blanks and parentheses; field 22 of all.
+            return (
+                Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+            )
+        told = subprocess.run(
+            ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
+            env={"LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            timeout=_PS_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, IndexError, subprocess.TimeoutExpired):
+        return ""
+    return told.stdout.strip()

@@ -25,11 +25,11 @@ from mcp_types import TextContent, TextResourceContents
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import text
 from mcp_agentbus.demo import wake as demo_wake
 from mcp_agentbus.demo.survey import survey
 from mcp_agentbus.errors import AgentbusError, BadInput
-from mcp_agentbus.store import codec as wire
+from mcp_agentbus.store import subjects
 
 _RESULT_WITHIN_S = 60
 
@@ -165,8 +165,8 @@ async def _stored(settings: Settings) -> list[dict[str, Any]]:
     async with Bus.connect(settings) as bus:
         request = {"seq": 1, "batch": 100, "next_by_subj": "agentbus.>"}
         return [
-            {"subject": one.subject, "bytes": len(one.data), "at": wire.stamp(one.stored_at)}
-            for one in await bus.many(names.RESULTS, request)
+            {"subject": one.subject, "bytes": len(one.data), "at": text.stamp(one.stored_at)}
+            for one in await bus.many(subjects.RESULTS, request)
         ]
 
 

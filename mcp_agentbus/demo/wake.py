@@ -20,11 +20,12 @@ from typing import Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.config.settings import Agent, Settings
+from mcp_agentbus.config import identity
+from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.demo.survey import survey
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff import lookup as life
+from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -63,7 +64,7 @@ async def run(folder: Path, tell: Tell) -> str:
             if answer.timed_out:
                 raise AgentbusError("No result came.", hint="See `agentbus doctor`.")
             tell("planner", "watch_inbox: the result is here")
-            return render.life_text(await life.task_life(planner, receipt.task_id))
+            return render.life_text(await lookup.task_life(planner, receipt.task_id))
 
 
 @asynccontextmanager
@@ -103,10 +104,10 @@ async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None
 
 async def _work() -> None:
     """Be the coder that was woken: claim what waits, do it, publish what was found."""
-    settings = config.load()
+    settings = load_settings()
     async with (
         Bus.connect(settings) as bus,
-        shell_session(bus, config.who(settings), settings.state_dir) as session,
+        shell_session(bus, identity.who(settings), settings.state_dir) as session,
     ):
         for item in (await read_inbox(session)).tasks:
             found = await asyncio.to_thread(survey, Path.cwd())

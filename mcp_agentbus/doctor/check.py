@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.installers.steps import Step
 
 #: Each stage takes milliseconds; a listener that has just started may need a second.
 STAGE_S: Final = 10.0
@@ -92,3 +93,24 @@ def last_line(stages: list[Stage], failed: list[str]) -> str:
     skipped = [one.name for one in stages if one.state == "skipped"]
     more = f" Not tested: {', '.join(skipped)}." if skipped else ""
     return f"The task came through, and its result came back.{more}"
+
+
+#: `warning`: it works, but less well than it could, or not yet. `unknown`: it could not be found
+#: out, which is no sign that it works.
+State = Literal["ok", "warning", "wrong", "unknown"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    #: What was found, one line, in this program's words.
+    said: str
+    #: What to do about it; empty if there is nothing to do.
+    fix: str = ""
+    #: What does that, where it is safe to do unasked.
+    mend: Step | None = field(default=None, repr=False, compare=False)
+    #: Of a host: whether it is here.
+    here: bool | None = field(default=None, repr=False, compare=False)

@@ -14,15 +14,14 @@ from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import notices as notice
-from mcp_agentbus.doctor.machine import Check
+from mcp_agentbus.core import notices
+from mcp_agentbus.core.text import minute
+from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, BadSetup, NoListener
 from mcp_agentbus.installers import service
 from mcp_agentbus.installers.steps import Machine, Step
-from mcp_agentbus.listener import status as overview
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.relay import member as joining
-from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.listener import status
+from mcp_agentbus.relay import local_socket, starter
 from mcp_agentbus.version import __version__
 
 # A listener that was told to end is gone within 10 s; one that starts needs about a second.
@@ -41,7 +40,7 @@ _HELD: Final = {
 def listener(settings: Settings) -> list[Check]:
     """See that a listener of this version runs, and that it can wake."""
     try:
-        said = local.ask(settings, {"op": "status"})
+        said = local_socket.ask(settings, {"op": "status"})
     except NoListener as error:
         return [_none(settings, error)]
     try:
@@ -53,14 +52,14 @@ def listener(settings: Settings) -> list[Check]:
 
 def _running(settings: Settings, said: Mapping[str, Any]) -> Check:
     by = f"kept by {service.manager().NAME}"
-    by = by if kept.keeps(settings.environ) else f"not {by}"
-    since = overview.minute(said["since"])
+    by = by if starter.keeps(settings.environ) else f"not {by}"
+    since = minute(said["since"])
     who = f"{said['version']}, pid {said['pid']}, since {since}, {by}"
     if said["version"] != __version__:
         text = f"{who}: another version than the {__version__} that is installed"
         return _replaced(settings, f"{text}, so sessions serve themselves")
-    if elsewhere := overview.elsewhere(settings, said):
-        return Check("listener", "wrong", f"{who}: {elsewhere}", overview.ELSEWHERE)
+    if elsewhere := status.elsewhere(settings, said):
+        return Check("listener", "wrong", f"{who}: {elsewhere}", status.ELSEWHERE)
     if said["ledger"] != "ok":
         fix = f"Mend or move away {settings.ledger_file}."
         return Check("listener", "wrong", f"{who}: it wakes nobody. {said['ledger']}", fix)
@@ -69,14 +68,16 @@ def _running(settings: Settings, said: Mapping[str, Any]) -> Check:
         text = f"{who}: goes on with the rules of before. {said['config']}"
         return Check("listener", "wrong", text, fix)
     if said["bus"] != "ok":
-        since = overview.minute(said["away_since"]) if said.get("away_since") else "now"
+        since = minute(said["away_since"]) if said.get("away_since") else "now"
         fix = "Run `agentbus server start`, or see `server` above."
         return Check("listener", "warning", f"{who}: no bus since {since}", fix)
     return Check("listener", "ok", who)
 
 
 def _replaced(settings: Settings, text: str) -> Check:
-    fix = _again(settings) if kept.keeps(settings.environ) else "Run `agentbus listen --replace`."
+    fix = (
+        _again(settings) if starter.keeps(settings.environ) else "Run `agentbus listen --replace`."
+    )
     mend = Step("end that listener and start one of this version", partial(_renew, settings))
     return Check("listener", "wrong", text, fix, mend)
 
@@ -85,7 +86,7 @@ def _none(settings: Settings, error: NoListener) -> Check:
     if "does not answer" in error.message:
         mend = Step("end that listener and start another one", partial(_renew, settings))
         return Check("listener", "wrong", "it runs, but does not answer", error.hint, mend)
-    if kept.keeps(settings.environ):
+    if starter.keeps(settings.environ):
         manager, fix = service.manager(), _again(settings)
         text = f"not running, although {manager.NAME} should keep it"
         mend = Step(f"have {manager.NAME} start it", partial(_renew, settings))
@@ -118,9 +119,9 @@ def _held(agents: Any) -> list[Check]:
     found = []
     for one in agents:
         if reason := one["reason"]:
-            until = f" until {overview.minute(one['until'])}" if one["until"] else ""
+            until = f" until {minute(one['until'])}" if one["until"] else ""
             fix = _HELD.get(reason, "").format(agent=one["agent"])
-            text = f"held{until}: {notice.WHY[reason]}"
+            text = f"held{until}: {notices.WHY[reason]}"
             found.append(Check(f"wake of {one['agent']}", "warning", text, fix))
     return found
 
@@ -128,18 +129,18 @@ def _held(agents: Any) -> list[Check]:
 def _renew(settings: Settings) -> str:
     """End the listener that runs, if one does, and start one; return what is to be said."""
     machine, manager = Machine(settings), service.manager()
-    if kept.keeps(settings.environ) and not manager.is_current(settings):
+    if starter.keeps(settings.environ) and not manager.is_current(settings):
         manager.install(settings)
-    elif kept.keeps(settings.environ):
+    elif starter.keeps(settings.environ):
         machine.run(manager.restart())
     else:
         with suppress(AgentbusError):  # there is none to stop
             machine.run([*machine.agentbus, "listen", "--stop"])
-        joining.start_listener(settings)
+        starter.start_listener(settings)
     give_up = time.monotonic() + _STARTS_WITHIN_S
     while time.monotonic() < give_up:
         with suppress(AgentbusError):
-            said = local.ask(settings, {"op": "status"})
+            said = local_socket.ask(settings, {"op": "status"})
             if said.get("version") == __version__:
                 return f"listener {__version__} runs, pid {said.get('pid')}"
         time.sleep(_LOOK_AGAIN_S)

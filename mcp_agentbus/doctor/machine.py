@@ -17,47 +17,27 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.config import settings as config
 from mcp_agentbus.config.rules import MEANS, Rules
-from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core.files import check_private
+from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.hosts.protocol import on_path
 from mcp_agentbus.wakes.hosts.registry import PROGRAMS
 
-#: `warning`: it works, but less well than it could, or not yet. `unknown`: it could not be found
-#: out, which is no sign that it works.
-State = Literal["ok", "warning", "wrong", "unknown"]
-
 _PYTHON: Final = (3, 11)
 _LIBRARIES: Final = ("mcp", "nats-py")
 _UPGRADE: Final = "Run: pip install --upgrade mcp-agentbus"
 # A program that only prints its version.
 _RUN_S: Final = 10
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    state: State
-    #: What was found, one line, in this program's words.
-    said: str
-    #: What to do about it; empty if there is nothing to do.
-    fix: str = ""
-    #: What does that, where it is safe to do unasked.
-    mend: Step | None = field(default=None, repr=False, compare=False)
-    #: Of a host: whether it is here.
-    here: bool | None = field(default=None, repr=False, compare=False)
 
 
 def versions() -> Check:
@@ -132,7 +112,7 @@ def program_version(program: Path) -> str:
 def configuration(settings: Settings) -> Check:
     """See that the configuration can be read."""
     try:
-        loaded = config.load(settings.environ)
+        loaded = load_settings(settings.environ)
     except BadSetup as error:
         return Check("config", "wrong", error.message, error.hint)
     count = len(loaded.agents)
@@ -169,7 +149,7 @@ def _folders(settings: Settings) -> Iterator[tuple[Path, int]]:
 
 def _file(path: Path) -> Check | None:
     try:
-        config.check_private(path)
+        check_private(path)
     except FileNotFoundError:
         return None
     except BadSetup as error:

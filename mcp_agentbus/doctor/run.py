@@ -20,14 +20,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.doctor import hosts as host_checks
-from mcp_agentbus.doctor import listener as listener_checks
-from mcp_agentbus.doctor import machine as checks
-from mcp_agentbus.doctor import report
-from mcp_agentbus.doctor import server as bus_checks
-from mcp_agentbus.doctor.machine import Check
+from mcp_agentbus.doctor import listener, machine, redaction, report, server
+from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.self_test import run as send_round
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.installers.steps import Step
@@ -51,12 +47,12 @@ _FIELDS: Final = ("name", "state", "said", "fix")
 def settings(environ: Mapping[str, str]) -> Settings:
     """Return the settings for a look at them: the defaults if config.toml cannot be read."""
     try:
-        return config.load(environ)
+        return load_settings(environ)
     except BadSetup:
         with suppress(BadSetup):
-            return config.load(environ, text="")
+            return load_settings(environ, text="")
         without = {name: value for name, value in environ.items() if name != "AGENTBUS_URL"}
-        return replace(config.load(without, text=""), environ=dict(environ))
+        return replace(load_settings(without, text=""), environ=dict(environ))
 
 
 async def run(
@@ -92,9 +88,9 @@ async def run(
         raise BadInput("--dry-run is for --fix.", hint="Without --fix nothing is changed anyway.")
     if wake and not self_test:
         raise BadInput("--wake is for --self-test.", hint="Add --self-test.")
-    show = report.veiled(given, out)
+    show = redaction.veiled(given, out)
     if self_test:
-        given = config.load(given.environ)  # not the defaults: they lead to another bus
+        given = load_settings(given.environ)  # not the defaults: they lead to another bus
         return await send_round(given, wake=wake, as_json=as_json, out=show)
     found = await examine(given)
     done: list[dict[str, str]] = []
@@ -116,19 +112,19 @@ def _code(found: Iterable[Check]) -> int:
 
 async def examine(given: Settings) -> list[Check]:
     """Make all checks; return what they found, in the order in which it is to be mended."""
-    read = await _limited("config", _LIMIT_S, _one(checks.configuration, given))
+    read = await _limited("config", _LIMIT_S, _one(machine.configuration, given))
     usable = given if read[0].state == "ok" else None
     hosts = (
         _limited(name, _HOST_LIMIT_S, _one(host_checks.host, given, name, _HOST_COMMANDS_S))
         for name in host_checks.HOSTS
     )
     versions, program, *others = await asyncio.gather(
-        _limited("versions", _LIMIT_S, _one(checks.versions)),
-        _limited("nats-server", _LIMIT_S, _one(checks.nats_server, given)),
-        _limited("files", _LIMIT_S, _in_thread(checks.files, given)),
-        _needs(usable, "server", bus_checks.bus),
-        _limited("listener", _LIMIT_S, _in_thread(listener_checks.listener, given)),
-        _needs(usable, "agents", lambda loaded: _in_thread(checks.agents, loaded)),
+        _limited("versions", _LIMIT_S, _one(machine.versions)),
+        _limited("nats-server", _LIMIT_S, _one(machine.nats_server, given)),
+        _limited("files", _LIMIT_S, _in_thread(machine.files, given)),
+        _needs(usable, "server", server.bus),
+        _limited("listener", _LIMIT_S, _in_thread(listener.listener, given)),
+        _needs(usable, "agents", lambda loaded: _in_thread(machine.agents, loaded)),
         *hosts,
     )
     # Alone: it compares times.

@@ -23,20 +23,17 @@ from typing import Any, Final
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
-from mcp_agentbus.config.settings import Agent, Settings
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.doctor import check as stages
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import ids
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.doctor import check
 from mcp_agentbus.doctor.check import Stage, Stages, Stopped, last_line, since
 from mcp_agentbus.doctor.report import Out, tell
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, NoListener
-from mcp_agentbus.handoff import inbox, results, send
-from mcp_agentbus.handoff import lookup as life
-from mcp_agentbus.handoff import outcomes as news
+from mcp_agentbus.handoff import inbox, lookup, outcomes, results, send
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.relay import member as joining
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.relay import local_socket, starter
+from mcp_agentbus.store import roster, streams, subjects
 
 #: What is left of a task whose test was killed goes by itself after this time.
 _EXPIRES_S: Final = 600
@@ -157,12 +154,12 @@ async def _joined(
     began = time.perf_counter()
     settings = coder.bus.settings
     try:
-        async with asyncio.timeout(stages.STAGE_S):
+        async with asyncio.timeout(check.STAGE_S):
             how = await _listener(settings)
         await _join(settings, planner, stack, can_nudge=False)
         told = await _join(settings, coder, stack, can_nudge=True)
         with suppress(TimeoutError):  # then the stage `heard` tells
-            async with asyncio.timeout(stages.STAGE_S):
+            async with asyncio.timeout(check.STAGE_S):
                 await _on_roster(coder)
     except NoListener as error:
         said = "no listener runs, so no wake was tested"
@@ -197,10 +194,10 @@ async def _listener(settings: Settings) -> str:
     how = "runs"
     while True:
         try:
-            said = await asyncio.to_thread(local.ask, settings, {"op": "status"})
+            said = await asyncio.to_thread(local_socket.ask, settings, {"op": "status"})
         except NoListener:
             if how == "runs":
-                if not await asyncio.to_thread(joining.start_listener, settings):
+                if not await asyncio.to_thread(starter.start_listener, settings):
                     raise
                 how = "was started, as by a session"
         else:
@@ -220,16 +217,16 @@ async def _join(
         AgentbusError, OSError, ValueError, TimeoutError: it did not take the session.
     """
     try:
-        connection = await asyncio.to_thread(local.connect, settings)
+        connection = await asyncio.to_thread(local_socket.connect, settings)
     except OSError:
         raise NoListener from None
     connection.setblocking(False)
     reader, writer = await asyncio.open_unix_connection(sock=connection)
     stack.callback(writer.close)
     me = {"agent": session.me.id, "host": session.me.host, "session": session.id}
-    writer.write(local.line({"op": "join", **me, "can_nudge": can_nudge}))
-    async with asyncio.timeout(local.ASK_TIMEOUT_S):
-        answer = local.message(await reader.readline())
+    writer.write(local_socket.line({"op": "join", **me, "can_nudge": can_nudge}))
+    async with asyncio.timeout(local_socket.ASK_TIMEOUT_S):
+        answer = local_socket.message(await reader.readline())
     if "joined" not in answer:
         raise AgentbusError(str(answer.get("error", "it did not answer")))
     return reader, writer
@@ -249,9 +246,9 @@ async def _heard(tests: Stages, told: _Ends) -> None:
 async def _notice(told: _Ends) -> str:
     reader, writer = told
     try:
-        while (asked := local.message(await reader.readline())).get("op") != "nudge":
+        while (asked := local_socket.message(await reader.readline())).get("op") != "nudge":
             pass
-        writer.write(local.line({"n": asked.get("n"), "shown": True, "why": ""}))
+        writer.write(local_socket.line({"n": asked.get("n"), "shown": True, "why": ""}))
         await writer.drain()
     except (OSError, ValueError):
         raise NoListener("The listener has ended.") from None
@@ -271,14 +268,14 @@ async def _sent(tests: Stages, sender: Session, worker: str) -> str:
         return f"{one.state} as task {one.task_id} for {worker}, wake {one.wake}{why}"
 
     await tests.stage("send", receipt(), "The server did not take the task.")
-    return names.new_task_id(sender.me.id, worker, key)
+    return ids.new_task_id(sender.me.id, worker, key)
 
 
 async def _stored(bus: Bus, worker: str, sender: str) -> str:
-    found = await bus.last(names.TASKS, names.task_subject(worker, "high", sender))
+    found = await bus.last(subjects.TASKS, subjects.task_subject(worker, "high", sender))
     if found is None:
         raise AgentbusError("The stream does not hold the task.")
-    return f"the stream {names.TASKS} holds it, sequence {found.seq}"
+    return f"the stream {subjects.TASKS} holds it, sequence {found.seq}"
 
 
 async def _claimed(worker: Session, task_id: str) -> str:
@@ -299,7 +296,7 @@ async def _seen(sender: Session, task_id: str) -> str:
     found = await inbox.watch_inbox(sender, task_id=task_id, timeout_s=_SEEN_S)
     if not any(one.task_id == task_id for one in found.results):
         raise AgentbusError("watch_inbox did not return it.")
-    await news.confirm(sender, sender.shown)
+    await outcomes.confirm(sender, sender.shown)
     return f"{sender.me.id} has read it"
 
 
@@ -345,7 +342,7 @@ async def _looked_after(planner: Session, worker: str, stack: AsyncExitStack) ->
 async def _lived(planner: Session, task_id: str, steps: set[str]) -> str:
     """Wait until one of these steps is in the life of a task."""
     while True:
-        told = (await life.task_life(planner, task_id)).history
+        told = (await lookup.task_life(planner, task_id)).history
         for one in told:
             if one.state in steps:
                 return f"{one.state} by {one.by}" + (f": {one.reason}" if one.reason else "")
@@ -366,12 +363,12 @@ async def _forget(bus: Bus, agents: Sequence[str], *, whole: bool) -> str:
     if not await bus.reconnected(1):
         raise BusUnreachable("The server has gone.", hint="Run `agentbus server start`.")
     for agent in agents:
-        for stream in topology.STREAMS if whole else (names.AGENTS, names.PRESENCE):
-            purge = {"filter": names.everything_of(agent)}
+        for stream in streams.STREAMS if whole else (subjects.AGENTS, subjects.PRESENCE):
+            purge = {"filter": subjects.everything_of(agent)}
             await _unless_missing(bus, f"STREAM.PURGE.{stream}", purge)
-        lanes = [(names.TASKS, names.lane_consumer(agent, lane)) for lane in names.LANES]
-        own = [names.results_consumer(agent), names.sent_consumer(agent)]
-        for stream, consumer in (*lanes, *((names.RESULTS, one) for one in own)):
+        lanes = [(subjects.TASKS, subjects.lane_consumer(agent, lane)) for lane in ids.LANES]
+        own = [subjects.results_consumer(agent), subjects.sent_consumer(agent)]
+        for stream, consumer in (*lanes, *((subjects.RESULTS, one) for one in own)):
             await _unless_missing(bus, f"CONSUMER.DELETE.{stream}.{consumer}", None)
     are = "is" if len(agents) == 1 else "are"
     left = "" if whole else "; the task was withdrawn, and its record stays for 30 days"

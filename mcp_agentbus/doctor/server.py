@@ -27,14 +27,13 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.address import find_server
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, api_answer, server_time
-from mcp_agentbus.config.rules import LOOPBACK
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.doctor.machine import Check, State
+from mcp_agentbus.config.values import LOOPBACK
+from mcp_agentbus.core.text import size
+from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store import status as standing
-from mcp_agentbus.store import streams as topology
-from mcp_agentbus.store.status import size
+from mcp_agentbus.store import status, streams
 
 _ANSWER_S: Final = 3.0
 _GIB: Final = 1 << 30
@@ -107,7 +106,7 @@ def _without_server(settings: Settings) -> list[Check]:
 
 
 def _start(settings: Settings) -> str:
-    return f"it runs at {asyncio.run(standing.start(settings)).url}"
+    return f"it runs at {asyncio.run(status.start(settings)).url}"
 
 
 async def _ask(link: Link) -> _Asked:
@@ -127,7 +126,7 @@ async def _ask(link: Link) -> _Asked:
                 return None
             raise
 
-    infos = {name: await one(name) for name in topology.STREAMS}
+    infos = {name: await one(name) for name in streams.STREAMS}
     name = next((name for name, info in infos.items() if info), None)
     if name is None:
         return _Asked(infos, None, 0)
@@ -151,7 +150,7 @@ def _own(settings: Settings, url: str) -> list[Check]:
 def durability(settings: Settings) -> Check:
     """See that what the server acknowledges is on the disk before."""
     durable = embedded.is_durable(settings)
-    said = standing.DURABLE[durable]
+    said = status.DURABLE[durable]
     if durable:
         return Check("durability", "ok", said)
     fix = "Run `agentbus server stop`, then `agentbus server start`: it writes it anew."

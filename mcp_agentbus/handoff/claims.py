@@ -12,19 +12,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import Final
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any, Final
 
 from mcp_agentbus.bus.replies import Conflict, Delivery
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.core.ids import LANES, TASKS, Priority
+from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.core.text import now
 from mcp_agentbus.handoff import parking
-from mcp_agentbus.handoff.session import CLAIM_MAX_S, Claim, Session, may_hold
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store.records import first_record, now, read_record, sent_of, step, write_record
-from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Task
+from mcp_agentbus.handoff.session import Claim, Session
+from mcp_agentbus.store import codec, subjects
+from mcp_agentbus.store.records import (
+    first_record,
+    may_hold,
+    read_record,
+    sent_of,
+    step,
+    write_record,
+)
+from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, HELD, Record, Task
+from mcp_agentbus.store.tasks import check_schedule
 
 # A task offered this often without even an attempt that counts is parked: something is wrong
 # with it that no record tells.
@@ -74,7 +84,7 @@ async def _take_lane(
     while len(taken.claims) < limit:
         wanted = limit - len(taken.claims)
         try:
-            deliveries = await session.bus.pull(TASKS, names.lane_consumer(inbox, lane), wanted)
+            deliveries = await session.bus.pull(TASKS, subjects.lane_consumer(inbox, lane), wanted)
         except TimeoutError:
             taken.degraded = (
                 f"all tasks that may be claimed at once in {inbox}'s {lane} lane are claimed"
@@ -101,17 +111,17 @@ async def _claim(session: Session, delivery: Delivery, taken: Taken) -> Claim | 
     """Claim one delivery, unless it is over, unreadable or somebody else's."""
     bus, me = session.bus, session.me.id
     try:
-        task = wire.decode_task(
+        task = codec.decode_task(
             delivery.subject, delivery.headers, delivery.data, delivery.stored_at
         )
-        _check_schedule(task, delivery)
+        check_schedule(task, delivery)
         if delivery.offered == 1 and now() < task.expires_at:
             # At its first offer a task hardly ever has a record, and the write finds out.
             claim = await _write_claim(session, delivery, task, first_record(sent_of(task)), 0)
             if claim:
                 return claim
         record, revision = await read_record(bus, task.sender, task.to, task.id)
-    except wire.Undecodable as error:
+    except codec.Undecodable as error:
         await parking.park_undecodable(bus, delivery, me, str(error))
         taken.notes.append(f"A stored message was parked: {error}. See `agentbus parked`.")
         return None
@@ -186,12 +196,50 @@ async def _write_claim(
     return Claim(task, delivery, claimed, revision)
 
 
-def _check_schedule(task: Task, delivery: Delivery) -> None:
-    """See that a task which the server published itself is from the one who scheduled it.
+def reference(claim: Claim) -> dict[str, Any]:
+    """Return what a claim can be found by again, as JSON has it."""
+    delivery = {**asdict(claim.delivery), "data": "", "headers": {}}
+    return {**delivery, "stored_at": claim.delivery.stored_at.isoformat()}
 
-    The right to schedule is the right to name any target subject, hence any sender.
+
+def delivery_of(told: Mapping[str, Any]) -> Delivery:
+    """Return a delivery from its reference.
+
+    Raises:
+        ValueError, LookupError, TypeError: it is none.
     """
-    scheduler = delivery.headers.get(names.H_SCHEDULER)
-    expected = names.scheduled_subject(task.to, task.priority, task.sender, task.id)
-    if scheduler is not None and scheduler != expected:
-        raise wire.Undecodable("it was scheduled by another than its sender")
+    stored_at = datetime.fromisoformat(told["stored_at"])
+    return Delivery(**{**told, "data": b"", "stored_at": stored_at})
+
+
+def references(claims: Iterable[Claim]) -> list[dict[str, Any]]:
+    """Return the references of all claims, in their order."""
+    return [reference(claim) for claim in claims]
+
+
+async def take_over(session: Session, told: Iterable[Mapping[str, Any]]) -> None:
+    """Have a session hold again what an earlier process of it held.
+
+    What was ended, given back or taken by another session meanwhile is left out.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; call it again.
+    """
+    await session.called()
+    for one in told:
+        with suppress(ValueError, LookupError, TypeError, codec.Undecodable):
+            claim = await _still_held(session, delivery_of(one))
+            if claim:
+                session.hold(claim)
+
+
+async def _still_held(session: Session, taken: Delivery) -> Claim | None:
+    request = {"seq": taken.seq, "batch": 1, "next_by_subj": taken.subject}
+    for found in await session.bus.admin.many(taken.stream, request):
+        if found.seq != taken.seq:
+            continue
+        task = codec.decode_task(found.subject, found.headers, found.data, found.stored_at)
+        record, revision = await read_record(session.bus, task.sender, task.to, task.id)
+        if record and record.session == session.id and record.state in HELD:
+            return Claim(task, taken, record, revision)
+    return None

@@ -19,16 +19,15 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import claims as claiming
-from mcp_agentbus.handoff import outcomes as news
-from mcp_agentbus.handoff import peeking
+from mcp_agentbus.handoff import lookup, outcomes
 from mcp_agentbus.handoff.claims import Taken
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Claim, Session
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store import streams
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.task import Record, State, Task
 
@@ -101,11 +100,11 @@ async def read_inbox(
     if not 1 <= limit <= LIMIT_MAX:
         raise BadInput(f"limit is {limit}.", hint=f"Use 1 to {LIMIT_MAX}.")
     if thread_id is not None:
-        names.label(thread_id, "thread id")
+        ids.label(thread_id, "thread id")
     await session.called()
     await session.can_read()
     async with session.lock:
-        await news.confirm(session, session.shown)
+        await outcomes.confirm(session, session.shown)
     if peek or thread_id is not None:
         return await _answer(session, lambda: _peek(session, limit, thread_id, cursor))
     after = _after(cursor)
@@ -138,7 +137,7 @@ async def watch_inbox(
     await session.can_read()
     began = time.monotonic()
     async with session.lock:
-        await news.confirm(session, session.shown)
+        await outcomes.confirm(session, session.shown)
 
     places: AbstractSet[str] = EVERYTHING
 
@@ -180,7 +179,7 @@ def _check_watch(timeout_s: float, task_id: str | None, priority: Priority | Non
     if priority is not None and priority not in LANES:
         raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
     if task_id is not None:
-        names.task_id(task_id)
+        ids.task_id(task_id)
 
 
 async def _answer(session: Session, look: Callable[[], Coroutine[Any, Any, Inbox]]) -> Inbox:
@@ -252,12 +251,12 @@ async def _new(
 
 
 async def _one_result(session: Session, task_id: str) -> Inbox:
-    found = await news.result_of(session, task_id)
+    found = await outcomes.result_of(session, task_id)
     return Inbox(results=(found,) if found else (), held=len(session.claims))
 
 
 async def _peek(session: Session, limit: int, thread_id: str | None, cursor: str | None) -> Inbox:
-    seen = await peeking.peek(session, limit, thread_id, cursor)
+    seen = await lookup.peek(session, limit, thread_id, cursor)
     results, degraded = await _results(session, limit, thread_id)
     held = [
         _item(claim)
@@ -287,7 +286,7 @@ async def _results(
     """Return new results, and why there may be more: tasks are shown even if results fail."""
     try:
         with _shown_or_not(session):
-            return await news.results(session, limit, thread_id), ""
+            return await outcomes.results(session, limit, thread_id), ""
     except (AgentbusError, TimeoutError) as error:
         reason = error.message if isinstance(error, AgentbusError) else "the server did not answer"
         return [], f"results could not be read: {reason}"
@@ -317,7 +316,7 @@ async def _check_claim(session: Session, claim: Claim) -> str:
 async def _waiting(session: Session, taken: Taken) -> dict[Priority, int]:
     """Return how many tasks wait, by priority; the server is asked where no pull has told it."""
     lanes = [lane for lane in LANES if lane not in taken.waiting]
-    asked = await topology.waiting_by_lane(session.bus, session.inboxes, lanes)
+    asked = await streams.waiting_by_lane(session.bus, session.inboxes, lanes)
     waiting = taken.waiting | asked
     return {lane: waiting[lane] for lane in LANES if waiting[lane]}
 
@@ -332,7 +331,7 @@ async def _undo(session: Session, inbox: Inbox) -> None:
                 await session.give_back(claim, counts=False, reason=reason)
     for record in inbox.results:
         with contextlib.suppress(AgentbusError):
-            await news.unshow(session, record)
+            await outcomes.unshow(session, record)
 
 
 def _item(claim: Claim) -> Item:

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.errors import UnknownTask
+from mcp_agentbus.core.ids import LANES
+from mcp_agentbus.core.text import now
+from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.records import first_record, now, read_record, read_sent, read_wakes
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.records import first_record, read_record, read_sent, read_wakes
+from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import Moment, Record, Sent, State, Task, Wakes
+from mcp_agentbus.store.tasks import Seen, at
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ async def task_life(session: Session, task_id: str) -> Life:
         UnknownTask: this agent neither sent nor received it.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    names.task_id(task_id)
+    ids.task_id(task_id)
     await session.called()
     me, bus = session.me.id, session.bus
     ways = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
@@ -77,3 +83,70 @@ async def _known(
         read_wakes(bus, owner, inbox, task_id),
     )
     return record, sent, wakes
+
+
+# A thread is looked for among this many stored tasks at most; more is said, not searched.
+_SEARCHED_MAX: Final = 1_000
+_BATCH: Final = 100
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a look into the inbox brought."""
+
+    seen: tuple[Seen, ...]
+    notes: tuple[str, ...]
+    next_cursor: str | None
+
+
+async def peek(session: Session, limit: int, thread_id: str | None, cursor: str | None) -> Glance:
+    """Return up to `limit` stored tasks from `cursor` on, high before normal before low.
+
+    Raises:
+        BadInput: the cursor is not one of a peek.
+        BusUnreachable, NotAllowed: as `Bus.many`.
+    """
+    lanes = [(lane, inbox) for lane in LANES for inbox in session.inboxes]
+    place, seq = _position(cursor, len(lanes))
+    seen: list[Seen] = []
+    notes: list[str] = []
+    searched = 0
+    while place < len(lanes) and len(seen) < limit and searched < _SEARCHED_MAX:
+        lane, inbox = lanes[place]
+        batch = _BATCH if thread_id else limit - len(seen)
+        request = {
+            "seq": seq,
+            "batch": batch,
+            "next_by_subj": subjects.task_subject(inbox, lane, "*"),
+        }
+        found = await session.bus.admin.many(TASKS, request)
+        searched += len(found)
+        for one, view in zip(
+            found, await together(*(at(session.bus, one) for one in found)), strict=True
+        ):
+            if len(seen) == limit:
+                break
+            seq = one.seq + 1
+            if isinstance(view, str):
+                notes.append(f"A stored message cannot be read: {view}. The next reader parks it.")
+            elif view and thread_id in {None, view.task.thread_id}:
+                seen.append(view)
+        else:
+            if len(found) < batch:
+                place, seq = place + 1, 1
+    more = place < len(lanes)
+    if more and len(seen) < limit:
+        notes.append(f"{_SEARCHED_MAX} stored tasks were searched; go on with the cursor.")
+    return Glance(tuple(seen), tuple(notes), f"peek-{place}-{seq}" if more else None)
+
+
+def _position(cursor: str | None, lanes: int) -> tuple[int, int]:
+    if cursor is None:
+        return 0, 1
+    kind, _, rest = cursor.partition("-")
+    place, _, seq = rest.partition("-")
+    if kind != "peek" or not (place.isdecimal() and seq.isdecimal()) or len(rest) > 24:
+        raise BadInput(
+            "The cursor is not one of a peek.", hint="Use next_cursor of the answer before."
+        )
+    return min(int(place), lanes), int(seq)

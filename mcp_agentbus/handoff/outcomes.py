@@ -18,22 +18,20 @@ from dataclasses import replace
 from typing import Final
 
 from mcp_agentbus.bus.replies import Conflict, Delivery
-from mcp_agentbus.core import ids as names
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import RESULTS
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AgentbusError, UnknownTask
 from mcp_agentbus.handoff.session import Session, Shown
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store import roster
+from mcp_agentbus.store import codec, roster, subjects
 from mcp_agentbus.store.records import (
     first_record,
-    now,
     read_record,
     read_sent,
     step,
     write_record,
     write_sent,
 )
+from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import TOLD, Record, Sent
 
 # How soon another session's result is offered again; it is told of it in another way besides.
@@ -58,7 +56,9 @@ async def results(session: Session, limit: int, thread_id: str | None = None) ->
             found.append(record)
     while len(found) < limit:
         wanted = min(_BATCH, limit - len(found))
-        deliveries = await session.bus.pull(RESULTS, names.results_consumer(session.me.id), wanted)
+        deliveries = await session.bus.pull(
+            RESULTS, subjects.results_consumer(session.me.id), wanted
+        )
         for delivery in deliveries:
             record = await _look_at(session, delivery)
             if record and thread_id not in {None, record.thread_id}:
@@ -149,8 +149,8 @@ async def _look_at(session: Session, delivery: Delivery) -> Record | None:
     """Return the record in a delivery if this session should show it."""
     bus = session.bus
     try:
-        record = wire.decode_record(delivery.subject, delivery.data)
-    except wire.Undecodable:
+        record = codec.decode_record(delivery.subject, delivery.data)
+    except codec.Undecodable:
         await bus.finish(delivery)  # the record stays as it is
         return None
     if record.state not in TOLD:
@@ -197,7 +197,7 @@ async def _sweep(session: Session) -> None:
     session.swept_at = time.monotonic()
     bus, me = session.bus, session.me.id
     while True:
-        deliveries = await bus.pull(RESULTS, names.sent_consumer(me), _BATCH)
+        deliveries = await bus.pull(RESULTS, subjects.sent_consumer(me), _BATCH)
         await together(*(_check_deadline(session, one) for one in deliveries))
         if len(deliveries) < _BATCH:
             return
@@ -206,8 +206,8 @@ async def _sweep(session: Session) -> None:
 async def _check_deadline(session: Session, delivery: Delivery) -> None:
     bus = session.bus
     try:
-        sent = wire.decode_sent(delivery.subject, delivery.data)
-    except wire.Undecodable:
+        sent = codec.decode_sent(delivery.subject, delivery.data)
+    except codec.Undecodable:
         await bus.finish(delivery)
         return
     left = (sent.expires_at - now()).total_seconds()

@@ -18,16 +18,17 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.core.ids import DEAD
+from mcp_agentbus.core import ids
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import Refused, UnknownTask
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store.records import first_record, now, read_record, sent_of, step, write_record
+from mcp_agentbus.store import codec, subjects
+from mcp_agentbus.store.records import first_record, read_record, sent_of, step, write_record
+from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import Record, Task
 
 _PAGE: Final = 500
 # Headers that belong to the first storing, not to the task.
-_NOT_REPLAYED: Final = ("Nats-", names.H_REASON)
+_NOT_REPLAYED: Final = ("Nats-", subjects.H_REASON)
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,11 @@ async def park(
 
     Raises: as `Bus.publish`, but for Conflict.
     """
-    inbox, _, (lane, sender) = names.parts(delivery.subject)
+    inbox, _, (lane, sender) = subjects.parts(delivery.subject)
     await bus.publish(
-        names.dead_subject(inbox, lane, sender),
+        subjects.dead_subject(inbox, lane, sender),
         delivery.data,
-        {**_kept(delivery.headers), names.H_REASON: reason},
+        {**_kept(delivery.headers), subjects.H_REASON: reason},
         message_id=f"dead-{delivery.stream}-{delivery.seq}",
     )
     if record:
@@ -70,10 +71,10 @@ async def park(
 
 async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str) -> None:
     """Set aside what is no task; tell its sender if a header still names the task."""
-    inbox, _, (lane, sender) = names.parts(delivery.subject)
-    task_id = delivery.headers.get(names.H_TASK, "")
+    inbox, _, (lane, sender) = subjects.parts(delivery.subject)
+    task_id = delivery.headers.get(subjects.H_TASK, "")
     record: tuple[Record, int] | None = None
-    if names.is_task_id(task_id) and names.is_inbox(sender):
+    if ids.is_task_id(task_id) and ids.is_inbox(sender):
         old, revision = await read_record(bus, sender, inbox, task_id)
         at = delivery.stored_at
         task = Task.model_validate(
@@ -83,7 +84,7 @@ async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str
                 "to": inbox,
                 "subject": "(could not be read)",
                 "body": "",
-                "priority": lane if lane in names.LANES else "normal",
+                "priority": lane if lane in ids.LANES else "normal",
                 "thread_id": task_id,
                 "created_at": at,
                 "expires_at": at,
@@ -104,7 +105,7 @@ async def parked(bus: Bus, inbox: str) -> list[Parked]:
         request = {
             "seq": found[-1].seq + 1 if found else 1,
             "batch": _PAGE,
-            "next_by_subj": names.dead_subject(inbox, "*", "*"),
+            "next_by_subj": subjects.dead_subject(inbox, "*", "*"),
         }
         some = await bus.admin.many(DEAD, request)
         found += some
@@ -125,7 +126,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     known = [one for one in all_parked if which in {str(one.number), one.task and one.task.id}]
     if not known:
         raise UnknownTask(
-            f"No task {which[:70]!r} is parked for {names.address_of(inboxes[0])!r}.",
+            f"No task {which[:70]!r} is parked for {ids.address_of(inboxes[0])!r}.",
             hint="`agentbus parked` lists what is parked, with its id and number.",
         )
     one = known[0]
@@ -136,7 +137,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         )
     admin = bus.admin
     [stored] = await admin.many(DEAD, {"seq": one.number, "batch": 1})
-    lane, sender = names.parts(stored.subject).rest
+    lane, sender = subjects.parts(stored.subject).rest
     if one.task:
         record, revision = await read_record(bus, sender, one.inbox, one.task.id)
         if record:
@@ -146,7 +147,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
             with suppress(Conflict):  # somebody else offers it again at the same moment
                 await write_record(bus, again, revision)
     await admin.publish(
-        names.task_subject(one.inbox, lane, sender),
+        subjects.task_subject(one.inbox, lane, sender),
         stored.data,
         _kept(stored.headers),
         message_id=f"replay-{one.number}",
@@ -160,18 +161,18 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parked(found: Found) -> Parked:
-    inbox, _, (lane, sender) = names.parts(found.subject)
+    inbox, _, (lane, sender) = subjects.parts(found.subject)
     try:
-        task = wire.decode_task(
-            names.task_subject(inbox, lane, sender), found.headers, found.data, found.stored_at
+        task = codec.decode_task(
+            subjects.task_subject(inbox, lane, sender), found.headers, found.data, found.stored_at
         )
-    except wire.Undecodable:
+    except codec.Undecodable:
         task = None
     return Parked(
         number=found.seq,
         inbox=inbox,
         sender=sender,
-        reason=found.headers.get(names.H_REASON, "no reason kept"),
+        reason=found.headers.get(subjects.H_REASON, "no reason kept"),
         parked_at=found.stored_at,
         task=task,
         size=len(found.data),

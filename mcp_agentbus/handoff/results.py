@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypedDict, Unpack, cast
 
 from mcp_agentbus.bus.replies import Conflict
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids, text
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import (
     AgentbusError,
     AlreadyEnded,
@@ -26,10 +27,8 @@ from mcp_agentbus.errors import (
     UnknownTask,
 )
 from mcp_agentbus.handoff.session import Claim, Session
-from mcp_agentbus.store import codec as wire
 from mcp_agentbus.store.records import (
     first_record,
-    now,
     read_record,
     read_sent,
     step,
@@ -98,7 +97,7 @@ async def publish_result(
         AlreadyEnded: it has another end; the message names it.
         BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
     """
-    names.task_id(task_id)
+    ids.task_id(task_id)
     changes = _checked(status, details)
     await session.called()
     async with session.lock:
@@ -232,7 +231,7 @@ async def _not_mine(session: Session, task_id: str) -> None:
     sent, _ = await read_sent(bus, me, "*", task_id)
     if sent and sent.inbox not in session.inboxes:
         raise NotYourTask(
-            f"{me} sent task {task_id}; only {names.address_of(sent.inbox)} can answer it.",
+            f"{me} sent task {task_id}; only {ids.address_of(sent.inbox)} can answer it.",
             hint="To withdraw it, publish status 'cancelled'.",
         )
     if await _received(session, task_id):
@@ -292,5 +291,5 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
 def _ended(record: Record) -> AlreadyEnded:
     return AlreadyEnded(
         f"Task {record.task_id} is over: {record.state} by {record.agent} at "
-        f"{wire.stamp(record.updated_at)}. Nothing was stored."
+        f"{text.stamp(record.updated_at)}. Nothing was stored."
     )

@@ -20,25 +20,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, TypedDict, Unpack
 
-from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, Priority
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import (
     AgentbusError,
     BadInput,
     BusUnreachable,
     HopLimit,
     Refused,
-    StoreFull,
     Unconfirmed,
     UnknownAgent,
 )
+from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import codec as wire
 from mcp_agentbus.store import roster
-from mcp_agentbus.store.records import now, read_sent, sent_of, write_sent
+from mcp_agentbus.store.records import read_sent, sent_of, write_sent
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import (
     BODY_MAX_BYTES,
@@ -52,10 +51,9 @@ from mcp_agentbus.store.task import (
     check_size,
     check_subject,
 )
+from mcp_agentbus.store.tasks import put
 
 ADDRESSEES_MAX: Final = 50
-# JetStream drops the oldest scheduled task when its stream is full, so stop well before.
-_SCHEDULE_FULL_AT: Final = 0.9
 # What the roster said so long ago, in seconds, still goes into a receipt: sessions say that they
 # live every 5 s, so it is not much older than what would be read.
 _KNOWN_S: Final = 0.5
@@ -173,7 +171,7 @@ def _addresses(to: str | Sequence[str]) -> list[str]:
         raise BadInput("'all' stands among other addressees.", hint="Send to 'all' alone.")
     for address in addresses:
         if address != EVERYBODY:
-            names.inbox_of(address)
+            ids.inbox_of(address)
     return addresses
 
 
@@ -193,18 +191,18 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> Task:
             f"deliver_in_s is {deliver_in_s}.",
             hint=f"Use 1 to {DELIVER_MAX_S} seconds (7 days), or leave it out.",
         )
-    if priority not in names.LANES:
+    if priority not in ids.LANES:
         raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
     if notify not in {"live", "never", "wake"}:
         raise BadInput(f"{notify!r} is no way to notify.", hint="Use live, never or wake.")
     if in_reply_to is not None:
-        names.task_id(in_reply_to)
+        ids.task_id(in_reply_to)
         if thread_id is None and in_reply_to in session.claims:
             thread_id = session.claims[in_reply_to].task.thread_id
     at = now()
     deliver_at = at + timedelta(seconds=deliver_in_s) if deliver_in_s else None
     if (request_id := options.get("request_id")) is not None:
-        names.label(request_id, "request id")
+        ids.label(request_id, "request id")
     return Task(
         id="",
         sender=session.me.id,
@@ -212,8 +210,8 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> Task:
         subject=check_subject(subject),
         body=check_size(body, "body", BODY_MAX_BYTES),
         priority=priority,
-        task_type=names.label(options.get("task_type", "default"), "task type"),
-        thread_id=names.label(thread_id, "thread id") if thread_id is not None else "",
+        task_type=ids.label(options.get("task_type", "default"), "task type"),
+        thread_id=ids.label(thread_id, "thread id") if thread_id is not None else "",
         in_reply_to=in_reply_to,
         created_at=at,
         deliver_at=deliver_at,
@@ -224,7 +222,7 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> Task:
 
 
 def _addressed(draft: Task, inbox: str, key: str, chain: tuple[str, ...], hops: int) -> Task:
-    task_id = names.new_task_id(draft.sender, inbox, key)
+    task_id = ids.new_task_id(draft.sender, inbox, key)
     return draft.model_copy(
         update={
             "id": task_id,
@@ -252,13 +250,13 @@ async def _addressees(
         if not others:
             raise UnknownAgent("No other agent is registered. Nothing was sent.")
         return [(entry.id, entry.id, entry) for entry in others]
-    inboxes = [names.inbox_of(address) for address in addresses]
+    inboxes = [ids.inbox_of(address) for address in addresses]
     new = [inbox for inbox in inboxes if inbox not in session.met]
     found = await together(*(roster.look(session.bus, inbox) for inbox in new))
     entries = dict(zip(new, found, strict=True))
     for inbox, entry in entries.items():
         if entry is None:
-            raise roster.unknown(inbox, await roster.everybody(session.bus))
+            raise agents.unknown(inbox, await roster.everybody(session.bus))
     session.met.update(new)
     return [
         (address, inbox, entries.get(inbox))
@@ -291,7 +289,7 @@ async def _store(session: Session, task: Task, *, repeated: bool) -> _Stored:
     sent = sent_of(task)
     session.sent[task.id] = (task.to, task.expires_at)
     try:
-        duplicate = await _publish(bus, task)
+        duplicate = await put(bus, task)
         try:
             await write_sent(bus, sent, 0)
         except Conflict:  # an earlier try of the same request had come this far
@@ -310,30 +308,6 @@ def _check_same(before: Sent, task: Task) -> None:
         raise BadInput(
             "This request_id was used for another task. Nothing was stored.",
             hint="Use a new request_id for each task, and the same one only to repeat a call.",
-        )
-
-
-async def _publish(bus: Bus, task: Task) -> bool:
-    """Store the task; return whether it had been stored before."""
-    headers = wire.task_headers(task)
-    subject = names.task_subject(task.to, task.priority, task.sender)
-    if task.deliver_at:
-        await _check_schedule_has_room(bus)
-        headers |= {
-            "Nats-Schedule": f"@at {wire.stamp(task.deliver_at)}",
-            "Nats-Schedule-Target": names.due_subject(task.to, task.priority, task.sender),
-        }
-        subject = names.scheduled_subject(task.to, task.priority, task.sender, task.id)
-    stored = await bus.publish(subject, wire.encode_task(task), headers, message_id=task.id)
-    return stored.duplicate
-
-
-async def _check_schedule_has_room(bus: Bus) -> None:
-    info = await bus.admin.api(f"STREAM.INFO.{names.SCHEDULE}")
-    if info["state"]["bytes"] > info["config"]["max_bytes"] * _SCHEDULE_FULL_AT:
-        raise StoreFull(
-            "Too many tasks wait for their time. Nothing was stored.",
-            hint="Send it without deliver_in_s, or later.",
         )
 
 

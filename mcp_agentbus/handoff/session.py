@@ -17,29 +17,27 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Message
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
-from mcp_agentbus.store.records import now, step, write_record
-from mcp_agentbus.store.task import HELD, Record, Task
+from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store.records import step, write_record
+from mcp_agentbus.store.task import CLAIM_MAX_S, Record, Task
 
-# Without any call for this long, a session's claims are given back: its model is gone.
-CLAIM_MAX_S: Final = 2 * 3600
 # A task sent this soon after the end of another still counts as caused by it.
 CAUSE_LINGERS_S: Final = 600
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
 # Where something new may be: the lanes, and the records of sent tasks.
 RECORDS: Final = "records"
-EVERYTHING: Final = frozenset({*names.LANES, RECORDS})
+EVERYTHING: Final = frozenset({*ids.LANES, RECORDS})
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -78,27 +76,13 @@ class ClaimStore(Protocol):
         """Keep exactly these."""
 
 
-async def may_hold(bus: Bus, record: Record) -> bool:
-    """Tell whether a session holds a task, or may hold it, by the task's record.
-
-    Raises:
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
-    """
-    if record.state not in HELD or not record.session:
-        return False
-    if record.session.startswith(names.SHELL_PREFIX):
-        # A lease: between two commands nothing of a shell's session gives a sign of life.
-        return now() < record.updated_at + timedelta(seconds=CLAIM_MAX_S)
-    return await roster.may_live(bus, record.agent, record.session)
-
-
 @dataclass
 class Session:
     """What the five tools share. One asyncio task at a time may change it: see `lock`."""
 
     bus: Bus
     me: Agent
-    id: str = field(default_factory=names.new_session_id)
+    id: str = field(default_factory=ids.new_session_id)
     #: Given for a shell's session, whose claims are leases and outlive the process.
     store: ClaimStore | None = None
     #: Held claims by task id, oldest first.
@@ -176,8 +160,8 @@ class Session:
             self._ready.add(what)
 
     async def _introduce(self) -> None:
-        await topology.ensure_streams(self.bus)
-        self.bus.on_missing = lambda: topology.ensure_streams(self.bus)
+        await streams.ensure_streams(self.bus)
+        self.bus.on_missing = lambda: streams.ensure_streams(self.bus)
         await roster.register(self.bus, self.me, now())
         if self.store is None:
             with suppress(AgentbusError):
@@ -188,24 +172,24 @@ class Session:
             self._ending.callback(keeper.cancel)
 
     async def _hear_records(self) -> None:
-        await self._hear(names.record_subject(self.me.id, "*", "*"), self._on_record)
+        await self._hear(subjects.record_subject(self.me.id, "*", "*"), self._on_record)
 
     async def _prepare_to_read(self) -> None:
         if self.store is not None:
             await self._hear_records()
         await together(
-            topology.ensure_sender(self.bus, self.me.id),
-            *(topology.ensure_inbox(self.bus, inbox) for inbox in self.inboxes),
+            streams.ensure_sender(self.bus, self.me.id),
+            *(streams.ensure_inbox(self.bus, inbox) for inbox in self.inboxes),
         )
         for inbox in self.inboxes:
-            await self._hear(names.wake_subject(inbox), self._on_wake)
-            await self._hear(names.back_subject(inbox), self._on_wake)
+            await self._hear(subjects.wake_subject(inbox), self._on_wake)
+            await self._hear(subjects.back_subject(inbox), self._on_wake)
 
     async def _hear(self, subject: str, arrived: Callable[[Message | None], None]) -> None:
         await self._ending.enter_async_context(self.bus.subscribed(subject, arrived))
 
     def _on_wake(self, message: Message | None) -> None:
-        said = names.parts(message.subject) if message else None
+        said = subjects.parts(message.subject) if message else None
         # A wake names its lane, the other signs do not.
         self._stir(*(said.rest[:1] if said and said.kind == "wake" else EVERYTHING))
 
@@ -213,7 +197,7 @@ class Session:
         if message is None:  # a gap in the connection: any of them may have ended meanwhile
             self.news.update(self.sent)
         else:
-            _, task_id = names.parts(message.subject).rest
+            _, task_id = subjects.parts(message.subject).rest
             if task_id in self.sent:
                 self.news.add(task_id)
         self._stir(RECORDS)
@@ -280,7 +264,7 @@ class Session:
         self.let_go(claim.task.id)
         with suppress(AgentbusError):  # it is given back: the server offers it by itself, later
             await self.bus.give_back(claim.delivery)
-            await self.bus.send(names.back_subject(claim.task.to), b"", {})
+            await self.bus.send(subjects.back_subject(claim.task.to), b"", {})
 
     async def settled(
         self, work: Callable[[], Coroutine[Any, Any, _T]], undo: Callable[[_T], Awaitable[object]]

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent, Settings, check_private
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.core import locks
-from mcp_agentbus.core.files import write_whole
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import ids, locks
+from mcp_agentbus.core.files import check_private, write_whole
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.handoff.claims import delivery_of, reference
 from mcp_agentbus.handoff.session import Claim, Session
-from mcp_agentbus.handoff.taking_over import delivery, reference
 from mcp_agentbus.store.task import Record, Task
 
 # How long after another command of the agent has ended the next one sees it, at the latest.
@@ -85,7 +85,7 @@ async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[
     path = folder / f"shell-{agent.id}.json"
     descriptor = await _locked(path.with_suffix(".lock"))
     try:
-        store = ClaimFile(path, names.SHELL_PREFIX + names.new_session_id())
+        store = ClaimFile(path, ids.SHELL_PREFIX + ids.new_session_id())
         claims = store.load()
         async with Session(bus, agent, id=store.session, store=store) as session:
             for claim in claims:
@@ -126,7 +126,7 @@ def _dump(claim: Claim) -> dict[str, Any]:
 def _load(kept: dict[str, Any]) -> Claim:
     return Claim(
         task=Task.model_validate(kept["task"]),
-        delivery=delivery(kept["delivery"]),
+        delivery=delivery_of(kept["delivery"]),
         record=Record.model_validate(kept["record"]),
         revision=int(kept["revision"]),
     )

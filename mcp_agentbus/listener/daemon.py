@@ -10,7 +10,6 @@ log is lines of JSON on standard error: names of steps, agents and numbers, noth
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -26,9 +25,9 @@ from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
+from mcp_agentbus.core.text import stamp
 from mcp_agentbus.errors import BadSetup, NoListener
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.store.codec import stamp
+from mcp_agentbus.relay import local_socket
 
 # A stopped listener ends its children within 5 s and itself within 10 s.
 _STOP_TIMEOUT_S: Final = 12.0
@@ -38,42 +37,6 @@ _LOOK_AGAIN_S: Final = 0.02
 # One that a session has started ends when it has had nothing to look after for so long.
 _UNNEEDED_S: Final = 60.0
 _LOCK: Final = "listener.lock"
-
-
-async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Do what the arguments of `agentbus listen` say; return the exit code.
-
-    Raises:
-        NoListener: there is none to stop or to look at.
-        BadSetup: this user's runtime folder or service manager cannot be used, or another
-            listener was to be ended or replaced, and is there still.
-    """
-    if args.status:
-        return _status(args, settings)
-    if args.stop:
-        await asyncio.to_thread(_stop, settings)
-        print(json.dumps({"running": False}) if args.json else "The listener has stopped.")
-        return 0
-    if args.install or args.uninstall:
-        from mcp_agentbus.installers import service
-
-        manager = service.manager()
-        lines = (manager.install if args.install else manager.uninstall)(settings)
-        print(json.dumps({"done": lines}) if args.json else "\n".join(lines))
-        return 0
-    if args.replace:
-        with contextlib.suppress(NoListener):
-            await asyncio.to_thread(_stop, settings)
-    with _only_one(settings) as ours:
-        if not ours and args.replace:
-            raise BadSetup(
-                "Another listener has started meanwhile.",
-                hint="See `agentbus listen --status`; run this again to replace that one.",
-            )
-        if not ours:
-            print("A listener runs already; see `agentbus listen --status`.", file=sys.stderr)
-            return 0
-        return await _listen(settings, while_needed=args.while_needed)
 
 
 async def _listen(settings: Settings, *, while_needed: bool) -> int:
@@ -100,7 +63,7 @@ async def _listen(settings: Settings, *, while_needed: bool) -> int:
         watching.cancel()
         _notify("STOPPING=1")
         _log("stopped", "", {"pid": os.getpid()})
-        await asyncio.to_thread(Path(local.socket_path(settings)).unlink, missing_ok=True)
+        await asyncio.to_thread(Path(local_socket.socket_path(settings)).unlink, missing_ok=True)
     ledger.close()
     return 0
 
@@ -178,8 +141,8 @@ def _pid(settings: Settings) -> int:
         BadSetup: there is one that cannot be reached.
     """
     try:
-        with local.connect(settings) as connection:
-            _, pid = local.peer(connection)
+        with local_socket.connect(settings) as connection:
+            _, pid = local_socket.peer(connection)
     except OSError:
         with _only_one(settings) as ours:
             if ours:
@@ -193,12 +156,3 @@ def _pid(settings: Settings) -> int:
             f"If that does not help, end the process that `fuser {lock}` names.",
         )
     return pid
-
-
-def _status(args: argparse.Namespace, settings: Settings) -> int:
-    from mcp_agentbus.listener import status as overview
-
-    found = local.ask(settings, {"op": "status"})
-    found["elsewhere"] = overview.elsewhere(settings, found)
-    print(json.dumps(found) if args.json else overview.text(found))
-    return 0

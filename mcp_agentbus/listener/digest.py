@@ -12,110 +12,42 @@ twice.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.config.settings import Agent, Settings
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.core import notices as notice
+from mcp_agentbus.config import identity
+from mcp_agentbus.config.settings import Settings, neighbour_settings
+from mcp_agentbus.core import ids, notices
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.core.files import write_whole
-from mcp_agentbus.core.ids import TASKS
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.core.processes import parent_of
-from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.members import Hub, Member
-from mcp_agentbus.store import roster
-from mcp_agentbus.wakes import demand as waiting
+from mcp_agentbus.listener.memory import _KEYS_MAX, Lane, Memory, Told, conversation
+from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.wakes import demand
 from mcp_agentbus.wakes.hosts.claude_session import current_session
 from mcp_agentbus.wakes.policy import Waiting
 
-#: Prefix of the ids with which `agentbus doctor` tries a hook; nothing told to them is remembered.
-PROBE: Final = "doctor-"
 #: A hook waits 0.3 s. What is not known by then is not told, and not remembered as told.
 WITHIN_S: Final = 0.2
-# More than a user has open; the session that asked least lately is forgotten first.
-_SESSIONS_MAX: Final = 200
-# What a session is told of one by one, and how much of what waits no more is remembered. The key of
-# a high task or result has 130 bytes at most.
-_KEYS_MAX: Final = 500
 # Of so many new tasks in a lane their number is told; where more are new, that of all that wait.
 _NEWER_MAX: Final = 50
 # Lanes whose tasks have no key here: they wake nobody, and many may wait.
 _QUIET: Final = ("normal", "low")
 
 
-@dataclass(frozen=True)
-class Lane:
-    """The tasks of one lane that nobody was offered yet, seen by one session."""
-
-    name: str
-    #: When the stream was made: in another one all numbers begin anew.
-    made: str
-    #: The last task's sequence; tasks are offered in this order.
-    last: int
-    #: How many of them the session was not told of.
-    new: int
-
-
-@dataclass
-class Told:
-    """What one session was told."""
-
-    #: Of high tasks and results: those that wait no more, then those that do.
-    keys: list[str] = field(default_factory=list)
-    #: Of a lane: when its stream was made, and the last task's sequence.
-    marks: dict[str, tuple[str, int]] = field(default_factory=dict)
-    #: Those of the keys that a hook told, and that no wake has counted as told yet.
-    fresh: list[str] = field(default_factory=list)
-    #: Whether a notice was the last to tell something; not kept.
-    noticed: bool = field(default=False, compare=False)
-
-    def mark(self, lane: str, made: str) -> int:
-        """Return the sequence of the last task in a lane that the session was told of."""
-        known, seq = self.marks.get(lane, ("", 0))
-        return seq if known == made else 0
-
-    def tell(self, things: tuple[Waiting, ...], lanes: tuple[Lane, ...]) -> Counts:
-        """Remember these as told; return how many of them were not before."""
-        known, wait = set(self.keys), [one.key for one in things]
-        new = [one for one in things if one.key not in known]
-        more = [one for one in lanes if one.last > self.mark(one.name, one.made)]
-        gone = known - set(wait)
-        self.keys = [*[one for one in self.keys if one in gone][-_KEYS_MAX:], *wait]
-        self.fresh = [*[one for one in self.fresh if one in wait], *(one.key for one in new)]
-        self.marks |= {one.name: (one.made, one.last) for one in more}
-        high = sum(one.kind == "task" for one in new)
-        others = sum(one.new for one in more)
-        return Counts(high=high, others=others, results=len(new) - high)
-
-    def notice(self, things: Sequence[Waiting]) -> None:
-        """Remember these as told by a notice: each wake after it shall tell them anew."""
-        fresh = set(self.fresh) - {one.key for one in things}
-        self.tell(tuple(things), ())
-        self.fresh, self.noticed = sorted(fresh), True
-
-    def spare(self, keys: Collection[str]) -> bool:
-        """Tell whether a hook has told all these, which stands for the notice of one wake."""
-        if not keys or not set(keys) <= set(self.fresh):
-            return False
-        self.fresh = [one for one in self.fresh if one not in keys]
-        return True
-
-
 def text(new: Counts, *, first: bool) -> str:
     """Return what a session is told; empty if nothing is new."""
     if new == Counts():
         return ""
-    said = notice.text(new)
+    said = notices.text(new)
     return said if first else f"New since the last notice: {said}"
 
 
@@ -152,11 +84,11 @@ class Digest:
         folder = request.get("folder")
         if not all(isinstance(one, str) for one in (host, session, folder)):
             return {}
-        if not names.is_inbox(str(host)) or not names.is_label(str(session)):
+        if not ids.is_inbox(str(host)) or not ids.is_label(str(session)):
             return {}
-        theirs = config.neighbour(settings, request.get("environ"))
+        theirs = neighbour_settings(settings, request.get("environ"))
         member = self._member(str(session))
-        me = config.who(theirs, member.agent if member else None, Path(str(folder)))
+        me = identity.who(theirs, member.agent if member else None, Path(str(folder)))
         member = member or self._only(me.id, str(host))
         with suppress(TimeoutError):
             async with asyncio.timeout(WITHIN_S):
@@ -169,13 +101,13 @@ class Digest:
 
     def spares(self, members: Iterable[Member], keys: Collection[str]) -> bool:
         """Tell whether one of these sessions heard of all that from its hook, which counts once."""
-        sessions = {_conversation(one) for one in members if one.host_session}
+        sessions = {conversation(one) for one in members if one.host_session}
         return any(self._memory.spares(one, keys) for one in sorted(sessions))
 
     def noticed(self, member: Member, things: Sequence[Waiting]) -> None:
         """Remember that a notice has told a session of these."""
         if member.host_session:
-            self._memory.of(_conversation(member)).notice(things[:_KEYS_MAX])
+            self._memory.of(conversation(member)).notice(things[:_KEYS_MAX])
             self._memory.save()
 
     def _say(
@@ -235,7 +167,7 @@ class Digest:
         stored = dict(zip(me.inboxes, states, strict=True))
         quiet = [] if urgent else [(inbox, lane) for inbox in me.inboxes for lane in _QUIET]
         looked, lanes = await both(
-            waiting.look(self._bus, me.id, me.inboxes),
+            demand.look(self._bus, me.id, me.inboxes),
             together(*(self._lane(*one, *stored[one[0]], told) for one in quiet)),
         )
         things = await self._shown_here(me.id, member, looked.things)
@@ -243,7 +175,7 @@ class Digest:
 
     async def _stored(self, inbox: str) -> tuple[str, dict[str, int]]:
         """Return when the stream was made, and how many tasks it holds of an inbox, by subject."""
-        wanted = {"subjects_filter": names.task_subject(inbox, "*", "*")}
+        wanted = {"subjects_filter": subjects.task_subject(inbox, "*", "*")}
         info = await self._bus.admin.api(f"STREAM.INFO.{TASKS}", wanted)
         return str(info["created"]), info["state"].get("subjects") or {}
 
@@ -251,7 +183,7 @@ class Digest:
         self, inbox: str, lane: str, made: str, stored: Mapping[str, int], told: Told
     ) -> Lane | None:
         """Return a lane in which tasks wait; None if none does."""
-        name, subject = names.lane_consumer(inbox, lane), names.task_subject(inbox, lane, "*")
+        name, subject = subjects.lane_consumer(inbox, lane), subjects.task_subject(inbox, lane, "*")
         pending = sum(n for one, n in stored.items() if one.startswith(subject.removesuffix("*")))
         offered = 0
         try:
@@ -288,67 +220,6 @@ class Digest:
             if one.session in mine or one.session not in live
             if one.kind != "result" or not any(self._has_shown(s, (one.task_id,)) for s in mine)
         )
-
-
-class Memory:
-    """What sessions were told: a 0600 file of this listener, as it was last read and written."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._told: dict[str, Told] | None = None
-
-    def of(self, session: str) -> Told:
-        """Return what a session was told; it is to be changed in place."""
-        if session.partition(" ")[2].startswith(PROBE):
-            return Told()
-        everything = self._all()
-        told = everything[session] = everything.pop(session, Told())
-        while len(everything) > _SESSIONS_MAX:
-            del everything[next(iter(everything))]
-        return told
-
-    def spares(self, session: str, keys: Collection[str]) -> bool:
-        """Do as `Told.spare` for a session, and keep it."""
-        told = self._all().get(session)
-        spares = told is not None and told.spare(keys)
-        if spares:
-            self.save()
-        return spares
-
-    def save(self) -> None:
-        """Keep it for the next listener; one that cannot tells some things again."""
-        known = {
-            session: {"keys": told.keys, "marks": told.marks, "fresh": told.fresh}
-            for session, told in self._all().items()
-            if told != Told()
-        }
-        with suppress(OSError):
-            content = json.dumps(known, separators=(",", ":")).encode()
-            write_whole(self._file, content, durable=False)
-
-    def _all(self) -> dict[str, Told]:
-        if self._told is None:
-            self._told = self._load()
-        return self._told
-
-    def _load(self) -> dict[str, Told]:
-        try:
-            config.check_private(self._file)
-            found = json.loads(self._file.read_text(encoding="utf-8"))
-            return {session: _told(one) for session, one in found.items()}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, BadSetup):
-            return {}
-
-
-def _told(kept: dict[str, Any]) -> Told:
-    marks = {lane: (str(made), int(seq)) for lane, (made, seq) in kept["marks"].items()}
-    keys, fresh = ([str(key) for key in kept[name]] for name in ("keys", "fresh"))
-    return Told(keys, marks, fresh)
-
-
-def _conversation(member: Member) -> str:
-    """Return the name of a session as its hooks know it."""
-    return f"{member.host} {member.host_session}"
 
 
 def _is_with(one: Member, member: Member) -> bool:

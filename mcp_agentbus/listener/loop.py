@@ -22,26 +22,23 @@ from typing import Final
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
-from mcp_agentbus.config.settings import Agent, Settings
+from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.watcher import Reloading
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.core import notices as notice
-from mcp_agentbus.core.ids import AGENTS
+from mcp_agentbus.core import ids, notices
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import shell
-from mcp_agentbus.listener.commanding import Commanding
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.digest import Digest
 from mcp_agentbus.listener.members import Hub, Member
-from mcp_agentbus.listener.relayed import Hosting
+from mcp_agentbus.listener.relayed import Commanding, Hosting
 from mcp_agentbus.listener.requests import Answering
 from mcp_agentbus.listener.runner import Emit, Waking
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.roster import Holds
-from mcp_agentbus.wakes import demand as waiting
-from mcp_agentbus.wakes import policy
+from mcp_agentbus.store.subjects import AGENTS
+from mcp_agentbus.wakes import demand, policy
 from mcp_agentbus.wakes.hosts.protocol import Waker
 from mcp_agentbus.wakes.hosts.registry import WAKERS
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
@@ -77,7 +74,7 @@ class Listener:
         self.hosting = Hosting(bus, self.hub.tell, self.hub.called)
         self.commanding = Commanding(bus)
         self.hub.streams = {"serve": self.hosting.serve, "command": self.commanding.run}
-        self.id = names.new_session_id()
+        self.id = ids.new_session_id()
         self.desks: dict[str, Desk] = {}
         self.began = datetime.now(UTC)
         self.digest = Digest(bus, self.hub, self.desks, self.hosting.has_shown)
@@ -221,7 +218,7 @@ class Listener:
         while desk.left:
             gone = desk.left.pop()
             with suppress(AgentbusError, TimeoutError):  # it is forgotten in 15 s all the same
-                if await self.bus.last(AGENTS, names.profile_subject(gone.agent)) is None:
+                if await self.bus.last(AGENTS, subjects.profile_subject(gone.agent)) is None:
                     me = Agent(gone.agent, gone.host)
                     await roster.beat(self.bus, me, gone.session, leaving=True)
 
@@ -266,15 +263,15 @@ class Listener:
                 while not await self.bus.reconnected(LOOK_AGAIN_S):
                     pass
                 await desk.signs.aclose()
-                await topology.ensure_streams(self.bus)
+                await streams.ensure_streams(self.bus)
                 if rules:
                     await roster.register(self.bus, known, None)
                 for inbox in self.inboxes(desk.agent):
-                    await topology.ensure_inbox(self.bus, inbox)
-                    subject = names.wake_subject(inbox, "high")
+                    await streams.ensure_inbox(self.bus, inbox)
+                    subject = subjects.wake_subject(inbox, "high")
                     await desk.signs.enter_async_context(self.bus.subscribed(subject, stirred))
-                await topology.ensure_sender(self.bus, desk.agent)
-                mine = names.record_subject(desk.agent, "*", "*")
+                await streams.ensure_sender(self.bus, desk.agent)
+                mine = subjects.record_subject(desk.agent, "*", "*")
                 await desk.signs.enter_async_context(self.bus.subscribed(mine, answered))
             except (AgentbusError, TimeoutError) as error:
                 self.emit("bus", desk.agent, {"error": type(error).__name__})
@@ -303,7 +300,7 @@ class Listener:
     async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         """Return what waits, and what is to be done about it at this moment."""
         ran = desk.running is not None
-        looked = await waiting.look(self.bus, desk.agent, self.inboxes(desk.agent))
+        looked = await demand.look(self.bus, desk.agent, self.inboxes(desk.agent))
         # From here on nothing is awaited until a wake has begun: two desks may share a role.
         desk.counts = looked.counts
         things = self._for_somebody(desk, looked.things)
@@ -376,6 +373,6 @@ class Listener:
             self.waking.begin(desk, decision)
         for key, why in held.items():
             if things[key].kind == "task" and why not in {"running", "nothing"}:
-                await self.waking.tell(desk, [things[key]], "wake-held", notice.WHY[why])
+                await self.waking.tell(desk, [things[key]], "wake-held", notices.WHY[why])
         if shown:
             self.emit("held", desk.agent, {"reason": desk.held})

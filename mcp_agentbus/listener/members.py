@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids
 from mcp_agentbus.errors import AgentbusError, BadInput
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 
 #: A session that takes longer to pass a notice on counts as one that cannot.
 NUDGE_TIMEOUT_S: Final = 5.0
@@ -98,7 +98,7 @@ class Hub:
     def tell(self, session: str, message: Mapping[str, Any]) -> None:
         """Tell a session's process something, if it is there."""
         if member := self._members.get(session):
-            member.writer.write(local.line(message))
+            member.writer.write(local_socket.line(message))
 
     def called(self, session: str) -> None:
         """Note that a tool was called in a session."""
@@ -109,7 +109,7 @@ class Hub:
     async def serve(self, listener: socket.socket) -> None:
         """Answer on a socket that listens, until `close`."""
         self._server = await asyncio.start_unix_server(
-            self._connected, sock=listener, limit=local.LINE_MAX_BYTES
+            self._connected, sock=listener, limit=local_socket.LINE_MAX_BYTES
         )
 
     async def close(self) -> None:
@@ -128,7 +128,7 @@ class Hub:
         try:
             async with asyncio.timeout(NUDGE_TIMEOUT_S):
                 request = {"op": "nudge", "n": number, "text": text, "results": results}
-                member.writer.write(local.line(request))
+                member.writer.write(local_socket.line(request))
                 await member.writer.drain()
                 answer = await member.answers[number]
         except (TimeoutError, OSError):
@@ -143,17 +143,17 @@ class Hub:
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
         try:
-            uid, pid = local.peer(writer.get_extra_info("socket"))
+            uid, pid = local_socket.peer(writer.get_extra_info("socket"))
             if uid != os.getuid():
                 return
             async with asyncio.timeout(_FIRST_LINE_S):
-                request = local.message(await reader.readline())
+                request = local_socket.message(await reader.readline())
             if request.get("op") == "join":
                 await self._joined(request, pid, reader, writer)
             elif stream := self.streams.get(str(request.get("op"))):
                 await self._streamed(stream, request, reader, writer)
             else:
-                writer.write(local.line(await self._answered(request)))
+                writer.write(local_socket.line(await self._answered(request)))
                 await writer.drain()
         except (OSError, ValueError, TimeoutError) as error:
             _log.debug("a connection ended: %s", type(error).__name__)
@@ -172,7 +172,7 @@ class Hub:
         try:
             await stream(request, reader, writer)
         except AgentbusError as error:
-            writer.write(local.line({"error": error.message, "hint": error.hint}))
+            writer.write(local_socket.line({"error": error.message, "hint": error.hint}))
             await writer.drain()
 
     async def _answered(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -194,15 +194,15 @@ class Hub:
             if len(self._members) >= _MEMBERS_MAX:
                 raise BadInput("Too many sessions are open.")
         except BadInput as error:
-            writer.write(local.line({"error": error.message, "hint": error.hint}))
+            writer.write(local_socket.line({"error": error.message, "hint": error.hint}))
             await writer.drain()
             return
         self._members[member.session] = member
-        writer.write(local.line({"joined": member.session}))
+        writer.write(local_socket.line({"joined": member.session}))
         self._changed(member, "joined")
         try:
             while received := await reader.readline():
-                self._heard(member, local.message(received))
+                self._heard(member, local_socket.message(received))
         finally:
             if self._members.get(member.session) is member:
                 del self._members[member.session]
@@ -228,7 +228,7 @@ def listening_socket(settings: Settings) -> socket.socket:
     Raises:
         OSError: the folder is somebody else's, or cannot be used.
     """
-    folder, path = settings.runtime_dir, Path(local.socket_path(settings))
+    folder, path = settings.runtime_dir, Path(local_socket.socket_path(settings))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
         raise PermissionError(f"{folder} is a symlink or belongs to another user")
@@ -236,7 +236,7 @@ def listening_socket(settings: Settings) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     try:
-        with local.address(str(path)) as short:
+        with local_socket.address(str(path)) as short:
             listener.bind(short)
         path.chmod(0o600)
         listener.listen(128)
@@ -250,14 +250,14 @@ def listening_socket(settings: Settings) -> socket.socket:
 def _member(request: dict[str, Any], pid: int, writer: asyncio.StreamWriter) -> Member:
     session, host = str(request.get("session", "")), str(request.get("host", ""))
     host_session = str(request.get("host_session", ""))
-    if not names.is_label(session) or not names.is_inbox(host):
+    if not ids.is_label(session) or not ids.is_inbox(host):
         raise BadInput("A session joins with its id and its host.")
     return Member(
-        agent=names.agent_id(str(request.get("agent", ""))),
+        agent=ids.agent_id(str(request.get("agent", ""))),
         host=host,
         session=session,
         pid=pid,
         can_nudge=request.get("can_nudge") is True,
-        host_session=host_session if names.is_label(host_session) else "",
+        host_session=host_session if ids.is_label(host_session) else "",
         writer=writer,
     )

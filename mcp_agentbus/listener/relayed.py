@@ -9,6 +9,7 @@ What a session holds is told to its relay at each change, so that it can go on w
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.config import identity
+from mcp_agentbus.config.settings import neighbour_settings
+from mcp_agentbus.core import ids
 from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.handoff.claims import references
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking_over import references
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import command, local_socket
+from mcp_agentbus.tools import commands
 from mcp_agentbus.version import __version__
 
 _log = logging.getLogger(__name__)
@@ -79,7 +82,7 @@ class Hosting:
         """
         session = self._new(request)
         me = session.me
-        writer.write(local.line({"serving": session.id, "agent": me.id, "host": me.host}))
+        writer.write(local_socket.line({"serving": session.id, "agent": me.id, "host": me.host}))
         self._sessions[session.id] = session
         # Before Python 3.12 asyncio logs a traceback where a connection's own task is cancelled.
         serving = asyncio.create_task(self._serve(session, reader, writer))
@@ -113,11 +116,11 @@ class Hosting:
         if request.get("version") != __version__:
             raise BadInput(f"This listener is agentbus {__version__}.")
         session_id = str(request.get("session", ""))
-        if not names.is_label(session_id) or session_id in self._sessions:
+        if not ids.is_label(session_id) or session_id in self._sessions:
             raise BadInput("A session is served under an id of its own.")
-        theirs = config.neighbour(self._bus.settings, request.get("environ"))
+        theirs = neighbour_settings(self._bus.settings, request.get("environ"))
         given, folder = request.get("agent"), Path(str(request.get("folder")))
-        me = config.who(theirs, given and str(given), folder)
+        me = identity.who(theirs, given and str(given), folder)
         session = Session(self._bus, me, id=session_id)
         session.on_claims = lambda: self.tell_claims(session_id)
         return session
@@ -128,3 +131,77 @@ def _load() -> Any:
     from mcp_agentbus.tools.mcp_stream import serve
 
     return serve
+
+
+_log = logging.getLogger(__name__)
+
+
+class Commanding:
+    """Carries out commands."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._running: set[asyncio.Task[int]] = set()
+
+    @property
+    def count(self) -> int:
+        """How many commands are under way."""
+        return len(self._running)
+
+    async def run(
+        self,
+        request: Mapping[str, Any],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Carry out a command and say what it prints, then its exit code.
+
+        Raises:
+            BadInput, BadSetup: it is not for this listener; it is done where it was typed.
+        """
+        given = request.get("args")
+        if request.get("version") != __version__ or not isinstance(given, dict):
+            raise BadInput(f"This listener is agentbus {__version__}.")
+        if given.get("command") not in command.COMMANDS:
+            raise BadInput("That is no command for a listener.")
+        theirs = neighbour_settings(self._bus.settings, request.get("environ"))
+        # Whoever has heard nothing for a while has gone, or has done it without a listener: what
+        # was asked is done once that process says that it still waits for it.
+        writer.write(local_socket.line({"taken": True}))
+        await writer.drain()
+        if not (await reader.readline()).endswith(b"\n"):
+            return
+
+        def out(text: str) -> None:
+            writer.write(local_socket.line({"out": text}))
+
+        place = commands.Place(out, Path(str(request.get("folder"))), self._bus)
+        work = commands.start(argparse.Namespace(**given), theirs, place)
+        running = asyncio.create_task(work)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        gone = asyncio.create_task(reader.read(1))
+        await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, gone):
+            task.cancel()
+        await asyncio.wait({running, gone})
+        with suppress(asyncio.CancelledError):
+            writer.write(local_socket.line(_end(running)))
+            await writer.drain()
+
+
+def _end(running: asyncio.Task[int]) -> dict[str, Any]:
+    if running.cancelled():
+        return {"code": 130}
+    error = running.exception()
+    if error is None:
+        return {"code": running.result()}
+    if isinstance(error, AgentbusError):
+        return {"kind": type(error).__name__, "error": error.message, "hint": error.hint}
+    _log.error("a command failed", exc_info=error)
+    return {
+        "kind": "AgentbusError",
+        "error": f"It failed inside the listener: {type(error).__name__}.",
+        "hint": "That is a bug; the listener's log has the details. "
+        "`agentbus listen --stop` has commands do their work themselves.",
+    }

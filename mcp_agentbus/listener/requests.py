@@ -18,18 +18,17 @@ from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.watcher import Reloading
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
-from mcp_agentbus.listener import status as overview
-from mcp_agentbus.listener.commanding import Commanding
+from mcp_agentbus.listener import status
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.digest import Digest
 from mcp_agentbus.listener.members import Hub
-from mcp_agentbus.listener.relayed import Hosting
+from mcp_agentbus.listener.relayed import Commanding, Hosting
 from mcp_agentbus.listener.runner import Waking
 from mcp_agentbus.version import __version__
-from mcp_agentbus.wakes import demand as waiting
+from mcp_agentbus.wakes import demand
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
 
@@ -86,11 +85,11 @@ class Answering:
                 self._asked.reload()
                 if self._asked.reloading.says:
                     raise BadSetup(self._asked.reloading.says)
-                return {"pid": os.getpid(), **overview.place(self._asked.settings)}
+                return {"pid": os.getpid(), **status.place(self._asked.settings)}
             case "mail":
                 return await self._asked.digest.mail(self._asked.settings, request)
             case "wake":
-                return await self._wake_now(names.agent_id(str(request.get("agent", ""))))
+                return await self._wake_now(ids.agent_id(str(request.get("agent", ""))))
             case _:
                 raise BadInput("The listener knows no such question.")
 
@@ -122,7 +121,7 @@ class Answering:
         return {
             "pid": os.getpid(),
             "version": __version__,
-            **overview.place(asked.settings),
+            **status.place(asked.settings),
             "since": asked.began.isoformat(timespec="seconds"),
             "bus": "away" if away else "ok",
             "away_since": away and away.isoformat(timespec="seconds"),
@@ -139,12 +138,12 @@ class Answering:
         if not await asked.reachable():
             return
         desks = list(asked.desks.values())
-        looks = (waiting.look(asked.bus, one.agent, asked.inboxes(one.agent)) for one in desks)
+        looks = (demand.look(asked.bus, one.agent, asked.inboxes(one.agent)) for one in desks)
         for desk, looked in zip(desks, await together(*looks), strict=True):
             desk.counts = looked.counts
 
     def _standing(self, desk: Desk) -> dict[str, Any]:
-        return overview.agent_data(
+        return status.agent_data(
             desk,
             self._asked.settings.rules.get(desk.agent),
             len(self._asked.hub.of(desk.agent)),

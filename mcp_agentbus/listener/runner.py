@@ -21,13 +21,14 @@ from typing import Any, Final, Protocol
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import notices as notice
+from mcp_agentbus.core import notices
+from mcp_agentbus.core.processes import born
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.members import HANGS, Hub, Member
 from mcp_agentbus.store.records import add_wake, read_sent
 from mcp_agentbus.store.task import Moment
-from mcp_agentbus.wakes.hosts.process import born, outlive
+from mcp_agentbus.wakes.hosts.process import outlive
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended, Waker
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken, Row
 from mcp_agentbus.wakes.policy import Waiting, Wake
@@ -199,7 +200,7 @@ class Waking:
             results = tuple(one.task_id for one in decision.covers if one.kind == "result")
             if self._has_shown(member.session, results):
                 return Ended("asked", "its session was shown it already")
-            why = await self._hub.nudge(member, notice.text(desk.counts), results)
+            why = await self._hub.nudge(member, notices.text(desk.counts), results)
             if not why:
                 self._telling.noticed(member, decision.covers)
             await self.tell(desk, decision.covers, "waking", f"a notice in a {member.host} session")
@@ -221,7 +222,7 @@ class Waking:
         ended = await self._wakers[rules.host](
             Call(
                 rules=rules,
-                notice=notice.text(desk.counts),
+                notice=notices.text(desk.counts),
                 environ=self._environ(rules),
                 started=started,
                 host_session=self._ledger.host_session(desk.agent) if rules.resume else "",

@@ -11,13 +11,12 @@ Nothing of it is a peer's: ids, counts, times and this program's own sentences.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import framing
-from mcp_agentbus.core import notices as notice
+from mcp_agentbus.core import framing, notices
+from mcp_agentbus.core.text import minute
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import Row
@@ -41,7 +40,7 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
         "waking": desk.running is not None,
         # For programs, which ask by name; `held` is the same for people.
         "reason": desk.held,
-        "held": notice.WHY.get(desk.held, ""),
+        "held": notices.WHY.get(desk.held, ""),
         "until": until,
         "waiting": None if away else vars(desk.counts),
     }
@@ -134,11 +133,6 @@ def _wake_lines(row: Row) -> str:
     # What a host has printed may hold what a peer wrote.
     shown = framing.frame(row.output.rstrip(), said_by=row.agent) if row.output else ""
     return "\n".join([" \u00b7 ".join(said), *([shown] if shown else [])])
-
-
-def minute(at: str) -> str:
-    """Return a time as this user's clock shows it."""
-    return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"
 
 
 def _standing(one: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from mcp_agentbus import errors
 from mcp_agentbus.core import places
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import AgentbusError, Unconfirmed
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 from mcp_agentbus.version import __version__
 
 #: Commands that only speak to the bus.
@@ -27,7 +27,7 @@ COMMANDS: Final = frozenset(
     {"agents", "inbox", "parked", "replay", "result", "send", "task", "watch"}
 )
 # Longer than this a request is no line of the local socket; then the bus is spoken to from here.
-_REQUEST_MAX_BYTES: Final = local.LINE_MAX_BYTES // 2
+_REQUEST_MAX_BYTES: Final = local_socket.LINE_MAX_BYTES // 2
 # In seconds: a listener says in a millisecond that it takes a command; one that does not in this
 # time hangs, and the command is carried out without it.
 _TAKES_WITHIN_S: Final = 2.0
@@ -49,26 +49,26 @@ def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
         # So that it may be repeated, whatever becomes of the listener.
         args.request_id = f"cli-{os.urandom(8).hex()}"
     place = Place(places.runtime_folder(os.environ), os.environ)
-    request = local.line(
+    request = local_socket.line(
         {
             "op": "command",
             "version": __version__,
             "args": vars(args),
-            **local.surroundings(os.environ),
+            **local_socket.surroundings(os.environ),
         }
     )
     if len(request) > _REQUEST_MAX_BYTES:
         return None
-    with suppress(OSError, ValueError), local.connect(place) as connection:
+    with suppress(OSError, ValueError), local_socket.connect(place) as connection:
         connection.settimeout(_TAKES_WITHIN_S)
         connection.sendall(request)
         # Until it is told to go on, the listener does nothing and says nothing more.
-        if "taken" not in local.message(connection.recv(_CHUNK_BYTES)):
+        if "taken" not in local_socket.message(connection.recv(_CHUNK_BYTES)):
             return None
-        connection.sendall(local.line({"go": True}))
+        connection.sendall(local_socket.line({"go": True}))
         connection.settimeout(_SILENT_S)
         for line in _lines(connection, place, args):
-            said = local.message(line)
+            said = local_socket.message(line)
             if "out" in said:
                 out(said["out"])
             elif "code" in said:
@@ -111,8 +111,8 @@ def _lines(
 def _hangs(place: Place) -> bool:
     """Tell whether a listener is there that does not answer, not even that it does not know."""
     try:
-        with local.connect(place) as connection:
-            local.exchange(connection, {"op": "hangs"})
+        with local_socket.connect(place) as connection:
+            local_socket.exchange(connection, {"op": "hangs"})
     except TimeoutError:
         return True
     except (OSError, ValueError):

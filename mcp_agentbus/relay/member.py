@@ -11,34 +11,21 @@ and needs nothing but the standard library, so a session that is relayed has it 
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from mcp_agentbus.core import places
 from mcp_agentbus.core.places import Where
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay.starter import start_listener
 
 #: A session that ends sooner was a host's probe.
 LIVES_AFTER_S: Final = 2.0
 # How long after a lost listener, or one that could not be started, the next try comes.
 _AGAIN_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
-# Of a host's environment nothing goes to a listener that would make it look like this session.
-_SESSIONS_OWN: Final = (
-    "CLAUDE",
-    "CURSOR_",
-    "OPENCLAW_",
-    "AI_AGENT",
-    "AGENTBUS_AGENT",
-    "AGENTBUS_HOST",
-)
-_NEVER: Final = {"0", "off", "never", "no"}
 
 
 class Me(NamedTuple):
@@ -77,7 +64,7 @@ class Joining:
         """Say that a tool was called."""
         if self._connection:
             with suppress(OSError):  # the listener hangs, or has ended: it matters to it alone
-                self._connection.send(local.line({"op": "called"}), socket.MSG_DONTWAIT)
+                self._connection.send(local_socket.line({"op": "called"}), socket.MSG_DONTWAIT)
 
     def run(self) -> None:
         """Join, and join again."""
@@ -94,15 +81,15 @@ class Joining:
 
     def _joined(self) -> bool:
         """Stay joined for as long as the listener lives; return whether it took the session."""
-        with local.connect(self._where) as connection, connection.makefile("rb") as lines:
-            connection.sendall(local.line({"op": "join", **self._me._asdict()}))
-            if "joined" not in local.message(lines.readline()):
+        with local_socket.connect(self._where) as connection, connection.makefile("rb") as lines:
+            connection.sendall(local_socket.line({"op": "join", **self._me._asdict()}))
+            if "joined" not in local_socket.message(lines.readline()):
                 return False
             connection.settimeout(None)
             self._connection = connection
             try:
                 for received in lines:
-                    self._heard(connection, local.message(received))
+                    self._heard(connection, local_socket.message(received))
             finally:
                 self._connection = None
         return True
@@ -111,7 +98,7 @@ class Joining:
         if asked.get("op") == "claims":
             self._claims(list(asked.get("claims") or ()))
         elif asked.get("op") == "nudge":
-            connection.sendall(local.line(self._passed_on(asked)))
+            connection.sendall(local_socket.line(self._passed_on(asked)))
 
     def _passed_on(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         results = tuple(str(one) for one in asked.get("results") or ())
@@ -120,37 +107,3 @@ class Joining:
         except OSError as error:
             why = f"the host did not take it: {type(error).__name__}"
         return {"n": asked.get("n"), "shown": not why, "why": why}
-
-
-def start_listener(where: Where) -> bool:
-    """Start a listener that outlives this process; exactly one of those started stays.
-
-    Does nothing, and returns False, where AGENTBUS_LISTENER says so, and where a service manager
-    keeps one: whoever has stopped that one wants none.
-    """
-    import subprocess
-
-    if where.environ.get("AGENTBUS_LISTENER", "").lower() in _NEVER:
-        return False
-    if kept.keeps(where.environ):
-        return False
-    environ = {
-        name: value for name, value in where.environ.items() if not name.startswith(_SESSIONS_OWN)
-    }
-    # It starts in another folder, where a relative path would lead elsewhere.
-    if home := places.home(environ):
-        environ["AGENTBUS_HOME"] = home
-    if file := environ.get("AGENTBUS_TOKEN_FILE"):
-        environ["AGENTBUS_TOKEN_FILE"] = os.path.abspath(os.path.expanduser(file))  # noqa: PTH100, PTH111
-    with suppress(OSError):
-        subprocess.Popen(
-            [sys.executable, "-m", "mcp_agentbus", "listen", "--while-needed"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env=environ,
-            start_new_session=True,
-        )
-        return True
-    return False

@@ -23,10 +23,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
-from mcp_agentbus.core import places
-from mcp_agentbus.core import processes as parents
+from mcp_agentbus.core import places, processes
 from mcp_agentbus.core.places import Place
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 from mcp_agentbus.relay.conversation import Conversation
 from mcp_agentbus.relay.member import Joining, Me
 from mcp_agentbus.version import __version__
@@ -95,7 +94,7 @@ class _Relay:
         """Serve until the end of the input, or of the parent, or a signal."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: os._exit(0))
-        parents.on_end(self._parent_ended)
+        processes.on_end(self._parent_ended)
         _in_background(self._pass_up)
         self._joining.start()
         if self._ours:
@@ -111,10 +110,11 @@ class _Relay:
 
     def _know_myself(self) -> None:
         """Read the configuration; a listener that serves the session has done so for it."""
-        from mcp_agentbus.config import settings as config
+        from mcp_agentbus.config import identity
+        from mcp_agentbus.config.settings import load_settings
 
-        self._settings = config.load()
-        self._me = config.who(self._settings, self._agent)
+        self._settings = load_settings()
+        self._me = identity.who(self._settings, self._agent)
         self._who = {"agent": self._me.id, "host": self._me.host}
 
     def _can_nudge(self) -> bool:
@@ -129,15 +129,15 @@ class _Relay:
             "version": __version__,
             "session": self._id,
             "agent": self._agent,
-            **local.surroundings(self._place.environ),
+            **local_socket.surroundings(self._place.environ),
         }
         try:
-            connection = local.connect(self._place)
+            connection = local_socket.connect(self._place)
         except OSError:
             return None
         try:
             connection.settimeout(_TAKES_WITHIN_S)
-            said = local.exchange(connection, request)
+            said = local_socket.exchange(connection, request)
             if "serving" in said:
                 connection.settimeout(None)
                 self._who = {"agent": str(said["agent"]), "host": str(said["host"])}
@@ -184,7 +184,7 @@ class _Relay:
         """Serve the session in this process, on the other end of `behind`."""
         # What these imports make stays for good; collecting among it takes a tenth of the start.
         gc.disable()
-        from mcp_agentbus.tools import standalone as serving
+        from mcp_agentbus.tools import standalone
 
         gc.freeze()
         gc.enable()
@@ -199,7 +199,7 @@ class _Relay:
             sys.stderr.flush()
             os._exit(code)
 
-        serving.serve(
+        standalone.serve(
             ours,
             self._settings,
             self._me,

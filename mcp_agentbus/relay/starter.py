@@ -14,9 +14,11 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from mcp_agentbus.core import places
+from mcp_agentbus.core.places import Where
 
 UNIT: Final = "agentbus-listen.service"
 LABEL: Final = "dev.agentbus.listen"
@@ -75,3 +77,49 @@ def _set_in_plist(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _user_home(environ: Mapping[str, str]) -> str:
     return environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111
+
+
+# Of a host's environment nothing goes to a listener that would make it look like this session.
+_SESSIONS_OWN: Final = (
+    "CLAUDE",
+    "CURSOR_",
+    "OPENCLAW_",
+    "AI_AGENT",
+    "AGENTBUS_AGENT",
+    "AGENTBUS_HOST",
+)
+_NEVER: Final = {"0", "off", "never", "no"}
+
+
+def start_listener(where: Where) -> bool:
+    """Start a listener that outlives this process; exactly one of those started stays.
+
+    Does nothing, and returns False, where AGENTBUS_LISTENER says so, and where a service manager
+    keeps one: whoever has stopped that one wants none.
+    """
+    import subprocess
+
+    if where.environ.get("AGENTBUS_LISTENER", "").lower() in _NEVER:
+        return False
+    if keeps(where.environ):
+        return False
+    environ = {
+        name: value for name, value in where.environ.items() if not name.startswith(_SESSIONS_OWN)
+    }
+    # It starts in another folder, where a relative path would lead elsewhere.
+    if home := places.home(environ):
+        environ["AGENTBUS_HOME"] = home
+    if file := environ.get("AGENTBUS_TOKEN_FILE"):
+        environ["AGENTBUS_TOKEN_FILE"] = os.path.abspath(os.path.expanduser(file))  # noqa: PTH100, PTH111
+    with suppress(OSError):
+        subprocess.Popen(
+            [sys.executable, "-m", "mcp_agentbus", "listen", "--while-needed"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=environ,
+            start_new_session=True,
+        )
+        return True
+    return False

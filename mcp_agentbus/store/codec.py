@@ -21,8 +21,10 @@ from typing import Any, Final, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids
 from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.core.text import stamp
+from mcp_agentbus.store import subjects
 from mcp_agentbus.store.task import (
     BODY_MAX_BYTES,
     EXPIRES_MAX_S,
@@ -48,12 +50,6 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 class Undecodable(ValueError):
     """Stored bytes that are no task; its text is this program's own and safe to show."""
-
-
-def stamp(at: datetime) -> str:
-    """Return `at` as RFC 3339 in UTC with milliseconds; without a zone it is UTC already."""
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _dump(fields: Mapping[str, Any]) -> bytes:
@@ -88,13 +84,13 @@ def encode_task(task: Task) -> bytes:
 def task_headers(task: Task) -> dict[str, str]:
     """Return the headers of a task: what a listener may read without the body."""
     headers = {
-        names.H_TASK: task.id,
-        names.H_THREAD: task.thread_id,
-        names.H_HOPS: str(task.hops),
-        names.H_CHAIN: ",".join(task.chain),
+        subjects.H_TASK: task.id,
+        subjects.H_THREAD: task.thread_id,
+        subjects.H_HOPS: str(task.hops),
+        subjects.H_CHAIN: ",".join(task.chain),
     }
     if task.session:
-        headers[names.H_SESSION] = task.session
+        headers[subjects.H_SESSION] = task.session
     return headers
 
 
@@ -114,8 +110,8 @@ def decode_task(subject: str, headers: Mapping[str, str], data: bytes, stored_at
         raise Undecodable("it has no payload.content text")
     if len(body.encode()) > BODY_MAX_BYTES:
         raise Undecodable(f"its body is over {BODY_MAX_BYTES:,} bytes")
-    task_id = headers.get(names.H_TASK) or fields.get("id")
-    if not isinstance(task_id, str) or not names.is_task_id(task_id):
+    task_id = headers.get(subjects.H_TASK) or fields.get("id")
+    if not isinstance(task_id, str) or not ids.is_task_id(task_id):
         raise Undecodable("it has no usable id")
     _, priority_given = _known(fields.get("priority"), LANES, lane)
     notify, notify_given = _known(fields.get("notify"), get_args(Notify), "live")
@@ -128,7 +124,7 @@ def decode_task(subject: str, headers: Mapping[str, str], data: bytes, stored_at
         priority=lane,
         priority_given=priority_given,
         task_type=_label_or(fields.get("task_type"), "default"),
-        thread_id=_label_or(headers.get(names.H_THREAD) or fields.get("thread_id"), task_id),
+        thread_id=_label_or(headers.get(subjects.H_THREAD) or fields.get("thread_id"), task_id),
         in_reply_to=_task_id_or_none(fields.get("in_reply_to")),
         created_at=_time(fields.get("created_at")) or stored_at,
         # The age limit counts from the storing, whenever the sender says that it wrote the task.
@@ -136,15 +132,15 @@ def decode_task(subject: str, headers: Mapping[str, str], data: bytes, stored_at
         deliver_at=_time(fields.get("deliver_at")),
         notify=cast("Notify", notify),
         notify_given=notify_given,
-        chain=_chain(headers.get(names.H_CHAIN), sender),
-        hops=_hops(headers.get(names.H_HOPS)),
-        session=_label_or(headers.get(names.H_SESSION), ""),
+        chain=_chain(headers.get(subjects.H_CHAIN), sender),
+        hops=_hops(headers.get(subjects.H_HOPS)),
+        session=_label_or(headers.get(subjects.H_SESSION), ""),
     )
 
 
 def _route(subject: str) -> tuple[str, Priority, str]:
-    match names.parts(subject):
-        case (to, _, (lane, sender)) if names.is_inbox(to) and names.is_agent(sender):
+    match subjects.parts(subject):
+        case (to, _, (lane, sender)) if ids.is_inbox(to) and ids.is_agent(sender):
             return to, lane if lane in LANES else "normal", sender
         case _:
             raise Undecodable("its subject names no sender or no inbox")
@@ -205,15 +201,15 @@ _Default = TypeVar("_Default", str, None)
 
 
 def _label_or(value: object, default: _Default) -> str | _Default:
-    return value if isinstance(value, str) and names.is_label(value) else default
+    return value if isinstance(value, str) and ids.is_label(value) else default
 
 
 def _task_id_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) and names.is_task_id(value) else None
+    return value if isinstance(value, str) and ids.is_task_id(value) else None
 
 
 def _chain(value: str | None, sender: str) -> tuple[str, ...]:
-    agents = tuple(agent for agent in (value or "").split(",") if names.is_agent(agent))
+    agents = tuple(agent for agent in (value or "").split(",") if ids.is_agent(agent))
     if agents[-1:] != (sender,):
         agents += (sender,)  # whatever the header says, it came through the one that sent it
     return agents[-(HOPS_MAX + 1) :]
@@ -329,9 +325,9 @@ def _record_fields(subject: str, data: bytes, kind: str) -> dict[str, Any]:
 
 
 def _record_route(subject: str) -> dict[str, str]:
-    match names.parts(subject):
+    match subjects.parts(subject):
         case (owner, _, (inbox, task_id)) if (
-            names.is_agent(owner) and names.is_inbox(inbox) and names.is_task_id(task_id)
+            ids.is_agent(owner) and ids.is_inbox(inbox) and ids.is_task_id(task_id)
         ):
             return {"owner": owner, "inbox": inbox, "task_id": task_id}
         case _:
@@ -356,7 +352,7 @@ def _settle_history(history: object) -> None:
 
 def _by(owner: str, inbox: str, said: object) -> str:
     """Return who took a record's last step: only a role's inbox leaves that open."""
-    holder = inbox.startswith(names.ROLE_PREFIX) and isinstance(said, str) and names.is_agent(said)
+    holder = inbox.startswith(ids.ROLE_PREFIX) and isinstance(said, str) and ids.is_agent(said)
     return str(said) if holder or said in ("", owner) else inbox
 
 

@@ -12,26 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.core.ids import RESULTS
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store.task import Moment, Record, Sent, State, Task, Wakes
+from mcp_agentbus.core import ids
+from mcp_agentbus.core.text import now
+from mcp_agentbus.store import codec, roster, subjects
+from mcp_agentbus.store.subjects import RESULTS
+from mcp_agentbus.store.task import CLAIM_MAX_S, HELD, Moment, Record, Sent, State, Task, Wakes
 
 _T = TypeVar("_T")
 # Steps of a task's life that its record keeps: the first, and the latest of the others.
 _HISTORY_MAX: Final = 40
 # Steps of wakes: four wakes of a start and an end, and some holds.
 _WAKES_MAX: Final = 20
-
-
-def now() -> datetime:
-    """Return the time of day, for what other machines read; durations use the monotonic clock."""
-    return datetime.now(UTC)
 
 
 async def read_record(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Record | None, int]:
@@ -43,12 +39,12 @@ async def read_record(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[R
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    return await _read(bus, names.record_subject(owner, inbox, task_id), wire.decode_record)
+    return await _read(bus, subjects.record_subject(owner, inbox, task_id), codec.decode_record)
 
 
 async def read_sent(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sent | None, int]:
     """Return the sender's record of a task and its revision, as `read_record`."""
-    return await _read(bus, names.sent_subject(owner, inbox, task_id), wire.decode_sent)
+    return await _read(bus, subjects.sent_subject(owner, inbox, task_id), codec.decode_sent)
 
 
 async def _read(
@@ -57,7 +53,7 @@ async def _read(
     found = await bus.last(RESULTS, subject)
     if not found:
         return None, 0
-    with suppress(wire.Undecodable):
+    with suppress(codec.Undecodable):
         return decode(found.subject, found.data), found.seq
     return None, found.seq
 
@@ -69,8 +65,8 @@ async def write_record(bus: Bus, record: Record, revision: int) -> int:
         Conflict: somebody else has written it.
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
     """
-    subject = names.record_subject(record.owner, record.inbox, record.task_id)
-    return (await bus.publish(subject, wire.encode_record(record), revision=revision)).seq
+    subject = subjects.record_subject(record.owner, record.inbox, record.task_id)
+    return await bus.replace(subjects.RESULTS, subject, codec.encode_record(record), revision)
 
 
 async def write_sent(bus: Bus, sent: Sent, revision: int) -> int:
@@ -78,13 +74,13 @@ async def write_sent(bus: Bus, sent: Sent, revision: int) -> int:
 
     Raises: as `write_record`.
     """
-    subject = names.sent_subject(sent.owner, sent.inbox, sent.task_id)
-    return (await bus.publish(subject, wire.encode_sent(sent), revision=revision)).seq
+    subject = subjects.sent_subject(sent.owner, sent.inbox, sent.task_id)
+    return await bus.replace(subjects.RESULTS, subject, codec.encode_sent(sent), revision)
 
 
 async def read_wakes(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Wakes | None, int]:
     """Return what listeners did about a task, and the revision, as `read_record`."""
-    return await _read(bus, names.wakes_subject(owner, inbox, task_id), wire.decode_wakes)
+    return await _read(bus, subjects.wakes_subject(owner, inbox, task_id), codec.decode_wakes)
 
 
 async def add_wake(bus: Bus, owner: str, inbox: str, task_id: str, moment: Moment) -> None:
@@ -93,7 +89,7 @@ async def add_wake(bus: Bus, owner: str, inbox: str, task_id: str, moment: Momen
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
     """
-    subject = names.wakes_subject(owner, inbox, task_id)
+    subject = subjects.wakes_subject(owner, inbox, task_id)
     while True:
         found, revision = await read_wakes(bus, owner, inbox, task_id)
         before = found.moments if found else ()
@@ -103,7 +99,7 @@ async def add_wake(bus: Bus, owner: str, inbox: str, task_id: str, moment: Momen
             task_id=task_id, owner=owner, inbox=inbox, moments=(*before, moment)[-_WAKES_MAX:]
         )
         with suppress(Conflict):  # a listener on another machine wrote at the same moment
-            await bus.publish(subject, wire.encode_wakes(wakes), revision=revision)
+            await bus.replace(subjects.RESULTS, subject, codec.encode_wakes(wakes), revision)
             return
 
 
@@ -157,3 +153,17 @@ def step(record: Record, state: State, agent: str, session: str = "", **changes:
             **changes,
         }
     )
+
+
+async def may_hold(bus: Bus, record: Record) -> bool:
+    """Tell whether a session holds a task, or may hold it, by the task's record.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    if record.state not in HELD or not record.session:
+        return False
+    if record.session.startswith(ids.SHELL_PREFIX):
+        # A lease: between two commands nothing of a shell's session gives a sign of life.
+        return now() < record.updated_at + timedelta(seconds=CLAIM_MAX_S)
+    return await roster.may_live(bus, record.agent, record.session)

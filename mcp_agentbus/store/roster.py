@@ -13,7 +13,6 @@ descriptions are shown escaped.
 from __future__ import annotations
 
 import asyncio
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,13 +23,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Found, server_time
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import AGENTS, LANES, PRESENCE, Priority
+from mcp_agentbus.core import ids
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import WHY
-from mcp_agentbus.errors import UnknownAgent
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.subjects import AGENTS, PRESENCE
 from mcp_agentbus.store.task import Time
 
 PresenceState = Literal["live session", "listening", "offline", "never seen"]
@@ -90,31 +87,12 @@ class Entry:
         return min(said, default=None)
 
 
-@dataclass(frozen=True)
-class Listed:
-    """An agent in a list, with what waits for it."""
-
-    entry: Entry
-    #: Tasks that nobody holds, by priority.
-    waiting: dict[Priority, int]
-
-
-@dataclass(frozen=True)
-class Page:
-    """A part of the roster."""
-
-    agents: tuple[Listed, ...]
-    #: Ask again with it for the rest; None at the end.
-    next_cursor: str | None
-    total: int
-
-
 async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
     """Write or refresh the registration; `now` is None for an agent that has no session yet.
 
     Raises: as `Bus.publish`, but for Conflict.
     """
-    subject = names.profile_subject(agent.id)
+    subject = subjects.profile_subject(agent.id)
     while True:
         found = await bus.last(AGENTS, subject)
         old = _profile(found) if found else None
@@ -129,10 +107,11 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
             last_seen=now or (old.last_seen if old else None),
         )
         try:
-            await bus.publish(
+            await bus.replace(
+                subjects.AGENTS,
                 subject,
                 profile.model_dump_json().encode(),
-                revision=found.seq if found else 0,
+                found.seq if found else 0,
             )
         except Conflict:
             continue  # another session of this agent registered at the same moment
@@ -147,7 +126,7 @@ async def beat(bus: Bus, agent: Agent, session: str, *, leaving: bool = False) -
     """
     headers = {"Nats-TTL": "1s"} if leaving else {}
     body = json.dumps({"kind": "session", "host": agent.host, "leaving": leaving}).encode()
-    await bus.send(names.heartbeat_subject(agent.id, session), body, headers)
+    await bus.send(subjects.heartbeat_subject(agent.id, session), body, headers)
 
 
 async def beat_for(bus: Bus, agent: str, listener: str, holds: Holds) -> None:
@@ -158,18 +137,18 @@ async def beat_for(bus: Bus, agent: str, listener: str, holds: Holds) -> None:
     """
     held = {"held": holds.everybodys, "held_for": dict(holds.senders)}
     body = json.dumps({"kind": "listener", **held}).encode()
-    await bus.send(names.heartbeat_subject(agent, listener), body, {})
+    await bus.send(subjects.heartbeat_subject(agent, listener), body, {})
 
 
 async def look(bus: Bus, inbox: str) -> Entry | None:
     """Return what is known of an agent or a role; None if nobody of that name is there."""
-    if inbox.startswith(names.ROLE_PREFIX):
-        role = inbox.removeprefix(names.ROLE_PREFIX)
+    if inbox.startswith(ids.ROLE_PREFIX):
+        role = inbox.removeprefix(ids.ROLE_PREFIX)
         holders = [entry for entry in await everybody(bus) if role in entry.roles]
         return _best(inbox, holders) if holders else None
     found, beats = await asyncio.gather(
-        bus.last(AGENTS, names.profile_subject(inbox)),
-        bus.many(PRESENCE, {"multi_last": [names.heartbeat_subject(inbox, "*")]}),
+        bus.last(AGENTS, subjects.profile_subject(inbox)),
+        bus.many(PRESENCE, {"multi_last": [subjects.heartbeat_subject(inbox, "*")]}),
     )
     profile = (_profile(found) if found else None) or _newcomer(inbox, beats)
     return _entry(profile, beats) if profile else None
@@ -177,9 +156,11 @@ async def look(bus: Bus, inbox: str) -> Entry | None:
 
 async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
     """Return the ids of an agent's sessions that gave a sign of life."""
-    beats = await bus.many(PRESENCE, {"multi_last": [names.heartbeat_subject(agent, "*")]})
+    beats = await bus.many(PRESENCE, {"multi_last": [subjects.heartbeat_subject(agent, "*")]})
     return frozenset(
-        names.parts(beat.subject).rest[0] for beat in beats if _beat(beat).get("kind") == "session"
+        subjects.parts(beat.subject).rest[0]
+        for beat in beats
+        if _beat(beat).get("kind") == "session"
     )
 
 
@@ -189,82 +170,23 @@ async def may_live(bus: Bus, agent: str, session: str) -> bool:
         return True
     info = await bus.admin.api(f"STREAM.INFO.{PRESENCE}")
     age = server_time(str(info["ts"])) - server_time(str(info["created"]))
-    return age < timedelta(seconds=topology.PRESENCE_S)
+    return age < timedelta(seconds=streams.PRESENCE_S)
 
 
 async def everybody(bus: Bus) -> list[Entry]:
     """Return all agents that are registered or have a live session, by id."""
     profiles, beats = await asyncio.gather(
-        _all(bus, AGENTS, names.profile_subject("*")),
-        _all(bus, PRESENCE, names.heartbeat_subject("*", "*")),
+        _all(bus, AGENTS, subjects.profile_subject("*")),
+        _all(bus, PRESENCE, subjects.heartbeat_subject("*", "*")),
     )
     of: dict[str, list[Found]] = {}
     for found in beats:
-        of.setdefault(names.parts(found.subject).whose, []).append(found)
+        of.setdefault(subjects.parts(found.subject).whose, []).append(found)
     known = {profile.id: profile for profile in map(_profile, profiles) if profile}
     for agent in of.keys() - known.keys():
-        if names.is_agent(agent) and (newcomer := _newcomer(agent, of[agent])):
+        if ids.is_agent(agent) and (newcomer := _newcomer(agent, of[agent])):
             known[agent] = newcomer
     return [_entry(one, of.get(agent, ())) for agent, one in sorted(known.items())]
-
-
-async def page(
-    bus: Bus,
-    *,
-    query: str = "",
-    include_offline: bool = True,
-    limit: int = 20,
-    cursor: str | None = None,
-) -> Page:
-    """Return the agents whose id, role, host or description has `query` in it."""
-    needle = query.casefold()
-    chosen = [
-        entry
-        for entry in await everybody(bus)
-        if (include_offline or entry.state in {"live session", "listening"})
-        and needle
-        in "\n".join((entry.id, *entry.roles, *entry.hosts, entry.description)).casefold()
-    ]
-    rest = [entry for entry in chosen if cursor is None or entry.id > cursor]
-    shown = rest[:limit]
-    counts = await _waiting(bus, [entry.id for entry in shown])
-    return Page(
-        agents=tuple(Listed(entry, counts.get(entry.id, {})) for entry in shown),
-        next_cursor=shown[-1].id if len(rest) > limit else None,
-        total=len(chosen),
-    )
-
-
-def unknown(inbox: str, entries: Iterable[Entry]) -> UnknownAgent:
-    """Return the error for a name that nobody has, with the nearest names there are."""
-    entries = list(entries)
-    known = [entry.id for entry in entries]
-    known += [f"role:{role}" for role in {role for entry in entries for role in entry.roles}]
-    address = names.address_of(inbox)
-    near = difflib.get_close_matches(address, known, n=3, cutoff=0.4)
-    hint = f"Nearest: {', '.join(near)}. " if near else ""
-    return UnknownAgent(
-        f"No agent {address!r} is registered. Nothing was sent."
-        if not address.startswith("role:")
-        else f"No registered agent holds {address!r}. Nothing was sent.",
-        hint=hint + UnknownAgent.hint,
-    )
-
-
-async def _waiting(bus: Bus, agents: Sequence[str]) -> dict[str, dict[Priority, int]]:
-    """Return what waits for those agents in whose inboxes anything at all is stored."""
-    stored = map(names.parts, await topology.stored_tasks(bus))
-    places = {(inbox, lane) for inbox, _, (lane, _) in stored}
-    lanes = {agent: [lane for lane in LANES if (agent, lane) in places] for agent in agents}
-    busy = {agent: some for agent, some in lanes.items() if some}
-    counts = await together(*(_in_lanes(bus, *one) for one in busy.items()))
-    return dict(zip(busy, counts, strict=True))
-
-
-async def _in_lanes(bus: Bus, agent: str, lanes: Sequence[Priority]) -> dict[Priority, int]:
-    await topology.ensure_inbox(bus, agent)  # an agent that never ran has no lanes to count
-    counts = await topology.waiting_by_lane(bus, (agent,), lanes)
-    return {lane: count for lane, count in counts.items() if count}
 
 
 async def _all(bus: Bus, stream: str, subject: str) -> list[Found]:
@@ -283,13 +205,13 @@ def _profile(found: Found) -> Profile | None:
         profile = Profile.model_validate_json(found.data)
     except ValidationError:
         return None
-    owner = names.parts(found.subject).whose
+    owner = subjects.parts(found.subject).whose
     # Who it is about is the subject's word; what else it says is only believed if it can be true.
     return profile.model_copy(
         update={
             "id": owner,
-            "roles": tuple(r for r in profile.roles if names.is_inbox(names.ROLE_PREFIX + r)),
-            "hosts": tuple(h for h in profile.hosts if names.is_inbox(h)),
+            "roles": tuple(r for r in profile.roles if ids.is_inbox(ids.ROLE_PREFIX + r)),
+            "hosts": tuple(h for h in profile.hosts if ids.is_inbox(h)),
             "description": profile.description[:_DESCRIPTION_MAX_CHARS],
         }
     )
@@ -299,7 +221,7 @@ def _newcomer(agent: str, beats: Iterable[Found]) -> Profile | None:
     """Return who an agent is that has called no tool yet; None unless a session of it lives."""
     said = [one for one in map(_beat, beats) if one.get("kind") == "session"]
     hosts = dict.fromkeys(str(one.get("host", "")) for one in said)
-    shown = tuple(host for host in hosts if names.is_inbox(host))
+    shown = tuple(host for host in hosts if ids.is_inbox(host))
     return Profile(id=agent, hosts=shown, registered_at=datetime.now(UTC)) if said else None
 
 

@@ -19,7 +19,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.embedded import Files, Server
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.core.text import size
+from mcp_agentbus.store import streams
 from mcp_agentbus.store.streams import STREAMS
 
 #: What `embedded.is_durable` means.
@@ -45,7 +46,7 @@ async def start(settings: Settings) -> Server:
     """
     server = await asyncio.to_thread(embedded.ensure, settings)
     async with Bus.connect(settings) as bus:
-        await topology.ensure_streams(bus)
+        await streams.ensure_streams(bus)
     return server
 
 
@@ -89,12 +90,3 @@ async def standing(bus: Bus) -> Standing:
         ),
     ]
     return Standing("\n".join(lines), data)
-
-
-def size(count: float) -> str:
-    """Return a number of bytes for a person."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

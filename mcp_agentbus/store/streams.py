@@ -24,9 +24,10 @@ from typing import Any, Final
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
-from mcp_agentbus.core import ids as names
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import AGENTS, DEAD, LANES, PRESENCE, RESULTS, SCHEDULE, TASKS, Priority
+from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S
 
 _S: Final = 1_000_000_000  # JetStream counts in nanoseconds
@@ -187,8 +188,8 @@ async def ensure_inbox(bus: Bus, inbox: str) -> None:
             _ensure_consumer(
                 bus,
                 TASKS,
-                names.lane_consumer(inbox, lane),
-                names.task_subject(inbox, lane, "*"),
+                subjects.lane_consumer(inbox, lane),
+                subjects.task_subject(inbox, lane, "*"),
                 ack_wait=ACK_WAIT_S * _S,
                 # `claiming` counts and parks. After a limit of the server's own a task would
                 # stay in the stream and never be offered again.
@@ -206,8 +207,8 @@ async def ensure_sender(bus: Bus, agent: str) -> None:
         _ensure_consumer(
             bus,
             RESULTS,
-            names.results_consumer(agent),
-            names.record_subject(agent, "*", "*"),
+            subjects.results_consumer(agent),
+            subjects.record_subject(agent, "*", "*"),
             ack_wait=ACK_WAIT_S * _S,
             max_deliver=-1,
             max_ack_pending=10_000,
@@ -215,8 +216,8 @@ async def ensure_sender(bus: Bus, agent: str) -> None:
         _ensure_consumer(
             bus,
             RESULTS,
-            names.sent_consumer(agent),
-            names.sent_subject(agent, "*", "*"),
+            subjects.sent_consumer(agent),
+            subjects.sent_subject(agent, "*", "*"),
             ack_wait=ACK_WAIT_S * _S,
             max_deliver=-1,
             # One for each open task: it is given back until the task's deadline.
@@ -260,7 +261,7 @@ async def waiting_by_lane(
 async def _waiting(bus: Bus, inbox: str, lane: str) -> int:
     """Return how many tasks of a lane nobody holds; 0 where the lane does not exist yet."""
     try:
-        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{names.lane_consumer(inbox, lane)}")
+        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{subjects.lane_consumer(inbox, lane)}")
     except ApiError as error:
         if error.code == NO_SUCH_CONSUMER:
             return 0
@@ -271,6 +272,6 @@ async def _waiting(bus: Bus, inbox: str, lane: str) -> int:
 async def stored_tasks(bus: Bus) -> dict[str, int]:
     """Return how many unfinished tasks are stored, by subject, held ones included."""
     info = await bus.admin.api(
-        f"STREAM.INFO.{TASKS}", {"subjects_filter": names.task_subject("*", "*", "*")}
+        f"STREAM.INFO.{TASKS}", {"subjects_filter": subjects.task_subject("*", "*", "*")}
     )
     return dict(info["state"].get("subjects") or {})

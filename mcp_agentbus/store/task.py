@@ -275,3 +275,7 @@ def check_size(value: str, what: str, limit: int) -> str:
             hint="Store it as a file both agents can reach, and send the path or URL instead.",
         )
     return value
+
+
+# Without any call for this long, a session's claims are given back: its model is gone.
+CLAIM_MAX_S: Final = 2 * 3600

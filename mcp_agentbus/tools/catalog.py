@@ -22,10 +22,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff import inbox, results, send
-from mcp_agentbus.handoff import lookup as life
+from mcp_agentbus.handoff import agents, inbox, lookup, results, send
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster
 from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Status
 from mcp_agentbus.tools import render
 
@@ -162,7 +160,7 @@ async def _send_task(session: Session, args: SendTask, _: Progress) -> Answer:
 async def _read_inbox(session: Session, args: ReadInbox, _: Progress) -> Answer:
     if args.task_id is not None:
         start = _offset(args.cursor)
-        one = await life.task_life(session, args.task_id)
+        one = await lookup.task_life(session, args.task_id)
         return Answer(render.life_text(one, start))
     read = await inbox.read_inbox(
         session,
@@ -197,7 +195,7 @@ def _inbox_answer(session: Session, read: inbox.Inbox, *, full: bool) -> Answer:
 
 async def _list_agents(session: Session, args: ListAgents, _: Progress) -> Answer:
     await session.called()
-    page = await roster.page(session.bus, **args.model_dump())
+    page = await agents.page(session.bus, **args.model_dump())
     return Answer(render.roster_text(page), render.roster_data(page))
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.config.settings import Agent, Settings
-from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.config import identity
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import TIMED_OUT
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
@@ -53,7 +53,7 @@ class Call:
 
     def who(self) -> Agent:
         """Tell whose command it is."""
-        return config.who(self.settings, self.args.agent, self.place.folder)
+        return identity.who(self.settings, self.args.agent, self.place.folder)
 
     @asynccontextmanager
     async def bus(self) -> AsyncGenerator[Bus, None]:
@@ -122,8 +122,7 @@ async def _wait(
     priority: Priority | None = None,
 ) -> int:
     """Wait for the inbox, print what came, and note that it was seen."""
-    from mcp_agentbus.handoff import inbox
-    from mcp_agentbus.handoff import outcomes as news
+    from mcp_agentbus.handoff import inbox, outcomes
     from mcp_agentbus.tools import render
 
     found = await inbox.watch_inbox(
@@ -131,7 +130,7 @@ async def _wait(
     )
     text = render.inbox_text(found, session.me.id, full=True)
     call.print(text, render.inbox_data(found, texts=True))
-    await news.confirm(session, session.shown)
+    await outcomes.confirm(session, session.shown)
     return TIMED_OUT if found.timed_out else 0
 
 
@@ -153,8 +152,7 @@ async def _follow(call: Call) -> int:
 
 
 async def _inbox(call: Call) -> int:
-    from mcp_agentbus.handoff import inbox
-    from mcp_agentbus.handoff import outcomes as news
+    from mcp_agentbus.handoff import inbox, outcomes
     from mcp_agentbus.tools import render
 
     async with call.session() as session:
@@ -167,7 +165,7 @@ async def _inbox(call: Call) -> int:
         )
         text = render.inbox_text(found, session.me.id, full=call.args.full)
         call.print(text, render.inbox_data(found, texts=True))
-        await news.confirm(session, session.shown)
+        await outcomes.confirm(session, session.shown)
     return 0
 
 
@@ -190,23 +188,23 @@ async def _result(call: Call) -> int:
 
 
 async def _task(call: Call) -> int:
-    from mcp_agentbus.handoff import lookup as life
+    from mcp_agentbus.handoff import lookup
     from mcp_agentbus.tools import render
 
     async with call.session() as session:
-        found = await life.task_life(session, call.args.task_id)
+        found = await lookup.task_life(session, call.args.task_id)
     call.print(render.life_text(found), render.life_data(found))
     return 0
 
 
 async def _agents(call: Call) -> int:
-    from mcp_agentbus.store import roster
-    from mcp_agentbus.store import streams as topology
+    from mcp_agentbus.handoff import agents
+    from mcp_agentbus.store import streams
     from mcp_agentbus.tools import render
 
     async with call.bus() as bus:
-        await topology.ensure_streams(bus)
-        page = await roster.page(
+        await streams.ensure_streams(bus)
+        page = await agents.page(
             bus,
             query=call.args.query,
             include_offline=not call.args.online,

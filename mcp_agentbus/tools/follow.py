@@ -17,13 +17,11 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.core import text
+from mcp_agentbus.core.ids import Agent, Priority
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store import streams as topology
-from mcp_agentbus.store.records import now
+from mcp_agentbus.store import codec, streams, subjects
 
 # Tasks that a dead session gives back come without a word.
 _LOOK_AGAIN_S: Final = 5.0
@@ -52,16 +50,16 @@ async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
 
     def on_record(message: Message | None) -> None:
         if message:
-            with contextlib.suppress(wire.Undecodable):
+            with contextlib.suppress(codec.Undecodable):
                 records.put_nowait(_record_event(message))
         stirred.set()
 
-    await topology.ensure_streams(bus)
+    await streams.ensure_streams(bus)
     async with contextlib.AsyncExitStack() as stack:
         for inbox in agent.inboxes:
-            await topology.ensure_inbox(bus, inbox)
-            await stack.enter_async_context(bus.subscribed(names.wake_subject(inbox), on_wake))
-        mine = names.record_subject(agent.id, "*", "*")
+            await streams.ensure_inbox(bus, inbox)
+            await stack.enter_async_context(bus.subscribed(subjects.wake_subject(inbox), on_wake))
+        mine = subjects.record_subject(agent.id, "*", "*")
         await stack.enter_async_context(bus.subscribed(mine, on_record))
         told: dict[Priority, int] | None = None
         while True:
@@ -72,7 +70,7 @@ async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
             while not records.empty():
                 yield records.get_nowait()
             with contextlib.suppress(BusUnreachable, Unconfirmed):
-                counts = await topology.waiting_by_lane(bus, agent.inboxes)
+                counts = await streams.waiting_by_lane(bus, agent.inboxes)
                 if counts != told:
                     told = counts
                     yield _counts_event(counts)
@@ -86,18 +84,18 @@ def _counts_event(counts: Mapping[Priority, int]) -> Event:
     said = ", ".join(f"{count} {lane}" for lane, count in counts.items() if count) or "nothing"
     return Event(
         f"{at:%Y-%m-%d %H:%M:%SZ} waiting: {said}",
-        {"event": "waiting", "at": wire.stamp(at), "waiting": counts},
+        {"event": "waiting", "at": text.stamp(at), "waiting": counts},
     )
 
 
 def _record_event(message: Message) -> Event:
-    record = wire.decode_record(message.subject, message.data)
+    record = codec.decode_record(message.subject, message.data)
     at = record.updated_at
     return Event(
         f"{at:%Y-%m-%d %H:%M:%SZ} task {record.task_id}: {record.state} by {record.agent}",
         {
             "event": "task",
-            "at": wire.stamp(at),
+            "at": text.stamp(at),
             "task_id": record.task_id,
             "state": record.state,
             "agent": record.agent,

@@ -24,10 +24,9 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids
 from mcp_agentbus.errors import AgentbusError, UnknownTask
-from mcp_agentbus.handoff import inbox
-from mcp_agentbus.handoff import lookup as life
+from mcp_agentbus.handoff import inbox, lookup
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
 from mcp_agentbus.tools import render
@@ -215,8 +214,8 @@ class _Handlers:
                     await inbox.read_inbox(self._session, peek=True, limit=_INBOX_LIMIT),
                     texts=True,
                 )
-            elif scheme == "task" and names.is_task_id(name):
-                data = render.life_data(await life.task_life(self._session, name))
+            elif scheme == "task" and ids.is_task_id(name):
+                data = render.life_data(await lookup.task_life(self._session, name))
             else:
                 raise UnknownTask(
                     "There is no such resource.",

@@ -22,11 +22,12 @@ from typing import Any, Final, NoReturn
 import anyio
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent, Settings
-from mcp_agentbus.core import processes as parents
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import processes
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.claims import take_over
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking_over import take_over
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream
 
 # A host kills a server that needs 2 s to end.
@@ -108,4 +109,4 @@ def _end_when_told(end: Callable[[], None]) -> None:
     def parent_ended() -> None:
         loop.call_soon_threadsafe(end)
 
-    parents.on_end(parent_ended)
+    processes.on_end(parent_ended)

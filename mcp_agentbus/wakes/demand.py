@@ -17,15 +17,11 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
-from mcp_agentbus.core import ids as names
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.core.ids import RESULTS, TASKS
 from mcp_agentbus.core.notices import Counts
-from mcp_agentbus.handoff import peeking
-from mcp_agentbus.handoff.session import may_hold
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store import streams as topology
-from mcp_agentbus.store.records import read_sent
+from mcp_agentbus.store import codec, streams, subjects, tasks
+from mcp_agentbus.store.records import may_hold, read_sent
+from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import TOLD, Record
 from mcp_agentbus.wakes.policy import Waiting
 
@@ -52,7 +48,7 @@ async def look(bus: Bus, agent: str, inboxes: Sequence[str]) -> Looked:
     """
     # All at once: an urgent task waits for the slowest of them only.
     lanes, (found, *urgent) = await both(
-        topology.waiting_by_lane(bus, inboxes), _things(bus, agent, inboxes)
+        streams.waiting_by_lane(bus, inboxes), _things(bus, agent, inboxes)
     )
     tasks = [one for few in urgent for one in few]
     high, others = max(lanes["high"], len(tasks)), lanes["normal"] + lanes["low"]
@@ -65,15 +61,15 @@ async def _things(bus: Bus, agent: str, inboxes: Sequence[str]) -> list[list[Wai
 
 async def _urgent(bus: Bus, inbox: str) -> list[Waiting]:
     """Return the high tasks of an inbox that nobody holds: the oldest of each sender."""
-    subject = names.task_subject(inbox, "high", "*")
+    subject = subjects.task_subject(inbox, "high", "*")
     stored = await bus.admin.many(TASKS, _oldest(subject))
     if len(stored) == _TASKS_MAX:
         latest = await bus.admin.many(TASKS, {"multi_last": [subject]})
         ways = (bus.admin.many(TASKS, _oldest(one.subject)) for one in latest[:_SENDERS_MAX])
         stored = [one for few in await together(*ways) for one in few]
     waiting: list[Waiting] = []
-    for seen in await together(*(peeking.at(bus, one) for one in stored)):
-        if not isinstance(seen, peeking.Seen):
+    for seen in await together(*(tasks.at(bus, one) for one in stored)):
+        if not isinstance(seen, tasks.Seen):
             continue
         if seen.record is None or not await may_hold(bus, seen.record):
             task = seen.task
@@ -88,10 +84,10 @@ def _oldest(subject: str) -> dict[str, Any]:
 
 async def results(bus: Bus, agent: str) -> list[Waiting]:
     """Return the ends of sent tasks that no session of the agent has been shown yet."""
-    subject = names.record_subject(agent, "*", "*")
+    subject = subjects.record_subject(agent, "*", "*")
     start = 1
     try:
-        info = await bus.api(f"CONSUMER.INFO.{RESULTS}.{names.results_consumer(agent)}")
+        info = await bus.api(f"CONSUMER.INFO.{RESULTS}.{subjects.results_consumer(agent)}")
         start += int(info["ack_floor"]["stream_seq"])
     except ApiError as error:
         if error.code != NO_SUCH_CONSUMER:  # an agent that has sent and never read has none
@@ -99,8 +95,8 @@ async def results(bus: Bus, agent: str) -> list[Waiting]:
     request = {"seq": start, "batch": _RESULTS_MAX, "next_by_subj": subject}
     found: list[tuple[Record, int]] = []
     for one in await bus.admin.many(RESULTS, request):
-        with suppress(wire.Undecodable):
-            record = wire.decode_record(one.subject, one.data)
+        with suppress(codec.Undecodable):
+            record = codec.decode_record(one.subject, one.data)
             if record.state in TOLD and record.notify != "never":
                 found.append((record, one.seq))
     sents = await together(*(read_sent(bus, agent, one.inbox, one.task_id) for one, _ in found))

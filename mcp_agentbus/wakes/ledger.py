@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus.config.settings import check_private
+from mcp_agentbus.core.files import check_private
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.policy import DAY, PastWake
 

@@ -17,23 +17,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Final, Literal, NamedTuple, get_args
 
-from mcp_agentbus.config.rules import ANY_SENDER, Limits, Rules
-
-Reason = Literal[
-    "nothing",  # nothing waits that may wake
-    "not_allowed",  # its sender may not wake this agent
-    "quiet_hours",
-    "sender_rate",  # its sender has woken this agent often enough for this hour
-    "agent_rate",  # the agent was woken often enough for this hour
-    "daily_budget",  # or for this day, or has spent its money for this day
-    "running",  # a wake is under way; this one is looked at when it ends
-    "backoff",  # the last wake led to no read; tried again later
-    "gave_up",  # several wakes led to no read
-    "profile",  # its user wants no process started for it
-    "unknown_host",  # nobody has said how to start it
-    "deaf_session",  # a live session is open that cannot be told; no second one is started
-    "ledger",  # what was woken cannot be recorded
-]
+from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.config.values import ANY_SENDER
+from mcp_agentbus.core.notices import Reason
 
 #: Reasons that lie with the sender: another one's task may wake the agent.
 OF_SENDER: Final[frozenset[Reason]] = frozenset({"not_allowed", "sender_rate"})

@@ -48,7 +48,7 @@ from picture import drawn  # noqa: E402
 from showing import machine_line, readme, table  # noqa: E402
 
 from mcp_agentbus.bus import embedded  # noqa: E402
-from mcp_agentbus.config import settings as config  # noqa: E402
+from mcp_agentbus.config.settings import load_settings  # noqa: E402
 
 
 def main() -> int:
@@ -136,7 +136,7 @@ async def _measure(size: Size, options: argparse.Namespace) -> list[Row]:
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    program = embedded.binary(config.load())
+    program = embedded.binary(load_settings())
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     return {
         "system": platform.system(),

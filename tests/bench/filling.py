@@ -17,11 +17,12 @@ from datetime import timedelta
 import nats
 from nats.aio.client import Client
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import client, embedded
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store.records import first_record, now, sent_of, step
+from mcp_agentbus.core import ids
+from mcp_agentbus.core.text import now
+from mcp_agentbus.store import codec, subjects
+from mcp_agentbus.store.records import first_record, sent_of, step
 from mcp_agentbus.store.task import Task
 
 Message = tuple[str, bytes, dict[str, str]]
@@ -53,7 +54,7 @@ async def store(settings: Settings, messages: Iterable[Message]) -> None:
 
 def task(sender: str, to: str, number: int, body: str) -> Task:
     """Return a task as `send_task` makes it."""
-    task_id = names.new_task_id(sender, to, f"bench-{number}")
+    task_id = ids.new_task_id(sender, to, f"bench-{number}")
     return Task(
         id=task_id,
         sender=sender,
@@ -74,9 +75,9 @@ async def fill_inbox(settings: Settings, sender: str, to: str, count: int, body:
         settings,
         (
             (
-                names.task_subject(to, "normal", sender),
-                wire.encode_task(one),
-                {**wire.task_headers(one), names.H_MSG_ID: one.id},
+                subjects.task_subject(to, "normal", sender),
+                codec.encode_task(one),
+                {**codec.task_headers(one), client.H_MSG_ID: one.id},
             )
             for one in (task(sender, to, number, body) for number in range(count))
         ),
@@ -104,5 +105,5 @@ def _records(one: Task) -> Iterator[Message]:
     sent = sent_of(one)
     claimed = step(first_record(sent), "claimed", one.to, "bench", attempts=1)
     record = step(claimed, "completed", one.to, "bench", summary="Done as asked. " * 10)
-    yield names.sent_subject(one.sender, one.to, one.id), wire.encode_sent(sent), {}
-    yield names.record_subject(one.sender, one.to, one.id), wire.encode_record(record), {}
+    yield subjects.sent_subject(one.sender, one.to, one.id), codec.encode_sent(sent), {}
+    yield subjects.record_subject(one.sender, one.to, one.id), codec.encode_record(record), {}

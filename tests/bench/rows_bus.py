@@ -19,15 +19,17 @@ from typing import Any
 from filling import fill_inbox, fill_records, raw_client
 from measure import Bar, Row, Side, Size, interleaved, row, timed
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import client, embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent, Settings
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import ids
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import subjects
 
 _WATCHER = Path(__file__).with_name("watcher.py")
 _RAW_STREAM = "BENCH"
@@ -65,7 +67,7 @@ async def session_of(
 
 async def make_raw_stream(bus: Bus) -> None:
     """Make a stream for bare publishing, with the settings of the one that keeps tasks."""
-    config = (await bus.api(f"STREAM.INFO.{names.TASKS}"))["config"]
+    config = (await bus.api(f"STREAM.INFO.{subjects.TASKS}"))["config"]
     config = {key: value for key, value in config.items() if key != "sources"}
     republish = {"src": "bench.in.*", "dest": "bench.out.{{wildcard(1)}}", "headers_only": True}
     changes = {"name": _RAW_STREAM, "subjects": ["bench.in.*"], "republish": republish}
@@ -244,7 +246,7 @@ async def _rate_row(size: Size) -> Row:
         async def floor() -> float:
             began = time.perf_counter()
             for _ in range(size.burst):
-                headers = {names.H_MSG_ID: names.new_session_id()}
+                headers = {client.H_MSG_ID: ids.new_session_id()}
                 await stream.publish("bench.in.x", data, headers=headers)
             return size.burst / (time.perf_counter() - began)
 

@@ -25,10 +25,10 @@ from rows_bus import session_of
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent, Settings
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.lookup import task_life
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store import roster, streams
 
 _CALL = {"name": "list_agents", "arguments": {}}
 
@@ -157,7 +157,7 @@ async def _agents(count: int) -> AsyncIterator[tuple[Settings, int, Server]]:
     async with AsyncExitStack() as stack:
         settings = stack.enter_context(embedded.ephemeral())
         async with Bus.connect(settings) as bus:
-            await topology.ensure_streams(bus)
+            await streams.ensure_streams(bus)
             for number in range(count):
                 await roster.register(bus, Agent(f"agent-{number}"), None)
         pid = stack.enter_context(listener(settings))

@@ -20,15 +20,15 @@ import nats
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
 
 
 async def _inbox(agent: str) -> None:
-    async with Bus.connect(config.load()) as bus, Session(bus, Agent(agent)) as session:
+    async with Bus.connect(load_settings()) as bus, Session(bus, Agent(agent)) as session:
         await session.called()
         await session.can_read()
         while True:
@@ -40,7 +40,7 @@ async def _inbox(agent: str) -> None:
 
 
 async def _raw(subject: str) -> None:
-    settings = config.load()
+    settings = load_settings()
     client = await nats.connect(
         embedded.find(settings).url, token=embedded.read_token(settings), allow_reconnect=False
     )

@@ -7,7 +7,7 @@ import pytest_asyncio
 from proxy import Proxy
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.session import Session
 
 

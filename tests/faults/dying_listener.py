@@ -9,18 +9,18 @@ import signal
 import sys
 
 from mcp_agentbus.cli import main as cli
-from mcp_agentbus.listener import daemon as listening
+from mcp_agentbus.listener import daemon
 
 
 def main(step):
-    log = listening._log
+    log = daemon._log
 
     def log_and_die(event, agent, more):
         if event == step:
             os.kill(os.getpid(), signal.SIGKILL)
         log(event, agent, more)
 
-    listening._log = log_and_die
+    daemon._log = log_and_die
     return cli.main(["listen"])
 
 

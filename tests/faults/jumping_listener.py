@@ -8,13 +8,11 @@ import sys
 from datetime import datetime, timedelta, tzinfo
 
 from mcp_agentbus.cli import main as cli
-from mcp_agentbus.listener import daemon as listening
-from mcp_agentbus.listener import loop as listener
-from mcp_agentbus.listener import runner as waking
+from mcp_agentbus.listener import daemon, loop, runner
 from mcp_agentbus.store import records
 from mcp_agentbus.wakes import ledger
 
-_USERS = (ledger, listener, listening, records, waking)
+_USERS = (ledger, loop, daemon, records, runner)
 
 
 def set_clock(by):
@@ -30,7 +28,7 @@ def set_clock(by):
 
 
 def main(step, seconds):
-    log = listening._log
+    log = daemon._log
     steps = [step]
 
     def log_and_jump(event, agent, more):
@@ -40,7 +38,7 @@ def main(step, seconds):
             set_clock(timedelta(seconds=int(seconds)))
             log("jumped", agent, {})
 
-    listening._log = log_and_jump
+    daemon._log = log_and_jump
     return cli.main(["listen"])
 
 

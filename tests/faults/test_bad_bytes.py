@@ -8,14 +8,15 @@ from datetime import timedelta
 import pytest
 from rawclient import store
 
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import text
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AlreadyEnded, UnknownTask
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store.records import now, read_record
+from mcp_agentbus.store import codec, subjects
+from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 
 HANG_S = 60  # only a hang takes as long
@@ -187,7 +188,7 @@ async def test_a_newer_senders_task_is_shown_and_what_it_adds_is_kept_in_the_sto
 
     assert (item.task.priority, item.task.priority_given) == ("normal", "urgent")
     assert (item.task.notify, item.task.notify_given) == ("live", "telepathy")
-    [stored] = await world.bus.many(names.TASKS, {"seq": seq, "batch": 1})
+    [stored] = await world.bus.many(subjects.TASKS, {"seq": seq, "batch": 1})
     assert stored.data == data
 
 
@@ -195,9 +196,9 @@ async def test_a_newer_senders_task_is_shown_and_what_it_adds_is_kept_in_the_sto
 async def test_a_task_that_another_scheduled_in_the_senders_name_is_parked(world):
     """Who may schedule may name any target, hence any sender; the server says who it was."""
     planner, coder = await world.session("planner"), await world.session("coder")
-    at = wire.stamp(now() - timedelta(seconds=1))
-    due = names.due_subject(coder.me.id, "high", planner.me.id)
-    mine = names.scheduled_subject(coder.me.id, "high", "mallory", "forged")
+    at = text.stamp(now() - timedelta(seconds=1))
+    due = subjects.due_subject(coder.me.id, "high", planner.me.id)
+    mine = subjects.scheduled_subject(coder.me.id, "high", "mallory", "forged")
     schedule = f"Nats-Schedule: @at {at}\r\nNats-Schedule-Target: {due}\r\n\r\n".encode()
     await store(world.bus.settings, mine.encode(), GOOD, HEADERS + schedule)
 
@@ -265,7 +266,7 @@ async def test_rubbish_instead_of_a_workers_record_does_not_break_anything(world
     planner, coder = await world.session("planner"), await world.session("coder")
     [hurt] = await send_task(planner, coder.me.id, "Hurt", "x")
     [well] = await send_task(planner, coder.me.id, "Well", "x")
-    record = names.record_subject(planner.me.id, coder.me.id, hurt.task_id)
+    record = subjects.record_subject(planner.me.id, coder.me.id, hurt.task_id)
     await store(world.bus.settings, record.encode(), data)
 
     assert (await watch_inbox(planner, task_id=hurt.task_id, timeout_s=0)).timed_out
@@ -289,7 +290,7 @@ async def test_rubbish_instead_of_a_senders_record_does_not_break_anything(world
     planner, coder = await world.session("planner"), await world.session("coder")
     [hurt] = await send_task(planner, coder.me.id, "Hurt", "x")
     [well] = await send_task(planner, coder.me.id, "Well", "x")
-    sent = names.sent_subject(planner.me.id, coder.me.id, hurt.task_id)
+    sent = subjects.sent_subject(planner.me.id, coder.me.id, hurt.task_id)
     await store(world.bus.settings, sent.encode(), data)
 
     for item in (await read_inbox(coder)).tasks:
@@ -308,10 +309,10 @@ async def test_a_stored_record_under_a_status_header_is_still_found(world):
     [sent] = await send_task(planner, coder.me.id, "Do it", "x")
     await read_inbox(coder)
     record, revision = await read_record(world.bus, planner.me.id, coder.me.id, sent.task_id)
-    subject = names.record_subject(planner.me.id, coder.me.id, sent.task_id)
+    subject = subjects.record_subject(planner.me.id, coder.me.id, sent.task_id)
 
     forged = HEADERS + b"Status: 404\r\n\r\n"
-    data = wire.encode_record(record)
+    data = codec.encode_record(record)
     seq = await store(world.bus.settings, subject.encode(), data, forged)
 
     found, found_at = await read_record(world.bus, planner.me.id, coder.me.id, sent.task_id)

@@ -9,12 +9,12 @@ import pytest_asyncio
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import Link
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import subjects
 
 HANG_S = 30  # only a hang takes as long
 
@@ -112,7 +112,9 @@ async def test_tasks_of_a_cancelled_call_are_readable_at_once_by_another_session
     planner, coder, other = pair
     sent = [(await send_task(planner, coder.me.id, f"{n}", "x"))[0].task_id for n in range(3)]
     if point[0] == "last":  # only of a task that was offered before is there a record to look for
-        for one in await other.bus.pull(names.TASKS, names.lane_consumer(coder.me.id, "normal"), 3):
+        for one in await other.bus.pull(
+            subjects.TASKS, subjects.lane_consumer(coder.me.id, "normal"), 3
+        ):
             await other.bus.give_back(one)
     with monkeypatch.context() as patch:
         stops = Stops(coder.bus, patch)

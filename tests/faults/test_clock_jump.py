@@ -9,11 +9,10 @@ from listeners import configure, listening, recorder, send, starts, steps
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store import roster, streams
 
 _JUMPING = str(Path(__file__).with_name("jumping_listener.py"))
 _HOUR = 3600
@@ -28,7 +27,7 @@ async def planner():
     with embedded.ephemeral() as settings:
         async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as session:
             await session.called()
-            await topology.ensure_streams(bus)
+            await streams.ensure_streams(bus)
             await roster.register(bus, Agent("coder"), None)
             yield session
 

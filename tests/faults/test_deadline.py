@@ -6,16 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AlreadyEnded, Refused
 from mcp_agentbus.handoff import inbox, parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store import roster
-from mcp_agentbus.store.records import now, read_record
+from mcp_agentbus.store import codec, roster, subjects
+from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.streams import stored_tasks
 from mcp_agentbus.store.task import ENDS
 
@@ -235,9 +234,9 @@ async def test_a_parked_task_whose_deadline_has_passed_is_not_offered_again(worl
     [item] = (await read_inbox(coder)).tasks
     over = item.task.model_copy(update={"expires_at": item.task.created_at})
     await world.bus.publish(
-        names.dead_subject(coder.me.id, "normal", planner.me.id),
-        wire.encode_task(over),
-        wire.task_headers(over),
+        subjects.dead_subject(coder.me.id, "normal", planner.me.id),
+        codec.encode_task(over),
+        codec.task_headers(over),
     )
 
     with pytest.raises(Refused, match="deadline"):

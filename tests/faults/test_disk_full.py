@@ -15,7 +15,7 @@ from local_server import server_folder
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import StoreFull, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task

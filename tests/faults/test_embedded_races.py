@@ -6,15 +6,7 @@ import random
 import signal
 
 import pytest
-from local_server import (
-    Crowd,
-    is_gone,
-    kill_servers,
-    run_crowd,
-    server_folder,
-    server_pids,
-    until,
-)
+from local_server import Crowd, is_gone, kill_servers, run_crowd, server_folder, server_pids, until
 
 from mcp_agentbus.bus import embedded
 

@@ -5,11 +5,11 @@ import pytest
 from local_server import kill_servers
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import subjects
 from mcp_agentbus.store.records import read_record, read_sent
 
 PROMISED_S = 5
@@ -20,7 +20,7 @@ RECORD_ACK = b'{"stream":"AGENTBUS_RESULTS"'
 
 
 async def stored_tasks(bus):
-    return (await bus.admin.api(f"STREAM.INFO.{names.TASKS}"))["state"]["messages"]
+    return (await bus.admin.api(f"STREAM.INFO.{subjects.TASKS}"))["state"]["messages"]
 
 
 @pytest.mark.promise(2)
@@ -82,7 +82,7 @@ async def test_a_task_that_is_stored_is_never_reported_as_not_stored(proxied):
     """The connection ends after the task is acknowledged, before its sender's record is written."""
     _, proxy, planner, coder = proxied
     proxy.stay_away = True
-    proxy.cut_at_request(f"HPUB {names.sent_subject(planner.me.id, coder.me.id, '')}".encode())
+    proxy.cut_at_request(f"HPUB {subjects.sent_subject(planner.me.id, coder.me.id, '')}".encode())
 
     with pytest.raises(Unconfirmed) as unsure:
         await send_task(planner, coder.me.id, "Stored", "x", request_id="r1")
@@ -97,7 +97,7 @@ async def test_a_task_that_is_stored_is_never_reported_as_not_stored(proxied):
 async def test_a_task_stored_for_one_of_two_is_never_reported_as_not_stored(proxied):
     world, proxy, planner, coder = proxied
     tester = await world.session("tester")
-    task_for = names.task_subject(tester.me.id, "normal", planner.me.id)
+    task_for = subjects.task_subject(tester.me.id, "normal", planner.me.id)
     proxy.stay_away = True
     proxy.cut_at_answer(RECORD_ACK)
 
@@ -110,7 +110,7 @@ async def test_a_task_stored_for_one_of_two_is_never_reported_as_not_stored(prox
 
     assert "Nothing was stored" not in str(unsure.value)
     assert [receipt.state for receipt in receipts] == ["stored", "stored"]
-    assert await world.bus.last(names.TASKS, task_for)
+    assert await world.bus.last(subjects.TASKS, task_for)
     assert await stored_tasks(world.bus) == 2
 
 

@@ -16,11 +16,10 @@ from listeners import configure, listening, recorder, starts
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.core import notices as notice
+from mcp_agentbus.core import ids, notices
 from mcp_agentbus.core.notices import Counts
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.relay import local_socket
+from mcp_agentbus.store import streams, subjects
 
 CANARY = "zq7canary"
 #: Shorter pieces of a peer's text stand by chance in any environment.
@@ -40,7 +39,7 @@ HOSTILE = (
 )
 EXAMPLES = 15
 # A wake for the harmless task alone, or for both.
-_NOTICES = {f"{notice.text(Counts(high=high))}\n" for high in (1, 2)}
+_NOTICES = {f"{notices.text(Counts(high=high))}\n" for high in (1, 2)}
 
 
 class Scene:
@@ -56,12 +55,12 @@ class Scene:
         """Send a harmless task after what was sent already; return all that the wake showed."""
         logged = len(self.listener.log)
         await self.bus.publish(
-            names.task_subject(agent, "high", "planner"),
+            subjects.task_subject(agent, "high", "planner"),
             json.dumps({"v": 1, "type": "task.request", "payload": {"content": "Count"}}).encode(),
-            {names.H_TASK: f"task-{agent}"},
+            {subjects.H_TASK: f"task-{agent}"},
         )
         await self.listener.logged("ended", agent=agent)
-        status = await asyncio.to_thread(local.ask, self.settings, {"op": "status"})
+        status = await asyncio.to_thread(local_socket.ask, self.settings, {"op": "status"})
         start = starts(self.folder / agent)[0]
         return start, list(texts([start, self.listener.log[logged:], status]))
 
@@ -78,9 +77,9 @@ async def scene(tmp_path_factory):
             agent: {"command": recorder(folder / agent, "look")} for agent in agents
         })  # fmt: skip
         bus = await stack.enter_async_context(Bus.connect(settings))
-        await topology.ensure_streams(bus)
+        await streams.ensure_streams(bus)
         for agent in agents:
-            await topology.ensure_inbox(bus, agent)
+            await streams.ensure_inbox(bus, agent)
         listener = await stack.enter_async_context(listening(settings))
         made = Scene(settings, bus, listener, folder=folder, agents=agents)
         _, said = await made.woken(next(made.fresh))
@@ -110,13 +109,13 @@ async def hostile_task(bus, agent, text, header, sender):
         "body": CANARY + text, CANARY + text: text,
     }  # fmt: skip
     await bus.publish(
-        names.task_subject(agent, "high", sender),
+        subjects.task_subject(agent, "high", sender),
         json.dumps(body).encode(),
         {
-            names.H_TASK: f"{CANARY}-{agent}",
-            names.H_THREAD: CANARY + header,
-            names.H_CHAIN: CANARY + header,
-            names.H_SESSION: CANARY + header,
+            subjects.H_TASK: f"{CANARY}-{agent}",
+            subjects.H_THREAD: CANARY + header,
+            subjects.H_CHAIN: CANARY + header,
+            subjects.H_SESSION: CANARY + header,
             f"Agentbus-{CANARY}": header,
         },
     )
@@ -140,7 +139,7 @@ _tokens = st.builds(
 @given(
     text=strategies.hostile_texts,
     header=_printable.map(str.strip),
-    sender=_tokens | strategies.agent_ids.map(f"{CANARY}-".__add__).filter(names.is_agent),
+    sender=_tokens | strategies.agent_ids.map(f"{CANARY}-".__add__).filter(ids.is_agent),
 )
 @hypothesis_settings(
     max_examples=EXAMPLES,

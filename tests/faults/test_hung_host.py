@@ -11,13 +11,11 @@ from listeners import configure, listening, recorder, send, starts, steps
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.relay import local_socket
+from mcp_agentbus.store import roster, streams, subjects
 
 # Each waits until somebody reads the fifo `here`, and then until `go` is written to and closed.
 _HANGING = """
@@ -45,7 +43,7 @@ async def planner():
     with embedded.ephemeral() as settings:
         async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as session:
             await session.called()
-            await topology.ensure_streams(bus)
+            await streams.ensure_streams(bus)
             for agent in ("slow", "brisk"):
                 await roster.register(bus, Agent(agent), None)
             yield session
@@ -63,7 +61,7 @@ def notes(tmp_path):
 async def told(planner, task_id, said):
     """Wait until a task's life holds a step of a wake that says so."""
     stirred = asyncio.Event()
-    subject = names.wakes_subject("planner", "*", task_id)
+    subject = subjects.wakes_subject("planner", "*", task_id)
     async with planner.bus.subscribed(subject, lambda _: stirred.set()), asyncio.timeout(60):
         while not any(reason.startswith(said) for _, reason in await steps(planner, task_id)):
             await stirred.wait()
@@ -86,7 +84,7 @@ async def here(notes):
 
 async def still_looks_after_others(planner, listener):
     """See that the listener answers, and that it wakes another agent meanwhile."""
-    found = await asyncio.to_thread(local.ask, planner.bus.settings, {"op": "status"})
+    found = await asyncio.to_thread(local_socket.ask, planner.bus.settings, {"op": "status"})
     standing = {one["agent"]: one for one in found["agents"]}
     await send(planner, "brisk")
     await listener.logged("read", agent="brisk")

@@ -15,12 +15,12 @@ from listeners import configure, listening
 from mcp_agentbus import errors
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.cli import main as cli
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.cli import parser
 from mcp_agentbus.core import locks
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 from mcp_agentbus.version import __version__
 
 # `agentbus`, with less patience.
@@ -56,7 +56,7 @@ async def typed(settings, *argv):
 
 
 def commands(settings):
-    return local.ask(settings, {"op": "status"})["commands"]
+    return local_socket.ask(settings, {"op": "status"})["commands"]
 
 
 def busy(settings):
@@ -87,14 +87,16 @@ async def test_a_command_is_carried_out_without_it_and_once(planner):
 
 async def test_what_was_asked_by_one_that_has_gone_is_not_done(planner):
     settings = planner.bus.settings
-    args = cli.parser().parse_args(["send", "planner", "Count", "x", "--agent", "coder"])
+    args = parser.parser().parse_args(["send", "planner", "Count", "x", "--agent", "coder"])
     request = {"op": "command", "version": __version__, "args": vars(args)}
     environ = served.environ(settings.data_dir.parent)
     async with listening(settings) as listener:
         listener.process.send_signal(signal.SIGSTOP)
         try:
-            with local.connect(settings) as connection:
-                connection.sendall(local.line({**request, **local.surroundings(environ)}))
+            with local_socket.connect(settings) as connection:
+                connection.sendall(
+                    local_socket.line({**request, **local_socket.surroundings(environ)})
+                )
         finally:
             listener.process.send_signal(signal.SIGCONT)
         assert await asyncio.to_thread(commands, settings) == 0
@@ -138,7 +140,7 @@ async def test_it_is_replaced(planner):
     async with listening(settings) as hung:
         hung.process.send_signal(signal.SIGSTOP)
         async with listening(settings, script=["-c", _HASTY, "listen", "--replace"]) as listener:
-            found = await asyncio.to_thread(local.ask, settings, {"op": "status"})
+            found = await asyncio.to_thread(local_socket.ask, settings, {"op": "status"})
             ended = await hung.process.wait()
 
     assert found["pid"] == listener.process.pid
@@ -175,8 +177,8 @@ async def test_where_none_runs_there_is_none_to_stop(planner):
 def test_one_that_lets_nobody_in_any_more_hangs_too(tmp_path):
     place = type("Place", (), {"runtime_dir": tmp_path, "environ": os.environ})
     with socket.socket(socket.AF_UNIX) as hung, socket.socket(socket.AF_UNIX) as first:
-        hung.bind(local.socket_path(place))
+        hung.bind(local_socket.socket_path(place))
         hung.listen(0)
-        first.connect(local.socket_path(place))
+        first.connect(local_socket.socket_path(place))
         with pytest.raises(errors.NoListener, match="does not answer"):
-            local.ask(place, {"op": "status"})
+            local_socket.ask(place, {"op": "status"})

@@ -9,14 +9,12 @@ from listeners import configure, listening, recorder, starts
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.relay import local_socket
+from mcp_agentbus.store import roster, streams, subjects
 
 _DYING = str(Path(__file__).with_name("dying_listener.py"))
 
@@ -36,9 +34,9 @@ async def test_killed_at_any_step_it_starts_the_host_twice_at_most(home, notes, 
     claimed = asyncio.Event()
     async with Bus.connect(home) as bus, Session(bus, Agent("planner")) as planner:
         await planner.called()
-        await topology.ensure_streams(bus)
+        await streams.ensure_streams(bus)
         await roster.register(bus, Agent(agent), None)
-        subject = names.record_subject("planner", agent, "*")
+        subject = subjects.record_subject("planner", agent, "*")
         async with bus.subscribed(subject, lambda _: claimed.set()):
             async with listening(home, script=[_DYING, step]) as dying:
                 await send_task(planner, agent, "Count", "the tests", priority="high")
@@ -58,13 +56,13 @@ async def test_an_end_that_a_killed_listener_kept_to_itself_is_told_by_the_next(
     told = asyncio.Event()
     async with Bus.connect(home) as bus, Session(bus, Agent("planner")) as planner:
         await planner.called()
-        await topology.ensure_streams(bus)
+        await streams.ensure_streams(bus)
         await roster.register(bus, Agent(agent), None)
         async with listening(home, script=[_DYING, "recorded"]) as dying:
             [receipt] = await send_task(planner, agent, "Count", "the tests", priority="high")
             assert await dying.process.wait() == -9
         before = [one.state for one in (await task_life(planner, receipt.task_id)).wakes]
-        subject = names.wakes_subject("planner", agent, receipt.task_id)
+        subject = subjects.wakes_subject("planner", agent, receipt.task_id)
         async with (
             bus.subscribed(subject, lambda _: told.set()),
             listening(home) as listener,
@@ -102,10 +100,10 @@ async def test_without_a_bus_its_status_says_so_and_gives_no_counts(notes):
             await asyncio.to_thread(embedded.ensure, settings)
             await listener.logged("ready", agent="coder")
             await asyncio.to_thread(embedded.stop, settings)
-            away = await asyncio.to_thread(local.ask, settings, {"op": "status"})
+            away = await asyncio.to_thread(local_socket.ask, settings, {"op": "status"})
             await asyncio.to_thread(embedded.ensure, settings)
             await listener.logged("back")
-            back = await asyncio.to_thread(local.ask, settings, {"op": "status"})
+            back = await asyncio.to_thread(local_socket.ask, settings, {"op": "status"})
 
     assert (away["bus"], away["agents"][0]["waiting"]) == ("away", None)
     assert (back["bus"], back["agents"][0]["waiting"]["high"]) == ("ok", 0)

@@ -6,12 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.text import now
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store.records import now
+from mcp_agentbus.store import codec, subjects
 from mcp_agentbus.store.task import Task
 
 
@@ -37,10 +36,10 @@ async def store_many(bus, sender, to, count):
 
 
 async def store(bus, task):
-    subject = names.task_subject(task.to, task.priority, task.sender)
+    subject = subjects.task_subject(task.to, task.priority, task.sender)
     message_id = f"{task.to}-{task.id}"
     await bus.publish(
-        subject, wire.encode_task(task), wire.task_headers(task), message_id=message_id
+        subject, codec.encode_task(task), codec.task_headers(task), message_id=message_id
     )
 
 

@@ -12,13 +12,13 @@ from local_server import settings_at, until
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup, NotAllowed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import subjects
 
 PROMISED_S = 5
 BY_TOKEN = 'authorization { token: "right-token" }'
@@ -96,7 +96,7 @@ async def test_a_forbidden_result_is_refused_at_once_and_the_claim_stays(tmp_pat
 
 
 async def test_a_forbidden_pull_is_refused_at_once(tmp_path):
-    pulls = f"$JS.API.CONSUMER.MSG.NEXT.{names.TASKS}.>"
+    pulls = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.TASKS}.>"
     with shared_server(tmp_path, forbidding(pulls)) as settings:
         async with Bus.connect(settings) as bus, Session(bus, Agent("coder")) as coder:
             async with asyncio.timeout(PROMISED_S):

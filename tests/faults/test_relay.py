@@ -16,12 +16,12 @@ from served import ERAS, Pipes
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 
 
 @pytest_asyncio.fixture
@@ -35,7 +35,7 @@ async def planner(tmp_path):
 
 
 def status(planner):
-    return local.ask(planner.bus.settings, {"op": "status"})
+    return local_socket.ask(planner.bus.settings, {"op": "status"})
 
 
 def pipes(planner, agent="coder", **environ):
@@ -135,8 +135,8 @@ async def test_a_send_under_way_when_its_listener_dies_is_repeated_only_if_that_
 
 def status_of_session(settings):
     """Return once the listener has answered, and so has read what was said to it before."""
-    with local.connect(settings) as connection:
-        connection.sendall(local.line({"op": "unknown"}))
+    with local_socket.connect(settings) as connection:
+        connection.sendall(local_socket.line({"op": "unknown"}))
         connection.recv(1)
 
 
@@ -178,9 +178,9 @@ async def test_a_listener_takes_no_session_of_another_version_or_bus(planner, re
             "op": "serve", "version": "0.1.0", "session": "a" * 16, "agent": "coder",
             "folder": "/", "environ": served.environ(planner.bus.settings.data_dir.parent),
         }  # fmt: skip
-        with pytest.raises(local.AgentbusError):
-            await asyncio.to_thread(local.ask, planner.bus.settings, found | request_)
-        taken = await asyncio.to_thread(local.ask, planner.bus.settings, found)
+        with pytest.raises(local_socket.AgentbusError):
+            await asyncio.to_thread(local_socket.ask, planner.bus.settings, found | request_)
+        taken = await asyncio.to_thread(local_socket.ask, planner.bus.settings, found)
 
     assert taken["serving"] == "a" * 16
 
@@ -215,7 +215,7 @@ async def test_a_command_whose_listener_dies_is_done_all_the_same_and_once(plann
 
 def busy(settings):
     """Wait until the listener carries out a command."""
-    while not local.ask(settings, {"op": "status"})["commands"]:
+    while not local_socket.ask(settings, {"op": "status"})["commands"]:
         pass
 
 
@@ -246,7 +246,7 @@ async def test_a_command_that_is_interrupted_ends_in_the_listener_as_well(planne
 
 def idle(settings):
     """Wait until the listener carries out no command."""
-    while local.ask(settings, {"op": "status"})["commands"]:
+    while local_socket.ask(settings, {"op": "status"})["commands"]:
         pass
 
 

@@ -11,11 +11,11 @@ from listeners import configure, known, listening
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 
 SESSIONS = 20
 TASKS = 2
@@ -24,7 +24,7 @@ TASKS = 2
 def joined(settings):
     """Wait until the listener knows all sessions by their processes."""
     while True:
-        agents = local.ask(settings, {"op": "status"})["agents"]
+        agents = local_socket.ask(settings, {"op": "status"})["agents"]
         if sum(one["sessions"] for one in agents) == SESSIONS:
             return
 

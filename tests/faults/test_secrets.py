@@ -23,12 +23,12 @@ from posting import taking_posts
 
 from mcp_agentbus.bus import address, embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import ClaimFile
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 from mcp_agentbus.wakes.hosts import openclaw
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
@@ -271,7 +271,7 @@ def modes(paths):
 
 @pytest.mark.promise(41)
 async def test_all_that_a_run_leaves_is_its_users_alone_and_nothing_is_in_tmp(open_home, tmp_path):
-    settings = config.load({"PATH": os.environ["PATH"], **open_home})
+    settings = load_settings({"PATH": os.environ["PATH"], **open_home})
     settings.config_file.parent.mkdir(mode=0o700, parents=True)
     notes = tmp_path / "notes"
     notes.mkdir()
@@ -291,7 +291,7 @@ async def test_all_that_a_run_leaves_is_its_users_alone_and_nothing_is_in_tmp(op
             await listener.logged("read", agent="coder")
             with served.Pipes(served.environ("") | open_home) as session:
                 session.call("read_inbox")
-                told = await asyncio.to_thread(local.ask, settings, hooked(open_home))
+                told = await asyncio.to_thread(local_socket.ask, settings, hooked(open_home))
             folders = {
                 settings.config_file.parent, settings.data_dir, settings.state_dir,
                 settings.runtime_dir,
@@ -322,7 +322,7 @@ def hooked(environ):
 
 # Each file that holds a secret or a record, and what reads it.
 READERS = {
-    "config.toml": lambda settings, _: config.load(settings.environ),
+    "config.toml": lambda settings, _: load_settings(settings.environ),
     "data/token": lambda settings, _: embedded.read_token(settings),
     "shared.token": lambda settings, file: address.find_server(
         replace(settings, url="tls://bus.example.org", token_file=file), may_start=True

@@ -12,14 +12,13 @@ from local_server import is_gone, kill_servers, settings_at
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster
+from mcp_agentbus.store import roster, subjects
 
 PROMISED_S = 5
 HANG_S = 60  # only a hang takes as long
@@ -120,7 +119,7 @@ async def test_what_could_not_be_sent_does_not_appear_when_the_server_comes_back
 
 
 async def stored_tasks(bus):
-    return (await bus.admin.api(f"STREAM.INFO.{names.TASKS}"))["state"]["messages"]
+    return (await bus.admin.api(f"STREAM.INFO.{subjects.TASKS}"))["state"]["messages"]
 
 
 @pytest.mark.promise(2)
@@ -270,7 +269,7 @@ async def test_what_is_heard_is_heard_once_again_after_a_restart_and_no_more_aft
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     heard: asyncio.Queue = asyncio.Queue()
 
-    async with bus.subscribed(names.wake_subject(coder.me.id), heard.put_nowait):
+    async with bus.subscribed(subjects.wake_subject(coder.me.id), heard.put_nowait):
         kill_servers(bus.settings)
         async with asyncio.timeout(HANG_S):
             assert await heard.get() is None

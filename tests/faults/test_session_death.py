@@ -9,14 +9,12 @@ from collections import Counter
 import pytest
 from workers import HASTY, forget, workers
 
-from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import BusUnreachable, NotClaimed
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.records import read_record
 
 HANG_S = 90  # only a hang takes as long
@@ -25,7 +23,7 @@ HANG_S = 90  # only a hang takes as long
 @pytest.fixture
 def hasty(monkeypatch):
     """Claims come back after 2 s: for tests of what happens then, not of when."""
-    monkeypatch.setattr(topology, "ACK_WAIT_S", HASTY["store.streams.ACK_WAIT_S"])
+    monkeypatch.setattr(streams, "ACK_WAIT_S", HASTY["store.streams.ACK_WAIT_S"])
     monkeypatch.setattr(roster, "BEAT_S", HASTY["store.roster.BEAT_S"])
     monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", HASTY["handoff.inbox._LOOK_AGAIN_S"])
 
@@ -43,7 +41,7 @@ async def send_many(session, to, count):
 
 async def stored_tasks(bus, agent):
     """Return how many unfinished tasks an agent has, held ones included."""
-    counts = await topology.stored_tasks(bus)
+    counts = await streams.stored_tasks(bus)
     return sum(count for subject, count in counts.items() if subject.split(".")[1] == agent)
 
 
@@ -342,5 +340,5 @@ async def test_a_sender_killed_before_it_noted_the_task_may_send_again(world, ho
     assert again["duplicate"]
     assert again["task_id"] == receipt["task_id"]
     assert len((await read_inbox(coder)).tasks) == 2
-    subject = names.task_subject(coder.me.id, "normal", planner.me.id)
-    assert await world.bus.last(names.TASKS, subject)
+    subject = subjects.task_subject(coder.me.id, "normal", planner.me.id)
+    assert await world.bus.last(subjects.TASKS, subject)

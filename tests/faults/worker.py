@@ -17,7 +17,7 @@ import signal
 import sys
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import inbox, results, send
 from mcp_agentbus.handoff.session import Session

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import served
 
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.store import subjects
 
 _WORKER = Path(__file__).with_name("worker.py")
 _HANG_S = 90  # only a hang takes as long
@@ -84,7 +84,7 @@ class Worker:
 async def forget(bus, agent, session):
     """Have a session that died or stopped count as gone, as it does 15 s after its last sign."""
     await bus.admin.api(
-        f"STREAM.PURGE.{names.PRESENCE}", {"filter": names.heartbeat_subject(agent, session)}
+        f"STREAM.PURGE.{subjects.PRESENCE}", {"filter": subjects.heartbeat_subject(agent, session)}
     )
 
 

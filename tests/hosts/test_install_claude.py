@@ -16,7 +16,7 @@ from mcp_agentbus.installers import claude_code
 from mcp_agentbus.installers.steps import Machine
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.doctor import hosts as host_checks
+from mcp_agentbus.doctor import hosts
 from mcp_agentbus.errors import BadInput, BadSetup
 
 pytestmark = pytest.mark.node
@@ -214,7 +214,7 @@ def test_one_that_does_not_run_is_told_with_the_reason(machine, tmp_path):
     )
     with pytest.raises(BadSetup, match="needs a newer system"):
         install(Machine(settings), fallback=True)
-    check = host_checks.host(settings, "claude-code")
+    check = hosts.host(settings, "claude-code")
     assert (check.state, "needs a newer system" in check.said) == ("wrong", True)
 
 

@@ -13,13 +13,13 @@ import pytest
 from hosts.gateway import free_port, running
 from local_server import script, server_folder, settings_at
 from mcp_agentbus.installers import openclaw
-from mcp_agentbus.installers._parts import folder as _folder
+from mcp_agentbus.installers._parts import folder
 from mcp_agentbus.installers.steps import Machine
 
 from mcp_agentbus.config import rules
-from mcp_agentbus.doctor import hosts as host_checks
+from mcp_agentbus.doctor import hosts
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.wakes.hosts import protocol as wake
+from mcp_agentbus.wakes.hosts import protocol
 from mcp_agentbus.wakes.hosts.openclaw import wake as ask_gateway
 
 REPOSITORY = Path(__file__).parents[2]
@@ -130,7 +130,7 @@ async def test_it_is_connected_woken_by_its_token_and_taken_out_without_a_trace(
     assert stat.S_IMODE(claw.token.stat().st_mode) == 0o600
     assert "config\npatch\n--stdin\n" in claw.arguments()
     assert token not in claw.arguments()
-    assert set(files(claw.skill)) == {*files(SKILL), _folder.LIST}
+    assert set(files(claw.skill)) == {*files(SKILL), folder.LIST}
     assert "as agent openclaw and lists its 5 tools" in openclaw.verify(claw.machine)
     assert "agentbus agent add openclaw --host openclaw" in said[-1]
     assert await gateway_answers(claw, port) == "asked"
@@ -155,7 +155,7 @@ async def gateway_answers(claw, port):
             "gateway_url": f"http://127.0.0.1:{port}", "token_file": str(claw.token),
         }  # fmt: skip
         rule = rules.read("claw", table, {}, "test")
-        call = wake.Call(rule, "1 task waits.", claw.machine.environ, lambda _: None)
+        call = protocol.Call(rule, "1 task waits.", claw.machine.environ, lambda _: None)
         return (await ask_gateway(call)).outcome
 
 
@@ -244,7 +244,7 @@ def test_what_is_not_there_or_does_not_run_is_said_to_be_so(box, there):
             f"OpenClaw, {box.program} (does not run: `openclaw --version` failed: "
             "openclaw: needs a newer node nvm install)"
         )
-        check = host_checks.host(box.machine.settings, "openclaw")
+        check = hosts.host(box.machine.settings, "openclaw")
         assert (check.state, check.said) == ("warning", f"{about}: not connected")
 
     assert openclaw.found(box.machine) == about
@@ -369,7 +369,7 @@ def test_a_copy_without_a_list_is_taken_over_and_what_is_beside_it_stays(box):
     once = files(box.skill)
     take(openclaw.uninstall(box.machine))
 
-    assert set(once) == {*files(SKILL), "mine.md", _folder.LIST}
+    assert set(once) == {*files(SKILL), "mine.md", folder.LIST}
     assert files(box.skill) == {"mine.md": b"mine"}
 
 

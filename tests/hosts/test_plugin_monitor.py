@@ -12,7 +12,7 @@ from listeners import known, listening
 from local_server import server_folder
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import watch_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session

@@ -13,9 +13,8 @@ from listeners import listening
 from local_server import server_folder
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.store import roster, streams
 
 pytestmark = pytest.mark.node
 
@@ -48,7 +47,7 @@ async def test_one_hands_a_task_to_another_whose_hook_tells_of_it_and_the_result
     planner, coder = folder_of("planner", tmp_path), folder_of("coder", tmp_path)
     with server_folder(tmp_path / "bus"):
         async with Bus.connect(machine.settings) as bus:
-            await topology.ensure_streams(bus)
+            await streams.ensure_streams(bus)
             await roster.register(bus, Agent("coder"), None)
             async with listening(machine.settings):
                 asked = await worked(machine, planner, ASKING)

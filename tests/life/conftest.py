@@ -7,8 +7,8 @@ from doctors import own_server, shared_server
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.doctor import hosts as host_checks
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.doctor import hosts
 from mcp_agentbus.handoff.session import Session
 
 
@@ -39,7 +39,7 @@ def notes(tmp_path):
 @pytest.fixture
 def there(tmp_path, monkeypatch):
     """A server of one's own that runs, and no host."""
-    monkeypatch.setattr(host_checks, "HOSTS", {})
+    monkeypatch.setattr(hosts, "HOSTS", {})
     with own_server(tmp_path) as settings:
         yield settings
 
@@ -47,6 +47,6 @@ def there(tmp_path, monkeypatch):
 @pytest.fixture
 def shared(tmp_path, monkeypatch):
     """The settings of a machine that uses a server for several, and has no host."""
-    monkeypatch.setattr(host_checks, "HOSTS", {})
+    monkeypatch.setattr(hosts, "HOSTS", {})
     with shared_server(tmp_path) as settings:
         yield settings

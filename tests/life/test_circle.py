@@ -10,11 +10,10 @@ from listeners import configure, listening, starts
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.task import HOPS_MAX
 
 _PASSER = str(Path(__file__).parents[1] / "support" / "passer.py")
@@ -31,7 +30,7 @@ async def test_a_circle_of_woken_agents_ends_at_the_hop_limit(tmp_path, mode):
         })  # fmt: skip
         async with Bus.connect(settings) as bus, Session(bus, Agent("a")) as first:
             await first.called()
-            await topology.ensure_streams(bus)
+            await streams.ensure_streams(bus)
             await roster.register(bus, Agent("b"), None)
             async with listening(settings) as listener:
                 await send_task(first, "b", "Pass it on", "x", priority="high")

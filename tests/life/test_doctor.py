@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from doctors import listener_goes, printed, report, streams
+from doctors import listener_goes, printed, report, with_streams
 from listeners import configure, false_listener, known, listening, recorder, send
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.relay import local_socket
+from mcp_agentbus.store import streams
 from mcp_agentbus.store.status import standing
 from mcp_agentbus.version import __version__
 
@@ -44,7 +44,7 @@ def coder(folder, **more):
 
 
 async def test_where_all_is_well_each_check_is_ok(there, tmp_path):
-    await streams(there)
+    await with_streams(there)
     configure(there, tmp_path, coder=coder(tmp_path))
     async with listening(there):
         code, found = await report(there)
@@ -60,7 +60,7 @@ async def test_where_all_is_well_each_check_is_ok(there, tmp_path):
 
 
 async def test_a_person_reads_a_line_for_each_check(there):
-    await streams(there)
+    await with_streams(there)
     code, text = await printed(there, as_json=False)
 
     lines = text.splitlines()
@@ -98,7 +98,7 @@ async def test_a_server_without_durability_is_wrong_and_its_status_says_so(there
 
     code, found = await report(there)
     async with Bus.connect(there) as bus:
-        await topology.ensure_streams(bus)
+        await streams.ensure_streams(bus)
         status = await standing(bus)
 
     assert code == 1
@@ -134,7 +134,7 @@ def opened(settings, what):
     "what", ["config", "token", "conf", "ledger", "data", "state", "run", "home"]
 )
 async def test_what_others_may_read_is_wrong_until_a_fix_closes_it(there, what):
-    await streams(there)
+    await with_streams(there)
     path = opened(there, what)
     before = path.stat().st_mode & 0o777
 
@@ -246,11 +246,11 @@ def doctor_process(settings):
 
 
 async def test_a_fix_starts_a_listener_for_agents_that_are_to_be_woken(there, tmp_path):
-    await streams(there)
+    await with_streams(there)
     configure(there, tmp_path, coder=coder(tmp_path))
     with listener_goes(there):
         code, said = await asyncio.to_thread(doctor_process, there)
-        status = await asyncio.to_thread(local.ask, there, {"op": "status"})
+        status = await asyncio.to_thread(local_socket.ask, there, {"op": "status"})
 
     assert code == 0
     assert [one["state"] for one in said["steps"]] == ["done"]
@@ -258,7 +258,7 @@ async def test_a_fix_starts_a_listener_for_agents_that_are_to_be_woken(there, tm
 
 
 async def test_a_listener_of_another_version_is_wrong_until_a_fix_replaces_it(there, tmp_path):
-    await streams(there)
+    await with_streams(there)
     configure(there, tmp_path, coder=coder(tmp_path))
     async with listening(there, script=["-c", _OLDER]) as older:
         code, found = await report(there)
@@ -269,7 +269,7 @@ async def test_a_listener_of_another_version_is_wrong_until_a_fix_replaces_it(th
 
         with listener_goes(there):
             code, _ = await asyncio.to_thread(doctor_process, there)
-            status = await asyncio.to_thread(local.ask, there, {"op": "status"})
+            status = await asyncio.to_thread(local_socket.ask, there, {"op": "status"})
             ended = await older.process.wait()
 
     assert (code, ended) == (0, 0)
@@ -313,7 +313,7 @@ async def test_a_listener_that_has_no_bus_is_told_of(there, tmp_path):
     async with listening(there) as listener:
         await listener.logged("ready")
         # After this no look of its own is under way, which would start the server again.
-        await asyncio.to_thread(local.ask, there, {"op": "wake", "agent": "coder"})
+        await asyncio.to_thread(local_socket.ask, there, {"op": "wake", "agent": "coder"})
         await asyncio.to_thread(embedded.stop, there)
         await listener.logged("away")
         _, found = await report(there)
@@ -341,7 +341,7 @@ async def test_an_agent_that_is_held_is_told_of_with_what_to_do(there, tmp_path)
 
 
 async def test_a_shared_server_is_asked_and_its_token_not_shown(shared):
-    await streams(shared)
+    await with_streams(shared)
     code, text = await printed(shared)
     found = {one["name"]: one for one in json.loads(text)["checks"]}
 

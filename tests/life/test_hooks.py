@@ -17,13 +17,12 @@ from hooking import HIGH, NEW, NORMAL, RESULT, Host
 from listeners import known, listening, send
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import PROBE, Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.listener.digest import PROBE
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster
 
 CANARY = "canary-7f3a"
@@ -272,7 +271,7 @@ async def test_where_no_agent_has_an_inbox_there_is_silence(house, planner, tmp_
 
         said = await asyncio.to_thread(hooking.run, environ, *TURN, **told)
 
-        found = (await asyncio.to_thread(local.ask, house, {"op": "status"}))["agents"]
+        found = (await asyncio.to_thread(local_socket.ask, house, {"op": "status"}))["agents"]
     assert said == ""
     assert found == []  # and none was made for it
 
@@ -313,8 +312,10 @@ async def test_a_question_that_is_none_has_no_answer(house, planner, wrong):
     async with listening(house):
         environ = hooking.claude(house.data_dir.parent, "thirteen")
         asked = {"op": "mail", "host": "claude-code", "session": "s1", "folder": "/"}
-        answer = await asyncio.to_thread(local.ask, house, {**asked, "environ": environ, **wrong})
-        right = await asyncio.to_thread(local.ask, house, {**asked, "environ": environ})
+        answer = await asyncio.to_thread(
+            local_socket.ask, house, {**asked, "environ": environ, **wrong}
+        )
+        right = await asyncio.to_thread(local_socket.ask, house, {**asked, "environ": environ})
 
     assert answer == {}
     assert right["text"].endswith("Call read_inbox.")

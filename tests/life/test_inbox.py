@@ -7,11 +7,11 @@ import asyncio
 
 import pytest
 
-from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import BadInput, NotClaimed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import subjects
 
 
 async def test_an_empty_inbox_says_that_it_is_in_order(world):
@@ -250,7 +250,7 @@ async def test_a_thread_is_shown_whole_and_claims_nothing(world):
 async def test_a_task_of_a_newer_sender_is_shown_and_treated_as_normal(world):
     coder = await world.session("coder")
     await world.bus.publish(
-        names.task_subject(coder.me.id, "normal", "planner"),
+        subjects.task_subject(coder.me.id, "normal", "planner"),
         b'{"v":9,"id":"new-1","priority":"cosmic","payload":{"content":"hello"},"aura":7}',
     )
 
@@ -265,10 +265,10 @@ async def test_counting_what_waits_takes_nothing_away(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     heard: list[object] = []
 
-    async with world.bus.subscribed(names.wake_subject(coder.me.id), heard.append):
+    async with world.bus.subscribed(subjects.wake_subject(coder.me.id), heard.append):
         for number in range(10):
             await send_task(planner, coder.me.id, f"{number}", "x", priority="high")
-            await world.bus.api(f"CONSUMER.INFO.{names.TASKS}.{coder.me.id}_high")
+            await world.bus.api(f"CONSUMER.INFO.{subjects.TASKS}.{coder.me.id}_high")
         read = await read_inbox(coder, limit=50)
 
     assert [item.task.subject for item in read.tasks] == [f"{number}" for number in range(10)]

@@ -8,13 +8,13 @@ import served
 from hooking import HIGH, notice, session
 from listeners import configure, known, listening, off_roster, on_roster, recorder, send, steps
 
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.store import roster
+from mcp_agentbus.relay import local_socket
+from mcp_agentbus.store import roster, subjects
 
 # A listener that soon closes a desk when nobody needs it.
 _TIDY = (
@@ -27,17 +27,17 @@ _TIDY = (
 
 async def standing(house):
     """Return what the listener says of each agent, by its name."""
-    agents = (await asyncio.to_thread(local.ask, house, {"op": "status"}))["agents"]
+    agents = (await asyncio.to_thread(local_socket.ask, house, {"op": "status"}))["agents"]
     return {one["agent"]: one for one in agents}
 
 
 async def test_it_can_be_sent_to_for_as_long_as_it_lives(house, planner, notes):
-    signs, sign = asyncio.Queue(), names.heartbeat_subject("new", "*")
+    signs, sign = asyncio.Queue(), subjects.heartbeat_subject("new", "*")
     async with listening(house) as listener, planner.bus.subscribed(sign, signs.put_nowait):
         async with session(house, "new", notes) as (_, notices):
             await listener.logged("ready", agent="new")
             entry = await on_roster(planner, "new")
-            [listed] = (await roster.page(planner.bus, query="new")).agents
+            [listed] = (await agents.page(planner.bus, query="new")).agents
             receipt = await send(planner, "new")
             told = await notice(notices)
         async with asyncio.timeout(60):
@@ -87,7 +87,7 @@ async def test_one_that_only_asked_for_the_tools_is_nobody(house, planner, notes
             await listener.logged("joined", agent="somebody")
             await on_roster(planner, "somebody")
             found = await roster.look(planner.bus, "nobody")
-            listed = (await roster.page(planner.bus, query="body")).agents
+            listed = (await agents.page(planner.bus, query="body")).agents
         await listener.end()
 
     assert len(tools["result"]["tools"]) == 5
@@ -112,7 +112,7 @@ async def test_one_that_has_called_and_is_killed_counts_as_there_until_its_tasks
             await send(planner, "caller")
             await listener.logged("held", agent="caller", reason="unknown_host")
             live = await roster.live_sessions(planner.bus, "caller")
-            waiting = (await asyncio.to_thread(local.ask, house, {"op": "status"}))["agents"]
+            waiting = (await asyncio.to_thread(local_socket.ask, house, {"op": "status"}))["agents"]
 
     life = await steps(planner, held.task_id)
     assert len(live) == 1

@@ -9,7 +9,7 @@ from doctors import report
 from listeners import configure, listening
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.listener import status as overview
+from mcp_agentbus.listener import status
 
 
 async def typed(house, *argv):
@@ -41,7 +41,7 @@ async def test_an_agent_that_is_added_beside_it_is_not_said_to_be_looked_after(h
     assert last.startswith("THE LISTENER THAT RUNS DOES NOT LOOK AFTER IT: ")
     assert other_bus(house)["AGENTBUS_URL"] in last
     assert f"here it is {house.data_dir} by {house.config_file}" in last
-    assert last.endswith(overview.ELSEWHERE)
+    assert last.endswith(status.ELSEWHERE)
     assert (json.loads(data)["listener"], bool(json.loads(data)["elsewhere"])) == (None, True)
 
 
@@ -70,4 +70,4 @@ async def test_the_doctor_finds_it_wrong(there, tmp_path):
     assert code == 1
     assert found["listener"]["state"] == "wrong"
     assert f"here it is {there.data_dir}" in found["listener"]["said"]
-    assert found["listener"]["fix"] == overview.ELSEWHERE
+    assert found["listener"]["fix"] == status.ELSEWHERE

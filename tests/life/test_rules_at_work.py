@@ -10,7 +10,7 @@ import served
 from listeners import configure, listening, recorder, send, starts
 
 from mcp_agentbus.core.notices import WHY
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 
 
 async def typed(house, *argv):
@@ -58,11 +58,11 @@ async def test_a_configuration_that_cannot_be_read_leaves_the_rules_of_before(
     async with listening(house) as listener:
         await listener.logged("ready", agent="kept")
         house.config_file.write_text("[agents.kept\n")
-        with pytest.raises(local.AgentbusError, match=r"config\.toml"):
-            await asyncio.to_thread(local.ask, house, {"op": "reload"})
+        with pytest.raises(local_socket.AgentbusError, match=r"config\.toml"):
+            await asyncio.to_thread(local_socket.ask, house, {"op": "reload"})
         await send(planner, "kept")
         await listener.logged("ended", agent="kept", outcome="exited")
-        found = await asyncio.to_thread(local.ask, house, {"op": "status"})
+        found = await asyncio.to_thread(local_socket.ask, house, {"op": "status"})
     configure(house, notes)
 
     assert "config.toml" in found["config"]
@@ -74,11 +74,11 @@ async def test_a_chmod_that_was_asked_for_is_enough_for_the_rules_to_hold(house,
     async with listening(house):
         configure(house, notes, fresh={"command": recorder(notes)})
         house.config_file.chmod(0o644)
-        with pytest.raises(local.AgentbusError, match="open to other users"):
-            await asyncio.to_thread(local.ask, house, {"op": "reload"})
+        with pytest.raises(local_socket.AgentbusError, match="open to other users"):
+            await asyncio.to_thread(local_socket.ask, house, {"op": "reload"})
         house.config_file.chmod(0o600)
-        await asyncio.to_thread(local.ask, house, {"op": "reload"})
-        found = await asyncio.to_thread(local.ask, house, {"op": "status"})
+        await asyncio.to_thread(local_socket.ask, house, {"op": "reload"})
+        found = await asyncio.to_thread(local_socket.ask, house, {"op": "status"})
 
     assert found["config"] == "ok"
     assert [one["profile"] for one in found["agents"] if one["agent"] == "fresh"] == ["work"]

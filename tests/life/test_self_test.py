@@ -17,16 +17,13 @@ from listeners import configure, false_listener, listening
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.doctor import check as stages_module
-from mcp_agentbus.doctor import run as doctor
-from mcp_agentbus.doctor import self_test
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.doctor import check, self_test
+from mcp_agentbus.doctor.run import run
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store import roster, streams, subjects
 
 _WITHIN_S = 90  # only a hang takes as long
 # A coder that was woken: it completes whatever waits.
@@ -53,7 +50,7 @@ async def left_of(settings):
     async with Bus.connect(settings) as bus:
         found = [entry.id for entry in await roster.everybody(bus)]
         # Signs of life go by themselves; a listener may give the last one after the end.
-        for stream in {*topology.STREAMS} - {names.PRESENCE}:
+        for stream in {*streams.STREAMS} - {subjects.PRESENCE}:
             info = await bus.api(f"STREAM.INFO.{stream}", {"subjects_filter": ">"})
             found += info["state"].get("subjects") or {}
             found += (await bus.api(f"CONSUMER.NAMES.{stream}")).get("consumers") or []
@@ -122,7 +119,7 @@ async def test_a_self_test_refuses_a_configuration_that_it_cannot_read(there):
 
 
 async def test_a_listener_that_tells_nobody_is_found_out(there, monkeypatch):
-    monkeypatch.setattr(stages_module, "STAGE_S", 1.0)
+    monkeypatch.setattr(check, "STAGE_S", 1.0)
     with false_listener(there, b'{"joined":"x"}\n'):
         code, stages = await sent_round(there)
 
@@ -133,7 +130,7 @@ async def test_a_listener_that_tells_nobody_is_found_out(there, monkeypatch):
 
 
 async def test_a_self_test_says_where_it_stopped(alone, monkeypatch):
-    monkeypatch.setattr(stages_module, "STAGE_S", 2.0)
+    monkeypatch.setattr(check, "STAGE_S", 2.0)
     pid = embedded.find(alone).pid
     lines = []
 
@@ -143,7 +140,7 @@ async def test_a_self_test_says_where_it_stopped(alone, monkeypatch):
             os.kill(pid, signal.SIGSTOP)
 
     try:
-        code = await doctor.run(alone, out, self_test=True)
+        code = await run(alone, out, self_test=True)
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -175,7 +172,7 @@ async def woken(settings, folder, **keys):
     command = [sys.executable, str(file), served.PACKAGE]
     configure(settings, folder, coder={"command": command, **keys})
     async with listening(settings) as listener, Bus.connect(settings) as bus:
-        await topology.ensure_streams(bus)
+        await streams.ensure_streams(bus)
         await roster.register(bus, Agent("coder"), None)
         await listener.logged("ready")
         yield bus
@@ -227,4 +224,4 @@ async def test_a_self_test_comes_through_a_shared_server(shared, tmp_path):
 
     assert code == 0
     assert stages["heard"]["state"] == "ok"
-    assert names.TASKS in stages["stored"]["said"]
+    assert subjects.TASKS in stages["stored"]["said"]

@@ -8,14 +8,12 @@ from typing import ClassVar
 
 import pytest
 
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, HopLimit, InboxFull, UnknownAgent
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store import roster
+from mcp_agentbus.store import codec, roster, subjects
 from mcp_agentbus.store import streams as topology
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.task import HOPS_MAX
@@ -28,10 +26,10 @@ async def test_a_receipt_says_stored_and_the_task_is_on_the_server(world):
     [receipt] = await send_task(planner, coder.me.id, "Count", "the tests", priority="high")
 
     found = await world.bus.last(
-        names.TASKS, names.task_subject(coder.me.id, "high", planner.me.id)
+        subjects.TASKS, subjects.task_subject(coder.me.id, "high", planner.me.id)
     )
     assert receipt.state == "stored"
-    assert wire.decode_task(found.subject, found.headers, found.data, found.stored_at).id == (
+    assert codec.decode_task(found.subject, found.headers, found.data, found.stored_at).id == (
         receipt.task_id
     )
 
@@ -195,8 +193,8 @@ async def test_a_retry_finds_a_task_whose_acknowledgement_was_lost(world):
     """The first try stored the task and died before it wrote anything else."""
     planner, coder = await world.session("planner"), await world.session("coder")
     [first] = await send_task(planner, coder.me.id, "Once", "only", request_id="r2")
-    subject = names.sent_subject(planner.me.id, coder.me.id, first.task_id)
-    await world.bus.admin.api(f"STREAM.PURGE.{names.RESULTS}", {"filter": subject})
+    subject = subjects.sent_subject(planner.me.id, coder.me.id, first.task_id)
+    await world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": subject})
 
     [again] = await send_task(planner, coder.me.id, "Once", "only", request_id="r2")
 
@@ -217,9 +215,9 @@ async def test_a_request_id_used_for_another_task_is_refused(world):
 async def test_a_full_inbox_refuses_and_keeps_the_old_tasks(own_world):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     other = await own_world.session("other")
-    info = await own_world.bus.admin.api(f"STREAM.INFO.{names.TASKS}")
+    info = await own_world.bus.admin.api(f"STREAM.INFO.{subjects.TASKS}")
     small = {**info["config"], "max_msgs_per_subject": 3}
-    await own_world.bus.admin.api(f"STREAM.UPDATE.{names.TASKS}", small)
+    await own_world.bus.admin.api(f"STREAM.UPDATE.{subjects.TASKS}", small)
     for number in range(3):
         await send_task(planner, coder.me.id, f"Task {number}", "x")
 
@@ -237,9 +235,9 @@ async def test_a_full_inbox_refuses_and_keeps_the_old_tasks(own_world):
 async def test_among_several_addressees_a_full_inbox_is_one_refused_receipt(own_world):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     tester = await own_world.session("tester")
-    info = await own_world.bus.admin.api(f"STREAM.INFO.{names.TASKS}")
+    info = await own_world.bus.admin.api(f"STREAM.INFO.{subjects.TASKS}")
     small = {**info["config"], "max_msgs_per_subject": 1}
-    await own_world.bus.admin.api(f"STREAM.UPDATE.{names.TASKS}", small)
+    await own_world.bus.admin.api(f"STREAM.UPDATE.{subjects.TASKS}", small)
     await send_task(planner, coder.me.id, "Fills the inbox", "x")
 
     full, stored = await send_task(planner, [coder.me.id, tester.me.id], "To both", "x")
@@ -333,7 +331,7 @@ async def test_the_headers_that_wake_somebody_hold_no_text_of_the_sender(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     heard: asyncio.Queue = asyncio.Queue()
 
-    async with world.bus.subscribed(names.wake_subject(coder.me.id), heard.put_nowait):
+    async with world.bus.subscribed(subjects.wake_subject(coder.me.id), heard.put_nowait):
         await send_task(planner, coder.me.id, "secret subject", "secret body", priority="high")
         async with asyncio.timeout(10):
             message = await heard.get()

@@ -5,9 +5,9 @@ import asyncio
 
 import pytest
 
-from mcp_agentbus.bus import server_conf as server_config
+from mcp_agentbus.bus import server_conf
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, NotAllowed
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
@@ -36,11 +36,11 @@ async def test_whoever_has_another_token_is_told_so(shared):
 
 
 def test_it_waits_for_the_disk_and_holds_no_secret():
-    text = server_config.shared("127.0.0.1:4222", '/a "b"')
+    text = server_conf.shared("127.0.0.1:4222", '/a "b"')
 
     assert "sync_interval: always" in text
     assert 'store_dir: "/a \\"b\\""' in text
-    assert f"${server_config.TOKEN_VARIABLE} " in text
+    assert f"${server_conf.TOKEN_VARIABLE} " in text
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_it_waits_for_the_disk_and_holds_no_secret():
 )
 def test_what_would_be_open_or_makes_no_sense_is_refused(listen, more, said):
     with pytest.raises(BadInput, match=said):
-        server_config.shared(listen, "/store", **more)
+        server_conf.shared(listen, "/store", **more)
 
 
 def test_with_tls_it_may_listen_everywhere():
-    text = server_config.shared("0.0.0.0:4222", "/store", cert="c.pem", key="k.pem")
+    text = server_conf.shared("0.0.0.0:4222", "/store", cert="c.pem", key="k.pem")
 
     assert 'tls { cert_file: "c.pem", key_file: "k.pem" }' in text
     assert "AGENTBUS_URL=tls://" in text

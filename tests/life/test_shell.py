@@ -14,7 +14,7 @@ import uuid
 
 import pytest
 
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.shell import shell_session
 
 _WITHIN_S = 60

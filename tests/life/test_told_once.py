@@ -14,7 +14,7 @@ import served
 from hooking import HIGH, NEW, NORMAL, Host, interactive, line, monitor, notice, session
 from listeners import configure, known, listening, one_woken, recorder, send, starts, steps
 
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 
 # One that does not wait a minute for a read, nor another one for the next try.
 HASTY = """
@@ -88,7 +88,7 @@ async def test_a_session_whose_hook_was_first_is_left_alone_and_none_is_started(
             await listener.logged("held", agent="two", reason="agent_rate")
             said = await Host(house, "two")("PostToolBatch")
             configure(house, notes, two=rules)
-            await asyncio.to_thread(local.ask, house, {"op": "reload"})
+            await asyncio.to_thread(local_socket.ask, house, {"op": "reload"})
             await listener.logged("ended", agent="two", outcome="asked")
             await asyncio.to_thread(pipes.call, "read_inbox")
             await listener.logged("read", agent="two")

@@ -10,11 +10,11 @@ import served
 from hooking import HIGH, RESULT, line, monitor, notice, session
 from listeners import configure, known, listening, one_woken, recorder, send, starts, steps
 
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 
 
 @pytest.mark.promise(19)
@@ -215,7 +215,7 @@ async def test_a_second_listener_does_not_stay(house, notes):
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         _, said = await process.communicate()
-        stays = await asyncio.to_thread(local.ask, house, {"op": "status"})
+        stays = await asyncio.to_thread(local_socket.ask, house, {"op": "status"})
 
     assert process.returncode == 0
     assert b"runs already" in said

@@ -11,13 +11,12 @@ from listeners import configure, known, listening, recorder, send, starts, steps
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Agent
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import WHY
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.wakes.ledger import Ledger
 
 LIMITS = {
@@ -52,7 +51,7 @@ async def speakers(house):
     """Yield what opens a session of an agent."""
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(Bus.connect(house))
-        await topology.ensure_streams(bus)
+        await streams.ensure_streams(bus)
 
         async def speaker(agent, roles=()):
             session = await stack.enter_async_context(Session(bus, Agent(agent, roles=roles)))
@@ -75,7 +74,7 @@ def shared(house):
 async def beaten(bus, **reasons):
     """Wait until the roster knows why each agent's wakes are held."""
     beats = asyncio.Queue()
-    async with bus.subscribed(names.heartbeat_subject("*", "*"), beats.put_nowait):
+    async with bus.subscribed(subjects.heartbeat_subject("*", "*"), beats.put_nowait):
         async with asyncio.timeout(60):
             while reasons:
                 beat = await beats.get()

@@ -8,7 +8,7 @@ import types
 
 import pytest
 from local_server import server_folder
-from mcp_agentbus.installers import registry as hosts
+from mcp_agentbus.installers import registry
 
 from mcp_agentbus.bus import embedded
 
@@ -32,5 +32,5 @@ def installer(monkeypatch):
     module.verify = lambda _: "it listed five tools"
     module.uninstall = lambda _: []
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(hosts._MODULES, "stand-in", "stand_in")
+    monkeypatch.setitem(registry._MODULES, "stand-in", "stand_in")
     return module

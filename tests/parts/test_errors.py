@@ -10,9 +10,9 @@ import pytest
 
 from mcp_agentbus import errors
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.listener import commanding
+from mcp_agentbus.listener import relayed
 from mcp_agentbus.relay import command as remote
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 
 CLASSES = [
     one
@@ -98,7 +98,7 @@ async def test_an_error_of_a_command_in_the_listener_keeps_its_exit_code(error):
 
     running = asyncio.create_task(command())
     await asyncio.wait({running})
-    again = remote._error(local.message(local.line(commanding._end(running))))
+    again = remote._error(local_socket.message(local_socket.line(relayed._end(running))))
 
     assert str(again) == "It went wrong. Hint: Mend it."
     assert again.exit_code == error.exit_code

@@ -11,7 +11,7 @@ import pytest_asyncio
 import served
 from mcp import Client
 
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ async def duo(era, home, way):
     try:
         planner, coder = await asyncio.gather(*(hold.open() for hold in holds))
         if way == "relayed":
-            assert (await asyncio.to_thread(local.ask, home, {"op": "status"}))["relayed"] == 2
+            assert (await asyncio.to_thread(local_socket.ask, home, {"op": "status"}))[
+                "relayed"
+            ] == 2
         for one in (planner, coder):
             await served.call(one, "list_agents")  # a session registers at its first call
         yield Duo(era, folder, planner, coder, planner_id, coder_id)

@@ -15,17 +15,17 @@ import sys
 import uvicorn
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.tools import mcp_server as server
+from mcp_agentbus.tools import mcp_server
 
 
 async def main(agent: str) -> None:
-    settings = config.load()
+    settings = load_settings()
     async with Bus.connect(settings) as bus, Session(bus, Agent(agent)) as session:
         await session.called()
-        app = server.make_server(session).streamable_http_app()
+        app = mcp_server.make_server(session).streamable_http_app()
         http = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
 
         def end() -> None:

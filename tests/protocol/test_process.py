@@ -15,7 +15,7 @@ import served
 from local_server import is_gone, server_folder, server_pids, settings_at, until
 from served import ERAS, MODERN, Pipes
 
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session

@@ -12,11 +12,11 @@ from served import call, send, text
 from mcp_agentbus import errors
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import ApiError
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import inbox, results
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.tools import mcp_server as server
+from mcp_agentbus.tools import mcp_server
 
 UNKNOWN = "0" * 32
 A_TASK = {"to": "{other}", "subject": "s", "body": "b"}
@@ -214,9 +214,9 @@ def failing(monkeypatch):
     """Connect to a server in this process, one of whose tools raises the error given."""
 
     def connect(error, era):
-        monkeypatch.setitem(server.TOOLS, "list_agents", _Raises(error))
+        monkeypatch.setitem(mcp_server.TOOLS, "list_agents", _Raises(error))
         session = SimpleNamespace(me=Agent("coder"))
-        return Client(server.make_server(session), mode=served.MODE[era])
+        return Client(mcp_server.make_server(session), mode=served.MODE[era])
 
     return connect
 

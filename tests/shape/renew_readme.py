@@ -17,11 +17,9 @@ os.environ["COLUMNS"] = "96"  # argparse wraps its help to the terminal
 
 from promises import PROMISES  # noqa: E402  # found through the path set above
 
-from mcp_agentbus.cli.main import parser  # noqa: E402
-from mcp_agentbus.handoff import claims as claiming  # noqa: E402
-from mcp_agentbus.handoff import inbox, send, session  # noqa: E402
-from mcp_agentbus.store import streams as topology  # noqa: E402
-from mcp_agentbus.store import task  # noqa: E402
+from mcp_agentbus.cli.parser import parser  # noqa: E402
+from mcp_agentbus.handoff import claims, inbox, send  # noqa: E402
+from mcp_agentbus.store import streams, task  # noqa: E402
 from mcp_agentbus.tools.catalog import TOOLS  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -66,13 +64,13 @@ def _limits() -> str:
         ("addressees of one call", f"{send.ADDRESSEES_MAX}, or `all`"),
         ("deadline of a task", f"at most {task.EXPIRES_MAX_S // days} days, which is the default"),
         ("results are kept", "30 days"),
-        ("waiting tasks", f"{topology.INBOX_MAX_PER_SENDER:,} per addressee, priority and sender"),
+        ("waiting tasks", f"{streams.INBOX_MAX_PER_SENDER:,} per addressee, priority and sender"),
         ("tasks in one answer", f"{inbox.LIMIT_MAX}"),
         ("one wait in `watch_inbox`", f"{inbox.WATCH_MAX_S:,} s; the default is 45 s"),
         ("attempts before a task is parked", f"{task.ATTEMPTS_MAX}"),
         ("hand-offs of one piece of work", f"{task.HOPS_MAX}"),
-        ("a claim without any call of its session", f"{session.CLAIM_MAX_S // 3600} hours"),
-        ("offers of a task that nobody works on", f"{claiming.OFFERS_MAX}"),
+        ("a claim without any call of its session", f"{task.CLAIM_MAX_S // 3600} hours"),
+        ("offers of a task that nobody works on", f"{claims.OFFERS_MAX}"),
     ]
     return "\n".join(["| what | limit |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
 

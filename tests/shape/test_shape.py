@@ -4,50 +4,101 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 import mcp_agentbus
-from mcp_agentbus.cli import main as cli
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.relay import command as remote
+from mcp_agentbus.cli import parser
+from mcp_agentbus.core import ids
+from mcp_agentbus.relay import command
 from mcp_agentbus.store import task
 from mcp_agentbus.tools import commands
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mcp_agentbus"
-# A folder counts as one module.
-MODULES = sorted(
-    {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
-    - {"__init__.py", "__main__.py", "__init__", "__main__"}
-    | {"installers"}  # it is mapped into the package when that is installed
-)
 FILES = sorted(
     path
     for folder in ("mcp_agentbus", "installers", "hooks", "tests")
     for path in (ROOT / folder).rglob("*.py")
 )
 
+# A room, and the rooms that it may import; `errors` and `version` are everybody's. Behind the bar
+# stand those that it may import inside a function only, at the moment of need.
+ROOMS = {
+    "core": "",
+    "config": "core",
+    "bus": "core config",
+    "store": "core config bus",
+    "handoff": "core config bus store",
+    "wakes": "core config bus store",
+    "tools": "core config bus store handoff",
+    "relay": "core | config tools wakes",
+    "installers": "core config relay",
+    "demo": "core config bus store handoff tools",
+    "listener": "core config bus store handoff wakes tools relay",
+    "doctor": "core config bus store handoff wakes tools relay installers listener",
+    "cli": "core config bus store handoff wakes tools relay installers demo listener doctor",
+}
+# What others need not know of a room.
+PRIVATE = {
+    "bus.connection", "store.codec", "wakes.hosts.claude_code", "relay.conversation",
+    "listener.desk", "listener.members", "listener.relayed", "listener.requests",
+    "listener.runner", "listener.memory", "doctor.check", "doctor.report", "demo.survey",
+}  # fmt: skip
+# Who looks at a private part all the same, and why.
+LOOKED_AT = {
+    "doctor.server": {"bus.connection"},  # it tries to connect, and says what came back
+    "tools.follow": {"store.codec"},  # it prints what comes by, without asking for records
+    "handoff.claims": {"store.codec"},
+    "handoff.outcomes": {"store.codec"},
+    "handoff.parking": {"store.codec"},
+    "wakes.demand": {"store.codec"},
+}
 # The rooms that may know a library which the others need not know.
 ONLY = {
     "nats": {"bus"},
     "mcp": {"tools", "demo"},
     "mcp_types": {"tools", "demo"},
+    "pydantic": {"store", "tools"},
     "rich": {"demo", "doctor"},
     "platformdirs": {"core", "config"},
     "sqlite3": {"wakes"},
     "tomlkit": {"config"},
     "argcomplete": {"cli"},
 }
+FILES_MAX = 12
+LINES_MAX = 400
+# One idea that is whole at more lines than that, and why it is not cut.
+LONGER = {
+    "tests/parts/wakes/test_policy.py": (450, "each reason not to wake, beside the others"),
+}
 
 
-def _imports(path: Path) -> set[str]:
+def _folder(room: str) -> Path:
+    return ROOT / room if room == "installers" else PACKAGE / room
+
+
+def _modules(room: str) -> dict[str, Path]:
+    """Return the files of a room by their dotted names within the package."""
+    folder = _folder(room)
+    return {
+        ".".join((room, *path.relative_to(folder).with_suffix("").parts)): path
+        for path in folder.rglob("*.py")
+    }
+
+
+MODULES = {name: path for room in ROOMS for name, path in _modules(room).items()}
+
+
+def _imports(tree: ast.AST) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -56,22 +107,99 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
-def _imports_of(module: str) -> set[str]:
-    """Return what a module imports, or all files of a folder that counts as one."""
-    folder = (ROOT if module == "installers" else PACKAGE) / module
-    paths = [PACKAGE / f"{module}.py", *folder.rglob("*.py")]
-    return set().union(*(_imports(path) for path in paths if path.exists()))
+def _ours(tree: ast.AST) -> set[str]:
+    """Return the modules of this package that some code imports, by their names within it."""
+    found = {name.removeprefix("mcp_agentbus.") for name in _imports(tree)}
+    return {name for name in found if name in MODULES}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_library_is_known_in_its_one_place_only(module):
-    roots = {name.split(".")[0] for name in _imports_of(module)}
+def _at_import(path: Path) -> ast.Module:
+    """Return what runs when a file is imported: neither functions nor what is for types alone."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ):
+            node.body = [ast.Pass()]
+    return tree
 
-    assert {library for library in roots & set(ONLY) if module not in ONLY[library]} == set()
+
+def test_every_folder_is_a_room_and_the_wheel_has_them_all():
+    folders = {path.parent for path in MODULES.values()} | {_folder(room) for room in ROOMS}
+    carried = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"} == set(
+        ROOMS
+    ) - {"installers"}
+    assert {path.name for path in PACKAGE.glob("*.py")} == {
+        "__init__.py", "__main__.py", "errors.py", "version.py",
+    }  # fmt: skip
+    names = {
+        ".".join(("mcp_agentbus", *folder.relative_to(_folder("core").parent).parts))
+        if folder.is_relative_to(PACKAGE)
+        else ".".join(("mcp_agentbus", *folder.relative_to(ROOT).parts))
+        for folder in folders
+    }
+    assert set(carried["packages"]) == names | {"mcp_agentbus", "mcp_agentbus.plugin"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_room_imports_only_what_its_line_names(name):
+    room = name.partition(".")[0]
+    above, _, late = ROOMS[room].partition("|")
+    tree = ast.parse(MODULES[name].read_text())
+
+    at_once = {other.partition(".")[0] for other in _ours(_at_import(MODULES[name]))}
+    assert at_once - set(above.split()) - {room} == set()
+    ever = {other.partition(".")[0] for other in _ours(tree)}
+    assert ever - set(above.split()) - set(late.split()) - {room} == set()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_is_private_to_a_room_is_imported_there_alone(name):
+    room = name.partition(".")[0]
+    others = {
+        other
+        for other in _ours(ast.parse(MODULES[name].read_text())) & PRIVATE
+        if other.partition(".")[0] != room
+    }
+
+    assert others - LOOKED_AT.get(name, set()) == set()
+
+
+def test_what_is_private_exists():
+    assert set(MODULES) >= PRIVATE
+
+
+def test_no_two_files_need_each_other():
+    needs = {name: _ours(ast.parse(path.read_text())) - {name} for name, path in MODULES.items()}
+
+    assert list(graphlib.TopologicalSorter(needs).static_order())  # else CycleError names them
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_a_docstring_for_a_door_and_few_files(room):
+    for folder in {path.parent for path in _modules(room).values()}:
+        door = ast.parse((folder / "__init__.py").read_text())
+
+        assert len(door.body) == 1
+        assert ast.get_docstring(door)
+        assert len(list(folder.glob("*.py"))) - 1 <= FILES_MAX
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_library_is_known_in_its_rooms_only(room):
+    roots = {
+        name.split(".")[0]
+        for path in _modules(room).values()
+        for name in _imports(ast.parse(path.read_text()))
+    }
+
+    assert {library for library in roots & set(ONLY) if room not in ONLY[library]} == set()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_file_is_over_400_lines_and_no_function_over_60(path):
+def test_no_file_is_too_long_and_no_function_over_60_lines(path):
     text = path.read_text()
     long = [
         node.name
@@ -80,7 +208,8 @@ def test_no_file_is_over_400_lines_and_no_function_over_60(path):
         and node.end_lineno - node.lineno >= 60
     ]
 
-    assert text.count("\n") <= 400
+    allowed, _ = LONGER.get(str(path.relative_to(ROOT)), (LINES_MAX, ""))
+    assert text.count("\n") <= allowed
     assert long == []
 
 
@@ -121,17 +250,17 @@ def test_the_public_names_are_these():
 
 
 def test_the_listener_is_asked_for_the_commands_that_it_can_carry_out():
-    assert set(commands._COMMANDS) == remote.COMMANDS
+    assert set(commands._COMMANDS) == command.COMMANDS
 
 
 def test_the_command_line_offers_the_words_of_the_bus():
     """It spells them itself: where they stand takes long to import."""
-    typed = cli.parser()._subparsers._group_actions[0].choices
+    typed = parser.parser()._subparsers._group_actions[0].choices
 
     def offered(command, name):
         return next(one.choices for one in typed[command]._actions if one.dest == name)
 
-    assert offered("send", "priority") == offered("watch", "priority") == names.LANES
+    assert offered("send", "priority") == offered("watch", "priority") == ids.LANES
     assert offered("send", "notify") == get_args(task.Notify)
     assert offered("result", "status") == task.STATUSES
 

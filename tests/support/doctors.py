@@ -16,12 +16,11 @@ from contextlib import contextmanager
 import served
 from local_server import kill_servers, settings_at
 
-from mcp_agentbus.bus import embedded
-from mcp_agentbus.bus import server_conf as server_config
+from mcp_agentbus.bus import embedded, server_conf
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.doctor import run as doctor
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.store import streams
 
 _WITHIN_S = 90  # only a hang takes as long
 
@@ -77,10 +76,10 @@ def listener_goes(settings):
         )
 
 
-async def streams(settings):
+async def with_streams(settings):
     """Make the streams, as the first call of a session does."""
     async with Bus.connect(settings) as bus:
-        await topology.ensure_streams(bus)
+        await streams.ensure_streams(bus)
 
 
 @contextmanager
@@ -90,10 +89,10 @@ def shared_server(folder):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     conf, token = folder / "agentbus.conf", folder / "token"
-    conf.write_text(server_config.shared(f"127.0.0.1:{port}", str(folder / "store")))
+    conf.write_text(server_conf.shared(f"127.0.0.1:{port}", str(folder / "store")))
     token.write_text("of-the-bus\n")
     token.chmod(0o600)
-    settings = config.load(
+    settings = load_settings(
         {
             "AGENTBUS_HOME": str(folder / "home"),
             "AGENTBUS_URL": f"nats://127.0.0.1:{port}",
@@ -104,7 +103,7 @@ def shared_server(folder):
     )
     process = subprocess.Popen(
         [embedded.binary(settings), "-c", str(conf)],
-        env={**os.environ, server_config.TOKEN_VARIABLE: "of-the-bus"},
+        env={**os.environ, server_conf.TOKEN_VARIABLE: "of-the-bus"},
         stderr=subprocess.PIPE,
     )
     for line in process.stderr:

@@ -20,12 +20,11 @@ from pathlib import Path
 
 import served
 
-from mcp_agentbus.config.settings import Agent
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.store import roster
-from mcp_agentbus.store import streams as topology
+from mcp_agentbus.relay import local_socket
+from mcp_agentbus.store import roster, streams
 
 _RECORDER = Path(__file__).with_name("recorder.py")
 _HANG_S = 60  # only a hang takes as long
@@ -44,7 +43,7 @@ def starts(notes):
 
 async def known(session, *agents):
     """Have agents registered, as their listener would."""
-    await topology.ensure_streams(session.bus)
+    await streams.ensure_streams(session.bus)
     for agent in agents:
         await roster.register(session.bus, Agent(agent), None)
 
@@ -157,7 +156,7 @@ async def one_woken(settings, session, notes, agent):
 @contextlib.contextmanager
 def false_listener(settings, answer):
     """Listen on the local socket and say that to whoever asks; nothing if it is empty."""
-    path = Path(local.socket_path(settings))
+    path = Path(local_socket.socket_path(settings))
     path.parent.mkdir(mode=0o700, exist_ok=True)
     kept = []
 

@@ -23,19 +23,19 @@ from typing import Self
 import served
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import Settings, load_settings
 
 _DEADLINE_S = 60.0  # only a hang takes as long
 _LOOK_AGAIN_S = 0.01
 _STARTER = Path(__file__).with_name("starter.py")
 
 
-def settings_at(home: Path, **environ: str) -> config.Settings:
+def settings_at(home: Path, **environ: str) -> Settings:
     """Return the settings of a user who has nothing configured but the folder and `environ`."""
-    return config.load({"AGENTBUS_HOME": str(home), "PATH": os.environ["PATH"], **environ})
+    return load_settings({"AGENTBUS_HOME": str(home), "PATH": os.environ["PATH"], **environ})
 
 
-def configured(home: Path, text: str, **environ: str) -> config.Settings:
+def configured(home: Path, text: str, **environ: str) -> Settings:
     """Return the settings of a user who has written `text` into config.toml."""
     home.mkdir(exist_ok=True)
     file = home / "config.toml"
@@ -45,7 +45,7 @@ def configured(home: Path, text: str, **environ: str) -> config.Settings:
 
 
 @contextlib.contextmanager
-def server_folder(home: Path, **environ: str) -> Iterator[config.Settings]:
+def server_folder(home: Path, **environ: str) -> Iterator[Settings]:
     """Give settings for a server of one's own; kill whatever server is left at the end."""
     settings = settings_at(home, **environ)
     try:
@@ -54,7 +54,7 @@ def server_folder(home: Path, **environ: str) -> Iterator[config.Settings]:
         kill_servers(settings)
 
 
-def kill_servers(settings: config.Settings) -> None:
+def kill_servers(settings: Settings) -> None:
     """Kill -9 the servers of this folder and wait until they are gone."""
     for pid in server_pids(settings):
         with contextlib.suppress(ProcessLookupError):
@@ -90,7 +90,7 @@ def until(condition: Callable[[], object], what: str) -> None:
         pause.wait(_LOOK_AGAIN_S)
 
 
-def server_pids(settings: config.Settings) -> list[int]:
+def server_pids(settings: Settings) -> list[int]:
     """Return the processes that run on this folder's configuration; zombies are none."""
     conf = str(embedded.Files(settings.data_dir).conf)
     return [pid for pid, line in command_lines().items() if conf in line]

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 
 import strategies
 
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.store import codec as wire
+from mcp_agentbus.store import codec, subjects
 
 STORED_AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 TASK_SUBJECT = "agentbus.coder.tasks.high.planner"
@@ -46,43 +45,43 @@ SEED_RESULT_SUBJECT = "agentbus.main.results.coder.task-20260518-0001"
 def read_task(on=TASK_SUBJECT, headers=(), **fields):
     """Return the task in a well-formed message with some fields changed."""
     data = strategies.spelt({**TASK, **fields})
-    return wire.decode_task(on, dict(headers), data, STORED_AT)
+    return codec.decode_task(on, dict(headers), data, STORED_AT)
 
 
 def read_record(on=RECORD_SUBJECT, **fields):
     """Return the worker's record in a well-formed message with some fields changed."""
-    return wire.decode_record(on, strategies.spelt({**RECORD, **fields}))
+    return codec.decode_record(on, strategies.spelt({**RECORD, **fields}))
 
 
 def read_sent(on=SENT_SUBJECT, **fields):
     """Return the sender's record in a well-formed message with some fields changed."""
-    return wire.decode_sent(on, strategies.spelt({**SENT, **fields}))
+    return codec.decode_sent(on, strategies.spelt({**SENT, **fields}))
 
 
 def task_again(one):
     """Return what is read once a task is written."""
-    subject = names.task_subject(one.to, one.priority, one.sender)
-    return wire.decode_task(subject, wire.task_headers(one), wire.encode_task(one), STORED_AT)
+    subject = subjects.task_subject(one.to, one.priority, one.sender)
+    return codec.decode_task(subject, codec.task_headers(one), codec.encode_task(one), STORED_AT)
 
 
 def record_again(one):
     """Return what is read once a worker's record is written."""
-    subject = names.record_subject(one.owner, one.inbox, one.task_id)
-    return wire.decode_record(subject, wire.encode_record(one))
+    subject = subjects.record_subject(one.owner, one.inbox, one.task_id)
+    return codec.decode_record(subject, codec.encode_record(one))
 
 
 def sent_again(one):
     """Return what is read once a sender's record is written."""
-    subject = names.sent_subject(one.owner, one.inbox, one.task_id)
-    return wire.decode_sent(subject, wire.encode_sent(one))
+    subject = subjects.sent_subject(one.owner, one.inbox, one.task_id)
+    return codec.decode_sent(subject, codec.encode_sent(one))
 
 
 # Each kind: a well-formed message, how to read it with changes, and how to read any bytes.
 KINDS = [(TASK, read_task), (RECORD, read_record), (SENT, read_sent)]
 READERS = [
-    lambda data: wire.decode_task(TASK_SUBJECT, {}, data, STORED_AT),
-    lambda data: wire.decode_record(RECORD_SUBJECT, data),
-    lambda data: wire.decode_sent(SENT_SUBJECT, data),
+    lambda data: codec.decode_task(TASK_SUBJECT, {}, data, STORED_AT),
+    lambda data: codec.decode_record(RECORD_SUBJECT, data),
+    lambda data: codec.decode_sent(SENT_SUBJECT, data),
 ]
 
 

@@ -25,13 +25,13 @@ import mcp_types as types
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from mcp_agentbus.config import settings as config
+import mcp_agentbus
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 ERAS = (MODERN, LEGACY)
 MODE = {MODERN: "auto", LEGACY: "legacy"}
 ANSWER_WITHIN_S = 60  # only a hang takes as long
-PACKAGE = str(Path(config.__file__).parents[2])
+PACKAGE = str(Path(mcp_agentbus.__file__).parents[1])
 # What `agentbus` is; a warning ends it, as it ends a test.
 AGENTBUS = [sys.executable, "-W", "error", "-m", "mcp_agentbus"]
 

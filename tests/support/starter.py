@@ -14,11 +14,11 @@ import signal
 import sys
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import load_settings
 
 
 def main(die_at: int) -> None:
-    settings = config.load()
+    settings = load_settings()
     print("ready", flush=True)
     sys.stdin.read()
     lines = set()

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids
 from mcp_agentbus.store import task
 
 settings.register_profile(
@@ -33,9 +33,9 @@ _LABEL = "abcXYZ019._:-"
 agent_ids = (
     st.builds(str.__add__, st.sampled_from(_LOWER), st.text(_ID, max_size=62))
     | st.sampled_from(["planner", "coder", "shop-claude", "rolex", "a" * 63])
-).filter(names.is_agent)
+).filter(ids.is_agent)
 roles = st.builds(str.__add__, st.sampled_from(_LOWER), st.text(_ID, max_size=57))
-inboxes = agent_ids | roles.map(names.ROLE_PREFIX.__add__)
+inboxes = agent_ids | roles.map(ids.ROLE_PREFIX.__add__)
 task_ids = st.builds(str.__add__, st.sampled_from("aZ0"), st.text("abXY01_-", max_size=63))
 labels = st.builds(str.__add__, st.sampled_from("aZ0"), st.text(_LABEL, max_size=127))
 
@@ -63,7 +63,7 @@ times = st.datetimes(
 milliseconds = times.map(lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000))
 
 _given = st.none() | lines.map(lambda text: text[:40].strip() or None)
-_priorities = st.sampled_from(names.LANES)
+_priorities = st.sampled_from(ids.LANES)
 _notify = st.sampled_from(["live", "never", "wake"])
 
 
@@ -83,7 +83,7 @@ def tasks(draw):
         subject=draw(subjects),
         body=draw(texts),
         priority=draw(_priorities),
-        priority_given=draw(_unknown(*names.LANES)),
+        priority_given=draw(_unknown(*ids.LANES)),
         task_type=draw(labels),
         thread_id=draw(labels),
         in_reply_to=draw(st.none() | task_ids),
@@ -116,7 +116,7 @@ _common = {
 def records(draw):
     """Workers' records."""
     inbox = draw(inboxes)
-    holder = agent_ids if inbox.startswith(names.ROLE_PREFIX) else st.just(inbox)
+    holder = agent_ids if inbox.startswith(ids.ROLE_PREFIX) else st.just(inbox)
     return task.Record(
         **{key: draw(values) for key, values in _common.items()},
         inbox=inbox,

@@ -16,8 +16,9 @@ from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
+from mcp_agentbus.core.processes import born
 from mcp_agentbus.wakes.hosts import claude_session
-from mcp_agentbus.wakes.hosts.process import KEEP_BYTES, born, run
+from mcp_agentbus.wakes.hosts.process import KEEP_BYTES, run
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path
 
 #: What it is started by.

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult
 
-from mcp_agentbus.config.rules import gateway
-from mcp_agentbus.config.settings import check_private
+from mcp_agentbus.config.values import gateway
+from mcp_agentbus.core.files import check_private
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.hosts.process import run
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path

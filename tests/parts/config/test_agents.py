@@ -12,9 +12,10 @@ from functools import partial
 import pytest
 from local_server import configured, settings_at
 
-from mcp_agentbus.cli import agent as agent_commands
+from mcp_agentbus.cli import agent
 from mcp_agentbus.config import editor as agents
-from mcp_agentbus.config import settings as config
+from mcp_agentbus.config import identity
+from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, UnknownAgent
 
 KEYS = {"host": "claude-code", "dir": "/shop"}
@@ -204,12 +205,12 @@ def test_nothing_is_left_when_the_file_cannot_take_its_place(configure, file, mo
 
 def parsed(*argv):
     top = argparse.ArgumentParser(prog="agentbus")
-    agent_commands.add_agent_command(top.add_subparsers(dest="command"))
+    agent.add_agent_command(top.add_subparsers(dest="command"))
     return top.parse_args(["agent", *argv])
 
 
 async def typed(settings, *argv):
-    assert await agent_commands.run(parsed(*argv), settings) == 0
+    assert await agent.run(parsed(*argv), settings) == 0
 
 
 @pytest.fixture
@@ -246,7 +247,7 @@ async def test_add_writes_registers_and_says_what_may_wake_it(home, tmp_path, ca
     assert said.endswith(
         "Next: agentbus listen, or agentbus listen --install to keep it running.\n"
     )
-    assert on_the_bus == [(config.Agent("coder", "claude-code", "", ("review",)), None)]
+    assert on_the_bus == [(ids.Agent("coder", "claude-code", "", ("review",)), None)]
 
 
 async def test_add_says_which_agent_a_session_in_its_folder_is(home, tmp_path, capsys, on_the_bus):
@@ -259,7 +260,7 @@ async def test_add_says_which_agent_a_session_in_its_folder_is(home, tmp_path, c
     await typed(settings_at(home), "add", "coder", "--replace", *add)
 
     assert "A session that you open there is coder, too." in alone
-    assert f"is {config.default_id(tmp_path, 'claude-code')}, ANOTHER AGENT" in both
+    assert f"is {identity.default_id(tmp_path, 'claude-code')}, ANOTHER AGENT" in both
     assert "is reviewer, ANOTHER AGENT" in capsys.readouterr().out
 
 
@@ -301,7 +302,7 @@ async def test_the_host_is_known_from_the_environment_and_the_folder_is_here(
 )
 async def test_what_cannot_be_woken_is_refused_with_the_option(home, argv, said):
     with pytest.raises(BadInput, match=said):
-        await agent_commands.run(parsed("add", "coder", *argv), settings_at(home))
+        await agent.run(parsed("add", "coder", *argv), settings_at(home))
     assert not home.exists()
 
 
@@ -317,7 +318,7 @@ async def test_a_bus_that_is_away_is_told_from_a_file_that_was_not_written(
     args = parsed("add", "coder", "--host", "cursor", "--dir", str(tmp_path))
 
     with pytest.raises(BusUnreachable, match=r"coder is written to .*--replace"):
-        await agent_commands.run(args, settings_at(home))
+        await agent.run(args, settings_at(home))
     assert "coder" in settings_at(home).rules
 
 

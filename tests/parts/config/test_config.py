@@ -9,12 +9,11 @@ from local_server import configured
 from mcp_agentbus.installers._parts import entry as _entry
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import load_settings, neighbour_environ, neighbour_settings, os
 from mcp_agentbus.core import places
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import BadInput, BadSetup
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.relay import member as joining
+from mcp_agentbus.relay import local_socket, starter
 
 REMOTE = "nats://bus.example.org:4222"
 
@@ -33,11 +32,11 @@ def configure(home):
 
 
 def settings(**environ):
-    return config.load({"AGENTBUS_HOME": "/nowhere", **environ})
+    return load_settings({"AGENTBUS_HOME": "/nowhere", **environ})
 
 
 def test_everything_is_under_agentbus_home(tmp_path):
-    loaded = config.load({"AGENTBUS_HOME": str(tmp_path)})
+    loaded = load_settings({"AGENTBUS_HOME": str(tmp_path)})
 
     assert loaded.data_dir == tmp_path / "data"
     assert loaded.state_dir == tmp_path / "state"
@@ -57,7 +56,7 @@ def test_a_relative_home_is_the_same_to_whom_this_starts_elsewhere(tmp_path, mon
     monkeypatch.chdir(tmp_path)
 
     assert settings(AGENTBUS_HOME="bus").environ["AGENTBUS_HOME"] == str(tmp_path / "bus")
-    told = local.surroundings({"AGENTBUS_HOME": "bus"})["environ"]
+    told = local_socket.surroundings({"AGENTBUS_HOME": "bus"})["environ"]
     assert told == {"AGENTBUS_HOME": str(tmp_path / "bus")}
 
 
@@ -67,7 +66,7 @@ def test_a_listener_that_a_session_starts_finds_what_a_relative_path_named(tmp_p
     monkeypatch.setattr("subprocess.Popen", lambda _, **options: started.append(options["env"]))
     environ = {"AGENTBUS_HOME": "bus", "AGENTBUS_TOKEN_FILE": "token", "HOME": str(tmp_path)}
 
-    assert joining.start_listener(Place(places.runtime_folder(environ), environ))
+    assert starter.start_listener(Place(places.runtime_folder(environ), environ))
 
     assert started[0]["AGENTBUS_HOME"] == str(tmp_path / "bus")
     assert started[0]["AGENTBUS_TOKEN_FILE"] == str(tmp_path / "token")
@@ -84,29 +83,29 @@ def platform(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="the default folders are others there")
 def test_a_variable_that_names_the_default_folder_is_no_other_folder(platform, tmp_path):
-    ours = config.load(platform)
+    ours = load_settings(platform)
     usual = {
         "XDG_CONFIG_HOME": f"{tmp_path}/.config/",
         "XDG_STATE_HOME": f"{tmp_path}/.local/state",
     }
 
-    assert config.neighbour(ours, {**platform, **usual}).config_file == ours.config_file
-    assert config.neighbour(config.load(platform | usual), platform)
+    assert neighbour_settings(ours, {**platform, **usual}).config_file == ours.config_file
+    assert neighbour_settings(load_settings(platform | usual), platform)
 
 
 @pytest.mark.parametrize("name", ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"])
 def test_another_folder_is_no_neighbours(platform, name):
     with pytest.raises(BadInput, match="other folders"):
-        config.neighbour(config.load(platform), {**platform, name: "/elsewhere"})
+        neighbour_settings(load_settings(platform), {**platform, name: "/elsewhere"})
 
 
 def test_another_process_is_led_by_what_is_set_and_changes_something(platform):
     home = settings(AGENTBUS_HOME="/bus", XDG_DATA_HOME="/data", XDG_RUNTIME_DIR="/")
 
-    assert config.leads_here(home) == {"AGENTBUS_HOME": "/bus"}
-    assert config.leads_here(config.load(platform)) == {}
+    assert neighbour_environ(home) == {"AGENTBUS_HOME": "/bus"}
+    assert neighbour_environ(load_settings(platform)) == {}
     moved = platform | {"XDG_DATA_HOME": "/data", "XDG_CONFIG_HOME": "relative"}
-    assert config.leads_here(config.load(moved)) == {"XDG_DATA_HOME": "/data"}
+    assert neighbour_environ(load_settings(moved)) == {"XDG_DATA_HOME": "/data"}
 
 
 def test_an_entry_leads_to_the_same_bus_and_gives_way_only_to_what_is_set(platform, tmp_path):
@@ -114,8 +113,8 @@ def test_an_entry_leads_to_the_same_bus_and_gives_way_only_to_what_is_set(platfo
     set_ = {"AGENTBUS_URL": url, "AGENTBUS_TOKEN_FILE": file, "XDG_DATA_HOME": "/data"}
     before = {"args": ["serve"], "env": {"AGENTBUS_URL": "tls://old.example.org", "MINE": "1"}}
 
-    entry = _entry.made(Machine(config.load(platform | set_)), before)
-    again = _entry.made(Machine(config.load(platform)), entry)
+    entry = _entry.made(Machine(load_settings(platform | set_)), before)
+    again = _entry.made(Machine(load_settings(platform)), entry)
 
     assert entry["env"] == again["env"] == {"MINE": "1", **set_}
     assert _entry.variables(entry) == ["MINE"]
@@ -128,7 +127,7 @@ def test_without_a_home_the_systems_own_folders_are_used(environ, tmp_path, monk
     for kind in ("DATA", "STATE", "CONFIG"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
 
-    loaded = config.load(environ)
+    loaded = load_settings(environ)
 
     for path in (loaded.data_dir, loaded.state_dir, loaded.config_file.parent):
         assert path.is_relative_to(tmp_path)
@@ -205,7 +204,7 @@ def test_a_configuration_in_another_encoding_is_refused(configure, home):
     (home / "config.toml").write_bytes(b'[agents.planner]\ndescription = "\xe9"')
 
     with pytest.raises(BadSetup, match="not TOML"):
-        config.load({"AGENTBUS_HOME": str(home)})
+        load_settings({"AGENTBUS_HOME": str(home)})
 
 
 @pytest.mark.promise(41)
@@ -215,7 +214,7 @@ def test_a_configuration_that_is_open_to_others_is_refused_with_the_command(conf
     (home / "config.toml").chmod(mode)
 
     with pytest.raises(BadSetup, match=f"Run: chmod 600 {home / 'config.toml'}"):
-        config.load({"AGENTBUS_HOME": str(home)})
+        load_settings({"AGENTBUS_HOME": str(home)})
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400])
@@ -223,7 +222,7 @@ def test_a_private_configuration_is_read(configure, home, mode):
     configure("[agents.planner]")
     (home / "config.toml").chmod(mode)
 
-    assert list(config.load({"AGENTBUS_HOME": str(home)}).agents) == ["planner"]
+    assert list(load_settings({"AGENTBUS_HOME": str(home)}).agents) == ["planner"]
 
 
 @pytest.mark.promise(41)
@@ -234,24 +233,24 @@ def test_a_configuration_that_is_a_symlink_is_refused(home, tmp_path, there):
     (home / "config.toml").symlink_to(tmp_path / "dotfiles")
 
     with pytest.raises(BadSetup, match="symlink"):
-        config.load({"AGENTBUS_HOME": str(home)})
+        load_settings({"AGENTBUS_HOME": str(home)})
 
 
 @pytest.mark.promise(41)
 def test_a_configuration_of_another_user_is_refused(configure, home, monkeypatch):
     configure("")
     uid = (home / "config.toml").stat().st_uid
-    monkeypatch.setattr(config.os, "getuid", lambda: uid + 1)
+    monkeypatch.setattr(os, "getuid", lambda: uid + 1)
 
     with pytest.raises(BadSetup, match="another user"):
-        config.load({"AGENTBUS_HOME": str(home)})
+        load_settings({"AGENTBUS_HOME": str(home)})
 
 
 def test_a_configuration_that_is_a_folder_is_refused(home):
     (home / "config.toml").mkdir(mode=0o700)
 
     with pytest.raises(BadSetup, match="cannot be read"):
-        config.load({"AGENTBUS_HOME": str(home)})
+        load_settings({"AGENTBUS_HOME": str(home)})
 
 
 @pytest.mark.promise(42)

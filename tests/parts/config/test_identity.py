@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_server import configured
 
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.config import identity
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core import hosts, ids
 from mcp_agentbus.errors import BadInput, BadSetup
 
 
@@ -29,7 +30,7 @@ def shop(tmp_path):
 
 
 def settings(**environ):
-    return config.load({"AGENTBUS_HOME": "/nowhere", **environ})
+    return load_settings({"AGENTBUS_HOME": "/nowhere", **environ})
 
 
 def test_an_identity_is_given_or_in_the_environment_or_in_the_folder_or_made_of_its_name(shop):
@@ -38,24 +39,24 @@ def test_an_identity_is_given_or_in_the_environment_or_in_the_folder_or_made_of_
     without = settings(CLAUDECODE="1")
     (top / ".agentbus.toml").write_text('agent = "file"')
 
-    assert config.who(with_variable, "given", shop).id == "given"
-    assert config.who(with_variable, None, shop).id == "variable"
-    assert config.who(without, None, shop).id == "file"
+    assert identity.who(with_variable, "given", shop).id == "given"
+    assert identity.who(with_variable, None, shop).id == "variable"
+    assert identity.who(without, None, shop).id == "file"
     (top / ".agentbus.toml").unlink()
-    assert config.who(without, None, shop).id == "deep-claude"
+    assert identity.who(without, None, shop).id == "deep-claude"
 
 
 def test_an_empty_identity_counts_as_none(shop):
     (shop / ".agentbus.toml").write_text('agent = ""')
 
-    assert config.who(settings(AGENTBUS_AGENT=""), "", shop).id == "deep-shell"
+    assert identity.who(settings(AGENTBUS_AGENT=""), "", shop).id == "deep-shell"
 
 
 def test_the_nearest_folder_file_counts_and_the_ones_above_it_do_not(shop):
     (shop.parent.parent / ".agentbus.toml").write_text('agent = "far"\nroles = ["far"]')
     (shop.parent / ".agentbus.toml").write_text('agent = "near"')
 
-    agent = config.who(settings(), None, shop)
+    agent = identity.who(settings(), None, shop)
 
     assert (agent.id, agent.roles) == ("near", ())
 
@@ -64,20 +65,20 @@ def test_the_working_folder_is_where_the_search_begins(shop, monkeypatch):
     (shop.parent / ".agentbus.toml").write_text('agent = "near"')
     monkeypatch.chdir(shop)
 
-    assert config.who(settings()).id == "near"
+    assert identity.who(settings()).id == "near"
 
 
 def test_a_folder_reached_by_a_symlink_is_the_folder_itself(shop, tmp_path):
     (tmp_path / "link").symlink_to(shop)
 
-    assert config.who(settings(), None, tmp_path / "link").id == "deep-shell"
+    assert identity.who(settings(), None, tmp_path / "link").id == "deep-shell"
 
 
 def test_a_folder_named_like_the_folder_file_is_passed_over(shop):
     (shop / ".agentbus.toml").mkdir()
     (shop.parent / ".agentbus.toml").write_text('agent = "above"')
 
-    assert config.who(settings(), None, shop).id == "above"
+    assert identity.who(settings(), None, shop).id == "above"
 
 
 def test_what_the_configuration_says_of_an_agent_is_known_whoever_names_it(configure, shop):
@@ -87,9 +88,9 @@ def test_what_the_configuration_says_of_an_agent_is_known_whoever_names_it(confi
         roles = ["review", "triage"]
     """)
 
-    agent = config.who(loaded, "planner", shop)
+    agent = identity.who(loaded, "planner", shop)
 
-    assert agent == config.Agent("planner", "shell", "Plans.", ("review", "triage"))
+    assert agent == ids.Agent("planner", "shell", "Plans.", ("review", "triage"))
 
 
 def test_the_folder_file_says_more_of_its_own_agent_than_the_configuration(configure, shop):
@@ -102,7 +103,7 @@ def test_the_folder_file_says_more_of_its_own_agent_than_the_configuration(confi
         'agent = "planner"\ndescription = "Plans the shop."\nroles = ["shop"]'
     )
 
-    agent = config.who(loaded, None, shop)
+    agent = identity.who(loaded, None, shop)
 
     assert (agent.description, agent.roles) == ("Plans the shop.", ("shop",))
 
@@ -113,7 +114,7 @@ def test_the_folder_file_says_nothing_of_another_agent(configure, shop):
         'agent = "coder"\ndescription = "Codes."\nroles = ["code"]'
     )
 
-    agent = config.who(loaded, "planner", shop)
+    agent = identity.who(loaded, "planner", shop)
 
     assert (agent.description, agent.roles) == ("Plans.", ("review",))
 
@@ -121,7 +122,7 @@ def test_the_folder_file_says_nothing_of_another_agent(configure, shop):
 def test_a_folder_file_without_an_agent_describes_whoever_works_there(shop):
     (shop / ".agentbus.toml").write_text('description = "The shop."\nroles = ["shop"]')
 
-    agent = config.who(settings(), "planner", shop)
+    agent = identity.who(settings(), "planner", shop)
 
     assert (agent.id, agent.description, agent.roles) == ("planner", "The shop.", ("shop",))
 
@@ -133,28 +134,28 @@ def set_up(folder, *agents, host="claude-code"):
 def test_a_session_is_the_agent_that_is_set_up_for_its_very_folder_and_host(configure, shop):
     loaded = partial(configure, set_up(shop, "coder"))
 
-    assert config.who(loaded(CLAUDECODE="1"), None, shop).id == "coder"
-    assert config.who(loaded(), None, shop).id == "deep-shell"
-    assert config.who(loaded(CLAUDECODE="1"), None, shop.parent).id == "src-claude"
+    assert identity.who(loaded(CLAUDECODE="1"), None, shop).id == "coder"
+    assert identity.who(loaded(), None, shop).id == "deep-shell"
+    assert identity.who(loaded(CLAUDECODE="1"), None, shop.parent).id == "src-claude"
 
 
 def test_a_folder_that_two_agents_are_set_up_for_is_neithers(configure, shop):
     loaded = configure(set_up(shop, "coder", "critic"), CLAUDECODE="1")
 
-    assert config.who(loaded, None, shop).id == "deep-claude"
+    assert identity.who(loaded, None, shop).id == "deep-claude"
 
 
 def test_a_folder_file_goes_before_the_agent_that_is_set_up(configure, shop):
     loaded = configure(set_up(shop, "coder"), CLAUDECODE="1")
     (shop / ".agentbus.toml").write_text('agent = "file"')
 
-    assert config.who(loaded, None, shop).id == "file"
+    assert identity.who(loaded, None, shop).id == "file"
 
 
 def test_a_folder_file_of_a_newer_version_is_read(shop):
     (shop / ".agentbus.toml").write_text('agent = "planner"\nmood = "good"')
 
-    assert config.who(settings(), None, shop).id == "planner"
+    assert identity.who(settings(), None, shop).id == "planner"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_a_folder_file_of_a_newer_version_is_read(shop):
 def test_a_reserved_or_impossible_id_is_refused_wherever_it_comes_from(name, shop):
     def refused(environ, given=None):
         with pytest.raises(BadInput):
-            config.who(settings(**environ), given, shop)
+            identity.who(settings(**environ), given, shop)
 
     refused({}, name)
     refused({"AGENTBUS_AGENT": name})
@@ -187,14 +188,14 @@ def test_a_folder_file_that_makes_no_sense_is_refused_by_name(text, said, shop):
     file.write_text(text)
 
     with pytest.raises(BadSetup, match=f"{file}.*{said}"):
-        config.who(settings(), "planner", shop)
+        identity.who(settings(), "planner", shop)
 
 
 def test_a_folder_file_in_another_encoding_is_refused_by_name(shop):
     (shop / ".agentbus.toml").write_bytes('description = "é"'.encode("latin-1"))
 
     with pytest.raises(BadSetup, match=r"\.agentbus\.toml is not TOML"):
-        config.who(settings(), None, shop)
+        identity.who(settings(), None, shop)
 
 
 @pytest.mark.parametrize(
@@ -213,8 +214,8 @@ def test_a_folder_file_in_another_encoding_is_refused_by_name(shop):
     ],
 )
 def test_the_host_is_known_by_its_environment(environ, host, shop):
-    assert config.host_of(environ) == host
-    assert config.who(settings(**environ), "planner", shop).host == host
+    assert hosts.host_of(environ) == host
+    assert identity.who(settings(**environ), "planner", shop).host == host
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_the_host_is_known_by_its_environment(environ, host, shop):
     ],
 )
 def test_a_fresh_install_is_called_by_its_folder_and_its_host(folder, expected):
-    name = config.default_id(Path(folder), "claude-code")
+    name = identity.default_id(Path(folder), "claude-code")
 
     assert name == expected
     assert len(name) <= 63
@@ -259,6 +260,6 @@ def test_a_fresh_install_is_called_by_its_folder_and_its_host(folder, expected):
     host=st.sampled_from(["shell", "cursor", "claude-code", "openclaw"]),
 )
 def test_every_folder_name_gives_an_id_that_may_be_used(folder, host):
-    name = config.default_id(Path("/work") / folder, host)
+    name = identity.default_id(Path("/work") / folder, host)
 
-    assert names.agent_id(name) == name
+    assert ids.agent_id(name) == name

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from local_server import configured
 
-from mcp_agentbus.config import rules
-from mcp_agentbus.config import settings as config
+from mcp_agentbus.config import rules, values
 from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import places
 from mcp_agentbus.errors import BadSetup
 
@@ -175,16 +175,16 @@ def test_the_listeners_folder_is_gone_after_a_reboot_where_the_system_has_such_a
     mine = users / str(os.getuid())
     mine.mkdir(parents=True)
     monkeypatch.setattr(places, "_USERS", str(users))
-    told = config.load({"XDG_RUNTIME_DIR": str(tmp_path)})
-    wrong = config.load({"XDG_RUNTIME_DIR": str(tmp_path / "missing")})
-    unset = config.load({})
+    told = load_settings({"XDG_RUNTIME_DIR": str(tmp_path)})
+    wrong = load_settings({"XDG_RUNTIME_DIR": str(tmp_path / "missing")})
+    unset = load_settings({})
     mine.rmdir()
-    nowhere = config.load({})
+    nowhere = load_settings({})
 
     assert told.runtime_dir == tmp_path / "agentbus"
     assert wrong.runtime_dir == unset.runtime_dir == mine / "agentbus"
     assert nowhere.runtime_dir == nowhere.state_dir / "run"
-    assert config.load({"AGENTBUS_HOME": "/bus"}).runtime_dir == Path("/bus/run")
+    assert load_settings({"AGENTBUS_HOME": "/bus"}).runtime_dir == Path("/bus/run")
 
 
 @pytest.mark.parametrize("folder", [Path.home(), *Path.home().parents])
@@ -213,7 +213,7 @@ def test_an_agent_that_reads_for_peers_is_not_let_into_its_users_home(folder):
 )
 def test_a_gateways_token_goes_to_loopback_or_over_tls_only(url):
     with pytest.raises(BadSetup, match="gateway_url is no address") as refusal:
-        rules.gateway(url)
+        values.gateway(url)
     assert "s3cret" not in str(refusal.value)
 
 
@@ -221,4 +221,4 @@ def test_a_gateways_token_goes_to_loopback_or_over_tls_only(url):
     "url", ["http://127.0.0.1", "http://localhost:1", "http://[::1]:1", "https://example.org/claw"]
 )
 def test_these_addresses_of_a_gateway_are_good(url):
-    assert rules.gateway(url).geturl() == url
+    assert values.gateway(url).geturl() == url

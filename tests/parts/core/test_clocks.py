@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from mcp_agentbus.bus import client as bus
-from mcp_agentbus.bus import connection as link
+from mcp_agentbus.bus import client, connection
 from mcp_agentbus.handoff import inbox, session
-from mcp_agentbus.store import roster, task
-from mcp_agentbus.store import streams as topology
-from mcp_agentbus.tools import standalone as serving
+from mcp_agentbus.store import roster, streams, task
+from mcp_agentbus.tools import standalone
 
 OFFERED_AGAIN_WITHIN_S = 30  # README: after a crash
 CALL_ENDS_WITHIN_S = 5  # README: with the server down
@@ -16,34 +14,34 @@ PROCESS_ENDS_WITHIN_S = 2  # README: EOF, SIGTERM, SIGINT
 
 
 def test_what_a_dead_session_held_is_offered_again_in_the_promised_time():
-    assert topology.ACK_WAIT_S + inbox._LOOK_AGAIN_S < OFFERED_AGAIN_WITHIN_S
+    assert streams.ACK_WAIT_S + inbox._LOOK_AGAIN_S < OFFERED_AGAIN_WITHIN_S
 
 
 def test_a_dead_session_counts_as_gone_before_its_tasks_are_offered_again():
     """Else the first to whom they are offered would put them off."""
-    assert topology.PRESENCE_S < topology.ACK_WAIT_S
+    assert streams.PRESENCE_S < streams.ACK_WAIT_S
 
 
 def test_two_signs_of_life_may_be_lost_before_a_session_counts_as_gone():
-    assert 3 * roster.BEAT_S <= topology.PRESENCE_S
-    assert 3 * roster.BEAT_S < topology.ACK_WAIT_S
+    assert 3 * roster.BEAT_S <= streams.PRESENCE_S
+    assert 3 * roster.BEAT_S < streams.ACK_WAIT_S
 
 
 def test_a_call_ends_in_the_promised_time_also_if_every_try_of_it_times_out():
-    assert bus.CALL_TIMEOUT_S + bus._WHY_TIMEOUT_S < CALL_ENDS_WITHIN_S
-    assert link.CONNECT_TIMEOUT_S < bus.CALL_TIMEOUT_S
+    assert client.CALL_TIMEOUT_S + client._WHY_TIMEOUT_S < CALL_ENDS_WITHIN_S
+    assert connection.CONNECT_TIMEOUT_S < client.CALL_TIMEOUT_S
 
 
 def test_a_session_server_ends_in_the_promised_time_also_if_the_bus_hangs():
-    assert session._END_TIMEOUT_S <= serving._CLOSE_TIMEOUT_S < serving._END_TIMEOUT_S
-    assert serving._END_TIMEOUT_S < PROCESS_ENDS_WITHIN_S
+    assert session._END_TIMEOUT_S <= standalone._CLOSE_TIMEOUT_S < standalone._END_TIMEOUT_S
+    assert standalone._END_TIMEOUT_S < PROCESS_ENDS_WITHIN_S
 
 
 def test_no_task_leaves_the_stream_before_its_deadline():
-    [tasks] = [one for one in topology._STREAMS if one["name"] == "AGENTBUS_TASKS"]
+    [tasks] = [one for one in streams._STREAMS if one["name"] == "AGENTBUS_TASKS"]
 
     assert tasks["max_age"] >= task.EXPIRES_MAX_S * 1_000_000_000
 
 
 def test_a_claim_is_given_back_long_before_its_task_would_leave_the_stream():
-    assert session.CLAIM_MAX_S * task.ATTEMPTS_MAX < task.EXPIRES_MAX_S
+    assert task.CLAIM_MAX_S * task.ATTEMPTS_MAX < task.EXPIRES_MAX_S

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mcp_agentbus.core import ids as names
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.store import subjects
 
 # Text that is nearly a name, so that both answers happen often.
 nearly = st.text("ab9_-.:*> A\n\t\0é²\uff41", max_size=8) | strategies.hostile_texts
@@ -211,36 +212,42 @@ def test_a_refusal_repeats_a_bad_name_on_one_line(check, value):
 def test_checked_names_make_subjects_of_the_stated_length(inbox, agent, task, lane):
     """No checked name adds a token or a wildcard to a subject."""
     lengths = {
-        names.task_subject(inbox, lane, agent): 5,
-        names.record_subject(agent, inbox, task): 5,
-        names.sent_subject(agent, inbox, task): 5,
-        names.dead_subject(inbox, lane, agent): 5,
-        names.due_subject(inbox, lane, agent): 5,
-        names.scheduled_subject(inbox, lane, agent, task): 6,
-        names.heartbeat_subject(agent, "9f3c2a"): 4,
-        names.profile_subject(agent): 3,
+        subjects.task_subject(inbox, lane, agent): 5,
+        subjects.record_subject(agent, inbox, task): 5,
+        subjects.sent_subject(agent, inbox, task): 5,
+        subjects.dead_subject(inbox, lane, agent): 5,
+        subjects.due_subject(inbox, lane, agent): 5,
+        subjects.scheduled_subject(inbox, lane, agent, task): 6,
+        subjects.heartbeat_subject(agent, "9f3c2a"): 4,
+        subjects.profile_subject(agent): 3,
     }
 
     assert {subject: len(subject.split(".")) for subject in lengths} == lengths
     assert not set("*> ") & set("".join(lengths))
-    assert names.wake_subject(inbox, lane).split(".")[-1:] == ["*"]
+    assert subjects.wake_subject(inbox, lane).split(".")[-1:] == ["*"]
 
 
 @given(strategies.inboxes, strategies.agent_ids, strategies.task_ids, st.sampled_from(names.LANES))
 def test_a_subject_is_taken_apart_as_it_was_made(inbox, agent, task, lane):
     """What is no subject of ours has no parts, and is no error."""
-    assert names.parts(names.task_subject(inbox, lane, agent)) == (inbox, "tasks", (lane, agent))
-    assert names.parts(names.record_subject(agent, inbox, task)).rest == (inbox, task)
-    assert names.parts(names.profile_subject(agent)) == (agent, "profile", ())
-    assert names.parts("agentbus.x") == names.parts("") == ("", "", ())
+    assert subjects.parts(subjects.task_subject(inbox, lane, agent)) == (
+        inbox,
+        "tasks",
+        (lane, agent),
+    )
+    assert subjects.parts(subjects.record_subject(agent, inbox, task)).rest == (inbox, task)
+    assert subjects.parts(subjects.profile_subject(agent)) == (agent, "profile", ())
+    assert subjects.parts("agentbus.x") == subjects.parts("") == ("", "", ())
 
 
 @given(strategies.inboxes, st.sampled_from(names.LANES))
 def test_consumers_are_one_token(inbox, lane):
     """The server takes no dot in the name of a consumer."""
-    made = [names.lane_consumer(inbox, lane), names.results_consumer(inbox)]
+    made = [subjects.lane_consumer(inbox, lane), subjects.results_consumer(inbox)]
 
-    assert all(re.fullmatch(r"[a-z0-9_-]+", name) for name in [*made, names.sent_consumer(inbox)])
+    assert all(
+        re.fullmatch(r"[a-z0-9_-]+", name) for name in [*made, subjects.sent_consumer(inbox)]
+    )
 
 
 @given(strategies.agent_ids, strategies.agent_ids, strategies.labels)
@@ -283,6 +290,7 @@ def test_the_lanes_are_read_in_this_order():
 
 def test_the_examples_in_the_docstring_are_true():
     """The docstring's examples print what they say."""
-    failed, tried = doctest.testmod(names)
+    for module in (names, subjects):
+        failed, tried = doctest.testmod(module)
 
-    assert (failed, tried > 0) == (0, True)
+        assert (failed, tried > 0) == (0, True)

@@ -6,15 +6,11 @@ from importlib import metadata
 
 import pytest
 from local_server import configured, script, settings_at
-from mcp_agentbus.installers import assets
-from mcp_agentbus.installers import registry as hosts
+from mcp_agentbus.installers import assets, registry
 from mcp_agentbus.installers.steps import Step
 
-from mcp_agentbus.doctor import hosts as host_checks
-from mcp_agentbus.doctor import machine as checks
-from mcp_agentbus.doctor import report
-from mcp_agentbus.doctor import server as bus_checks
-from mcp_agentbus.doctor.machine import Check
+from mcp_agentbus.doctor import hosts, machine, report, server
+from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import BadSetup
 
 
@@ -23,7 +19,7 @@ def info(stored, limit, storage="file"):
 
 
 def test_versions_of_this_installation_are_good():
-    found = checks.versions()
+    found = machine.versions()
 
     assert found.state == "ok"
     assert "nats-py" in found.said
@@ -40,7 +36,7 @@ def test_a_library_that_is_old_or_missing_is_wrong(monkeypatch, installed, said)
 
     monkeypatch.setattr(metadata, "version", version)
 
-    found = checks.versions()
+    found = machine.versions()
 
     assert found.state == "wrong"
     assert said in found.said
@@ -51,7 +47,7 @@ def test_a_library_that_is_old_or_missing_is_wrong(monkeypatch, installed, said)
 def test_a_nats_server_that_does_not_say_its_version_is_wrong(tmp_path, lines):
     program = script(tmp_path / "nats-server", *lines)
 
-    found = checks.nats_server(settings_at(tmp_path, AGENTBUS_NATS_SERVER=str(program)))
+    found = machine.nats_server(settings_at(tmp_path, AGENTBUS_NATS_SERVER=str(program)))
 
     assert found.state == "wrong"
     assert "AGENTBUS_NATS_SERVER" in found.fix
@@ -62,7 +58,7 @@ def test_a_file_of_another_user_is_wrong_and_not_mended(tmp_path, monkeypatch):
     mine = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: mine + 1)
 
-    found = checks.files(settings)
+    found = machine.files(settings)
 
     assert {one.state for one in found} == {"wrong"}
     assert all("chown" in one.fix and one.mend is None for one in found)
@@ -75,7 +71,7 @@ def test_a_link_in_a_tokens_place_is_not_followed_by_a_fix(tmp_path):
     settings.config_file.unlink()
     settings.config_file.symlink_to(target)
 
-    [found] = [one for one in checks.files(settings) if "symlink" in one.said]
+    [found] = [one for one in machine.files(settings) if "symlink" in one.said]
 
     assert (found.state, found.mend) == ("wrong", None)
 
@@ -83,7 +79,7 @@ def test_a_link_in_a_tokens_place_is_not_followed_by_a_fix(tmp_path):
 def test_a_chmod_does_not_go_through_a_link_that_came_meanwhile(tmp_path):
     settings = configured(tmp_path, "")
     settings.config_file.chmod(0o644)
-    [found] = [one for one in checks.files(settings) if one.mend]
+    [found] = [one for one in machine.files(settings) if one.mend]
     target = tmp_path / "elsewhere"
     target.touch(mode=0o644)
     settings.config_file.unlink()
@@ -112,7 +108,7 @@ def test_an_agent_whose_host_is_not_here_is_wrong(tmp_path, host, more, said):
     text = AGENT.format(host=host, folder=folder, more=more)
     settings = configured(tmp_path, text, PATH=str(folder))
 
-    [found] = checks.agents(settings)
+    [found] = machine.agents(settings)
 
     assert (found.name, found.state) == ("agent coder", "wrong")
     assert said in found.said
@@ -126,7 +122,7 @@ def test_an_agents_host_is_looked_for_on_the_users_own_path(tmp_path, name, stat
     script(folder / name, "exit 0")
     text = AGENT.format(host="claude-code", folder=folder, more="")
 
-    [found] = checks.agents(configured(tmp_path, text, PATH=str(folder)))
+    [found] = machine.agents(configured(tmp_path, text, PATH=str(folder)))
 
     assert found.state == state
 
@@ -134,7 +130,7 @@ def test_an_agents_host_is_looked_for_on_the_users_own_path(tmp_path, name, stat
 def test_an_agent_without_its_folder_is_wrong(tmp_path):
     text = AGENT.format(host="claude-code", folder=tmp_path / "gone", more="")
 
-    [found] = checks.agents(configured(tmp_path, text))
+    [found] = machine.agents(configured(tmp_path, text))
 
     assert found.state == "wrong"
     assert "is not there" in found.said
@@ -143,7 +139,7 @@ def test_an_agent_without_its_folder_is_wrong(tmp_path):
 def test_an_agent_that_is_never_started_needs_no_host(tmp_path):
     text = AGENT.format(host="claude-code", folder=tmp_path, more='wake = "hold"')
 
-    [found] = checks.agents(configured(tmp_path, text, PATH=str(tmp_path)))
+    [found] = machine.agents(configured(tmp_path, text, PATH=str(tmp_path)))
 
     assert found.state == "ok"
     assert "nothing starts it" in found.said
@@ -164,7 +160,7 @@ def test_only_sync_interval_always_is_durable(settings, files, conf, state):
         files.root.mkdir(parents=True)
         files.conf.write_text(conf)
 
-    assert bus_checks.durability(settings).state == state
+    assert server.durability(settings).state == state
 
 
 @pytest.mark.parametrize(
@@ -177,7 +173,7 @@ def test_only_sync_interval_always_is_durable(settings, files, conf, state):
     ],
 )
 def test_a_stream_that_is_nearly_full_or_missing_is_told_of(infos, state):
-    assert bus_checks.store(infos).state == state
+    assert server.store(infos).state == state
 
 
 GIB = 1 << 30
@@ -195,7 +191,7 @@ GIB = 1 << 30
     ],
 )
 def test_a_disk_that_the_streams_could_fill_is_told_of(stored, limit, storage, free, state):
-    [found] = bus_checks.disk({"A": info(stored, limit, storage)}, free)
+    [found] = server.disk({"A": info(stored, limit, storage)}, free)
 
     assert found.state == state
 
@@ -213,9 +209,9 @@ def test_a_disk_that_the_streams_could_fill_is_told_of(stored, limit, storage, f
 def test_clocks_that_differ_by_more_than_two_seconds_are_told_of(
     tmp_path, ahead_s, within_s, state, said
 ):
-    asked_ = bus_checks._Asked({}, ahead_s, within_s)
+    asked_ = server._Asked({}, ahead_s, within_s)
 
-    found = bus_checks.clock(settings_at(tmp_path), asked_)
+    found = server.clock(settings_at(tmp_path), asked_)
 
     assert found.state == state
     assert said in found.said
@@ -226,7 +222,7 @@ def refused(_):
 
 
 def test_a_host_that_is_here_is_asked(tmp_path, installer):
-    found = host_checks.host(settings_at(tmp_path), "stand-in")
+    found = hosts.host(settings_at(tmp_path), "stand-in")
 
     assert found == Check("stand-in", "ok", "Host 1.0, /usr/bin/host: it listed five tools")
     assert found.here
@@ -236,7 +232,7 @@ def test_a_host_that_is_not_here_is_no_fault(tmp_path, installer):
     installer.found = lambda _: None
     installer.verify = refused
 
-    assert host_checks.host(settings_at(tmp_path), "stand-in").state == "ok"
+    assert hosts.host(settings_at(tmp_path), "stand-in").state == "ok"
 
 
 @pytest.mark.parametrize(("left", "state"), [(True, "wrong"), (False, "warning")])
@@ -247,7 +243,7 @@ def test_a_host_that_does_not_start_us_is_wrong_if_it_was_connected(
     taken = []
     installer.uninstall = lambda _: [Step("remove it", lambda: taken.append(1))] if left else []
 
-    found = host_checks.host(settings_at(tmp_path), "stand-in")
+    found = hosts.host(settings_at(tmp_path), "stand-in")
 
     assert found.state == state
     assert ("lists no tools" in found.said) == ("Look at its log." in found.fix) == left
@@ -270,7 +266,7 @@ def test_a_host_that_takes_too_long_is_not_known_to_work(tmp_path, installer, sl
 
     setattr(installer, slow, ask)
 
-    found = host_checks.host(settings_at(tmp_path), "stand-in", limit_s=0.2)
+    found = hosts.host(settings_at(tmp_path), "stand-in", limit_s=0.2)
 
     assert found.state == "unknown"
     assert "less busy" in found.fix
@@ -290,12 +286,12 @@ def test_a_person_reads_one_line_for_the_hosts_that_are_not_here():
     assert few(away[0], rest) == [away[0], rest]
 
 
-@pytest.mark.parametrize("name", hosts.HOSTS)
+@pytest.mark.parametrize("name", registry.HOSTS)
 def test_every_host_that_can_be_installed_is_looked_at(tmp_path, name):
     nowhere = settings_at(tmp_path, HOME=str(tmp_path), PATH=str(tmp_path))
 
-    assert name in host_checks.HOSTS
-    found = host_checks.host(nowhere, name)
+    assert name in hosts.HOSTS
+    found = hosts.host(nowhere, name)
     assert (found.state, found.here) == ("ok", False)
 
 
@@ -305,13 +301,13 @@ def test_every_host_that_can_be_installed_is_looked_at(tmp_path, name):
 )
 def test_a_hook_is_measured_against_a_python_that_does_nothing(tmp_path, monkeypatch, times, state):
     left = iter(times)
-    monkeypatch.setattr(host_checks, "_took", lambda *_: next(left))
+    monkeypatch.setattr(hosts, "_took", lambda *_: next(left))
 
-    assert host_checks.hooks(settings_at(tmp_path)).state == state
+    assert hosts.hooks(settings_at(tmp_path)).state == state
 
 
 def test_the_hook_that_is_measured_is_the_one_of_this_package(tmp_path):
-    found = host_checks.hooks(settings_at(tmp_path))
+    found = hosts.hooks(settings_at(tmp_path))
 
     assert found.state in {"ok", "warning"}
     assert "times as long" in found.said
@@ -326,4 +322,4 @@ def test_without_its_hooks_an_installation_is_not_known_to_be_good(tmp_path, mon
 
     monkeypatch.setattr(assets, "plugin_folder", plugin_folder)
 
-    assert host_checks.hooks(settings_at(tmp_path)).state == "unknown"
+    assert hosts.hooks(settings_at(tmp_path)).state == "unknown"

@@ -8,13 +8,10 @@ import pytest
 from local_server import settings_at
 from mcp_agentbus.installers.steps import Step
 
-from mcp_agentbus.doctor import hosts as host_checks
-from mcp_agentbus.doctor import machine as checks
-from mcp_agentbus.doctor import report
+from mcp_agentbus.doctor import hosts, machine, report, server
 from mcp_agentbus.doctor import run as doctor
-from mcp_agentbus.doctor import server as bus_checks
-from mcp_agentbus.doctor.check import Stage
-from mcp_agentbus.doctor.machine import Check
+from mcp_agentbus.doctor.check import Check, Stage
+from mcp_agentbus.doctor.run import run
 from mcp_agentbus.errors import BadInput, BadSetup
 
 CANARY = "canary-7f3a9c01-not-to-be-shown"
@@ -23,14 +20,14 @@ CANARY = "canary-7f3a9c01-not-to-be-shown"
 @pytest.fixture
 def alone(monkeypatch):
     """No host but the installer's, and no hook."""
-    monkeypatch.setattr(host_checks, "HOSTS", ("stand-in",))
-    monkeypatch.setattr(host_checks, "hooks", lambda _: Check("hooks", "ok", "left out"))
+    monkeypatch.setattr(hosts, "HOSTS", ("stand-in",))
+    monkeypatch.setattr(hosts, "hooks", lambda _: Check("hooks", "ok", "left out"))
 
 
 async def printed(settings, **options):
     """Return the exit code of a doctor, and what it printed."""
     lines = []
-    code = await doctor.run(settings, lines.append, **options)
+    code = await run(settings, lines.append, **options)
     return code, "\n".join(lines)
 
 
@@ -43,7 +40,7 @@ async def test_a_check_that_fails_is_unknown_and_hides_no_other(tmp_path, monkey
     def fails(*_):
         raise fault
 
-    monkeypatch.setattr(checks, "files", fails)
+    monkeypatch.setattr(machine, "files", fails)
 
     code, text = await printed(settings_at(tmp_path), as_json=True)
 
@@ -119,7 +116,7 @@ async def test_the_last_line_sums_up(tmp_path, alone, installer):
 async def test_hosts_that_are_not_here_make_one_line_and_all_of_the_data(
     tmp_path, alone, installer, monkeypatch
 ):
-    monkeypatch.setattr(host_checks, "HOSTS", ("stand-in", "cursor", "codex"))
+    monkeypatch.setattr(hosts, "HOSTS", ("stand-in", "cursor", "codex"))
     settings = settings_at(tmp_path, HOME=str(tmp_path), PATH=str(tmp_path))
 
     _, text = await printed(settings)
@@ -152,8 +149,8 @@ async def test_what_cannot_be_mended_is_said_and_ends_nothing(
         Check("files", "wrong", "one", "", Step("mend one", fails)),
         Check("files", "wrong", "two", "", Step("mend two", lambda: done.append(2) or "")),
     ]
-    monkeypatch.setattr(checks, "files", lambda _: both)
-    monkeypatch.setattr(bus_checks, "bus", _nothing)
+    monkeypatch.setattr(machine, "files", lambda _: both)
+    monkeypatch.setattr(server, "bus", _nothing)
 
     code, text = await printed(settings_at(tmp_path), fix=True)
 

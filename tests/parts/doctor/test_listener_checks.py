@@ -8,10 +8,9 @@ from local_server import settings_at
 from mcp_agentbus.installers import service
 
 from mcp_agentbus import errors
-from mcp_agentbus.core import notices as notice
-from mcp_agentbus.doctor import listener as listener_checks
-from mcp_agentbus.relay import local_socket as local
-from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.core import notices
+from mcp_agentbus.doctor import listener
+from mcp_agentbus.relay import local_socket, starter
 from mcp_agentbus.version import __version__
 
 RUNS = {
@@ -35,7 +34,7 @@ def answers(monkeypatch):
                 raise errors.NoListener
             return said
 
-        monkeypatch.setattr(local, "ask", ask)
+        monkeypatch.setattr(local_socket, "ask", ask)
 
     return answer
 
@@ -53,7 +52,7 @@ def manager(monkeypatch):
         restart=lambda: ["/bin/echo", "restart"],
     )
     monkeypatch.setattr(service, "manager", lambda: found)
-    monkeypatch.setattr(kept, "keeps", lambda _: True)
+    monkeypatch.setattr(starter, "keeps", lambda _: True)
     return found
 
 
@@ -62,7 +61,7 @@ def test_a_service_that_would_start_something_else_is_installed_anew(
     settings, answers, manager, said
 ):
     answers(said)
-    [found] = listener_checks.listener(settings)
+    [found] = listener.listener(settings)
     answers(RUNS)
 
     assert found.state == "wrong"
@@ -75,7 +74,7 @@ def test_a_service_that_would_start_something_else_is_installed_anew(
 def test_a_service_that_is_as_it_should_be_is_started_anew(settings, answers, manager, said):
     manager.is_current = lambda _: True
     answers(said)
-    [found] = listener_checks.listener(settings)
+    [found] = listener.listener(settings)
     answers(RUNS)
 
     assert found.fix.startswith("Run: /bin/echo restart")
@@ -88,7 +87,7 @@ def test_why_an_agent_is_held_is_told_by_the_name_of_its_reason(settings, answer
     one = {"agent": "coder", "reason": reason, "held": "in other words", "until": None}
     answers(RUNS | {"agents": [one, one | {"reason": ""}]})
 
-    _, found = listener_checks.listener(settings)
+    _, found = listener.listener(settings)
 
-    assert found.said == f"held: {notice.WHY[reason]}"
+    assert found.said == f"held: {notices.WHY[reason]}"
     assert bool(found.fix) == (reason == "backoff")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from mcp_agentbus.installers._parts import edit as _edit
+from mcp_agentbus.installers._parts import edit
 from mcp_agentbus.installers._parts.edit import Piece, has_any, holds, merge, record_of, remove
 
 from mcp_agentbus.errors import BadSetup
@@ -254,17 +254,17 @@ def test_what_somebody_writes_at_the_last_moment_is_not_lost(file, monkeypatch, 
     if act == "remove":
         merge(file, SERVER)
     there = left(file.parent)
-    check = _edit._check_same
+    check = edit._check_same
 
     def late(path, before):
         if path == file:
             file.write_text('{"theirs": 1}')
         check(path, before)
 
-    monkeypatch.setattr(_edit, "_check_same", late)
+    monkeypatch.setattr(edit, "_check_same", late)
 
     with pytest.raises(BadSetup, match=r"changed while it was edited.*Run the command again"):
-        getattr(_edit, act)(file, SERVER)
+        getattr(edit, act)(file, SERVER)
 
     assert file.read_text() == '{"theirs": 1}'
     assert left(file.parent) == there
@@ -272,14 +272,14 @@ def test_what_somebody_writes_at_the_last_moment_is_not_lost(file, monkeypatch, 
 
 def test_a_file_that_appears_at_the_last_moment_is_not_overwritten(tmp_path, monkeypatch):
     file = tmp_path / "a" / "mcp.json"
-    write = _edit._write
+    write = edit._write
 
     def late(path, *rest):
         if path == file:
             file.write_text("{}")
         write(path, *rest)
 
-    monkeypatch.setattr(_edit, "_write", late)
+    monkeypatch.setattr(edit, "_write", late)
 
     with pytest.raises(BadSetup, match="changed while"):
         merge(file, SERVER)

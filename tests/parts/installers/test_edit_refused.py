@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from mcp_agentbus.installers._parts import edit as _edit
+from mcp_agentbus.installers._parts import edit
 from mcp_agentbus.installers._parts.edit import Piece, merge, remove
 
 from mcp_agentbus.errors import BadSetup
@@ -55,7 +55,7 @@ def left(folder):
         (b'{"mcpServers": {}, "mcpServers": {}}', 'the key "mcpServers" twice'),
         (b'{"mcpServers": {}, "mcp\\u0053ervers": {}}', 'the key "mcpServers" twice'),
         (b'{"mcpServers": {"agentbus": 1, "agentbus": 2}}', 'the key "agentbus" twice'),
-        (b'{"a": "' + b"x" * _edit.MAX_BYTES + b'"}', "larger than 5 MB"),
+        (b'{"a": "' + b"x" * edit.MAX_BYTES + b'"}', "larger than 5 MB"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_edited_is_refused_and_left_as_it_is(file, content, why):

@@ -11,7 +11,7 @@ from local_server import settings_at
 from mcp_agentbus.installers import any_host
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus.doctor import hosts as host_checks
+from mcp_agentbus.doctor import hosts
 from mcp_agentbus.errors import BadSetup
 
 HOSTS = {host.name: host for host in any_host.hosts()}
@@ -161,7 +161,7 @@ def test_a_broken_configuration_is_not_taken_for_one_without_agentbus(host, mach
 def test_doctor_tells_of_a_broken_configuration(host, machine, tmp_path):
     (tmp_path / "broken").touch()
 
-    check = host_checks.host(machine.settings, host.name)
+    check = hosts.host(machine.settings, host.name)
 
     assert check.state == "wrong"
     assert "unclosed array" in check.said

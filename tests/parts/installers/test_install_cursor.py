@@ -14,12 +14,12 @@ import jsonschema
 import pytest
 from local_server import settings_at
 from mcp_agentbus.installers import cursor
-from mcp_agentbus.installers._parts import edit as _edit
+from mcp_agentbus.installers._parts import edit
 from mcp_agentbus.installers._parts import folder as _folder
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus.config import settings as config
-from mcp_agentbus.doctor import hosts as host_checks
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.doctor import hosts
 from mcp_agentbus.errors import BadSetup
 
 SCHEMAS = Path(__file__).with_name("schemas")
@@ -142,7 +142,7 @@ def test_a_file_that_was_deleted_since_leaves_no_record(machine, skill, before):
 
     records = folder.glob("*.agentbus-backup")
     steps = cursor.uninstall(machine)
-    assert host_checks.host(machine.settings, "cursor").state == "warning"
+    assert hosts.host(machine.settings, "cursor").state == "warning"
     assert {one.what for one in steps} == {f"remove {one}" for one in records}
     run(steps)
 
@@ -189,7 +189,7 @@ def test_only_what_is_there_is_to_be_taken_out(machine, skill):
     _folder.remove(folder / "skills" / "using-agentbus")
     (folder / "mcp.json").write_text("{ // mine: agentbus\n}")
     (folder / "cli-config.json").unlink()
-    _edit.record_of(folder / "cli-config.json").unlink()
+    edit.record_of(folder / "cli-config.json").unlink()
 
     hooks, server = cursor.uninstall(machine)
 
@@ -262,7 +262,7 @@ def test_an_older_hook_of_ours_is_replaced(machine, command):
 
 
 def test_without_a_home_of_its_own_none_is_set(tmp_path, monkeypatch):
-    machine = Machine(config.load({"HOME": str(tmp_path), "PATH": "/bin"}))
+    machine = Machine(load_settings({"HOME": str(tmp_path), "PATH": "/bin"}))
 
     run(cursor.install(machine)[:2])
 
@@ -320,7 +320,7 @@ def test_verifying_tells_what_is_missing(machine, skill, name):
         _folder.remove(machine.home / ".cursor" / "skills" / "using-agentbus")
     else:
         [entries] = [entries for path, entries in cursor._files(machine) if path.name == name]
-        _edit.remove(machine.home / ".cursor" / name, *entries)
+        edit.remove(machine.home / ".cursor" / name, *entries)
 
     with pytest.raises(BadSetup, match=rf"{name}.*Run `agentbus install cursor`"):
         cursor.verify(machine)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from local_server import script, settings_at
 from mcp_agentbus.installers import any_host
-from mcp_agentbus.installers._parts import probe as _probe
+from mcp_agentbus.installers._parts import probe
 from mcp_agentbus.installers.steps import RUN_TIMEOUT_S, Machine
 
 from mcp_agentbus.errors import BadSetup
@@ -44,20 +44,20 @@ for number in 1, 2:
 )
 def test_a_server_that_is_not_as_it_must_be_is_told(program, why):
     with pytest.raises(BadSetup, match=why):
-        _probe.check([sys.executable, "-c", program], {})
+        probe.check([sys.executable, "-c", program], {})
 
 
 def test_a_server_that_hangs_or_is_not_there_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(_probe, "WITHIN_S", 0.2)
+    monkeypatch.setattr(probe, "WITHIN_S", 0.2)
     with pytest.raises(BadSetup, match="does not answer"):
-        _probe.check(HANGS, {})
+        probe.check(HANGS, {})
     with pytest.raises(BadSetup, match="cannot run: No such file"):
-        _probe.check([str(tmp_path / "none")], {})
+        probe.check([str(tmp_path / "none")], {})
 
 
 def test_a_server_may_take_no_longer_than_its_caller_has():
     with pytest.raises(BadSetup, match="does not answer"):
-        _probe.check(HANGS, {}, 0.2)
+        probe.check(HANGS, {}, 0.2)
 
 
 def test_a_command_is_ended_when_the_time_of_all_is_over(tmp_path):
@@ -73,7 +73,7 @@ def test_a_command_is_ended_when_the_time_of_all_is_over(tmp_path):
 
 
 def test_the_tools_that_are_looked_for_are_those_that_there_are():
-    assert list(_probe.TOOLS) == list(TOOLS)
+    assert list(probe.TOOLS) == list(TOOLS)
 
 
 def test_the_printed_entry_starts_the_server(tmp_path):
@@ -83,4 +83,4 @@ def test_the_printed_entry_starts_the_server(tmp_path):
     argv = [printed["command"], *printed["args"]]
 
     assert Path(argv[0]).is_absolute()
-    assert set(_probe.tools(argv, printed["env"])) == set(TOOLS)
+    assert set(probe.tools(argv, printed["env"])) == set(TOOLS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_agentbus.installers._parts import json_text as _json_text
+from mcp_agentbus.installers._parts import json_text
 from mcp_agentbus.installers._parts.edit import Piece, merge, record_of, remove
 
 SERVER = Piece(
@@ -115,14 +115,14 @@ def test_what_went_in_goes_out_byte_for_byte(text, mark):
 def test_what_others_write_meanwhile_stays(data):
     found = data.draw(OBJECTS.filter(lambda found: not {"mcpServers", "hooks"} & set(found)))
     before = written(data.draw, found)
-    merged = json.loads(_json_text.put(before, ALL))
+    merged = json.loads(json_text.put(before, ALL))
     merged["mcpServers"] = around(data.draw, merged["mcpServers"])
     stop = merged["hooks"]["stop"]
     merged["hooks"] = around(data.draw, merged["hooks"])
     merged["hooks"]["stop"] = data.draw(st.lists(VALUES, max_size=2)) + stop + data.draw(st.lists(VALUES, max_size=2))  # fmt: skip
     edited = written(data.draw, around(data.draw, merged))
 
-    after = json.loads(_json_text.take_out(edited, ALL, before))
+    after = json.loads(json_text.take_out(edited, ALL, before))
 
     expected = json.loads(edited)
     del expected["mcpServers"]["agentbus"]
@@ -185,9 +185,9 @@ def test_an_edit_beside_our_entry_leaves_the_same_bytes_as_without_it(tmp_path, 
     ],
 )  # fmt: skip
 def test_an_entry_looks_like_its_neighbours(theirs, expected):
-    assert _json_text.put(theirs, [Piece(("b", "c"), [2])]) == expected
+    assert json_text.put(theirs, [Piece(("b", "c"), [2])]) == expected
 
 
 def test_one_is_not_true():
-    assert json.loads(_json_text.put('{"a": true}', [Piece(("a",), 1)])) == {"a": 1}
-    assert _json_text.put('{"a": true}', [Piece(("a",), 1)]) == '{"a": 1}'
+    assert json.loads(json_text.put('{"a": true}', [Piece(("a",), 1)])) == {"a": 1}
+    assert json_text.put('{"a": true}', [Piece(("a",), 1)]) == '{"a": 1}'

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 from local_server import settings_at
 from mcp_agentbus.installers import launchd, service, systemd
-from mcp_agentbus.installers._parts import files as _files
-from mcp_agentbus.installers._parts import service as _service
+from mcp_agentbus.installers._parts import files
+from mcp_agentbus.installers._parts.service import run_program
 
-from mcp_agentbus.config import settings as config
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.relay import member as joining
-from mcp_agentbus.relay import starter as kept
+from mcp_agentbus.relay import starter
 
 ODD = 'a b%h $HOME "q" \\x'
 
@@ -115,7 +114,7 @@ def test_the_listener_is_started_on_the_folders_and_the_bus_of_its_user(
     usual = {"HOME": str(tmp_path), "XDG_STATE_HOME": f"{tmp_path}/.local/state/", "PATH": "/bin"}
     if sys.platform == "darwin":
         usual.pop("XDG_STATE_HOME")
-    settings = config.load({**leads, **usual, "XDG_DATA_DIRS": "/usr", "AGENTBUS_AGENT": "me"})
+    settings = load_settings({**leads, **usual, "XDG_DATA_DIRS": "/usr", "AGENTBUS_AGENT": "me"})
 
     manager.install(settings, Recorder(f"{launchd._domain()}/{launchd.LABEL}"))
 
@@ -132,7 +131,7 @@ def test_a_service_that_does_not_start_leaves_all_as_it_was(settings, manager, f
     if old is None:
         run.failing = (*run.failing, "enable")  # nothing is restarted that was not there
     else:
-        _files.write(file, old)
+        files.write(file, old)
 
     with pytest.raises(BadSetup, match="No medium found"):
         manager.install(settings, run)
@@ -156,7 +155,7 @@ def test_a_file_that_names_another_python_is_not_current(settings, monkeypatch, 
 
 
 def test_a_plist_that_is_none_is_not_current(settings):
-    _files.write(launchd.plist_file(settings.environ), b"<plist")
+    files.write(launchd.plist_file(settings.environ), b"<plist")
 
     assert not launchd.is_current(settings)
 
@@ -246,7 +245,7 @@ def test_launchd_starts_it_and_the_same_again_changes_nothing(settings):
 
 def test_a_plist_that_has_changed_is_loaded_anew(settings):
     run = Recorder()
-    _files.write(launchd.plist_file(settings.environ), b"old")
+    files.write(launchd.plist_file(settings.environ), b"old")
 
     launchd.install(settings, run)
 
@@ -271,7 +270,7 @@ def test_nothing_of_the_plist_is_left(settings, tmp_path, run):
 
 
 def test_a_real_program_is_run_to_its_end():
-    ended = _service.run_program([sys.executable, "-c", "print(input())"])
+    ended = run_program([sys.executable, "-c", "print(input())"])
 
     assert ended.returncode == 1  # its standard input is empty
     assert "EOFError" in ended.stderr
@@ -280,16 +279,16 @@ def test_a_real_program_is_run_to_its_end():
 @pytest.mark.parametrize("manager", [systemd, launchd])
 def test_a_session_starts_no_listener_where_a_service_keeps_one(settings, monkeypatch, manager):
     started = []
-    monkeypatch.setattr(joining.sys, "platform", {systemd: "linux", launchd: "darwin"}[manager])
+    monkeypatch.setattr(starter.sys, "platform", {systemd: "linux", launchd: "darwin"}[manager])
     monkeypatch.setattr("subprocess.Popen", lambda argv, **_: started.append(argv))
     manager.install(settings, Recorder())
     elsewhere = replace(settings, environ={**settings.environ, "AGENTBUS_HOME": "/elsewhere"})
 
-    joining.start_listener(settings)
+    starter.start_listener(settings)
     assert started == []
-    joining.start_listener(elsewhere)
+    starter.start_listener(elsewhere)
     manager.uninstall(settings, Recorder())
-    joining.start_listener(settings)
+    starter.start_listener(settings)
     assert len(started) == 2
 
 
@@ -298,33 +297,33 @@ def test_a_home_with_odd_letters_is_read_back_from_the_unit(tmp_path, monkeypatc
     settings = settings_at(tmp_path / ODD, HOME=str(tmp_path))
     systemd.install(settings, Recorder())
 
-    assert kept.keeps(settings.environ)
-    assert not kept.keeps({**settings.environ, "AGENTBUS_HOME": f"/{ODD}"})
+    assert starter.keeps(settings.environ)
+    assert not starter.keeps({**settings.environ, "AGENTBUS_HOME": f"/{ODD}"})
 
 
 def test_a_service_keeps_no_listener_on_another_socket(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     environ = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/bin"}
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    systemd.install(config.load(environ), Recorder())
+    systemd.install(load_settings(environ), Recorder())
 
-    assert kept.keeps(environ)
-    assert not kept.keeps({**environ, "XDG_RUNTIME_DIR": "/"})
-    assert not kept.keeps({**environ, "AGENTBUS_HOME": str(tmp_path)})
+    assert starter.keeps(environ)
+    assert not starter.keeps({**environ, "XDG_RUNTIME_DIR": "/"})
+    assert not starter.keeps({**environ, "AGENTBUS_HOME": str(tmp_path)})
 
 
 @pytest.mark.parametrize("content", [b"", b"<plist", b"<plist><dict>", b"[Unit]\n", b"\xff"])
 def test_a_plist_that_cannot_be_read_keeps_none(settings, monkeypatch, content):
     monkeypatch.setattr("sys.platform", "darwin")
-    _files.write(launchd.plist_file(settings.environ), content)
+    files.write(launchd.plist_file(settings.environ), content)
 
-    assert not kept.keeps(settings.environ)
+    assert not starter.keeps(settings.environ)
 
 
 @pytest.mark.parametrize(
     ("platform", "name", "log", "restart"),
     [
-        ("linux", "systemd", f"journalctl --user -u {kept.UNIT}", "systemctl --user restart"),
+        ("linux", "systemd", f"journalctl --user -u {starter.UNIT}", "systemctl --user restart"),
         ("darwin", "launchd", "", "launchctl kickstart -k"),
     ],
 )

@@ -9,7 +9,8 @@ import stat
 import pytest
 
 from mcp_agentbus.core.notices import Counts
-from mcp_agentbus.listener.digest import Lane, Memory, Told, text
+from mcp_agentbus.listener.digest import text
+from mcp_agentbus.listener.memory import Lane, Memory, Told
 from mcp_agentbus.wakes.policy import Waiting
 
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from mcp_agentbus.listener import status as overview
+from mcp_agentbus.listener import status
 from mcp_agentbus.version import __version__
 
 FOUND = {
@@ -30,7 +30,7 @@ AGENT = {
 
 
 def shown(**changed):
-    return overview.text({**FOUND, **changed})
+    return status.text({**FOUND, **changed})
 
 
 @pytest.mark.parametrize(

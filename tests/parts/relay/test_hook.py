@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from local_server import settings_at
 
 from mcp_agentbus.core import places
-from mcp_agentbus.doctor import hosts as host_checks
-from mcp_agentbus.listener.digest import PROBE
+from mcp_agentbus.core.ids import PROBE
+from mcp_agentbus.doctor import hosts
 from mcp_agentbus.relay import hook as command
-from mcp_agentbus.relay import local_socket as local
+from mcp_agentbus.relay import local_socket
 
 START = ("claude-code", "SessionStart")
 ANSWER = b'{"text":"1 task waits."}\n'
@@ -50,7 +50,7 @@ def false_listener(home, *answers):
     (home / "run").mkdir(exist_ok=True)
     asked, over = [], threading.Event()
     with socket.socket(socket.AF_UNIX) as listener:
-        with local.address(str(home / "run" / "listener.sock")) as short:
+        with local_socket.address(str(home / "run" / "listener.sock")) as short:
             listener.bind(short)
         listener.listen()
 
@@ -117,7 +117,7 @@ def test_it_looks_for_the_listener_where_the_listener_is(environ, mine):
 def test_what_doctor_measures_asks_what_a_new_session_asks(tmp_path):
     environ = {"CURSOR_VERSION": "3.1.0", "AGENTBUS_AGENT": "coder"}
     with false_listener(tmp_path, *[b"{}\n"] * 3) as asked:
-        found = host_checks.hooks(settings_at(tmp_path, **environ))
+        found = hosts.hooks(settings_at(tmp_path, **environ))
         while len(asked) < 3:  # have it end
             hooking.run(hooking.claude(tmp_path, "coder"), *START, session_id="last")
 
@@ -132,7 +132,7 @@ def test_what_doctor_measures_asks_what_a_new_session_asks(tmp_path):
 
 
 def test_it_says_of_its_environment_what_every_process_says():
-    assert (hook._TOLD, hook._PATH_MAX_BYTES) == (local._TOLD, local._PATH_MAX_BYTES)
+    assert (hook._TOLD, hook._PATH_MAX_BYTES) == (local_socket._TOLD, local_socket._PATH_MAX_BYTES)
 
 
 def test_it_asks_for_its_session_and_nothing_of_what_its_host_says_besides(tmp_path, coder):
@@ -312,7 +312,7 @@ def test_a_socket_of_nobody_is_silence(tmp_path, coder):
     (tmp_path / "run").mkdir()
     with (
         socket.socket(socket.AF_UNIX) as left,
-        local.address(str(tmp_path / "run" / "listener.sock")) as short,
+        local_socket.address(str(tmp_path / "run" / "listener.sock")) as short,
     ):
         left.bind(short)
 

@@ -21,9 +21,8 @@ from messages import (
     task_again,
 )
 
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store import task
+from mcp_agentbus.core import text
+from mcp_agentbus.store import codec, subjects, task
 
 # What was written is read.
 
@@ -59,17 +58,17 @@ def test_a_subject_that_may_be_sent_arrives_unchanged(value):
 
 def test_the_example_in_the_docstring_is_true():
     """A task begins as the docstring shows it."""
-    one = task_again(read_task(headers={names.H_TASK: "9d0c"}))
+    one = task_again(read_task(headers={subjects.H_TASK: "9d0c"}))
 
     expected = b'{"v":1,"type":"task.request","id":"9d0c","from":"planner",'
-    assert wire.encode_task(one)[: len(expected)] == expected
+    assert codec.encode_task(one)[: len(expected)] == expected
 
 
 def test_headers_hold_ids_and_numbers_only():
     """A listener reads them without the body; nothing in them is free text."""
-    one = read_task(headers={names.H_SESSION: "s1"})
+    one = read_task(headers={subjects.H_SESSION: "s1"})
 
-    assert wire.task_headers(one) == {
+    assert codec.task_headers(one) == {
         "Agentbus-Task": "t1",
         "Agentbus-Thread": "t1",
         "Agentbus-Hops": "0",
@@ -84,7 +83,7 @@ def test_headers_hold_ids_and_numbers_only():
 def test_a_task_of_the_seed_is_read():
     """With what it does not say filled in."""
     subject = "agentbus.coder.tasks.normal.main"
-    one = wire.decode_task(subject, {}, strategies.spelt(SEED_TASK), STORED_AT)
+    one = codec.decode_task(subject, {}, strategies.spelt(SEED_TASK), STORED_AT)
 
     assert (one.id, one.sender, one.to) == ("task-20260518-0001", "main", "coder")
     assert (one.subject, one.body) == ("Review PR org/repo#123",) * 2
@@ -96,7 +95,7 @@ def test_a_task_of_the_seed_is_read():
 
 def test_a_result_of_the_seed_is_read():
     """Its worker is the one whose inbox the subject names."""
-    one = wire.decode_record(SEED_RESULT_SUBJECT, strategies.spelt(SEED_RESULT))
+    one = codec.decode_record(SEED_RESULT_SUBJECT, strategies.spelt(SEED_RESULT))
 
     assert (one.task_id, one.owner, one.inbox) == ("task-20260518-0001", "main", "coder")
     assert (one.state, one.agent, one.body) == ("completed", "coder", "...agent output...")
@@ -108,17 +107,17 @@ def test_a_failure_of_the_seed_without_a_result_is_read():
     """Version 0.1 then writes `error` instead; it is kept."""
     failed = {**SEED_RESULT, "status": "failed", "error": "exit 1"}
     del failed["result"]
-    one = wire.decode_record(SEED_RESULT_SUBJECT, strategies.spelt(failed))
+    one = codec.decode_record(SEED_RESULT_SUBJECT, strategies.spelt(failed))
 
     assert (one.state, one.body) == ("failed", "")
-    assert json.loads(wire.encode_record(one))["error"] == "exit 1"
+    assert json.loads(codec.encode_record(one))["error"] == "exit 1"
 
 
 @pytest.mark.promise(17)
 def test_the_task_inside_a_seed_result_survives_rewriting():
     """What this version does not read there is written again."""
-    one = wire.decode_record(SEED_RESULT_SUBJECT, strategies.spelt(SEED_RESULT))
-    again = json.loads(wire.encode_record(one))
+    one = codec.decode_record(SEED_RESULT_SUBJECT, strategies.spelt(SEED_RESULT))
+    again = json.loads(codec.encode_record(one))
 
     assert again["task"] == SEED_RESULT["task"]
     assert again.keys() >= SEED_RESULT.keys()
@@ -135,7 +134,7 @@ def _types(value):
 @given(strategies.tasks())
 def test_our_tasks_have_every_field_of_the_seed(one):
     """With the same types, so that version 0.1 can read them."""
-    fields = json.loads(wire.encode_task(one))
+    fields = json.loads(codec.encode_task(one))
 
     assert _types(SEED_TASK).items() <= _types(fields).items()
     assert (fields["id"], fields["from"], fields["to"]) == (one.id, one.sender, one.to)
@@ -147,7 +146,7 @@ def test_our_tasks_have_every_field_of_the_seed(one):
 @given(strategies.records().filter(lambda one: one.ended))
 def test_our_results_have_every_field_of_the_seed(one):
     """Once they are results; the task inside names itself, but a record does not hold its body."""
-    fields = json.loads(wire.encode_record(one))
+    fields = json.loads(codec.encode_record(one))
 
     assert fields.keys() >= SEED_RESULT.keys()
     assert (fields["type"], fields["status"]) == ("task.result", one.state)
@@ -163,8 +162,8 @@ def test_our_results_have_every_field_of_the_seed(one):
 
 def test_a_record_that_is_no_result_yet_has_no_time_of_completion():
     """Version 0.1 would take it for an end."""
-    assert "completed_at" not in json.loads(wire.encode_record(read_record(state="working")))
-    assert "completed_at" in json.loads(wire.encode_record(read_record(state="failed")))
+    assert "completed_at" not in json.loads(codec.encode_record(read_record(state="working")))
+    assert "completed_at" in json.loads(codec.encode_record(read_record(state="failed")))
 
 
 # Times.
@@ -227,7 +226,7 @@ def test_a_time_without_a_zone_is_written_as_utc_on_every_machine(monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        assert wire.stamp(naive) == wire.stamp(STORED_AT) == "2026-05-18T10:00:00.000Z"
+        assert text.stamp(naive) == text.stamp(STORED_AT) == "2026-05-18T10:00:00.000Z"
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -236,7 +235,7 @@ def test_a_time_without_a_zone_is_written_as_utc_on_every_machine(monkeypatch):
 @given(strategies.times)
 def test_a_stamp_is_read_as_the_time_it_was_made_of(at):
     """To the millisecond."""
-    stamp = wire.stamp(at)
+    stamp = text.stamp(at)
 
     assert stamp.endswith("Z")
     assert timedelta(0) <= at - datetime.fromisoformat(stamp) < timedelta(milliseconds=1)
@@ -247,5 +246,5 @@ def test_a_byte_order_mark_in_front_is_no_reason_to_park_a_task():
     data = b"\xef\xbb\xbf" + strategies.spelt(SEED_TASK)
 
     assert (
-        wire.decode_task("agentbus.coder.tasks.normal.main", {}, data, STORED_AT).sender == "main"
+        codec.decode_task("agentbus.coder.tasks.normal.main", {}, data, STORED_AT).sender == "main"
     )

@@ -29,9 +29,8 @@ from messages import (
     without,
 )
 
-from mcp_agentbus.core import ids as names
-from mcp_agentbus.store import codec as wire
-from mcp_agentbus.store import task
+from mcp_agentbus.core import ids
+from mcp_agentbus.store import codec, subjects, task
 from mcp_agentbus.store.codec import Undecodable
 
 # Newer writers.
@@ -70,7 +69,7 @@ def test_an_unknown_priority_or_notify_is_shown_and_treated_as_the_default(value
 def test_an_unknown_state_or_status_is_shown_and_the_task_is_not_over(field, value):
     """A newer version's state is no end for all that we know."""
     fields = {**without(RECORD, "state"), field: value}
-    one = wire.decode_record(RECORD_SUBJECT, strategies.spelt(fields))
+    one = codec.decode_record(RECORD_SUBJECT, strategies.spelt(fields))
     shown = value if isinstance(value, str) else json.dumps(value)
 
     assert (one.state, getattr(one, "state_given", None), one.ended) == ("working", shown, False)
@@ -114,15 +113,15 @@ def test_unknown_fields_are_kept_when_a_record_is_read_and_written(unknown):
     record = read_record(**unknown).model_copy(update={"attempts": 2})
     sent = read_sent(**unknown).model_copy(update={"seen_revision": 2})
 
-    assert json.loads(wire.encode_record(record)).items() >= unknown.items()
-    assert json.loads(wire.encode_sent(sent)).items() >= unknown.items()
+    assert json.loads(codec.encode_record(record)).items() >= unknown.items()
+    assert json.loads(codec.encode_sent(sent)).items() >= unknown.items()
 
 
 @pytest.mark.promise(17)
 @given(_unknown_fields)
 def test_unknown_fields_of_a_task_change_nothing(unknown):
     """They stay in the stored bytes, which nobody rewrites."""
-    known = {*TASK, *json.loads(wire.encode_task(read_task()))}
+    known = {*TASK, *json.loads(codec.encode_task(read_task()))}
     assume(not unknown.keys() & (known | {"in_reply_to", "deliver_at"}))
 
     assert read_task(**without(unknown, "on", "headers")) == read_task()
@@ -132,7 +131,7 @@ def test_unknown_fields_of_a_task_change_nothing(unknown):
 def test_unknown_fields_inside_a_step_or_inside_the_task_are_kept_too():
     """Wherever a newer version puts them."""
     moment = {"state": "working", "at": "2026-05-18", "by": "coder", "cost": 3}
-    again = json.loads(wire.encode_record(read_record(history=[moment], task={"colour": "blue"})))
+    again = json.loads(codec.encode_record(read_record(history=[moment], task={"colour": "blue"})))
 
     assert again["history"][0]["cost"] == 3
     assert again["task"]["colour"] == "blue"
@@ -183,7 +182,7 @@ def test_what_is_nested_too_deeply_is_undecodable(depth, readable):
             with pytest.raises(Undecodable, match="nested too deeply"):
                 read(**deep)
     if readable:
-        assert json.loads(wire.encode_record(read_record(**deep)))["x"] == deep["x"]
+        assert json.loads(codec.encode_record(read_record(**deep)))["x"] == deep["x"]
 
 
 @pytest.mark.promise(16)
@@ -246,13 +245,13 @@ def test_half_a_surrogate_pair_is_read_as_a_readable_escape():
     record = read_record(**{"x\udc00": "\ud800"})
 
     assert (one.subject, one.body) == ("\\ud83d", "see \\ud83d")
-    assert json.loads(wire.encode_record(record))["x\\udc00"] == "\\ud800"
+    assert json.loads(codec.encode_record(record))["x\\udc00"] == "\\ud800"
 
 
 def test_numbers_that_json_cannot_hold_are_kept_as_text():
     """What this program writes is JSON, whatever it read."""
     data = b'{"state":"working","updated_at":"2026-05-18","x":[NaN,-Infinity,1e999]}'
-    again = wire.encode_record(wire.decode_record(RECORD_SUBJECT, data))
+    again = codec.encode_record(codec.decode_record(RECORD_SUBJECT, data))
 
     assert json.loads(again)["x"] == ["nan", "-inf", "inf"]
 
@@ -260,7 +259,7 @@ def test_numbers_that_json_cannot_hold_are_kept_as_text():
 def test_what_json_cannot_hold_is_never_written():
     """A record that nobody could read would be lost."""
     with pytest.raises(ValueError, match="JSON compliant"):
-        wire.encode_record(read_record().model_copy(update={"progress": float("nan")}))
+        codec.encode_record(read_record().model_copy(update={"progress": float("nan")}))
 
 
 _FIELDS = sorted(
@@ -290,20 +289,22 @@ def _near(subject, *kinds):
 
 
 _any_headers = st.dictionaries(
-    st.sampled_from([names.H_TASK, names.H_THREAD, names.H_CHAIN, names.H_HOPS, names.H_SESSION]),
+    st.sampled_from(
+        [subjects.H_TASK, subjects.H_THREAD, subjects.H_CHAIN, subjects.H_HOPS, subjects.H_SESSION]
+    ),
     strategies.hostile_texts | st.sampled_from(["t1", "9" * 5000, "a,b", "\u0661"]),
 )
 
 
 def _check_record(one):
     """Assert what every reader of a record relies on."""
-    assert names.is_agent(one.owner)
-    assert names.is_inbox(one.inbox)
-    assert names.is_task_id(one.task_id)
+    assert ids.is_agent(one.owner)
+    assert ids.is_inbox(one.inbox)
+    assert ids.is_task_id(one.task_id)
     assert is_one_line(one.subject)
     assert len(one.subject) <= task.SUBJECT_MAX_CHARS
     for value in (one.thread_id, one.owner_session):
-        assert value == "" or names.is_label(value)
+        assert value == "" or ids.is_label(value)
     state_given = one.state_given if isinstance(one, task.Record) else None
     for value in (state_given, one.priority_given, one.notify_given):
         assert value is None or is_one_line(value)
@@ -316,13 +317,13 @@ def test_any_message_is_a_task_or_undecodable(message, headers):
     """A task that can be shown and sent on, or a reason; never another exception."""
     data, subject = message
     try:
-        one = wire.decode_task(subject, headers, data, STORED_AT)
+        one = codec.decode_task(subject, headers, data, STORED_AT)
     except Undecodable:
         return
 
-    assert names.is_agent(one.sender)
-    assert names.is_inbox(one.to)
-    assert names.is_task_id(one.id)
+    assert ids.is_agent(one.sender)
+    assert ids.is_inbox(one.to)
+    assert ids.is_task_id(one.id)
     assert one.subject
     assert is_one_line(one.subject)
     again = task_again(one)
@@ -339,12 +340,12 @@ def test_any_message_is_a_record_or_undecodable(message):
     """A record that can be written again as it was read, or a reason."""
     data, subject = message
     try:
-        one = wire.decode_record(subject, data)
+        one = codec.decode_record(subject, data)
     except Undecodable:
         return
 
     _check_record(one)
-    assert one.agent in {"", one.inbox} or names.is_agent(one.agent)
+    assert one.agent in {"", one.inbox} or ids.is_agent(one.agent)
     assert is_one_line(one.reason)
     assert all(is_one_line(step.by + step.state + step.reason) for step in one.history)
     assert record_again(one) == one
@@ -357,7 +358,7 @@ def test_any_message_is_a_senders_record_or_undecodable(message):
     """A record that can be written again as it was read, or a reason."""
     data, subject = message
     try:
-        one = wire.decode_sent(subject, data)
+        one = codec.decode_sent(subject, data)
     except Undecodable:
         return
 

@@ -10,9 +10,10 @@ import uuid
 import pytest
 from local_server import script
 
-from mcp_agentbus.config.rules import HOSTS, Limits, Rules
+from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.core.hosts import HOSTS
+from mcp_agentbus.core.processes import born
 from mcp_agentbus.wakes.hosts import claude_code, claude_session, cursor
-from mcp_agentbus.wakes.hosts.process import born
 from mcp_agentbus.wakes.hosts.protocol import Call
 from mcp_agentbus.wakes.hosts.registry import WAKERS
 

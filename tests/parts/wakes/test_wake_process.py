@@ -14,8 +14,9 @@ import pytest
 from local_server import is_gone, script, until
 
 from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.core.processes import born
 from mcp_agentbus.wakes.hosts import command, process
-from mcp_agentbus.wakes.hosts.process import born, outlive, run
+from mcp_agentbus.wakes.hosts.process import outlive, run
 from mcp_agentbus.wakes.hosts.protocol import Call
 
 PATH = "/usr/bin:/bin"

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which agent a session is: by what its user gave, by files, by its folder.
+
+>>> who(settings, folder=Path("/home/me/shop")).id
+'shop-claude'
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.config.values import checked_table, read_toml
+from mcp_agentbus.core.hosts import host_of
+from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, role_name
+
+FOLDER_FILE: Final = ".agentbus.toml"
+_FOLDER: Final = {"agent": str, "description": str, "roles": list}
+
+
+def who(settings: Settings, given: str | None = None, folder: Path | None = None) -> Agent:
+    """Tell which agent a session in `folder` is.
+
+    In this order: `given` (--agent), AGENTBUS_AGENT, the nearest .agentbus.toml above the folder,
+    the agent that `agentbus agent add` has set up for this very folder and host, else the folder's
+    name with the host's, such as `shop-claude`.
+
+    Raises:
+        BadInput: the id that was found may not name an agent.
+        BadSetup: the .agentbus.toml is not TOML, or a value in it has the wrong type.
+    """
+    host = host_of(settings.environ)
+    folder = (folder or Path.cwd()).resolve()
+    local = _nearest(folder)
+    name = given or settings.environ.get("AGENTBUS_AGENT") or local.get("agent")
+    name = name or _set_up_for(settings, folder, host)
+    agent = agent_id(str(name)) if name else default_id(folder, host)
+    known = settings.agents.get(agent, Agent(agent))
+    if (local.get("agent") or agent) != agent:
+        local = {}  # it describes somebody else
+    return Agent(
+        id=agent,
+        host=host,
+        description=str(local.get("description") or known.description),
+        roles=tuple(role_name(str(role)) for role in local.get("roles") or known.roles),
+    )
+
+
+def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
+    """Return the agent that a wake would start in this folder, by this host; None unless one is."""
+    rules = [one for one in settings.rules.values() if one.host == host]
+    found = [one.agent for one in rules if one.folder.resolve() == folder]
+    return found[0] if len(found) == 1 else None
+
+
+def default_id(folder: Path, host: str) -> str:
+    """Return an id made of the folder's name and the host's: `shop-claude`."""
+    name = re.sub(r"[^a-z0-9_-]+", "-", folder.name.lower()).strip("-_") or "agent"
+    suffix = host.partition("-")[0]
+    # 63 characters are the limit of an id.
+    name = name[: 62 - len(suffix)]
+    if f"{name}-".startswith(ROLE_PREFIX):  # reserved, and so is what a folder `role` would give
+        name = f"my-{name}"[: 62 - len(suffix)]
+    return agent_id(f"{name}-{suffix}")
+
+
+def _nearest(folder: Path) -> dict[str, Any]:
+    for place in (folder, *folder.parents):
+        file = place / FOLDER_FILE
+        if file.is_file():
+            found = read_toml(file, private=False)
+            # It travels with the code, so a key that is unknown here may be a newer version's.
+            known = {key: value for key, value in found.items() if key in _FOLDER}
+            return checked_table(known, _FOLDER, str(file))
+    return {}
