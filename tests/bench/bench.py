@@ -9,7 +9,7 @@
     ...
 
 `--peers` adds swarmbus and agentbus, `--scale` what a thousand agents and a million records cost.
-Servers are private, on loopback, and end with the bench. README's section and its picture:
+Servers are private, on loopback, and end with the bench. The section of docs/benchmarks.md and its picture:
 
     $ python tests/bench/bench.py --peers --scale --json > run.json
     $ python tests/bench/bench.py --from run.json --svg docs/bench.svg --readme
@@ -88,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         help="measure nothing; show what earlier runs have printed with --json",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--readme", action="store_true", help="print the section of README.md")
+    parser.add_argument(
+        "--readme", action="store_true", help="print the section of docs/benchmarks.md"
+    )
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write a picture of it, too")
     return parser
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The measured rows as text: a table for the terminal, a section for README.md.
+"""The measured rows as text: a table for the terminal, a section for docs/benchmarks.md.
 
 >>> print(readme(["python tests/bench/bench.py"], machine, rows))
 Made by `python tests/bench/bench.py`; it checks nothing, ...
@@ -13,7 +13,7 @@ from typing import Any
 from measure import Row
 
 _MET = {True: "yes", False: "NO", None: "-"}
-_PICTURE = "docs/bench.svg"
+_PICTURE = "bench.svg"
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:
@@ -46,7 +46,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def readme(commands: Sequence[str], machine: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Return the text of the section in README.md, between its markers."""
+    """Return the text of the section in docs/benchmarks.md, between its markers."""
     barred = [one for one in rows if one.met is not None]
     missed = [one for one in barred if not one.met]
     made = " and ".join(f"`{one}`" for one in commands)

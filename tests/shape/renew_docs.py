@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write anew what is generated of README.md and docs/: `python tests/shape/renew_docs.py`.
+
+    <!-- generated: limits -->
+    ...
+    <!-- end -->
+
+stands on one page and is filled by the part of that name; the page is otherwise written by hand.
+docs/cli.md and docs/demo.svg are generated as a whole. `test_docs.py` fails while any of it differs
+from what this would write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+sys.path[:0] = [str(Path(__file__).parents[1])]
+os.environ["COLUMNS"] = "96"  # argparse wraps its help to the terminal
+
+import configuration  # noqa: E402  # found through the path set above
+import demo_picture  # noqa: E402
+from promises import PROMISES  # noqa: E402
+from test_shape import ROOMS  # noqa: E402
+
+from mcp_agentbus.cli.parser import parser  # noqa: E402
+from mcp_agentbus.core import notices  # noqa: E402
+from mcp_agentbus.doctor import listener  # noqa: E402
+from mcp_agentbus.handoff import claims, inbox, send  # noqa: E402
+from mcp_agentbus.store import streams, task  # noqa: E402
+from mcp_agentbus.tools.catalog import TOOLS  # noqa: E402
+
+ROOT: Final = Path(__file__).parents[2]
+README: Final = ROOT / "README.md"
+CLI: Final = ROOT / "docs" / "cli.md"
+_DAY_S: Final = 24 * 3600
+# What a person can do where `doctor` has no command for it, since nothing is wrong.
+_ACTS: Final = {
+    "not_allowed": "`--wake-from SENDER` of `agentbus agent add`",
+    "deaf_session": "type anything in that session",
+    "ledger": "`agentbus listen --status` names the file",
+}
+
+
+def pages() -> list[Path]:
+    """Return the pages that a user reads."""
+    return [README, *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _tools() -> str:
+    rows = ["| tool | what it does | input |", "|---|---|---|"]
+    for tool in TOOLS.values():
+        required = set(tool.schema.get("required", ()))
+        given = ", ".join(
+            f"**`{name}`**" if name in required else f"`{name}`"
+            for name in tool.schema["properties"]
+        )
+        rows.append(f"| `{tool.name}` | {tool.description} | {given} |")
+    return "\n".join(rows)
+
+
+def every_command() -> str:
+    """Return the text of docs/cli.md."""
+    whole = parser()
+    [commands] = [
+        action for action in whole._actions if isinstance(action, argparse._SubParsersAction)
+    ]
+    rows = [
+        "# Command line",
+        "",
+        "What `agentbus --help` and `agentbus COMMAND --help` print. In scripts, give `--json`:",
+        "it prints data instead of text.",
+    ]
+    for name, command in {"": whole, **commands.choices}.items():
+        title = f"## agentbus {name}".rstrip()
+        rows += ["", title, "", "```text", command.format_help().strip(), "```"]
+        rows += _actions(name, command)
+    return "\n".join([*rows, ""])
+
+
+def _actions(name: str, command: argparse.ArgumentParser) -> list[str]:
+    """Return the help of a command's own commands, such as `agent add`."""
+    rows: list[str] = []
+    for action in command._actions if name else ():
+        if isinstance(action, argparse._SubParsersAction):
+            for below, one in action.choices.items():
+                title = f"### agentbus {name} {below}"
+                rows += ["", title, "", "```text", one.format_help().strip(), "```"]
+    return rows
+
+
+def _limits() -> str:
+    rows = [
+        ("subject of a task", f"{task.SUBJECT_MAX_CHARS} characters, one line"),
+        ("body of a task", f"{task.BODY_MAX_BYTES // 1024} KiB of UTF-8"),
+        ("body of a result", f"{task.RESULT_MAX_BYTES // 1024} KiB of UTF-8"),
+        ("summary of a result", f"{task.SUMMARY_MAX_CHARS:,} characters"),
+        ("artifacts", f"{task.ARTIFACTS_MAX} references of {task.ARTIFACT_MAX_CHARS:,} characters"),
+        ("addressees of one call", f"{send.ADDRESSEES_MAX}, or `all`"),
+        ("deadline of a task", f"at most {task.EXPIRES_MAX_S // _DAY_S} days, the default"),
+        ("results are kept", "30 days"),
+        ("waiting tasks", f"{streams.INBOX_MAX_PER_SENDER:,} per addressee, priority and sender"),
+        ("tasks in one answer", f"{inbox.LIMIT_MAX}"),
+        ("one wait in `watch_inbox`", f"{inbox.WATCH_MAX_S:,} s; the default is 45 s"),
+        ("attempts before a task is parked", f"{task.ATTEMPTS_MAX}"),
+        ("hand-offs of one piece of work", f"{task.HOPS_MAX}"),
+        ("a claim without any call of its session", f"{task.CLAIM_MAX_S // 3600} hours"),
+        ("offers of a task that nobody works on", f"{claims.OFFERS_MAX}"),
+    ]
+    return "\n".join(["| what | limit |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
+
+
+def _promises() -> str:
+    rows = [f"| {number} | {sentence} |" for number, sentence in sorted(PROMISES.items())]
+    return "\n".join(["| | promise |", "|---:|---|", *rows])
+
+
+def _holds() -> str:
+    """Return the table of what holds a wake, and what a person can do about it."""
+    rows = ["| why it is held | what to do |", "|---|---|"]
+    for reason, why in notices.WHY.items():
+        do = listener._HELD.get(reason, "").format(agent="ID") or "nothing: it passes by itself"
+        do = do.replace("See ", "see ")
+        rows.append(f"| {why} | {_ACTS.get(reason) or re.sub('agentbus agent [^,]*', _code, do)} |")
+    return "\n".join(rows)
+
+
+def _code(found: re.Match[str]) -> str:
+    return f"`{found[0]}`"
+
+
+def _rooms() -> str:
+    """Return the table of rooms: each one's job, by its own words, and what it may import."""
+    rows = ["| room | its job | may import |", "|---|---|---|"]
+    for room, may in ROOMS.items():
+        folder = ROOT / "installers" if room == "installers" else ROOT / "mcp_agentbus" / room
+        job = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+        link = f"[{room}](../{folder.relative_to(ROOT)}/)"
+        now, bar, late = may.partition("|")
+        allowed = ", ".join(now.split()) or "nothing"
+        if bar:
+            allowed += f"; inside functions {', '.join(late.split())}"
+        rows.append(f"| {link} | {' '.join(job.partition(chr(10) * 2)[0].split())} | {allowed} |")
+    return "\n".join(rows)
+
+
+#: What fills each part, by its name.
+PARTS: Final[dict[str, Callable[[], str]]] = {
+    "tools": _tools,
+    "limits": _limits,
+    "promises": _promises,
+    "holds": _holds,
+    "rooms": _rooms,
+    "server keys": lambda: configuration.table(configuration.SERVER),
+    "agent keys": lambda: configuration.table(configuration.AGENT, configuration.WAKE),
+    "wake keys": lambda: configuration.table(configuration.WAKE),
+    "folder keys": lambda: configuration.table(configuration.FOLDER),
+    "variables": configuration.variables,
+    "hosts' variables": configuration.hosts_variables,
+}
+_PART: Final = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def parts_of(text: str) -> list[str]:
+    """Return the names of the generated parts of a page."""
+    return [found[2] for found in _PART.finditer(text)]
+
+
+def renewed(text: str) -> str:
+    """Return a page with its generated parts as they should be."""
+    return _PART.sub(lambda found: found[1] + PARTS[found[2]]() + "\n" + found[3], text)
+
+
+if __name__ == "__main__":
+    CLI.write_text(every_command())
+    for page in pages():
+        page.write_text(renewed(page.read_text()))
+    demo_picture.renew()
