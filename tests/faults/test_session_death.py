@@ -263,7 +263,7 @@ async def test_a_task_that_could_not_be_given_back_is_still_held(world, monkeypa
         async def fails(*_, **__):
             raise BusUnreachable
 
-        broken.setattr(coder.bus, "publish", fails)
+        broken.setattr(coder.bus, "replace", fails)
         with pytest.raises(BusUnreachable):
             await publish_result(coder, sent, "released")
 

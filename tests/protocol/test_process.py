@@ -29,15 +29,15 @@ NOBODY = {"name": "nobody", "version": "1"}
 NOISY = """
 import os, subprocess, sys
 from mcp_agentbus.cli import main as cli
-from mcp_agentbus.store import roster
-quiet = roster.page
+from mcp_agentbus.handoff import agents
+quiet = agents.page
 async def noisy(*args, **more):
     print("NOISE print", flush=True)
     print("NOISE original", file=sys.__stdout__, flush=True)
     os.write(1, b"NOISE descriptor\\n")
     subprocess.run(["echo", "NOISE child"], check=True)
     return await quiet(*args, **more)
-roster.page = noisy
+agents.page = noisy
 cli.main(["serve", "--agent", "coder"])
 """
 
