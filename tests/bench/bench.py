@@ -8,7 +8,8 @@
     send_task through a stdio client...   4.1 ms    2.3 ms   1.78   <= 2x    yes   empty call
     ...
 
-`--peers` adds swarmbus and agentbus, `--scale` what a thousand agents and a million records cost.
+`--peers` adds swarmbus and agentbus, `--scale` what a thousand agents and a million records cost;
+`--beside PYTHON` measures what is started often beside another installation, such as the last one.
 Servers are private, on loopback, and end with the bench. The section of docs/benchmarks.md and its picture:
 
     $ python tests/bench/bench.py --peers --scale --json > run.json
@@ -37,7 +38,8 @@ for _variable in [name for name in os.environ if name.startswith("AGENTBUS_")]:
     if _variable not in {"AGENTBUS_TEST_CACHE", "AGENTBUS_NATS_SERVER"}:
         del os.environ[_variable]
 
-import rows_bus  # noqa: E402  # after the environment is clean
+import rows_beside  # noqa: E402  # after the environment is clean
+import rows_bus  # noqa: E402
 import rows_calls  # noqa: E402
 import rows_processes  # noqa: E402
 import rows_scale  # noqa: E402
@@ -80,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", action="store_true", help="install and measure other programs")
     parser.add_argument("--scale", action="store_true", help="large numbers; takes minutes")
     parser.add_argument(
+        "--beside",
+        metavar="PYTHON",
+        help="only what is started often, beside the installation of this Python",
+    )
+    parser.add_argument(
         "--from",
         dest="earlier",
         nargs="+",
@@ -104,6 +111,7 @@ def _command(options: argparse.Namespace) -> str:
     """Return the command that measures the same again."""
     words = [f"--{name}" for name in ("quick", "peers", "scale") if getattr(options, name)]
     words += ["--rounds", str(options.rounds)] if options.rounds else []
+    words += ["--beside", "PYTHON"] if options.beside else []
     return " ".join(["python tests/bench/bench.py", *words])
 
 
@@ -126,7 +134,9 @@ async def _measure(size: Size, options: argparse.Namespace) -> list[Row]:
         "sessions": lambda: rows_sessions.rows(size),
         "wakes": lambda: rows_wakes.rows(size, with_peers=peers),
     }
-    if options.scale:
+    if options.beside:
+        parts = {"beside": lambda: rows_beside.rows(size, sys.executable, options.beside)}
+    elif options.scale:
         parts["scale"] = lambda: rows_scale.rows(size)
     rows: list[Row] = []
     for name, measure in parts.items():

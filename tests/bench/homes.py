@@ -43,11 +43,13 @@ def environ(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def listener(settings: Settings) -> Iterator[int]:
+def listener(
+    settings: Settings, python: str = sys.executable, log_file: Path | None = None
+) -> Iterator[int]:
     """Run a listener until the end of the block; give its process id once it listens."""
-    with tempfile.NamedTemporaryFile() as log:
+    with log_file.open("wb+") if log_file else tempfile.NamedTemporaryFile() as log:
         written = Path(log.name).read_bytes
-        argv = [sys.executable, "-m", "mcp_agentbus", "listen"]
+        argv = [python, "-P", "-m", "mcp_agentbus", "listen"]
         process = subprocess.Popen(argv, env=environ(settings), stderr=log)
         try:
             give_up = time.monotonic() + _START_S
