@@ -32,21 +32,88 @@ INPUT_TIMEOUT_S = 1.0
 # The results of a batch of tools are in it; what is larger is read and ignored.
 INPUT_MAX_BYTES = 8 << 20
 ANSWER_MAX_BYTES = 4096
-CLAUDE_EVENTS = frozenset({"SessionStart", "UserPromptSubmit", "PostToolBatch", "Stop"})
-# Cursor's events, and the key of what is to be said.
-CURSOR_EVENTS = {
-    "sessionStart": "additional_context",
-    "postToolUse": "additional_context",
-    "stop": "followup_message",
-}
-# As in `relay.local_socket` and `core.places` of the package; a test holds them together.
-_TOLD = (
-    "AGENTBUS_", "HOME", "XDG_", "CURSOR_VERSION", "CURSOR_TRACE_ID", "CLAUDECODE", "OPENCLAW_S",
-)  # fmt: skip
 _USERS = "/run/user"
 _PATH_MAX_BYTES = 103
 # Tools whose answer says what waits.
 _LOOKS = ("read_inbox", "watch_inbox")
+
+
+class ClaudeCode:
+    """How Claude Code's hooks ask and are answered; each host's form has these attributes."""
+
+    # Variables that tell whose process this is, as in `core.hosts` of the package. Where a host
+    # has not set the first one, its hook does.
+    marks = ("CLAUDECODE",)
+    # Where this is set, another host runs these hooks besides its own, and gets no second word.
+    void = "CURSOR_VERSION"
+    events = frozenset({"SessionStart", "UserPromptSubmit", "PostToolBatch", "Stop"})
+
+    @staticmethod
+    def session(given: dict[str, Any]) -> object:
+        """Return the session's id in what the host says."""
+        return given.get("session_id")
+
+    @staticmethod
+    def folder(given: dict[str, Any], environ: Mapping[str, str]) -> object:
+        """Return the folder in which the session works."""
+        return environ.get("CLAUDE_PROJECT_DIR") or given.get("cwd")
+
+    @staticmethod
+    def again(given: dict[str, Any]) -> object:
+        """Tell whether this end of a turn is not to be put off (once more)."""
+        return given.get("stop_hook_active")
+
+    @staticmethod
+    def answer(event: str, text: str) -> dict[str, Any]:
+        """Return the form in which the host wants to be told."""
+        return {"hookSpecificOutput": {"hookEventName": event, "additionalContext": text}}
+
+
+class Cursor:
+    """How Cursor's hooks ask and are answered."""
+
+    marks = ("CURSOR_VERSION", "CURSOR_TRACE_ID")
+    void = ""
+    # And the key of what is to be said.
+    events = {  # noqa: RUF012  # the module that has ClassVar is not little
+        "sessionStart": "additional_context",
+        "postToolUse": "additional_context",
+        "stop": "followup_message",
+    }
+
+    @staticmethod
+    def session(given: dict[str, Any]) -> object:
+        """Return the conversation's id."""
+        return given.get("conversation_id") or given.get("session_id")
+
+    @staticmethod
+    def folder(given: dict[str, Any], environ: Mapping[str, str]) -> object:
+        """Return the project's folder, or the first of several."""
+        roots = given.get("workspace_roots") or [given.get("cwd")]
+        return environ.get("CURSOR_PROJECT_DIR") or roots[0]
+
+    @staticmethod
+    def again(given: dict[str, Any]) -> object:
+        """Tell whether an answer led to this turn, or its user has broken it off."""
+        return given.get("loop_count") or given.get("status", "completed") != "completed"
+
+    @staticmethod
+    def answer(event: str, text: str) -> dict[str, Any]:
+        """Return the form in which Cursor wants to be told."""
+        return {Cursor.events[event]: text}
+
+
+FORMS = {"claude-code": ClaudeCode, "cursor": Cursor}
+# As in `relay.local_socket` of the package; a test holds them together. OpenClaw has no such hooks,
+# but may have started the host.
+_TOLD = (
+    "AGENTBUS_",
+    "HOME",
+    "XDG_",
+    *(mark for form in FORMS.values() for mark in form.marks),
+    "OPENCLAW_STATE_DIR",
+    "OPENCLAW_SHELL",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,7 +124,7 @@ def main(argv: Sequence[str]) -> int:
         if question:
             text = _ask(question)
             if text:
-                os.write(1, json.dumps(_answer(argv[0], argv[1], text)).encode() + b"\n")
+                os.write(1, json.dumps(FORMS[argv[0]].answer(argv[1], text)).encode() + b"\n")
     except (Exception, KeyboardInterrupt):  # noqa: BLE001  # see the top
         return 0
     return 0
@@ -88,27 +155,15 @@ def _question(
 ) -> dict[str, Any] | None:
     """Return what the listener is asked; None if this event is not one for a word about mail."""
     host, event = argv
-    environ = dict(environ)
-    if host == "claude-code":
-        # Cursor runs the hooks of Claude Code besides its own.
-        if event not in CLAUDE_EVENTS or environ.get("CURSOR_VERSION"):
-            return None
-        again = given.get("stop_hook_active")
-        session = given.get("session_id")
-        folder = environ.get("CLAUDE_PROJECT_DIR") or given.get("cwd")
-        environ.setdefault("CLAUDECODE", "1")
-    elif host == "cursor" and event in CURSOR_EVENTS:
-        again = given.get("loop_count") or given.get("status", "completed") != "completed"
-        session = given.get("conversation_id") or given.get("session_id")
-        roots = given.get("workspace_roots") or [given.get("cwd")]
-        folder = environ.get("CURSOR_PROJECT_DIR") or roots[0]
-        environ.setdefault("CURSOR_VERSION", "1")
-    else:
+    form = FORMS.get(host)
+    if form is None or event not in form.events or environ.get(form.void):
         return None
-    stops = event.lower() == "stop"
+    session, stops = form.session(given), event.lower() == "stop"
     # A word at every end would never let a turn end; a subagent's inbox is not its own.
-    if not session or (stops and again) or given.get("agent_id"):
+    if not session or (stops and form.again(given)) or given.get("agent_id"):
         return None
+    environ = dict(environ)
+    environ.setdefault(form.marks[0], "1")
     home = _noted_home(environ.get("CLAUDE_PLUGIN_DATA", ""))
     if home:
         environ.setdefault("AGENTBUS_HOME", home)
@@ -118,7 +173,7 @@ def _question(
         "session": session,
         "urgent": stops,
         "looked": _looked(given),
-        "folder": folder or os.getcwd(),
+        "folder": form.folder(given, environ) or os.getcwd(),
         "environ": environ,
     }
 
@@ -207,13 +262,6 @@ def _state_folder(environ: Mapping[str, str]) -> str:
         home = pwd.getpwuid(os.getuid()).pw_dir
     below = "Library/Application Support" if sys.platform == "darwin" else ".local/state"
     return f"{home.rstrip('/')}/{below}"
-
-
-def _answer(host: str, event: str, text: str) -> dict[str, Any]:
-    """Return the form in which a host wants to be told."""
-    if host == "cursor":
-        return {CURSOR_EVENTS[event]: text}
-    return {"hookSpecificOutput": {"hookEventName": event, "additionalContext": text}}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts that need no more than one entry: as JSON to be pasted, or by their own one-line command.
 
-    >>> [step.what for step in hosts()[0].install(machine)]
+    >>> [step.what for step in CODEX.install(machine)]
     ['run `codex mcp add agentbus -- /usr/bin/agentbus serve`']
 
 It writes no file of a host: Codex, Copilot and Gemini write their own.
@@ -21,6 +21,7 @@ from mcp_agentbus.installers._parts import probe
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
 
+from mcp_agentbus.core import hosts
 from mcp_agentbus.errors import BadSetup
 
 # As Codex, Copilot and Gemini show an entry: its arguments with spaces between.
@@ -42,9 +43,8 @@ def printed(machine: Machine, agent: str | None = None) -> str:
 class Host:
     """A host that registers servers by commands of its own."""
 
-    #: As typed: `agentbus install NAME`.
+    #: In the table of hosts, and as typed: `agentbus install NAME`.
     name: str
-    title: str
     program: str
     #: From the command that is to be registered, and variables as KEY=VALUE, to the arguments.
     add: Callable[[list[str], list[str]], list[str]]
@@ -55,6 +55,11 @@ class Host:
     lists: bool = False
     #: Adding what is there and removing what is not are errors, so that it has to be asked first.
     asks: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its name as its maker writes it."""
+        return hosts.named(self.name).title
 
     def found(self, machine: Machine) -> str | None:
         """Return one line about the host if it is there."""
@@ -165,38 +170,6 @@ def _is_ours(machine: Machine, shown: str) -> bool:
     return _entry.is_ours({"command": command, "args": args})
 
 
-def hosts() -> list[Host]:
-    """Return the hosts that are known to have such commands."""
-    return [
-        # Seen with Codex 0.169: it replaces what is there, and removes what is not, without a word.
-        Host("codex", "Codex", "codex", _after_dashes, ("mcp", "remove", SERVER), _GET),
-        # Seen with 1.0.102: both are errors there.
-        Host(
-            "copilot",
-            "Copilot CLI",
-            "copilot",
-            _after_dashes,
-            ("mcp", "remove", SERVER),
-            _GET,
-            asks=True,
-        ),
-        # Seen with 0.61: as Codex; without `-s user` it writes into the working directory, and it
-        # takes no `--` before the command. It keeps servers off in folders that are not trusted.
-        Host(
-            "gemini",
-            "Gemini CLI",
-            "gemini",
-            _in_user_scope,
-            ("mcp", "remove", "-s", "user", SERVER),
-            ("mcp", "list"),
-            lists=True,
-        ),
-    ]
-
-
-_GET: Final = ("mcp", "get", SERVER)
-
-
 def _after_dashes(command: list[str], variables: list[str]) -> list[str]:
     pairs = [word for variable in variables for word in ("--env", variable)]
     return ["mcp", "add", SERVER, *pairs, "--", *command]
@@ -205,3 +178,22 @@ def _after_dashes(command: list[str], variables: list[str]) -> list[str]:
 def _in_user_scope(command: list[str], variables: list[str]) -> list[str]:
     pairs = [word for variable in variables for word in ("-e", variable)]
     return ["mcp", "add", "-s", "user", *pairs, SERVER, *command]
+
+
+_GET: Final = ("mcp", "get", SERVER)
+#: Seen with Codex 0.169: it replaces what is there, and removes what is not, without a word.
+CODEX: Final = Host("codex", "codex", _after_dashes, ("mcp", "remove", SERVER), _GET)
+#: Seen with 1.0.102: both are errors there.
+COPILOT: Final = Host(
+    "copilot", "copilot", _after_dashes, ("mcp", "remove", SERVER), _GET, asks=True
+)
+#: Seen with 0.61: as Codex; without `-s user` it writes into the working directory, and it takes no
+#: `--` before the command. It keeps servers off in folders that are not trusted.
+GEMINI: Final = Host(
+    "gemini",
+    "gemini",
+    _in_user_scope,
+    ("mcp", "remove", "-s", "user", SERVER),
+    ("mcp", "list"),
+    lists=True,
+)

@@ -27,11 +27,11 @@ from mcp_agentbus.installers._parts import files
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
 
-from mcp_agentbus.core import places
+from mcp_agentbus.core import hosts, places
 from mcp_agentbus.errors import BadInput, BadSetup
 
 NAME: Final = "claude-code"
-_TITLE: Final = "Claude Code"
+_TITLE: Final = hosts.named(NAME).title
 _MARKETPLACE: Final = "agentbus"
 _PLUGIN: Final = f"agentbus@{_MARKETPLACE}"
 #: Below Claude Code's plugins/data; `bin/agentbus` of the plugin knows both names, too.

@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hosts that agentbus can connect, and what connects each.
+"""What connects each host, from the table of hosts: who has an installer is said there alone.
 
     >>> installer("cursor").found(machine)
     'Cursor, /usr/bin/cursor'
 
-Imported for --help, so it imports nothing at its top that takes time.
+It connects nothing itself.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
-if TYPE_CHECKING:
-    from mcp_agentbus.installers.steps import Machine, Step
+from mcp_agentbus.installers.steps import Machine, Step
 
-#: The hosts with an installer of their own, and its module; the others take one line of theirs.
-_MODULES: Final = {"claude-code": "claude_code", "cursor": "cursor", "openclaw": "openclaw"}
-HOSTS: Final = (*_MODULES, "codex", "copilot", "gemini")
+from mcp_agentbus.core import hosts
 
 
 class Installer(Protocol):
@@ -37,8 +34,7 @@ class Installer(Protocol):
 
 
 def installer(name: str) -> Installer:
-    """Return what connects a host of `HOSTS`."""
-    if module := _MODULES.get(name):
-        return cast("Installer", import_module(f"mcp_agentbus.installers.{module}"))
-    any_host = import_module("mcp_agentbus.installers.any_host")
-    return cast("Installer", next(one for one in any_host.hosts() if one.name == name))
+    """Return what connects one of `hosts.CONNECTED`: its file, or an object in one."""
+    file, _, thing = hosts.named(name).installer.partition(":")
+    module = import_module(f"mcp_agentbus.installers.{file}")
+    return cast("Installer", getattr(module, thing) if thing else module)

@@ -17,10 +17,11 @@ from typing import Any, Final
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine
 
+from mcp_agentbus.core import hosts
 from mcp_agentbus.errors import BadSetup
 
 NAME: Final = "openclaw"
-TITLE: Final = "OpenClaw"
+TITLE: Final = hosts.named(NAME).title
 #: The profile of those who have named none.
 DEFAULT_PROFILE: Final = "default"
 #: What OpenClaw shows in the place of a secret.

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcp_agentbus.core import hosts
+
 if TYPE_CHECKING:
     from mcp_agentbus.config.rules import Rules
     from mcp_agentbus.config.settings import Settings
@@ -59,7 +61,9 @@ def _add_add(actions: _Commands[Any]) -> None:
         "The notice comes on its standard input.",
     )
     add.add_argument("id", metavar="ID")
-    add.add_argument("--host", metavar="H", help="claude-code, cursor, openclaw or command")
+    add.add_argument(
+        "--host", metavar="H", help=" or ".join((", ".join(hosts.WOKEN[:-1]), hosts.WOKEN[-1]))
+    )
     add.add_argument("--dir", metavar="D", help="where it is started (default: here)")
     add.add_argument("--wake", metavar="P", help="hold, answer or work")
     add.add_argument(
@@ -190,14 +194,15 @@ def _keys(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     Raises:
         BadInput: the host or the wake profile must be given, or the folder is not there.
     """
-    from mcp_agentbus.core.hosts import HOSTS, LIMITED, host_of
+    from mcp_agentbus.config import identity
+    from mcp_agentbus.config.rules import profile_of
     from mcp_agentbus.errors import BadInput
 
-    host = args.host or host_of(settings.environ)
-    if host not in HOSTS:
+    host = args.host or identity.host_of(settings.environ)
+    if host not in hosts.WOKEN:
         wrong = f"{args.host!r} is no host that can be woken." if args.host else "Which host?"
-        raise BadInput(wrong, hint=f"Give --host with one of {', '.join(HOSTS)}.")
-    if host not in LIMITED and args.wake not in {"hold", "work"}:
+        raise BadInput(wrong, hint=f"Give --host with one of {', '.join(hosts.WOKEN)}.")
+    if profile_of(host, args.wake) is None:
         raise BadInput(
             f"With --host {host} the wake profile must be given as work or hold.",
             hint="Its own rules hold in a woken session, and agentbus cannot limit them. "
@@ -207,7 +212,7 @@ def _keys(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", hint="Give --dir with the agent's folder.")
     token = args.token_file and str(Path(args.token_file).expanduser().absolute())
-    asks = host == "openclaw" and not (token and args.gateway_url)
+    asks = "gateway_url" in hosts.named(host).keys and not (token and args.gateway_url)
     gateway = _gateway(settings) if asks else {}
     return {
         "host": host,
@@ -334,7 +339,6 @@ def _added_text(rules: Rules, settings: Settings, next_: str) -> str:
     """Say what was written, who may wake it with which permissions, and what comes next."""
     from mcp_agentbus.config.rules import MEANS
     from mcp_agentbus.config.values import ANY_SENDER
-    from mcp_agentbus.core.hosts import LIMITED
 
     senders = "your own agents on this machine"
     if rules.wake_from:
@@ -348,7 +352,8 @@ def _added_text(rules: Rules, settings: Settings, next_: str) -> str:
         f"Host {rules.host} in {rules.folder}.",
         f"Wake {rules.profile}: {MEANS[rules.profile]}.",
     ]
-    if rules.host in LIMITED:
+    host = hosts.named(rules.host)
+    if host.has_folder:
         lines[1] += f" {_session_there(rules, settings)}"
     if rules.profile != "hold":
         limits = rules.limits
@@ -358,7 +363,7 @@ def _added_text(rules: Rules, settings: Settings, next_: str) -> str:
             f"At most {limits.per_hour} wakes an hour and {limits.per_day} a day, "
             f"each of {limits.time_limit_s} s."
         )
-    if rules.profile == "work" and rules.host not in LIMITED:
+    if rules.profile == "work" and not host.limited:
         lines.append("Permissions: those that it has by itself; agentbus cannot limit them.")
     elif rules.profile == "work":
         mode = rules.permission_mode or "as its host is set up"

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_agentbus.installers.registry import HOSTS, installer
+from mcp_agentbus.core.hosts import CONNECTED
 
 if TYPE_CHECKING:
     from mcp_agentbus.config.settings import Settings
@@ -41,11 +41,11 @@ def add_install_commands(commands: _Commands[Any]) -> None:
         description="Start the server, connect the hosts that are found here, have systemd or "
         "launchd keep a listener, and look whether all of it works.",
     )
-    setup.add_argument("--host", action="append", choices=sorted(HOSTS), help="only this one")
+    setup.add_argument("--host", action="append", choices=sorted(CONNECTED), help="only this one")
     setup.add_argument("--no-listener", action="store_true", help="leave the listener to you")
     setup.add_argument("--yes", action="store_true", help="do not ask whether to go on")
     install = commands.add_parser("install", help="connect a host, or print how any is connected")
-    install.add_argument("host", nargs="*", metavar="HOST", help=", ".join(HOSTS))
+    install.add_argument("host", nargs="*", metavar="HOST", help=", ".join(CONNECTED))
     install.add_argument(
         "--print", action="store_true", dest="print_", help="print the entry for any MCP host"
     )
@@ -61,7 +61,7 @@ def add_install_commands(commands: _Commands[Any]) -> None:
         help="claude-code: only the server's entry, without skill, hooks and monitor",
     )
     uninstall = commands.add_parser("uninstall", help="take agentbus out of a host again")
-    uninstall.add_argument("host", nargs="+", metavar="HOST", help=", ".join(HOSTS))
+    uninstall.add_argument("host", nargs="+", metavar="HOST", help=", ".join(CONNECTED))
     for one in (setup, install, uninstall):
         one.add_argument("--dry-run", action="store_true", help="only say what would be done")
         one.add_argument("--json", action="store_true", help="print JSON")
@@ -149,13 +149,15 @@ class _Work:
     def hosts(self, names: Sequence[str]) -> int:
         """Install or uninstall the named hosts; return the exit code."""
         from mcp_agentbus.errors import BadInput
+        from mcp_agentbus.installers.registry import installer
 
-        wrong = [name for name in names if name not in HOSTS]
+        wrong = [name for name in names if name not in CONNECTED]
         if wrong or not names:
             said = f"{wrong[0]!r} is no host." if wrong else "Which host?"
             raise BadInput(
                 said,
-                hint=f"Name {', '.join(HOSTS)}; for any other host see `agentbus install --print`.",
+                hint=f"Name {', '.join(CONNECTED)}; "
+                "for any other host see `agentbus install --print`.",
             )
         for name in names:
             here = self._removes or installer(name).found(self.machine) is not None
@@ -164,7 +166,9 @@ class _Work:
 
     def setup(self) -> int:
         """Do all of it; return the exit code."""
-        names = self._args.host or list(HOSTS)
+        from mcp_agentbus.installers.registry import installer
+
+        names = self._args.host or list(CONNECTED)
         found = {name: installer(name).found(self.machine) for name in names}
         here = [name for name in names if found[name]]
         self._out("Found here:" if here else "Found here: no host")
@@ -215,6 +219,7 @@ class _Work:
             BadInput: it cannot be done as it was asked for.
         """
         from mcp_agentbus.errors import AgentbusError, BadInput
+        from mcp_agentbus.installers.registry import installer
 
         host = installer(name)
         if not here:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from mcp_agentbus.cli import agent, install
+from mcp_agentbus.core import hosts
 from mcp_agentbus.version import __version__
 
 
@@ -163,7 +164,7 @@ def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     _add_doctor(commands)
     # Done by `__main__` before any of this is read; here for --help.
     hook = commands.add_parser("hook", help="tell a host's session of new mail; hosts call it")
-    hook.add_argument("host", choices=("claude-code", "cursor"))
+    hook.add_argument("host", choices=hosts.HOOKED)
     hook.add_argument("event", metavar="EVENT")
     completion = _command(
         commands, "completion", "print what makes a shell's tab key know agentbus", agent=False

@@ -8,13 +8,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.values import checked_table, read_toml
-from mcp_agentbus.core.hosts import host_of
-from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, role_name
+from mcp_agentbus.core import hosts
+from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_inbox, role_name
 
 FOLDER_FILE: Final = ".agentbus.toml"
 _FOLDER: Final = {"agent": str, "description": str, "roles": list}
@@ -46,6 +47,15 @@ def who(settings: Settings, given: str | None = None, folder: Path | None = None
         description=str(local.get("description") or known.description),
         roles=tuple(role_name(str(role)) for role in local.get("roles") or known.roles),
     )
+
+
+def host_of(environ: Mapping[str, str]) -> str:
+    """Tell which host's process this environment belongs to; `shell` if none is known."""
+    given = environ.get("AGENTBUS_HOST", "")
+    if is_inbox(given):
+        return given
+    host = hosts.marked(environ)
+    return host.name if host else "shell"
 
 
 def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:

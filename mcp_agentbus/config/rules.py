@@ -31,7 +31,7 @@ from mcp_agentbus.config.values import (
     permission_mode,
     senders,
 )
-from mcp_agentbus.core.hosts import HOSTS, LIMITED
+from mcp_agentbus.core import hosts
 from mcp_agentbus.errors import BadSetup
 
 Profile = Literal["hold", "answer", "work"]
@@ -70,7 +70,7 @@ class Rules:
     """What the user has set for one agent."""
 
     agent: str
-    #: One of HOSTS.
+    #: One of `hosts.WOKEN`.
     host: str
     #: Where its process is started.
     folder: Path
@@ -120,12 +120,12 @@ def read(
     if "dir" not in given:
         return None
     host = table.get("host")
-    if host not in HOSTS:
+    if host not in hosts.WOKEN:
         raise BadSetup(
             f"{where}: host is none that can be woken.",
-            hint=f"Set host to one of {', '.join(HOSTS)}, or take dir out.",
+            hint=f"Set host to one of {', '.join(hosts.WOKEN)}, or take dir out.",
         )
-    profile = _profile(host, given, where)
+    profile = _profile(host, given.get("wake"), where)
     _check_host_keys(host, profile, given, where)
     _check_folder(host, given["dir"], where)
     values = _values(defaults, _DEFAULTS, where) | given
@@ -135,29 +135,36 @@ def read(
     return Rules(agent=agent, host=host, limits=Limits(**limits), **values)
 
 
-def _profile(host: str, given: Mapping[str, Any], where: str) -> Profile:
-    """Return the wake profile, which must be given where we cannot limit the host."""
-    profile: Profile | None = given.get("wake")
-    if host in LIMITED:
-        return profile or "answer"
-    if profile not in {"hold", "work"}:
-        wrong = "wake is missing" if profile is None else f'wake = "{profile}" does not exist here'
-        raise BadSetup(
-            f"{where}: {wrong}.",
-            hint=f"With host {host} its own rules hold in a woken session, and agentbus cannot "
-            'limit them: set wake = "work" to allow that, or wake = "hold".',
-        )
-    return profile
+def profile_of(host: str, given: Profile | None) -> Profile | None:
+    """Return an agent's wake profile: the one given, or the default of its host.
+
+    None where only the user can choose, between `hold` and `work`: agentbus cannot limit what a
+    session of such a host does, so there is no `answer`.
+    """
+    if hosts.named(host).limited:
+        return given or "answer"
+    return given if given in {"hold", "work"} else None
+
+
+def _profile(host: str, given: Profile | None, where: str) -> Profile:
+    if profile := profile_of(host, given):
+        return profile
+    wrong = f'wake = "{given}" does not exist here' if given else "wake is missing"
+    raise BadSetup(
+        f"{where}: {wrong}.",
+        hint=f"With host {host} its own rules hold in a woken session, and agentbus cannot "
+        'limit them: set wake = "work" to allow that, or wake = "hold".',
+    )
 
 
 def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], where: str) -> None:
     """See that no key is set that would have no effect, and that none is missing."""
     for key in given:
-        hosts = _ONLY_FOR.get(key, HOSTS)
-        if host not in hosts:
+        meant = hosts.with_key(key)
+        if host not in meant:
             raise BadSetup(
                 f"{where}: {key} has no effect with host {host}.",
-                hint=f"Take it out; it is for {' and '.join(hosts)}.",
+                hint=f"Take it out; it is for {' and '.join(meant)}.",
             )
     for key in ("permission_mode", "allow"):
         if given.get(key) and profile != "work":
@@ -165,7 +172,7 @@ def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], wher
                 f'{where}: {key} is set, but wake is "{profile}".',
                 hint='Set wake = "work", or take it out: only work has permissions of its own.',
             )
-    if host == "command" and "command" not in given:
+    if "command" in hosts.named(host).keys and "command" not in given:
         raise BadSetup(
             f"{where}: command is missing.",
             hint='Name the program: command = ["/usr/bin/python3", "wake.py"]',
@@ -175,7 +182,7 @@ def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], wher
 def _check_folder(host: str, folder: Path, where: str) -> None:
     """See that an agent which may read its folder cannot read its user's keys there."""
     home = Path.home()
-    if host in LIMITED and folder in {home, *home.parents}:
+    if hosts.named(host).limited and folder in {home, *home.parents}:
         raise BadSetup(
             f"{where}: dir is the home folder, or holds it.",
             hint="Name a project's folder: a woken agent may read all of it, and answers peers.",
@@ -250,12 +257,3 @@ _KEYS: Final[dict[str, Callable[[Any], Any]]] = {
 KEYS: Final = tuple(_KEYS)
 # Keys whose field in Rules has another name.
 _FIELDS: Final = {"dir": "folder", "wake": "profile", "gateway_url": "url"}
-# Keys that mean something to these hosts only.
-_ONLY_FOR: Final[dict[str, tuple[str, ...]]] = {
-    "command": ("command",),
-    "permission_mode": LIMITED,
-    "allow": LIMITED,
-    "chat": ("cursor",),
-    "gateway_url": ("openclaw",),
-    "token_file": ("openclaw",),
-}

@@ -1,33 +1,122 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hosts that agentbus knows."""
+"""What agentbus knows of each host, in one table: what tells it, what it can do, which files do it.
+
+    >>> named("cursor").limited, named("openclaw").limited
+    (True, False)
+
+A further host is one row here, one file in `wakes/hosts` that wakes it, one in `installers` that
+connects it, and, if it has hooks, one form of answer in `hooks/agentbus_hook.py`. Whatever differs
+from host to host is asked of its row; nobody else compares names. It does nothing itself, and
+imports next to nothing: each relayed session has it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-from mcp_agentbus.core.ids import is_inbox
 
-# The environment variable by which a host can be known, and the host's name on the bus.
-_HOSTS: Final = (
-    ("CURSOR_VERSION", "cursor"),
-    ("CURSOR_TRACE_ID", "cursor"),
-    ("CLAUDECODE", "claude-code"),
-    ("OPENCLAW_STATE_DIR", "openclaw"),
-    ("OPENCLAW_SHELL", "openclaw"),
+class Host(NamedTuple):
+    """One host. Of one without a row only the name is known, and the rest is as these defaults."""
+
+    #: As typed, in config.toml and on the bus.
+    name: str
+    #: As its maker writes it.
+    title: str = ""
+    #: Variables of its processes' environment, any one of which tells that they are this host's.
+    marks: tuple[str, ...] = ()
+    #: Hosts that start what is this one's, such as its hooks: beside their marks its own are void.
+    runs_in: tuple[str, ...] = ()
+    #: How the names of variables begin that are one session's: a listener which inherits them would
+    #: be taken for that session.
+    sessions_own: tuple[str, ...] = ()
+    #: It works in a folder, by which its sessions can be told apart.
+    has_folder: bool = False
+    #: agentbus can limit what a session may do that it has woken.
+    limited: bool = False
+    #: The keys of [agents.ID] that mean something to it and not to every host.
+    keys: tuple[str, ...] = ()
+    #: Its file in `wakes.hosts`; empty if only its live sessions can be told of tasks.
+    waker: str = ""
+    #: Its file in `installers`, and which object there if not the file itself; empty if none.
+    installer: str = ""
+    #: Its hooks ask what waits, so `hooks/agentbus_hook.py` has a form of answer for it.
+    has_hooks: bool = False
+    #: It can be given all of agentbus as a plugin: server, skill, hooks and monitor.
+    has_plugin: bool = False
+    #: It hands a wake to its live session by itself.
+    hands_on: bool = False
+    #: It writes down which session each of its processes has; see `wakes.hosts.claude_session`.
+    notes_sessions: bool = False
+
+
+#: In the order in which they are named to the user, and in which an environment is asked for marks.
+HOSTS: Final = (
+    Host(
+        "claude-code",
+        "Claude Code",
+        marks=("CLAUDECODE",),
+        runs_in=("cursor",),
+        sessions_own=("CLAUDE", "AI_AGENT"),
+        has_folder=True,
+        limited=True,
+        keys=("permission_mode", "allow"),
+        waker="claude_code",
+        installer="claude_code",
+        has_hooks=True,
+        has_plugin=True,
+        notes_sessions=True,
+    ),
+    Host(
+        "cursor",
+        "Cursor",
+        marks=("CURSOR_VERSION", "CURSOR_TRACE_ID"),
+        sessions_own=("CURSOR_",),
+        has_folder=True,
+        limited=True,
+        keys=("permission_mode", "allow", "chat"),
+        waker="cursor",
+        installer="cursor",
+        has_hooks=True,
+    ),
+    Host(
+        "openclaw",
+        "OpenClaw",
+        marks=("OPENCLAW_STATE_DIR", "OPENCLAW_SHELL"),
+        sessions_own=("OPENCLAW_",),
+        keys=("gateway_url", "token_file"),
+        waker="openclaw",
+        installer="openclaw",
+        hands_on=True,
+    ),
+    Host("codex", "Codex", installer="any_host:CODEX"),
+    Host("copilot", "Copilot CLI", installer="any_host:COPILOT"),
+    Host("gemini", "Gemini CLI", installer="any_host:GEMINI"),
+    # Any program of the user's.
+    Host("command", keys=("command",), waker="command"),
 )
+#: The names of hosts whose agents can be woken without a live session.
+WOKEN: Final = tuple(host.name for host in HOSTS if host.waker)
+#: Of those that `agentbus install` connects.
+CONNECTED: Final = tuple(host.name for host in HOSTS if host.installer)
+#: Of those whose hooks ask what waits.
+HOOKED: Final = tuple(host.name for host in HOSTS if host.has_hooks)
+#: The variables by which a host can be told.
+MARKS: Final = tuple(mark for host in HOSTS for mark in host.marks)
 
 
-def host_of(environ: Mapping[str, str]) -> str:
-    """Tell which host's process this environment belongs to; `shell` if none is known."""
-    said = environ.get("AGENTBUS_HOST", "")
-    if is_inbox(said):
-        return said
-    return next((host for variable, host in _HOSTS if environ.get(variable)), "shell")
+def named(name: str) -> Host:
+    """Return what is known of a host; of one without a row, its name."""
+    return next((host for host in HOSTS if host.name == name), Host(name))
 
 
-#: Hosts that can be woken without a live session.
-HOSTS: Final = ("claude-code", "cursor", "openclaw", "command")
-#: Those of them that work in a folder, which their sessions tell, and whose permissions agentbus
-#: can limit for one wake.
-LIMITED: Final = ("claude-code", "cursor")
+def marked(environ: Mapping[str, str]) -> Host | None:
+    """Return the host whose process has this environment; None if no mark of any is set."""
+    candidates = [host for host in HOSTS if any(environ.get(mark) for mark in host.marks)]
+    names = {host.name for host in candidates}
+    return next((host for host in candidates if names.isdisjoint(host.runs_in)), None)
+
+
+def with_key(key: str) -> tuple[str, ...]:
+    """Return the names of the hosts to which a key of [agents.ID] means something."""
+    return tuple(host.name for host in HOSTS if key in host.keys) or WOKEN

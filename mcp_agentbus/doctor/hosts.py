@@ -18,15 +18,16 @@ from dataclasses import replace
 from typing import Final
 
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.hosts import CONNECTED
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, BadSetup
-from mcp_agentbus.installers import assets, registry
+from mcp_agentbus.installers import assets
 from mcp_agentbus.installers.registry import Installer, installer
 from mcp_agentbus.installers.steps import Machine
 
 #: The hosts that are looked at.
-HOSTS: Final = registry.HOSTS
+HOSTS: Final = CONNECTED
 #: A hook may cost so many times what a Python costs that does nothing.
 HOOK_MAX_RATIO: Final = 3.0
 _HOOK: Final = "hooks/agentbus_hook.py"

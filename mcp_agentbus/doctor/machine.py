@@ -30,8 +30,7 @@ from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.version import __version__
-from mcp_agentbus.wakes.hosts.protocol import on_path
-from mcp_agentbus.wakes.hosts.registry import PROGRAMS
+from mcp_agentbus.wakes.hosts.registry import missing_program
 
 _PYTHON: Final = (3, 11)
 _LIBRARIES: Final = ("mcp", "nats-py")
@@ -247,15 +246,13 @@ def _agent(agent: str, settings: Settings) -> Check:
 
 def _missing(rules: Rules, settings: Settings) -> tuple[str, str]:
     """Return what its start lacks, and what to do; two empty texts if nothing."""
-    if rules.host == "openclaw":
-        if rules.token_file and not rules.token_file.is_file():
-            fix = "Write hooks.token of openclaw.json into it, mode 0600."
-            return f"there is no {rules.token_file}", fix
-        return "", ""
-    programs = PROGRAMS.get(rules.host, rules.command[:1])
-    if on_path(programs, settings.environ):
+    if rules.token_file and not rules.token_file.is_file():
+        fix = "Write hooks.token of openclaw.json into it, mode 0600."
+        return f"there is no {rules.token_file}", fix
+    programs = missing_program(rules, settings.environ)
+    if not programs:
         return "", ""
     fix = f"Install {rules.host}, or put its folder on PATH and start the listener again."
-    if rules.host == "command":
+    if rules.command:
         fix = f"Correct command in {settings.config_file}."
     return f"{' or '.join(programs)} is not on PATH", fix

@@ -21,7 +21,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
-from mcp_agentbus.core import ids, notices
+from mcp_agentbus.core import hosts, ids, notices
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts
@@ -140,7 +140,7 @@ class Digest:
             if one.host_session == session:
                 return one
         for one in self._hub.members:
-            host = parent_of(one.pid) if one.host == "claude-code" else 0
+            host = parent_of(one.pid) if hosts.named(one.host).notes_sessions else 0
             if host and current_session(host, self._bus.settings.environ) == session:
                 one.host_session = session
                 return one

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Generator, Mapping
 from typing import Any, Final
 
-from mcp_agentbus.core import places
+from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.places import Where
 from mcp_agentbus.errors import AgentbusError, NoListener
 
@@ -31,9 +31,7 @@ ASK_TIMEOUT_S: Final = 5.0
 # What `sun_path` holds on Linux is 108 bytes, on macOS 104, with the zero at its end.
 _PATH_MAX_BYTES: Final = 103
 # What the configuration, and who somebody is, depend on; see `config`.
-_TOLD: Final = (
-    "AGENTBUS_", "HOME", "XDG_", "CURSOR_VERSION", "CURSOR_TRACE_ID", "CLAUDECODE", "OPENCLAW_S",
-)  # fmt: skip
+_TOLD: Final = ("AGENTBUS_", "HOME", "XDG_", *hosts.MARKS)
 _LINUX: Final = sys.platform == "linux"
 
 

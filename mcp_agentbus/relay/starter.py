@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-from mcp_agentbus.core import places
+from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.places import Where
 
 UNIT: Final = "agentbus-listen.service"
@@ -81,12 +81,9 @@ def _user_home(environ: Mapping[str, str]) -> str:
 
 # Of a host's environment nothing goes to a listener that would make it look like this session.
 _SESSIONS_OWN: Final = (
-    "CLAUDE",
-    "CURSOR_",
-    "OPENCLAW_",
-    "AI_AGENT",
     "AGENTBUS_AGENT",
     "AGENTBUS_HOST",
+    *(variable for host in hosts.HOSTS for variable in host.sessions_own),
 )
 _NEVER: Final = {"0", "off", "never", "no"}
 

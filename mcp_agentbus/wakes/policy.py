@@ -19,6 +19,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.config.values import ANY_SENDER
+from mcp_agentbus.core import hosts
 from mcp_agentbus.core.notices import Reason
 
 #: Reasons that lie with the sender: another one's task may wake the agent.
@@ -319,8 +320,8 @@ def _means(facts: Facts) -> Literal["nudge", "start"] | Reason:
     """Return how the agent can be woken now, or why it cannot."""
     if facts.session == "nudgeable":
         return "nudge"
-    # The gateway of openclaw hands a wake to the live session itself.
-    if facts.session == "deaf" and not (facts.rules and facts.rules.host == "openclaw"):
+    # Unless its host hands a wake to the live session itself, as OpenClaw's gateway does.
+    if facts.session == "deaf" and not (facts.rules and hosts.named(facts.rules.host).hands_on):
         return "deaf_session"
     if not facts.rules:
         return "unknown_host"

@@ -8,9 +8,10 @@ import types
 
 import pytest
 from local_server import server_folder
-from mcp_agentbus.installers import registry
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.core import hosts
+from mcp_agentbus.core.hosts import Host
 
 
 @pytest.fixture
@@ -32,5 +33,6 @@ def installer(monkeypatch):
     module.verify = lambda _: "it listed five tools"
     module.uninstall = lambda _: []
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(registry._MODULES, "stand-in", "stand_in")
+    row = Host("stand-in", installer="stand_in")
+    monkeypatch.setattr(hosts, "HOSTS", (*hosts.HOSTS, row))
     return module

@@ -1,25 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wakers of all hosts, and the programs that they start, by the host's name in the rules."""
+"""The wakers of all hosts, from the table of hosts: who has one is said there, and only there.
+
+    >>> missing_program(rules, {"PATH": "/usr/bin"})
+    ('cursor-agent', 'agent')
+
+It wakes nobody itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from importlib import import_module
+from types import MappingProxyType, ModuleType
 from typing import Final
 
-from mcp_agentbus.wakes.hosts import claude_code, command, cursor, openclaw
-from mcp_agentbus.wakes.hosts.protocol import Waker
+from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.core import hosts
+from mcp_agentbus.wakes.hosts.protocol import Waker, on_path
 
-#: By which programs a host's agents are started, any one of which will do.
-PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"claude-code": claude_code.PROGRAMS, "cursor": cursor.PROGRAMS}
-)
-#: One for each of `rules.HOSTS`.
-WAKERS: Final[Mapping[str, Waker]] = MappingProxyType(
+_FILES: Final[Mapping[str, ModuleType]] = MappingProxyType(
     {
-        "claude-code": claude_code.wake,
-        "cursor": cursor.wake,
-        "openclaw": openclaw.wake,
-        "command": command.wake,
+        host.name: import_module(f"mcp_agentbus.wakes.hosts.{host.waker}")
+        for host in hosts.HOSTS
+        if host.waker
     }
 )
+#: One for each of `hosts.WOKEN`.
+WAKERS: Final[Mapping[str, Waker]] = MappingProxyType(
+    {name: file.wake for name, file in _FILES.items()}
+)
+
+
+def missing_program(rules: Rules, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the programs any one of which would start an agent, if none of them is on PATH.
+
+    Empty if one is there, and where its host runs already and is only asked.
+    """
+    programs = tuple(getattr(_FILES[rules.host], "PROGRAMS", rules.command[:1]))
+    return () if on_path(programs, environ) else programs

@@ -11,7 +11,7 @@ from local_server import configured
 
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import load_settings
-from mcp_agentbus.core import hosts, ids
+from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput, BadSetup
 
 
@@ -214,7 +214,7 @@ def test_a_folder_file_in_another_encoding_is_refused_by_name(shop):
     ],
 )
 def test_the_host_is_known_by_its_environment(environ, host, shop):
-    assert hosts.host_of(environ) == host
+    assert identity.host_of(environ) == host
     assert identity.who(settings(**environ), "planner", shop).host == host
 
 

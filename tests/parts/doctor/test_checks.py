@@ -6,9 +6,10 @@ from importlib import metadata
 
 import pytest
 from local_server import configured, script, settings_at
-from mcp_agentbus.installers import assets, registry
+from mcp_agentbus.installers import assets
 from mcp_agentbus.installers.steps import Step
 
+from mcp_agentbus.core.hosts import CONNECTED
 from mcp_agentbus.doctor import hosts, machine, report, server
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import BadSetup
@@ -286,7 +287,7 @@ def test_a_person_reads_one_line_for_the_hosts_that_are_not_here():
     assert few(away[0], rest) == [away[0], rest]
 
 
-@pytest.mark.parametrize("name", registry.HOSTS)
+@pytest.mark.parametrize("name", CONNECTED)
 def test_every_host_that_can_be_installed_is_looked_at(tmp_path, name):
     nowhere = settings_at(tmp_path, HOME=str(tmp_path), PATH=str(tmp_path))
 

@@ -14,7 +14,7 @@ from mcp_agentbus.installers.steps import Machine
 from mcp_agentbus.doctor import hosts
 from mcp_agentbus.errors import BadSetup
 
-HOSTS = {host.name: host for host in any_host.hosts()}
+HOSTS = {host.name: host for host in (any_host.CODEX, any_host.COPILOT, any_host.GEMINI)}
 VERSIONS = {"codex": "codex-cli 0.169.0", "copilot": "GitHub Copilot CLI 1.0.102.", "gemini": "0.61.0"}  # fmt: skip
 # Keeps the words of `mcp add` and shows them, each as the real one does. Copilot is as strict as
 # the real one about what is there and what is not; what each says without an entry and with a

@@ -11,7 +11,7 @@ import pytest
 from local_server import script
 
 from mcp_agentbus.config.rules import Limits, Rules
-from mcp_agentbus.core.hosts import HOSTS
+from mcp_agentbus.core.hosts import WOKEN
 from mcp_agentbus.core.processes import born
 from mcp_agentbus.wakes.hosts import claude_code, claude_session, cursor
 from mcp_agentbus.wakes.hosts.protocol import Call
@@ -64,7 +64,7 @@ def session_file(tmp_path, **content):
 
 
 def test_there_is_a_waker_for_each_host():
-    assert sorted(WAKERS) == sorted(HOSTS)
+    assert sorted(WAKERS) == sorted(WOKEN)
 
 
 def test_answer_may_use_the_bus_and_read_the_folder_and_nothing_else(call):
