@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus`, and `python -m mcp_agentbus`: a session at once, everything else by way of `cli`."""
+"""`agentbus`, and `python -m mcp_agentbus`: sessions and hooks at once, the others by `cli`.
+
+    $ agentbus serve --agent coder
+
+What hosts start as they start a session or take a turn must cost them little, so it is told by its
+usual words, before anything that could parse others is imported.
+"""
 
 from __future__ import annotations
 
 import sys
+
+TYPE_CHECKING = False  # the module that has it is not little
+if TYPE_CHECKING:
+    import argparse
 
 
 def main() -> int:
@@ -16,12 +26,32 @@ def main() -> int:
             return _serve(agent)
         # What hosts start at each turn.
         case ["hook", *rest]:
-            from mcp_agentbus.relay import hook
-
-            return hook.run(rest)
+            return _hook(rest)
     from mcp_agentbus.cli.main import main
 
     return main()
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve a session that was asked for in other words than hosts use; return the exit code.
+
+    Raises:
+        BadSetup: the configuration cannot be read, or does not say who this is.
+    """
+    from mcp_agentbus.relay import session
+
+    return session.run(args.agent)
+
+
+def hook(args: argparse.Namespace) -> int:
+    """Answer a host's hook; return 0."""
+    return _hook([args.host, args.event])
+
+
+def _hook(argv: list[str]) -> int:
+    from mcp_agentbus.relay import hook
+
+    return hook.run(argv)
 
 
 def _serve(agent: str | None) -> int:
@@ -31,7 +61,7 @@ def _serve(agent: str | None) -> int:
     try:
         return session.run(agent)
     except AgentbusError as error:
-        from mcp_agentbus.cli.main import complain
+        from mcp_agentbus.cli.output import complain
 
         return complain(error)
 

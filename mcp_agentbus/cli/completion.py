@@ -12,6 +12,7 @@ import json
 from contextlib import suppress
 from typing import Any, Final
 
+from mcp_agentbus.cli.output import show
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.relay import command
 
@@ -22,6 +23,13 @@ SHELLS: Final = {
     "fish": "agentbus completion fish | source   # in ~/.config/fish/config.fish",
 }
 _AGENTS_MAX: Final = 200
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what a shell has to read, and where a line goes that has it do so; return 0."""
+    code = script(args.shell)
+    show(args, f"# {SHELLS[args.shell]}\n{code}", {"shell": args.shell, "script": code})
+    return 0
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +52,8 @@ def agents(**_: Any) -> list[str]:
     asked = argparse.Namespace(
         command="agents", query="", online=False, limit=_AGENTS_MAX, cursor=None, json=True
     )
-    said: list[str] = []
+    printed: list[str] = []
     with suppress(AgentbusError, ValueError, LookupError, TypeError):
-        command.run(asked, said.append)
-        return [str(one["id"]) for one in json.loads(said[0])["agents"]]
+        command.run(asked, printed.append)
+        return [str(agent["id"]) for agent in json.loads(printed[0])["agents"]]
     return []

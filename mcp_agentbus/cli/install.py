@@ -6,91 +6,54 @@
       would run: claude plugin marketplace add ...
 
 What is about to be done can be told before (`--dry-run`), and what is said to work was asked for:
-each host is made to start its server and to list its tools. Imported for --help, so it imports
-nothing but the standard library at its top.
+each host is made to start its server and to list its tools.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
 
-from mcp_agentbus.core.hosts import CONNECTED
+from mcp_agentbus.cli.output import say
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core.hosts import CONNECTED, WITH_PLUGIN
+from mcp_agentbus.core.ids import agent_id
+from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
+from mcp_agentbus.installers import service
+from mcp_agentbus.installers.registry import Installer, installer
+from mcp_agentbus.installers.steps import Machine, Step
 
-if TYPE_CHECKING:
-    from mcp_agentbus.config.settings import Settings
-    from mcp_agentbus.installers.registry import Installer
-    from mcp_agentbus.installers.steps import Machine, Step
-
-_Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
-
-#: The one host that gets a plugin.
-_WITH_PLUGIN: Final = "claude-code"
+#: What became of a host, and which word of its user's screen says so.
+Outcome = Literal["connected", "removed", "nothing", "not_here", "planned", "failed"]
 # What a step says stands beside it if it is no longer, else below it.
 _BESIDE_MAX_CHARS: Final = 40
 
 
-def add_install_commands(commands: _Commands[Any]) -> None:
-    """Add `setup`, `install` and `uninstall` to the parser's commands."""
-    setup = commands.add_parser(
-        "setup",
-        help="connect every host that is here, and keep a listener running",
-        description="Start the server, connect the hosts that are found here, have systemd or "
-        "launchd keep a listener, and look whether all of it works.",
-    )
-    setup.add_argument("--host", action="append", choices=sorted(CONNECTED), help="only this one")
-    setup.add_argument("--no-listener", action="store_true", help="leave the listener to you")
-    setup.add_argument("--yes", action="store_true", help="do not ask whether to go on")
-    install = commands.add_parser("install", help="connect a host, or print how any is connected")
-    install.add_argument("host", nargs="*", metavar="HOST", help=", ".join(CONNECTED))
-    install.add_argument(
-        "--print", action="store_true", dest="print_", help="print the entry for any MCP host"
-    )
-    install.add_argument(
-        "--agent",
-        metavar="ID",
-        help="the agent that the host's sessions are (default: as its entry says, else openclaw "
-        "for OpenClaw, and by the folder of each session for the others)",
-    )
-    install.add_argument(
-        "--no-plugin",
-        action="store_true",
-        help="claude-code: only the server's entry, without skill, hooks and monitor",
-    )
-    uninstall = commands.add_parser("uninstall", help="take agentbus out of a host again")
-    uninstall.add_argument("host", nargs="+", metavar="HOST", help=", ".join(CONNECTED))
-    for one in (setup, install, uninstall):
-        one.add_argument("--dry-run", action="store_true", help="only say what would be done")
-        one.add_argument("--json", action="store_true", help="print JSON")
-
-
-async def run(args: argparse.Namespace, settings: Settings, out: Callable[[str], None]) -> int:
+def run(args: argparse.Namespace) -> int:
     """Do what was typed; return the exit code, which is 1 if a host is not connected after all.
 
     Raises:
         AgentbusError: it was refused before anything was done.
     """
-    import asyncio
-
-    from mcp_agentbus.installers.steps import Machine
-
+    machine = Machine(load_settings())
     if args.command == "install":
         _check_options(args)
-    work = _Work(args, Machine(settings), (lambda _: None) if args.json else out)
-    if args.command == "setup":
-        code = await asyncio.to_thread(work.setup)
-    elif args.command == "install" and args.print_:
-        from mcp_agentbus.installers import any_host
+        if args.print_:
+            from mcp_agentbus.installers import any_host
 
-        out(any_host.printed(work.machine, args.agent))
-        return 0
-    else:
-        code = await asyncio.to_thread(work.hosts, args.host)
-    if args.json:
-        out(json.dumps(work.told()))
+            say(any_host.printed(machine, args.agent))
+            return 0
+    return asyncio.run(_carried_out(_Work(args, machine)))
+
+
+async def _carried_out(work: _Work) -> int:
+    code = await (work.setup() if work.args.command == "setup" else work.named_hosts())
+    if work.args.json:
+        say(json.dumps(work.data()))
     return code
 
 
@@ -100,14 +63,14 @@ def _check_options(args: argparse.Namespace) -> None:
     Raises:
         BadInput: they do not.
     """
-    from mcp_agentbus.core.ids import agent_id
-    from mcp_agentbus.errors import BadInput
-
-    others = [name for name in args.host if name != _WITH_PLUGIN]
-    if args.no_plugin and (others or not args.host):
-        right = f"install {' '.join(others)}" if others else f"install {_WITH_PLUGIN} --no-plugin"
-        said = f"--no-plugin is for {_WITH_PLUGIN} alone: no other host gets a plugin."
-        raise BadInput(said, hint=f"Run `agentbus {right}`.")
+    without = [name for name in args.host if name not in WITH_PLUGIN]
+    if args.no_plugin and (without or not args.host):
+        plugged = " or ".join(WITH_PLUGIN)
+        right = f"install {' '.join(without)}" if without else f"install {plugged} --no-plugin"
+        raise BadInput(
+            f"--no-plugin is for {plugged} alone: no other host gets a plugin.",
+            hint=f"Run `agentbus {right}`.",
+        )
     if args.agent is None:
         return
     agent_id(args.agent)
@@ -119,17 +82,19 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 class _Work:
-    """Installs or uninstalls, and says what it does."""
+    """One run of these commands: what it does, in order, and what it has to tell of that.
 
-    def __init__(
-        self, args: argparse.Namespace, machine: Machine, out: Callable[[str], None]
-    ) -> None:
-        self.machine = machine
-        self._args, self._out = args, out
+    Whatever waits for a host's program runs in a thread, one after the other.
+    """
+
+    def __init__(self, args: argparse.Namespace, machine: Machine) -> None:
+        self.args = args
+        self._machine = machine
+        self._say: Callable[[str], None] = (lambda _: None) if args.json else say
         self._dry = bool(args.dry_run)
         self._removes = args.command == "uninstall"
-        #: What became of each host: connected, removed, nothing, not_here, planned or failed.
-        self.outcomes: dict[str, dict[str, str]] = {}
+        # By the host's name.
+        self._outcomes: dict[str, dict[str, str]] = {}
         # What would be done or was done, in order.
         self._planned: list[str] = []
         self._done: list[str] = []
@@ -137,107 +102,106 @@ class _Work:
         self._checks: list[dict[str, str]] = []
         self._next: list[str] = []
 
-    def told(self) -> dict[str, Any]:
+    def data(self) -> dict[str, Any]:
         """Return what --json prints."""
-        told: dict[str, Any] = {"hosts": self.outcomes, "done": self._done}
+        data: dict[str, Any] = {"hosts": self._outcomes, "done": self._done}
         if self._dry:
-            told["planned"] = self._planned
-        if self._args.command == "setup":
-            told |= {"checks": self._checks, "next": self._next}
-        return told
+            data["planned"] = self._planned
+        if self.args.command == "setup":
+            data |= {"checks": self._checks, "next": self._next}
+        return data
 
-    def hosts(self, names: Sequence[str]) -> int:
-        """Install or uninstall the named hosts; return the exit code."""
-        from mcp_agentbus.errors import BadInput
-        from mcp_agentbus.installers.registry import installer
+    async def named_hosts(self) -> int:
+        """Install or uninstall the hosts that were typed; return the exit code.
 
+        Raises:
+            BadInput: one is none, or none was named.
+        """
+        names = self.args.host
         wrong = [name for name in names if name not in CONNECTED]
         if wrong or not names:
-            said = f"{wrong[0]!r} is no host." if wrong else "Which host?"
             raise BadInput(
-                said,
+                f"{wrong[0]!r} is no host." if wrong else "Which host?",
                 hint=f"Name {', '.join(CONNECTED)}; "
                 "for any other host see `agentbus install --print`.",
             )
         for name in names:
-            here = self._removes or installer(name).found(self.machine) is not None
-            self._host(name, here=here, given=True)
+            here = self._removes or await self._found(name) is not None
+            await self._host(name, here=here, given=True)
         return self._code()
 
-    def setup(self) -> int:
+    async def setup(self) -> int:
         """Do all of it; return the exit code."""
-        from mcp_agentbus.installers.registry import installer
-
-        names = self._args.host or list(CONNECTED)
-        found = {name: installer(name).found(self.machine) for name in names}
+        names = self.args.host or list(CONNECTED)
+        found = {name: await self._found(name) for name in names}
         here = [name for name in names if found[name]]
-        self._out("Found here:" if here else "Found here: no host")
+        self._say("Found here:" if here else "Found here: no host")
         for name in here:
-            self._out(f"  {found[name]}")
-        if not self._dry and not self._agreed():
+            self._say(f"  {found[name]}")
+        if not self._dry and not await asyncio.to_thread(self._agreed):
             return 1
-        self._server()
+        await self._server()
         for name in names:
-            self._host(name, here=name in here, given=bool(self._args.host))
-        if not self._args.no_listener:
-            self._listener()
+            await self._host(name, here=name in here, given=bool(self.args.host))
+        if not self.args.no_listener:
+            await self._listener()
         if self._dry:
             if not here:
                 self._last_words(here)
-            self._out("Nothing was done. Run the same without --dry-run.")
+            self._say("Nothing was done. Run the same without --dry-run.")
             return self._code()
-        well = self._doctor()
+        well = await self._doctor()
         self._last_words(here)
         return self._code() or int(not well)
 
-    def _agreed(self) -> bool:
-        from mcp_agentbus.errors import BadInput
+    async def _found(self, name: str) -> str | None:
+        return await asyncio.to_thread(installer(name).found, self._machine)
 
-        if self._args.yes:
+    def _agreed(self) -> bool:
+        """Ask whether to go on; raises BadInput if nobody is there to be asked."""
+        if self.args.yes:
             return True
         # Python has None for a closed one.
-        if self._args.json or not (sys.stdin and sys.stdin.isatty()):
+        if self.args.json or not (sys.stdin and sys.stdin.isatty()):
             raise BadInput(
                 "Nobody is there to be asked.",
                 hint="Look at `agentbus setup --dry-run`, then give --yes.",
             )
-        self._out("See every step before with `agentbus setup --dry-run`.")
+        self._say("See every step before with `agentbus setup --dry-run`.")
         try:
-            said = input("Go on? [Y/n] ").strip().lower()
+            answer = input("Go on? [Y/n] ").strip().lower()
         except EOFError:  # Ctrl-D
-            said = "no"
-            self._out("")
-        if said in {"", "y", "yes"}:
+            answer = "no"
+            self._say("")
+        if answer in {"", "y", "yes"}:
             return True
-        self._out("Nothing was done.")
+        self._say("Nothing was done.")
         return False
 
-    def _host(self, name: str, *, here: bool, given: bool) -> None:
+    async def _host(self, name: str, *, here: bool, given: bool) -> None:
         """Install or uninstall one host; only say that it is not here, if it was `given` by name.
 
         Raises:
             BadInput: it cannot be done as it was asked for.
         """
-        from mcp_agentbus.errors import AgentbusError, BadInput
-        from mcp_agentbus.installers.registry import installer
-
-        host = installer(name)
         if not here:
-            self._outcome(name, "not_here", "", shown=given)
+            self._outcome(name, "not_here", shown=given)
             return
+        host = installer(name)
         try:
-            steps = self._steps(host)
-            self._out(f"{name}:")
-            for said in self._take(steps):
-                self._out(f"  {said}")
+            steps = await asyncio.to_thread(self._steps, host)
+            self._say(f"{name}:")
+            for step in steps:
+                await self._take(step)
             if self._removes and not steps:
-                self._outcome(name, "nothing", "")
+                self._outcome(name, "nothing")
             elif self._dry:
-                self._outcome(name, "planned", "")
+                self._outcome(name, "planned")
             elif self._removes:
-                self._outcome(name, "removed", "")
+                self._outcome(name, "removed")
             else:
-                self._outcome(name, "connected", host.verify(self.machine))
+                answers = await asyncio.to_thread(host.verify, self._machine)
+                self._outcome(name, "connected", answers)
         except BadInput:
             raise
         except AgentbusError as error:
@@ -245,32 +209,32 @@ class _Work:
 
     def _steps(self, host: Installer) -> list[Step]:
         if self._removes:
-            return host.uninstall(self.machine)
-        return host.install(self.machine, **self._options())
+            return host.uninstall(self._machine)
+        return host.install(self._machine, **self._options())
 
     def _options(self) -> dict[str, Any]:
         """Return what was typed besides the host; `setup` leaves it to each installer."""
-        if self._args.command != "install":
+        if self.args.command != "install":
             return {}
-        fallback = {"fallback": True} if self._args.no_plugin else {}
-        return {"agent": self._args.agent, **fallback}
+        fallback = {"fallback": True} if self.args.no_plugin else {}
+        return {"agent": self.args.agent, **fallback}
 
-    def _take(self, steps: Sequence[Step]) -> Iterator[str]:
-        for step in steps:
-            if self._dry:
-                self._planned.append(step.what)
-                yield f"would {step.what}"
-                continue
-            said = step.do()
-            self._done.append(step.what)
-            if len(said) > _BESIDE_MAX_CHARS:
-                yield step.what
-                yield f"  {said}"
-            else:
-                yield f"{step.what}{': ' if said else ''}{said}"
+    async def _take(self, step: Step) -> None:
+        """Take one step and say what it was; only say it, if nothing is to be done."""
+        if self._dry:
+            self._planned.append(step.what)
+            self._say(f"  would {step.what}")
+            return
+        remark = await asyncio.to_thread(step.do)
+        self._done.append(step.what)
+        if len(remark) > _BESIDE_MAX_CHARS:
+            self._say(f"  {step.what}")
+            self._say(f"    {remark}")
+        else:
+            self._say(f"  {step.what}{': ' if remark else ''}{remark}")
 
-    def _outcome(self, name: str, state: str, said: str, *, shown: bool = True) -> None:
-        self.outcomes[name] = {"state": state, "said": said}
+    def _outcome(self, name: str, state: Outcome, said: str = "", *, shown: bool = True) -> None:
+        self._outcomes[name] = {"state": state, "said": said}
         words = {
             "connected": f"{name} connected, and asked",
             "removed": f"{name} removed",
@@ -280,53 +244,47 @@ class _Work:
             "planned": "",
         }[state]
         if shown and words:
-            self._out(f"  {words}{': ' if said else ''}{said}")
+            self._say(f"  {words}{': ' if said else ''}{said}")
 
-    def _server(self) -> None:
-        import asyncio
-
-        from mcp_agentbus.store import status
-
-        settings = self.machine.settings
+    async def _server(self) -> None:
+        settings = self._machine.settings
         if settings.url:
-            self._out(f"server: the shared one at {settings.url}")
+            self._say(f"server: the shared one at {settings.url}")
         elif self._dry:
             self._planned.append("start the server, if it does not run")
-            self._out("server: would be started, if it does not run")
+            self._say("server: would be started, if it does not run")
         else:
-            server = asyncio.run(status.start(settings))
-            self._out(f"server: {server.how} at {server.url}")
+            from mcp_agentbus.store import status
+
+            server = await status.start(settings)
+            self._say(f"server: {server.how} at {server.url}")
             self._done.append("server")
 
-    def _listener(self) -> None:
+    async def _listener(self) -> None:
         """Have the service manager keep a listener, where there is one."""
-        from mcp_agentbus.errors import BadSetup
-        from mcp_agentbus.installers import service
-
         if self._dry:
             self._planned.append("have systemd or launchd keep a listener, if one is here")
-            self._out("listener: would be kept running by systemd or launchd, if one is here")
+            self._say("listener: would be kept running by systemd or launchd, if one is here")
             return
         try:
-            said = service.manager().install(self.machine.settings)
-            self._done += said
-            self._out(f"listener: {'; '.join(said)}")
+            steps = await asyncio.to_thread(service.manager().install, self._machine.settings)
         except BadSetup as error:
-            self._out(f"listener: not kept by a service manager ({error.message}). Sessions start")
-            self._out("  one by themselves; to have one without them, run `agentbus listen`.")
+            self._say(f"listener: not kept by a service manager ({error.message}). Sessions start")
+            self._say("  one by themselves; to have one without them, run `agentbus listen`.")
+            return
+        self._done += steps
+        self._say(f"listener: {'; '.join(steps)}")
 
-    def _doctor(self) -> bool:
+    async def _doctor(self) -> bool:
         """Look whether all of it works; tell what `agentbus doctor` tells."""
-        import asyncio
-
         from mcp_agentbus.doctor.run import run
 
-        if not self._args.json:
-            return asyncio.run(run(self.machine.settings, self._out)) == 0
-        said: list[str] = []
-        code = asyncio.run(run(self.machine.settings, said.append, as_json=True))
-        found = json.loads("".join(said))["checks"]
-        self._checks = [one for one in found if one["state"] != "ok"]
+        if not self.args.json:
+            return await run(self._machine.settings, self._say) == 0
+        printed: list[str] = []
+        code = await run(self._machine.settings, printed.append, as_json=True)
+        checks = json.loads("".join(printed))["checks"]
+        self._checks = [check for check in checks if check["state"] != "ok"]
         return code == 0
 
     def _last_words(self, here: Sequence[str]) -> None:
@@ -337,10 +295,10 @@ class _Work:
         if not here:
             self._next = ["No host was found. For any MCP host: agentbus install --print"]
         for line in self._next:
-            self._out(line)
+            self._say(line)
 
     def _code(self) -> int:
-        wanted = {one["state"] for one in self.outcomes.values()}
+        states = {outcome["state"] for outcome in self._outcomes.values()}
         # `setup` looks for all hosts, unless it was told which.
-        given = self._args.command != "setup" or self._args.host
-        return int("failed" in wanted or ("not_here" in wanted and bool(given)))
+        given = self.args.command != "setup" or self.args.host
+        return int("failed" in states or ("not_here" in states and bool(given)))

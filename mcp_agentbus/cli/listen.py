@@ -9,13 +9,13 @@ import contextlib
 import json
 import sys
 
-from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadSetup, NoListener
 from mcp_agentbus.listener.daemon import _listen, _only_one, _stop
 from mcp_agentbus.relay import local_socket
 
 
-async def run(args: argparse.Namespace, settings: Settings) -> int:
+def run(args: argparse.Namespace) -> int:
     """Do what the arguments of `agentbus listen` say; return the exit code.
 
     Raises:
@@ -23,6 +23,10 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         BadSetup: this user's runtime folder or service manager cannot be used, or another
             listener was to be ended or replaced, and is there still.
     """
+    return asyncio.run(_run(args, load_settings()))
+
+
+async def _run(args: argparse.Namespace, settings: Settings) -> int:
     if args.status:
         return _status(args, settings)
     if args.stop:

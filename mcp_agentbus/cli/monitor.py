@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> int:
         BadSetup: the configuration cannot be read, or does not say who this is.
     """
 
-    def nudge(text: str, _: tuple[str, ...]) -> str:
-        data = {"event": "notice", "text": text}
-        print(json.dumps(data) if args.json else text, flush=True)
+    def nudge(notice: str, _: tuple[str, ...]) -> str:
+        line = {"event": "notice", "text": notice}
+        print(json.dumps(line) if args.json else notice, flush=True)
         return ""
 
     settings = load_settings()

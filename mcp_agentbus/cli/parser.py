@@ -1,13 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be typed."""
+"""What can be typed: every command with its arguments and its help, declared in one place.
+
+    >>> parser().parse_args(["watch", "--timeout", "5"]).timeout
+    5.0
+
+Who does a command is in `main.COMMANDS`. Every command is declared before any is done, so this
+imports next to nothing, and spells the words of the bus itself.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from mcp_agentbus.cli import agent, install
 from mcp_agentbus.core import hosts
 from mcp_agentbus.version import __version__
+
+if TYPE_CHECKING:
+    # argparse has no public name for it.
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,15 +33,21 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_task_commands(commands)
     _add_inbox_commands(commands)
-    _add_keeper_commands(commands)
+    _add_parking_commands(commands)
+    _add_server(commands)
+    _command(commands, "serve", "speak MCP on stdin and stdout, for one session of a host")
+    _add_listen(commands)
+    _add_agent(commands)
+    _add_install_commands(commands)
+    _add_doctor(commands)
+    _add_hook(commands)
+    _add_completion(commands)
+    _add_demo(commands)
     return top
 
 
-_Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse has no public name for it
-
-
 def _command(
-    commands: _Commands[argparse.ArgumentParser], name: str, help_: str, *, agent: bool = True
+    commands: _Commands, name: str, help_: str, *, agent: bool = True
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.")
     if agent:
@@ -58,7 +76,7 @@ def _add_body(command: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def _add_task_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _add_task_commands(commands: _Commands) -> None:
     send = _command(commands, "send", "store a task for another agent")
     to = send.add_argument("to", help="agent id, role:NAME, all, or several joined by commas")
     _completed(to)
@@ -95,7 +113,7 @@ def _add_task_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     task.add_argument("task_id", metavar="TASK")
 
 
-def _add_inbox_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _add_inbox_commands(commands: _Commands) -> None:
     inbox = _command(commands, "inbox", "claim waiting tasks for 2 hours, and show results")
     inbox.add_argument("--limit", type=int, default=5, metavar="N", help="1 to 50 (default: 5)")
     inbox.add_argument("--peek", action="store_true", help="claim nothing")
@@ -122,11 +140,13 @@ def _add_inbox_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     agents.add_argument("--cursor", help="from the answer before")
 
 
-def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _add_parking_commands(commands: _Commands) -> None:
     _command(commands, "parked", "list tasks that were set aside, and why")
     replay = _command(commands, "replay", "offer a parked task again")
     replay.add_argument("which", metavar="TASK", help="its id, or its number in `parked`")
 
+
+def _add_server(commands: _Commands) -> None:
     about = "start, stop or look at this user's server"
     server = commands.add_parser("server", help=about, description=f"{about.capitalize()}.")
     actions = server.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -145,8 +165,8 @@ def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     config.add_argument("--tls-cert", metavar="FILE", help="needed unless it is on loopback")
     config.add_argument("--tls-key", metavar="FILE")
 
-    _command(commands, "serve", "speak MCP on stdin and stdout, for one session of a host")
 
+def _add_listen(commands: _Commands) -> None:
     listen = _command(
         commands, "listen", "wake this machine's agents for urgent tasks", agent=False
     )
@@ -158,25 +178,128 @@ def _add_keeper_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     act.add_argument("--uninstall", action="store_true", help="undo --install")
     act.add_argument("--while-needed", action="store_true", help=argparse.SUPPRESS)
 
-    agent.add_agent_command(commands)
 
-    install.add_install_commands(commands)
-    _add_doctor(commands)
-    # Done by `__main__` before any of this is read; here for --help.
-    hook = commands.add_parser("hook", help="tell a host's session of new mail; hosts call it")
-    hook.add_argument("host", choices=hosts.HOOKED)
-    hook.add_argument("event", metavar="EVENT")
-    completion = _command(
-        commands, "completion", "print what makes a shell's tab key know agentbus", agent=False
+def _add_agent(commands: _Commands) -> None:
+    about = "say which agents of this machine may be woken, and how"
+    agent = commands.add_parser("agent", help=about, description=f"{about.capitalize()}.")
+    actions = agent.add_subparsers(
+        dest="action", required=True, metavar="ACTION", parser_class=_WithProgram
     )
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    add = actions.add_parser(
+        "add",
+        help="add an agent to config.toml and to the bus",
+        epilog="With --host command, write the program and its arguments after --. "
+        "The notice comes on its standard input.",
+    )
+    _add_agent_keys(add)
+    remove = actions.add_parser("remove", help="take an agent out of config.toml")
+    remove.add_argument("id", metavar="ID")
+    listed = actions.add_parser("list", help="list the agents in config.toml")
+    wake = actions.add_parser(
+        "wake",
+        help="look again at an agent that is held",
+        description="Forget an agent's failed wakes and look at it now. "
+        "Its limits and quiet hours stay.",
+    )
+    wake.add_argument("id", metavar="ID")
+    wakes = actions.add_parser(
+        "wakes",
+        help="list the last wakes of an agent",
+        description="List the last wakes of an agent, how each ended, and what it printed.",
+    )
+    wakes.add_argument("id", metavar="ID")
+    wakes.add_argument("--limit", type=int, default=5, metavar="N", help="default: 5")
+    for action in (remove, listed, wake, wakes):
+        action.add_argument("--json", action="store_true", help="print JSON")
 
-    demo = _command(commands, "demo", "show a task's way from one agent to another", agent=False)
-    demo.add_argument("--wake", action="store_true", help="to an agent that has no session")
-    demo.add_argument("folder", nargs="?", default=".", help="what the task is about")
+
+def _add_agent_keys(add: argparse.ArgumentParser) -> None:
+    add.add_argument("id", metavar="ID")
+    add.add_argument(
+        "--host", metavar="H", help=f"{', '.join(hosts.WOKEN[:-1])} or {hosts.WOKEN[-1]}"
+    )
+    add.add_argument("--dir", metavar="D", help="where it is started (default: here)")
+    add.add_argument("--wake", metavar="P", help="hold, answer or work")
+    add.add_argument(
+        "--wake-from", action="append", metavar="X",
+        help="a sender that may wake it besides your own agents, or *; may be repeated",
+    )  # fmt: skip
+    add.add_argument("--quiet-hours", metavar="R", help="no wakes then: 22:00-07:00")
+    add.add_argument("--description", metavar="T", help="one line for the roster")
+    add.add_argument("--role", action="append", metavar="R", help="a shared inbox; may be repeated")
+    add.add_argument("--permission-mode", metavar="M", help="the host's mode, such as acceptEdits")
+    add.add_argument(
+        "--allow", action="append", metavar="R", help="the host's allow rule; may be repeated"
+    )
+    add.add_argument("--resume", action="store_true", help="go on with its last conversation")
+    add.add_argument("--chat", metavar="C", help="cursor: the chat that is continued")
+    add.add_argument(
+        "--token-file",
+        metavar="F",
+        help="openclaw: a 0600 file with hooks.token (default: what install openclaw wrote)",
+    )
+    add.add_argument(
+        "--gateway-url",
+        metavar="U",
+        help="openclaw: its gateway (default: on the port in openclaw.json)",
+    )
+    add.add_argument("--time-limit", type=int, metavar="S", help="a wake is ended after S seconds")
+    add.add_argument("--replace", action="store_true", help="write it anew; it keeps its limits")
+    add.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _add_doctor(commands: _Commands[argparse.ArgumentParser]) -> None:
+class _WithProgram(argparse.ArgumentParser):
+    """Keeps what follows `--` as it is: argparse would take its options for ours."""
+
+    def parse_known_args(  # type: ignore[override]  # its overloads say the same
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        given = list(args or ())
+        cut = given.index("--") if "--" in given else len(given)
+        if given[cut + 1 :] and not self.prog.endswith(" add"):
+            self.error("only `agent add` takes a program after --")
+        parsed, rest = super().parse_known_args(given[:cut], namespace)
+        parsed.argv = given[cut + 1 :]
+        return parsed, rest
+
+
+def _add_install_commands(commands: _Commands) -> None:
+    setup = commands.add_parser(
+        "setup",
+        help="connect every host that is here, and keep a listener running",
+        description="Start the server, connect the hosts that are found here, have systemd or "
+        "launchd keep a listener, and look whether all of it works.",
+    )
+    setup.add_argument(
+        "--host", action="append", choices=sorted(hosts.CONNECTED), help="only this one"
+    )
+    setup.add_argument("--no-listener", action="store_true", help="leave the listener to you")
+    setup.add_argument("--yes", action="store_true", help="do not ask whether to go on")
+    install = commands.add_parser("install", help="connect a host, or print how any is connected")
+    install.add_argument("host", nargs="*", metavar="HOST", help=", ".join(hosts.CONNECTED))
+    install.add_argument(
+        "--print", action="store_true", dest="print_", help="print the entry for any MCP host"
+    )
+    install.add_argument(
+        "--agent",
+        metavar="ID",
+        help="the agent that the host's sessions are (default: as its entry says, else openclaw "
+        "for OpenClaw, and by the folder of each session for the others)",
+    )
+    install.add_argument(
+        "--no-plugin",
+        action="store_true",
+        help=f"{', '.join(hosts.WITH_PLUGIN)}: only the server's entry, "
+        "without skill, hooks and monitor",
+    )
+    uninstall = commands.add_parser("uninstall", help="take agentbus out of a host again")
+    uninstall.add_argument("host", nargs="+", metavar="HOST", help=", ".join(hosts.CONNECTED))
+    for command in (setup, install, uninstall):
+        command.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_doctor(commands: _Commands) -> None:
     doctor = _command(
         commands, "doctor", "look whether all works here, and say how to mend it", agent=False
     )
@@ -189,3 +312,22 @@ def _add_doctor(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
     doctor.add_argument("--dry-run", action="store_true", help="with --fix: only say what")
     doctor.add_argument("--wake", metavar="AGENT", help="with --self-test: really start this agent")
+
+
+def _add_hook(commands: _Commands) -> None:
+    hook = commands.add_parser("hook", help="tell a host's session of new mail; hosts call it")
+    hook.add_argument("host", choices=hosts.HOOKED)
+    hook.add_argument("event", metavar="EVENT")
+
+
+def _add_completion(commands: _Commands) -> None:
+    completion = _command(
+        commands, "completion", "print what makes a shell's tab key know agentbus", agent=False
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def _add_demo(commands: _Commands) -> None:
+    demo = _command(commands, "demo", "show a task's way from one agent to another", agent=False)
+    demo.add_argument("--wake", action="store_true", help="to an agent that has no session")
+    demo.add_argument("folder", nargs="?", default=".", help="what the task is about")

@@ -99,6 +99,8 @@ HOSTS: Final = (
 WOKEN: Final = tuple(host.name for host in HOSTS if host.waker)
 #: Of those that `agentbus install` connects.
 CONNECTED: Final = tuple(host.name for host in HOSTS if host.installer)
+#: Of those that can be given the plugin.
+WITH_PLUGIN: Final = tuple(host.name for host in HOSTS if host.has_plugin)
 #: Of those whose hooks ask what waits.
 HOOKED: Final = tuple(host.name for host in HOSTS if host.has_hooks)
 #: The variables by which a host can be told.

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Agents in config.toml: added and removed without a change to what a person wrote there."""
 
-import argparse
 import contextlib
 import fcntl
 import json
@@ -12,7 +11,7 @@ from functools import partial
 import pytest
 from local_server import configured, settings_at
 
-from mcp_agentbus.cli import agent
+from mcp_agentbus.cli import agent, parser
 from mcp_agentbus.config import editor as agents
 from mcp_agentbus.config import identity
 from mcp_agentbus.core import ids
@@ -204,13 +203,11 @@ def test_nothing_is_left_when_the_file_cannot_take_its_place(configure, file, mo
 
 
 def parsed(*argv):
-    top = argparse.ArgumentParser(prog="agentbus")
-    agent.add_agent_command(top.add_subparsers(dest="command"))
-    return top.parse_args(["agent", *argv])
+    return parser.parser().parse_args(["agent", *argv])
 
 
 async def typed(settings, *argv):
-    assert await agent.run(parsed(*argv), settings) == 0
+    assert await agent.act(parsed(*argv), settings) == 0
 
 
 @pytest.fixture
@@ -302,7 +299,7 @@ async def test_the_host_is_known_from_the_environment_and_the_folder_is_here(
 )
 async def test_what_cannot_be_woken_is_refused_with_the_option(home, argv, said):
     with pytest.raises(BadInput, match=said):
-        await agent.run(parsed("add", "coder", *argv), settings_at(home))
+        await agent.act(parsed("add", "coder", *argv), settings_at(home))
     assert not home.exists()
 
 
@@ -318,7 +315,7 @@ async def test_a_bus_that_is_away_is_told_from_a_file_that_was_not_written(
     args = parsed("add", "coder", "--host", "cursor", "--dir", str(tmp_path))
 
     with pytest.raises(BusUnreachable, match=r"coder is written to .*--replace"):
-        await agent.run(args, settings_at(home))
+        await agent.act(args, settings_at(home))
     assert "coder" in settings_at(home).rules
 
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a command of this process prints: a text for a person, or with `--json` the data.
+
+    >>> show(args, "stopped", {"running": False})
+    stopped
+
+What the listener prints for a command comes as text, and goes through `say`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from mcp_agentbus.errors import AgentbusError
+
+
+def say(text: str) -> None:
+    """Print a line now, as the reader may wait for it at the other end of a pipe."""
+    print(text, flush=True)
+
+
+def show(args: argparse.Namespace, text: str, data: object) -> None:
+    """Print the text, or the data if `--json` was typed."""
+    say(json.dumps(data, ensure_ascii=False) if args.json else text)
+
+
+def complain(error: AgentbusError, *, as_json: bool = False) -> int:
+    """Print an error and what to do next; return the exit code."""
+    if as_json:
+        kind = type(error).__name__
+        print(json.dumps({"error": {"kind": kind, "message": error.message, "hint": error.hint}}))
+    else:
+        print(f"agentbus: {error.message}\nHint: {error.hint}", file=sys.stderr)
+    return error.exit_code

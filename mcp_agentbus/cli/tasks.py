@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that only speak to the bus, `send` to `replay`: done by the listener, or here.
+
+    $ agentbus send coder "Count the tests" --body-file task.md
+    coder: stored as task 9d0c... coder is offline, last seen 2026-11-20 18:03:11Z.
+
+A listener has loaded what they take, so it is asked first; without one the same is done in this
+process. What they do is in `tools.commands`; nothing of it is imported before it is needed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mcp_agentbus.cli.output import say
+from mcp_agentbus.errors import BadInput
+from mcp_agentbus.relay import command
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was typed; return the exit code.
+
+    Raises:
+        AgentbusError: it was refused, or the bus was not there.
+    """
+    if args.command in {"send", "result"}:
+        args.body = _body(
+            getattr(args, "body", None), args.body_file, optional=args.command == "result"
+        )
+    if getattr(args, "notices", False):
+        from mcp_agentbus.cli import monitor
+
+        return monitor.run(args)
+    code = command.run(args, say)
+    return _here(args) if code is None else code
+
+
+def _here(args: argparse.Namespace) -> int:
+    """Do it in this process."""
+    import asyncio
+    from pathlib import Path
+
+    from mcp_agentbus.config.settings import load_settings
+    from mcp_agentbus.tools import commands
+
+    settings = load_settings()
+    return asyncio.run(commands.start(args, settings, commands.Place(say, Path.cwd())))
+
+
+def _body(given: str | None, file: str | None, *, optional: bool) -> str:
+    """Return what is to be sent: the argument, the text of a file, or standard input.
+
+    Without any it is empty where it is `optional`. A file named `-` is standard input.
+
+    Raises:
+        BadInput: there is none, there are two, or it is not UTF-8.
+    """
+    if given is not None and file is not None:
+        raise BadInput("The body is given twice.", hint="Give it as an argument or in a file.")
+    if given is not None:
+        return given
+    try:
+        if file not in {None, "-"}:
+            with open(str(file), encoding="utf-8") as opened:  # noqa: PTH123  # no pathlib here
+                return opened.read()
+        if file == "-" or (not optional and not sys.stdin.isatty()):
+            return sys.stdin.buffer.read().decode("utf-8")
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise BadInput("The body is not UTF-8 text.", hint="Send a file's path instead.") from None
+    if optional:
+        return ""
+    raise BadInput(
+        "There is no body.", hint="Give it as an argument, with --body-file or on stdin."
+    )
