@@ -16,7 +16,7 @@ import os
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import ids
-from mcp_agentbus.relay.member import Joining, Me
+from mcp_agentbus.relay.member import Me, Membership
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,5 +36,5 @@ def run(args: argparse.Namespace) -> int:
     # Claude Code's monitors belong to a session, and say to which.
     of = os.environ.get("CLAUDE_CODE_SESSION_ID", "")
     me = Me(agent.id, agent.host, ids.new_session_id(), can_nudge=True, host_session=of)
-    Joining(settings, me, nudge).run()
+    Membership(settings, me, nudge).run()
     return 0

@@ -3,7 +3,8 @@
 
     code = run(args, print)    # None: nobody there took it, so it is done in this process
 
-What is printed is the same either way. Imports the standard library only, and little of that.
+What is printed is the same either way. It knows no command: what was typed goes to the listener as
+it was parsed. Imports the standard library only, and little of that.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
 from mcp_agentbus import errors
-from mcp_agentbus.core import places
+from mcp_agentbus.core import lines, places
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import AgentbusError, Unconfirmed
 from mcp_agentbus.relay import local_socket
@@ -67,45 +68,38 @@ def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
             return None
         connection.sendall(local_socket.line({"go": True}))
         connection.settimeout(_SILENT_S)
-        for line in _lines(connection, place, args):
-            said = local_socket.message(line)
-            if "out" in said:
-                out(said["out"])
-            elif "code" in said:
-                return int(said["code"])
-            elif "kind" in said:
-                raise _error(said)
+        for line in lines.read_from(lambda: _received(connection, place, args)):
+            message = local_socket.message(line)
+            if "out" in message:
+                out(message["out"])
+            elif "code" in message:
+                return int(message["code"])
+            elif "kind" in message:
+                raise _error(message)
             else:
                 return None
     return None
 
 
-def _lines(
-    connection: socket.socket, place: Place, args: argparse.Namespace
-) -> Generator[bytes, None, None]:
-    """Yield what the listener says, until its connection ends.
+def _received(connection: socket.socket, place: Place, args: argparse.Namespace) -> bytes:
+    """Return what the listener says next, however long that takes; b"" if its connection ended.
 
     Raises:
         Unconfirmed: it hangs.
     """
-    rest = b""
     while True:
         try:
-            chunk = connection.recv(_CHUNK_BYTES)
+            return connection.recv(_CHUNK_BYTES)
         except TimeoutError:
             if not _hangs(place):
                 continue
-            given = getattr(args, "request_id", None)
-            again = f"the same with --request-id {given}: it is stored once" if given else ""
-            raise Unconfirmed(
-                "The listener hangs: it is not known whether this was done.",
-                hint="Run `agentbus listen --replace`, then "
-                f"{again or 'look what was done before you repeat it'}.",
-            ) from None
-        if not chunk:
-            return
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from (line + b"\n" for line in whole)
+        request_id = getattr(args, "request_id", None)
+        again = f"the same with --request-id {request_id}: it is stored once" if request_id else ""
+        raise Unconfirmed(
+            "The listener hangs: it is not known whether this was done.",
+            hint="Run `agentbus listen --replace`, then "
+            f"{again or 'look what was done before you repeat it'}.",
+        )
 
 
 def _hangs(place: Place) -> bool:
@@ -120,7 +114,8 @@ def _hangs(place: Place) -> bool:
     return False
 
 
-def _error(said: dict[str, Any]) -> AgentbusError:
-    kind = getattr(errors, str(said["kind"]), AgentbusError)
-    error: AgentbusError = kind(str(said["error"]), hint=str(said["hint"]))
+def _error(message: dict[str, Any]) -> AgentbusError:
+    """Return the error that the listener names by its class, see `errors`."""
+    kind = getattr(errors, str(message["kind"]), AgentbusError)
+    error: AgentbusError = kind(str(message["error"]), hint=str(message["hint"]))
     return error

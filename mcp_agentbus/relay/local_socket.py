@@ -4,9 +4,15 @@
     >>> ask(settings, {"op": "status"})
     {'pid': 4711, 'agents': [...], ...}
 
-Lines of JSON, one request and one answer each; a connection that begins with `join` stays open and
-carries both ways from then on. Only this user's processes are answered: the kernel tells whose they
-are. It knows no bus, and no more of the standard library than it must: each relayed session has it.
+Lines of JSON, each an object of at most 64 KiB. A request names what it wants under `op`:
+
+- one answer and the end: `status`, `mail` (a hook), `wake`, `reload` and others;
+- `join` (see `member`): the connection stays open, and both sides speak when they like;
+- `serve` (see `session`), `command` (see `command`): from the answer on the connection is a stream
+  of that session's MCP, or of what that command prints.
+
+Only this user's processes are answered: the kernel tells whose they are. It knows no bus, and no
+more of the standard library than it must: each relayed session has it.
 """
 
 from __future__ import annotations
@@ -26,11 +32,11 @@ from mcp_agentbus.errors import AgentbusError, NoListener
 
 #: A line holds ids and numbers; this is far more than any of them needs.
 LINE_MAX_BYTES: Final = 64 * 1024
-#: A listener answers in a millisecond; one that does not in this time hangs.
+#: In seconds: a listener answers in a millisecond; one that does not in this time hangs.
 ASK_TIMEOUT_S: Final = 5.0
 # What `sun_path` holds on Linux is 108 bytes, on macOS 104, with the zero at its end.
 _PATH_MAX_BYTES: Final = 103
-# What the configuration, and who somebody is, depend on; see `config`.
+# How the variables begin on which the configuration depends, and who somebody is; see `config`.
 _TOLD: Final = ("AGENTBUS_", "HOME", "XDG_", *hosts.MARKS)
 _LINUX: Final = sys.platform == "linux"
 
@@ -73,8 +79,10 @@ def peer(connection: socket.socket) -> tuple[int, int]:
         OSError: the connection has ended.
     """
     if _LINUX:
-        found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        pid, uid, _ = struct.unpack("3i", found)
+        credentials = connection.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+        )
+        pid, uid, _ = struct.unpack("3i", credentials)
         return uid, pid
     # macOS: SOL_LOCAL 0, LOCAL_PEERCRED 1 (struct xucred: version, uid), LOCAL_PEERPID 2.
     _, uid = struct.unpack("2I", connection.getsockopt(0, 1, struct.calcsize("2I") + 72)[:8])
@@ -95,10 +103,10 @@ def message(received: bytes) -> dict[str, Any]:
     """
     if not received.endswith(b"\n"):
         raise ValueError("The line has no end.")
-    found = json.loads(received)
-    if not isinstance(found, dict):
+    content = json.loads(received)
+    if not isinstance(content, dict):
         raise ValueError("The line is no JSON object.")  # noqa: TRY004  # as of any bad JSON
-    return found
+    return content
 
 
 def connect(where: Where) -> socket.socket:

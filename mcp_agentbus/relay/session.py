@@ -8,6 +8,8 @@ a fraction of the time and memory: it imports little of the standard library, an
 Where no listener of this version runs, or when it ends, the session is served in this process, on a
 socket to itself: its host sees no difference, and what the session holds goes on with it. A notice
 is written from here in either case: Claude Code takes it from a process of its own only.
+
+It reads what passes only as far as `Conversation` does, and changes none of it.
 """
 
 from __future__ import annotations
@@ -19,16 +21,21 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from mcp_agentbus.core import places, processes
+from mcp_agentbus.core import lines, places, processes
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.relay.conversation import Conversation
-from mcp_agentbus.relay.member import Joining, Me
+from mcp_agentbus.relay.member import Me, Membership
 from mcp_agentbus.version import __version__
+
+if TYPE_CHECKING:
+    from mcp_agentbus.config.settings import Settings
+    from mcp_agentbus.core.ids import Agent
+    from mcp_agentbus.tools.standalone import Standalone
 
 _CHUNK_BYTES: Final = 64 * 1024
 # A listener says at once whether it takes a session; one that does not in this time, in seconds,
@@ -41,123 +48,159 @@ _HANGS_S: Final = 1.0
 _DRAIN_S: Final = 0.15
 
 
-def run(agent: str | None) -> int:
+def run(agent: str | None) -> NoReturn:
     """Serve a session on standard input and output until it ends; ends the process itself.
 
     Raises:
         BadSetup: the configuration cannot be read, or does not say who this is.
     """
-    _Relay(Place(places.runtime_folder(os.environ), os.environ), agent).run()
-    return 0
+    _Relay.open(Place(places.runtime_folder(os.environ), os.environ), agent).run()
 
 
-class _Relay:
-    """One session's way between its host and what serves it."""
+class _Listener(NamedTuple):
+    """A listener serves the session, and has told whose it is."""
 
-    def __init__(self, place: Place, agent: str | None) -> None:
-        self._place = place
-        self._agent = agent
-        # As `names.new_session_id` makes them.
-        self._id = os.urandom(8).hex()
-        self._who: dict[str, str] = {}
-        self._settings: Any = None
-        self._me: Any = None
-        # Nothing that prints may get between the lines for the host.
-        self._out = os.dup(1)
-        os.dup2(2, 1)
-        self._conversation = Conversation()
-        self._claims: list[Any] = []
-        #: Set once the session is served in this process.
-        self._session: Any = None
-        #: Held while the side behind is exchanged.
-        self._lock = threading.Lock()
-        self._input_ended = False
-        #: What serves the session. It is exchanged under the lock.
-        self._behind: socket.socket
-        #: The other end of that, to be served here; None while a listener does.
-        self._ours: socket.socket | None = None
-        if taken := self._taken():
-            self._behind = taken
-        else:
-            self._know_myself()
-            self._behind, self._ours = socket.socketpair()
-        environ = place.environ
-        me = Me(
-            **self._who,
-            session=self._id,
-            can_nudge=bool(environ.get("CLAUDE_CODE_MESSAGING_SOCKET")) and self._can_nudge(),
-            host_session=environ.get("CLAUDE_CODE_SESSION_ID", ""),
-        )
-        self._joining = Joining(place, me, self._nudge, self._note_claims)
+    #: Its other end is the listener's.
+    connection: socket.socket
+    agent: str
+    host: str
 
-    def run(self) -> None:
-        """Serve until the end of the input, or of the parent, or a signal."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: os._exit(0))
-        processes.on_end(self._parent_ended)
-        _in_background(self._pass_up)
-        self._joining.start()
-        if self._ours:
-            self._serve_here(self._ours, self._behind)
-        self._pass_down(self._behind)
-        if self._input_ended:
-            os._exit(0)
-        # The listener has ended.
-        before = self._conversation.under_way
-        behind, ours = socket.socketpair()
-        _in_background(self._catch_up, behind)
-        self._serve_here(ours, behind, interrupted=before)
-
-    def _know_myself(self) -> None:
-        """Read the configuration; a listener that serves the session has done so for it."""
-        from mcp_agentbus.config import identity
-        from mcp_agentbus.config.settings import load_settings
-
-        self._settings = load_settings()
-        self._me = identity.who(self._settings, self._agent)
-        self._who = {"agent": self._me.id, "host": self._me.host}
-
-    def _can_nudge(self) -> bool:
-        from mcp_agentbus.wakes.hosts import claude_session
-
-        return claude_session.can_nudge(self._place.environ)
-
-    def _taken(self) -> socket.socket | None:
-        """Return a connection to a listener that serves the session, if there is one."""
+    @classmethod
+    def asked(cls, place: Place, session: str, agent: str | None) -> _Listener | None:
+        """Ask the listener to serve a session; None if there is none that does."""
         request = {
             "op": "serve",
             "version": __version__,
-            "session": self._id,
-            "agent": self._agent,
-            **local_socket.surroundings(self._place.environ),
+            "session": session,
+            "agent": agent,
+            **local_socket.surroundings(place.environ),
         }
         try:
-            connection = local_socket.connect(self._place)
+            connection = local_socket.connect(place)
         except OSError:
             return None
         try:
             connection.settimeout(_TAKES_WITHIN_S)
-            said = local_socket.exchange(connection, request)
-            if "serving" in said:
+            answer = local_socket.exchange(connection, request)
+            if "serving" in answer:
                 connection.settimeout(None)
-                self._who = {"agent": str(said["agent"]), "host": str(said["host"])}
-                return connection
+                return cls(connection, str(answer["agent"]), str(answer["host"]))
         except (OSError, ValueError, LookupError):
             pass
         connection.close()
         return None
 
+
+class _OwnProcess(NamedTuple):
+    """This process serves the session, and has read the configuration for that."""
+
+    #: Its other end is `served`.
+    connection: socket.socket
+    served: socket.socket
+    settings: Settings
+    who: Agent
+
+    @classmethod
+    def opened(cls, agent: str | None) -> _OwnProcess:
+        """Read the configuration, and make a socket to this process itself.
+
+        Raises:
+            BadSetup: the configuration cannot be read, or does not say who this is.
+        """
+        from mcp_agentbus.config import identity
+        from mcp_agentbus.config.settings import load_settings
+
+        settings = load_settings()
+        who = identity.who(settings, agent)
+        return cls(*socket.socketpair(), settings, who)
+
+    @property
+    def agent(self) -> str:
+        return self.who.id
+
+    @property
+    def host(self) -> str:
+        return self.who.host
+
+
+class _Relay:
+    """One session's way between its host and what serves it.
+
+    Three threads use it: the main one passes answers down and serves the session where no listener
+    does, one passes requests up, and one is the session's membership of the listener.
+    """
+
+    def __init__(
+        self, place: Place, agent: str | None, me: Me, out: int, behind: _Listener | _OwnProcess
+    ) -> None:
+        self._place = place
+        #: As the command line names it, for an own process behind.
+        self._agent = agent
+        self._me = me
+        #: The descriptor of the host's end.
+        self._out = out
+        #: Changed while the lock is held, when a listener ends.
+        self._behind = behind
+        self._lock = threading.Lock()
+        self._input_ended = False
+        self._conversation = Conversation()
+        #: What the session holds, as the listener that serves it has told.
+        self._claims: list[dict[str, Any]] = []
+        #: Set once this process serves the session.
+        self._standalone: Standalone | None = None
+        self._membership = Membership(place, me, self._nudge, self._note_claims)
+
+    @classmethod
+    def open(cls, place: Place, agent: str | None) -> _Relay:
+        """Take standard output for the host, and find what serves the session.
+
+        Raises:
+            BadSetup: no listener does, and the configuration is not good for doing it here.
+        """
+        # Nothing that prints may get between the lines for the host.
+        out = os.dup(1)
+        os.dup2(2, 1)
+        session = os.urandom(8).hex()  # as `ids.new_session_id`, which loads more
+        behind = _Listener.asked(place, session, agent) or _OwnProcess.opened(agent)
+        me = Me(
+            behind.agent,
+            behind.host,
+            session,
+            can_nudge=_can_nudge(place),
+            host_session=place.environ.get("CLAUDE_CODE_SESSION_ID", ""),
+        )
+        return cls(place, agent, me, out, behind)
+
+    def run(self) -> NoReturn:
+        """Serve until the end of the input, or of the parent, or a signal."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: os._exit(0))
+        processes.on_end(self._parent_ended)
+        _in_background(self._pass_up)
+        self._membership.start()
+        if isinstance(self._behind, _OwnProcess):
+            self._serve(self._behind)
+        self._pass_down(self._behind.connection)
+        if self._input_ended:
+            os._exit(0)
+        # The listener has ended.
+        interrupted = self._conversation.under_way
+        own = _OwnProcess.opened(self._agent)
+        _in_background(self._catch_up, own)
+        self._serve(own, interrupted)
+
     def _pass_up(self) -> None:
-        for line in _lines(lambda: os.read(0, _CHUNK_BYTES)):
+        """Pass what the host says to whatever is behind, until the host says no more."""
+        for line in lines.read_from(lambda: os.read(0, _CHUNK_BYTES)):
             with self._lock:
                 self._conversation.asked(line)
                 # What a listener does not take any more is said to the server that comes.
                 with suppress(OSError):
-                    _send(self._behind, line)
+                    _send(self._behind.connection, line)
         with self._lock:
             self._input_ended = True
             with suppress(OSError):
-                self._behind.shutdown(socket.SHUT_WR)
+                self._behind.connection.shutdown(socket.SHUT_WR)
         # A host that no longer reads keeps what is said last, and whoever says it.
         last = threading.Timer(_HANGS_S, os.kill, (os.getpid(), signal.SIGTERM))
         last.daemon = True
@@ -166,7 +209,7 @@ class _Relay:
     def _pass_down(self, behind: socket.socket) -> None:
         """Pass answers to the host until that side ends."""
         with suppress(OSError):
-            for line in _lines(lambda: behind.recv(_CHUNK_BYTES)):
+            for line in lines.read_from(lambda: behind.recv(_CHUNK_BYTES)):
                 if self._conversation.answered(line):
                     self._say(line)
 
@@ -178,66 +221,66 @@ class _Relay:
         except OSError:  # the host has gone
             os._exit(0)
 
-    def _serve_here(
-        self, ours: socket.socket, behind: socket.socket, interrupted: frozenset[Any] = frozenset()
-    ) -> NoReturn:
-        """Serve the session in this process, on the other end of `behind`."""
+    def _serve(self, own: _OwnProcess, interrupted: frozenset[str | int] = frozenset()) -> NoReturn:
+        """Serve the session in this process; `interrupted` are requests that a listener had."""
         # What these imports make stays for good; collecting among it takes a tenth of the start.
         gc.disable()
-        from mcp_agentbus.tools import standalone
+        from mcp_agentbus.tools.standalone import Standalone
 
         gc.freeze()
         gc.enable()
-        if self._me is None:
-            self._know_myself()
-        down = _in_background(self._pass_down, behind)
+        down = _in_background(self._pass_down, own.connection)
 
         def exit_(code: int) -> NoReturn:
             with suppress(OSError):
-                ours.shutdown(socket.SHUT_RDWR)
+                own.served.shutdown(socket.SHUT_RDWR)
             down.join(_DRAIN_S)
             sys.stderr.flush()
             os._exit(code)
 
-        standalone.serve(
-            ours,
-            self._settings,
-            self._me,
-            self._id,
+        self._standalone = Standalone(own.settings, own.who, self._me.session)
+        self._standalone.serve(
+            own.served,
             claims=self._claims,
             interrupted=interrupted,
-            called=self._joining.called,
-            opened=self._opened,
+            called=self._membership.called,
             exit_=exit_,
         )
 
-    def _catch_up(self, behind: socket.socket) -> None:
+    def _catch_up(self, own: _OwnProcess) -> None:
         """Say again what the next server has to know, and then let the host speak to it."""
         with self._lock:
-            self._behind = behind
+            self._behind = own
             with suppress(OSError):
-                behind.sendall(self._conversation.so_far())
+                own.connection.sendall(self._conversation.so_far())
                 if self._input_ended:
-                    behind.shutdown(socket.SHUT_WR)
+                    own.connection.shutdown(socket.SHUT_WR)
 
-    def _opened(self, session: Any) -> None:
-        self._session = session
-
-    def _nudge(self, text: str, results: tuple[str, ...]) -> str:
-        if self._session and results and set(results) <= set(self._session.shown):
+    def _nudge(self, notice: str, results: tuple[str, ...]) -> str:
+        """Show the session's model a notice; return "" or why it was not shown."""
+        if self._standalone and self._standalone.has_shown(results):
             return "the session has been shown it"
         from mcp_agentbus.wakes.hosts import claude_session
 
-        claude_session.nudge(self._place.environ, text)
+        claude_session.nudge(self._place.environ, notice)
         return ""
 
-    def _note_claims(self, claims: list[Any]) -> None:
+    def _note_claims(self, claims: list[dict[str, Any]]) -> None:
         self._claims = claims
 
     def _parent_ended(self) -> None:
         # In this process the session has its own way to end.
-        if not self._session:
+        if not self._standalone:
             os._exit(0)
+
+
+def _can_nudge(place: Place) -> bool:
+    """Tell whether this session's host takes notices from outside: Claude Code alone does."""
+    if not place.environ.get("CLAUDE_CODE_MESSAGING_SOCKET"):
+        return False
+    from mcp_agentbus.wakes.hosts import claude_session
+
+    return claude_session.can_nudge(place.environ)
 
 
 def _in_background(do: Callable[..., None], *given: Any) -> threading.Thread:
@@ -261,15 +304,3 @@ def _send(connection: socket.socket, line: bytes) -> None:
                 poll.unregister(0)
                 if not poll.poll(_HANGS_S * 1000):
                     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _lines(read: Callable[[], bytes]) -> Iterator[bytes]:
-    """Yield whole lines, with their ends, until there is no more; what is cut is dropped."""
-    cut: list[bytes] = []
-    while chunk := read():
-        *whole, rest = chunk.split(b"\n")
-        for line in whole:
-            yield b"".join((*cut, line, b"\n"))
-            cut = []
-        if rest:
-            cut.append(rest)

@@ -4,7 +4,8 @@
     reader, writer = await asyncio.open_connection(sock=connection)
     await serve(session, reader, writer)
 
-The same for a session in a process of its own and for one of many in the listener.
+The same for a session in a process of its own and for one of many in the listener. A client with 64
+requests under way waits with the next one. It opens nothing and closes nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
+from mcp_agentbus.core.lines import Lines
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.tools.mcp_server import make_server
 
@@ -92,12 +94,12 @@ async def _read(
     to_server: MemoryObjectSendStream[SessionMessage | Exception],
     unanswered: Unanswered,
 ) -> None:
-    cut = b""
+    """Give the server what the client says; what is no message is the server's to answer."""
+    lines = Lines()
     with suppress(ConnectionError, anyio.BrokenResourceError):
         async with to_server:
-            while chunk := await reader.read(_CHUNK_BYTES):
-                *lines, cut = (cut + chunk).split(b"\n")
-                for line in lines:
+            while piece := await reader.read(_CHUNK_BYTES):
+                for line in lines.ended_by(piece):
                     await unanswered.room()
                     try:
                         message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
@@ -114,12 +116,13 @@ async def _write(
     unanswered: Unanswered,
     gone: Callable[[], None],
 ) -> None:
+    """Say to the client what the server does; call `gone` if there is no client any more."""
     try:
         async with from_server:
-            async for one in from_server:
-                unanswered.answered(one.message)
-                text = one.message.model_dump_json(by_alias=True, exclude_unset=True)
-                writer.write(text.encode() + b"\n")
+            async for answer in from_server:
+                unanswered.answered(answer.message)
+                line = answer.message.model_dump_json(by_alias=True, exclude_unset=True)
+                writer.write(line.encode() + b"\n")
                 await writer.drain()
     except ConnectionError:
         gone()

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session served by the process that its host has started.
 
-    serve(connection, settings, me, session_id)
+    Standalone(settings, me, session_id).serve(connection, exit_=os._exit)
 
 It ends with its input, on SIGINT and SIGTERM, and with its parent; then it gives back what the
-session holds. Imports the MCP SDK and nats-py, which a relayed session does without.
+session holds. It neither knows who is at the other end nor reads what passes. Imports the MCP SDK
+and nats-py, which a relayed session does without.
 """
 
 from __future__ import annotations
@@ -30,78 +31,89 @@ from mcp_agentbus.handoff.claims import take_over
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream
 
-# A host kills a server that needs 2 s to end.
+# In seconds: a host kills a server that needs 2 s to end.
 _CLOSE_TIMEOUT_S: Final = 1.6
 _END_TIMEOUT_S: Final = 1.8
-# What an earlier process held is asked for before the first call, but not for ever.
+# What an earlier process held is asked for before the first call, but not for ever; in seconds.
 _TAKE_OVER_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
 
-def serve(
-    connection: socket.socket,
-    settings: Settings,
-    me: Agent,
-    session_id: str,
-    *,
-    claims: Sequence[dict[str, Any]] = (),
-    interrupted: Collection[str | int] = (),
-    called: Callable[[], None] = lambda: None,
-    opened: Callable[[Session], None] = lambda _: None,
-    exit_: Callable[[int], NoReturn],
-) -> NoReturn:
-    """Serve the session on a connection until its end; call `exit_` with the exit code.
+class Standalone:
+    """A session, and the bus and the event loop that its process has for it alone."""
 
-    Args:
-        connection: where the client speaks, a JSON line each.
-        settings: which bus.
-        me: whose session it is.
-        session_id: the session's id, also in an earlier process.
-        claims: what an earlier process of the session held, see `taking_over`.
-        interrupted: requests that it may have carried out before it died.
-        called: told of each call of a tool.
-        opened: told of the session.
-        exit_: ends the process, at the latest 2 s after it was told to end.
-    """
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    session = Session(Bus(settings), me, id=session_id)
-    opened(session)
+    def __init__(self, settings: Settings, me: Agent, session_id: str) -> None:
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+        self._session = Session(Bus(settings), me, id=session_id)
 
-    async def main() -> int:
-        code = 0
-        reader, writer = await asyncio.open_connection(sock=connection)
-        try:
-            async with anyio.create_task_group() as group:
-                _end_when_told(group.cancel_scope.cancel)
-                if claims:
-                    await _taken_over(session, claims)
-                await serve_stream(session, reader, writer, called=called, interrupted=interrupted)
-                # What still waits for the bus must not keep the process.
-                group.cancel_scope.cancel()
-        except Exception:  # noqa: BLE001  # logged, and told by the exit code
-            _log.exception("agentbus serve failed")
-            code = 1
-        # Whatever hangs: a host that no longer reads blocks whoever writes.
-        last = threading.Timer(_END_TIMEOUT_S, exit_, (code,))
-        last.daemon = True
-        last.start()
+    def has_shown(self, results: Collection[str]) -> bool:
+        """Tell whether the session was shown all these results; False for none.
+
+        May be called from any thread.
+        """
+        return bool(results) and set(results) <= set(self._session.shown)
+
+    def serve(
+        self,
+        connection: socket.socket,
+        *,
+        claims: Sequence[dict[str, Any]] = (),
+        interrupted: Collection[str | int] = (),
+        called: Callable[[], None] = lambda: None,
+        exit_: Callable[[int], NoReturn],
+    ) -> NoReturn:
+        """Serve the session on a connection until its end; call `exit_` with the exit code.
+
+        Args:
+            connection: where the client speaks, a JSON line each.
+            claims: what an earlier process of the session held, see `claims.take_over`.
+            interrupted: requests that it may have carried out before it died.
+            called: told of each call of a tool.
+            exit_: ends the process, at the latest 2 s after it was told to end.
+        """
+
+        async def main() -> int:
+            reader, writer = await asyncio.open_connection(sock=connection)
+            code = 0
+            try:
+                async with anyio.create_task_group() as group:
+                    _end_when_told(group.cancel_scope.cancel)
+                    if claims:
+                        await _taken_over(self._session, claims)
+                    await serve_stream(
+                        self._session, reader, writer, called=called, interrupted=interrupted
+                    )
+                    # What still waits for the bus must not keep the process.
+                    group.cancel_scope.cancel()
+            except Exception:  # noqa: BLE001  # logged, and told by the exit code
+                _log.exception("agentbus serve failed")
+                code = 1
+            # Whatever hangs: a host that no longer reads blocks whoever writes.
+            last = threading.Timer(_END_TIMEOUT_S, exit_, (code,))
+            last.daemon = True
+            last.start()
+            await self._close()
+            writer.close()
+            return code
+
+        exit_(anyio.run(main, backend="asyncio"))
+
+    async def _close(self) -> None:
         with anyio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
-            await session.close()
-            await session.bus.close()
-        writer.close()
-        return code
-
-    exit_(anyio.run(main, backend="asyncio"))
+            await self._session.close()
+            await self._session.bus.close()
 
 
 async def _taken_over(session: Session, claims: Sequence[dict[str, Any]]) -> None:
+    """Go on with what an earlier process held, where the bus can be reached."""
     # Without the bus they cannot be held, and their calls will say so.
     with suppress(AgentbusError), anyio.move_on_after(_TAKE_OVER_S):
         await take_over(session, claims)
 
 
 def _end_when_told(end: Callable[[], None]) -> None:
+    """Call `end` in this loop at a signal to end, or when the parent process has ended."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)

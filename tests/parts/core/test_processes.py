@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other processes: whose child one is and when it was started, whatever it calls itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from mcp_agentbus.core import processes
+
+
+def test_this_process_is_its_parents_child():
+    if sys.platform != "linux":
+        pytest.skip("the system does not tell of a parent")
+
+    assert processes.parent_of(os.getpid()) == os.getppid()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the name stands in /proc only")
+@pytest.mark.parametrize("name", ["plain", "a b", "a) 1 2 (b", "(((", ") S 1 1", "end\nof line"])
+def test_the_name_of_a_process_does_not_matter(name, tmp_path):
+    program = tmp_path / name
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as child:
+        try:
+            assert processes.parent_of(child.pid) == os.getpid()
+            assert processes.born(child.pid).isdecimal()
+        finally:
+            child.kill()
+
+
+def test_of_a_process_that_has_ended_nothing_is_told():
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+
+    assert processes.parent_of(child.pid) == 0
+    assert processes.born(child.pid) == ""

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is started often is light: which files load how much, by the folder where they stand.
+
+A host starts a relay with each session and a hook with each turn. So `relay` and what it needs load
+a short list of the standard library (feather); `core` and `config` load no more than that library,
+without asyncio (light). Whatever weighs more is imported inside the function that needs it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "mcp_agentbus"
+
+# Each of them costs a relay a megabyte, or a tenth of its start.
+HEAVY = {"asyncio", "dataclasses", "pathlib", "subprocess", "urllib"}
+# What a relay needs besides the files of its room.
+BESIDE = {"core.lines", "core.places", "core.processes", "errors", "version", "__main__"}
+# What is there for asyncio, and for tomlkit.
+NOT_LIGHT = {"core.aio", "config.editor"}
+
+
+def _files(room: str) -> set[str]:
+    return {f"{room}.{path.stem}" for path in (PACKAGE / room).glob("*.py")}
+
+
+FEATHER = sorted(_files("relay") | BESIDE)
+LIGHT = sorted((_files("core") | _files("config")) - NOT_LIGHT)
+
+
+def loaded_by(module: str) -> set[str]:
+    """Return the top-level modules that Python has after importing a file of the package.
+
+    Without `site` it finds no third party, so importing one fails; and it begins with nothing that
+    a test looks for.
+    """
+    code = f"""
+import sys
+assert not {HEAVY} & set(sys.modules)
+sys.path.append({str(ROOT)!r})
+import mcp_agentbus.{module}
+print(*(name.partition(".")[0] for name in sys.modules))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.split())
+
+
+@pytest.mark.parametrize("module", FEATHER)
+def test_what_a_host_starts_loads_little_of_the_standard_library(module):
+    assert loaded_by(module) & HEAVY == set()
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_words_and_settings_load_the_standard_library_only_and_no_asyncio(module):
+    assert loaded_by(module) & {"asyncio"} == set()
+
+
+def test_what_is_heavy_would_be_seen():
+    assert loaded_by("core.aio") & HEAVY >= {"asyncio"}
+    with pytest.raises(AssertionError, match="No module named 'tomlkit'"):
+        loaded_by("config.editor")
