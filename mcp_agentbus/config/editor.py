@@ -4,7 +4,8 @@
     >>> add(settings, "coder", host="claude-code", dir="/home/me/shop")
 
 One process at a time edits; the new text is read as settings before it takes the file's place, so
-what would be refused later never gets there.
+what would be refused later never gets there. Comments, order and ends of lines stay; a file that is
+written in a way that this cannot keep is refused, not rewritten.
 """
 
 from __future__ import annotations
@@ -101,19 +102,19 @@ def _editing(settings: Settings) -> Generator[str]:
     lock = file.with_name(f"{file.name}.lock")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = file.parent.stat()
-        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        folder = file.parent.stat()
+        if folder.st_uid != os.getuid() or folder.st_mode & 0o022:
             raise BadSetup(
                 f"{file.parent} can be changed by other users.",
                 hint=f"Run: chmod 700 {file.parent}",
             )
         with locks.held(lock, wait=True):
-            yield _text(file)
+            yield _content(file)
     except OSError as error:
         raise BadSetup(f"{file} cannot be edited: {error.strerror}.") from None
 
 
-def _text(file: Path) -> str:
+def _content(file: Path) -> str:
     """Return the file's text with its own ends of lines; empty if there is no file."""
     try:
         files.check_private(file)
@@ -127,14 +128,22 @@ def _text(file: Path) -> str:
 
 
 def _check(settings: Settings, new: str, expected: Mapping[str, Any]) -> None:
-    """See that an edit did what it should and nothing else."""
-    try:
-        found = tomllib.loads(new)
-    except tomllib.TOMLDecodeError:
-        found = {}
-    # A file without agents may keep the table's name.
-    if {**found, "agents": found.get("agents", {})} != {"agents": {}, **expected}:
+    """See that an edit did what it should and nothing else.
+
+    Raises:
+        BadSetup: it did not; nothing is written.
+    """
+    if not _says(new, expected):
         raise BadSetup(f"{settings.config_file} cannot be edited.", hint=_BY_HAND)
+
+
+def _says(content: str, expected: Mapping[str, Any]) -> bool:
+    """Tell whether a text is TOML and says this; without agents it may keep their table's name."""
+    try:
+        document = tomllib.loads(content)
+    except tomllib.TOMLDecodeError:
+        return False
+    return {"agents": {}, **document} == {"agents": {}, **expected}
 
 
 def _appended(old: str, agent: str, keys: Mapping[str, Any]) -> str:
@@ -175,11 +184,7 @@ def _without(old: str, agent: str, after: Mapping[str, Any]) -> str:
     except (TOMLKitError, AttributeError, TypeError) as error:
         raise BadSetup("config.toml cannot be edited.", hint=_BY_HAND) from error
     spliced = _spliced(old, len(old) - len(cut), cut)
-    if spliced is not None and _is_toml(spliced):
-        found = tomllib.loads(spliced)
-        if {**found, "agents": found.get("agents", {})} == after:
-            return spliced
-    return cut
+    return spliced if spliced is not None and _says(spliced, after) else cut
 
 
 def _spliced(old: str, length: int, cut: str) -> str | None:
@@ -204,13 +209,13 @@ def _spliced(old: str, length: int, cut: str) -> str | None:
     return head + rest
 
 
-def _end_of_line(text: str) -> str:
-    return "\r\n" if "\r\n" in text else "\n"
+def _end_of_line(content: str) -> str:
+    return "\r\n" if "\r\n" in content else "\n"
 
 
-def _is_toml(text: str) -> bool:
+def _is_toml(content: str) -> bool:
     try:
-        tomllib.loads(text)
+        tomllib.loads(content)
     except tomllib.TOMLDecodeError:
         return False
     return True

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which agent a session is: by what its user gave, by files, by its folder.
 
->>> who(settings, folder=Path("/home/me/shop")).id
-'shop-claude'
+    >>> who(settings, folder=Path("/home/me/shop")).id
+    'shop-claude'
+
+A folder's own file says who works there, and nothing of what may wake them: it comes with other
+people's code. Nobody is registered here, and no file is written.
 """
 
 from __future__ import annotations
@@ -13,12 +16,24 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.config.values import checked_table, read_toml
+from mcp_agentbus.config.tables import Key, checked, of_type, read_toml, readers
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_inbox, role_name
 
 FOLDER_FILE: Final = ".agentbus.toml"
-_FOLDER: Final = {"agent": str, "description": str, "roles": list}
+#: Every key of a FOLDER_FILE.
+FOLDER_KEYS: Final = (
+    Key("agent", of_type(str), Agent,
+        "Who a session in this folder, or below it, is.",
+        '"reviewer"', "the folder's name with the host's", field="id"),
+    Key("description", of_type(str), Agent,
+        "One line for `list_agents`.",
+        '"Reviews changes of the shop"', "none"),
+    Key("roles", of_type(list), Agent,
+        "Shared inboxes that it reads besides its own: `role:NAME`.",
+        '["review"]', "none"),
+)  # fmt: skip
+_IN_FOLDER: Final = readers(FOLDER_KEYS)
 
 
 def who(settings: Settings, given: str | None = None, folder: Path | None = None) -> Agent:
@@ -60,9 +75,12 @@ def host_of(environ: Mapping[str, str]) -> str:
 
 def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
     """Return the agent that a wake would start in this folder, by this host; None unless one is."""
-    rules = [one for one in settings.rules.values() if one.host == host]
-    found = [one.agent for one in rules if one.folder.resolve() == folder]
-    return found[0] if len(found) == 1 else None
+    agents = [
+        rules.agent
+        for rules in settings.rules.values()
+        if rules.host == host and rules.folder.resolve() == folder
+    ]
+    return agents[0] if len(agents) == 1 else None
 
 
 def default_id(folder: Path, host: str) -> str:
@@ -77,11 +95,12 @@ def default_id(folder: Path, host: str) -> str:
 
 
 def _nearest(folder: Path) -> dict[str, Any]:
-    for place in (folder, *folder.parents):
-        file = place / FOLDER_FILE
+    """Return what the FOLDER_FILE of this folder says, or of the nearest one above that has one."""
+    for above in (folder, *folder.parents):
+        file = above / FOLDER_FILE
         if file.is_file():
-            found = read_toml(file, private=False)
+            table = read_toml(file, private=False)
             # It travels with the code, so a key that is unknown here may be a newer version's.
-            known = {key: value for key, value in found.items() if key in _FOLDER}
-            return checked_table(known, _FOLDER, str(file))
+            known = {key: value for key, value in table.items() if key in _IN_FOLDER}
+            return checked(known, _IN_FOLDER, str(file))
     return {}

@@ -7,19 +7,22 @@
     wake = "answer"                  # hold: never start it; work: the host's own permissions
     quiet_hours = "22:00-07:00"
 
-Nothing that a task holds can change any of it.
+`KEYS` says of each key how it is read, where it goes and what it means; all else follows from that.
+A key that would have no effect is refused, and so is one that is missing. Nothing that a task holds
+can change any of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from mcp_agentbus.config.tables import Key, checked, of_type, readers
 from mcp_agentbus.config.values import (
-    Wrong,
+    Within,
     absolute,
     allow,
     boolean,
@@ -32,6 +35,7 @@ from mcp_agentbus.config.values import (
     senders,
 )
 from mcp_agentbus.core import hosts
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup
 
 Profile = Literal["hold", "answer", "work"]
@@ -96,43 +100,132 @@ class Rules:
     limits: Limits = Limits()
 
 
-def check_defaults(table: Mapping[str, Any], where: str) -> None:
-    """See that the [wake] table holds what it may.
+#: Every key of [agents.ID], in the order of docs/config.md: how it is read, the data class that has
+#: it, what it means, an example, its default. To which hosts it means something, the table of hosts
+#: says: to all if none names it.
+KEYS: Final = (
+    # What others see of the agent.
+    Key("host", of_type(str), Agent,
+        "Where it runs, and by what it is woken.",
+        '"claude-code"', "`shell`"),
+    Key("description", of_type(str), Agent,
+        "One line for `list_agents`.",
+        '"Looks after the shop"', "none"),
+    Key("roles", of_type(list), Agent,
+        "Shared inboxes that it reads besides its own: `role:NAME`.",
+        '["review"]', "none"),
+    # By what it is woken.
+    Key("dir", absolute, Rules,
+        "Where its process is started. Without it nothing is: the other keys here are for its "
+        "wakes.",
+        '"~/shop"', "none: live sessions only", field="folder"),
+    Key("wake", one_of(*get_args(Profile)), Rules,
+        "`hold`: nothing starts it. `answer`: an urgent task may start it to read and answer. "
+        "`work`: it may, with its host's own permissions.",
+        '"work"', "`answer`; for `openclaw` and `command` it must be given: `hold` or `work`",
+        field="profile"),
+    Key("command", command, Rules,
+        "The program and its arguments, without a shell; the notice comes on standard input.",
+        '["/usr/bin/notify-send", "agentbus"]', "must be given"),
+    Key("permission_mode", permission_mode, Rules,
+        "The host's permission mode, with `wake = \"work\"`. Claude Code: any but "
+        "`bypassPermissions`; Cursor: `force`.",
+        '"acceptEdits"', "Claude Code: `dontAsk`"),
+    Key("allow", allow, Rules,
+        "The host's allow rules, with `wake = \"work\"`; Cursor's program takes none.",
+        '["Bash(git status)", "Edit"]', "none"),
+    Key("resume", boolean, Rules,
+        "Claude Code: go on with its last conversation, unless a live process has it.",
+        "true"),
+    Key("chat", chat, Rules,
+        "The chat that is continued, as `cursor-agent ls` shows it.",
+        '"8f1c2d"', "none"),
+    Key("gateway_url", gateway_url, Rules,
+        "The gateway's address; off this machine it must be `https`.",
+        '"http://127.0.0.1:18790"', field="url"),
+    Key("token_file", absolute, Rules,
+        "The file (0600) with `hooks.token` of openclaw.json.",
+        '"~/.config/agentbus/openclaw-hooks.token"',
+        "none; `agent add` fills in the one that `install openclaw` wrote"),
+    # When, by whom and how often.
+    Key("quiet_hours", hours, Rules,
+        "When nothing wakes it, in this machine's time; `\"\"` means never, also where "
+        "`[wake]` has some.",
+        '"22:00-07:00"', "none", in_wake=True),
+    Key("wake_from", senders, Rules,
+        'Senders that may wake it besides your own agents on this machine; `"*"` is everybody '
+        "on the bus.",
+        '["planner"]', "none", in_wake=True),
+    Key("on_stop", one_of("end", "leave"), Rules,
+        "What becomes of a process that it has started when the listener is stopped: `end` "
+        "ends it, `leave` leaves it running.",
+        '"leave"', in_wake=True),
+    # More than the upper end of a range is a typing error: a wake takes seconds and costs money.
+    Key("per_sender_hour", Within(0, 1_000), Limits,
+        "How often one sender may wake it in an hour.",
+        "3", unit="wakes", in_wake=True),
+    Key("per_hour", Within(0, 1_000), Limits,
+        "How often it may be woken in an hour.",
+        "6", unit="wakes", in_wake=True),
+    Key("per_day", Within(0, 10_000), Limits,
+        "How often it may be woken in 24 hours.",
+        "20", unit="wakes", in_wake=True),
+    Key("result_notices_per_hour", Within(0, 10_000), Limits,
+        "How often a live session is told of results in an hour.",
+        "30", unit="notices", in_wake=True),
+    Key("time_limit_s", Within(1, 86_400), Limits,
+        "After how long a started process is ended.",
+        "600", unit="seconds", in_wake=True),
+    Key("max_turns", Within(1, 1_000), Limits,
+        "Turns of a model in one wake, where the host can limit them.",
+        "10", unit="turns", in_wake=True),
+    Key("max_usd", Within(0, 1_000, float), Limits,
+        "What one wake may cost, where the host can limit it.",
+        "0.5", unit="US dollars", in_wake=True),
+    Key("usd_per_day", Within(0, 10_000, float), Limits,
+        "What the wakes of 24 hours may cost, as far as the host reports it; what comes after "
+        "is held.",
+        "5.0", unit="US dollars", in_wake=True),
+)  # fmt: skip
+#: The keys that limit wakes.
+LIMITS: Final = tuple(key.name for key in KEYS if key.into is Limits)
+_IN_AGENT: Final = readers(KEYS)
+_IN_WAKE: Final = readers(key for key in KEYS if key.in_wake)
+
+
+def read_defaults(table: object, where: str) -> dict[str, Any]:
+    """Return what the [wake] table says for every agent that does not say otherwise, for `read`.
 
     Raises:
         BadSetup: a key that does not exist, or a value that makes no sense.
     """
-    _values(table, _DEFAULTS, where)
+    return checked(table, _IN_WAKE, where)
 
 
-def read(
-    agent: str, table: Mapping[str, Any], defaults: Mapping[str, Any], where: str
-) -> Rules | None:
+def read(agent: str, table: object, defaults: Mapping[str, Any], where: str) -> Rules | None:
     """Return the rules of an [agents.ID] table; None if it has no `dir`, so nothing starts it.
 
-    `defaults` is the [wake] table, and `where` names the file and the agent's table.
+    `defaults` is what `read_defaults` returned, and `where` names the file and the agent's table.
 
     Raises:
-        BadSetup: a key that does not exist, or a value that makes no sense.
+        BadSetup: a key that does not exist or has no effect here, one that is missing, or a value
+            that makes no sense.
     """
-    own = {key: value for key, value in table.items() if key not in _NOT_OURS}
-    given = _values(own, _KEYS, where)
-    if "dir" not in given:
+    own = checked(table, _IN_AGENT, where)
+    if "dir" not in own:
         return None
-    host = table.get("host")
+    host = own.get("host", "")
     if host not in hosts.WOKEN:
         raise BadSetup(
             f"{where}: host is none that can be woken.",
             hint=f"Set host to one of {', '.join(hosts.WOKEN)}, or take dir out.",
         )
-    profile = _profile(host, given.get("wake"), where)
-    _check_host_keys(host, profile, given, where)
-    _check_folder(host, given["dir"], where)
-    values = _values(defaults, _DEFAULTS, where) | given
-    limits = {name: values.pop(name) for name in _BOUNDS if name in values}
-    values = {_FIELDS.get(key, key): value for key, value in values.items()}
-    values["profile"] = profile
-    return Rules(agent=agent, host=host, limits=Limits(**limits), **values)
+    profile = _profile(host, own.get("wake"), where)
+    _check_host_keys(host, profile, own, where)
+    _check_folder(host, own["dir"], where)
+    values = {**defaults, **own}
+    fields = {**_fields(Rules, values), "agent": agent, "host": host, "profile": profile}
+    return Rules(**fields, limits=Limits(**_fields(Limits, values)))
 
 
 def profile_of(host: str, given: Profile | None) -> Profile | None:
@@ -189,71 +282,10 @@ def _check_folder(host: str, folder: Path, where: str) -> None:
         )
 
 
-def _values(
-    table: Mapping[str, Any], known: Mapping[str, Callable[[Any], Any]], where: str
-) -> dict[str, Any]:
-    values = {}
-    for key, value in table.items():
-        if key not in known:
-            raise BadSetup(
-                f"{where} has a key that does not exist: {key}.", hint=f"Known: {', '.join(known)}."
-            )
-        try:
-            values[key] = known[key](value)
-        except Wrong as wrong:
-            raise BadSetup(f"{where}: {key} {wrong.said}.", hint=wrong.hint) from None
-    return values
-
-
-def _within(name: str) -> Callable[[Any], float]:
-    low, high = _BOUNDS[name]
-    kind = type(getattr(Limits, name))
-
-    def reader(value: Any) -> float:
-        number = "number" if kind is float else "whole number"
-        # A bool is an int in Python, and TOML has nan, which is in no range.
-        fits = isinstance(value, int | kind) and not isinstance(value, bool)
-        if not fits or not low <= value <= high:
-            raise Wrong(f"is no {number} from {low} to {high}", "Set one, or take it out.")
-        return float(value) if kind is float else int(value)
-
-    return reader
-
-
-# Keys of [agents.ID] that config checks.
-_NOT_OURS: Final = frozenset({"host", "description", "roles"})
-# From and to, per limit. More is a typing error: a wake takes seconds and costs money.
-_BOUNDS: Final[dict[str, tuple[int, int]]] = {
-    "per_sender_hour": (0, 1_000),
-    "per_hour": (0, 1_000),
-    "per_day": (0, 10_000),
-    "result_notices_per_hour": (0, 10_000),
-    "time_limit_s": (1, 86_400),  # seconds; a day
-    "max_turns": (1, 1_000),
-    "max_usd": (0, 1_000),  # US dollars
-    "usd_per_day": (0, 10_000),  # US dollars
-}
-LIMITS: Final = tuple(_BOUNDS)
-# What [wake] may hold, and the reader of each.
-_DEFAULTS: Final[dict[str, Callable[[Any], Any]]] = {
-    "quiet_hours": hours,
-    "wake_from": senders,
-    "on_stop": one_of("end", "leave"),
-    **{name: _within(name) for name in _BOUNDS},
-}
-# What [agents.ID] may hold besides.
-_KEYS: Final[dict[str, Callable[[Any], Any]]] = {
-    "dir": absolute,
-    "wake": one_of(*get_args(Profile)),
-    "command": command,
-    "permission_mode": permission_mode,
-    "allow": allow,
-    "resume": boolean,
-    "chat": chat,
-    "gateway_url": gateway_url,
-    "token_file": absolute,
-    **_DEFAULTS,
-}
-KEYS: Final = tuple(_KEYS)
-# Keys whose field in Rules has another name.
-_FIELDS: Final = {"dir": "folder", "wake": "profile", "gateway_url": "url"}
+def _fields(into: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the values that a data class takes, by its fields."""
+    return {
+        key.field or key.name: values[key.name]
+        for key in KEYS
+        if key.into is into and key.name in values
+    }

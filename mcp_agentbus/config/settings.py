@@ -4,8 +4,8 @@
     >>> load_settings({"AGENTBUS_HOME": "/tmp/bus"}).data_dir
     PosixPath('/tmp/bus/data')
 
-One file (`config.toml`, 0600) and a few environment variables, which win. It makes no folder and
-opens no connection.
+One file (`config.toml`, 0600) and a few environment variables, which win; `SERVER_KEYS`,
+`rules.KEYS` and `variables` list them all. It makes no folder and opens no connection.
 """
 
 from __future__ import annotations
@@ -17,27 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.config.rules import KEYS, Rules, check_defaults
-from mcp_agentbus.config.rules import read as read_rules
-from mcp_agentbus.config.values import check_url, checked_table, parse_toml, read_toml
+from mcp_agentbus.config import rules
+from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.config.tables import (
+    Key,
+    checked,
+    of_type,
+    parse_toml,
+    read_toml,
+    readers,
+    unread,
+)
+from mcp_agentbus.config.values import check_url
 from mcp_agentbus.core import places
 from mcp_agentbus.core.ids import Agent, agent_id, role_name
 from mcp_agentbus.errors import BadInput, BadSetup
-
-# What config.toml, its tables and a .agentbus.toml may hold, and of which type.
-_TABLES: Final = {"server": dict, "agents": dict, "wake": dict}
-_SERVER: Final = {"url": str, "token_file": str, "allow_plaintext": bool, "binary": str}
-# The types of the rules' values are their readers' business.
-_AGENT: Final = {"host": str, "description": str, "roles": list, **dict.fromkeys(KEYS, object)}
-# What tells one bus from another.
-_BUS: Final = ("url", "token_file", "data_dir", "state_dir", "config_file")
-# The variables on which the platform's folders depend, and what is below the home without them.
-_PLATFORM: Final = {
-    "XDG_CONFIG_HOME": ".config",
-    "XDG_DATA_HOME": ".local/share",
-    "XDG_STATE_HOME": ".local/state",
-}
-_ON_MACOS: Final = "Library/Application Support"
 
 
 @dataclass(frozen=True)
@@ -69,6 +63,37 @@ class Settings:
         return self.state_dir / "wakes.db"
 
 
+#: Every key of [server].
+SERVER_KEYS: Final = (
+    Key("url", of_type(str), Settings,
+        "The shared server: one `nats://` or `tls://` URL, without a secret in it.",
+        '"tls://bus.example.org:4222"', "this user's own server"),
+    Key("token_file", of_type(str), Settings,
+        "The file (0600) that holds the shared server's token.",
+        '"~/.config/agentbus/token"', "no token"),
+    Key("allow_plaintext", of_type(bool), None,
+        "Whether a server off this machine may be used without TLS: say it only where the network "
+        "itself is encrypted.",
+        "true", "`false`"),
+    Key("binary", of_type(str), Settings,
+        "The nats-server that is started in the place of the one that came along.",
+        '"/usr/local/bin/nats-server"', "the one that came along"),
+)  # fmt: skip
+_TABLES: Final = dict.fromkeys(("server", "agents", "wake"), of_type(dict))
+_IN_SERVER: Final = readers(SERVER_KEYS)
+# What others see of an agent is read here, and what may wake it by `rules.read`.
+_IN_AGENT: Final = {key.name: key.reader if key.into is Agent else unread for key in rules.KEYS}
+# What tells one bus from another.
+_BUS: Final = ("url", "token_file", "data_dir", "state_dir", "config_file")
+# The variables on which the platform's folders depend, and what is below the home without them.
+_PLATFORM: Final = {
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_STATE_HOME": ".local/state",
+}
+_ON_MACOS: Final = "Library/Application Support"
+
+
 def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None = None) -> Settings:
     """Read the settings; `text` is taken for what config.toml holds, if it is given.
 
@@ -80,15 +105,15 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
     if home := places.home(env):
         env["AGENTBUS_HOME"] = home  # so that it is the same to whom this starts in another folder
     data_dir, state_dir, config_file, runtime_dir = _folders(env)
-    found = read_toml(config_file, private=True) if text is None else parse_toml(config_file, text)
-    document = checked_table(found, _TABLES, str(config_file))
-    server = checked_table(document.get("server", {}), _SERVER, f"{config_file} [server]")
+    file = read_toml(config_file, private=True) if text is None else parse_toml(config_file, text)
+    document = checked(file, _TABLES, str(config_file))
+    server = checked(document.get("server", {}), _IN_SERVER, f"{config_file} [server]")
     tables = document.get("agents", {})
-    agents = {key: _agent(key, value, config_file) for key, value in tables.items()}
-    wake = document.get("wake", {})
-    check_defaults(wake, f"{config_file} [wake]")
-    rules = {
-        key: read_rules(key, value, wake, _where(config_file, key)) for key, value in tables.items()
+    agents = {name: _agent(name, table, config_file) for name, table in tables.items()}
+    in_wake = rules.read_defaults(document.get("wake", {}), f"{config_file} [wake]")
+    rules_of = {
+        name: rules.read(name, table, in_wake, _where(config_file, name))
+        for name, table in tables.items()
     }
     url = env.get("AGENTBUS_URL") or server.get("url")
     if url:
@@ -102,22 +127,24 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
         token_file=_path(env.get("AGENTBUS_TOKEN_FILE") or server.get("token_file")),
         binary=_path(env.get("AGENTBUS_NATS_SERVER") or server.get("binary")),
         agents=agents,
-        rules={key: value for key, value in rules.items() if value},
+        rules={name: of_agent for name, of_agent in rules_of.items() if of_agent},
         environ=env,
     )
 
 
 def neighbour_settings(ours: Settings, environ: object) -> Settings:
-    """Return the settings of another process of this user, by its environment.
+    """Return the settings of another process of this user, by the environment that it has sent.
+
+    The inverse of `neighbour_environ`: what that names leads here to the same bus.
 
     Raises:
-        BadInput: it is on another bus.
+        BadInput: that is no environment, or one of another bus.
         BadSetup: as `load_settings`.
     """
     if not isinstance(environ, dict):
         raise BadInput("No environment was given.")
-    # What the platform's own folders depend on is read from this process's environment.
-    if not environ.get("AGENTBUS_HOME") and _above(environ) != _above(ours.environ):
+    # platformdirs reads this process's environment, not the one that was sent.
+    if not environ.get("AGENTBUS_HOME") and _xdg_folders(environ) != _xdg_folders(ours.environ):
         raise BadInput("This process has other folders.")
     theirs = load_settings(environ)
     if any(getattr(theirs, name) != getattr(ours, name) for name in _BUS):
@@ -128,26 +155,27 @@ def neighbour_settings(ours: Settings, environ: object) -> Settings:
 def neighbour_environ(settings: Settings) -> dict[str, str]:
     """Return the variables by which a process started elsewhere finds these folders and this bus.
 
-    Only those that are set and that change something: the reverse of `neighbour_settings`. None is
-    a secret: `load_settings` has refused a URL with one in it, and of a token it knows the file.
+    The inverse of `neighbour_settings`. Only those that are set and that change something: one
+    that names what holds without it is left out. None is a secret: `load_settings` has refused a
+    URL with one in it, and of a token it knows the file.
     """
     env = settings.environ
-    found = {}
     if home := places.home(env):
-        found["AGENTBUS_HOME"] = home
+        folders = {"AGENTBUS_HOME": home}
     else:
-        usual = _above({**env, **dict.fromkeys(_PLATFORM, "")})
-        found = {name: one for name, one in _above(env).items() if one != usual[name]}
+        unset = _xdg_folders({**env, **dict.fromkeys(_PLATFORM, "")})
+        folders = {name: path for name, path in _xdg_folders(env).items() if path != unset[name]}
         without = {name: value for name, value in env.items() if name != "XDG_RUNTIME_DIR"}
         if places.runtime_folder(env) != places.runtime_folder(without):
-            found["XDG_RUNTIME_DIR"] = env["XDG_RUNTIME_DIR"]
-    given = {"AGENTBUS_URL": settings.url, "AGENTBUS_TOKEN_FILE": settings.token_file}
-    return found | {name: str(value) for name, value in given.items() if env.get(name)}
+            folders["XDG_RUNTIME_DIR"] = env["XDG_RUNTIME_DIR"]
+    server = {"AGENTBUS_URL": settings.url, "AGENTBUS_TOKEN_FILE": settings.token_file}
+    return folders | {name: str(value) for name, value in server.items() if env.get(name)}
 
 
 def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
-    if one := places.home(env):
-        home = Path(one)
+    """Return the data folder, the state folder, config.toml and the runtime folder."""
+    if given := places.home(env):
+        home = Path(given)
         return home / "data", home / "state", home / "config.toml", home / "run"
     # Imported late: a command that only prints its help does not need it.
     import platformdirs
@@ -157,16 +185,20 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
     return dirs.user_data_path, dirs.user_state_path, config, Path(places.runtime_folder(env))
 
 
-def _above(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the folders above the platform's own; a variable may name the very default."""
+def _xdg_folders(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the folders to which XDG_CONFIG_HOME, XDG_DATA_HOME and XDG_STATE_HOME lead.
+
+    The platform's folders for agentbus are in them. A variable that is unset, or no absolute path,
+    leads to its default; so one that names its default is the same as none.
+    """
     home = env.get("HOME", "")
     home = home if home.startswith("/") else os.path.expanduser("~")  # noqa: PTH111
-    found = {}
+    folders = {}
     for name, below in _PLATFORM.items():
         given = env.get(name, "")
-        usual = f"{home}/{_ON_MACOS if sys.platform == 'darwin' else below}"
-        found[name] = os.path.normpath(given if given.startswith("/") else usual)
-    return found
+        default = f"{home}/{_ON_MACOS if sys.platform == 'darwin' else below}"
+        folders[name] = os.path.normpath(given if given.startswith("/") else default)
+    return folders
 
 
 def _path(value: object) -> Path | None:
@@ -174,18 +206,20 @@ def _path(value: object) -> Path | None:
 
 
 def _where(file: Path, agent: str) -> str:
+    """Return how a message names an agent's table."""
     return f"{file} [agents.{agent}]"
 
 
-def _agent(name: str, value: object, file: Path) -> Agent:
+def _agent(name: str, table: object, file: Path) -> Agent:
+    """Return what others see of an agent, by its table."""
     where = _where(file, name)
-    fields = checked_table(value, _AGENT, where)
+    values = checked(table, _IN_AGENT, where)
     try:
         return Agent(
             id=agent_id(name),
-            host=fields.get("host", "shell"),
-            description=fields.get("description", ""),
-            roles=tuple(role_name(str(role)) for role in fields.get("roles", ())),
+            host=values.get("host", "shell"),
+            description=values.get("description", ""),
+            roles=tuple(role_name(str(role)) for role in values.get("roles", ())),
         )
     except BadInput as error:
         raise BadSetup(f"{where}: {error.message}", hint=error.hint) from None

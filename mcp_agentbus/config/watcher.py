@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """config.toml while a listener runs: read again when it, or its mode, was changed.
 
-reloading = Reloading(settings)
-if reloading.changed():
-settings = reloading.settings
+    watcher = Watcher(settings)
+    if watcher.changed():       # asked again and again: a file's stamp costs next to nothing
+        settings = watcher.settings
+
+Which bus it is stays until the listener is started anew, and while the file cannot be read, so
+does what it said before. It has no thread and no timer.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadSetup
 
 
-class Reloading:
-    """The agents and rules as they are written now; which bus it is stays."""
+class Watcher:
+    """The agents and rules as they are written now."""
 
     def __init__(self, settings: Settings) -> None:
         #: As they could be read last.
@@ -41,11 +44,11 @@ class Reloading:
         return True
 
 
-def _stamp(file: Path) -> tuple[int, ...]:
+def _stamp(file: Path) -> tuple[int, int, int]:
     """Return what changes when a file is written anew, or its mode; zeros if there is none."""
     try:
-        found = file.stat()
+        stat = file.stat()
     except OSError:
         return 0, 0, 0
     # A chmod, which the refusal of an open file asks for, changes the last only.
-    return found.st_mtime_ns, found.st_ino, found.st_ctime_ns
+    return stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns

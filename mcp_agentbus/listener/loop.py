@@ -23,7 +23,7 @@ from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.config.watcher import Reloading
+from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import ids, notices
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts
@@ -82,7 +82,7 @@ class Listener:
             settings, bus, ledger, hub=self.hub, emit=emit, wakers=wakers,
             has_shown=self.hosting.has_shown, telling=self.digest,
         )  # fmt: skip
-        self.reloading = Reloading(settings)
+        self.reloading = Watcher(settings)
         #: Since when there is no bus; None if there is one.
         self.away_since: datetime | None = None
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.config.watcher import Reloading
+from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
@@ -43,7 +43,7 @@ class Asked(Protocol):
     commanding: Commanding
     digest: Digest
     waking: Waking
-    reloading: Reloading
+    reloading: Watcher
     desks: dict[str, Desk]
     began: datetime
     #: Since when there is no bus; None if there is one.

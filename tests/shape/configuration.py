@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of docs/config.md: what each key and variable says, and the rest as the code has it.
+"""The tables of docs/config.md, from the code: each key and variable says what it means.
 
     >>> keys_of("server")
     ['url', 'token_file', 'allow_plaintext', 'binary']
 
-Only the sentences and the examples stand here. Which keys there are, what they default to, how far
-a number may go and for which hosts a key is, the code is asked: by settings that it refuses, whose
-message says it. So a key that is added, and a bound that is moved, show.
+Which keys a table may have, and for which hosts one is, is asked by settings that are refused, whose
+message says it: so what is written here is what the program does.
 """
 
 from __future__ import annotations
 
-import inspect
+import functools
 import re
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from mcp_agentbus.config import rules, settings
-from mcp_agentbus.core.hosts import HOSTS, host_of
+from mcp_agentbus.config import identity, settings
+from mcp_agentbus.config.rules import KEYS
+from mcp_agentbus.config.tables import Key
+from mcp_agentbus.config.values import Within
+from mcp_agentbus.config.variables import VARIABLES
+from mcp_agentbus.core.hosts import HOSTS, WOKEN, Host, marked
 from mcp_agentbus.errors import BadSetup
 
 ROOT: Final = Path(__file__).parents[2]
@@ -31,107 +34,16 @@ _LEAST: Final = {
     "openclaw": 'dir = "/srv/shop"',
     "command": 'dir = "/srv/shop"\ncommand = ["notify"]',
 }
-# Keys whose field in `rules.Rules` has another name.
-_FIELD: Final = {"wake": "profile", "gateway_url": "url"}
 
 
-class Key(NamedTuple):
-    """What is said of a key or a variable."""
-
-    what: str
-    #: In TOML, or the value of a variable.
-    example: str
-    #: As it is shown; what the code says if empty.
-    default: str = ""
-    #: Of a number.
-    unit: str = ""
+def _by_name(keys: Iterable[Key]) -> dict[str, Key]:
+    return {key.name: key for key in keys}
 
 
-SERVER: Final = {
-    "url": Key("The shared server: one `nats://` or `tls://` URL, without a secret in it.",
-               '"tls://bus.example.org:4222"', "this user's own server"),
-    "token_file": Key("The file (0600) that holds the shared server's token.",
-                      '"~/.config/agentbus/token"', "no token"),
-    "allow_plaintext": Key("Whether a server off this machine may be used without TLS: say it "
-                           "only where the network itself is encrypted.", "true", "`false`"),
-    "binary": Key("The nats-server that is started in the place of the one that came along.",
-                  '"/usr/local/bin/nats-server"', "the one that came along"),
-}  # fmt: skip
-WAKE: Final = {
-    "quiet_hours": Key("When nothing wakes it, in this machine's time; `\"\"` means never, also "
-                       "where `[wake]` has some.", '"22:00-07:00"', "none"),
-    "wake_from": Key('Senders that may wake it besides your own agents on this machine; `"*"` is '
-                     "everybody on the bus.", '["planner"]', "none"),
-    "on_stop": Key("What becomes of a process that it has started when the listener is stopped: "
-                   "`end` ends it, `leave` leaves it running.", '"leave"'),
-    "per_sender_hour": Key("How often one sender may wake it in an hour.", "3", unit="wakes"),
-    "per_hour": Key("How often it may be woken in an hour.", "6", unit="wakes"),
-    "per_day": Key("How often it may be woken in 24 hours.", "20", unit="wakes"),
-    "result_notices_per_hour": Key("How often a live session is told of results in an hour.",
-                                   "30", unit="notices"),
-    "time_limit_s": Key("After how long a started process is ended.", "600", unit="seconds"),
-    "max_turns": Key("Turns of a model in one wake, where the host can limit them.", "10",
-                     unit="turns"),
-    "max_usd": Key("What one wake may cost, where the host can limit it.", "0.5",
-                   unit="US dollars"),
-    "usd_per_day": Key("What the wakes of 24 hours may cost, as far as the host reports it; what "
-                       "comes after is held.", "5.0", unit="US dollars"),
-}  # fmt: skip
-AGENT: Final = {
-    "host": Key("Where it runs, and by what it is woken.", '"claude-code"', "`shell`"),
-    "description": Key("One line for `list_agents`.", '"Looks after the shop"', "none"),
-    "roles": Key("Shared inboxes that it reads besides its own: `role:NAME`.", '["review"]',
-                 "none"),
-    "dir": Key("Where its process is started. Without it nothing is: the other keys here are for "
-               "its wakes.", '"~/shop"', "none: live sessions only"),
-    "wake": Key("`hold`: nothing starts it. `answer`: an urgent task may start it to read and "
-                "answer. `work`: it may, with its host's own permissions.", '"work"',
-                "`answer`; for `openclaw` and `command` it must be given: `hold` or `work`"),
-    "command": Key("The program and its arguments, without a shell; the notice comes on standard "
-                   "input.", '["/usr/bin/notify-send", "agentbus"]', "must be given"),
-    "permission_mode": Key('The host\'s permission mode, with `wake = "work"`. Claude Code: any '
-                           "but `bypassPermissions`; Cursor: `force`.", '"acceptEdits"',
-                           "Claude Code: `dontAsk`"),
-    "allow": Key("The host's allow rules, with `wake = \"work\"`; Cursor's program takes none.",
-                 '["Bash(git status)", "Edit"]', "none"),
-    "resume": Key("Claude Code: go on with its last conversation, unless a live process has it.",
-                  "true"),
-    "chat": Key("The chat that is continued, as `cursor-agent ls` shows it.", '"8f1c2d"', "none"),
-    "gateway_url": Key("The gateway's address; off this machine it must be `https`.",
-                       '"http://127.0.0.1:18790"'),
-    "token_file": Key("The file (0600) with `hooks.token` of openclaw.json.",
-                      '"~/.config/agentbus/openclaw-hooks.token"',
-                      "none; `agent add` fills in the one that `install openclaw` wrote"),
-    **WAKE,
-}  # fmt: skip
-FOLDER: Final = {
-    "agent": Key("Who a session in this folder, or below it, is.", '"reviewer"',
-                 "the folder's name with the host's"),
-    "description": Key("One line for `list_agents`.", '"Reviews changes of the shop"', "none"),
-    "roles": Key("Shared inboxes that it reads besides its own: `role:NAME`.", '["review"]',
-                 "none"),
-}  # fmt: skip
-VARIABLES: Final = {
-    "AGENTBUS_AGENT": Key("Who this session is; `--agent` comes before it.", "reviewer",
-                          "by the folder"),
-    "AGENTBUS_HOME": Key("One folder for everything: `data`, `state`, `run` and `config.toml`. "
-                         "Another folder is another bus.", "/srv/agentbus",
-                         "the platform's folders, below"),
-    "AGENTBUS_HOST": Key("What this session runs in, whatever the host's own variables say; "
-                         "`agentbus install` writes it for hosts that have none.", "openclaw",
-                         "by the host's own variables, below"),
-    "AGENTBUS_LISTENER": Key("`off`, `0`, `no` or `never` keeps sessions from starting a listener.",
-                             "off", "they start one where none is"),
-    "AGENTBUS_NATS_SERVER": Key("As `binary` of `[server]`, which it comes before.",
-                                "/usr/local/bin/nats-server", "`binary`"),
-    "AGENTBUS_TOKEN": Key("Read by a shared nats-server that was started with the configuration of "
-                          "`agentbus server config`: its token. agentbus itself never reads it.",
-                          "a long random word", "none"),
-    "AGENTBUS_TOKEN_FILE": Key("As `token_file` of `[server]`, which it comes before.",
-                               "~/.config/agentbus/token", "`token_file`"),
-    "AGENTBUS_URL": Key("As `url` of `[server]`, which it comes before.",
-                        "tls://bus.example.org:4222", "`url`"),
-}  # fmt: skip
+SERVER: Final = _by_name(settings.SERVER_KEYS)
+AGENT: Final = _by_name(KEYS)
+WAKE: Final = _by_name(key for key in KEYS if key.in_wake)
+FOLDER: Final = _by_name(identity.FOLDER_KEYS)
 TABLES: Final = {"server": SERVER, "agents.x": AGENT, "wake": WAKE}
 
 
@@ -164,47 +76,39 @@ def agent_with(key: str, value: str, host: str) -> str:
     given = {"host": f'"{host}"', "wake": '"work"'}
     given |= dict(line.split(" = ", 1) for line in _LEAST[host].splitlines())
     given |= {key: value} if key != "host" else {}
-    return "[agents.x]\n" + "".join(f"{one} = {said}\n" for one, said in given.items())
+    return "[agents.x]\n" + "".join(f"{name} = {value}\n" for name, value in given.items())
 
 
 def hosts_of(key: str) -> tuple[str, ...]:
     """Return the hosts for which a key of an agent has an effect."""
     example = AGENT[key].example
     return tuple(
-        host for host in HOSTS if "has no effect" not in refused(agent_with(key, example, host))
+        host for host in WOKEN if "has no effect" not in refused(agent_with(key, example, host))
     )
 
 
-def bounds(key: str) -> tuple[str, str] | None:
-    """Return from where to where a number may go; None if a key's value is none."""
-    found = re.search(r"number from (\S+) to (\S+)\.", refused(f"[wake]\n{key} = -1\n"))
-    return (found[1], found[2]) if found else None
+def default_of(key: Key) -> str:
+    """Return what holds where a key is not set."""
+    if key.default or key.into is None:
+        return key.default
+    [value] = [field.default for field in fields(key.into) if field.name == (key.field or key.name)]
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def default_of(key: str) -> str:
-    """Return what holds where a key is not set, as the code has it."""
-    for kind in (rules.Limits, rules.Rules):
-        for field in fields(kind):
-            if field.name == _FIELD.get(key, key):
-                value = field.default
-                return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-    raise LookupError(key)
-
-
-def table(said: dict[str, Key], without: Collection[str] = ()) -> str:
+def table(keys: dict[str, Key], without: Iterable[str] = ()) -> str:
     """Return a table of Markdown for the keys of a file."""
     rows = ["| key | what it says | default | example |", "|---|---|---|---|"]
-    for key in [key for key in said if key not in without]:
-        one = said[key]
-        what = one.what
-        if one.unit and (within := bounds(key)):
-            low, high = map(int, within)
-            what = f"{what.removesuffix('.')}: {low:,} to {high:,} {one.unit}."
-        if said is AGENT and (hosts := hosts_of(key)) != HOSTS:
-            only = " and ".join(f"`{host}`" for host in hosts)
-            what = f"With host {only}: {what[0].lower()}{what[1:]}"
-        default = one.default or default_of(key)
-        rows.append(f"| `{key}` | {what} | {default} | `{key} = {one.example}` |")
+    for name, key in keys.items():
+        if name in without:
+            continue
+        sentence = key.sentence
+        if isinstance(key.reader, Within):
+            low, high = key.reader.low, key.reader.high
+            sentence = f"{sentence.removesuffix('.')}: {low:,} to {high:,} {key.unit}."
+        if keys is AGENT and hosts_of(name) != WOKEN:
+            only = " and ".join(f"`{host}`" for host in hosts_of(name))
+            sentence = f"With host {only}: {sentence[0].lower()}{sentence[1:]}"
+        rows.append(f"| `{name}` | {sentence} | {default_of(key)} | `{name} = {key.example}` |")
     return "\n".join(rows)
 
 
@@ -212,29 +116,34 @@ def variables() -> str:
     """Return the table of the environment variables."""
     rows = ["| variable | what it says | default | example |", "|---|---|---|---|"]
     rows += [
-        f"| `{name}` | {one.what} | {one.default} | `{one.example}` |"
-        for name, one in VARIABLES.items()
+        f"| `{variable.name}` | {variable.sentence} | {variable.default} | `{variable.example}` |"
+        for variable in VARIABLES
     ]
     return "\n".join(rows)
 
 
 def hosts_variables() -> str:
     """Return the list of the variables by which a host is known, the first that counts first."""
-    known: dict[str, list[str]] = {}
-    source = inspect.getsource(inspect.getmodule(host_of))
-    for name in dict.fromkeys(re.findall(r'"([A-Z][A-Z_]+)"', source)):
-        if (host := host_of({name: "1"})) != "shell" and not name.startswith("AGENTBUS_"):
-            known.setdefault(host, []).append(f"`{name}`")
-    return "\n".join(f"- {host}: {' or '.join(names)}" for host, names in known.items())
+
+    def compared(one: Host, other: Host) -> int:
+        return -1 if marked({one.marks[0]: "1", other.marks[0]: "1"}) is one else 1
+
+    known = sorted((host for host in HOSTS if host.marks), key=functools.cmp_to_key(compared))
+    return "\n".join(
+        f"- {host.name}: {' or '.join(f'`{mark}`' for mark in host.marks)}" for host in known
+    )
 
 
 def variables_in_the_code() -> set[str]:
-    """Return every variable of ours that the sources of the package, hooks and launchers name."""
+    """Return every variable of ours that the sources of the package, hooks and launchers name.
+
+    But for the list of them, which would vouch for itself.
+    """
     found: set[str] = set()
     folders = ("mcp_agentbus", "installers", "hooks", "monitors", "bin", ".claude-plugin")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     for path in [*files, ROOT / ".mcp.json"]:
-        if path.suffix in {".py", ".json", ".toml", ""}:
+        if path.suffix in {".py", ".json", ".toml", ""} and path.name != "variables.py":
             found |= set(re.findall(r"\bAGENTBUS_[A-Z_]*[A-Z]\b", path.read_text()))
     return found
 
@@ -246,7 +155,7 @@ def tables_known() -> list[str]:
 
 def sentences() -> set[str]:
     """Return what is said of keys that two files have, once in each file's table."""
-    return {one.what.strip() for one in [*AGENT.values(), *FOLDER.values()]}
+    return {key.sentence for key in [*AGENT.values(), *FOLDER.values()]}
 
 
 def said_by_the_code() -> str:

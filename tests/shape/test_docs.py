@@ -17,6 +17,7 @@ from test_shape import FILES, ROOMS
 
 from mcp_agentbus import __version__
 from mcp_agentbus.config import identity
+from mcp_agentbus.config.variables import VARIABLES
 from mcp_agentbus.store.streams import STREAMS
 
 ROOT = Path(__file__).parents[2]
@@ -145,7 +146,7 @@ def test_every_table_of_config_toml_is_described():
 
 
 def test_every_key_of_a_folders_file_is_described():
-    assert sorted(configuration.FOLDER) == sorted(identity._FOLDER)
+    assert set(configuration.FOLDER) == set(identity._IN_FOLDER)
 
 
 def test_the_examples_of_an_agents_keys_are_taken_with_each_host_that_they_are_for():
@@ -174,7 +175,9 @@ def test_the_blocks_of_toml_are_taken():
 
 
 def test_every_variable_that_the_code_names_is_described():
-    assert configuration.variables_in_the_code() - set(STREAMS) == set(configuration.VARIABLES)
+    assert configuration.variables_in_the_code() - set(STREAMS) == {
+        variable.name for variable in VARIABLES
+    }
 
 
 def test_the_symptoms_that_are_quoted_are_said_by_the_code():

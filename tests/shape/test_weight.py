@@ -20,7 +20,15 @@ PACKAGE = ROOT / "mcp_agentbus"
 # Each of them costs a relay a megabyte, or a tenth of its start.
 HEAVY = {"asyncio", "dataclasses", "pathlib", "subprocess", "urllib"}
 # What a relay needs besides the files of its room.
-BESIDE = {"core.lines", "core.places", "core.processes", "errors", "version", "__main__"}
+BESIDE = {
+    "core.hosts",
+    "core.lines",
+    "core.places",
+    "core.processes",
+    "errors",
+    "version",
+    "__main__",
+}
 # What is there for asyncio, and for tomlkit.
 NOT_LIGHT = {"core.aio", "config.editor"}
 

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables that a user has written in TOML: which keys they may have, and how each is read.
+
+    >>> known = {"agent": of_type(str)}
+    >>> checked({"agent": "coder"}, known, ".agentbus.toml")
+    {'agent': 'coder'}
+    >>> checked({"agnet": "coder"}, known, ".agentbus.toml")
+    BadSetup: .agentbus.toml has a key that does not exist: agnet. Hint: Known: agent.
+
+A key stands in one tuple, beside the code that it is for, with all that is said of it in
+docs/config.md. Nothing is guessed: what cannot be read as it is written is refused.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from mcp_agentbus.core.files import check_private
+from mcp_agentbus.errors import BadSetup
+
+_TYPE_NAMES: Final = {dict: "table", str: "string", bool: "boolean", list: "list"}
+
+
+class Wrong(Exception):
+    """A value makes no sense: it `is_not` what its key takes. The hint says what to do."""
+
+    def __init__(self, is_not: str, hint: str = "") -> None:
+        super().__init__(is_not)
+        self.is_not = is_not
+        self.hint = hint
+
+
+#: Returns a value as the program has it, or raises `Wrong`.
+Reader = Callable[[Any], Any]
+
+
+class Key(NamedTuple):
+    """A key of a table: how its value is read, and what docs/config.md says of it."""
+
+    name: str
+    reader: Reader
+    #: The data class that takes the value; None if the program keeps it nowhere.
+    into: type | None
+    #: What it means; of a number without its range, which the reader knows.
+    sentence: str
+    #: A value, in TOML.
+    example: str
+    #: What holds without it, as it is shown; if empty, what the data class has.
+    default: str = ""
+    #: What a number counts.
+    unit: str = ""
+    #: The data class's field, where its name is another one.
+    field: str = ""
+    #: Whether it may stand in [wake] as well, for all agents.
+    in_wake: bool = False
+
+
+def of_type(kind: type) -> Reader:
+    """Return a reader of values of one of TOML's types."""
+
+    def reader(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise Wrong(f"is not a {_TYPE_NAMES[kind]}")
+        return value
+
+    return reader
+
+
+def unread(value: Any) -> Any:
+    """Return a value that is read elsewhere."""
+    return value
+
+
+def readers(keys: Iterable[Key]) -> dict[str, Reader]:
+    """Return the readers of these keys' values, by the keys' names."""
+    return {key.name: key.reader for key in keys}
+
+
+def checked(table: object, known: Mapping[str, Reader], where: str) -> dict[str, Any]:
+    """Return what a table holds, by its keys, each value read by its key's reader.
+
+    Raises:
+        BadSetup: it is no table, has a key that does not exist, or a value that makes no sense;
+            the message begins with `where`.
+    """
+    if not isinstance(table, dict):
+        raise BadSetup(f"{where} is not a table.")
+    values = {}
+    for name, value in table.items():
+        if name not in known:
+            raise BadSetup(
+                f"{where} has a key that does not exist: {name}.",
+                hint=f"Known: {', '.join(known)}.",
+            )
+        try:
+            values[name] = known[name](value)
+        except Wrong as wrong:
+            raise BadSetup(f"{where}: {name} {wrong.is_not}.", hint=wrong.hint) from None
+    return values
+
+
+def read_toml(path: Path, *, private: bool) -> dict[str, Any]:
+    """Return what a TOML file holds; nothing if there is none.
+
+    Raises:
+        BadSetup: it cannot be read, or is not TOML; `private`: others may read it.
+    """
+    try:
+        if private:
+            check_private(path)
+        return parse_toml(path, path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise BadSetup(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def parse_toml(path: Path, content: str | bytes) -> dict[str, Any]:
+    """Return what the text of a TOML file holds.
+
+    Raises:
+        BadSetup: it is not TOML.
+    """
+    try:
+        return tomllib.loads(content if isinstance(content, str) else content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadSetup(
+            f"{path} is not TOML: {error}.", hint="Correct it or move it away."
+        ) from None

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every environment variable of agentbus's own: what it says, and what holds without it.
+
+    >>> VARIABLES[1].name, VARIABLES[1].example
+    ('AGENTBUS_HOME', '/srv/agentbus')
+
+They are read where they are needed; a test sees that the sources name these and no other. None
+holds a secret but AGENTBUS_TOKEN, which a server reads and agentbus does not. The hosts' own
+variables are in the table of hosts, `core.hosts`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Variable(NamedTuple):
+    """An environment variable, and what docs/config.md says of it."""
+
+    name: str
+    #: What it means.
+    sentence: str
+    #: What holds without it, as it is shown.
+    default: str
+    #: A value.
+    example: str
+
+
+VARIABLES: Final = (
+    Variable(
+        "AGENTBUS_AGENT",
+        "Who this session is; `--agent` comes before it.",
+        "by the folder",
+        "reviewer",
+    ),
+    Variable(
+        "AGENTBUS_HOME",
+        "One folder for everything: `data`, `state`, `run` and `config.toml`. Another folder is "
+        "another bus.",
+        "the platform's folders, below",
+        "/srv/agentbus",
+    ),
+    Variable(
+        "AGENTBUS_HOST",
+        "What this session runs in, whatever the host's own variables say; `agentbus install` "
+        "writes it for hosts that have none.",
+        "by the host's own variables, below",
+        "openclaw",
+    ),
+    Variable(
+        "AGENTBUS_LISTENER",
+        "`off`, `0`, `no` or `never` keeps sessions from starting a listener.",
+        "they start one where none is",
+        "off",
+    ),
+    Variable(
+        "AGENTBUS_NATS_SERVER",
+        "As `binary` of `[server]`, which it comes before.",
+        "`binary`",
+        "/usr/local/bin/nats-server",
+    ),
+    Variable(
+        "AGENTBUS_TOKEN",
+        "Read by a shared nats-server that was started with the configuration of `agentbus server "
+        "config`: its token. agentbus itself never reads it.",
+        "none",
+        "a long random word",
+    ),
+    Variable(
+        "AGENTBUS_TOKEN_FILE",
+        "As `token_file` of `[server]`, which it comes before.",
+        "`token_file`",
+        "~/.config/agentbus/token",
+    ),
+    Variable(
+        "AGENTBUS_URL",
+        "As `url` of `[server]`, which it comes before.",
+        "`url`",
+        "tls://bus.example.org:4222",
+    ),
+)

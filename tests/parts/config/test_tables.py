@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys and their values: what a table may hold, where it goes, and what a number may be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+import pytest
+
+from mcp_agentbus.config import identity, rules, settings
+from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.config.tables import Wrong, checked, of_type, unread
+from mcp_agentbus.config.values import Within
+from mcp_agentbus.errors import BadSetup
+
+ALL = (*rules.KEYS, *settings.SERVER_KEYS, *identity.FOLDER_KEYS)
+KNOWN = {"name": of_type(str), "more": of_type(list), "other": unread}
+
+
+@pytest.mark.parametrize("key", ALL, ids=lambda key: key.name)
+def test_a_key_goes_into_a_field_that_there_is_and_says_what_it_means(key):
+    if key.into:
+        assert (key.field or key.name) in {field.name for field in fields(key.into)}
+    assert key.sentence.endswith(".")
+    assert key.example
+    assert (key.unit != "") == isinstance(key.reader, Within)
+
+
+def test_whatever_is_kept_for_an_agent_can_be_set():
+    def filled(kind):
+        return {key.field or key.name for key in rules.KEYS if key.into is kind}
+
+    assert filled(Limits) == {field.name for field in fields(Limits)}
+    # Whose they are, by what it is woken, and the limits, which have keys of their own.
+    assert filled(Rules) == {field.name for field in fields(Rules)} - {"agent", "host", "limits"}
+
+
+def test_what_is_set_for_all_agents_can_be_set_for_one():
+    assert set(rules._IN_WAKE) < set(rules._IN_AGENT)
+    assert set(rules.LIMITS) < set(rules._IN_WAKE)
+
+
+@pytest.mark.parametrize(
+    ("table", "message", "hint"),
+    [
+        ([], "here is not a table.", BadSetup.hint),
+        ({"nmae": "a"}, "here has a key that does not exist: nmae.", "Known: name, more, other."),
+        ({"name": 1}, "here: name is not a string.", BadSetup.hint),
+        ({"more": "a"}, "here: more is not a list.", BadSetup.hint),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused_by_its_key(table, message, hint):
+    with pytest.raises(BadSetup) as refusal:
+        checked(table, KNOWN, "here")
+
+    assert (refusal.value.message, refusal.value.hint) == (message, hint)
+
+
+def test_a_table_is_returned_as_its_readers_have_read_it():
+    table = {"name": "a", "more": [1], "other": 5}
+
+    assert checked(table, KNOWN | {"other": str}, "here") == {
+        "name": "a",
+        "more": [1],
+        "other": "5",
+    }
+    assert checked({}, KNOWN, "here") == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "taken"),
+    [
+        (Within(0, 10), 0, 0),
+        (Within(0, 10), 10, 10),
+        (Within(1, 10, float), 1, 1.0),
+        (Within(1, 10, float), 9.5, 9.5),
+        (Within(0, 10), -1, None),
+        (Within(0, 10), 11, None),
+        (Within(0, 10), 1.0, None),
+        (Within(0, 10), True, None),
+        (Within(0, 10), "1", None),
+        (Within(0, 10, float), math.nan, None),
+        (Within(0, 10, float), math.inf, None),
+        (Within(0, 10, float), False, None),
+    ],
+)
+def test_a_number_is_one_of_its_kind_and_in_its_range(number, value, taken):
+    if taken is not None:
+        assert number(value) == taken
+        assert type(number(value)) is number.kind
+        return
+    kind = "number" if number.kind is float else "whole number"
+    with pytest.raises(Wrong, match=f"^is no {kind} from {number.low} to 10$"):
+        number(value)
