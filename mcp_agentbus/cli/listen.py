@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus listen`: run, look at, end or keep this user's listener."""
+"""`agentbus listen`: run, look at, end or keep this user's listener.
+
+    $ agentbus listen --status
+    listener 0.1.0, pid 4711, since 2026-11-21 10:00
+
+Looking and ending load no library: a person waits for them. What a listener does is `listener`'s.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,7 @@ import sys
 
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadSetup, NoListener
-from mcp_agentbus.listener.daemon import _listen, _only_one, _stop
+from mcp_agentbus.listener import daemon, status
 from mcp_agentbus.relay import local_socket
 
 
@@ -30,35 +36,42 @@ async def _run(args: argparse.Namespace, settings: Settings) -> int:
     if args.status:
         return _status(args, settings)
     if args.stop:
-        await asyncio.to_thread(_stop, settings)
+        await asyncio.to_thread(daemon.stop, settings)
         print(json.dumps({"running": False}) if args.json else "The listener has stopped.")
         return 0
     if args.install or args.uninstall:
-        from mcp_agentbus.installers import service
-
-        manager = service.manager()
-        lines = (manager.install if args.install else manager.uninstall)(settings)
-        print(json.dumps({"done": lines}) if args.json else "\n".join(lines))
-        return 0
+        return _keep(args, settings)
     if args.replace:
         with contextlib.suppress(NoListener):
-            await asyncio.to_thread(_stop, settings)
-    with _only_one(settings) as ours:
-        if not ours and args.replace:
-            raise BadSetup(
-                "Another listener has started meanwhile.",
-                hint="See `agentbus listen --status`; run this again to replace that one.",
-            )
-        if not ours:
-            print("A listener runs already; see `agentbus listen --status`.", file=sys.stderr)
-            return 0
-        return await _listen(settings, while_needed=args.while_needed)
+            await asyncio.to_thread(daemon.stop, settings)
+    return await _listen(args, settings)
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
-    from mcp_agentbus.listener import status
+    answer = local_socket.ask(settings, {"op": "status"})
+    answer["elsewhere"] = status.elsewhere(settings, answer)
+    print(json.dumps(answer) if args.json else status.text(answer))
+    return 0
 
-    found = local_socket.ask(settings, {"op": "status"})
-    found["elsewhere"] = status.elsewhere(settings, found)
-    print(json.dumps(found) if args.json else status.text(found))
+
+def _keep(args: argparse.Namespace, settings: Settings) -> int:
+    """Have the service manager keep a listener, or keep none any more."""
+    from mcp_agentbus.installers import service
+
+    manager = service.manager()
+    lines = manager.install(settings) if args.install else manager.uninstall(settings)
+    print(json.dumps({"done": lines}) if args.json else "\n".join(lines))
+    return 0
+
+
+async def _listen(args: argparse.Namespace, settings: Settings) -> int:
+    with daemon.only_one(settings) as is_ours:
+        if is_ours:
+            return await daemon.listen(settings, while_needed=args.while_needed)
+    if args.replace:
+        raise BadSetup(
+            "Another listener has started meanwhile.",
+            hint="See `agentbus listen --status`; run this again to replace that one.",
+        )
+    print("A listener runs already; see `agentbus listen --status`.", file=sys.stderr)
     return 0

@@ -1,30 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fixed texts of wakes: numbers, and not one byte that a peer has chosen.
+"""The fixed texts of wakes: what a notice says, and why a wake is held.
 
->>> text(Counts(high=1, others=1))
-'2 tasks wait in your agentbus inbox, 1 of them high priority. Call read_inbox.'
+    >>> text(Counts(high=1, others=1))
+    '2 tasks wait in your agentbus inbox, 1 of them high priority. Call read_inbox.'
+    >>> Reason.QUIET_HOURS.why
+    "its user's quiet hours"
+
+Numbers and this program's own sentences; not one byte of them is chosen by a peer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, Self
 
-#: Why a wake is held, by `policy.Reason`, as receipts and records say it.
-WHY: Final = {
-    "not_allowed": "its user does not let this sender wake it",
-    "quiet_hours": "its user's quiet hours",
-    "sender_rate": "this sender has woken it as often as an hour allows",
-    "agent_rate": "it was woken as often as an hour allows",
-    "daily_budget": "it was woken as often, or spent as much, as a day allows",
-    "running": "another wake is under way",
-    "backoff": "the last wake left it waiting; it is tried again later",
-    "gave_up": "several wakes left it waiting",
-    "profile": "its user wants no session started for it",
-    "unknown_host": "its user has not said how to start a session (agentbus agent add)",
-    "deaf_session": "a live session is open that sees the task at its next call",
-    "ledger": "its listener cannot record wakes",
-}
+
+class Reason(StrEnum):
+    """Why an agent is not woken: the word in logs, records and JSON, with its sentence for people.
+
+    Of two reasons that end at the same time the one that stands first is named.
+    """
+
+    #: The sentence, as receipts and the lives of tasks say it; empty if there is nothing to say.
+    why: str
+
+    def __new__(cls, word: str, why: str) -> Self:
+        """Make a reason of its word and its sentence: there is none without both."""
+        reason = str.__new__(cls, word)
+        reason._value_ = word
+        reason.why = why
+        return reason
+
+    # Nothing waits that may wake it.
+    NOTHING = "nothing", ""
+    NOT_ALLOWED = "not_allowed", "its user does not let this sender wake it"
+    QUIET_HOURS = "quiet_hours", "its user's quiet hours"
+    SENDER_RATE = "sender_rate", "this sender has woken it as often as an hour allows"
+    AGENT_RATE = "agent_rate", "it was woken as often as an hour allows"
+    DAILY_BUDGET = "daily_budget", "it was woken as often, or spent as much, as a day allows"
+    # What waits now is looked at when that wake ends.
+    RUNNING = "running", "another wake is under way"
+    BACKOFF = "backoff", "the last wake left it waiting; it is tried again later"
+    GAVE_UP = "gave_up", "several wakes left it waiting"
+    PROFILE = "profile", "its user wants no session started for it"
+    UNKNOWN_HOST = (
+        "unknown_host",
+        "its user has not said how to start a session (agentbus agent add)",
+    )
+    # The session cannot be told, and a second one is not started beside it.
+    DEAF_SESSION = "deaf_session", "a live session is open that sees the task at its next call"
+    LEDGER = "ledger", "its listener cannot record wakes"
+
+
+#: The sentences by the words, for a word that was read: a listener of another version may have
+#: written one that is not here.
+WHY: Final[Mapping[str, str]] = MappingProxyType(
+    {reason.value: reason.why for reason in Reason if reason.why}
+)
 
 
 @dataclass(frozen=True)
@@ -40,32 +75,15 @@ class Counts:
 
 def text(counts: Counts) -> str:
     """Return the notice of what waits; of nothing in particular if all are 0."""
-    said = []
+    parts = []
     if tasks := counts.high + counts.others:
         waits = "task waits" if tasks == 1 else "tasks wait"
         how_many = (
             "it is" if tasks == 1 else "all" if not counts.others else f"{counts.high} of them"
         )
         urgent = f", {how_many} high priority" if counts.high else ""
-        said.append(f"{tasks} {waits} in your agentbus inbox{urgent}")
+        parts.append(f"{tasks} {waits} in your agentbus inbox{urgent}")
     if counts.results:
         came = "result of a task" if counts.results == 1 else "results of tasks"
-        said.append(f"{counts.results} {came} that you sent with agentbus can be read")
-    return f"{'; '.join(said) or 'Your agentbus inbox has changed'}. Call read_inbox."
-
-
-Reason = Literal[
-    "nothing",  # nothing waits that may wake
-    "not_allowed",  # its sender may not wake this agent
-    "quiet_hours",
-    "sender_rate",  # its sender has woken this agent often enough for this hour
-    "agent_rate",  # the agent was woken often enough for this hour
-    "daily_budget",  # or for this day, or has spent its money for this day
-    "running",  # a wake is under way; this one is looked at when it ends
-    "backoff",  # the last wake led to no read; tried again later
-    "gave_up",  # several wakes led to no read
-    "profile",  # its user wants no process started for it
-    "unknown_host",  # nobody has said how to start it
-    "deaf_session",  # a live session is open that cannot be told; no second one is started
-    "ledger",  # what was woken cannot be recorded
-]
+        parts.append(f"{counts.results} {came} that you sent with agentbus can be read")
+    return f"{'; '.join(parts) or 'Your agentbus inbox has changed'}. Call read_inbox."

@@ -27,7 +27,7 @@ from mcp_agentbus.version import __version__
 # A listener that was told to end is gone within 10 s; one that starts needs about a second.
 _STARTS_WITHIN_S: Final = 10.0
 _LOOK_AGAIN_S: Final = 0.05
-# What a person can do about an agent that is held, by `policy.Reason`; the others pass by
+# What a person can do about an agent that is held, by `notices.Reason`; the others pass by
 # themselves.
 _HELD: Final = {
     "backoff": "agentbus agent wake {agent}, once its folder and host are in order",

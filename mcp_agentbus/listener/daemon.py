@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus listen`: the listener's process, one per user; its start, its end, its standing.
+"""The listener's process, one per user: its lock, its log, its parts, its end.
 
     $ agentbus listen
     {"at":"2026-11-21T10:00:00.000Z","event":"listening","pid":4711}
 
 A lock file is held for as long as it lives, so that of any number that are started one stays. Its
-log is lines of JSON on standard error: names of steps, agents and numbers, nothing of a task.
+log is lines of JSON on standard error: names of steps, agents and numbers, nothing of a task. What
+was typed to begin or end it is `cli.listen`'s.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ import time
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.errors import BadSetup, NoListener
 from mcp_agentbus.relay import local_socket
+
+if TYPE_CHECKING:
+    from mcp_agentbus.listener.connections import Connections
+    from mcp_agentbus.listener.loop import Loop
+    from mcp_agentbus.listener.relayed import Relayed
+    from mcp_agentbus.listener.state import Event, State
 
 # A stopped listener ends its children within 5 s and itself within 10 s.
 _STOP_TIMEOUT_S: Final = 12.0
@@ -36,52 +43,111 @@ _KILLED_WITHIN_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.02
 # One that a session has started ends when it has had nothing to look after for so long.
 _UNNEEDED_S: Final = 60.0
+# How often that is looked at; the service manager's watchdog may want a sign more often.
+_PAUSE_S: Final = 10.0
 _LOCK: Final = "listener.lock"
 
 
-async def _listen(settings: Settings, *, while_needed: bool) -> int:
+async def listen(settings: Settings, *, while_needed: bool) -> int:
+    """Be the listener until a signal ends it; the caller holds `only_one`. Return the exit code.
+
+    Args:
+        settings: whose listener it is.
+        while_needed: end by itself when nobody has needed it for a minute.
+
+    Raises:
+        BadSetup: this user's runtime folder cannot be used.
+    """
+    # Here, since `--status` and `--stop` do without a bus.
     from mcp_agentbus.bus.client import Bus
-    from mcp_agentbus.listener.loop import Listener
-    from mcp_agentbus.listener.members import listening_socket
+    from mcp_agentbus.listener.connections import listening_socket
+    from mcp_agentbus.listener.state import State
     from mcp_agentbus.wakes.ledger import Ledger
 
-    ledger = Ledger(settings.ledger_file)
-    async with Bus.connect(settings) as bus:
-        listener = Listener(settings, bus, ledger, _log)
-        try:
-            await listener.hub.serve(listening_socket(settings))
-        except OSError as error:
-            raise BadSetup(f"{settings.runtime_dir} cannot be used: {error}.") from None
-        running = asyncio.create_task(listener.run())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-        _log("listening", "", {"pid": os.getpid()})
-        _notify("READY=1")
-        watching = asyncio.create_task(_watch(listener, running, while_needed=while_needed))
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-        watching.cancel()
-        _notify("STOPPING=1")
-        _log("stopped", "", {"pid": os.getpid()})
-        await asyncio.to_thread(Path(local_socket.socket_path(settings)).unlink, missing_ok=True)
-    ledger.close()
+    with contextlib.closing(Ledger(settings.ledger_file)) as ledger:
+        async with Bus.connect(settings) as bus:
+            state = State(settings, bus, ledger, _log)
+            parts = _parts(state)
+            try:
+                await parts.connections.accept(listening_socket(settings))
+            except OSError as error:
+                raise BadSetup(f"{settings.runtime_dir} cannot be used: {error}.") from None
+            running = asyncio.create_task(_run(state, parts))
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+            _log("listening", "", {"pid": os.getpid()})
+            _notify("READY=1")
+            watching = asyncio.create_task(_watch(state, running, while_needed=while_needed))
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+            watching.cancel()
+            _notify("STOPPING=1")
+            _log("stopped", "", {"pid": os.getpid()})
+            path = Path(local_socket.socket_path(settings))
+            await asyncio.to_thread(path.unlink, missing_ok=True)
     return 0
 
 
-async def _watch(listener: Any, running: asyncio.Task[None], *, while_needed: bool) -> None:
+class _Parts(NamedTuple):
+    """The parts of a listener that begin and end with it."""
+
+    loop: Loop
+    relayed: Relayed
+    connections: Connections
+
+
+def _parts(state: State) -> _Parts:
+    """Make all parts of a listener, each after those that it is given."""
+    from mcp_agentbus.listener.connections import Connections
+    from mcp_agentbus.listener.digest import Digest
+    from mcp_agentbus.listener.loop import Loop
+    from mcp_agentbus.listener.memory import Memory
+    from mcp_agentbus.listener.relayed import Relayed
+    from mcp_agentbus.listener.requests import Requests
+    from mcp_agentbus.listener.runner import Runner
+    from mcp_agentbus.wakes.hosts.registry import WAKERS
+
+    memory = Memory(state.settings.runtime_dir / "told.json")
+    relayed = Relayed(state)
+    loop = Loop(state, relayed, Runner(state, memory, WAKERS))
+    requests = Requests(state, loop, relayed, Digest(state, memory))
+    handlers = {
+        "join": loop.join,
+        "serve": relayed.serve,
+        "command": relayed.command,
+        "status": requests.status,
+        "reload": requests.reload,
+        "mail": requests.mail,
+        "wake": requests.wake,
+    }
+    return _Parts(loop, relayed, Connections(handlers))
+
+
+async def _run(state: State, parts: _Parts) -> None:
+    """Look after the agents until cancelled; then leave the sessions to their own processes."""
+    try:
+        await parts.loop.run()
+    finally:
+        parts.connections.close()
+        parts.relayed.leave()
+        state.members.close()
+        await parts.connections.ended()
+
+
+async def _watch(state: State, running: asyncio.Task[None], *, while_needed: bool) -> None:
     """Feed the service manager's watchdog; end a listener that nobody needs."""
-    pause = min(int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6 or 10.0, 10.0)
+    pause_s = min(int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6 or _PAUSE_S, _PAUSE_S)
     needed_at = time.monotonic()
     while not running.done():
         _notify("WATCHDOG=1")
-        if listener.settings.rules or listener.hub.members:
+        if state.settings.rules or state.members.all:
             needed_at = time.monotonic()
         elif while_needed and time.monotonic() - needed_at > _UNNEEDED_S:
             running.cancel()
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause_s)
 
 
-def _log(event: str, agent: str, more: Mapping[str, Any]) -> None:
+def _log(event: Event, agent: str, more: Mapping[str, Any]) -> None:
     fields: dict[str, Any] = {"at": stamp(datetime.now(UTC)), "event": event}
     if agent:
         fields["agent"] = agent
@@ -100,8 +166,8 @@ def _notify(state: str) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(settings: Settings) -> Generator[bool]:
-    """Hold the listener's lock; yield whether it was to be had.
+def only_one(settings: Settings) -> Generator[bool]:
+    """Hold the lock that a listener holds for as long as it lives; yield whether it was free.
 
     Raises:
         BadSetup: its folder cannot be used.
@@ -115,15 +181,20 @@ def _only_one(settings: Settings) -> Generator[bool]:
         yield lock is not None
 
 
-def _stop(settings: Settings) -> None:
-    """End the running listener, by force if it hangs, and wait until it is gone."""
+def stop(settings: Settings) -> None:
+    """End the running listener, by force if it hangs, and wait until it is gone: 17 s at most.
+
+    Raises:
+        NoListener: there is none.
+        BadSetup: it cannot be reached, or is there still.
+    """
     pid = _pid(settings)
     for number, within_s in ((signal.SIGTERM, _STOP_TIMEOUT_S), (signal.SIGKILL, _KILLED_WITHIN_S)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         give_up = time.monotonic() + within_s
         while time.monotonic() < give_up:
-            with _only_one(settings) as ours:
+            with only_one(settings) as ours:
                 if ours:
                     return
             time.sleep(_LOOK_AGAIN_S)
@@ -144,7 +215,7 @@ def _pid(settings: Settings) -> int:
         with local_socket.connect(settings) as connection:
             _, pid = local_socket.peer(connection)
     except OSError:
-        with _only_one(settings) as ours:
+        with only_one(settings) as ours:
             if ours:
                 raise NoListener from None
         pid = 0

@@ -5,21 +5,24 @@
     listener 0.1.0, pid 4711, since 2026-11-21 10:00
     coder  claude-code, wake profile answer · 1 live session · waiting: 0 high, 2 other
 
-Nothing of it is a peer's: ids, counts, times and this program's own sentences.
+Nothing of it is a peer's: ids, counts, times and this program's own sentences; what a host has
+printed stands in a frame. It asks nobody, and loads no library: a person waits for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing, notices
 from mcp_agentbus.core.text import minute
-from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.version import __version__
-from mcp_agentbus.wakes.ledger import Row
+
+if TYPE_CHECKING:  # both load what a person would wait for: pydantic and SQLite
+    from mcp_agentbus.listener.desk import Desk
+    from mcp_agentbus.wakes.ledger import Row
 
 #: What to do where a listener of another bus, or of other folders, holds the socket.
 ELSEWHERE: Final = (
@@ -31,7 +34,7 @@ ELSEWHERE: Final = (
 
 def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) -> dict[str, Any]:
     """Return what is known of one agent; without a bus not how much waits."""
-    until = desk.until.isoformat(timespec="seconds") if desk.until and desk.held else None
+    until = desk.look_again_at.isoformat(timespec="seconds") if desk.look_again_at else None
     return {
         "agent": desk.agent,
         "host": rules.host if rules else None,
@@ -41,7 +44,7 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
         # For programs, which ask by name; `held` is the same for people.
         "reason": desk.held,
         "held": notices.WHY.get(desk.held, ""),
-        "until": until,
+        "until": until if desk.held else None,
         "waiting": None if away else vars(desk.counts),
     }
 
@@ -54,10 +57,10 @@ def place(settings: Settings) -> dict[str, str]:
     }
 
 
-def elsewhere(settings: Settings, said: Mapping[str, Any]) -> str:
-    """Return how a listener differs in that from these settings; empty if it does not."""
+def elsewhere(settings: Settings, answer: Mapping[str, Any]) -> str:
+    """Return how a listener that has answered differs in `place` from these settings, or ""."""
     ours = place(settings)
-    theirs = {name: said.get(name, value) for name, value in ours.items()}
+    theirs = {name: answer.get(name, value) for name, value in ours.items()}
     if theirs == ours:
         return ""
     return (
@@ -66,38 +69,44 @@ def elsewhere(settings: Settings, said: Mapping[str, Any]) -> str:
     )
 
 
-def text(found: Mapping[str, Any]) -> str:
+def text(standing: Mapping[str, Any]) -> str:
     """Return the lines for what the listener answered to `status`."""
-    serves = f", serves {found['relayed']} of the live sessions" if found["relayed"] else ""
-    since = minute(found["since"])
-    lines = [f"listener {found['version']}, pid {found['pid']}, since {since}{serves}"]
-    if found["version"] != __version__:
+    relayed = standing["relayed"]
+    serves = f", serves {relayed} of the live sessions" if relayed else ""
+    since = minute(standing["since"])
+    lines = [f"listener {standing['version']}, pid {standing['pid']}, since {since}{serves}"]
+    if standing["version"] != __version__:
         lines.append(
             f"OLDER OR NEWER than the {__version__} that is installed: sessions serve themselves. "
             "Run `agentbus listen --replace`."
         )
-    if found.get("elsewhere"):
-        lines.append(f"ANOTHER BUS OR OTHER FOLDERS: {found['elsewhere']}. {ELSEWHERE}")
-    if found["away_since"]:
-        lines.append(f"NO BUS since {minute(found['away_since'])}: nobody is woken")
+    if standing.get("elsewhere"):
+        lines.append(f"ANOTHER BUS OR OTHER FOLDERS: {standing['elsewhere']}. {ELSEWHERE}")
+    if standing["away_since"]:
+        lines.append(f"NO BUS since {minute(standing['away_since'])}: nobody is woken")
     warnings = {"ledger": "HOLDS EVERY WAKE", "config": "GOES ON WITH THE RULES OF BEFORE"}
-    lines += [f"{said}: {found[key]}" for key, said in warnings.items() if found[key] != "ok"]
-    width = max((len(one["agent"]) for one in found["agents"]), default=0)
-    lines += [f"{one['agent']:{width}}  {_standing(one)}" for one in found["agents"]]
-    if not found["agents"]:
+    lines += [
+        f"{warning}: {standing[part]}"
+        for part, warning in warnings.items()
+        if standing[part] != "ok"
+    ]
+    agents = standing["agents"]
+    width = max((len(agent["agent"]) for agent in agents), default=0)
+    lines += [f"{agent['agent']:{width}}  {_agent_line(agent)}" for agent in agents]
+    if not agents:
         lines.append("No agents. Add one: agentbus agent add ID --host HOST --dir FOLDER")
     return "\n".join(lines)
 
 
-def woken_text(one: Mapping[str, Any]) -> str:
+def woken_text(agent: Mapping[str, Any]) -> str:
     """Return the line for what it answered to `wake`."""
-    if one["waking"]:
-        said = "a wake is under way"
-    elif one["held"]:
-        said = f"held{_until(one)}: {one['held']}"
+    if agent["waking"]:
+        outcome = "a wake is under way"
+    elif agent["held"]:
+        outcome = f"held{_until(agent)}: {agent['held']}"
     else:
-        said = "nothing urgent waits"
-    return f"{one['agent']}: {said} ({_waiting(one)})."
+        outcome = "nothing urgent waits"
+    return f"{agent['agent']}: {outcome} ({_waiting(agent)})."
 
 
 def wakes_text(agent: str, rows: Sequence[Row]) -> str:
@@ -116,7 +125,7 @@ def wake_data(row: Row) -> dict[str, Any]:
         "said": row.said,
         "exit_code": row.exit_code,
         "usd": row.usd,
-        "read": row.fruitful,
+        "read": row.led_to_read,
         "output": row.output,
     }
 
@@ -124,33 +133,37 @@ def wake_data(row: Row) -> dict[str, Any]:
 def _wake_lines(row: Row) -> str:
     tasks = sum(key.startswith("task ") for key in row.keys)
     what = {"nudge": "told in its session", "start": "started"}[row.means]
-    said = [f"{minute(row.at.isoformat())}  {what} for {tasks} task{'s' * (tasks != 1)}"]
-    said.append(row.said if row.ended_at else "under way")
-    if row.fruitful is not None:
-        said.append("something was read" if row.fruitful else "NOTHING WAS READ")
+    parts = [f"{minute(row.at.isoformat())}  {what} for {tasks} task{'s' * (tasks != 1)}"]
+    parts.append(row.said if row.ended_at else "under way")
+    if row.led_to_read is not None:
+        parts.append("something was read" if row.led_to_read else "NOTHING WAS READ")
     if row.usd is not None:
-        said.append(f"{row.usd:.2f} USD")
+        parts.append(f"{row.usd:.2f} USD")
     # What a host has printed may hold what a peer wrote.
     shown = framing.frame(row.output.rstrip(), said_by=row.agent) if row.output else ""
-    return "\n".join([" \u00b7 ".join(said), *([shown] if shown else [])])
+    return "\n".join([" \u00b7 ".join(parts), *([shown] if shown else [])])
 
 
-def _standing(one: Mapping[str, Any]) -> str:
-    how = f"{one['host']}, wake profile {one['profile']}" if one["host"] else "live sessions only"
-    said = [how, f"{one['sessions']} live session{'s' * (one['sessions'] != 1)}", _waiting(one)]
-    if one["waking"]:
-        said.append("a wake is under way")
-    if one["held"]:
-        said.append(f"HELD{_until(one)}: {one['held']}")
-    return " \u00b7 ".join(said)
+def _agent_line(agent: Mapping[str, Any]) -> str:
+    host, sessions = agent["host"], agent["sessions"]
+    parts = [
+        f"{host}, wake profile {agent['profile']}" if host else "live sessions only",
+        f"{sessions} live session{'s' * (sessions != 1)}",
+        _waiting(agent),
+    ]
+    if agent["waking"]:
+        parts.append("a wake is under way")
+    if agent["held"]:
+        parts.append(f"HELD{_until(agent)}: {agent['held']}")
+    return " \u00b7 ".join(parts)
 
 
-def _waiting(one: Mapping[str, Any]) -> str:
-    counts = one["waiting"]
+def _waiting(agent: Mapping[str, Any]) -> str:
+    counts = agent["waiting"]
     if counts is None:
         return "waiting: not known"
     return f"waiting: {counts['high']} high, {counts['others']} other"
 
 
-def _until(one: Mapping[str, Any]) -> str:
-    return f" until {minute(one['until'])}" if one["until"] else ""
+def _until(agent: Mapping[str, Any]) -> str:
+    return f" until {minute(agent['until'])}" if agent["until"] else ""

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Conflict
+from mcp_agentbus.bus.replies import Conflict, Found
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.text import now
 from mcp_agentbus.store import codec, roster, subjects
@@ -40,6 +40,13 @@ async def read_record(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[R
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     return await _read(bus, subjects.record_subject(owner, inbox, task_id), codec.decode_record)
+
+
+def record_in(stored: Found) -> Record | None:
+    """Return the worker's record that is stored there; None if it cannot be read."""
+    with suppress(codec.Undecodable):
+        return codec.decode_record(stored.subject, stored.data)
+    return None
 
 
 async def read_sent(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sent | None, int]:

@@ -55,7 +55,7 @@ class Profile(BaseModel):
 
 @dataclass(frozen=True)
 class Holds:
-    """Why one listener would hold wakes of an agent now: `policy.Reason`s."""
+    """Why one listener would hold wakes of an agent now: `notices.Reason`s."""
 
     #: Whoever sends; empty if it would wake.
     everybodys: str = ""

@@ -11,16 +11,15 @@ were missed: a listener that slept, or died, finds the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.notices import Counts
-from mcp_agentbus.store import codec, streams, subjects, tasks
-from mcp_agentbus.store.records import may_hold, read_sent
+from mcp_agentbus.store import streams, subjects, tasks
+from mcp_agentbus.store.records import may_hold, read_sent, record_in
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import TOLD, Record
 from mcp_agentbus.wakes.policy import Waiting
@@ -47,64 +46,91 @@ async def look(bus: Bus, agent: str, inboxes: Sequence[str]) -> Looked:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     # All at once: an urgent task waits for the slowest of them only.
-    lanes, (found, *urgent) = await both(
+    lanes, (results, *by_inbox) = await both(
         streams.waiting_by_lane(bus, inboxes), _things(bus, agent, inboxes)
     )
-    tasks = [one for few in urgent for one in few]
-    high, others = max(lanes["high"], len(tasks)), lanes["normal"] + lanes["low"]
-    return Looked(Counts(high=high, others=others, results=len(found)), (*tasks, *found))
+    high_tasks = [task for tasks_there in by_inbox for task in tasks_there]
+    counts = Counts(
+        # A task of a session that died does not count in its lane until it is offered again.
+        high=max(lanes["high"], len(high_tasks)),
+        others=lanes["normal"] + lanes["low"],
+        results=len(results),
+    )
+    return Looked(counts, (*high_tasks, *results))
 
 
 async def _things(bus: Bus, agent: str, inboxes: Sequence[str]) -> list[list[Waiting]]:
-    return await together(results(bus, agent), *(_urgent(bus, inbox) for inbox in inboxes))
+    """Return the results, then the high tasks of each inbox."""
+    return await together(_results(bus, agent), *(_high_tasks(bus, inbox) for inbox in inboxes))
 
 
-async def _urgent(bus: Bus, inbox: str) -> list[Waiting]:
-    """Return the high tasks of an inbox that nobody holds: the oldest of each sender."""
+async def _high_tasks(bus: Bus, inbox: str) -> list[Waiting]:
+    """Return the high tasks of an inbox that nobody holds, oldest first; see `_stored`."""
+    seen = await together(*(tasks.at(bus, stored) for stored in await _stored(bus, inbox)))
+    return [
+        _task(task)
+        for task in seen
+        if isinstance(task, tasks.Seen) and not await _is_held(bus, task)
+    ]
+
+
+async def _stored(bus: Bus, inbox: str) -> list[Found]:
+    """Return the oldest high tasks of an inbox; where many are stored, the oldest of each sender.
+
+    One sender's flood, which its limits may hold, must not hide the task of another one.
+    """
     subject = subjects.task_subject(inbox, "high", "*")
     stored = await bus.admin.many(TASKS, _oldest(subject))
-    if len(stored) == _TASKS_MAX:
-        latest = await bus.admin.many(TASKS, {"multi_last": [subject]})
-        ways = (bus.admin.many(TASKS, _oldest(one.subject)) for one in latest[:_SENDERS_MAX])
-        stored = [one for few in await together(*ways) for one in few]
-    waiting: list[Waiting] = []
-    for seen in await together(*(tasks.at(bus, one) for one in stored)):
-        if not isinstance(seen, tasks.Seen):
-            continue
-        if seen.record is None or not await may_hold(bus, seen.record):
-            task = seen.task
-            key = f"task {task.to} {task.id}"
-            waiting.append(Waiting(key, "task", task.id, task.sender, task.sender, task.to))
-    return waiting
+    if len(stored) < _TASKS_MAX:
+        return stored
+    latest = await bus.admin.many(TASKS, {"multi_last": [subject]})
+    of_senders = (bus.admin.many(TASKS, _oldest(last.subject)) for last in latest[:_SENDERS_MAX])
+    return [task for of_sender in await together(*of_senders) for task in of_sender]
 
 
 def _oldest(subject: str) -> dict[str, Any]:
     return {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": subject}
 
 
-async def results(bus: Bus, agent: str) -> list[Waiting]:
+async def _is_held(bus: Bus, seen: tasks.Seen) -> bool:
+    return seen.record is not None and await may_hold(bus, seen.record)
+
+
+def _task(seen: tasks.Seen) -> Waiting:
+    task = seen.task
+    key = f"task {task.to} {task.id}"
+    return Waiting(key, "task", task.id, task.sender, task.sender, task.to)
+
+
+async def _results(bus: Bus, agent: str) -> list[Waiting]:
     """Return the ends of sent tasks that no session of the agent has been shown yet."""
-    subject = subjects.record_subject(agent, "*", "*")
-    start = 1
-    try:
-        info = await bus.api(f"CONSUMER.INFO.{RESULTS}.{subjects.results_consumer(agent)}")
-        start += int(info["ack_floor"]["stream_seq"])
-    except ApiError as error:
-        if error.code != NO_SUCH_CONSUMER:  # an agent that has sent and never read has none
-            raise
-    request = {"seq": start, "batch": _RESULTS_MAX, "next_by_subj": subject}
-    found: list[tuple[Record, int]] = []
-    for one in await bus.admin.many(RESULTS, request):
-        with suppress(codec.Undecodable):
-            record = codec.decode_record(one.subject, one.data)
-            if record.state in TOLD and record.notify != "never":
-                found.append((record, one.seq))
-    sents = await together(*(read_sent(bus, agent, one.inbox, one.task_id) for one, _ in found))
+    request = {
+        "seq": 1 + await _confirmed(bus, agent),
+        "batch": _RESULTS_MAX,
+        "next_by_subj": subjects.record_subject(agent, "*", "*"),
+    }
+    ends = [
+        (record, stored.seq)
+        for stored in await bus.admin.many(RESULTS, request)
+        if (record := record_in(stored)) and record.state in TOLD and record.notify != "never"
+    ]
+    sents = await together(*(read_sent(bus, agent, end.inbox, end.task_id) for end, _ in ends))
     return [
         _result(record, revision)
-        for (record, revision), (sent, _) in zip(found, sents, strict=True)
+        for (record, revision), (sent, _) in zip(ends, sents, strict=True)
         if sent is None or sent.seen_revision < revision
     ]
+
+
+async def _confirmed(bus: Bus, agent: str) -> int:
+    """Return up to which sequence the agent has confirmed results; 0 if it has never read any."""
+    try:
+        info = await bus.api(f"CONSUMER.INFO.{RESULTS}.{subjects.results_consumer(agent)}")
+    except ApiError as error:
+        if error.code != NO_SUCH_CONSUMER:
+            raise
+        return 0
+    return int(info["ack_floor"]["stream_seq"])
 
 
 def _result(record: Record, revision: int) -> Waiting:

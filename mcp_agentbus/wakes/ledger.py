@@ -3,7 +3,8 @@
 
     >>> wake = ledger.note("coder", "start", keys={"task 7f"}, senders={"planner"}, at=now)
     >>> ledger.started(wake, process.pid, born)
-    >>> ledger.ended(wake, at=later, outcome="ended", said="Exit code 0.", exit_code=0)
+    >>> ledger.ended(wake, at=later, outcome="exited", said="exit code 0 after 3 s", exit_code=0)
+    >>> ledger.led_to_read(wake, True)
 
 One SQLite file of this user alone. A listener that was killed finds here what it had started, and
 a wake that cannot be noted is not begun (`LedgerBroken`).
@@ -88,10 +89,15 @@ class Row:
     usd: float | None
     interrupted: bool
     #: Whether anything was read afterwards; None if that is not known (yet).
-    fruitful: bool | None
-    forgiven: bool
+    led_to_read: bool | None
+    #: Whether a person has cleared its failure.
+    cleared: bool
     #: Whether the lives of its tasks say how it ended.
-    told: bool
+    end_written: bool
+
+
+# Three columns are older than the names of what they hold.
+_COLUMNS: Final = {"fruitful": "led_to_read", "forgiven": "cleared", "told": "end_written"}
 
 
 class Ledger:
@@ -163,21 +169,21 @@ class Ledger:
             interrupted=interrupted,
         )
 
-    def fruit(self, wake: int, read: bool) -> None:  # noqa: FBT001 - it is all that it says
+    def led_to_read(self, wake: int, read: bool) -> None:  # noqa: FBT001 - it is all that it says
         """Record whether anything that a wake told of was read afterwards."""
         self._change(wake, fruitful=read)
 
-    def forgive(self, agent: str) -> None:
+    def clear_failures(self, agent: str) -> None:
         """Let all wakes of an agent so far count for its budget only."""
         with self._transaction() as file:
             file.execute("UPDATE wakes SET forgiven = 1 WHERE agent = ?", (agent,))
 
-    def told(self, wake: int) -> None:
+    def end_written(self, wake: int) -> None:
         """Record that the lives of its tasks say how a wake ended."""
         self._change(wake, told=True)
 
-    def untold(self, limit: int = 100) -> list[Row]:
-        """Return the wakes that ended and are not `told` yet, oldest first."""
+    def ends_unwritten(self, limit: int = 100) -> list[Row]:
+        """Return the wakes whose end is not `end_written` yet, oldest first."""
         return self._rows("told = 0 AND ended_at IS NOT NULL ORDER BY id LIMIT ?", limit)
 
     def unended(self) -> list[Row]:
@@ -201,9 +207,9 @@ class Ledger:
                 keys=row.keys,
                 senders=row.senders,
                 ended_at=row.ended_at and min(row.ended_at, now),
-                fruitful=row.fruitful,
+                led_to_read=row.led_to_read,
                 interrupted=row.interrupted,
-                forgiven=row.forgiven,
+                cleared=row.cleared,
                 live_only=row.live_only,
                 usd=row.usd or 0.0,
             )
@@ -346,7 +352,7 @@ def _row(values: dict[str, Any]) -> Row:
         values[name] = frozenset(json.loads(values[name]))
     for name in ("at", "ended_at"):
         values[name] = values[name] and datetime.fromisoformat(values[name])
-    return Row(**values)
+    return Row(**{_COLUMNS.get(name, name): value for name, value in values.items()})
 
 
 def _to_json(values: Iterable[str]) -> str:

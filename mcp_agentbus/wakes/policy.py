@@ -2,7 +2,7 @@
 """May this agent be woken now, by which means, and if not: why, and until when?
 
     >>> decide(facts)
-    Hold(reason='quiet_hours', until=datetime(2026, 11, 21, 7, 0), ...)
+    Hold(reason=<Reason.QUIET_HOURS: 'quiet_hours'>, until=datetime(2026, 11, 21, 7, 0), ...)
 
 Pure: facts in, `Wake` or `Hold` out. A wake says only that something waits, so the worst that a
 wrong answer costs is one turn too many or a task that waits for the next look.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple
 
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.config.values import ANY_SENDER
@@ -23,7 +23,7 @@ from mcp_agentbus.core import hosts
 from mcp_agentbus.core.notices import Reason
 
 #: Reasons that lie with the sender: another one's task may wake the agent.
-OF_SENDER: Final[frozenset[Reason]] = frozenset({"not_allowed", "sender_rate"})
+OF_SENDER: Final[frozenset[Reason]] = frozenset({Reason.NOT_ALLOWED, Reason.SENDER_RATE})
 #: How long after a wake that led to no read the next one may come; after the last one: none.
 BACKOFF: Final = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=25))
 HOUR: Final = timedelta(hours=1)
@@ -61,11 +61,11 @@ class PastWake:
     #: None while it runs.
     ended_at: datetime | None = None
     #: Whether anything it told of was read afterwards; None if that is not known (yet).
-    fruitful: bool | None = None
+    led_to_read: bool | None = None
     #: It ended because the listener did: no fault of the agent.
     interrupted: bool = False
-    #: A person or a later read has cleared it: it counts for the budget only.
-    forgiven: bool = False
+    #: A person has cleared its failure: it counts for the budget only.
+    cleared: bool = False
     #: A notice of a result in a live session; counts for nothing but its own limit.
     live_only: bool = False
     usd: float = 0.0
@@ -80,7 +80,8 @@ class Facts:
     #: What the user has set for the agent; None if it is known by its live sessions only.
     rules: Rules | None
     waiting: tuple[Waiting, ...]
-    session: Literal["none", "nudgeable", "deaf"] = "none"
+    #: Whether it has live sessions, and whether one of them can be told by a notice.
+    session: Literal["none", "can_be_told", "cannot_be_told"] = "none"
     running: bool = False
     past: tuple[PastWake, ...] = ()
     #: Senders of this user on this machine, who may wake; None: everybody on this bus is one.
@@ -119,8 +120,12 @@ class _Block(NamedTuple):
     until: datetime | None
 
 
+#: What is to be made of one thing that waits: it wakes the agent, there is nothing to do about it,
+#: or it is blocked.
+_Verdict = Literal["wakes", "settled"] | _Block
+
 # Of two reasons that end at the same time the one that stands first in `Reason` is named.
-_ORDER: Final[dict[str, int]] = {reason: place for place, reason in enumerate(get_args(Reason))}
+_ORDER: Final = {reason: place for place, reason in enumerate(Reason)}
 
 
 def decide(facts: Facts) -> Wake | Hold:
@@ -130,22 +135,22 @@ def decide(facts: Facts) -> Wake | Hold:
     one more look at that time is enough.
     """
     if not facts.waiting:
-        return Hold("nothing")
+        return Hold(Reason.NOTHING)
     if not facts.ledger_works:
-        return Hold("ledger")
+        return Hold(Reason.LEDGER)
     if facts.running:
-        return Hold("running")
+        return Hold(Reason.RUNNING)
     facts = _in_utc(facts)
-    looked_at = [(thing, _blocks(thing, facts)) for thing in facts.waiting]
-    because = tuple(thing for thing, blocks in looked_at if blocks == [])
-    held = {thing.key: _longest(thing, blocks, facts) for thing, blocks in looked_at if blocks}
+    verdicts = [(thing, _verdict(thing, facts)) for thing in facts.waiting]
+    because = tuple(thing for thing, verdict in verdicts if verdict == "wakes")
+    held = {thing.key: block for thing, block in verdicts if isinstance(block, _Block)}
     if not because:
         return _hold(held, facts)
     reasons = {key: block.reason for key, block in held.items()}
     means = _means(facts)
-    if means == "nudge" or means == "start":  # noqa: PLR1714 - mypy narrows this one
-        return Wake(means, because, because + _told_before(because, held, facts), reasons)
-    return Hold(means, None, {**reasons, **dict.fromkeys((thing.key for thing in because), means)})
+    if isinstance(means, Reason):
+        return Hold(means, None, {**reasons, **{thing.key: means for thing in because}})
+    return Wake(means, because, because + _told_before(because, held, facts), reasons)
 
 
 def _in_utc(facts: Facts) -> Facts:
@@ -166,35 +171,51 @@ def _limits(facts: Facts) -> Limits:
     return facts.rules.limits if facts.rules else Limits()
 
 
-def _blocks(thing: Waiting, facts: Facts) -> list[_Block] | None:
-    """Return all that keeps it from waking the agent now; None if it is of no interest at all."""
+def _verdict(thing: Waiting, facts: Facts) -> _Verdict:
+    if _is_settled(thing, facts):
+        return "settled"
+    blocks = _blocks_of_notice(facts) if thing.live_only else _blocks(thing, facts)
+    return _longest(thing, blocks, facts) if blocks else "wakes"
+
+
+def _is_settled(thing: Waiting, facts: Facts) -> bool:
+    """Tell whether nothing is to be done about it, now or later.
+
+    That is a notice that was given, or that no session can be given; and a result that the agent
+    was woken for once.
+    """
     if thing.live_only:
-        return _blocks_of_notice(thing, facts)
+        return facts.session != "can_be_told" or any(thing.key in wake.keys for wake in facts.past)
+    return thing.kind == "result" and bool(_tries(thing.key, facts))
+
+
+def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
+    """Return all that keeps it from waking the agent now."""
     if thing.kind == "task" and not _may_wake(thing.sender, facts):
-        return [_Block("not_allowed", None)]
-    tries = _tries(thing.key, facts)
-    if thing.kind == "result" and tries:
-        return None
+        return [_Block(Reason.NOT_ALLOWED, None)]
     limits = _limits(facts)
     counted = [wake for wake in facts.past if not wake.live_only]
     of_sender = [wake for wake in counted if thing.sender in wake.senders]
     blocks = [
         _quiet(facts),
-        _over("daily_budget", counted, limits.per_day, DAY, facts),
-        _over("daily_budget", counted, limits.usd_per_day, DAY, facts, cost=lambda wake: wake.usd),
-        _over("agent_rate", counted, limits.per_hour, HOUR, facts),
-        _over("sender_rate", of_sender, limits.per_sender_hour, HOUR, facts),
-        _pause(_fruitless(facts), facts),
-        _pause(tries, facts),
+        _over(Reason.DAILY_BUDGET, counted, limits.per_day, DAY, facts),
+        _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=_usd),
+        _over(Reason.AGENT_RATE, counted, limits.per_hour, HOUR, facts),
+        _over(Reason.SENDER_RATE, of_sender, limits.per_sender_hour, HOUR, facts),
+        _pause(_without_read(facts), facts),
+        _pause(_tries(thing.key, facts), facts),
     ]
     return [block for block in blocks if block]
 
 
-def _blocks_of_notice(thing: Waiting, facts: Facts) -> list[_Block] | None:
-    if facts.session != "nudgeable" or any(thing.key in wake.keys for wake in facts.past):
-        return None
+def _usd(wake: PastWake) -> float:
+    return wake.usd
+
+
+def _blocks_of_notice(facts: Facts) -> list[_Block]:
+    """Return what keeps a notice of a result from a live session now: their own limit only."""
     given = [wake for wake in facts.past if wake.live_only]
-    block = _over("agent_rate", given, _limits(facts).result_notices_per_hour, HOUR, facts)
+    block = _over(Reason.AGENT_RATE, given, _limits(facts).result_notices_per_hour, HOUR, facts)
     return [block] if block else []
 
 
@@ -206,7 +227,7 @@ def _may_wake(sender: str, facts: Facts) -> bool:
 
 def _counts(wake: PastWake) -> bool:
     """Whether a wake counts for the pauses after wakes that led to no read."""
-    return not (wake.live_only or wake.forgiven or wake.interrupted)
+    return not (wake.live_only or wake.cleared or wake.interrupted)
 
 
 def _tries(key: str, facts: Facts) -> list[PastWake]:
@@ -214,19 +235,19 @@ def _tries(key: str, facts: Facts) -> list[PastWake]:
     return [wake for wake in facts.past if _counts(wake) and key in wake.keys]
 
 
-def _fruitless(facts: Facts) -> list[PastWake]:
+def _without_read(facts: Facts) -> list[PastWake]:
     """Return the latest wakes as far back as none of them led to a read."""
     latest_first = (wake for wake in reversed(facts.past) if _counts(wake))
-    return list(takewhile(lambda wake: wake.fruitful is False, latest_first))
+    return list(takewhile(lambda wake: wake.led_to_read is False, latest_first))
 
 
 def _pause(tries: Sequence[PastWake], facts: Facts) -> _Block | None:
     if not tries:
         return None
     if len(tries) > len(BACKOFF):
-        return _Block("gave_up", None)
+        return _Block(Reason.GAVE_UP, None)
     ended = max(wake.ended_at or wake.at for wake in tries)
-    return _later("backoff", ended + BACKOFF[len(tries) - 1], facts)
+    return _later(Reason.BACKOFF, ended + BACKOFF[len(tries) - 1], facts)
 
 
 def _over(
@@ -250,7 +271,7 @@ def _over(
 
 
 def _quiet(facts: Facts) -> _Block | None:
-    return _later("quiet_hours", _after_quiet(facts.now, facts), facts)
+    return _later(Reason.QUIET_HOURS, _after_quiet(facts.now, facts), facts)
 
 
 def _after_quiet(at: datetime, facts: Facts) -> datetime:
@@ -300,14 +321,14 @@ def _told_before(
     return tuple(
         thing
         for thing in facts.waiting
-        if thing.key in held and held[thing.key].reason != "not_allowed" and thing.key in told
+        if thing.key in held and held[thing.key].reason != Reason.NOT_ALLOWED and thing.key in told
     )
 
 
 def _hold(held: dict[str, _Block], facts: Facts) -> Hold:
     """Return the hold until the first thing may wake the agent."""
     if not held:
-        return Hold("nothing")
+        return Hold(Reason.NOTHING)
     reasons = {key: block.reason for key, block in held.items()}
     timed = [(block.until, _ORDER[block.reason], block) for block in held.values() if block.until]
     if not timed:
@@ -318,11 +339,12 @@ def _hold(held: dict[str, _Block], facts: Facts) -> Hold:
 
 def _means(facts: Facts) -> Literal["nudge", "start"] | Reason:
     """Return how the agent can be woken now, or why it cannot."""
-    if facts.session == "nudgeable":
+    if facts.session == "can_be_told":
         return "nudge"
     # Unless its host hands a wake to the live session itself, as OpenClaw's gateway does.
-    if facts.session == "deaf" and not (facts.rules and hosts.named(facts.rules.host).hands_on):
-        return "deaf_session"
+    hands_on = facts.rules is not None and hosts.named(facts.rules.host).hands_on
+    if facts.session == "cannot_be_told" and not hands_on:
+        return Reason.DEAF_SESSION
     if not facts.rules:
-        return "unknown_host"
-    return "profile" if facts.rules.profile == "hold" else "start"
+        return Reason.UNKNOWN_HOST
+    return Reason.PROFILE if facts.rules.profile == "hold" else "start"

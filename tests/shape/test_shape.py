@@ -49,7 +49,7 @@ ROOMS = {
 PRIVATE = {
     "bus.connection", "store.codec", "wakes.hosts.claude_code", "relay.conversation",
     "listener.desk", "listener.members", "listener.relayed", "listener.requests",
-    "listener.runner", "listener.memory", "doctor.check", "doctor.report", "demo.survey",
+    "listener.runner", "listener.memory", "listener.connections", "listener.state", "doctor.check", "doctor.report", "demo.survey",
 }  # fmt: skip
 # Who looks at a private part all the same, and why.
 LOOKED_AT = {
@@ -58,7 +58,6 @@ LOOKED_AT = {
     "handoff.claims": {"store.codec"},
     "handoff.outcomes": {"store.codec"},
     "handoff.parking": {"store.codec"},
-    "wakes.demand": {"store.codec"},
 }
 # The rooms that may know a library which the others need not know.
 ONLY = {

@@ -10,7 +10,8 @@ import pytest
 
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.listener.digest import text
-from mcp_agentbus.listener.memory import Lane, Memory, Told
+from mcp_agentbus.listener.memory import Memory, Told
+from mcp_agentbus.wakes.lanes import Lane
 from mcp_agentbus.wakes.policy import Waiting
 
 
@@ -27,20 +28,20 @@ def _result(number):
 def test_a_session_is_told_of_each_thing_once():
     told = Told()
 
-    assert told.tell((_high(1), _result(1)), ()) == Counts(high=1, results=1)
-    assert told.tell((_high(1), _result(1)), ()) == Counts()
-    assert told.tell((_high(1), _high(2)), ()) == Counts(high=1)
-    assert told.tell((_high(1), _result(1)), ()) == Counts()
+    assert told.by_hook((_high(1), _result(1)), ()) == Counts(high=1, results=1)
+    assert told.by_hook((_high(1), _result(1)), ()) == Counts()
+    assert told.by_hook((_high(1), _high(2)), ()) == Counts(high=1)
+    assert told.by_hook((_high(1), _result(1)), ()) == Counts()
 
 
 def test_what_goes_on_waiting_is_remembered_however_much_comes_and_goes():
     told = Told()
-    told.tell((_high(0),), ())
+    told.by_hook((_high(0),), ())
 
     for number in range(1, 2000):
-        told.tell((_high(0), _high(number)), ())
+        told.by_hook((_high(0), _high(number)), ())
 
-    assert told.tell((_high(0),), ()) == Counts()
+    assert told.by_hook((_high(0),), ()) == Counts()
     assert len(told.keys) <= 501
 
 
@@ -48,45 +49,45 @@ def test_a_lane_is_told_again_only_for_a_later_task_or_when_it_was_made_anew():
     told = Told()
     first = Lane("coder_normal", "monday", last=7, new=3)
 
-    assert told.tell((), (first,)) == Counts(others=3)
-    assert told.tell((), (first,)) == Counts()
-    assert told.tell((), (Lane("coder_normal", "monday", last=6, new=1),)) == Counts()
-    assert told.tell((), (Lane("coder_normal", "monday", last=9, new=2),)) == Counts(others=2)
-    assert told.tell((), (Lane("coder_normal", "tuesday", last=1, new=1),)) == Counts(others=1)
+    assert told.by_hook((), (first,)) == Counts(others=3)
+    assert told.by_hook((), (first,)) == Counts()
+    assert told.by_hook((), (Lane("coder_normal", "monday", last=6, new=1),)) == Counts()
+    assert told.by_hook((), (Lane("coder_normal", "monday", last=9, new=2),)) == Counts(others=2)
+    assert told.by_hook((), (Lane("coder_normal", "tuesday", last=1, new=1),)) == Counts(others=1)
 
 
 def test_what_a_hook_has_told_stands_for_the_notice_of_one_wake():
     told = Told()
-    told.tell((_high(1), _high(2), _result(1)), ())
+    told.by_hook((_high(1), _high(2), _result(1)), ())
     one, two, result, three = (t.key for t in (_high(1), _high(2), _result(1), _high(3)))
 
-    assert not told.spare({one, three})  # of one it was not told
-    assert not told.spare(set())
-    assert told.spare({one, result})
-    assert not told.spare({one, two})
-    assert told.spare({two})
-    told.tell((_high(1), _high(2)), ())
-    assert not told.spare({one})
+    assert not told.counts_for_wake({one, three})  # of one it was not told
+    assert not told.counts_for_wake(set())
+    assert told.counts_for_wake({one, result})
+    assert not told.counts_for_wake({one, two})
+    assert told.counts_for_wake({two})
+    told.by_hook((_high(1), _high(2)), ())
+    assert not told.counts_for_wake({one})
 
 
 def test_what_a_notice_has_told_no_hook_tells_and_the_next_wake_does():
     told = Told()
-    told.tell((_high(1), _high(2)), ())
+    told.by_hook((_high(1), _high(2)), ())
 
-    told.notice([_high(1), _high(3)])
+    told.by_notice([_high(1), _high(3)])
 
-    assert not told.spare({_high(1).key})
-    assert not told.spare({_high(3).key})
-    assert told.spare({_high(2).key})
-    assert told.tell((_high(1), _high(2), _high(3)), ()) == Counts()
+    assert not told.counts_for_wake({_high(1).key})
+    assert not told.counts_for_wake({_high(3).key})
+    assert told.counts_for_wake({_high(2).key})
+    assert told.by_hook((_high(1), _high(2), _high(3)), ()) == Counts()
 
 
 def test_what_waits_no_more_stands_for_no_notice():
     told = Told()
-    told.tell((_high(1),), ())
-    told.tell((_high(2),), ())
+    told.by_hook((_high(1),), ())
+    told.by_hook((_high(2),), ())
 
-    assert told.fresh == [_high(2).key]
+    assert told.uncounted == [_high(2).key]
 
 
 def test_it_says_that_more_came_and_nothing_if_nothing_did():
@@ -97,16 +98,16 @@ def test_it_says_that_more_came_and_nothing_if_nothing_did():
 
 def test_the_next_listener_knows_what_was_told(tmp_path):
     memory = Memory(tmp_path / "told.json")
-    memory.of("cursor c1").tell((_high(1),), (Lane("coder_low", "monday", last=7, new=1),))
+    memory.of("cursor c1").by_hook((_high(1),), (Lane("coder_low", "monday", last=7, new=1),))
     memory.save()
 
     next_one = Memory(tmp_path / "told.json")
-    assert next_one.spares("cursor c1", {_high(1).key})
-    assert not next_one.spares("cursor c2", {_high(1).key})
+    assert next_one.counts_for_wake(["cursor c1"], {_high(1).key})
+    assert not next_one.counts_for_wake(["cursor c2"], {_high(1).key})
     again = Memory(tmp_path / "told.json").of("cursor c1")
 
-    assert not again.spare({_high(1).key})
-    assert again.tell((_high(1),), (Lane("coder_low", "monday", last=7, new=1),)) == Counts()
+    assert not again.counts_for_wake({_high(1).key})
+    assert again.by_hook((_high(1),), (Lane("coder_low", "monday", last=7, new=1),)) == Counts()
     assert stat.S_IMODE((tmp_path / "told.json").stat().st_mode) == 0o600
 
 
@@ -132,7 +133,7 @@ def test_a_memory_that_cannot_be_read_is_empty(tmp_path, content):
 
 def test_a_memory_that_others_can_write_is_not_believed(tmp_path):
     memory = Memory(tmp_path / "told.json")
-    memory.of("s").tell((_high(1),), ())
+    memory.of("s").by_hook((_high(1),), ())
     memory.save()
     (tmp_path / "told.json").chmod(0o666)
 
@@ -141,23 +142,23 @@ def test_a_memory_that_others_can_write_is_not_believed(tmp_path):
 
 def test_a_memory_that_cannot_be_written_holds_for_this_listener(tmp_path):
     memory = Memory(tmp_path / "nowhere" / "told.json")
-    memory.of("s").tell((_high(1),), ())
+    memory.of("s").by_hook((_high(1),), ())
     memory.save()
 
-    assert memory.of("s").tell((_high(1),), ()) == Counts()
+    assert memory.of("s").by_hook((_high(1),), ()) == Counts()
 
 
 def test_memory_is_bounded_and_forgets_the_session_that_asked_least_lately(tmp_path):
     memory = Memory(tmp_path / "told.json")
     for number in range(1000):
         memory.of("kept")
-        memory.of(f"s{number}").tell(tuple(_high(one) for one in range(20)), ())
-    memory.of("kept").tell(tuple(_high(one) for one in range(2000)), ())
+        memory.of(f"s{number}").by_hook(tuple(_high(one) for one in range(20)), ())
+    memory.of("kept").by_hook(tuple(_high(one) for one in range(2000)), ())
     memory.save()
 
     kept = json.loads((tmp_path / "told.json").read_text())
     assert len(kept) == 200
     assert {"kept", "s999"} <= set(kept)
     assert len(kept["kept"]["keys"]) == 2000
-    memory.of("kept").tell((), ())
+    memory.of("kept").by_hook((), ())
     assert len(memory.of("kept").keys) == 500

@@ -70,20 +70,20 @@ def test_a_wake_from_its_note_to_its_end(ledger, path):
         usd=0.25,
         interrupted=True,
     )
-    ledger.fruit(wake, False)
+    ledger.led_to_read(wake, False)
     ledger.close()
     again = Ledger(path)
     (row,) = again.latest("coder")
     again.close()
 
     assert (began.id, began.agent, began.means, began.at) == (wake, "coder", "start", NOW)
-    assert (began.pid, began.born, began.ended_at, began.fruitful) == (None, "", None, None)
+    assert (began.pid, began.born, began.ended_at, began.led_to_read) == (None, "", None, None)
     assert row.keys == {"task a", "task b"}
     assert row.senders == {"planner"}
     assert (row.pid, row.born) == (4711, "12:00")
     assert (row.ended_at, row.outcome, row.said) == (NOW + MINUTE, "failed", "Exit code 3.")
     assert (row.exit_code, row.output, row.usd) == (3, "no such model ?", 0.25)
-    assert (row.interrupted, row.fruitful, row.forgiven) == (True, False, False)
+    assert (row.interrupted, row.led_to_read, row.cleared) == (True, False, False)
 
 
 def test_only_what_runs_has_no_end(ledger):
@@ -118,30 +118,30 @@ def test_the_past_is_the_last_day_of_one_agent(ledger):
     )
 
 
-def test_wakes_are_forgiven_up_to_now(ledger):
+def test_the_failures_of_wakes_are_cleared_up_to_now(ledger):
     """Not those that follow, nor those of other agents."""
     _note(ledger)
     _note(ledger, "tester")
-    ledger.forgive("coder")
+    ledger.clear_failures("coder")
     _note(ledger)
 
-    assert [wake.forgiven for wake in ledger.past("coder", NOW)] == [True, False]
-    assert [wake.forgiven for wake in ledger.past("tester", NOW)] == [False]
+    assert [wake.cleared for wake in ledger.past("coder", NOW)] == [True, False]
+    assert [wake.cleared for wake in ledger.past("tester", NOW)] == [False]
 
 
-def test_a_wake_that_ended_is_untold_until_the_bus_knows(ledger):
-    """One that runs is not over, so there is nothing to tell."""
+def test_the_end_of_a_wake_is_unwritten_until_the_bus_knows(ledger):
+    """One that runs is not over, so there is nothing to write."""
     wake = _note(ledger)
-    assert ledger.untold() == []
+    assert ledger.ends_unwritten() == []
     ledger.ended(wake, at=NOW, outcome="exited", said="")
-    assert [(row.id, row.told) for row in ledger.untold()] == [(wake, False)]
-    ledger.told(wake)
-    assert ledger.untold() == []
+    assert [(row.id, row.end_written) for row in ledger.ends_unwritten()] == [(wake, False)]
+    ledger.end_written(wake)
+    assert ledger.ends_unwritten() == []
 
     wakes = [_note(ledger) for _ in range(3)]
     for wake in wakes:
         ledger.ended(wake, at=NOW, outcome="exited", said="")
-    assert [row.id for row in ledger.untold(limit=2)] == wakes[:2]
+    assert [row.id for row in ledger.ends_unwritten(limit=2)] == wakes[:2]
 
 
 def test_the_last_conversation_of_an_agent_is_remembered(ledger):
@@ -154,13 +154,13 @@ def test_the_last_conversation_of_an_agent_is_remembered(ledger):
     assert ledger.host_session("tester") == ""
 
 
-@pytest.mark.parametrize("change", ["started", "ended", "fruit"])
+@pytest.mark.parametrize("change", ["started", "ended", "led_to_read"])
 def test_a_wake_that_was_never_noted_cannot_change(ledger, change):
     """Nothing is written, and the ledger goes on."""
     arguments = {
         "started": {"pid": 1, "born": ""},
         "ended": {"at": NOW, "outcome": "exited", "said": ""},
-        "fruit": {"read": True},
+        "led_to_read": {"read": True},
     }
     with pytest.raises(LedgerBroken, match="has no wake 7"):
         getattr(ledger, change)(7, **arguments[change])

@@ -53,7 +53,7 @@ def _limited(**limits):
 
 @pytest.mark.parametrize("rules", [None, RULES, replace(RULES, profile="hold")])
 def test_a_live_session_that_can_be_told_is_nudged(rules):
-    assert decide(_facts(_task(), rules=rules, session="nudgeable")).means == "nudge"
+    assert decide(_facts(_task(), rules=rules, session="can_be_told")).means == "nudge"
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_a_live_session_that_can_be_told_is_nudged(rules):
         (_facts(_task(), trusted=frozenset()), "not_allowed"),
         (_facts(_task(), rules=None), "unknown_host"),
         (_facts(_task(), rules=replace(RULES, profile="hold")), "profile"),
-        (_facts(_task(), session="deaf"), "deaf_session"),
+        (_facts(_task(), session="cannot_be_told"), "deaf_session"),
         (_facts(_task(), rules=_limited(per_hour=0)), "agent_rate"),
         (_facts(_task(), rules=_limited(usd_per_day=0)), "daily_budget"),
-        (_facts(_result(), session="deaf"), "nothing"),
+        (_facts(_result(), session="cannot_be_told"), "nothing"),
     ],
 )
 def test_a_hold_that_no_time_ends(facts, reason):
@@ -78,7 +78,7 @@ def test_a_hold_that_no_time_ends(facts, reason):
     assert set(hold.held.values()) <= {reason}
 
 
-@pytest.mark.parametrize("session", ["deaf", "none"])
+@pytest.mark.parametrize("session", ["cannot_be_told", "none"])
 def test_the_gateway_of_openclaw_serves_live_sessions_too(session):
     rules = replace(RULES, host="openclaw")
     never = replace(rules, profile="hold")
@@ -178,25 +178,25 @@ def test_a_wake_of_the_future_counts_as_now():
 def test_what_is_not_read_pauses_ever_longer(key, tries, pause):
     """From the end of the last wake on; for the same task, and for others: the host is at fault."""
     seconds = [timedelta(seconds=n) for n in range(tries)]
-    fruitful = None if key == "task a" else False
+    led_to_read = None if key == "task a" else False
     found = decide(
-        _facts(_task(), past=tuple(_past(ago, key, fruitful=fruitful) for ago in seconds))
+        _facts(_task(), past=tuple(_past(ago, key, led_to_read=led_to_read) for ago in seconds))
     )
 
     assert found.reason == ("backoff" if pause else "gave_up")
     assert found.until == (NOW + pause * MINUTE if pause else None)
 
 
-@pytest.mark.parametrize("field", ["forgiven", "interrupted", "live_only"])
+@pytest.mark.parametrize("field", ["cleared", "interrupted", "live_only"])
 def test_wakes_that_are_no_fault_cause_no_pause(field):
-    past = tuple(_past(MINUTE * n, "task a", fruitful=False, **{field: True}) for n in range(5))
+    past = tuple(_past(MINUTE * n, "task a", led_to_read=False, **{field: True}) for n in range(5))
 
     assert isinstance(decide(_facts(_task(), past=past)), Wake)
 
 
 def test_one_read_ends_the_pause_of_the_agent():
-    failed = [_past(MINUTE * n, f"task {n}", fruitful=False) for n in range(1, 5)]
-    past = (*failed, _past(0 * MINUTE, "task x", fruitful=True))
+    failed = [_past(MINUTE * n, f"task {n}", led_to_read=False) for n in range(1, 5)]
+    past = (*failed, _past(0 * MINUTE, "task x", led_to_read=True))
 
     assert isinstance(decide(_facts(_task(), past=past)), Wake)
 
@@ -213,13 +213,13 @@ def test_a_wake_covers_what_was_told_before_and_still_waits():
 def test_a_result_is_told_once():
     waiting = (_result(), _result("s", live_only=False))
     past = (_past(HOUR, "result r 1", "result s 1"),)
-    assert decide(_facts(*waiting, past=past, session="nudgeable")) == Hold("nothing")
+    assert decide(_facts(*waiting, past=past, session="can_be_told")) == Hold("nothing")
 
 
 def test_a_notice_for_a_live_session_passes_the_limits_and_brings_nothing_along():
     rules = replace(_limited(per_day=1, result_notices_per_hour=2), quiet_hours=(time(9), time(12)))
     past = (_past(MINUTE, "task a"), _past(MINUTE, "x", live_only=True))
-    facts = _facts(_task(), _result(), rules=rules, past=past, session="nudgeable")
+    facts = _facts(_task(), _result(), rules=rules, past=past, session="can_be_told")
     found = decide(facts)
     held = decide(replace(facts, past=(*past, _past(2 * MINUTE, "y", live_only=True))))
 
@@ -260,9 +260,9 @@ _pasts = st.builds(
     st.sampled_from([None, 0 * MINUTE, 10 * MINUTE]),
     keys=st.frozensets(st.sampled_from(_KEYS), min_size=1),
     senders=st.frozensets(_SENDERS, min_size=1),
-    fruitful=st.sampled_from([None, True, False]),
+    led_to_read=st.sampled_from([None, True, False]),
     interrupted=st.booleans(),
-    forgiven=st.booleans(),
+    cleared=st.booleans(),
     live_only=st.booleans(),
     usd=st.floats(0, 2),
 )
@@ -283,7 +283,7 @@ _any_facts = st.builds(
     now=st.just(NOW),
     rules=st.none() | _some_rules,
     waiting=st.lists(_things, max_size=5, unique_by=lambda thing: thing.key).map(tuple),
-    session=st.sampled_from(["none", "nudgeable", "deaf"]),
+    session=st.sampled_from(["none", "can_be_told", "cannot_be_told"]),
     past=st.lists(_pasts, max_size=8).map(tuple),
     trusted=st.none() | st.frozensets(_SENDERS),
 )
@@ -295,7 +295,7 @@ def test_no_wake_while_one_runs_or_without_a_ledger(facts):
     assert isinstance(decide(replace(facts, ledger_works=False)), Hold)
 
 
-@given(_any_facts, st.sampled_from(["none", "nudgeable"]))
+@given(_any_facts, st.sampled_from(["none", "can_be_told"]))
 def test_in_quiet_hours_only_notices_for_live_sessions(facts, session):
     for hours in ((time(9), time(12)), (time(9, 30), time(9)), (time(23), time(10, 1))):
         rules = replace(facts.rules or RULES, quiet_hours=hours)

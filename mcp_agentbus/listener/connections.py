@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The listener's end of the local socket: who connects, and who answers which question.
+
+    connections = Connections({"status": requests.status, "serve": relayed.serve})
+    await connections.accept(listening_socket(settings))
+
+A connection begins with one line, whose `op` names its handler; what follows is between the two of
+them. Nobody but this user's processes is heard, and a refusal is a line as well:
+
+    {"error": "The listener knows no such question.", "hint": ...}
+
+It knows no question itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.relay import local_socket
+
+# A connection that says nothing is closed after this long.
+_FIRST_LINE_S: Final = 10.0
+# Connections end at once when they are closed.
+_CLOSE_TIMEOUT_S: Final = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Connection:
+    """A connection of a process of this user, and the line that it began with."""
+
+    request: Mapping[str, Any]
+    #: Of that process, as the kernel knows it; 0 of one in another container.
+    pid: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def say(self, message: Mapping[str, Any]) -> None:
+        """Send a line; it is on its way when the writer is drained."""
+        self.writer.write(local_socket.line(message))
+
+    def refuse(self, error: AgentbusError) -> None:
+        """Say why what was asked is not done, and what to do next."""
+        self.say({"error": error.message, "hint": error.hint})
+
+
+#: Answers a connection and returns when that is over. An `AgentbusError` of it is told there.
+Handler = Callable[[Connection], Awaitable[None]]
+
+
+class Connections:
+    """All connections to the local socket, each answered in a task of its own."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        #: By the `op` of a connection's first line.
+        self._handlers = handlers
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[Any]] = set()
+
+    async def accept(self, listening: socket.socket) -> None:
+        """Answer on a socket that listens, until `close`."""
+        self._server = await asyncio.start_unix_server(
+            self._connected, sock=listening, limit=local_socket.LINE_MAX_BYTES
+        )
+
+    def close(self) -> None:
+        """Let nobody in any more; those that are here go on."""
+        if self._server:
+            self._server.close()
+
+    async def ended(self) -> None:
+        """Wait until all have ended, but not for long."""
+        if self._open:
+            await asyncio.wait(self._open, timeout=_CLOSE_TIMEOUT_S)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - for mypy: a coroutine runs in one
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+        try:
+            uid, pid = local_socket.peer(writer.get_extra_info("socket"))
+            if uid == os.getuid():
+                async with asyncio.timeout(_FIRST_LINE_S):
+                    request = local_socket.message(await reader.readline())
+                await self._answer(Connection(request, pid, reader, writer))
+        except (OSError, ValueError, TimeoutError) as error:
+            _log.debug("a connection ended: %s", type(error).__name__)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, connection: Connection) -> None:
+        try:
+            handler = self._handlers.get(str(connection.request.get("op")))
+            if not handler:
+                raise BadInput("The listener knows no such question.")
+            await handler(connection)
+        except AgentbusError as error:
+            connection.refuse(error)
+        await connection.writer.drain()
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """Return a socket that listens for this user's processes, 0600 in a folder of theirs alone.
+
+    Whoever calls it holds the listener's lock, so what lies there is a dead listener's.
+
+    Raises:
+        OSError: the folder is somebody else's, or cannot be used.
+    """
+    folder, path = settings.runtime_dir, Path(local_socket.socket_path(settings))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} is a symlink or belongs to another user")
+    folder.chmod(0o700)
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        with local_socket.address(str(path)) as short:
+            listening.bind(short)
+        path.chmod(0o600)
+        listening.listen(128)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all parts of a listener share: the bus, the ledger, who is here, how things stand.
+
+    state = State(settings, bus, ledger, emit=log)
+    if await state.reachable():
+        state.desks["coder"].changed.set()
+
+It is made first and whole, and handed to `relayed`, `digest`, `runner`, `loop` and `requests`. It
+decides nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.config.watcher import Watcher
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.listener.desk import Desk
+from mcp_agentbus.listener.members import Members
+from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
+
+#: The steps of a listener, as its log names them; tests stop at them.
+Event = Literal[
+    "listening",  # it takes connections from now on
+    "stopped",
+    "away",  # there is no bus
+    "back",
+    "bus",  # an agent could not be looked at, or registered
+    "ledger",  # wakes cannot be recorded
+    "config",  # config.toml cannot be read
+    "configured",  # an agent's rules have changed
+    "ready",  # an agent is registered, and heard of what is stored for it
+    "closed",  # nobody needs an agent's desk any more
+    "joined",  # a session
+    "left",
+    "held",  # a look found something, and woke nobody for it
+    "decided",  # a look found something to wake the agent for
+    "noted",  # the ledger knows of that wake
+    "started",  # a process runs
+    "known",  # the ledger knows of that process
+    "ended",  # a wake
+    "recorded",  # the ledger knows of that end
+    "adopted",  # a wake of a listener that was killed was taken over, or found to be over
+    "read",  # a wake led to a read
+    "unread",
+]
+#: Told of each step: its name, the agent if it is about one, ids and numbers.
+Emit = Callable[[Event, str, Mapping[str, Any]], None]
+
+
+class State:
+    """What all parts of one listener share."""
+
+    def __init__(self, settings: Settings, bus: Bus, ledger: Ledger, emit: Emit) -> None:
+        self.bus, self.ledger, self.emit = bus, ledger, emit
+        #: What the user has set, as it could be read last.
+        self.reloading = Watcher(settings)
+        self.members = Members()
+        #: By agent; `loop` opens and closes them.
+        self.desks: dict[str, Desk] = {}
+        #: The sessions that are served here, by id; `relayed` begins and ends them.
+        self.sessions: dict[str, Session] = {}
+        self.began = datetime.now(UTC)
+        #: Since when there is no bus; None if there is one.
+        self.away_since: datetime | None = None
+        #: Why wakes cannot be recorded; empty if they can.
+        self.ledger_says = ""
+
+    @property
+    def settings(self) -> Settings:
+        """What the user has set; the rules and agents of it may change."""
+        return self.reloading.settings
+
+    def inboxes(self, agent: str) -> tuple[str, ...]:
+        """Return the inboxes that an agent reads, as far as config.toml says."""
+        return self.settings.agents.get(agent, Agent(agent)).inboxes
+
+    async def reachable(self) -> bool:
+        """Tell whether there is a bus; a listener does not start one."""
+        is_there = await self.bus.reconnected(0)
+        if is_there == bool(self.away_since):
+            self.away_since = None if is_there else datetime.now(UTC)
+            self.emit("back" if is_there else "away", "", {})
+        return is_there
+
+    def called(self, session: str) -> None:
+        """Note that a tool was called in a session: it may have read what it was woken for."""
+        if member := self.members.get(session):
+            member.called_at = time.monotonic()
+            desk = self.desks.get(member.agent)
+            if desk and desk.notified:
+                desk.changed.set()
+
+    def has_shown(self, session_id: str, results: Collection[str]) -> bool:
+        """Tell whether a session that is served here was shown the results of all these tasks."""
+        session = self.sessions.get(session_id)
+        return session is not None and bool(results) and set(results) <= set(session.shown)
+
+    def ledger_broke(self, error: LedgerBroken) -> None:
+        """Remember, and say once, that wakes cannot be recorded."""
+        if str(error) != self.ledger_says:
+            self.ledger_says = str(error)
+            self.emit("ledger", "", {"error": str(error)})

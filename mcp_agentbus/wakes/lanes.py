@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tasks of normal and low priority that wait, and how many of them are new to a session.
+
+    >>> await unseen(bus, await stored(bus, ("coder",)), seen)
+    (Lane(name='coder_normal', made='2026-11-21T10:00:00Z', last=9, new=1),)
+
+They wake nobody and may be many, so none is read: four numbers of the server's are compared. Say
+that tasks 3, 4, 6 and 9 are stored in coder's normal lane, and that its sessions were offered those
+up to 4. Then 6 and 9 wait, the last is 9, and new are, to a session that was told of all
+
+    up to 9    none: the lane has no later one
+    up to 6    1: those after 6 are counted, as far as it pays
+    up to 4    2: all that wait, since it was told of none of them
+    up to 0    2: the same, as of a session that was told of nothing yet
+
+Nothing is taken, and nothing is remembered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.subjects import TASKS
+
+_LANES: Final = ("normal", "low")
+# Of so many new tasks in a lane their number is told; where more are new, that of all that wait.
+_NEWER_MAX: Final = 50
+
+#: Returns the sequence of the last task that a session was told of, in the lane of this name of
+#: the stream that was made then; 0 if it was told of none.
+Seen = Callable[[str, str], int]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is stored for one inbox, offered or not."""
+
+    inbox: str
+    #: When the stream was made: in another one all numbers begin anew.
+    made: str
+    #: How many tasks, by their subject.
+    tasks: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The tasks of one lane that no session was offered yet, as one session sees them."""
+
+    name: str
+    #: As of `Stored`.
+    made: str
+    #: The last task's sequence; tasks are offered in this order.
+    last: int
+    #: How many of them the session was not told of, if it was not told of the last one.
+    new: int
+
+
+async def stored(bus: Bus, inboxes: Sequence[str]) -> list[Stored]:
+    """Return what is stored for each of these inboxes.
+
+    Raises:
+        ApiError: there is no stream of tasks. Of all reads only this one says so at once.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    return await together(*(_stored(bus, inbox) for inbox in inboxes))
+
+
+async def _stored(bus: Bus, inbox: str) -> Stored:
+    wanted = {"subjects_filter": subjects.task_subject(inbox, "*", "*")}
+    info = await bus.admin.api(f"STREAM.INFO.{TASKS}", wanted)
+    return Stored(inbox, str(info["created"]), info["state"].get("subjects") or {})
+
+
+async def unseen(bus: Bus, inboxes: Sequence[Stored], seen: Seen) -> tuple[Lane, ...]:
+    """Return the lanes in which tasks wait, with how many of them are new to a session.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    lanes = await together(*(_lane(bus, there, lane, seen) for there in inboxes for lane in _LANES))
+    return tuple(lane for lane in lanes if lane)
+
+
+async def _lane(bus: Bus, there: Stored, lane: str, seen: Seen) -> Lane | None:
+    """Return a lane; None if no task waits in it."""
+    name = subjects.lane_consumer(there.inbox, lane)
+    subject = subjects.task_subject(there.inbox, lane, "*")
+    of_lane = subject.removesuffix("*")
+    count = sum(count for task, count in there.tasks.items() if task.startswith(of_lane))
+    offered, pending = await _offered(bus, name, count) if count else (0, 0)
+    last = await bus.admin.last(TASKS, subject) if pending else None
+    if not last:
+        return None
+    told = seen(name, there.made)
+    new = pending
+    if offered < told < last.seq:  # some of those that wait were told
+        request = {"seq": told + 1, "batch": _NEWER_MAX, "next_by_subj": subject}
+        newer = len(await bus.admin.many(TASKS, request))
+        new = newer if newer < _NEWER_MAX else pending
+    return Lane(name, there.made, last.seq, new)
+
+
+async def _offered(bus: Bus, consumer: str, count: int) -> tuple[int, int]:
+    """Return up to which sequence a lane's tasks were offered, and how many later ones wait."""
+    try:
+        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{consumer}")
+    except ApiError as error:
+        if error.code != NO_SUCH_CONSUMER:
+            raise
+        # An agent that was registered and has never read has no consumers yet.
+        return 0, count
+    return int(info["delivered"]["stream_seq"]), int(info["num_pending"])
