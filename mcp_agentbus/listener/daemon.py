@@ -31,7 +31,7 @@ from mcp_agentbus.errors import BadSetup, NoListener
 from mcp_agentbus.relay import local_socket
 
 if TYPE_CHECKING:
-    from mcp_agentbus.listener.connections import Connections
+    from mcp_agentbus.listener.endpoint import Endpoint
     from mcp_agentbus.listener.loop import Loop
     from mcp_agentbus.listener.relayed import Relayed
     from mcp_agentbus.listener.state import Event, State
@@ -60,7 +60,7 @@ async def listen(settings: Settings, *, while_needed: bool) -> int:
     """
     # Here, since `--status` and `--stop` do without a bus.
     from mcp_agentbus.bus.client import Bus
-    from mcp_agentbus.listener.connections import listening_socket
+    from mcp_agentbus.listener.endpoint import listening_socket
     from mcp_agentbus.listener.state import State
     from mcp_agentbus.wakes.ledger import Ledger
 
@@ -69,7 +69,7 @@ async def listen(settings: Settings, *, while_needed: bool) -> int:
             state = State(settings, bus, ledger, _log)
             parts = _parts(state)
             try:
-                await parts.connections.accept(listening_socket(settings))
+                await parts.endpoint.accept(listening_socket(settings))
             except OSError as error:
                 raise BadSetup(f"{settings.runtime_dir} cannot be used: {error}.") from None
             running = asyncio.create_task(_run(state, parts))
@@ -93,13 +93,13 @@ class _Parts(NamedTuple):
 
     loop: Loop
     relayed: Relayed
-    connections: Connections
+    endpoint: Endpoint
 
 
 def _parts(state: State) -> _Parts:
     """Make all parts of a listener, each after those that it is given."""
-    from mcp_agentbus.listener.connections import Connections
     from mcp_agentbus.listener.digest import Digest
+    from mcp_agentbus.listener.endpoint import Endpoint
     from mcp_agentbus.listener.loop import Loop
     from mcp_agentbus.listener.memory import Memory
     from mcp_agentbus.listener.relayed import Relayed
@@ -120,7 +120,7 @@ def _parts(state: State) -> _Parts:
         "mail": requests.mail,
         "wake": requests.wake,
     }
-    return _Parts(loop, relayed, Connections(handlers))
+    return _Parts(loop, relayed, Endpoint(handlers))
 
 
 async def _run(state: State, parts: _Parts) -> None:
@@ -128,10 +128,10 @@ async def _run(state: State, parts: _Parts) -> None:
     try:
         await parts.loop.run()
     finally:
-        parts.connections.close()
+        parts.endpoint.close()
         parts.relayed.leave()
         state.members.close()
-        await parts.connections.ended()
+        await parts.endpoint.ended()
 
 
 async def _watch(state: State, running: asyncio.Task[None], *, while_needed: bool) -> None:

@@ -29,9 +29,9 @@ from mcp_agentbus.listener.members import Member
 from mcp_agentbus.listener.memory import Memory, Told
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.store import roster
-from mcp_agentbus.wakes import demand, lanes
+from mcp_agentbus.wakes import backlog, demand
+from mcp_agentbus.wakes.backlog import Lane
 from mcp_agentbus.wakes.hosts.claude_session import current_session
-from mcp_agentbus.wakes.lanes import Lane
 from mcp_agentbus.wakes.policy import Waiting
 
 #: A hook waits 0.3 s. What is not known by then is not told, and not remembered as told.
@@ -148,14 +148,14 @@ class Digest:
         if not await bus.reconnected(0):
             return _Mail()
         try:
-            stored = await lanes.stored(bus, me.inboxes)
+            stored = await backlog.stored(bus, me.inboxes)
         except ApiError as error:
             if error.code == NO_SUCH_STREAM:
                 return _Mail()
             raise
         looked, others = await both(
             demand.look(bus, me.id, me.inboxes),
-            lanes.unseen(bus, () if asking.urgent else stored, asking.told.seen),
+            backlog.unseen(bus, () if asking.urgent else stored, asking.told.seen),
         )
         return _Mail(await self._for_session(asking, looked.things), others)
 

@@ -26,8 +26,8 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import shell
-from mcp_agentbus.listener.connections import Connection
 from mcp_agentbus.listener.desk import Departed, Desk
+from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.members import Member
 from mcp_agentbus.listener.relayed import Relayed
 from mcp_agentbus.listener.runner import Runner

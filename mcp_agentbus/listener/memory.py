@@ -37,7 +37,7 @@ from mcp_agentbus.core import files
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.wakes.lanes import Lane
+from mcp_agentbus.wakes.backlog import Lane
 from mcp_agentbus.wakes.policy import Waiting
 
 #: What a session is told of one by one, and how much of what waits no more is remembered. The key

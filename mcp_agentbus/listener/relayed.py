@@ -26,7 +26,7 @@ from mcp_agentbus.core import ids
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.handoff.claims import references
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.listener.connections import Connection
+from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay.command import COMMANDS
 from mcp_agentbus.tools import commands

@@ -19,9 +19,9 @@ from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status
-from mcp_agentbus.listener.connections import Connection
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.digest import Digest
+from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.relayed import Relayed
 from mcp_agentbus.listener.state import State

@@ -48,8 +48,9 @@ ROOMS = {
 # What others need not know of a room.
 PRIVATE = {
     "bus.connection", "store.codec", "wakes.hosts.claude_code", "relay.conversation",
-    "listener.desk", "listener.members", "listener.relayed", "listener.requests",
-    "listener.runner", "listener.memory", "listener.connections", "listener.state", "doctor.check", "doctor.report", "demo.survey",
+    "listener.desk", "listener.endpoint", "listener.members", "listener.memory",
+    "listener.relayed", "listener.requests", "listener.runner", "listener.state",
+    "doctor.check", "doctor.report", "demo.survey",
 }  # fmt: skip
 # Who looks at a private part all the same, and why.
 LOOKED_AT = {
@@ -72,6 +73,7 @@ ONLY = {
     "argcomplete": {"cli"},
 }
 FILES_MAX = 12
+DEPTH_MAX = 6
 LINES_MAX = 400
 # One idea that is whole at more lines than that, and why it is not cut.
 LONGER = {
@@ -174,6 +176,21 @@ def test_no_two_files_need_each_other():
     needs = {name: _ours(ast.parse(path.read_text())) - {name} for name, path in MODULES.items()}
 
     assert list(graphlib.TopologicalSorter(needs).static_order())  # else CycleError names them
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_not_deep(room):
+    """From whoever needs all the others down to one who needs none, at most so many files."""
+    files = _modules(room)
+    needs = {
+        name: (_ours(ast.parse(path.read_text())) & set(files)) - {name}
+        for name, path in files.items()
+    }
+    depth: dict[str, int] = {}
+    for name in graphlib.TopologicalSorter(needs).static_order():
+        depth[name] = 1 + max((depth[other] for other in needs[name]), default=0)
+
+    assert max(depth.values()) <= DEPTH_MAX
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a wake says: numbers only."""
+"""What a wake says: numbers only; and why there is none: words of one table."""
+
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_agentbus.core.notices import Counts, text
+from mcp_agentbus.core.notices import WHY, Counts, Reason, text
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,12 @@ def test_it_says_how_much_waits(counts, expected):
 def test_it_is_one_short_line(counts):
     assert len(text(counts)) < 240
     assert len(text(counts).splitlines()) == 1
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_reason_is_a_word_for_programs_and_a_line_for_people(reason):
+    assert json.loads(json.dumps(reason)) == f"{reason}" == reason.value
+    assert WHY.get(reason.value, "") == reason.why
+    assert (reason.why == "") == (reason is Reason.NOTHING)
+    assert len(reason.why) < 100
+    assert len(reason.why.splitlines()) <= 1

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `agentbus listen --status` shows of what a listener answers."""
 
+import subprocess
+import sys
+
 import pytest
 
 from mcp_agentbus.listener import status
@@ -81,3 +84,20 @@ def test_agents_of_different_names_stand_in_columns():
     lines = shown(agents=[AGENT, AGENT | {"agent": "a-long-name"}]).splitlines()[1:]
 
     assert lines[0].index("command") == lines[1].index("command")
+
+
+def test_looking_at_a_listener_loads_no_library():
+    """Three times as fast as with them: a person waits for it."""
+    code = (
+        "import sys\n"
+        "from mcp_agentbus.cli import listen\n"
+        "from mcp_agentbus.listener import status\n"
+        "heavy = {'nats', 'pydantic', 'mcp', 'anyio', 'sqlite3', 'rich', 'tomlkit'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert out.stdout.strip() == "[]"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The listener's end of the local socket: who connects, and who answers which question.
 
-    connections = Connections({"status": requests.status, "serve": relayed.serve})
-    await connections.accept(listening_socket(settings))
+    endpoint = Endpoint({"status": requests.status, "serve": relayed.serve})
+    await endpoint.accept(listening_socket(settings))
 
 A connection begins with one line, whose `op` names its handler; what follows is between the two of
 them. Nobody but this user's processes is heard, and a refusal is a line as well:
@@ -30,7 +30,7 @@ from mcp_agentbus.relay import local_socket
 
 # A connection that says nothing is closed after this long.
 _FIRST_LINE_S: Final = 10.0
-# Connections end at once when they are closed.
+# Endpoint end at once when they are closed.
 _CLOSE_TIMEOUT_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
@@ -59,8 +59,8 @@ class Connection:
 Handler = Callable[[Connection], Awaitable[None]]
 
 
-class Connections:
-    """All connections to the local socket, each answered in a task of its own."""
+class Endpoint:
+    """The local socket of a listener; each connection is answered in a task of its own."""
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         #: By the `op` of a connection's first line.
