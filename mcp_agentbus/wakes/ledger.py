@@ -7,7 +7,8 @@
     >>> ledger.led_to_read(wake, True)
 
 One SQLite file of this user alone. A listener that was killed finds here what it had started, and
-a wake that cannot be noted is not begun (`LedgerBroken`).
+a wake that cannot be noted is not begun (`LedgerBroken`). It knows ids, times and outcomes; of a
+task's text it keeps nothing, of a host's output the end, for its user.
 """
 
 from __future__ import annotations
@@ -233,26 +234,26 @@ class Ledger:
     def host_session(self, agent: str) -> str:
         """Return what `remember` recorded, or nothing."""
         with self._opened() as file:
-            found = file.execute("SELECT host_session FROM sessions WHERE agent = ?", (agent,))
-            return str((found.fetchone() or ("",))[0])
+            rows = file.execute("SELECT host_session FROM sessions WHERE agent = ?", (agent,))
+            return str((rows.fetchone() or ("",))[0])
 
     def _change(self, wake: int, **values: Any) -> None:
         columns = ", ".join(f"{column} = ?" for column in values)
         with self._transaction() as file:
             # The columns are the keyword arguments of this module's own calls.
-            found = file.execute(
+            changed = file.execute(
                 f"UPDATE wakes SET {columns} WHERE id = ?",  # noqa: S608
                 (*values.values(), wake),
             )
-            if found.rowcount != 1:
+            if changed.rowcount != 1:
                 raise LedgerBroken(f"The ledger {self.path} has no wake {wake}.")
 
     def _rows(self, which: str, *values: Any) -> list[Row]:
         with self._opened() as file:
             # `which` is a constant of this module.
-            found = file.execute(f"SELECT * FROM wakes WHERE {which}", values)  # noqa: S608
-            columns = [column[0] for column in found.description]
-            return [_row(dict(zip(columns, row, strict=True))) for row in found]
+            rows = file.execute(f"SELECT * FROM wakes WHERE {which}", values)  # noqa: S608
+            columns = [column[0] for column in rows.description]
+            return [_row(dict(zip(columns, row, strict=True))) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -280,8 +281,8 @@ class Ledger:
             except (sqlite3.Error, OSError, ValueError, LookupError, TypeError) as error:
                 # Opened anew by the next call, which may find the cause mended.
                 self._drop()
-                text = (isinstance(error, OSError) and error.strerror) or str(error)
-                line = " ".join(text.split())
+                reason = (isinstance(error, OSError) and error.strerror) or str(error)
+                line = " ".join(reason.split())
                 raise LedgerBroken(f"The ledger {self.path} cannot be used: {line}.") from error
 
     def _open(self) -> None:
@@ -312,9 +313,9 @@ class Ledger:
             for table in _TABLES:
                 file.execute(table)
             file.execute(f"PRAGMA user_version = {SCHEMA}")
-        (found,) = file.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise sqlite3.DatabaseError(f"it is damaged: {found}")
+        (damage,) = file.execute("PRAGMA quick_check(1)").fetchone()
+        if damage != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged: {damage}")
         file.execute("DELETE FROM wakes WHERE at < ?", (_to_iso(datetime.now(UTC) - KEPT),))
 
     def _drop(self) -> None:
@@ -364,6 +365,6 @@ def _to_iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _clean(text: str) -> str:
-    """Return text that SQLite can store: what a process writes may be no valid UTF-8."""
-    return text.encode("utf-8", "replace").decode()
+def _clean(output: str) -> str:
+    """Return what SQLite can store: what a process writes may be no valid UTF-8."""
+    return output.encode("utf-8", "replace").decode()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claude Code without a live session: a run of its own; `claude_session` is about live ones.
 
+    $ echo '1 task waits in your agentbus inbox. ...' | claude -p --permission-mode dontAsk ...
+
 A run has the bus as its only MCP server. With the profile `answer` it may also read the files of
 the agent's folder, and nothing else; with `work` it may do what its user's own rules allow. Nobody
 is there to be asked, so everything else is denied (`dontAsk`).
@@ -116,14 +118,14 @@ def _may_resume(call: Call) -> bool:
         return False
     # A second process in a conversation would continue a copy that the first one never sees.
     return not any(
-        found.get("sessionId") == call.host_session and _lives(found)
-        for found in claude_session.sessions(call.environ)
+        session.get("sessionId") == call.host_session and _lives(session)
+        for session in claude_session.sessions(call.environ)
     )
 
 
-def _is_uuid(text: str) -> bool:
+def _is_uuid(host_session: str) -> bool:
     try:
-        return str(UUID(text)) == text
+        return str(UUID(host_session)) == host_session
     except ValueError:
         return False
 
@@ -141,9 +143,9 @@ def _result(output: str) -> dict[str, Any]:
     """Return the JSON with which a run ends; nothing if there is none."""
     for line in reversed(output.splitlines()):
         with contextlib.suppress(ValueError, RecursionError):
-            found = json.loads(line)
-            if isinstance(found, dict) and found.get("type", "result") == "result":
-                return found
+            result = json.loads(line)
+            if isinstance(result, dict) and result.get("type", "result") == "result":
+                return result
     return {}
 
 

@@ -38,7 +38,7 @@ def can_nudge(environ: Mapping[str, str]) -> bool:
     )
 
 
-def nudge(environ: Mapping[str, str], text: str) -> None:
+def nudge(environ: Mapping[str, str], notice: str) -> None:
     """Give the live session around this process a line: it starts a turn, or goes into this one.
 
     Raises:
@@ -50,7 +50,7 @@ def nudge(environ: Mapping[str, str], text: str) -> None:
     auth = {"type": "auth", "token": environ.get("CLAUDE_CODE_MESSAGING_TOKEN", "")}
     line = {
         "type": "user",
-        "message": {"role": "user", "content": text},
+        "message": {"role": "user", "content": notice},
         "session_id": current_session(os.getppid(), environ)
         or environ.get("CLAUDE_CODE_SESSION_ID", ""),
         # After the tool call that runs, and without interrupting it.
@@ -76,9 +76,9 @@ def _folder(environ: Mapping[str, str]) -> Path:
 def _object(path: Path) -> dict[str, Any]:
     """Return what such a file says; nothing if it is gone, or is being written."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(noted, dict):
+            return noted
     return {}
 
 

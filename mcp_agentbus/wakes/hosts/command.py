@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any program as a host: the user's own argv, the notice on its standard input."""
+"""Any program as a host: the user's own argv, the notice on its standard input.
+
+    $ echo '1 task waits in your agentbus inbox. Call read_inbox.' | my-agent --once
+
+No shell reads the argv, and nothing of a task is in it.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cursor without its window: its command line program, with the notice as the prompt.
 
+    $ cursor-agent -p --output-format json ... '1 task waits in your agentbus inbox. ...'
+
 The program has no switch for a server of one run: it uses the folder's or the user's `mcp.json`.
 """
 
