@@ -72,17 +72,7 @@ async def listen(settings: Settings, *, while_needed: bool) -> int:
                 await parts.endpoint.accept(listening_socket(settings))
             except OSError as error:
                 raise BadSetup(f"{settings.runtime_dir} cannot be used: {error}.") from None
-            running = asyncio.create_task(_run(state, parts))
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-            _log("listening", "", {"pid": os.getpid()})
-            _notify("READY=1")
-            watching = asyncio.create_task(_watch(state, running, while_needed=while_needed))
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
-            watching.cancel()
-            _notify("STOPPING=1")
-            _log("stopped", "", {"pid": os.getpid()})
+            await _until_told(state, parts, while_needed=while_needed)
             path = Path(local_socket.socket_path(settings))
             await asyncio.to_thread(path.unlink, missing_ok=True)
     return 0
@@ -97,7 +87,7 @@ class _Parts(NamedTuple):
 
 
 def _parts(state: State) -> _Parts:
-    """Make all parts of a listener, each after those that it is given."""
+    """Make all parts of a listener, each after those that it is given; say who answers what."""
     from mcp_agentbus.listener.digest import Digest
     from mcp_agentbus.listener.endpoint import Endpoint
     from mcp_agentbus.listener.loop import Loop
@@ -121,6 +111,21 @@ def _parts(state: State) -> _Parts:
         "wake": requests.wake,
     }
     return _Parts(loop, relayed, Endpoint(handlers))
+
+
+async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> None:
+    """Be there until a signal comes, or nobody needs it; tell the log and the service manager."""
+    running = asyncio.create_task(_run(state, parts))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    _log("listening", "", {"pid": os.getpid()})
+    _notify("READY=1")
+    watching = asyncio.create_task(_watch(state, running, while_needed=while_needed))
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    watching.cancel()
+    _notify("STOPPING=1")
+    _log("stopped", "", {"pid": os.getpid()})
 
 
 async def _run(state: State, parts: _Parts) -> None:

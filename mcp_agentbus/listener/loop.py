@@ -94,8 +94,8 @@ class Loop:
         """
         members = self._state.members
         member = members.enter(connection.request, connection.pid, connection.writer)
-        self._joined(member)
         try:
+            self._joined(member)
             while line := await connection.reader.readline():
                 message = local_socket.message(line)
                 if message.get("op") == "called":

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a wake counts as one that led to a read, and when as one that did not."""
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from mcp_agentbus.listener.desk import Desk, Notified
+from mcp_agentbus.listener.runner import Runner
+from mcp_agentbus.listener.state import State
+from mcp_agentbus.wakes.ledger import Ledger
+
+KEYS = frozenset({"task coder 7f", "task coder 8a"})
+HOUR_S = 3600
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def state(settings, tmp_path, events):
+    """A listener's state without a bus."""
+    ledger = Ledger(tmp_path / "ledger.sqlite3")
+    yield State(settings, None, ledger, lambda event, *_: events.append(event))
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("until_s", "waiting", "noted"),
+    [
+        (None, KEYS, None),  # it is under way
+        (None, frozenset(), None),
+        (HOUR_S, KEYS, None),  # it may be read yet
+        (HOUR_S, {"task coder 7f"}, True),  # one of both was read
+        (HOUR_S, frozenset(), True),
+        (-1, frozenset(), True),  # late, but read
+        (-1, KEYS | {"task coder 9b"}, False),
+    ],
+)
+async def test_a_wake_has_led_to_a_read_once_something_it_told_of_waits_no_more(
+    state, events, until_s, waiting, noted
+):
+    desk, runner = Desk("coder"), Runner(state, None, {})
+    wake = state.ledger.note("coder", "start", keys=KEYS, senders=(), at=datetime.now(UTC))
+    until = None if until_s is None else time.monotonic() + until_s
+    desk.notified[wake] = Notified(KEYS, until)
+
+    runner.note_reads(desk, waiting)
+
+    [row] = state.ledger.latest("coder")
+    assert row.led_to_read is noted
+    assert events == {None: [], True: ["read"], False: ["unread"]}[noted]
+    assert (wake in desk.notified) == (noted is None)
+
+
+def test_the_wakes_of_a_listener_that_was_killed_have_ended_with_it(state, events):
+    state.ledger.note("coder", "start", keys=KEYS, senders=(), at=datetime.now(UTC))
+
+    running = Runner(state, None, {}).left_running()
+
+    [row] = state.ledger.latest("coder")
+    assert running == []
+    assert (row.outcome, row.interrupted) == ("stopped", True)
+    assert events == ["adopted"]
