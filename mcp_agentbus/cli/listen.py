@@ -10,14 +10,13 @@ Looking and ending load no library: a person waits for them. What a listener doe
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import sys
 
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadSetup, NoListener
-from mcp_agentbus.listener import daemon, status
+from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket
 
 
@@ -29,22 +28,14 @@ def run(args: argparse.Namespace) -> int:
         BadSetup: this user's runtime folder or service manager cannot be used, or another
             listener was to be ended or replaced, and is there still.
     """
-    return asyncio.run(_run(args, load_settings()))
-
-
-async def _run(args: argparse.Namespace, settings: Settings) -> int:
+    settings = load_settings()
     if args.status:
         return _status(args, settings)
     if args.stop:
-        await asyncio.to_thread(daemon.stop, settings)
-        print(json.dumps({"running": False}) if args.json else "The listener has stopped.")
-        return 0
+        return _stop(args, settings)
     if args.install or args.uninstall:
         return _keep(args, settings)
-    if args.replace:
-        with contextlib.suppress(NoListener):
-            await asyncio.to_thread(daemon.stop, settings)
-    return await _listen(args, settings)
+    return _listen(args, settings)
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
@@ -64,10 +55,25 @@ def _keep(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-async def _listen(args: argparse.Namespace, settings: Settings) -> int:
+def _stop(args: argparse.Namespace, settings: Settings) -> int:
+    from mcp_agentbus.listener import daemon
+
+    daemon.stop(settings)
+    print(json.dumps({"running": False}) if args.json else "The listener has stopped.")
+    return 0
+
+
+def _listen(args: argparse.Namespace, settings: Settings) -> int:
+    import asyncio
+
+    from mcp_agentbus.listener import daemon
+
+    if args.replace:
+        with contextlib.suppress(NoListener):
+            daemon.stop(settings)
     with daemon.only_one(settings) as is_ours:
         if is_ours:
-            return await daemon.listen(settings, while_needed=args.while_needed)
+            return asyncio.run(daemon.listen(settings, while_needed=args.while_needed))
     if args.replace:
         raise BadSetup(
             "Another listener has started meanwhile.",

@@ -117,10 +117,10 @@ class Loop:
     def reload(self) -> None:
         """Take over what has changed in config.toml; what cannot be read changes nothing."""
         old = self._state.settings
-        if not self._state.reloading.changed():
+        if not self._state.watcher.changed():
             return
-        if self._state.reloading.says:
-            self._state.emit("config", "", {"error": self._state.reloading.says})
+        if self._state.watcher.says:
+            self._state.emit("config", "", {"error": self._state.watcher.says})
         new = self._state.settings
         for agent in {*old.rules, *new.rules}:
             before = (old.rules.get(agent), old.agents.get(agent))

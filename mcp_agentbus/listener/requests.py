@@ -52,7 +52,7 @@ class Requests:
                 "bus": "away" if away else "ok",
                 "away_since": away and away.isoformat(timespec="seconds"),
                 "ledger": state.ledger_says or "ok",
-                "config": state.reloading.says or "ok",
+                "config": state.watcher.says or "ok",
                 "relayed": len(state.sessions),
                 "commands": self._relayed.commands,
                 "agents": [self._agent(desk) for _, desk in sorted(state.desks.items())],
@@ -66,8 +66,8 @@ class Requests:
             BadSetup: it cannot be read.
         """
         self._loop.reload()
-        if self._state.reloading.says:
-            raise BadSetup(self._state.reloading.says)
+        if self._state.watcher.says:
+            raise BadSetup(self._state.watcher.says)
         connection.say({"pid": os.getpid(), **status.place(self._state.settings)})
 
     async def mail(self, connection: Connection) -> None:

@@ -60,7 +60,7 @@ class State:
     def __init__(self, settings: Settings, bus: Bus, ledger: Ledger, emit: Emit) -> None:
         self.bus, self.ledger, self.emit = bus, ledger, emit
         #: What the user has set, as it could be read last.
-        self.reloading = Watcher(settings)
+        self.watcher = Watcher(settings)
         self.members = Members()
         #: By agent; `loop` opens and closes them.
         self.desks: dict[str, Desk] = {}
@@ -75,7 +75,7 @@ class State:
     @property
     def settings(self) -> Settings:
         """What the user has set; the rules and agents of it may change."""
-        return self.reloading.settings
+        return self.watcher.settings
 
     def inboxes(self, agent: str) -> tuple[str, ...]:
         """Return the inboxes that an agent reads, as far as config.toml says."""

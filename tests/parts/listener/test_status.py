@@ -86,18 +86,22 @@ def test_agents_of_different_names_stand_in_columns():
     assert lines[0].index("command") == lines[1].index("command")
 
 
-def test_looking_at_a_listener_loads_no_library():
-    """Three times as fast as with them: a person waits for it."""
+def test_looking_at_a_listener_loads_no_library(tmp_path):
+    """A person waits for it, and it need only ask and print."""
     code = (
         "import sys\n"
-        "from mcp_agentbus.cli import listen\n"
-        "from mcp_agentbus.listener import status\n"
-        "heavy = {'nats', 'pydantic', 'mcp', 'anyio', 'sqlite3', 'rich', 'tomlkit'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
+        "from mcp_agentbus.cli.main import main\n"
+        "from mcp_agentbus.relay import local_socket\n"
+        f"local_socket.ask = lambda *_: {FOUND | {'agents': [AGENT]}}\n"
+        "code = main(['listen', '--status'])\n"
+        "heavy = {'asyncio', 'nats', 'pydantic', 'mcp', 'anyio', 'sqlite3', 'rich', 'tomlkit'}\n"
+        "print(code, sorted(heavy & set(sys.modules)))"
     )
 
     out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+        [sys.executable, "-c", code], env={"HOME": str(tmp_path)},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
 
-    assert out.stdout.strip() == "[]"
+    assert out.stdout.splitlines()[-2].startswith("coder  command")
+    assert out.stdout.splitlines()[-1] == "0 []"
