@@ -45,7 +45,7 @@ def _here(args: argparse.Namespace) -> int:
     from mcp_agentbus.tools import commands
 
     settings = load_settings()
-    return asyncio.run(commands.start(args, settings, commands.Place(say, Path.cwd())))
+    return asyncio.run(commands.start(commands.Call(args, settings, say, Path.cwd())))
 
 
 def _body(given: str | None, file: str | None, *, optional: bool) -> str:

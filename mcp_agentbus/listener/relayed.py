@@ -29,7 +29,6 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay.command import COMMANDS
-from mcp_agentbus.tools import commands
 from mcp_agentbus.version import __version__
 
 # A relay that ends has no time limit, but the next one of its host should find its tasks free.
@@ -129,9 +128,12 @@ class Relayed:
         def out(text: str) -> None:
             connection.say({"out": text})
 
-        place = commands.Place(out, Path(str(request.get("folder"))), self._state.bus)
-        work = commands.start(argparse.Namespace(**args), theirs, place)
-        running = _begun(work, self._running)
+        # Not at the top: a listener that is asked for none does without what they load.
+        from mcp_agentbus.tools import commands
+
+        typed, folder = argparse.Namespace(**args), Path(str(request.get("folder")))
+        call = commands.Call(typed, theirs, out, folder, self._state.bus)
+        running = _begun(commands.start(call), self._running)
         await _until_either_ends(running, asyncio.create_task(connection.reader.read(1)))
         with suppress(asyncio.CancelledError):
             connection.say(_end(running))

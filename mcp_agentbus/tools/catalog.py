@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five tools as a host sees them: names, descriptions, inputs; and what each of them calls.
+"""The five tools as a host sees them: names, descriptions, inputs, and what each of them calls.
 
     >>> answer = await TOOLS["send_task"].run(session, {"to": "coder", ...}, no_progress)
     >>> answer.text
     'coder: stored as task 9d0c... coder is in a live session, ...'
 
-It knows no MCP. Descriptions say what a tool does and never what a model should do.
+It knows no MCP, and decides nothing about a task. Descriptions say what a tool does and never what
+a model should do.
 
 Where a peer's text is part of the answer there is text only: Claude Code shows a model nothing but
 `structuredContent` where there is any, OpenClaw shows both, and a frame only works as text.
@@ -23,13 +24,17 @@ from pydantic.json_schema import SkipJsonSchema
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
+from mcp_agentbus.handoff.inbox import Inbox
+from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Status
 from mcp_agentbus.tools import render
 
+#: Told how far a call is: seconds waited, seconds in all, and what for.
 Progress = Callable[[float, float, str], Awaitable[None]]
 _Args = TypeVar("_Args", bound=BaseModel)
 _T = TypeVar("_T")
+# So many wrong arguments are named; one call has hardly more of its own.
 _COMPLAINTS_MAX: Final = 8
 # Left out of the schema: a `null` beside every type costs more tokens than it says.
 _Optional = Annotated[_T | SkipJsonSchema[None], Field(default=None)]
@@ -87,7 +92,10 @@ class _Input(BaseModel):
 
 
 class SendTask(_Input):
-    """Input of send_task."""
+    """A task for one or several agents; each of them gets its own, with its own receipt.
+
+    Without `request_id` every call stores a new task.
+    """
 
     to: str | list[str] = Field(description="Agent id, 'role:NAME', 'all', or a list of these")
     subject: str = Field(description=f"One line, at most {SUBJECT_MAX_CHARS} characters")
@@ -107,7 +115,11 @@ class SendTask(_Input):
 
 
 class ReadInbox(_Input):
-    """Input of read_inbox."""
+    """Which part of the inbox to read; without anything: claim the next tasks, and see new results.
+
+    With `task_id` it is one task's life, of whatever state, and the rest does not count but
+    `cursor`, which goes on in that task's text.
+    """
 
     limit: int = Field(5, ge=1, le=inbox.LIMIT_MAX)
     peek: bool = Field(False, description="Show waiting tasks without claiming them")
@@ -118,7 +130,7 @@ class ReadInbox(_Input):
 
 
 class WatchInbox(_Input):
-    """Input of watch_inbox."""
+    """How long to wait, and for what; a result is shown whichever `priority` is given."""
 
     timeout_s: float = Field(45, ge=0, le=inbox.WATCH_MAX_S)
     task_id: _Optional[str] = Field(None, description="Wait for this sent task's result only")
@@ -126,7 +138,7 @@ class WatchInbox(_Input):
 
 
 class ListAgents(_Input):
-    """Input of list_agents."""
+    """Which agents to show: also those that are not there now, unless that is said."""
 
     query: str = Field("", description="Part of an id, role, host or description")
     include_offline: bool = True
@@ -135,7 +147,7 @@ class ListAgents(_Input):
 
 
 class PublishResult(_Input):
-    """Input of publish_result."""
+    """What became of a task: a word of its status, and for its sender a summary and a text."""
 
     task_id: str
     status: Status = Field(
@@ -157,18 +169,28 @@ async def _send_task(session: Session, args: SendTask, _: Progress) -> Answer:
     return Answer(render.receipts_text(receipts), render.receipts_data(receipts))
 
 
-async def _read_inbox(session: Session, args: ReadInbox, _: Progress) -> Answer:
+async def look(session: Session, args: ReadInbox) -> Inbox | Life:
+    """Return what read_inbox reads: the tool shows it as text, a resource as data.
+
+    Raises:
+        AgentbusError: it could not be read, or there is no such task.
+    """
     if args.task_id is not None:
-        start = _offset(args.cursor)
-        one = await lookup.task_life(session, args.task_id)
-        return Answer(render.life_text(one, start))
-    read = await inbox.read_inbox(
+        return await lookup.task_life(session, args.task_id)
+    return await inbox.read_inbox(
         session,
         limit=args.limit,
         peek=args.peek,
         thread_id=args.thread_id,
         cursor=args.cursor,
     )
+
+
+async def _read_inbox(session: Session, args: ReadInbox, _: Progress) -> Answer:
+    start = 0 if args.task_id is None else _offset(args.cursor)
+    read = await look(session, args)
+    if isinstance(read, Life):
+        return Answer(render.life_text(read, start))
     return _inbox_answer(session, read, full=args.detail == "full")
 
 
@@ -176,20 +198,20 @@ async def _watch_inbox(session: Session, args: WatchInbox, progress: Progress) -
     async def waiting(seconds: float) -> None:
         await progress(seconds, args.timeout_s, "waiting for the inbox")
 
-    read = await inbox.watch_inbox(
+    answer = await inbox.watch_inbox(
         session,
         timeout_s=args.timeout_s,
         task_id=args.task_id,
         priority=args.priority,
         waiting=waiting,
     )
-    return _inbox_answer(session, read, full=args.task_id is not None)
+    return _inbox_answer(session, answer, full=args.task_id is not None)
 
 
-def _inbox_answer(session: Session, read: inbox.Inbox, *, full: bool) -> Answer:
+def _inbox_answer(session: Session, answer: Inbox, *, full: bool) -> Answer:
     return Answer(
-        render.inbox_text(read, session.me.id, full=full),
-        ids=render.inbox_data(read, texts=False),
+        render.inbox_text(answer, session.me.id, full=full),
+        ids=render.inbox_data(answer, texts=False),
     )
 
 
@@ -213,6 +235,11 @@ async def _publish_result(session: Session, args: PublishResult, _: Progress) ->
 
 
 def _offset(cursor: str | None) -> int:
+    """Return the character of a task's text at which a cursor leads on.
+
+    Raises:
+        BadInput: it is no cursor of a text.
+    """
     if cursor is None:
         return 0
     if not cursor.isdecimal() or len(cursor) > 9:
@@ -225,26 +252,26 @@ def _offset(cursor: str | None) -> int:
 def _complaints(error: ValidationError) -> str:
     """Return what is wrong with which arguments; the first few, so that the hint keeps its room."""
     # That None would do as well is said of each optional one, and its schema does not offer it.
-    wrong = [one for one in error.errors() if one["type"] != "none_required"]
+    wrong = [fault for fault in error.errors() if fault["type"] != "none_required"]
     more = f"; and {len(wrong) - _COMPLAINTS_MAX} more" if len(wrong) > _COMPLAINTS_MAX else ""
     return "; ".join(map(_complaint, wrong[:_COMPLAINTS_MAX])) + more
 
 
-def _complaint(error: Any) -> str:
-    name, *inside = error["loc"] or ("input",)
+def _complaint(fault: Any) -> str:
+    name, *inside = fault["loc"] or ("input",)
     # What stands between names a type, such as `list[str]`.
     where = [str(name)[:60], *(str(part) for part in inside if isinstance(part, int))]
-    return f"{'.'.join(where)}: {error['msg'][:200]}"
+    return f"{'.'.join(where)}: {fault['msg'][:200]}"
 
 
 def _lean(node: Any) -> Any:
     """Return a schema without titles, and without defaults that say nothing."""
     if isinstance(node, list):
-        return [_lean(one) for one in node]
+        return [_lean(item) for item in node]
     if not isinstance(node, dict):
         return node
     return {
-        key: {name: _lean(one) for name, one in value.items()}
+        key: {name: _lean(schema) for name, schema in value.items()}
         if key == "properties"
         else _lean(value)
         for key, value in node.items()

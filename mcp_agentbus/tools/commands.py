@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command on the bus does: call the same functions as the five tools, and print.
+"""The eight commands on the bus: they call the same functions as the five tools, and print.
 
-    code = await start(args, settings, Place(print, Path.cwd()))
+    code = await start(Call(args, settings, print, Path.cwd()))
 
 What is printed for a person is the text that a model would read; `--json` prints the data, with
-texts as they were written. The listener carries out the same for whoever asks it.
+texts as they were written. The listener carries out the same for whoever asks it. Nothing is read
+from standard input, and nothing decided about a task.
 """
 
 from __future__ import annotations
@@ -22,44 +23,42 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import TIMED_OUT
+from mcp_agentbus.handoff import agents, inbox, lookup, outcomes, parking, results, send
+from mcp_agentbus.handoff.inbox import Inbox
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a command is carried out."""
-
-    #: Takes what is to be printed.
-    out: Callable[[str], None]
-    #: The folder in which it was typed.
-    folder: Path
-    #: A connection that is open already, and stays.
-    bus: Bus | None = None
+from mcp_agentbus.store import streams
+from mcp_agentbus.tools import render
+from mcp_agentbus.tools.follow import follow
 
 
 @dataclass(frozen=True)
 class Call:
-    """A command that was typed, and where it is carried out."""
+    """A command that was typed, and where."""
 
     args: argparse.Namespace
     settings: Settings
-    place: Place
+    #: Takes what is to be printed.
+    out: Callable[[str], None]
+    #: The folder in which it was typed.
+    folder: Path
+    #: A connection that is open already, and stays; None: it opens one of its own.
+    open_bus: Bus | None = None
 
     def print(self, text: str, data: object) -> None:
         """Print the text, or the data if that was asked for."""
         as_json = getattr(self.args, "json", False)
-        self.place.out(json.dumps(data, ensure_ascii=False) if as_json else text)
+        self.out(json.dumps(data, ensure_ascii=False) if as_json else text)
 
     def who(self) -> Agent:
         """Tell whose command it is."""
-        return identity.who(self.settings, self.args.agent, self.place.folder)
+        return identity.who(self.settings, self.args.agent, self.folder)
 
     @asynccontextmanager
     async def bus(self) -> AsyncGenerator[Bus, None]:
         """Open the bus, unless it is open."""
-        if self.place.bus:
-            yield self.place.bus
+        if self.open_bus:
+            yield self.open_bus
             return
         async with Bus.connect(self.settings) as bus:
             yield bus
@@ -77,24 +76,21 @@ class Call:
 Command = Callable[[Call], Coroutine[Any, Any, int]]
 
 
-def start(args: argparse.Namespace, settings: Settings, place: Place) -> Coroutine[Any, Any, int]:
+def start(call: Call) -> Coroutine[Any, Any, int]:
     """Return the work of a command, which ends with the exit code.
 
     Raises (when it is awaited):
         AgentbusError: it was refused, or the bus was not there.
     """
-    return _COMMANDS[args.command](Call(args, settings, place))
+    return _COMMANDS[call.args.command](call)
 
 
 async def _send(call: Call) -> int:
-    from mcp_agentbus.handoff import send
-    from mcp_agentbus.tools import render
-
-    to = [one.strip() for one in call.args.to.split(",")]
+    """Send a task, and wait for its result if that was asked for."""
     async with call.session() as session:
         receipts = await send.send_task(
             session,
-            to,
+            [address.strip() for address in call.args.to.split(",")],
             call.args.subject,
             call.args.body,
             priority=call.args.priority,
@@ -110,8 +106,22 @@ async def _send(call: Call) -> int:
         code = int(any(receipt.state == "refused" for receipt in receipts))
         if call.args.wait is None or code:
             return code
-        codes = [await _wait(call, session, one.task_id, call.args.wait) for one in receipts]
+        codes = [
+            await _wait(call, session, receipt.task_id, call.args.wait) for receipt in receipts
+        ]
         return max(codes)
+
+
+async def _watch(call: Call) -> int:
+    """Wait for a task or a result, or follow the inbox without claiming anything."""
+    if not call.args.follow:
+        async with call.session() as session:
+            return await _wait(call, session, call.args.task, call.args.timeout, call.args.priority)
+    agent = call.who()
+    async with call.bus() as bus:
+        async for event in follow(bus, agent):
+            call.print(event.text, event.data)
+    return 0
 
 
 async def _wait(
@@ -121,58 +131,36 @@ async def _wait(
     timeout_s: float,
     priority: Priority | None = None,
 ) -> int:
-    """Wait for the inbox, print what came, and note that it was seen."""
-    from mcp_agentbus.handoff import inbox, outcomes
-    from mcp_agentbus.tools import render
-
-    found = await inbox.watch_inbox(
+    answer = await inbox.watch_inbox(
         session, timeout_s=timeout_s, task_id=task_id, priority=priority
     )
-    text = render.inbox_text(found, session.me.id, full=True)
-    call.print(text, render.inbox_data(found, texts=True))
-    await outcomes.confirm(session, session.shown)
-    return TIMED_OUT if found.timed_out else 0
-
-
-async def _watch(call: Call) -> int:
-    if call.args.follow:
-        return await _follow(call)
-    async with call.session() as session:
-        return await _wait(call, session, call.args.task, call.args.timeout, call.args.priority)
-
-
-async def _follow(call: Call) -> int:
-    from mcp_agentbus.tools.follow import follow
-
-    agent = call.who()
-    async with call.bus() as bus:
-        async for event in follow(bus, agent):
-            call.print(event.text, event.data)
-    return 0
+    await _print_inbox(call, session, answer, full=True)
+    return TIMED_OUT if answer.timed_out else 0
 
 
 async def _inbox(call: Call) -> int:
-    from mcp_agentbus.handoff import inbox, outcomes
-    from mcp_agentbus.tools import render
-
+    """Claim waiting tasks and show them, with new results."""
     async with call.session() as session:
-        found = await inbox.read_inbox(
+        answer = await inbox.read_inbox(
             session,
             limit=call.args.limit,
             peek=call.args.peek,
             thread_id=call.args.thread,
             cursor=call.args.cursor,
         )
-        text = render.inbox_text(found, session.me.id, full=call.args.full)
-        call.print(text, render.inbox_data(found, texts=True))
-        await outcomes.confirm(session, session.shown)
+        await _print_inbox(call, session, answer, full=call.args.full)
     return 0
 
 
-async def _result(call: Call) -> int:
-    from mcp_agentbus.handoff import results
-    from mcp_agentbus.tools import render
+async def _print_inbox(call: Call, session: Session, answer: Inbox, *, full: bool) -> None:
+    """Print an inbox, and note that its results were seen: no later call of a shell says it."""
+    text = render.inbox_text(answer, session.me.id, full=full)
+    call.print(text, render.inbox_data(answer, texts=True))
+    await outcomes.confirm(session, session.shown)
 
+
+async def _result(call: Call) -> int:
+    """Report on a task that the shell's session holds, or end it."""
     async with call.session() as session:
         published = await results.publish_result(
             session,
@@ -188,20 +176,15 @@ async def _result(call: Call) -> int:
 
 
 async def _task(call: Call) -> int:
-    from mcp_agentbus.handoff import lookup
-    from mcp_agentbus.tools import render
-
+    """Show a task's life."""
     async with call.session() as session:
-        found = await lookup.task_life(session, call.args.task_id)
-    call.print(render.life_text(found), render.life_data(found))
+        life = await lookup.task_life(session, call.args.task_id)
+    call.print(render.life_text(life), render.life_data(life))
     return 0
 
 
 async def _agents(call: Call) -> int:
-    from mcp_agentbus.handoff import agents
-    from mcp_agentbus.store import streams
-    from mcp_agentbus.tools import render
-
+    """Show who is registered, and who is there; without a session: asking registers nobody."""
     async with call.bus() as bus:
         await streams.ensure_streams(bus)
         page = await agents.page(
@@ -216,29 +199,26 @@ async def _agents(call: Call) -> int:
 
 
 async def _parked(call: Call) -> int:
-    from mcp_agentbus.handoff import parking
-    from mcp_agentbus.tools import render
-
+    """Show what was set aside in this agent's inboxes."""
     async with call.session() as session:
         await session.called()
-        found = [
-            one for inbox in session.inboxes for one in await parking.parked(session.bus, inbox)
+        parked = [
+            task for own in session.inboxes for task in await parking.parked(session.bus, own)
         ]
-    call.print(render.parked_text(found), render.parked_data(found))
+    call.print(render.parked_text(parked), render.parked_data(parked))
     return 0
 
 
 async def _replay(call: Call) -> int:
-    from mcp_agentbus.handoff import parking
-    from mcp_agentbus.tools import render
-
+    """Offer a parked task again."""
     async with call.session() as session:
         await session.called()
-        one = await parking.replay(session.bus, session.inboxes, call.args.which)
-    call.print(f"Offered again: {render.parked_text([one])}", render.parked_data([one]))
+        task = await parking.replay(session.bus, session.inboxes, call.args.which)
+    call.print(f"Offered again: {render.parked_text([task])}", render.parked_data([task]))
     return 0
 
 
+#: By their names as typed; `relay.command.COMMANDS` has the same, for which it need not load these.
 _COMMANDS: Final[dict[str, Command]] = {
     "agents": _agents,
     "inbox": _inbox,

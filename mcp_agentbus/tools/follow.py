@@ -23,14 +23,15 @@ from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.store import codec, streams, subjects
 
-# Tasks that a dead session gives back come without a word.
+# In seconds: tasks that a dead session gives back come without a word.
 _LOOK_AGAIN_S: Final = 5.0
+# How long one look for a server may take that has gone, in seconds; then comes the next.
 _RECONNECT_S: Final = 60.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that changed."""
+    """Something that changed: as a line for a person, and as data for `--json`."""
 
     text: str
     data: dict[str, Any]
@@ -39,20 +40,22 @@ class Event:
 async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
     """Yield an event when the waiting tasks change, or what became of a sent task.
 
+    The first one tells what waits now.
+
     Raises:
         BusUnreachable, NotAllowed: at the start; later it waits for the bus to come back.
     """
-    stirred = asyncio.Event()
+    changed = asyncio.Event()
     records: asyncio.Queue[Event] = asyncio.Queue()
 
     def on_wake(_: Message | None) -> None:
-        stirred.set()
+        changed.set()
 
     def on_record(message: Message | None) -> None:
         if message:
             with contextlib.suppress(codec.Undecodable):
                 records.put_nowait(_record_event(message))
-        stirred.set()
+        changed.set()
 
     await streams.ensure_streams(bus)
     async with contextlib.AsyncExitStack() as stack:
@@ -61,30 +64,30 @@ async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
             await stack.enter_async_context(bus.subscribed(subjects.wake_subject(inbox), on_wake))
         mine = subjects.record_subject(agent.id, "*", "*")
         await stack.enter_async_context(bus.subscribed(mine, on_record))
-        told: dict[Priority, int] | None = None
+        last: dict[Priority, int] | None = None
         while True:
             # Waiting for a server does not start one: `agentbus server stop` stands.
             if not await bus.reconnected(_RECONNECT_S):
                 continue
-            stirred.clear()
+            changed.clear()
             while not records.empty():
                 yield records.get_nowait()
             with contextlib.suppress(BusUnreachable, Unconfirmed):
-                counts = await streams.waiting_by_lane(bus, agent.inboxes)
-                if counts != told:
-                    told = counts
-                    yield _counts_event(counts)
+                waiting = await streams.waiting_by_lane(bus, agent.inboxes)
+                if waiting != last:
+                    last = waiting
+                    yield _waiting_event(waiting)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN_S):
-                    await stirred.wait()
+                    await changed.wait()
 
 
-def _counts_event(counts: Mapping[Priority, int]) -> Event:
+def _waiting_event(waiting: Mapping[Priority, int]) -> Event:
     at = now()
-    said = ", ".join(f"{count} {lane}" for lane, count in counts.items() if count) or "nothing"
+    counts = ", ".join(f"{count} {lane}" for lane, count in waiting.items() if count) or "nothing"
     return Event(
-        f"{at:%Y-%m-%d %H:%M:%SZ} waiting: {said}",
-        {"event": "waiting", "at": text.stamp(at), "waiting": counts},
+        f"{at:%Y-%m-%d %H:%M:%SZ} waiting: {counts}",
+        {"event": "waiting", "at": text.stamp(at), "waiting": waiting},
     )
 
 

@@ -26,19 +26,20 @@ from mcp.shared.exceptions import MCPError
 
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import AgentbusError, UnknownTask
-from mcp_agentbus.handoff import inbox, lookup
+from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
 from mcp_agentbus.tools import render
-from mcp_agentbus.tools.catalog import INSTRUCTIONS, TOOLS, Answer
+from mcp_agentbus.tools.catalog import INSTRUCTIONS, TOOLS, Answer, ReadInbox, look
 from mcp_agentbus.version import __version__
 
-# A call takes milliseconds; one that waited this long goes ahead, since it must be answered within
-# 5 s.
+# In seconds: a call takes milliseconds; one that waited this long for the calls before it goes
+# ahead, since it must be answered within 5 s.
 _TURN_S: Final = 0.3
-# Only this program's release changes its lists.
+# Only this program's release changes its lists, so a host may keep them for an hour.
 _LISTS: Final = CacheHint(ttl_ms=3_600_000)
 _ERROR_MAX_CHARS: Final = 9_000  # Claude Code cuts error results at 10,000
+# Tasks that the resource of an inbox shows.
 _INBOX_LIMIT: Final = 20
 
 _log = logging.getLogger(__name__)
@@ -82,7 +83,10 @@ def make_server(
 
 
 class _Handlers:
-    """What the server does for each request; no decision about a task is taken here."""
+    """What the server does for each request, in MCP's words: what it calls is in the catalog.
+
+    The SDK calls the methods, several at a time; `call_tool` has most of them wait for each other.
+    """
 
     def __init__(
         self,
@@ -206,21 +210,10 @@ class _Handlers:
     async def read_resource(
         self, _: _Context, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
+        """Return what read_inbox would show, as data with texts as they were written."""
         uri = str(params.uri)
-        scheme, _sep, name = uri.partition("://")
         try:
-            if scheme == "inbox" and name == self._session.me.id:
-                data = render.inbox_data(
-                    await inbox.read_inbox(self._session, peek=True, limit=_INBOX_LIMIT),
-                    texts=True,
-                )
-            elif scheme == "task" and ids.is_task_id(name):
-                data = render.life_data(await lookup.task_life(self._session, name))
-            else:
-                raise UnknownTask(
-                    "There is no such resource.",
-                    hint=f"Read inbox://{self._session.me.id} or task://TASK_ID.",
-                )
+            read = await look(self._session, self._meant(uri))
         except AgentbusError as error:
             unknown = isinstance(error, UnknownTask)
             raise MCPError(
@@ -228,9 +221,29 @@ class _Handlers:
                 message=str(error),
                 data={"uri": uri},
             ) from None
+        if isinstance(read, Life):
+            data = render.life_data(read)
+        else:
+            data = render.inbox_data(read, texts=True)
         text = json.dumps(data, ensure_ascii=False)
         return types.ReadResourceResult(
             contents=[types.TextResourceContents(uri=uri, text=text, mime_type="application/json")]
+        )
+
+    def _meant(self, uri: str) -> ReadInbox:
+        """Return what read_inbox is given for a resource, of which neither claims anything.
+
+        Raises:
+            UnknownTask: there is no such resource.
+        """
+        me = self._session.me.id
+        scheme, _, name = uri.partition("://")
+        if scheme == "inbox" and name == me:
+            return ReadInbox(peek=True, limit=_INBOX_LIMIT)
+        if scheme == "task" and ids.is_task_id(name):
+            return ReadInbox(task_id=name)
+        raise UnknownTask(
+            "There is no such resource.", hint=f"Read inbox://{me} or task://TASK_ID."
         )
 
     async def list_prompts(
@@ -279,11 +292,13 @@ class _Handlers:
     async def complete(
         self, _: _Context, params: types.CompleteRequestParams
     ) -> types.CompleteResult:
+        """Complete the id of an agent; without the bus there is none to offer, and no error."""
         values: list[str] = []
         if params.argument.name in {"to", "agent"}:
             with suppress(AgentbusError):
                 everybody = await roster.everybody(self._session.bus)
-                values = [one.id for one in everybody if one.id.startswith(params.argument.value)]
+                typed = params.argument.value
+                values = [agent.id for agent in everybody if agent.id.startswith(typed)]
         return types.CompleteResult(
             completion=types.Completion(
                 values=values[:100], total=len(values), has_more=len(values) > 100
@@ -300,6 +315,7 @@ def _result(answer: Answer) -> types.CallToolResult:
 
 
 def _error(text: str) -> types.CallToolResult:
+    """Return an error that a model reads; one of the protocol it would not see."""
     if len(text) > _ERROR_MAX_CHARS:  # the hint stands at the end
         text = f"{text[: _ERROR_MAX_CHARS // 2]} [...] {text[-_ERROR_MAX_CHARS // 2 :]}"
     content = types.TextContent(type="text", text=text)
