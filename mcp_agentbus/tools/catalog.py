@@ -28,7 +28,7 @@ from mcp_agentbus.handoff.inbox import Inbox
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Status
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools import documents, render
 
 #: Told how far a call is: seconds waited, seconds in all, and what for.
 Progress = Callable[[float, float, str], Awaitable[None]]
@@ -166,7 +166,7 @@ class PublishResult(_Input):
 async def _send_task(session: Session, args: SendTask, _: Progress) -> Answer:
     options = send.Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
     receipts = await send.send_task(session, args.to, args.subject, args.body, **options)
-    return Answer(render.receipts_text(receipts), render.receipts_data(receipts))
+    return Answer(render.receipts_text(receipts), documents.of_receipts(receipts))
 
 
 async def look(session: Session, args: ReadInbox) -> Inbox | Life:
@@ -211,14 +211,14 @@ async def _watch_inbox(session: Session, args: WatchInbox, progress: Progress) -
 def _inbox_answer(session: Session, answer: Inbox, *, full: bool) -> Answer:
     return Answer(
         render.inbox_text(answer, session.me.id, full=full),
-        ids=render.inbox_data(answer, texts=False),
+        ids=documents.of_inbox(answer, texts=False),
     )
 
 
 async def _list_agents(session: Session, args: ListAgents, _: Progress) -> Answer:
     await session.called()
     page = await agents.page(session.bus, **args.model_dump())
-    return Answer(render.roster_text(page), render.roster_data(page))
+    return Answer(render.roster_text(page), documents.of_roster(page))
 
 
 async def _publish_result(session: Session, args: PublishResult, _: Progress) -> Answer:
@@ -231,7 +231,7 @@ async def _publish_result(session: Session, args: PublishResult, _: Progress) ->
         artifacts=args.artifacts,
         progress=args.progress,
     )
-    return Answer(render.published_text(published), render.published_data(published))
+    return Answer(render.published_text(published), documents.of_published(published))
 
 
 def _offset(cursor: str | None) -> int:

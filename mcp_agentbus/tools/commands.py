@@ -28,7 +28,7 @@ from mcp_agentbus.handoff.inbox import Inbox
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.store import streams
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools import documents, render
 from mcp_agentbus.tools.follow import follow
 
 
@@ -102,7 +102,7 @@ async def _send(call: Call) -> int:
             notify=call.args.notify,
             request_id=call.args.request_id,
         )
-        call.print(render.receipts_text(receipts), render.receipts_data(receipts))
+        call.print(render.receipts_text(receipts), documents.of_receipts(receipts))
         code = int(any(receipt.state == "refused" for receipt in receipts))
         if call.args.wait is None or code:
             return code
@@ -155,7 +155,7 @@ async def _inbox(call: Call) -> int:
 async def _print_inbox(call: Call, session: Session, answer: Inbox, *, full: bool) -> None:
     """Print an inbox, and note that its results were seen: no later call of a shell says it."""
     text = render.inbox_text(answer, session.me.id, full=full)
-    call.print(text, render.inbox_data(answer, texts=True))
+    call.print(text, documents.of_inbox(answer, texts=True))
     await outcomes.confirm(session, session.shown)
 
 
@@ -171,7 +171,7 @@ async def _result(call: Call) -> int:
             artifacts=call.args.artifact,
             progress=call.args.progress,
         )
-    call.print(render.published_text(published), render.published_data(published))
+    call.print(render.published_text(published), documents.of_published(published))
     return 0
 
 
@@ -179,7 +179,7 @@ async def _task(call: Call) -> int:
     """Show a task's life."""
     async with call.session() as session:
         life = await lookup.task_life(session, call.args.task_id)
-    call.print(render.life_text(life), render.life_data(life))
+    call.print(render.life_text(life), documents.of_life(life))
     return 0
 
 
@@ -194,7 +194,7 @@ async def _agents(call: Call) -> int:
             limit=call.args.limit,
             cursor=call.args.cursor,
         )
-    call.print(render.roster_text(page), render.roster_data(page))
+    call.print(render.roster_text(page), documents.of_roster(page))
     return 0
 
 
@@ -205,7 +205,7 @@ async def _parked(call: Call) -> int:
         parked = [
             task for own in session.inboxes for task in await parking.parked(session.bus, own)
         ]
-    call.print(render.parked_text(parked), render.parked_data(parked))
+    call.print(render.parked_text(parked), documents.of_parked(parked))
     return 0
 
 
@@ -214,7 +214,7 @@ async def _replay(call: Call) -> int:
     async with call.session() as session:
         await session.called()
         task = await parking.replay(session.bus, session.inboxes, call.args.which)
-    call.print(f"Offered again: {render.parked_text([task])}", render.parked_data([task]))
+    call.print(f"Offered again: {render.parked_text([task])}", documents.of_parked([task]))
     return 0
 
 

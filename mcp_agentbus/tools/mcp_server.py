@@ -29,7 +29,7 @@ from mcp_agentbus.errors import AgentbusError, UnknownTask
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools import documents
 from mcp_agentbus.tools.catalog import INSTRUCTIONS, TOOLS, Answer, ReadInbox, look
 from mcp_agentbus.version import __version__
 
@@ -222,9 +222,9 @@ class _Handlers:
                 data={"uri": uri},
             ) from None
         if isinstance(read, Life):
-            data = render.life_data(read)
+            data = documents.of_life(read)
         else:
-            data = render.inbox_data(read, texts=True)
+            data = documents.of_inbox(read, texts=True)
         text = json.dumps(data, ensure_ascii=False)
         return types.ReadResourceResult(
             contents=[types.TextResourceContents(uri=uri, text=text, mime_type="application/json")]

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers as text for a model or a person, and as data for a program.
+"""Answers as text for a model or a person.
 
     >>> print(inbox_text(Inbox(waiting={}), "coder"))
     Inbox of coder: ok, nothing new. Waiting: none.
 
 Whatever a peer wrote stands inside a frame; what is cut says how much is missing and how to get it.
-No answer is longer than the hosts let through (OpenClaw cuts at 32,000 characters).
+No answer is longer than the hosts let through (OpenClaw cuts at 32,000 characters). `documents` has
+the same answers as data for a program. It asks no bus and changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from mcp_agentbus.core.framing import Part, escape, frame, one_line, part
+from mcp_agentbus.core.framing import Part, frame, one_line, part
 from mcp_agentbus.core.ids import LANES, Priority, address_of
-from mcp_agentbus.core.text import stamp
 from mcp_agentbus.handoff.agents import Page
 from mcp_agentbus.handoff.inbox import Inbox, Item
 from mcp_agentbus.handoff.lookup import Life
@@ -25,10 +25,13 @@ from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Receipt, Record, Task
 
+#: In one answer of a tool, frames included.
 ANSWER_MAX_CHARS: Final = 28_000
+# Of each text where no more was asked for, and of each where there are many.
 _CONCISE_CHARS: Final = 2_000
 _LEAST_CHARS: Final = 60
-# What stands around a text: ids, times, a subject of full length, the way to the rest.
+# In characters, what stands around a text: ids, times, a subject of full length, the way to the
+# rest.
 _FACTS_CHARS: Final = 500
 
 
@@ -51,11 +54,6 @@ def _receipt_line(receipt: Receipt) -> str:
     )
 
 
-def receipts_data(receipts: Sequence[Receipt]) -> dict[str, Any]:
-    """Return the receipts as JSON-able data."""
-    return {"receipts": [one.model_dump(mode="json", exclude_none=True) for one in receipts]}
-
-
 def published_text(published: Published) -> str:
     """Return what is stored now, in one line."""
     same = " It had been published before; nothing was stored again." if published.unchanged else ""
@@ -64,24 +62,14 @@ def published_text(published: Published) -> str:
     return f"Task {published.task_id}: {published.state}.{after}{same}{late}"
 
 
-def published_data(published: Published) -> dict[str, Any]:
-    """Return what is stored now as JSON-able data."""
-    data: dict[str, Any] = {"task_id": published.task_id, "state": published.state}
-    if published.unchanged:
-        data["unchanged"] = True
-    if published.late:
-        data["late"] = True
-    return data
-
-
 def roster_text(page: Page) -> str:
     """Return one line per agent."""
     if not page.agents:
         return "No agent matches." if page.total == 0 else "No more agents."
     lines = [
-        _entry_line(one.entry) + f" waiting: {_counts(one.waiting)}"
-        + (f" \u00b7 says: {one_line(one.entry.description)}" if one.entry.description else "")
-        for one in page.agents
+        _entry_line(agent.entry) + f" waiting: {_counts(agent.waiting)}"
+        + (f" \u00b7 says: {one_line(agent.entry.description)}" if agent.entry.description else "")
+        for agent in page.agents
     ]  # fmt: skip
     if page.next_cursor:
         lines.append(f"{page.total} agents in all; cursor {page.next_cursor!r} gives the next.")
@@ -95,58 +83,22 @@ def _entry_line(entry: Entry) -> str:
     return f"{entry.id}: {entry.state}{seen} \u00b7{hosts}{roles}"
 
 
-def roster_data(page: Page) -> dict[str, Any]:
-    """Return a page of the roster as JSON-able data."""
-    agents = [
-        {
-            "id": one.entry.id,
-            "state": one.entry.state,
-            "last_seen": stamp(one.entry.last_seen) if one.entry.last_seen else None,
-            "hosts": list(one.entry.hosts),
-            "roles": list(one.entry.roles),
-            "description": escape(one.entry.description),
-            "waiting": one.waiting,
-        }
-        for one in page.agents
-    ]
-    kept = [{key: value for key, value in agent.items() if value} for agent in agents]
-    more = {"next_cursor": page.next_cursor} if page.next_cursor else {}
-    return {"agents": kept, "total": page.total, **more}
-
-
 def parked_text(parked: Sequence[Parked]) -> str:
     """Return one line per parked task."""
     if not parked:
         return "Nothing is parked."
     return "\n".join(
-        f"{one.number}: {one.task.id if one.task else 'unreadable'} from {one.sender} to "
-        f"{address_of(one.inbox)}, parked {_when(one.parked_at)}: {one_line(one.reason)}"
-        for one in parked
+        f"{task.number}: {task.task.id if task.task else 'unreadable'} from {task.sender} to "
+        f"{address_of(task.inbox)}, parked {_when(task.parked_at)}: {one_line(task.reason)}"
+        for task in parked
     )
-
-
-def parked_data(parked: Sequence[Parked]) -> dict[str, Any]:
-    """Return parked tasks as JSON-able data."""
-    return {
-        "parked": [
-            {
-                "number": one.number,
-                "to": one.inbox,
-                "from": one.sender,
-                "reason": one.reason,
-                "parked_at": stamp(one.parked_at),
-                "size": one.size,
-                "task": task_data(one.task) if one.task else None,
-            }
-            for one in parked
-        ]
-    }
 
 
 def inbox_text(inbox: Inbox, me: str, *, full: bool = False) -> str:
     """Return an inbox; `full` shows long bodies as far as the answer has room."""
     lines = [_head(inbox, me), *(f"Note: {note}" for note in inbox.notes)]
-    texts = [item.task.body for item in inbox.tasks] + [one.body for one in inbox.results]
+    texts = [item.task.body for item in inbox.tasks]
+    texts += [record.body for record in inbox.results]
     wanted = ANSWER_MAX_CHARS if full else _CONCISE_CHARS * len(texts)
     room = _shares(texts, min(wanted, ANSWER_MAX_CHARS - _FACTS_CHARS * len(texts)))
     for item in inbox.tasks:
@@ -167,13 +119,14 @@ def _shares(texts: Sequence[str], room: int) -> Iterator[int]:
 
 
 def _head(inbox: Inbox, me: str) -> str:
-    said = [
+    """Return the first line: what is shown, and what else there is."""
+    counts = [
         f"{_many(len(inbox.tasks), 'task')}{' (not claimed)' if inbox.peeked else ''}"
         if inbox.tasks
         else "",
         _many(len(inbox.results), "result") if inbox.results else "",
     ]
-    what = ", ".join(filter(None, said)) or ("timed out, " * inbox.timed_out) + "nothing new"
+    what = ", ".join(filter(None, counts)) or ("timed out, " * inbox.timed_out) + "nothing new"
     state = f"DEGRADED ({inbox.degraded})" if inbox.degraded else "ok"
     head = f"Inbox of {me}: {state}, {what}."
     hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
@@ -188,6 +141,7 @@ def _head(inbox: Inbox, me: str) -> str:
 
 
 def _task_lines(item: Item, room: int) -> list[str]:
+    """Return a task's facts, then at most `room` characters of its text in a frame."""
     task = item.task
     shown = part(task.body, 0, room)
     state = item.state if not item.new else "claimed now"
@@ -212,11 +166,16 @@ def _task_lines(item: Item, room: int) -> list[str]:
 
 
 def _framed(task: Task, shown: Part, start: int = 0) -> str:
-    text = shown.text if start else f"Subject: {task.subject}\n\n{shown.text}"
-    return frame(text, said_by=task.sender)
+    """Return a part of a task's text in its sender's frame; the first part has the subject."""
+    body = shown.text if start else f"Subject: {task.subject}\n\n{shown.text}"
+    return frame(body, said_by=task.sender)
 
 
 def _result_lines(record: Record, room: int, start: int = 0) -> list[str]:
+    """Return a result's facts, then what its writer wrote, of the text at most `room` characters.
+
+    `start` is the character at which the text begins: behind it, only the subject comes again.
+    """
     shown = part(record.body, start, room)
     facts = [f"Result of task {record.task_id} to {address_of(record.inbox)}: {_stated(record)}"]
     if record.late:
@@ -226,14 +185,14 @@ def _result_lines(record: Record, room: int, start: int = 0) -> list[str]:
     facts.append(f"by {record.agent or record.inbox}, {_when(record.updated_at)}")
     if record.thread_id and record.thread_id != record.task_id:
         facts.append(f"thread {record.thread_id}")
-    said = [f"Subject of the task: {record.subject}"] if record.subject else []
+    peers = [f"Subject of the task: {record.subject}"] if record.subject else []
     if not start:
-        said += [f"Summary: {record.summary}"] if record.summary else []
-        said += [f"Artifact: {one}" for one in record.artifacts]
-        said += [f"Progress: {record.progress:g} %"] if record.progress is not None else []
+        peers += [f"Summary: {record.summary}"] if record.summary else []
+        peers += [f"Artifact: {artifact}" for artifact in record.artifacts]
+        peers += [f"Progress: {record.progress:g} %"] if record.progress is not None else []
     if shown.text:
-        said += ["", shown.text]
-    lines = [" \u00b7 ".join(facts), frame("\n".join(said), said_by=_speaker(record))]
+        peers += ["", shown.text]
+    lines = [" \u00b7 ".join(facts), frame("\n".join(peers), said_by=_speaker(record))]
     return lines + _rest(record.task_id, shown)
 
 
@@ -245,11 +204,13 @@ def _speaker(record: Record) -> str:
 
 
 def _stated(record: Record) -> str:
+    """Return a record's state, and what its writer called it if that is no state of ours."""
     given = f" (written as {one_line(record.state_given, 40)!r})" if record.state_given else ""
     return record.state + given
 
 
 def _rest(task_id: str, shown: Part) -> list[str]:
+    """Return the line that says how much of a text was left out, if any, and how to get it."""
     if shown.next is None:
         return []
     so_far = f"{shown.next:,} of {shown.total:,} characters shown"
@@ -266,7 +227,9 @@ def life_text(life: Life, start: int = 0) -> str:
         lines.append(
             f"expires {_when(sent.expires_at)}" + (f" \u00b7 its result: {seen}" * record.ended)
         )
-    lines += [_moment_line(one.at, one.state, one.by, one.reason) for one in life.history]
+    lines += [
+        _moment_line(moment.at, moment.state, moment.by, moment.reason) for moment in life.history
+    ]
     if life.task and not record.ended:
         shown = part(life.task.body, start, ANSWER_MAX_CHARS)
         lines += ["", _framed(life.task, shown, start), *_rest(record.task_id, shown)]
@@ -279,89 +242,6 @@ def _moment_line(at: datetime, state: str, by: str, reason: str) -> str:
     return f"  {_when(at)}  {one_line(state, 40):<14} {one_line(by, 80)}" + (
         f"  ({one_line(reason)})" if reason else ""
     )
-
-
-def life_data(life: Life) -> dict[str, Any]:
-    """Return a task's life as JSON-able data, its text as it was written."""
-    record = life.record
-    data = record_data(record)
-    data["state"] = life.state
-    data["history"] = [one.model_dump(mode="json") for one in life.history]
-    if life.sent:
-        data["expires_at"] = stamp(life.sent.expires_at)
-        data["seen_at"] = stamp(life.sent.seen_at) if life.sent.seen_at else None
-    if life.task:
-        data["task"] = task_data(life.task)
-    return data
-
-
-def inbox_data(inbox: Inbox, *, texts: bool) -> dict[str, Any]:
-    """Return an inbox as JSON-able data, with or without what peers wrote."""
-    tasks = [
-        {**(task_data(item.task) if texts else _task_ids(item.task)), "state": item.state,
-         "attempt": item.attempt, "new": item.new, "holder": item.holder}
-        for item in inbox.tasks
-    ]  # fmt: skip
-    results = [record_data(one) if texts else _record_ids(one) for one in inbox.results]
-    return {
-        "inbox": f"degraded: {inbox.degraded}" if inbox.degraded else "ok",
-        "tasks": tasks,
-        "results": results,
-        "waiting": inbox.waiting or {},
-        "held": inbox.held,
-        "notes": list(inbox.notes),
-        "next_cursor": inbox.next_cursor,
-        "timed_out": inbox.timed_out,
-    }
-
-
-def task_data(task: Task) -> dict[str, Any]:
-    """Return a task as JSON-able data, its text as it was written."""
-    return {**_task_ids(task), "subject": task.subject, "body": task.body}
-
-
-def record_data(record: Record) -> dict[str, Any]:
-    """Return a record as JSON-able data, its text as it was written."""
-    return {
-        **_record_ids(record),
-        "subject": record.subject,
-        "summary": record.summary,
-        "body": record.body,
-        "artifacts": list(record.artifacts),
-        "progress": record.progress,
-    }
-
-
-def _task_ids(task: Task) -> dict[str, Any]:
-    return {
-        "task_id": task.id,
-        "from": task.sender,
-        "to": task.to,
-        "priority": task.priority,
-        "task_type": task.task_type,
-        "thread_id": task.thread_id,
-        "in_reply_to": task.in_reply_to,
-        "created_at": stamp(task.created_at),
-        "expires_at": stamp(task.expires_at),
-        "hops": task.hops,
-        "chain": list(task.chain),
-    }
-
-
-def _record_ids(record: Record) -> dict[str, Any]:
-    return {
-        "task_id": record.task_id,
-        "owner": record.owner,
-        "to": record.inbox,
-        "state": record.state,
-        "agent": record.agent,
-        "session": record.session,
-        "attempts": record.attempts,
-        "thread_id": record.thread_id,
-        "reason": record.reason,
-        "late": record.late,
-        "updated_at": stamp(record.updated_at),
-    }
 
 
 def _when(at: datetime) -> str:

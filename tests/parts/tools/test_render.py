@@ -11,7 +11,7 @@ from mcp_agentbus.handoff.inbox import Inbox, Item, read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools import documents, render
 
 _REST = re.compile(r"the rest: read_inbox\(task_id='(\w+)', cursor='(\d+)'\)")
 
@@ -122,7 +122,7 @@ async def test_a_roster_description_is_one_escaped_line(world):
     text = render.roster_text(page)
 
     assert "\n" not in text
-    assert "\x1b" not in text + str(render.roster_data(page))
+    assert "\x1b" not in text + str(documents.of_roster(page))
 
 
 def test_an_empty_inbox_is_told_in_one_line():

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers as data for a program: what `--json` prints, and a host reads of a resource.
+
+    >>> of_published(Published("9d0c...", "completed"))
+    {'task_id': '9d0c...', 'state': 'completed'}
+
+All of it can be written as JSON. Texts of tasks and results are in it as they were written, without
+a frame: it is for programs. Of what a model is shown as data, receipts, the roster and what was
+published, none has such a text. `render` has the same answers as text. It asks no bus and changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mcp_agentbus.core.framing import escape
+from mcp_agentbus.core.text import stamp
+from mcp_agentbus.handoff.agents import Page
+from mcp_agentbus.handoff.inbox import Inbox
+from mcp_agentbus.handoff.lookup import Life
+from mcp_agentbus.handoff.parking import Parked
+from mcp_agentbus.handoff.results import Published
+from mcp_agentbus.store.task import Receipt, Record, Task
+
+
+def of_receipts(receipts: Sequence[Receipt]) -> dict[str, Any]:
+    """Return the receipts, one per addressee, without what does not apply."""
+    return {
+        "receipts": [receipt.model_dump(mode="json", exclude_none=True) for receipt in receipts]
+    }
+
+
+def of_published(published: Published) -> dict[str, Any]:
+    """Return what is stored now; `unchanged` and `late` only where they are true."""
+    data: dict[str, Any] = {"task_id": published.task_id, "state": published.state}
+    if published.unchanged:
+        data["unchanged"] = True
+    if published.late:
+        data["late"] = True
+    return data
+
+
+def of_roster(page: Page) -> dict[str, Any]:
+    """Return a page of the roster; of an agent what is empty is left out."""
+    agents = [
+        {
+            "id": agent.entry.id,
+            "state": agent.entry.state,
+            "last_seen": stamp(agent.entry.last_seen) if agent.entry.last_seen else None,
+            "hosts": list(agent.entry.hosts),
+            "roles": list(agent.entry.roles),
+            "description": escape(agent.entry.description),
+            "waiting": agent.waiting,
+        }
+        for agent in page.agents
+    ]
+    filled = [{key: value for key, value in agent.items() if value} for agent in agents]
+    more = {"next_cursor": page.next_cursor} if page.next_cursor else {}
+    return {"agents": filled, "total": page.total, **more}
+
+
+def of_parked(parked: Sequence[Parked]) -> dict[str, Any]:
+    """Return parked tasks; `task` is None for one that cannot be read."""
+    return {
+        "parked": [
+            {
+                "number": task.number,
+                "to": task.inbox,
+                "from": task.sender,
+                "reason": task.reason,
+                "parked_at": stamp(task.parked_at),
+                "size": task.size,
+                "task": of_task(task.task) if task.task else None,
+            }
+            for task in parked
+        ]
+    }
+
+
+def of_inbox(inbox: Inbox, *, texts: bool) -> dict[str, Any]:
+    """Return an inbox, with the texts that peers wrote or with ids and states alone."""
+    tasks = [
+        {**(of_task(item.task) if texts else _task_ids(item.task)), "state": item.state,
+         "attempt": item.attempt, "new": item.new, "holder": item.holder}
+        for item in inbox.tasks
+    ]  # fmt: skip
+    results = [of_record(record) if texts else _record_ids(record) for record in inbox.results]
+    return {
+        "inbox": f"degraded: {inbox.degraded}" if inbox.degraded else "ok",
+        "tasks": tasks,
+        "results": results,
+        "waiting": inbox.waiting or {},
+        "held": inbox.held,
+        "notes": list(inbox.notes),
+        "next_cursor": inbox.next_cursor,
+        "timed_out": inbox.timed_out,
+    }
+
+
+def of_life(life: Life) -> dict[str, Any]:
+    """Return a task's life: its record, its history, and the task itself while it is open."""
+    record = life.record
+    data = of_record(record)
+    data["state"] = life.state
+    data["history"] = [moment.model_dump(mode="json") for moment in life.history]
+    if life.sent:
+        data["expires_at"] = stamp(life.sent.expires_at)
+        data["seen_at"] = stamp(life.sent.seen_at) if life.sent.seen_at else None
+    if life.task:
+        data["task"] = of_task(life.task)
+    return data
+
+
+def of_task(task: Task) -> dict[str, Any]:
+    """Return a task with its text."""
+    return {**_task_ids(task), "subject": task.subject, "body": task.body}
+
+
+def of_record(record: Record) -> dict[str, Any]:
+    """Return a record with its texts."""
+    return {
+        **_record_ids(record),
+        "subject": record.subject,
+        "summary": record.summary,
+        "body": record.body,
+        "artifacts": list(record.artifacts),
+        "progress": record.progress,
+    }
+
+
+def _task_ids(task: Task) -> dict[str, Any]:
+    return {
+        "task_id": task.id,
+        "from": task.sender,
+        "to": task.to,
+        "priority": task.priority,
+        "task_type": task.task_type,
+        "thread_id": task.thread_id,
+        "in_reply_to": task.in_reply_to,
+        "created_at": stamp(task.created_at),
+        "expires_at": stamp(task.expires_at),
+        "hops": task.hops,
+        "chain": list(task.chain),
+    }
+
+
+def _record_ids(record: Record) -> dict[str, Any]:
+    return {
+        "task_id": record.task_id,
+        "owner": record.owner,
+        "to": record.inbox,
+        "state": record.state,
+        "agent": record.agent,
+        "session": record.session,
+        "attempts": record.attempts,
+        "thread_id": record.thread_id,
+        "reason": record.reason,
+        "late": record.late,
+        "updated_at": stamp(record.updated_at),
+    }
