@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Await several at once, and leave none running behind a failure.
 
-    >>> await together(read(1), read(2))
-    [..., ...]
+    >>> await together(read("coder"), read("role-review"))
+    [3, 1]
+    >>> await both(read("coder"), listed())
+    (3, ['coder', 'planner'])
 
 `asyncio.gather` returns at the first failure while the others go on; a process that ends then
 complains about them, and a caller who tries again competes with them. Do not nest `together` and
@@ -26,10 +28,10 @@ async def together(*work: Awaitable[_T]) -> list[_T]:
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-    return [one for one in outcomes if not isinstance(one, BaseException)]
+    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
 
 
-async def both(one: Awaitable[_A], other: Awaitable[_B]) -> tuple[_A, _B]:
+async def both(first: Awaitable[_A], second: Awaitable[_B]) -> tuple[_A, _B]:
     """Return two outcomes of different kinds, as `together`."""
-    work: tuple[Awaitable[Any], Awaitable[Any]] = (one, other)
+    work: tuple[Awaitable[Any], Awaitable[Any]] = (first, second)
     return cast("tuple[_A, _B]", tuple(await together(*work)))

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a file so that whoever reads it finds all of it, or what was there before.
+"""Files of this user's own: written whole or not at all, and seen to be nobody else's.
 
     >>> write_whole(folder / "token", b"Nq3...")  # 0600, and on the disk
+    >>> check_private(folder / "token")           # after somebody's chmod 644
+    BadSetup: /home/me/token is open to other users. Hint: Run: chmod 600 /home/me/token
 
-It makes no folder, and does not follow a link: what is at that place is replaced.
+Whoever reads a file that is written here finds all of it, or what was there before. It makes no
+folder, and does not follow a link: what is at that place is replaced, or refused.
 """
 
 from __future__ import annotations
@@ -65,6 +68,7 @@ def write_whole(
 
 
 def _sync(folder: Path) -> None:
+    """Have the folder's list of names on the disk, without which a new file may be lost."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -77,11 +81,12 @@ def check_private(path: Path) -> None:
 
     Raises:
         BadSetup: others may read or write it, it is a symlink, or it is somebody else's.
+        OSError: there is no such file, or it cannot be looked at.
     """
-    found = path.lstat()
-    if stat.S_ISLNK(found.st_mode):
+    about = path.lstat()
+    if stat.S_ISLNK(about.st_mode):
         raise BadSetup(f"{path} is a symlink.", hint="Put the file itself there, with mode 0600.")
-    if os.name == "posix" and found.st_uid != os.getuid():
+    if os.name == "posix" and about.st_uid != os.getuid():
         raise BadSetup(f"{path} belongs to another user.", hint=f"Run: sudo chown $USER {path}")
-    if os.name == "posix" and found.st_mode & 0o077:
+    if os.name == "posix" and about.st_mode & 0o077:
         raise BadSetup(f"{path} is open to other users.", hint=f"Run: chmod 600 {path}")

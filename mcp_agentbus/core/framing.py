@@ -18,6 +18,7 @@ import secrets
 import unicodedata
 from dataclasses import dataclass
 
+#: Before each line of a peer.
 INDENT = "    "
 
 # Characters that show as nothing although Unicode files them under letters, marks or symbols:
@@ -90,6 +91,9 @@ class Part:
 
 def part(text: str, start: int, limit: int) -> Part:
     """Return the piece of `text` from `start` that takes at most `limit` characters in a frame.
+
+        >>> part("three lines", 6, 3)
+        Part(text='lin', next=9, total=11)
 
     Escapes and indents count. It has at least one character, so that paging ends.
     """

@@ -3,9 +3,13 @@
 
     >>> inbox_of("role:review")
     'role-review'
+    >>> agent_id("a.b")
+    BadInput: 'a.b' is not an agent id. Hint: Use 1 to 63 of a-z, 0-9, '_' and '-', ...
 
 Whatever becomes part of a subject, a path or an argument is checked here once, so that no dot,
-wildcard or dash of another gets in.
+wildcard or leading dash of another gets in: by a function that raises where a caller has written
+it, by one that tells (`is_...`) where it came over the wire. Which agent a session is, and whether
+there is one of a name, others know.
 """
 
 from __future__ import annotations
@@ -19,17 +23,41 @@ from typing import Final, Literal, get_args
 from mcp_agentbus.errors import BadInput
 
 Priority = Literal["high", "normal", "low"]
-# In the order in which they are read.
+#: Each priority has a lane of its own in an inbox; in the order in which they are read.
 LANES: Final[tuple[Priority, ...]] = get_args(Priority)
-
+#: The address of all agents that are registered.
 EVERYBODY: Final = "all"
+#: How the inbox of a role begins, and so no agent's id.
 ROLE_PREFIX: Final = "role-"
+#: Names that no agent may have: an address, and one for what this program itself may say.
 RESERVED: Final = frozenset({EVERYBODY, "system"})
+#: How the id of a shell's session begins: no process of it is there between two commands.
+SHELL_PREFIX: Final = "shell-"
+#: How the ids begin with which `agentbus doctor` tries a hook; what they are told is not noted.
+PROBE: Final = "doctor-"
 
 _AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # Wider than the ids made here, so that ids of other producers can be answered.
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Who a session speaks for."""
+
+    id: str
+    #: The host's name: `claude-code`, `cursor`, `openclaw`, or `shell`.
+    host: str = "shell"
+    #: One line for the roster.
+    description: str = ""
+    #: The shared inboxes it also reads.
+    roles: tuple[str, ...] = ()
+
+    @property
+    def inboxes(self) -> tuple[str, ...]:
+        """The inboxes it reads: its own, then those of its roles."""
+        return (self.id, *(ROLE_PREFIX + role for role in self.roles))
 
 
 def agent_id(value: str) -> str:
@@ -136,32 +164,6 @@ def new_task_id(sender: str, inbox: str, request_id: str) -> str:
     return hashlib.sha256(f"{sender}\0{inbox}\0{request_id}".encode()).hexdigest()[:32]
 
 
-#: How the id of a shell's session begins: no process of it is there between two commands.
-SHELL_PREFIX: Final = "shell-"
-
-
 def new_session_id() -> str:
     """Return an id for one session: 64 random bits, as an agent may have sessions anywhere."""
     return secrets.token_hex(8)
-
-
-@dataclass(frozen=True)
-class Agent:
-    """Who a session speaks for."""
-
-    id: str
-    #: The host's name: `claude-code`, `cursor`, `openclaw`, or `shell`.
-    host: str = "shell"
-    #: One line for the roster.
-    description: str = ""
-    #: The shared inboxes it also reads.
-    roles: tuple[str, ...] = ()
-
-    @property
-    def inboxes(self) -> tuple[str, ...]:
-        """The inboxes it reads: its own, then those of its roles."""
-        return (self.id, *(ROLE_PREFIX + role for role in self.roles))
-
-
-#: Prefix of the ids with which `agentbus doctor` tries a hook; nothing told to them is remembered.
-PROBE: Final = "doctor-"

@@ -6,7 +6,8 @@
     False
 
 The kernel lets go of it when the last process that has its descriptor ends, however it ends; the
-file itself means nothing and stays.
+file itself means nothing and stays. It is for processes on one machine: a lock on a network's disk
+may hold for this machine alone.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
     >>> runtime_folder({"AGENTBUS_HOME": "/bus"})
     '/bus/run'
 
-Apart from `config`, since a relayed session has to know no more than this, and imports little.
+Apart from `config`, since a relayed session has to know no more than this, and imports little. It
+makes no folder.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Where(Protocol):
 
 
 class Place(NamedTuple):
-    """What is known of the bus before its configuration is read."""
+    """What leads to the listener before its configuration is read."""
 
     runtime_dir: str
     environ: Mapping[str, str]
@@ -44,14 +45,14 @@ def home(environ: Mapping[str, str]) -> str | None:
 
 
 def runtime_folder(environ: Mapping[str, str]) -> str:
-    """Return the listener's folder.
+    """Return the listener's folder, which need not be there.
 
     It is one that is removed at logout where the system has one (see the XDG Base Directory
     Specification), else it is in the state folder. A shell without a login (cron, su, ssh with a
     command) lacks the variable, and must find the same listener as one with it.
     """
-    if one := home(environ):
-        return f"{one}/run"
+    if everything := home(environ):
+        return f"{everything}/run"
     mine = f"{_USERS}/{os.getuid()}" if os.name == "posix" else ""
     for folder in (environ.get("XDG_RUNTIME_DIR", ""), mine):
         with suppress(OSError):
