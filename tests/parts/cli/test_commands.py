@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line's two tables, what can be typed and who does it; and what is printed."""
+
+import argparse
+import inspect
+import json
+from importlib import import_module
+
+import package_copy
+import pytest
+
+from mcp_agentbus.cli import output, tasks
+from mcp_agentbus.cli.main import COMMANDS
+from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.errors import BadInput, BusUnreachable
+
+
+def declared():
+    [commands] = parser()._subparsers._group_actions
+    return set(commands.choices)
+
+
+def test_every_command_that_can_be_typed_is_done_by_somebody_and_the_other_way_round():
+    assert declared() == set(COMMANDS)
+
+
+@pytest.mark.parametrize("doer", sorted(set(COMMANDS.values())), ids=":".join)
+def test_who_does_a_command_takes_what_was_parsed_and_returns_at_its_end(doer):
+    module, name = doer
+    function = getattr(import_module(f"mcp_agentbus.{module}"), name)
+
+    assert list(inspect.signature(function).parameters) == ["args"]
+    assert not inspect.iscoroutinefunction(function)
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["install", "--help"], ["agents"]])
+def test_until_a_command_is_known_only_the_least_is_loaded(tmp_path, argv):
+    """Without any library, since the copy is run without them."""
+    package = package_copy.copy(tmp_path)
+    code = (
+        "import sys\n"
+        "from mcp_agentbus.cli import main, tasks\n"
+        "tasks._here = lambda args: 0\n"  # no listener is there, and no library for a bus
+        "try:\n"
+        f"    main.main({argv!r})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "heavy = {'asyncio', 'pathlib', 'dataclasses', 'subprocess', 'inspect'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+
+    printed = package_copy.run(package, "-S", "-c", code, AGENTBUS_HOME=str(tmp_path))
+
+    assert printed.splitlines()[-1] == "[]"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where these commands are typed; it holds a task."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "task.md").write_text("from the file ✓", encoding="utf-8")
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    """Have standard input be a pipe with these bytes."""
+
+    def given(read):
+        class Pipe:
+            class buffer:  # noqa: N801  # as of sys.stdin
+                @staticmethod
+                def read():
+                    return read
+
+            @staticmethod
+            def isatty():
+                return False
+
+        monkeypatch.setattr("sys.stdin", Pipe)
+
+    return given
+
+
+@pytest.mark.parametrize(
+    ("given", "file", "optional", "body"),
+    [
+        ("Count.", None, False, "Count."),
+        ("", None, False, ""),
+        (None, "task.md", False, "from the file ✓"),
+        (None, "-", False, "from the pipe"),
+        (None, None, False, "from the pipe"),
+        # A result needs none, and its pipe may be somebody else's.
+        (None, None, True, ""),
+        (None, "-", True, "from the pipe"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_a_body_is_an_argument_a_file_or_a_pipe(stdin, given, file, optional, body):
+    stdin(b"from the pipe")
+
+    assert tasks._body(given, file, optional=optional) == body
+
+
+@pytest.mark.parametrize(
+    ("given", "file", "read", "said"),
+    [
+        ("Count.", "task.md", b"", "given twice"),
+        (None, "missing.md", b"", "missing.md cannot be read: No such file"),
+        (None, "-", b"\xff", "not UTF-8"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_a_body_that_cannot_be_is_refused(stdin, given, file, read, said):
+    stdin(read)
+
+    with pytest.raises(BadInput, match=said):
+        tasks._body(given, file, optional=False)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_is_refused_is_told_with_what_to_do_next(capsys, as_json):
+    code = output.complain(BusUnreachable("No bus.", hint="Start it."), as_json=as_json)
+
+    printed = capsys.readouterr()
+    assert code == 3
+    if as_json:
+        error = {"kind": "BusUnreachable", "message": "No bus.", "hint": "Start it."}
+        assert json.loads(printed.out) == {"error": error}
+    else:
+        assert printed.err == "agentbus: No bus.\nHint: Start it.\n"
+
+
+@pytest.mark.parametrize(("as_json", "printed"), [(False, "é\n"), (True, '{"letter": "é"}\n')])
+def test_a_person_gets_the_text_and_a_program_the_data(capsys, as_json, printed):
+    output.show(argparse.Namespace(json=as_json), "é", {"letter": "é"})
+
+    assert capsys.readouterr().out == printed

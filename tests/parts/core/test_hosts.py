@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of hosts: what it says of each, of none, and that its files are there."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import mcp_agentbus
+from mcp_agentbus.core import hosts
+from mcp_agentbus.core.hosts import Host
+
+ROOT = Path(mcp_agentbus.__file__).parents[1]
+ROWS = pytest.mark.parametrize("host", hosts.HOSTS, ids=lambda host: host.name)
+
+
+@pytest.mark.parametrize(
+    ("marks", "name"),
+    [
+        ("", None),
+        ("HOME", None),
+        ("CLAUDECODE", "claude-code"),
+        ("CURSOR_VERSION", "cursor"),
+        ("CURSOR_TRACE_ID", "cursor"),
+        ("OPENCLAW_STATE_DIR", "openclaw"),
+        ("OPENCLAW_SHELL", "openclaw"),
+        # Cursor runs Claude Code's hooks, and both run in its terminal.
+        ("CLAUDECODE CURSOR_VERSION", "cursor"),
+        ("CLAUDECODE CURSOR_TRACE_ID", "cursor"),
+        # A user may have set these for every shell.
+        ("CLAUDECODE OPENCLAW_STATE_DIR", "claude-code"),
+        ("CURSOR_VERSION OPENCLAW_SHELL", "cursor"),
+        ("CLAUDECODE CURSOR_VERSION OPENCLAW_STATE_DIR", "cursor"),
+    ],
+)
+def test_a_host_is_told_by_its_marks(marks, name):
+    host = hosts.marked(dict.fromkeys(marks.split(), "1"))
+
+    assert (host and host.name) == name
+
+
+def test_an_empty_mark_tells_nothing():
+    assert hosts.marked({"CLAUDECODE": ""}) is None
+
+
+def test_of_a_host_without_a_row_only_its_name_is_known():
+    assert hosts.named("emacs") == Host("emacs")
+    assert not hosts.named("emacs").limited
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("allow", ("claude-code", "cursor")),
+        ("chat", ("cursor",)),
+        ("token_file", ("openclaw",)),
+        ("command", ("command",)),
+        ("resume", hosts.WOKEN),
+    ],
+)
+def test_a_key_of_the_configuration_is_for_some_hosts_or_for_all(key, names):
+    assert hosts.with_key(key) == names
+
+
+@ROWS
+def test_the_files_that_a_row_names_are_there(host):
+    if host.waker:
+        waker = ROOT / "mcp_agentbus" / "wakes" / "hosts" / f"{host.waker}.py"
+        assert "wake" in _defined(waker)
+    if host.installer:
+        file, _, name = host.installer.partition(":")
+        wanted = {name} if name else {"found", "install", "uninstall", "verify"}
+        assert _defined(ROOT / "installers" / f"{file}.py") >= wanted
+
+
+@ROWS
+def test_whatever_tells_a_host_stays_with_its_session(host):
+    assert all(mark.startswith(host.sessions_own) for mark in host.marks)
+
+
+def _defined(file):
+    names = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.AnnAssign):
+            names.add(node.target.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+    return names
