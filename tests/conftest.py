@@ -9,21 +9,51 @@ import sys
 import threading
 import uuid
 from contextlib import AsyncExitStack
+from pathlib import Path
 
+import guard
 import pytest
 import pytest_asyncio
 import served
+import surroundings
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.session import Session
 
-# A developer's own bus must never be touched by a test, nor say who the tests are.
-for _variable in [name for name in os.environ if name.startswith("AGENTBUS_")]:
-    if _variable.startswith("AGENTBUS_TEST_"):
-        continue  # it says how the tests run, such as where node_tools keeps its programs
-    del os.environ[_variable]
+surroundings.settle(os.environ)
+
+pytest_plugins = ["hanging"]
+
+_FOLDER = pytest.StashKey[guard.RunFolder]()
+_FAILED = pytest.StashKey[bool]()
+# Waiting is most of what tests do: four find more to do for a core than one.
+_WORKERS = 4
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Run what is one file or less in one process, where it is quickest and can be looked into."""
+    asked = [Path(one.partition("::")[0]) for one in config.args]
+    return 0 if all(one.suffix == ".py" for one in asked) and len(asked) == 1 else _WORKERS
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        return  # its run has made the folder
+    config.stash[_FOLDER] = folder = guard.RunFolder()
+    if config.option.basetemp is None:
+        config.option.basetemp = str(folder.path / "t")
+
+
+def pytest_unconfigure(config):
+    if folder := config.stash.get(_FOLDER, None):
+        folder.end(keep=config.stash.get(_FAILED, True))
+
+
+def pytest_sessionfinish(session, exitstatus):
+    session.config.stash[_FAILED] = exitstatus != 0
 
 
 class World:

@@ -16,17 +16,17 @@ from listeners import configure, known, listening, one_woken, recorder, send, st
 
 from mcp_agentbus.relay import local_socket
 
-# One that does not wait a minute for a read, nor another one for the next try.
-HASTY = """
-import sys
-from datetime import timedelta
-from mcp_agentbus.cli import main as cli
-from mcp_agentbus.listener import runner
-from mcp_agentbus.wakes import policy
-runner.READ_WITHIN_S = 0.5
-policy.BACKOFF = (timedelta(seconds=1), timedelta(hours=1), timedelta(hours=1))
-sys.exit(cli.main(["listen"]))
-"""
+
+def hasty(again_s):
+    """Return a listener that does not wait a minute for a read, nor another for the next try."""
+    script = (
+        "import sys; from datetime import timedelta; from mcp_agentbus.cli import main as cli; "
+        "from mcp_agentbus.listener import runner; from mcp_agentbus.wakes import policy; "
+        "runner.READ_WITHIN_S = 0.5; hour = timedelta(hours=1); "
+        f"policy.BACKOFF = (timedelta(seconds={again_s}), hour, hour); "
+        "sys.exit(cli.main(['listen']))"
+    )
+    return ["-c", script]
 
 
 @pytest.mark.promise(26)
@@ -102,7 +102,7 @@ async def test_a_session_whose_hook_was_first_is_left_alone_and_none_is_started(
 
 async def test_a_session_that_does_not_read_what_its_hook_told_gets_a_notice(house, planner, notes):
     await known(planner, "three")
-    async with listening(house, script=["-c", HASTY]) as listener:
+    async with listening(house, script=hasty(again_s=0.1)) as listener:
         await send(planner, "three")
         host = Host(house, "three")
         said = await host("SessionStart")
@@ -134,7 +134,7 @@ async def test_what_its_hook_did_not_tell_a_notice_does(house, planner, notes):
 async def test_what_a_notice_has_told_no_hook_tells_again(house, planner, notes):
     await known(planner, "five")
     async with (
-        listening(house, script=["-c", HASTY]) as listener,
+        listening(house, script=hasty(again_s=3600)) as listener,
         session(house, "five", notes) as (_, notices),
     ):
         await listener.logged("joined", agent="five")

@@ -96,7 +96,7 @@ async def session(house, agent, folder):
     path = folder / f"{agent}.sock"
     claude = served.environ(house.data_dir.parent) | interactive(f"s-{agent}", path)
     async with await asyncio.start_unix_server(take, path):
-        with served.Pipes(claude, agent=agent) as pipes:
+        with served.Pipes(claude, served.living(agent, after_s=0)) as pipes:
             await asyncio.to_thread(pipes.greet, served.MODERN)
             yield pipes, notices
 

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run of the tests says the same whoever starts it, and leaves nothing behind."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import guard
+import pytest
+import surroundings
+from local_server import until
+
+_SUPPORT = str(Path(surroundings.__file__).parent)
+# What a child of a test finds: the signals that it ignores, its umask, its open files, its variables.
+_FINDS = """
+import os, signal
+ignored = [s.name for s in signal.Signals if signal.getsignal(s) is signal.SIG_IGN]
+print(ignored, oct(os.umask(0)), sorted(os.environ), os.environ["LC_CTYPE"])
+"""
+_SETTLED = f"""
+import os, subprocess, sys, surroundings
+surroundings.settle(os.environ)
+subprocess.run([sys.executable, "-c", {_FINDS!r}])
+"""
+
+
+def _child_of_a_run(shell, **environ):
+    told = subprocess.run(
+        ["sh", "-c", f'{shell}; exec "$0" -c "$1"', sys.executable, _SETTLED],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": _SUPPORT, **environ},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return told.stdout
+
+
+@pytest.mark.parametrize(
+    ("shell", "environ"),
+    [
+        pytest.param("trap '' INT QUIT", {}, id="in a script's background"),
+        pytest.param("trap '' HUP", {}, id="under nohup"),
+        pytest.param("trap '' TERM USR1 CHLD", {}, id="ignoring all"),
+        pytest.param("umask 077", {}, id="with a private umask"),
+        pytest.param("exec <&-", {}, id="without input"),
+        pytest.param("exec 2>&-", {}, id="without an error stream"),
+        pytest.param(
+            "true",
+            {"AGENTBUS_HOME": "/bus", "CLAUDECODE": "1", "NO_COLOR": "1", "LANG": "tr_TR.UTF-8"},
+            id="in an agent's shell",
+        ),
+    ],
+)
+def test_a_child_of_a_test_starts_as_from_a_terminal(shell, environ):
+    assert _child_of_a_run(shell, **environ) == _child_of_a_run("true", HOME=os.environ["HOME"])
+
+
+def test_nobody_that_was_started_for_a_run_outlives_it(tmp_path):
+    run = textwrap.dedent("""
+        import os, signal, subprocess, sys, guard
+        folder = guard.RunFolder()
+        waits = [sys.executable, "-c", "import signal; print(1, flush=True); signal.pause()"]
+        for argv, environ in (([folder.path], {}), ([], {"HOME": f"{folder.path}/home"})):
+            started = subprocess.Popen([*waits, *argv], env=environ, start_new_session=True,
+                                       stdout=subprocess.PIPE)
+            started.stdout.readline()
+        print(folder.path, *guard.started_for(str(folder.path)), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    told = subprocess.run(
+        [sys.executable, "-c", run],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": _SUPPORT, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    folder, *pids = told.stdout.split()
+
+    assert len(pids) == 3  # the guard itself, too
+    until(lambda: not guard.started_for(folder), "nobody is left")

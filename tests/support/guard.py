@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing of a test run outlives it, however it ends: one folder, and a guard over who is in it.
+
+    folder = RunFolder()    # TMPDIR of all that the run starts
+    folder.end(keep=False)  # or `kill -9` of the run: what was started for the folder is killed
+
+A listener, a server and a gateway detach themselves, as they must. What all of them have is a path
+in the run's folder, in their arguments or their environment. The guard is a process of its own
+with a pipe from the run; at the pipe's end it kills whoever has such a path, and nobody else.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+# A socket's path has 103 bytes on macOS, and the longest of a test's folder needs 75 of them.
+_LONGEST = 20
+_DONE = b"done\n"
+_ROUNDS = 100  # who is killed may have started another one meanwhile
+_LOOK_AGAIN_S = 0.05
+
+
+class RunFolder:
+    """The temporary folder of one run."""
+
+    def __init__(self) -> None:
+        usual = tempfile.gettempdir()
+        self.path = Path(
+            tempfile.mkdtemp(prefix="ab-", dir=usual if len(usual) <= _LONGEST else "/tmp")
+        ).resolve()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self.path)
+        self._guard = subprocess.Popen(
+            [sys.executable, "-S", __file__, str(self.path)],
+            stdin=subprocess.PIPE,
+            env={},
+            cwd="/",
+            start_new_session=True,  # what ends the run's process group does not end it
+        )
+
+    def end(self, *, keep: bool) -> None:
+        """Kill what is left; remove the folder unless it is to be looked at."""
+        self._guard.communicate(b"" if keep else _DONE)
+
+
+def started_for(folder: str) -> dict[int, str]:
+    """Return the processes that have that folder in their arguments or environment."""
+    return {pid: told for pid, told in _processes() if folder in told and pid != os.getpid()}
+
+
+def _processes() -> list[tuple[int, str]]:
+    if Path("/proc/self/environ").exists():
+        processes = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended meanwhile, or is another user's
+                told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+                processes.append((int(process.name), told.decode(errors="replace")))
+        return processes
+    shown = subprocess.run(
+        ["ps", "eww", "-x", "-o", "pid=,command="], capture_output=True, check=False
+    )
+    rows = (row.split(maxsplit=1) for row in shown.stdout.decode(errors="replace").splitlines())
+    return [(int(row[0]), row[-1]) for row in rows]
+
+
+def _watch(folder: str) -> None:
+    told = sys.stdin.buffer.read()
+    pause = threading.Event()
+    for _ in range(_ROUNDS):
+        if not (left := started_for(folder)):
+            break
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        pause.wait(_LOOK_AGAIN_S)
+    _unmount(folder)
+    if told == _DONE:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unmount(folder: str) -> None:
+    """Take off the small disks that tests have filled."""
+    mounts = Path("/proc/self/mounts")
+    for line in mounts.read_text().splitlines() if mounts.exists() else []:
+        if (place := line.split()[1]).startswith(folder):
+            subprocess.run(["/bin/umount", "-l", place], check=False)
+
+
+if __name__ == "__main__":
+    _watch(sys.argv[1])
