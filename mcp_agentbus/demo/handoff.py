@@ -162,7 +162,7 @@ def _text(result: Any) -> str:
 
 async def _stored(settings: Settings) -> list[dict[str, Any]]:
     """Return the records that the task has left on the server."""
-    async with Bus.connect(settings) as bus:
+    async with Bus(settings) as bus:
         request = {"seq": 1, "batch": 100, "next_by_subj": "agentbus.>"}
         return [
             {"subject": one.subject, "bytes": len(one.data), "at": text.stamp(one.stored_at)}

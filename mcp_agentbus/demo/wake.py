@@ -51,7 +51,7 @@ async def run(folder: Path, tell: Tell) -> str:
         )
         settings.config_file.chmod(0o600)
         async with (
-            Bus.connect(settings) as bus,
+            Bus(settings) as bus,
             Session(bus, Agent("planner")) as planner,
             _listener(settings, tell),
         ):
@@ -106,7 +106,7 @@ async def _work() -> None:
     """Be the coder that was woken: claim what waits, do it, publish what was found."""
     settings = load_settings()
     async with (
-        Bus.connect(settings) as bus,
+        Bus(settings) as bus,
         shell_session(bus, identity.who(settings), settings.state_dir) as session,
     ):
         for item in (await read_inbox(session)).tasks:

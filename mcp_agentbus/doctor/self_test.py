@@ -94,7 +94,7 @@ async def _server(settings: Settings) -> str:
 @asynccontextmanager
 async def _bus(settings: Settings, tests: Stages, *ours: str) -> AsyncGenerator[Bus, None]:
     """Open the bus; take our agents and all that they stored off it at the end."""
-    async with Bus.connect(settings) as bus:
+    async with Bus(settings) as bus:
         whole = True
         try:
             yield bus

@@ -161,7 +161,6 @@ class Session:
 
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
-        self.bus.on_missing = lambda: streams.ensure_streams(self.bus)
         await roster.register(self.bus, self.me, now())
         if self.store is None:
             with suppress(AgentbusError):

@@ -65,7 +65,7 @@ async def listen(settings: Settings, *, while_needed: bool) -> int:
     from mcp_agentbus.wakes.ledger import Ledger
 
     with contextlib.closing(Ledger(settings.ledger_file)) as ledger:
-        async with Bus.connect(settings) as bus:
+        async with Bus(settings) as bus:
             state = State(settings, bus, ledger, _log)
             parts = _parts(state)
             try:

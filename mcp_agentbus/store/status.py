@@ -45,7 +45,7 @@ async def start(settings: Settings) -> Server:
     Raises: as `embedded.ensure` and `topology.ensure_streams`.
     """
     server = await asyncio.to_thread(embedded.ensure, settings)
-    async with Bus.connect(settings) as bus:
+    async with Bus(settings) as bus:
         await streams.ensure_streams(bus)
     return server
 

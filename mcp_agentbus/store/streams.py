@@ -19,6 +19,7 @@ All of it is made through `Bus.admin`; an agent's own connection needs none of t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
@@ -144,18 +145,20 @@ STREAMS: Final = tuple(stream["name"] for stream in _STREAMS)
 async def ensure_streams(bus: Bus) -> None:
     """Create the streams that are missing, and give older ones the subjects that they lack.
 
+    From then on the bus makes anew what its server loses.
+
     Raises:
         StoreFull: the disk has too little room for them.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     admin = bus.admin
     calls = await together(*(_needed(admin, stream) for stream in _STREAMS))
-    if not any(calls):
-        return
-    room = None if bus.settings.url else embedded.store_limit(bus.settings)
-    for stream, call in zip(_STREAMS, calls, strict=True):  # in order: TASKS takes from SCHED
-        if call:
-            await admin.api(f"STREAM.{call}.{stream['name']}", fitted(stream, room))
+    if any(calls):
+        room = None if bus.settings.url else embedded.store_limit(bus.settings)
+        for stream, call in zip(_STREAMS, calls, strict=True):  # in order: TASKS takes from SCHED
+            if call:
+                await admin.api(f"STREAM.{call}.{stream['name']}", fitted(stream, room))
+    bus.on_missing = bus.on_missing or partial(ensure_streams, bus)
 
 
 def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Call:
         if self.open_bus:
             yield self.open_bus
             return
-        async with Bus.connect(self.settings) as bus:
+        async with Bus(self.settings) as bus:
             yield bus
 
     @asynccontextmanager

@@ -112,7 +112,7 @@ async def test_a_forbidden_pull_is_refused_at_once(tmp_path):
 async def test_a_wrong_token_is_refused_at_once(tmp_path, given):
     with shared_server(tmp_path, BY_TOKEN) as shared:
         settings = replace(shared, token_file=token_file(tmp_path, given))
-        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as planner:
+        async with Bus(settings) as bus, Session(bus, Agent("planner")) as planner:
             for call in (
                 lambda: send_task(planner, "coder", "Forbidden", "x"),
                 lambda: read_inbox(planner),
@@ -126,13 +126,13 @@ async def test_a_wrong_token_is_refused_at_once(tmp_path, given):
 
 async def test_no_token_is_refused_at_once_and_the_right_one_opens(tmp_path):
     with shared_server(tmp_path, BY_TOKEN) as shared:
-        async with Bus.connect(shared) as bus, Session(bus, Agent("planner")) as planner:
+        async with Bus(shared) as bus, Session(bus, Agent("planner")) as planner:
             async with asyncio.timeout(PROMISED_S):
                 with pytest.raises(NotAllowed):
                     await read_inbox(planner)
 
         settings = replace(shared, token_file=token_file(tmp_path, "right-token\n"))
-        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as planner:
+        async with Bus(settings) as bus, Session(bus, Agent("planner")) as planner:
             assert (await read_inbox(planner)).empty
 
 
@@ -140,6 +140,6 @@ async def test_no_token_is_refused_at_once_and_the_right_one_opens(tmp_path):
 async def test_a_token_that_others_may_read_is_not_used(tmp_path):
     with shared_server(tmp_path, BY_TOKEN) as shared:
         settings = replace(shared, token_file=token_file(tmp_path, "right-token", 0o644))
-        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as planner:
+        async with Bus(settings) as bus, Session(bus, Agent("planner")) as planner:
             with pytest.raises(BadSetup, match="open to other users"):
                 await read_inbox(planner)

@@ -66,7 +66,7 @@ async def assert_refused_in_time(bus):
 async def test_a_send_to_a_server_that_is_not_there_fails_in_time(tmp_path, request, port):
     url = f"nats://127.0.0.1:{request.getfixturevalue(port)}"
 
-    async with Bus.connect(settings_at(tmp_path, AGENTBUS_URL=url)) as bus:
+    async with Bus(settings_at(tmp_path, AGENTBUS_URL=url)) as bus:
         await assert_refused_in_time(bus)
 
 
@@ -80,7 +80,7 @@ async def test_a_send_whose_embedded_server_cannot_start_fails_in_time(tmp_path,
     program.chmod(0o700)
     settings = settings_at(tmp_path / "home", AGENTBUS_NATS_SERVER=str(program))
     try:
-        async with Bus.connect(settings) as bus:
+        async with Bus(settings) as bus:
             await assert_refused_in_time(bus)
     finally:
         pid_file = embedded.Files(settings.data_dir).pid

@@ -30,7 +30,7 @@ async def test_a_task_goes_from_one_machine_to_another(shared):
 
 async def test_whoever_has_another_token_is_told_so(shared):
     await asyncio.to_thread(shared.token_file.write_text, "of-somebody-else\n")
-    async with Bus.connect(shared) as bus, Session(bus, Agent("planner")) as planner:
+    async with Bus(shared) as bus, Session(bus, Agent("planner")) as planner:
         with pytest.raises(NotAllowed, match="does not take this token"):
             await planner.called()
 

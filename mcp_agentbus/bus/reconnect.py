@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A connection that opens at its first use, and again whenever it was lost.
+
+    answer, repeated = await connection._exchange("$JS.API.INFO", b"")
+
+A request is tried until `CALL_TIMEOUT_S` and ends in an answer or in an error that says what is
+known: `BusUnreachable` means that nothing was handed over, `Unconfirmed` that something was and no
+answer came. Nothing is kept to be sent later, after its caller was told that it failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from mcp_agentbus.bus.address import find_server
+from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
+from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
+
+# A call ends within 5 s with an answer, whatever the server does.
+CALL_TIMEOUT_S: Final = 4.0
+# One try within it. A healthy server takes 1 ms; a slow disk may take 100.
+_TRY_TIMEOUT_S: Final = 1.5
+_BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
+# What is left of the 5 s to find out why a server took a message and confirmed nothing.
+_WHY_TIMEOUT_S: Final = 0.4
+GONE: Final = "The bus server went away. Nothing was stored."
+API: Final = "$JS.API"
+
+_T = TypeVar("_T")
+_Subscription = tuple[str, Callable[[Message | None], None], Callable[[], Awaitable[None]]]
+
+
+class Reconnecting:
+    """What `Bus` says its requests through."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or load_settings()
+        #: Makes anew what the server lost at its end: it keeps streams in memory for as long only.
+        self.on_missing: Callable[[], Awaitable[None]] | None = None
+        self._repairing = False
+        self._link: Link | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
+        #: What is heard: subject, whom to call, what ends it on the present connection.
+        self._subscriptions: dict[int, _Subscription] = {}
+        self._numbers = itertools.count()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection; safe to call twice."""
+        self._closed = True
+        if self._link:
+            await self._link.close()
+
+    async def send(self, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
+        """Hand over what may be lost, such as a sign of life. Never for a task.
+
+        It does not start the embedded server: a session that only lives on must not undo
+        `agentbus server stop`.
+
+        Raises:
+            BusUnreachable: there is no connection.
+        """
+        link = await self._live(may_start=False)
+        try:
+            await link.send(subject, data, headers)
+        except LinkLost:
+            raise BusUnreachable from None
+
+    async def _exchange(
+        self, subject: str, data: bytes, headers: Mapping[str, str] | None = None
+    ) -> tuple[Message, bool]:
+        """Request with retries; return the answer, and whether an earlier try may have arrived."""
+        return await self._tried(
+            lambda link, timeout: link.request(subject, data, headers, timeout)
+        )
+
+    async def _tried(self, ask: Callable[[Link, float], Awaitable[_T]]) -> tuple[_T, bool]:
+        give_up = time.monotonic() + CALL_TIMEOUT_S
+        handed_over = False
+        for pause in itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1])):
+            try:
+                link = await self._live(within_s=give_up - time.monotonic())
+                timeout = max(0.05, min(_TRY_TIMEOUT_S, give_up - time.monotonic()))
+                return await ask(link, timeout), handed_over
+            except NoResponders:
+                failure: AgentbusError = BusUnreachable(
+                    "The bus server answers, but its streams are missing. Nothing was stored.",
+                    hint="Run `agentbus server start`.",
+                )
+                await self._repair()
+            except (TimeoutError, LinkLost):
+                handed_over = True
+                failure = BusUnreachable(GONE)
+            except BusUnreachable as error:
+                failure = error
+            if time.monotonic() + pause >= give_up:
+                raise await self._unconfirmed() if handed_over else failure
+            await asyncio.sleep(pause)
+        raise AssertionError  # the chain of pauses has no end
+
+    async def _repair(self) -> None:
+        if self.on_missing is None or self._repairing:
+            return
+        self._repairing = True
+        try:
+            with contextlib.suppress(AgentbusError, TimeoutError):
+                async with asyncio.timeout(_TRY_TIMEOUT_S):
+                    await self.on_missing()
+        finally:
+            self._repairing = False
+
+    async def _unconfirmed(self) -> Unconfirmed:
+        """Say what is known about a server that took a message and did not answer."""
+        try:
+            async with asyncio.timeout(_WHY_TIMEOUT_S):
+                link = await self._live(may_start=False)
+                await link.request(f"{API}.INFO", timeout=_WHY_TIMEOUT_S)
+        except (TimeoutError, LinkLost, NoResponders, AgentbusError):
+            return Unconfirmed()
+        return Unconfirmed(
+            "The bus server answers but confirms nothing, as it does when its disk is full: "
+            "it is not known whether this was stored.",
+            hint="Free some disk space, run `agentbus server stop` and `agentbus server start`, "
+            "then call again with the same request_id.",
+        )
+
+    @contextlib.asynccontextmanager
+    async def subscribed(
+        self, subject: str, arrived: Callable[[Message | None], None]
+    ) -> AsyncGenerator[None, None]:
+        """Call `arrived` for every message on `subject`, also after a lost connection.
+
+        It is called with None when the connection ends: something may have been missed.
+        """
+        number = next(self._numbers)
+        end = await self._subscribe(await self._live(), subject, arrived)
+        self._subscriptions[number] = (subject, arrived, end)
+        try:
+            yield
+        finally:
+            _, _, end = self._subscriptions.pop(number)
+            await end()
+
+    @staticmethod
+    async def _subscribe(
+        link: Link, subject: str, arrived: Callable[[Message | None], None]
+    ) -> Callable[[], Awaitable[None]]:
+        try:
+            end = await link.subscribe(subject, arrived)
+            # Interest must be known to the server before anything is done that it should see.
+            await link.flush()
+        except LinkLost:
+            raise BusUnreachable(GONE) from None
+        return end
+
+    async def reconnected(self, within_s: float) -> bool:
+        """Wait until there is a connection again, without starting a server."""
+        give_up = time.monotonic() + within_s
+        for pause in itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1])):
+            with contextlib.suppress(AgentbusError):
+                await self._live(may_start=False)
+                return True
+            if self._closed or time.monotonic() + pause >= give_up:
+                return False
+            await asyncio.sleep(pause)
+        raise AssertionError  # the chain of pauses has no end
+
+    async def _live(self, *, may_start: bool = True, within_s: float = CALL_TIMEOUT_S) -> Link:
+        """Return a connection that works, opening one if need be."""
+        if self._link and self._link.alive:
+            return self._link
+        try:
+            async with asyncio.timeout(within_s), self._opening:
+                if self._link and self._link.alive:
+                    return self._link
+                if self._closed:
+                    raise BusUnreachable("This bus was closed.", hint="Open a new one.")
+                return await self._open(may_start=may_start)
+        except TimeoutError:
+            raise BusUnreachable("No server answered in time. Nothing was stored.") from None
+
+    async def _open(self, *, may_start: bool) -> Link:
+        """Open a connection on which everything is heard that was heard before."""
+        where = await asyncio.to_thread(find_server, self.settings, may_start=may_start)
+        link = await Link.open(*where)
+        try:
+            for number, (subject, arrived, _) in list(self._subscriptions.items()):
+                end = await self._subscribe(link, subject, arrived)
+                self._subscriptions[number] = (subject, arrived, end)
+        except BaseException:
+            await link.close()
+            raise
+        self._link = link
+        link.on_end(self._lost)
+        return link
+
+    def _lost(self) -> None:
+        for _, arrived, _ in list(self._subscriptions.values()):
+            arrived(None)
