@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
@@ -228,7 +228,7 @@ class Bus(Reconnecting):
 
     async def stored(
         self, stream: str, subject: str, *, start: int = 1, page: int = _PAGE
-    ) -> AsyncIterator[list[Found]]:
+    ) -> AsyncGenerator[list[Found], None]:
         """Yield the stored messages of a subject, which may hold wildcards, oldest first, by pages.
 
         Args:

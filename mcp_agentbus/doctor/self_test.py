@@ -30,7 +30,7 @@ from mcp_agentbus.doctor import check
 from mcp_agentbus.doctor.check import Stage, Stages, Stopped, last_line, since
 from mcp_agentbus.doctor.report import Out, tell
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, NoListener
-from mcp_agentbus.handoff import inbox, lookup, outcomes, results, send
+from mcp_agentbus.handoff import inbox, lookup, results, send
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket, starter
 from mcp_agentbus.store import roster, streams, subjects
@@ -296,7 +296,7 @@ async def _seen(sender: Session, task_id: str) -> str:
     found = await inbox.watch_inbox(sender, task_id=task_id, timeout_s=_SEEN_S)
     if not any(one.task_id == task_id for one in found.results):
         raise AgentbusError("watch_inbox did not return it.")
-    await outcomes.confirm(sender, sender.shown)
+    await sender.outcomes.confirm()
     return f"{sender.me.id} has read it"
 
 

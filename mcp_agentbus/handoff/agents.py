@@ -1,23 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is there: what `list_agents` shows, and the nearest names to one that nobody has.
+"""Who is there, for those who want to send: the list, the addressees, the nearest names.
 
->>> [entry.id for entry in (await page(bus)).agents]
-['coder', 'planner']
+    >>> [listed.entry.id for listed in (await page(bus)).agents]
+    ['coder', 'planner']
+    >>> [addressee] = await Addressees(bus, "planner").find(["codr"])
+    UnknownAgent: No agent 'codr' is registered. Nothing was sent. Hint: Nearest: coder. ...
+
+It asks the roster and counts what waits; it registers nobody, and says nothing of itself.
 """
 
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.errors import UnknownAgent
-from mcp_agentbus.store import streams, subjects
-from mcp_agentbus.store.roster import Entry, everybody
+from mcp_agentbus.core.ids import EVERYBODY, LANES, Priority
+from mcp_agentbus.errors import AgentbusError, UnknownAgent
+from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store.roster import Entry
+
+_NEAREST_MAX: Final = 3
+# How alike two names must be, from 0 to 1, for one to be offered for the other.
+_NEAR: Final = 0.4
+# What the roster said so long ago, in seconds, still goes into a receipt: sessions say that they
+# live every 5 s, so it is not much older than what would be read.
+_KNOWN_S: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -25,7 +39,7 @@ class Listed:
     """An agent in a list, with what waits for it."""
 
     entry: Entry
-    #: Tasks that nobody holds, by priority.
+    #: Tasks that nobody holds, by priority; a priority without any is left out.
     waiting: dict[Priority, int]
 
 
@@ -36,6 +50,7 @@ class Page:
     agents: tuple[Listed, ...]
     #: Ask again with it for the rest; None at the end.
     next_cursor: str | None
+    #: Agents that match, on this page or not.
     total: int
 
 
@@ -47,39 +62,37 @@ async def page(
     limit: int = 20,
     cursor: str | None = None,
 ) -> Page:
-    """Return the agents whose id, role, host or description has `query` in it."""
-    needle = query.casefold()
+    """Return the agents whose id, role, host or description has `query` in it, by id.
+
+    Args:
+        bus: whose roster.
+        query: letters of either case; empty for all.
+        include_offline: also those without a live session or a listener.
+        limit: at most this many.
+        cursor: `next_cursor` of the page before.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
     chosen = [
         entry
-        for entry in await everybody(bus)
+        for entry in await roster.everybody(bus)
         if (include_offline or entry.state in {"live session", "listening"})
-        and needle
-        in "\n".join((entry.id, *entry.roles, *entry.hosts, entry.description)).casefold()
+        and _matches(entry, query)
     ]
     rest = [entry for entry in chosen if cursor is None or entry.id > cursor]
     shown = rest[:limit]
-    counts = await _waiting(bus, [entry.id for entry in shown])
+    waiting = await _waiting(bus, [entry.id for entry in shown])
     return Page(
-        agents=tuple(Listed(entry, counts.get(entry.id, {})) for entry in shown),
+        agents=tuple(Listed(entry, waiting.get(entry.id, {})) for entry in shown),
         next_cursor=shown[-1].id if len(rest) > limit else None,
         total=len(chosen),
     )
 
 
-def unknown(inbox: str, entries: Iterable[Entry]) -> UnknownAgent:
-    """Return the error for a name that nobody has, with the nearest names there are."""
-    entries = list(entries)
-    known = [entry.id for entry in entries]
-    known += [f"role:{role}" for role in {role for entry in entries for role in entry.roles}]
-    address = ids.address_of(inbox)
-    near = difflib.get_close_matches(address, known, n=3, cutoff=0.4)
-    hint = f"Nearest: {', '.join(near)}. " if near else ""
-    return UnknownAgent(
-        f"No agent {address!r} is registered. Nothing was sent."
-        if not address.startswith("role:")
-        else f"No registered agent holds {address!r}. Nothing was sent.",
-        hint=hint + UnknownAgent.hint,
-    )
+def _matches(entry: Entry, query: str) -> bool:
+    words = "\n".join((entry.id, *entry.roles, *entry.hosts, entry.description))
+    return query.casefold() in words.casefold()
 
 
 async def _waiting(bus: Bus, agents: Sequence[str]) -> dict[str, dict[Priority, int]]:
@@ -88,7 +101,7 @@ async def _waiting(bus: Bus, agents: Sequence[str]) -> dict[str, dict[Priority, 
     places = {(inbox, lane) for inbox, _, (lane, _) in stored}
     lanes = {agent: [lane for lane in LANES if (agent, lane) in places] for agent in agents}
     busy = {agent: some for agent, some in lanes.items() if some}
-    counts = await together(*(_in_lanes(bus, *one) for one in busy.items()))
+    counts = await together(*(_in_lanes(bus, agent, some) for agent, some in busy.items()))
     return dict(zip(busy, counts, strict=True))
 
 
@@ -96,3 +109,81 @@ async def _in_lanes(bus: Bus, agent: str, lanes: Sequence[Priority]) -> dict[Pri
     await streams.ensure_inbox(bus, agent)  # an agent that never ran has no lanes to count
     counts = await streams.waiting_by_lane(bus, (agent,), lanes)
     return {lane: count for lane, count in counts.items() if count}
+
+
+@dataclass(frozen=True)
+class Addressee:
+    """One for whom a task is."""
+
+    #: As the sender gave it.
+    address: str
+    inbox: str
+    #: What the roster says; None for one that was met before, see `Addressees.entry`.
+    entry: Entry | None = None
+
+
+class Addressees:
+    """Whom a session has met: one that is registered stays so, and need not be looked up again.
+
+    Made by a `Session` for itself.
+    """
+
+    def __init__(self, bus: Bus, me: str) -> None:
+        self._bus, self._me = bus, me
+        self._met: set[str] = set()
+        #: What the roster said of an inbox, and when; monotonic.
+        self._entries: dict[str, tuple[float, Entry | None]] = {}
+
+    async def find(self, addresses: Sequence[str]) -> list[Addressee]:
+        """Return the addressees that checked addresses name; `all` is everybody else.
+
+        Raises:
+            UnknownAgent: one of them is not registered.
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        if list(addresses) == [EVERYBODY]:
+            return await self._others()
+        inboxes = [ids.inbox_of(address) for address in addresses]
+        new = [inbox for inbox in inboxes if inbox not in self._met]
+        found = await together(*(roster.look(self._bus, inbox) for inbox in new))
+        entries = dict(zip(new, found, strict=True))
+        for inbox, entry in entries.items():
+            if entry is None:
+                raise _unknown(inbox, await roster.everybody(self._bus))
+        self._met.update(new)
+        return [
+            Addressee(address, inbox, entries.get(inbox))
+            for address, inbox in zip(addresses, inboxes, strict=True)
+        ]
+
+    async def _others(self) -> list[Addressee]:
+        entries = [entry for entry in await roster.everybody(self._bus) if entry.id != self._me]
+        if not entries:
+            raise UnknownAgent("No other agent is registered. Nothing was sent.")
+        return [Addressee(entry.id, entry.id, entry) for entry in entries]
+
+    async def entry(self, addressee: Addressee) -> Entry | None:
+        """Return what the roster knows; None if it cannot be read: the task is stored anyway."""
+        at, known = self._entries.get(addressee.inbox, (0.0, None))
+        entry = addressee.entry or (known if time.monotonic() - at < _KNOWN_S else None)
+        if entry is None:
+            with suppress(AgentbusError):
+                entry = await roster.look(self._bus, addressee.inbox)
+            self._entries[addressee.inbox] = (time.monotonic(), entry)
+        return entry
+
+
+def _unknown(inbox: str, entries: Iterable[Entry]) -> UnknownAgent:
+    """Return the error for a name that nobody has, with the nearest names there are."""
+    entries = list(entries)
+    known = [entry.id for entry in entries]
+    known += [f"role:{role}" for role in {role for entry in entries for role in entry.roles}]
+    address = ids.address_of(inbox)
+    near = difflib.get_close_matches(address, known, n=_NEAREST_MAX, cutoff=_NEAR)
+    hint = f"Nearest: {', '.join(near)}. " if near else ""
+    return UnknownAgent(
+        f"No agent {address!r} is registered. Nothing was sent."
+        if not address.startswith("role:")
+        else f"No registered agent holds {address!r}. Nothing was sent.",
+        hint=hint + UnknownAgent.hint,
+    )

@@ -1,245 +1,212 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take waiting tasks for a session, each for one session only.
+"""What a session holds: its claims, kept, given back, and found again by a later process.
 
-    >>> claims = (await take(session, 5)).claims
+    >>> session.claims["9d0c..."].task.subject
+    'Count the tests'
+    >>> await session.claims.give_back(claim, counts=True, reason="its worker released it")
 
-Taking a message from the inbox is not yet a claim: the claim is the record, written only if nobody
-else has written it. What turns out to be over already (finished before a crash, cancelled, expired)
-is removed and not shown; what cannot be read, or was claimed too often, is parked.
+A claim is the task's record, written by this session and not overwritten by another; the delivery
+only says what to finish at its end. New ones are taken in `lanes`; ends are written in `results`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery
-from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.core.text import now
-from mcp_agentbus.handoff import parking
-from mcp_agentbus.handoff.session import Claim, Session
-from mcp_agentbus.store import codec, subjects
-from mcp_agentbus.store.records import (
-    first_record,
-    may_hold,
-    read_record,
-    sent_of,
-    step,
-    write_record,
-)
-from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, HELD, Record, Task
-from mcp_agentbus.store.tasks import check_schedule
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store.records import read_record, write_record
+from mcp_agentbus.store.steps import step
+from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
 
-# A task offered this often without even an attempt that counts is parked: something is wrong
-# with it that no record tells.
-OFFERS_MAX: Final = 50
-# How soon a task is offered again that its session still holds.
-_HELD_AGAIN_S: Final = 5.0
-
-_log = logging.getLogger(__name__)
+# A task sent this soon after the end of another still counts as caused by it, in seconds.
+CAUSE_LINGERS_S: Final = 600
 
 
-class Taken:
-    """What one reading of the inboxes brought."""
+@dataclass(frozen=True)
+class Claim:
+    """A task that a session holds."""
 
-    def __init__(self) -> None:
-        self.claims: list[Claim] = []
-        #: How many more wait, by priority, as far as the pulls told; a lane not asked is missing.
-        self.waiting: dict[Priority, int] = {}
-        #: What a reader should know besides, in this program's words.
-        self.notes: list[str] = []
-        #: Why the inbox could not be read as a whole; empty if it could.
-        self.degraded = ""
-
-
-async def take(session: Session, limit: int, lanes: Sequence[Priority] = LANES) -> Taken:
-    """Claim up to `limit` waiting tasks from `lanes`, in their order.
-
-    Raises:
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
-    """
-    taken = Taken()
-    for lane in lanes:
-        for inbox in session.inboxes:
-            waiting = await _take_lane(session, taken, inbox, lane, limit)
-            if waiting is not None:
-                taken.waiting[lane] = taken.waiting.get(lane, 0) + waiting
-            elif len(taken.claims) >= limit:
-                taken.waiting.pop(lane, None)
-                return taken
-    return taken
+    task: Task
+    delivery: Delivery
+    record: Record
+    #: The record's revision; whoever took the task over has raised it.
+    revision: int
+    #: Its place among all claims that the session ever made; set by `Claims.hold`.
+    number: int = 0
 
 
-async def _take_lane(
-    session: Session, taken: Taken, inbox: str, lane: Priority, limit: int
-) -> int | None:
-    """Claim from one lane; return how many more wait there, None if it was not asked."""
-    waiting: int | None = None
-    while len(taken.claims) < limit:
-        wanted = limit - len(taken.claims)
+@dataclass(frozen=True)
+class Finished:
+    """The task that a session ended last: what it sends next may be caused by it."""
+
+    task: Task
+    #: For another process, and for this one: the clock may be set, the monotonic one may not.
+    at: datetime
+    at_monotonic: float
+
+
+class Claims(Mapping[str, Claim]):
+    """The claims of one session by task id, oldest first. Made by a `Session` for itself."""
+
+    def __init__(self, bus: Bus, me: str, session_id: str) -> None:
+        self._bus, self._me, self._session_id = bus, me, session_id
+        self._held: dict[str, Claim] = {}
+        self._numbers = itertools.count(1)
+        #: Held tasks that no answer has shown yet, since the call that claimed them failed.
+        self.unshown: set[str] = set()
+        self.finished: Finished | None = None
+        #: Called whenever the claims change, for who keeps them elsewhere.
+        self.on_change: Callable[[], None] | None = None
+
+    def __getitem__(self, task_id: str) -> Claim:
+        return self._held[task_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, claim: Claim) -> Claim:
+        """Keep a claim, new or changed; return it with its number."""
+        before = self._held.get(claim.task.id)
+        number = before.number if before else next(self._numbers)
+        held = self._held[claim.task.id] = replace(claim, number=number)
+        self._changed()
+        return held
+
+    def let_go(self, task_id: str, *, finished: bool = False) -> None:
+        """Forget a claim; `finished` if this session has ended the task."""
+        claim = self._held.pop(task_id, None)
+        self.unshown.discard(task_id)
+        if claim and finished:
+            self.finished = Finished(claim.task, text.now(), time.monotonic())
+        self._changed()
+
+    def recall(self, task: Task, at: datetime) -> None:
+        """Go on from the task that an earlier process of the session ended last."""
+        ago_s = max(0.0, (text.now() - at).total_seconds())  # the clock may have been set back
+        self.finished = Finished(task, at, time.monotonic() - ago_s)
+
+    def _changed(self) -> None:
+        if self.on_change:
+            self.on_change()
+
+    def cause(self) -> tuple[tuple[str, ...], int]:
+        """Return the chain and hops that a task sent now continues; ((), -1) if none."""
+        causes = [claim.task for claim in self._held.values()]
+        if not causes and self.finished:
+            ago_s = time.monotonic() - self.finished.at_monotonic
+            causes = [self.finished.task] if ago_s < CAUSE_LINGERS_S else []
+        if not causes:
+            return (), -1
+        deepest = max(causes, key=lambda task: task.hops)
+        return deepest.chain, deepest.hops
+
+    async def give_back(self, claim: Claim, *, counts: bool, reason: str) -> None:
+        """Let other sessions have a task; `counts` if this was an attempt at it.
+
+        Raises:
+            BusUnreachable, Unconfirmed: as `Bus.publish`; the session still holds the task.
+        """
+        attempts = claim.record.attempts - (0 if counts else 1)
+        record = step(
+            claim.record, "stored", self._me, "", text.now(), attempts=attempts, reason=reason
+        )
         try:
-            deliveries = await session.bus.pull(TASKS, subjects.lane_consumer(inbox, lane), wanted)
-        except TimeoutError:
-            taken.degraded = (
-                f"all tasks that may be claimed at once in {inbox}'s {lane} lane are claimed"
+            await write_record(self._bus, record, claim.revision)
+        except Conflict:  # it was taken over already
+            self.let_go(claim.task.id)
+            return
+        self.let_go(claim.task.id)
+        with suppress(AgentbusError):  # it is given back: the server offers it by itself, later
+            await self._bus.give_back(claim.delivery)
+            await self._bus.send(subjects.back_subject(claim.task.to), b"", {})
+
+    async def give_all_back(self, reason: str) -> None:
+        """Give back every claim; one that was never worked on does not count as an attempt."""
+        await together(
+            *(
+                self.give_back(claim, counts=claim.record.state != "claimed", reason=reason)
+                for claim in list(self._held.values())
             )
-            return waiting
-        waiting = deliveries[-1].waiting if deliveries else 0
-        outcomes = await asyncio.gather(
-            *(_claim(session, one, taken) for one in deliveries), return_exceptions=True
         )
-        for outcome in outcomes:  # in the order of the inbox, whoever was claimed first
-            if isinstance(outcome, Claim):
-                session.untold.add(outcome.task.id)
-                session.hold(outcome)
-                taken.claims.append(session.claims[outcome.task.id])
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-        if len(deliveries) < wanted:
-            break
-    return waiting
 
+    async def check(self, claims: Sequence[Claim]) -> list[str]:
+        """Let go of those that are no longer this session's; return what to say about them.
 
-async def _claim(session: Session, delivery: Delivery, taken: Taken) -> Claim | None:
-    """Claim one delivery, unless it is over, unreadable or somebody else's."""
-    bus, me = session.bus, session.me.id
-    try:
-        task = codec.decode_task(
-            delivery.subject, delivery.headers, delivery.data, delivery.stored_at
-        )
-        check_schedule(task, delivery)
-        if delivery.offered == 1 and now() < task.expires_at:
-            # At its first offer a task hardly ever has a record, and the write finds out.
-            claim = await _write_claim(session, delivery, task, first_record(sent_of(task)), 0)
-            if claim:
-                return claim
-        record, revision = await read_record(bus, task.sender, task.to, task.id)
-    except codec.Undecodable as error:
-        await parking.park_undecodable(bus, delivery, me, str(error))
-        taken.notes.append(f"A stored message was parked: {error}. See `agentbus parked`.")
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        notes = await together(*(self._check(claim) for claim in claims))
+        return [note for note in notes if note]
+
+    async def _check(self, claim: Claim) -> str:
+        task = claim.task
+        record, revision = await read_record(self._bus, task.sender, task.to, task.id)
+        if record is None or revision == claim.revision:
+            return ""
+        if record.session == self._session_id and not record.ended:
+            # Ours, though nobody confirmed it.
+            self.hold(replace(claim, record=record, revision=revision))
+            return ""
+        self.let_go(task.id)
+        if record.ended:
+            await self._bus.finish(claim.delivery)
+            return f"Task {task.id} is over: {record.state}. This session no longer holds it."
+        return f"Task {task.id} was taken over by another session while this one did not answer."
+
+    async def take_over(self, references: Iterable[Mapping[str, Any]]) -> None:
+        """Hold again what an earlier process of the session held.
+
+        What was ended, given back or taken by another session meanwhile is left out, and so is
+        what is no reference.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; call it again.
+        """
+        for reference in references:
+            with suppress(ValueError, LookupError, TypeError, Undecodable):
+                claim = await self._still_held(delivery_of(reference))
+                if claim:
+                    self.hold(claim)
+
+    async def _still_held(self, delivery: Delivery) -> Claim | None:
+        task = await tasks.stored(self._bus, delivery)
+        if task is None:
+            return None
+        record, revision = await read_record(self._bus, task.sender, task.to, task.id)
+        if record and record.session == self._session_id and record.state in HELD:
+            return Claim(task, delivery, record, revision)
         return None
-    if await _taken_care_of(session, delivery, task, (record, revision), taken):
-        return None
-    return await _write_claim(
-        session, delivery, task, record or first_record(sent_of(task)), revision
-    )
+
+    def references(self) -> list[dict[str, Any]]:
+        """Return the references of all claims, oldest first."""
+        return [reference_of(claim) for claim in self._held.values()]
 
 
-async def _taken_care_of(
-    session: Session,
-    delivery: Delivery,
-    task: Task,
-    found: tuple[Record | None, int],
-    taken: Taken,
-) -> bool:
-    """Finish, park or put off a delivery that is not to be claimed; tell whether it was one."""
-    bus, me = session.bus, session.me.id
-    if found[0] and found[0].ended:
-        # Withdrawn, expired, or its session stored the result and died before this step.
-        await bus.finish(delivery)
-        return True
-    if found[0] and await _held(session, found[0], delivery):
-        return True
-    record, revision = found[0] or first_record(sent_of(task)), found[1]
-    if now() >= task.expires_at:
-        reason = "its deadline passed before anybody claimed it"
-        with suppress(Conflict):  # its sender noticed at the same moment
-            await write_record(bus, step(record, "expired", me, reason=reason), revision)
-        await bus.finish(delivery)
-        return True
-    if record.attempts >= ATTEMPTS_MAX or delivery.offered > OFFERS_MAX:
-        reason = f"it was claimed {record.attempts} times without an end"
-        await parking.park(bus, delivery, me, reason, (record, revision))
-        taken.notes.append(f"Task {task.id} was parked: {reason}. See `agentbus parked`.")
-        return True
-    return False
-
-
-async def _held(session: Session, record: Record, delivery: Delivery) -> bool:
-    """Tell whether a task that was offered again is held all the same, by a session that lives.
-
-    A server that was killed may have forgotten who has what.
-    """
-    if record.session == session.id and record.state in HELD:
-        if mine := session.claims.get(record.task_id):
-            session.hold(replace(mine, delivery=delivery))
-        return mine is not None
-    if not await may_hold(session.bus, record):
-        return False
-    await session.bus.give_back(delivery, after_s=_HELD_AGAIN_S)
-    return True
-
-
-async def _write_claim(
-    session: Session, delivery: Delivery, task: Task, record: Record, revision: int
-) -> Claim | None:
-    claimed = step(
-        record, "claimed", session.me.id, session.id, attempts=record.attempts + 1, reason=""
-    )
-    try:
-        revision = await write_record(session.bus, claimed, revision)
-    except Conflict:
-        # Another session got it between our two steps. Its delivery is not ours to give back:
-        # JetStream would take that as the other one's word.
-        _log.debug("task %s went to another session", task.id)
-        return None
-    if session.store is not None:
-        # A shell's claim has no process to keep it: it is a lease.
-        await session.bus.give_back(delivery, after_s=CLAIM_MAX_S)
-    return Claim(task, delivery, claimed, revision)
-
-
-def reference(claim: Claim) -> dict[str, Any]:
+def reference_of(claim: Claim) -> dict[str, Any]:
     """Return what a claim can be found by again, as JSON has it."""
     delivery = {**asdict(claim.delivery), "data": "", "headers": {}}
     return {**delivery, "stored_at": claim.delivery.stored_at.isoformat()}
 
 
-def delivery_of(told: Mapping[str, Any]) -> Delivery:
-    """Return a delivery from its reference.
+def delivery_of(reference: Mapping[str, Any]) -> Delivery:
+    """Return the delivery that a reference names.
 
     Raises:
-        ValueError, LookupError, TypeError: it is none.
+        ValueError, LookupError, TypeError: it names none.
     """
-    stored_at = datetime.fromisoformat(told["stored_at"])
-    return Delivery(**{**told, "data": b"", "stored_at": stored_at})
-
-
-def references(claims: Iterable[Claim]) -> list[dict[str, Any]]:
-    """Return the references of all claims, in their order."""
-    return [reference(claim) for claim in claims]
-
-
-async def take_over(session: Session, told: Iterable[Mapping[str, Any]]) -> None:
-    """Have a session hold again what an earlier process of it held.
-
-    What was ended, given back or taken by another session meanwhile is left out.
-
-    Raises:
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; call it again.
-    """
-    await session.called()
-    for one in told:
-        with suppress(ValueError, LookupError, TypeError, codec.Undecodable):
-            claim = await _still_held(session, delivery_of(one))
-            if claim:
-                session.hold(claim)
-
-
-async def _still_held(session: Session, taken: Delivery) -> Claim | None:
-    request = {"seq": taken.seq, "batch": 1, "next_by_subj": taken.subject}
-    for found in await session.bus.admin.many(taken.stream, request):
-        if found.seq != taken.seq:
-            continue
-        task = codec.decode_task(found.subject, found.headers, found.data, found.stored_at)
-        record, revision = await read_record(session.bus, task.sender, task.to, task.id)
-        if record and record.session == session.id and record.state in HELD:
-            return Claim(task, taken, record, revision)
-    return None
+    stored_at = datetime.fromisoformat(reference["stored_at"])
+    return Delivery(**{**reference, "data": b"", "stored_at": stored_at})

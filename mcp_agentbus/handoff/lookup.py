@@ -1,28 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A task's whole life by its id, whether this agent sent it or got it.
+"""Look at tasks without claiming one: a task's whole life by its id, and what lies in the inboxes.
 
->>> (await task_life(session, task_id)).state
-'working'
+    >>> (await task_life(session, task_id)).state
+    'working'
+    >>> (await peek(session, 5, thread_id=None, cursor=None)).seen
+    (Seen(task=Task(subject='Count the tests', ...), record=None),)
+
+It tells of a task only whoever sent or received it. It takes nothing from an inbox and writes
+nothing, so looking changes neither who gets a task nor what was seen.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES
-from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import subjects
-from mcp_agentbus.store.records import first_record, read_record, read_sent, read_wakes
+from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store.records import read_record, read_sent, read_wakes
+from mcp_agentbus.store.steps import first_record
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import Moment, Record, Sent, State, Task, Wakes
-from mcp_agentbus.store.tasks import Seen, at
+from mcp_agentbus.store.tasks import Seen, Unreadable
+
+# A thread is looked for among this many stored tasks at most; more is said, not searched.
+_SEARCHED_MAX: Final = 1_000
+_PAGE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class Life:
     @property
     def history(self) -> tuple[Moment, ...]:
         """The steps of its life and of its wakes, in the order of time."""
-        return tuple(sorted((*self.record.history, *self.wakes), key=lambda one: one.at))
+        return tuple(sorted((*self.record.history, *self.wakes), key=lambda moment: moment.at))
 
 
 async def task_life(session: Session, task_id: str) -> Life:
@@ -55,48 +65,77 @@ async def task_life(session: Session, task_id: str) -> Life:
     """
     ids.task_id(task_id)
     await session.called()
-    me, bus = session.me.id, session.bus
-    ways = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
-    known = await together(*(_known(bus, *way, task_id) for way in ways))
-    record = next((one for one, _, _ in known if one), None)
-    sent = next((one for _, one, _ in known if one), None)
-    claim = session.claims.get(task_id)
+    me = session.me.id
+    sides = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
+    stored = await together(*(_stored(session.bus, *side, task_id) for side in sides))
+    record = next((side.record for side in stored if side.record), None)
+    sent = next((side.sent for side in stored if side.sent), None)
+    wakes = next((side.wakes for side in stored if side.wakes), None)
     if record is None:
         if sent is None:
             raise UnknownTask(f"{me} neither sent nor received a task {task_id}.")
         record = first_record(sent)
-    state = record.state
-    if sent and not record.ended and now() >= sent.expires_at:
-        state = "expired"
-    woken = next((one for _, _, one in known if one), None)
-    moments = woken.moments if woken else ()
-    return Life(state, record, sent, claim.task if claim else None, moments)
+    claim = session.claims.get(task_id)
+    return Life(
+        state=_state(record, sent),
+        record=record,
+        sent=sent,
+        task=claim.task if claim else None,
+        wakes=wakes.moments if wakes else (),
+    )
 
 
-async def _known(
-    bus: Bus, owner: str, inbox: str, task_id: str
-) -> tuple[Record | None, Sent | None, Wakes | None]:
-    """Return what is stored about a task."""
+def _state(record: Record, sent: Sent | None) -> State:
+    overdue = sent and not record.ended and text.now() >= sent.expires_at
+    return "expired" if overdue else record.state
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The records of a task, as far as there are any."""
+
+    record: Record | None
+    sent: Sent | None
+    wakes: Wakes | None
+
+
+async def _stored(bus: Bus, owner: str, inbox: str, task_id: str) -> _Stored:
     (record, _), (sent, _), (wakes, _) = await asyncio.gather(
         read_record(bus, owner, inbox, task_id),
         read_sent(bus, owner, inbox, task_id),
         read_wakes(bus, owner, inbox, task_id),
     )
-    return record, sent, wakes
-
-
-# A thread is looked for among this many stored tasks at most; more is said, not searched.
-_SEARCHED_MAX: Final = 1_000
-_BATCH: Final = 100
+    return _Stored(record, sent, wakes)
 
 
 @dataclass(frozen=True)
 class Glance:
-    """What a look into the inbox brought."""
+    """What a look into the inboxes brought."""
 
     seen: tuple[Seen, ...]
+    #: What else its reader should know, in this program's words.
     notes: tuple[str, ...]
+    #: Give it to the next look for what comes after; None if this is all.
     next_cursor: str | None
+
+
+@dataclass
+class _Search:
+    """How far a look has come, and what it is after."""
+
+    bus: Bus
+    limit: int
+    #: Only tasks of this conversation; None for all.
+    thread_id: str | None
+    #: The sequence to go on from, within the lane that is looked at.
+    seq: int
+    seen: list[Seen]
+    notes: list[str]
+    searched: int = 0
+
+    @property
+    def stopped(self) -> bool:
+        return len(self.seen) >= self.limit or self.searched >= _SEARCHED_MAX
 
 
 async def peek(session: Session, limit: int, thread_id: str | None, cursor: str | None) -> Glance:
@@ -106,41 +145,43 @@ async def peek(session: Session, limit: int, thread_id: str | None, cursor: str 
         BadInput: the cursor is not one of a peek.
         BusUnreachable, NotAllowed: as `Bus.many`.
     """
-    lanes = [(lane, inbox) for lane in LANES for inbox in session.inboxes]
+    lanes = [subjects.task_subject(inbox, lane, "*") for lane in LANES for inbox in session.inboxes]
     place, seq = _position(cursor, len(lanes))
-    seen: list[Seen] = []
-    notes: list[str] = []
-    searched = 0
-    while place < len(lanes) and len(seen) < limit and searched < _SEARCHED_MAX:
-        lane, inbox = lanes[place]
-        batch = _BATCH if thread_id else limit - len(seen)
-        request = {
-            "seq": seq,
-            "batch": batch,
-            "next_by_subj": subjects.task_subject(inbox, lane, "*"),
-        }
-        found = await session.bus.admin.many(TASKS, request)
-        searched += len(found)
-        for one, view in zip(
-            found, await together(*(at(session.bus, one) for one in found)), strict=True
-        ):
-            if len(seen) == limit:
-                break
-            seq = one.seq + 1
-            if isinstance(view, str):
-                notes.append(f"A stored message cannot be read: {view}. The next reader parks it.")
-            elif view and thread_id in {None, view.task.thread_id}:
-                seen.append(view)
-        else:
-            if len(found) < batch:
-                place, seq = place + 1, 1
+    search = _Search(session.bus, limit, thread_id, seq, [], [])
+    while place < len(lanes) and not search.stopped:
+        if await _search_lane(search, lanes[place]):
+            place, search.seq = place + 1, 1
     more = place < len(lanes)
-    if more and len(seen) < limit:
-        notes.append(f"{_SEARCHED_MAX} stored tasks were searched; go on with the cursor.")
-    return Glance(tuple(seen), tuple(notes), f"peek-{place}-{seq}" if more else None)
+    if more and len(search.seen) < limit:
+        search.notes.append(f"{_SEARCHED_MAX} stored tasks were searched; go on with the cursor.")
+    next_cursor = f"peek-{place}-{search.seq}" if more else None
+    return Glance(tuple(search.seen), tuple(search.notes), next_cursor)
+
+
+async def _search_lane(search: _Search, lane: str) -> bool:
+    """Look through a lane from where the search stands; tell whether its end was reached."""
+    page = _PAGE if search.thread_id else search.limit - len(search.seen)
+    async with aclosing(search.bus.admin.stored(TASKS, lane, start=search.seq, page=page)) as pages:
+        async for messages in pages:
+            search.searched += len(messages)
+            seen = await together(*(tasks.at(search.bus, message) for message in messages))
+            for message, task in zip(messages, seen, strict=True):
+                if len(search.seen) == search.limit:
+                    return False
+                search.seq = message.seq + 1
+                if isinstance(task, Unreadable):
+                    search.notes.append(
+                        f"A stored message cannot be read: {task.reason}. The next reader parks it."
+                    )
+                elif task and search.thread_id in {None, task.task.thread_id}:
+                    search.seen.append(task)
+            if len(messages) == page and search.stopped:
+                return False
+    return True
 
 
 def _position(cursor: str | None, lanes: int) -> tuple[int, int]:
+    """Return the lane and the sequence that a cursor names."""
     if cursor is None:
         return 0, 1
     kind, _, rest = cursor.partition("-")

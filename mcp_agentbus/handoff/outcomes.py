@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What became of the tasks that an agent sent: shown to a session, until it has seen it.
 
-    >>> shown = await results(session, 20)      # shown again and again ...
-    >>> await confirm(session, session.shown)   # ... until this, at the session's next call
+    >>> await session.outcomes.results(20)     # shown again and again ...
+    [Record(state='completed', summary='214 tests', ...)]
+    >>> await session.outcomes.confirm()       # ... until this, at the session's next call
 
 A result goes to the session that sent the task while it lives, else to any session of its agent.
 A task whose deadline passed without a word from its worker's side is ended here.
@@ -12,228 +13,270 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
-from mcp_agentbus.bus.replies import Conflict, Delivery
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import Delivery, Message
+from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AgentbusError, UnknownTask
-from mcp_agentbus.handoff.session import Session, Shown
-from mcp_agentbus.store import codec, roster, subjects
-from mcp_agentbus.store.records import (
-    first_record,
-    read_record,
-    read_sent,
-    step,
-    write_record,
-    write_sent,
-)
+from mcp_agentbus.store import records, roster, subjects
+from mcp_agentbus.store.records import Written, read_record, read_sent, record_key, sent_key
+from mcp_agentbus.store.steps import Step, Write, first_record, next_record
 from mcp_agentbus.store.subjects import RESULTS
-from mcp_agentbus.store.task import TOLD, Record, Sent
+from mcp_agentbus.store.task import TOLD, Record, Sent, Task
 
-# How soon another session's result is offered again; it is told of it in another way besides.
+# How soon, in seconds, another session's result is offered again; that session is told besides.
 _NOT_MINE_S: Final = 2.0
-# How often deadlines of tasks that another session sent are looked at.
+# How often, in seconds, deadlines of tasks that another session sent are looked at.
 _SWEEP_S: Final = 60.0
 _BATCH: Final = 100
 # A timer that fires early would be set again for nothing.
 _AFTER_DEADLINE_S: Final = 0.05
 
 
-async def results(session: Session, limit: int, thread_id: str | None = None) -> list[Record]:
-    """Return records of this agent's tasks that it should see now.
+@dataclass(frozen=True)
+class Awaited:
+    """A sent task that has no end yet."""
 
-    Raises:
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    inbox: str
+    deadline: datetime
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A result that was shown and not yet confirmed as seen."""
+
+    record: Record
+    revision: int
+    #: What to finish once it counts as seen; None if another session has pulled it.
+    delivery: Delivery | None
+
+
+class Outcomes:
+    """What one session knows of the tasks that it and its agent sent.
+
+    Made by a `Session` for itself, which tells it of every record that comes in.
     """
-    await _sweep(session)
-    found: list[Record] = []
-    for task_id in sorted(session.news):
-        if len(found) < limit and (record := await _own_news(session, task_id)):
-            found.append(record)
-    while len(found) < limit:
-        wanted = min(_BATCH, limit - len(found))
-        deliveries = await session.bus.pull(
-            RESULTS, subjects.results_consumer(session.me.id), wanted
-        )
-        for delivery in deliveries:
-            record = await _look_at(session, delivery)
-            if record and thread_id not in {None, record.thread_id}:
-                session.shown.pop(record.task_id, None)
-                await session.bus.give_back(delivery, _NOT_MINE_S)
-            elif record:
-                found.append(record)
-        if len(deliveries) < wanted:
-            break
-    return found
 
+    def __init__(self, bus: Bus, me: str, session_id: str) -> None:
+        self._bus, self._me, self._session_id = bus, me, session_id
+        #: Tasks sent here that have no end yet, by id.
+        self.sent: dict[str, Awaited] = {}
+        #: Those of them of which a record came in that no look has read yet.
+        self.unread: set[str] = set()
+        #: Shown results by task id, until they count as seen.
+        self.shown: dict[str, Shown] = {}
+        #: When the deadlines of this agent's open tasks were last looked at; monotonic.
+        self.swept_at: float | None = None
 
-async def confirm(session: Session, shown: Mapping[str, Shown]) -> None:
-    """Note that the session has seen these; what cannot be noted is shown again."""
-    outcomes = await asyncio.gather(
-        *(_confirm(session, one) for one in list(shown.values())), return_exceptions=True
-    )
-    for one, outcome in zip(list(shown.values()), outcomes, strict=True):
-        if outcome is None:
-            session.shown.pop(one.record.task_id, None)
-        elif not isinstance(outcome, AgentbusError):
-            raise outcome
+    @contextmanager
+    def awaiting(self, task: Task) -> Iterator[None]:
+        """Expect an outcome of a task from before it is stored; not if storing it fails."""
+        self.sent[task.id] = Awaited(task.to, task.expires_at)
+        try:
+            yield
+        except BaseException:
+            self.sent.pop(task.id, None)
+            raise
 
-
-async def result_of(session: Session, task_id: str) -> Record | None:
-    """Return what became of a task that this agent sent; None while there is nothing to tell.
-
-    Raises:
-        UnknownTask: this agent sent no such task.
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
-    """
-    await _sweep(session)
-    bus, me = session.bus, session.me.id
-    (record, revision), (sent, _) = await asyncio.gather(
-        read_record(bus, me, "*", task_id), read_sent(bus, me, "*", task_id)
-    )
-    if record is None and sent is None:
-        raise UnknownTask(
-            f"{me} sent no task {task_id}.",
-            hint="Only the sender waits for a result; send_task's receipt names the task_id.",
-        )
-    seen = sent.seen_revision if sent else 0
-    if record is None or record.state not in TOLD:
-        return None
-    if not record.ended and seen >= revision:
-        return None  # the same question is not asked twice
-    session.news.discard(task_id)
-    before = session.shown.get(task_id)
-    session.shown[task_id] = Shown(record, revision, before.delivery if before else None)
-    return record
-
-
-async def unshow(session: Session, record: Record) -> None:
-    """Undo the showing of a result whose answer never left."""
-    shown = session.shown.pop(record.task_id, None)
-    session.news.add(record.task_id)
-    if shown and shown.delivery:
-        await session.bus.give_back(shown.delivery)
-
-
-async def _confirm(session: Session, one: Shown) -> None:
-    bus, record = session.bus, one.record
-    while True:
-        sent, revision = await read_sent(bus, session.me.id, record.inbox, record.task_id)
-        if sent is None or sent.seen_revision >= one.revision:
-            break
-        seen = sent.model_copy(
-            update={"seen_revision": one.revision, "seen_at": now(), "closed": record.ended}
-        )
-        with suppress(Conflict):  # another session of this agent confirmed at the same moment
-            await write_sent(bus, seen, revision)
-            break
-    if one.delivery:
-        await bus.finish(one.delivery)
-
-
-async def _own_news(session: Session, task_id: str) -> Record | None:
-    """Return a task's record if there is something to tell about it, whoever pulled it."""
-    session.news.discard(task_id)
-    inbox = session.sent[task_id][0] if task_id in session.sent else "*"
-    record, revision = await read_record(session.bus, session.me.id, inbox, task_id)
-    if record is None or record.state not in TOLD:
-        return None
-    return await _tell(session, record, revision, None)
-
-
-async def _look_at(session: Session, delivery: Delivery) -> Record | None:
-    """Return the record in a delivery if this session should show it."""
-    bus = session.bus
-    try:
-        record = codec.decode_record(delivery.subject, delivery.data)
-    except codec.Undecodable:
-        await bus.finish(delivery)  # the record stays as it is
-        return None
-    if record.state not in TOLD:
-        await bus.finish(delivery)
-        return None
-    if record.owner_session not in {"", session.id} and (
-        record.owner_session in await roster.live_sessions(bus, session.me.id)
-    ):
-        await bus.give_back(delivery, _NOT_MINE_S)
-        return None
-    return await _tell(session, record, delivery.seq, delivery)
-
-
-async def _tell(
-    session: Session, record: Record, revision: int, delivery: Delivery | None
-) -> Record | None:
-    """Return the record and remember it as shown, unless the agent knows it already."""
-    already = session.shown.get(record.task_id)
-    if already and already.revision >= revision:
-        if delivery and not already.delivery:
-            session.shown[record.task_id] = replace(already, delivery=delivery)
-        return None
-    sent, _ = await read_sent(session.bus, session.me.id, record.inbox, record.task_id)
-    if record.ended:
-        session.sent.pop(record.task_id, None)
-    if sent and sent.seen_revision >= revision:
-        if delivery:
-            await session.bus.finish(delivery)
-        return None
-    session.shown[record.task_id] = Shown(record, revision, delivery)
-    return record
-
-
-async def _sweep(session: Session) -> None:
-    """End the tasks of this agent whose deadline has passed, whoever sent them.
-
-    The sender's record of an open task lies in a consumer of its own and is given back until its
-    deadline: JetStream keeps the time, across restarts, and nobody has to search.
-    """
-    due = any(deadline <= now() for _, deadline in session.sent.values())
-    fresh = session.swept_at is not None and time.monotonic() - session.swept_at < _SWEEP_S
-    if fresh and not due:
-        return
-    session.swept_at = time.monotonic()
-    bus, me = session.bus, session.me.id
-    while True:
-        deliveries = await bus.pull(RESULTS, subjects.sent_consumer(me), _BATCH)
-        await together(*(_check_deadline(session, one) for one in deliveries))
-        if len(deliveries) < _BATCH:
+    def heard(self, message: Message | None) -> None:
+        """Note that a record came in; None: there was a gap, so any of them may have."""
+        if message is None:
+            self.unread.update(self.sent)
             return
+        _, task_id = subjects.parts(message.subject).rest
+        if task_id in self.sent:
+            self.unread.add(task_id)
 
+    def forget(self, task_id: str) -> None:
+        """Await nothing more of a task."""
+        self.sent.pop(task_id, None)
+        self.unread.discard(task_id)
 
-async def _check_deadline(session: Session, delivery: Delivery) -> None:
-    bus = session.bus
-    try:
-        sent = codec.decode_sent(delivery.subject, delivery.data)
-    except codec.Undecodable:
-        await bus.finish(delivery)
-        return
-    left = (sent.expires_at - now()).total_seconds()
-    if left > 0 and not sent.closed:
-        await bus.give_back(delivery, after_s=left + _AFTER_DEADLINE_S)
-        return
-    if not sent.closed:
-        await _expire(session, sent)
-    await bus.finish(delivery)
+    def has_shown(self, task_ids: Collection[str]) -> bool:
+        """Tell whether this session shows the results of all these tasks; False for none."""
+        return bool(task_ids) and set(task_ids) <= set(self.shown)
 
+    async def results(self, limit: int, thread_id: str | None = None) -> list[Record]:
+        """Return records of this agent's tasks that it should see now, and count them as shown.
 
-async def _expire(session: Session, sent: Sent) -> None:
-    """Write the end of a task whose deadline passed, unless it has an end."""
-    bus = session.bus
-    while True:
-        record, revision = await read_record(bus, sent.owner, sent.inbox, sent.task_id)
-        if record and record.ended:
-            return
-        with suppress(Conflict):  # its worker wrote at the same moment
-            expired = step(
-                record or first_record(sent),
-                "expired",
-                session.me.id,
-                reason="its deadline passed without a result",
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        await self._sweep()
+        results: list[Record] = []
+        for task_id in sorted(self.unread):
+            if len(results) < limit and (record := await self._own(task_id)):
+                results.append(record)
+        while len(results) < limit:
+            wanted = min(_BATCH, limit - len(results))
+            consumer = subjects.results_consumer(self._me)
+            deliveries = await self._bus.pull(RESULTS, consumer, wanted)
+            for delivery in deliveries:
+                record = await self._delivered(delivery)
+                if record and thread_id not in {None, record.thread_id}:
+                    self.shown.pop(record.task_id, None)
+                    await self._bus.give_back(delivery, _NOT_MINE_S)
+                elif record:
+                    results.append(record)
+            if len(deliveries) < wanted:
+                break
+        return results
+
+    async def result_of(self, task_id: str) -> Record | None:
+        """Return what became of a task that this agent sent; None while there is nothing to tell.
+
+        Raises:
+            UnknownTask: this agent sent no such task.
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        await self._sweep()
+        (record, revision), (sent, _) = await asyncio.gather(
+            read_record(self._bus, self._me, "*", task_id),
+            read_sent(self._bus, self._me, "*", task_id),
+        )
+        if record is None and sent is None:
+            raise UnknownTask(
+                f"{self._me} sent no task {task_id}.",
+                hint="Only the sender waits for a result; send_task's receipt names the task_id.",
             )
-            await write_record(bus, expired, revision)
-            if sent.task_id in session.sent:  # another session's is told like any result
-                session.news.add(sent.task_id)
+        seen = sent.seen_revision if sent else 0
+        if record is None or record.state not in TOLD:
+            return None
+        if not record.ended and seen >= revision:
+            return None  # the same question is not asked twice
+        self.unread.discard(task_id)
+        before = self.shown.get(task_id)
+        self.shown[task_id] = Shown(record, revision, before.delivery if before else None)
+        return record
+
+    async def confirm(self) -> None:
+        """Note that the session has seen what it was shown; what cannot be noted is shown again."""
+        shown = list(self.shown.values())
+        outcomes = await asyncio.gather(*map(self._confirm, shown), return_exceptions=True)
+        for result, outcome in zip(shown, outcomes, strict=True):
+            if outcome is None:
+                self.shown.pop(result.record.task_id, None)
+            elif not isinstance(outcome, AgentbusError):
+                raise outcome
+
+    async def _confirm(self, result: Shown) -> None:
+        record = result.record
+
+        def seen(sent: Sent | None) -> Write[Sent] | None:
+            if sent is None or sent.seen_revision >= result.revision:
+                return None
+            update = {
+                "seen_revision": result.revision, "seen_at": text.now(), "closed": record.ended
+            }  # fmt: skip
+            return Write(sent.model_copy(update=update))
+
+        await records.update(self._bus, sent_key(self._me, record.inbox, record.task_id), seen)
+        if result.delivery:
+            await self._bus.finish(result.delivery)
+
+    def hide(self, before: Mapping[str, Shown]) -> None:
+        """Have what is shown now and was not shown `before` be shown later: its answer failed."""
+        for task_id, result in list(self.shown.items()):
+            if before.get(task_id) is not result:
+                del self.shown[task_id]
+                self.unread.add(task_id)
+
+    async def unshow(self, record: Record) -> None:
+        """Undo the showing of a result whose answer never left."""
+        shown = self.shown.pop(record.task_id, None)
+        self.unread.add(record.task_id)
+        if shown and shown.delivery:
+            await self._bus.give_back(shown.delivery)
+
+    async def _own(self, task_id: str) -> Record | None:
+        """Return a task's record if there is something to tell about it, whoever pulled it."""
+        self.unread.discard(task_id)
+        inbox = self.sent[task_id].inbox if task_id in self.sent else "*"
+        record, revision = await read_record(self._bus, self._me, inbox, task_id)
+        if record is None or record.state not in TOLD:
+            return None
+        return await self._show(record, revision, None)
+
+    async def _delivered(self, delivery: Delivery) -> Record | None:
+        """Return the record in a delivery if this session should show it."""
+        record = records.record_in(delivery)
+        if record is None or record.state not in TOLD:
+            await self._bus.finish(delivery)  # the record stays as it is
+            return None
+        if record.owner_session not in {"", self._session_id} and (
+            record.owner_session in await roster.live_sessions(self._bus, self._me)
+        ):
+            await self._bus.give_back(delivery, _NOT_MINE_S)
+            return None
+        return await self._show(record, delivery.seq, delivery)
+
+    async def _show(
+        self, record: Record, revision: int, delivery: Delivery | None
+    ) -> Record | None:
+        """Return the record and remember it as shown, unless the agent knows it already."""
+        already = self.shown.get(record.task_id)
+        if already and already.revision >= revision:
+            if delivery and not already.delivery:
+                self.shown[record.task_id] = replace(already, delivery=delivery)
+            return None
+        sent, _ = await read_sent(self._bus, self._me, record.inbox, record.task_id)
+        if record.ended:
+            self.sent.pop(record.task_id, None)
+        if sent and sent.seen_revision >= revision:
+            if delivery:
+                await self._bus.finish(delivery)
+            return None
+        self.shown[record.task_id] = Shown(record, revision, delivery)
+        return record
+
+    async def _sweep(self) -> None:
+        """End the tasks of this agent whose deadline has passed, whoever sent them.
+
+        The sender's record of an open task lies in a consumer of its own and is given back until
+        its deadline: JetStream keeps the time, across restarts, and nobody has to search.
+        """
+        due = any(awaited.deadline <= text.now() for awaited in self.sent.values())
+        fresh = self.swept_at is not None and time.monotonic() - self.swept_at < _SWEEP_S
+        if fresh and not due:
             return
+        self.swept_at = time.monotonic()
+        while True:
+            deliveries = await self._bus.pull(RESULTS, subjects.sent_consumer(self._me), _BATCH)
+            await together(*map(self._check_deadline, deliveries))
+            if len(deliveries) < _BATCH:
+                return
+
+    async def _check_deadline(self, delivery: Delivery) -> None:
+        sent = records.sent_in(delivery)
+        if sent is None:
+            await self._bus.finish(delivery)
+            return
+        left_s = (sent.expires_at - text.now()).total_seconds()
+        if left_s > 0 and not sent.closed:
+            await self._bus.give_back(delivery, after_s=left_s + _AFTER_DEADLINE_S)
+            return
+        if not sent.closed:
+            await self._expire(sent)
+        await self._bus.finish(delivery)
+
+    async def _expire(self, sent: Sent) -> None:
+        """Write the end of a task whose deadline passed, unless it has an end."""
+        expired = Step(
+            "expired",
+            self._me,
+            first=first_record(sent),
+            changes={"reason": "its deadline passed without a result"},
+        )
+        outcome = await records.update(
+            self._bus,
+            record_key(sent.owner, sent.inbox, sent.task_id),
+            lambda found: next_record(found, expired, text.now()),
+        )
+        if isinstance(outcome, Written) and sent.task_id in self.sent:
+            self.unread.add(sent.task_id)  # another session's is told like any result

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Set aside what cannot go on, where a person finds it; offer it again on request.
 
-    >>> [one] = await parked(bus, "coder")
-    >>> await replay(bus, ["coder"], str(one.number))
+    >>> [parked_task] = await parked(bus, "coder")
+    >>> await replay(bus, ["coder"], str(parked_task.number))
 
 A parked task is kept for 30 days, and the sender is told. It is stored among the parked ones
 before it leaves the inbox, so a crash between the two parks it twice and loses it never.
@@ -18,13 +18,13 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found
-from mcp_agentbus.core import ids
-from mcp_agentbus.core.text import now
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import Refused, UnknownTask
-from mcp_agentbus.store import codec, subjects
-from mcp_agentbus.store.records import first_record, read_record, sent_of, step, write_record
+from mcp_agentbus.store import records, subjects, tasks
+from mcp_agentbus.store.records import read_record, record_key, write_record
+from mcp_agentbus.store.steps import Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
-from mcp_agentbus.store.task import Record, Task
+from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
 
 _PAGE: Final = 500
 # Headers that belong to the first storing, not to the task.
@@ -52,7 +52,12 @@ async def park(
 ) -> None:
     """Set a delivery aside; end its record, if it has one, so that its sender is told.
 
-    `reason` is this program's own text.
+    Args:
+        bus: where it lies.
+        delivery: what to set aside.
+        agent: who does it.
+        reason: this program's own text.
+        record: the worker's record and its revision.
 
     Raises: as `Bus.publish`, but for Conflict.
     """
@@ -64,34 +69,40 @@ async def park(
         message_id=f"dead-{delivery.stream}-{delivery.seq}",
     )
     if record:
+        before, revision = record
+        ended = step(before, "parked", agent, "", text.now(), reason=reason)
         with suppress(Conflict):  # another reader parked it at the same moment
-            await write_record(bus, step(record[0], "parked", agent, reason=reason), record[1])
+            await write_record(bus, ended, revision)
     await bus.finish(delivery)
 
 
 async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str) -> None:
     """Set aside what is no task; tell its sender if a header still names the task."""
-    inbox, _, (lane, sender) = subjects.parts(delivery.subject)
+    inbox, _, (_, sender) = subjects.parts(delivery.subject)
     task_id = delivery.headers.get(subjects.H_TASK, "")
     record: tuple[Record, int] | None = None
     if ids.is_task_id(task_id) and ids.is_inbox(sender):
-        old, revision = await read_record(bus, sender, inbox, task_id)
-        at = delivery.stored_at
-        task = Task.model_validate(
-            {
-                "id": task_id,
-                "from": sender,
-                "to": inbox,
-                "subject": "(could not be read)",
-                "body": "",
-                "priority": lane if lane in ids.LANES else "normal",
-                "thread_id": task_id,
-                "created_at": at,
-                "expires_at": at,
-            }
-        )
-        record = (old or first_record(sent_of(task)), revision)
+        before, revision = await read_record(bus, sender, inbox, task_id)
+        record = (before or first_record(sent_of(_unread(delivery, task_id))), revision)
     await park(bus, delivery, agent, f"it could not be read: {reason}", record)
+
+
+def _unread(delivery: Delivery, task_id: str) -> Task:
+    """Return what is known of a task that could not be decoded."""
+    inbox, _, (lane, sender) = subjects.parts(delivery.subject)
+    return Task.model_validate(
+        {
+            "id": task_id,
+            "from": sender,
+            "to": inbox,
+            "subject": "(could not be read)",
+            "body": "",
+            "priority": lane if lane in ids.LANES else "normal",
+            "thread_id": task_id,
+            "created_at": delivery.stored_at,
+            "expires_at": delivery.stored_at,
+        }
+    )
 
 
 async def parked(bus: Bus, inbox: str) -> list[Parked]:
@@ -100,18 +111,9 @@ async def parked(bus: Bus, inbox: str) -> list[Parked]:
     Raises:
         ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
     """
-    found: list[Found] = []
-    while True:
-        request = {
-            "seq": found[-1].seq + 1 if found else 1,
-            "batch": _PAGE,
-            "next_by_subj": subjects.dead_subject(inbox, "*", "*"),
-        }
-        some = await bus.admin.many(DEAD, request)
-        found += some
-        if len(some) < _PAGE:
-            break
-    return [_parked(one) for one in found]
+    subject = subjects.dead_subject(inbox, "*", "*")
+    pages = bus.admin.stored(DEAD, subject, page=_PAGE)
+    return [_parked(message) async for page in pages for message in page]
 
 
 async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
@@ -122,58 +124,61 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         Refused: its deadline has passed.
         InboxFull, ...: as `Bus.publish`; then it stays parked.
     """
-    all_parked = [one for inbox in inboxes for one in await parked(bus, inbox)]
-    known = [one for one in all_parked if which in {str(one.number), one.task and one.task.id}]
-    if not known:
-        raise UnknownTask(
-            f"No task {which[:70]!r} is parked for {ids.address_of(inboxes[0])!r}.",
-            hint="`agentbus parked` lists what is parked, with its id and number.",
-        )
-    one = known[0]
-    if one.task and now() >= one.task.expires_at:
+    chosen = await _named(bus, inboxes, which)
+    if chosen.task and text.now() >= chosen.task.expires_at:
         raise Refused(
-            f"The deadline of task {one.task.id} has passed; it would expire at once.",
+            f"The deadline of task {chosen.task.id} has passed; it would expire at once.",
             hint="Send it anew; `agentbus parked --json` shows its text.",
         )
-    admin = bus.admin
-    [stored] = await admin.many(DEAD, {"seq": one.number, "batch": 1})
+    [stored] = await bus.admin.many(DEAD, {"seq": chosen.number, "batch": 1})
     lane, sender = subjects.parts(stored.subject).rest
-    if one.task:
-        record, revision = await read_record(bus, sender, one.inbox, one.task.id)
-        if record:
-            again = step(
-                record, "stored", one.inbox, attempts=0, reason="offered again by a person"
-            )
-            with suppress(Conflict):  # somebody else offers it again at the same moment
-                await write_record(bus, again, revision)
-    await admin.publish(
-        subjects.task_subject(one.inbox, lane, sender),
+    if chosen.task:
+        key = record_key(sender, chosen.inbox, chosen.task.id)
+        await records.update(bus, key, lambda found: _offered_again(found, chosen.inbox))
+    await bus.admin.publish(
+        subjects.task_subject(chosen.inbox, lane, sender),
         stored.data,
         _kept(stored.headers),
-        message_id=f"replay-{one.number}",
+        message_id=f"replay-{chosen.number}",
     )
-    await admin.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": one.number})
-    return one
+    await bus.admin.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
+    return chosen
+
+
+async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
+    for inbox in inboxes:
+        for candidate in await parked(bus, inbox):
+            if which in {str(candidate.number), candidate.task and candidate.task.id}:
+                return candidate
+    raise UnknownTask(
+        f"No task {which[:70]!r} is parked for {ids.address_of(inboxes[0])!r}.",
+        hint="`agentbus parked` lists what is parked, with its id and number.",
+    )
+
+
+def _offered_again(record: Record | None, inbox: str) -> Write[Record] | None:
+    """Begin a task's life anew, unless somebody else does so at the same moment."""
+    if record is None or record.state in HELD or (record.state == "stored" and not record.attempts):
+        return None
+    reason = "offered again by a person"
+    return Write(step(record, "stored", inbox, "", text.now(), attempts=0, reason=reason))
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in headers.items() if not key.startswith(_NOT_REPLAYED)}
 
 
-def _parked(found: Found) -> Parked:
-    inbox, _, (lane, sender) = subjects.parts(found.subject)
-    try:
-        task = codec.decode_task(
-            subjects.task_subject(inbox, lane, sender), found.headers, found.data, found.stored_at
-        )
-    except codec.Undecodable:
-        task = None
+def _parked(message: Found) -> Parked:
+    inbox, _, (_, sender) = subjects.parts(message.subject)
+    task: Task | None = None
+    with suppress(Undecodable):
+        task = tasks.decoded(message)
     return Parked(
-        number=found.seq,
+        number=message.seq,
         inbox=inbox,
         sender=sender,
-        reason=found.headers.get(subjects.H_REASON, "no reason kept"),
-        parked_at=found.stored_at,
+        reason=message.headers.get(subjects.H_REASON, "no reason kept"),
+        parked_at=message.stored_at,
         task=task,
-        size=len(found.data),
+        size=len(message.data),
     )

@@ -17,7 +17,6 @@ from typing import Any, Final, TypedDict, Unpack, cast
 
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import (
     AgentbusError,
     AlreadyEnded,
@@ -26,23 +25,25 @@ from mcp_agentbus.errors import (
     NotYourTask,
     UnknownTask,
 )
-from mcp_agentbus.handoff.session import Claim, Session
+from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.records import (
-    first_record,
+    Written,
     read_record,
     read_sent,
-    step,
-    write_record,
+    record_key,
+    update,
     write_sent,
 )
+from mcp_agentbus.store.steps import Lost, Same, Step, first_record, next_record
 from mcp_agentbus.store.task import (
     ARTIFACT_MAX_CHARS,
     ARTIFACTS_MAX,
     RESULT_MAX_BYTES,
     STATUSES,
     SUMMARY_MAX_CHARS,
-    WORKER_ENDS,
     Record,
+    Sent,
     State,
     Status,
     check_size,
@@ -107,7 +108,7 @@ async def publish_result(
         if claim is None:
             return await _not_held(session, task_id, status, changes)
         if status == "released":
-            await session.give_back(claim, counts=True, reason="its worker released it")
+            await session.claims.give_back(claim, counts=True, reason="its worker released it")
             return Published(task_id, "stored")
         return await _publish(session, claim, cast("State", status), changes)
 
@@ -122,13 +123,15 @@ def _checked(status: Status, details: Details) -> dict[str, Any]:
             hint="Shorten it and put the rest into the body.",
         )
     artifacts = tuple(details.get("artifacts", ()))
-    if len(artifacts) > ARTIFACTS_MAX or any(len(one) > ARTIFACT_MAX_CHARS for one in artifacts):
+    if len(artifacts) > ARTIFACTS_MAX or any(
+        len(artifact) > ARTIFACT_MAX_CHARS for artifact in artifacts
+    ):
         raise BadInput(
             "There are too many artifacts, or one is too long.",
             hint=f"Give at most {ARTIFACTS_MAX} references of {ARTIFACT_MAX_CHARS:,} characters.",
         )
-    for one in artifacts:
-        check_size(one, "artifact", ARTIFACT_MAX_CHARS * 4)
+    for artifact in artifacts:
+        check_size(artifact, "artifact", ARTIFACT_MAX_CHARS * 4)
     progress = details.get("progress")
     if progress is not None and not 0 <= progress <= _PERCENT:
         raise BadInput(f"progress is {progress}.", hint="Give percent done, 0 to 100.")
@@ -144,44 +147,48 @@ async def _publish(
     session: Session, claim: Claim, state: State, changes: dict[str, Any]
 ) -> Published:
     """Write the record, then finish the task if this is its end."""
-    bus, me, task = session.bus, session.me.id, claim.task
-    ends = state in WORKER_ENDS
-    late = ends and now() >= task.expires_at
-    said = {**changes, "reason": ""}
-    record = step(claim.record, state, me, session.id, late=late, **said)
-    revision = claim.revision
-    while True:
-        try:
-            revision = await write_record(bus, record, revision)
-            break
-        except Conflict:
-            found, revision = await read_record(bus, task.sender, task.to, task.id)
-            # A call of ours may have come this far without being confirmed.
-            mine = found is not None and found.session == session.id
-            if found is None or (mine and not found.ended):
-                record = step(found or claim.record, state, me, session.id, late=late, **said)
-            elif mine and found.says(record):
-                break
-            elif ends and found.state == "expired":
-                # An end that comes after the deadline still counts, as late.
-                record = step(found, state, me, session.id, late=True, **said)
-            else:
-                raise await _lost(session, claim, found) from None
-    if not ends:
-        session.hold(replace(claim, record=record, revision=revision))
-        if session.store is None:
-            with suppress(AgentbusError):  # the session's keeper says it again
-                await bus.extend(claim.delivery)
-        return Published(task.id, state)
-    session.let_go(task.id, finished=True)
+    task = claim.task
+    wanted = Step(
+        state,
+        session.me.id,
+        first=claim.record,
+        session=session.id,
+        deadline=task.expires_at,
+        changes={**changes, "reason": ""},
+    )
+    outcome: Written[Record] | Same | Lost = await update(
+        session.bus,
+        record_key(task.sender, task.to, task.id),
+        lambda found: next_record(found, wanted, text.now()),
+        known=(claim.record, claim.revision),
+    )
+    if isinstance(outcome, Lost):
+        raise await _lost(session, claim, outcome.found)
+    if isinstance(outcome, Same):  # a call of ours had come this far without being confirmed
+        return await _end(session, claim, outcome.found)
+    if outcome.value.ended:
+        return await _end(session, claim, outcome.value)
+    return await _go_on(session, replace(claim, record=outcome.value, revision=outcome.revision))
+
+
+async def _go_on(session: Session, claim: Claim) -> Published:
+    session.claims.hold(claim)
+    if not session.leased:
+        with suppress(AgentbusError):  # the session's keeper says it again
+            await session.bus.extend(claim.delivery)
+    return Published(claim.task.id, claim.record.state)
+
+
+async def _end(session: Session, claim: Claim, record: Record) -> Published:
+    session.claims.let_go(claim.task.id, finished=True)
     with suppress(AgentbusError):  # the result is stored: whoever is offered the task finishes it
-        await bus.finish(claim.delivery)
-    return Published(task.id, state, late=record.late)
+        await session.bus.finish(claim.delivery)
+    return Published(claim.task.id, record.state, late=record.late)
 
 
 async def _lost(session: Session, claim: Claim, found: Record) -> AlreadyEnded | NotClaimed:
     """Let go of a claim that is no longer ours, and say whose it is."""
-    session.let_go(claim.task.id)
+    session.claims.let_go(claim.task.id)
     if found.ended:
         with suppress(AgentbusError):
             await session.bus.finish(claim.delivery)
@@ -203,7 +210,7 @@ async def _not_held(
         if record is None:
             continue
         if record.ended:
-            if record.says(record.model_copy(update={"state": status, **_said(changes)})):
+            if record.says(record.model_copy(update={"state": status, **_texts(changes)})):
                 return Published(task_id, record.state, unchanged=True, late=record.late)
             raise _ended(record)
         if record.state == "stored":
@@ -218,7 +225,7 @@ async def _not_held(
     raise NotClaimed(f"{me} has task {task_id} in its inbox, but this session did not claim it.")
 
 
-def _said(changes: dict[str, Any]) -> dict[str, Any]:
+def _texts(changes: dict[str, Any]) -> dict[str, Any]:
     return {key: changes[key] for key in ("summary", "body", "artifacts")}
 
 
@@ -258,34 +265,44 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     bus, me = session.bus, session.me.id
     sent, sent_revision = await read_sent(bus, me, "*", task_id)
     if sent is None:
-        if task_id in session.claims or await _received(session, task_id):
-            raise NotYourTask(
-                f"Task {task_id} was sent by another agent.",
-                hint="Publish 'rejected' if you will not do it, or 'released' to give it back.",
-            )
-        raise UnknownTask(f"{me} sent no task {task_id}.")
-    while True:
-        record, revision = await read_record(bus, me, sent.inbox, task_id)
-        if record and record.ended:
-            if record.state == "cancelled":
-                return Published(task_id, "cancelled", unchanged=True)
-            raise _ended(record)
-        cancelled = step(
-            record or first_record(sent), "cancelled", me, reason="its sender withdrew it",
-            summary=changes["summary"],
-        )  # fmt: skip
-        try:
-            revision = await write_record(bus, cancelled, revision)
-        except Conflict:
-            continue  # its worker wrote at the same moment; look again
-        break
-    session.sent.pop(task_id, None)
-    session.news.discard(task_id)
-    # Who withdrew it need not be told.
-    told = sent.model_copy(update={"seen_revision": revision, "seen_at": now(), "closed": True})
-    with suppress(Conflict, AgentbusError):  # then the end is shown like any other
-        await write_sent(bus, told, sent_revision)
+        raise await _not_sent(session, task_id)
+    wanted = Step(
+        "cancelled",
+        me,
+        first=first_record(sent),
+        changes={"reason": "its sender withdrew it", "summary": changes["summary"]},
+    )
+    outcome: Written[Record] | Same | Lost = await update(
+        bus,
+        record_key(me, sent.inbox, task_id),
+        lambda found: next_record(found, wanted, text.now()),
+    )
+    if isinstance(outcome, Lost):
+        raise _ended(outcome.found)
+    if isinstance(outcome, Same):
+        return Published(task_id, "cancelled", unchanged=True)
+    session.outcomes.forget(task_id)
+    await _note_as_seen(session, sent, sent_revision, outcome.revision)
     return Published(task_id, "cancelled")
+
+
+async def _note_as_seen(session: Session, sent: Sent, sent_revision: int, revision: int) -> None:
+    """Who withdrew a task need not be told of its end."""
+    seen = sent.model_copy(
+        update={"seen_revision": revision, "seen_at": text.now(), "closed": True}
+    )
+    with suppress(Conflict, AgentbusError):  # then the end is shown like any other
+        await write_sent(session.bus, seen, sent_revision)
+
+
+async def _not_sent(session: Session, task_id: str) -> NotYourTask | UnknownTask:
+    """Return the error for the withdrawing of a task that this agent has not sent."""
+    if task_id in session.claims or await _received(session, task_id):
+        return NotYourTask(
+            f"Task {task_id} was sent by another agent.",
+            hint="Publish 'rejected' if you will not do it, or 'released' to give it back.",
+        )
+    return UnknownTask(f"{session.me.id} sent no task {task_id}.")
 
 
 def _ended(record: Record) -> AlreadyEnded:

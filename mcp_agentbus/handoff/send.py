@@ -13,18 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypedDict, Unpack
 
-from mcp_agentbus.bus.replies import Conflict
-from mcp_agentbus.core import ids
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import EVERYBODY, Priority
-from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import (
     AgentbusError,
     BadInput,
@@ -32,12 +27,10 @@ from mcp_agentbus.errors import (
     HopLimit,
     Refused,
     Unconfirmed,
-    UnknownAgent,
 )
-from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster
-from mcp_agentbus.store.records import read_sent, sent_of, write_sent
+from mcp_agentbus.store import tasks
+from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import (
     BODY_MAX_BYTES,
@@ -51,12 +44,9 @@ from mcp_agentbus.store.task import (
     check_size,
     check_subject,
 )
-from mcp_agentbus.store.tasks import put
+from mcp_agentbus.store.tasks import Kept
 
 ADDRESSEES_MAX: Final = 50
-# What the roster said so long ago, in seconds, still goes into a receipt: sessions say that they
-# live every 5 s, so it is not much older than what would be read.
-_KNOWN_S: Final = 0.5
 
 
 class Options(TypedDict, total=False):
@@ -105,45 +95,56 @@ async def send_task(
     """
     addresses = _addresses(to)
     draft = _draft(session, subject, body, options)
-    chain, hops = session.cause()
-    if hops + 1 > HOPS_MAX:
-        way = " -> ".join((*chain, session.me.id))
-        raise HopLimit(
-            f"This work came through {len(chain)} agents ({way}); "
-            f"the limit is {HOPS_MAX} hand-offs. Nothing was sent."
-        )
-    await session.called()
-    addressees = await _addressees(session, addresses)
     request_id = options.get("request_id")
+    way = _way(session)
+    await session.called()
+    addressees = await session.known.find(addresses)
     # A request id of our own makes even an unconfirmed call repeatable.
     key = request_id or secrets.token_hex(16)
-    chain = (*chain, session.me.id)
-    tasks = [_addressed(draft, inbox, key, chain, hops + 1) for _, inbox, _ in addressees]
-    storing = (_store(session, task, repeated=request_id is not None) for task in tasks)
+    drawn_up = [draft.task_for(addressee.inbox, key, way) for addressee in addressees]
+    storing = (_store(session, task, repeated=request_id is not None) for task in drawn_up)
     outcomes, entries = await asyncio.gather(
         asyncio.gather(*storing, return_exceptions=True),
-        asyncio.gather(*(_looked_at(session, inbox, entry) for _, inbox, entry in addressees)),
+        asyncio.gather(*map(session.known.entry, addressees)),
     )
     _raise_common(outcomes, key)
     return tuple(
-        _receipt(address, entry, task, outcome)
-        for (address, _, _), entry, task, outcome in zip(
-            addressees, entries, tasks, outcomes, strict=True
+        _receipt(addressee.address, entry, task, outcome)
+        for addressee, entry, task, outcome in zip(
+            addressees, entries, drawn_up, outcomes, strict=True
         )
     )
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """A task that is on the server, with its sender's record."""
+class _Way:
+    """How a piece of work came here, and goes on."""
 
-    sent: Sent
-    duplicate: bool
+    #: The agents that it came through, this one last.
+    chain: tuple[str, ...]
+    #: Hand-offs before this one.
+    hops: int
 
 
-def _raise_common(outcomes: Sequence[_Stored | BaseException], key: str) -> None:
+def _way(session: Session) -> _Way:
+    """Return the way of a task that the session sends now.
+
+    Raises:
+        HopLimit: it would be too long.
+    """
+    chain, hops = session.claims.cause()
+    if hops + 1 > HOPS_MAX:
+        agents = " -> ".join((*chain, session.me.id))
+        raise HopLimit(
+            f"This work came through {len(chain)} agents ({agents}); "
+            f"the limit is {HOPS_MAX} hand-offs. Nothing was sent."
+        )
+    return _Way((*chain, session.me.id), hops + 1)
+
+
+def _raise_common(outcomes: Sequence[Kept | BaseException], key: str) -> None:
     """Raise what is true of the call as a whole; a refusal is, if there is one addressee."""
-    failures = [one for one in outcomes if isinstance(one, BaseException)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     for failure in failures:
         if not isinstance(failure, Refused | BusUnreachable | Unconfirmed):
             raise failure
@@ -153,8 +154,8 @@ def _raise_common(outcomes: Sequence[_Stored | BaseException], key: str) -> None
     for failure in failures:
         if isinstance(failure, Unconfirmed):
             raise Unconfirmed(failure.message, hint=hint)
-    unreachable = [one for one in failures if isinstance(one, BusUnreachable)]
-    if unreachable and any(isinstance(one, _Stored) for one in outcomes):
+    unreachable = [failure for failure in failures if isinstance(failure, BusUnreachable)]
+    if unreachable and len(failures) < len(outcomes):
         raise Unconfirmed("It is stored for some of the addressees only.", hint=hint)
     if unreachable:
         raise unreachable[0]
@@ -175,11 +176,86 @@ def _addresses(to: str | Sequence[str]) -> list[str]:
     return addresses
 
 
-def _draft(session: Session, subject: str, body: str, options: Options) -> Task:
-    """Return the checked task, still without an addressee and an id."""
+@dataclass(frozen=True)
+class _Draft:
+    """A checked task that has no addressee yet, and so no id."""
+
+    sender: str
+    session: str
+    subject: str
+    body: str
+    priority: Priority
+    task_type: str
+    #: None begins a conversation of its own with each addressee.
+    thread_id: str | None
+    in_reply_to: str | None
+    notify: Notify
+    created_at: datetime
+    deliver_at: datetime | None
+    expires_at: datetime
+
+    def task_for(self, inbox: str, key: str, way: _Way) -> Task:
+        """Return the task for one inbox; `key` is the same in a repeated call."""
+        task_id = ids.new_task_id(self.sender, inbox, key)
+        return Task(
+            id=task_id,
+            sender=self.sender,
+            to=inbox,
+            subject=self.subject,
+            body=self.body,
+            priority=self.priority,
+            task_type=self.task_type,
+            thread_id=self.thread_id or task_id,
+            in_reply_to=self.in_reply_to,
+            created_at=self.created_at,
+            deliver_at=self.deliver_at,
+            expires_at=self.expires_at,
+            notify=self.notify,
+            session=self.session,
+            chain=way.chain,
+            hops=way.hops,
+        )
+
+
+def _draft(session: Session, subject: str, body: str, options: Options) -> _Draft:
+    """Check what is said about a task.
+
+    Raises:
+        BadInput: a value breaks its rule.
+    """
+    created_at = text.now()
+    deliver_at, expires_at = _times(options, created_at)
     priority, notify = options.get("priority", "normal"), options.get("notify", "live")
-    expires_in_s, deliver_in_s = options.get("expires_in_s"), options.get("deliver_in_s")
+    if priority not in ids.LANES:
+        raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
+    if notify not in {"live", "never", "wake"}:
+        raise BadInput(f"{notify!r} is no way to notify.", hint="Use live, never or wake.")
     thread_id, in_reply_to = options.get("thread_id"), options.get("in_reply_to")
+    if in_reply_to is not None:
+        ids.task_id(in_reply_to)
+        if thread_id is None and in_reply_to in session.claims:
+            thread_id = session.claims[in_reply_to].task.thread_id
+    if (request_id := options.get("request_id")) is not None:
+        ids.label(request_id, "request id")
+    return _Draft(
+        sender=session.me.id,
+        session=session.id,
+        subject=check_subject(subject),
+        body=check_size(body, "body", BODY_MAX_BYTES),
+        priority=priority,
+        task_type=ids.label(options.get("task_type", "default"), "task type"),
+        thread_id=ids.label(thread_id, "thread id") if thread_id is not None else None,
+        in_reply_to=in_reply_to,
+        notify=notify,
+        created_at=created_at,
+        deliver_at=deliver_at,
+        expires_at=expires_at,
+    )
+
+
+def _times(options: Options, at: datetime) -> tuple[datetime | None, datetime]:
+    """Return when a task is to be offered, None for at once, and when it expires."""
+    expires_in_s, deliver_in_s = options.get("expires_in_s"), options.get("deliver_in_s")
     expires_in_s = EXPIRES_MAX_S if expires_in_s is None else expires_in_s
     if not 1 <= expires_in_s <= EXPIRES_MAX_S:
         raise BadInput(
@@ -191,116 +267,21 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> Task:
             f"deliver_in_s is {deliver_in_s}.",
             hint=f"Use 1 to {DELIVER_MAX_S} seconds (7 days), or leave it out.",
         )
-    if priority not in ids.LANES:
-        raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
-    if notify not in {"live", "never", "wake"}:
-        raise BadInput(f"{notify!r} is no way to notify.", hint="Use live, never or wake.")
-    if in_reply_to is not None:
-        ids.task_id(in_reply_to)
-        if thread_id is None and in_reply_to in session.claims:
-            thread_id = session.claims[in_reply_to].task.thread_id
-    at = now()
     deliver_at = at + timedelta(seconds=deliver_in_s) if deliver_in_s else None
-    if (request_id := options.get("request_id")) is not None:
-        ids.label(request_id, "request id")
-    return Task(
-        id="",
-        sender=session.me.id,
-        to="",
-        subject=check_subject(subject),
-        body=check_size(body, "body", BODY_MAX_BYTES),
-        priority=priority,
-        task_type=ids.label(options.get("task_type", "default"), "task type"),
-        thread_id=ids.label(thread_id, "thread id") if thread_id is not None else "",
-        in_reply_to=in_reply_to,
-        created_at=at,
-        deliver_at=deliver_at,
-        expires_at=(deliver_at or at) + timedelta(seconds=expires_in_s),
-        notify=notify,
-        session=session.id,
-    )
+    return deliver_at, (deliver_at or at) + timedelta(seconds=expires_in_s)
 
 
-def _addressed(draft: Task, inbox: str, key: str, chain: tuple[str, ...], hops: int) -> Task:
-    task_id = ids.new_task_id(draft.sender, inbox, key)
-    return draft.model_copy(
-        update={
-            "id": task_id,
-            "to": inbox,
-            "thread_id": draft.thread_id or task_id,
-            "chain": chain,
-            "hops": hops,
-        }
-    )
-
-
-async def _addressees(
-    session: Session, addresses: Sequence[str]
-) -> list[tuple[str, str, Entry | None]]:
-    """Return address, inbox and roster entry of each addressee.
-
-    One that this session has met before stays registered: it is looked at while the task is
-    stored, and its entry is None here.
-
-    Raises:
-        UnknownAgent: one of them is not registered.
-    """
-    if addresses == [EVERYBODY]:
-        others = [one for one in await roster.everybody(session.bus) if one.id != session.me.id]
-        if not others:
-            raise UnknownAgent("No other agent is registered. Nothing was sent.")
-        return [(entry.id, entry.id, entry) for entry in others]
-    inboxes = [ids.inbox_of(address) for address in addresses]
-    new = [inbox for inbox in inboxes if inbox not in session.met]
-    found = await together(*(roster.look(session.bus, inbox) for inbox in new))
-    entries = dict(zip(new, found, strict=True))
-    for inbox, entry in entries.items():
-        if entry is None:
-            raise agents.unknown(inbox, await roster.everybody(session.bus))
-    session.met.update(new)
-    return [
-        (address, inbox, entries.get(inbox))
-        for address, inbox in zip(addresses, inboxes, strict=True)
-    ]
-
-
-async def _looked_at(session: Session, inbox: str, entry: Entry | None) -> Entry | None:
-    """Return what the roster knows; None if it cannot be read: the task is stored anyway."""
-    at, known = session.looked_at.get(inbox, (0.0, None))
-    entry = entry or (known if time.monotonic() - at < _KNOWN_S else None)
-    if entry is None:
-        with suppress(AgentbusError):
-            entry = await roster.look(session.bus, inbox)
-        session.looked_at[inbox] = (time.monotonic(), entry)
-    return entry
-
-
-async def _store(session: Session, task: Task, *, repeated: bool) -> _Stored:
-    """Store the task, then the sender's record of it.
-
-    In this order, so that a record never speaks of a task that was not stored.
-    """
-    bus = session.bus
+async def _store(session: Session, task: Task, *, repeated: bool) -> Kept:
+    """Store a task, unless a repeated call finds it stored."""
     if repeated:
-        before, _ = await read_sent(bus, task.sender, task.to, task.id)
+        before, _ = await read_sent(session.bus, task.sender, task.to, task.id)
         if before:
             _check_same(before, task)
-            return _Stored(before, duplicate=True)
-    sent = sent_of(task)
-    session.sent[task.id] = (task.to, task.expires_at)
-    try:
-        duplicate = await put(bus, task)
-        try:
-            await write_sent(bus, sent, 0)
-        except Conflict:  # an earlier try of the same request had come this far
-            duplicate = True
-        except AgentbusError:
-            raise Unconfirmed("The task is stored, but not what its sender keeps of it.") from None
-    except BaseException:
-        session.sent.pop(task.id, None)
-        raise
+            return Kept(before, duplicate=True)
+    with session.outcomes.awaiting(task):
+        kept = await tasks.put(session.bus, task)
     # Without a request id of the caller's, what was stored before was our own lost try.
-    return _Stored(sent, duplicate=duplicate and repeated)
+    return Kept(kept.sent, duplicate=kept.duplicate and repeated)
 
 
 def _check_same(before: Sent, task: Task) -> None:
@@ -312,7 +293,7 @@ def _check_same(before: Sent, task: Task) -> None:
 
 
 def _receipt(
-    address: str, entry: Entry | None, task: Task, outcome: _Stored | BaseException
+    address: str, entry: Entry | None, task: Task, outcome: Kept | BaseException
 ) -> Receipt:
     common: dict[str, Any] = {
         "task_id": task.id,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,33 +27,40 @@ from mcp_agentbus.core import ids, locks
 from mcp_agentbus.core.files import check_private, write_whole
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.handoff.claims import delivery_of, reference
-from mcp_agentbus.handoff.session import Claim, Session
+from mcp_agentbus.handoff.claims import Claim, Claims, delivery_of, reference_of
+from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.task import Record, Task
 
 # How long after another command of the agent has ended the next one sees it, at the latest.
 _LOOK_AGAIN_S: Final = 0.02
 
 
-@dataclass
+@dataclass(frozen=True)
+class Kept:
+    """What an earlier process of a shell's session left."""
+
+    session: str
+    claims: tuple[Claim, ...] = ()
+    #: The task that was ended last, and when: what is sent next may be caused by it.
+    finished: tuple[datetime, Task] | None = None
+
+
+@dataclass(frozen=True)
 class ClaimFile:
     """Keeps a shell session's claims in a file."""
 
     path: Path
-    session: str
-    #: The task that was ended last, and when: what is sent next may be caused by it.
-    finished: tuple[datetime, Task] | None = None
 
-    def save(self, claims: Iterable[Claim]) -> None:
+    def save(self, session: str, claims: Claims) -> None:
         """Keep exactly these, all or none of them."""
-        document: dict[str, Any] = {"session": self.session, "claims": [*map(_dump, claims)]}
-        if self.finished:
-            at, task = self.finished
-            document["finished"] = [at.isoformat(), task.model_dump(mode="json", by_alias=True)]
+        document: dict[str, Any] = {"session": session, "claims": [*map(_dump, claims.values())]}
+        if claims.finished:
+            task = claims.finished.task.model_dump(mode="json", by_alias=True)
+            document["finished"] = [claims.finished.at.isoformat(), task]
         write_whole(self.path, json.dumps(document).encode())
 
-    def load(self) -> list[Claim]:
-        """Return what is kept, and take over the session's id.
+    def load(self) -> Kept:
+        """Return what is kept; a new session that holds nothing if nothing is.
 
         Raises:
             BadSetup: the file is open to others, or is not one of ours.
@@ -61,13 +68,14 @@ class ClaimFile:
         try:
             check_private(self.path)
             document = json.loads(self.path.read_text(encoding="utf-8"))
-            self.session = str(document["session"])
+            finished = None
             if "finished" in document:
                 at, task = document["finished"]
-                self.finished = datetime.fromisoformat(at), Task.model_validate(task)
-            return [_load(one) for one in document["claims"]]
+                finished = datetime.fromisoformat(at), Task.model_validate(task)
+            claims = tuple(map(_load, document["claims"]))
+            return Kept(str(document["session"]), claims, finished)
         except FileNotFoundError:
-            return []
+            return Kept(ids.SHELL_PREFIX + ids.new_session_id())
         except (ValueError, LookupError, TypeError):
             raise BadSetup(
                 f"{self.path} cannot be read as a list of claims.",
@@ -79,18 +87,26 @@ class ClaimFile:
 async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[Session, None]:
     """Open the shell session of an agent; waits while another process has it open.
 
+    Args:
+        bus: where it works.
+        agent: whose session.
+        folder: where its file lies, and the file's lock.
+
     Raises:
         BadSetup: its file cannot be used.
     """
     path = folder / f"shell-{agent.id}.json"
     descriptor = await _locked(path.with_suffix(".lock"))
     try:
-        store = ClaimFile(path, ids.SHELL_PREFIX + ids.new_session_id())
-        claims = store.load()
-        async with Session(bus, agent, id=store.session, store=store) as session:
-            for claim in claims:
-                session.hold(claim)
-            session.recall(store.finished)
+        file = ClaimFile(path)
+        kept = file.load()
+        async with Session(bus, agent, id=kept.session, leased=True) as session:
+            if kept.finished:
+                at, task = kept.finished
+                session.claims.recall(task, at)
+            for claim in kept.claims:
+                session.claims.hold(claim)
+            session.claims.on_change = lambda: file.save(session.id, session.claims)
             yield session
     finally:
         os.close(descriptor)
@@ -110,8 +126,8 @@ async def _locked(path: Path) -> int:
 
 def agents(settings: Settings) -> frozenset[str]:
     """Return the agents that had a shell's session here."""
-    found = settings.state_dir.glob("shell-*.json")
-    return frozenset(one.stem.removeprefix("shell-") for one in found)
+    files = settings.state_dir.glob("shell-*.json")
+    return frozenset(file.stem.removeprefix("shell-") for file in files)
 
 
 def _dump(claim: Claim) -> dict[str, Any]:
@@ -119,7 +135,7 @@ def _dump(claim: Claim) -> dict[str, Any]:
         "task": claim.task.model_dump(mode="json", by_alias=True),
         "record": claim.record.model_dump(mode="json"),
         "revision": claim.revision,
-        "delivery": reference(claim),
+        "delivery": reference_of(claim),
     }
 
 

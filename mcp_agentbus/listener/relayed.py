@@ -24,7 +24,6 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import AgentbusError, BadInput
-from mcp_agentbus.handoff.claims import references
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.state import State
@@ -62,7 +61,7 @@ class Relayed:
         """Tell a session's relay what the session holds, if both are here."""
         session, member = self._state.sessions.get(session_id), self._state.members.get(session_id)
         if session and member:
-            member.say({"op": "claims", "claims": references(session.claims.values())})
+            member.say({"op": "claims", "claims": session.claims.references()})
 
     async def serve(self, connection: Connection) -> None:
         """Serve a session for the relay at the other end until one of both ends.
@@ -104,7 +103,7 @@ class Relayed:
         agent, folder = request.get("agent"), Path(str(request.get("folder")))
         me = identity.who(theirs, agent and str(agent), folder)
         session = Session(self._state.bus, me, id=session_id)
-        session.on_claims = lambda: self.tell_claims(session_id)
+        session.claims.on_change = lambda: self.tell_claims(session_id)
         return session
 
     async def command(self, connection: Connection) -> None:

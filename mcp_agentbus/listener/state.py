@@ -100,7 +100,7 @@ class State:
     def has_shown(self, session_id: str, results: Collection[str]) -> bool:
         """Tell whether a session that is served here was shown the results of all these tasks."""
         session = self.sessions.get(session_id)
-        return session is not None and bool(results) and set(results) <= set(session.shown)
+        return session is not None and session.outcomes.has_shown(results)
 
     def ledger_broke(self, error: LedgerBroken) -> None:
         """Remember, and say once, that wakes cannot be recorded."""

@@ -35,6 +35,7 @@ from mcp_agentbus.store.task import (
     Sent,
     State,
     Task,
+    Undecodable,
     Wakes,
 )
 
@@ -46,10 +47,6 @@ _REASON_MAX_CHARS: Final = 500
 _GIVEN_MAX_CHARS: Final = 40
 _HOPS_DIGITS: Final = 3
 _Model = TypeVar("_Model", bound=BaseModel)
-
-
-class Undecodable(ValueError):
-    """Stored bytes that are no task; its text is this program's own and safe to show."""
 
 
 def _dump(fields: Mapping[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -22,20 +23,22 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Conflict, Found, server_time
-from mcp_agentbus.core import ids
+from mcp_agentbus.bus.replies import Found, server_time
+from mcp_agentbus.core import ids, text
+from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import WHY
-from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store import records, streams, subjects
+from mcp_agentbus.store.records import Key
+from mcp_agentbus.store.steps import Write
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE
-from mcp_agentbus.store.task import Time
+from mcp_agentbus.store.task import CLAIM_MAX_S, HELD, Record, Time, Undecodable
 
 PresenceState = Literal["live session", "listening", "offline", "never seen"]
-# A session says this often that it lives; it counts as gone after `topology.PRESENCE_S`.
+# A session says this often that it lives; it counts as gone after `streams.PRESENCE_S`.
 BEAT_S: Final = 5
 # How old `last_seen` may get while a session lives, so that a crash leaves a fair date.
 TOUCH_S: Final = 300
-_PAGE: Final = 1_000
 _DESCRIPTION_MAX_CHARS: Final = 300
 
 
@@ -81,10 +84,10 @@ class Entry:
 
         One listener that would wake it is enough.
         """
-        reasons = (one.senders.get(sender, one.everybodys) for one in self.holds)
+        reasons = (holds.senders.get(sender, holds.everybodys) for holds in self.holds)
         # What another machine's listener says is one of our own reasons, or is not repeated.
-        said = (WHY.get(one, "its listener holds wakes") if one else "" for one in reasons)
-        return min(said, default=None)
+        sentences = (WHY.get(why, "its listener holds wakes") if why else "" for why in reasons)
+        return min(sentences, default=None)
 
 
 async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
@@ -92,30 +95,26 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
 
     Raises: as `Bus.publish`, but for Conflict.
     """
-    subject = subjects.profile_subject(agent.id)
-    while True:
-        found = await bus.last(AGENTS, subject)
-        old = _profile(found) if found else None
-        profile = Profile(
-            id=agent.id,
-            description=(agent.description or (old.description if old else ""))[
-                :_DESCRIPTION_MAX_CHARS
-            ],
-            roles=agent.roles or (old.roles if old else ()),
-            hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
-            registered_at=old.registered_at if old else now or datetime.now(UTC),
-            last_seen=now or (old.last_seen if old else None),
-        )
-        try:
-            await bus.replace(
-                subjects.AGENTS,
-                subject,
-                profile.model_dump_json().encode(),
-                found.seq if found else 0,
+
+    def registered(old: Profile | None) -> Write[Profile]:
+        return Write(
+            Profile(
+                id=agent.id,
+                description=(agent.description or (old.description if old else ""))[
+                    :_DESCRIPTION_MAX_CHARS
+                ],
+                roles=agent.roles or (old.roles if old else ()),
+                hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
+                registered_at=old.registered_at if old else now or datetime.now(UTC),
+                last_seen=now or (old.last_seen if old else None),
             )
-        except Conflict:
-            continue  # another session of this agent registered at the same moment
-        return
+        )
+
+    await records.update(bus, _profile_key(agent.id), registered)
+
+
+def _profile_key(agent: str) -> Key[Profile]:
+    return Key(AGENTS, subjects.profile_subject(agent), _decoded, _encoded)
 
 
 async def beat(bus: Bus, agent: Agent, session: str, *, leaving: bool = False) -> None:
@@ -146,11 +145,11 @@ async def look(bus: Bus, inbox: str) -> Entry | None:
         role = inbox.removeprefix(ids.ROLE_PREFIX)
         holders = [entry for entry in await everybody(bus) if role in entry.roles]
         return _best(inbox, holders) if holders else None
-    found, beats = await asyncio.gather(
-        bus.last(AGENTS, subjects.profile_subject(inbox)),
+    (registered, _), beats = await both(
+        records.read(bus, _profile_key(inbox)),
         bus.many(PRESENCE, {"multi_last": [subjects.heartbeat_subject(inbox, "*")]}),
     )
-    profile = (_profile(found) if found else None) or _newcomer(inbox, beats)
+    profile = registered or _newcomer(inbox, beats)
     return _entry(profile, beats) if profile else None
 
 
@@ -160,7 +159,7 @@ async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
     return frozenset(
         subjects.parts(beat.subject).rest[0]
         for beat in beats
-        if _beat(beat).get("kind") == "session"
+        if _sign(beat).get("kind") == "session"
     )
 
 
@@ -173,45 +172,60 @@ async def may_live(bus: Bus, agent: str, session: str) -> bool:
     return age < timedelta(seconds=streams.PRESENCE_S)
 
 
+async def may_hold(bus: Bus, record: Record) -> bool:
+    """Tell whether a session holds a task, or may hold it, by the task's record.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    if record.state not in HELD or not record.session:
+        return False
+    if record.session.startswith(ids.SHELL_PREFIX):
+        # A lease: between two commands nothing of a shell's session gives a sign of life.
+        return text.now() < record.updated_at + timedelta(seconds=CLAIM_MAX_S)
+    return await may_live(bus, record.agent, record.session)
+
+
 async def everybody(bus: Bus) -> list[Entry]:
     """Return all agents that are registered or have a live session, by id."""
     profiles, beats = await asyncio.gather(
         _all(bus, AGENTS, subjects.profile_subject("*")),
         _all(bus, PRESENCE, subjects.heartbeat_subject("*", "*")),
     )
-    of: dict[str, list[Found]] = {}
-    for found in beats:
-        of.setdefault(subjects.parts(found.subject).whose, []).append(found)
-    known = {profile.id: profile for profile in map(_profile, profiles) if profile}
-    for agent in of.keys() - known.keys():
-        if ids.is_agent(agent) and (newcomer := _newcomer(agent, of[agent])):
+    beats_of: dict[str, list[Found]] = {}
+    for beat in beats:
+        beats_of.setdefault(subjects.parts(beat.subject).whose, []).append(beat)
+    known: dict[str, Profile] = {}
+    for stored in profiles:
+        with suppress(Undecodable):
+            profile = _decoded(stored.subject, stored.data)
+            known[profile.id] = profile
+    for agent in beats_of.keys() - known.keys():
+        if ids.is_agent(agent) and (newcomer := _newcomer(agent, beats_of[agent])):
             known[agent] = newcomer
-    return [_entry(one, of.get(agent, ())) for agent, one in sorted(known.items())]
+    return [_entry(profile, beats_of.get(agent, ())) for agent, profile in sorted(known.items())]
 
 
 async def _all(bus: Bus, stream: str, subject: str) -> list[Found]:
     """Return the last message of every subject that matches, however many there are."""
-    found: list[Found] = []
-    while True:
-        start = found[-1].seq + 1 if found else 1
-        some = await bus.many(stream, {"seq": start, "batch": _PAGE, "next_by_subj": subject})
-        found += some
-        if len(some) < _PAGE:
-            return found
+    return [message async for page in bus.stored(stream, subject) for message in page]
 
 
-def _profile(found: Found) -> Profile | None:
+def _encoded(profile: Profile) -> bytes:
+    return profile.model_dump_json().encode()
+
+
+def _decoded(subject: str, data: bytes) -> Profile:
     try:
-        profile = Profile.model_validate_json(found.data)
+        profile = Profile.model_validate_json(data)
     except ValidationError:
-        return None
-    owner = subjects.parts(found.subject).whose
+        raise Undecodable("it is no registration") from None
     # Who it is about is the subject's word; what else it says is only believed if it can be true.
     return profile.model_copy(
         update={
-            "id": owner,
-            "roles": tuple(r for r in profile.roles if ids.is_inbox(ids.ROLE_PREFIX + r)),
-            "hosts": tuple(h for h in profile.hosts if ids.is_inbox(h)),
+            "id": subjects.parts(subject).whose,
+            "roles": tuple(role for role in profile.roles if ids.is_inbox(ids.ROLE_PREFIX + role)),
+            "hosts": tuple(host for host in profile.hosts if ids.is_inbox(host)),
             "description": profile.description[:_DESCRIPTION_MAX_CHARS],
         }
     )
@@ -219,25 +233,26 @@ def _profile(found: Found) -> Profile | None:
 
 def _newcomer(agent: str, beats: Iterable[Found]) -> Profile | None:
     """Return who an agent is that has called no tool yet; None unless a session of it lives."""
-    said = [one for one in map(_beat, beats) if one.get("kind") == "session"]
-    hosts = dict.fromkeys(str(one.get("host", "")) for one in said)
-    shown = tuple(host for host in hosts if ids.is_inbox(host))
-    return Profile(id=agent, hosts=shown, registered_at=datetime.now(UTC)) if said else None
+    sessions = [sign for sign in map(_sign, beats) if sign.get("kind") == "session"]
+    hosts = dict.fromkeys(str(sign.get("host", "")) for sign in sessions)
+    known = tuple(host for host in hosts if ids.is_inbox(host))
+    return Profile(id=agent, hosts=known, registered_at=datetime.now(UTC)) if sessions else None
 
 
-def _beat(found: Found) -> dict[str, Any]:
-    if found.headers.get("Nats-Marker-Reason"):
+def _sign(beat: Found) -> dict[str, Any]:
+    """Return what a sign of life says; nothing if it says that its session leaves."""
+    if beat.headers.get("Nats-Marker-Reason"):
         return {}
     try:
-        body = json.loads(found.data)
+        body = json.loads(beat.data)
     except ValueError:
         return {}
     return body if isinstance(body, dict) and not body.get("leaving") else {}
 
 
 def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
-    said = [_beat(beat) for beat in beats]
-    kinds = {one.get("kind") for one in said}
+    signs = [_sign(beat) for beat in beats]
+    kinds = {sign.get("kind") for sign in signs}
     state: PresenceState
     if "session" in kinds:
         state = "live session"
@@ -252,14 +267,14 @@ def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
         hosts=profile.hosts,
         roles=profile.roles,
         description=profile.description,
-        holds=tuple(_holds(one) for one in said if one.get("kind") == "listener"),
+        holds=tuple(_holds(sign) for sign in signs if sign.get("kind") == "listener"),
     )
 
 
-def _holds(beat: Mapping[str, Any]) -> Holds:
-    senders = beat.get("held_for")
-    said = senders.items() if isinstance(senders, dict) else ()
-    return Holds(str(beat.get("held") or ""), {one: str(why) for one, why in said})
+def _holds(sign: Mapping[str, Any]) -> Holds:
+    senders = sign.get("held_for")
+    reasons = senders.items() if isinstance(senders, dict) else ()
+    return Holds(str(sign.get("held") or ""), {sender: str(why) for sender, why in reasons})
 
 
 def _best(inbox: str, holders: Sequence[Entry]) -> Entry:
@@ -268,7 +283,7 @@ def _best(inbox: str, holders: Sequence[Entry]) -> Entry:
     seen = [entry.last_seen for entry in holders if entry.last_seen]
     return Entry(
         id=inbox,
-        state=next(state for state in order if any(one.state == state for one in holders)),
+        state=next(state for state in order if any(entry.state == state for entry in holders)),
         last_seen=max(seen) if seen else None,
-        holds=tuple(holds for one in holders for holds in one.holds),
+        holds=tuple(holds for entry in holders for holds in entry.holds),
     )

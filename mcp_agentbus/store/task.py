@@ -9,7 +9,7 @@
     stored -> claimed -> working -> (needs_approval <-> working) -> completed | failed | rejected
     or, at any time before such an end: cancelled, expired, parked
 
-Everything is frozen. Nothing here reads a clock or a network. The bytes are `wire`'s business.
+Everything is frozen. Nothing here reads a clock or a network. The bytes are `codec`'s business.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ EXPIRES_MAX_S: Final = 7 * 24 * 3600
 DELIVER_MAX_S: Final = 7 * 24 * 3600
 # A task claimed this often without an end is parked.
 ATTEMPTS_MAX: Final = 5
+# Without any call for this long, in seconds, a session's claims are given back: its model is gone.
+CLAIM_MAX_S: Final = 2 * 3600
 # Agents that one piece of work may pass through before send_task refuses.
 HOPS_MAX: Final = 6
 
@@ -61,6 +63,10 @@ WORKER_ENDS: Final = frozenset({"completed", "failed", "rejected"})
 TOLD: Final = ENDS | {"needs_approval"}
 
 Notify = Literal["live", "never", "wake"]
+
+
+class Undecodable(ValueError):
+    """Stored bytes that are no task or no record; its text is this program's own, safe to show."""
 
 
 def _utc(value: datetime) -> datetime:
@@ -275,7 +281,3 @@ def check_size(value: str, what: str, limit: int) -> str:
             hint="Store it as a file both agents can reach, and send the path or URL instead.",
         )
     return value
-
-
-# Without any call for this long, a session's claims are given back: its model is gone.
-CLAIM_MAX_S: Final = 2 * 3600

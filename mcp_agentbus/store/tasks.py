@@ -1,5 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks as they lie on the bus: the one place that stores and reads them."""
+"""Tasks as they lie on the bus: the one place that stores and reads them.
+
+    >>> await put(bus, task)
+    Kept(sent=Sent(task_id='9d0c...', ...), duplicate=False)
+    >>> seen = await at(bus, found)
+    >>> seen.task.subject, seen.state, seen.holder
+    ('Count the tests', 'claimed', 'coder/3f7a')
+
+It says where a task goes and what it looks like there; whose turn it is, and whether it may be sent
+at all, is the hand-off's business.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +17,50 @@ from dataclasses import dataclass
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Delivery, Found
+from mcp_agentbus.bus.replies import Conflict, Delivery, Found
 from mcp_agentbus.core import text
-from mcp_agentbus.errors import StoreFull
+from mcp_agentbus.errors import AgentbusError, StoreFull, Unconfirmed
 from mcp_agentbus.store import codec, subjects
-from mcp_agentbus.store.records import read_record
-from mcp_agentbus.store.task import Record, State, Task
+from mcp_agentbus.store.records import read_record, write_sent
+from mcp_agentbus.store.steps import sent_of
+from mcp_agentbus.store.task import Record, Sent, State, Task, Undecodable
 
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
 _SCHEDULE_FULL_AT: Final = 0.9
 
 
-async def put(bus: Bus, task: Task) -> bool:
-    """Store the task; return whether it had been stored before."""
+@dataclass(frozen=True)
+class Kept:
+    """A task that is on the server, with its sender's record."""
+
+    sent: Sent
+    #: It had been stored before; nothing was stored again.
+    duplicate: bool
+
+
+async def put(bus: Bus, task: Task) -> Kept:
+    """Store a task, then its sender's record of it.
+
+    In this order, so that a record never speaks of a task that was not stored.
+
+    Raises:
+        StoreFull: too many tasks wait for their time.
+        Unconfirmed: the task is stored and its sender's record is not, or that is not known.
+        InboxFull, BusUnreachable, NotAllowed: as `Bus.publish`.
+    """
+    duplicate = await _put_task(bus, task)
+    sent = sent_of(task)
+    try:
+        await write_sent(bus, sent, 0)
+    except Conflict:  # an earlier try of the same request had come this far
+        duplicate = True
+    except AgentbusError:
+        raise Unconfirmed("The task is stored, but not what its sender keeps of it.") from None
+    return Kept(sent, duplicate)
+
+
+async def _put_task(bus: Bus, task: Task) -> bool:
+    """Store a task where it waits to be claimed, or for its time; return whether it was there."""
     headers = codec.task_headers(task)
     subject = subjects.task_subject(task.to, task.priority, task.sender)
     if task.deliver_at:
@@ -42,20 +83,46 @@ async def _check_schedule_has_room(bus: Bus) -> None:
         )
 
 
+def decoded(message: Delivery | Found) -> Task:
+    """Return the task in a message of an inbox, or among the parked ones.
+
+    Raises:
+        Undecodable: it is none.
+    """
+    return codec.decode_task(message.subject, message.headers, message.data, message.stored_at)
+
+
 def check_schedule(task: Task, delivery: Delivery) -> None:
     """See that a task which the server published itself is from the one who scheduled it.
 
     The right to schedule is the right to name any target subject, hence any sender.
+
+    Raises:
+        Undecodable: it is not.
     """
     scheduler = delivery.headers.get(subjects.H_SCHEDULER)
     expected = subjects.scheduled_subject(task.to, task.priority, task.sender, task.id)
     if scheduler is not None and scheduler != expected:
-        raise codec.Undecodable("it was scheduled by another than its sender")
+        raise Undecodable("it was scheduled by another than its sender")
+
+
+async def stored(bus: Bus, delivery: Delivery) -> Task | None:
+    """Return the task behind a delivery of which only the reference is left; None if it is gone.
+
+    Raises:
+        Undecodable: it is none.
+        BusUnreachable, NotAllowed: as `Bus.many`.
+    """
+    request = {"seq": delivery.seq, "batch": 1, "next_by_subj": delivery.subject}
+    for found in await bus.admin.many(delivery.stream, request):
+        if found.seq == delivery.seq:
+            return decoded(found)
+    return None
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A stored task, and who holds it."""
+    """A stored task that is not over, and who holds it."""
 
     task: Task
     #: None if nobody has touched it yet.
@@ -74,11 +141,23 @@ class Seen:
         return f"{self.record.agent}/{self.record.session}"
 
 
-async def at(bus: Bus, found: Found) -> Seen | str | None:
-    """Return a stored task with its state; a text if it is none; None if it is over."""
+@dataclass(frozen=True)
+class Unreadable:
+    """A stored message that is no task."""
+
+    #: In this program's words.
+    reason: str
+
+
+async def at(bus: Bus, found: Found) -> Seen | Unreadable | None:
+    """Look at a stored message, and take nothing; None if its task is over.
+
+    Raises:
+        BusUnreachable, NotAllowed: as `Bus.last`.
+    """
     try:
-        task = codec.decode_task(found.subject, found.headers, found.data, found.stored_at)
-        record, _ = await read_record(bus, task.sender, task.to, task.id)
-    except codec.Undecodable as error:
-        return str(error)
+        task = decoded(found)
+    except Undecodable as error:
+        return Unreadable(str(error))
+    record, _ = await read_record(bus, task.sender, task.to, task.id)
     return None if record and record.ended else Seen(task, record)

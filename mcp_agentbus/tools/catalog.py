@@ -24,9 +24,9 @@ from pydantic.json_schema import SkipJsonSchema
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
-from mcp_agentbus.handoff.inbox import Inbox
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Status
 from mcp_agentbus.tools import documents, render
 

@@ -23,10 +23,10 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import TIMED_OUT
-from mcp_agentbus.handoff import agents, inbox, lookup, outcomes, parking, results, send
-from mcp_agentbus.handoff.inbox import Inbox
+from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import streams
 from mcp_agentbus.tools import documents, render
 from mcp_agentbus.tools.follow import follow
@@ -156,7 +156,7 @@ async def _print_inbox(call: Call, session: Session, answer: Inbox, *, full: boo
     """Print an inbox, and note that its results were seen: no later call of a shell says it."""
     text = render.inbox_text(answer, session.me.id, full=full)
     call.print(text, documents.of_inbox(answer, texts=True))
-    await outcomes.confirm(session, session.shown)
+    await session.outcomes.confirm()
 
 
 async def _result(call: Call) -> int:

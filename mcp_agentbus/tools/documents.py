@@ -18,10 +18,10 @@ from typing import Any
 from mcp_agentbus.core.framing import escape
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.handoff.agents import Page
-from mcp_agentbus.handoff.inbox import Inbox
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
+from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store.task import Receipt, Record, Task
 
 

@@ -21,7 +21,9 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
-from mcp_agentbus.store import codec, streams, subjects
+from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.records import record_in
+from mcp_agentbus.store.task import Record
 
 # In seconds: tasks that a dead session gives back come without a word.
 _LOOK_AGAIN_S: Final = 5.0
@@ -53,8 +55,9 @@ async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
 
     def on_record(message: Message | None) -> None:
         if message:
-            with contextlib.suppress(codec.Undecodable):
-                records.put_nowait(_record_event(message))
+            record = record_in(message)
+            if record:
+                records.put_nowait(_record_event(record))
         changed.set()
 
     await streams.ensure_streams(bus)
@@ -91,8 +94,7 @@ def _waiting_event(waiting: Mapping[Priority, int]) -> Event:
     )
 
 
-def _record_event(message: Message) -> Event:
-    record = codec.decode_record(message.subject, message.data)
+def _record_event(record: Record) -> Event:
     at = record.updated_at
     return Event(
         f"{at:%Y-%m-%d %H:%M:%SZ} task {record.task_id}: {record.state} by {record.agent}",

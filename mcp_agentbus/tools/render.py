@@ -18,10 +18,10 @@ from typing import Final
 from mcp_agentbus.core.framing import Part, frame, one_line, part
 from mcp_agentbus.core.ids import LANES, Priority, address_of
 from mcp_agentbus.handoff.agents import Page
-from mcp_agentbus.handoff.inbox import Inbox, Item
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
+from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Receipt, Record, Task
 

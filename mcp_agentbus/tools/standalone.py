@@ -27,7 +27,6 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.claims import take_over
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream
 
@@ -52,7 +51,7 @@ class Standalone:
 
         May be called from any thread.
         """
-        return bool(results) and set(results) <= set(self._session.shown)
+        return self._session.outcomes.has_shown(results)
 
     def serve(
         self,
@@ -109,7 +108,7 @@ async def _taken_over(session: Session, claims: Sequence[dict[str, Any]]) -> Non
     """Go on with what an earlier process held, where the bus can be reached."""
     # Without the bus they cannot be held, and their calls will say so.
     with suppress(AgentbusError), anyio.move_on_after(_TAKE_OVER_S):
-        await take_over(session, claims)
+        await session.take_over(claims)
 
 
 def _end_when_told(end: Callable[[], None]) -> None:

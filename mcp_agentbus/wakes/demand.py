@@ -18,8 +18,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.notices import Counts
-from mcp_agentbus.store import streams, subjects, tasks
-from mcp_agentbus.store.records import may_hold, read_sent, record_in
+from mcp_agentbus.store import roster, streams, subjects, tasks
+from mcp_agentbus.store.records import read_sent, record_in
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import TOLD, Record
 from mcp_agentbus.wakes.policy import Waiting
@@ -93,7 +93,7 @@ def _oldest(subject: str) -> dict[str, Any]:
 
 
 async def _is_held(bus: Bus, seen: tasks.Seen) -> bool:
-    return seen.record is not None and await may_hold(bus, seen.record)
+    return seen.record is not None and await roster.may_hold(bus, seen.record)
 
 
 def _task(seen: tasks.Seen) -> Waiting:

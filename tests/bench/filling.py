@@ -22,7 +22,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.text import now
 from mcp_agentbus.store import codec, subjects
-from mcp_agentbus.store.records import first_record, sent_of, step
+from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.task import Task
 
 Message = tuple[str, bytes, dict[str, str]]
@@ -103,7 +103,7 @@ def _pair(number: int) -> tuple[str, str]:
 
 def _records(one: Task) -> Iterator[Message]:
     sent = sent_of(one)
-    claimed = step(first_record(sent), "claimed", one.to, "bench", attempts=1)
-    record = step(claimed, "completed", one.to, "bench", summary="Done as asked. " * 10)
+    claimed = step(first_record(sent), "claimed", one.to, "bench", now(), attempts=1)
+    record = step(claimed, "completed", one.to, "bench", now(), summary="Done as asked. " * 10)
     yield subjects.sent_subject(one.sender, one.to, one.id), codec.encode_sent(sent), {}
     yield subjects.record_subject(one.sender, one.to, one.id), codec.encode_record(record), {}

@@ -8,11 +8,11 @@ import sys
 from datetime import datetime, timedelta, tzinfo
 
 from mcp_agentbus.cli import main as cli
+from mcp_agentbus.core import text
 from mcp_agentbus.listener import daemon, loop, runner, state
-from mcp_agentbus.store import records
 from mcp_agentbus.wakes import ledger
 
-_USERS = (ledger, loop, daemon, records, runner, state)
+_USERS = (ledger, loop, daemon, runner, state, text)
 
 
 def set_clock(by):

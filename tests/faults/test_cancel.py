@@ -237,30 +237,29 @@ async def test_cancelling_a_watch_a_hundred_times_loses_nothing_and_counts_no_at
 @pytest.mark.promise(11)
 async def test_a_first_call_cancelled_while_it_connects_leaves_nothing_open(world, monkeypatch):
     planner = await world.session("planner")
-    coder = await world.session("coder", known=False)
-    coder.bus = await world.another_bus()
-    reached, go_on = asyncio.Event(), asyncio.Event()
-    flush = Link.flush
+    async with Bus(world.bus.settings) as bus, Session(bus, Agent(world.name("coder"))) as coder:
+        reached, go_on = asyncio.Event(), asyncio.Event()
+        flush = Link.flush
 
-    async def stopped(link):
-        reached.set()
-        await go_on.wait()
-        await flush(link)
+        async def stopped(link):
+            reached.set()
+            await go_on.wait()
+            await flush(link)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Link, "flush", stopped)
-        call = asyncio.create_task(watch_inbox(coder, timeout_s=0))
-        async with asyncio.timeout(HANG_S):
-            await reached.wait()
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-    go_on.set()
+        with monkeypatch.context() as patch:
+            patch.setattr(Link, "flush", stopped)
+            call = asyncio.create_task(watch_inbox(coder, timeout_s=0))
+            async with asyncio.timeout(HANG_S):
+                await reached.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        go_on.set()
 
-    assert (await read_inbox(coder)).empty
-    [sent] = await send_task(planner, coder.me.id, "Do it", "x")
-    [item] = (await watch_inbox(coder, timeout_s=HANG_S)).tasks
-    assert item.task.id == sent.task_id
+        assert (await read_inbox(coder)).empty
+        [sent] = await send_task(planner, coder.me.id, "Do it", "x")
+        [item] = (await watch_inbox(coder, timeout_s=HANG_S)).tasks
+        assert item.task.id == sent.task_id
 
 
 async def test_a_cancel_that_comes_with_the_servers_answer_is_not_lost(home):

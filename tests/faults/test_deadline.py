@@ -34,8 +34,7 @@ def elapse(monkeypatch):
     def later():
         return now() + timedelta(seconds=ahead[0])
 
-    for module in ("handoff.claims", "handoff.results", "handoff.outcomes", "store.records"):
-        monkeypatch.setattr(f"mcp_agentbus.{module}.now", later)
+    monkeypatch.setattr("mcp_agentbus.core.text.now", later)
     return lambda seconds: ahead.__setitem__(0, ahead[0] + seconds)
 
 
@@ -116,7 +115,7 @@ async def test_a_sweep_of_another_session_does_not_tell_twice(world, elapse):
     absent = Agent(world.name("absent"))
     await roster.register(world.bus, absent, None)
     [sent] = await send_task(first, absent.id, "Soon", "x", expires_in_s=1)
-    second.swept_at = None
+    second.outcomes.swept_at = None
     elapse(2)
 
     others = (await read_inbox(second)).results

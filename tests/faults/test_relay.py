@@ -155,7 +155,7 @@ async def test_what_a_relayed_session_held_is_free_again_at_its_end(planner, how
                     server.process.send_signal(how)
                 async with asyncio.timeout(20):
                     while not (found := await read_inbox(other)).tasks:
-                        await other.stirred.wait()
+                        await other.arrivals.wait()
 
     assert [item.task.id for item in found.tasks] == [task_id]
 

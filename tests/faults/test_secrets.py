@@ -329,7 +329,7 @@ READERS = {
     ),
     "hooks.token": lambda _, file: openclaw._token(file),
     "state/wakes.db": lambda settings, _: Ledger(settings.ledger_file).unended(),
-    "state/shell-coder.json": lambda _, file: ClaimFile(file, "s").load(),
+    "state/shell-coder.json": lambda _, file: ClaimFile(file).load(),
 }
 FAULTS = {
     "open": "Run: chmod 600 {}",

@@ -198,7 +198,7 @@ async def test_a_result_that_was_shown_to_a_session_that_died_is_shown_to_the_ne
     planner, coder, task = await _handed_over(world)
     await publish_result(coder, task.id, "completed")
     [shown] = (await read_inbox(planner)).results
-    delivery = planner.shown[task.id].delivery
+    delivery = planner.outcomes.shown[task.id].delivery
     await planner.close()
     await world.bus.give_back(delivery)  # as the server does by itself after its time limit
 

@@ -32,7 +32,7 @@ from test_shape import ROOMS  # noqa: E402
 from mcp_agentbus.cli.parser import parser  # noqa: E402
 from mcp_agentbus.core import notices  # noqa: E402
 from mcp_agentbus.doctor import listener  # noqa: E402
-from mcp_agentbus.handoff import claims, inbox, send  # noqa: E402
+from mcp_agentbus.handoff import inbox, lanes, send  # noqa: E402
 from mcp_agentbus.store import streams, task  # noqa: E402
 from mcp_agentbus.tools.catalog import TOOLS  # noqa: E402
 
@@ -111,7 +111,7 @@ def _limits() -> str:
         ("attempts before a task is parked", f"{task.ATTEMPTS_MAX}"),
         ("hand-offs of one piece of work", f"{task.HOPS_MAX}"),
         ("a claim without any call of its session", f"{task.CLAIM_MAX_S // 3600} hours"),
-        ("offers of a task that nobody works on", f"{claims.OFFERS_MAX}"),
+        ("offers of a task that nobody works on", f"{lanes.OFFERS_MAX}"),
     ]
     return "\n".join(["| what | limit |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
 

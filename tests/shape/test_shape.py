@@ -55,10 +55,6 @@ PRIVATE = {
 # Who looks at a private part all the same, and why.
 LOOKED_AT = {
     "doctor.server": {"bus.connection"},  # it tries to connect, and says what came back
-    "tools.follow": {"store.codec"},  # it prints what comes by, without asking for records
-    "handoff.claims": {"store.codec"},
-    "handoff.outcomes": {"store.codec"},
-    "handoff.parking": {"store.codec"},
 }
 # The rooms that may know a library which the others need not know.
 ONLY = {

@@ -11,7 +11,7 @@ import pytest
 
 from mcp_agentbus import errors
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.handoff import session
+from mcp_agentbus.handoff import claims
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.store import task
 from mcp_agentbus.tools.catalog import TOOLS, WatchInbox
@@ -156,7 +156,7 @@ def test_examples_of_tasks_have_all_five_parts():
         f"waits {WatchInbox.model_fields['timeout_s'].default:.0f} s by default",
         f"{WATCH_MAX_S} is the most",
         f"after {task.HOPS_MAX} hops",
-        f"within {session.CAUSE_LINGERS_S // 60} minutes after",
+        f"within {claims.CAUSE_LINGERS_S // 60} minutes after",
         f"after {task.CLAIM_MAX_S // 3600} hours without any call",
         f"After {task.ATTEMPTS_MAX} claims without an end",
         f"claimed {task.ATTEMPTS_MAX} times without an end",

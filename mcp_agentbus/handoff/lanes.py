@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lanes of a session's inboxes: take what waits in them, each task for one session only.
+
+    >>> (await take(session, 5)).claims
+    [Claim(task=Task(subject='Count the tests', ...), ...)]
+
+Taking a message from a lane is not yet a claim: the claim is the record, written only if nobody
+else has written it. What turns out to be over already (finished before a crash, cancelled, expired)
+is removed and not shown; what cannot be read, or was claimed too often, is parked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from mcp_agentbus.bus.replies import Conflict, Delivery
+from mcp_agentbus.core import text
+from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.handoff import parking
+from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store.records import read_record, write_record
+from mcp_agentbus.store.steps import first_record, sent_of, step
+from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, HELD, Record, Task, Undecodable
+
+# A task offered this often without even an attempt that counts is parked: something is wrong
+# with it that no record tells.
+OFFERS_MAX: Final = 50
+# How soon, in seconds, a task is offered again that its session still holds.
+_HELD_AGAIN_S: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Taken:
+    """What one reading of the lanes brought."""
+
+    claims: list[Claim] = field(default_factory=list)
+    #: How many more wait, by priority, as far as the pulls told; a lane not asked is missing.
+    waiting: dict[Priority, int] = field(default_factory=dict)
+    #: What a reader should know besides, in this program's words.
+    notes: list[str] = field(default_factory=list)
+    #: Why the lanes could not be read as a whole; empty if they could.
+    degraded: str = ""
+
+
+@dataclass
+class _Lane:
+    """What one lane of one inbox brought."""
+
+    claims: list[Claim] = field(default_factory=list)
+    #: How many more wait there; None if it was not asked.
+    waiting: int | None = None
+    notes: list[str] = field(default_factory=list)
+    degraded: str = ""
+
+
+@dataclass(frozen=True)
+class _Over:
+    """A delivery whose task has ended; it was finished."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A delivery whose task a session holds, this one or another."""
+
+
+@dataclass(frozen=True)
+class _Parked:
+    """A delivery that was set aside."""
+
+    note: str
+
+
+async def take(session: Session, limit: int, lanes: Sequence[Priority] = LANES) -> Taken:
+    """Claim up to `limit` waiting tasks from `lanes`, in their order.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; what was claimed until then is
+            held, and among `session.claims.unshown`.
+    """
+    taken = Taken()
+    for priority in lanes:
+        for inbox in session.inboxes:
+            lane = await _take_lane(session, inbox, priority, limit - len(taken.claims))
+            taken.claims += lane.claims
+            taken.notes += lane.notes
+            taken.degraded = lane.degraded or taken.degraded
+            if lane.waiting is not None:
+                taken.waiting[priority] = taken.waiting.get(priority, 0) + lane.waiting
+            elif len(taken.claims) >= limit:
+                # What the inboxes before told of this lane is not the whole of it.
+                taken.waiting.pop(priority, None)
+                return taken
+    return taken
+
+
+async def _take_lane(session: Session, inbox: str, priority: Priority, limit: int) -> _Lane:
+    """Claim up to `limit` tasks from one lane."""
+    lane = _Lane()
+    consumer = subjects.lane_consumer(inbox, priority)
+    while len(lane.claims) < limit:
+        wanted = limit - len(lane.claims)
+        try:
+            deliveries = await session.bus.pull(TASKS, consumer, wanted)
+        except TimeoutError:
+            lane.degraded = (
+                f"all tasks that may be claimed at once in {inbox}'s {priority} lane are claimed"
+            )
+            break
+        lane.waiting = deliveries[-1].waiting if deliveries else 0
+        outcomes = await asyncio.gather(
+            *(_claim(session, delivery) for delivery in deliveries), return_exceptions=True
+        )
+        for outcome in outcomes:  # in the order of the inbox, whoever was claimed first
+            if isinstance(outcome, Claim):
+                session.claims.unshown.add(outcome.task.id)
+                lane.claims.append(session.claims.hold(outcome))
+            elif isinstance(outcome, _Parked):
+                lane.notes.append(outcome.note)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        if len(deliveries) < wanted:
+            break
+    return lane
+
+
+async def _claim(session: Session, delivery: Delivery) -> Claim | _Over | _Held | _Parked:
+    """Claim one delivery, unless it is over, somebody's already, or not to be claimed at all."""
+    try:
+        task = tasks.decoded(delivery)
+        tasks.check_schedule(task, delivery)
+    except Undecodable as error:
+        await parking.park_undecodable(session.bus, delivery, session.me.id, str(error))
+        return _Parked(f"A stored message was parked: {error}. See `agentbus parked`.")
+    if delivery.offered == 1 and text.now() < task.expires_at:
+        # At its first offer a task hardly ever has a record, and the write finds out.
+        untouched = first_record(sent_of(task))
+        outcome = await _write_claim(session, delivery, task, untouched, 0)
+        if isinstance(outcome, Claim):
+            return outcome
+    return await _claim_by_record(session, delivery, task)
+
+
+async def _claim_by_record(
+    session: Session, delivery: Delivery, task: Task
+) -> Claim | _Over | _Held | _Parked:
+    """Claim a task of which there may be a record, as that allows."""
+    bus = session.bus
+    stored, revision = await read_record(bus, task.sender, task.to, task.id)
+    if stored and stored.ended:
+        # Withdrawn, expired, or its session stored the result and died before this step.
+        await bus.finish(delivery)
+        return _Over()
+    if stored and await _is_held(session, stored, delivery):
+        return _Held()
+    record = stored or first_record(sent_of(task))
+    if text.now() >= task.expires_at:
+        await _expire(session, record, revision)
+        await bus.finish(delivery)
+        return _Over()
+    if record.attempts >= ATTEMPTS_MAX or delivery.offered > OFFERS_MAX:
+        reason = f"it was claimed {record.attempts} times without an end"
+        await parking.park(bus, delivery, session.me.id, reason, (record, revision))
+        return _Parked(f"Task {task.id} was parked: {reason}. See `agentbus parked`.")
+    return await _write_claim(session, delivery, task, record, revision)
+
+
+async def _expire(session: Session, record: Record, revision: int) -> None:
+    reason = "its deadline passed before anybody claimed it"
+    expired = step(record, "expired", session.me.id, "", text.now(), reason=reason)
+    with suppress(Conflict):  # its sender noticed at the same moment
+        await write_record(session.bus, expired, revision)
+
+
+async def _is_held(session: Session, record: Record, delivery: Delivery) -> bool:
+    """Tell whether a task that was offered again is held all the same, by a session that lives.
+
+    A server that was killed may have forgotten who has what.
+    """
+    if record.session == session.id and record.state in HELD:
+        if mine := session.claims.get(record.task_id):
+            session.claims.hold(replace(mine, delivery=delivery))
+        return mine is not None
+    if not await roster.may_hold(session.bus, record):
+        return False
+    await session.bus.give_back(delivery, after_s=_HELD_AGAIN_S)
+    return True
+
+
+async def _write_claim(
+    session: Session, delivery: Delivery, task: Task, record: Record, revision: int
+) -> Claim | _Held:
+    claimed = step(
+        record,
+        "claimed",
+        session.me.id,
+        session.id,
+        text.now(),
+        attempts=record.attempts + 1,
+        reason="",
+    )
+    try:
+        revision = await write_record(session.bus, claimed, revision)
+    except Conflict:
+        # Another session got it between our two steps. Its delivery is not ours to give back:
+        # JetStream would take that as the other one's word.
+        _log.debug("task %s went to another session", task.id)
+        return _Held()
+    if session.leased:
+        # A lease has no process to extend it.
+        await session.bus.give_back(delivery, after_s=CLAIM_MAX_S)
+    return Claim(task, delivery, claimed, revision)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of a task's life: which may be written over what stands, and what is written then.
+
+    >>> next_record(None, Step("cancelled", "planner", first=first), now()).value.state
+    'cancelled'
+    >>> next_record(completed, Step("cancelled", "planner", first=first), now())
+    Lost(found=Record(state='completed', ...))
+
+The heart of "a task has one end": every step goes through `next_record` with what stands, is
+written only if that still stands (`records.update`), and is decided anew if it does not. Pure: it
+reads no clock and no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from mcp_agentbus.store.task import WORKER_ENDS, Moment, Record, Sent, State, Task
+
+# Steps of a task's life that its record keeps: the first, and the latest of the others.
+_HISTORY_MAX: Final = 40
+# Steps that are not the holder's: they end a task whoever holds it.
+_ENDED_FROM_OUTSIDE: Final = frozenset({"cancelled", "expired"})
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Write(Generic[_T]):
+    """Store this over what was found."""
+
+    value: _T
+
+
+@dataclass(frozen=True)
+class Same:
+    """Nothing is to be written: what was found says it already."""
+
+    found: Record
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Nothing may be written: the task has another end, or another session holds it."""
+
+    found: Record
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that somebody wants to take."""
+
+    state: State
+    #: Who takes it.
+    agent: str
+    #: The record to go on from if none is stored.
+    first: Record
+    #: The session that holds the task; empty for a step that is not its holder's.
+    session: str = ""
+    #: After this time a worker's end counts as late; None for other steps.
+    deadline: datetime | None = None
+    #: Further fields of the record, such as `summary` and `reason`.
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def taken(self, record: Record, at: datetime, *, late: bool = False) -> Record:
+        """Return the record after this step."""
+        changes = dict(self.changes)
+        if self.deadline is not None:
+            ends = self.state in WORKER_ENDS
+            changes["late"] = late or (ends and at >= self.deadline)
+        return step(record, self.state, self.agent, self.session, at, **changes)
+
+    def is_what(self, record: Record) -> bool:
+        """Tell whether an ended record is what this step would have made of it."""
+        if self.state == "cancelled":
+            return record.state == "cancelled"
+        wanted = record.model_copy(update={"state": self.state, **self.changes})
+        return record.session == self.session and record.says(wanted)
+
+
+def next_record(found: Record | None, wanted: Step, at: datetime) -> Write[Record] | Same | Lost:
+    """Decide about a step, over the record that stands.
+
+    | what stands                | the holder's step | the holder's end     | from outside |
+    |----------------------------|-------------------|----------------------|--------------|
+    | nothing                    | Write             | Write                | Write        |
+    | open, held by this session | Write             | Write                | Write        |
+    | open, anybody else's       | Lost              | Lost                 | Write        |
+    | ended, and says the same   | -                 | Same                 | Same         |
+    | expired                    | Lost              | Write, as late       | Lost         |
+    | any other end              | Lost              | Lost                 | Lost         |
+    """
+    if found is None:
+        return Write(wanted.taken(wanted.first, at))
+    if not found.ended:
+        may = wanted.state in _ENDED_FROM_OUTSIDE or found.session == wanted.session
+        return Write(wanted.taken(found, at)) if may else Lost(found)
+    if wanted.is_what(found):
+        return Same(found)
+    if found.state == "expired" and wanted.state in WORKER_ENDS:
+        return Write(wanted.taken(found, at, late=True))
+    return Lost(found)
+
+
+def step(
+    record: Record, state: State, agent: str, session: str, at: datetime, **changes: Any
+) -> Record:
+    """Return the record one step further on, taken by `agent`."""
+    moment = Moment(state=state, at=at, by=agent, reason=str(changes.get("reason", "")))
+    latest = (*record.history[1:], moment)[-(_HISTORY_MAX - 1) :]
+    return record.model_copy(
+        update={
+            "state": state,
+            "agent": agent,
+            "session": session,
+            "updated_at": at,
+            "history": (*record.history[:1], *latest),
+            **changes,
+        }
+    )
+
+
+def sent_of(task: Task) -> Sent:
+    """Return what the sender keeps of a task that it has just sent."""
+    return Sent(
+        task_id=task.id,
+        owner=task.sender,
+        inbox=task.to,
+        subject=task.subject,
+        thread_id=task.thread_id,
+        priority=task.priority,
+        owner_session=task.session,
+        notify=task.notify,
+        created_at=task.created_at,
+        expires_at=task.expires_at,
+        deliver_at=task.deliver_at,
+    )
+
+
+def first_record(sent: Sent) -> Record:
+    """Return the record of a task that nobody has touched yet, from what its sender knows."""
+    return Record(
+        task_id=sent.task_id,
+        owner=sent.owner,
+        inbox=sent.inbox,
+        state="stored",
+        agent=sent.owner,
+        subject=sent.subject,
+        thread_id=sent.thread_id,
+        priority=sent.priority,
+        owner_session=sent.owner_session,
+        notify=sent.notify,
+        updated_at=sent.created_at,
+        history=(Moment(state="stored", at=sent.created_at, by=sent.owner),),
+    )
