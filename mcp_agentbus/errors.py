@@ -24,7 +24,7 @@ of another user: a model reads them.
     ├── Unconfirmed            handed over, but the server did not confirm it in time
     └── NoListener             no listener runs for this user
 
-`answers.ApiError` is a `Refused` besides, in the bus server's words. The listener names an error of
+`replies.ApiError` is a `Refused` besides, in the bus server's words. The listener names an error of
 a command to `remote` by its class, so whatever has an exit code of its own must be in this file.
 """
 

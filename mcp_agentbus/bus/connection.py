@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One connection to a NATS server, from its opening to its end; it never reconnects.
 
-`bus.Bus` opens a new one when this one is gone. That way nothing is kept in a buffer and published
-later, after its sender was told that it failed, and no wait outlives the connection: every request
-in flight fails at once when the connection ends or the server forbids its subject, instead of at
-a time-out.
+`Reconnecting` opens a new one when this one is gone. That way nothing is kept in a buffer and
+published later, after its sender was told that it failed, and no wait outlives the connection:
+every request in flight fails at once when the connection ends or the server forbids its subject,
+instead of at a time-out.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ class Outcomes:
         outcome = await records.update(
             self._bus,
             record_key(sent.owner, sent.inbox, sent.task_id),
-            lambda found: next_record(found, expired, text.now()),
+            lambda standing: next_record(standing, expired, text.now()),
         )
         if isinstance(outcome, Written) and sent.task_id in self.sent:
             self.unread.add(sent.task_id)  # another session's is told like any result

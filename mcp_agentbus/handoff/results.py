@@ -159,13 +159,13 @@ async def _publish(
     outcome: Written[Record] | Same | Lost = await update(
         session.bus,
         record_key(task.sender, task.to, task.id),
-        lambda found: next_record(found, wanted, text.now()),
+        lambda standing: next_record(standing, wanted, text.now()),
         known=(claim.record, claim.revision),
     )
     if isinstance(outcome, Lost):
-        raise await _lost(session, claim, outcome.found)
+        raise await _lost(session, claim, outcome.record)
     if isinstance(outcome, Same):  # a call of ours had come this far without being confirmed
-        return await _end(session, claim, outcome.found)
+        return await _end(session, claim, outcome.record)
     if outcome.value.ended:
         return await _end(session, claim, outcome.value)
     return await _go_on(session, replace(claim, record=outcome.value, revision=outcome.revision))
@@ -186,13 +186,13 @@ async def _end(session: Session, claim: Claim, record: Record) -> Published:
     return Published(claim.task.id, record.state, late=record.late)
 
 
-async def _lost(session: Session, claim: Claim, found: Record) -> AlreadyEnded | NotClaimed:
-    """Let go of a claim that is no longer ours, and say whose it is."""
+async def _lost(session: Session, claim: Claim, record: Record) -> AlreadyEnded | NotClaimed:
+    """Let go of a claim that is no longer ours, and return the error that says whose it is."""
     session.claims.let_go(claim.task.id)
-    if found.ended:
+    if record.ended:
         with suppress(AgentbusError):
             await session.bus.finish(claim.delivery)
-        return _ended(found)
+        return _ended(record)
     return NotClaimed(
         f"Task {claim.task.id} was taken over by another session while this one did not answer. "
         "Nothing was stored.",
@@ -204,48 +204,52 @@ async def _not_held(
     session: Session, task_id: str, status: Status, changes: dict[str, Any]
 ) -> Published:
     """Say why a task cannot be answered here, or that it has this very answer."""
-    me, bus = session.me.id, session.bus
+    record = await _record_in_inboxes(session, task_id)
+    if record is None:
+        raise await _without_record(session, task_id)
+    if record.ended:
+        said = {key: changes[key] for key in ("summary", "body", "artifacts")}
+        if record.says(record.model_copy(update={"state": status, **said})):
+            return Published(task_id, record.state, unchanged=True, late=record.late)
+        raise _ended(record)
+    if record.state == "stored":
+        raise _not_claimed(session, task_id)
+    raise NotClaimed(
+        f"Task {task_id} is held by session {record.session} of {record.agent}. "
+        "Nothing was stored.",
+        hint="Leave it to that session; if it dies, read_inbox offers the task again.",
+    )
+
+
+async def _record_in_inboxes(session: Session, task_id: str) -> Record | None:
+    """Return the worker's record of a task in one of this agent's inboxes."""
     for inbox in session.inboxes:
-        record, _ = await read_record(bus, "*", inbox, task_id)
-        if record is None:
-            continue
-        if record.ended:
-            if record.says(record.model_copy(update={"state": status, **_texts(changes)})):
-                return Published(task_id, record.state, unchanged=True, late=record.late)
-            raise _ended(record)
-        if record.state == "stored":
-            break
-        raise NotClaimed(
-            f"Task {task_id} is held by session {record.session} of {record.agent}. "
-            "Nothing was stored.",
-            hint="Leave it to that session; if it dies, read_inbox offers the task again.",
-        )
-    else:
-        await _not_mine(session, task_id)
-    raise NotClaimed(f"{me} has task {task_id} in its inbox, but this session did not claim it.")
+        record, _ = await read_record(session.bus, "*", inbox, task_id)
+        if record:
+            return record
+    return None
 
 
-def _texts(changes: dict[str, Any]) -> dict[str, Any]:
-    return {key: changes[key] for key in ("summary", "body", "artifacts")}
-
-
-async def _not_mine(session: Session, task_id: str) -> None:
-    """Raise the error for a task that has no record of this agent's work.
-
-    Returns only if the task waits in one of this agent's inboxes.
-    """
-    me, bus = session.me.id, session.bus
-    sent, _ = await read_sent(bus, me, "*", task_id)
+async def _without_record(session: Session, task_id: str) -> NotYourTask | NotClaimed | UnknownTask:
+    """Return the error for a task of which none of this agent's inboxes has a record."""
+    me = session.me.id
+    sent, _ = await read_sent(session.bus, me, "*", task_id)
     if sent and sent.inbox not in session.inboxes:
-        raise NotYourTask(
+        return NotYourTask(
             f"{me} sent task {task_id}; only {ids.address_of(sent.inbox)} can answer it.",
             hint="To withdraw it, publish status 'cancelled'.",
         )
     if await _received(session, task_id):
-        return
-    raise UnknownTask(
+        return _not_claimed(session, task_id)
+    return UnknownTask(
         f"No task {task_id} is known to {me}: it was looked for among the tasks it holds, those "
         "in its inboxes, and those it sent."
+    )
+
+
+def _not_claimed(session: Session, task_id: str) -> NotClaimed:
+    return NotClaimed(
+        f"{session.me.id} has task {task_id} in its inbox, but this session did not claim it."
     )
 
 
@@ -275,10 +279,10 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     outcome: Written[Record] | Same | Lost = await update(
         bus,
         record_key(me, sent.inbox, task_id),
-        lambda found: next_record(found, wanted, text.now()),
+        lambda standing: next_record(standing, wanted, text.now()),
     )
     if isinstance(outcome, Lost):
-        raise _ended(outcome.found)
+        raise _ended(outcome.record)
     if isinstance(outcome, Same):
         return Published(task_id, "cancelled", unchanged=True)
     session.outcomes.forget(task_id)

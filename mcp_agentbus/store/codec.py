@@ -162,9 +162,9 @@ def _clean(value: Any, depth: int = 1) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, list):
-        return [_clean(one, depth + 1) for one in value]
+        return [_clean(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {_clean(key): _clean(one, depth + 1) for key, one in value.items()}
+        return {_clean(key): _clean(item, depth + 1) for key, item in value.items()}
     return value
 
 
@@ -264,16 +264,16 @@ def decode_record(subject: str, data: bytes) -> Record:
     if fields.setdefault("state", derived["status"]) is None:
         raise Undecodable("it is no record: state")
     # Of a state that only a newer version knows, the task is not over for all that we know.
-    _settle(fields, "state", get_args(State), "working")
+    _keep_known(fields, "state", get_args(State), "working")
     fields["agent"] = _by(fields["owner"], fields["inbox"], fields.get("agent"))
     fields["session"] = _label_or(fields.get("session"), "")
     fields["body"] = "" if derived["result"] is None else derived["result"]
     fields["reason"] = _line(fields.get("reason"), _REASON_MAX_CHARS)
     fields.setdefault("updated_at", derived["completed_at"])
-    _settle_history(fields.get("history"))
+    _clean_history(fields.get("history"))
     task = fields.pop("task", None)
     if isinstance(task, dict) and task.keys() - _TASK_DERIVED:
-        fields["task"] = {key: one for key, one in task.items() if key not in _TASK_DERIVED}
+        fields["task"] = {key: value for key, value in task.items() if key not in _TASK_DERIVED}
     return _validated(Record, fields, "record")
 
 
@@ -301,7 +301,7 @@ def decode_wakes(subject: str, data: bytes) -> Wakes:
         Undecodable: the bytes are no such record.
     """
     fields = {**_json_object(data), **_record_route(subject)}
-    _settle_history(fields.get("moments"))
+    _clean_history(fields.get("moments"))
     kept = {key: fields[key] for key in Wakes.model_fields if key in fields}
     return _validated(Wakes, kept, "record of wakes")
 
@@ -316,8 +316,8 @@ def _record_fields(subject: str, data: bytes, kind: str) -> dict[str, Any]:
     fields["subject"] = _line(fields.get("subject"), SUBJECT_MAX_CHARS)
     for key in ("thread_id", "owner_session"):
         fields[key] = _label_or(fields.get(key), "")
-    _settle(fields, "priority", LANES, "normal")
-    _settle(fields, "notify", get_args(Notify), "live")
+    _keep_known(fields, "priority", LANES, "normal")
+    _keep_known(fields, "notify", get_args(Notify), "live")
     return fields
 
 
@@ -331,7 +331,7 @@ def _record_route(subject: str) -> dict[str, str]:
             raise Undecodable("its subject names no owner, no inbox or no task")
 
 
-def _settle(fields: dict[str, Any], key: str, known: Collection[str], default: str) -> None:
+def _keep_known(fields: dict[str, Any], key: str, known: Collection[str], default: str) -> None:
     """Make a field one of the `known`; what it was instead stays beside it, until it is changed."""
     value, given = _known(fields.get(key), known, default)
     if given is None and value == default:
@@ -339,7 +339,7 @@ def _settle(fields: dict[str, Any], key: str, known: Collection[str], default: s
     fields |= {key: value, f"{key}_given": given}
 
 
-def _settle_history(history: object) -> None:
+def _clean_history(history: object) -> None:
     for step in history if isinstance(history, list) else ():
         if isinstance(step, dict):
             step["state"] = _label_or(step.get("state"), "")
@@ -347,15 +347,15 @@ def _settle_history(history: object) -> None:
             step["reason"] = _line(step.get("reason"), _REASON_MAX_CHARS)
 
 
-def _by(owner: str, inbox: str, said: object) -> str:
+def _by(owner: str, inbox: str, given: object) -> str:
     """Return who took a record's last step: only a role's inbox leaves that open."""
-    holder = inbox.startswith(ids.ROLE_PREFIX) and isinstance(said, str) and ids.is_agent(said)
-    return str(said) if holder or said in ("", owner) else inbox
+    holder = inbox.startswith(ids.ROLE_PREFIX) and isinstance(given, str) and ids.is_agent(given)
+    return str(given) if holder or given in ("", owner) else inbox
 
 
 def _validated(model: type[_Model], fields: dict[str, Any], what: str) -> _Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        fields_named = sorted({str(one["loc"][0]) for one in error.errors() if one["loc"]})
+        fields_named = sorted({str(fault["loc"][0]) for fault in error.errors() if fault["loc"]})
         raise Undecodable(f"it is no {what}: {', '.join(fields_named)}") from None

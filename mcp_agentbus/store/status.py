@@ -42,7 +42,7 @@ class Standing:
 async def start(settings: Settings) -> Server:
     """Have the server run, and its streams be there.
 
-    Raises: as `embedded.ensure` and `topology.ensure_streams`.
+    Raises: as `embedded.ensure` and `streams.ensure_streams`.
     """
     server = await asyncio.to_thread(embedded.ensure, settings)
     async with Bus(settings) as bus:
@@ -84,9 +84,9 @@ async def standing(bus: Bus) -> Standing:
         f"folder   {data['folder']} ({size(free)} free on its disk)",
         f"storing  {DURABLE[durable]}",
         *(
-            f"{name:<18} {one['messages']:>9,} messages  {size(one['bytes']):>9}"
-            f" of {size(one['max_bytes'])}"
-            for name, one in streams.items()
+            f"{name:<18} {held['messages']:>9,} messages  {size(held['bytes']):>9}"
+            f" of {size(held['max_bytes'])}"
+            for name, held in streams.items()
         ),
     ]
     return Standing("\n".join(lines), data)

@@ -4,7 +4,7 @@
     >>> next_record(None, Step("cancelled", "planner", first=first), now()).value.state
     'cancelled'
     >>> next_record(completed, Step("cancelled", "planner", first=first), now())
-    Lost(found=Record(state='completed', ...))
+    Lost(record=Record(state='completed', ...))
 
 The heart of "a task has one end": every step goes through `next_record` with what stands, is
 written only if that still stands (`records.update`), and is decided anew if it does not. Pure: it
@@ -30,23 +30,23 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Write(Generic[_T]):
-    """Store this over what was found."""
+    """Store this over what stands."""
 
     value: _T
 
 
 @dataclass(frozen=True)
 class Same:
-    """Nothing is to be written: what was found says it already."""
+    """Nothing is to be written: what stands says it already."""
 
-    found: Record
+    record: Record
 
 
 @dataclass(frozen=True)
 class Lost:
     """Nothing may be written: the task has another end, or another session holds it."""
 
-    found: Record
+    record: Record
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,15 @@ class Step:
             changes["late"] = late or (ends and at >= self.deadline)
         return step(record, self.state, self.agent, self.session, at, **changes)
 
-    def is_what(self, record: Record) -> bool:
-        """Tell whether an ended record is what this step would have made of it."""
+    def repeats(self, record: Record) -> bool:
+        """Tell whether an ended record says what this step would have it say."""
         if self.state == "cancelled":
             return record.state == "cancelled"
         wanted = record.model_copy(update={"state": self.state, **self.changes})
         return record.session == self.session and record.says(wanted)
 
 
-def next_record(found: Record | None, wanted: Step, at: datetime) -> Write[Record] | Same | Lost:
+def next_record(standing: Record | None, wanted: Step, at: datetime) -> Write[Record] | Same | Lost:
     """Decide about a step, over the record that stands.
 
     | what stands                | the holder's step | the holder's end     | from outside |
@@ -93,16 +93,16 @@ def next_record(found: Record | None, wanted: Step, at: datetime) -> Write[Recor
     | expired                    | Lost              | Write, as late       | Lost         |
     | any other end              | Lost              | Lost                 | Lost         |
     """
-    if found is None:
+    if standing is None:
         return Write(wanted.taken(wanted.first, at))
-    if not found.ended:
-        may = wanted.state in _ENDED_FROM_OUTSIDE or found.session == wanted.session
-        return Write(wanted.taken(found, at)) if may else Lost(found)
-    if wanted.is_what(found):
-        return Same(found)
-    if found.state == "expired" and wanted.state in WORKER_ENDS:
-        return Write(wanted.taken(found, at, late=True))
-    return Lost(found)
+    if not standing.ended:
+        may = wanted.state in _ENDED_FROM_OUTSIDE or standing.session == wanted.session
+        return Write(wanted.taken(standing, at)) if may else Lost(standing)
+    if wanted.repeats(standing):
+        return Same(standing)
+    if standing.state == "expired" and wanted.state in WORKER_ENDS:
+        return Write(wanted.taken(standing, at, late=True))
+    return Lost(standing)
 
 
 def step(

@@ -51,7 +51,7 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
         "name": SCHEDULE,
         "subjects": ["agentbus.*.sched.*.*.*", "agentbus.*.due.*.*"],
         "retention": "limits",
-        # JetStream refuses discard=new here (10052), so `send` looks for room before it stores.
+        # JetStream refuses discard=new here (10052), so `tasks.put` looks for room before.
         "discard": "old",
         "max_age": 30 * _DAY,
         "max_bytes": 64 << 20,
@@ -194,7 +194,7 @@ async def ensure_inbox(bus: Bus, inbox: str) -> None:
                 subjects.lane_consumer(inbox, lane),
                 subjects.task_subject(inbox, lane, "*"),
                 ack_wait=ACK_WAIT_S * _S,
-                # `claiming` counts and parks. After a limit of the server's own a task would
+                # `handoff.lanes` counts and parks. After a limit of the server's own a task would
                 # stay in the stream and never be offered again.
                 max_deliver=-1,
                 max_ack_pending=CLAIMS_MAX,

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bus: when it connects, and how it reads what is stored, page by page."""
+
+import socket
+from datetime import UTC, datetime
+
+import pytest
+from local_server import settings_at
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.errors import BusUnreachable
+
+AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def nobody(tmp_path):
+    """The settings of a user whose shared server is not there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, and nobody listens
+        yield settings_at(tmp_path, AGENTBUS_URL=f"nats://127.0.0.1:{taken.getsockname()[1]}")
+
+
+async def test_connect_fails_where_there_is_no_server(nobody):
+    with pytest.raises(BusUnreachable):
+        async with Bus.connect(nobody):
+            pytest.fail("it says that it is connected")
+
+
+async def test_a_bus_that_is_not_asked_for_anything_needs_no_server(nobody):
+    async with Bus(nobody) as bus:
+        with pytest.raises(BusUnreachable):
+            await bus.send("subject", b"", {})
+
+
+class Stored(Bus):
+    """A bus whose stream holds so many messages, at every third sequence."""
+
+    def __init__(self, settings, count):
+        super().__init__(settings)
+        self.sequences = range(3, 3 * count + 1, 3)
+        self.asked = []
+
+    async def many(self, stream, request):
+        self.asked.append(request["seq"])
+        matching = [seq for seq in self.sequences if seq >= request["seq"]]
+        return [
+            Found(request["next_by_subj"], seq, AT, {}, b"") for seq in matching[: request["batch"]]
+        ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 9])
+async def test_all_stored_messages_come_once_and_in_order(nobody, count):
+    bus = Stored(nobody, count)
+
+    pages = [page async for page in bus.stored("STREAM", "a.>", page=4)]
+
+    assert [message.seq for page in pages for message in page] == list(bus.sequences)
+    assert [len(page) for page in pages[:-1]] == [4] * (count // 4)
+    assert len(pages[-1]) < 4
+
+
+async def test_a_page_is_asked_for_when_the_one_before_was_used_up(nobody):
+    bus = Stored(nobody, 9)
+    pages = bus.stored("STREAM", "a.>", start=4, page=4)
+
+    first = await anext(pages)
+
+    assert [message.seq for message in first] == [6, 9, 12, 15]
+    assert bus.asked == [4]
+    await anext(pages)
+    assert bus.asked == [4, 16]
+    await pages.aclose()

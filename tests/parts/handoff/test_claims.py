@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a session remembers of its claims, and what it says to be the cause of a new task."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from messages import read_record, read_task
+
+from mcp_agentbus.bus.replies import Delivery
+from mcp_agentbus.core import text
+from mcp_agentbus.handoff.claims import CAUSE_LINGERS_S, Claim, Claims, delivery_of, reference_of
+
+AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
+DELIVERY = Delivery("agentbus.coder.tasks.high.planner", b"{}", {}, "token", "S", 7, 1, AT, 0)
+
+
+@pytest.fixture
+def claims():
+    return Claims(None, "coder", "session-1")
+
+
+def claim(task_id, *, hops=0, revision=1):
+    task = read_task(id=task_id).model_copy(update={"hops": hops, "chain": (f"of-{task_id}",)})
+    return Claim(task, DELIVERY, read_record(), revision)
+
+
+def test_a_claim_that_changes_keeps_its_place(claims):
+    numbers = [claims.hold(claim(task_id)).number for task_id in ("a", "b", "c")]
+
+    assert claims.hold(claim("b", revision=2)).number == numbers[1]
+    assert list(claims) == ["a", "b", "c"]
+    assert claims["b"].revision == 2
+
+
+def test_whoever_keeps_claims_elsewhere_is_told_of_each_change(claims):
+    told = []
+    claims.on_change = lambda: told.append(list(claims))
+
+    claims.hold(claim("a"))
+    claims.hold(claim("b"))
+    claims.let_go("a")
+
+    assert told == [["a"], ["a", "b"], ["b"]]
+
+
+def test_a_claim_that_is_let_go_is_not_to_be_shown_any_more(claims):
+    claims.hold(claim("a"))
+    claims.unshown.add("a")
+    claims.let_go("a")
+
+    assert claims.unshown == set()
+
+
+def test_what_a_session_sends_is_caused_by_the_deepest_task_that_it_holds(claims):
+    assert claims.cause() == ((), -1)
+    for task_id, hops in (("a", 1), ("b", 3), ("c", 2)):
+        claims.hold(claim(task_id, hops=hops))
+
+    assert claims.cause() == (("of-b",), 3)
+
+
+@pytest.mark.parametrize(
+    ("finished", "chain"), [(True, ("of-a",)), (False, ())], ids=["ended", "given back"]
+)
+def test_a_task_that_was_just_ended_is_still_a_cause(claims, finished, chain):
+    claims.hold(claim("a"))
+    claims.let_go("a", finished=finished)
+
+    assert claims.cause()[0] == chain
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "lingers"),
+    [(CAUSE_LINGERS_S - 60, True), (CAUSE_LINGERS_S + 1, False), (-3600, True)],
+    ids=["a while ago", "long ago", "before the clock was set back"],
+)
+def test_a_task_that_an_earlier_process_ended_is_a_cause_for_as_long(claims, ago_s, lingers):
+    claims.recall(claim("a").task, text.now() - timedelta(seconds=ago_s))
+
+    assert (claims.cause()[1] >= 0) is lingers
+
+
+def test_a_claim_is_found_again_by_its_reference_which_holds_no_body():
+    reference = reference_of(claim("a"))
+
+    assert delivery_of(reference) == Delivery(
+        DELIVERY.subject, b"", {}, DELIVERY.token, DELIVERY.stream, DELIVERY.seq,
+        DELIVERY.offered, AT, DELIVERY.waiting,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("reference", [{}, {"stored_at": "now"}, {"stored_at": AT.isoformat()}])
+def test_what_is_no_reference_names_no_delivery(reference):
+    with pytest.raises((ValueError, LookupError, TypeError)):
+        delivery_of(reference)
