@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A connection that opens at its first use, and again whenever it was lost.
 
-    answer, repeated = await connection._exchange("$JS.API.INFO", b"")
+    async with Reconnecting(settings) as connection:
+        async with connection.subscribed("agentbus.coder.wake.*.*", arrived):
+            await connection.send("agentbus.coder.back", b"", {})
 
 A request is tried until `CALL_TIMEOUT_S` and ends in an answer or in an error that says what is
 known: `BusUnreachable` means that nothing was handed over, `Unconfirmed` that something was and no
@@ -39,7 +41,7 @@ _Subscription = tuple[str, Callable[[Message | None], None], Callable[[], Awaita
 
 
 class Reconnecting:
-    """What `Bus` says its requests through."""
+    """A connection to the server that the settings name; `Bus` adds JetStream's verbs."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or load_settings()

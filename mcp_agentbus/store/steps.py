@@ -6,9 +6,10 @@
     >>> next_record(completed, Step("cancelled", "planner", first=first), now())
     Lost(record=Record(state='completed', ...))
 
-The heart of "a task has one end": every step goes through `next_record` with what stands, is
-written only if that still stands (`records.update`), and is decided anew if it does not. Pure: it
-reads no clock and no network.
+The heart of "a task has one end": a worker's word, a withdrawal and a deadline go through
+`next_record` with what stands, are written only if that still stands (`records.update`), and are
+decided anew if it does not. Claiming, giving back and parking are tried once, over what their
+writer has just read. Pure: it reads no clock and no network.
 """
 
 from __future__ import annotations

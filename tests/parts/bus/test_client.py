@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bus: when it connects, and how it reads what is stored, page by page."""
 
+import asyncio
 import socket
 from datetime import UTC, datetime
 
@@ -8,7 +9,8 @@ import pytest
 from local_server import settings_at
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.bus.connection import NoResponders
+from mcp_agentbus.bus.replies import Found, Message
 from mcp_agentbus.errors import BusUnreachable
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
@@ -72,3 +74,40 @@ async def test_a_page_is_asked_for_when_the_one_before_was_used_up(nobody):
     await anext(pages)
     assert bus.asked == [4, 16]
     await pages.aclose()
+
+
+class Forgetful:
+    """The link to a server that has lost its streams."""
+
+    def __init__(self):
+        self.lost = True
+
+    async def request(self, *_):
+        if self.lost:
+            raise NoResponders
+        return Message("", b'{"seq": 1}')
+
+
+async def test_what_the_server_lost_is_made_anew_once_however_many_calls_miss_it(
+    nobody, monkeypatch
+):
+    bus, server, made = Bus(nobody), Forgetful(), []
+
+    async def nothing():
+        pass
+
+    async def live(**_):
+        return server
+
+    async def make():
+        made.append("streams")
+        await asyncio.wait([asyncio.create_task(nothing())])  # the other calls come meanwhile
+        server.lost = False
+
+    monkeypatch.setattr(bus, "_live", live)
+    bus.on_missing = make
+
+    stored = await asyncio.gather(*(bus.publish("a.subject", b"") for _ in range(20)))
+
+    assert {answer.seq for answer in stored} == {1}
+    assert made == ["streams"]
