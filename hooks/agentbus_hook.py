@@ -106,7 +106,7 @@ class Cursor:
 FORMS = {"claude-code": ClaudeCode, "cursor": Cursor}
 # As in `relay.local_socket` of the package; a test holds them together. OpenClaw has no such hooks,
 # but may have started the host.
-_TOLD = (
+_SENT = (
     "AGENTBUS_",
     "HOME",
     "XDG_",
@@ -194,21 +194,21 @@ def _noted_home(data: str) -> str:
 def _looked(given: dict[str, Any]) -> bool:
     """Tell whether the model has just been told by a tool what waits."""
     calls = given.get("tool_calls") or [given]
-    names = [str(one.get("tool_name", "")) for one in calls if isinstance(one, dict)]
+    names = [str(call.get("tool_name", "")) for call in calls if isinstance(call, dict)]
     return any(name.endswith(_LOOKS) for name in names)
 
 
 def _ask(question: dict[str, Any]) -> str:
     """Return what the listener wants to be said; empty if nothing."""
     environ = question["environ"]
-    told = {name: value for name, value in environ.items() if name.startswith(_TOLD)}
-    if told.get("AGENTBUS_HOME"):  # the listener has another working folder
-        told["AGENTBUS_HOME"] = os.path.abspath(os.path.expanduser(told["AGENTBUS_HOME"]))
+    sent = {name: value for name, value in environ.items() if name.startswith(_SENT)}
+    if sent.get("AGENTBUS_HOME"):  # the listener has another working folder
+        sent["AGENTBUS_HOME"] = os.path.abspath(os.path.expanduser(sent["AGENTBUS_HOME"]))
     until = time.monotonic() + ASK_TIMEOUT_S
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(ASK_TIMEOUT_S)
         _connect(connection, runtime_folder(environ) + "/listener.sock")
-        line = json.dumps({**question, "environ": told}, separators=(",", ":"))
+        line = json.dumps({**question, "environ": sent}, separators=(",", ":"))
         connection.sendall(line.encode() + b"\n")
         answer = b""
         while not answer.endswith(b"\n"):
@@ -231,10 +231,10 @@ def _connect(connection: socket.socket, path: str) -> None:
         connection.connect(f"/proc/self/fd/{descriptor}/{name}")
         os.close(descriptor)
     if sys.platform == "linux":  # struct ucred: pid, uid, gid
-        said = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     else:  # macOS, struct xucred: version, uid, groups
-        said = connection.getsockopt(0, 1, 80)
-    if int.from_bytes(said[4:8], sys.byteorder) != os.getuid():
+        peer = connection.getsockopt(0, 1, 80)
+    if int.from_bytes(peer[4:8], sys.byteorder) != os.getuid():
         raise PermissionError
 
 

@@ -37,7 +37,7 @@ ASK_TIMEOUT_S: Final = 5.0
 # What `sun_path` holds on Linux is 108 bytes, on macOS 104, with the zero at its end.
 _PATH_MAX_BYTES: Final = 103
 # How the variables begin on which the configuration depends, and who somebody is; see `config`.
-_TOLD: Final = ("AGENTBUS_", "HOME", "XDG_", *hosts.MARKS)
+_SENT: Final = ("AGENTBUS_", "HOME", "XDG_", *hosts.MARKS)
 _LINUX: Final = sys.platform == "linux"
 
 
@@ -66,10 +66,10 @@ def address(path: str) -> Generator[str]:
 
 def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return what tells a listener who asks, and on which bus, as `config` reads it."""
-    told = {name: value for name, value in environ.items() if name.startswith(_TOLD)}
+    sent = {name: value for name, value in environ.items() if name.startswith(_SENT)}
     if home := places.home(environ):  # the listener has another folder
-        told["AGENTBUS_HOME"] = home
-    return {"folder": os.getcwd(), "environ": told}  # noqa: PTH109  # pathlib weighs a megabyte
+        sent["AGENTBUS_HOME"] = home
+    return {"folder": os.getcwd(), "environ": sent}  # noqa: PTH109  # pathlib weighs a megabyte
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:

@@ -225,10 +225,10 @@ class _Handlers:
             data = documents.of_life(read)
         else:
             data = documents.of_inbox(read, texts=True)
-        text = json.dumps(data, ensure_ascii=False)
-        return types.ReadResourceResult(
-            contents=[types.TextResourceContents(uri=uri, text=text, mime_type="application/json")]
+        content = types.TextResourceContents(
+            uri=uri, text=json.dumps(data, ensure_ascii=False), mime_type="application/json"
         )
+        return types.ReadResourceResult(contents=[content])
 
     def _meant(self, uri: str) -> ReadInbox:
         """Return what read_inbox is given for a resource, of which neither claims anything.

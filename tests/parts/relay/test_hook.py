@@ -132,7 +132,7 @@ def test_what_doctor_measures_asks_what_a_new_session_asks(tmp_path):
 
 
 def test_it_says_of_its_environment_what_every_process_says():
-    assert (hook._TOLD, hook._PATH_MAX_BYTES) == (local_socket._TOLD, local_socket._PATH_MAX_BYTES)
+    assert (hook._SENT, hook._PATH_MAX_BYTES) == (local_socket._SENT, local_socket._PATH_MAX_BYTES)
 
 
 def test_it_asks_for_its_session_and_nothing_of_what_its_host_says_besides(tmp_path, coder):
