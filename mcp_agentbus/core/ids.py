@@ -3,8 +3,8 @@
 
     >>> inbox_of("role:review")
     'role-review'
-    >>> is_agent("a.b")
-    False
+    >>> is_agent("coder"), is_agent("a.b"), is_agent("-rf")
+    (True, False, False)
 
 Whatever becomes part of a subject, a path or an argument is checked here once, so that no dot,
 wildcard or leading dash of another gets in: by a function that raises where a caller has written

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names: nothing that could widen or split a subject ever becomes part of one."""
 
-import doctest
 import re
 
 import pytest
@@ -286,11 +285,3 @@ def test_every_session_id_is_new_and_a_label():
 def test_the_lanes_are_read_in_this_order():
     """High before normal before low."""
     assert names.LANES == ("high", "normal", "low")
-
-
-def test_the_examples_in_the_docstring_are_true():
-    """The docstring's examples print what they say."""
-    for module in (names, subjects):
-        failed, tried = doctest.testmod(module)
-
-        assert (failed, tried > 0) == (0, True)
