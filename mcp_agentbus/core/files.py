@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +41,9 @@ def write_whole(
     Raises:
         OSError: it cannot be written. What was there before is there still, and nothing else.
     """
+    # Imported late: it loads three ways to compress, and whoever reads settings has this file.
+    import tempfile
+
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
         try:

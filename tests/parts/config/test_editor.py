@@ -12,8 +12,7 @@ import pytest
 from local_server import configured, settings_at
 
 from mcp_agentbus.cli import agent, parser
-from mcp_agentbus.config import editor as agents
-from mcp_agentbus.config import identity
+from mcp_agentbus.config import editor, identity
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, UnknownAgent
 
@@ -38,7 +37,7 @@ def configure(home):
 
 
 def test_the_first_agent_makes_a_private_file_in_a_private_folder(home, file):
-    settings = agents.add(settings_at(home), "coder", **KEYS, description=None)
+    settings = editor.add(settings_at(home), "coder", **KEYS, description=None)
 
     assert file.read_text() == TABLE
     assert file.stat().st_mode & 0o777 == 0o600
@@ -71,8 +70,8 @@ def test_what_was_added_and_removed_again_leaves_every_byte(configure, file, tex
     file.write_bytes(text.encode())
     before = settings_at(file.parent)
 
-    added = agents.add(settings, "coder", **KEYS)
-    removed = agents.remove(settings, "coder")
+    added = editor.add(settings, "coder", **KEYS)
+    removed = editor.remove(settings, "coder")
 
     assert set(added.agents) == {*before.agents, "coder"}
     assert removed.agents == before.agents
@@ -82,7 +81,7 @@ def test_what_was_added_and_removed_again_leaves_every_byte(configure, file, tex
 def test_comments_and_order_stay_when_an_agent_in_the_middle_goes(configure, file):
     configure(f"# top\n[agents.a]\n\n{TABLE}# about b\n[agents.b]\n# in b\n")
 
-    agents.remove(settings_at(file.parent), "coder")
+    editor.remove(settings_at(file.parent), "coder")
 
     assert file.read_text() == "# top\n[agents.a]\n# about b\n[agents.b]\n# in b\n"
 
@@ -92,10 +91,10 @@ def test_an_agent_is_written_anew_only_on_demand_and_keeps_its_place_and_limits(
     before = file.read_bytes()
 
     with pytest.raises(BadInput, match=r"coder is in .* already.*--replace"):
-        agents.add(settings, "coder", **KEYS)
+        editor.add(settings, "coder", **KEYS)
     assert file.read_bytes() == before
 
-    added = agents.add(settings, "coder", replace=True, host="cursor", dir="/other")
+    added = editor.add(settings, "coder", replace=True, host="cursor", dir="/other")
 
     assert added.rules["coder"].limits.per_hour == 2
     assert added.agents["coder"].description == ""
@@ -117,7 +116,7 @@ def test_a_value_that_makes_no_sense_never_lands(configure, file, keys):
     settings = configure("# mine\n")
 
     with pytest.raises(BadInput, match="Not written"):
-        agents.add(settings, "coder", **keys)
+        editor.add(settings, "coder", **keys)
 
     assert file.read_text() == "# mine\n"
     assert sorted(path.name for path in file.parent.iterdir()) == [
@@ -129,22 +128,22 @@ def test_a_value_that_makes_no_sense_never_lands(configure, file, keys):
 @pytest.mark.parametrize("agent", ["Coder", "all", 'a"]\n[server'])
 def test_an_id_that_may_name_nobody_is_refused_before_any_file_is_made(home, agent):
     with pytest.raises(BadInput):
-        agents.add(settings_at(home), agent, **KEYS)
+        editor.add(settings_at(home), agent, **KEYS)
     assert not home.exists()
 
 
 def test_an_agent_that_is_not_there_cannot_be_removed(configure):
     with pytest.raises(UnknownAgent, match=r"no agent 'coder'.*agentbus agent list"):
-        agents.remove(configure("[agents.b]\n"), "coder")
+        editor.remove(configure("[agents.b]\n"), "coder")
 
 
 @pytest.mark.parametrize("text", ["[agents.b]\n[server]\n# s\n[agents.coder]\n[wake]\n# w\n"])
 def test_tables_of_agents_may_stand_apart(configure, file, text):
     settings = configure(text)
 
-    agents.add(settings, "coder", replace=True, **KEYS)
+    editor.add(settings, "coder", replace=True, **KEYS)
     replaced = file.read_text()
-    agents.remove(settings, "coder")
+    editor.remove(settings, "coder")
 
     assert replaced == text.replace("[agents.coder]\n", TABLE)
     assert file.read_text() == text.replace("[agents.coder]\n", "")
@@ -155,15 +154,15 @@ def test_a_file_or_folder_that_others_can_change_is_not_edited(configure, file, 
     settings = configure("")
     file.chmod(0o644)
     with pytest.raises(BadSetup, match="chmod 600"):
-        agents.add(settings, "coder", **KEYS)
+        editor.add(settings, "coder", **KEYS)
     file.unlink()
     file.symlink_to(tmp_path / "else")
     with pytest.raises(BadSetup, match="symlink"):
-        agents.add(settings, "coder", **KEYS)
+        editor.add(settings, "coder", **KEYS)
     file.unlink()
     file.parent.chmod(0o777)
     with pytest.raises(BadSetup, match="chmod 700"):
-        agents.add(settings, "coder", **KEYS)
+        editor.add(settings, "coder", **KEYS)
 
 
 @pytest.mark.promise(41)
@@ -172,7 +171,7 @@ def test_a_lock_that_is_a_symlink_is_not_followed(configure, file, tmp_path):
     (file.parent / "config.toml.lock").symlink_to(tmp_path / "else")
 
     with pytest.raises(BadSetup, match="cannot be edited"):
-        agents.add(settings, "coder", **KEYS)
+        editor.add(settings, "coder", **KEYS)
     assert not (tmp_path / "else").exists()
 
 
@@ -180,10 +179,10 @@ def test_one_process_edits_at_a_time(configure, file):
     settings = configure("")
     with (file.parent / "config.toml.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        editor = threading.Thread(target=lambda: agents.add(settings, "coder", **KEYS))
-        editor.start()
+        second = threading.Thread(target=lambda: editor.add(settings, "coder", **KEYS))
+        second.start()
         file.write_text("[agents.b]\n")  # the other one's edit
-    editor.join()
+    second.join()
 
     assert set(settings_at(file.parent).agents) == {"b", "coder"}
 
@@ -194,9 +193,9 @@ def test_nothing_is_left_when_the_file_cannot_take_its_place(configure, file, mo
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(agents.os, "fsync", full)
+    monkeypatch.setattr(editor.os, "fsync", full)
     with pytest.raises(BadSetup, match="No space left"):
-        agents.add(settings, "coder", **KEYS)
+        editor.add(settings, "coder", **KEYS)
 
     assert file.read_text() == "# mine\n"
     assert not list(file.parent.glob(".config*"))

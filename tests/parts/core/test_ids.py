@@ -8,18 +8,18 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_agentbus.core import ids as names
+from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store import subjects
 
 # Text that is nearly a name, so that both answers happen often.
 nearly = st.text("ab9_-.:*> A\n\t\0é²\uff41", max_size=8) | strategies.hostile_texts
 CHECKS = {
-    "agent_id": names.agent_id,
-    "role_name": names.role_name,
-    "inbox_of": names.inbox_of,
-    "task_id": names.task_id,
-    "label": lambda value: names.label(value, "thread id"),
+    "agent_id": ids.agent_id,
+    "role_name": ids.role_name,
+    "inbox_of": ids.inbox_of,
+    "task_id": ids.task_id,
+    "label": lambda value: ids.label(value, "thread id"),
 }
 
 NO_AGENTS = [
@@ -53,7 +53,7 @@ NO_AGENTS = [
 
 def _accepts(check, value):
     try:
-        return check(value) == value or check is names.inbox_of
+        return check(value) == value or check is ids.inbox_of
     except BadInput:
         return False
 
@@ -61,9 +61,9 @@ def _accepts(check, value):
 @pytest.mark.parametrize("value", ["a", "0", "coder", "shop-claude", "a_b-c", "a" * 63, "rolex"])
 def test_an_agent_id_is_returned_as_it_is(value):
     """Lower case letters, digits, '_' and '-', 1 to 63 of them."""
-    assert names.agent_id(value) == value
-    assert names.is_agent(value)
-    assert names.is_inbox(value)
+    assert ids.agent_id(value) == value
+    assert ids.is_agent(value)
+    assert ids.is_inbox(value)
 
 
 @pytest.mark.promise(38)
@@ -72,10 +72,10 @@ def test_an_agent_id_is_returned_as_it_is(value):
 def test_what_breaks_the_rule_names_no_agent_and_no_inbox(value):
     """Refused when it is written, refused when it is read."""
     with pytest.raises(BadInput, match="is not an agent id"):
-        names.agent_id(value)
+        ids.agent_id(value)
 
-    assert not names.is_agent(value)
-    assert not names.is_inbox(value)
+    assert not ids.is_agent(value)
+    assert not ids.is_inbox(value)
 
 
 @pytest.mark.promise(38)
@@ -83,9 +83,9 @@ def test_what_breaks_the_rule_names_no_agent_and_no_inbox(value):
 def test_reserved_names_are_nobodys_id(value):
     """Nobody can pose as everybody, as the system or as a role."""
     with pytest.raises(BadInput, match="is reserved"):
-        names.agent_id(value)
+        ids.agent_id(value)
 
-    assert not names.is_agent(value)
+    assert not ids.is_agent(value)
 
 
 @pytest.mark.promise(38)
@@ -94,60 +94,60 @@ def test_reserved_names_are_nobodys_id(value):
 )
 def test_what_no_address_leads_to_is_no_inbox(token):
     """Reading is as strict as writing."""
-    assert not names.is_inbox(token)
+    assert not ids.is_inbox(token)
 
 
 @pytest.mark.parametrize("value", ["review", "a", "0-", "role-x", "all", "a" * 58])
 def test_a_role_has_an_inbox_of_its_own(value):
     """`role:NAME` is the inbox `role-NAME`."""
-    assert names.inbox_of(f"role:{value}") == f"role-{value}"
-    assert names.is_inbox(f"role-{value}")
+    assert ids.inbox_of(f"role:{value}") == f"role-{value}"
+    assert ids.is_inbox(f"role-{value}")
 
 
 @pytest.mark.parametrize("value", ["", "-x", "_x", "A", "a.b", "*", ">", "a b", "a\n", "a" * 59])
 def test_what_breaks_the_rule_names_no_role(value):
     """The inbox of a role keeps the rule of all inboxes."""
     with pytest.raises(BadInput, match="is not a role name"):
-        names.role_name(value)
+        ids.role_name(value)
     with pytest.raises(BadInput):
-        names.inbox_of(f"role:{value}")
+        ids.inbox_of(f"role:{value}")
 
-    assert not names.is_inbox(f"role-{value}")
+    assert not ids.is_inbox(f"role-{value}")
 
 
 @given(strategies.inboxes)
 def test_an_inbox_is_found_again_from_its_address(inbox):
     """`inbox_of` undoes `address_of`."""
-    assert names.inbox_of(names.address_of(inbox)) == inbox
+    assert ids.inbox_of(ids.address_of(inbox)) == inbox
 
 
 @given(strategies.agent_ids | strategies.roles.map("role:".__add__))
 def test_an_address_is_found_again_from_its_inbox(address):
     """`address_of` undoes `inbox_of`."""
-    assert names.address_of(names.inbox_of(address)) == address
+    assert ids.address_of(ids.inbox_of(address)) == address
 
 
 @pytest.mark.promise(38)
 @given(nearly | strategies.inboxes)
 def test_a_token_is_an_inbox_exactly_if_its_address_may_be_written(token):
     """The check on reading and the check on writing agree."""
-    written = _accepts(names.inbox_of, names.address_of(token)) and ":" not in token
+    written = _accepts(ids.inbox_of, ids.address_of(token)) and ":" not in token
 
-    assert names.is_inbox(token) == written
+    assert ids.is_inbox(token) == written
 
 
 @pytest.mark.promise(38)
 @given(nearly | strategies.agent_ids)
 def test_a_token_is_an_agent_exactly_if_it_may_be_written_as_one(token):
     """The check on reading and the check on writing agree."""
-    assert names.is_agent(token) == _accepts(names.agent_id, token)
+    assert ids.is_agent(token) == _accepts(ids.agent_id, token)
 
 
 @pytest.mark.parametrize("value", ["a", "task-20260518-0001", "A_b-9", "f" * 64])
 def test_ids_of_other_producers_are_task_ids(value):
     """Wider than the ids that are made here."""
-    assert names.task_id(value) == value
-    assert names.is_task_id(value)
+    assert ids.task_id(value) == value
+    assert ids.is_task_id(value)
 
 
 @pytest.mark.promise(38)
@@ -158,16 +158,16 @@ def test_ids_of_other_producers_are_task_ids(value):
 def test_what_cannot_be_one_token_is_no_task_id(value):
     """A task id is the last token of subjects."""
     with pytest.raises(BadInput, match="is not a task id"):
-        names.task_id(value)
+        ids.task_id(value)
 
-    assert not names.is_task_id(value)
+    assert not ids.is_task_id(value)
 
 
 @pytest.mark.parametrize("value", ["a", "review.pr:2_b-c", "9", "a" * 128])
 def test_labels_may_have_dots_and_colons(value):
     """Thread ids, task types and request ids are never part of a subject."""
-    assert names.label(value, "thread id") == value
-    assert names.is_label(value)
+    assert ids.label(value, "thread id") == value
+    assert ids.is_label(value)
 
 
 @pytest.mark.promise(38)
@@ -177,9 +177,9 @@ def test_labels_may_have_dots_and_colons(value):
 def test_what_could_split_a_header_is_no_label(value):
     """Labels become header values; the refusal says what was refused."""
     with pytest.raises(BadInput, match="is not a request id"):
-        names.label(value, "request id")
+        ids.label(value, "request id")
 
-    assert not names.is_label(value)
+    assert not ids.is_label(value)
 
 
 @pytest.mark.promise(38)
@@ -207,7 +207,7 @@ def test_a_refusal_repeats_a_bad_name_on_one_line(check, value):
     assert str(refused.value).isprintable()
 
 
-@given(strategies.inboxes, strategies.agent_ids, strategies.task_ids, st.sampled_from(names.LANES))
+@given(strategies.inboxes, strategies.agent_ids, strategies.task_ids, st.sampled_from(ids.LANES))
 def test_checked_names_make_subjects_of_the_stated_length(inbox, agent, task, lane):
     """No checked name adds a token or a wildcard to a subject."""
     lengths = {
@@ -226,7 +226,7 @@ def test_checked_names_make_subjects_of_the_stated_length(inbox, agent, task, la
     assert subjects.wake_subject(inbox, lane).split(".")[-1:] == ["*"]
 
 
-@given(strategies.inboxes, strategies.agent_ids, strategies.task_ids, st.sampled_from(names.LANES))
+@given(strategies.inboxes, strategies.agent_ids, strategies.task_ids, st.sampled_from(ids.LANES))
 def test_a_subject_is_taken_apart_as_it_was_made(inbox, agent, task, lane):
     """What is no subject of ours has no parts, and is no error."""
     assert subjects.parts(subjects.task_subject(inbox, lane, agent)) == (
@@ -239,7 +239,7 @@ def test_a_subject_is_taken_apart_as_it_was_made(inbox, agent, task, lane):
     assert subjects.parts("agentbus.x") == subjects.parts("") == ("", "", ())
 
 
-@given(strategies.inboxes, st.sampled_from(names.LANES))
+@given(strategies.inboxes, st.sampled_from(ids.LANES))
 def test_consumers_are_one_token(inbox, lane):
     """The server takes no dot in the name of a consumer."""
     made = [subjects.lane_consumer(inbox, lane), subjects.results_consumer(inbox)]
@@ -252,9 +252,9 @@ def test_consumers_are_one_token(inbox, lane):
 @given(strategies.agent_ids, strategies.agent_ids, strategies.labels)
 def test_the_same_request_gets_the_same_task_id(sender, to, request):
     """A repeated send names the task that is stored already."""
-    first = names.new_task_id(sender, to, request)
+    first = ids.new_task_id(sender, to, request)
 
-    assert names.new_task_id(sender, to, request) == first == names.task_id(first)
+    assert ids.new_task_id(sender, to, request) == first == ids.task_id(first)
 
 
 _requests = st.tuples(strategies.agent_ids, strategies.inboxes, strategies.labels)
@@ -263,7 +263,7 @@ _requests = st.tuples(strategies.agent_ids, strategies.inboxes, strategies.label
 @given(_requests, _requests)
 def test_another_request_gets_another_task_id(one, other):
     """Sender, addressee and request id all count."""
-    assert (names.new_task_id(*one) == names.new_task_id(*other)) == (one == other)
+    assert (ids.new_task_id(*one) == ids.new_task_id(*other)) == (one == other)
 
 
 @pytest.mark.parametrize(
@@ -271,17 +271,17 @@ def test_another_request_gets_another_task_id(one, other):
 )
 def test_each_part_of_a_request_counts_for_itself(other):
     """Nor can text be moved from one part to the next."""
-    assert names.new_task_id("a", "x", "r") != names.new_task_id(*other)
+    assert ids.new_task_id("a", "x", "r") != ids.new_task_id(*other)
 
 
 def test_every_session_id_is_new_and_a_label():
     """64 random bits in hex, which may stand in a header and in a subject."""
-    ids = {names.new_session_id() for _ in range(1000)}
+    sessions = {ids.new_session_id() for _ in range(1000)}
 
-    assert len(ids) == 1000
-    assert all(names.is_label(one) and names.is_task_id(one) for one in ids)
+    assert len(sessions) == 1000
+    assert all(ids.is_label(session) and ids.is_task_id(session) for session in sessions)
 
 
 def test_the_lanes_are_read_in_this_order():
     """High before normal before low."""
-    assert names.LANES == ("high", "normal", "low")
+    assert ids.LANES == ("high", "normal", "low")
