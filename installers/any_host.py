@@ -16,8 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mcp_agentbus.installers._parts import entry as _entry
-from mcp_agentbus.installers._parts import probe
+from mcp_agentbus.installers._parts import entry, probe
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
 
@@ -35,8 +34,8 @@ _AGENT: Final = re.compile(r"\bserve --agent[ =]([a-z0-9][a-z0-9_-]{0,62})(?!\S)
 
 def printed(machine: Machine, agent: str | None = None) -> str:
     """Return the text of `agentbus install --print`: the JSON for any other MCP host."""
-    entry = _entry.made(machine, agent=agent)
-    return json.dumps({"mcpServers": {SERVER: entry}}, indent=2, ensure_ascii=False)
+    server = entry.made(machine, agent=agent)
+    return json.dumps({"mcpServers": {SERVER: server}}, indent=2, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -85,9 +84,9 @@ class Host:
                 hint=f"`{undo}` removes it; then run the command again.",
             )
         before = _AGENT.search(shown)
-        entry = _entry.made(machine, agent=agent or (before[1] if before else None), host=self.name)
-        variables = [f"{name}={value}" for name, value in entry.get("env", {}).items()]
-        words = self.add([entry["command"], *entry["args"]], variables)
+        server = entry.made(machine, agent=agent or (before[1] if before else None), host=self.name)
+        variables = [f"{name}={value}" for name, value in server.get("env", {}).items()]
+        words = self.add([server["command"], *server["args"]], variables)
 
         def do() -> str:
             program = self._there(machine)
@@ -119,13 +118,13 @@ class Host:
         Raises:
             BadSetup: the host has no such entry, another one, or its server does not answer.
         """
-        entry = _entry.made(machine, host=self.name)
-        if entry["command"] not in self._shown(machine):
+        server = entry.made(machine, host=self.name)
+        if server["command"] not in self._shown(machine):
             raise BadSetup(
-                f"`{' '.join([self.program, *self.show])}` does not show {entry['command']}.",
+                f"`{' '.join([self.program, *self.show])}` does not show {server['command']}.",
                 hint=f"Run `agentbus install {self.name}`.",
             )
-        answers = probe.check(*probe.started(entry, machine.environ), machine.left_s)
+        answers = probe.check(*probe.started(server, machine.environ), machine.left_s)
         return f"{self.title} has the server {SERVER}; {answers}"
 
     def _shown(self, machine: Machine) -> str:
@@ -158,16 +157,16 @@ def _is_ours(machine: Machine, shown: str) -> bool:
 
     Of a path with spaces it cannot be told where it ends, unless it is the one of this agentbus.
     """
-    found, behind = _COMMAND.search(shown), _ARGS.search(shown)
-    if found is None:
+    before, behind = _COMMAND.search(shown), _ARGS.search(shown)
+    if before is None:
         return False
-    command, args = found[1], behind[1].split() if behind else []
+    command, args = before[1], behind[1].split() if behind else []
     here, *more = machine.agentbus
     if f"{command} ".startswith(" ".join([here, *more, "serve", ""])):
         return True
     if behind is None:
         command, *args = command.split()
-    return _entry.is_ours({"command": command, "args": args})
+    return entry.is_ours({"command": command, "args": args})
 
 
 def _after_dashes(command: list[str], variables: list[str]) -> list[str]:

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.installers import assets
-from mcp_agentbus.installers._parts import entry as _entry
-from mcp_agentbus.installers._parts import files
+from mcp_agentbus.installers._parts import entry, files
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
 
@@ -70,7 +69,7 @@ def install(
     """
     program = _program(machine)
     before = _server(machine)
-    if before is not None and not _entry.is_ours(before):
+    if before is not None and not entry.is_ours(before):
         raise BadSetup(
             "Claude Code has a server `agentbus` that does not start agentbus; it is left alone.",
             hint=f"See `claude mcp get {SERVER}`; `claude mcp remove {SERVER} -s user` removes it.",
@@ -106,7 +105,7 @@ def uninstall(machine: Machine) -> list[Step]:
     program = _program(machine)
     steps = _removals(machine, program)
     before = _server(machine)
-    if before is not None and _entry.is_ours(before):
+    if before is not None and entry.is_ours(before):
         steps.append(_remove_entry(machine, program))
     return steps
 
@@ -128,11 +127,11 @@ def verify(machine: Machine) -> str:
         raise BadSetup("Claude Code has no agentbus.", hint="Run `agentbus install claude-code`.")
     hint = f"Try {shlex.join([*machine.agentbus, 'serve'])} by hand, and `claude mcp get {name}`."
     try:
-        said = machine.run([program, "mcp", "get", name])
+        shown = machine.run([program, "mcp", "get", name])
     except BadSetup as error:
         raise BadSetup(error.message, hint=hint) from None
     # It ends with 0 whatever became of the server.
-    status = re.search(r"^\s*Status:\s*(.*)$", said, re.MULTILINE)
+    status = re.search(r"^\s*Status:\s*(.*)$", shown, re.MULTILINE)
     if status is None or "Connected" not in status[1]:
         why = status[1].strip() if status else "no status"
         raise BadSetup(f"Claude Code does not get through to agentbus: {why[:200]}.", hint=hint)
@@ -166,25 +165,25 @@ def _server(machine: Machine) -> dict[str, Any] | None:
     file = (Path(given) if given else machine.home) / ".claude.json"
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        entry = document.get("mcpServers", {}).get(SERVER)
+        server = document.get("mcpServers", {}).get(SERVER)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError, RecursionError):
         raise BadSetup(f"{file} cannot be read.", hint="Run `claude doctor`.") from None
-    return entry if isinstance(entry, dict) or entry is None else {}
+    return server if isinstance(server, dict) or server is None else {}
 
 
 def _left_traces(machine: Machine) -> bool:
     """Tell whether our installer has been here, by files: without Claude Code nothing else can."""
     before = _server(machine)
-    return _note_file(machine).exists() or (before is not None and _entry.is_ours(before))
+    return _note_file(machine).exists() or (before is not None and entry.is_ours(before))
 
 
 def _listed(machine: Machine, argv: list[str]) -> list[dict[str, Any]]:
     """Return the list that Claude Code prints as JSON."""
-    said = machine.run(argv)
+    printed = machine.run(argv)
     try:
-        rows = json.loads(said)
+        rows = json.loads(printed)
     except (ValueError, RecursionError):
         rows = None
     if not isinstance(rows, list):
@@ -254,21 +253,21 @@ def _note_file(machine: Machine) -> Path:
 def _write_note(machine: Machine) -> Step:
     # A launcher that gets a Python starts `-m mcp_agentbus` with it.
     lines = [machine.agentbus[0], places.home(machine.environ) or ""]
-    file, text = _note_file(machine), "".join(f"{line}\n" for line in lines)
+    file, note = _note_file(machine), os.fsencode("".join(f"{line}\n" for line in lines))
 
     def do() -> str:
         if any("\n" in line for line in lines):
             raise BadSetup("A folder of agentbus has a line break in its name.")
-        if file.is_file() and file.read_bytes() == os.fsencode(text):
+        if file.is_file() and file.read_bytes() == note:
             return "it is there already"
-        files.write(file, os.fsencode(text))
+        files.write(file, note)
         return ""
 
     return Step(f"write {file}: where agentbus is", do)
 
 
 def _add_entry(machine: Machine, program: str, agent: str | None) -> Step:
-    wanted = _entry.made(machine, _server(machine), agent=agent, alwaysLoad=True)
+    wanted = entry.made(machine, _server(machine), agent=agent, alwaysLoad=True)
     # On standard input: other users see a process's arguments, and a user may have put a secret
     # into the entry's environment.
     argv = [program, "mcp", "add-json", "-s", "user", SERVER, "-"]
@@ -292,16 +291,16 @@ def _add_entry(machine: Machine, program: str, agent: str | None) -> Step:
     return Step(f"run `claude mcp add-json -s user {SERVER} -`: starts {starts}", do)
 
 
-def _put_back(machine: Machine, argv: list[str], entry: dict[str, Any]) -> None:
+def _put_back(machine: Machine, argv: list[str], server: dict[str, Any]) -> None:
     """Add an entry again that was taken out for a newer one, which Claude Code did not take.
 
     Raises:
         BadSetup: it does not take this one either.
     """
     try:
-        machine.run(argv, stdin=json.dumps(entry))
+        machine.run(argv, stdin=json.dumps(server))
     except BadSetup as error:
-        shown = " ".join(_entry.additions(entry)) or "nothing of its own"  # no values: secrets
+        shown = " ".join(entry.additions(server)) or "nothing of its own"  # no values: secrets
         raise BadSetup(
             f"The server entry was taken out and no entry can be put in: {error.message}",
             hint=f"Run the command again; the entry had said {shown}.",
@@ -316,7 +315,7 @@ def _remove_entry(machine: Machine, program: str, hint: str = "") -> Step:
         if before is None:
             return "it is gone"
         step.do()
-        kept = _entry.additions(before)
+        kept = entry.additions(before)
         return f"it said {' '.join(kept)}{hint}" if kept else ""
 
     return Step(step.what, do)
@@ -343,12 +342,11 @@ def _removals(machine: Machine, program: str) -> list[Step]:
 
 def _remove_folder(folder: Path) -> Step:
     def do() -> str:
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            return "it is gone"
-        except OSError as error:
-            raise BadSetup(f"{folder} cannot be removed: {error.strerror}.") from None
+        with files.told(folder, "removed"):
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                return "it is gone"
         return ""
 
     return Step(f"remove {folder}", do)

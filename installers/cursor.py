@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from mcp_agentbus.installers._parts import edit, probe
-from mcp_agentbus.installers._parts import entry as _entry
-from mcp_agentbus.installers._parts import skill as _skill
+from mcp_agentbus.installers._parts import edit, entry, probe, skill
 from mcp_agentbus.installers._parts.edit import Piece
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
@@ -51,19 +49,21 @@ def found(machine: Machine) -> str | None:
     return f"Cursor, {folder}" if folder.is_dir() else None
 
 
-def install(machine: Machine, skill: Path | None = None, *, agent: str | None = None) -> list[Step]:
+def install(
+    machine: Machine, source: Path | None = None, *, agent: str | None = None
+) -> list[Step]:
     """Return the steps that connect Cursor.
 
     Args:
         machine: where to work.
-        skill: the folder of the skill; the one that came along if not given.
+        source: the folder of the skill; the one that came along if not given.
         agent: who Cursor's sessions are; else whom the entry names, else each folder tells.
     """
     files = _files(machine, agent)
     steps = [_writing(path, pieces) for path, pieces in files if _is_for(path)]
     return [
         *steps,
-        _skill.copying(_folder_of(machine), skill),
+        skill.copying(_folder_of(machine), source),
         Step("show a link that adds the server by a click", lambda: deeplink(machine, agent)),
     ]
 
@@ -75,7 +75,7 @@ def uninstall(machine: Machine) -> list[Step]:
         for path, pieces in reversed(_files(machine))
         if _has_any(path, pieces) or edit.record_of(path).exists()
     ]
-    return [*_skill.removals(_folder_of(machine)), *steps]
+    return [*skill.removals(_folder_of(machine)), *steps]
 
 
 def verify(machine: Machine) -> str:
@@ -89,9 +89,9 @@ def verify(machine: Machine) -> str:
     for path, pieces in _files(machine):
         if _is_for(path) and not edit.holds(path, *pieces):
             raise BadSetup(f"{path} lacks {_named(pieces)}.", hint=_AGAIN)
-    skill = _skill.place(_folder_of(machine))
-    if not (skill / "SKILL.md").is_file():
-        raise BadSetup(f"{skill} has no skill.", hint=_AGAIN)
+    copied = skill.place(_folder_of(machine))
+    if not (copied / "SKILL.md").is_file():
+        raise BadSetup(f"{copied} has no skill.", hint=_AGAIN)
     answers = probe.check(*probe.started(_server(machine), machine.environ), machine.left_s)
     return f"{_folder_of(machine)} has server, hooks and skill; {answers}; Cursor was not asked"
 
@@ -101,9 +101,9 @@ def deeplink(machine: Machine, agent: str | None = None) -> str:
 
     Nothing is in it that the user has added to the entry, as it is printed, and that may be secret.
     """
-    agent = _entry.agent_of(_server(machine, agent))
-    entry = _entry.made(machine, agent=agent, host=NAME, type="stdio")
-    config = base64.b64encode(json.dumps(entry).encode()).decode()
+    agent = entry.agent_of(_server(machine, agent))
+    server = entry.made(machine, agent=agent, host=NAME, type="stdio")
+    config = base64.b64encode(json.dumps(server).encode()).decode()
     path = "cursor://anysphere.cursor-deeplink/mcp/install"
     return f"{path}?name={SERVER}&config={quote(config, safe='')}"
 
@@ -112,7 +112,7 @@ def _files(machine: Machine, agent: str | None = None) -> list[tuple[Path, tuple
     """Return our pieces, by the file they belong into."""
     folder = _folder_of(machine)
     server = _server(machine, agent)
-    who = _entry.agent_of(server) or ""
+    who = entry.agent_of(server) or ""
     hooks = [Piece(("hooks", event), _hook(machine, event, who), ours=_is_ours) for event in EVENTS]
     return [
         (folder / "mcp.json", (Piece(("mcpServers", SERVER), server),)),
@@ -132,17 +132,17 @@ def _is_for(path: Path) -> bool:
 def _server(machine: Machine, agent: str | None = None) -> dict[str, Any]:
     """Return the server's entry; an id that its user has put into one of ours stays."""
     before = _entry_there(machine)
-    return _entry.made(machine, before, agent=agent, host=NAME, type="stdio")
+    return entry.made(machine, before, agent=agent, host=NAME, type="stdio")
 
 
 def _entry_there(machine: Machine) -> dict[str, Any]:
     """Return our entry as it is; empty without one, or if the file is not plain JSON."""
     try:
         document = json.loads((_folder_of(machine) / "mcp.json").read_text("utf-8-sig"))
-        entry = document["mcpServers"][SERVER]
+        server = document["mcpServers"][SERVER]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}  # whoever writes it says what is wrong
-    return entry if isinstance(entry, dict) and _entry.is_ours(entry) else {}
+    return server if isinstance(server, dict) and entry.is_ours(server) else {}
 
 
 def _hook(machine: Machine, event: str, agent: str) -> dict[str, Any]:

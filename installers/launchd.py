@@ -44,8 +44,8 @@ def plist(
     """
     given = {"AGENTBUS_HOME": home, **(others or {}), "PATH": path}
     environ = {name: value for name, value in given.items() if value}
-    for text in (str(python), *environ.values()):
-        check_plain(text)
+    for value in (str(python), *environ.values()):
+        check_plain(value)
     content: dict[str, Any] = {
         "Label": LABEL,
         "ProgramArguments": [str(python), "-P", "-m", "mcp_agentbus", "listen", "--replace"],
@@ -93,13 +93,13 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
 def is_current(settings: Settings) -> bool:
     """Tell whether the plist is what `install` would write now, but for PATH, which shells vary."""
     try:
-        found = plistlib.loads(plist_file(settings.environ).read_bytes())
+        there = plistlib.loads(plist_file(settings.environ).read_bytes())
         wanted = plistlib.loads(_wanted(settings))
-        for one in (found, wanted):
-            one.get("EnvironmentVariables", {}).pop("PATH", None)
+        for plist in (there, wanted):
+            plist.get("EnvironmentVariables", {}).pop("PATH", None)
     except (OSError, ValueError, AttributeError, ExpatError):
         return False
-    return bool(found == wanted)
+    return bool(there == wanted)
 
 
 def uninstall(settings: Settings, run: Run = run_program) -> list[str]:

@@ -19,9 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus.installers._parts import entry as _entry
-from mcp_agentbus.installers._parts import files, openclaw_config, openclaw_hooks
-from mcp_agentbus.installers._parts import skill as _skill
+from mcp_agentbus.installers._parts import entry, files, openclaw_config, openclaw_hooks, skill
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers._parts.probe import TOOLS
 from mcp_agentbus.installers.steps import Machine, Step
@@ -47,12 +45,14 @@ def found(machine: Machine) -> str | None:
     return machine.found(NAME, openclaw_config.TITLE)
 
 
-def install(machine: Machine, skill: Path | None = None, *, agent: str | None = None) -> list[Step]:
+def install(
+    machine: Machine, source: Path | None = None, *, agent: str | None = None
+) -> list[Step]:
     """Return the steps that connect OpenClaw and let its gateway be woken.
 
     Args:
         machine: where to work.
-        skill: the folder of the skill; the one that came along if not given.
+        source: the folder of the skill; the one that came along if not given.
         agent: who its sessions are; else whom the entry names, else `openclaw`.
 
     Raises:
@@ -61,17 +61,17 @@ def install(machine: Machine, skill: Path | None = None, *, agent: str | None = 
     """
     openclaw_config.program(machine)
     before = openclaw_config.server(machine)
-    if before and not _entry.is_ours(before):
+    if before and not entry.is_ours(before):
         raise BadSetup(
             f"OpenClaw has a server `{SERVER}` that does not start agentbus; it is left alone.",
             hint=f"`openclaw mcp unset {SERVER}` removes it; then run the command again.",
         )
-    entry = _wanted(machine, before, agent)
-    name = _agent_of(entry)
+    server = _wanted(machine, before, agent)
+    name = _agent_of(server)
     file = openclaw_hooks.token_file(machine)
     return [
-        _set_server(machine, before, entry),
-        _skill.copying(openclaw_config.state_folder(machine), skill),
+        _set_server(machine, before, server),
+        skill.copying(openclaw_config.state_folder(machine), source),
         Step(
             f"run `openclaw config patch --stdin`: hooks.enabled, and a fresh hooks.token unless "
             f"there is one; keep the token in {file} (0600)",
@@ -85,7 +85,7 @@ def uninstall(machine: Machine) -> list[Step]:
 
     Where OpenClaw itself is gone but its file is not, the steps that change that file fail.
     """
-    steps = _skill.removals(openclaw_config.state_folder(machine))
+    steps = skill.removals(openclaw_config.state_folder(machine))
     if _has_server(machine):
         steps.append(
             Step(f"run `openclaw mcp unset {SERVER}`", lambda: _unset_server(machine)),
@@ -112,10 +112,10 @@ def verify(machine: Machine) -> str:
     hint = f"Try {shlex.join([*machine.agentbus, 'serve'])} by hand, and `openclaw mcp doctor`."
     program = openclaw_config.program(machine)
     try:
-        said = machine.run([program, "mcp", "probe", SERVER, "--json"])
+        probed = machine.run([program, "mcp", "probe", SERVER, "--json"])
     except BadSetup as error:
         raise BadSetup(error.message, hint=hint) from None
-    tools = openclaw_config.parsed(said).get("tools", [])
+    tools = openclaw_config.parsed(probed).get("tools", [])
     missing = [tool for tool in TOOLS if f"{SERVER}__{tool}" not in tools]
     if missing:
         raise BadSetup(f"OpenClaw does not see {', '.join(missing)}.", hint=hint)
@@ -127,7 +127,7 @@ def verify(machine: Machine) -> str:
 def _has_server(machine: Machine) -> bool:
     """Tell whether there is an entry of ours; where only OpenClaw can tell and does not, maybe."""
     try:
-        return _entry.is_ours(openclaw_config.server(machine))
+        return entry.is_ours(openclaw_config.server(machine))
     except BadSetup:  # whoever takes the step is told why
         return SERVER in openclaw_config.text(openclaw_config.config_file(machine))
 
@@ -135,9 +135,9 @@ def _has_server(machine: Machine) -> bool:
 def _wanted(machine: Machine, before: dict[str, Any], agent: str | None) -> dict[str, Any]:
     """Return the server's entry, which says who its sessions are: no folder here tells that."""
     # An entry with a folder leaves it to the .agentbus.toml there.
-    if agent is None and _entry.agent_of(before) is None and not before.get("cwd"):
+    if agent is None and entry.agent_of(before) is None and not before.get("cwd"):
         agent = _default_agent(machine)
-    return _entry.made(machine, before, agent=agent, host=NAME, requestTimeoutMs=_CALL_LIMIT_MS)
+    return entry.made(machine, before, agent=agent, host=NAME, requestTimeoutMs=_CALL_LIMIT_MS)
 
 
 def _default_agent(machine: Machine) -> str:
@@ -155,52 +155,52 @@ def _default_agent(machine: Machine) -> str:
     return identity.default_id(Path(more), NAME) if more else NAME
 
 
-def _agent_of(entry: dict[str, Any]) -> str:
+def _agent_of(server: dict[str, Any]) -> str:
     """Return who the sessions of an entry are; nothing if it leaves that to OpenClaw's folder."""
-    if named := _entry.agent_of(entry):
+    if named := entry.agent_of(server):
         return named
-    if not (folder := entry.get("cwd")):
+    if not (folder := server.get("cwd")):
         return ""
     # OpenClaw starts it with little more of an environment than what the entry says.
     bare = load_settings({"AGENTBUS_HOST": NAME}, text="")
     return identity.who(bare, folder=Path(str(folder))).id
 
 
-def _set_server(machine: Machine, before: dict[str, Any], entry: dict[str, Any]) -> Step:
-    argv, stdin = ["mcp", "set", SERVER, json.dumps(entry)], ""
+def _set_server(machine: Machine, before: dict[str, Any], server: dict[str, Any]) -> Step:
+    argv, stdin = ["mcp", "set", SERVER, json.dumps(server)], ""
     what = f"run `{shlex.join(['openclaw', *argv])}`"
     # What its user added may be secret, and other users see a process's arguments.
-    if _entry.variables(entry) or set(entry) - _KEYS:
+    if entry.variables(server) or set(server) - _KEYS:
         argv = ["config", "patch", "--stdin"]
-        stdin = json.dumps({"mcp": {"servers": {SERVER: _changes(before, entry)}}})
+        stdin = json.dumps({"mcp": {"servers": {SERVER: _changes(before, server)}}})
         what = f"run `openclaw config patch --stdin`: mcp.servers.{SERVER}"
 
     def do() -> str:
-        if entry == before:
+        if server == before:
             return "it is there already"
         machine.run([openclaw_config.program(machine), *argv], stdin=stdin)
         return ""
 
-    return Step(f"make OpenClaw the agent {_agent_of(entry)}: {what}", do)
+    return Step(f"make OpenClaw the agent {_agent_of(server)}: {what}", do)
 
 
-def _changes(before: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+def _changes(before: dict[str, Any], server: dict[str, Any]) -> dict[str, Any]:
     """Return the patch from one to the other, with none of what stays.
 
     OpenClaw shows variables of its environment with their values, which its file is not to hold.
     """
-    changed = {key: value for key, value in entry.items() if before.get(key) != value}
+    changed = {key: value for key, value in server.items() if before.get(key) != value}
     if "env" in changed:
         old = openclaw_config.table(before, "env")
-        changed["env"] = _changes(old, {**dict.fromkeys(old), **entry["env"]})  # null takes out
+        changed["env"] = _changes(old, {**dict.fromkeys(old), **server["env"]})  # null takes out
     return changed
 
 
 def _unset_server(machine: Machine) -> str:
-    entry = openclaw_config.table(openclaw_config.asked(machine, "mcp", "list", "--json"), SERVER)
-    if not entry:
+    server = openclaw_config.table(openclaw_config.asked(machine, "mcp", "list", "--json"), SERVER)
+    if not server:
         return "it was not there"
-    if not _entry.is_ours(entry):
+    if not entry.is_ours(server):
         return "it starts something else, and stays"
     program = openclaw_config.program(machine)
     for smaller in _smaller_entries(machine):
@@ -221,11 +221,11 @@ def _smaller_entries(machine: Machine) -> Iterator[dict[str, Any]]:
     servers.pop(SERVER, None)
     rest = _size(document)
     while document and size >= _GUARDED_BYTES and rest < size // 2 + _MARGIN_BYTES:
-        entry = {"enabled": False, "command": ""}
-        servers[SERVER] = entry
+        server = {"enabled": False, "command": ""}
+        servers[SERVER] = server
         size = size // 2 + 2 * _MARGIN_BYTES
-        entry["command"] = "-" * max(1, size - _size(document))
-        yield entry
+        server["command"] = "-" * max(1, size - _size(document))
+        yield server
 
 
 def _size(document: dict[str, Any]) -> int:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import programs
 from mcp_agentbus.errors import BadSetup
 
 #: Hosts' own commands start node, and some of them the server that they are told of.
@@ -112,19 +113,15 @@ class Machine:
         name = " ".join([Path(argv[0]).name, *argv[1:3]])
         limit_s = self.left_s
         try:
-            ended = subprocess.run(
+            ended = programs.run(
                 argv,
-                input=stdin,
+                timeout_s=limit_s,
+                stdin=stdin,
                 # Claude Code calls its maker at each start, for its own sake and not for this work.
                 # OpenClaw calls nobody before its gateway starts.
-                env={**self.environ, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"},
+                environ={**self.environ, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"},
                 # Hosts take the folder in which they are started for a project, even the home.
-                cwd="/",
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=limit_s,
-                check=False,
+                folder="/",
             )
         except subprocess.TimeoutExpired:
             raise BadSetup(f"`{name}` did not end in {round(limit_s, 1):g} s.") from None
@@ -136,9 +133,9 @@ class Machine:
         return ended.stdout + ended.stderr if both else ended.stdout
 
 
-def _reason(program: str, said: str) -> str:
-    """Return what tells why a host's command failed, of all that it said; its program's name."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no reason given"]
+def _reason(program: str, printed: str) -> str:
+    """Return of all that a host's command printed what tells why it failed."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()] or ["no reason given"]
     # OpenClaw ends with a line about its help, whatever went wrong.
     for line in lines:
         if "Reason: " in line:

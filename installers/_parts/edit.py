@@ -191,8 +191,8 @@ def _noted(record: _Found | None) -> int | None:
     """Return how many folders `merge` had made, if it made the file."""
     if record is None:
         return None
-    found = re.fullmatch(re.escape(_NOTE).replace(r"\{\}", r"(\d+)").encode(), record.content)
-    return int(found[1]) if found else None
+    note = re.fullmatch(re.escape(_NOTE).replace(r"\{\}", r"(\d+)").encode(), record.content)
+    return int(note[1]) if note else None
 
 
 def _edited(

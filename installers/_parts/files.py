@@ -8,10 +8,25 @@ What goes wrong is told in a sentence, as `BadSetup`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from mcp_agentbus.core import files
+from mcp_agentbus.core.files import write_whole
 from mcp_agentbus.errors import BadSetup
+
+
+@contextmanager
+def told(path: Path, undone: str) -> Iterator[None]:
+    """Have an OSError of what is done to `path` say what was not done: "written", "read".
+
+    Raises:
+        BadSetup: instead of the OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise BadSetup(f"{path} cannot be {undone}: {error.strerror}.") from None
 
 
 def write(file: Path, content: bytes, *, mode: int = 0o644) -> None:
@@ -20,13 +35,11 @@ def write(file: Path, content: bytes, *, mode: int = 0o644) -> None:
     Raises:
         BadSetup: it cannot be written.
     """
-    try:
-        # Of a private file the folder is private, too.
-        folder = 0o777 if mode & 0o044 else 0o700
+    # Of a private file the folder is private, too.
+    folder = 0o777 if mode & 0o044 else 0o700
+    with told(file, "written"):
         file.parent.mkdir(mode=folder, parents=True, exist_ok=True)
-        files.write_whole(file, content, mode=mode)
-    except OSError as error:
-        raise BadSetup(f"{file} cannot be written: {error.strerror}.") from None
+        write_whole(file, content, mode=mode)
 
 
 def remove(file: Path) -> None:
@@ -35,7 +48,5 @@ def remove(file: Path) -> None:
     Raises:
         BadSetup: it cannot be removed.
     """
-    try:
+    with told(file, "removed"):
         file.unlink(missing_ok=True)
-    except OSError as error:
-        raise BadSetup(f"{file} cannot be removed: {error.strerror}.") from None

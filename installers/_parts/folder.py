@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.installers._parts import files as _files
+from mcp_agentbus.installers._parts import files
 
 from mcp_agentbus.errors import BadSetup
 
@@ -32,25 +32,25 @@ def copy(source: Path, target: Path) -> bool:
         BadSetup: something else is there, or it cannot be written.
     """
     made, had = _listed(target)
-    files = {
+    contents = {
         str(path.relative_to(source)): path.read_bytes()
         for path in sorted(source.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
     if made is None:
         made = sum(not place.exists() for place in target.parents)
-    for name, content in files.items():
+    for name, content in contents.items():
         there = _sum(target / name)
         if there not in {None, had.get(name), hashlib.sha256(content).hexdigest()}:
             hint = "Move it away, then run the command again."
             raise BadSetup(f"{target / name} is not as agentbus wrote it.", hint=hint)
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     listed = [_NOTE.format(made), *(f"{digest}  {name}" for name, digest in sums.items()), ""]
-    files[LIST] = "\n".join(listed).encode()
+    contents[LIST] = "\n".join(listed).encode()
     changed = False
-    for name, content in files.items():
+    for name, content in contents.items():
         if _sum(target / name) != hashlib.sha256(content).hexdigest():
-            _files.write(target / name, content)
+            files.write(target / name, content)
             changed = True
     stale = {name: digest for name, digest in had.items() if name not in sums}
     _remove_files(target, stale)
@@ -109,18 +109,16 @@ def _listed(target: Path) -> tuple[int | None, dict[str, str]]:
         return None, {}
     except (OSError, ValueError) as error:
         raise BadSetup(f"{target / LIST} cannot be read: {error}.") from None
-    found = [_LINE.fullmatch(line) for line in lines]
-    names = {one[2]: one[1] for one in found if one and ".." not in Path(one[2]).parts}
+    copied = [(line[2], line[1]) for line in map(_LINE.fullmatch, lines) if line]
     return (int(note[1]) if note else 0), {
-        name: digest for name, digest in names.items() if not Path(name).is_absolute()
+        name: digest
+        for name, digest in copied
+        if not Path(name).is_absolute() and ".." not in Path(name).parts
     }
 
 
 def _sum(path: Path) -> str | None:
     """Return the file's SHA-256; None if there is none."""
-    try:
+    with files.told(path, "read"), suppress(FileNotFoundError, NotADirectoryError):
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise BadSetup(f"{path} cannot be read: {error.strerror}.") from None
+    return None

@@ -72,12 +72,12 @@ def check(text: str) -> None:
     if not text.strip(" \t\r\n"):
         raise Unfit("is empty, which is not JSON. Delete it, or write {} into it")
     try:
-        found = _DECODER.decode(text)
+        document = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Unfit(_why(text, error)) from None
     except RecursionError:
         raise Unfit("is nested too deeply") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise Unfit("must be one object, {...}, and is not")
 
 
@@ -244,10 +244,10 @@ def _slot(boxes: list[_Box], piece: Piece) -> _Child | None:
 
 
 def _member(box: _Box, key: str) -> _Child | None:
-    found = [child for child in box.children if child.key == key]
-    if len(found) > 1:
+    members = [child for child in box.children if child.key == key]
+    if len(members) > 1:
         raise Unfit(f"has the key {json.dumps(key)} twice in one object. Take one of them out")
-    return found[0] if found else None
+    return members[0] if members else None
 
 
 def _box(text: str, start: int) -> _Box:
@@ -268,8 +268,8 @@ def _box(text: str, start: int) -> _Box:
 
 
 def _skip(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
 
 
 def _before(text: str, at: int) -> str:

@@ -11,9 +11,11 @@ with comments in it or parts in other files, it is asked for.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from mcp_agentbus.installers._parts import files
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine
 
@@ -65,12 +67,9 @@ def text(file: Path) -> str:
     Raises:
         BadSetup: it cannot be read.
     """
-    try:
+    with files.told(file, "read"), suppress(FileNotFoundError):
         return file.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise BadSetup(f"{file} cannot be read: {error.strerror}.") from None
+    return ""
 
 
 def program(machine: Machine) -> str:
@@ -93,14 +92,14 @@ def plain(machine: Machine) -> dict[str, Any] | None:
     Raises:
         BadSetup: it cannot be read.
     """
-    said = text(config_file(machine))
-    if not said.strip():
+    content = text(config_file(machine))
+    if not content.strip():
         return {}
     try:
-        document = json.loads(said)
+        document = json.loads(content)
     except (ValueError, RecursionError):  # mostly comments
         return None
-    return document if isinstance(document, dict) and _INCLUDE not in said else None
+    return document if isinstance(document, dict) and _INCLUDE not in content else None
 
 
 def section(machine: Machine, name: str) -> dict[str, Any]:
@@ -142,23 +141,23 @@ def asked(machine: Machine, *words: str) -> dict[str, Any]:
     Raises:
         BadSetup: OpenClaw is not here, does not run, or says something else.
     """
-    said = machine.run([program(machine), *words])
-    document = parsed(said)
-    if not document and said.strip() != "{}":
+    printed = machine.run([program(machine), *words])
+    document = parsed(printed)
+    if not document and printed.strip() != "{}":
         name = " ".join([NAME, *words])
         raise BadSetup(f"`{name}` did not print JSON.", hint="Run `openclaw config validate`.")
     return document
 
 
 def _may_hold(machine: Machine, name: str) -> bool:
-    said = text(config_file(machine))
-    return name in said or _INCLUDE in said
+    content = text(config_file(machine))
+    return name in content or _INCLUDE in content
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parsed(printed: str) -> dict[str, Any]:
     """Return what OpenClaw has printed as JSON; empty if it is none."""
     try:
-        document = json.loads(text)
+        document = json.loads(printed)
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

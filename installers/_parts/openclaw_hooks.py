@@ -71,13 +71,13 @@ def gateway(machine: Machine) -> dict[str, str]:
     Raises:
         BadSetup: the file cannot be read, or OpenClaw cannot tell.
     """
-    found = {}
+    there = {}
     port = openclaw_config.section(machine, "gateway").get("port", _PORT)
     if port != _PORT:
-        found["gateway_url"] = f"http://127.0.0.1:{port}"
+        there["gateway_url"] = f"http://127.0.0.1:{port}"
     if token_file(machine).is_file():
-        found["token_file"] = str(token_file(machine))
-    return found
+        there["token_file"] = str(token_file(machine))
+    return there
 
 
 def switch_off(machine: Machine) -> str:

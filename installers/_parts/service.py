@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mcp_agentbus.config.settings import Settings, neighbour_environ
+from mcp_agentbus.core import programs
 from mcp_agentbus.errors import BadSetup
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
@@ -22,16 +23,8 @@ _RUN_S: Final = 120
 
 
 def run_program(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, without a terminal and within a time limit."""
-    return subprocess.run(
-        argv,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_RUN_S,
-        check=False,
-    )
+    """Run a program of the service manager, as `core.programs` does."""
+    return programs.run(argv, timeout_s=_RUN_S)
 
 
 def checked(run: Run, *argv: str, hint: str) -> None:
@@ -48,8 +41,8 @@ def checked(run: Run, *argv: str, hint: str) -> None:
     except OSError as error:
         raise BadSetup(f"`{name}` cannot run: {error.strerror}.", hint=hint) from None
     if ended.returncode:
-        said = (ended.stderr or ended.stdout or f"exit code {ended.returncode}").strip()
-        raise BadSetup(f"`{name}` failed: {said.splitlines()[0]}", hint=hint)
+        reason = (ended.stderr or ended.stdout or f"exit code {ended.returncode}").strip()
+        raise BadSetup(f"`{name}` failed: {reason.splitlines()[0]}", hint=hint)
 
 
 def environ(settings: Settings) -> dict[str, str]:

@@ -25,6 +25,7 @@ from typing import Final
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core import programs
 from mcp_agentbus.core.files import check_private
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import BadSetup
@@ -83,29 +84,21 @@ def nats_server(settings: Settings) -> Check:
         program = embedded.binary(settings)
     except BadSetup as error:
         return Check(name, "wrong", error.message, error.hint)
-    version = program_version(program)
+    version = _version(program)
     if not version:
         other = "Name a working nats-server in AGENTBUS_NATS_SERVER, or unset it."
         return Check(name, "wrong", f"{program} does not say its version", other)
     return Check(name, "ok", f"nats-server {version}, {program}")
 
 
-def program_version(program: Path) -> str:
+def _version(program: Path) -> str:
     """Return the version of a nats-server program; nothing if it does not run."""
     try:
-        ran = subprocess.run(
-            [program, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_RUN_S,
-            check=False,
-        )
+        ended = programs.run([program, "--version"], timeout_s=_RUN_S)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    found = re.search(r"\bv?(\d+\.\d+\.\d+[\w.-]*)", ran.stdout)
-    return found[1] if found and not ran.returncode else ""
+    version = re.search(r"\bv?(\d+\.\d+\.\d+[\w.-]*)", ended.stdout)
+    return version[1] if version and not ended.returncode else ""
 
 
 def configuration(settings: Settings) -> Check:
