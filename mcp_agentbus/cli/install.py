@@ -133,11 +133,11 @@ class _Work:
     async def setup(self) -> int:
         """Do all of it; return the exit code."""
         names = self.args.host or list(CONNECTED)
-        found = {name: await self._found(name) for name in names}
-        here = [name for name in names if found[name]]
+        titles = {name: await self._found(name) for name in names}
+        here = [name for name in names if titles[name]]
         self._say("Found here:" if here else "Found here: no host")
         for name in here:
-            self._say(f"  {found[name]}")
+            self._say(f"  {titles[name]}")
         if not self._dry and not await asyncio.to_thread(self._agreed):
             return 1
         await self._server()
@@ -155,6 +155,7 @@ class _Work:
         return self._code() or int(not well)
 
     async def _found(self, name: str) -> str | None:
+        """Return one line about a host; None if it is not here."""
         return await asyncio.to_thread(installer(name).found, self._machine)
 
     def _agreed(self) -> bool:

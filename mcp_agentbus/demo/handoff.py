@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`agentbus demo`: a task's way from one agent's MCP session to another's, and its result back.
 
+    $ agentbus demo
+         0 ms  server   nats-server listens at nats://127.0.0.1:39327
+
 Nothing is made up: a private server in a temporary folder, two `agentbus serve` processes driven by
 the MCP SDK's own client, and a coder that really surveys the folder. Only the two models are
 missing: a script calls the tools in their place.
@@ -25,9 +28,9 @@ from mcp_types import TextContent, TextResourceContents
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import text
-from mcp_agentbus.demo import wake as demo_wake
+from mcp_agentbus.core.text import stamp
 from mcp_agentbus.demo.survey import survey
+from mcp_agentbus.demo.wake import woken
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.store import subjects
 
@@ -65,36 +68,36 @@ async def run(folder: Path, *, as_json: bool, wake: bool = False) -> int:
     folder = await asyncio.to_thread(folder.resolve)
     if not await asyncio.to_thread(folder.is_dir):
         raise BadInput(f"{folder} is not a folder.", hint="Name one that exists.")
-    line = _Timeline(quiet=as_json)
+    timeline = _Timeline(quiet=as_json)
     if wake:
-        told = await demo_wake.run(folder, line.tell)
-        data = {"timeline": line.steps, "life": told}
-        print(json.dumps(data) if as_json else f"\nThe task's life, as planner reads it:\n\n{told}")
+        life = await woken(folder, timeline.tell)
+        data = {"timeline": timeline.steps, "life": life}
+        print(json.dumps(data) if as_json else f"\nThe task's life, as planner reads it:\n\n{life}")
         return 0
     with embedded.ephemeral() as settings:
         server = embedded.find(settings)
-        line.tell("server", f"nats-server listens at {server.url if server else '?'}")
-        result = await _hand_over(settings, folder, line)
+        timeline.tell("server", f"nats-server listens at {server.url if server else '?'}")
+        result = await _hand_over(settings, folder, timeline)
         stored = await _stored(settings)
-    line.tell("server", "stopped, its folder removed")
+    timeline.tell("server", "stopped, its folder removed")
     if as_json:
-        print(json.dumps({"timeline": line.steps, "result": result, "stored": stored}))
+        print(json.dumps({"timeline": timeline.steps, "result": result, "stored": stored}))
     else:
         _show(result, stored)
     return 0
 
 
-async def _hand_over(settings: Settings, folder: Path, line: _Timeline) -> str:
-    """Have planner send coder the task and wait for its result; return what planner reads."""
+async def _hand_over(settings: Settings, folder: Path, timeline: _Timeline) -> str:
+    """Play planner's model: send coder the task, wait for its result; return what it reads."""
     async with AsyncExitStack() as stack:
         planner = await stack.enter_async_context(_agent(settings, "planner"))
-        line.tell("planner", f"MCP session over stdio, protocol {planner.protocol_version}")
+        timeline.tell("planner", f"MCP session over stdio, protocol {planner.protocol_version}")
         coder = await stack.enter_async_context(_agent(settings, "coder"))
-        line.tell("coder", f"MCP session over stdio, protocol {coder.protocol_version}")
+        timeline.tell("coder", f"MCP session over stdio, protocol {coder.protocol_version}")
         await _call(coder, "list_agents")  # its first call registers it
         async with asyncio.TaskGroup() as group:
-            group.create_task(_work(coder, line))
-            line.tell("planner", f"send_task: survey {folder.name}, to coder, high priority")
+            group.create_task(_work(coder, timeline))
+            timeline.tell("planner", f"send_task: survey {folder.name}, to coder, high priority")
             sent = await _call(
                 planner,
                 "send_task",
@@ -104,37 +107,37 @@ async def _hand_over(settings: Settings, folder: Path, line: _Timeline) -> str:
                 priority="high",
             )
             receipt = (sent.structured_content or {})["receipts"][0]
-            line.tell("planner", f"receipt: {receipt['state']} as task {receipt['task_id']}")
+            timeline.tell("planner", f"receipt: {receipt['state']} as task {receipt['task_id']}")
             answer = await _call(
                 planner, "watch_inbox", task_id=receipt["task_id"], timeout_s=_RESULT_WITHIN_S
             )
-        line.tell("planner", "watch_inbox: the result is here")
+        timeline.tell("planner", "watch_inbox: the result is here")
         return _text(answer)
 
 
-async def _work(coder: Client, line: _Timeline) -> None:
-    """Be the coder: wait for a task, do it, publish its result."""
-    line.tell("coder", "watch_inbox: waiting")
+async def _work(coder: Client, timeline: _Timeline) -> None:
+    """Play coder's model: wait for a task, do it, publish its result."""
+    timeline.tell("coder", "watch_inbox: waiting")
     inbox = await _call(coder, "watch_inbox", timeout_s=_RESULT_WITHIN_S)
     [task] = (inbox.meta or {})["agentbus/inbox"]["tasks"]
-    line.tell("coder", f"watch_inbox: claimed task {task['task_id']} from {task['from']}")
+    timeline.tell("coder", f"watch_inbox: claimed task {task['task_id']} from {task['from']}")
     read = await coder.read_resource(f"task://{task['task_id']}")
     [content] = read.contents
     if not isinstance(content, TextResourceContents):
         raise AgentbusError("The task's resource is not text.")
     folder = Path(json.loads(json.loads(content.text)["task"]["body"])["folder"])
     await _call(coder, "publish_result", task_id=task["task_id"], status="working", progress=10)
-    found = await asyncio.to_thread(survey, folder)
-    line.tell("coder", f"surveyed {found.files:,} files")
+    counts = await asyncio.to_thread(survey, folder)
+    timeline.tell("coder", f"surveyed {counts.files:,} files")
     published = await _call(
         coder,
         "publish_result",
         task_id=task["task_id"],
         status="completed",
-        summary=found.summary,
-        body=found.report,
+        summary=counts.summary,
+        body=counts.report,
     )
-    line.tell("coder", f"publish_result: {_text(published)}")
+    timeline.tell("coder", f"publish_result: {_text(published)}")
 
 
 @asynccontextmanager
@@ -165,8 +168,8 @@ async def _stored(settings: Settings) -> list[dict[str, Any]]:
     async with Bus(settings) as bus:
         request = {"seq": 1, "batch": 100, "next_by_subj": "agentbus.>"}
         return [
-            {"subject": one.subject, "bytes": len(one.data), "at": text.stamp(one.stored_at)}
-            for one in await bus.many(subjects.RESULTS, request)
+            {"subject": record.subject, "bytes": len(record.data), "at": stamp(record.stored_at)}
+            for record in await bus.many(subjects.RESULTS, request)
         ]
 
 
@@ -174,5 +177,5 @@ def _show(result: str, stored: list[dict[str, Any]]) -> None:
     print("\nWhat planner's model reads:\n")
     print("\n".join(f"  {line}" for line in result.splitlines()))
     print("\nWhat the server keeps of it for 30 days:\n")
-    for one in stored:
-        print(f"  {one['at']}  {one['bytes']:>6,} bytes  {one['subject']}")
+    for record in stored:
+        print(f"  {record['at']}  {record['bytes']:>6,} bytes  {record['subject']}")

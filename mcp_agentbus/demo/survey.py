@@ -33,14 +33,18 @@ _LANGUAGES: Final = {
 
 @dataclass
 class Survey:
-    """What was found."""
+    """What was counted in a folder and below it."""
 
     folder: Path
     files: int = 0
     lines: int = 0
+    #: TODO, FIXME and XXX.
     notes: int = 0
+    #: Files that were not read.
     left_out: int = 0
+    #: Files of each.
     languages: Counter[str] = field(default_factory=Counter)
+    #: The five largest: bytes, and the path below the folder.
     largest: list[tuple[int, str]] = field(default_factory=list)
 
     @property
@@ -71,27 +75,27 @@ def _many(count: int, what: str) -> str:
 
 def survey(folder: Path) -> Survey:
     """Count files, lines, languages, notes and large files below `folder`."""
-    found = Survey(folder)
+    counts = Survey(folder)
     sizes: list[tuple[int, str]] = []
     for path in _files(folder):
-        if found.files >= _FILES_MAX:
-            found.left_out += 1
+        if counts.files >= _FILES_MAX:
+            counts.left_out += 1
             continue
         try:
             size = path.stat().st_size
             data = path.read_bytes() if size <= _FILE_MAX_BYTES else b""
         except OSError:
-            found.left_out += 1
+            counts.left_out += 1
             continue
-        found.files += 1
+        counts.files += 1
         sizes.append((size, str(path.relative_to(folder))))
-        found.languages[_LANGUAGES.get(path.suffix.lower(), "other")] += 1
-        found.left_out += size > _FILE_MAX_BYTES
+        counts.languages[_LANGUAGES.get(path.suffix.lower(), "other")] += 1
+        counts.left_out += size > _FILE_MAX_BYTES
         if b"\0" not in data:
-            found.lines += data.count(b"\n")
-            found.notes += len(_NOTE.findall(data))
-    found.largest = sorted(sizes, reverse=True)[:5]
-    return found
+            counts.lines += data.count(b"\n")
+            counts.notes += len(_NOTE.findall(data))
+    counts.largest = sorted(sizes, reverse=True)[:5]
+    return counts
 
 
 def _files(folder: Path) -> Iterator[Path]:

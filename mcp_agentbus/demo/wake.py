@@ -37,8 +37,10 @@ _WITHIN_S: Final = 60
 Tell = Callable[[str, str], None]
 
 
-async def run(folder: Path, tell: Tell) -> str:
+async def woken(folder: Path, tell: Tell) -> str:
     """Show an urgent task waking its agent; return the task's life as planner reads it.
+
+    `tell` takes who does something, and what, as it happens.
 
     Raises:
         AgentbusError: no result came.
@@ -83,12 +85,12 @@ async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None
 
     async def follow() -> None:
         while line := await log.readline():
-            said = json.loads(line)
-            event = said["event"]
+            step = json.loads(line)
+            event = step["event"]
             if event == "ready":
                 ready.set()
             elif event in {"listening", "started", "ended", "read"}:
-                more = f" (pid {said['pid']})" if "pid" in said else ""
+                more = f" (pid {step['pid']})" if "pid" in step else ""
                 tell("listener", f"{event}{more}")
 
     following = asyncio.create_task(follow())
@@ -103,16 +105,16 @@ async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None
 
 
 async def _work() -> None:
-    """Be the coder that was woken: claim what waits, do it, publish what was found."""
+    """Do what coder, once woken, would do: claim what waits, do it, publish what was counted."""
     settings = load_settings()
     async with (
         Bus(settings) as bus,
         shell_session(bus, identity.who(settings), settings.state_dir) as session,
     ):
         for item in (await read_inbox(session)).tasks:
-            found = await asyncio.to_thread(survey, Path.cwd())
+            counts = await asyncio.to_thread(survey, Path.cwd())
             await publish_result(
-                session, item.task.id, "completed", summary=found.summary, body=found.report
+                session, item.task.id, "completed", summary=counts.summary, body=counts.report
             )
 
 

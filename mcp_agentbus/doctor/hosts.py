@@ -55,12 +55,12 @@ def host(settings: Settings, name: str, limit_s: float = math.inf) -> Check:
         if not about:
             return Check(name, "unknown", "no answer in time", _BUSY)
         try:
-            said = connects.verify(machine)
+            answers = connects.verify(machine)
         except AgentbusError as error:
             return replace(_refused(name, about, error, machine), here=True)
     except AgentbusError as error:
         return Check(name, "unknown", error.message, error.hint)
-    return Check(name, "ok", f"{about}: {said}" if said else about, here=True)
+    return Check(name, "ok", f"{about}: {answers}" if answers else about, here=True)
 
 
 def _refused(name: str, about: str, error: AgentbusError, machine: Machine) -> Check:
@@ -99,14 +99,14 @@ def hooks(settings: Settings) -> Check:
     hook = [sys.executable, "-I", "-S", str(file), "claude-code", "SessionStart"]
     pairs = [(_took(bare, settings), _took(hook, settings)) for _ in range(_RUNS)]
     least, took = (min(times) for times in zip(*pairs, strict=True))
-    said = (
+    cost = (
         f"a hook takes {took * 1000:.0f} ms, "
         f"{took / least:.1f} times as long as a Python that does nothing"
     )
     if took > least * HOOK_MAX_RATIO:
         fix = "If `agentbus doctor` says the same on an idle machine, please report it."
-        return Check(name, "warning", f"{said}; {HOOK_MAX_RATIO:.0f} times is the limit", fix)
-    return Check(name, "ok", said)
+        return Check(name, "warning", f"{cost}; {HOOK_MAX_RATIO:.0f} times is the limit", fix)
+    return Check(name, "ok", cost)
 
 
 def _took(argv: Sequence[str], settings: Settings) -> float:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `agentbus doctor` looks at in the listener: whether one runs, which, and whom it holds.
 
->>> listener(settings)
+>>> checks(settings)
 [Check(name='listener', state='ok', said='0.1.0, pid 4711, since 2026-11-21 10:00, ...')]
 """
 
@@ -37,49 +37,51 @@ _HELD: Final = {
 }
 
 
-def listener(settings: Settings) -> list[Check]:
+def checks(settings: Settings) -> list[Check]:
     """See that a listener of this version runs, and that it can wake."""
     try:
-        said = local_socket.ask(settings, {"op": "status"})
+        answer = local_socket.ask(settings, {"op": "status"})
     except NoListener as error:
         return [_none(settings, error)]
     try:
-        return [_running(settings, said), *_held(said.get("agents") or ())]
+        return [_running(settings, answer), *_held(answer.get("agents") or ())]
     except (LookupError, TypeError, ValueError):
-        text = "what runs there does not say how it stands; it is of another version"
-        return [_replaced(settings, text)]
+        wrong = "what runs there does not say how it stands; it is of another version"
+        return [_replaced(settings, wrong)]
 
 
-def _running(settings: Settings, said: Mapping[str, Any]) -> Check:
+def _running(settings: Settings, answer: Mapping[str, Any]) -> Check:
+    """Check a listener that runs, by its answer about its standing."""
     by = f"kept by {service.manager().NAME}"
     by = by if starter.keeps(settings.environ) else f"not {by}"
-    since = minute(said["since"])
-    who = f"{said['version']}, pid {said['pid']}, since {since}, {by}"
-    if said["version"] != __version__:
-        text = f"{who}: another version than the {__version__} that is installed"
-        return _replaced(settings, f"{text}, so sessions serve themselves")
-    if elsewhere := status.elsewhere(settings, said):
+    since = minute(answer["since"])
+    who = f"{answer['version']}, pid {answer['pid']}, since {since}, {by}"
+    if answer["version"] != __version__:
+        wrong = f"{who}: another version than the {__version__} that is installed"
+        return _replaced(settings, f"{wrong}, so sessions serve themselves")
+    if elsewhere := status.elsewhere(settings, answer):
         return Check("listener", "wrong", f"{who}: {elsewhere}", status.ELSEWHERE)
-    if said["ledger"] != "ok":
+    if answer["ledger"] != "ok":
         fix = f"Mend or move away {settings.ledger_file}."
-        return Check("listener", "wrong", f"{who}: it wakes nobody. {said['ledger']}", fix)
-    if said["config"] != "ok":
+        return Check("listener", "wrong", f"{who}: it wakes nobody. {answer['ledger']}", fix)
+    if answer["config"] != "ok":
         fix = "Correct config.toml; it is read again by itself."
-        text = f"{who}: goes on with the rules of before. {said['config']}"
-        return Check("listener", "wrong", text, fix)
-    if said["bus"] != "ok":
-        since = minute(said["away_since"]) if said.get("away_since") else "now"
+        wrong = f"{who}: goes on with the rules of before. {answer['config']}"
+        return Check("listener", "wrong", wrong, fix)
+    if answer["bus"] != "ok":
+        since = minute(answer["away_since"]) if answer.get("away_since") else "now"
         fix = "Run `agentbus server start`, or see `server` above."
         return Check("listener", "warning", f"{who}: no bus since {since}", fix)
     return Check("listener", "ok", who)
 
 
-def _replaced(settings: Settings, text: str) -> Check:
+def _replaced(settings: Settings, wrong: str) -> Check:
+    """Say that the listener must give way to one of this version, and how."""
     fix = (
         _again(settings) if starter.keeps(settings.environ) else "Run `agentbus listen --replace`."
     )
     mend = Step("end that listener and start one of this version", partial(_renew, settings))
-    return Check("listener", "wrong", text, fix, mend)
+    return Check("listener", "wrong", wrong, fix, mend)
 
 
 def _none(settings: Settings, error: NoListener) -> Check:
@@ -88,14 +90,13 @@ def _none(settings: Settings, error: NoListener) -> Check:
         return Check("listener", "wrong", "it runs, but does not answer", error.hint, mend)
     if starter.keeps(settings.environ):
         manager, fix = service.manager(), _again(settings)
-        text = f"not running, although {manager.NAME} should keep it"
+        wrong = f"not running, although {manager.NAME} should keep it"
         mend = Step(f"have {manager.NAME} start it", partial(_renew, settings))
         fix += f"; if it ends again, see {manager.LOG}" if manager.LOG else ""
-        return Check("listener", "wrong", text, fix, mend)
-    woken = sorted(name for name, one in settings.rules.items() if one.profile != "hold")
+        return Check("listener", "wrong", wrong, fix, mend)
+    woken = sorted(name for name, rules in settings.rules.items() if rules.profile != "hold")
     if not woken:
-        text = "not running; the first session that lives starts one"
-        return Check("listener", "ok", text)
+        return Check("listener", "ok", "not running; the first session that lives starts one")
     return Check(
         "listener",
         "warning",
@@ -116,14 +117,14 @@ def _again(settings: Settings) -> str:
 
 def _held(agents: Any) -> list[Check]:
     """Say which agents are held, and why."""
-    found = []
-    for one in agents:
-        if reason := one["reason"]:
-            until = f" until {minute(one['until'])}" if one["until"] else ""
-            fix = _HELD.get(reason, "").format(agent=one["agent"])
-            text = f"held{until}: {notices.WHY[reason]}"
-            found.append(Check(f"wake of {one['agent']}", "warning", text, fix))
-    return found
+    held = []
+    for agent in agents:
+        if reason := agent["reason"]:
+            until = f" until {minute(agent['until'])}" if agent["until"] else ""
+            fix = _HELD.get(reason, "").format(agent=agent["agent"])
+            why = f"held{until}: {notices.WHY[reason]}"
+            held.append(Check(f"wake of {agent['agent']}", "warning", why, fix))
+    return held
 
 
 def _renew(settings: Settings) -> str:
@@ -140,9 +141,9 @@ def _renew(settings: Settings) -> str:
     give_up = time.monotonic() + _STARTS_WITHIN_S
     while time.monotonic() < give_up:
         with suppress(AgentbusError):
-            said = local_socket.ask(settings, {"op": "status"})
-            if said.get("version") == __version__:
-                return f"listener {__version__} runs, pid {said.get('pid')}"
+            answer = local_socket.ask(settings, {"op": "status"})
+            if answer.get("version") == __version__:
+                return f"listener {__version__} runs, pid {answer.get('pid')}"
         time.sleep(_LOOK_AGAIN_S)
     raise BadSetup(
         f"No listener of {__version__} is there after {_STARTS_WITHIN_S:.0f} s.",

@@ -43,22 +43,22 @@ _RUN_S: Final = 10
 def versions() -> Check:
     """See that this Python and the libraries are those that agentbus was made for."""
     python = ".".join(map(str, sys.version_info[:3]))
-    said, old = [f"agentbus {__version__}", f"Python {python}"], []
+    versions, old = [f"agentbus {__version__}", f"Python {python}"], []
     if sys.version_info < _PYTHON:
         old.append(f"Python is older than {'.'.join(map(str, _PYTHON))}")
     least = _least()
     for library in _LIBRARIES:
         try:
-            found = metadata.version(library)
+            version = metadata.version(library)
         except metadata.PackageNotFoundError:
             old.append(f"{library} is not installed")
             continue
-        said.append(f"{library} {found}")
-        if _numbers(found) < _numbers(least.get(library, "0")):
+        versions.append(f"{library} {version}")
+        if _numbers(version) < _numbers(least.get(library, "0")):
             old.append(f"{library} is older than {least[library]}")
     if old:
-        return Check("versions", "wrong", "; ".join([*old, ", ".join(said)]), _UPGRADE)
-    return Check("versions", "ok", ", ".join(said))
+        return Check("versions", "wrong", "; ".join([*old, ", ".join(versions)]), _UPGRADE)
+    return Check("versions", "ok", ", ".join(versions))
 
 
 def _least() -> dict[str, str]:
@@ -67,12 +67,12 @@ def _least() -> dict[str, str]:
         required = metadata.requires("mcp-agentbus") or []
     except metadata.PackageNotFoundError:  # run from its sources
         required = []
-    found = (re.match(r"([\w.-]+)[^;]*?>=\s*([\d.]+)", one) for one in required)
-    return {one[1]: one[2] for one in found if one}
+    least = (re.match(r"([\w.-]+)[^;]*?>=\s*([\d.]+)", line) for line in required)
+    return {bound[1]: bound[2] for bound in least if bound}
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(one) for one in re.findall(r"\d+", version.partition("+")[0])[:3])
+    return tuple(map(int, re.findall(r"\d+", version.partition("+")[0])[:3]))
 
 
 def nats_server(settings: Settings) -> Check:
@@ -108,17 +108,21 @@ def configuration(settings: Settings) -> Check:
     except BadSetup as error:
         return Check("config", "wrong", error.message, error.hint)
     count = len(loaded.agents)
-    said = f"{loaded.config_file}, {count} agent{'s' * (count != 1)}"
+    about = f"{loaded.config_file}, {count} agent{'s' * (count != 1)}"
     if not loaded.config_file.exists():
-        said = f"there is no {loaded.config_file}; nothing is needed in it"
-    return Check("config", "ok", said)
+        about = f"there is no {loaded.config_file}; nothing is needed in it"
+    return Check("config", "ok", about)
 
 
 def files(settings: Settings) -> list[Check]:
     """See that the files and folders of agentbus belong to this user alone."""
-    found = [one for path in _secrets(settings) if (one := _file(path))]
-    found += [one for path, others in _folders(settings) if (one := _folder(path, others))]
-    return found or [Check("files", "ok", "tokens, records and the socket are this user's alone")]
+    wrong = [
+        *map(_file, _secrets(settings)),
+        *(_folder(path, others) for path, others in _folders(settings)),
+    ]
+    return [check for check in wrong if check] or [
+        Check("files", "ok", "tokens, records and the socket are this user's alone")
+    ]
 
 
 def _secrets(settings: Settings) -> Iterator[Path]:
@@ -133,13 +137,15 @@ def _secrets(settings: Settings) -> Iterator[Path]:
 
 def _folders(settings: Settings) -> Iterator[tuple[Path, int]]:
     """Yield each folder, with the rights that others may not have there."""
-    yield from ((one, 0o077) for one in (settings.data_dir, settings.state_dir))
+    yield settings.data_dir, 0o077
+    yield settings.state_dir, 0o077
     yield Path(settings.runtime_dir), 0o077
     # It may hold other programs' files; whoever can write there can exchange ours.
     yield settings.config_file.parent, 0o022
 
 
 def _file(path: Path) -> Check | None:
+    """Return what is wrong with a file that holds a secret; None if nothing is, or without one."""
     try:
         check_private(path)
     except FileNotFoundError:
@@ -153,6 +159,10 @@ def _file(path: Path) -> Check | None:
 
 
 def _folder(path: Path, others: int) -> Check | None:
+    """Return what is wrong with a folder; None if nothing is, or without one.
+
+    `others` are the rights, as bits of a mode, that nobody else may have.
+    """
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -179,8 +189,8 @@ def _folder(path: Path, others: int) -> Check | None:
 
 
 def _is_mine(path: Path) -> bool:
-    found = path.lstat()
-    return not stat.S_ISLNK(found.st_mode) and found.st_uid == os.getuid()
+    about = path.lstat()
+    return not stat.S_ISLNK(about.st_mode) and about.st_uid == os.getuid()
 
 
 def _chmod(path: Path, mode: int) -> Step:
@@ -228,13 +238,13 @@ def _agent(agent: str, settings: Settings) -> Check:
             f"its folder {rules.folder} is not there",
             f"Make it, or name another: {again}",
         )
-    said = f"{rules.host} in {rules.folder}, wake {rules.profile}: {MEANS[rules.profile]}"
+    about = f"{rules.host} in {rules.folder}, wake {rules.profile}: {MEANS[rules.profile]}"
     if rules.profile == "hold":
-        return Check(name, "ok", said)
+        return Check(name, "ok", about)
     missing, fix = _missing(rules, settings)
     if missing:
         return Check(name, "wrong", f"{missing}, so nothing can start it", fix)
-    return Check(name, "ok", said)
+    return Check(name, "ok", about)
 
 
 def _missing(rules: Rules, settings: Settings) -> tuple[str, str]:

@@ -1,13 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is never printed."""
+"""No secret of this user in what doctor prints, whatever a check or a host has put into it.
+
+    >>> veiled(settings, print)("it said s3cr3t-t0k3n")
+    it said ***
+
+It knows tokens' files and variables by their names; what else may be secret no check reads.
+"""
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
+from typing import Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.doctor.report import _SECRET_MIN_CHARS, _SECRET_NAMES, Out
+from mcp_agentbus.doctor.report import Out
+
+_SECRET_NAMES: Final = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
+# What is shorter is a word, such as one that says how to log in.
+_SECRET_MIN_CHARS: Final = 8
 
 
 def veiled(settings: Settings, out: Out) -> Out:
@@ -20,17 +32,18 @@ def veiled(settings: Settings, out: Out) -> Out:
         for name, value in settings.environ.items()
         if _SECRET_NAMES.search(name) and not value.startswith("/")  # a path is none
     }
-    tokens = [embedded.Files(settings.data_dir).token, settings.token_file]
-    tokens += [one.token_file for one in settings.rules.values()]
-    for file in tokens:
+    files = [embedded.Files(settings.data_dir).token, settings.token_file]
+    files += [rules.token_file for rules in settings.rules.values()]
+    for file in files:
         with suppress(OSError, ValueError):
             if file:
                 secrets |= {*file.read_text(errors="replace").split()}
-    hidden = sorted((one for one in secrets if len(one) >= _SECRET_MIN_CHARS), key=len)
+    # The longest first: one may be in another.
+    hidden = sorted((secret for secret in secrets if len(secret) >= _SECRET_MIN_CHARS), key=len)
 
-    def show(text: str) -> None:
-        for one in reversed(hidden):
-            text = text.replace(one, "***")
-        out(text)
+    def show(line: str) -> None:
+        for secret in reversed(hidden):
+            line = line.replace(secret, "***")
+        out(line)
 
     return show

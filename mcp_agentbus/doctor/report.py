@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How `agentbus doctor` shows what it found: to a person, a mark and a line each, and no secret.
+"""How `agentbus doctor` shows what it found: to a person, a mark and a line each.
 
     >>> tell(Stage("claim", "failed", 12.3, "nothing came within 10 s", "Do this."), print)
     !!  claim         12 ms  nothing came within 10 s
@@ -10,13 +10,13 @@ It decides nothing: what is wrong, and what to do about it, is said by each chec
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from mcp_agentbus.doctor.check import Check, Stage, State
+from mcp_agentbus.doctor.check import Check, Stage, Stages, State
 
+#: Takes a line that is to be printed.
 Out = Callable[[str], None]
 
 # By the state of a check or a stage.
@@ -34,24 +34,22 @@ _WORDS: Final[Mapping[State, str]] = {
     "wrong": "wrong",
     "unknown": "not known",
 }
-_SECRET_NAMES: Final = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
-_SECRET_MIN_CHARS: Final = 8
 
 
-def lines(found: Sequence[Check], *, fixing: bool) -> Iterator[str]:
+def lines(checks: Sequence[Check], *, fixing: bool) -> Iterator[str]:
     """Yield what a person is shown of checks; `fixing` if they were mended, as far as that goes."""
-    found = _in_few_lines(found)
-    width = max(len(one.name) for one in found)
-    for one in found:
-        yield from _row(one.state, f"{one.name:{width}}", one.said, one.fix)
-    counts = {state: sum(one.state == state for one in found) for state in _WORDS}
-    if counts["ok"] == len(found):
-        yield f"All {len(found)} checks are ok."
+    checks = _in_few_lines(checks)
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        yield from _row(check.state, f"{check.name:{width}}", check.said, check.fix)
+    counts = {state: sum(check.state == state for check in checks) for state in _WORDS}
+    if counts["ok"] == len(checks):
+        yield f"All {len(checks)} checks are ok."
         return
-    said = ", ".join(f"{many} {_WORDS[state]}" for state, many in counts.items() if many)
-    mends = {one.mend.what for one in found if one.mend}
+    sums = ", ".join(f"{many} {_WORDS[state]}" for state, many in counts.items() if many)
+    mends = {check.mend.what for check in checks if check.mend}
     more = f" `agentbus doctor --fix` mends {len(mends)} of them." if mends and not fixing else ""
-    yield f"{len(found)} checks: {said}.{more}"
+    yield f"{len(checks)} checks: {sums}.{more}"
 
 
 def tell(stage: Stage, out: Out) -> None:
@@ -60,15 +58,24 @@ def tell(stage: Stage, out: Out) -> None:
         out(line)
 
 
-def _in_few_lines(found: Sequence[Check]) -> list[Check]:
+def last_line(stages: Stages) -> str:
+    """Return what sums up a self-test."""
+    if stages.failed:
+        return f"Failed: {', '.join(stages.failed)}."
+    skipped = [stage.name for stage in stages.done if stage.state == "skipped"]
+    more = f" Not tested: {', '.join(skipped)}." if skipped else ""
+    return f"The task came through, and its result came back.{more}"
+
+
+def _in_few_lines(checks: Sequence[Check]) -> list[Check]:
     """Return the checks with one line for all hosts that are not here."""
-    away = [one for one in found if one.here is False]
+    away = [check for check in checks if check.here is False]
     if len(away) < 2:
-        return list(found)
-    name = "other hosts" if any(one.here for one in found) else "hosts"
-    line = Check(name, "ok", f"{away[0].said}: {', '.join(one.name for one in away)}")
-    few = [line if one is away[-1] else one for one in found]
-    return [one for one in few if one.here is not False]
+        return list(checks)
+    name = "other hosts" if any(check.here for check in checks) else "hosts"
+    line = Check(name, "ok", f"{away[0].said}: {', '.join(check.name for check in away)}")
+    few = [line if check is away[-1] else check for check in checks]
+    return [check for check in few if check.here is not False]
 
 
 def _row(state: str, head: str, said: str, fix: str) -> Iterator[str]:
@@ -77,9 +84,9 @@ def _row(state: str, head: str, said: str, fix: str) -> Iterator[str]:
         yield f"{'':{len(head) + 4}}  {_plain(fix)}"
 
 
-def _plain(text: str) -> str:
+def _plain(printed: str) -> str:
     """Return one line without control characters, whatever a host's program has printed."""
-    return "".join(one if one.isprintable() else " " for one in text)
+    return "".join(letter if letter.isprintable() else " " for letter in printed)
 
 
 def _mark(state: str) -> str:

@@ -21,10 +21,9 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.doctor import hosts as host_checks
-from mcp_agentbus.doctor import listener, machine, redaction, report, server
+from mcp_agentbus.doctor import hosts, listener, machine, redaction, report, server
 from mcp_agentbus.doctor.check import Check
-from mcp_agentbus.doctor.self_test import run as send_round
+from mcp_agentbus.doctor.self_test import send_round
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.installers.steps import Step
 
@@ -92,43 +91,46 @@ async def run(
     if self_test:
         given = load_settings(given.environ)  # not the defaults: they lead to another bus
         return await send_round(given, wake=wake, as_json=as_json, out=show)
-    found = await examine(given)
+    checks = await examine(given)
     done: list[dict[str, str]] = []
     if fix:
-        found, done = await _mended(given, found, dry_run=dry_run)
+        checks, done = await _mended(given, checks, dry_run=dry_run)
     if as_json:
-        data = [{one: getattr(check, one) for one in _FIELDS} for check in found]
-        told: dict[str, object] = {"steps": done, "dry_run": dry_run} if fix else {}
-        show(json.dumps({"ok": not _code(found), "checks": data, **told}, ensure_ascii=False))
+        data = [{field: getattr(check, field) for field in _FIELDS} for check in checks]
+        steps: dict[str, object] = {"steps": done, "dry_run": dry_run} if fix else {}
+        show(json.dumps({"ok": not _code(checks), "checks": data, **steps}, ensure_ascii=False))
     else:
-        for line in (*(one["text"] for one in done), *report.lines(found, fixing=fix)):
+        for line in (*(step["text"] for step in done), *report.lines(checks, fixing=fix)):
             show(line)
-    return _code(found)
+    return _code(checks)
 
 
-def _code(found: Iterable[Check]) -> int:
-    return int(any(one.state in {"wrong", "unknown"} for one in found))
+def _code(checks: Iterable[Check]) -> int:
+    return int(any(check.state in {"wrong", "unknown"} for check in checks))
 
 
 async def examine(given: Settings) -> list[Check]:
-    """Make all checks; return what they found, in the order in which it is to be mended."""
-    read = await _limited("config", _LIMIT_S, _one(machine.configuration, given))
+    """Make all checks, side by side; return them in the order in which they are to be mended.
+
+    None fails: what goes wrong in one, or takes too long, is its state `unknown`.
+    """
+    read = await _limited("config", _LIMIT_S, _single(machine.configuration, given))
     usable = given if read[0].state == "ok" else None
-    hosts = (
-        _limited(name, _HOST_LIMIT_S, _one(host_checks.host, given, name, _HOST_COMMANDS_S))
-        for name in host_checks.HOSTS
+    each_host = (
+        _limited(name, _HOST_LIMIT_S, _single(hosts.host, given, name, _HOST_COMMANDS_S))
+        for name in hosts.HOSTS
     )
     versions, program, *others = await asyncio.gather(
-        _limited("versions", _LIMIT_S, _one(machine.versions)),
-        _limited("nats-server", _LIMIT_S, _one(machine.nats_server, given)),
+        _limited("versions", _LIMIT_S, _single(machine.versions)),
+        _limited("nats-server", _LIMIT_S, _single(machine.nats_server, given)),
         _limited("files", _LIMIT_S, _in_thread(machine.files, given)),
-        _needs(usable, "server", server.bus),
-        _limited("listener", _LIMIT_S, _in_thread(listener.listener, given)),
+        _needs(usable, "server", server.checks),
+        _limited("listener", _LIMIT_S, _in_thread(listener.checks, given)),
         _needs(usable, "agents", lambda loaded: _in_thread(machine.agents, loaded)),
-        *hosts,
+        *each_host,
     )
     # Alone: it compares times.
-    cost = await _limited("hooks", _HOOKS_LIMIT_S, _one(host_checks.hooks, given))
+    cost = await _limited("hooks", _HOOKS_LIMIT_S, _single(hosts.hooks, given))
     return [check for few in (versions, program, read, *others, cost) for check in few]
 
 
@@ -143,25 +145,25 @@ async def _needs(
 
 
 async def _limited(name: str, limit_s: float, look: Awaitable[list[Check]]) -> list[Check]:
-    """Return what was found; that it is not known if the look failed or took too long."""
+    """Return the checks of one look; that they are unknown if it failed or took too long."""
     try:
         async with asyncio.timeout(limit_s):
             return await look
     except TimeoutError:
-        said = f"no answer within {limit_s:.0f} s"
-        return [Check(name, "unknown", said, "Try again when the machine is less busy.")]
+        why = f"no answer within {limit_s:.0f} s"
+        return [Check(name, "unknown", why, "Try again when the machine is less busy.")]
     except AgentbusError as error:
         return [Check(name, "unknown", error.message, error.hint)]
     except Exception as error:  # noqa: BLE001  # a check's fault must not hide what others found
-        # Not its text, which may hold anything.
+        # Its kind alone: an exception's message may hold a secret.
         why = f"the check failed: {type(error).__name__}"
         if isinstance(error, OSError) and error.strerror:
             why += f" ({error.strerror})"
         return [Check(name, "unknown", why)]
 
 
-async def _one(look: Callable[..., Check], *given: Any) -> list[Check]:
-    """Run a look aside that is one check."""
+async def _single(look: Callable[..., Check], *given: Any) -> list[Check]:
+    """Run a look aside that makes one check."""
     return [await _in_thread(look, *given)]
 
 
@@ -188,33 +190,33 @@ async def _in_thread(work: Callable[..., _T], *given: Any) -> _T:
 
 
 async def _mended(
-    given: Settings, found: list[Check], *, dry_run: bool
+    given: Settings, checks: list[Check], *, dry_run: bool
 ) -> tuple[list[Check], list[dict[str, str]]]:
-    """Mend what can be mended safely; return what is found then, and what was done."""
+    """Mend what can be mended safely; return the checks after that, and what was done."""
     done: list[dict[str, str]] = []
     for _ in range(_ROUNDS):
-        tried = {one["step"] for one in done}
-        steps = {one.mend.what: one.mend for one in found if one.mend}
+        tried = {step["step"] for step in done}
+        steps = {check.mend.what: check.mend for check in checks if check.mend}
         left = [step for what, step in steps.items() if what not in tried]
         if dry_run:
-            done = [_told(step, "would", "would") for step in left]
+            done = [_outcome(step, "would", "would") for step in left]
         if dry_run or not left:
             break
         done += [await _taken(step) for step in left]
         given = await _in_thread(settings, given.environ)
-        found = await examine(given)
-    return found, done or [
+        checks = await examine(given)
+    return checks, done or [
         {"step": "", "state": "none", "text": "nothing that --fix mends is to be mended"}
     ]
 
 
 async def _taken(step: Step) -> dict[str, str]:
     try:
-        said = await _in_thread(step.do)
+        remark = await _in_thread(step.do)
     except AgentbusError as error:
-        return _told(step, "failed", "not done", f". {error.message} {error.hint}")
-    return _told(step, "done", "done", f" ({said})" if said else "")
+        return _outcome(step, "failed", "not done", f". {error.message} {error.hint}")
+    return _outcome(step, "done", "done", f" ({remark})" if remark else "")
 
 
-def _told(step: Step, state: str, word: str, more: str = "") -> dict[str, str]:
+def _outcome(step: Step, state: str, word: str, more: str = "") -> dict[str, str]:
     return {"step": step.what, "state": state, "text": f"{word}: {step.what}{more}"}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `agentbus doctor` looks at on the server: where it is, what it stores, what time it has.
 
-    >>> await bus(settings)
+    >>> await checks(settings)
     [Check(name='server', state='ok', said='nats-server 2.15.1 at nats://127.0.0.1:39327 ...'), ...]
 
 Looking never starts a server, and makes nothing on one.
@@ -57,7 +57,7 @@ class _Asked:
     within_s: float
 
 
-async def bus(settings: Settings) -> list[Check]:
+async def checks(settings: Settings) -> list[Check]:
     """See how the server stands, without starting one."""
     try:
         url, token = await asyncio.to_thread(find_server, settings, may_start=False)
@@ -67,11 +67,11 @@ async def bus(settings: Settings) -> list[Check]:
     try:
         asked = await _ask(link)
     except (TimeoutError, LinkLost, NoResponders):
-        said = f"the server at {url} answers, but its JetStream does not"
+        wrong = f"the server at {url} answers, but its JetStream does not"
         fix = "Free some disk space, then `agentbus server stop` and `agentbus server start`."
         if settings.url:
             fix = "See that it was started with JetStream: agentbus server config prints how."
-        return [Check("server", "wrong", said, fix), *_without_server(settings)]
+        return [Check("server", "wrong", wrong, fix), *_without_server(settings)]
     finally:
         await link.close()
     there = await asyncio.to_thread(_shared if settings.url else _own, settings, url)
@@ -85,9 +85,9 @@ def _unreachable(settings: Settings, error: AgentbusError) -> Check:
         return Check("server", "wrong", error.message, error.hint)
     files = embedded.Files(settings.data_dir)
     if embedded.is_locked(files):
-        said = f"a nats-server holds {shlex.quote(str(files.lock))}, but does not answer"
+        wrong = f"a nats-server holds {shlex.quote(str(files.lock))}, but does not answer"
         fix = "Run `agentbus server stop`, then `agentbus server start`."
-        return Check("server", "wrong", said, fix)
+        return Check("server", "wrong", wrong, fix)
     return Check(
         "server",
         "warning",
@@ -116,7 +116,7 @@ async def _ask(link: Link) -> _Asked:
         TimeoutError, LinkLost, NoResponders: the server does not answer about them.
     """
 
-    async def one(name: str) -> dict[str, Any] | None:
+    async def info(name: str) -> dict[str, Any] | None:
         try:
             return api_answer(
                 (await link.request(f"$JS.API.STREAM.INFO.{name}", timeout=_ANSWER_S)).data
@@ -126,13 +126,13 @@ async def _ask(link: Link) -> _Asked:
                 return None
             raise
 
-    infos = {name: await one(name) for name in streams.STREAMS}
-    name = next((name for name, info in infos.items() if info), None)
+    infos = {name: await info(name) for name in streams.STREAMS}
+    name = next((name for name, known in infos.items() if known), None)
     if name is None:
         return _Asked(infos, None, 0)
     # Once more, when the connection is warm: what it takes there and back blurs the time.
     began = time.time()
-    again = await one(name)
+    again = await info(name)
     took = time.time() - began
     theirs = server_time(str((again or {}).get("ts", ""))).timestamp()
     return _Asked(infos, theirs - (began + took / 2), took / 2)
@@ -140,21 +140,21 @@ async def _ask(link: Link) -> _Asked:
 
 def _own(settings: Settings, url: str) -> list[Check]:
     """See how this user's own server was started."""
-    found = embedded.find(settings)
-    said = f"nats-server {_version(url) or '?'} at {url}"
-    if found:
-        said += f" (pid {found.pid}), on this machine only"
-    return [Check("server", "ok", said), durability(settings)]
+    server = embedded.find(settings)
+    about = f"nats-server {_version(url) or '?'} at {url}"
+    if server:
+        about += f" (pid {server.pid}), on this machine only"
+    return [Check("server", "ok", about), durability(settings)]
 
 
 def durability(settings: Settings) -> Check:
     """See that what the server acknowledges is on the disk before."""
     durable = embedded.is_durable(settings)
-    said = status.DURABLE[durable]
+    how = status.DURABLE[durable]
     if durable:
-        return Check("durability", "ok", said)
+        return Check("durability", "ok", how)
     fix = "Run `agentbus server stop`, then `agentbus server start`: it writes it anew."
-    return Check("durability", "unknown" if durable is None else "wrong", said, fix)
+    return Check("durability", "unknown" if durable is None else "wrong", how, fix)
 
 
 def _version(url: str) -> str:
@@ -172,14 +172,14 @@ def _shared(settings: Settings, url: str) -> list[Check]:
     """See how a shared server is reached; `files` looks at the token's file."""
     where = urlsplit(url)
     token = f"token in {settings.token_file}" if settings.token_file else "without a token"
-    said = f"shared server at {url}, {token}"
-    check = Check("server", "ok", said)
+    about = f"shared server at {url}, {token}"
+    check = Check("server", "ok", about)
     if where.scheme != "tls" and where.hostname not in LOOPBACK:
         fix = "Use a tls:// URL, unless the network itself is encrypted."
-        check = Check("server", "warning", f"{said}; the token goes over it without TLS", fix)
+        check = Check("server", "warning", f"{about}; the token goes over it without TLS", fix)
     elif not settings.token_file:
         fix = "Name a 0600 file with its token in AGENTBUS_TOKEN_FILE."
-        check = Check("server", "warning", f"{said}: everybody who reaches it is let in", fix)
+        check = Check("server", "warning", f"{about}: everybody who reaches it is let in", fix)
     durable = Check(
         "durability",
         "warning",
@@ -194,8 +194,8 @@ def store(infos: Mapping[str, Mapping[str, Any] | None]) -> Check:
     """See that no stream is about to refuse what is sent."""
     missing = [name for name, info in infos.items() if info is None]
     if missing:
-        said = f"streams that are not there yet: {', '.join(missing)}; the first call makes them"
-        return Check("store", "warning", said, _START)
+        absent = f"streams that are not there yet: {', '.join(missing)}; the first call makes them"
+        return Check("store", "warning", absent, _START)
     full = []
     for name, info in infos.items():
         stored, limit = _room(info)
@@ -209,7 +209,7 @@ def store(infos: Mapping[str, Mapping[str, Any] | None]) -> Check:
             "Read or cancel tasks that wait (agentbus agents shows whose), or give the server "
             "more disk.",
         )
-    stored, limit = (sum(one) for one in zip(*map(_room, infos.values()), strict=True))
+    stored, limit = map(sum, zip(*map(_room, infos.values()), strict=True))
     return Check("store", "ok", f"{size(stored)} of {size(limit)} in {len(infos)} streams")
 
 
@@ -221,7 +221,7 @@ def disk(infos: Mapping[str, Mapping[str, Any] | None], free: int | None) -> lis
     if free is None:
         return []
     rooms = [
-        _room(one) for one in infos.values() if one and one["config"].get("storage") != "memory"
+        _room(info) for info in infos.values() if info and info["config"].get("storage") != "memory"
     ]
     wanted = sum(max(0, limit - stored) for stored, limit in rooms)
     if free >= max(_GIB, wanted):
@@ -242,8 +242,8 @@ def clock(settings: Settings, asked: _Asked) -> Check:
     if asked.ahead_s is None:
         if settings.url is None:
             return Check("clock", "ok", "the server's is this machine's")
-        said = "not compared: the server has no stream that would tell its time"
-        return Check("clock", "warning", said, _START)
+        why = "not compared: the server has no stream that would tell its time"
+        return Check("clock", "warning", why, _START)
     if abs(asked.ahead_s) <= CLOCKS_DIFFER_S + asked.within_s:
         return Check("clock", "ok", f"the server's differs by {abs(asked.ahead_s):.1f} s")
     way = "ahead of" if asked.ahead_s > 0 else "behind"

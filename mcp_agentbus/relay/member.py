@@ -41,6 +41,16 @@ class Me(NamedTuple):
     host_session: str = ""
 
 
+def joins(me: Me) -> dict[str, Any]:
+    """Return the line with which a session joins; it is taken if the answer has `joined`."""
+    return {"op": "join", **me._asdict()}
+
+
+def nudged(nudge: Mapping[str, Any], why_not: str = "") -> dict[str, Any]:
+    """Return the answer to a nudge: that its notice was shown, or why it was not."""
+    return {"n": nudge.get("n"), "shown": not why_not, "why": why_not}
+
+
 class Membership:
     """Keeps a session known to the listener, from one listener to the next, until its process ends.
 
@@ -97,7 +107,7 @@ class Membership:
             ValueError: it said something that is no message.
         """
         with local_socket.connect(self._where) as connection, connection.makefile("rb") as lines:
-            connection.sendall(local_socket.line({"op": "join", **self._me._asdict()}))
+            connection.sendall(local_socket.line(joins(self._me)))
             if "joined" not in local_socket.message(lines.readline()):
                 return False
             connection.settimeout(None)
@@ -122,4 +132,4 @@ class Membership:
             why_not = self._nudge(str(message.get("text", "")), results)
         except OSError as error:
             why_not = f"the host did not take it: {type(error).__name__}"
-        return {"n": message.get("n"), "shown": not why_not, "why": why_not}
+        return nudged(message, why_not)

@@ -150,7 +150,7 @@ async def test_what_cannot_be_mended_is_said_and_ends_nothing(
         Check("files", "wrong", "two", "", Step("mend two", lambda: done.append(2) or "")),
     ]
     monkeypatch.setattr(machine, "files", lambda _: both)
-    monkeypatch.setattr(server, "bus", _nothing)
+    monkeypatch.setattr(server, "checks", _nothing)
 
     code, text = await printed(settings_at(tmp_path), fix=True)
 

@@ -61,7 +61,7 @@ def test_a_service_that_would_start_something_else_is_installed_anew(
     settings, answers, manager, said
 ):
     answers(said)
-    [found] = listener.listener(settings)
+    [found] = listener.checks(settings)
     answers(RUNS)
 
     assert found.state == "wrong"
@@ -74,7 +74,7 @@ def test_a_service_that_would_start_something_else_is_installed_anew(
 def test_a_service_that_is_as_it_should_be_is_started_anew(settings, answers, manager, said):
     manager.is_current = lambda _: True
     answers(said)
-    [found] = listener.listener(settings)
+    [found] = listener.checks(settings)
     answers(RUNS)
 
     assert found.fix.startswith("Run: /bin/echo restart")
@@ -87,7 +87,7 @@ def test_why_an_agent_is_held_is_told_by_the_name_of_its_reason(settings, answer
     one = {"agent": "coder", "reason": reason, "held": "in other words", "until": None}
     answers(RUNS | {"agents": [one, one | {"reason": ""}]})
 
-    _, found = listener.listener(settings)
+    _, found = listener.checks(settings)
 
     assert found.said == f"held: {notices.WHY[reason]}"
     assert bool(found.fix) == (reason == "backoff")

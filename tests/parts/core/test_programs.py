@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Another program, run to its end: what it gets, what comes back, and what ends it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mcp_agentbus.core import programs
+
+_LONG_S = 30.0  # only a hang takes as long
+
+
+def python(code, **options):
+    return programs.run([sys.executable, "-c", code], **{"timeout_s": _LONG_S, **options})
+
+
+def test_what_it_prints_comes_back_whatever_its_bytes():
+    code = "import sys; sys.stdout.buffer.write(b'caf\\xe9'); sys.stderr.write('why'); sys.exit(3)"
+
+    ended = python(code)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (
+        3,
+        "caf\N{REPLACEMENT CHARACTER}",
+        "why",
+    )
+
+
+def test_it_reads_what_it_is_given_and_nothing_of_the_terminal():
+    assert python("print(input())", stdin="a line\n").stdout == "a line\n"
+    assert python("import sys; print(sys.stdin.isatty(), sys.stdin.read())").stdout == "False \n"
+
+
+def test_it_has_the_environment_and_the_folder_that_were_given(tmp_path):
+    code = "import os; print(os.getcwd(), os.environ.get('COLOUR'), os.environ.get('HOME'))"
+
+    ended = python(code, environ={"COLOUR": "red"}, folder=str(tmp_path))
+
+    assert ended.stdout.split() == [str(tmp_path), "red", "None"]
+
+
+def test_one_that_does_not_end_is_ended():
+    with pytest.raises(subprocess.TimeoutExpired):
+        python("import signal; signal.pause()", timeout_s=0.2)
+
+
+def test_one_that_is_not_there_is_told_from_one_that_failed(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        programs.run([tmp_path / "missing"], timeout_s=_LONG_S)
