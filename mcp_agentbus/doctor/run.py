@@ -81,12 +81,7 @@ async def run(
         BadInput: the arguments do not go together.
         BadSetup: config.toml cannot be read, so a self-test would test another bus.
     """
-    if self_test and fix:
-        raise BadInput("Either --fix or --self-test.", hint="Run --fix first.")
-    if dry_run and not fix:
-        raise BadInput("--dry-run is for --fix.", hint="Without --fix nothing is changed anyway.")
-    if wake and not self_test:
-        raise BadInput("--wake is for --self-test.", hint="Add --self-test.")
+    _check_options(fix=fix, dry_run=dry_run, self_test=self_test, wake=wake)
     show = redaction.veiled(given, out)
     if self_test:
         given = load_settings(given.environ)  # not the defaults: they lead to another bus
@@ -103,6 +98,15 @@ async def run(
         for line in (*(step["text"] for step in done), *report.lines(checks, fixing=fix)):
             show(line)
     return _code(checks)
+
+
+def _check_options(*, fix: bool, dry_run: bool, self_test: bool, wake: str | None) -> None:
+    if self_test and fix:
+        raise BadInput("Either --fix or --self-test.", hint="Run --fix first.")
+    if dry_run and not fix:
+        raise BadInput("--dry-run is for --fix.", hint="Without --fix nothing is changed anyway.")
+    if wake and not self_test:
+        raise BadInput("--wake is for --self-test.", hint="Add --self-test.")
 
 
 def _code(checks: Iterable[Check]) -> int:

@@ -50,7 +50,7 @@ PRIVATE = {
     "bus.connection", "store.codec", "wakes.hosts.claude_code", "relay.conversation",
     "listener.desk", "listener.endpoint", "listener.members", "listener.memory",
     "listener.relayed", "listener.requests", "listener.runner", "listener.state",
-    "doctor.check", "doctor.report", "demo.survey",
+    "doctor.check", "doctor.member", "doctor.report", "demo.survey",
 }  # fmt: skip
 # Who looks at a private part all the same, and why.
 LOOKED_AT = {

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages of a self-test: how each ends, and what they come to."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from mcp_agentbus.doctor.check import Stage, Stages, Stopped
+from mcp_agentbus.doctor.report import last_line
+from mcp_agentbus.errors import BusUnreachable
+
+
+async def works():
+    return "it is there"
+
+
+async def refuses():
+    raise BusUnreachable("The server is not running.", hint="Start it.")
+
+
+async def breaks():
+    raise ValueError("canary")
+
+
+async def hangs():
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("work", "state", "said", "fix"),
+    [
+        (works, "ok", "it is there", ""),
+        (refuses, "failed", "The server is not running.", "No task is stored. Start it."),
+        # Its message may hold anything.
+        (breaks, "failed", "it failed with ValueError", "No task is stored. Please report it."),
+        (hangs, "failed", "nothing came within 0 s", "No task is stored. See the log."),
+    ],
+)
+async def test_a_stage_says_what_it_showed_or_what_its_failure_means(work, state, said, fix):
+    told = []
+    stages = Stages(told.append)
+
+    with suppress(Stopped):
+        await stages.take("send", work(), "No task is stored.", within_s=0.01, then="See the log.")
+
+    [stage] = told
+    assert (stage.name, stage.state, stage.said, stage.fix) == ("send", state, said, fix)
+    assert stages.failed == ([] if state == "ok" else ["send"])
+
+
+async def test_what_comes_after_a_failed_stage_is_not_tried():
+    stages = Stages(lambda _: None)
+
+    with pytest.raises(Stopped):
+        await stages.take("send", refuses(), "No task is stored.")
+
+
+@pytest.mark.parametrize(
+    ("states", "line"),
+    [
+        (["ok", "ok"], "The task came through, and its result came back."),
+        (
+            ["ok", "skipped"],
+            "The task came through, and its result came back. Not tested: stage1.",
+        ),
+        (["failed", "skipped", "failed"], "Failed: stage0, stage2."),
+    ],
+)
+def test_the_last_line_tells_what_failed_or_was_not_tested(states, line):
+    stages = Stages(lambda _: None)
+    for number, state in enumerate(states):
+        stages.add(Stage(f"stage{number}", state, 1.0, "said"))
+
+    assert last_line(stages) == line
