@@ -120,8 +120,8 @@ class _Block(NamedTuple):
     until: datetime | None
 
 
-#: What is to be made of one thing that waits: it wakes the agent, there is nothing to do about it,
-#: or it is blocked.
+# What becomes of one thing that waits: it wakes the agent, there is nothing to do about it, or it
+# does not wake the agent before the end of a block.
 _Verdict = Literal["wakes", "settled"] | _Block
 
 # Of two reasons that end at the same time the one that stands first in `Reason` is named.
@@ -172,6 +172,7 @@ def _limits(facts: Facts) -> Limits:
 
 
 def _verdict(thing: Waiting, facts: Facts) -> _Verdict:
+    """Judge one thing by itself; of several blocks the one that ends last counts."""
     if _is_settled(thing, facts):
         return "settled"
     blocks = _blocks_of_notice(facts) if thing.live_only else _blocks(thing, facts)
