@@ -49,11 +49,11 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
     if folder := config.stash.get(_FOLDER, None):
-        folder.end(keep=config.stash.get(_FAILED, True))
+        folder.end(keep=config.stash.get(_FAILED, False))
 
 
 def pytest_sessionfinish(session, exitstatus):
-    session.config.stash[_FAILED] = exitstatus != 0
+    session.config.stash[_FAILED] = exitstatus == pytest.ExitCode.TESTS_FAILED
 
 
 class World:

@@ -80,3 +80,4 @@ def test_nobody_that_was_started_for_a_run_outlives_it(tmp_path):
 
     assert len(pids) == 3  # the guard itself, too
     until(lambda: not guard.started_for(folder), "nobody is left")
+    assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ from pathlib import Path
 
 # A socket's path has 103 bytes on macOS, and the longest of a test's folder needs 75 of them.
 _LONGEST = 20
-_DONE = b"done\n"
+_KEEP = b"keep\n"
 _ROUNDS = 100  # who is killed may have started another one meanwhile
 _LOOK_AGAIN_S = 0.05
 
@@ -45,7 +45,7 @@ class RunFolder:
 
     def end(self, *, keep: bool) -> None:
         """Kill what is left; remove the folder unless it is to be looked at."""
-        self._guard.communicate(b"" if keep else _DONE)
+        self._guard.communicate(_KEEP if keep else b"")
 
 
 def started_for(folder: str) -> dict[int, str]:
@@ -79,7 +79,7 @@ def _watch(folder: str) -> None:
                 os.kill(pid, signal.SIGKILL)
         pause.wait(_LOOK_AGAIN_S)
     _unmount(folder)
-    if told == _DONE:
+    if told != _KEEP:
         shutil.rmtree(folder, ignore_errors=True)
 
 
