@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the server is, and what opens it: the configured one, or this user's own.
 
-    >>> find_server(config.load(), may_start=True)
+    >>> find_server(load_settings(), may_start=True)
     ('nats://127.0.0.1:39327', 'k5Wm...')
 
 It starts the embedded server if it may; to a shared one it opens no connection.

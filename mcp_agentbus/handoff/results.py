@@ -208,8 +208,8 @@ async def _not_held(
     if record is None:
         raise await _without_record(session, task_id)
     if record.ended:
-        said = {key: changes[key] for key in ("summary", "body", "artifacts")}
-        if record.says(record.model_copy(update={"state": status, **said})):
+        texts = {key: changes[key] for key in ("summary", "body", "artifacts")}
+        if record.says(record.model_copy(update={"state": status, **texts})):
             return Published(task_id, record.state, unchanged=True, late=record.late)
         raise _ended(record)
     if record.state == "stored":

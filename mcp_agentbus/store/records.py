@@ -2,7 +2,7 @@
 """The three records of a task: read, and written back only if nobody else wrote meanwhile.
 
     >>> record, revision = await read_record(bus, "planner", "coder", task_id)
-    >>> await update(bus, record_key("planner", "coder", task_id), lambda found: Write(...))
+    >>> await update(bus, record_key("planner", "coder", task_id), lambda standing: Write(...))
     Written(value=Record(...), revision=18)
 
 The worker's record fences: JetStream's own acknowledgements do not, so a session that lost its
@@ -67,12 +67,12 @@ async def read(bus: Bus, key: Key[_T]) -> tuple[_T | None, int]:
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    found = await bus.last(key.stream, key.subject)
-    if not found:
+    message = await bus.last(key.stream, key.subject)
+    if not message:
         return None, 0
     with suppress(Undecodable):
-        return key.decode(found.subject, found.data), found.seq
-    return None, found.seq
+        return key.decode(message.subject, message.data), message.seq
+    return None, message.seq
 
 
 async def write(bus: Bus, key: Key[_T], value: _T, revision: int) -> int:
@@ -111,16 +111,16 @@ async def update(
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
     """
-    stored: tuple[_T | None, int] = known or await read(bus, key)
+    latest: tuple[_T | None, int] = known or await read(bus, key)
     while True:
-        found, revision = stored
-        outcome = change(found)
+        standing, revision = latest
+        outcome = change(standing)
         if not isinstance(outcome, Write):
             return outcome
         try:
             return Written(outcome.value, await write(bus, key, outcome.value, revision))
         except Conflict:
-            stored = await read(bus, key)
+            latest = await read(bus, key)
 
 
 async def read_record(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Record | None, int]:
@@ -159,8 +159,8 @@ async def add_wake(bus: Bus, owner: str, inbox: str, task_id: str, moment: Momen
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
     """
 
-    def added(found: Wakes | None) -> Write[Wakes] | None:
-        before = found.moments if found else ()
+    def added(standing: Wakes | None) -> Write[Wakes] | None:
+        before = standing.moments if standing else ()
         if before and before[-1].model_copy(update={"at": moment.at}) == moment:
             return None
         moments = (*before, moment)[-_WAKES_MAX:]

@@ -5,6 +5,9 @@
 'started'
 >>> print((await standing(bus)).text)
 running at nats://127.0.0.1:39327 (pid 4711), on this machine only
+folder   /home/me/.local/share/agentbus (212.4 GiB free on its disk)
+
+Of a server that several machines share it says nothing: that one is its owner's to look at.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ DURABLE: Final = {
 
 @dataclass(frozen=True)
 class Standing:
-    """The embedded server's state."""
+    """The embedded server's state, for a person and for a program."""
 
     text: str
     data: dict[str, Any]
@@ -61,14 +64,6 @@ async def standing(bus: Bus) -> Standing:
     infos = await together(*(bus.admin.api(f"STREAM.INFO.{name}") for name in STREAMS))
     free = shutil.disk_usage(settings.data_dir).free
     durable = await asyncio.to_thread(embedded.is_durable, settings)
-    streams = {
-        name: {
-            "messages": info["state"]["messages"],
-            "bytes": info["state"]["bytes"],
-            "max_bytes": info["config"]["max_bytes"],
-        }
-        for name, info in zip(STREAMS, infos, strict=True)
-    }
     data = {
         "running": True,
         "url": server.url if server else None,
@@ -77,16 +72,27 @@ async def standing(bus: Bus) -> Standing:
         "log": str(Files(settings.data_dir).log),
         "free_disk_bytes": free,
         "acknowledged_is_on_disk": durable,
-        "streams": streams,
+        "streams": {
+            name: {
+                "messages": info["state"]["messages"],
+                "bytes": info["state"]["bytes"],
+                "max_bytes": info["config"]["max_bytes"],
+            }
+            for name, info in zip(STREAMS, infos, strict=True)
+        },
     }
+    return Standing(_text(data), data)
+
+
+def _text(data: dict[str, Any]) -> str:
     lines = [
         f"running at {data['url']} (pid {data['pid']}), on this machine only",
-        f"folder   {data['folder']} ({size(free)} free on its disk)",
-        f"storing  {DURABLE[durable]}",
+        f"folder   {data['folder']} ({size(data['free_disk_bytes'])} free on its disk)",
+        f"storing  {DURABLE[data['acknowledged_is_on_disk']]}",
         *(
-            f"{name:<18} {held['messages']:>9,} messages  {size(held['bytes']):>9}"
-            f" of {size(held['max_bytes'])}"
-            for name, held in streams.items()
+            f"{name:<18} {stream['messages']:>9,} messages  {size(stream['bytes']):>9}"
+            f" of {size(stream['max_bytes'])}"
+            for name, stream in data["streams"].items()
         ),
     ]
-    return Standing("\n".join(lines), data)
+    return "\n".join(lines)

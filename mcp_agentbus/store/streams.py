@@ -166,7 +166,7 @@ def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
 
     JetStream reserves `max_bytes` of every stream when it creates it (10047 if it cannot).
     """
-    wanted = sum(one["max_bytes"] for one in _STREAMS if one["storage"] == "file")
+    wanted = sum(each["max_bytes"] for each in _STREAMS if each["storage"] == "file")
     if room is None or room >= wanted or stream["storage"] != "file":
         return dict(stream)
     return {**stream, "max_bytes": stream["max_bytes"] * room // wanted}

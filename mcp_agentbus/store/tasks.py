@@ -3,7 +3,7 @@
 
     >>> await put(bus, task)
     Kept(sent=Sent(task_id='9d0c...', ...), duplicate=False)
-    >>> seen = await at(bus, found)
+    >>> seen = await at(bus, message)
     >>> seen.task.subject, seen.state, seen.holder
     ('Count the tests', 'claimed', 'coder/3f7a')
 
@@ -114,9 +114,9 @@ async def stored(bus: Bus, delivery: Delivery) -> Task | None:
         BusUnreachable, NotAllowed: as `Bus.many`.
     """
     request = {"seq": delivery.seq, "batch": 1, "next_by_subj": delivery.subject}
-    for found in await bus.admin.many(delivery.stream, request):
-        if found.seq == delivery.seq:
-            return decoded(found)
+    for message in await bus.admin.many(delivery.stream, request):
+        if message.seq == delivery.seq:
+            return decoded(message)
     return None
 
 
@@ -149,14 +149,14 @@ class Unreadable:
     reason: str
 
 
-async def at(bus: Bus, found: Found) -> Seen | Unreadable | None:
+async def at(bus: Bus, message: Found) -> Seen | Unreadable | None:
     """Look at a stored message, and take nothing; None if its task is over.
 
     Raises:
         BusUnreachable, NotAllowed: as `Bus.last`.
     """
     try:
-        task = decoded(found)
+        task = decoded(message)
     except Undecodable as error:
         return Unreadable(str(error))
     record, _ = await read_record(bus, task.sender, task.to, task.id)
