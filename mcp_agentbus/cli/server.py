@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "status" and not embedded.find(settings):
         show(args, "not running; the first command that needs it starts it", {"running": False})
         return BusUnreachable.exit_code
-    return asyncio.run(_standing(args, settings))
+    return _standing(args, settings)
 
 
 def _config(args: argparse.Namespace) -> int:
@@ -53,13 +53,17 @@ def _config(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _standing(args: argparse.Namespace, settings: Settings) -> int:
+def _standing(args: argparse.Namespace, settings: Settings) -> int:
     """Print how the server stands; connecting starts it, if it does not run."""
+    # Before the event loop begins: loading them takes longer than one should be kept from its work.
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.store import status, streams
 
-    async with Bus.connect(settings) as bus:
-        await streams.ensure_streams(bus)
-        standing = await status.standing(bus)
-    show(args, standing.text, standing.data)
+    async def standing() -> status.Standing:
+        async with Bus(settings) as bus:
+            await streams.ensure_streams(bus)
+            return await status.standing(bus)
+
+    stands = asyncio.run(standing())
+    show(args, stands.text, stands.data)
     return 0
