@@ -184,7 +184,7 @@ def _wakes(args: argparse.Namespace, settings: Settings) -> None:
     try:
         rows = Ledger(settings.ledger_file).latest(args.id, max(1, args.limit))
     except LedgerBroken as error:
-        raise BadSetup(str(error), hint="Mend or move that file; nothing is woken.") from None
+        raise BadSetup(str(error), hint=error.hint) from None
     show(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
 
 

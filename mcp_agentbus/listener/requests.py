@@ -99,9 +99,7 @@ class Requests:
             await self._loop.look(desk)
         except LedgerBroken as error:
             self._state.ledger_broke(error)
-            raise AgentbusError(
-                str(error), hint="Mend or move that file; nothing is woken."
-            ) from None
+            raise AgentbusError(str(error), hint=error.hint) from None
         connection.say(self._agent(desk))
 
     async def _count(self) -> None:

@@ -62,6 +62,9 @@ _TABLES: Final = (
 class LedgerBroken(Exception):
     """The record of wakes cannot be read or written."""
 
+    #: What to do about it.
+    hint: Final = "Mend or move that file; nothing is woken."
+
 
 @dataclass(frozen=True)
 class Row:
