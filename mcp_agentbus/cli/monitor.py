@@ -15,7 +15,7 @@ import os
 
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import load_settings
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import hosts, ids
 from mcp_agentbus.relay.member import Me, Membership
 
 
@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
 
     settings = load_settings()
     agent = identity.who(settings, args.agent)
-    # Claude Code's monitors belong to a session, and say to which.
-    of = os.environ.get("CLAUDE_CODE_SESSION_ID", "")
+    # A monitor of Claude Code belongs to a session, and is told to which.
+    of = hosts.session_of(os.environ)
     me = Me(agent.id, agent.host, ids.new_session_id(), can_nudge=True, host_session=of)
     Membership(settings, me, nudge).run()
     return 0

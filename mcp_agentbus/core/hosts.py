@@ -30,6 +30,8 @@ class Host(NamedTuple):
     #: How the names of variables begin that are one session's: a listener which inherits them would
     #: be taken for that session.
     sessions_own: tuple[str, ...] = ()
+    #: Which of them holds the host's own id of the session; empty if none does.
+    session_id: str = ""
     #: It works in a folder, by which its sessions can be told apart.
     has_folder: bool = False
     #: agentbus can limit what a session may do that it has woken.
@@ -58,6 +60,7 @@ HOSTS: Final = (
         marks=("CLAUDECODE",),
         runs_in=("cursor",),
         sessions_own=("CLAUDE", "AI_AGENT"),
+        session_id="CLAUDE_CODE_SESSION_ID",
         has_folder=True,
         limited=True,
         keys=("permission_mode", "allow"),
@@ -117,6 +120,12 @@ def marked(environ: Mapping[str, str]) -> Host | None:
     candidates = [host for host in HOSTS if any(environ.get(mark) for mark in host.marks)]
     names = {host.name for host in candidates}
     return next((host for host in candidates if names.isdisjoint(host.runs_in)), None)
+
+
+def session_of(environ: Mapping[str, str]) -> str:
+    """Return the host's own id of the session that has this environment; empty if none tells it."""
+    ids = (environ.get(host.session_id, "") for host in HOSTS if host.session_id)
+    return next(filter(None, ids), "")
 
 
 def with_key(key: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from mcp_agentbus.core import lines, places, processes
+from mcp_agentbus.core import hosts, lines, places, processes
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.relay.conversation import Conversation
@@ -167,7 +167,7 @@ class _Relay:
             behind.host,
             session,
             can_nudge=_can_nudge(place),
-            host_session=place.environ.get("CLAUDE_CODE_SESSION_ID", ""),
+            host_session=hosts.session_of(place.environ),
         )
         return cls(place, agent, me, out, behind)
 

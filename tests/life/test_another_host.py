@@ -20,6 +20,7 @@ ROW = """
         "Lantern",
         marks=("LANTERN_SESSION",),
         sessions_own=("LANTERN_",),
+        session_id="LANTERN_SESSION",
         has_folder=True,
         limited=True,
         waker="lantern",
@@ -107,6 +108,7 @@ print(json.dumps({
     "woken": [ended.outcome, ended.output],
     "the listener is told": local_socket.surroundings(mark)["environ"],
     "the listener inherits": [name for name in mark if not name.startswith(starter._SESSIONS_OWN)],
+    "session": hosts.session_of(mark),
     "doctor": looked_at.host(settings, "lantern").said,
 }))
 """
@@ -165,6 +167,7 @@ def test_a_row_and_a_waker_are_enough_to_recognise_set_up_and_wake_it(package, h
         "woken": ["exited", "lit: 1 task waits.\n"],
         "the listener is told": {"LANTERN_SESSION": "s1"},
         "the listener inherits": [],
+        "session": "s1",
         "doctor": "Lantern 1.0: it lists five tools",
     }
 

@@ -39,6 +39,19 @@ def test_a_host_is_told_by_its_marks(marks, name):
     assert (host and host.name) == name
 
 
+@pytest.mark.parametrize(
+    ("environ", "session"),
+    [
+        ({}, ""),
+        ({"CLAUDE_CODE_SESSION_ID": ""}, ""),
+        ({"CLAUDE_CODE_SESSION_ID": "1f0c"}, "1f0c"),
+        ({"CURSOR_VERSION": "3.1.0", "CLAUDE_CODE_SESSION_ID": "1f0c"}, "1f0c"),
+    ],
+)
+def test_a_hosts_own_id_of_a_session_is_read_from_its_environment(environ, session):
+    assert hosts.session_of(environ) == session
+
+
 def test_an_empty_mark_tells_nothing():
     assert hosts.marked({"CLAUDECODE": ""}) is None
 
@@ -76,6 +89,7 @@ def test_the_files_that_a_row_names_are_there(host):
 @ROWS
 def test_whatever_tells_a_host_stays_with_its_session(host):
     assert all(mark.startswith(host.sessions_own) for mark in host.marks)
+    assert not host.session_id or host.session_id.startswith(host.sessions_own)
 
 
 def _defined(file):
