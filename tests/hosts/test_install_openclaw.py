@@ -116,15 +116,7 @@ async def test_it_is_connected_woken_by_its_token_and_taken_out_without_a_trace(
     document = json.loads(once)
     assert document["mcp"]["servers"] == {
         "mine": users["mcp"]["servers"]["mine"],
-        "agentbus": {
-            "command": claw.machine.agentbus[0],
-            "args": [*claw.machine.agentbus[1:], "serve", "--agent", "openclaw"],
-            "requestTimeoutMs": 120_000,
-            "env": {
-                "AGENTBUS_HOST": "openclaw",
-                "AGENTBUS_HOME": claw.machine.environ["AGENTBUS_HOME"],
-            },
-        },
+        "agentbus": ours(claw),
     }
     assert document["hooks"] == {"enabled": True, "token": token}
     assert stat.S_IMODE(claw.token.stat().st_mode) == 0o600
@@ -145,6 +137,20 @@ async def test_it_is_connected_woken_by_its_token_and_taken_out_without_a_trace(
     ):
         openclaw.verify(claw.machine)
     assert openclaw.uninstall(claw.machine) == []
+
+
+def ours(claw):
+    """Return the entry that an install leaves in OpenClaw's file, as the test above has seen it."""
+    command, *args = claw.machine.agentbus
+    return {
+        "command": command,
+        "args": [*args, "serve", "--agent", "openclaw"],
+        "requestTimeoutMs": 120_000,
+        "env": {
+            "AGENTBUS_HOST": "openclaw",
+            "AGENTBUS_HOME": claw.machine.environ["AGENTBUS_HOME"],
+        },
+    }
 
 
 async def gateway_answers(claw, port):
@@ -184,13 +190,12 @@ def test_what_its_user_has_set_stays_and_only_comments_are_lost(claw):
 @pytest.mark.node
 @pytest.mark.parametrize("included", [True, False])
 def test_hooks_beside_comments_stay_as_they_are_by_a_second_install(claw, included):
-    install(claw)
-    server = claw.config.read_text().partition('"mcp": ')[2].rpartition('"hooks"')[0]
-    claw.token.unlink()
+    claw.config.parent.mkdir()
+    server = json.dumps({"servers": {"agentbus": ours(claw)}})
     theirs = f'{{ {"" if included else "enabled: false,"} token: "{USERS_TOKEN}" }} // mine'
     (claw.config.parent / "h.json5").write_text(theirs)
     hooks = '{ "$include": "./h.json5" }' if included else theirs
-    before = f'{{ "mcp": {server} "hooks": {hooks}\n }}'
+    before = f'{{ "mcp": {server}, "hooks": {hooks}\n }}'
     claw.config.write_text(before)
 
     said = install(claw)

@@ -65,6 +65,7 @@ class User:
             "NO_COLOR": "1",
             "ANTHROPIC_BASE_URL": model.url,
             "ANTHROPIC_API_KEY": KEY,
+            "PIP_NO_COMPILE": "1",  # most of what is installed is never imported
         }
 
     def type(self, command, *, code=0, **environ):

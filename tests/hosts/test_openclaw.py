@@ -71,10 +71,13 @@ def gateway(folder, settings, model):
         "NO_COLOR": "1",
     }
     port = free_port()
-    for command in commands(port, settings, model):
+    for command, patch in (
+        (onboarding(port, model), {}),
+        (["config", "patch", "--stdin"], wishes(settings)),
+    ):
         done = subprocess.run(
             [*argv, *command],
-            cwd=home, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            cwd=home, env=environ, input=json.dumps(patch), capture_output=True, text=True,
             timeout=COMMAND_WITHIN_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command[:2]}: {done.stdout}{done.stderr}"
@@ -82,16 +85,16 @@ def gateway(folder, settings, model):
         yield f"http://127.0.0.1:{port}"
 
 
-def commands(port, settings, model):
-    """Yield the arguments of the commands that set a gateway up, as a user would."""
-    yield onboarding(port, model)
-    # Otherwise its model sees a search for tools in the place of the tools.
-    yield ["config", "set", "tools.toolSearch", "false"]
-    hooks = {"enabled": True, "path": "/hooks", "token": SECRET}
-    yield ["config", "set", "hooks", json.dumps(hooks)]
+def wishes(settings):
+    """Return what a user would set beside what onboarding asks for."""
     server = {
         "command": sys.executable,
         "args": served.command("claw")[1:],
         "env": served.environ(settings.data_dir.parent),
     }
-    yield ["mcp", "set", "agentbus", json.dumps(server)]
+    return {
+        # Otherwise its model sees a search for tools in the place of the tools.
+        "tools": {"toolSearch": False},
+        "hooks": {"enabled": True, "path": "/hooks", "token": SECRET},
+        "mcp": {"servers": {"agentbus": server}},
+    }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from promises import PROMISES
 TESTS = Path(__file__).parents[1]
 
 
+@cache
 def _proved() -> dict[int, list[str]]:
     """Return the tests that prove each number."""
     proved: dict[int, list[str]] = {}
