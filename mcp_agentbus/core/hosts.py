@@ -10,8 +10,7 @@ from host to host is asked of its row; nobody else compares names. It does nothi
 imports next to nothing: each relayed session has it.
 """
 
-from __future__ import annotations
-
+# No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 

@@ -8,8 +8,7 @@ Apart from `config`, since a relayed session has to know no more than this, and 
 makes no folder.
 """
 
-from __future__ import annotations
-
+# No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
 import os
 from collections.abc import Mapping
 from contextlib import suppress

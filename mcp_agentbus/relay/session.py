@@ -23,7 +23,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mcp_agentbus.core import hosts, lines, places, processes
 from mcp_agentbus.core.places import Place
@@ -57,13 +57,14 @@ def run(agent: str | None) -> NoReturn:
     _Relay.open(Place(places.runtime_folder(os.environ), os.environ), agent).run()
 
 
-class _Listener(NamedTuple):
+class _Listener:
     """A listener serves the session, and has told whose it is."""
 
-    #: Its other end is the listener's.
-    connection: socket.socket
-    agent: str
-    host: str
+    def __init__(self, connection: socket.socket, agent: str, host: str) -> None:
+        #: Its other end is the listener's.
+        self.connection = connection
+        self.agent = agent
+        self.host = host
 
     @classmethod
     def asked(cls, place: Place, session: str, agent: str | None) -> _Listener | None:
@@ -91,14 +92,16 @@ class _Listener(NamedTuple):
         return None
 
 
-class _OwnProcess(NamedTuple):
+class _OwnProcess:
     """This process serves the session, and has read the configuration for that."""
 
-    #: Its other end is `served`.
-    connection: socket.socket
-    served: socket.socket
-    settings: Settings
-    who: Agent
+    def __init__(self, settings: Settings, me: Agent) -> None:
+        self.settings = settings
+        self.me = me
+        self.agent = me.id
+        self.host = me.host
+        #: What the host says goes in at the one end; at the other it is served.
+        self.connection, self.served = socket.socketpair()
 
     @classmethod
     def opened(cls, agent: str | None) -> _OwnProcess:
@@ -111,16 +114,7 @@ class _OwnProcess(NamedTuple):
         from mcp_agentbus.config.settings import load_settings
 
         settings = load_settings()
-        who = identity.who(settings, agent)
-        return cls(*socket.socketpair(), settings, who)
-
-    @property
-    def agent(self) -> str:
-        return self.who.id
-
-    @property
-    def host(self) -> str:
-        return self.who.host
+        return cls(settings, identity.who(settings, agent))
 
 
 class _Relay:
@@ -238,7 +232,7 @@ class _Relay:
             sys.stderr.flush()
             os._exit(code)
 
-        self._standalone = Standalone(own.settings, own.who, self._me.session)
+        self._standalone = Standalone(own.settings, own.me, self._me.session)
         self._standalone.serve(
             own.served,
             claims=self._claims,

@@ -44,15 +44,25 @@ FEATHER = sorted(_files("relay") | BESIDE | TYPED)
 LIGHT = sorted((_files("core") | _files("config") | {"cli.monitor"}) - NOT_LIGHT)
 
 
-def loaded_by(module: str) -> set[str]:
+# Whatever evaluates an annotation that is kept as text.
+NO_TEXT = """
+import typing
+class ForwardRef(typing.ForwardRef, _root=True):
+    def __init__(self, *_, **__): raise AssertionError("an annotation is compiled")
+typing.ForwardRef = ForwardRef
+"""
+
+
+def loaded_by(module: str, before: str = "") -> set[str]:
     """Return the top-level modules that Python has after importing a file of the package.
 
     Without `site` it finds no third party, so importing one fails; and it begins with nothing that
-    a test looks for.
+    a test looks for. `before` is run first.
     """
     code = f"""
 import sys
 assert not {HEAVY} & set(sys.modules)
+{before}
 sys.path.append({str(ROOT)!r})
 import mcp_agentbus.{module}
 print(*(name.partition(".")[0] for name in sys.modules))
@@ -78,7 +88,14 @@ def test_words_and_settings_load_the_standard_library_only_and_no_asyncio(module
     assert loaded_by(module) & {"asyncio"} == set()
 
 
+def test_a_relay_compiles_no_annotation():
+    """The first one takes a millisecond: Python prepares all its syntax trees for it."""
+    assert loaded_by("relay.session", NO_TEXT)
+
+
 def test_what_is_heavy_would_be_seen():
     assert loaded_by("core.aio") & HEAVY >= {"asyncio"}
+    with pytest.raises(AssertionError, match="an annotation is compiled"):
+        loaded_by("config.variables", NO_TEXT)
     with pytest.raises(AssertionError, match="No module named 'tomlkit'"):
         loaded_by("config.editor")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: where the files are, what wins, and what of the file and the address is refused."""
 
+import os
 import sys
 from functools import partial
 
@@ -9,7 +10,7 @@ from local_server import configured
 from mcp_agentbus.installers._parts import entry as _entry
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus.config.settings import load_settings, neighbour_environ, neighbour_settings, os
+from mcp_agentbus.config.settings import load_settings, neighbour_environ, neighbour_settings
 from mcp_agentbus.core import places
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import BadInput, BadSetup
