@@ -121,7 +121,7 @@ async def test_a_wrong_token_is_refused_at_once(tmp_path, given):
                 async with asyncio.timeout(PROMISED_S):
                     with pytest.raises(NotAllowed, match="token") as refused:
                         await call()
-                assert "right-token" not in str(refused.value).replace(given or "-", "")
+                assert not given or given not in str(refused.value)
 
 
 async def test_no_token_is_refused_at_once_and_the_right_one_opens(tmp_path):
