@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import served
 from listeners import configure, listening, recorder, send, starts, steps
 
 from mcp_agentbus.bus import embedded
@@ -14,7 +15,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams
 
-_JUMPING = str(Path(__file__).with_name("jumping_listener.py"))
+_JUMPING = str(Path(served.__file__).with_name("jumping_listener.py"))
 _HOUR = 3600
 _STEPS = ["decided", "noted", "known", "ended", "recorded"]
 _BOTH = [_HOUR, -_HOUR]

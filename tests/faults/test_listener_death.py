@@ -5,6 +5,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import served
 from listeners import configure, listening, recorder, starts
 
 from mcp_agentbus.bus import embedded
@@ -16,7 +17,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster, streams, subjects
 
-_DYING = str(Path(__file__).with_name("dying_listener.py"))
+_DYING = str(Path(served.__file__).with_name("dying_listener.py"))
 
 
 @pytest.fixture

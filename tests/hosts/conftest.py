@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import node_tools
 import pytest
-from hosts.claude_user import plugin
+from claude_user import plugin
 from local_server import settings_at
 from mcp_agentbus.installers.steps import Machine
 

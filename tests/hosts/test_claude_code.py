@@ -6,9 +6,9 @@ import sys
 
 import pytest
 import served
-from hosts.claude_user import KEY, terminal
-from hosts.standin import ANSWERING, CANARY, NOTICE, Standin
+from claude_user import KEY, terminal
 from listeners import configure, listening
+from standin import ANSWERING, CANARY, NOTICE, Standin
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus

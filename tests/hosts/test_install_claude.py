@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import node_tools
 import pytest
-from hosts.claude_user import ROOT, TOOLS, at_model, install, plugin, terminal
-from hosts.standin import Standin
+from claude_user import ROOT, TOOLS, at_model, install, plugin, terminal
 from listeners import listening
 from mcp_agentbus.installers import claude_code
 from mcp_agentbus.installers.steps import Machine
+from standin import Standin
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.doctor import hosts

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import node_tools
 import pytest
-from hosts.gateway import free_port, running
+from gateway import free_port, running
 from local_server import script, server_folder, settings_at
 from mcp_agentbus.installers import openclaw
 from mcp_agentbus.installers._parts import folder

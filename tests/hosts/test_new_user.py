@@ -9,9 +9,9 @@ import sys
 
 import node_tools
 import pytest
-from hosts.claude_user import KEY, ROOT
-from hosts.gateway import free_port, onboarding, running
-from hosts.standin import LATEST, Standin
+from claude_user import KEY, ROOT
+from gateway import free_port, onboarding, running
+from standin import LATEST, Standin
 
 pytestmark = pytest.mark.node
 

@@ -5,9 +5,9 @@ import shlex
 import sys
 from types import SimpleNamespace
 
+import enclosed
 import node_tools
 import pytest
-from hosts import enclosed
 from local_server import script, server_folder
 
 AGENTBUS = [sys.executable, "-m", "mcp_agentbus"]

@@ -9,9 +9,9 @@ import sys
 import node_tools
 import pytest
 import served
-from hosts.gateway import free_port, onboarding, running
-from hosts.standin import ANSWERING, CANARY, NOTICE, Standin
+from gateway import free_port, onboarding, running
 from listeners import configure, listening
+from standin import ANSWERING, CANARY, NOTICE, Standin
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus

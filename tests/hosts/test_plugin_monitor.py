@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from hosts.claude_user import TOOLS, at_model, install, terminal
-from hosts.standin import ANSWERING, CANARY, NOTICE, Standin
+from claude_user import TOOLS, at_model, install, terminal
 from listeners import known, listening
 from local_server import server_folder
+from standin import ANSWERING, CANARY, NOTICE, Standin
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent

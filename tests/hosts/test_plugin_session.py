@@ -6,11 +6,11 @@ import json
 import subprocess
 
 import pytest
+from claude_user import TOOLS, at_model, install
 from hooking import NORMAL, RESULT
-from hosts.claude_user import TOOLS, at_model, install
-from hosts.standin import ANSWERING, CANARY, Standin
 from listeners import listening
 from local_server import server_folder
+from standin import ANSWERING, CANARY, Standin
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
