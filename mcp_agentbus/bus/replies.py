@@ -23,7 +23,9 @@ NO_SUCH_CONSUMER: Final = 10014
 WRONG_REVISION: Final = 10071
 _TOO_LARGE: Final = 10054
 _FULL: Final = 10077
-_NO_STORAGE: Final = frozenset({10023, 10028, 10047, 10051})
+#: Of a stream's `max_bytes`, when it is made.
+NO_ROOM_TO_RESERVE: Final = 10047
+_NO_STORAGE: Final = frozenset({10023, 10028, NO_ROOM_TO_RESERVE, 10051})
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,23 @@ All of it is made through `Bus.admin`; an agent's own connection needs none of t
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
+from mcp_agentbus.bus.replies import (
+    NO_ROOM_TO_RESERVE,
+    NO_SUCH_CONSUMER,
+    NO_SUCH_STREAM,
+    ApiError,
+)
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.errors import StoreFull
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S
@@ -139,6 +147,10 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
     },
 )
 
+# Each of those who create a stream at once reserves its room, and where that is short the server
+# refuses all but one, or all: so it is looked at again, for 3 s at most.
+_BESIDE_OTHERS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
+
 STREAMS: Final = tuple(stream["name"] for stream in _STREAMS)
 
 
@@ -157,7 +169,7 @@ async def ensure_streams(bus: Bus) -> None:
         room = None if bus.settings.url else embedded.store_limit(bus.settings)
         for stream, call in zip(_STREAMS, calls, strict=True):  # in order: TASKS takes from SCHED
             if call:
-                await admin.api(f"STREAM.{call}.{stream['name']}", fitted(stream, room))
+                await _make(admin, call, fitted(stream, room))
     bus.on_missing = bus.on_missing or partial(ensure_streams, bus)
 
 
@@ -170,6 +182,26 @@ def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
     if room is None or room >= wanted or stream["storage"] != "file":
         return dict(stream)
     return {**stream, "max_bytes": stream["max_bytes"] * room // wanted}
+
+
+async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
+    """Create or update a stream, beside whoever does the same at this moment."""
+    for pause_s in (*_BESIDE_OTHERS_S, None):
+        try:
+            await admin.api(f"STREAM.{call}.{stream['name']}", stream)
+        except ApiError as error:
+            if error.code != NO_ROOM_TO_RESERVE:
+                raise
+            if pause_s is None:
+                raise StoreFull from None
+        else:
+            return
+        spread = random.uniform(0.5, 1.5)  # noqa: S311  # so that a crowd does not come back as one
+        await asyncio.sleep(pause_s * spread)
+        # The other one's is there, or the room that its attempt had taken is free again.
+        call = await _needed(admin, stream)
+        if not call:
+            return
 
 
 async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
