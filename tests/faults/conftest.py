@@ -4,8 +4,10 @@
 from contextlib import AsyncExitStack
 
 import pytest_asyncio
+from listeners import configure
 from proxy import Proxy
 
+from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.session import Session
@@ -23,3 +25,13 @@ async def proxied(own_world):
         await planner.called()
         await planner.can_read()
         yield own_world, proxy, planner, coder
+
+
+@pytest_asyncio.fixture
+async def planner(tmp_path):
+    """A session on a server of its own, whose listener starts nobody."""
+    with embedded.ephemeral() as settings:
+        configure(settings, tmp_path)
+        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as session:
+            await session.called()
+            yield session

@@ -8,18 +8,13 @@ import socket
 import sys
 
 import pytest
-import pytest_asyncio
 import served
-from listeners import configure, listening
+from listeners import busy, commands, listening
 
 from mcp_agentbus import errors
-from mcp_agentbus.bus import embedded
-from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli import parser
 from mcp_agentbus.core import locks
-from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
-from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.version import __version__
 
@@ -34,35 +29,9 @@ _HASTY = (
 _WITHIN_S = 60  # only a hang takes as long
 
 
-@pytest_asyncio.fixture
-async def planner(tmp_path):
-    """A reader on a server of its own."""
-    with embedded.ephemeral() as settings:
-        configure(settings, tmp_path)
-        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as session:
-            await session.called()
-            yield session
-
-
-async def typed(settings, *argv):
-    """Type `agentbus ARGV` hastily; return its exit code and what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _HASTY, *argv, env=served.environ(settings.data_dir.parent),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    async with asyncio.timeout(_WITHIN_S):
-        said, _ = await process.communicate()
-    return process.returncode, said.decode()
-
-
-def commands(settings):
-    return local_socket.ask(settings, {"op": "status"})["commands"]
-
-
-def busy(settings):
-    """Wait until the listener carries out a command."""
-    while not commands(settings):
-        pass
+def typed(settings, *argv):
+    """Type `agentbus ARGV` hastily."""
+    return served.typed(settings.data_dir.parent, *argv, program=[sys.executable, "-c", _HASTY])
 
 
 async def stored(planner):

@@ -9,29 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 import served
-from listeners import configure, false_listener, listening
+from listeners import busy, false_listener, listening
 from served import ERAS, Pipes
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket
-
-
-@pytest_asyncio.fixture
-async def planner(tmp_path):
-    """A sender on a server of its own."""
-    with embedded.ephemeral() as settings:
-        configure(settings, tmp_path)
-        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as session:
-            await session.called()
-            yield session
 
 
 def status(planner):
@@ -211,12 +199,6 @@ async def test_a_command_whose_listener_dies_is_done_all_the_same_and_once(plann
 
     assert sending.returncode == 0, said
     assert len((await read_inbox(planner)).tasks) == 1
-
-
-def busy(settings):
-    """Wait until the listener carries out a command."""
-    while not local_socket.ask(settings, {"op": "status"})["commands"]:
-        pass
 
 
 async def test_a_text_that_is_too_long_for_the_local_socket_is_sent_all_the_same(planner, tmp_path):

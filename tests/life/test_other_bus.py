@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A listener of another bus holds the socket: whoever counts on it is told so."""
 
-import asyncio
 import json
 
 import served
@@ -10,16 +9,6 @@ from listeners import configure, listening
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.listener import status
-
-
-async def typed(house, *argv):
-    """Type `agentbus ARGV`; return its exit code and what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *served.AGENTBUS, *argv, env=served.environ(house.data_dir.parent),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    return process.returncode, said.decode()
 
 
 def other_bus(settings):
@@ -32,8 +21,10 @@ async def test_an_agent_that_is_added_beside_it_is_not_said_to_be_looked_after(h
     configure(house, notes)
     add = ["agent", "add", "new", "--host", "command", "--dir", str(notes), "--wake", "work"]
     async with listening(house, **other_bus(house)):
-        code, said = await typed(house, *add, "--", "true")
-        _, data = await typed(house, *add, "--json", "--replace", "--", "true")
+        code, said = await served.typed(house.data_dir.parent, *add, "--", "true")
+        _, data = await served.typed(
+            house.data_dir.parent, *add, "--json", "--replace", "--", "true"
+        )
     configure(house, notes)
 
     last = said.splitlines()[-1]
@@ -48,10 +39,12 @@ async def test_an_agent_that_is_added_beside_it_is_not_said_to_be_looked_after(h
 async def test_its_status_says_so_and_that_of_the_right_one_does_not(house, notes):
     configure(house, notes)
     async with listening(house, **other_bus(house)):
-        _, other = await typed(house, "listen", "--status")
+        _, other = await served.typed(house.data_dir.parent, "listen", "--status")
     async with listening(house):
-        _, right = await typed(house, "listen", "--status")
-        found = json.loads((await typed(house, "listen", "--status", "--json"))[1])
+        _, right = await served.typed(house.data_dir.parent, "listen", "--status")
+        found = json.loads(
+            (await served.typed(house.data_dir.parent, "listen", "--status", "--json"))[1]
+        )
 
     assert "ANOTHER BUS OR OTHER FOLDERS" in other
     assert "ANOTHER BUS" not in right

@@ -13,21 +13,11 @@ from mcp_agentbus.core.notices import WHY
 from mcp_agentbus.relay import local_socket
 
 
-async def typed(house, *argv):
-    """Type `agentbus ARGV`; return its exit code and what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *served.AGENTBUS, *argv, env=served.environ(house.data_dir.parent),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    return process.returncode, said.decode()
-
-
 async def test_an_agent_that_is_added_while_it_runs_is_woken(house, planner, notes):
     configure(house, notes)
     async with listening(house) as listener:
         add = ["agent", "add", "new", "--host", "command", "--dir", str(notes), "--wake", "work"]
-        code, said = await typed(house, *add, "--", *recorder(notes))
+        code, said = await served.typed(house.data_dir.parent, *add, "--", *recorder(notes))
         assert (code, said.splitlines()[-1]) == (
             0,
             f"The listener that runs (pid {listener.process.pid}) looks after it from now on.",
@@ -44,7 +34,7 @@ async def test_an_agent_that_is_removed_while_it_runs_is_not_started_any_more(
     configure(house, notes, gone={"command": recorder(notes)})
     async with listening(house) as listener:
         await listener.logged("ready", agent="gone")
-        assert (await typed(house, "agent", "remove", "gone"))[0] == 0
+        assert (await served.typed(house.data_dir.parent, "agent", "remove", "gone"))[0] == 0
         await send(planner, "gone")
         await listener.logged("held", agent="gone", reason="unknown_host")
 
@@ -90,10 +80,12 @@ async def test_woken_by_hand_an_agent_is_tried_again_at_once(house, planner, not
         await listener.logged("ready", agent="failing")
         await send(planner, "failing")
         await listener.logged("held", agent="failing", reason="backoff")
-        code, said = await typed(house, "agent", "wake", "failing")
+        code, said = await served.typed(house.data_dir.parent, "agent", "wake", "failing")
         assert (code, said) == (0, "failing: a wake is under way (waiting: 1 high, 0 other).\n")
         await listener.logged("held", agent="failing", reason="backoff")
-        status = json.loads((await typed(house, "listen", "--status", "--json"))[1])
+        status = json.loads(
+            (await served.typed(house.data_dir.parent, "listen", "--status", "--json"))[1]
+        )
 
     assert len(starts(notes)) == 2
     assert [one["waiting"]["high"] for one in status["agents"] if one["agent"] == "failing"] == [1]
@@ -103,16 +95,18 @@ async def test_waking_by_hand_says_why_nothing_happens(house, planner, notes):
     configure(house, notes, held={"wake": "hold", "command": recorder(notes)})
     async with listening(house) as listener:
         await listener.logged("ready", agent="held")
-        assert (await typed(house, "agent", "wake", "held"))[1] == (
+        assert (await served.typed(house.data_dir.parent, "agent", "wake", "held"))[1] == (
             "held: nothing urgent waits (waiting: 0 high, 0 other).\n"
         )
         await send(planner, "held")
         await listener.logged("held", agent="held", reason="profile")
-        assert (await typed(house, "agent", "wake", "held"))[1] == (
+        assert (await served.typed(house.data_dir.parent, "agent", "wake", "held"))[1] == (
             "held: held: its user wants no session started for it (waiting: 1 high, 0 other).\n"
         )
-        code, said = await typed(house, "agent", "wake", "nobody")
-        status = json.loads((await typed(house, "listen", "--status", "--json"))[1])
+        code, said = await served.typed(house.data_dir.parent, "agent", "wake", "nobody")
+        status = json.loads(
+            (await served.typed(house.data_dir.parent, "listen", "--status", "--json"))[1]
+        )
 
     [standing] = [one for one in status["agents"] if one["agent"] == "held"]
     assert (standing["reason"], standing["held"]) == ("profile", WHY["profile"])
@@ -125,7 +119,7 @@ async def test_the_last_wakes_say_how_they_ended_and_what_was_printed_in_a_frame
 ):
     code = "import sys; sys.stdin.read(); print('\\x1b[2Jbusy'); sys.exit(4)"
     configure(house, notes, printing={"command": [sys.executable, "-S", "-c", code]})
-    assert await typed(house, "agent", "wakes", "printing") == (
+    assert await served.typed(house.data_dir.parent, "agent", "wakes", "printing") == (
         0,
         "printing was not woken in the last 30 days.\n",
     )
@@ -133,8 +127,10 @@ async def test_the_last_wakes_say_how_they_ended_and_what_was_printed_in_a_frame
         await listener.logged("ready", agent="printing")
         receipt = await send(planner, "printing")
         await listener.logged("held", agent="printing", reason="backoff")
-    _, said = await typed(house, "agent", "wakes", "printing")
-    [wake] = json.loads((await typed(house, "agent", "wakes", "printing", "--json"))[1])
+    _, said = await served.typed(house.data_dir.parent, "agent", "wakes", "printing")
+    [wake] = json.loads(
+        (await served.typed(house.data_dir.parent, "agent", "wakes", "printing", "--json"))[1]
+    )
 
     first, opening, shown, _ = said.splitlines()
     assert "started for 1 task \u00b7 exit code 4 after 0 s \u00b7 NOTHING WAS READ" in first
@@ -144,7 +140,7 @@ async def test_the_last_wakes_say_how_they_ended_and_what_was_printed_in_a_frame
 
 
 async def test_without_a_listener_waking_by_hand_says_how_to_start_one(house):
-    code, said = await typed(house, "agent", "wake", "coder")
+    code, said = await served.typed(house.data_dir.parent, "agent", "wake", "coder")
 
     assert code == 3
     assert "Run `agentbus listen`" in said

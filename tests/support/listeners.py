@@ -19,6 +19,7 @@ import threading
 from pathlib import Path
 
 import served
+from local_server import until
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.lookup import task_life
@@ -151,6 +152,16 @@ async def one_woken(settings, session, notes, agent):
     async with listening(settings) as listener:
         await send(session, agent)
         yield listener, await listener.logged("known", agent=agent)
+
+
+def commands(settings):
+    """Return how many commands the listener carries out now."""
+    return local_socket.ask(settings, {"op": "status"})["commands"]
+
+
+def busy(settings):
+    """Wait until the listener carries out a command."""
+    until(lambda: commands(settings), "it carries out a command")
 
 
 @contextlib.contextmanager

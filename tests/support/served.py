@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -59,6 +59,17 @@ def living(agent: str, after_s: float) -> list[str]:
         "sys.exit(agentbus.main())"
     )
     return [sys.executable, "-W", "error", "-c", script, "serve", "--agent", agent]
+
+
+async def typed(home: Path, *argv: str, program: Sequence[str] = AGENTBUS) -> tuple[int, str]:
+    """Type `agentbus ARGV` on the bus of that folder; return its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *program, *argv, env=environ(home),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(ANSWER_WITHIN_S):
+        printed, _ = await process.communicate()
+    return process.returncode, printed.decode()
 
 
 @asynccontextmanager

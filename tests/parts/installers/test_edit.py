@@ -11,30 +11,14 @@ import sys
 import pytest
 from mcp_agentbus.installers._parts import edit
 from mcp_agentbus.installers._parts.edit import Piece, has_any, holds, merge, record_of, remove
+from pieces import ALL, HOOK, SERVER, VERSION, is_ours, left
 
 from mcp_agentbus.errors import BadSetup
-
-SERVER = Piece(
-    ("mcpServers", "agentbus"), {"type": "stdio", "command": "/a b/agentbus", "args": ["serve"]}
-)
-
-
-def is_ours(element):
-    return isinstance(element, dict) and element.get("command", "").endswith("agentbus hook stop")
-
-
-HOOK = Piece(("hooks", "stop"), {"command": "agentbus hook stop", "loop_limit": 5}, ours=is_ours)
-VERSION = Piece(("version",), 1, default=True)
-ALL = (VERSION, HOOK, SERVER)
 
 
 @pytest.fixture
 def file(tmp_path):
     return tmp_path / "mcp.json"
-
-
-def left(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 def test_an_element_of_ours_that_has_changed_is_replaced_and_not_doubled(file):

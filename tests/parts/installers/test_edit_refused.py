@@ -7,29 +7,15 @@ import os
 
 import pytest
 from mcp_agentbus.installers._parts import edit
-from mcp_agentbus.installers._parts.edit import Piece, merge, remove
+from mcp_agentbus.installers._parts.edit import merge, remove
+from pieces import HOOK, SERVER, left
 
 from mcp_agentbus.errors import BadSetup
-
-SERVER = Piece(
-    ("mcpServers", "agentbus"), {"type": "stdio", "command": "/a b/agentbus", "args": ["serve"]}
-)
-
-
-def is_ours(element):
-    return isinstance(element, dict) and element.get("command", "").endswith("agentbus hook stop")
-
-
-HOOK = Piece(("hooks", "stop"), {"command": "agentbus hook stop", "loop_limit": 5}, ours=is_ours)
 
 
 @pytest.fixture
 def file(tmp_path):
     return tmp_path / "mcp.json"
-
-
-def left(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 @pytest.mark.parametrize(

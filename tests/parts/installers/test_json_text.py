@@ -12,19 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_agentbus.installers._parts import json_text
 from mcp_agentbus.installers._parts.edit import Piece, merge, record_of, remove
-
-SERVER = Piece(
-    ("mcpServers", "agentbus"), {"type": "stdio", "command": "/a b/agentbus", "args": ["serve"]}
-)
-
-
-def is_ours(element):
-    return isinstance(element, dict) and element.get("command", "").endswith("agentbus hook stop")
-
-
-HOOK = Piece(("hooks", "stop"), {"command": "agentbus hook stop", "loop_limit": 5}, ours=is_ours)
-VERSION = Piece(("version",), 1, default=True)
-ALL = (VERSION, HOOK, SERVER)
+from pieces import ALL, HOOK, SERVER, is_ours, left
 
 KEYS = st.sampled_from(["hooks", "mcpServers", "stop", "a", "ü\u2028", '"\\/', ""]) | st.text(max_size=4)  # fmt: skip
 VALUES = st.recursive(
@@ -82,10 +70,6 @@ def with_ours(found):
         "hooks": {**hooks, "stop": stop},
         "mcpServers": {**found.get("mcpServers", {}), "agentbus": SERVER.value},
     }
-
-
-def left(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 @given(documents(), st.booleans())
