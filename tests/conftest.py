@@ -38,6 +38,11 @@ def pytest_xdist_auto_num_workers(config):
     return 0 if all(one.suffix == ".py" for one in asked) and len(asked) == 1 else _WORKERS
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest: the real hosts, which would end alone."""
+    items.sort(key=lambda item: item.path.parent.name != "hosts")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     if hasattr(config, "workerinput"):

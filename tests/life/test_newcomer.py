@@ -78,8 +78,9 @@ async def test_it_is_forgotten_once_it_has_gone_and_nothing_waits_for_it(house, 
 
 async def test_one_that_only_asked_for_the_tools_is_nobody(house, planner, notes):
     environ = served.environ(house.data_dir.parent)
+    serve = served.living("serve", "--agent", "nobody", after_s=3600)
     async with listening(house) as listener:
-        with served.Pipes(environ, served.living("nobody", after_s=3600)) as probe:
+        with served.Pipes(environ, serve) as probe:
             await asyncio.to_thread(probe.greet, served.MODERN)
             tools = await asyncio.to_thread(probe.ask, "tools/list", era=served.MODERN)
             probe.process.stdin.close()

@@ -96,7 +96,8 @@ async def session(house, agent, folder):
     path = folder / f"{agent}.sock"
     claude = served.environ(house.data_dir.parent) | interactive(f"s-{agent}", path)
     async with await asyncio.start_unix_server(take, path):
-        with served.Pipes(claude, served.living(agent, after_s=0)) as pipes:
+        serve = served.living("serve", "--agent", agent, after_s=0)
+        with served.Pipes(claude, serve) as pipes:
             await asyncio.to_thread(pipes.greet, served.MODERN)
             yield pipes, notices
 
@@ -111,7 +112,7 @@ async def notice(notices):
 async def monitor(listener, environ, agent):
     """Run a session's monitor; yield its lines once it has joined."""
     process = await asyncio.create_subprocess_exec(
-        *served.AGENTBUS, "watch", "--notices", "--agent", agent,
+        *served.living("watch", "--notices", "--agent", agent, after_s=0),
         env=environ, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

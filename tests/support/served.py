@@ -51,14 +51,14 @@ def command(agent: str) -> list[str]:
     return [*AGENTBUS, "serve", "--agent", agent]
 
 
-def living(agent: str, after_s: float) -> list[str]:
-    """Return a session that counts as alive after that time, not 2 s as a host's would."""
+def living(*argv: str, after_s: float) -> list[str]:
+    """Return a command whose session counts as alive after that time, not 2 s as a host's would."""
     script = (
         "import sys; from mcp_agentbus import __main__ as agentbus; "
         f"from mcp_agentbus.relay import member; member.LIVES_AFTER_S = {after_s}; "
         "sys.exit(agentbus.main())"
     )
-    return [sys.executable, "-W", "error", "-c", script, "serve", "--agent", agent]
+    return [sys.executable, "-W", "error", "-c", script, *argv]
 
 
 async def typed(home: Path, *argv: str, program: Sequence[str] = AGENTBUS) -> tuple[int, str]:
