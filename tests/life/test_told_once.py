@@ -12,7 +12,17 @@ import sys
 import pytest
 import served
 from hooking import HIGH, NEW, NORMAL, Host, interactive, line, monitor, notice, session
-from listeners import configure, known, listening, one_woken, recorder, send, starts, steps
+from listeners import (
+    ATTENTIVE,
+    configure,
+    known,
+    listening,
+    one_woken,
+    recorder,
+    send,
+    starts,
+    steps,
+)
 
 from mcp_agentbus.relay import local_socket
 
@@ -21,8 +31,8 @@ def hasty(again_s):
     """Return a listener that does not wait a minute for a read, nor another for the next try."""
     script = (
         "import sys; from datetime import timedelta; from mcp_agentbus.cli import main as cli; "
-        "from mcp_agentbus.listener import runner; from mcp_agentbus.wakes import policy; "
-        "runner.READ_WITHIN_S = 0.5; hour = timedelta(hours=1); "
+        "from mcp_agentbus.listener import loop, runner; from mcp_agentbus.wakes import policy; "
+        "runner.READ_WITHIN_S = 0.5; loop._READ_AGAIN_S = 0.2; hour = timedelta(hours=1); "
         f"policy.BACKOFF = (timedelta(seconds={again_s}), hour, hour); "
         "sys.exit(cli.main(['listen']))"
     )
@@ -32,7 +42,7 @@ def hasty(again_s):
 @pytest.mark.promise(26)
 async def test_what_its_hook_has_told_a_session_no_notice_tells_again(house, planner, notes):
     await known(planner, "one")
-    async with listening(house) as listener:
+    async with listening(house, script=ATTENTIVE) as listener:
         receipt = await send(planner, "one")
         said = await Host(house, "one")("SessionStart")
         async with session(house, "one", notes) as (pipes, notices):
@@ -60,7 +70,7 @@ async def test_a_session_that_was_cleared_is_still_the_one_that_its_hook_has_tol
     await known(planner, "cleared")
     noted = house.data_dir.parent / ".claude" / "sessions" / f"{os.getpid()}.json"
     async with (
-        listening(house) as listener,
+        listening(house, script=ATTENTIVE) as listener,
         session(house, "cleared", notes) as (pipes, notices),
     ):
         await listener.logged("joined", agent="cleared")
@@ -82,7 +92,10 @@ async def test_a_session_whose_hook_was_first_is_left_alone_and_none_is_started(
     rules = {"command": recorder(notes)}
     configure(house, notes, two={**rules, "per_hour": 0})
     try:
-        async with listening(house) as listener, session(house, "two", notes) as (pipes, notices):
+        async with (
+            listening(house, script=ATTENTIVE) as listener,
+            session(house, "two", notes) as (pipes, notices),
+        ):
             await listener.logged("joined", agent="two")
             await send(planner, "two")
             await listener.logged("held", agent="two", reason="agent_rate")
@@ -158,7 +171,7 @@ async def test_what_a_notice_has_told_no_hook_tells_again(house, planner, notes)
 async def test_a_hook_tells_what_a_notice_could_not(house, planner, notes):
     await known(planner, "six")
     nowhere = interactive("s-six", notes / "nowhere")
-    async with listening(house) as listener:
+    async with listening(house, script=ATTENTIVE) as listener:
         with served.Pipes(served.environ(house.data_dir.parent) | nowhere, agent="six") as pipes:
             await asyncio.to_thread(pipes.greet, served.MODERN)
             await listener.logged("joined", agent="six")
@@ -173,7 +186,10 @@ async def test_where_a_sessions_server_cannot_tell_it_its_monitor_does(house, pl
     await known(planner, "seven")
     nowhere = interactive("s-seven", notes / "nowhere")
     environ = served.environ(house.data_dir.parent) | nowhere
-    async with listening(house) as listener, monitor(listener, environ, "seven") as lines:
+    async with (
+        listening(house, script=ATTENTIVE) as listener,
+        monitor(listener, environ, "seven") as lines,
+    ):
         with served.Pipes(environ, agent="seven") as pipes:
             await asyncio.to_thread(pipes.greet, served.MODERN)
             await listener.logged("joined", agent="seven")
@@ -190,7 +206,7 @@ async def test_beside_a_server_that_hangs_and_may_tell_it_yet_its_monitor_is_sil
     await known(planner, "eight")
     environ = served.environ(house.data_dir.parent)
     async with (
-        listening(house) as listener,
+        listening(house, script=ATTENTIVE) as listener,
         monitor(listener, environ, "eight") as lines,
         session(house, "eight", notes) as (pipes, notices),
     ):

@@ -8,7 +8,17 @@ import signal
 import pytest
 import served
 from hooking import HIGH, RESULT, line, monitor, notice, session
-from listeners import configure, known, listening, one_woken, recorder, send, starts, steps
+from listeners import (
+    ATTENTIVE,
+    configure,
+    known,
+    listening,
+    one_woken,
+    recorder,
+    send,
+    starts,
+    steps,
+)
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -136,7 +146,10 @@ async def test_beside_a_live_session_that_cannot_be_told_nothing_is_started(hous
 @pytest.mark.promise(26)
 async def test_a_live_session_that_can_be_told_gets_the_notice_instead(house, planner, notes):
     configure(house, notes, eight={"command": recorder(notes)})
-    async with listening(house) as listener, session(house, "eight", notes) as (pipes, notices):
+    async with (
+        listening(house, script=ATTENTIVE) as listener,
+        session(house, "eight", notes) as (pipes, notices),
+    ):
         await listener.logged("joined", agent="eight")
         await send(planner, "eight")
         told = await notice(notices)
