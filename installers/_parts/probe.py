@@ -22,6 +22,8 @@ from mcp_agentbus.errors import BadSetup
 TOOLS: Final = ("send_task", "read_inbox", "watch_inbox", "list_agents", "publish_result")
 #: A first start, with nothing in the system's caches, takes some seconds on a small machine.
 WITHIN_S: Final = 60.0
+# A server that lives for 2 s, as on a slow machine, would start a listener for good.
+_LEAVES_NO_TRACE: Final = {"AGENTBUS_LISTENER": "off"}
 _FILLED_IN: Final = "${"
 _PROTOCOL: Final = "2025-06-18"  # of the handshake eras, which every host knows
 
@@ -73,7 +75,7 @@ def tools(
     try:
         server = subprocess.Popen(
             argv,
-            env=dict(environ),
+            env={**environ, **_LEAVES_NO_TRACE},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -55,6 +55,16 @@ def test_a_server_that_hangs_or_is_not_there_is_told(tmp_path, monkeypatch):
         probe.check([str(tmp_path / "none")], {})
 
 
+def test_a_server_that_is_asked_for_its_tools_starts_no_listener(tmp_path):
+    note = tmp_path / "note"
+    program = "import os, sys; open(sys.argv[1], 'w').write(os.environ['AGENTBUS_LISTENER'])"
+
+    with pytest.raises(BadSetup):
+        probe.check([sys.executable, "-c", program, str(note)], {"AGENTBUS_LISTENER": ""})
+
+    assert note.read_text() == "off"
+
+
 def test_a_server_may_take_no_longer_than_its_caller_has():
     with pytest.raises(BadSetup, match="does not answer"):
         probe.check(HANGS, {}, 0.2)
