@@ -20,7 +20,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import Refused, UnknownTask
-from mcp_agentbus.store import records, subjects, tasks
+from mcp_agentbus.store import records, roster, subjects, tasks
 from mcp_agentbus.store.records import read_record, record_key, write_record
 from mcp_agentbus.store.steps import Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
@@ -133,8 +133,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     [stored] = await bus.admin.many(DEAD, {"seq": chosen.number, "batch": 1})
     lane, sender = subjects.parts(stored.subject).rest
     if chosen.task:
-        key = record_key(sender, chosen.inbox, chosen.task.id)
-        await records.update(bus, key, lambda found: _offered_again(found, chosen.inbox))
+        await _begin_anew(bus, sender, chosen.inbox, chosen.task.id)
     await bus.admin.publish(
         subjects.task_subject(chosen.inbox, lane, sender),
         stored.data,
@@ -156,12 +155,24 @@ async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     )
 
 
-def _offered_again(record: Record | None, inbox: str) -> Write[Record] | None:
-    """Begin a task's life anew, unless somebody else does so at the same moment."""
-    if record is None or record.state in HELD or (record.state == "stored" and not record.attempts):
-        return None
-    reason = "offered again by a person"
-    return Write(step(record, "stored", inbox, "", text.now(), attempts=0, reason=reason))
+async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> None:
+    """Begin a task's life again in its record, unless a session that lives holds the task."""
+    key = record_key(sender, inbox, task_id)
+    standing, revision = await records.read(bus, key)
+    if standing is None or await roster.may_hold(bus, standing):
+        return
+
+    def offered_again(record: Record | None) -> Write[Record] | None:
+        # Whoever parked it may have ended before the record said so: then a session stands there
+        # that is gone. Any other has claimed it since, when somebody else offered it again.
+        if record is None or (record.state in HELD and record.session != standing.session):
+            return None
+        if record.state == "stored" and not record.attempts:
+            return None
+        reason = "offered again by a person"
+        return Write(step(record, "stored", inbox, "", text.now(), attempts=0, reason=reason))
+
+    await records.update(bus, key, offered_again, known=(standing, revision))
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

@@ -6,11 +6,13 @@ from local_server import kill_servers
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
+from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import subjects
-from mcp_agentbus.store.records import read_record, read_sent
+from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.records import read_record, read_sent, write_record
+from mcp_agentbus.store.task import ATTEMPTS_MAX
 
 PROMISED_S = 5
 HANG_S = 60  # only a hang takes as long
@@ -225,3 +227,51 @@ async def test_tasks_that_a_failed_watch_had_claimed_are_shown_by_the_next(own_w
 
     [item] = (await watch_inbox(coder, timeout_s=0)).tasks
     assert (item.task.id, item.new, item.attempt) == (sent.task_id, True, 1)
+
+
+async def half_park(bus, claim, monkeypatch):
+    """Park a task that a session holds, cut off before the task's record says so."""
+
+    async def fails(*_):
+        raise BusUnreachable
+
+    with monkeypatch.context() as broken:
+        broken.setattr(parking, "write_record", fails)
+        with pytest.raises(BusUnreachable):
+            await parking.park(
+                bus, claim.delivery, "coder", "too often", (claim.record, claim.revision)
+            )
+
+
+@pytest.mark.promise(18)
+async def test_a_task_parked_half_is_offered_again_on_request(own_world, monkeypatch):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Too hard", "x")
+    await read_inbox(coder)
+    claim = coder.claims[sent.task_id]
+    dead = claim.record.model_copy(update={"session": "dead", "attempts": ATTEMPTS_MAX})
+    await write_record(own_world.bus, dead, claim.revision)
+    coder.claims.let_go(sent.task_id)
+    await half_park(own_world.bus, claim, monkeypatch)
+
+    async def dies(*_):
+        return False
+
+    monkeypatch.setattr(roster, "may_live", dies)
+
+    await parking.replay(own_world.bus, [coder.me.id], sent.task_id)
+    found = await watch_inbox(coder, timeout_s=HANG_S)
+
+    assert [(item.task.id, item.attempt) for item in found.tasks] == [(sent.task_id, 1)]
+
+
+@pytest.mark.promise(12)
+async def test_offering_a_task_again_takes_it_from_no_session_that_lives(own_world, monkeypatch):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Do it", "x")
+    await read_inbox(coder)
+    await half_park(own_world.bus, coder.claims[sent.task_id], monkeypatch)
+
+    await parking.replay(own_world.bus, [coder.me.id], sent.task_id)
+
+    assert (await publish_result(coder, sent.task_id, "completed")).state == "completed"
