@@ -58,11 +58,13 @@ class Bus(Reconnecting):
     async def connect(cls, settings: Settings | None = None) -> AsyncGenerator[Bus, None]:
         """Connect to the bus that the settings name; the embedded one is started if need be.
 
+        It is tried for as long as a call is: a server that is just starting is no reason to fail.
+
         Raises:
             BusUnreachable, NotAllowed, BadSetup: there is no connection to be had.
         """
         async with cls(settings) as bus:
-            await bus._live()
+            await bus._connected()
             yield bus
 
     @classmethod

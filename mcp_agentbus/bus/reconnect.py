@@ -87,6 +87,14 @@ class Reconnecting:
         except LinkLost:
             raise BusUnreachable from None
 
+    async def _connected(self) -> None:
+        """Have a connection, tried for as long as a request is."""
+
+        async def nothing(_: Link, __: float) -> None:
+            """Ask nothing: that there is a link is the answer."""
+
+        await self._tried(nothing)
+
     async def _exchange(
         self, subject: str, data: bytes, headers: Mapping[str, str] | None = None
     ) -> tuple[Message, bool]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from local_server import settings_at
 
+from mcp_agentbus.bus import reconnect
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import NoResponders
 from mcp_agentbus.bus.replies import Found, Message
@@ -24,16 +25,45 @@ def nobody(tmp_path):
         yield settings_at(tmp_path, AGENTBUS_URL=f"nats://127.0.0.1:{taken.getsockname()[1]}")
 
 
-async def test_connect_fails_where_there_is_no_server(nobody):
+async def test_connect_fails_where_there_is_no_server(nobody, monkeypatch):
+    monkeypatch.setattr(reconnect, "CALL_TIMEOUT_S", 0.1)
+
     with pytest.raises(BusUnreachable):
         async with Bus.connect(nobody):
             pytest.fail("it says that it is connected")
+
+
+async def test_connect_waits_for_a_server_that_is_just_starting(nobody, monkeypatch):
+    starting = Starting()
+    monkeypatch.setattr(reconnect.Link, "open", starting.open)
+
+    async with Bus.connect(nobody):
+        assert starting.tries == 2
 
 
 async def test_a_bus_that_is_not_asked_for_anything_needs_no_server(nobody):
     async with Bus(nobody) as bus:
         with pytest.raises(BusUnreachable):
             await bus.send("subject", b"", {})
+
+
+class Starting:
+    """The link to a server that answers from the second try on."""
+
+    def __init__(self):
+        self.tries = 0
+
+    async def open(self, *_):
+        self.tries += 1
+        if self.tries == 1:
+            raise BusUnreachable
+        return self
+
+    def on_end(self, _):
+        """Never ends."""
+
+    async def close(self):
+        """Has nothing to close."""
 
 
 class Stored(Bus):
