@@ -137,6 +137,7 @@ async def _run(state: State, parts: _Parts) -> None:
         parts.relayed.leave()
         state.members.close()
         await parts.endpoint.ended()
+        await parts.loop.close()
 
 
 async def _watch(state: State, running: asyncio.Task[None], *, while_needed: bool) -> None:

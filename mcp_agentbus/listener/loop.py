@@ -69,7 +69,10 @@ class Loop:
         self._id = ids.new_session_id()
 
     async def run(self) -> None:
-        """Look after the agents until cancelled; then end what the rules say to end."""
+        """Look after the agents until cancelled; then end what the rules say to end.
+
+        What is heard is heard until `close`.
+        """
         start_no_server()
         try:
             for row in self._runner.left_running():
@@ -84,7 +87,12 @@ class Loop:
                 await self._close_idle_desks()
                 await asyncio.sleep(roster.BEAT_S)
         finally:
-            await self._close()
+            await self._end()
+
+    async def close(self) -> None:
+        """Hear of nothing any more: the last thing, as it needs a server that does not hang."""
+        for desk in list(self._state.desks.values()):
+            await _unsubscribe(desk)
 
     async def join(self, connection: Connection) -> None:
         """Keep a session for as long as its connection lasts.
@@ -142,16 +150,14 @@ class Loop:
                 things, decision = await self._decide(desk)
             await self._act(desk, decision, {thing.key: thing for thing in things})
 
-    async def _close(self) -> None:
-        """End what runs, and hear of nothing any more."""
+    async def _end(self) -> None:
+        """End what runs."""
         desks = self._state.desks.values()
         running = [task for desk in desks for task in (desk.loop, desk.running) if task]
         for task in running:
             task.cancel()
         if running:
             await asyncio.wait(running, timeout=_CLOSE_TIMEOUT_S)
-        for desk in desks:
-            await _unsubscribe(desk)
 
     def _begin(self, desk: Desk) -> None:
         """Have a desk begin, or begin anew with the rules of now; a wake that runs goes on."""

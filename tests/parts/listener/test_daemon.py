@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a listener ends: its sessions are left to their own processes, whatever the server does."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from mcp_agentbus.listener import daemon
+from mcp_agentbus.listener.desk import Desk
+from mcp_agentbus.listener.endpoint import listening_socket
+from mcp_agentbus.listener.state import State
+from mcp_agentbus.relay import local_socket
+from mcp_agentbus.wakes.ledger import Ledger
+
+JOIN = {"op": "join", "agent": "coder", "host": "cursor", "session": "1f0c"}
+HANG_S = 30  # only a hang takes as long
+
+
+class Away:
+    """A bus without a server."""
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    async def reconnected(self, within_s):
+        if within_s:
+            await asyncio.Event().wait()
+        return False
+
+
+@pytest.fixture
+def state(settings, tmp_path):
+    """The state of a listener without a server."""
+    with contextlib.closing(Ledger(tmp_path / "ledger.sqlite3")) as ledger:
+        yield State(settings, Away(settings), ledger, lambda *_: None)
+
+
+async def test_a_listener_that_ends_leaves_its_sessions_before_it_speaks_to_the_server(
+    state, settings
+):
+    hangs = asyncio.Event()
+    desk = state.desks["coder"] = Desk("coder")
+    desk.subscriptions.push_async_callback(hangs.wait)
+    parts = daemon._parts(state)
+    await parts.endpoint.accept(listening_socket(settings))
+    running = asyncio.create_task(daemon._run(state, parts))
+    reader, writer = await asyncio.open_unix_connection(local_socket.socket_path(settings))
+    writer.write(local_socket.line(JOIN))
+    assert "joined" in local_socket.message(await reader.readline())
+
+    running.cancel()
+
+    async with asyncio.timeout(HANG_S):
+        assert await reader.read() == b""
+        hangs.set()
+        await asyncio.wait([running])
+    assert running.cancelled()
+    writer.close()
