@@ -28,8 +28,8 @@ pytest_plugins = ["hanging"]
 
 _FOLDER = pytest.StashKey[guard.RunFolder]()
 _FAILED = pytest.StashKey[bool]()
-# Waiting is most of what tests do: four find more to do for a core than one.
-_WORKERS = 4
+# Waiting is most of what tests do, but the real hosts each fill a core, and have time limits.
+_WORKERS = 3
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -93,6 +93,13 @@ class World:
 @pytest.fixture(scope="session")
 def home():
     """The settings of a private server that all tests share."""
+    with embedded.ephemeral() as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def house():
+    """A server that one file's listeners have for themselves."""
     with embedded.ephemeral() as settings:
         yield settings
 

@@ -29,20 +29,20 @@ def notes(tmp_path):
 
 @pytest.mark.promise(20)
 @pytest.mark.parametrize("step", ["decided", "noted", "started", "known", "ended", "recorded"])
-async def test_killed_at_any_step_it_starts_the_host_twice_at_most(home, notes, step):
+async def test_killed_at_any_step_it_starts_the_host_twice_at_most(house, notes, step):
     agent = f"killed-{step}"
-    configure(home, notes, **{agent: {"command": recorder(notes)}})
+    configure(house, notes, **{agent: {"command": recorder(notes)}})
     claimed = asyncio.Event()
-    async with Bus.connect(home) as bus, Session(bus, Agent("planner")) as planner:
+    async with Bus.connect(house) as bus, Session(bus, Agent("planner")) as planner:
         await planner.called()
         await streams.ensure_streams(bus)
         await roster.register(bus, Agent(agent), None)
         subject = subjects.record_subject("planner", agent, "*")
         async with bus.subscribed(subject, lambda _: claimed.set()):
-            async with listening(home, script=[_DYING, step]) as dying:
+            async with listening(house, script=[_DYING, step]) as dying:
                 await send_task(planner, agent, "Count", "the tests", priority="high")
                 assert await dying.process.wait() == -9
-            async with listening(home) as listener, asyncio.timeout(60):
+            async with listening(house) as listener, asyncio.timeout(60):
                 await claimed.wait()
                 await listener.end()
 
@@ -51,22 +51,22 @@ async def test_killed_at_any_step_it_starts_the_host_twice_at_most(home, notes, 
     assert [one for one in started if one["stdin"]]
 
 
-async def test_an_end_that_a_killed_listener_kept_to_itself_is_told_by_the_next(home, notes):
+async def test_an_end_that_a_killed_listener_kept_to_itself_is_told_by_the_next(house, notes):
     agent = "killed-mute"
-    configure(home, notes, **{agent: {"command": recorder(notes)}})
+    configure(house, notes, **{agent: {"command": recorder(notes)}})
     told = asyncio.Event()
-    async with Bus.connect(home) as bus, Session(bus, Agent("planner")) as planner:
+    async with Bus.connect(house) as bus, Session(bus, Agent("planner")) as planner:
         await planner.called()
         await streams.ensure_streams(bus)
         await roster.register(bus, Agent(agent), None)
-        async with listening(home, script=[_DYING, "recorded"]) as dying:
+        async with listening(house, script=[_DYING, "recorded"]) as dying:
             [receipt] = await send_task(planner, agent, "Count", "the tests", priority="high")
             assert await dying.process.wait() == -9
         before = [one.state for one in (await task_life(planner, receipt.task_id)).wakes]
         subject = subjects.wakes_subject("planner", agent, receipt.task_id)
         async with (
             bus.subscribed(subject, lambda _: told.set()),
-            listening(home) as listener,
+            listening(house) as listener,
             asyncio.timeout(60),
         ):
             await told.wait()

@@ -5,18 +5,10 @@ import pytest
 import pytest_asyncio
 from doctors import own_server, shared_server
 
-from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.doctor import hosts
 from mcp_agentbus.handoff.session import Session
-
-
-@pytest.fixture(scope="module")
-def house():
-    """A server that one file's listeners have for themselves."""
-    with embedded.ephemeral() as settings:
-        yield settings
 
 
 @pytest_asyncio.fixture
