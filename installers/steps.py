@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +52,8 @@ class Machine:
     settings: Settings
     #: The `time.monotonic` at which all work here must be through: a host's command is ended then.
     ends_at: float = math.inf
+    #: Hosts' programs that have said their version here: they run.
+    known_to_run: set[str] = field(default_factory=set, compare=False)
 
     @property
     def left_s(self) -> float:
