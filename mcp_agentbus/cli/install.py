@@ -98,6 +98,8 @@ class _Work:
         # What would be done or was done, in order.
         self._planned: list[str] = []
         self._done: list[str] = []
+        # What hosts said when they were asked for their tools, by their names.
+        self._asked: dict[str, str] = {}
         # Of `setup`: what doctor says is not well, and what its user is to do next.
         self._checks: list[dict[str, str]] = []
         self._next: list[str] = []
@@ -202,6 +204,7 @@ class _Work:
                 self._outcome(name, "removed")
             else:
                 answers = await asyncio.to_thread(host.verify, self._machine)
+                self._asked[name] = answers
                 self._outcome(name, "connected", answers)
         except BadInput:
             raise
@@ -281,9 +284,9 @@ class _Work:
         from mcp_agentbus.doctor.run import run
 
         if not self.args.json:
-            return await run(self._machine.settings, self._say) == 0
+            return await run(self._machine.settings, self._say, asked=self._asked) == 0
         printed: list[str] = []
-        code = await run(self._machine.settings, printed.append, as_json=True)
+        code = await run(self._machine.settings, printed.append, as_json=True, asked=self._asked)
         checks = json.loads("".join(printed))["checks"]
         self._checks = [check for check in checks if check["state"] != "ok"]
         return code == 0

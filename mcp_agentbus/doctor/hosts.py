@@ -38,13 +38,16 @@ _RUN_S: Final = 2.0
 _RUNS: Final = 3
 
 
-def host(settings: Settings, name: str, limit_s: float = math.inf) -> Check:
+def host(
+    settings: Settings, name: str, limit_s: float = math.inf, asked: str | None = None
+) -> Check:
     """See that a host that is here starts agentbus and gets its tools.
 
     Args:
         settings: the user's.
         name: one of `HOSTS`.
         limit_s: after so many seconds no command of the host runs any more.
+        asked: what it has said a moment ago, if it has been asked: that takes seconds.
     """
     machine = Machine(settings, ends_at=time.monotonic() + limit_s)
     try:
@@ -55,7 +58,7 @@ def host(settings: Settings, name: str, limit_s: float = math.inf) -> Check:
         if not about:
             return Check(name, "unknown", "no answer in time", _BUSY)
         try:
-            answers = connects.verify(machine)
+            answers = connects.verify(machine) if asked is None else asked
         except AgentbusError as error:
             return replace(_refused(name, about, error, machine), here=True)
     except AgentbusError as error:

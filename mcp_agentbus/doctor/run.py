@@ -63,6 +63,7 @@ async def run(
     dry_run: bool = False,
     self_test: bool = False,
     wake: str | None = None,
+    asked: Mapping[str, str] | None = None,
 ) -> int:
     """Do what `agentbus doctor` was asked for; return the exit code.
 
@@ -76,6 +77,7 @@ async def run(
         dry_run: with `fix`, only say what.
         self_test: send a task through the bus and back instead.
         wake: with `self_test`, the agent that is to be started for it.
+        asked: what hosts have said a moment ago, by their names; they are not asked again.
 
     Raises:
         BadInput: the arguments do not go together.
@@ -86,7 +88,7 @@ async def run(
     if self_test:
         given = load_settings(given.environ)  # not the defaults: they lead to another bus
         return await send_round(given, wake=wake, as_json=as_json, out=show)
-    checks = await examine(given)
+    checks = await examine(given, asked or {})
     done: list[dict[str, str]] = []
     if fix:
         checks, done = await _mended(given, checks, dry_run=dry_run)
@@ -113,7 +115,7 @@ def _code(checks: Iterable[Check]) -> int:
     return int(any(check.state in {"wrong", "unknown"} for check in checks))
 
 
-async def examine(given: Settings) -> list[Check]:
+async def examine(given: Settings, asked: Mapping[str, str]) -> list[Check]:
     """Make all checks, side by side; return them in the order in which they are to be mended.
 
     None fails: what goes wrong in one, or takes too long, is its state `unknown`.
@@ -121,7 +123,11 @@ async def examine(given: Settings) -> list[Check]:
     read = await _limited("config", _LIMIT_S, _single(machine.configuration, given))
     usable = given if read[0].state == "ok" else None
     each_host = (
-        _limited(name, _HOST_LIMIT_S, _single(hosts.host, given, name, _HOST_COMMANDS_S))
+        _limited(
+            name,
+            _HOST_LIMIT_S,
+            _single(hosts.host, given, name, _HOST_COMMANDS_S, asked.get(name)),
+        )
         for name in hosts.HOSTS
     )
     versions, program, *others = await asyncio.gather(
@@ -208,7 +214,7 @@ async def _mended(
             break
         done += [await _taken(step) for step in left]
         given = await _in_thread(settings, given.environ)
-        checks = await examine(given)
+        checks = await examine(given, {})  # what was mended may be what they said
     return checks, done or [
         {"step": "", "state": "none", "text": "nothing that --fix mends is to be mended"}
     ]

@@ -229,6 +229,14 @@ def test_a_host_that_is_here_is_asked(tmp_path, installer):
     assert found.here
 
 
+def test_a_host_that_has_just_been_asked_is_not_asked_again(tmp_path, installer):
+    installer.verify = refused
+
+    found = hosts.host(settings_at(tmp_path), "stand-in", asked="it listed five tools")
+
+    assert found == Check("stand-in", "ok", "Host 1.0, /usr/bin/host: it listed five tools")
+
+
 def test_a_host_that_is_not_here_is_no_fault(tmp_path, installer):
     installer.found = lambda _: None
     installer.verify = refused
