@@ -104,9 +104,12 @@ def house():
         yield settings
 
 
-@pytest.fixture(scope="session", params=["alone", "relayed"])
+@pytest.fixture(scope="module", params=["alone", "relayed"])
 def way(request, home):
-    """Whether sessions and commands do their work themselves, or a listener does it for them."""
+    """Whether sessions and commands do their work themselves, or a listener does it for them.
+
+    The listener is the file's own: it would serve the sessions of another file on that server, too.
+    """
     if request.param == "alone":
         yield "alone"
         return

@@ -101,8 +101,10 @@ async def test_each_limit_holds_the_next_wake_and_the_life_and_a_later_receipt_s
             await listener.logged("held", agent=agent, reason=reason)
             assert ("wake-held", WHY[reason]) in await steps(planner, over.task_id)
         await beaten(planner.bus, **{agent: reason for reason, agent in agents.items()})
+        # A session asks the roster anew after half a second, another one at once.
+        other = await speakers("planner")
         for reason, agent in agents.items():
-            later = await send(planner, agent)
+            later = await send(other, agent)
             assert (later.wake, later.reason) == ("held", WHY[reason])
         await listener.end()
 

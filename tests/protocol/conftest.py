@@ -31,7 +31,7 @@ def era(request):
     return request.param
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def duo(era, home, way):
     """The two, registered. They are shared: a test ends the tasks that coder gets."""
     folder = home.data_dir.parent

@@ -108,7 +108,7 @@ REFUSED = [
 ]
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def tasks(duo, home):
     """Tasks between planner and an agent named other, in every state that a refusal needs."""
     other_id = duo.planner_id.replace("planner", "other")
