@@ -183,13 +183,19 @@ class Reconnecting:
         return end
 
     async def reconnected(self, within_s: float) -> bool:
-        """Wait until there is a connection again, without starting a server."""
+        """Wait until there is a connection again, without starting a server.
+
+        Raises:
+            BusUnreachable: this bus was closed; whoever waits for it would wait for ever.
+        """
         give_up = time.monotonic() + within_s
         for pause in itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1])):
             with contextlib.suppress(AgentbusError):
                 await self._live(may_start=False)
                 return True
-            if self._closed or time.monotonic() + pause >= give_up:
+            if self._closed:
+                raise _closed()
+            if time.monotonic() + pause >= give_up:
                 return False
             await asyncio.sleep(pause)
         raise AssertionError  # the chain of pauses has no end
@@ -203,7 +209,7 @@ class Reconnecting:
                 if self._link and self._link.alive:
                     return self._link
                 if self._closed:
-                    raise BusUnreachable("This bus was closed.", hint="Open a new one.")
+                    raise _closed()
                 return await self._open(may_start=may_start)
         except TimeoutError:
             raise BusUnreachable("No server answered in time. Nothing was stored.") from None
@@ -226,3 +232,7 @@ class Reconnecting:
     def _lost(self) -> None:
         for _, arrived, _ in list(self._subscriptions.values()):
             arrived(None)
+
+
+def _closed() -> BusUnreachable:
+    return BusUnreachable("This bus was closed. Nothing was stored.", hint="Open a new one.")

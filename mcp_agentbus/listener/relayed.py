@@ -52,9 +52,9 @@ class Relayed:
         return len(self._running)
 
     def leave(self) -> None:
-        """Leave all sessions to their relays, with all that they hold."""
+        """Leave all sessions and commands to their own processes, with all that they hold."""
         self._leaving = True
-        for task in self._serving:
+        for task in (*self._serving, *self._running):
             task.cancel()
 
     def tell_claims(self, session_id: str) -> None:
@@ -134,6 +134,8 @@ class Relayed:
         call = commands.Call(typed, theirs, out, folder, self._state.bus)
         running = _begun(commands.start(call), self._running)
         await _until_either_ends(running, asyncio.create_task(connection.reader.read(1)))
+        if self._leaving and running.cancelled():
+            return  # its process does it, as nobody has said that it is done
         with suppress(asyncio.CancelledError):
             connection.say(_end(running))
             await connection.writer.drain()

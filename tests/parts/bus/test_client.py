@@ -47,6 +47,14 @@ async def test_a_bus_that_is_not_asked_for_anything_needs_no_server(nobody):
             await bus.send("subject", b"", {})
 
 
+async def test_whoever_waits_for_a_bus_that_was_closed_is_told_and_does_not_wait(nobody):
+    bus = Bus(nobody)
+    await bus.close()
+
+    with pytest.raises(BusUnreachable, match="was closed"):
+        await bus.reconnected(60)
+
+
 class Starting:
     """The link to a server that answers from the second try on."""
 
