@@ -28,10 +28,10 @@ from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, HELD, Record, Task, Undecodable
+from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Task, Undecodable
 
-# A task offered this often without even an attempt that counts is parked: something is wrong
-# with it that no record tells.
+# A task offered this often that nobody could even claim is parked: something is wrong with it that
+# no record tells.
 OFFERS_MAX: Final = 50
 # How soon, in seconds, a task is offered again that its session still holds.
 _HELD_AGAIN_S: Final = 5.0
@@ -168,11 +168,20 @@ async def _claim_by_record(
         await _expire(session, record, revision)
         await bus.finish(delivery)
         return _Over()
-    if record.attempts >= ATTEMPTS_MAX or delivery.offered > OFFERS_MAX:
-        reason = f"it was claimed {record.attempts} times without an end"
+    if reason := _hopeless(stored, delivery):
         await parking.park(bus, delivery, session.me.id, reason, (record, revision))
         return _Parked(f"Task {task.id} was parked: {reason}. See `agentbus parked`.")
     return await _write_claim(session, delivery, task, record, revision)
+
+
+def _hopeless(record: Record | None, delivery: Delivery) -> str:
+    """Return why a task is offered no more; empty if it is."""
+    if record and record.attempts >= ATTEMPTS_MAX:
+        return f"it was claimed {record.attempts} times without an end"
+    # Of one with a record the offers do not count: while a shell holds it, it is offered, too.
+    if record is None and delivery.offered > OFFERS_MAX:
+        return f"it was offered {delivery.offered} times, and nobody could claim it"
+    return ""
 
 
 async def _expire(session: Session, record: Record, revision: int) -> None:
@@ -188,12 +197,14 @@ async def _is_held(session: Session, record: Record, delivery: Delivery) -> bool
     A server that was killed may have forgotten who has what.
     """
     if record.session == session.id and record.state in HELD:
-        if mine := session.claims.get(record.task_id):
+        mine = session.claims.get(record.task_id)
+        if mine and mine.delivery.seq != delivery.seq:  # the task was stored a second time
             session.claims.hold(replace(mine, delivery=delivery))
         return mine is not None
     if not await roster.may_hold(session.bus, record):
         return False
-    await session.bus.give_back(delivery, after_s=_HELD_AGAIN_S)
+    if not roster.is_lease(record):
+        await session.bus.give_back(delivery, after_s=_HELD_AGAIN_S)
     return True
 
 
@@ -216,7 +227,4 @@ async def _write_claim(
         # JetStream would take that as the other one's word.
         _log.debug("task %s went to another session", task.id)
         return _Held()
-    if session.leased:
-        # A lease has no process to extend it.
-        await session.bus.give_back(delivery, after_s=CLAIM_MAX_S)
     return Claim(task, delivery, claimed, revision)

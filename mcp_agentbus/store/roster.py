@@ -180,10 +180,18 @@ async def may_hold(bus: Bus, record: Record) -> bool:
     """
     if record.state not in HELD or not record.session:
         return False
-    if record.session.startswith(ids.SHELL_PREFIX):
-        # A lease: between two commands nothing of a shell's session gives a sign of life.
+    if is_lease(record):
         return text.now() < record.updated_at + timedelta(seconds=CLAIM_MAX_S)
     return await may_live(bus, record.agent, record.session)
+
+
+def is_lease(record: Record) -> bool:
+    """Tell whether a claim lasts a time: a shell gives no sign of life between two commands.
+
+    Only the record says how long. The server offers the task to whoever reads, as one that nobody
+    extends; what it was told to wait for, it might forget or keep beyond the lease.
+    """
+    return record.session.startswith(ids.SHELL_PREFIX)
 
 
 async def everybody(bus: Bus) -> list[Entry]:
