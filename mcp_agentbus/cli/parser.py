@@ -116,7 +116,7 @@ def _add_task_commands(commands: _Commands) -> None:
 def _add_inbox_commands(commands: _Commands) -> None:
     inbox = _command(commands, "inbox", "claim waiting tasks for 2 hours, and show results")
     inbox.add_argument("--limit", type=int, default=5, metavar="N", help="1 to 50 (default: 5)")
-    inbox.add_argument("--peek", action="store_true", help="claim nothing")
+    inbox.add_argument("--peek", action="store_true", help="claim nothing, mark nothing as seen")
     inbox.add_argument("--thread", metavar="ID", help="only this conversation; claims nothing")
     inbox.add_argument("--full", action="store_true", help="show long texts too")
     inbox.add_argument("--cursor", help="from the answer before")

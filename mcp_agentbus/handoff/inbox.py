@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
@@ -34,6 +34,8 @@ LIMIT_MAX: Final = 50
 WATCH_MAX_S: Final = 3600
 # How often a waiting call looks without being told to: a dead session's claims come back silently.
 _LOOK_AGAIN_S: Final = 5.0
+# How soon after a notice by which a look found nothing: it may overtake what the server hands out.
+_OVERTAKEN_S: Final = (0.1, 0.5)
 
 
 async def read_inbox(
@@ -66,7 +68,8 @@ async def read_inbox(
     await _note_that_the_last_answer_arrived(session)
     async with Turn(session) as turn:
         if peek or thread_id is not None:
-            return turn.show(await turn.take(_peek(session, limit, thread_id, cursor)))
+            look = _peek(session, limit, thread_id, cursor, show=not peek)
+            return turn.show(await turn.take(look))
         return turn.show(await turn.take(_read(session, limit, _after(cursor))))
 
 
@@ -97,13 +100,16 @@ async def watch_inbox(
     began = time.monotonic()
     await _note_that_the_last_answer_arrived(session)
     places: AbstractSet[str] = EVERYTHING
+    overtaken: Iterator[float] = iter(())
     while True:
         session.arrivals.clear()
         left_s = timeout_s - (time.monotonic() - began)
         try:
             async with Turn(session) as turn:
                 look = (
-                    _result(session, task_id) if task_id else _new(session, limit, priority, places)
+                    _result(session, task_id)
+                    if task_id
+                    else _new(session, limit, priority, places, last=left_s <= 0)
                 )
                 inbox = turn.show(await turn.take(look))
         except (BusUnreachable, Unconfirmed):
@@ -119,8 +125,9 @@ async def watch_inbox(
             await waiting(time.monotonic() - began)
         places = EVERYTHING
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(left_s, _LOOK_AGAIN_S)):
+            async with asyncio.timeout(min(left_s, next(overtaken, _LOOK_AGAIN_S))):
                 places = await session.arrivals.wait()
+                overtaken = iter(_OVERTAKEN_S)
         # Only what was there before may come back by itself: `agentbus server stop` stands.
         if not await session.bus.reconnected(max(timeout_s - (time.monotonic() - began), 0)):
             raise BusUnreachable
@@ -150,6 +157,8 @@ async def _read(session: Session, limit: int, after: int) -> Inbox:
     if len(shown) < limit:
         taken = await lanes.take(session, limit - len(shown))
     results, degraded = await _results(session, limit)
+    if not (shown or taken.claims or notes or taken.notes or results or degraded):
+        results, degraded = await _looked_up(session, limit)
     waiting = await _waiting(session, taken)
     last = [*shown, *taken.claims][-1:]
     more = last and (len(open_claims) > limit or waiting)
@@ -165,9 +174,17 @@ async def _read(session: Session, limit: int, after: int) -> Inbox:
 
 
 async def _new(
-    session: Session, limit: int, priority: Priority | None, places: AbstractSet[str]
+    session: Session,
+    limit: int,
+    priority: Priority | None,
+    places: AbstractSet[str],
+    *,
+    last: bool,
 ) -> Inbox:
-    """Return what is new in `places`: everywhere at first, then where something came in."""
+    """Return what is new in `places`: everywhere at first, then where something came in.
+
+    The `last` look, which says that nothing is there, looks at what other sessions have taken, too.
+    """
     wanted = [lane for lane in LANES if lane in places and priority in {None, lane}]
     # What a look that failed had claimed is as new as what this one claims.
     claims = [
@@ -176,6 +193,8 @@ async def _new(
     taken = await lanes.take(session, limit - len(claims), wanted)
     claims += taken.claims
     results, degraded = await _results(session, limit) if RECORDS in places else ([], "")
+    if last and not (claims or taken.notes or results or degraded):
+        results, degraded = await _looked_up(session, limit)
     return Inbox(
         tasks=tuple(map(_new_item, claims)),
         results=tuple(results),
@@ -192,10 +211,12 @@ async def _result(session: Session, task_id: str) -> Inbox:
     return Inbox(results=(record,) if record else (), held=len(session.claims))
 
 
-async def _peek(session: Session, limit: int, thread_id: str | None, cursor: str | None) -> Inbox:
+async def _peek(
+    session: Session, limit: int, thread_id: str | None, cursor: str | None, *, show: bool
+) -> Inbox:
     """Return what waits, and new results; of one conversation also what this session holds."""
     glance = await lookup.peek(session, limit, thread_id, cursor)
-    results, degraded = await _results(session, limit, thread_id)
+    results, degraded = await _looked_up(session, limit, thread_id, show=show)
     held = [
         _item(claim)
         for claim in session.claims.values()
@@ -218,17 +239,32 @@ async def _peek(session: Session, limit: int, thread_id: str | None, cursor: str
     )
 
 
-async def _results(
-    session: Session, limit: int, thread_id: str | None = None
-) -> tuple[list[Record], str]:
+async def _results(session: Session, limit: int) -> tuple[list[Record], str]:
     """Return new results, and why there may be more: tasks are shown even if results fail."""
     before = dict(session.outcomes.shown)
     try:
-        return await session.outcomes.results(limit, thread_id), ""
+        return await session.outcomes.results(limit), ""
     except (AgentbusError, TimeoutError) as error:
         session.outcomes.hide(before)
-        reason = error.message if isinstance(error, AgentbusError) else "the server did not answer"
-        return [], f"results could not be read: {reason}"
+        return [], _unreadable(error)
+
+
+async def _looked_up(
+    session: Session, limit: int, thread_id: str | None = None, *, show: bool = True
+) -> tuple[list[Record], str]:
+    """Return results as they are stored, whoever has taken them; `show` counts them as shown."""
+    try:
+        results = await session.outcomes.look_up(limit, thread_id)
+    except (AgentbusError, TimeoutError) as error:
+        return [], _unreadable(error)
+    if show:
+        session.outcomes.show(results)
+    return [end.record for end in results], ""
+
+
+def _unreadable(error: AgentbusError | TimeoutError) -> str:
+    reason = error.message if isinstance(error, AgentbusError) else "the server did not answer"
+    return f"results could not be read: {reason}"
 
 
 async def _waiting(session: Session, taken: Taken) -> dict[Priority, int]:

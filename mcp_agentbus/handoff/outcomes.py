@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,11 +24,12 @@ from mcp_agentbus.bus.replies import Delivery, Message
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, UnknownTask
-from mcp_agentbus.store import records, roster, subjects
+from mcp_agentbus.store import records, roster, subjects, unseen
 from mcp_agentbus.store.records import Written, read_record, read_sent, record_key, sent_key
-from mcp_agentbus.store.steps import Step, Write, first_record, next_record
+from mcp_agentbus.store.steps import Step, Write, first_record, next_record, sent_by_record
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task
+from mcp_agentbus.store.unseen import Unseen
 
 # How soon, in seconds, another session's result is offered again; that session is told besides.
 _NOT_MINE_S: Final = 2.0
@@ -102,8 +103,10 @@ class Outcomes:
         """Tell whether this session shows the results of all these tasks; False for none."""
         return bool(task_ids) and set(task_ids) <= set(self.shown)
 
-    async def results(self, limit: int, thread_id: str | None = None) -> list[Record]:
+    async def results(self, limit: int) -> list[Record]:
         """Return records of this agent's tasks that it should see now, and count them as shown.
+
+        Of those that no session was shown; `look_up` finds the others as well.
 
         Raises:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
@@ -117,16 +120,34 @@ class Outcomes:
             wanted = min(_BATCH, limit - len(results))
             consumer = subjects.results_consumer(self._me)
             deliveries = await self._bus.pull(RESULTS, consumer, wanted)
-            for delivery in deliveries:
-                record = await self._delivered(delivery)
-                if record and thread_id not in {None, record.thread_id}:
-                    self.shown.pop(record.task_id, None)
-                    await self._bus.give_back(delivery, _NOT_MINE_S)
-                elif record:
-                    results.append(record)
+            delivered = [await self._delivered(delivery) for delivery in deliveries]
+            results += filter(None, delivered)
             if len(deliveries) < wanted:
                 break
         return results
+
+    async def look_up(self, limit: int, thread_id: str | None = None) -> list[Unseen]:
+        """Return results that this session should see, and count none of them as shown.
+
+        It finds what another session has taken and not confirmed as well.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        await self._sweep()
+        return await unseen.look_up(
+            self._bus, self._me, limit, session=self._session_id, thread_id=thread_id
+        )
+
+    def show(self, results: Iterable[Unseen]) -> None:
+        """Count what was looked up as shown."""
+        for end in results:
+            self._note_shown(end.record, end.revision)
+
+    def _note_shown(self, record: Record, revision: int) -> None:
+        self.unread.discard(record.task_id)
+        before = self.shown.get(record.task_id)
+        self.shown[record.task_id] = Shown(record, revision, before.delivery if before else None)
 
     async def result_of(self, task_id: str) -> Record | None:
         """Return what became of a task that this agent sent; None while there is nothing to tell.
@@ -150,9 +171,7 @@ class Outcomes:
             return None
         if not record.ended and seen >= revision:
             return None  # the same question is not asked twice
-        self.unread.discard(task_id)
-        before = self.shown.get(task_id)
-        self.shown[task_id] = Shown(record, revision, before.delivery if before else None)
+        self._note_shown(record, revision)
         return record
 
     async def confirm(self) -> None:
@@ -169,7 +188,9 @@ class Outcomes:
         record = result.record
 
         def seen(sent: Sent | None) -> Write[Sent] | None:
-            if sent is None or sent.seen_revision >= result.revision:
+            # Of a task that came over plain NATS its sender's side has kept nothing until now.
+            sent = sent or sent_by_record(record)
+            if sent.seen_revision >= result.revision:
                 return None
             update = {
                 "seen_revision": result.revision, "seen_at": text.now(), "closed": record.ended

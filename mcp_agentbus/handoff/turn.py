@@ -92,7 +92,8 @@ class Turn:
 
     def show(self, inbox: Inbox) -> Inbox:
         """Count what is in an answer as shown; nothing may come between this and its leaving."""
-        self._session.claims.unshown.difference_update(item.task.id for item in inbox.tasks)
+        if not inbox.peeked:
+            self._session.claims.unshown.difference_update(item.task.id for item in inbox.tasks)
         return inbox
 
     async def __aexit__(

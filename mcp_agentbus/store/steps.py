@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
-from mcp_agentbus.store.task import WORKER_ENDS, Moment, Record, Sent, State, Task
+from mcp_agentbus.store.task import EXPIRES_MAX_S, WORKER_ENDS, Moment, Record, Sent, State, Task
 
 # Steps of a task's life that its record keeps: the first, and the latest of the others.
 _HISTORY_MAX: Final = 40
@@ -138,6 +138,22 @@ def sent_of(task: Task) -> Sent:
         created_at=task.created_at,
         expires_at=task.expires_at,
         deliver_at=task.deliver_at,
+    )
+
+
+def sent_by_record(record: Record) -> Sent:
+    """Return what the sender would have kept of a task of which only the worker's record tells."""
+    created_at = record.history[0].at if record.history else record.updated_at
+    return Sent(
+        task_id=record.task_id,
+        owner=record.owner,
+        inbox=record.inbox,
+        subject=record.subject,
+        thread_id=record.thread_id,
+        priority=record.priority,
+        notify=record.notify,
+        created_at=created_at,
+        expires_at=created_at + timedelta(seconds=EXPIRES_MAX_S),
     )
 
 

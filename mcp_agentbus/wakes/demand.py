@@ -15,19 +15,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Found
+from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.notices import Counts
-from mcp_agentbus.store import roster, streams, subjects, tasks
-from mcp_agentbus.store.records import read_sent, record_in
-from mcp_agentbus.store.subjects import RESULTS, TASKS
-from mcp_agentbus.store.task import TOLD, Record
+from mcp_agentbus.store import roster, streams, subjects, tasks, unseen
+from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.task import Record
 from mcp_agentbus.wakes.policy import Waiting
 
 # A wake names at most so many tasks of one sender, and senders; the rest is in the counts.
 _TASKS_MAX: Final = 50
 _SENDERS_MAX: Final = 50
 _RESULTS_MAX: Final = 100
+# Records that are searched for results: a hook waits for the answer, and a notice may be late.
+_RECORDS_MAX: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -104,33 +105,8 @@ def _task(seen: tasks.Seen) -> Waiting:
 
 async def _results(bus: Bus, agent: str) -> list[Waiting]:
     """Return the ends of sent tasks that no session of the agent has been shown yet."""
-    request = {
-        "seq": 1 + await _confirmed(bus, agent),
-        "batch": _RESULTS_MAX,
-        "next_by_subj": subjects.record_subject(agent, "*", "*"),
-    }
-    ends = [
-        (record, stored.seq)
-        for stored in await bus.admin.many(RESULTS, request)
-        if (record := record_in(stored)) and record.state in TOLD and record.notify != "never"
-    ]
-    sents = await together(*(read_sent(bus, agent, end.inbox, end.task_id) for end, _ in ends))
-    return [
-        _result(record, revision)
-        for (record, revision), (sent, _) in zip(ends, sents, strict=True)
-        if sent is None or sent.seen_revision < revision
-    ]
-
-
-async def _confirmed(bus: Bus, agent: str) -> int:
-    """Return up to which sequence the agent has confirmed results; 0 if it has never read any."""
-    try:
-        info = await bus.api(f"CONSUMER.INFO.{RESULTS}.{subjects.results_consumer(agent)}")
-    except ApiError as error:
-        if error.code != NO_SUCH_CONSUMER:
-            raise
-        return 0
-    return int(info["ack_floor"]["stream_seq"])
+    results = await unseen.look_up(bus, agent, _RESULTS_MAX, search_max=_RECORDS_MAX)
+    return [_result(end.record, end.revision) for end in results if end.record.notify != "never"]
 
 
 def _result(record: Record, revision: int) -> Waiting:

@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from messages import read_record
 
 from mcp_agentbus.errors import BadInput, NotClaimed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
+from mcp_agentbus.store.records import write_record
 
 
 async def test_an_empty_inbox_says_that_it_is_in_order(world):
@@ -190,6 +192,40 @@ async def test_a_waiting_call_returns_when_a_task_is_stored(world):
 
     assert [item.task.subject for item in inbox.tasks] == ["Now"]
     assert not inbox.timed_out
+
+
+@pytest.mark.promise(10)
+@pytest.mark.parametrize("what", ["task", "result"])
+async def test_a_notice_that_overtakes_what_it_is_of_keeps_nobody_waiting(world, monkeypatch, what):
+    """The server may say that something is stored before its consumer hands it out."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    entered, held_back = asyncio.Event(), set()
+    monkeypatch.setattr("mcp_agentbus.handoff.inbox._LOOK_AGAIN_S", 3600)
+
+    async def waiting(_):
+        entered.set()
+
+    async def hands_out_late(stream, consumer, batch, pull=coder.bus.pull):
+        if entered.is_set() and consumer not in held_back:
+            held_back.add(consumer)
+            return []
+        return await pull(stream, consumer, batch)
+
+    async with asyncio.timeout(20):
+        watching = asyncio.create_task(watch_inbox(coder, timeout_s=60, waiting=waiting))
+        await entered.wait()
+        monkeypatch.setattr(coder.bus, "pull", hands_out_late)
+        if what == "task":
+            await send_task(planner, coder.me.id, "Now", "x")
+        else:
+            record = read_record(
+                subjects.record_subject(coder.me.id, "other", "t9"), state="failed"
+            )
+            await write_record(planner.bus, record, 0)
+        answer = await watching
+
+    assert held_back
+    assert len(answer.tasks) + len(answer.results) == 1
 
 
 @pytest.mark.promise(10)

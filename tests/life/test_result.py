@@ -12,6 +12,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import subjects
 from mcp_agentbus.store.task import RESULT_MAX_BYTES
 
 
@@ -198,14 +199,66 @@ async def test_a_result_that_was_shown_to_a_session_that_died_is_shown_to_the_ne
     planner, coder, task = await _handed_over(world)
     await publish_result(coder, task.id, "completed")
     [shown] = (await read_inbox(planner)).results
-    delivery = planner.outcomes.shown[task.id].delivery
-    await planner.close()
-    await world.bus.give_back(delivery)  # as the server does by itself after its time limit
-
     later = await world.session("planner")
+    while_it_lives = await read_inbox(later)
+    await planner.close()
 
-    [result] = (await watch_inbox(later, timeout_s=20)).results
+    [result] = (await read_inbox(later)).results
+
+    assert while_it_lives.results == ()
     assert result.task_id == shown.task_id
+
+
+async def test_peeking_marks_no_result_as_seen_and_no_claim_as_shown(world):
+    planner, coder, task = await _handed_over(world)
+    await publish_result(coder, task.id, "completed")
+    await send_task(coder, planner.me.id, "A claim that no answer has shown", "x")
+    await read_inbox(planner, limit=1)
+    planner.claims.unshown.update(planner.claims)
+    planner.outcomes.hide({})
+
+    for _ in range(3):
+        peeked = await read_inbox(planner, peek=True)
+        assert [result.task_id for result in peeked.results] == [task.id]
+    await task_life(planner, task.id)
+
+    assert (await task_life(planner, task.id)).sent.seen_at is None
+    read = await watch_inbox(planner, timeout_s=0)
+    assert [result.task_id for result in read.results] == [task.id]
+    assert [item.new for item in read.tasks] == [True]
+
+
+async def test_a_conversation_is_shown_whole_right_after_another_one(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    for thread in ("talk", "other"):
+        await send_task(planner, coder.me.id, thread, "x", thread_id=thread)
+    for item in (await read_inbox(coder)).tasks:
+        await publish_result(coder, item.task.id, "completed", summary=item.task.subject)
+
+    shown = [
+        [result.summary for result in (await read_inbox(planner, thread_id=thread)).results]
+        for thread in ("none", "talk", "other", "talk")
+    ]
+
+    assert shown == [[], ["talk"], ["other"], []]
+    assert (await read_inbox(planner)).empty
+
+
+async def test_the_result_of_a_task_that_came_over_plain_nats_is_shown_once(world):
+    """Its sender's side keeps nothing of it until then, and may be a session all the same."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    subject = subjects.task_subject(coder.me.id, "normal", planner.me.id)
+    await world.bus.publish(subject, b'{"id":"raw-1","payload":{"content":"hello"}}')
+    await read_inbox(coder)
+    await publish_result(coder, "raw-1", "completed")
+
+    shown = [
+        len((await read_inbox(planner, thread_id="raw-1")).results),
+        len((await read_inbox(planner, thread_id="raw-1")).results),
+        len((await read_inbox(planner)).results),
+    ]
+
+    assert shown == [1, 0, 0]
 
 
 @pytest.mark.promise(34)
