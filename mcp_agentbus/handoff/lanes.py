@@ -21,6 +21,7 @@ from typing import Final
 from mcp_agentbus.bus.replies import Conflict, Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
@@ -35,6 +36,8 @@ from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Task, Undecodabl
 OFFERS_MAX: Final = 50
 # How soon, in seconds, a task is offered again that its session still holds.
 _HELD_AGAIN_S: Final = 5.0
+# The same, at most, for one whose id another task has; each time it is longer, for `OFFERS_MAX`.
+_NAMESAKE_AGAIN_MAX_S: Final = 300.0
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +90,7 @@ async def take(session: Session, limit: int, lanes: Sequence[Priority] = LANES) 
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; what was claimed until then is
             held, and among `session.claims.unshown`.
     """
+    await _offer_namesakes(session)
     taken = Taken()
     for priority in lanes:
         for inbox in session.inboxes:
@@ -117,8 +121,10 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
             )
             break
         lane.waiting = deliveries[-1].waiting if deliveries else 0
+        first_of: dict[str, Delivery] = {}
         outcomes = await asyncio.gather(
-            *(_claim(session, delivery) for delivery in deliveries), return_exceptions=True
+            *(_claim(session, delivery, first_of) for delivery in deliveries),
+            return_exceptions=True,
         )
         for outcome in outcomes:  # in the order of the inbox, whoever was claimed first
             if isinstance(outcome, Claim):
@@ -134,14 +140,36 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
     return lane
 
 
-async def _claim(session: Session, delivery: Delivery) -> Claim | _Over | _Held | _Parked:
-    """Claim one delivery, unless it is over, somebody's already, or not to be claimed at all."""
+async def _offer_namesakes(session: Session) -> None:
+    """Have those offered again whose id no held task has any more."""
+    for seq, (task_id, delivery) in list(session.namesakes.items()):
+        if task_id not in session.claims:
+            del session.namesakes[seq]
+            with suppress(AgentbusError):  # it is offered again by itself
+                await session.bus.give_back(delivery)
+
+
+async def _claim(
+    session: Session, delivery: Delivery, first_of: dict[str, Delivery]
+) -> Claim | _Over | _Held | _Parked:
+    """Claim one delivery, unless it is over, somebody's already, or not to be claimed at all.
+
+    `first_of` has the first delivery of this look that has an id, by the ids.
+    """
     try:
         task = tasks.decoded(delivery)
         tasks.check_schedule(task, delivery)
     except Undecodable as error:
         await parking.park_undecodable(session.bus, delivery, session.me.id, str(error))
         return _Parked(f"A stored message was parked: {error}. See `agentbus parked`.")
+    first, held = first_of.setdefault(task.id, delivery), session.claims.get(task.id)
+    if first is not delivery or (held and not _are_one(held.task, task)):
+        # Whoever writes plain NATS chooses ids. A worker names a task by its id alone, so of two
+        # that have the same, one is answered after the other.
+        session.namesakes[delivery.seq] = (task.id, delivery)
+        pause_s = min(_HELD_AGAIN_S * delivery.offered, _NAMESAKE_AGAIN_MAX_S)
+        await session.bus.give_back(delivery, after_s=pause_s)
+        return _Held()
     if delivery.offered == 1 and text.now() < task.expires_at:
         # At its first offer a task hardly ever has a record, and the write finds out.
         untouched = first_record(sent_of(task))
@@ -149,6 +177,10 @@ async def _claim(session: Session, delivery: Delivery) -> Claim | _Over | _Held 
         if isinstance(outcome, Claim):
             return outcome
     return await _claim_by_record(session, delivery, task)
+
+
+def _are_one(task: Task, other: Task) -> bool:
+    return (task.id, task.sender, task.to) == (other.id, other.sender, other.to)
 
 
 async def _claim_by_record(

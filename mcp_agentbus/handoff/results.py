@@ -27,15 +27,18 @@ from mcp_agentbus.errors import (
 )
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import subjects
 from mcp_agentbus.store.records import (
     Written,
     read_record,
     read_sent,
+    record_in,
     record_key,
     update,
     write_sent,
 )
 from mcp_agentbus.store.steps import Lost, Same, Step, first_record, next_record
+from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import (
     ARTIFACT_MAX_CHARS,
     ARTIFACTS_MAX,
@@ -204,13 +207,15 @@ async def _not_held(
     session: Session, task_id: str, status: Status, changes: dict[str, Any]
 ) -> Published:
     """Say why a task cannot be answered here, or that it has this very answer."""
-    record = await _record_in_inboxes(session, task_id)
-    if record is None:
+    records = await _records_in_inboxes(session, task_id)
+    if not records:
         raise await _without_record(session, task_id)
-    if record.ended:
-        texts = {key: changes[key] for key in ("summary", "body", "artifacts")}
-        if record.says(record.model_copy(update={"state": status, **texts})):
+    texts = {key: changes[key] for key in ("summary", "body", "artifacts")}
+    for record in records:
+        if record.ended and record.says(record.model_copy(update={"state": status, **texts})):
             return Published(task_id, record.state, unchanged=True, late=record.late)
+    record = min(records, key=lambda record: record.ended)
+    if record.ended:
         raise _ended(record)
     if record.state == "stored":
         raise _not_claimed(session, task_id)
@@ -221,13 +226,14 @@ async def _not_held(
     )
 
 
-async def _record_in_inboxes(session: Session, task_id: str) -> Record | None:
-    """Return the worker's record of a task in one of this agent's inboxes."""
-    for inbox in session.inboxes:
-        record, _ = await read_record(session.bus, "*", inbox, task_id)
-        if record:
-            return record
-    return None
+async def _records_in_inboxes(session: Session, task_id: str) -> list[Record]:
+    """Return the workers' records of a task in this agent's inboxes.
+
+    There is one at most, but for ids that were chosen by those who write plain NATS.
+    """
+    wanted = [subjects.record_subject("*", inbox, task_id) for inbox in session.inboxes]
+    messages = await session.bus.admin.many(RESULTS, {"multi_last": wanted})
+    return [record for message in messages if (record := record_in(message))]
 
 
 async def _without_record(session: Session, task_id: str) -> NotYourTask | NotClaimed | UnknownTask:

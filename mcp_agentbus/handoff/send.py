@@ -12,6 +12,8 @@ refused whole; among several addressees each has a receipt of its own.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 from mcp_agentbus.core import ids, text
+from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, Priority
 from mcp_agentbus.errors import (
     AgentbusError,
@@ -47,6 +50,8 @@ from mcp_agentbus.store.task import (
 from mcp_agentbus.store.tasks import Kept
 
 ADDRESSEES_MAX: Final = 50
+# 128 bits: nobody but a task's own sender gains by finding two calls of one hash.
+_REQUEST_CHARS: Final = 32
 
 
 class Options(TypedDict, total=False):
@@ -102,7 +107,8 @@ async def send_task(
     # A request id of our own makes even an unconfirmed call repeatable.
     key = request_id or secrets.token_hex(16)
     drawn_up = [draft.task_for(addressee.inbox, key, way) for addressee in addressees]
-    storing = (_store(session, task, repeated=request_id is not None) for task in drawn_up)
+    before = await _stored_before(session, drawn_up) if request_id else {}
+    storing = (_store(session, task, before.get(task.id), request_id) for task in drawn_up)
     outcomes, entries = await asyncio.gather(
         asyncio.gather(*storing, return_exceptions=True),
         asyncio.gather(*map(session.known.entry, addressees)),
@@ -188,11 +194,29 @@ class _Draft:
     task_type: str
     #: None begins a conversation of its own with each addressee.
     thread_id: str | None
+    #: The same as the caller gave it; `in_reply_to` may have given the other one.
+    thread_given: str | None
     in_reply_to: str | None
     notify: Notify
     created_at: datetime
     deliver_at: datetime | None
     expires_at: datetime
+
+    @property
+    def request(self) -> str:
+        """A hash of what the caller said; the same for a repeated call, whenever that comes."""
+        said = [
+            self.subject,
+            self.body,
+            self.priority,
+            self.task_type,
+            self.thread_given,
+            self.in_reply_to,
+            self.notify,
+            self.deliver_at and (self.deliver_at - self.created_at).total_seconds(),
+            (self.expires_at - (self.deliver_at or self.created_at)).total_seconds(),
+        ]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:_REQUEST_CHARS]
 
     def task_for(self, inbox: str, key: str, way: _Way) -> Task:
         """Return the task for one inbox; `key` is the same in a repeated call."""
@@ -214,6 +238,7 @@ class _Draft:
             session=self.session,
             chain=way.chain,
             hops=way.hops,
+            request=self.request,
         )
 
 
@@ -245,6 +270,7 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> _Draf
         priority=priority,
         task_type=ids.label(options.get("task_type", "default"), "task type"),
         thread_id=ids.label(thread_id, "thread id") if thread_id is not None else None,
+        thread_given=options.get("thread_id"),
         in_reply_to=in_reply_to,
         notify=notify,
         created_at=created_at,
@@ -271,25 +297,46 @@ def _times(options: Options, at: datetime) -> tuple[datetime | None, datetime]:
     return deliver_at, (deliver_at or at) + timedelta(seconds=expires_in_s)
 
 
-async def _store(session: Session, task: Task, *, repeated: bool) -> Kept:
-    """Store a task, unless a repeated call finds it stored."""
-    if repeated:
-        before, _ = await read_sent(session.bus, task.sender, task.to, task.id)
+async def _stored_before(session: Session, drawn_up: Sequence[Task]) -> dict[str, Sent]:
+    """Return what is kept of those that an earlier call has stored, by task id.
+
+    Raises:
+        BadInput: it has stored another task under one of the ids.
+    """
+    looks = (read_sent(session.bus, task.sender, task.to, task.id) for task in drawn_up)
+    stored: dict[str, Sent] = {}
+    for task, (before, _) in zip(drawn_up, await together(*looks), strict=True):
         if before:
-            _check_same(before, task)
-            return Kept(before, duplicate=True)
+            if not tasks.is_same(before, task):
+                raise _used_for_another(task)
+            stored[task.id] = before
+    return stored
+
+
+async def _store(session: Session, task: Task, before: Sent | None, request_id: str | None) -> Kept:
+    """Store a task, unless an earlier call has.
+
+    Raises:
+        BadInput: at this moment another call has stored another one under its id.
+        InboxFull, StoreFull, BusUnreachable, Unconfirmed, NotAllowed: as `tasks.put`.
+    """
+    if before:
+        return Kept(before, duplicate=True)
     with session.outcomes.awaiting(task):
         kept = await tasks.put(session.bus, task)
+        if isinstance(kept, tasks.Taken):
+            raise _used_for_another(task)
     # Without a request id of the caller's, what was stored before was our own lost try.
-    return Kept(kept.sent, duplicate=kept.duplicate and repeated)
+    return Kept(kept.sent, duplicate=kept.duplicate and request_id is not None)
 
 
-def _check_same(before: Sent, task: Task) -> None:
-    if (before.subject, before.priority) != (task.subject, task.priority):
-        raise BadInput(
-            "This request_id was used for another task. Nothing was stored.",
-            hint="Use a new request_id for each task, and the same one only to repeat a call.",
-        )
+def _used_for_another(task: Task) -> BadInput:
+    return BadInput(
+        f"This request_id was used for another task, {task.id}: its text, priority, deadline or "
+        "another value was not this one. Nothing was stored.",
+        hint="Use a new request_id for each task, and the same one only to repeat a call as it "
+        "was.",
+    )
 
 
 def _receipt(

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.bus.replies import Delivery, Message
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import Agent
@@ -76,6 +76,8 @@ class Session:
     #: Whom it has sent to.
     known: Addressees = field(init=False)
     arrivals: Arrivals = field(default_factory=Arrivals)
+    #: Taken tasks whose id another one has that is held here, by their sequence, with the id.
+    namesakes: dict[int, tuple[str, Delivery]] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _called_at: float = field(default_factory=time.monotonic)
     _done: set[str] = field(default_factory=set)

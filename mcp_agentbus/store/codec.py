@@ -88,6 +88,8 @@ def task_headers(task: Task) -> dict[str, str]:
     }
     if task.session:
         headers[subjects.H_SESSION] = task.session
+    if task.request:
+        headers[subjects.H_REQUEST] = task.request
     return headers
 
 
@@ -132,6 +134,7 @@ def decode_task(subject: str, headers: Mapping[str, str], data: bytes, stored_at
         chain=_chain(headers.get(subjects.H_CHAIN), sender),
         hops=_hops(headers.get(subjects.H_HOPS)),
         session=_label_or(headers.get(subjects.H_SESSION), ""),
+        request=_label_or(headers.get(subjects.H_REQUEST), ""),
     )
 
 
@@ -286,6 +289,7 @@ def decode_sent(subject: str, data: bytes) -> Sent:
     fields = _record_fields(subject, data, "task.sent")
     for key in ("v", "type"):
         fields.pop(key, None)
+    fields["request"] = _label_or(fields.get("request"), "")
     return _validated(Sent, fields, "sender's record")
 
 

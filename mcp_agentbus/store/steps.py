@@ -138,6 +138,7 @@ def sent_of(task: Task) -> Sent:
         created_at=task.created_at,
         expires_at=task.expires_at,
         deliver_at=task.deliver_at,
+        request=task.request,
     )
 
 

@@ -25,6 +25,7 @@ H_THREAD: Final = "Agentbus-Thread"
 H_CHAIN: Final = "Agentbus-Chain"
 H_HOPS: Final = "Agentbus-Hops"
 H_SESSION: Final = "Agentbus-Session"
+H_REQUEST: Final = "Agentbus-Request"
 H_REASON: Final = "Agentbus-Reason"
 H_SCHEDULER: Final = "Nats-Scheduler"
 

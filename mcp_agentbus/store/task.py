@@ -124,6 +124,8 @@ class Task(_Frozen):
     hops: int = 0
     #: The sender's session: its result is shown there while it lives.
     session: str = ""
+    #: A hash of all that its sender said in the call; empty if that is not known.
+    request: str = ""
 
 
 class Moment(_Frozen):
@@ -206,6 +208,8 @@ class Sent(_Stored):
     created_at: Time
     expires_at: Time
     deliver_at: Time | None = None
+    #: As the task's.
+    request: str = ""
     #: The revision of the worker's record that a session of the sender was last shown.
     seen_revision: int = 0
     seen_at: Time | None = None

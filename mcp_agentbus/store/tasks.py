@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Conflict, Delivery, Found
+from mcp_agentbus.bus.replies import Conflict, Delivery, Found, Stored
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, StoreFull, Unconfirmed
 from mcp_agentbus.store import codec, subjects
-from mcp_agentbus.store.records import read_record, write_sent
+from mcp_agentbus.store.records import read_record, read_sent, write_sent
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.task import Record, Sent, State, Task, Undecodable
 
@@ -38,7 +38,12 @@ class Kept:
     duplicate: bool
 
 
-async def put(bus: Bus, task: Task) -> Kept:
+@dataclass(frozen=True)
+class Taken:
+    """Another request has this task's id already; nothing was stored."""
+
+
+async def put(bus: Bus, task: Task) -> Kept | Taken:
     """Store a task, then its sender's record of it.
 
     In this order, so that a record never speaks of a task that was not stored.
@@ -48,19 +53,32 @@ async def put(bus: Bus, task: Task) -> Kept:
         Unconfirmed: the task is stored and its sender's record is not, or that is not known.
         InboxFull, BusUnreachable, NotAllowed: as `Bus.publish`.
     """
-    duplicate = await _put_task(bus, task)
-    sent = sent_of(task)
+    stored = await _put_task(bus, task)
+    if stored.duplicate and not await _is_stored(bus, task, stored.seq):
+        return Taken()
+    sent, duplicate = sent_of(task), stored.duplicate
     try:
         await write_sent(bus, sent, 0)
     except Conflict:  # an earlier try of the same request had come this far
-        duplicate = True
+        before, _ = await read_sent(bus, task.sender, task.to, task.id)
+        if before and not is_same(before, task):
+            return Taken()
+        sent, duplicate = before or sent, True
     except AgentbusError:
         raise Unconfirmed("The task is stored, but not what its sender keeps of it.") from None
     return Kept(sent, duplicate)
 
 
-async def _put_task(bus: Bus, task: Task) -> bool:
-    """Store a task where it waits to be claimed, or for its time; return whether it was there."""
+def is_same(before: Sent, task: Task) -> bool:
+    """Tell whether a task is what its sender asked for before, by what it has kept of that."""
+    if before.request and task.request:
+        return before.request == task.request
+    # An older version has kept no more.
+    return (before.subject, before.priority) == (task.subject, task.priority)
+
+
+async def _put_task(bus: Bus, task: Task) -> Stored:
+    """Store a task where it waits to be claimed, or for its time."""
     headers = codec.task_headers(task)
     subject = subjects.task_subject(task.to, task.priority, task.sender)
     if task.deliver_at:
@@ -70,8 +88,16 @@ async def _put_task(bus: Bus, task: Task) -> bool:
             "Nats-Schedule-Target": subjects.due_subject(task.to, task.priority, task.sender),
         }
         subject = subjects.scheduled_subject(task.to, task.priority, task.sender, task.id)
-    stored = await bus.publish(subject, codec.encode_task(task), headers, message_id=task.id)
-    return stored.duplicate
+    return await bus.publish(subject, codec.encode_task(task), headers, message_id=task.id)
+
+
+async def _is_stored(bus: Bus, task: Task, seq: int) -> bool:
+    """Tell whether what is stored under a task's id is this task, as far as it is still there."""
+    stream = subjects.SCHEDULE if task.deliver_at else subjects.TASKS
+    for message in await bus.admin.many(stream, {"seq": seq, "batch": 1}):
+        if message.seq == seq and message.headers.get(subjects.H_TASK) == task.id:
+            return message.headers.get(subjects.H_REQUEST, task.request) == task.request
+    return True
 
 
 async def _check_schedule_has_room(bus: Bus) -> None:
@@ -150,7 +176,7 @@ class Unreadable:
 
 
 async def at(bus: Bus, message: Found) -> Seen | Unreadable | None:
-    """Look at a stored message, and take nothing; None if its task is over.
+    """Look at a stored message, and take nothing; None if its task is over, or its deadline past.
 
     Raises:
         BusUnreachable, NotAllowed: as `Bus.last`.
@@ -160,4 +186,5 @@ async def at(bus: Bus, message: Found) -> Seen | Unreadable | None:
     except Undecodable as error:
         return Unreadable(str(error))
     record, _ = await read_record(bus, task.sender, task.to, task.id)
-    return None if record and record.ended else Seen(task, record)
+    over = text.now() >= task.expires_at or (record is not None and record.ended)
+    return None if over else Seen(task, record)

@@ -12,7 +12,6 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import subjects
 from mcp_agentbus.store.task import RESULT_MAX_BYTES
 
 
@@ -242,23 +241,6 @@ async def test_a_conversation_is_shown_whole_right_after_another_one(world):
 
     assert shown == [[], ["talk"], ["other"], []]
     assert (await read_inbox(planner)).empty
-
-
-async def test_the_result_of_a_task_that_came_over_plain_nats_is_shown_once(world):
-    """Its sender's side keeps nothing of it until then, and may be a session all the same."""
-    planner, coder = await world.session("planner"), await world.session("coder")
-    subject = subjects.task_subject(coder.me.id, "normal", planner.me.id)
-    await world.bus.publish(subject, b'{"id":"raw-1","payload":{"content":"hello"}}')
-    await read_inbox(coder)
-    await publish_result(coder, "raw-1", "completed")
-
-    shown = [
-        len((await read_inbox(planner, thread_id="raw-1")).results),
-        len((await read_inbox(planner, thread_id="raw-1")).results),
-        len((await read_inbox(planner)).results),
-    ]
-
-    assert shown == [1, 0, 0]
 
 
 @pytest.mark.promise(34)

@@ -176,41 +176,6 @@ async def test_a_role_that_nobody_holds_is_refused(world):
         await send_task(planner, "role:nobody", "x", "y")
 
 
-@pytest.mark.promise(2)
-async def test_the_same_request_id_stores_one_task_and_says_duplicate(world):
-    planner, coder = await world.session("planner"), await world.session("coder")
-
-    [first] = await send_task(planner, coder.me.id, "Once", "only", request_id="r1")
-    [again] = await send_task(planner, coder.me.id, "Once", "only", request_id="r1")
-
-    assert (first.duplicate, again.duplicate) == (False, True)
-    assert again.task_id == first.task_id
-    assert len((await read_inbox(coder)).tasks) == 1
-
-
-@pytest.mark.promise(2)
-async def test_a_retry_finds_a_task_whose_acknowledgement_was_lost(world):
-    """The first try stored the task and died before it wrote anything else."""
-    planner, coder = await world.session("planner"), await world.session("coder")
-    [first] = await send_task(planner, coder.me.id, "Once", "only", request_id="r2")
-    subject = subjects.sent_subject(planner.me.id, coder.me.id, first.task_id)
-    await world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": subject})
-
-    [again] = await send_task(planner, coder.me.id, "Once", "only", request_id="r2")
-
-    assert again.duplicate
-    assert len((await read_inbox(coder)).tasks) == 1
-    assert (await read_sent(world.bus, planner.me.id, "*", first.task_id))[0] is not None
-
-
-async def test_a_request_id_used_for_another_task_is_refused(world):
-    planner, coder = await world.session("planner"), await world.session("coder")
-    await send_task(planner, coder.me.id, "One thing", "x", request_id="r3")
-
-    with pytest.raises(BadInput, match="used for another task"):
-        await send_task(planner, coder.me.id, "Another thing", "y", request_id="r3")
-
-
 @pytest.mark.promise(6)
 async def test_a_full_inbox_refuses_and_keeps_the_old_tasks(own_world):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")

@@ -95,6 +95,7 @@ def tasks(draw):
         chain=(*draw(st.lists(agent_ids, max_size=task.HOPS_MAX)), sender),
         hops=draw(st.integers(0, 999)),
         session=draw(st.just("") | labels),
+        request=draw(st.just("") | labels),
     )
 
 
@@ -146,6 +147,7 @@ def sents():
         created_at=times,
         expires_at=times,
         deliver_at=maybe,
+        request=st.just("") | labels,
         seen_revision=st.integers(0, 2**63),
         seen_at=maybe,
     )
