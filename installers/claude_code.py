@@ -17,12 +17,13 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.installers import assets
-from mcp_agentbus.installers._parts import entry, files
+from mcp_agentbus.installers._parts import allowed, entry, files
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
 
@@ -33,9 +34,10 @@ NAME: Final = "claude-code"
 _TITLE: Final = hosts.named(NAME).title
 _MARKETPLACE: Final = "agentbus"
 _PLUGIN: Final = f"agentbus@{_MARKETPLACE}"
-#: Below Claude Code's plugins/data; `bin/agentbus` of the plugin knows both names, too.
+#: Below Claude Code's plugins/data; the scripts of the plugin know these names, too.
 _DATA: Final = "agentbus-agentbus"
 _NOTE: Final = "program"
+_ALLOWED: Final = "allowed"
 _NEEDS: Final = "Put `claude` on PATH (npm install -g @anthropic-ai/claude-code), then try again."
 #: Where what an entry said can stand, now that the plugin takes its place.
 _ELSEWHERE: Final = ": say that in .agentbus.toml or export it"
@@ -53,6 +55,7 @@ def install(
     *,
     agent: str | None = None,
     fallback: bool = False,
+    allow_tools: Sequence[str] | None = None,
     plugin_folder: FolderOf = assets.plugin_folder,
 ) -> list[Step]:
     """Return the steps that connect Claude Code: by the plugin, if it knows plugins.
@@ -61,6 +64,7 @@ def install(
         machine: where to work.
         agent: who its sessions are, which only an entry can say; else each folder tells.
         fallback: only the server's entry, without the plugin.
+        allow_tools: the tools that the plugin lets run without asking; as before if not given.
         plugin_folder: gives the folder of the plugin; the one that came along if not given.
 
     Raises:
@@ -88,10 +92,20 @@ def install(
         _add_marketplace(machine, program, folder),
         _add_plugin(machine, program),
         _write_note(machine),
+        *([] if allow_tools is None else [allowed.write(_data(machine) / _ALLOWED, allow_tools)]),
     ]
     return (
         [*steps, _remove_entry(machine, program, hint=_ELSEWHERE)] if before is not None else steps
     )
+
+
+def allowed_tools(machine: Machine) -> Sequence[str] | None:
+    """Return the tools that its user let run without being asked; None if nothing was chosen yet.
+
+    Raises:
+        BadSetup: the file that says so cannot be read.
+    """
+    return allowed.read(_data(machine) / _ALLOWED)
 
 
 def uninstall(machine: Machine) -> list[Step]:
@@ -135,7 +149,8 @@ def verify(machine: Machine) -> str:
     if status is None or "Connected" not in status[1]:
         why = status[1].strip() if status else "no status"
         raise BadSetup(f"Claude Code does not get through to agentbus: {why[:200]}.", hint=hint)
-    return f"Claude Code started agentbus ({name}) and is connected"
+    about = f"Claude Code started agentbus ({name}) and is connected"
+    return about if name == SERVER else f"{about}; {allowed.told(allowed_tools(machine) or ())}"
 
 
 def _program(machine: Machine) -> str:
@@ -176,7 +191,7 @@ def _server(machine: Machine) -> dict[str, Any] | None:
 def _left_traces(machine: Machine) -> bool:
     """Tell whether our installer has been here, by files: without Claude Code nothing else can."""
     before = _server(machine)
-    return _note_file(machine).exists() or (before is not None and entry.is_ours(before))
+    return (_data(machine) / _NOTE).exists() or (before is not None and entry.is_ours(before))
 
 
 def _listed(machine: Machine, argv: list[str]) -> list[dict[str, Any]]:
@@ -246,14 +261,16 @@ def _add_plugin(machine: Machine, program: str) -> Step:
     return Step(step.what, do)
 
 
-def _note_file(machine: Machine) -> Path:
-    return _config(machine) / "plugins" / "data" / _DATA / _NOTE
+def _data(machine: Machine) -> Path:
+    """Return the plugin's folder of data, which Claude Code removes together with it."""
+    return _config(machine) / "plugins" / "data" / _DATA
 
 
 def _write_note(machine: Machine) -> Step:
-    # A launcher that gets a Python starts `-m mcp_agentbus` with it.
-    lines = [machine.agentbus[0], places.home(machine.environ) or ""]
-    file, note = _note_file(machine), os.fsencode("".join(f"{line}\n" for line in lines))
+    # A launcher that gets a Python starts `-m mcp_agentbus` with it. The last line is the Python
+    # for the plugin's scripts: that of PATH may be a shim, or none.
+    lines = [machine.agentbus[0], places.home(machine.environ) or "", sys.executable]
+    file, note = _data(machine) / _NOTE, os.fsencode("".join(f"{line}\n" for line in lines))
 
     def do() -> str:
         if any("\n" in line for line in lines):
@@ -334,7 +351,7 @@ def _removals(machine: Machine, program: str) -> list[Step]:
         steps.append(_command(machine, program, argv))
     # A copy of the plugin, and the note if it was written without the plugin, stay behind.
     plugins = _config(machine) / "plugins"
-    for folder in (plugins / "cache" / _MARKETPLACE, plugins / "data" / _DATA):
+    for folder in (plugins / "cache" / _MARKETPLACE, _data(machine)):
         if steps or folder.is_dir():
             steps.append(_remove_folder(folder))
     return steps

@@ -9,6 +9,7 @@ It connects nothing itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -31,6 +32,18 @@ class Installer(Protocol):
 
     def verify(self, machine: Machine) -> str:
         """Have the host, or what it would run, list the tools; say so, or raise BadSetup."""
+
+
+class PluginInstaller(Installer, Protocol):
+    """What connects a host by the plugin, which can spare its user questions."""
+
+    def allowed_tools(self, machine: Machine) -> Sequence[str] | None:
+        """Return the tools that run without asking, as its user chose; None if they did not."""
+
+
+def with_plugin(name: str) -> PluginInstaller:
+    """Return what connects one of `hosts.WITH_PLUGIN`; its `install` takes `allow_tools`."""
+    return cast("PluginInstaller", installer(name))
 
 
 def installer(name: str) -> Installer:

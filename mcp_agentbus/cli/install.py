@@ -20,11 +20,13 @@ from typing import Any, Final, Literal
 
 from mcp_agentbus.cli.output import say
 from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core import hosts
 from mcp_agentbus.core.hosts import CONNECTED, WITH_PLUGIN
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.installers import service
-from mcp_agentbus.installers.registry import Installer, installer
+from mcp_agentbus.installers._parts import allowed
+from mcp_agentbus.installers.registry import installer, with_plugin
 from mcp_agentbus.installers.steps import Machine, Step
 
 #: What became of a host, and which word of its user's screen says so.
@@ -40,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
         AgentbusError: it was refused before anything was done.
     """
     machine = Machine(load_settings())
+    if args.command != "uninstall" and args.allow_tools is not None:
+        allowed.chosen(args.allow_tools)
     if args.command == "install":
         _check_options(args)
         if args.print_:
@@ -70,6 +74,11 @@ def _check_options(args: argparse.Namespace) -> None:
         raise BadInput(
             f"--no-plugin is for {plugged} alone: no other host gets a plugin.",
             hint=f"Run `agentbus {right}`.",
+        )
+    if args.allow_tools is not None and (without or not args.host or args.no_plugin):
+        raise BadInput(
+            f"--allow-tools is for the plugin, and so for {' or '.join(WITH_PLUGIN)} alone.",
+            hint="Leave it out; what other hosts ask is said in their own settings.",
         )
     if args.agent is None:
         return
@@ -164,8 +173,7 @@ class _Work:
         """Ask whether to go on; raises BadInput if nobody is there to be asked."""
         if self.args.yes:
             return True
-        # Python has None for a closed one.
-        if self.args.json or not (sys.stdin and sys.stdin.isatty()):
+        if not self._has_terminal():
             raise BadInput(
                 "Nobody is there to be asked.",
                 hint="Look at `agentbus setup --dry-run`, then give --yes.",
@@ -192,7 +200,7 @@ class _Work:
             return
         host = installer(name)
         try:
-            steps = await asyncio.to_thread(self._steps, host)
+            steps = await asyncio.to_thread(self._steps, name)
             self._say(f"{name}:")
             for step in steps:
                 await self._take(step)
@@ -211,17 +219,39 @@ class _Work:
         except AgentbusError as error:
             self._outcome(name, "failed", f"{error.message} {error.hint}".strip())
 
-    def _steps(self, host: Installer) -> list[Step]:
+    def _steps(self, name: str) -> list[Step]:
+        host = installer(name)
         if self._removes:
             return host.uninstall(self._machine)
-        return host.install(self._machine, **self._options())
+        return host.install(self._machine, **self._options(name))
 
-    def _options(self) -> dict[str, Any]:
-        """Return what was typed besides the host; `setup` leaves it to each installer."""
-        if self.args.command != "install":
-            return {}
-        fallback = {"fallback": True} if self.args.no_plugin else {}
-        return {"agent": self.args.agent, **fallback}
+    def _options(self, name: str) -> dict[str, Any]:
+        """Return what was typed besides the host; `setup` leaves the agent to each installer."""
+        fallback = self.args.command == "install" and self.args.no_plugin
+        options: dict[str, Any] = {"fallback": True} if fallback else {}
+        if self.args.command == "install":
+            options["agent"] = self.args.agent
+        if name in WITH_PLUGIN:
+            allow_tools = self._allow_tools(name, asks=not fallback)
+            options |= {} if allow_tools is None else {"allow_tools": allow_tools}
+        return options
+
+    def _allow_tools(self, name: str, *, asks: bool) -> Sequence[str] | None:
+        """Return the tools that may run without asking; None if that stays as it is."""
+        if self.args.allow_tools is not None:
+            return allowed.chosen(self.args.allow_tools)
+        if not asks or with_plugin(name).allowed_tools(self._machine) is not None:
+            return None
+        if self.args.yes or self._dry:
+            return allowed.USUAL
+        if not self._has_terminal():
+            return None
+        return _asked_which(hosts.named(name).title, self._say)
+
+    def _has_terminal(self) -> bool:
+        """Tell whether somebody is there to be asked."""
+        # Python has None for a closed one.
+        return not self.args.json and bool(sys.stdin and sys.stdin.isatty())
 
     async def _take(self, step: Step) -> None:
         """Take one step and say what it was; only say it, if nothing is to be done."""
@@ -306,3 +336,19 @@ class _Work:
         # `setup` looks for all hosts, unless it was told which.
         given = self.args.command != "setup" or self.args.host
         return int("failed" in states or ("not_here" in states and bool(given)))
+
+
+def _asked_which(title: str, say_line: Callable[[str], None]) -> Sequence[str]:
+    """Ask which of our tools a host may call without asking; return them. No answer is none."""
+    say_line(f"  {title} asks you before it calls a tool. Which may it call without asking?")
+    say_line(f"    Enter: {', '.join(allowed.USUAL)}, not send_task")
+    while True:
+        try:
+            words = input("    Or names with commas, all, none: ").strip()
+        except EOFError:  # Ctrl-D
+            say_line("")
+            return ()
+        try:
+            return allowed.chosen(words) if words else allowed.USUAL
+        except BadInput as error:
+            say_line(f"    {error.message} {error.hint}")

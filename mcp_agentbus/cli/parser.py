@@ -274,7 +274,6 @@ def _add_install_commands(commands: _Commands) -> None:
         "--host", action="append", choices=sorted(hosts.CONNECTED), help="only this one"
     )
     setup.add_argument("--no-listener", action="store_true", help="leave the listener to you")
-    setup.add_argument("--yes", action="store_true", help="do not ask whether to go on")
     install = commands.add_parser("install", help="connect a host, or print how any is connected")
     install.add_argument("host", nargs="*", metavar="HOST", help=", ".join(hosts.CONNECTED))
     install.add_argument(
@@ -294,6 +293,18 @@ def _add_install_commands(commands: _Commands) -> None:
     )
     uninstall = commands.add_parser("uninstall", help="take agentbus out of a host again")
     uninstall.add_argument("host", nargs="+", metavar="HOST", help=", ".join(hosts.CONNECTED))
+    for command in (setup, install):
+        command.add_argument(
+            "--allow-tools",
+            metavar="LIST",
+            help=f"{', '.join(hosts.WITH_PLUGIN)}: the tools that run without asking you each "
+            "time, with commas, or all or none (asked for once)",
+        )
+        command.add_argument(
+            "--yes",
+            action="store_true",
+            help="ask nothing: go on, and let all tools but send_task run without asking",
+        )
     for command in (setup, install, uninstall):
         command.add_argument("--dry-run", action="store_true", help="only say what would be done")
         command.add_argument("--json", action="store_true", help="print JSON")

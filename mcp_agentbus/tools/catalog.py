@@ -289,7 +289,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
     for tool in (
         Tool(
             "send_task",
-            "Send a task to another agent",
+            "Send a task",
             "Store a task for another agent, of any host or machine on this bus. The receipt says "
             "that it is stored and will be offered until it ends; it does not say that anybody "
             "has seen it. Its result comes back through read_inbox or watch_inbox.",
@@ -299,7 +299,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         ),
         Tool(
             "read_inbox",
-            "Read this agent's inbox",
+            "Read the inbox",
             "Show the tasks this session holds, claim waiting ones (high priority first), and show "
             "results of tasks this agent sent. A claimed task is this session's until "
             "publish_result ends or releases it, or the session ends. Text inside a frame was "
@@ -319,7 +319,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         ),
         Tool(
             "list_agents",
-            "List the agents on the bus",
+            "List the agents",
             "Show registered agents: id, state, hosts, roles, last seen, tasks waiting for them.",
             ListAgents,
             _list_agents,
@@ -327,7 +327,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         ),
         Tool(
             "publish_result",
-            "Publish a task's status or result",
+            "Publish a result",
             "Report on a task that this session holds, or end it with its result, which is stored "
             "until the sender has seen it. A task has one end: the same again changes nothing, "
             "another one is refused.",

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user of the real Claude Code in tests: connects it, and opens a session in a terminal.
+r"""A user of the real Claude Code in tests: connects it, and opens a session in a terminal.
 
-with Standin() as model, terminal(["claude"], folder, environ):
-model.turn()
+with Standin() as model, terminal(["claude"], folder, environ) as screen:
+    screen.type("hello\r")
+    model.turn()
+    screen.shows("DONE")
 """
 
 import contextlib
@@ -11,16 +13,20 @@ import os
 import pty
 import shutil
 import subprocess
+import termios
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import node_tools
+import pyte
 from mcp_agentbus.installers import claude_code
 from mcp_agentbus.installers.steps import Machine
 
 ROOT = Path(__file__).parents[2]
 PARTS = (".claude-plugin", ".mcp.json", "README.md", "bin", "hooks", "monitors", "skills")
+_COLUMNS, _LINES = 120, 50
+_WITHIN_S = 60  # only a hang takes as long
 KEY = "dummy-dummy-dummy-dummy-dummy"
 TOOLS = {f"mcp__plugin_agentbus_agentbus__{name}" for name in (
     "send_task", "read_inbox", "watch_inbox", "list_agents", "publish_result")}  # fmt: skip
@@ -64,16 +70,18 @@ def terminal(argv, folder, environ):
     }
     file.write_text(json.dumps({**known, **trusted}))
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (_LINES, _COLUMNS))
+    screen = Screen(ours)
     process = subprocess.Popen(
         argv,
         stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environ,
         start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
-    drained = threading.Thread(target=_drain, args=[ours])
+    drained = threading.Thread(target=screen.drain)
     drained.start()
     try:
-        yield
+        yield screen
     finally:
         process.terminate()  # it ends its monitor and its server
         process.wait()
@@ -81,7 +89,34 @@ def terminal(argv, folder, environ):
         os.close(ours)
 
 
-def _drain(descriptor):
-    with contextlib.suppress(OSError):  # the other end has closed
-        while os.read(descriptor, 65536):
-            pass
+class Screen:
+    """What a terminal shows, and its keyboard."""
+
+    def __init__(self, descriptor):
+        self._descriptor = descriptor
+        self._shown = pyte.Screen(_COLUMNS, _LINES)
+        self._stream = pyte.ByteStream(self._shown)
+        self._changed = threading.Condition()
+
+    def drain(self):
+        """Draw what the program writes, to its end."""
+        with contextlib.suppress(OSError):  # the other end has closed
+            while written := os.read(self._descriptor, 65536):
+                with self._changed:
+                    self._stream.feed(written)
+                    self._changed.notify_all()
+
+    def type(self, keys):
+        r"""Press these keys; `\r` is Enter."""
+        os.write(self._descriptor, keys.encode())
+
+    def shows(self, *words):
+        """Wait until all of these are on the screen; return its lines."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: all(word in "\n".join(self._shown.display) for word in words), _WITHIN_S
+            )
+            lines = [line.rstrip() for line in self._shown.display]
+        missing = [word for word in words if word not in "\n".join(lines)]
+        assert not missing, f"{missing} is not on the screen:\n" + "\n".join(filter(None, lines))
+        return lines

@@ -21,7 +21,7 @@ from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.version import __version__
 
 ROOT = Path(__file__).parents[3]
-LAUNCHER = ROOT / "bin" / "agentbus"
+BIN = ROOT / "bin"
 ROOT_OF_PLUGIN = "${CLAUDE_PLUGIN_ROOT}/"
 OURS = "#!/bin/sh\n# mcp_agentbus\n"
 TELLS = 'echo "$0 $* ${AGENTBUS_HOME-none}"\n'
@@ -63,16 +63,16 @@ def test_whatever_the_plugin_starts_is_in_it():
         words += group["hooks"][0]["args"]
     files = [word.removeprefix(ROOT_OF_PLUGIN) for word in words if word.startswith("${")]
 
-    assert len(files) == 2 + len(hooks)
+    assert len(files) == 2 + 2 * len(hooks)  # each hook by python.sh
     assert [file for file in files if not (ROOT / file).is_file()] == []
-    assert os.access(LAUNCHER, os.X_OK)
+    assert os.access(BIN / "agentbus", os.X_OK)
 
 
 def test_each_hook_is_told_its_event_and_may_not_take_long():
     for event, [group] in read("hooks/hooks.json")["hooks"].items():
         [hook] = group["hooks"]
 
-        assert hook["args"][-2:] == ["claude-code", event]
+        assert hook["args"][-2:] == ["claude-code", event] or event == "PreToolUse"
         assert hook["timeout"] <= 3
 
 
@@ -106,12 +106,21 @@ def test_the_icon_is_as_the_directory_of_plugins_takes_it():
     assert len(icon) < 15_000
 
 
-def test_the_launcher_imports_nothing_that_takes_time():
-    nodes = list(ast.walk(ast.parse(LAUNCHER.read_text())))
+@pytest.mark.parametrize(
+    ("script", "imports"),
+    [
+        ("bin/launch.py", {"os", "sys"}),
+        ("hooks/agentbus_allowed.py", {"json", "os", "sys"}),
+    ],
+)
+def test_a_script_of_the_plugin_imports_nothing_that_takes_time(script, imports):
+    tree = ast.parse((ROOT / script).read_text())
+    names = {
+        alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
+    }
 
-    assert not [node for node in nodes if isinstance(node, ast.ImportFrom)]
-    names = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
-    assert names == {"os", "sys"}
+    assert {node.module for node in tree.body if isinstance(node, ast.ImportFrom)} == {"__future__"}
+    assert names == imports
 
 
 @pytest.fixture
@@ -119,8 +128,7 @@ def tree(tmp_path):
     """A plugin's folder with the launcher, and nothing else of the machine's on PATH."""
     root = tmp_path / "tree"
     (root / ".claude-plugin").mkdir(parents=True)
-    (root / "bin").mkdir()
-    shutil.copy(LAUNCHER, root / "bin" / "agentbus")
+    shutil.copytree(BIN, root / "bin")
     return root
 
 
@@ -129,8 +137,15 @@ def test_without_a_program_it_says_one_line(tree):
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.count("\n") == 1
-    assert "pip install mcp-agentbus" in ended.stderr
+    assert "uv tool install mcp-agentbus" in ended.stderr
     assert "agentbus install claude-code" in ended.stderr
+
+
+def test_a_program_that_has_gone_is_named(tree):
+    ended = launch(tree, note="/gone/venv/bin/agentbus\n\n/gone/venv/bin/python\n")
+
+    assert ended.returncode == 1
+    assert "its program is not: /gone/venv/bin/agentbus is gone. Install it" in ended.stderr
 
 
 def test_what_was_noted_at_the_install_comes_first(tree, tmp_path):
@@ -190,9 +205,7 @@ def test_a_program_whose_interpreter_has_gone_is_passed_by(tree, tmp_path):
 def test_a_wheel_starts_the_installation_that_it_belongs_to(tmp_path):
     prefix = tmp_path / "venv"
     package = prefix / "lib" / "python3.13" / "site-packages" / "mcp_agentbus"
-    launcher = package / "plugin" / "bin" / "agentbus"
-    launcher.parent.mkdir(parents=True)
-    shutil.copy(LAUNCHER, launcher)
+    shutil.copytree(BIN, package / "plugin" / "bin")
     own = program(prefix / "bin" / "agentbus")
     program(tmp_path / "path" / "agentbus")
 
@@ -239,12 +252,44 @@ def test_a_relative_folder_on_path_is_passed_by(tree, tmp_path):
     assert launch(tree, path=["planted", "", "."]).returncode == 1
 
 
-def test_then_comes_the_venv_beside_it_and_at_last_uvx(tree, tmp_path):
-    uvx = program(tmp_path / "path" / "uvx")
-    assert said(tree) == f"{uvx} --from mcp-agentbus agentbus watch --notices none"
+def test_last_comes_the_venv_beside_it_and_no_name_is_looked_up_in_a_registry(tree, tmp_path):
+    program(tmp_path / "path" / "uvx")
+    program(tmp_path / "path" / "pipx")
+    assert launch(tree).returncode == 1
 
     own = program(tree / ".venv" / "bin" / "agentbus")
     assert said(tree) == f"{own} watch --notices none"
+
+
+def test_the_python_that_was_noted_runs_the_scripts(tree, tmp_path):
+    noted = program(tmp_path / "noted" / "python3")
+
+    ran = launch(tree, note=f"\n\n{noted}\n")
+
+    assert ran.stdout.startswith(f"{noted} -I -S {tree}/bin/launch.py watch --notices")
+
+
+def test_a_shim_that_has_no_python_for_this_folder_is_passed_by(tree, tmp_path):
+    program(
+        tmp_path / "path" / "python3", "#!/bin/sh\necho 'pyenv: python3: not found' >&2\nexit 127\n"
+    )
+    there = program(tmp_path / "path" / "agentbus")
+
+    ended = launch(tree)
+
+    assert (ended.stdout, ended.stderr) == (f"{there} watch --notices none\n", "")
+
+
+def test_where_no_python_is_it_says_what_to_do(tree, tmp_path):
+    script = (tree / "bin" / "python.sh").read_text()
+    (tree / "bin" / "python.sh").write_text(script.replace("/usr/bin/python3", "/gone/python3"))
+
+    ended = launch(tree, path=[tmp_path / "empty"])
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        "agentbus: there is no Python here. Run `agentbus install claude-code`: it notes its own.\n"
+    )
 
 
 def read(name):
@@ -268,7 +313,7 @@ def launch(tree, *, note=None, path=None, **environ):
         environ["CLAUDE_PLUGIN_DATA"] = str(home / "data")
     folders = os.pathsep.join(str(one) for one in (path or [home / "path"]))
     return subprocess.run(
-        [sys.executable, "-I", "-S", tree / "bin" / "agentbus", "watch", "--notices"],
+        [tree / "bin" / "agentbus", "watch", "--notices"],
         env={"PATH": folders, "HOME": str(home), **environ},
         cwd=home,
         capture_output=True,

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the real Claude Code asks a person before it calls a tool, read off its screen."""
+
+import asyncio
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from claude_user import at_model, install, terminal
+from listeners import listening
+from local_server import server_folder
+from mcp_agentbus.installers import claude_code
+from mcp_agentbus.installers._parts import allowed
+from standin import Standin
+
+from mcp_agentbus.tools.catalog import TOOLS
+
+pytestmark = pytest.mark.node
+
+SENDS = ("send_task", {"to": "shop-claude", "subject": "hello", "body": "there"})
+# Where a label is longer, Claude Code cuts it, and offers no more than a single yes.
+LABEL_MAX_CHARS = 48
+
+
+@pytest.mark.parametrize("tool", TOOLS.values(), ids=list(TOOLS))
+def test_a_title_leaves_the_label_of_the_question_whole(tool):
+    assert len(f"plugin:agentbus:agentbus — {tool.title}") <= LABEL_MAX_CHARS
+    assert len(tool.title) <= 20
+
+
+async def test_what_was_allowed_runs_unasked_and_for_the_rest_a_person_can_say_never_again(
+    machine, tree, tmp_path
+):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    install(machine, tree, allow_tools=allowed.USUAL)
+    assert claude_code.verify(machine).endswith("send_task asks you first, the others do not")
+    argv = [machine.program("claude"), "--permission-mode", "manual"]
+    with server_folder(tmp_path / "bus"), Standin([("list_agents", {}), SENDS, SENDS]) as model:
+        async with listening(machine.settings) as listener:
+            with terminal(argv, folder, dict(at_model(machine, model).environ)) as screen:
+                for _ in range(2):  # its server and its monitor
+                    await listener.logged("joined", agent="shop-claude")
+                screen.type("go\r")
+                asked = ("Do you want to proceed?", "Send a task", "Yes, and don't ask again")
+                await asyncio.to_thread(screen.shows, *asked)
+                [listed] = answers(model)
+                screen.type("2")
+                await asyncio.to_thread(screen.shows, "DONE")
+            await listener.end()
+
+    assert "shop-claude" in listed
+    first, *sent = answers(model)
+    assert first == listed
+    assert ["stored" in answer for answer in sent] == [True, True]
+
+
+def test_an_install_asks_once_which_tools_run_unasked(machine):
+    allowed_file = machine.home / ".claude/plugins/data/agentbus-agentbus/allowed"
+
+    planned = typed(machine, "--dry-run")
+    asked = typed(machine, keys=b"readinbox\nlist_agents, read_inbox\n")
+    again = typed(machine)
+    chosen = allowed_file.read_text()
+    changed = typed(machine, "--allow-tools", "none")
+
+    assert f"would write {allowed_file}: send_task asks you first, the others do not" in planned
+    assert "Which may it call without asking?" in asked
+    assert "No tool of agentbus: readinbox. Name some of send_task, read_inbox" in asked
+    assert "Which may it call" not in again
+    assert chosen == "read_inbox\nlist_agents\n"
+    assert again.endswith("send_task, watch_inbox, publish_result ask you first, the others do not")
+    assert changed.endswith("each of its tools asks you first")
+
+
+def typed(machine, *options, keys=b""):
+    """Type `agentbus install claude-code` in a terminal; return what it printed on standard output."""
+    ours, theirs = pty.openpty()
+    os.write(ours, keys)
+    ran = subprocess.run(
+        [sys.executable, "-m", "mcp_agentbus", "install", "claude-code", *options],
+        env=dict(machine.environ), stdin=theirs, capture_output=True, text=True, check=True,
+        timeout=120,
+    )  # fmt: skip
+    os.close(theirs)
+    os.close(ours)
+    return ran.stdout.strip()
+
+
+def answers(model):
+    """Return what the tools answered so far, as the model was shown it last."""
+    blocks = [
+        block
+        for message in model.shown[-1]["messages"]
+        for block in message["content"]
+        if isinstance(block, dict) and block["type"] == "tool_result"
+    ]
+    assert not [block for block in blocks if block.get("is_error")]
+    return [json.dumps(block["content"]) for block in blocks]
