@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import guard
@@ -20,6 +21,7 @@ import surroundings
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import now
 from mcp_agentbus.handoff.session import Session
 
 surroundings.settle(os.environ)
@@ -88,6 +90,18 @@ class World:
 
     async def close(self) -> None:
         await self._stack.aclose()
+
+
+@pytest.fixture
+def elapse(monkeypatch):
+    """Let the clock that the package reads go on by some seconds."""
+    ahead = [0.0]
+
+    def later():
+        return now() + timedelta(seconds=ahead[0])
+
+    monkeypatch.setattr("mcp_agentbus.core.text.now", later)
+    return lambda seconds: ahead.__setitem__(0, ahead[0] + seconds)
 
 
 @pytest.fixture(scope="session")

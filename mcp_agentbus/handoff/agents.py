@@ -23,7 +23,7 @@ from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, LANES, Priority
 from mcp_agentbus.errors import AgentbusError, UnknownAgent
-from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store import roster, streams, subjects, waiting
 from mcp_agentbus.store.roster import Entry
 
 _NEAREST_MAX: Final = 3
@@ -82,9 +82,9 @@ async def page(
     ]
     rest = [entry for entry in chosen if cursor is None or entry.id > cursor]
     shown = rest[:limit]
-    waiting = await _waiting(bus, [entry.id for entry in shown])
+    counts = await _waiting(bus, [entry.id for entry in shown])
     return Page(
-        agents=tuple(Listed(entry, waiting.get(entry.id, {})) for entry in shown),
+        agents=tuple(Listed(entry, counts.get(entry.id, {})) for entry in shown),
         next_cursor=shown[-1].id if len(rest) > limit else None,
         total=len(chosen),
     )
@@ -106,8 +106,7 @@ async def _waiting(bus: Bus, agents: Sequence[str]) -> dict[str, dict[Priority, 
 
 
 async def _in_lanes(bus: Bus, agent: str, lanes: Sequence[Priority]) -> dict[Priority, int]:
-    await streams.ensure_inbox(bus, agent)  # an agent that never ran has no lanes to count
-    counts = await streams.waiting_by_lane(bus, (agent,), lanes)
+    counts = await waiting.counts(bus, (agent,), lanes)
     return {lane: count for lane, count in counts.items() if count}
 
 

@@ -17,9 +17,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import lanes, lookup
@@ -27,8 +28,9 @@ from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.lanes import Taken
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
 from mcp_agentbus.handoff.turn import Inbox, Item, Turn
-from mcp_agentbus.store import streams
+from mcp_agentbus.store import waiting
 from mcp_agentbus.store.task import Record
+from mcp_agentbus.store.waiting import LOOKED_AT_MAX
 
 LIMIT_MAX: Final = 50
 WATCH_MAX_S: Final = 3600
@@ -148,6 +150,15 @@ def _check_watch(timeout_s: float, task_id: str | None, priority: Priority | Non
         ids.task_id(task_id)
 
 
+class _Left(NamedTuple):
+    """What inboxes hold besides what is shown."""
+
+    #: As `Inbox.waiting`.
+    waiting: dict[Priority, int]
+    #: As `Inbox.held_elsewhere`.
+    held_elsewhere: int
+
+
 async def _read(session: Session, limit: int, after: int) -> Inbox:
     """Return open claims from number `after` on, then newly claimed tasks, and new results."""
     open_claims = [claim for claim in session.claims.values() if claim.number > after]
@@ -159,13 +170,14 @@ async def _read(session: Session, limit: int, after: int) -> Inbox:
     results, degraded = await _results(session, limit)
     if not (shown or taken.claims or notes or taken.notes or results or degraded):
         results, degraded = await _looked_up(session, limit)
-    waiting = await _waiting(session, taken)
+    left = await _left(session, taken)
     last = [*shown, *taken.claims][-1:]
-    more = last and (len(open_claims) > limit or waiting)
+    more = last and (len(open_claims) > limit or left.waiting)
     return Inbox(
         tasks=(*map(_item, shown), *map(_new_item, taken.claims)),
         results=tuple(results),
-        waiting=waiting,
+        more_results=len(results) == limit,
+        **left._asdict(),
         degraded=taken.degraded or degraded,
         notes=(*notes, *taken.notes),
         next_cursor=f"claim-{last[0].number}" if more else None,
@@ -195,10 +207,14 @@ async def _new(
     results, degraded = await _results(session, limit) if RECORDS in places else ([], "")
     if last and not (claims or taken.notes or results or degraded):
         results, degraded = await _looked_up(session, limit)
+    # A look that finds nothing is followed by another one, unless it is the last.
+    told = last or claims or results
+    left = await _left(session, taken) if told else _Left({}, 0)
     return Inbox(
         tasks=tuple(map(_new_item, claims)),
         results=tuple(results),
-        waiting=await _waiting(session, taken) if claims or results else {},
+        more_results=len(results) == limit,
+        **left._asdict(),
         degraded=taken.degraded or degraded,
         notes=tuple(taken.notes),
         held=len(session.claims),
@@ -222,20 +238,23 @@ async def _peek(
         for claim in session.claims.values()
         if thread_id is not None and claim.task.thread_id == thread_id
     ]
-    waiting = [
+    left = await _left(session, Taken())
+    others = [
         Item(seen.task, seen.state, holder=seen.holder)
         for seen in glance.seen
         if seen.task.id not in session.claims or thread_id is None
     ]
     return Inbox(
-        tasks=(*held, *waiting),
+        tasks=(*held, *others),
         results=tuple(results),
-        waiting=await _waiting(session, Taken()),
+        more_results=len(results) == limit,
+        **left._asdict(),
         degraded=degraded,
         notes=glance.notes,
         next_cursor=glance.next_cursor,
         held=len(session.claims),
         peeked=True,
+        thread_id=thread_id,
     )
 
 
@@ -267,12 +286,18 @@ def _unreadable(error: AgentbusError | TimeoutError) -> str:
     return f"results could not be read: {reason}"
 
 
-async def _waiting(session: Session, taken: Taken) -> dict[Priority, int]:
-    """Return how many tasks wait, by priority; the server is asked where no pull has told it."""
-    not_told = [lane for lane in LANES if lane not in taken.waiting]
-    asked = await streams.waiting_by_lane(session.bus, session.inboxes, not_told)
-    waiting = taken.waiting | asked
-    return {lane: waiting[lane] for lane in LANES if waiting[lane]}
+async def _left(session: Session, taken: Taken) -> _Left:
+    """Return what the inboxes hold besides; a lane of many is as the pulls have told."""
+    told = {lane: count for lane, count in taken.waiting.items() if count > LOOKED_AT_MAX}
+    others = [lane for lane in LANES if lane not in told]
+    looks = (waiting.look_together(session.bus, session.inboxes, lane) for lane in others)
+    looked = dict(zip(others, await together(*looks), strict=True))
+    counts = {lane: told.get(lane) or looked[lane].count for lane in LANES}
+    mine = sum(claim.task.priority in looked for claim in session.claims.values())
+    return _Left(
+        {lane: count for lane, count in counts.items() if count},
+        max(0, sum(lane.held for lane in looked.values()) - mine),
+    )
 
 
 def _item(claim: Claim) -> Item:

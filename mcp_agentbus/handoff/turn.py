@@ -50,8 +50,10 @@ class Inbox:
 
     tasks: tuple[Item, ...] = ()
     results: tuple[Record, ...] = ()
-    #: Tasks that nobody holds, by priority; a priority without any is left out.
+    #: Open tasks that no live session holds, by priority; a priority without any is left out.
     waiting: dict[Priority, int] | None = None
+    #: Tasks of these inboxes that other live sessions hold, as far as that was looked at.
+    held_elsewhere: int = 0
     #: Why something could not be read; empty if everything could.
     degraded: str = ""
     #: What else the reader should know, in this program's words.
@@ -61,6 +63,10 @@ class Inbox:
     #: Claims of this session, shown here or not.
     held: int = 0
     peeked: bool = False
+    #: Only what belongs to this conversation is here; None for all.
+    thread_id: str | None = None
+    #: As many results are shown as were asked for: there may be more.
+    more_results: bool = False
     timed_out: bool = False
 
     @property

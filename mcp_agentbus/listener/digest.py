@@ -154,7 +154,7 @@ class Digest:
                 return _Mail()
             raise
         looked, others = await both(
-            demand.look(bus, me.id, me.inboxes),
+            demand.look_for_urgent(bus, me.id, me.inboxes),
             backlog.unseen(bus, () if asking.urgent else stored, asking.told.seen),
         )
         return _Mail(await self._for_session(asking, looked.things), others)

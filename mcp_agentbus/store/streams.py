@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -28,12 +28,11 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import (
     NO_ROOM_TO_RESERVE,
-    NO_SUCH_CONSUMER,
     NO_SUCH_STREAM,
     ApiError,
 )
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.errors import StoreFull
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
@@ -277,36 +276,11 @@ async def _ensure_consumer(bus: Bus, stream: str, name: str, subject: str, **set
     await bus.admin.api(f"CONSUMER.CREATE.{stream}.{name}.{subject}", body)
 
 
-async def waiting_by_lane(
-    bus: Bus, inboxes: Sequence[str], lanes: Sequence[Priority] = LANES
-) -> dict[Priority, int]:
-    """Return how many tasks of these inboxes nobody holds, for each of `lanes`, in their order.
+async def stored_tasks(bus: Bus, subject: str = "") -> dict[str, int]:
+    """Return how many unfinished tasks are stored, by subject, held ones included.
 
-    Raises:
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    `subject` may have wildcards, and names all of them if it is empty.
     """
-    places = [(inbox, lane) for inbox in inboxes for lane in lanes]
-    counts = await together(*(_waiting(bus, *place) for place in places))
-    waiting = dict.fromkeys(lanes, 0)
-    for (_, lane), count in zip(places, counts, strict=True):
-        waiting[lane] += count
-    return waiting
-
-
-async def _waiting(bus: Bus, inbox: str, lane: str) -> int:
-    """Return how many tasks of a lane nobody holds; 0 where the lane does not exist yet."""
-    try:
-        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{subjects.lane_consumer(inbox, lane)}")
-    except ApiError as error:
-        if error.code == NO_SUCH_CONSUMER:
-            return 0
-        raise
-    return int(info["num_pending"])
-
-
-async def stored_tasks(bus: Bus) -> dict[str, int]:
-    """Return how many unfinished tasks are stored, by subject, held ones included."""
-    info = await bus.admin.api(
-        f"STREAM.INFO.{TASKS}", {"subjects_filter": subjects.task_subject("*", "*", "*")}
-    )
+    wanted = {"subjects_filter": subject or subjects.task_subject("*", "*", "*")}
+    info = await bus.admin.api(f"STREAM.INFO.{TASKS}", wanted)
     return dict(info["state"].get("subjects") or {})

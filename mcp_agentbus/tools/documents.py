@@ -93,6 +93,7 @@ def of_inbox(inbox: Inbox, *, texts: bool) -> dict[str, Any]:
         "results": results,
         "waiting": inbox.waiting or {},
         "held": inbox.held,
+        "held_elsewhere": inbox.held_elsewhere,
         "notes": list(inbox.notes),
         "next_cursor": inbox.next_cursor,
         "timed_out": inbox.timed_out,

@@ -21,7 +21,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
-from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store import streams, subjects, waiting
 from mcp_agentbus.store.records import record_in
 from mcp_agentbus.store.task import Record
 
@@ -76,21 +76,21 @@ async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
             while not records.empty():
                 yield records.get_nowait()
             with contextlib.suppress(BusUnreachable, Unconfirmed):
-                waiting = await streams.waiting_by_lane(bus, agent.inboxes)
-                if waiting != last:
-                    last = waiting
-                    yield _waiting_event(waiting)
+                counts = await waiting.counts(bus, agent.inboxes)
+                if counts != last:
+                    last = counts
+                    yield _waiting_event(counts)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN_S):
                     await changed.wait()
 
 
-def _waiting_event(waiting: Mapping[Priority, int]) -> Event:
+def _waiting_event(counts: Mapping[Priority, int]) -> Event:
     at = now()
-    counts = ", ".join(f"{count} {lane}" for lane, count in waiting.items() if count) or "nothing"
+    what = ", ".join(f"{count} {lane}" for lane, count in counts.items() if count) or "nothing"
     return Event(
-        f"{at:%Y-%m-%d %H:%M:%SZ} waiting: {counts}",
-        {"event": "waiting", "at": text.stamp(at), "waiting": waiting},
+        f"{at:%Y-%m-%d %H:%M:%SZ} waiting: {what}",
+        {"event": "waiting", "at": text.stamp(at), "waiting": counts},
     )
 
 

@@ -126,14 +126,19 @@ def _head(inbox: Inbox, me: str) -> str:
         else "",
         _many(len(inbox.results), "result") if inbox.results else "",
     ]
-    what = ", ".join(filter(None, counts)) or ("timed out, " * inbox.timed_out) + "nothing new"
+    nothing = "nothing of this conversation" if inbox.thread_id else "nothing new"
+    what = ", ".join(filter(None, counts)) or ("timed out, " * inbox.timed_out) + nothing
     state = f"DEGRADED ({inbox.degraded})" if inbox.degraded else "ok"
     head = f"Inbox of {me}: {state}, {what}."
     hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
     if not inbox.peeked and hidden > 0:
         more = "more task" if inbox.tasks else "task"
         head += f" {_many(hidden, more)} held by this session."
-    if inbox.waiting is not None and not inbox.timed_out:
+    if inbox.more_results:
+        head += " More results may be there: read again."
+    if not inbox.tasks and inbox.held_elsewhere:
+        head += f" {_many(inbox.held_elsewhere, 'task')} held by other sessions."
+    if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):
         head += f" Waiting: {_counts(inbox.waiting)}."
     if inbox.next_cursor:
         head += f" More: cursor {inbox.next_cursor!r}."

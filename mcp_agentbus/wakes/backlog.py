@@ -4,9 +4,10 @@
     >>> await unseen(bus, await stored(bus, ("coder",)), seen)
     (Lane(name='coder_normal', made='2026-11-21T10:00:00Z', last=9, new=1),)
 
-They wake nobody and may be many, so none is read: four numbers of the server's are compared. Say
-that tasks 3, 4, 6 and 9 are stored in coder's normal lane, and that its sessions were offered those
-up to 4. Then 6 and 9 wait, the last is 9, and new are, to a session that was told of all
+They wake nobody. Where few are stored each was looked at; where many are, four numbers of the
+server's are compared. Say that tasks 3, 4, 6 and 9 are stored in coder's normal lane, and that its
+sessions were offered those up to 4. Then 6 and 9 wait, the last is 9, and new are, to a session
+that was told of all
 
     up to 9    none: the lane has no later one
     up to 6    1: those after 6 are counted, as far as it pays
@@ -25,10 +26,11 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.store import subjects
+from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.store import subjects, waiting
 from mcp_agentbus.store.subjects import TASKS
 
-_LANES: Final = ("normal", "low")
+_LANES: Final[tuple[Priority, ...]] = ("normal", "low")
 # Of so many new tasks in a lane their number is told; where more are new, that of all that wait.
 _NEWER_MAX: Final = 50
 
@@ -87,17 +89,32 @@ async def unseen(bus: Bus, inboxes: Sequence[Stored], seen: Seen) -> tuple[Lane,
     return tuple(lane for lane in lanes if lane)
 
 
-async def _lane(bus: Bus, there: Stored, lane: str, seen: Seen) -> Lane | None:
+async def _lane(bus: Bus, there: Stored, lane: Priority, seen: Seen) -> Lane | None:
     """Return a lane; None if no task waits in it."""
+    of_lane = subjects.task_subject(there.inbox, lane, "*").removesuffix("*")
+    if not any(count for task, count in there.tasks.items() if task.startswith(of_lane)):
+        return None
+    name = subjects.lane_consumer(there.inbox, lane)
+    told = seen(name, there.made)
+    looked = await waiting.look(bus, there.inbox, lane)
+    if looked.tasks is None:
+        return await _of_many(bus, there, lane, told)
+    if not looked.tasks:
+        return None
+    new = sum(seq > told for seq in looked.tasks)
+    return Lane(name, there.made, max(looked.tasks), new)
+
+
+async def _of_many(bus: Bus, there: Stored, lane: Priority, told: int) -> Lane | None:
+    """Return a lane in which many tasks are stored, as far as it pays to count them."""
     name = subjects.lane_consumer(there.inbox, lane)
     subject = subjects.task_subject(there.inbox, lane, "*")
     of_lane = subject.removesuffix("*")
     count = sum(count for task, count in there.tasks.items() if task.startswith(of_lane))
-    offered, pending = await _offered(bus, name, count) if count else (0, 0)
+    offered, pending = await _offered(bus, name, count)
     last = await bus.admin.last(TASKS, subject) if pending else None
     if not last:
         return None
-    told = seen(name, there.made)
     new = pending
     if offered < told < last.seq:  # some of those that wait were told
         request = {"seq": told + 1, "batch": _NEWER_MAX, "next_by_subj": subject}

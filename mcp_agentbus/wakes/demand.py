@@ -11,16 +11,16 @@ were missed: a listener that slept, or died, finds the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.notices import Counts
-from mcp_agentbus.store import roster, streams, subjects, tasks, unseen
+from mcp_agentbus.store import roster, subjects, tasks, unseen, waiting
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import Record
+from mcp_agentbus.store.task import Record, Task
 from mcp_agentbus.wakes.policy import Waiting
 
 # A wake names at most so many tasks of one sender, and senders; the rest is in the counts.
@@ -47,58 +47,68 @@ async def look(bus: Bus, agent: str, inboxes: Sequence[str]) -> Looked:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     # All at once: an urgent task waits for the slowest of them only.
-    lanes, (results, *by_inbox) = await both(
-        streams.waiting_by_lane(bus, inboxes), _things(bus, agent, inboxes)
+    others, urgent = await both(
+        waiting.counts(bus, inboxes, ("normal", "low")), look_for_urgent(bus, agent, inboxes)
     )
-    high_tasks = [task for tasks_there in by_inbox for task in tasks_there]
-    counts = Counts(
-        # A task of a session that died does not count in its lane until it is offered again.
-        high=max(lanes["high"], len(high_tasks)),
-        others=lanes["normal"] + lanes["low"],
-        results=len(results),
-    )
-    return Looked(counts, (*high_tasks, *results))
+    counts = replace(urgent.counts, others=sum(others.values()))
+    return replace(urgent, counts=counts)
 
 
-async def _things(bus: Bus, agent: str, inboxes: Sequence[str]) -> list[list[Waiting]]:
-    """Return the results, then the high tasks of each inbox."""
-    return await together(_results(bus, agent), *(_high_tasks(bus, inbox) for inbox in inboxes))
+async def look_for_urgent(bus: Bus, agent: str, inboxes: Sequence[str]) -> Looked:
+    """Return the same, but for how many tasks wait that wake nobody.
+
+    Raises: as `look`.
+    """
+    results, high = await both(_results(bus, agent), _high_tasks(bus, inboxes))
+    counts = Counts(high=sum(lane.count for lane in high), results=len(results))
+    return Looked(counts, (*(task for lane in high for task in lane.tasks), *results))
 
 
-async def _high_tasks(bus: Bus, inbox: str) -> list[Waiting]:
-    """Return the high tasks of an inbox that nobody holds, oldest first; see `_stored`."""
-    seen = await together(*(tasks.at(bus, stored) for stored in await _stored(bus, inbox)))
-    return [
-        _task(task)
-        for task in seen
-        if isinstance(task, tasks.Seen) and not await _is_held(bus, task)
+async def _high_tasks(bus: Bus, inboxes: Sequence[str]) -> list[_High]:
+    return await together(*(_high(bus, inbox) for inbox in inboxes))
+
+
+@dataclass(frozen=True)
+class _High:
+    """The high tasks of an inbox that no live session holds."""
+
+    count: int
+    #: The oldest first; where many are stored, the oldest of each sender.
+    tasks: list[Waiting]
+
+
+async def _high(bus: Bus, inbox: str) -> _High:
+    lane = await waiting.look(bus, inbox, "high")
+    if lane.tasks is not None:
+        return _High(lane.count, [_task(task) for task in lane.tasks.values()])
+    seen = await together(*(tasks.at(bus, stored) for stored in await _oldest(bus, inbox)))
+    high_tasks = [
+        _task(each.task)
+        for each in seen
+        if isinstance(each, tasks.Seen) and not await _is_held(bus, each)
     ]
+    return _High(max(lane.count, len(high_tasks)), high_tasks)
 
 
-async def _stored(bus: Bus, inbox: str) -> list[Found]:
-    """Return the oldest high tasks of an inbox; where many are stored, the oldest of each sender.
+async def _oldest(bus: Bus, inbox: str) -> list[Found]:
+    """Return the oldest high tasks of each sender.
 
     One sender's flood, which its limits may hold, must not hide the task of another one.
     """
     subject = subjects.task_subject(inbox, "high", "*")
-    stored = await bus.admin.many(TASKS, _oldest(subject))
-    if len(stored) < _TASKS_MAX:
-        return stored
     latest = await bus.admin.many(TASKS, {"multi_last": [subject]})
-    of_senders = (bus.admin.many(TASKS, _oldest(last.subject)) for last in latest[:_SENDERS_MAX])
+    of_senders = (
+        bus.admin.many(TASKS, {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": last.subject})
+        for last in latest[:_SENDERS_MAX]
+    )
     return [task for of_sender in await together(*of_senders) for task in of_sender]
-
-
-def _oldest(subject: str) -> dict[str, Any]:
-    return {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": subject}
 
 
 async def _is_held(bus: Bus, seen: tasks.Seen) -> bool:
     return seen.record is not None and await roster.may_hold(bus, seen.record)
 
 
-def _task(seen: tasks.Seen) -> Waiting:
-    task = seen.task
+def _task(task: Task) -> Waiting:
     key = f"task {task.to} {task.id}"
     return Waiting(key, "task", task.id, task.sender, task.sender, task.to)
 

@@ -2,12 +2,10 @@
 """Deadlines and withdrawals race with work: each task has one end, and both sides agree on it."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AlreadyEnded, Refused
 from mcp_agentbus.handoff import inbox, parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
@@ -24,18 +22,6 @@ HANG_S = 60  # only a hang takes as long
 @pytest.fixture
 def quick_looks(monkeypatch):
     monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", 0.2)
-
-
-@pytest.fixture
-def elapse(monkeypatch):
-    """Let the clock that the package reads go on by some seconds."""
-    ahead = [0.0]
-
-    def later():
-        return now() + timedelta(seconds=ahead[0])
-
-    monkeypatch.setattr("mcp_agentbus.core.text.now", later)
-    return lambda seconds: ahead.__setitem__(0, ahead[0] + seconds)
 
 
 async def all_results(session, count):

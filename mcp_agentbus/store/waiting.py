@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waits in an inbox: the open tasks that no live session holds, by lane.
+
+    >>> await counts(bus, ("coder",))
+    {'high': 1, 'normal': 4, 'low': 0}
+
+The server counts what it has not handed out yet. That number has in it what was withdrawn and what
+has expired, until a reader comes by, and lacks what was given back, or held by a session that died.
+So where few tasks are stored each of them is looked at; where many are, it is the server's number.
+Nothing is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Found
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.store import roster, streams, subjects, tasks
+from mcp_agentbus.store.records import record_in
+from mcp_agentbus.store.subjects import RESULTS, TASKS
+from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
+
+#: Of so many stored tasks in a lane each is looked at. Hooks and readers wait for the answer.
+LOOKED_AT_MAX: Final = 50
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One lane of an inbox, or the same lane of several."""
+
+    #: Open tasks that no live session holds.
+    count: int = 0
+    #: Tasks that one holds; of a lane with many tasks also what was given back.
+    held: int = 0
+    #: What is counted, by sequence, the oldest first; None where it is the server's number.
+    tasks: Mapping[int, Task] | None = field(default_factory=dict)
+
+
+class _HandedOut(NamedTuple):
+    """What the server says of a lane."""
+
+    waiting: int
+    #: Handed out, and neither finished nor offered again since.
+    taken: int
+
+
+async def counts(
+    bus: Bus, inboxes: Sequence[str], lanes: Sequence[Priority] = LANES
+) -> dict[Priority, int]:
+    """Return how many tasks wait in these inboxes, for each of `lanes`, in their order.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    looked = await together(*(look_together(bus, inboxes, lane) for lane in lanes))
+    return {priority: lane.count for priority, lane in zip(lanes, looked, strict=True)}
+
+
+async def look_together(bus: Bus, inboxes: Sequence[str], priority: Priority) -> Lane:
+    """Return one lane of several inboxes as one, without its tasks.
+
+    Raises: as `counts`.
+    """
+    lanes = await together(*(look(bus, inbox, priority) for inbox in inboxes))
+    return Lane(sum(lane.count for lane in lanes), sum(lane.held for lane in lanes), None)
+
+
+async def look(bus: Bus, inbox: str, priority: Priority) -> Lane:
+    """Return what waits in one lane of an inbox.
+
+    Raises: as `counts`.
+    """
+    there = await _handed_out(bus, inbox, priority)
+    if there == (0, 0):
+        return Lane()
+    if sum(there) <= LOOKED_AT_MAX:
+        request = {
+            "seq": 1,
+            "batch": LOOKED_AT_MAX + 1,
+            "next_by_subj": subjects.task_subject(inbox, priority, "*"),
+        }
+        messages = await bus.admin.many(TASKS, request)
+        if len(messages) <= LOOKED_AT_MAX:
+            return await _looked_at(bus, messages)
+    return Lane(there.waiting, there.taken, None)
+
+
+async def _handed_out(bus: Bus, inbox: str, priority: Priority) -> _HandedOut:
+    try:
+        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{subjects.lane_consumer(inbox, priority)}")
+    except ApiError as error:
+        if error.code != NO_SUCH_CONSUMER:
+            raise
+        # An agent that was registered and has never read has no consumers yet.
+        subject = subjects.task_subject(inbox, priority, "*")
+        return _HandedOut(sum((await streams.stored_tasks(bus, subject)).values()), 0)
+    return _HandedOut(int(info["num_pending"]), int(info["num_ack_pending"]))
+
+
+async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
+    open_tasks: dict[int, Task] = {}
+    for message in messages:
+        with suppress(Undecodable):  # no task; the next reader parks it
+            task = tasks.decoded(message)
+            if text.now() < task.expires_at:
+                open_tasks[message.seq] = task
+    records = await _records(bus, list(open_tasks.values()))
+    standing = {seq: records.get(_subject(task)) for seq, task in open_tasks.items()}
+    ended = {seq for seq, record in standing.items() if record and record.ended}
+    taken = {seq: record for seq, record in standing.items() if record and record.state in HELD}
+    live = await together(*(roster.may_hold(bus, record) for record in taken.values()))
+    held = {seq for seq, is_live in zip(taken, live, strict=True) if is_live}
+    waiting = {seq: task for seq, task in open_tasks.items() if seq not in ended | held}
+    return Lane(len(waiting), len(held), waiting)
+
+
+def _subject(task: Task) -> str:
+    return subjects.record_subject(task.sender, task.to, task.id)
+
+
+async def _records(bus: Bus, of: Sequence[Task]) -> dict[str, Record]:
+    wanted = [_subject(task) for task in of]
+    messages = await bus.admin.many(RESULTS, {"multi_last": wanted}) if wanted else []
+    return {message.subject: record for message in messages if (record := record_in(message))}

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much waits: the same number wherever it is told, and no false "nothing"."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_agentbus.handoff import agents
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.tools.follow import follow
+from mcp_agentbus.tools.render import inbox_text
+from mcp_agentbus.wakes import demand
+
+
+async def _told(world, reader):
+    """Return how much waits in each lane, as each of those tells it who tell it."""
+    bus, me = world.bus, reader.me
+    page = await agents.page(bus, query=me.id)
+    looked = await demand.look(bus, me.id, me.inboxes)
+    async for event in follow(bus, me):
+        followed = event.data["waiting"]
+        break
+    return [
+        (counts.get("high", 0), counts.get("normal", 0) + counts.get("low", 0))
+        for counts in (
+            page.agents[0].waiting,
+            (await read_inbox(reader, peek=True)).waiting,
+            followed,
+            {"high": looked.counts.high, "normal": looked.counts.others},
+            {"high": len(looked.things), "normal": looked.counts.others},
+        )
+    ]
+
+
+@pytest.mark.parametrize("priority", ["high", "normal"])
+async def test_only_what_is_open_and_free_waits_whoever_counts(world, elapse, priority):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    other = await world.session("coder")
+    common = {"body": "x", "priority": priority}
+    names = ("held", "released", "cancelled", "free")
+    tasks = {
+        name: (await send_task(planner, coder.me.id, name, **common))[0].task_id for name in names
+    }
+    await send_task(planner, coder.me.id, "expired", **common, expires_in_s=1)
+    await send_task(planner, coder.me.id, "later", **common, deliver_in_s=60)
+    await read_inbox(other, limit=2)
+    await publish_result(other, tasks["released"], "released")
+    await publish_result(planner, tasks["cancelled"], "cancelled")
+    elapse(2)
+
+    waits = (2, 0) if priority == "high" else (0, 2)
+    assert await _told(world, coder) == [waits] * 5
+
+    read = await read_inbox(coder)
+    assert {item.task.subject for item in read.tasks} == {"released", "free"}
+    assert read.waiting == {}
+    assert await _told(world, coder) == [(0, 0)] * 5
+
+
+async def test_nothing_new_says_what_other_sessions_hold_and_what_waits_elsewhere(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    other = await world.session("coder")
+    await send_task(planner, coder.me.id, "Held", "x", thread_id="talk")
+    await read_inbox(other)
+
+    empty = await read_inbox(coder)
+    await send_task(planner, coder.me.id, "Normal", "x")
+    timed_out = await watch_inbox(coder, priority="high", timeout_s=0)
+    of_thread = await read_inbox(coder, thread_id="none")
+
+    assert empty.empty
+    assert inbox_text(empty, "coder") == (
+        "Inbox of coder: ok, nothing new. 1 task held by other sessions. Waiting: none."
+    )
+    assert inbox_text(timed_out, "coder") == (
+        "Inbox of coder: ok, timed out, nothing new. 1 task held by other sessions. "
+        "Waiting: 1 normal."
+    )
+    assert inbox_text(of_thread, "coder") == (
+        "Inbox of coder: ok, nothing of this conversation. 1 task held by other sessions. "
+        "Waiting: 1 normal."
+    )
+
+
+async def test_more_results_than_the_limit_are_said_to_be_there(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    for number in range(3):
+        await send_task(planner, coder.me.id, f"{number}", "x")
+    for item in (await read_inbox(coder)).tasks:
+        await publish_result(coder, item.task.id, "completed")
+
+    first, second = await read_inbox(planner, limit=2), await read_inbox(planner, limit=2)
+
+    assert [len(inbox.results) for inbox in (first, second)] == [2, 1]
+    assert "More results may be there: read again." in inbox_text(first, "planner")
+    assert "More results" not in inbox_text(second, "planner")
