@@ -27,9 +27,12 @@ def main() -> int:
         # What hosts start at each turn.
         case ["hook", *rest]:
             return _hook(rest)
-    from mcp_agentbus.cli.main import main
+    try:
+        from mcp_agentbus.cli.main import main
 
-    return main()
+        return main()
+    except KeyboardInterrupt:  # before any command was begun
+        return 130
 
 
 def serve(args: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ from mcp_agentbus.bus.replies import (
     delivery,
     found,
     refusal,
+    untaken,
 )
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
@@ -45,6 +46,9 @@ H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 _PULL_TIMEOUT_S: Final = 1.0
 # Messages in one answer of a batched direct get; the server ends a longer one by itself.
 _PAGE: Final = 1_000
+# The same where each may be as long as a stream takes: 100 of 512 KiB stay under the 64 MiB after
+# which the server ends an answer early, as if that were all.
+_LONG_PAGE: Final = 100
 
 
 class Bus(Reconnecting):
@@ -175,19 +179,60 @@ class Bus(Reconnecting):
             raise ApiError(NO_SUCH_CONSUMER, f"no consumer {consumer}") from None
         return [delivery(stream, message) for message in pulled]
 
+    async def handed_out(self, stream: str, consumer: str, subject: str) -> list[Delivery]:
+        """Return what a consumer has handed out and nobody has finished, oldest first.
+
+        Whoever took it: it can be finished, extended and given back by each delivery. A server that
+        was killed may have forgotten the last; then it is offered again.
+
+        Args:
+            stream: a work queue, which no longer stores what was finished.
+            consumer: one that is there, or not.
+            subject: the consumer's own.
+
+        Raises: as `many`.
+        """
+        try:
+            info = await self.api(f"CONSUMER.INFO.{stream}.{consumer}")
+        except ApiError as error:
+            if error.code == NO_SUCH_CONSUMER:
+                return []
+            raise
+        last, count = info["delivered"], int(info["num_ack_pending"])
+        out: list[Delivery] = []
+        if not count:
+            return out
+        start, page = int(info["ack_floor"]["stream_seq"]) + 1, min(count, _LONG_PAGE)
+        stored = self.stored(stream, subject, start=start, page=page)
+        async with contextlib.aclosing(stored) as pages:
+            async for messages in pages:
+                offered = [message for message in messages if message.seq <= last["stream_seq"]]
+                for message in offered:
+                    # Made up: the server looks for the stream's sequence among what it has handed
+                    # out, and takes any sequence of the consumer's up to its last.
+                    place = f"{message.seq}.{last['consumer_seq']}"
+                    token = f"$JS.ACK.{stream}.{consumer}.1.{place}.0.0"
+                    out.append(untaken(stream, message, token))
+                if len(offered) < len(messages) or len(out) >= count:
+                    break
+        return out
+
     async def finish(self, taken: Delivery) -> None:
         """Have a message never offered again; return once the server has confirmed it.
 
-        A work queue no longer stores it then, another stream does.
+        A work queue no longer stores it then, another stream does. One that the server has
+        forgotten is offered again, and finished by whoever takes it then.
 
         Raises:
             BusUnreachable, Unconfirmed: as `publish`.
         """
-        await self._exchange(taken.token, b"+ACK")
+        if taken.token:
+            await self._exchange(taken.token, b"+ACK")
 
     async def extend(self, taken: Delivery) -> None:
         """Say that the message is still worked on. Not confirmed; said again anyway."""
-        await self.send(taken.token, b"+WPI", {})
+        if taken.token:
+            await self.send(taken.token, b"+WPI", {})
 
     async def give_back(self, taken: Delivery, after_s: float = 0) -> None:
         """Have the message offered again, at once or later; return once that is confirmed.
@@ -198,6 +243,8 @@ class Bus(Reconnecting):
         Raises:
             BusUnreachable, Unconfirmed: as `publish`.
         """
+        if not taken.token:
+            return
         later = b'-NAK {"delay": %d}' % max(1, after_s * 1e9)
         if after_s > 0:
             await self._exchange(taken.token, later)

@@ -91,7 +91,8 @@ class Delivery:
     subject: str
     data: bytes
     headers: Mapping[str, str]
-    #: The subject by which it is finished, extended or given back, from any connection.
+    #: The subject by which it is finished, extended or given back, from any connection; empty for
+    #: one that the server has forgotten, and offers again.
     token: str
     stream: str
     seq: int
@@ -160,4 +161,19 @@ def delivery(stream: str, message: Message) -> Delivery:
         offered=int(offered),
         stored_at=datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC),
         waiting=int(waiting),
+    )
+
+
+def untaken(stream: str, message: Found, token: str = "") -> Delivery:
+    """Return the delivery of a message that was read, and not taken here."""
+    return Delivery(
+        subject=message.subject,
+        data=message.data,
+        headers=message.headers,
+        token=token,
+        stream=stream,
+        seq=message.seq,
+        offered=1,
+        stored_at=message.stored_at,
+        waiting=0,
     )

@@ -40,7 +40,7 @@ class Settings:
 
     #: The bus's data, 0700: the embedded server and its token.
     data_dir: Path
-    #: What must outlive a reboot but is not the bus's data: claims of shell agents.
+    #: What must outlive a reboot but is not the bus's data: wakes, what shells ended last.
     state_dir: Path
     config_file: Path
     #: The listener's socket; gone after a reboot.

@@ -14,23 +14,27 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Conflict, Delivery
+from mcp_agentbus.bus.replies import Conflict, Delivery, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import step
+from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
 
 # A task sent this soon after the end of another still counts as caused by it, in seconds.
 CAUSE_LINGERS_S: Final = 600
+# Stored tasks in one answer, each of which may have 512 KiB.
+_PAGE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,16 @@ class Claim:
     revision: int
     #: Its place among all claims that the session ever made; set by `Claims.hold`.
     number: int = 0
+    #: An earlier process of the session has claimed it.
+    found: bool = False
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The task that a session ended last: what it sends next may be caused by it."""
+    """How the task had come that a session ended last: what it sends next may go on from there."""
 
-    task: Task
+    chain: tuple[str, ...]
+    hops: int
     #: For another process, and for this one: the clock may be set, the monotonic one may not.
     at: datetime
     at_monotonic: float
@@ -63,9 +70,12 @@ class Claims(Mapping[str, Claim]):
         self._bus, self._me, self._session_id = bus, me, session_id
         self._held: dict[str, Claim] = {}
         self._numbers = itertools.count(1)
-        #: Held tasks that no answer has shown yet, since the call that claimed them failed.
+        #: Held tasks that no answer has shown yet: the call that claimed them failed, or its
+        #: process may have died.
         self.unshown: set[str] = set()
         self.finished: Finished | None = None
+        #: When `find` was told what the session holds; None: it was not called.
+        self._found_at: datetime | None = None
         #: Called whenever the claims change, for who keeps them elsewhere.
         self.on_change: Callable[[], None] | None = None
 
@@ -91,13 +101,14 @@ class Claims(Mapping[str, Claim]):
         claim = self._held.pop(task_id, None)
         self.unshown.discard(task_id)
         if claim and finished:
-            self.finished = Finished(claim.task, text.now(), time.monotonic())
+            task = claim.task
+            self.finished = Finished(task.chain, task.hops, text.now(), time.monotonic())
         self._changed()
 
-    def recall(self, task: Task, at: datetime) -> None:
+    def recall(self, chain: Iterable[str], hops: int, at: datetime) -> None:
         """Go on from the task that an earlier process of the session ended last."""
         ago_s = max(0.0, (text.now() - at).total_seconds())  # the clock may have been set back
-        self.finished = Finished(task, at, time.monotonic() - ago_s)
+        self.finished = Finished(tuple(chain), hops, at, time.monotonic() - ago_s)
 
     def _changed(self) -> None:
         if self.on_change:
@@ -105,14 +116,13 @@ class Claims(Mapping[str, Claim]):
 
     def cause(self) -> tuple[tuple[str, ...], int]:
         """Return the chain and hops that a task sent now continues; ((), -1) if none."""
-        causes = [claim.task for claim in self._held.values()]
-        if not causes and self.finished:
-            ago_s = time.monotonic() - self.finished.at_monotonic
-            causes = [self.finished.task] if ago_s < CAUSE_LINGERS_S else []
-        if not causes:
-            return (), -1
-        deepest = max(causes, key=lambda task: task.hops)
-        return deepest.chain, deepest.hops
+        if self._held:
+            deepest = max((claim.task for claim in self._held.values()), key=lambda task: task.hops)
+            return deepest.chain, deepest.hops
+        ended = self.finished
+        if ended and time.monotonic() - ended.at_monotonic < CAUSE_LINGERS_S:
+            return ended.chain, ended.hops
+        return (), -1
 
     async def give_back(self, claim: Claim, *, counts: bool, reason: str) -> None:
         """Let other sessions have a task; `counts` if this was an attempt at it.
@@ -167,6 +177,70 @@ class Claims(Mapping[str, Claim]):
             return f"Task {task.id} is over: {record.state}. This session no longer holds it."
         return f"Task {task.id} was taken over by another session while this one did not answer."
 
+    async def find(self, inboxes: Sequence[str]) -> None:
+        """Hold whatever the records say is this session's, in the order in which it was claimed.
+
+        So it is the same whatever became of the processes that claimed it. All but what waits for
+        somebody's approval counts as not shown yet: its worker may have died with that process.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        found_at = text.now()
+        lanes = await together(
+            *(
+                self._bus.handed_out(
+                    TASKS,
+                    subjects.lane_consumer(inbox, lane),
+                    subjects.task_subject(inbox, lane, "*"),
+                )
+                for inbox in inboxes
+                for lane in LANES
+            )
+        )
+        claims = await together(*(self._by_record(taken) for lane in lanes for taken in lane))
+        for claim in sorted(filter(None, claims), key=_claimed_at):
+            self.hold(replace(claim, found=True))
+            if claim.record.state != "needs_approval":
+                self.unshown.add(claim.task.id)
+        self._found_at = found_at
+
+    def missed(self, claim: Claim) -> bool:
+        """Tell whether a claim of this session was there when `find` did not find it.
+
+        Else another process of it, which runs beside this one, has claimed the task meanwhile.
+        """
+        return self._found_at is not None and _claimed_at(claim) < self._found_at
+
+    async def _by_record(self, delivery: Delivery) -> Claim | None:
+        """Return the claim if a task that somebody was offered is held by this session."""
+        try:
+            return await self._held_by_us(tasks.decoded(delivery), delivery)
+        except Undecodable:
+            return None
+
+    async def take_up(self, record: Record, revision: int) -> Claim | None:
+        """Hold a task that is this session's by its record, and was not found; None if it is gone.
+
+        A server that was killed right after it had handed the task out has forgotten that.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        lane = record.inbox, record.priority
+        subject = subjects.task_subject(*lane, record.owner)
+        out = await self._bus.handed_out(TASKS, subjects.lane_consumer(*lane), subject)
+        token_of = {delivery.seq: delivery.token for delivery in out}
+        async with aclosing(self._bus.admin.stored(TASKS, subject, page=_PAGE)) as pages:
+            async for messages in pages:
+                for message in messages:
+                    with suppress(Undecodable):
+                        task = tasks.decoded(message)
+                        if task.id == record.task_id:
+                            delivery = untaken(TASKS, message, token_of.get(message.seq, ""))
+                            return self.hold(Claim(task, delivery, record, revision, found=True))
+        return None
+
     async def take_over(self, references: Iterable[Mapping[str, Any]]) -> None:
         """Hold again what an earlier process of the session held.
 
@@ -184,8 +258,9 @@ class Claims(Mapping[str, Claim]):
 
     async def _still_held(self, delivery: Delivery) -> Claim | None:
         task = await tasks.stored(self._bus, delivery)
-        if task is None:
-            return None
+        return await self._held_by_us(task, delivery) if task else None
+
+    async def _held_by_us(self, task: Task, delivery: Delivery) -> Claim | None:
         record, revision = await read_record(self._bus, task.sender, task.to, task.id)
         if record and record.session == self._session_id and record.state in HELD:
             return Claim(task, delivery, record, revision)
@@ -194,6 +269,12 @@ class Claims(Mapping[str, Claim]):
     def references(self) -> list[dict[str, Any]]:
         """Return the references of all claims, oldest first."""
         return [reference_of(claim) for claim in self._held.values()]
+
+
+def _claimed_at(claim: Claim) -> datetime:
+    """Return when a task was claimed last; its history may have lost that, if it is long."""
+    moments = [moment.at for moment in claim.record.history if moment.state == "claimed"]
+    return moments[-1] if moments else claim.record.updated_at
 
 
 def reference_of(claim: Claim) -> dict[str, Any]:

@@ -200,7 +200,9 @@ async def _new(
     wanted = [lane for lane in LANES if lane in places and priority in {None, lane}]
     # What a look that failed had claimed is as new as what this one claims.
     claims = [
-        claim for claim in session.claims.values() if claim.task.id in session.claims.unshown
+        claim
+        for claim in session.claims.values()
+        if claim.task.id in session.claims.unshown and priority in {None, claim.task.priority}
     ][:limit]
     taken = await lanes.take(session, limit - len(claims), wanted)
     claims += taken.claims
@@ -305,7 +307,7 @@ def _item(claim: Claim) -> Item:
 
 
 def _new_item(claim: Claim) -> Item:
-    return Item(claim.task, claim.record.state, claim.record.attempts, new=True)
+    return Item(claim.task, claim.record.state, claim.record.attempts, new=not claim.found)
 
 
 def _after(cursor: str | None) -> int:

@@ -195,6 +195,9 @@ async def _claim_by_record(
         return _Over()
     if stored and await _is_held(session, stored, delivery):
         return _Held()
+    if stored and session.leased and stored.session == session.id and stored.state in HELD:
+        claim = Claim(task, delivery, stored, revision, found=True)
+        return claim if session.claims.missed(claim) else _Held()
     record = stored or first_record(sent_of(task))
     if text.now() >= task.expires_at:
         await _expire(session, record, revision)

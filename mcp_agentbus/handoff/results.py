@@ -42,6 +42,7 @@ from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import (
     ARTIFACT_MAX_CHARS,
     ARTIFACTS_MAX,
+    HELD,
     RESULT_MAX_BYTES,
     STATUSES,
     SUMMARY_MAX_CHARS,
@@ -107,7 +108,7 @@ async def publish_result(
     async with session.lock:
         if status == "cancelled":
             return await _cancel(session, task_id, changes)
-        claim = session.claims.get(task_id)
+        claim = session.claims.get(task_id) or await _taken_up(session, task_id)
         if claim is None:
             return await _not_held(session, task_id, status, changes)
         if status == "released":
@@ -203,6 +204,15 @@ async def _lost(session: Session, claim: Claim, record: Record) -> AlreadyEnded 
     )
 
 
+async def _taken_up(session: Session, task_id: str) -> Claim | None:
+    """Return the claim of a task that only its record knows to be this session's."""
+    for inbox in session.inboxes:
+        record, revision = await read_record(session.bus, "*", inbox, task_id)
+        if record and record.session == session.id and record.state in HELD:
+            return await session.claims.take_up(record, revision)
+    return None
+
+
 async def _not_held(
     session: Session, task_id: str, status: Status, changes: dict[str, Any]
 ) -> Published:
@@ -219,6 +229,11 @@ async def _not_held(
         raise _ended(record)
     if record.state == "stored":
         raise _not_claimed(session, task_id)
+    if record.session == session.id:
+        raise NotClaimed(
+            f"Task {task_id} is this session's, and gone from the bus. Nothing was stored.",
+            hint="Tell its sender by send_task what became of it.",
+        )
     raise NotClaimed(
         f"Task {task_id} is held by session {record.session} of {record.agent}. "
         "Nothing was stored.",

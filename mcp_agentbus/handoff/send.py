@@ -16,7 +16,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypedDict, Unpack
 
@@ -101,8 +101,8 @@ async def send_task(
     addresses = _addresses(to)
     draft = _draft(session, subject, body, options)
     request_id = options.get("request_id")
-    way = _way(session)
     await session.called()
+    way, draft = _way(session), _in_thread(session, draft)
     addressees = await session.known.find(addresses)
     # A request id of our own makes even an unconfirmed call repeatable.
     key = request_id or secrets.token_hex(16)
@@ -258,8 +258,6 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> _Draf
     thread_id, in_reply_to = options.get("thread_id"), options.get("in_reply_to")
     if in_reply_to is not None:
         ids.task_id(in_reply_to)
-        if thread_id is None and in_reply_to in session.claims:
-            thread_id = session.claims[in_reply_to].task.thread_id
     if (request_id := options.get("request_id")) is not None:
         ids.label(request_id, "request id")
     return _Draft(
@@ -277,6 +275,14 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> _Draf
         deliver_at=deliver_at,
         expires_at=expires_at,
     )
+
+
+def _in_thread(session: Session, draft: _Draft) -> _Draft:
+    """Return the draft in the conversation of the task that it answers, if that is held here."""
+    answered = session.claims.get(draft.in_reply_to or "")
+    if draft.thread_id or not answered:
+        return draft
+    return replace(draft, thread_id=answered.task.thread_id)
 
 
 def _times(options: Options, at: datetime) -> tuple[datetime | None, datetime]:

@@ -109,6 +109,8 @@ class Session:
     async def called(self) -> None:
         """Note a call, and make sure that the session is known to the bus.
 
+        A leased one then holds what earlier processes of it have claimed.
+
         Raises:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
@@ -137,13 +139,15 @@ class Session:
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
         await roster.register(self.bus, self.me, text.now())
-        if not self.leased:
-            with suppress(AgentbusError):
-                await roster.beat(self.bus, self.me, self.id)
-            # Before the first task is sent, so that no answer to it can be missed.
-            await self._hear_records()
-            keeper = asyncio.create_task(self._keep(), name=f"agentbus-keeper-{self.id}")
-            self._ending.callback(keeper.cancel)
+        if self.leased:
+            await self.claims.find(self.inboxes)
+            return
+        with suppress(AgentbusError):
+            await roster.beat(self.bus, self.me, self.id)
+        # Before the first task is sent, so that no answer to it can be missed.
+        await self._hear_records()
+        keeper = asyncio.create_task(self._keep(), name=f"agentbus-keeper-{self.id}")
+        self._ending.callback(keeper.cancel)
 
     async def _hear_records(self) -> None:
         await self._hear(subjects.record_subject(self.me.id, "*", "*"), self._on_record)

@@ -5,144 +5,141 @@
         ...
 
 `agentbus inbox` claims a task and ends; `agentbus result` answers it later. Between them nobody
-keeps the claim alive, so it is a lease of 2 hours, noted in a 0600 file that one process at a time
-may use.
+keeps the claim alive, so it is a lease of 2 hours. Which tasks the session holds their records say,
+by its id, which follows from agent and machine: nothing of that is lost with a process or a file,
+and any number of commands may run at once. A small file remembers what no record does.
 """
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import json
+import logging
 import os
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import socket
+import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import ids, locks
+from mcp_agentbus.core import ids
 from mcp_agentbus.core.files import check_private, write_whole
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.handoff.claims import Claim, Claims, delivery_of, reference_of
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.task import Record, Task
 
-# How long after another command of the agent has ended the next one sees it, at the latest.
-_LOOK_AGAIN_S: Final = 0.02
+# What tells one Linux from another, see machine-id(5); the second is of those without systemd.
+_MACHINE_IDS: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 
-
-@dataclass(frozen=True)
-class Kept:
-    """What an earlier process of a shell's session left."""
-
-    session: str
-    claims: tuple[Claim, ...] = ()
-    #: The task that was ended last, and when: what is sent next may be caused by it.
-    finished: tuple[datetime, Task] | None = None
-
-
-@dataclass(frozen=True)
-class ClaimFile:
-    """Keeps a shell session's claims in a file."""
-
-    path: Path
-
-    def save(self, session: str, claims: Claims) -> None:
-        """Keep exactly these, all or none of them."""
-        document: dict[str, Any] = {"session": session, "claims": [*map(_dump, claims.values())]}
-        if claims.finished:
-            task = claims.finished.task.model_dump(mode="json", by_alias=True)
-            document["finished"] = [claims.finished.at.isoformat(), task]
-        write_whole(self.path, json.dumps(document).encode())
-
-    def load(self) -> Kept:
-        """Return what is kept; a new session that holds nothing if nothing is.
-
-        Raises:
-            BadSetup: the file is open to others, or is not one of ours.
-        """
-        try:
-            check_private(self.path)
-            document = json.loads(self.path.read_text(encoding="utf-8"))
-            finished = None
-            if "finished" in document:
-                at, task = document["finished"]
-                finished = datetime.fromisoformat(at), Task.model_validate(task)
-            claims = tuple(map(_load, document["claims"]))
-            return Kept(str(document["session"]), claims, finished)
-        except FileNotFoundError:
-            return Kept(ids.SHELL_PREFIX + ids.new_session_id())
-        except (ValueError, LookupError, TypeError):
-            raise BadSetup(
-                f"{self.path} cannot be read as a list of claims.",
-                hint="Move it away: its tasks are offered again 2 hours after they were claimed.",
-            ) from None
+_log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[Session, None]:
-    """Open the shell session of an agent; waits while another process has it open.
+    """Open the shell session of an agent, beside whatever other process has it open.
 
     Args:
         bus: where it works.
         agent: whose session.
-        folder: where its file lies, and the file's lock.
+        folder: where its file lies; made if it is not there.
 
     Raises:
-        BadSetup: its file cannot be used.
+        BadSetup: its file is not this user's alone.
     """
-    path = folder / f"shell-{agent.id}.json"
-    descriptor = await _locked(path.with_suffix(".lock"))
-    try:
-        file = ClaimFile(path)
-        kept = file.load()
-        async with Session(bus, agent, id=kept.session, leased=True) as session:
-            if kept.finished:
-                at, task = kept.finished
-                session.claims.recall(task, at)
-            for claim in kept.claims:
-                session.claims.hold(claim)
-            session.claims.on_change = lambda: file.save(session.id, session.claims)
-            yield session
-    finally:
-        os.close(descriptor)
+    async with Session(bus, agent, id=session_id(agent.id, folder), leased=True) as session:
+        memory = Memory(folder / f"shell-{agent.id}.json", session.claims)
+        memory.recall()
+        session.claims.on_change = memory.note
+        yield session
 
 
-async def _locked(path: Path) -> int:
-    """Wait for a lock; return its descriptor.
+def session_id(agent: str, folder: Path) -> str:
+    """Return the id of an agent's shell session: the same each time, on this machine alone.
 
-    Not in a thread: one that waits there cannot be cancelled, and would take the lock in the end.
+    Two users, or two homes of one, differ by the folder in which its file lies.
     """
-    while True:
-        descriptor = locks.take(path, wait=False)
-        if descriptor is not None:
-            return descriptor
-        await asyncio.sleep(_LOOK_AGAIN_S)
+    named = "\0".join((_machine(), os.path.realpath(folder), agent))
+    digest = hashlib.sha256(named.encode(errors="surrogateescape"))
+    return ids.SHELL_PREFIX + digest.hexdigest()[:16]
+
+
+def _machine() -> str:
+    """Return what no other machine has, and this one has for good."""
+    if sys.platform == "darwin" and (uuid := _mac_uuid()):
+        return uuid  # a Mac takes another name in another network
+    number = ""
+    for path in _MACHINE_IDS:
+        with suppress(OSError, ValueError):
+            number = number or Path(path).read_text(encoding="ascii").strip()
+    # A container has its image's number, or none, and a name of its own.
+    return f"{number} {socket.gethostname()}"
+
+
+def _mac_uuid() -> str:
+    """Return the number of this Mac, see gethostuuid(3); empty if it does not tell."""
+    import ctypes
+
+    uuid, at_most = (ctypes.c_ubyte * 16)(), (ctypes.c_long * 2)(1, 0)
+    with suppress(AttributeError):
+        if ctypes.CDLL(None).gethostuuid(uuid, at_most) == 0:
+            return bytes(uuid).hex()
+    return ""
+
+
+class Memory:
+    """What a shell's session remembers from command to command, in a file.
+
+    It is by what way the task came that it ended last: for a while, what it sends goes on from
+    there. Without the file that is not known, and nothing else is lost.
+    """
+
+    def __init__(self, path: Path, claims: Claims) -> None:
+        self._path, self._claims = path, claims
+
+    def recall(self) -> None:
+        """Go on from what an earlier command noted; make the file if there is none.
+
+        Raises:
+            BadSetup: it is open to others, somebody else's, or a link.
+        """
+        try:
+            check_private(self._path)
+            document = json.loads(self._path.read_text(encoding="utf-8") or "{}")
+            if ended := document.get("ended"):
+                at = datetime.fromisoformat(ended["at"])
+                self._claims.recall(map(str, ended["chain"]), int(ended["hops"]), at)
+        except FileNotFoundError:
+            with self._wherever_it_can_be():
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._path.touch(mode=0o600)  # by it the agent is known here, see `agents`
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            _log.warning("%s says nothing of use: %s", self._path, error)
+        self._noted = self._claims.finished
+
+    def note(self) -> None:
+        """Write down the end of a task, if there was one."""
+        ended = self._claims.finished
+        if ended and ended is not self._noted:
+            self._noted = ended
+            way = {"at": ended.at.isoformat(), "chain": ended.chain, "hops": ended.hops}
+            with self._wherever_it_can_be():
+                # A loss of power may take it: it counts for ten minutes.
+                write_whole(self._path, json.dumps({"ended": way}).encode(), durable=False)
+
+    @contextmanager
+    def _wherever_it_can_be(self) -> Generator[None]:
+        """Write the file; where that cannot be, say so and go on without."""
+        try:
+            yield
+        except OSError as error:
+            _log.warning("%s cannot be written: %s", self._path, error.strerror)
 
 
 def agents(settings: Settings) -> frozenset[str]:
     """Return the agents that had a shell's session here."""
     files = settings.state_dir.glob("shell-*.json")
     return frozenset(file.stem.removeprefix("shell-") for file in files)
-
-
-def _dump(claim: Claim) -> dict[str, Any]:
-    return {
-        "task": claim.task.model_dump(mode="json", by_alias=True),
-        "record": claim.record.model_dump(mode="json"),
-        "revision": claim.revision,
-        "delivery": reference_of(claim),
-    }
-
-
-def _load(kept: dict[str, Any]) -> Claim:
-    return Claim(
-        task=Task.model_validate(kept["task"]),
-        delivery=delivery_of(kept["delivery"]),
-        record=Record.model_validate(kept["record"]),
-        revision=int(kept["revision"]),
-    )

@@ -27,7 +27,7 @@ from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.shell import ClaimFile
+from mcp_agentbus.handoff.shell import Memory
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.wakes.hosts import openclaw
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
@@ -329,7 +329,7 @@ READERS = {
     ),
     "hooks.token": lambda _, file: openclaw._token(file),
     "state/wakes.db": lambda settings, _: Ledger(settings.ledger_file).unended(),
-    "state/shell-coder.json": lambda _, file: ClaimFile(file).load(),
+    "state/shell-coder.json": lambda _, file: Memory(file, None).recall(),
 }
 FAULTS = {
     "open": "Run: chmod 600 {}",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -13,9 +12,6 @@ import sys
 import uuid
 
 import pytest
-
-from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff.shell import shell_session
 
 _WITHIN_S = 60
 
@@ -133,24 +129,53 @@ def test_sending_can_wait_for_the_result(shell):
     assert json.loads(out)["results"][0]["summary"] == "A"
 
 
-async def test_a_command_that_was_ended_while_another_ran_leaves_its_place_to_the_next(
-    world, tmp_path
-):
-    me = Agent(world.name("coder"))
+@pytest.fixture
+def waiting(shell):
+    """A command of planner's that waits for a result; its task's id."""
+    shell("inbox", agent="coder")
+    command = shell.start(
+        "send", shell.name("coder"), "Q", "q", "--wait", "60", "--agent", shell.name("planner")
+    )
+    task_id = command.stdout.readline().partition("task ")[2].partition(".")[0]
+    yield command, task_id
+    command.kill()
+    command.communicate()
 
-    async def command():
-        async with shell_session(world.bus, me, tmp_path):
-            pass
 
-    async with shell_session(world.bus, me, tmp_path):
-        waiting = asyncio.create_task(command())
-        done, _ = await asyncio.wait({waiting}, timeout=0.2)
-        waiting.cancel()
-        await asyncio.wait({waiting})
-    async with asyncio.timeout(_WITHIN_S):
-        await command()
+def test_other_commands_of_an_agent_do_their_work_while_one_of_them_waits(shell, waiting):
+    command, task_id = waiting
 
-    assert not done
+    told = shell("task", task_id, agent="planner")
+    shell("inbox", agent="planner")
+    sent = shell.json("send", shell.name("coder"), "R", "r", agent="planner")
+    shell("result", sent["receipts"][0]["task_id"], "cancelled", agent="planner")
+
+    assert f"Task {task_id}: stored" in told
+    assert command.poll() is None
+
+
+def test_a_command_that_waits_ends_at_ctrl_c_and_its_task_is_read_and_answered(shell, waiting):
+    command, task_id = waiting
+
+    command.send_signal(signal.SIGINT)
+    _, err = command.communicate(timeout=_WITHIN_S)
+    shell("inbox", agent="coder")
+    shell("result", task_id, "completed", "--summary", "A", agent="coder")
+
+    assert (command.returncode, "Traceback" in err) == (130, False)
+    assert "Summary: A" in shell("inbox", agent="planner")
+
+
+def test_a_worker_that_was_killed_with_a_task_gets_it_from_watch_again(shell):
+    shell("inbox", agent="coder")
+    shell("send", shell.name("coder"), "Count", "the files", agent="planner")
+
+    first = shell.json("watch", agent="coder")
+    again = shell.json("watch", agent="coder")
+
+    [held], [shown] = first["tasks"], again["tasks"]
+    assert (held["task_id"], held["new"]) == (shown["task_id"], True)
+    assert (shown["new"], shown["attempt"]) == (False, 1)
 
 
 def test_running_out_of_time_is_exit_code_4(shell):

@@ -75,7 +75,7 @@ def test_a_task_that_was_just_ended_is_still_a_cause(claims, finished, chain):
     ids=["a while ago", "long ago", "before the clock was set back"],
 )
 def test_a_task_that_an_earlier_process_ended_is_a_cause_for_as_long(claims, ago_s, lingers):
-    claims.recall(claim("a").task, text.now() - timedelta(seconds=ago_s))
+    claims.recall(["planner"], 2, text.now() - timedelta(seconds=ago_s))
 
     assert (claims.cause()[1] >= 0) is lingers
 
