@@ -173,9 +173,17 @@ def _question(
         "session": session,
         "urgent": stops,
         "looked": _looked(given),
-        "folder": form.folder(given, environ) or os.getcwd(),
+        "folder": form.folder(given, environ) or _working_folder(environ),
         "environ": environ,
     }
+
+
+def _working_folder(environ: Mapping[str, str]) -> str:
+    """Return the working folder; where it is gone, what it was called."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return environ.get("PWD", "/")
 
 
 def _noted_home(data: str) -> str:
@@ -252,7 +260,7 @@ def runtime_folder(environ: Mapping[str, str]) -> str:
 
 
 def _state_folder(environ: Mapping[str, str]) -> str:
-    """Return the platform's folder for what outlives a reboot, as platformdirs does."""
+    """Return the platform's folder for what outlives a reboot."""
     if environ.get("XDG_STATE_HOME", "").startswith("/"):
         return environ["XDG_STATE_HOME"]
     home = environ.get("HOME", "")

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import programs
+from mcp_agentbus.core import places, programs
 from mcp_agentbus.errors import BadSetup
 
 #: Hosts' own commands start node, and some of them the server that they are told of.
@@ -68,7 +68,7 @@ class Machine:
     @property
     def home(self) -> Path:
         """The user's home folder."""
-        return Path(self.environ.get("HOME") or Path.home())
+        return Path(places.user_home(self.environ))
 
     @property
     def agentbus(self) -> list[str]:

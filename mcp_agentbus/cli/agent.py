@@ -20,7 +20,7 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.rules import MEANS, Rules, profile_of
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.config.values import ANY_SENDER
-from mcp_agentbus.core import hosts
+from mcp_agentbus.core import hosts, places
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket
@@ -127,10 +127,10 @@ def _keys(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             hint="Its own rules hold in a woken session, and agentbus cannot limit them. "
             "Give --wake work to allow that.",
         )
-    folder = Path(args.dir or ".").expanduser().absolute()
+    folder = Path(places.absolute(args.dir or ".", settings.environ))
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", hint="Give --dir with the agent's folder.")
-    token = args.token_file and str(Path(args.token_file).expanduser().absolute())
+    token = args.token_file and places.absolute(args.token_file, settings.environ)
     asks = "gateway_url" in hosts.named(host).keys and not (token and args.gateway_url)
     gateway = _gateway(settings) if asks else {}
     return {

@@ -14,6 +14,7 @@ import argparse
 import sys
 
 from mcp_agentbus.cli.output import say
+from mcp_agentbus.core import places
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import command
 
@@ -45,7 +46,8 @@ def _here(args: argparse.Namespace) -> int:
     from mcp_agentbus.tools import commands
 
     settings = load_settings()
-    return asyncio.run(commands.start(commands.Call(args, settings, say, Path.cwd())))
+    folder = Path(places.working_folder(settings.environ))
+    return asyncio.run(commands.start(commands.Call(args, settings, say, folder)))
 
 
 def _body(given: str | None, file: str | None, *, optional: bool) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.tables import Key, checked, of_type, read_toml, readers
-from mcp_agentbus.core import hosts
+from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_inbox, role_name
 
 FOLDER_FILE: Final = ".agentbus.toml"
@@ -48,7 +48,7 @@ def who(settings: Settings, given: str | None = None, folder: Path | None = None
         BadSetup: the .agentbus.toml is not TOML, or a value in it has the wrong type.
     """
     host = host_of(settings.environ)
-    folder = (folder or Path.cwd()).resolve()
+    folder = (folder or Path(places.working_folder(settings.environ))).resolve()
     local = _nearest(folder)
     name = given or settings.environ.get("AGENTBUS_AGENT") or local.get("agent")
     name = name or _set_up_for(settings, folder, host)

@@ -11,7 +11,6 @@ One file (`config.toml`, 0600) and a few environment variables, which win; `SERV
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,13 +84,6 @@ _IN_SERVER: Final = readers(SERVER_KEYS)
 _IN_AGENT: Final = {key.name: key.reader if key.into is Agent else unread for key in rules.KEYS}
 # What tells one bus from another.
 _BUS: Final = ("url", "token_file", "data_dir", "state_dir", "config_file")
-# The variables on which the platform's folders depend, and what is below the home without them.
-_PLATFORM: Final = {
-    "XDG_CONFIG_HOME": ".config",
-    "XDG_DATA_HOME": ".local/share",
-    "XDG_STATE_HOME": ".local/state",
-}
-_ON_MACOS: Final = "Library/Application Support"
 
 
 def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None = None) -> Settings:
@@ -124,8 +116,8 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
         config_file=config_file,
         runtime_dir=runtime_dir,
         url=url,
-        token_file=_path(env.get("AGENTBUS_TOKEN_FILE") or server.get("token_file")),
-        binary=_path(env.get("AGENTBUS_NATS_SERVER") or server.get("binary")),
+        token_file=_path(env.get("AGENTBUS_TOKEN_FILE") or server.get("token_file"), env),
+        binary=_path(env.get("AGENTBUS_NATS_SERVER") or server.get("binary"), env),
         agents=agents,
         rules={name: of_agent for name, of_agent in rules_of.items() if of_agent},
         environ=env,
@@ -143,9 +135,6 @@ def neighbour_settings(ours: Settings, environ: object) -> Settings:
     """
     if not isinstance(environ, dict):
         raise BadInput("No environment was given.")
-    # platformdirs reads this process's environment, not the one that was sent.
-    if not environ.get("AGENTBUS_HOME") and _xdg_folders(environ) != _xdg_folders(ours.environ):
-        raise BadInput("This process has other folders.")
     theirs = load_settings(environ)
     if any(getattr(theirs, name) != getattr(ours, name) for name in _BUS):
         raise BadInput("This process is on another bus.")
@@ -163,8 +152,9 @@ def neighbour_environ(settings: Settings) -> dict[str, str]:
     if home := places.home(env):
         folders = {"AGENTBUS_HOME": home}
     else:
-        unset = _xdg_folders({**env, **dict.fromkeys(_PLATFORM, "")})
-        folders = {name: path for name, path in _xdg_folders(env).items() if path != unset[name]}
+        set_ = places.xdg_folders(env)
+        unset = places.xdg_folders({**env, **dict.fromkeys(set_, "")})
+        folders = {name: path for name, path in set_.items() if path != unset[name]}
         without = {name: value for name, value in env.items() if name != "XDG_RUNTIME_DIR"}
         if places.runtime_folder(env) != places.runtime_folder(without):
             folders["XDG_RUNTIME_DIR"] = env["XDG_RUNTIME_DIR"]
@@ -174,35 +164,17 @@ def neighbour_environ(settings: Settings) -> dict[str, str]:
 
 def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
     """Return the data folder, the state folder, config.toml and the runtime folder."""
+    state, runtime = Path(places.state_folder(env)), Path(places.runtime_folder(env))
     if given := places.home(env):
         home = Path(given)
-        return home / "data", home / "state", home / "config.toml", home / "run"
-    # Imported late: a command that only prints its help does not need it.
-    import platformdirs
-
-    dirs = platformdirs.PlatformDirs("agentbus", appauthor=False)
-    config = dirs.user_config_path / "config.toml"
-    return dirs.user_data_path, dirs.user_state_path, config, Path(places.runtime_folder(env))
+        return home / "data", state, home / "config.toml", runtime
+    xdg = places.xdg_folders(env)
+    config = Path(xdg["XDG_CONFIG_HOME"], "agentbus", "config.toml")
+    return Path(xdg["XDG_DATA_HOME"], "agentbus"), state, config, runtime
 
 
-def _xdg_folders(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the folders to which XDG_CONFIG_HOME, XDG_DATA_HOME and XDG_STATE_HOME lead.
-
-    The platform's folders for agentbus are in them. A variable that is unset, or no absolute path,
-    leads to its default; so one that names its default is the same as none.
-    """
-    home = env.get("HOME", "")
-    home = home if home.startswith("/") else os.path.expanduser("~")  # noqa: PTH111
-    folders = {}
-    for name, below in _PLATFORM.items():
-        given = env.get(name, "")
-        default = f"{home}/{_ON_MACOS if sys.platform == 'darwin' else below}"
-        folders[name] = os.path.normpath(given if given.startswith("/") else default)
-    return folders
-
-
-def _path(value: object) -> Path | None:
-    return Path(str(value)).expanduser().absolute() if value else None
+def _path(value: object, env: Mapping[str, str]) -> Path | None:
+    return Path(places.absolute(str(value), env)) if value else None
 
 
 def _where(file: Path, agent: str) -> str:

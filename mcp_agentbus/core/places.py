@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where this user's processes meet: the folder of the listener's socket, from the environment.
+"""Where this user's folders are, and where their processes meet, from the environment.
 
     >>> runtime_folder({"AGENTBUS_HOME": "/bus"})
     '/bus/run'
+    >>> state_folder({"HOME": "/home/me"})
+    '/home/me/.local/state/agentbus'
 
 Apart from `config`, since a relayed session has to know no more than this, and imports little. It
 makes no folder.
@@ -10,12 +12,25 @@ makes no folder.
 
 # No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
+from mcp_agentbus.errors import BadSetup
+
 # Where systemd keeps the runtime folders of users, by their numbers (pam_systemd(8)).
 _USERS: Final = "/run/user"
+# The variables on which the platform's folders depend, and what is below the home without them: as
+# the XDG Base Directory Specification says, and on other systems what their own guides say.
+_BELOW_HOME: Final = {
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_STATE_HOME": ".local/state",
+}
+_ELSEWHERE: Final = {"darwin": "Library/Application Support", "win32": "AppData/Local"}
+_NAME_ONE: Final = "Name a folder of yours in AGENTBUS_HOME, such as: export AGENTBUS_HOME=/path"
+_DELETED: Final = " (deleted)"
 
 
 class Where(Protocol):
@@ -38,9 +53,70 @@ class Place(NamedTuple):
 
 
 def home(environ: Mapping[str, str]) -> str | None:
-    """Return the one folder for everything, if AGENTBUS_HOME names one."""
+    """Return the one folder for everything, if AGENTBUS_HOME names one.
+
+    Raises:
+        BadSetup: it names one by what is not there: a home, or a working folder.
+    """
     given = environ.get("AGENTBUS_HOME")
-    return os.path.abspath(os.path.expanduser(given)) if given else None  # noqa: PTH100, PTH111
+    if not given:
+        return None
+    folder = os.path.expanduser(given)  # noqa: PTH111
+    if folder.startswith("~"):
+        raise BadSetup(f"AGENTBUS_HOME is {given}, and there is no such home.", hint=_NAME_ONE)
+    try:
+        return os.path.abspath(folder)  # noqa: PTH100
+    except OSError:
+        raise BadSetup(
+            f"AGENTBUS_HOME is {given}, in a working folder that is gone.", hint=_NAME_ONE
+        ) from None
+
+
+def user_home(environ: Mapping[str, str]) -> str:
+    """Return the user's home: HOME if it is an absolute path, else what the system says.
+
+    Raises:
+        BadSetup: there is none.
+    """
+    given = environ.get("HOME", "")
+    if given.startswith("/"):
+        return given.rstrip("/") or "/"
+    if os.name != "posix":
+        return os.path.expanduser("~")  # noqa: PTH111
+    # Imported late: few need it.
+    import pwd
+
+    with suppress(KeyError):
+        known = pwd.getpwuid(os.getuid()).pw_dir
+        if known.startswith("/"):
+            return known.rstrip("/") or "/"
+    raise BadSetup(
+        f"There is no home folder: HOME is not set, and user {os.getuid()} has no account here.",
+        hint=_NAME_ONE,
+    )
+
+
+def xdg_folders(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the folders to which XDG_CONFIG_HOME, XDG_DATA_HOME and XDG_STATE_HOME lead.
+
+    A variable that is unset, or no absolute path, leads to its default; so one that names its
+    default is the same as none.
+
+    Raises:
+        BadSetup: as `user_home`.
+    """
+    return {name: _xdg_folder(environ, name) for name in _BELOW_HOME}
+
+
+def state_folder(environ: Mapping[str, str]) -> str:
+    """Return where lies what must outlive a reboot, but is not the bus's data.
+
+    Raises:
+        BadSetup: as `home` and `user_home`.
+    """
+    if everything := home(environ):
+        return f"{everything}/state"
+    return os.path.join(_xdg_folder(environ, "XDG_STATE_HOME"), "agentbus")  # noqa: PTH118
 
 
 def runtime_folder(environ: Mapping[str, str]) -> str:
@@ -49,6 +125,9 @@ def runtime_folder(environ: Mapping[str, str]) -> str:
     It is one that is removed at logout where the system has one (see the XDG Base Directory
     Specification), else it is in the state folder. A shell without a login (cron, su, ssh with a
     command) lacks the variable, and must find the same listener as one with it.
+
+    Raises:
+        BadSetup: as `state_folder`.
     """
     if everything := home(environ):
         return f"{everything}/run"
@@ -57,7 +136,41 @@ def runtime_folder(environ: Mapping[str, str]) -> str:
         with suppress(OSError):
             if folder.startswith("/") and os.stat(folder).st_uid == os.getuid():  # noqa: PTH116
                 return f"{folder}/agentbus"
-    # Imported late: few need it.
-    import platformdirs
+    return f"{state_folder(environ)}/run"
 
-    return f"{platformdirs.user_state_dir('agentbus', appauthor=False)}/run"
+
+def working_folder(environ: Mapping[str, str]) -> str:
+    """Return the working folder; where it is gone, what it was called.
+
+    Raises:
+        BadSetup: it is gone, and nothing says what it was called.
+    """
+    try:
+        return os.getcwd()  # noqa: PTH109  # pathlib weighs a megabyte
+    except OSError:
+        pass
+    with suppress(OSError):
+        return os.readlink("/proc/self/cwd").removesuffix(_DELETED)  # noqa: PTH115
+    if (said := environ.get("PWD", "")).startswith("/"):
+        return said
+    raise BadSetup("The working folder is gone.", hint="Run: cd ~")
+
+
+def absolute(path: str, environ: Mapping[str, str]) -> str:
+    """Return a path that leads to the same from any folder.
+
+    Raises:
+        BadSetup: as `working_folder`.
+    """
+    path = os.path.expanduser(path)  # noqa: PTH111
+    if not os.path.isabs(path):  # noqa: PTH117
+        path = f"{working_folder(environ)}/{path}"
+    return os.path.normpath(path)
+
+
+def _xdg_folder(environ: Mapping[str, str], name: str) -> str:
+    given = environ.get(name, "")
+    if not given.startswith("/"):
+        below = _ELSEWHERE.get(sys.platform, _BELOW_HOME[name])
+        given = f"{user_home(environ)}/{below}"
+    return os.path.normpath(given)

@@ -65,11 +65,15 @@ def address(path: str) -> Generator[str]:
 
 
 def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return what tells a listener who asks, and on which bus, as `config` reads it."""
+    """Return what tells a listener who asks, and on which bus, as `config` reads it.
+
+    Raises:
+        BadSetup: as `places.working_folder`.
+    """
     sent = {name: value for name, value in environ.items() if name.startswith(_SENT)}
     if home := places.home(environ):  # the listener has another folder
         sent["AGENTBUS_HOME"] = home
-    return {"folder": os.getcwd(), "environ": sent}  # noqa: PTH109  # pathlib weighs a megabyte
+    return {"folder": places.working_folder(environ), "environ": sent}
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:

@@ -13,7 +13,6 @@ until the listener answers, and starts none in place of a kept one: whoever stop
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -59,7 +58,7 @@ def start_listener(where: Where) -> bool:
     if home := places.home(environ):
         environ["AGENTBUS_HOME"] = home
     if file := environ.get("AGENTBUS_TOKEN_FILE"):
-        environ["AGENTBUS_TOKEN_FILE"] = os.path.abspath(os.path.expanduser(file))  # noqa: PTH100, PTH111
+        environ["AGENTBUS_TOKEN_FILE"] = places.absolute(file, where.environ)
     with suppress(OSError):
         subprocess.Popen(
             [sys.executable, "-m", "mcp_agentbus", "listen", "--while-needed"],
@@ -93,13 +92,13 @@ def by_launchd() -> bool:
 def unit_file(environ: Mapping[str, str]) -> str:
     """Return where systemd looks for this user's unit."""
     given = environ.get("XDG_CONFIG_HOME", "")
-    folder = given if given.startswith("/") else f"{_user_home(environ)}/.config"
+    folder = given if given.startswith("/") else f"{places.user_home(environ)}/.config"
     return f"{folder}/systemd/user/{UNIT}"
 
 
 def plist_file(environ: Mapping[str, str]) -> str:
     """Return where launchd looks for this user's plist."""
-    return f"{_user_home(environ)}/Library/LaunchAgents/{LABEL}.plist"
+    return f"{places.user_home(environ)}/Library/LaunchAgents/{LABEL}.plist"
 
 
 def _set_in_unit(environ: Mapping[str, str]) -> dict[str, str]:
@@ -119,7 +118,3 @@ def _set_in_plist(environ: Mapping[str, str]) -> dict[str, str]:
         except ExpatError as error:
             raise ValueError from error
     return {name: str(variables[name]) for name in _SOCKETS_OWN if name in variables}
-
-
-def _user_home(environ: Mapping[str, str]) -> str:
-    return environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111

@@ -63,7 +63,6 @@ ONLY = {
     "mcp_types": {"tools", "demo"},
     "pydantic": {"store", "tools"},
     "rich": {"demo", "doctor"},
-    "platformdirs": {"core", "config"},
     "sqlite3": {"wakes"},
     "tomlkit": {"config"},
     "argcomplete": {"cli"},

@@ -69,8 +69,8 @@ def sessions(environ: Mapping[str, str]) -> Generator[dict[str, Any]]:
 
 
 def _folder(environ: Mapping[str, str]) -> Path:
-    home = environ.get("HOME") or "~"
-    return Path(environ.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude").expanduser() / "sessions"
+    given = environ.get("CLAUDE_CONFIG_DIR") or f"{environ.get('HOME') or '~'}/.claude"
+    return Path(os.path.expanduser(given), "sessions")  # noqa: PTH111  # there may be no home
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_a_variable_that_names_the_default_folder_is_no_other_folder(platform, t
 
 @pytest.mark.parametrize("name", ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"])
 def test_another_folder_is_no_neighbours(platform, name):
-    with pytest.raises(BadInput, match="other folders"):
+    with pytest.raises(BadInput, match="another bus"):
         neighbour_settings(load_settings(platform), {**platform, name: "/elsewhere"})
 
 
@@ -123,12 +123,10 @@ def test_an_entry_leads_to_the_same_bus_and_gives_way_only_to_what_is_set(platfo
 
 
 @pytest.mark.parametrize("environ", [{}, {"AGENTBUS_HOME": ""}])
-def test_without_a_home_the_systems_own_folders_are_used(environ, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for kind in ("DATA", "STATE", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
+def test_without_a_home_the_systems_own_folders_are_used(environ, tmp_path):
+    xdg = {f"XDG_{kind}_HOME": f"{tmp_path}/{kind.lower()}" for kind in ("DATA", "STATE", "CONFIG")}
 
-    loaded = load_settings(environ)
+    loaded = load_settings({**environ, **xdg})
 
     for path in (loaded.data_dir, loaded.state_dir, loaded.config_file.parent):
         assert path.is_relative_to(tmp_path)

@@ -22,6 +22,7 @@ from local_server import settings_at
 from mcp_agentbus.core import places
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.doctor import hosts
+from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.relay import hook as command
 from mcp_agentbus.relay import local_socket
 
@@ -115,7 +116,11 @@ def test_it_looks_for_the_listener_where_the_listener_is(environ, mine):
             for module in (hook, places):
                 patch.setattr(module, "_USERS", "/nowhere")
 
-        assert hook.runtime_folder(environ) == places.runtime_folder(environ)
+        try:
+            folder = places.runtime_folder(environ)
+        except BadSetup:  # no listener can be there
+            return
+        assert hook.runtime_folder(environ) == folder
 
 
 def test_what_doctor_measures_asks_what_a_new_session_asks(tmp_path):
