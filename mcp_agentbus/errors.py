@@ -21,6 +21,7 @@ of another user: a model reads them.
     │   ├── NotAllowed         the server's permissions forbid it
     │   └── BadSetup           settings or files on this machine need mending
     ├── BusUnreachable         no server answers: nothing was handed over
+    │   └── OutOfReach         one runs, in a network or container that nothing here reaches
     ├── Unconfirmed            handed over, but the server did not confirm it in time
     └── NoListener             no listener runs for this user
 
@@ -133,6 +134,10 @@ class BusUnreachable(AgentbusError):
 
     hint = "Run `agentbus server start`, or check AGENTBUS_URL if the server is a shared one."
     exit_code = 3
+
+
+class OutOfReach(BusUnreachable):
+    """A bus server runs, and nothing here reaches it. Nothing was stored."""
 
 
 class Unconfirmed(AgentbusError):

@@ -52,8 +52,12 @@ def find_server(settings: Settings, *, may_start: bool) -> tuple[str, str | None
 def _embedded(settings: Settings, *, may_start: bool) -> tuple[str, str]:
     try:
         server = (embedded.ensure if may_start else embedded.find)(settings)
+        if server:
+            return server.url, embedded.read_token(settings)
+        if away := embedded.absence(settings):
+            raise away
     except BusUnreachable as error:
-        raise BusUnreachable(f"Nothing was stored. {error.message}", hint=error.hint) from None
-    if not server:
-        raise BusUnreachable("The bus server is not running. Nothing was stored.")
-    return server.url, embedded.read_token(settings)
+        raise type(error)(f"Nothing was stored. {error.message}", hint=error.hint) from None
+    except OSError as error:
+        raise files.unusable(error, settings.data_dir) from None
+    raise BusUnreachable("The bus server is not running. Nothing was stored.")

@@ -28,18 +28,23 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
+from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core import locks
-from mcp_agentbus.core.files import check_private, write_whole
+from mcp_agentbus.core import locks, processes
+from mcp_agentbus.core.files import check_private, not_mine, unusable, write_whole
+from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 
 START_TIMEOUT_S: Final = 15.0  # a store with a million records took 6 s to come up
 STOP_TIMEOUT_S: Final = 20.0  # the same store took over 10 s to go down
 _PROBE_TIMEOUT_S: Final = 1.0
+# How long a starter takes from its lock to its server.
+_STARTS_WITHIN_S: Final = 2.0
 _LOOK_AGAIN_S: Final = 0.005  # the server's ports file appears 11 to 32 ms after its start
 _STORE_MAX_BYTES: Final = 8 << 30
 # A full disk leaves JetStream's streams unwritable until a restart, so stay well below it.
@@ -63,7 +68,7 @@ class Files:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        #: Locked for as long as a server or its starter lives.
+        #: Locked for as long as a server or its starter lives; it says which one.
         self.lock = root / "server.lock"
         #: The secret that opens the server.
         self.token = root / "token"
@@ -71,8 +76,6 @@ class Files:
         self.conf = root / "nats.conf"
         #: Where the server writes which address it got, in a file named after its pid.
         self.ports = root / "run"
-        #: The process that was started last; only a held lock says that it lives.
-        self.pid = root / "pid"
         #: The port of last time, taken again if it is free.
         self.port = root / "port"
         #: The server's own log.
@@ -88,7 +91,9 @@ def find(settings: Settings) -> Server | None:
         token = read_token(settings)
     except FileNotFoundError:
         return None
-    if _is_free(files):  # the port of a dead server may be a stranger's by now: no token for it
+    # The port of a dead server may be a stranger's by now, and that of one in another network is
+    # anybody's here: no token for it.
+    if not locks.is_held(files.lock) or is_cut_off(settings):
         return None
     for path in files.ports.glob("*.ports"):
         with suppress(OSError, ValueError, LookupError):  # gone, or still being written
@@ -104,12 +109,15 @@ def ensure(settings: Settings) -> Server:
 
     Raises:
         BadSetup: no nats-server program is to be found, or the data folder is unusable.
-        BusUnreachable: it did not start; the message holds the end of its log.
+        BusUnreachable: it did not start; the message holds the end of its log. Or it runs where
+            nothing here reaches it, or hangs.
     """
     try:
         if server := find(settings):
             return server
         files = _prepare(settings)
+        if not reach.loopback_works():
+            raise absence(settings) or reach.no_loopback()
         give_up = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < give_up:
             with locks.held(files.lock, wait=False) as lock:
@@ -118,42 +126,62 @@ def ensure(settings: Settings) -> Server:
             # Somebody else starts it at this moment, or it runs and is about to answer.
             if server := find(settings):
                 return server
+            if _has_run_long(files) or is_cut_off(settings):
+                break
             time.sleep(_LOOK_AGAIN_S)
     except OSError as error:
-        where = error.filename or settings.data_dir
-        raise BadSetup(f"{where} cannot be used: {error.strerror}.") from None
-    raise BusUnreachable(
-        f"A nats-server holds {files.lock} but does not answer. {_end_of_log(files)}",
-        hint="Run `agentbus server stop`, then try again.",
+        raise unusable(error, settings.data_dir) from None
+    raise absence(settings) or BusUnreachable(f"It ended at once. {_end_of_log(files)}")
+
+
+def absence(settings: Settings) -> BusUnreachable | None:
+    """Return why a server that runs does not answer here, and what mends it; None if none runs."""
+    files = Files(settings.data_dir)
+    if not locks.is_held(files.lock):
+        return None
+    server = holder(files)
+    if server and (away := reach.cut_off(server, files.lock)):
+        return away
+    who = server.where if server else "of which nothing is known"
+    return BusUnreachable(
+        f"The bus server ({who}) holds {files.lock} but does not answer. {_end_of_log(files)}",
+        hint=f"{reach.ending(server or Process(0), files.lock)}, then try again.",
     )
+
+
+def is_cut_off(settings: Settings) -> bool:
+    """Tell whether the server that was noted last has a network that is not this one."""
+    server = locks.holder(Files(settings.data_dir).lock)
+    return server is not None and server.network not in {"", processes.network()}
 
 
 def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
     """Stop the server and wait until it is gone. Return whether one was running.
 
     Raises:
+        BadSetup: it runs elsewhere, or what holds its lock is no server of ours; it is left alone.
         BusUnreachable: it did not end in time.
     """
     files = Files(settings.data_dir)
-    server = find(settings)
-    pid = server.pid if server else _silent(files)
-    if pid is None:
-        return False
-    with suppress(ProcessLookupError):  # it ends by itself
-        os.kill(pid, how)
-    give_up = time.monotonic() + STOP_TIMEOUT_S
-    while time.monotonic() < give_up:
-        with locks.held(files.lock, wait=False) as lock:
-            if lock is not None:
-                return True
-        following = find(settings)
-        if following and following.pid != pid:  # somebody needed one again at once
-            return True
+    told: Process | None = None
+    begun = time.monotonic()
+    while locks.is_held(files.lock):
+        server = holder(files)
+        if told and server and (server.pid, server.born) != (told.pid, told.born):
+            return True  # somebody needed one again at once
+        if not told and server and _signal(files, server, how):
+            told = server
+        waited = time.monotonic() - begun
+        if not told and ((server and not server.is_here) or waited > _STARTS_WITHIN_S):
+            raise reach.not_ours(server, files.lock)
+        if waited > STOP_TIMEOUT_S:
+            raise BusUnreachable(
+                f"The bus server ({told.where if told else '?'}) did not end within "
+                f"{STOP_TIMEOUT_S:.0f} s.",
+                hint=f"It may be writing; if it hangs: kill -9 {told.pid if told else '?'}",
+            )
         time.sleep(_LOOK_AGAIN_S)
-    raise BusUnreachable(
-        f"nats-server (pid {pid}) did not end within {STOP_TIMEOUT_S:.0f} s.",
-        hint=f"It may be writing; if it hangs: kill -9 {pid}",
-    )
+    return told is not None
 
 
 @contextmanager
@@ -219,42 +247,33 @@ def binary(settings: Settings) -> Path:
     )
 
 
-def is_durable(settings: Settings) -> bool | None:
-    """Tell whether what the server acknowledges is on the disk before; None if it cannot be read.
+def holder(files: Files) -> Process | None:
+    """Return the server that holds the lock, as it was noted, or as an earlier version's is seen.
 
-    By the configuration with which it was started.
+    While one starts, it may be its starter, or who was there before.
     """
-    try:
-        conf = Files(settings.data_dir).conf.read_text(errors="replace")
-    except OSError:
-        return None
-    return re.search(r"^\s*sync_interval:\s*always\s*$", conf, re.MULTILINE) is not None
-
-
-def is_locked(files: Files) -> bool:
-    """Tell whether there is a server, or somebody who starts one, whether it answers or not."""
-    return files.lock.exists() and not _is_free(files)
-
-
-def _is_free(files: Files) -> bool:
-    """Tell whether the lock file is there and nobody holds it."""
-    import fcntl
-
-    with suppress(OSError), files.lock.open("rb") as file:
-        # Shared, so that two who look do not take each other for a server.
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return True
-    return False
-
-
-def _silent(files: Files) -> int | None:
-    """Return the pid of a server that holds the lock without answering; None if there is none."""
-    with suppress(OSError, ValueError):
-        pid = int(files.pid.read_text())
-        # It leads a session, which a process that got an old number later hardly does.
-        if is_locked(files) and os.getsid(pid) == pid:
-            return pid
+    if server := locks.holder(files.lock):
+        return server
+    for pid in processes.holding(str(files.lock)):
+        seen = processes.known(pid, since=0)
+        if processes.is_still(seen, naming=str(files.conf)):
+            return seen
     return None
+
+
+def _signal(files: Files, server: Process, number: signal.Signals) -> bool:
+    """Send a signal to a server of ours; return whether it is that, and lives."""
+    sent = partial(processes.signal, server, holding=str(files.lock), naming=str(files.conf))
+    if not sent(number):
+        return False
+    sent(signal.SIGCONT)  # one that was halted ends only when it goes on
+    return True
+
+
+def _has_run_long(files: Files) -> bool:
+    """Tell whether the holder of the lock has had the time in which a server starts."""
+    server = locks.holder(files.lock)
+    return server is not None and time.time() - server.since > START_TIMEOUT_S
 
 
 def _prepare(settings: Settings) -> Files:
@@ -265,8 +284,10 @@ def _prepare(settings: Settings) -> Files:
         )
     files = Files(settings.data_dir)
     files.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if files.root.is_symlink() or files.root.stat().st_uid != os.getuid():
-        raise BadSetup(f"{files.root} is a symlink or belongs to another user.")
+    if files.root.is_symlink():
+        raise BadSetup(f"{files.root} is a symlink.", hint="Put the folder itself there.")
+    if files.root.stat().st_uid != os.getuid():
+        raise not_mine(files.root)
     files.root.chmod(0o700)
     files.ports.mkdir(mode=0o700, exist_ok=True)
     return files
@@ -274,8 +295,9 @@ def _prepare(settings: Settings) -> Files:
 
 def _start(settings: Settings, files: Files, lock: int) -> Server:
     """Start the server under our lock and wait until it answers or ends."""
+    locks.sign(lock, processes.known(os.getpid()))
     program = binary(settings)
-    for stale in (*files.ports.glob("*.ports"), files.pid):
+    for stale in files.ports.glob("*.ports"):
         stale.unlink(missing_ok=True)
     try:
         read_token(settings)
@@ -283,13 +305,16 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
         _write_private(files.token, secrets.token_urlsafe(32))
     _write_private(files.conf, server_conf(settings, _free_port(files)))
     process = _spawn(program, files, lock)
-    _write_private(files.pid, str(process.pid))
+    locks.sign(lock, processes.known(process.pid))
     give_up = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < give_up and process.poll() is None:
         if server := find(settings):
-            _write_private(files.port, server.url.rpartition(":")[2])
+            with suppress(OSError):  # on a full disk it gets another port the next time
+                _write_private(files.port, server.url.rpartition(":")[2])
             return replace(server, how="started")
         time.sleep(_LOOK_AGAIN_S)
+    with suppress(ProcessLookupError):  # nobody reaches it, and it would keep the lock
+        os.killpg(process.pid, signal.SIGKILL)
     raise BusUnreachable(
         f"{program} did not start. {_end_of_log(files)}",
         hint=_OTHER_BINARY if settings.binary else "",

@@ -24,7 +24,7 @@ from mcp_agentbus.bus.address import find_server
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, BusUnreachable, OutOfReach, Unconfirmed
 
 # A call ends within 5 s with an answer, whatever the server does.
 CALL_TIMEOUT_S: Final = 4.0
@@ -120,6 +120,8 @@ class Reconnecting:
             except (TimeoutError, LinkLost):
                 handed_over = True
                 failure = BusUnreachable(GONE)
+            except OutOfReach:
+                raise  # waiting changes nothing
             except BusUnreachable as error:
                 failure = error
             if time.monotonic() + pause >= give_up:

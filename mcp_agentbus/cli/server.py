@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
         show(args, line, {"running": False, "stopped": stopped})
         return 0
     if args.action == "status" and not embedded.find(settings):
+        if away := embedded.absence(settings):
+            raise away
         show(args, "not running; the first command that needs it starts it", {"running": False})
         return BusUnreachable.exit_code
     return _standing(args, settings)

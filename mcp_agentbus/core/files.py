@@ -11,7 +11,9 @@ folder, and does not follow a link: what is at that place is replaced, or refuse
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +91,41 @@ def check_private(path: Path) -> None:
     if stat.S_ISLNK(about.st_mode):
         raise BadSetup(f"{path} is a symlink.", hint="Put the file itself there, with mode 0600.")
     if os.name == "posix" and about.st_uid != os.getuid():
-        raise BadSetup(f"{path} belongs to another user.", hint=f"Run: sudo chown $USER {path}")
+        raise not_mine(path)
     if os.name == "posix" and about.st_mode & 0o077:
         raise BadSetup(f"{path} is open to other users.", hint=f"Run: chmod 600 {path}")
+
+
+def not_mine(path: str | os.PathLike[str]) -> BadSetup:
+    """Return the error about a file or folder that is somebody else's."""
+    hint = f"Run: sudo chown -R $USER {shlex.quote(str(path))}"
+    if os.getuid() == 0:
+        hint = "Run this as the user whose folder it is: without sudo, or with `sudo -H`."
+    return BadSetup(f"{path} belongs to another user.", hint=hint)
+
+
+def unusable(error: OSError, path: str | os.PathLike[str]) -> BadSetup:
+    """Return the error about a file or folder that the system refuses, with what mends it.
+
+    Args:
+        error: how it was refused; where it names a file, that is the one.
+        path: what was to be used, if it does not.
+    """
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(path)
+    shown = shlex.quote(_there(path))
+    message = f"{path} cannot be used: {error.strerror or type(error).__name__}."
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            hint = f"Free some disk space, then run this again; see: df -h {shown}; df -i {shown}"
+        case errno.EACCES | errno.EPERM if os.getuid() and not os.access(_there(path), os.W_OK):
+            hint = f"Run: sudo chown -R $USER {shown}; or name another folder in AGENTBUS_HOME."
+        case _:
+            hint = f"See: ls -ld {shown}; or name another folder in AGENTBUS_HOME."
+    return BadSetup(message, hint=hint)
+
+
+def _there(path: str) -> str:
+    """Return the path, or the nearest folder above it that is there."""
+    while not os.path.lexists(path) and os.path.dirname(path) != path:  # noqa: PTH120
+        path = os.path.dirname(path)  # noqa: PTH120
+    return path

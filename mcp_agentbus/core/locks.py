@@ -4,21 +4,24 @@
     >>> with held(folder / "listener.lock", wait=False) as lock:
     ...     lock is None  # somebody else has it
     False
+    >>> sign(lock, processes.known(os.getpid()))
 
 The kernel lets go of it when the last process that has its descriptor ends, however it ends; the
-file itself means nothing and stays. It is for processes on one machine: a lock on a network's disk
-may hold for this machine alone.
+file itself stays, and holds who has it, for those who ask. It is for processes on one machine: a
+lock on a network's disk may hold for this machine alone.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+
+from mcp_agentbus.core.processes import Process
 
 
-def take(path: Path, *, wait: bool) -> int | None:
+def take(path: str | os.PathLike[str], *, wait: bool) -> int | None:
     """Return the descriptor of the locked file; None if somebody else has it and `wait` is false.
 
     Whoever closes it lets go; a process that has inherited it keeps the lock. Its folder is made,
@@ -30,7 +33,7 @@ def take(path: Path, *, wait: bool) -> int | None:
     # Not at the top: Windows lacks it, and nothing gets this far there.
     import fcntl
 
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -44,7 +47,7 @@ def take(path: Path, *, wait: bool) -> int | None:
 
 
 @contextmanager
-def held(path: Path, *, wait: bool) -> Generator[int | None]:
+def held(path: str | os.PathLike[str], *, wait: bool) -> Generator[int | None]:
     """Hold the lock, as `take`, until the block ends.
 
     Raises:
@@ -56,3 +59,42 @@ def held(path: Path, *, wait: bool) -> Generator[int | None]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def is_held(path: str | os.PathLike[str]) -> bool:
+    """Tell whether somebody has the lock; if it cannot be looked at, somebody may."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        # Shared, so that two who look do not take each other for a holder.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def sign(descriptor: int, process: Process) -> None:
+    """Write into a locked file who has it; on a full disk nobody is told."""
+    os.truncate(descriptor, 0)  # who had it before has it no more, whatever comes of the rest
+    with suppress(OSError):
+        os.pwrite(descriptor, json.dumps(process._asdict()).encode() + b"\n", 0)
+
+
+def holder(path: str | os.PathLike[str]) -> Process | None:
+    """Return who has signed the lock last, and need not have it any more; None if nobody has."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  # pathlib weighs a megabyte
+            about = json.loads(file.read(4096))
+        process = Process(**about)
+    except (OSError, ValueError, TypeError):
+        return None
+    kinds = [type(value) for value in process]
+    return process if kinds == [int, str, str, str, str, float] else None

@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other processes of this machine: whose child one is, when it was started, when a parent ends.
+"""Other processes of this machine: which one is which, whose child, when a parent ends.
 
-    >>> parent_of(os.getpid()) == os.getppid()
-    True
+    >>> mine = known(os.getpid())
+    >>> mine.is_here, is_still(mine)
+    (True, True)
     >>> on_end(lambda: os._exit(0))  # as a host's death is the end of its servers
 
-A number alone names no process: it is given again. With the moment of its start, it does. Nothing
-here ends a process, or looks at what it does.
+A number alone names no process: it is given again, and another container has the same one. With
+the moment of its start, and the namespace in which it is counted, it does.
 """
 
-from __future__ import annotations
-
+# No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
 import os
 import select
+import signal as signals
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Final, NamedTuple
 
 # Where the system cannot tell of a parent's end, it is looked for this often, in seconds.
 _LOOK_AGAIN_S: Final = 1.0
@@ -26,6 +28,75 @@ _PS_TIMEOUT_S: Final = 5.0
 # In /proc/PID/stat behind the name, counted from 0; proc(5) counts them from 1, as 4 and 22.
 _PARENT: Final = 1
 _STARTED: Final = 19
+_LINUX: Final = sys.platform == "linux"
+
+
+class Process(NamedTuple):
+    """A process, told from every other one; what is not known of it is empty."""
+
+    pid: int
+    #: When it was started, in its system's words: for as long as it lives, and of no other one.
+    born: str = ""
+    #: The name of its machine, as people know it.
+    host: str = ""
+    #: Where its number counts: a boot of a machine, and there a pid namespace.
+    space: str = ""
+    #: Which network it has: a boot, and there a network namespace.
+    network: str = ""
+    #: When it was noted, in seconds since 1970.
+    since: float = 0.0
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its number counts in this process's namespace, or nothing says otherwise."""
+        return self.space in {"", space()}
+
+    @property
+    def where(self) -> str:
+        """Where and since when it runs, for people: `pid 4711 on host web-1 ...`."""
+        parts = [f"pid {self.pid}"]
+        if self.host:
+            parts.append(f"on host {self.host}")
+        if not self.is_here:
+            parts.append(f"in another pid namespace ({self.space.rpartition(' ')[2]})")
+        if self.since:
+            parts.append(time.strftime("since %Y-%m-%d %H:%M", time.localtime(self.since)))
+        return " ".join(parts)
+
+
+def known(pid: int, *, since: float | None = None) -> Process:
+    """Return what tells a process from others; it was noted just now, unless told otherwise."""
+    since = round(time.time(), 3) if since is None else since
+    with _pinned(pid) as (_, number):
+        if not number:
+            return Process(pid, since=since)
+        pids, net = (_namespace(str(number), kind) for kind in ("pid", "net"))
+        return Process(pid, _started(number), os.uname().nodename, pids, net, since)
+
+
+def space() -> str:
+    """Return in which boot of which machine, and there in which namespace, numbers count here."""
+    return _namespace("self", "pid")
+
+
+def network() -> str:
+    """Return which network this process has; empty if that is not known."""
+    return _namespace("self", "net")
+
+
+def holding(file: str) -> list[int]:
+    """Return the other processes seen from here that have a file open, of any namespace.
+
+    None are seen where the system does not tell, or only of another namespace's numbers.
+    """
+    pids = []
+    with suppress(OSError):
+        if os.readlink("/proc/self") == str(os.getpid()):  # noqa: PTH115
+            for name in os.listdir("/proc"):  # noqa: PTH208
+                with suppress(OSError, ValueError):
+                    if int(name) != os.getpid() and _may_have_open(int(name), file):
+                        pids.append(int(name))
+    return pids
 
 
 def parent_of(pid: int) -> int:
@@ -39,24 +110,37 @@ def born(pid: int) -> str:
 
     The same for as long as it lives, and another one for the next process of this number.
     """
-    if sys.platform == "linux":
-        stat = _stat(pid)
-        return stat[_STARTED] if stat else ""
-    # Imported late: a relayed session does without it.
-    import subprocess
+    with _pinned(pid) as (_, number):
+        return _started(number) if number else ""
 
-    try:
-        ps = subprocess.run(
-            ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
-            env={"LC_ALL": "C"},
-            capture_output=True,
-            text=True,
-            timeout=_PS_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return ps.stdout.strip()
+
+def is_still(process: Process, *, holding: str = "", naming: str = "") -> bool:
+    """Tell whether that very process lives, here; as `signal`, without one."""
+    return signal(process, 0, holding=holding, naming=naming)
+
+
+def signal(process: Process, number: int, *, holding: str = "", naming: str = "") -> bool:
+    """Send a signal to that very process, if it lives; return whether it does.
+
+    Whatever runs in another pid namespace is left alone, as is what has got its number since.
+
+    Args:
+        process: which one.
+        number: of the signal; 0 sends none.
+        holding: a file that it must have open, where the system tells.
+        naming: a word that must be in its command line.
+    """
+    if not process.is_here or process.pid <= 0:
+        return False
+    with _pinned(process.pid) as (descriptor, shown), suppress(OSError):
+        # What is read of the number that /proc shows is of this process as long as it lives: the
+        # signal itself fails if it does not.
+        if not shown or process.born not in {"", _started(shown)}:
+            return False
+        if naming in {"", *_words(shown)} and _may_have_open(shown, holding):
+            _send(process.pid, descriptor, number)
+            return True
+    return False
 
 
 def on_end(end: Callable[[], None]) -> None:
@@ -66,6 +150,38 @@ def on_end(end: Callable[[], None]) -> None:
     """
     parent = os.getppid()
     threading.Thread(target=_watch, args=(parent, end), name="agentbus-parent", daemon=True).start()
+
+
+def _namespace(pid: str, kind: str) -> str:
+    if not _LINUX:
+        return os.uname().nodename
+    with suppress(OSError):
+        namespace = os.readlink(f"/proc/{pid}/ns/{kind}")  # noqa: PTH115  # pathlib weighs a megabyte
+        with open("/proc/sys/kernel/random/boot_id") as boot:  # noqa: PTH123
+            return f"{boot.read().strip()} {namespace}"
+    return ""
+
+
+@contextmanager
+def _pinned(pid: int) -> Generator[tuple[int, int], None, None]:
+    """Yield a descriptor of a process, and the number by which /proc shows it; (-1, 0) of none.
+
+    That is another one where /proc is of another namespace, as after `unshare --pid` alone.
+    """
+    if not _LINUX:
+        yield -1, pid
+        return
+    descriptor, number = -1, 0
+    try:
+        with suppress(OSError, ValueError):
+            descriptor = os.pidfd_open(pid)
+            with open(f"/proc/self/fdinfo/{descriptor}") as about:  # noqa: PTH123
+                shown = [line.split()[1] for line in about if line.startswith("Pid:")]
+            number = max(0, int(shown[0])) if shown else 0
+        yield descriptor, number
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _stat(pid: int) -> list[str]:
@@ -78,6 +194,67 @@ def _stat(pid: int) -> list[str]:
             return stat.read().rpartition(b")")[2].decode().split()
     except OSError:
         return []
+
+
+def _started(pid: int) -> str:
+    if not _LINUX:
+        return _ps(pid, "lstart")
+    stat = _stat(pid)
+    return stat[_STARTED] if stat else ""
+
+
+def _words(pid: int) -> list[str]:
+    """Return the command line of a process.
+
+    Raises:
+        OSError: it has ended.
+    """
+    if not _LINUX:
+        return _ps(pid, "command").split(" ")
+    with open(f"/proc/{pid}/cmdline", "rb") as line:  # noqa: PTH123
+        return [os.fsdecode(word) for word in line.read().split(b"\0")]
+
+
+def _may_have_open(pid: int, file: str) -> bool:
+    """Tell whether a process has a file open; where the system does not tell, it may have it.
+
+    Raises:
+        OSError: there is no such file, or it is not for us to know.
+    """
+    if not file or not _LINUX:
+        return True
+    wanted = os.stat(file)  # noqa: PTH116
+    folder = f"/proc/{pid}/fd"
+    for descriptor in os.listdir(folder):  # noqa: PTH208
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            if os.path.samestat(os.stat(f"{folder}/{descriptor}"), wanted):  # noqa: PTH116
+                return True
+    return False
+
+
+def _send(pid: int, descriptor: int, number: int) -> None:
+    if descriptor >= 0:
+        signals.pidfd_send_signal(descriptor, number)
+    else:
+        os.kill(pid, number)
+
+
+def _ps(pid: int, field: str) -> str:
+    # Imported late: a relayed session does without it.
+    import subprocess
+
+    try:
+        ps = subprocess.run(
+            ["/bin/ps", "-ww", "-o", f"{field}=", "-p", str(pid)],
+            env={"LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            timeout=_PS_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return ps.stdout.strip()
 
 
 def _watch(parent: int, end: Callable[[], None]) -> None:

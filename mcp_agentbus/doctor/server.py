@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mcp_agentbus.bus import disk as server_disk
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.address import find_server
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
@@ -83,11 +84,8 @@ def _unreachable(settings: Settings, error: AgentbusError) -> Check:
     """Say why there is no server: it need not run, or something is wrong."""
     if settings.url or not isinstance(error, BusUnreachable):
         return Check("server", "wrong", error.message, error.hint)
-    files = embedded.Files(settings.data_dir)
-    if embedded.is_locked(files):
-        wrong = f"a nats-server holds {shlex.quote(str(files.lock))}, but does not answer"
-        fix = "Run `agentbus server stop`, then `agentbus server start`."
-        return Check("server", "wrong", wrong, fix)
+    if away := embedded.absence(settings):
+        return Check("server", "wrong", away.message, away.hint)
     return Check(
         "server",
         "warning",
@@ -144,12 +142,29 @@ def _own(settings: Settings, url: str) -> list[Check]:
     about = f"nats-server {_version(url) or '?'} at {url}"
     if server:
         about += f" (pid {server.pid}), on this machine only"
-    return [Check("server", "ok", about), durability(settings)]
+    return [_writing(settings, about), durability(settings)]
+
+
+def _writing(settings: Settings, about: str) -> Check:
+    """See that a server which answers stores something, too."""
+    if not server_disk.is_write_dead(settings):
+        return Check("server", "ok", about)
+    wrong = f"{about}: its disk was full, and it stores nothing until it is started anew"
+    if not server_disk.has_room(settings):
+        where = shlex.quote(str(settings.data_dir))
+        fix = f"Free some disk space: df -h {where}. The next command starts it anew then."
+        return Check("server", "wrong", wrong, fix)
+    fix = "Run `agentbus server stop`, then `agentbus server start`; the next command does it, too."
+    return Check("server", "wrong", wrong, fix, Step("start it anew", partial(_revive, settings)))
+
+
+def _revive(settings: Settings) -> str:
+    return "" if server_disk.revive(settings) else "somebody else has"
 
 
 def durability(settings: Settings) -> Check:
     """See that what the server acknowledges is on the disk before."""
-    durable = embedded.is_durable(settings)
+    durable = server_disk.is_durable(settings)
     how = status.DURABLE[durable]
     if durable:
         return Check("durability", "ok", how)

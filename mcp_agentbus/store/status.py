@@ -17,7 +17,7 @@ import shutil
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import disk, embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.embedded import Files, Server
 from mcp_agentbus.config.settings import Settings
@@ -26,7 +26,7 @@ from mcp_agentbus.core.text import size
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.streams import STREAMS
 
-#: What `embedded.is_durable` means.
+#: What `disk.is_durable` means.
 DURABLE: Final = {
     True: "what is acknowledged is on the disk before (sync_interval: always)",
     False: "what is acknowledged may be lost in a power cut: sync_interval is not always",
@@ -63,7 +63,7 @@ async def standing(bus: Bus) -> Standing:
     server = await asyncio.to_thread(embedded.find, settings)
     infos = await together(*(bus.admin.api(f"STREAM.INFO.{name}") for name in STREAMS))
     free = shutil.disk_usage(settings.data_dir).free
-    durable = await asyncio.to_thread(embedded.is_durable, settings)
+    durable = await asyncio.to_thread(disk.is_durable, settings)
     data = {
         "running": True,
         "url": server.url if server else None,

@@ -83,9 +83,7 @@ async def test_a_send_whose_embedded_server_cannot_start_fails_in_time(tmp_path,
         async with Bus(settings) as bus:
             await assert_refused_in_time(bus)
     finally:
-        pid_file = embedded.Files(settings.data_dir).pid
-        if "sleep" in does:
-            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        kill_servers(settings)
 
 
 @pytest.mark.promise(1)

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import types
 
 import pytest
 from local_server import (
@@ -23,7 +22,8 @@ from local_server import (
 )
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.core import locks, processes
+from mcp_agentbus.errors import BadSetup, BusUnreachable
 
 
 def test_the_first_call_starts_a_server_and_the_second_finds_the_same_one(settings):
@@ -67,32 +67,32 @@ def test_the_server_has_a_session_of_its_own(settings):
 
 def test_stop_is_content_with_a_server_that_ends_by_itself_meanwhile(settings, monkeypatch):
     server = embedded.ensure(settings)
-    real_kill = os.kill
+    send = embedded.processes.signal
 
-    def too_late(pid, number):
-        real_kill(pid, signal.SIGKILL)
+    def too_late(process, number, **which):
+        os.kill(server.pid, signal.SIGKILL)
         until(lambda: is_gone(server.pid), "the server is gone")
-        real_kill(pid, number)
+        return send(process, number, **which)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(embedded, "os", types.SimpleNamespace(**{**vars(os), "kill": too_late}))
+    monkeypatch.setattr(embedded.processes, "signal", too_late)
 
-        assert embedded.stop(settings) is True
+    assert embedded.stop(settings) is False
+    assert embedded.find(settings) is None
 
 
 def test_stop_ends_when_somebody_else_starts_the_next_server_at_once(settings, monkeypatch):
     server = embedded.ensure(settings)
     following = []
 
-    def then_start(pid, number):
-        os.kill(pid, number)
-        until(lambda: not server_pids(settings), "the server is gone")
+    def then_start(*_):
+        monkeypatch.undo()
+        kill(server)
         following.append(embedded.ensure(settings))
+        return True
 
-    with monkeypatch.context() as patched:
-        patched.setattr(embedded, "os", types.SimpleNamespace(**{**vars(os), "kill": then_start}))
+    monkeypatch.setattr(embedded, "_signal", then_start)
 
-        assert embedded.stop(settings) is True
+    assert embedded.stop(settings) is True
     assert embedded.find(settings).pid == following[0].pid != server.pid
 
 
@@ -110,37 +110,68 @@ def test_a_server_that_does_not_answer_is_named_and_can_still_be_stopped(
     until(lambda: is_gone(server.pid), "the server is gone")
 
 
+def test_stop_ends_a_server_that_was_halted(settings):
+    server = embedded.ensure(settings)
+    os.kill(server.pid, signal.SIGSTOP)
+
+    assert embedded.stop(settings) is True
+    until(lambda: is_gone(server.pid), "the server is gone")
+
+
 def test_stop_says_how_to_kill_a_server_that_hangs(settings, monkeypatch):
     server = embedded.ensure(settings)
     monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(embedded, "_PROBE_TIMEOUT_S", 0.1)
-    os.kill(server.pid, signal.SIGSTOP)
+    monkeypatch.setattr(embedded, "_signal", lambda *_: True)  # it does not listen
 
     with pytest.raises(BusUnreachable, match=f"kill -9 {server.pid}"):
         embedded.stop(settings)
     assert server_pids(settings) == [server.pid]
 
 
-def test_stop_harms_no_process_that_got_the_number_of_a_dead_server(settings, files, monkeypatch):
+def test_stop_harms_no_process_that_has_got_the_number_of_a_dead_server(
+    settings, files, monkeypatch
+):
+    """Not even one that was started with the same words, or holds the lock."""
     embedded.ensure(settings)
     kill_servers(settings)
-    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.1)
-    with (
-        subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True) as leader,
-        subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other,
-    ):
-        files.pid.write_text(str(leader.pid))
+    monkeypatch.setattr(embedded, "_STARTS_WITHIN_S", 0.05)
+    argv = ["cat", "-", str(files.conf)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True) as other:
+        theirs = processes.known(other.pid)
         assert embedded.stop(settings) is False  # the lock is free
-
         files.lock.unlink()
-        assert embedded.stop(settings) is False  # there is no lock
+        assert embedded.stop(settings) is False  # there is none
 
-        files.pid.write_text(str(other.pid))
-        with files.lock.open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            assert embedded.stop(settings) is False  # it does not lead a session
+        for noted in (theirs, theirs._replace(born="1"), theirs._replace(born="")):
+            with locks.held(files.lock, wait=False) as lock:
+                locks.sign(lock, noted)
+                with pytest.raises(BadSetup, match=r"no bus server of yours.*fuser"):
+                    embedded.stop(settings)
+        with locks.held(files.lock, wait=False) as lock:
+            locks.sign(lock, processes.known(os.getpid()))
+            with pytest.raises(BadSetup, match=r"no bus server of yours.*fuser"):
+                embedded.stop(settings)
+        assert other.poll() is None
+        other.stdin.close()
 
-    assert (leader.returncode, other.returncode) == (0, 0)
+
+def test_a_server_of_an_earlier_version_which_noted_nothing_is_found_by_its_lock(settings, files):
+    server = embedded.ensure(settings)
+    files.lock.write_bytes(b"")
+
+    assert embedded.holder(files).pid == server.pid
+    assert embedded.stop(settings) is True
+    until(lambda: is_gone(server.pid), "the server is gone")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "no JSON", '{"pid": "1"}', "\0" * 9000])
+def test_a_lock_that_holds_no_name_is_nobodys(settings, files, text):
+    files.root.mkdir(parents=True)
+    files.lock.write_text(text)
+
+    assert locks.holder(files.lock) is None
+    assert embedded.stop(settings) is False
+    assert embedded.ensure(settings).how == "started"
 
 
 def test_a_search_during_a_restart_names_no_dead_server(settings, files, monkeypatch):

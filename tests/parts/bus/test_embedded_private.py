@@ -14,7 +14,7 @@ from local_server import command_lines, kill, port_of, server_pids
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.errors import BadSetup
 
-OURS = ("token", "nats.conf", "nats.log", "port", "pid", "server.lock")
+OURS = ("token", "nats.conf", "nats.log", "port", "server.lock")
 
 
 def mode(path):
@@ -59,7 +59,7 @@ def test_no_environment_holds_the_token(settings):
 
 
 @pytest.mark.promise(41)
-@pytest.mark.parametrize("call", [embedded.ensure, embedded.find, embedded.stop])
+@pytest.mark.parametrize("call", [embedded.ensure, embedded.find])
 def test_a_token_that_others_may_read_is_refused_with_the_command_that_mends_it(
     settings, files, call
 ):

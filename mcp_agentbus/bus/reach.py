@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether this process can reach a server that runs on this machine: why not, and what mends it.
+
+    >>> raise cut_off(server, lock)
+    OutOfReach: The bus server (pid 4711 ...) runs in another network, as a sandbox has one ...
+
+A sandbox, and a container, has a network of its own: what listens on loopback in there is heard in
+there alone. A socket in the file system passes, and so a listener outside does for those inside.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Final
+
+from mcp_agentbus.core import processes
+from mcp_agentbus.core.processes import Process
+from mcp_agentbus.errors import BadSetup, OutOfReach
+
+# What every new network of Linux has: its loopback, and one end of each kind of tunnel.
+_EVERYWHERE: Final = ("lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6")
+# On loopback an answer takes microseconds, if one comes.
+_LOOPBACK_S: Final = 0.5
+_LISTEN: Final = (
+    "Run `agentbus listen` outside this sandbox: commands and sessions in here then go through "
+    "its socket."
+)
+_KEPT: Final = "then this again: all that it has stored is kept."
+
+
+def cut_off(server: Process, lock: Path) -> OutOfReach | None:
+    """Return why nothing here reaches a server that holds its lock, if it is out of reach.
+
+    Args:
+        server: as it was noted when it was started.
+        lock: the file that it holds.
+    """
+    ours = processes.network()
+    if not ours or server.network in {"", ours}:
+        return None if loopback_works() else no_loopback()
+    who = f"The bus server ({server.where}) runs"
+    if is_isolated():
+        return OutOfReach(f"{who} outside this sandbox, whose network leads nowhere.", hint=_LISTEN)
+    return OutOfReach(
+        f"{who} in another network, as a sandbox or a container has one of its own: nothing out "
+        "here reaches it.",
+        hint=f"{ending(server, lock)}, {_KEPT}",
+    )
+
+
+def ending(server: Process, lock: Path) -> str:
+    """Return the words for ending a server, from here if that can be."""
+    if server.is_here:
+        return "Run `agentbus server stop`"
+    if pids := processes.holding(str(lock)):
+        return f"Run: kill {pids[0]}"
+    return f"Run `agentbus server stop` there, on host {server.host or '?'}"
+
+
+def not_ours(holder: Process | None, lock: Path) -> BadSetup:
+    """Return the error about a server that is not for this process to stop."""
+    if holder and not holder.is_here:
+        return BadSetup(
+            f"The bus server runs elsewhere: {holder.where}. It was left alone.",
+            hint=f"{ending(holder, lock)}.",
+        )
+    return BadSetup(
+        f"{lock} is held by a process that is no bus server of yours. It was left alone.",
+        hint=f"See which one: fuser -v {lock}",
+    )
+
+
+def no_loopback() -> OutOfReach:
+    """Return the error of a process that may not even speak to itself."""
+    message = "This sandbox has no network, not even loopback: no bus server can be reached in it."
+    return OutOfReach(message, hint=_LISTEN)
+
+
+def loopback_works() -> bool:
+    """Tell whether processes of this network reach each other: a sandbox may forbid it."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), _LOOPBACK_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def is_isolated() -> bool:
+    """Tell whether this network leads nowhere: it has loopback only."""
+    try:
+        return all(name.startswith(_EVERYWHERE) for _, name in socket.if_nameindex())
+    except OSError:
+        return False

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs `agentbus` in namespaces of its own, as sandboxes and containers do.
+
+    with apart.Sandbox(home, "--net") as sandbox:
+        sandbox.typed("send", "coder", "Count", "x")    # (3, "agentbus: Nothing was stored. ...")
+
+A sandbox lives until its block ends, and whatever runs in a pid namespace of its own with it.
+Needs Linux and the right to unshare; without them a person's tests are skipped, in CI they fail.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+import pytest
+import served
+
+_WITHIN_S = 60  # only a hang takes as long
+
+
+class Sandbox:
+    """A place with namespaces of its own, in which commands can be typed."""
+
+    def __init__(self, home: Path, *kinds: str, loopback: bool = True, **environ: str) -> None:
+        self._kinds = kinds
+        self._loopback = loopback
+        self._environ = served.environ(home) | environ
+
+    def __enter__(self) -> Self:
+        program = shutil.which("unshare", path=f"{os.defpath}:/usr/sbin:/sbin")
+        if sys.platform != "linux" or not program:
+            _missing("there is no unshare")
+        forked = ["--fork", "--mount-proc", "--kill-child"] if "--pid" in self._kinds else []
+        self._process = subprocess.Popen(
+            [program, "--map-root-user", *self._kinds, *forked, sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environ,
+            text=True,
+        )
+        if self._process.stdout.readline() != "ready\n":
+            _missing(f"nothing can be unshared: {self._process.stderr.read()[-300:]}")
+        if "--net" in self._kinds and self._loopback:
+            assert self.ran("ip", "link", "set", "lo", "up") == (0, "")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        self._process.wait(_WITHIN_S)
+        self._process.stdout.close()
+        self._process.stderr.close()
+
+    def typed(self, *argv: str) -> tuple[int, str]:
+        """Type `agentbus ARGV` there; return its exit code and what it printed."""
+        return self.ran(*served.AGENTBUS, *argv)
+
+    def ran(self, *argv: str) -> tuple[int, str]:
+        """Run a program there to its end; return its exit code and what it printed."""
+        self._process.stdin.write(json.dumps(argv) + "\n")
+        self._process.stdin.flush()
+        code, said = json.loads(self._process.stdout.readline())
+        return code, said
+
+
+def _missing(why: str) -> None:
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+
+
+def _inside() -> None:
+    """Run what is asked for, one line each."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        ended = subprocess.run(
+            json.loads(line),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_WITHIN_S,
+            check=False,
+        )
+        print(json.dumps([ended.returncode, ended.stdout]), flush=True)
+
+
+if __name__ == "__main__":
+    _inside()
