@@ -23,7 +23,9 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
 
 # What a server says of a message that it could not write, in English whatever the locale.
-_NO_ROOM: Final = re.compile(r"no space left on device|disk quota exceeded")
+_NO_ROOM: Final = re.compile(r"\[ERR\] .*(no space left on device|disk quota exceeded)")
+# And with which it begins.
+_BEGINS: Final = "Starting nats-server"
 _END_OF_LOG_BYTES: Final = 64 * 1024
 # Room for the server to start, and for one large task.
 _ROOM_BYTES: Final = 8 << 20
@@ -64,13 +66,12 @@ def is_write_dead(settings: Settings) -> bool:
     By its own log, which names each message that it could not write.
     """
     files = Files(settings.data_dir)
-    server = embedded.holder(files)
-    if not server or not locks.is_held(files.lock):
+    if not locks.is_held(files.lock):
         return False
     with suppress(OSError), files.log.open("rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - _END_OF_LOG_BYTES))
-        said = log.read().decode(errors="replace").splitlines()
-        return any(f"[{server.pid}]" in line and _NO_ROOM.search(line) for line in said)
+        said = log.read().decode(errors="replace")
+        return _NO_ROOM.search(said.rpartition(_BEGINS)[2]) is not None
     return False
 
 

@@ -20,6 +20,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from mcp_agentbus.bus import disk
 from mcp_agentbus.bus.address import find_server
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import Message
@@ -117,9 +118,11 @@ class Reconnecting:
                     hint="Run `agentbus server start`.",
                 )
                 await self._repair()
-            except (TimeoutError, LinkLost):
-                handed_over = True
-                failure = BusUnreachable(GONE)
+            except LinkLost:
+                handed_over, failure = True, BusUnreachable(GONE)
+            except TimeoutError:
+                handed_over, failure = True, BusUnreachable(GONE)
+                await self._revive(give_up - time.monotonic())
             except OutOfReach:
                 raise  # waiting changes nothing
             except BusUnreachable as error:
@@ -140,6 +143,13 @@ class Reconnecting:
         finally:
             self._repairing = False
 
+    async def _revive(self, within_s: float) -> None:
+        """Have our own server started anew if its disk was full and is not any more."""
+        if self.settings.url is None:
+            with contextlib.suppress(AgentbusError, OSError, TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await asyncio.to_thread(disk.revive, self.settings)
+
     async def _unconfirmed(self) -> Unconfirmed:
         """Say what is known about a server that took a message and did not answer."""
         try:
@@ -151,8 +161,8 @@ class Reconnecting:
         return Unconfirmed(
             "The bus server answers but confirms nothing, as it does when its disk is full: "
             "it is not known whether this was stored.",
-            hint="Free some disk space, run `agentbus server stop` and `agentbus server start`, "
-            "then call again with the same request_id.",
+            hint="Free some disk space, then call again with the same request_id: the server is "
+            "started anew by itself. If that does not help: `agentbus doctor`.",
         )
 
     @contextlib.asynccontextmanager

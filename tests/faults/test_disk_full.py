@@ -11,9 +11,10 @@ import subprocess
 import sys
 
 import pytest
+from doctors import report
 from local_server import server_folder
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import disk, embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import StoreFull, Unconfirmed
@@ -46,7 +47,9 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.promise(1)
-async def test_on_a_full_disk_nothing_is_called_stored_and_a_restart_with_room_heals(small_disk):
+async def test_on_a_full_disk_nothing_is_called_stored_and_with_room_the_next_call_heals(
+    small_disk,
+):
     with server_folder(small_disk / "home") as settings:
         async with (
             Bus.connect(settings) as bus,
@@ -72,13 +75,22 @@ async def test_on_a_full_disk_nothing_is_called_stored_and_a_restart_with_room_h
             assert error is not None
             told = {StoreFull: "The bus has no room left. Nothing was stored.", Unconfirmed: "disk"}
             assert told[type(error)] in str(error)
+            _, full = await report(settings)
+            assert "stores nothing until it is started anew" in full["server"]["said"]
+            assert "Free some disk space" in full["server"]["fix"]
 
             ballast.unlink()
-            await asyncio.to_thread(embedded.stop, settings)
+            _, freed = await report(settings)
+            assert "agentbus server stop" in freed["server"]["fix"]
+            before = embedded.find(settings).pid
             [again] = await send_task(
                 planner, "coder", f"{number}", "x" * 60_000, request_id=f"r{number}"
             )
             stored.append(again.task_id)
+            assert embedded.find(settings).pid != before
+            assert not disk.revive(settings)  # one that lives is left alone
+            _, healed = await report(settings)
+            assert healed["server"]["state"] == "ok"
             read = [item.task.id for item in (await read_inbox(coder, limit=50)).tasks]
             assert sorted(read) == sorted(stored)
 
