@@ -1,37 +1,98 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stores any bytes at all, as a client in another language or a hostile one may.
+"""A plain client of nats-server: it stores any bytes at all, and looks without our own code.
 
     >>> await store(settings, b"agentbus.coder.tasks.normal.planner", b"not JSON")
     17
+    >>> async with Raw(settings.data_dir) as raw:
+    ...     await raw.api("STREAM.INFO.AGENTBUS_TASKS")
 
-nats-py refuses much of what nats-server takes, so this one speaks the protocol itself.
+nats-py refuses much of what nats-server takes, so this one speaks the protocol itself; and whoever
+checks our work asks nothing of us: address and token are read from the files of the server.
 """
 
 import asyncio
+import base64
 import json
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from mcp_agentbus.bus import embedded
+_WITHIN_S = 10  # a server that answers does so in milliseconds
+_NO_MORE = 10037  # no message found
+
+
+class Stored(NamedTuple):
+    """A message as it lies in a stream."""
+
+    seq: int
+    subject: str
+    data: bytes
+
+
+class Raw:
+    """One connection to the server whose files are in this folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = data_dir
+        self._number = 0
+
+    async def __aenter__(self):
+        [ports] = (self._folder / "run").glob("*.ports")
+        where = urlsplit(json.loads(ports.read_text())["nats"][0])
+        token = (self._folder / "token").read_text()
+        self._reader, self._writer = await asyncio.open_connection(where.hostname, where.port)
+        options = {"auth_token": token, "headers": True, "no_responders": True, "verbose": False}
+        self._writer.write(b"CONNECT " + json.dumps(options).encode())
+        self._writer.write(b"\r\nSUB _INBOX.raw.* 1\r\n")
+        return self
+
+    async def __aexit__(self, *_):
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    async def ask(self, subject: bytes, data: bytes = b"", header_block: bytes = b"") -> Any:
+        """Publish the bytes, with this block of headers as it is; return the answer."""
+        self._number += 1
+        reply = b"_INBOX.raw.%d" % self._number
+        sizes = b"%d %d" % (len(header_block), len(header_block) + len(data))
+        self._writer.write(b" ".join((b"HPUB", subject, reply, sizes)) + b"\r\n")
+        self._writer.write(header_block + data + b"\r\n")
+        async with asyncio.timeout(_WITHIN_S):
+            return json.loads(await self._answer(reply))
+
+    async def _answer(self, reply: bytes) -> bytes:
+        while True:
+            line = await self._reader.readline()
+            if line.startswith((b"MSG ", b"HMSG ")):
+                data = await self._reader.readexactly(int(line.split()[-1]) + 2)
+                if line.split()[1] == reply:
+                    return data
+            elif line.startswith(b"PING"):
+                self._writer.write(b"PONG\r\n")
+            else:
+                assert line.startswith((b"INFO", b"PONG")), line
+
+    async def api(self, what: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask JetStream's API; an error of its own is in the answer."""
+        data = json.dumps(request).encode() if request else b""
+        return await self.ask(f"$JS.API.{what}".encode(), data)
+
+    async def contents(self, stream: str) -> list[Stored]:
+        """Return all that a stream holds, oldest first."""
+        stored: list[Stored] = []
+        while True:
+            after = stored[-1].seq + 1 if stored else 1
+            request = {"seq": after, "next_by_subj": ">"}
+            answer = await self.api(f"STREAM.MSG.GET.{stream}", request)
+            if "error" in answer:
+                assert answer["error"]["err_code"] == _NO_MORE, answer
+                return stored
+            message = answer["message"]
+            data = base64.b64decode(message.get("data", ""))
+            stored.append(Stored(message["seq"], message["subject"], data))
 
 
 async def store(settings, subject, data, header_block=b""):
     """Publish the bytes, with this block of headers as it is; return the sequence they got."""
-    server, token = embedded.find(settings), embedded.read_token(settings)
-    where = urlsplit(server.url)
-    async with asyncio.timeout(10):
-        reader, writer = await asyncio.open_connection(where.hostname, where.port)
-        options = {"auth_token": token, "headers": True, "no_responders": True, "verbose": False}
-        writer.write(b"CONNECT " + json.dumps(options).encode() + b"\r\nSUB _INBOX.raw 1\r\n")
-        sizes = f"{len(header_block)} {len(header_block) + len(data)}".encode()
-        writer.write(b"HPUB " + subject + b" _INBOX.raw " + sizes + b"\r\n")
-        writer.write(header_block + data + b"\r\n")
-        try:
-            while True:
-                line = await reader.readline()
-                if line.startswith(b"MSG "):
-                    ack = json.loads(await reader.readline())
-                    return ack["seq"]
-                assert line.startswith((b"INFO", b"PING", b"PONG")), line
-        finally:
-            writer.close()
-            await writer.wait_closed()
+    async with Raw(settings.data_dir) as raw:
+        return (await raw.ask(subject, data, header_block))["seq"]

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether what was promised came true: the ledger of a run against what its server holds at the end.
+
+    >>> check(ledger, contents)
+    [Violation(kind='unended', task='9d0c...', told='...')]
+
+Pure: it asks nobody, and so can be shown any lie. What one session alone was told proves little; each
+rule here names the promise that was broken, and who would have noticed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import inf
+
+from ledger import (
+    ENDS,
+    Call,
+    Claimed,
+    Ended,
+    Fault,
+    Ledger,
+    Looked,
+    Said,
+    Sent,
+    Shown,
+    Tried,
+    Trouble,
+)
+
+_RANK = {"high": 0, "normal": 1, "low": 2}
+# Who could do nothing for so long may lose what it holds: a claim lasts 24 s without a sign of its
+# session, and a session counts as alive for 15 s; on a busy machine some of that passes unseen.
+_LOSES_AFTER_S = 9.0
+# What a dead session held is offered again 30 s after its death; two cores have other work besides.
+_BACK_WITHIN_S = 45.0
+# A call has 5 s, a process that must begin and load the SDK for it some more.
+_ANSWERS_WITHIN_S = 12.0
+# How much earlier than asked for a schedule may fall due: what the clocks differ by.
+_EARLY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A promise that was broken."""
+
+    kind: str
+    told: str
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of a task's life, as its bytes say."""
+
+    state: str
+    summary: str
+    #: Its states, oldest first.
+    states: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A lane of an inbox, by the server's own counts and by what lies there."""
+
+    inbox: str
+    lane: str
+    stored: int
+    pending: int
+    held: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the server holds once all is done; tasks by their ids."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    #: The token of each task of which its sender's record is there.
+    sent: dict[str, str] = field(default_factory=dict)
+    #: The lane in which an unfinished message of a task lies.
+    waiting: dict[str, tuple[str, str]] = field(default_factory=dict)
+    scheduled: frozenset[str] = frozenset()
+    lanes: tuple[Lane, ...] = ()
+    #: What `agentbus agents` says waits, by inbox.
+    listed: dict[str, int] = field(default_factory=dict)
+
+
+def check(ledger: Ledger, contents: Contents) -> list[Violation]:
+    """Return every promise that was broken, by its kind."""
+    return [
+        *_troubles(ledger),
+        *_every_task_ends(ledger, contents),
+        *_one_end(ledger, contents),
+        *_stored_once(ledger, contents),
+        *_one_holder(ledger),
+        *_not_early(ledger),
+        *_order(ledger),
+        *_nobody_passed_over(ledger),
+        *_slow(ledger),
+        *_counts(contents),
+    ]
+
+
+def _troubles(ledger: Ledger) -> Iterator[Violation]:
+    for trouble in ledger.all(Trouble):
+        yield Violation(trouble.kind, f"at {trouble.at:.1f} s: {trouble.told}")
+
+
+def _every_task_ends(ledger: Ledger, contents: Contents) -> Iterator[Violation]:
+    """Every acknowledged task ends, and its sender sees that."""
+    still_open = ledger.open()
+    for sent in ledger.all(Sent):
+        record = contents.records.get(sent.task)
+        if sent.task not in contents.sent:
+            yield Violation("lost", f"{sent.token} was acknowledged; no record of it", sent.task)
+        elif record is None or record.state not in ENDS:
+            yield Violation("unended", f"{sent.token} {_where(sent.task, contents)}", sent.task)
+        elif sent.task in still_open:
+            told = f"{sent.token} is {record.state}, and no session of {sent.sender} was shown it"
+            yield Violation("unseen", told, sent.task)
+
+
+def _where(task: str, contents: Contents) -> str:
+    record = contents.records.get(task)
+    state = f"stands as {' > '.join(record.states[-6:])}" if record else "was never touched"
+    if task in contents.scheduled:
+        return f"{state}; its schedule has not fallen due"
+    if task not in contents.waiting:
+        return f"{state}; no message of it is left to be offered"
+    lane = next(
+        (lane for lane in contents.lanes if (lane.inbox, lane.lane) == contents.waiting[task]), None
+    )
+    counts = f" ({lane.pending} pending, {lane.held} handed out)" if lane else ""
+    return f"{state}; its message lies in {'/'.join(contents.waiting[task])}{counts}"
+
+
+def _one_end(ledger: Ledger, contents: Contents) -> Iterator[Violation]:
+    """A task has one end: the one that was acknowledged, and the one that was shown."""
+    said, shown = ledger.by_task(Said), ledger.by_task(Shown)
+    for task, record in contents.records.items():
+        ends = [state for state in record.states if state in ENDS]
+        if len(ends) > 1 and not (len(ends) == 2 and ends[0] == "expired"):
+            yield Violation("two ends", f"its record says {' > '.join(record.states)}", task)
+        words = [word for word in said[task] if word.status in ENDS]
+        stored = {(word.status, word.token) for word in words if word.outcome == "stored"}
+        if len(stored) > 1:
+            yield Violation("two ends", f"all of these were acknowledged: {sorted(stored)}", task)
+        end = (record.state, record.summary)
+        if len(stored) == 1 and end not in stored:
+            yield Violation("wrong end", f"acknowledged {stored}, on record {end}", task)
+        meant = {(word.status, word.token) for word in words if word.outcome != "refused"}
+        if record.state in ENDS - {"expired", "parked"} and end not in meant:
+            yield Violation("wrong end", f"on record {end}, which nobody said", task)
+        for word in shown[task]:
+            if word.state in ENDS and word.state not in {record.state, *ends}:
+                told = f"{word.session} was shown {word.state}, on record {record.state}"
+                yield Violation("wrong end", told, task)
+
+
+def _stored_once(ledger: Ledger, contents: Contents) -> Iterator[Violation]:
+    """One send is one task, whatever was asked again; what nobody sent is not there."""
+    tasks = defaultdict(set)
+    for task, token in contents.sent.items():
+        tasks[token].add(task)
+    for sent in ledger.all(Sent):
+        tasks[sent.token].add(sent.task)
+    tried = {trial.token for trial in ledger.all(Tried)}
+    for token, ids in tasks.items():
+        if len(ids) > 1:
+            yield Violation("stored twice", f"{token} is {len(ids)} tasks: {sorted(ids)}", max(ids))
+        if token not in tried:
+            yield Violation("ghost", f"nobody sent {token}", max(ids))
+
+
+@dataclass(frozen=True)
+class _Hold:
+    session: str
+    begin: float
+    end: float
+
+
+def _holds(ledger: Ledger, claims: list[Claimed], words: list[Said]) -> list[_Hold]:
+    """Return from when to when each session held a task for sure."""
+    ends = defaultdict(list)
+    for ended in ledger.all(Ended):
+        ends[ended.session].append(ended.at)
+    for word in words:
+        if word.status in ENDS | {"released", "lost"} or word.outcome == "refused":
+            ends[word.session].append(word.began)
+    holds = []
+    for claim in claims:
+        after = [at for at in ends[claim.session] if at >= claim.began]
+        holds.append(_Hold(claim.session, claim.at, min(after, default=inf)))
+    return holds
+
+
+def _one_holder(ledger: Ledger) -> Iterator[Violation]:
+    """No two live sessions hold a task at once."""
+    said = ledger.by_task(Said)
+    for task, claims in ledger.by_task(Claimed).items():
+        holds = _holds(ledger, claims, said[task])
+        for first in holds:
+            for second in holds:
+                begin, end = second.begin, min(first.end, second.end)
+                if first.session == second.session or not first.begin <= begin < end:
+                    continue
+                if ledger.stalled(first.session, first.begin, begin) > _LOSES_AFTER_S:
+                    continue
+                told = f"{first.session} since {first.begin:.1f} s, {second.session} since {begin:.1f} s"
+                yield Violation("two holders", told, task)
+                break
+
+
+def _not_early(ledger: Ledger) -> Iterator[Violation]:
+    """What is scheduled is not offered before its time."""
+    claimed = ledger.by_task(Claimed)
+    for sent in ledger.all(Sent):
+        first = min((claim.at for claim in claimed[sent.task]), default=None)
+        if sent.due and first is not None and first < sent.due - _EARLY_S:
+            yield Violation(
+                "early", f"due at {sent.due:.1f} s, claimed at {first:.1f} s", sent.task
+            )
+
+
+def _order(ledger: Ledger) -> Iterator[Violation]:
+    """In one answer high comes before normal before low, and in a lane who was stored earlier."""
+    sent = {entry.task: entry for entry in ledger.all(Sent)}
+    answers = defaultdict(list)
+    for claim in ledger.all(Claimed):
+        if claim.new and claim.attempt == 1 and claim.task in sent:
+            answers[claim.session, claim.at].append(claim)
+    for claims in answers.values():
+        ordered = [sent[claim.task] for claim in sorted(claims, key=lambda claim: claim.place)]
+        for before, after in pairwise(ordered):
+            if _RANK[before.lane] > _RANK[after.lane]:
+                told = f"{before.token} ({before.lane}) was shown before it ({after.lane})"
+                yield Violation("order", told, after.task)
+            same = (before.inbox, before.lane) == (after.inbox, after.lane)
+            if same and not before.due and not after.due and after.at < before.began:
+                told = f"{before.token}, which was sent after it, was shown before it"
+                yield Violation("order", told, after.task)
+
+
+def _nobody_passed_over(ledger: Ledger) -> Iterator[Violation]:
+    """A look with room to spare shows all that waits: at once, or once faults have been got over."""
+    calm_until = min((fault.at for fault in ledger.all(Fault)), default=0.0)
+    claimed, said = ledger.by_task(Claimed), ledger.by_task(Said)
+    readers = _readers(ledger)
+    for sent in ledger.all(Sent):
+        if sent.kind == "deadline":  # it may have expired
+            continue
+        reader = readers[sent.inbox]
+        for begin, end in _free(reader, sent, claimed[sent.task], said[sent.task], ledger):
+            for look in reader.looks[bisect_right(reader.looks, begin, key=_began) :]:
+                if look.at >= end:
+                    break
+                grace_s = 0.0 if look.at < calm_until and not sent.due else _BACK_WITHIN_S
+                grace_s += ledger.stalled_in_all("*", begin, look.began) if grace_s else 0.0
+                if begin + grace_s < look.began:
+                    told = f"free since {begin:.2f} s; {look.session} looked at {look.began:.2f} s"
+                    yield Violation("passed over", f"{told} and was not shown it", sent.task)
+                    break
+
+
+def _began(look: Looked) -> float:
+    return look.began
+
+
+@dataclass
+class _Readers:
+    """Those who read an inbox."""
+
+    #: Their looks that had room to spare, as they began.
+    looks: list[Looked] = field(default_factory=list)
+    #: When one of them was ended.
+    ends: list[float] = field(default_factory=list)
+
+
+def _readers(ledger: Ledger) -> dict[str, _Readers]:
+    """Return who reads each inbox."""
+    readers: dict[str, _Readers] = defaultdict(_Readers)
+    reads = defaultdict(set)
+    for look in sorted(ledger.all(Looked), key=_began):
+        for inbox in look.inboxes:
+            reads[look.session].add(inbox)
+            if look.room > 0:
+                readers[inbox].looks.append(look)
+    for ended in ledger.all(Ended):
+        for inbox in reads[ended.session]:
+            readers[inbox].ends.append(ended.at)
+    return readers
+
+
+def _free(
+    readers: _Readers, sent: Sent, claims: list[Claimed], words: list[Said], ledger: Ledger
+) -> Iterator[tuple[float, float]]:
+    """Return from when to when a task waited for anybody, as far as answers can tell."""
+    holds = _holds(ledger, claims, words)
+    over = min((word.began for word in words if word.status in ENDS), default=inf)
+    begins = [max(sent.at, sent.due), *(hold.end for hold in holds if hold.end < inf)]
+    for begin in begins:
+        until = min([over, *(claim.began for claim in claims if claim.at > begin)])
+        # Who is killed may have got it, and have had no time to say so.
+        later = [at for at in readers.ends if begin < at < until]
+        unsure = any(word.began <= begin <= word.at for word in words if word.outcome == "unknown")
+        if begin < until and not unsure:
+            yield max(later, default=begin), until
+
+
+def _slow(ledger: Ledger) -> Iterator[Violation]:
+    """An answer comes in the promised time, but for that in which nobody could give one."""
+    for call in ledger.all(Call):
+        took = call.at - call.began
+        took -= ledger.stalled_in_all(call.session, call.began, call.at)
+        if took > _ANSWERS_WITHIN_S:
+            told = f"{call.session} waited {took:.1f} s for {call.what} from {call.began:.1f} s on"
+            yield Violation("slow", f"{told}, stalls not counted: {call.outcome}")
+
+
+def _counts(contents: Contents) -> Iterator[Violation]:
+    """What the server and `agentbus agents` count is what is there."""
+    waiting = defaultdict(int)
+    for lane in contents.lanes:
+        waiting[lane.inbox] += lane.pending
+        if lane.stored != lane.pending + lane.held:
+            told = f"{lane.inbox}/{lane.lane}: {lane.stored} stored, {lane.pending} pending"
+            yield Violation("counts", f"{told}, {lane.held} handed out")
+    for inbox, count in contents.listed.items():
+        if count != waiting[inbox]:
+            yield Violation("counts", f"{inbox}: {count} listed, {waiting[inbox]} pending")
+    for task, place in contents.waiting.items():
+        record = contents.records.get(task)
+        if record and record.state in ENDS:
+            told = f"it is {record.state}, and its message still lies in {'/'.join(place)}"
+            yield Violation("left over", told, task)

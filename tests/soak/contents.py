@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the server holds, read as bytes by a client of the tests' own.
+
+    >>> (await contents(home / "data")).records["9d0c..."].state
+    'completed'
+
+Nothing of the package is used, and nothing asked that an agent might answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from checker import Contents, Lane, Record
+from rawclient import Raw
+
+_LANES = ("high", "normal", "low")
+
+
+async def contents(data_dir: Path, listed: dict[str, int]) -> Contents:
+    """Read all streams; `listed` is what `agentbus agents` has just said."""
+    async with Raw(data_dir) as raw:
+        records, sent = await _records(raw)
+        waiting, stored = {}, Counter()
+        for message in await raw.contents("AGENTBUS_TASKS"):
+            _, inbox, _, lane, _ = message.subject.split(".")
+            waiting[json.loads(message.data)["id"]] = inbox, lane
+            stored[inbox, lane] += 1
+        scheduled = frozenset(
+            message.subject.split(".")[-1]
+            for message in await raw.contents("AGENTBUS_SCHED")
+            if message.subject.split(".")[2] == "sched"
+        )
+        return Contents(records, sent, waiting, scheduled, await _lanes(raw, stored), listed)
+
+
+async def _records(raw: Raw) -> tuple[dict[str, Record], dict[str, str]]:
+    records, sent = {}, {}
+    for message in await raw.contents("AGENTBUS_RESULTS"):
+        _, _, kind, _, task = message.subject.split(".")
+        fields = json.loads(message.data)
+        if kind == "sent":
+            sent[task] = fields["subject"]
+        elif kind == "results":
+            states = tuple(moment["state"] for moment in fields["history"])
+            records[task] = Record(fields["status"], fields.get("summary", ""), states)
+    return records, sent
+
+
+async def _lanes(raw: Raw, stored: Counter) -> tuple[Lane, ...]:
+    lanes = []
+    listed = await raw.api("CONSUMER.NAMES.AGENTBUS_TASKS")
+    for name in listed["consumers"]:
+        inbox, _, lane = name.rpartition("_")
+        info = await raw.api(f"CONSUMER.INFO.AGENTBUS_TASKS.{name}")
+        counts = info["num_pending"], info["num_ack_pending"]
+        lanes.append(Lane(inbox, lane, stored.pop((inbox, lane), 0), *counts))
+    # Nobody has ever read these.
+    lanes += [Lane(inbox, lane, count, count, 0) for (inbox, lane), count in stored.items()]
+    return tuple(lanes)

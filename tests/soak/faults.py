@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done to a machine while its agents work: one function a fault, each undone at its end.
+
+    >>> await FAULTS["kill_listener"](world, planned)
+    'pid 4711'
+
+Each returns what it was done to; an empty text if nobody was there. Whatever stalls sessions is
+written down as such, since a session that stalls for long may lose its claims.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from actors import Actor, World, until
+from choices import Errand, Planned
+from ledger import Fault, Stalled
+from machine import Process, processes
+from voices import AGENTBUS, Shell, typed
+
+_LOOK_AGAIN_S = 0.02
+# How long nobody may need a server; then somebody has one started.
+_SERVED_WITHIN_S = 20.0
+# Somebody always types the next command before.
+_TYPED_WITHIN_S = 5.0
+_MIB = bytes(1 << 20)
+#: A file that takes all the room that is left.
+BALLAST = "ballast"
+#: The agent that the faults themselves send by.
+ACCOMPLICE = "eve"
+_FAULTS: dict[str, Callable[[World, Planned], Awaitable[str]]] = {}
+
+
+def _fault(do):
+    _FAULTS[do.__name__] = do
+    return do
+
+
+async def carry_out(world: World, planned: Planned) -> None:
+    """Carry a fault out, and write it down."""
+    began = world.clock()
+    target = await _FAULTS[planned.kind](world, planned)
+    world.ledger.add(Fault(began, planned.kind, target or "nobody", world.clock()))
+
+
+def undo(world: World) -> None:
+    """Let go on whatever was stopped; free the disk."""
+    for process in processes(world.folder):
+        _signal(process.pid, signal.SIGCONT)
+    (world.home / BALLAST).unlink(missing_ok=True)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _one(world: World, planned: Planned, kind: str) -> Process | None:
+    there = [process for process in processes(world.folder) if process.kind == kind]
+    return there[int(planned.which * len(there))] if there else None
+
+
+def _actor(world: World, planned: Planned) -> Actor | None:
+    there = [
+        actor for actor in world.actors if actor.voice.alive and not isinstance(actor.voice, Shell)
+    ]
+    return there[int(planned.which * len(there))] if there else None
+
+
+@asynccontextmanager
+async def _stalling(world: World, session: str = "*") -> AsyncIterator[None]:
+    began = world.clock()
+    try:
+        yield
+    finally:
+        world.ledger.add(Stalled(began, session, world.clock()))
+
+
+async def _until_served(world: World, without: int) -> None:
+    """Wait until another server than this process runs."""
+
+    def served() -> bool:
+        return any(
+            process.kind == "server" and process.pid != without
+            for process in processes(world.folder)
+        )
+
+    async with _stalling(world):
+        await until(served, _SERVED_WITHIN_S)
+
+
+async def _stop_for(world: World, pid: int, planned: Planned, session: str) -> None:
+    async with _stalling(world, session):
+        _signal(pid, signal.SIGSTOP)
+        await asyncio.sleep(planned.lasts_s)
+        _signal(pid, signal.SIGCONT)
+
+
+async def _end_session(world: World, planned: Planned, number: signal.Signals) -> str:
+    actor = _actor(world, planned)
+    if actor is None:
+        return ""
+    actor.doom(number.name)
+    _signal(actor.voice.process.pid, number)
+    return actor.voice.session
+
+
+@_fault
+async def kill_session(world: World, planned: Planned) -> str:
+    return await _end_session(world, planned, signal.SIGKILL)
+
+
+@_fault
+async def term_session(world: World, planned: Planned) -> str:
+    return await _end_session(world, planned, signal.SIGTERM)
+
+
+@_fault
+async def stop_session(world: World, planned: Planned) -> str:
+    actor = _actor(world, planned)
+    if actor is None:
+        return ""
+    session = actor.voice.session
+    await _stop_for(world, actor.voice.process.pid, planned, session)
+    return session
+
+
+async def _end(world: World, planned: Planned, kind: str, number: signal.Signals) -> str:
+    process = _one(world, planned, kind)
+    if process is None:
+        return ""
+    _signal(process.pid, number)
+    if kind == "server":
+        await _until_served(world, without=process.pid)
+    return f"pid {process.pid}"
+
+
+async def _stop(world: World, planned: Planned, kind: str) -> str:
+    process = _one(world, planned, kind)
+    if process is None:
+        return ""
+    await _stop_for(world, process.pid, planned, "*")
+    return f"pid {process.pid}"
+
+
+@_fault
+async def kill_listener(world: World, planned: Planned) -> str:
+    return await _end(world, planned, "listener", signal.SIGKILL)
+
+
+@_fault
+async def term_listener(world: World, planned: Planned) -> str:
+    return await _end(world, planned, "listener", signal.SIGTERM)
+
+
+@_fault
+async def stop_listener(world: World, planned: Planned) -> str:
+    return await _stop(world, planned, "listener")
+
+
+@_fault
+async def kill_server(world: World, planned: Planned) -> str:
+    return await _end(world, planned, "server", signal.SIGKILL)
+
+
+@_fault
+async def term_server(world: World, planned: Planned) -> str:
+    return await _end(world, planned, "server", signal.SIGTERM)
+
+
+@_fault
+async def stop_server(world: World, planned: Planned) -> str:
+    return await _stop(world, planned, "server")
+
+
+@_fault
+async def kill_woken(world: World, planned: Planned) -> str:
+    return await _end(world, planned, "woken", signal.SIGKILL)
+
+
+@_fault
+async def stop_woken(world: World, planned: Planned) -> str:
+    return await _stop(world, planned, "woken")
+
+
+@_fault
+async def kill_command(world: World, planned: Planned) -> str:
+    """Kill -9 a command that a shell has typed, a moment after it began."""
+    await until(lambda: world.place.commands, _TYPED_WITHIN_S)
+    await asyncio.sleep(planned.which * 0.15)
+    for process in list(world.place.commands):
+        _signal(process.pid, signal.SIGKILL)
+        return f"pid {process.pid}"
+    return ""
+
+
+@_fault
+async def server_at_due(world: World, planned: Planned) -> str:
+    """Kill -9 the server at the moment at which a schedule falls due."""
+    accomplice = next(actor for actor in world.actors if actor.voice.agent == ACCOMPLICE)
+    due = world.clock() + 2.0
+    await accomplice.store(Errand("ana", "normal", None, 2, repeated=True, withdrawn_after=0))
+    await asyncio.sleep(max(0.0, due - world.clock() + (planned.which - 0.3) * 0.3))
+    return await kill_server(world, planned)
+
+
+@_fault
+async def server_stop(world: World, planned: Planned) -> str:
+    async with _stalling(world):
+        stopped = await _typed(world, "server", "stop")
+        await asyncio.sleep(planned.lasts_s)
+        await _typed(world, "server", "start")
+    return stopped
+
+
+@_fault
+async def listen_stop(world: World, planned: Planned) -> str:
+    return await _typed(world, "listen", "--stop")
+
+
+@_fault
+async def listen_replace(world: World, planned: Planned) -> str:
+    return (await start_listener(world, "--replace")).name
+
+
+@_fault
+async def second_listener(world: World, planned: Planned) -> str:
+    return (await start_listener(world)).name
+
+
+@_fault
+async def remove_socket(world: World, planned: Planned) -> str:
+    (world.home / "run/listener.sock").unlink(missing_ok=True)
+    return "run/listener.sock"
+
+
+@_fault
+async def empty_runtime(world: World, planned: Planned) -> str:
+    shutil.rmtree(world.home / "run", ignore_errors=True)
+    return "run/"
+
+
+@_fault
+async def full_disk(world: World, planned: Planned) -> str:
+    """Take all the room that is left for a while."""
+    ballast = world.home / BALLAST
+    async with _stalling(world):
+        await asyncio.to_thread(_fill, ballast)
+        await asyncio.sleep(planned.lasts_s)
+        ballast.unlink()
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    return f"{planned.lasts_s:.0f} s"
+
+
+def _fill(ballast: Path) -> None:
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(_MIB)
+
+
+async def _typed(world: World, *argv: str) -> str:
+    try:
+        code, out, err = await typed(world.place, *argv)
+    except TimeoutError:
+        world.trouble("no answer", f"agentbus {' '.join(argv)} did not end")
+        return ""
+    if code not in {0, 1, 3} or "Traceback" in err:
+        world.trouble("bad end", f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}")
+    return (out + err).strip().partition("\n")[0]
+
+
+async def start_listener(world: World, *options: str) -> Path:
+    """Begin `agentbus listen` in the background; return its log."""
+    log = world.place.logs / f"listen-{world.clock():.1f}{''.join(options)}.err"
+    with log.open("wb") as file:
+        await asyncio.create_subprocess_exec(
+            *AGENTBUS, "listen", *options, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL, stderr=file, env=world.place.environ,
+        )  # fmt: skip
+    return log
+
+
+FAULTS = dict(_FAULTS)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who only looks on while others work: hooks, a follower, a person at a shell; and who measures.
+
+    >>> await asyncio.gather(hooks(world), follower(world), person(world), measure(world, samples))
+
+None of them takes a task. What they see is no proof of anything but that they were answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+
+from actors import World
+from faults import start_listener
+from ledger import Call, Trouble
+from machine import Sample, faulty_files, processes, sample
+from voices import AGENTBUS, ROOT, typed
+
+_HOOK = ROOT / "hooks/agentbus_hook.py"
+_EVENTS = ("SessionStart", "UserPromptSubmit", "PostToolBatch", "Stop")
+_HOOK_WITHIN_S = 5.0  # a hook takes 0.1 s, and asks a listener that hangs for no more than 1 s
+_HOOK_EVERY_S = (2.0, 5.0)
+_LOOK_EVERY_S = (1.5, 4.0)
+_MEASURE_EVERY_S = 2.0
+_LISTENS_AGAIN_S = (0.5, 4.0)
+_LOOKS = (
+    ("agents",), ("agents", "--online"), ("inbox", "--peek"), ("parked",), ("server", "status"),
+    ("listen", "--status"),
+)  # fmt: skip
+
+
+async def hooks(world: World) -> None:
+    """Run a host's hooks, which must end well and silently whatever happens."""
+    chance = world.choices.of("hooks")
+    while not world.calm.is_set():
+        event, began = chance.choice(_EVENTS), world.clock()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", str(_HOOK), "claude-code", event,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE, env={**world.place.environ, "AGENTBUS_AGENT": "ana"},
+        )  # fmt: skip
+        given = json.dumps({"session_id": "soak", "hook_event_name": event}).encode()
+        out, err = await process.communicate(given)
+        took = world.clock() - began
+        world.ledger.add(Call(world.clock(), began, "hook", "hook", "stored"))
+        if process.returncode or err or (out and not json.loads(out)) or took > _HOOK_WITHIN_S:
+            told = f"{event}: exit {process.returncode} after {took:.1f} s, {err[-300:]!r}"
+            world.trouble("hook", told)
+        await asyncio.sleep(chance.uniform(*_HOOK_EVERY_S))
+
+
+async def follower(world: World) -> None:
+    """Keep `agentbus watch --follow` running; each of its lines must be an event."""
+    number = 0
+    while not world.calm.is_set():
+        number += 1
+        with (world.place.logs / f"follow-{number}.err").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *AGENTBUS, "watch", "--follow", "--agent", "ana", "--json",
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+                stderr=log, env=world.place.environ,
+            )  # fmt: skip
+        reading = asyncio.create_task(_events(world, process))
+        waiting = asyncio.create_task(world.calm.wait())
+        await asyncio.wait({reading, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await reading
+        waiting.cancel()
+        await process.wait()
+        await asyncio.sleep(1)
+
+
+async def _events(world: World, process: asyncio.subprocess.Process) -> None:
+    while line := await process.stdout.readline():
+        try:
+            json.loads(line)
+        except ValueError:
+            world.trouble("follow", f"no event: {line[:200]!r}")
+
+
+async def person(world: World) -> None:
+    """Type commands that only look."""
+    chance = world.choices.of("person")
+    while not world.calm.is_set():
+        argv, began = chance.choice(_LOOKS), world.clock()
+        outcome = "stored"
+        as_ana = ("--agent", "ana") if argv[0] in {"inbox", "parked"} else ()
+        try:
+            code, out, err = await typed(world.place, *argv, *as_ana, "--json")
+            if code not in {0, 1, 3}:
+                outcome = "unknown"
+            if code == 0:
+                json.loads(out)
+            if "Traceback" in err or code in {2, 130}:
+                world.trouble("bad end", f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}")
+        except TimeoutError:
+            world.trouble("no answer", f"agentbus {' '.join(argv)} did not end")
+        world.ledger.add(Call(world.clock(), began, "person", " ".join(argv[:2]), outcome))
+        await asyncio.sleep(chance.uniform(*_LOOK_EVERY_S))
+
+
+async def listeners(world: World) -> None:
+    """Begin a listener where none runs, as a person or a service manager would."""
+    chance = world.choices.of("listeners")
+    while not world.settled.is_set():
+        if not any(process.kind == "listener" for process in processes(world.folder)):
+            await asyncio.sleep(chance.uniform(*_LISTENS_AGAIN_S))
+            if not world.settled.is_set():
+                await start_listener(world)
+        await asyncio.sleep(0.5)
+
+
+def measured(world: World) -> list[Sample]:
+    """Return what each process takes now."""
+    now = [sample(process, world.clock()) for process in processes(world.folder)]
+    return [taken for taken in now if taken]
+
+
+async def measure(world: World, samples: list[Sample]) -> None:
+    """Note what each process takes, and look at the files, until all is done."""
+    told: set[str] = set()
+    while not world.settled.is_set():
+        samples += measured(world)
+        for complaint in faulty_files(world.home):
+            if complaint not in told:
+                told.add(complaint)
+                world.ledger.add(Trouble(world.clock(), "file", complaint))
+        await asyncio.sleep(_MEASURE_EVERY_S)

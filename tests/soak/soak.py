@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chaos run: real processes of every kind at work, and everything done to them that may happen.
+
+    $ python tests/soak/soak.py --minutes 3 --seed 7
+
+A crowd of sessions, shells and programs send, claim and end tasks on a bus of their own, while
+processes are killed and stopped, the server, the listener and the disk go away and come back. When
+the faults are over, all that was acknowledged must come true in the promised times. It prints a
+table, and a story for each promise that was broken; then it ends with 1. The seed makes the same
+choices again; how the machine takes them is its own. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import faults
+import guard
+from actors import Actor, World, until
+from checker import check
+from choices import Choices
+from contents import contents
+from growth import grown, spinning
+from ledger import Claimed, Ledger, Said
+from machine import Sample, processes, tracebacks
+from observers import follower, hooks, listeners, measure, measured, person
+from table import stories, table
+from voices import Mcp, Place, Python, Shell, environ, typed
+
+# After the faults: a dead session's claims come back within 30 s, up to five times; deadlines and
+# schedules of this run are at most 28 s ahead; a busy machine takes its share.
+_SETTLES_WITHIN_S = 120.0
+# Nobody works any more: whoever still takes half a processor spins.
+_IDLE_S = 2.0
+_CLOSES_WITHIN_S = 20.0
+_DISK_MB = (96, 24)  # at least, and for each minute
+
+
+def main() -> int:
+    """Run it; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=3.0, help="of faults; it settles after it")
+    parser.add_argument("--seed", type=int, default=None, help="makes the same choices again")
+    parser.add_argument("--keep", action="store_true", help="leave its folder, with all logs")
+    parser.add_argument("--plan", action="store_true", help="print the faults of the seed, and end")
+    args = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
+    print(f"seed {seed}; again: python tests/soak/soak.py --minutes {args.minutes} --seed {seed}",
+          flush=True)  # fmt: skip
+    if args.plan:
+        print("\n".join(map(str, Choices(seed).faults(args.minutes * 60))))
+        return 0
+    folder = guard.RunFolder()
+    try:
+        return asyncio.run(_run(folder.path, seed, args.minutes))
+    finally:
+        folder.end(keep=args.keep)
+        if args.keep:
+            print(f"kept: {folder.path}")
+
+
+async def _run(folder: Path, seed: int, minutes: float) -> int:
+    world = _world(folder, seed)
+    has_disk = _mounted(world.home, minutes)
+    _configure(world)
+    samples: list[Sample] = []
+    world.actors += _actors(world)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(measure(world, samples))
+        group.create_task(listeners(world))
+        await _work(world, minutes * 60, frozenset() if has_disk else frozenset({"full_disk"}))
+        await _settle(world)
+    await _idle(world)
+    listed = await _listed(world)
+    held = await contents(world.home / "data", listed)
+    await _end(world)
+    for log in tracebacks(world.place.logs):
+        world.trouble("traceback", log)
+    for told in grown(samples):
+        world.trouble("grown", told)
+    _add_woken(world)
+    broken = check(world.ledger, held)
+    print(table(world.ledger, held, samples, broken))
+    if broken:
+        print(f"\n{stories(world.ledger, broken)}")
+    return int(bool(broken))
+
+
+def _world(folder: Path, seed: int) -> World:
+    home, logs = folder / "home", folder / "logs"
+    for each in (home, logs, folder / "work"):
+        each.mkdir(mode=0o700)
+    began = time.monotonic()
+    place = Place(environ(home), logs)
+    return World(folder, home, place, Choices(seed), Ledger(), lambda: time.monotonic() - began)
+
+
+def _mounted(home: Path, minutes: float) -> bool:
+    """Give the run a small disk of its own; the guard takes it off again."""
+    least, more = _DISK_MB
+    options = f"size={least + int(more * minutes)}m,mode=700"
+    argv = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(home)]
+    if os.geteuid() == 0 and not subprocess.run(argv, capture_output=True, check=False).returncode:
+        return True
+    print("no disk of its own can be mounted here: it is not filled")
+    return False
+
+
+def _configure(world: World) -> None:
+    woken = Path(__file__).with_name("woken.py")
+    notes = world.folder / "woken.jsonl"
+    command = [sys.executable, "-S", str(woken), str(notes), str(world.choices.seed), environ(
+        world.home)["PYTHONPATH"]]  # fmt: skip
+    lines = [
+        "[wake]", "per_sender_hour = 1000", "per_hour = 1000", "per_day = 10000",
+        "[agents.rob]", 'roles = ["pool"]', "[agents.rae]", 'roles = ["pool"]',
+        "[agents.wanda]", 'host = "command"', 'wake = "work"',
+        f"dir = {json.dumps(str(world.folder / 'work'))}", f"command = {json.dumps(command)}",
+    ]  # fmt: skip
+    file = world.home / "config.toml"
+    file.touch(mode=0o600)
+    file.write_text("\n".join(lines) + "\n")
+
+
+def _actors(world: World) -> list[Actor]:
+    """Everybody who works: two of one name, one alone, a shared role, shells, programs."""
+    place = world.place
+    return [
+        Actor(world, Mcp("ana-1", "ana", place), ("ana",)),
+        Actor(world, Mcp("ana-2", "ana", place), ("ana",)),
+        Actor(world, Mcp("bo", "bo", place, alone=True), ("bo",)),
+        Actor(world, Mcp("rob", "rob", place), ("rob", "role-pool")),
+        Actor(world, Mcp("rae", "rae", place), ("rae", "role-pool")),
+        Actor(world, Python("pia", "pia", place), ("pia",)),
+        Actor(world, Shell("cy", "cy", place), ("cy",)),
+        Actor(world, Mcp("sam", "sam", place), ("sam",), sends=True),
+        Actor(world, Python("pat", "pat", place), ("pat",), sends=True),
+        Actor(world, Shell("dee", "dee", place), ("dee",), sends=True),
+        Actor(world, Shell(faults.ACCOMPLICE, faults.ACCOMPLICE, place), (faults.ACCOMPLICE,)),
+    ]
+
+
+async def _work(world: World, seconds: float, without: frozenset[str]) -> None:
+    """Have everybody at work for so long, and things done to them."""
+    # All at once, on a server that has never run: a crowd is a fault of its own.
+    await asyncio.gather(*(actor.enter() for actor in world.actors))
+    async with asyncio.TaskGroup() as group:
+        for actor in world.actors:
+            group.create_task(actor.live())
+        for look in (hooks, follower, person):
+            group.create_task(look(world))
+        for planned in world.choices.faults(seconds, without=without):
+            await asyncio.sleep(max(0.0, planned.at - world.clock()))
+            if world.clock() > seconds:
+                break
+            await faults.carry_out(world, planned)
+        await asyncio.sleep(max(0.0, seconds - world.clock()))
+        faults.undo(world)
+        world.calm.set()
+
+
+async def _settle(world: World) -> None:
+    """Give everybody the promised times to end what is open."""
+    # What a woken process held when it was killed its agent's shell holds.
+    world.actors.append(Actor(world, Shell("wanda", "wanda", world.place), ("wanda",)))
+    async with asyncio.TaskGroup() as group:
+        for actor in world.actors:
+            group.create_task(actor.drain())
+        await until(
+            lambda: not world.ledger.open() and not any(actor.owes for actor in world.actors),
+            _SETTLES_WITHIN_S,
+        )
+        world.settled.set()
+
+
+async def _idle(world: World) -> None:
+    """Leave all processes alone for a moment, and see who works all the same."""
+    before = measured(world)
+    await asyncio.sleep(_IDLE_S)
+    for told in spinning(before, measured(world)):
+        world.trouble("spinning", told)
+
+
+async def _listed(world: World) -> dict[str, int]:
+    code, out, err = await typed(world.place, "agents", "--json")
+    if code:
+        world.trouble("bad end", f"agentbus agents: exit {code}, {err[-400:]}")
+        return {}
+    return {
+        agent["id"]: sum(agent.get("waiting", {}).values()) for agent in json.loads(out)["agents"]
+    }
+
+
+async def _end(world: World) -> None:
+    """End everything as its user would; nothing may be left."""
+    await asyncio.gather(*(actor.close() for actor in world.actors))
+    for argv in (("listen", "--stop"), ("server", "stop")):
+        code, _, err = await typed(world.place, *argv)
+        if code not in {0, 3}:
+            world.trouble("bad end", f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}")
+    await until(lambda: not processes(world.folder), _CLOSES_WITHIN_S)
+    for orphan in processes(world.folder):
+        world.trouble("orphan", f"pid {orphan.pid}, {orphan.kind}: {orphan.argv[:200]}")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(orphan.pid, signal.SIGKILL)
+
+
+def _add_woken(world: World) -> None:
+    """Add what woken processes have noted to the ledger."""
+    notes = world.folder / "woken.jsonl"
+    offset = time.monotonic() - world.clock()
+    for line in notes.read_text().splitlines() if notes.exists() else []:
+        noted = json.loads(line)
+        at, began = noted["at"] - offset, noted["began"] - offset
+        who = ("wanda", "shell:wanda")
+        if "status" in noted:
+            said = (noted["status"], noted["token"], noted["outcome"])
+            world.ledger.add(Said(at, noted["task"], began, *who, *said))
+        else:
+            world.ledger.add(
+                Claimed(at, noted["task"], began, *who, noted["attempt"], noted["new"])
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

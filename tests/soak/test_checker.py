@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checker finds each kind of broken promise in a forged ledger, and none in an honest one."""
+
+import re
+from pathlib import Path
+
+import checker
+import pytest
+from checker import Contents, Lane, Record, check
+from choices import Choices
+from growth import grown, spinning
+from ledger import (
+    Call,
+    Claimed,
+    Ended,
+    Fault,
+    Ledger,
+    Looked,
+    Said,
+    Shown,
+    Stalled,
+    Tried,
+    Trouble,
+)
+from ledger import Sent as Receipt
+from machine import Sample
+from table import stories, table
+
+TASK = "t1"
+DONE = Record("completed", "done", ("stored", "claimed", "completed"))
+
+
+def sent(at=2.0, task=TASK, lane="normal", **more):
+    token = f"pat-{task}"
+    return [
+        Tried(at - 0.2, token),
+        Receipt(at, task, at - 0.1, "pat", "pat#1", "ana", lane, token, **more),
+    ]
+
+
+def claimed(at, session="ana-1#1", *, task=TASK, place=0, attempt=1):
+    return Claimed(at, task, at - 0.1, "ana", session, attempt, new=True, place=place)
+
+
+def said(at, status="completed", session="ana-1#1", token="done", *, outcome="stored", task=TASK):
+    agent = "pat" if status == "cancelled" else "ana"
+    return Said(at, task, at - 0.1, agent, session, status, token, outcome)
+
+
+def shown(at, state="completed", task=TASK):
+    return Shown(at, task, "pat", "pat#1", state)
+
+
+HONEST = [*sent(), claimed(3.0), said(4.0), shown(5.0)]
+
+
+def broken(entries, records=None, **more):
+    """Return the kinds of what is found wrong with these entries."""
+    ledger = Ledger()
+    for entry in entries:
+        ledger.add(entry)
+    records = {TASK: DONE} if records is None else records
+    more.setdefault("sent", {entry.task: entry.token for entry in ledger.all(Receipt)})
+    return {violation.kind for violation in check(ledger, Contents(records, **more))}
+
+
+def test_an_honest_ledger_breaks_nothing():
+    assert broken(HONEST) == set()
+
+
+def test_what_an_honest_run_may_contain_besides_breaks_nothing():
+    """A kill and another's claim, a late end, a withdrawal, a release, a stall, a repeated word."""
+    killed = [claimed(3.0), Ended(3.5, "ana-1#1", "SIGKILL"), claimed(9.0, "ana-2#1", attempt=2)]
+    assert broken([*sent(), *killed, said(9.5, session="ana-2#1"), shown(10.0)]) == set()
+
+    late = Record("completed", "done", ("stored", "claimed", "expired", "completed"))
+    assert broken([*HONEST, shown(4.5, "expired")], {TASK: late}) == set()
+
+    withdrawn = Record("cancelled", "no", ("stored", "cancelled"))
+    assert broken([*sent(), said(3.0, "cancelled", "pat#1", "no")], {TASK: withdrawn}) == set()
+
+    back = [claimed(3.0), said(3.5, "released"), claimed(4.0, "ana-2#1", attempt=2)]
+    assert broken([*sent(), *back, said(5.0, session="ana-2#1"), shown(6.0)]) == set()
+
+    asleep = [claimed(3.0), Stalled(3.1, "ana-1#1", 33.0), claimed(30.0, "ana-2#1")]
+    assert broken([*sent(), *asleep, said(31.0, session="ana-2#1"), shown(32.0)]) == set()
+
+    again = [said(4.0), said(4.2), said(4.4, "failed", token="other", outcome="refused")]
+    assert broken([*sent(), claimed(3.0), *again, shown(5.0)]) == set()
+
+
+FORGED = {
+    "lost": ([*HONEST], {"records": {}, "sent": {}}),
+    "unended": ([*sent()], {"records": {TASK: Record("claimed", "", ("stored", "claimed"))}}),
+    "unseen": ([*sent(), claimed(3.0), said(4.0)], {}),
+    "two ends": (
+        [*HONEST],
+        {"records": {TASK: Record("completed", "done", ("claimed", "failed", "completed"))}},
+    ),
+    "wrong end": ([*HONEST], {"records": {TASK: Record("completed", "else", ("completed",))}}),
+    "stored twice": ([*HONEST], {"sent": {TASK: "pat-t1", "t2": "pat-t1"}}),
+    "ghost": ([*HONEST], {"sent": {TASK: "pat-t1", "t2": "nobody's"}}),
+    "two holders": ([*HONEST, claimed(3.5, "ana-2#1")], {}),
+    "early": ([*sent(due=9.0), claimed(3.0), said(4.0), shown(5.0)], {}),
+    "order": (
+        [
+            *HONEST[:-3], *sent(1.0, "t2"), claimed(3.0), claimed(3.0, task="t2", place=1),
+            said(4.0), said(4.0, task="t2"), shown(5.0), shown(5.0, task="t2"),
+        ],
+        {"records": {TASK: DONE, "t2": DONE}},
+    ),
+    "passed over": (
+        [*HONEST, Looked(2.8, 2.5, "ana", "ana-2#1", ("ana",), 5), Fault(20.0, "kill_server")],
+        {},
+    ),
+    "slow": ([*HONEST, Call(30.0, 12.0, "ana-1#1", "read_inbox", "stored")], {}),
+    "counts": ([*HONEST], {"lanes": (Lane("ana", "low", stored=2, pending=1, held=0),)}),
+    "left over": ([*HONEST], {"waiting": {TASK: ("ana", "normal")}}),
+    "no answer": ([*HONEST, Trouble(9.0, "no answer", "to read_inbox")], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_each_kind_of_broken_promise_is_found_and_no_other(kind):
+    entries, more = FORGED[kind]
+
+    assert broken(entries, **more) == {kind}
+
+
+def test_there_is_a_forgery_for_each_kind_that_the_checker_knows():
+    kinds = set(re.findall(r'Violation\(\s*"([a-z ]+)"', Path(checker.__file__).read_text()))
+
+    assert kinds | {"no answer"} == set(FORGED)
+
+
+@pytest.mark.parametrize(
+    ("entries", "records"),
+    [
+        ([*HONEST, said(4.5, "failed", token="x")], None),
+        ([*HONEST, said(4.5, "cancelled", "pat#1", "no")], None),
+        ([*HONEST[:-1], shown(5.0, "failed")], None),
+        ([*sent(), claimed(3.0), shown(5.0)], None),
+    ],
+)
+def test_an_end_beside_the_one_on_record_is_found(entries, records):
+    assert broken(entries, records) & {"two ends", "wrong end"}
+
+
+def test_what_a_dead_session_held_may_be_looked_for_in_vain_for_a_while_and_not_for_long():
+    def look(at):
+        again = [claimed(90.0, "ana-2#1", attempt=2), said(91.0, session="ana-2#1"), shown(92.0)]
+        seen = Looked(at, at - 0.2, "ana", "ana-2#1", ("ana",), 3)
+        killed = [Fault(1.0, "kill_session"), Ended(9.0, "ana-1#1", "SIGKILL")]
+        return broken([*sent(), claimed(3.0), *killed, seen, *again])
+
+    assert look(30.0) == set()
+    assert look(60.0) == {"passed over"}
+
+
+def test_two_counts_of_what_waits_must_agree():
+    lane = Lane("ana", "low", stored=1, pending=1, held=0)
+
+    assert broken(HONEST, lanes=(lane,), listed={"ana": 1}) == set()
+    assert broken(HONEST, lanes=(lane,), listed={"ana": 0}) == {"counts"}
+
+
+def test_high_comes_before_low_in_one_answer():
+    both = [*sent(1.0, "t2", lane="low"), *sent(2.0, lane="high")]
+    answer = [claimed(3.0, task="t2", place=0), claimed(3.0, place=1)]
+    ends = [said(4.0), said(4.0, task="t2"), shown(5.0), shown(5.0, task="t2")]
+
+    assert broken([*both, *answer, *ends], {TASK: DONE, "t2": DONE}) == {"order"}
+
+
+def test_a_story_tells_the_task_its_times_and_the_faults_around_them():
+    ledger = Ledger()
+    for entry in [*HONEST[:-1], Fault(3.4, "kill_server", "pid 7", 3.9), Fault(60.0, "full_disk")]:
+        ledger.add(entry)
+    contents = Contents({TASK: DONE}, {TASK: "pat-t1"})
+    found = check(ledger, contents)
+
+    told = stories(ledger, found)
+
+    assert "unseen" in told
+    assert TASK in told
+    assert "kill_server pid 7" in told
+    assert "full_disk" not in told
+    assert "unseen 1" in table(ledger, contents, [], found)
+
+
+def test_a_process_that_takes_more_and_more_is_named_and_one_that_has_a_peak_is_not():
+    def life(*sizes):
+        return [Sample(at * 20.0, 7, "listener", mb, 9, 0.0) for at, mb in enumerate(sizes)]
+
+    assert grown(life(40, 60, 60, 160, 60, 60)) == []
+    assert "listener 7" in grown(life(40, 60, 90, 120, 150, 180))[0]
+
+
+def test_a_process_that_works_while_nobody_asks_is_named():
+    before = [Sample(1.0, 7, "listener", 60, 9, 3.0), Sample(1.0, 8, "server", 60, 9, 3.0)]
+    after = [Sample(3.0, 7, "listener", 60, 9, 4.9), Sample(3.0, 8, "server", 60, 9, 3.1)]
+
+    assert spinning(before, after) == ["listener 7 took 95% of a processor without work"]
+
+
+def test_the_same_seed_makes_the_same_choices_and_another_makes_others():
+    def first(seed):
+        choices = Choices(seed)
+        errands = choices.errands("pat")
+        return choices.faults(600), [next(errands) for _ in range(50)]
+
+    assert first(7) == first(7)
+    assert first(7) != first(8)
+
+
+def test_within_a_minute_and_a_half_of_faults_each_kind_comes_once():
+    planned = [fault.kind for fault in Choices(7).faults(90)]
+
+    assert set(planned) == {fault.kind for fault in Choices(8).faults(900)}

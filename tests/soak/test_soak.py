@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chaos run, twice a minute and a half: with a seed that stays, and with one of this day's."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_SOAK = Path(__file__).with_name("soak.py")
+_FAULTS_MINUTES = 0.8
+# It settles in the promised times, or gives up after two minutes, and ends what it has started.
+_WITHIN_S = 270
+
+
+@pytest.mark.timeout(_WITHIN_S + 20)
+@pytest.mark.parametrize("seed", [["--seed", "12"], []], ids=["fixed", "fresh"])
+def test_whatever_is_done_to_the_machine_what_was_acknowledged_comes_true(seed):
+    if sys.platform != "linux":
+        pytest.skip("it looks at processes by /proc")
+    argv = [sys.executable, str(_SOAK), "--minutes", str(_FAULTS_MINUTES), *seed]
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+    ) as run:
+        try:
+            told, _ = run.communicate(timeout=_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            run.kill()  # its guard ends what it has started
+            told, _ = run.communicate()
+            pytest.fail(f"it did not end: {told}")
+    print(told)
+
+    assert run.returncode == 0, told

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways in which an agent speaks to the bus, all real processes: MCP over stdio, shell, Python.
+
+    >>> voice = Mcp("ana", place)
+    >>> await voice.start()
+    >>> await voice.call("read_inbox", limit=5)
+    Answer(outcome='stored', tasks=[Item(task='9d0c...', ...)], ...)
+
+What a call came to is one of three words: `stored` (it did its work), `refused` (it changed nothing,
+and asking again will not help), `unknown` (it may be done, or may be asked again).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_WORKER = ROOT / "tests/support/worker.py"
+#: Only a call that nobody will ever answer takes as long; `watch_inbox` gets its own time besides.
+ANSWER_WITHIN_S = 45.0
+# A host kills a session that needs 2 s to end; two cores may be busy with something else.
+_ENDS_WITHIN_S = 8.0
+# As `served.living`: this one serves itself, beside whatever listener there is.
+_ALONE = (
+    "import sys; from mcp_agentbus.relay import session; "
+    "session._Listener.asked = classmethod(lambda *_: None); "
+    "from mcp_agentbus import __main__ as agentbus; sys.exit(agentbus.main())"
+)
+AGENTBUS = [sys.executable, "-m", "mcp_agentbus"]
+# What `tests/support/worker.py` calls the tools.
+_PYTHONS = {
+    "send_task": "post",
+    "read_inbox": "read",
+    "watch_inbox": "watch",
+    "publish_result": "publish",
+}
+# What the errors say in which asking again is no use, see `errors`.
+_FINAL = (
+    "is over:", "did not claim it", "hand-offs", "taken over", "sent no task", "is registered",
+    "was used for another", "takes no more", "neither sent nor received", "held by",
+    "Only the addressee", "was sent by another",
+)  # fmt: skip
+_BUG = ("which is a bug", "That is a bug", "Traceback (most recent call last)")
+_LINE_MAX_BYTES = 16 << 20
+
+
+class Gone(Exception):
+    """The process ended before it had answered."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A task in an answer."""
+
+    task: str
+    attempt: int
+    new: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call brought."""
+
+    outcome: str
+    text: str = ""
+    task: str = ""
+    items: tuple[Item, ...] = ()
+    #: What became of sent tasks: their ids and states.
+    results: tuple[tuple[str, str], ...] = ()
+    #: The inbox said that it could be read as a whole.
+    whole: bool = False
+
+    @property
+    def is_bug(self) -> bool:
+        """Whether it says that it is one, or shows a traceback."""
+        return any(word in self.text for word in _BUG)
+
+
+def _failed(text: str) -> Answer:
+    return Answer("refused" if any(word in text for word in _FINAL) else "unknown", text)
+
+
+def _read(document: dict, text: str = "") -> Answer:
+    """Return what the data of an answer says, from whichever tool it is."""
+    receipts = document.get("receipts") or [{}]
+    return Answer(
+        "stored",
+        text,
+        receipts[0].get("task_id", ""),
+        tuple(
+            Item(item["task_id"], item["attempt"], item["new"])
+            for item in document.get("tasks", ())
+        ),
+        tuple((result["task_id"], result["state"]) for result in document.get("results", ())),
+        document.get("inbox") == "ok",
+    )
+
+
+@dataclass
+class Place:
+    """Where the run's processes are started."""
+
+    environ: dict[str, str]
+    logs: Path
+    #: Commands under way, for who kills one.
+    commands: set[asyncio.subprocess.Process] = field(default_factory=set)
+
+
+class Voice:
+    """One session of an agent, process after process."""
+
+    def __init__(self, name: str, agent: str, place: Place) -> None:
+        self.name, self.agent, self._place = name, agent, place
+        self._lives = itertools.count(1)
+        self.session = f"{name}#0"
+        self.process: asyncio.subprocess.Process | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self.process is not None and self.process.returncode is None
+
+    async def start(self) -> None:
+        """Begin a session of a process of its own."""
+        self.session = f"{self.name}#{next(self._lives)}"
+        with (self._place.logs / f"{self.session}.err").open("wb") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *self._argv(),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env=self._place.environ,
+                limit=_LINE_MAX_BYTES,
+            )
+
+    def _argv(self) -> list[str]:
+        raise NotImplementedError
+
+    async def call(self, tool: str, **arguments) -> Answer:
+        """Ask for one of the tools.
+
+        Raises:
+            Gone: the process has ended.
+            TimeoutError: nobody answered.
+        """
+        raise NotImplementedError
+
+    async def end(self) -> bool:
+        """End its input, as a host does; tell whether it then ended in time."""
+        self.process.stdin.close()
+        try:
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                await self.process.wait()
+        except TimeoutError:
+            self.kill()
+            return False
+        return True
+
+    def kill(self) -> None:
+        """Kill -9, stopped or not."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGKILL)
+
+    async def _line(self) -> dict:
+        try:
+            line = await self.process.stdout.readline()
+        except (ConnectionError, ValueError) as error:
+            raise Gone from error
+        if not line:
+            raise Gone
+        return json.loads(line)
+
+    async def _write(self, message: dict) -> None:
+        try:
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            await self.process.stdin.drain()
+        except (ConnectionError, RuntimeError) as error:
+            raise Gone from error
+
+
+class Mcp(Voice):
+    """A host's session, relayed through the listener where one runs, or `alone`."""
+
+    def __init__(self, name: str, agent: str, place: Place, *, alone: bool = False) -> None:
+        super().__init__(name, agent, place)
+        self._alone = alone
+        self._numbers = itertools.count(1)
+
+    def _argv(self) -> list[str]:
+        program = [sys.executable, "-c", _ALONE] if self._alone else AGENTBUS
+        return [*program, "serve", "--agent", self.agent]
+
+    async def start(self) -> None:
+        await super().start()
+        about = {"name": "soak", "version": "1"}
+        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": about}
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            await self._ask("initialize", hello)
+            await self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+    async def call(self, tool: str, **arguments) -> Answer:
+        within_s = ANSWER_WITHIN_S + arguments.get("timeout_s", 0)
+        async with asyncio.timeout(within_s):
+            answer = await self._ask("tools/call", {"name": tool, "arguments": arguments})
+        if "error" in answer:
+            return Answer("unknown", json.dumps(answer["error"]))
+        result = answer["result"]
+        text = "\n".join(part["text"] for part in result["content"])
+        if result.get("isError"):
+            return _failed(text)
+        data = result.get("structuredContent") or (result.get("_meta") or {}).get("agentbus/inbox")
+        return _read(data or {}, text)
+
+    async def _ask(self, method: str, params: dict) -> dict:
+        number = next(self._numbers)
+        await self._write({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        while (message := await self._line()).get("id") != number:
+            pass
+        return message
+
+
+class Python(Voice):
+    """A program that uses the package: `tests/support/worker.py`."""
+
+    def _argv(self) -> list[str]:
+        return [sys.executable, str(_WORKER), self.agent, "{}"]
+
+    async def start(self) -> None:
+        await super().start()
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            await self._line()
+
+    async def call(self, tool: str, **arguments) -> Answer:
+        async with asyncio.timeout(ANSWER_WITHIN_S + arguments.get("timeout_s", 0)):
+            await self._write({"do": _PYTHONS[tool], **arguments})
+            said = await self._line()
+        if "error" in said:
+            return _failed(said["message"])
+        items = zip(said.get("tasks", ()), said.get("attempts", ()), strict=True)
+        return Answer(
+            "stored",
+            json.dumps(said),
+            (said.get("receipts") or [{}])[0].get("task_id", ""),
+            tuple(Item(task, attempt, new=False) for task, attempt in items),
+            tuple((task, state) for task, state in said.get("results", ())),
+        )
+
+
+class Shell(Voice):
+    """Commands typed one after the other: a session without a process."""
+
+    def __init__(self, name: str, agent: str, place: Place) -> None:
+        super().__init__(name, agent, place)
+        self.session = f"shell:{agent}"
+
+    @property
+    def alive(self) -> bool:
+        return True
+
+    async def start(self) -> None:
+        """Nothing is needed."""
+
+    async def end(self) -> bool:
+        """There is nobody to end."""
+        return True
+
+    async def call(self, tool: str, **arguments) -> Answer:
+        argv = _typed(tool, arguments)
+        within_s = ANSWER_WITHIN_S + arguments.get("timeout_s", 0)
+        code, out, err = await typed(
+            self._place, *argv, "--json", "--agent", self.agent, within_s=within_s
+        )
+        if code not in {0, 4}:
+            if code < 0:
+                raise Gone
+            return _failed(err)
+        documents = list(_documents(out))
+        merged = {key: value for document in documents for key, value in document.items()}
+        return _read(merged, out + err)
+
+
+def _typed(tool: str, given: dict) -> list[str]:
+    """Return how a tool's call is typed."""
+    options = []
+    for name, option in (
+        ("priority", "--priority"), ("request_id", "--request-id"), ("limit", "--limit"),
+        ("expires_in_s", "--expires-in"), ("deliver_in_s", "--deliver-in"),
+        ("timeout_s", "--timeout"), ("summary", "--summary"), ("in_reply_to", "--in-reply-to"),
+    ):  # fmt: skip
+        if given.get(name) is not None:
+            options += [option, str(given[name])]
+    match tool:
+        case "send_task":
+            return ["send", given["to"], given["subject"], given["body"], *options]
+        case "read_inbox":
+            return ["inbox", *options]
+        case "watch_inbox":
+            return ["watch", *options]
+        case _:
+            return ["result", given["task_id"], given["status"], *options]
+
+
+def _documents(out: str):
+    decoder, at = json.JSONDecoder(), 0
+    while at < len(out.rstrip()):
+        document, at = decoder.raw_decode(out, at)
+        yield document
+        at += 1
+
+
+async def typed(place: Place, *argv: str, within_s: float = ANSWER_WITHIN_S):
+    """Run `agentbus ARGV`; return its exit code and what it printed.
+
+    Raises:
+        TimeoutError: it did not end, and was killed.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *AGENTBUS, *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=place.environ,
+    )  # fmt: skip
+    place.commands.add(process)
+    try:
+        async with asyncio.timeout(within_s):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.communicate()
+        raise
+    finally:
+        place.commands.discard(process)
+    return process.returncode, out.decode(), err.decode()
+
+
+def environ(home: Path) -> dict[str, str]:
+    """Return what the processes of a run know of the machine."""
+    return {
+        "AGENTBUS_HOME": str(home),
+        "HOME": str(home),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
+    }
