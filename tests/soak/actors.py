@@ -22,7 +22,7 @@ from voices import Answer, Gone, Place, Shell, Voice
 
 _TURN_S = (0.05, 0.5)
 _DRAIN_PAUSE_S = 0.4
-_LOOK_AGAIN_S = 0.05
+_LOOK_AGAIN_S = 0.2
 _LIMIT_MAX = 50
 _LIMITS = (1, 2, 5, 5, 10)
 _CLOSES_AFTER = (12, 40)
@@ -49,12 +49,14 @@ class World:
         self.ledger.add(Trouble(self.clock(), kind, told))
 
 
-async def until(condition: Callable[[], object], within_s: float) -> bool:
+async def until(
+    condition: Callable[[], object], within_s: float, *, every_s: float = _LOOK_AGAIN_S
+) -> bool:
     """Wait until a condition holds, for so long at most; tell whether it does."""
     with suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             while not condition():  # noqa: ASYNC110  # no event tells of other processes
-                await asyncio.sleep(_LOOK_AGAIN_S)
+                await asyncio.sleep(every_s)
     return bool(condition())
 
 
@@ -66,6 +68,8 @@ class Unsent:
     token: str
     arguments: dict
     kind: str
+    #: When it was first tried: a schedule counts from there, whoever hears of it.
+    first: float
 
 
 class Actor:
@@ -87,6 +91,8 @@ class Actor:
         #: Sent tasks that it will withdraw, and in how many turns.
         self._withdrawals: dict[str, int] = {}
         self._turns_left = self._chance.randint(*_CLOSES_AFTER)
+        #: The last words that were no help.
+        self.complaint = ""
         #: Somebody of the run is about to kill its process.
         self._doomed = False
 
@@ -96,9 +102,10 @@ class Actor:
         self._world.ledger.add(Ended(self._world.clock(), self.voice.session, how))
 
     @property
-    def owes(self) -> bool:
-        """Whether it has something left to do: a send that nobody confirmed, a task it holds."""
-        return bool(self._held) or any(unsent.errand.repeated for unsent in self._unsent)
+    def owes(self) -> list[str]:
+        """What it has left to do: sends that nobody has confirmed, tasks that it holds."""
+        sends = [f"send {one.token}" for one in self._unsent if one.errand.repeated]
+        return [*sends, *(f"end {task}" for task in self._held)]
 
     async def enter(self) -> None:
         """Begin, and read for the first time, which registers the agent."""
@@ -199,6 +206,8 @@ class Actor:
             if not isinstance(self.voice, Shell):
                 self.doom("given up")
                 self.voice.kill()
+        if answer.outcome == "unknown":
+            self.complaint = f"{tool}: {answer.text[-300:]}"
         waited = arguments.get("timeout_s", 0) + (arguments.get("wait_s") or 0)
         if answer.is_bug:
             self._world.trouble("bug", f"{session}, {tool}: {answer.text[-600:]}")
@@ -222,7 +231,7 @@ class Actor:
             "request_id": token if errand.repeated else None, **more,
         }  # fmt: skip
         given = {key: value for key, value in arguments.items() if value is not None}
-        await self._store_as(Unsent(errand, token, given, kind))
+        await self._store_as(Unsent(errand, token, given, kind, self._world.clock()))
 
     async def _store_as(self, unsent: Unsent) -> None:
         errand, clock = unsent.errand, self._world.clock
@@ -234,7 +243,7 @@ class Actor:
         if answer.outcome != "stored":
             return
         inbox = errand.to.replace("role:", "role-")
-        due = began + errand.deliver_in_s if errand.deliver_in_s else 0.0
+        due = unsent.first + errand.deliver_in_s if errand.deliver_in_s else 0.0
         self._world.ledger.add(
             Sent(at, answer.task, began, self.voice.agent, self.voice.session, inbox, errand.lane,
                  unsent.token, unsent.kind, due)

@@ -44,6 +44,7 @@ _FAULTS = {
     "term_server": 2,
     "stop_server": 2,
     "kill_woken": 2,
+    "term_woken": 1,
     "stop_woken": 1,
     "kill_command": 6,
     "server_at_due": 3,

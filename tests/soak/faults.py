@@ -185,6 +185,11 @@ async def kill_woken(world: World, planned: Planned) -> str:
 
 
 @_fault
+async def term_woken(world: World, planned: Planned) -> str:
+    return await _end(world, planned, "woken", signal.SIGTERM)
+
+
+@_fault
 async def stop_woken(world: World, planned: Planned) -> str:
     return await _stop(world, planned, "woken")
 
@@ -192,7 +197,7 @@ async def stop_woken(world: World, planned: Planned) -> str:
 @_fault
 async def kill_command(world: World, planned: Planned) -> str:
     """Kill -9 a command that a shell has typed, a moment after it began."""
-    await until(lambda: world.place.commands, _TYPED_WITHIN_S)
+    await until(lambda: world.place.commands, _TYPED_WITHIN_S, every_s=_LOOK_AGAIN_S)
     await asyncio.sleep(planned.which * 0.15)
     for process in list(world.place.commands):
         _signal(process.pid, signal.SIGKILL)

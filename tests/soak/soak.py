@@ -182,6 +182,10 @@ async def _settle(world: World) -> None:
             lambda: not world.ledger.open() and not any(actor.owes for actor in world.actors),
             _SETTLES_WITHIN_S,
         )
+        for actor in world.actors:
+            for left in actor.owes:
+                told = f"{actor.voice.session} could not {left}; last: {actor.complaint}"
+                world.trouble("not served", told)
         world.settled.set()
 
 

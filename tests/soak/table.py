@@ -87,17 +87,18 @@ def stories(ledger: Ledger, broken: list[Violation]) -> str:
 
 def story(ledger: Ledger, violation: Violation) -> str:
     """Return what happened to a task, a line each, among the faults that came close to it."""
-    heading = f"** {violation.kind}: {violation.told}"
-    if not violation.task:
-        return heading
-    steps = ledger.about(violation.task)
+    steps = ledger.about(violation.task) if violation.task else []
+    times = [(step.at, step.at) for step in steps] or [violation.span]
     near = [
         fault
         for fault in ledger.all(Fault)
-        if any(fault.at - _AROUND_S < step.at < fault.until + _AROUND_S for step in steps)
+        if any(
+            fault.at - _AROUND_S < end and begin < fault.until + _AROUND_S for begin, end in times
+        )
     ]
     lines = [_line(entry) for entry in sorted([*steps, *near], key=lambda entry: entry.at)]
-    return "\n".join([f"{heading}\n   task {violation.task}", *lines])
+    task = [f"   task {violation.task}"] if violation.task else []
+    return "\n".join([f"** {violation.kind}: {violation.told}", *task, *lines])
 
 
 def _line(entry: Entry) -> str:

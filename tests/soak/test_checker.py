@@ -113,7 +113,7 @@ FORGED = {
         [*HONEST, Looked(2.8, 2.5, "ana", "ana-2#1", ("ana",), 5), Fault(20.0, "kill_server")],
         {},
     ),
-    "slow": ([*HONEST, Call(30.0, 12.0, "ana-1#1", "read_inbox", "stored")], {}),
+    "slow": ([*HONEST, Call(40.0, 12.0, "ana-1#1", "read_inbox", "stored")], {}),
     "counts": ([*HONEST], {"lanes": (Lane("ana", "low", stored=2, pending=1, held=0),)}),
     "left over": ([*HONEST], {"waiting": {TASK: ("ana", "normal")}}),
     "no answer": ([*HONEST, Trouble(9.0, "no answer", "to read_inbox")], {}),
