@@ -220,8 +220,8 @@ async def server_stop(world: World, planned: Planned) -> str:
     async with _stalling(world):
         stopped = await _typed(world, "server", "stop")
         await asyncio.sleep(planned.lasts_s)
-        await _typed(world, "server", "start")
-    return stopped
+        started = await _typed(world, "server", "start")
+    return f"{stopped} {started}"
 
 
 @_fault
@@ -270,6 +270,7 @@ def _fill(ballast: Path) -> None:
 
 
 async def _typed(world: World, *argv: str) -> str:
+    began = world.clock()
     try:
         code, out, err = await typed(world.place, *argv)
     except TimeoutError:
@@ -277,7 +278,8 @@ async def _typed(world: World, *argv: str) -> str:
         return ""
     if code not in {0, 1, 3} or "Traceback" in err:
         world.trouble("bad end", f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}")
-    return (out + err).strip().partition("\n")[0]
+    said = (out + err).strip().partition("\n")[0]
+    return f"{said} ({world.clock() - began:.1f} s)"
 
 
 async def start_listener(world: World, *options: str) -> Path:

@@ -17,11 +17,11 @@ from actors import World
 from faults import start_listener
 from ledger import Call, Trouble
 from machine import Sample, faulty_files, processes, sample
-from voices import AGENTBUS, ROOT, typed
+from voices import AGENTBUS, ANSWER_WITHIN_S, ENDS_WITHIN_S, ROOT, typed
 
 _HOOK = ROOT / "hooks/agentbus_hook.py"
 _EVENTS = ("SessionStart", "UserPromptSubmit", "PostToolBatch", "Stop")
-_HOOK_WITHIN_S = 5.0  # a hook takes 0.1 s, and asks a listener that hangs for no more than 1 s
+_HOOK_WITHIN_S = 20.0  # a hook takes 0.1 s, and asks a listener that hangs for no more than 1 s
 _HOOK_EVERY_S = (2.0, 5.0)
 _LOOK_EVERY_S = (1.5, 4.0)
 _MEASURE_EVERY_S = 2.0
@@ -43,7 +43,12 @@ async def hooks(world: World) -> None:
             stderr=asyncio.subprocess.PIPE, env={**world.place.environ, "AGENTBUS_AGENT": "ana"},
         )  # fmt: skip
         given = json.dumps({"session_id": "soak", "hook_event_name": event}).encode()
-        out, err = await process.communicate(given)
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                out, err = await process.communicate(given)
+        except TimeoutError:
+            process.kill()
+            out, err = await process.communicate()
         took = world.clock() - began
         world.ledger.add(Call(world.clock(), began, "hook", "hook", "stored"))
         if process.returncode or err or (out and not json.loads(out)) or took > _HOOK_WITHIN_S:
@@ -66,12 +71,25 @@ async def follower(world: World) -> None:
         reading = asyncio.create_task(_events(world, process))
         waiting = asyncio.create_task(world.calm.wait())
         await asyncio.wait({reading, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await reading
         waiting.cancel()
-        await process.wait()
+        if not await _ended(process):
+            world.trouble("no end", f"`watch --follow` (pid {process.pid}) was there after SIGTERM")
+        await reading
         await asyncio.sleep(1)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> bool:
+    """End a process; tell whether it took that from SIGTERM."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return False
+    return True
 
 
 async def _events(world: World, process: asyncio.subprocess.Process) -> None:

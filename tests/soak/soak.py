@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import faults
 import guard
 from actors import Actor, World, until
-from checker import check
+from checker import Contents, check
 from choices import Choices
 from contents import contents
 from growth import grown, spinning
@@ -45,6 +45,8 @@ _SETTLES_WITHIN_S = 120.0
 # Nobody works any more: whoever still takes half a processor spins.
 _IDLE_S = 2.0
 _CLOSES_WITHIN_S = 20.0
+# Whatever was asked last, and the closing of all processes, may take so much longer.
+_ENDS_WITHIN_S = 90.0
 _DISK_MB = (96, 24)  # at least, and for each minute
 
 
@@ -72,20 +74,15 @@ def main() -> int:
 
 
 async def _run(folder: Path, seed: int, minutes: float) -> int:
-    world = _world(folder, seed)
-    has_disk = _mounted(world.home, minutes)
-    _configure(world)
-    samples: list[Sample] = []
-    world.actors += _actors(world)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(measure(world, samples))
-        group.create_task(listeners(world))
-        await _work(world, minutes * 60, frozenset() if has_disk else frozenset({"full_disk"}))
-        await _settle(world)
-    await _idle(world)
-    listed = await _listed(world)
-    held = await contents(world.home / "data", listed)
-    await _end(world)
+    world, samples = _world(folder, seed), []
+    held = Contents()
+    try:
+        async with asyncio.timeout(minutes * 60 + _SETTLES_WITHIN_S + _ENDS_WITHIN_S):
+            await _live(world, samples, minutes)
+            held = await contents(world.home / "data", await _listed(world))
+            await _end(world)
+    except TimeoutError:
+        world.trouble("hang", f"the run itself did not end; these did not: {processes(folder)}")
     for log in tracebacks(world.place.logs):
         world.trouble("traceback", log)
     for told in grown(samples):
@@ -96,6 +93,19 @@ async def _run(folder: Path, seed: int, minutes: float) -> int:
     if broken:
         print(f"\n{stories(world.ledger, broken)}")
     return int(bool(broken))
+
+
+async def _live(world: World, samples: list[Sample], minutes: float) -> None:
+    """Work, settle, and be idle for a moment."""
+    without = frozenset() if _mounted(world.home, minutes) else frozenset({"full_disk"})
+    _configure(world)
+    world.actors += _actors(world)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(measure(world, samples))
+        group.create_task(listeners(world))
+        await _work(world, minutes * 60, without)
+        await _settle(world)
+    await _idle(world)
 
 
 def _world(folder: Path, seed: int) -> World:

@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 _WORKER = ROOT / "tests/support/worker.py"
 #: Only a call that nobody will ever answer takes as long; `watch_inbox` gets its own time besides.
 ANSWER_WITHIN_S = 45.0
-# A host kills a session that needs 2 s to end; two cores may be busy with something else.
-_ENDS_WITHIN_S = 8.0
+#: A host kills a session that needs 2 s to end; two cores may be busy with something else.
+ENDS_WITHIN_S = 8.0
 # As `served.living`: this one serves itself, beside whatever listener there is.
 _ALONE = (
     "import sys; from mcp_agentbus.relay import session; "
@@ -157,7 +157,7 @@ class Voice:
         """End its input, as a host does; tell whether it then ended in time."""
         self.process.stdin.close()
         try:
-            async with asyncio.timeout(_ENDS_WITHIN_S):
+            async with asyncio.timeout(ENDS_WITHIN_S):
                 await self.process.wait()
         except TimeoutError:
             self.kill()
