@@ -41,8 +41,8 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with what takes longest: the real hosts, which would end alone."""
-    items.sort(key=lambda item: item.path.parent.name != "hosts")
+    """Begin with what takes longest: the real hosts and the chaos run, which would end alone."""
+    items.sort(key=lambda item: item.path.parent.name not in {"hosts", "soak"})
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from choices import INBOXES, Choices, Errand
@@ -137,9 +137,9 @@ class Actor:
         """End the session as its host does."""
         if self.voice.alive:
             self._world.ledger.add(Ended(self._world.clock(), self.voice.session, "closed"))
-            session = self.voice.session
-            if not await self.voice.end():
-                self._world.trouble("no end", f"{session} was there long after its input had ended")
+            began, session = self._world.clock(), self.voice.session
+            outcome = "stored" if await self.voice.end() else "none"
+            self._world.ledger.add(Call(self._world.clock(), began, session, "end", outcome))
         self._forget()
 
     async def _ready(self) -> bool:
@@ -147,20 +147,19 @@ class Actor:
         if self.voice.alive:
             return True
         self._forget()
-        session = self.voice.name
+        began, clock, outcome = self._world.clock(), self._world.clock, "stored"
         try:
             await self.voice.start()
-            session = self.voice.session
         except Gone:
+            outcome = "unknown"
             if not self._doomed:
                 self._world.trouble("died", f"{self.voice.session} ended before it had answered")
         except TimeoutError:
-            self._world.trouble("no answer", f"{self.voice.session} did not begin")
+            outcome = "none"
             self.voice.kill()
             await self.voice.process.wait()
-        else:
-            return bool(session)
-        return False
+        self._world.ledger.add(Call(clock(), began, self.voice.session, "start", outcome))
+        return outcome == "stored"
 
     def _forget(self) -> None:
         self._doomed = False
@@ -206,13 +205,13 @@ class Actor:
             if not isinstance(self.voice, Shell):
                 self.doom("given up")
                 self.voice.kill()
-        if answer.outcome == "unknown":
+        if answer.outcome in {"unknown", "none"}:
             self.complaint = f"{tool}: {answer.text[-300:]}"
         waited = arguments.get("timeout_s", 0) + (arguments.get("wait_s") or 0)
         if answer.is_bug:
             self._world.trouble("bug", f"{session}, {tool}: {answer.text[-600:]}")
         self._world.ledger.add(Call(clock() - waited, began, session, tool, answer.outcome))
-        return answer, began
+        return replace(answer, outcome="unknown") if answer.outcome == "none" else answer, began
 
     async def _send(self) -> None:
         await self.store(next(self._errands))

@@ -38,9 +38,9 @@ _RANK = {"high": 0, "normal": 1, "low": 2}
 _LOSES_AFTER_S = 9.0
 # What a dead session held is offered again 30 s after its death; two cores have other work besides.
 _BACK_WITHIN_S = 45.0
-# A call has 5 s; a process that must begin and load the SDK for it needs more, and ten times as much
-# where others want the same two cores.
-_ANSWERS_WITHIN_S = 25.0
+# A call has 5 s; a process that must begin and load the SDK for it needs some more, and all of them
+# as much longer as the machine is slow.
+_ANSWERS_WITHIN_S = 12.0
 # How much earlier than asked for a schedule may fall due: what the clocks differ by.
 _EARLY_S = 0.1
 
@@ -263,7 +263,9 @@ def _nobody_passed_over(ledger: Ledger) -> Iterator[Violation]:
                 if look.at >= end:
                     break
                 grace_s = 0.0 if look.at < calm_until and not sent.due else _BACK_WITHIN_S
-                grace_s += ledger.stalled_in_all("*", begin, look.began) if grace_s else 0.0
+                if grace_s:
+                    grace_s *= ledger.slowness(begin, look.began)
+                    grace_s += ledger.stalled_in_all("*", begin, look.began)
                 if begin + grace_s < look.began:
                     told = f"free since {begin:.2f} s; {look.session} looked at {look.began:.2f} s"
                     yield Violation("passed over", f"{told} and was not shown it", sent.task)
@@ -320,10 +322,11 @@ def _slow(ledger: Ledger) -> Iterator[Violation]:
     for call in ledger.all(Call):
         took = call.at - call.began
         took -= ledger.stalled_in_all(call.session, call.began, call.at)
-        if took > _ANSWERS_WITHIN_S:
+        if took > _ANSWERS_WITHIN_S * ledger.slowness(call.began, call.at):
             told = f"{call.session} waited {took:.1f} s for {call.what} from {call.began:.1f} s on"
             told += f", stalls not counted: {call.outcome}"
-            yield Violation("slow", told, span=(call.began, call.at))
+            kind = "no answer" if call.outcome == "none" else "slow"
+            yield Violation(kind, told, span=(call.began, call.at))
 
 
 def _counts(contents: Contents) -> Iterator[Violation]:

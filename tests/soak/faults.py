@@ -20,7 +20,7 @@ from pathlib import Path
 
 from actors import Actor, World, until
 from choices import Errand, Planned
-from ledger import Fault, Stalled
+from ledger import Call, Fault, Said, Stalled
 from machine import Process, processes
 from voices import AGENTBUS, Shell, typed
 
@@ -29,6 +29,8 @@ _LOOK_AGAIN_S = 0.02
 _SERVED_WITHIN_S = 20.0
 # Somebody always types the next command before.
 _TYPED_WITHIN_S = 5.0
+# Somebody mostly gives a task back before.
+_RELEASED_WITHIN_S = 6.0
 _MIB = bytes(1 << 20)
 #: A file that takes all the room that is left.
 BALLAST = "ballast"
@@ -216,6 +218,19 @@ async def server_at_due(world: World, planned: Planned) -> str:
 
 
 @_fault
+async def server_after_release(world: World, planned: Planned) -> str:
+    """Kill -9 the server right after a worker was told that it has given a task back."""
+    words = world.ledger.all(Said)
+    before = len(words)
+
+    def released() -> bool:
+        return any(word.status == "released" for word in words[before:])
+
+    await until(released, _RELEASED_WITHIN_S, every_s=_LOOK_AGAIN_S)
+    return await kill_server(world, planned)
+
+
+@_fault
 async def server_stop(world: World, planned: Planned) -> str:
     async with _stalling(world):
         stopped = await _typed(world, "server", "stop")
@@ -274,7 +289,7 @@ async def _typed(world: World, *argv: str) -> str:
     try:
         code, out, err = await typed(world.place, *argv)
     except TimeoutError:
-        world.trouble("no answer", f"agentbus {' '.join(argv)} did not end")
+        world.ledger.add(Call(world.clock(), began, "faults", " ".join(argv), "none"))
         return ""
     if code not in {0, 1, 3} or "Traceback" in err:
         world.trouble("bad end", f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}")
@@ -286,10 +301,11 @@ async def start_listener(world: World, *options: str) -> Path:
     """Begin `agentbus listen` in the background; return its log."""
     log = world.place.logs / f"listen-{world.clock():.1f}{''.join(options)}.err"
     with log.open("wb") as file:
-        await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *AGENTBUS, "listen", *options, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL, stderr=file, env=world.place.environ,
         )  # fmt: skip
+    world.place.background.append(process)  # what nobody refers to any more is killed
     return log
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 # Who was awake for less than this between two stalls has slept through.
 _RECOVERS_S = 1.0
+# Two pulses are no further apart.
+_PULSES_S = 4.0
 #: A task is over in these states.
 ENDS = frozenset({"completed", "failed", "rejected", "cancelled", "expired", "parked"})
 
@@ -139,6 +141,14 @@ class Call(Entry):
 
 
 @dataclass(frozen=True)
+class Pulse(Entry):
+    """How slow the machine was: the time that a process took for each second of a processor's."""
+
+    began: float
+    slowness: float
+
+
+@dataclass(frozen=True)
 class Trouble(Entry):
     """What the run saw itself, and no answer may be."""
 
@@ -216,3 +226,14 @@ class Ledger:
             total += max(0.0, stop - max(start, until))
             until = max(until, stop)
         return total
+
+    def slowness(self, begin: float, end: float) -> float:
+        """Return how slow the machine was at its slowest, within these two or close to them."""
+        return max(
+            (
+                pulse.slowness
+                for pulse in self.all(Pulse)
+                if pulse.began < end + _PULSES_S and pulse.at > begin - _PULSES_S
+            ),
+            default=1.0,
+        )

@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import signal
@@ -35,7 +36,7 @@ from contents import contents
 from growth import grown, spinning
 from ledger import Claimed, Ledger, Said
 from machine import Sample, processes, tracebacks
-from observers import follower, hooks, listeners, measure, measured, person
+from observers import follower, hooks, listeners, measure, measured, person, pulse
 from table import stories, table
 from voices import Mcp, Place, Python, Shell, environ, typed
 
@@ -58,6 +59,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave its folder, with all logs")
     parser.add_argument("--plan", action="store_true", help="print the faults of the seed, and end")
     args = parser.parse_args()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # a child that was reaped twice is no news
     seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
     print(f"seed {seed}; again: python tests/soak/soak.py --minutes {args.minutes} --seed {seed}",
           flush=True)  # fmt: skip
@@ -103,6 +105,7 @@ async def _live(world: World, samples: list[Sample], minutes: float) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(measure(world, samples))
         group.create_task(listeners(world))
+        group.create_task(pulse(world))
         await _work(world, minutes * 60, without)
         await _settle(world)
     await _idle(world)

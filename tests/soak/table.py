@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from checker import Contents, Violation
-from ledger import ENDS, Call, Claimed, Entry, Fault, Ledger, Said, Sent, Shown
+from ledger import ENDS, Call, Claimed, Entry, Fault, Ledger, Pulse, Said, Sent, Shown
 from machine import Sample
 
 # Faults that began so long before or after a step of a task are told with it.
@@ -38,6 +38,8 @@ def table(
         ("violations", len(broken), Counter(violation.kind for violation in broken)),
     ]
     lines = [f"{name:<12}{count:>6}  {_counted(kinds)}" for name, count, kinds in rows]
+    slow = sorted(pulse.slowness for pulse in ledger.all(Pulse)) or [1.0]
+    lines.append(f"slowness    {slow[len(slow) // 2]:>6.1f}  {slow[-1]:>6.1f} at most")
     return "\n".join([*lines, *_waits(ledger), *_taken(samples)])
 
 

@@ -16,6 +16,7 @@ from ledger import (
     Fault,
     Ledger,
     Looked,
+    Pulse,
     Said,
     Shown,
     Stalled,
@@ -116,7 +117,8 @@ FORGED = {
     "slow": ([*HONEST, Call(40.0, 12.0, "ana-1#1", "read_inbox", "stored")], {}),
     "counts": ([*HONEST], {"lanes": (Lane("ana", "low", stored=2, pending=1, held=0),)}),
     "left over": ([*HONEST], {"waiting": {TASK: ("ana", "normal")}}),
-    "no answer": ([*HONEST, Trouble(9.0, "no answer", "to read_inbox")], {}),
+    "no answer": ([*HONEST, Call(40.0, 12.0, "ana-1#1", "read_inbox", "none")], {}),
+    "bug": ([*HONEST, Trouble(9.0, "bug", "it says that it is one")], {}),
 }  # fmt: skip
 
 
@@ -130,7 +132,7 @@ def test_each_kind_of_broken_promise_is_found_and_no_other(kind):
 def test_there_is_a_forgery_for_each_kind_that_the_checker_knows():
     kinds = set(re.findall(r'Violation\(\s*"([a-z ]+)"', Path(checker.__file__).read_text()))
 
-    assert kinds | {"no answer"} == set(FORGED)
+    assert kinds | {"slow", "no answer", "bug"} == set(FORGED)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,13 @@ def test_what_a_dead_session_held_may_be_looked_for_in_vain_for_a_while_and_not_
 
     assert look(30.0) == set()
     assert look(60.0) == {"passed over"}
+
+
+def test_an_answer_may_take_as_much_longer_as_the_machine_is_slow():
+    late, at_leisure = Call(40.0, 12.0, "cy", "read_inbox", "stored"), Pulse(20.0, 19.0, 3.0)
+
+    assert broken([*HONEST, late, at_leisure]) == set()
+    assert broken([*HONEST, late, Pulse(2.0, 1.0, 3.0)]) == {"slow"}
 
 
 def test_two_counts_of_what_waits_must_agree():
