@@ -12,7 +12,7 @@ What the machine makes of them, and when, is its own.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 #: Who may be sent a task, and how often in proportion.
@@ -32,8 +32,8 @@ _TREATMENTS = {
     ("completed", "completed"): 1,
     ("completed", "failed"): 1,
 }
-# What may happen to the machine, and how often in proportion; each is a function of `faults`.
-_FAULTS = {
+#: What may happen to the machine, and how often in proportion; each is a function of `faults`.
+FAULTS = {
     "kill_session": 5,
     "term_session": 3,
     "stop_session": 3,
@@ -125,18 +125,17 @@ class Choices:
         while True:
             yield _weighed(chance, _TREATMENTS)
 
-    def faults(self, seconds: float, *, without: frozenset[str] = frozenset()) -> list[Planned]:
-        """Return what is done to the machine in so many seconds, and when."""
+    def faults(self, seconds: float, kinds: Collection[str] = FAULTS) -> list[Planned]:
+        """Return what is done to the machine in so many seconds, and when; only of these kinds."""
         chance = self.of("faults")
         plan, at = [], CALM_S
         # Each once, in an order of its own, before any comes again.
-        first = list(_FAULTS)
+        first = list(FAULTS)
         chance.shuffle(first)
         while at < seconds:
-            kind = first.pop() if first else _weighed(chance, _FAULTS)
-            lasts_s = chance.uniform(*_HELD_UP_S)
-            planned = Planned(at, kind, chance.random(), lasts_s)
-            if kind not in without:
+            kind = first.pop() if first else _weighed(chance, FAULTS)
+            planned = Planned(at, kind, chance.random(), chance.uniform(*_HELD_UP_S))
+            if kind in kinds:
                 plan.append(planned)
                 at += chance.uniform(*_PAUSE_S)
         return plan

@@ -31,7 +31,7 @@ import faults
 import guard
 from actors import Actor, World, until
 from checker import Contents, check
-from choices import Choices
+from choices import FAULTS, Choices
 from contents import contents
 from growth import grown, spinning
 from ledger import Claimed, Ledger, Said
@@ -56,6 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=3.0, help="of faults; it settles after it")
     parser.add_argument("--seed", type=int, default=None, help="makes the same choices again")
+    parser.add_argument("--only", metavar="FAULT,...", help="faults of these kinds alone")
     parser.add_argument("--keep", action="store_true", help="leave its folder, with all logs")
     parser.add_argument("--plan", action="store_true", help="print the faults of the seed, and end")
     args = parser.parse_args()
@@ -63,24 +64,27 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
     print(f"seed {seed}; again: python tests/soak/soak.py --minutes {args.minutes} --seed {seed}",
           flush=True)  # fmt: skip
+    kinds = args.only.split(",") if args.only else list(FAULTS)
+    if unknown := set(kinds) - set(FAULTS):
+        parser.error(f"no fault: {', '.join(unknown)}; there are {', '.join(FAULTS)}")
     if args.plan:
-        print("\n".join(map(str, Choices(seed).faults(args.minutes * 60))))
+        print("\n".join(map(str, Choices(seed).faults(args.minutes * 60, kinds))))
         return 0
     folder = guard.RunFolder()
     try:
-        return asyncio.run(_run(folder.path, seed, args.minutes))
+        return asyncio.run(_run(folder.path, seed, args.minutes, kinds))
     finally:
         folder.end(keep=args.keep)
         if args.keep:
             print(f"kept: {folder.path}")
 
 
-async def _run(folder: Path, seed: int, minutes: float) -> int:
+async def _run(folder: Path, seed: int, minutes: float, kinds: list[str]) -> int:
     world, samples = _world(folder, seed), []
     held = Contents()
     try:
         async with asyncio.timeout(minutes * 60 + _SETTLES_WITHIN_S + _ENDS_WITHIN_S):
-            await _live(world, samples, minutes)
+            await _live(world, samples, minutes, kinds)
             held = await contents(world.home / "data", await _listed(world))
             await _end(world)
     except TimeoutError:
@@ -97,16 +101,17 @@ async def _run(folder: Path, seed: int, minutes: float) -> int:
     return int(bool(broken))
 
 
-async def _live(world: World, samples: list[Sample], minutes: float) -> None:
+async def _live(world: World, samples: list[Sample], minutes: float, kinds: list[str]) -> None:
     """Work, settle, and be idle for a moment."""
-    without = frozenset() if _mounted(world.home, minutes) else frozenset({"full_disk"})
+    if not _mounted(world.home, minutes):
+        kinds = [kind for kind in kinds if kind != "full_disk"]
     _configure(world)
     world.actors += _actors(world)
     async with asyncio.TaskGroup() as group:
         group.create_task(measure(world, samples))
         group.create_task(listeners(world))
         group.create_task(pulse(world))
-        await _work(world, minutes * 60, without)
+        await _work(world, minutes * 60, kinds)
         await _settle(world)
     await _idle(world)
 
@@ -165,7 +170,7 @@ def _actors(world: World) -> list[Actor]:
     ]
 
 
-async def _work(world: World, seconds: float, without: frozenset[str]) -> None:
+async def _work(world: World, seconds: float, kinds: list[str]) -> None:
     """Have everybody at work for so long, and things done to them."""
     # All at once, on a server that has never run: a crowd is a fault of its own.
     await asyncio.gather(*(actor.enter() for actor in world.actors))
@@ -174,7 +179,7 @@ async def _work(world: World, seconds: float, without: frozenset[str]) -> None:
             group.create_task(actor.live())
         for look in (hooks, follower, person):
             group.create_task(look(world))
-        for planned in world.choices.faults(seconds, without=without):
+        for planned in world.choices.faults(seconds, kinds):
             await asyncio.sleep(max(0.0, planned.at - world.clock()))
             if world.clock() > seconds:
                 break
