@@ -131,7 +131,13 @@ async def pulse(world: World) -> None:
     while not world.settled.is_set():
         began, start = world.clock(), time.monotonic()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-c", _PULSE, str(start), stdout=asyncio.subprocess.PIPE
+            sys.executable,
+            "-I",
+            "-c",
+            _PULSE,
+            str(start),
+            stdout=asyncio.subprocess.PIPE,
+            env={},
         )
         told, _ = await process.communicate()
         world.ledger.add(Pulse(world.clock(), began, float(told)))

@@ -46,6 +46,8 @@ _SETTLES_WITHIN_S = 120.0
 # Nobody works any more: whoever still takes half a processor spins.
 _IDLE_S = 2.0
 _CLOSES_WITHIN_S = 20.0
+# The crowd of the beginning loads the SDK all at once.
+_BEGINS_WITHIN_S = 60.0
 # Whatever was asked last, and the closing of all processes, may take so much longer.
 _ENDS_WITHIN_S = 90.0
 _DISK_MB = (96, 24)  # at least, and for each minute
@@ -83,7 +85,8 @@ async def _run(folder: Path, seed: int, minutes: float, kinds: list[str]) -> int
     world, samples = _world(folder, seed), []
     held = Contents()
     try:
-        async with asyncio.timeout(minutes * 60 + _SETTLES_WITHIN_S + _ENDS_WITHIN_S):
+        within_s = _BEGINS_WITHIN_S + minutes * 60 + _SETTLES_WITHIN_S + _ENDS_WITHIN_S
+        async with asyncio.timeout(within_s):
             await _live(world, samples, minutes, kinds)
             held = await contents(world.home / "data", await _listed(world))
             await _end(world)
@@ -174,17 +177,18 @@ async def _work(world: World, seconds: float, kinds: list[str]) -> None:
     """Have everybody at work for so long, and things done to them."""
     # All at once, on a server that has never run: a crowd is a fault of its own.
     await asyncio.gather(*(actor.enter() for actor in world.actors))
+    began = world.clock()
     async with asyncio.TaskGroup() as group:
         for actor in world.actors:
             group.create_task(actor.live())
         for look in (hooks, follower, person):
             group.create_task(look(world))
         for planned in world.choices.faults(seconds, kinds):
-            await asyncio.sleep(max(0.0, planned.at - world.clock()))
-            if world.clock() > seconds:
+            await asyncio.sleep(max(0.0, began + planned.at - world.clock()))
+            if world.clock() > began + seconds:
                 break
             await faults.carry_out(world, planned)
-        await asyncio.sleep(max(0.0, seconds - world.clock()))
+        await asyncio.sleep(max(0.0, began + seconds - world.clock()))
         faults.undo(world)
         world.calm.set()
 

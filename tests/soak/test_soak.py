@@ -10,8 +10,8 @@ import pytest
 
 _SOAK = Path(__file__).with_name("soak.py")
 _FAULTS_MINUTES = 0.8
-# It settles in the promised times, or gives up after two minutes, and ends what it has started.
-_WITHIN_S = 270
+# It mostly takes a minute and a half; it gives up by itself before, even when everything hangs.
+_WITHIN_S = 330
 
 
 @pytest.mark.timeout(_WITHIN_S + 20)
