@@ -67,7 +67,7 @@ async def page(
     Args:
         bus: whose roster.
         query: letters of either case; empty for all.
-        include_offline: also those without a live session or a listener.
+        include_offline: also those that surely have no live session and no listener.
         limit: at most this many.
         cursor: `next_cursor` of the page before.
 
@@ -77,8 +77,7 @@ async def page(
     chosen = [
         entry
         for entry in await roster.everybody(bus)
-        if (include_offline or entry.state in {"live session", "listening"})
-        and _matches(entry, query)
+        if (include_offline or entry.state not in roster.AWAY) and _matches(entry, query)
     ]
     rest = [entry for entry in chosen if cursor is None or entry.id > cursor]
     shown = rest[:limit]
@@ -161,10 +160,14 @@ class Addressees:
             raise UnknownAgent("No other agent is registered. Nothing was sent.")
         return [Addressee(entry.id, entry.id, entry) for entry in entries]
 
-    async def entry(self, addressee: Addressee) -> Entry | None:
-        """Return what the roster knows; None if it cannot be read: the task is stored anyway."""
+    async def entry(self, addressee: Addressee, *, anew: bool) -> Entry | None:
+        """Return what the roster knows; None if it cannot be read: the task is stored anyway.
+
+        What it said a moment ago does as well, unless it is to be asked `anew`.
+        """
         at, known = self._entries.get(addressee.inbox, (0.0, None))
-        entry = addressee.entry or (known if time.monotonic() - at < _KNOWN_S else None)
+        fresh = not anew and time.monotonic() - at < _KNOWN_S
+        entry = addressee.entry or (known if fresh else None)
         if entry is None:
             with suppress(AgentbusError):
                 entry = await roster.look(self._bus, addressee.inbox)

@@ -111,7 +111,13 @@ async def send_task(
     storing = (_store(session, task, before.get(task.id), request_id) for task in drawn_up)
     outcomes, entries = await asyncio.gather(
         asyncio.gather(*storing, return_exceptions=True),
-        asyncio.gather(*map(session.known.entry, addressees)),
+        # A wake is held or not by the latest word of its listener.
+        asyncio.gather(
+            *(
+                session.known.entry(addressee, anew=draft.priority == "high")
+                for addressee in addressees
+            )
+        ),
     )
     _raise_common(outcomes, key)
     return tuple(
@@ -374,15 +380,17 @@ def _why(failure: BaseException) -> str:
 
 def _wake(
     task: Task, entry: Entry | None
-) -> tuple[Literal["requested", "held", "not_requested"], str]:
+) -> tuple[Literal["requested", "held", "not_known", "not_requested"], str]:
     """Return what is known about a wake when the task is stored."""
     if task.priority != "high":
         return "not_requested", ""
     if entry is None:
-        return "held", "the roster cannot be read"
+        return "not_known", "the roster cannot be read"
     held = entry.held_for(task.sender)
     if held is not None:
         return ("held", held) if held else ("requested", "")
+    if entry.state == "not known":
+        return "not_known", "the bus server has just started and has not heard from its listener"
     if entry.state == "live session":
-        return "held", "no listener runs there; a live session sees the task at its next call"
-    return "held", "no listener runs there; the task is seen when a session of the agent starts"
+        return "held", "no listener looks after it; a live session sees the task at its next call"
+    return "held", "no listener looks after it; the task is seen when a session of the agent starts"

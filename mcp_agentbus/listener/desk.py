@@ -51,8 +51,8 @@ class Desk:
     running: asyncio.Task[None] | None = None
     #: Why nothing was woken at the last look, a `notices.Reason`; empty if something was.
     held: str = ""
-    #: The same for those who send, as the roster is told.
-    holds: Holds = field(default_factory=Holds)
+    #: What the roster was told of wakes by tasks to come; None if it was told nothing.
+    holds: Holds | None = None
     counts: Counts = field(default_factory=Counts)
     #: When to look again, if nothing changes before.
     look_again_at: datetime | None = None

@@ -149,6 +149,7 @@ class Loop:
                 await asyncio.sleep(GRACE_S)
                 things, decision = await self._decide(desk)
             await self._act(desk, decision, {thing.key: thing for thing in things})
+            await self._publish_prospects(desk, only_news=True)
 
     async def _end(self) -> None:
         """End what runs."""
@@ -222,18 +223,25 @@ class Loop:
         with suppress(AgentbusError):
             if not await state.reachable():
                 return
-            for desk in state.desks.values():
-                if self._is_here(desk):
-                    await roster.beat_for(state.bus, desk.agent, self._id, desk.holds)
+            for desk in list(state.desks.values()):
+                await self._publish_prospects(desk)
             for member in state.members.all:
                 await roster.beat(state.bus, Agent(member.agent, member.host), member.session)
 
-    async def _publish_departures(self, desk: Desk) -> None:
-        """Say that sessions are gone which have ended without a call of a tool.
+    async def _publish_prospects(self, desk: Desk, *, only_news: bool = False) -> None:
+        """Say what would become of a task that came now, or that this agent is not here now."""
+        holds = Holds(*policy.prospects(self._facts(desk, ()))) if self._is_here(desk) else None
+        if holds != desk.holds or (holds and not only_news):
+            with suppress(AgentbusError):  # it is said again with the next sign of life
+                await roster.beat_for(self._state.bus, desk.agent, self._id, holds)
+                desk.holds = holds
 
-        One that has called says so itself, or was killed, maybe with tasks that the server offers
-        again only later: until its last sign of life is forgotten it counts as there, so that
-        nobody is woken for them too soon. Whose agent is not registered has called none.
+    async def _publish_departures(self, desk: Desk) -> None:
+        """Say that sessions are gone which have not said so themselves.
+
+        One that was killed may hold tasks that the server offers again only later: nobody is woken
+        for them too soon, and yet nobody is told that a session is there. Whose agent is not
+        registered has called no tool.
         """
         bus = self._state.bus
         while desk.departed:
@@ -241,6 +249,8 @@ class Loop:
             with suppress(AgentbusError, TimeoutError):  # it is forgotten in 15 s all the same
                 if await bus.last(AGENTS, subjects.profile_subject(agent.id)) is None:
                     await roster.beat(bus, agent, session, leaving=True)
+                elif session in await roster.live_sessions(bus, agent.id):
+                    await roster.beat(bus, agent, session, gone=True)
 
     async def _keep(self, desk: Desk) -> None:
         """Look at one agent whenever something changes."""
@@ -360,14 +370,10 @@ class Loop:
         return frozenset(settings.agents)
 
     async def _act(self, desk: Desk, decision: Wake | Hold, things: Mapping[str, Waiting]) -> None:
-        """Begin a wake, or note why there is none: for the roster, the log, the tasks' lives."""
+        """Begin a wake, or note why there is none: for the log and the tasks' lives."""
         held = {key: reason for key, reason in decision.held.items() if key in things}
-        of_sender = {
-            things[key].sender: reason for key, reason in held.items() if reason in policy.OF_SENDER
-        }
         is_held = isinstance(decision, Hold) and decision.reason not in _NO_DECISION
         desk.held = decision.reason if isinstance(decision, Hold) and is_held else ""
-        desk.holds = Holds("" if desk.held in policy.OF_SENDER else desk.held, of_sender)
         desk.look_again_at = decision.until if isinstance(decision, Hold) else None
         if isinstance(decision, Wake):
             self._runner.begin(desk, decision)

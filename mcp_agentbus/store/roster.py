@@ -16,16 +16,16 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found, server_time
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.aio import both
+from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import WHY
 from mcp_agentbus.store import records, streams, subjects
@@ -34,12 +34,18 @@ from mcp_agentbus.store.steps import Write
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE
 from mcp_agentbus.store.task import CLAIM_MAX_S, HELD, Record, Time, Undecodable
 
-PresenceState = Literal["live session", "listening", "offline", "never seen"]
+#: `not known`: the server has not heard from anybody since it was started anew.
+PresenceState = Literal["live session", "listening", "not known", "offline", "never seen"]
 # A session says this often that it lives; it counts as gone after `streams.PRESENCE_S`.
 BEAT_S: Final = 5
 # How old `last_seen` may get while a session lives, so that a crash leaves a fair date.
 TOUCH_S: Final = 300
 _DESCRIPTION_MAX_CHARS: Final = 300
+#: Of these it is sure that no session and no listener of theirs is there.
+AWAY: Final = frozenset({"offline", "never seen"})
+# A new bus has all its streams made within this time; one that lives in memory is made again at
+# each start of the server.
+_MADE_TOGETHER: Final = timedelta(seconds=1)
 
 
 class Profile(BaseModel):
@@ -58,7 +64,7 @@ class Profile(BaseModel):
 
 @dataclass(frozen=True)
 class Holds:
-    """Why one listener would hold wakes of an agent now: `notices.Reason`s."""
+    """Why one listener would hold a wake of an agent by a task that came now: `Reason`s."""
 
     #: Whoever sends; empty if it would wake.
     everybodys: str = ""
@@ -117,26 +123,35 @@ def _profile_key(agent: str) -> Key[Profile]:
     return Key(AGENTS, subjects.profile_subject(agent), _decoded, _encoded)
 
 
-async def beat(bus: Bus, agent: Agent, session: str, *, leaving: bool = False) -> None:
+async def beat(
+    bus: Bus, agent: Agent, session: str, *, leaving: bool = False, gone: bool = False
+) -> None:
     """Say that a session lives, or that it ends. May be lost: the next one follows.
 
-    Raises:
-        BusUnreachable: there is no connection.
-    """
-    headers = {"Nats-TTL": "1s"} if leaving else {}
-    body = json.dumps({"kind": "session", "host": agent.host, "leaving": leaving}).encode()
-    await bus.send(subjects.heartbeat_subject(agent.id, session), body, headers)
-
-
-async def beat_for(bus: Bus, agent: str, listener: str, holds: Holds) -> None:
-    """Say that a listener looks after an agent, and why it would hold wakes now, if it would.
+    Of one that was killed its listener says that it is `gone`: it is there no more, and what it
+    holds is its own until it has not been heard of for a while.
 
     Raises:
         BusUnreachable: there is no connection.
     """
-    held = {"held": holds.everybodys, "held_for": dict(holds.senders)}
-    body = json.dumps({"kind": "listener", **held}).encode()
-    await bus.send(subjects.heartbeat_subject(agent, listener), body, {})
+    said = {"kind": "session", "host": agent.host, "leaving": leaving, "gone": gone}
+    await _say(bus, subjects.heartbeat_subject(agent.id, session), said)
+
+
+async def beat_for(bus: Bus, agent: str, listener: str, holds: Holds | None) -> None:
+    """Say that a listener looks after an agent, and why it would hold a wake; None: no longer.
+
+    Raises:
+        BusUnreachable: there is no connection.
+    """
+    held = {"held": holds.everybodys, "held_for": dict(holds.senders)} if holds else {}
+    said = {"kind": "listener", "leaving": holds is None, **held}
+    await _say(bus, subjects.heartbeat_subject(agent, listener), said)
+
+
+async def _say(bus: Bus, subject: str, said: Mapping[str, Any]) -> None:
+    headers = {"Nats-TTL": "1s"} if said["leaving"] else {}
+    await bus.send(subject, json.dumps(said).encode(), headers)
 
 
 async def look(bus: Bus, inbox: str) -> Entry | None:
@@ -150,7 +165,8 @@ async def look(bus: Bus, inbox: str) -> Entry | None:
         bus.many(PRESENCE, {"multi_last": [subjects.heartbeat_subject(inbox, "*")]}),
     )
     profile = registered or _newcomer(inbox, beats)
-    return _entry(profile, beats) if profile else None
+    [entry] = await _certain(bus, [_entry(profile, beats)]) if profile else [None]
+    return entry
 
 
 async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
@@ -194,6 +210,25 @@ def is_lease(record: Record) -> bool:
     return record.session.startswith(ids.SHELL_PREFIX)
 
 
+async def _certain(bus: Bus, entries: list[Entry]) -> list[Entry]:
+    """Return the entries, with what is not known for certain said to be not known."""
+    if not any(entry.state in AWAY for entry in entries) or not await _has_forgotten(bus):
+        return entries
+    return [
+        replace(entry, state="not known") if entry.state in AWAY else entry for entry in entries
+    ]
+
+
+async def _has_forgotten(bus: Bus) -> bool:
+    """Tell whether the server was started anew, and has not heard from everybody since."""
+    presence, agents = await together(
+        *(bus.admin.api(f"STREAM.INFO.{stream}") for stream in (PRESENCE, AGENTS))
+    )
+    made = server_time(str(presence["created"]))
+    fresh = server_time(str(presence["ts"])) - made < timedelta(seconds=streams.PRESENCE_S)
+    return fresh and made - server_time(str(agents["created"])) > _MADE_TOGETHER
+
+
 async def everybody(bus: Bus) -> list[Entry]:
     """Return all agents that are registered or have a live session, by id."""
     profiles, beats = await asyncio.gather(
@@ -211,7 +246,8 @@ async def everybody(bus: Bus) -> list[Entry]:
     for agent in beats_of.keys() - known.keys():
         if ids.is_agent(agent) and (newcomer := _newcomer(agent, beats_of[agent])):
             known[agent] = newcomer
-    return [_entry(profile, beats_of.get(agent, ())) for agent, profile in sorted(known.items())]
+    entries = [_entry(profile, beats_of.get(agent, ())) for agent, profile in sorted(known.items())]
+    return await _certain(bus, entries)
 
 
 async def _all(bus: Bus, stream: str, subject: str) -> list[Found]:
@@ -260,7 +296,7 @@ def _sign(beat: Found) -> dict[str, Any]:
 
 def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
     signs = [_sign(beat) for beat in beats]
-    kinds = {sign.get("kind") for sign in signs}
+    kinds = {sign.get("kind") for sign in signs if not sign.get("gone")}
     state: PresenceState
     if "session" in kinds:
         state = "live session"
@@ -287,7 +323,7 @@ def _holds(sign: Mapping[str, Any]) -> Holds:
 
 def _best(inbox: str, holders: Sequence[Entry]) -> Entry:
     """Return one entry for a role: the liveliest state of those who hold it."""
-    order: tuple[PresenceState, ...] = ("live session", "listening", "offline", "never seen")
+    order: tuple[PresenceState, ...] = get_args(PresenceState)
     seen = [entry.last_seen for entry in holders if entry.last_seen]
     return Entry(
         id=inbox,

@@ -240,8 +240,9 @@ class Receipt(_Frozen):
     #: What the roster says of the addressee.
     recipient: str = "never seen"
     last_seen: Time | None = None
-    wake: Literal["requested", "held", "not_requested"] = "not_requested"
-    #: Why a wake is held, or why the task was refused for this addressee.
+    #: `held`: the task is read when the addressee looks; `not_known`: perhaps only then.
+    wake: Literal["requested", "held", "not_known", "not_requested"] = "not_requested"
+    #: Why a wake is held or not known, or why the task was refused for this addressee.
     reason: str = ""
     deliver_at: Time | None = None
     expires_at: Time

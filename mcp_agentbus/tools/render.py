@@ -46,12 +46,19 @@ def _receipt_line(receipt: Receipt) -> str:
     seen = f", last seen {_when(receipt.last_seen)}" if receipt.last_seen else ""
     again = " (already stored by an earlier call)" if receipt.duplicate else ""
     later = f" It is offered from {_when(receipt.deliver_at)}." if receipt.deliver_at else ""
-    wake = "" if receipt.wake == "not_requested" else f" Wake: {receipt.wake}"
-    wake += f" ({receipt.reason})." if receipt.reason else "." if wake else ""
     return (
         f"{receipt.to}: stored{again} as task {receipt.task_id}.{later} "
-        f"{receipt.to} is {_state(receipt.recipient)}{seen}.{wake}"
+        f"{receipt.to} is {_state(receipt.recipient)}{seen}.{_wake_text(receipt)}"
     )
+
+
+def _wake_text(receipt: Receipt) -> str:
+    if receipt.wake == "not_requested":
+        return ""
+    word = receipt.wake.replace("_", " ")
+    why = f" ({receipt.reason})" if receipt.reason else ""
+    then = "" if receipt.wake == "requested" else "; it reads the task when it next looks"
+    return f" Wake: {word}{why}{then}."
 
 
 def published_text(published: Published) -> str:
@@ -80,7 +87,9 @@ def _entry_line(entry: Entry) -> str:
     seen = f", last seen {_when(entry.last_seen)}" if entry.last_seen else ""
     roles = f" roles: {', '.join(entry.roles)} \u00b7" if entry.roles else ""
     hosts = f" hosts: {', '.join(entry.hosts)} \u00b7" if entry.hosts else ""
-    return f"{entry.id}: {entry.state}{seen} \u00b7{hosts}{roles}"
+    state = "not known yet (the bus server has just started)"
+    state = state if entry.state == "not known" else entry.state
+    return f"{entry.id}: {state}{seen} \u00b7{hosts}{roles}"
 
 
 def parked_text(parked: Sequence[Parked]) -> str:
@@ -254,7 +263,11 @@ def _when(at: datetime) -> str:
 
 
 def _state(state: str) -> str:
-    return {"live session": "in a live session"}.get(state, state)
+    sentences = {
+        "live session": "in a live session",
+        "not known": "there or not, which is not known yet",
+    }
+    return sentences.get(state, state)
 
 
 def _many(count: int, what: str) -> str:

@@ -22,8 +22,6 @@ from mcp_agentbus.config.values import ANY_SENDER
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.notices import Reason
 
-#: Reasons that lie with the sender: another one's task may wake the agent.
-OF_SENDER: Final[frozenset[Reason]] = frozenset({Reason.NOT_ALLOWED, Reason.SENDER_RATE})
 #: How long after a wake that led to no read the next one may come; after the last one: none.
 BACKOFF: Final = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=25))
 HOUR: Final = timedelta(hours=1)
@@ -151,6 +149,35 @@ def decide(facts: Facts) -> Wake | Hold:
     if isinstance(means, Reason):
         return Hold(means, None, {**reasons, **{thing.key: means for thing in because}})
     return Wake(means, because, because + _told_before(because, held, facts), reasons)
+
+
+class Prospects(NamedTuple):
+    """Why a task that came now would not wake the agent; empty: it would."""
+
+    #: Whoever sends it.
+    everybodys: str
+    #: By sender, where it is another reason.
+    senders: dict[str, str]
+
+
+def prospects(facts: Facts) -> Prospects:
+    """Return what would become of a task that came now, beside a wake that is under way."""
+    strangers = _prospect("", facts)
+    # Of two that may wake it only their own wakes make a difference.
+    of_allowed = _prospect("", replace(facts, trusted=None))
+    named = (facts.trusted or frozenset()) | (facts.rules.wake_from if facts.rules else frozenset())
+    senders = dict.fromkeys(named - {ANY_SENDER}, of_allowed)
+    for sender in frozenset[str]().union(*(wake.senders for wake in facts.past)):
+        senders[sender] = _prospect(sender, facts)
+    return Prospects(
+        strangers, {sender: why for sender, why in senders.items() if why != strangers}
+    )
+
+
+def _prospect(sender: str, facts: Facts) -> str:
+    task = Waiting("", "task", "", sender, sender, "")
+    decision = decide(replace(facts, waiting=(task,), running=False))
+    return decision.reason if isinstance(decision, Hold) else ""
 
 
 def _in_utc(facts: Facts) -> Facts:

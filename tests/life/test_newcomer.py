@@ -6,7 +6,17 @@ import json
 
 import served
 from hooking import HIGH, notice, session
-from listeners import configure, known, listening, off_roster, on_roster, recorder, send, steps
+from listeners import (
+    configure,
+    in_state,
+    known,
+    listening,
+    off_roster,
+    on_roster,
+    recorder,
+    send,
+    steps,
+)
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import agents
@@ -114,6 +124,7 @@ async def test_one_that_has_called_and_is_killed_counts_as_there_until_its_tasks
             await send(planner, "caller")
             await listener.logged("held", agent="caller", reason="unknown_host")
             live = await roster.live_sessions(planner.bus, "caller")
+            await in_state("offline", planner, "caller")
             waiting = (await asyncio.to_thread(local_socket.ask, house, {"op": "status"}))["agents"]
 
     life = await steps(planner, held.task_id)

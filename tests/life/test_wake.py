@@ -11,6 +11,7 @@ from hooking import HIGH, RESULT, line, monitor, notice, session
 from listeners import (
     ATTENTIVE,
     configure,
+    in_state,
     known,
     listening,
     one_woken,
@@ -56,12 +57,13 @@ async def test_the_receipt_says_whether_a_wake_was_requested(house, planner, not
     await known(planner, "two")
     await known(planner, "three")
     async with listening(house) as listener:
-        await send(planner, "three")
-        await listener.logged("held", agent="three")
-        asked = await send(planner, "two")
+        for agent in ("two", "three"):
+            await in_state("listening", planner, agent)
+        asked, held = [await send(planner, agent) for agent in ("two", "three")]
         await listener.logged("read", agent="two")
 
     assert (asked.wake, asked.recipient) == ("requested", "listening")
+    assert (held.wake, held.reason) == ("held", "its user wants no session started for it")
 
 
 async def test_the_reason_of_a_hold_stands_in_the_tasks_life(house, planner, notes):

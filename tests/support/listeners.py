@@ -64,6 +64,13 @@ async def on_roster(session, agent):
         return entry
 
 
+async def in_state(state, session, agent):
+    """Wait until the roster says of an agent that it is in a state."""
+    async with asyncio.timeout(_HANG_S):
+        while (await on_roster(session, agent)).state != state:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+
 async def off_roster(session, agent):
     """Wait until the roster knows nothing of an agent any more."""
     async with asyncio.timeout(_HANG_S):

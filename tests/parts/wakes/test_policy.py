@@ -22,6 +22,7 @@ from mcp_agentbus.wakes.policy import (
     Waiting,
     Wake,
     decide,
+    prospects,
 )
 
 NOW = datetime(2026, 5, 18, 10, 0, tzinfo=timezone(timedelta(hours=2)))
@@ -381,6 +382,32 @@ def test_no_day_and_no_hour_has_more_wakes_than_allowed(arrivals, per_sender, pe
         for sender in last.senders:
             ats = [wake.at for wake in before if sender in wake.senders]
             assert sum(at > last.at - HOUR for at in ats) <= per_sender
+
+
+@pytest.mark.parametrize(
+    ("facts", "strangers", "planners"),
+    [
+        (_facts(), "", ""),
+        (_facts(running=True), "", ""),
+        (_facts(rules=replace(RULES, profile="hold")), "profile", "profile"),
+        (_facts(rules=None), "unknown_host", "unknown_host"),
+        (_facts(session="cannot_be_told"), "deaf_session", "deaf_session"),
+        (_facts(ledger_works=False), "ledger", "ledger"),
+        (_facts(rules=replace(RULES, quiet_hours=(time(9), time(11)))), "quiet_hours",
+         "quiet_hours"),
+        (_facts(past=(_past(MINUTE),) * 6), "", "sender_rate"),
+        (_facts(past=(_past(MINUTE),) * 12), "agent_rate", "sender_rate"),
+        (_facts(trusted=frozenset({"planner"})), "not_allowed", ""),
+        (_facts(trusted=frozenset(), rules=replace(RULES, wake_from=frozenset({"planner"})),
+                past=(_past(MINUTE),) * 6), "not_allowed", "sender_rate"),
+        (_facts(trusted=frozenset(), rules=replace(RULES, wake_from=frozenset({"*"}))), "", ""),
+    ],
+)  # fmt: skip
+def test_what_would_become_of_a_task_is_known_before_it_comes(facts, strangers, planners):
+    found = prospects(facts)
+
+    assert found.everybodys == strangers
+    assert found.senders.get("planner", found.everybodys) == planners
 
 
 @pytest.mark.parametrize("reads", [True, False])

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that was started anew has heard from nobody yet: nobody is said to be away for that."""
+
+from datetime import timedelta
+
+from listeners import in_state
+from local_server import kill_servers
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff import agents
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import roster
+from mcp_agentbus.tools import render
+
+
+async def test_after_a_restart_who_is_there_is_not_known_until_all_could_be_heard(
+    own_world, monkeypatch
+):
+    monkeypatch.setattr(roster, "_MADE_TOGETHER", timedelta(0))
+    monkeypatch.setattr(roster, "BEAT_S", 3600)
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    absent = own_world.name("absent")
+    await roster.register(own_world.bus, Agent(absent), None)
+    kill_servers(own_world.bus.settings)
+    embedded.ensure(own_world.bus.settings)
+
+    page = await agents.page(own_world.bus, include_offline=False)
+    [high] = await send_task(planner, coder.me.id, "Now", "x", priority="high")
+    listed = {each.entry.id: each.entry.state for each in page.agents}
+    assert (listed[coder.me.id], listed[absent]) == ("not known", "not known")
+    assert (high.recipient, high.wake) == ("not known", "not_known")
+    assert "coder-" in render.receipts_text([high])
+    assert "is there or not, which is not known yet" in render.receipts_text([high])
+    assert "Wake: not known (the bus server has just started" in render.receipts_text([high])
+    assert "not known yet (the bus server has just started)" in render.roster_text(page)
+
+    await roster.beat(own_world.bus, coder.me, coder.id)
+    await in_state("live session", planner, coder.me.id)
+    monkeypatch.setattr("mcp_agentbus.store.streams.PRESENCE_S", 0)
+    assert (await roster.look(own_world.bus, absent)).state == "never seen"
+
+
+async def test_on_a_new_bus_it_is_known_that_nobody_was_there_before(own_world):
+    planner = await own_world.session("planner")
+    await roster.register(own_world.bus, Agent("absent"), None)
+
+    [receipt] = await send_task(planner, "absent", "Now", "x", priority="high")
+
+    assert (receipt.recipient, receipt.wake) == ("never seen", "held")
