@@ -59,6 +59,27 @@ def _command(
     return command
 
 
+def _since(when: str) -> str:
+    """Return a time that was typed, or how long ago it was, as ISO 8601 has it."""
+    from datetime import datetime, timedelta
+
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    now = datetime.now().astimezone()
+    number, unit = when[:-1], when[-1:]
+    try:
+        if unit in units and number.isdecimal():
+            at = now - timedelta(**{units[unit]: int(number)})
+        else:
+            at = datetime.fromisoformat(when).astimezone()  # without a zone it is this machine's
+    except (ValueError, OverflowError):
+        at = None
+    if at is None or at > now:
+        raise argparse.ArgumentTypeError(
+            f"{when[:40]!r} is no time that has passed: 90s, 15m, 2h, 3d, or 2026-11-20T18:00Z"
+        )
+    return at.isoformat()
+
+
 def _completed(argument: argparse.Action) -> None:
     """Have the tab key offer agents for an argument."""
 
@@ -130,8 +151,13 @@ def _add_inbox_commands(commands: _Commands) -> None:
         "go on; for hosts that wake at a line of output",
     )  # fmt: skip
     watch.add_argument(
-        "--follow", action="store_true", help="print a line for each event, claim nothing, go on"
-    )
+        "--follow", action="store_true", help="print a line for each event, claim nothing, go on; "
+        "begins with what waits, and the results that were not seen yet",
+    )  # fmt: skip
+    watch.add_argument(
+        "--since", type=_since, metavar="WHEN", help="with --follow: begin with every step since "
+        "then instead; 90s, 15m, 2h, 3d ago, or a time such as 2026-11-20T18:00Z",
+    )  # fmt: skip
 
     agents = _command(commands, "agents", "list the agents on the bus")
     agents.add_argument("query", nargs="?", default="", help="part of an id, role or host")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 
 from mcp_agentbus.cli.output import say
 from mcp_agentbus.core import places
@@ -33,8 +34,17 @@ def run(args: argparse.Namespace) -> int:
         from mcp_agentbus.cli import monitor
 
         return monitor.run(args)
+    if getattr(args, "since", None) and not args.follow:
+        raise BadInput("--since is of `watch --follow`.", hint="Add --follow.")
+    began = time.monotonic()
     code = command.run(args, say)
-    return _here(args) if code is None else code
+    if code is not None:
+        return code
+    # A listener that has ended may have waited for a while.
+    for limit in ("timeout", "wait"):
+        if (given_s := getattr(args, limit, None)) is not None:
+            setattr(args, limit, max(0.0, given_s - (time.monotonic() - began)))
+    return _here(args)
 
 
 def _here(args: argparse.Namespace) -> int:
@@ -45,9 +55,12 @@ def _here(args: argparse.Namespace) -> int:
     from mcp_agentbus.config.settings import load_settings
     from mcp_agentbus.tools import commands
 
+    def out(line: str, _: object) -> None:
+        say(line)
+
     settings = load_settings()
     folder = Path(places.working_folder(settings.environ))
-    return asyncio.run(commands.start(commands.Call(args, settings, say, folder)))
+    return asyncio.run(commands.start(commands.Call(args, settings, out, folder)))
 
 
 def _body(given: str | None, file: str | None, *, optional: bool) -> str:

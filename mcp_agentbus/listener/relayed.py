@@ -124,8 +124,8 @@ class Relayed:
         if not (await connection.reader.readline()).endswith(b"\n"):
             return
 
-        def out(text: str) -> None:
-            connection.say({"out": text})
+        def out(text: str, changed: Mapping[str, Any]) -> None:
+            connection.say({"out": text, "changed": changed})
 
         # Not at the top: a listener that is asked for none does without what they load.
         from mcp_agentbus.tools import commands

@@ -40,7 +40,8 @@ _CHUNK_BYTES: Final = 64 * 1024
 def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
     """Have the listener carry out a command, and pass on what it prints; return the exit code.
 
-    Returns None if there is none that takes it, or if it ended before it was done.
+    Returns None if there is none that takes it, or if it ended before it was done: then `args` are
+    those with which to go on from what was printed.
 
     Raises:
         AgentbusError: the command was refused.
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
             message = local_socket.message(line)
             if "out" in message:
                 out(message["out"])
+                vars(args).update(message.get("changed", {}))
             elif "code" in message:
                 return int(message["code"])
             elif "kind" in message:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The eight commands on the bus: they call the same functions as the five tools, and print.
 
-    code = await start(Call(args, settings, print, Path.cwd()))
+    code = await start(Call(args, settings, lambda line, _: print(line), Path.cwd()))
 
 What is printed for a person is the text that a model would read; `--json` prints the data, with
 texts as they were written. The listener carries out the same for whoever asks it. Nothing is read
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import streams
 from mcp_agentbus.tools import documents, render
-from mcp_agentbus.tools.follow import follow
+from mcp_agentbus.tools.follow import Position, follow
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,18 @@ class Call:
 
     args: argparse.Namespace
     settings: Settings
-    #: Takes what is to be printed.
-    out: Callable[[str], None]
+    #: Takes what is to be printed, and the arguments that changed by it: with those another process
+    #: would go on from here.
+    out: Callable[[str, Mapping[str, Any]], None]
     #: The folder in which it was typed.
     folder: Path
     #: A connection that is open already, and stays; None: it opens one of its own.
     open_bus: Bus | None = None
 
-    def print(self, text: str, data: object) -> None:
-        """Print the text, or the data if that was asked for."""
+    def print(self, text: str, data: object, **changed: Any) -> None:
+        """Print the text, or the data if that was asked for; `changed` as in `out`."""
         as_json = getattr(self.args, "json", False)
-        self.out(json.dumps(data, ensure_ascii=False) if as_json else text)
+        self.out(json.dumps(data, ensure_ascii=False) if as_json else text, changed)
 
     def who(self) -> Agent:
         """Tell whose command it is."""
@@ -117,10 +118,11 @@ async def _watch(call: Call) -> int:
     if not call.args.follow:
         async with call.session() as session:
             return await _wait(call, session, call.args.task, call.args.timeout, call.args.priority)
-    agent = call.who()
+    agent, since = call.who(), call.args.since
     async with call.bus() as bus:
-        async for event in follow(bus, agent):
-            call.print(event.text, event.data)
+        async for event in follow(bus, agent, Position.read(since) if since else None):
+            changed = {"since": str(event.position)} if event.position else {}
+            call.print(event.text, event.data, **changed)
     return 0
 
 

@@ -4,31 +4,58 @@
     async for event in follow(bus, agent):
         print(event.text)     # 2026-11-20 18:03:11Z waiting: 1 high, 2 normal
 
-An event holds counts, ids and states, and no text of a peer: hosts read such lines as their own.
+What became of sent tasks is read from their records, by revisions: what was written while there was
+no server is told afterwards, each step once. An event holds counts, ids and states, and no text of
+a peer: hosts read such lines as their own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.bus.replies import Found, Message
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent, Priority
-from mcp_agentbus.core.text import now
-from mcp_agentbus.errors import BusUnreachable, Unconfirmed
-from mcp_agentbus.store import streams, subjects, waiting
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.store import streams, subjects, unseen, waiting
 from mcp_agentbus.store.records import record_in
-from mcp_agentbus.store.task import Record
+from mcp_agentbus.store.subjects import RESULTS
+from mcp_agentbus.store.task import Moment, Record
 
 # In seconds: tasks that a dead session gives back come without a word.
 _LOOK_AGAIN_S: Final = 5.0
 # How long one look for a server may take that has gone, in seconds; then comes the next.
 _RECONNECT_S: Final = 60.0
+# Records in one answer; each may have 1 MiB, and an answer has 64.
+_PAGE: Final = 50
+# Tasks of which it is known what was told of them last.
+_TASKS_MAX: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Position:
+    """From where an inbox is followed."""
+
+    #: Steps of before are not told.
+    at: datetime
+    #: Nor are records up to this revision; None: it is found by the time.
+    revision: int | None = None
+
+    @classmethod
+    def read(cls, spelt: str) -> Self:
+        """Return the position that `str` has written, or that a time alone is."""
+        at, _, revision = spelt.partition("@")
+        return cls(datetime.fromisoformat(at), int(revision) if revision else None)
+
+    def __str__(self) -> str:
+        return self.at.isoformat() + ("" if self.revision is None else f"@{self.revision}")
 
 
 @dataclass(frozen=True)
@@ -37,72 +64,185 @@ class Event:
 
     text: str
     data: dict[str, Any]
+    #: Whoever follows from here misses nothing and gets nothing twice; None in between.
+    position: Position | None = None
 
 
-async def follow(bus: Bus, agent: Agent) -> AsyncIterator[Event]:
+async def follow(
+    bus: Bus, agent: Agent, since: Position | None = None
+) -> AsyncGenerator[Event, None]:
     """Yield an event when the waiting tasks change, or what became of a sent task.
 
-    The first one tells what waits now.
+    The first one tells what waits now. Then come the steps since the position; without one the
+    results that nobody has seen yet.
 
     Raises:
-        BusUnreachable, NotAllowed: at the start; later it waits for the bus to come back.
+        AgentbusError: at the start, as `streams.ensure_streams`; later only if the bus was closed.
     """
     changed = asyncio.Event()
-    records: asyncio.Queue[Event] = asyncio.Queue()
 
-    def on_wake(_: Message | None) -> None:
+    def arrived(_: Message | None) -> None:
         changed.set()
 
-    def on_record(message: Message | None) -> None:
-        if message:
-            record = record_in(message)
-            if record:
-                records.put_nowait(_record_event(record))
-        changed.set()
-
-    await streams.ensure_streams(bus)
-    async with contextlib.AsyncExitStack() as stack:
-        for inbox in agent.inboxes:
-            await streams.ensure_inbox(bus, inbox)
-            await stack.enter_async_context(bus.subscribed(subjects.wake_subject(inbox), on_wake))
-        mine = subjects.record_subject(agent.id, "*", "*")
-        await stack.enter_async_context(bus.subscribed(mine, on_record))
-        last: dict[Priority, int] | None = None
+    following = _Following(bus, agent, since)
+    await following.prepare()
+    async with AsyncExitStack() as stack:
+        heard = [subjects.wake_subject(inbox) for inbox in agent.inboxes]
+        for subject in (*heard, subjects.record_subject(agent.id, "*", "*")):
+            await stack.enter_async_context(bus.subscribed(subject, arrived))
         while True:
             # Waiting for a server does not start one: `agentbus server stop` stands.
             if not await bus.reconnected(_RECONNECT_S):
                 continue
             changed.clear()
-            while not records.empty():
-                yield records.get_nowait()
-            with contextlib.suppress(BusUnreachable, Unconfirmed):
-                counts = await waiting.counts(bus, agent.inboxes)
-                if counts != last:
-                    last = counts
-                    yield _waiting_event(counts)
-            with contextlib.suppress(TimeoutError):
+            try:
+                async with aclosing(following.news()) as news:
+                    async for event in news:
+                        yield event
+            except AgentbusError:  # the next look tells what this one could not
+                with suppress(AgentbusError):
+                    await following.prepare()
+            with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN_S):
                     await changed.wait()
 
 
-def _waiting_event(counts: Mapping[Priority, int]) -> Event:
-    at = now()
+class _Following:
+    """How far an inbox was followed."""
+
+    def __init__(self, bus: Bus, agent: Agent, since: Position | None) -> None:
+        self._bus, self._agent = bus, agent
+        self._subject = subjects.record_subject(agent.id, "*", "*")
+        self._given = since
+        self._since = since.at if since else text.now()
+        #: All records up to this one were told, the last of which was stored then.
+        self._revision, self._at = -1, self._since
+        #: When the stream was made whose revisions these are.
+        self._made = ""
+        self._waiting: Mapping[Priority, int] | None = None
+        #: The last step that was told of a task, by its id.
+        self._told: dict[str, Moment] = {}
+
+    async def prepare(self) -> None:
+        """Have the streams and lanes there, also where they went with a server's data.
+
+        Raises: as `streams.ensure_streams`.
+        """
+        await streams.ensure_streams(self._bus)
+        for inbox in self._agent.inboxes:
+            await streams.ensure_inbox(self._bus, inbox)
+
+    async def news(self) -> AsyncGenerator[Event, None]:
+        """Yield what was not told yet.
+
+        Raises: as `Bus.many`; what was not reached is yielded by the next call.
+        """
+        last = await self._last_revision()
+        counts = await waiting.counts(self._bus, self._agent.inboxes)
+        if self._waiting is None:
+            start, unread = await self._start(last), await self._unread()
+            self._revision, self._waiting = start, counts
+            *before, last_event = _waiting_event(counts, None), *unread
+            for event in before:
+                yield event
+            yield replace(last_event, position=self._position)
+        pages = self._bus.admin.stored(RESULTS, self._subject, start=self._revision + 1, page=_PAGE)
+        async with aclosing(pages):
+            async for messages in pages:
+                for message in messages:
+                    for event in self._events(message):
+                        yield event
+        if counts != self._waiting:
+            self._waiting = counts
+            yield _waiting_event(counts, self._position)
+
+    @property
+    def _position(self) -> Position:
+        return Position(self._at, self._revision)
+
+    async def _last_revision(self) -> int:
+        """Return the stream's last revision; begin anew with a stream that was made anew."""
+        info = await self._bus.admin.api(f"STREAM.INFO.{RESULTS}")
+        made, last = str(info["created"]), int(info["state"]["last_seq"])
+        if self._made not in {"", made} or self._revision > last:
+            await self.prepare()
+            self._revision = 0
+        self._made = made
+        return last
+
+    async def _start(self, last: int) -> int:
+        """Return the revision up to which nothing is told: the `last` without a position."""
+        given = self._given
+        if given is None:
+            return last
+        if given.revision is not None:
+            return given.revision if given.revision <= last else 0
+        request = {"start_time": text.stamp(given.at), "batch": 1, "next_by_subj": self._subject}
+        messages = await self._bus.admin.many(RESULTS, request)
+        return messages[0].seq - 1 if messages else last
+
+    async def _unread(self) -> list[Event]:
+        """Return the results that nobody has seen yet, if no position is given."""
+        if self._given:
+            return []
+        results = await unseen.look_up(self._bus, self._agent.id, sys.maxsize)
+        return [
+            _step_event(result.record.task_id, self._steps(result.record)[-1], None)
+            for result in results
+        ]
+
+    def _events(self, message: Found) -> list[Event]:
+        """Return the steps in a record that were not told, and take them as told."""
+        self._revision, self._at = message.seq, message.stored_at
+        record = record_in(message)
+        if record is None:
+            return []
+        steps = self._steps(record)
+        return [
+            # Half a record's steps are no position.
+            _step_event(record.task_id, step, self._position if step is steps[-1] else None)
+            for step in steps
+        ]
+
+    def _steps(self, record: Record) -> list[Moment]:
+        """Return a task's steps that were not told, and take them as told.
+
+        The last is always told, whatever the clock of its writer says; and what came between two
+        revisions that were read, by the history in the later one.
+        """
+        last = Moment(state=record.state, at=record.updated_at, by=record.agent)
+        steps = list(record.history[1:])  # the first is its sender's own, the sending
+        if not steps or (steps[-1].state, steps[-1].at) != (last.state, last.at):
+            steps.append(last)
+        told = self._told.pop(record.task_id, None)
+        self._told[record.task_id] = steps[-1]
+        if len(self._told) > _TASKS_MAX:
+            del self._told[next(iter(self._told))]
+        if told in steps:
+            return steps[len(steps) - steps[::-1].index(told) :]
+        since = told.at if told else self._since
+        return [step for step in steps[:-1] if step.at > since] + steps[-1:]
+
+
+def _waiting_event(counts: Mapping[Priority, int], position: Position | None) -> Event:
+    at = text.now()
     what = ", ".join(f"{count} {lane}" for lane, count in counts.items() if count) or "nothing"
     return Event(
         f"{at:%Y-%m-%d %H:%M:%SZ} waiting: {what}",
         {"event": "waiting", "at": text.stamp(at), "waiting": counts},
+        position,
     )
 
 
-def _record_event(record: Record) -> Event:
-    at = record.updated_at
+def _step_event(task_id: str, step: Moment, position: Position | None) -> Event:
     return Event(
-        f"{at:%Y-%m-%d %H:%M:%SZ} task {record.task_id}: {record.state} by {record.agent}",
+        f"{step.at:%Y-%m-%d %H:%M:%SZ} task {task_id}: {step.state} by {step.by}",
         {
             "event": "task",
-            "at": text.stamp(at),
-            "task_id": record.task_id,
-            "state": record.state,
-            "agent": record.agent,
+            "at": text.stamp(step.at),
+            "task_id": task_id,
+            "state": step.state,
+            "agent": step.by,
         },
+        position,
     )
