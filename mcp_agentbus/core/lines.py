@@ -7,35 +7,77 @@ r"""Lines out of a stream of bytes that comes in pieces.
     >>> lines.ended_by(b": 2}\n")
     [b'{"id": 2}\n']
 
-It reads nothing itself, so it serves whoever reads a socket with or without asyncio. A line may be
-of any length: whoever reads from a stranger limits what he reads.
+It reads nothing itself, so it serves whoever reads a socket with or without asyncio. Whoever reads
+from a stranger sets a limit: of a longer line nothing is kept but its ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
+
+#: How much is kept of either end of a line that is too long, in bytes.
+ENDS_BYTES: Final = 4096
+# What a relay and the server behind it tell each other in the lines of a session.
+#: In `_meta` of a request: how many of its characters were no text.
+NO_TEXT: Final = "agentbus/no_text"
+#: In `_meta`: how many seconds ago it was first said, to a server that has ended.
+SAID_BEFORE: Final = "agentbus/said_before_s"
+#: In `_meta`: that server may have carried it out.
+MAYBE_DONE: Final = "agentbus/maybe_done"
+#: A server's last notification: it has carried out nothing that it has not answered.
+LEFT: Final = "notifications/agentbus/left"
 
 
 class Lines:
-    """What has come of a line that has not ended yet."""
+    """What has come of a line that has not ended yet.
 
-    def __init__(self) -> None:
+    Args:
+        limit: how long a line may be, in bytes without its end; None if of any length.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
         #: In pieces: joined at each of them, a long line would be copied once a piece.
         self._begun: list[bytes] = []
+        self._length = 0
 
     def ended_by(self, piece: bytes) -> list[bytes]:
         """Take the next piece of the stream; return the lines that are whole now, with their ends.
 
-        What comes behind the last end is kept for the next piece, and dropped if none comes.
+        One over the limit comes cut: its first and its last bytes, and no end.
         """
         *ends, rest = piece.split(b"\n")
         lines = []
         for end in ends:
-            lines.append(b"".join((*self._begun, end, b"\n")))
-            self._begun = []
-        if rest:
-            self._begun.append(rest)
+            self._take(end)
+            lines.append(self.rest() if self._is_long else self.rest() + b"\n")
+        self._take(rest)
         return lines
+
+    def rest(self) -> bytes:
+        """Return, and forget, what has come of the line that has not ended."""
+        rest = b"".join(self._begun)
+        self._begun, self._length = [], 0
+        return rest
+
+    @property
+    def _is_long(self) -> bool:
+        return self._limit is not None and self._length > self._limit
+
+    def _take(self, more: bytes) -> None:
+        if not more:
+            return
+        self._begun.append(more)
+        self._length += len(more)
+        if self._is_long:
+            kept = self.ends(b"".join(self._begun))
+            self._begun = [kept]
+
+    @staticmethod
+    def ends(line: bytes) -> bytes:
+        """Return a line without its middle."""
+        return line if len(line) <= 2 * ENDS_BYTES else line[:ENDS_BYTES] + line[-ENDS_BYTES:]
 
 
 def read_from(read: Callable[[], bytes]) -> Iterator[bytes]:

@@ -186,6 +186,11 @@ class Session:
         self._in_background.add(task)
         task.add_done_callback(self._in_background.discard)
 
+    async def undone(self) -> None:
+        """Wait until what calls have taken that were cancelled is given back; 1.5 s at most."""
+        if self._in_background:
+            await asyncio.wait(self._in_background, timeout=_END_TIMEOUT_S)
+
     async def _keep(self) -> None:
         """Say that the session lives, and keep what it holds."""
         touched = time.monotonic()

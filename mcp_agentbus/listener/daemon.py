@@ -134,7 +134,7 @@ async def _run(state: State, parts: _Parts) -> None:
         await parts.loop.run()
     finally:
         parts.endpoint.close()
-        parts.relayed.leave()
+        await parts.relayed.leave()
         state.members.close()
         await parts.endpoint.ended()
         await parts.loop.close()

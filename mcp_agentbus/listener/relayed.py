@@ -32,6 +32,8 @@ from mcp_agentbus.version import __version__
 
 # A relay that ends has no time limit, but the next one of its host should find its tasks free.
 _CLOSE_TIMEOUT_S: Final = 10.0
+# A listener that ends leaves each session within 5 s, see `mcp_stream`, and what is undone there.
+_LEAVE_TIMEOUT_S: Final = 6.0
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
@@ -44,17 +46,26 @@ class Relayed:
         self._state = state
         self._serving: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[int]] = set()
-        self._leaving = False
+        #: Set when the sessions are left to their relays.
+        self._leaving = asyncio.Event()
 
     @property
     def commands(self) -> int:
         """How many commands are under way."""
         return len(self._running)
 
-    def leave(self) -> None:
-        """Leave all sessions and commands to their own processes, with all that they hold."""
-        self._leaving = True
-        for task in (*self._serving, *self._running):
+    async def leave(self) -> None:
+        """Answer what the sessions have under way, and leave them with all that they hold.
+
+        A call that waits for work goes on at its relay, as does all that comes in from now on, and
+        a command in its own process.
+        """
+        self._leaving.set()
+        for task in self._running:
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=_LEAVE_TIMEOUT_S)
+        for task in self._serving:
             task.cancel()
 
     def tell_claims(self, session_id: str) -> None:
@@ -88,9 +99,12 @@ class Relayed:
                 connection.reader,
                 connection.writer,
                 called=lambda: self._state.called(session.id),
+                leaving=self._leaving,
             )
         finally:
-            if not self._leaving:
+            if self._leaving.is_set():
+                await session.undone()
+            else:
                 with suppress(AgentbusError, TimeoutError):
                     async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                         await session.close()
@@ -134,7 +148,7 @@ class Relayed:
         call = commands.Call(typed, theirs, out, folder, self._state.bus)
         running = _begun(commands.start(call), self._running)
         await _until_either_ends(running, asyncio.create_task(connection.reader.read(1)))
-        if self._leaving and running.cancelled():
+        if self._leaving.is_set() and running.cancelled():
             return  # its process does it, as nobody has said that it is done
         with suppress(asyncio.CancelledError):
             connection.say(_end(running))

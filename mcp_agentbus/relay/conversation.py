@@ -1,73 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a host and its server have said that the next server of the session has to know.
+r"""What a host and its server have said that the next server of the session has to know.
 
     >>> conversation = Conversation()
-    >>> conversation.asked(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}')
-    >>> conversation.under_way
-    frozenset({1})
+    >>> conversation.asked(messages.read(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n'))
+    >>> conversation.is_answered
+    False
 
-It keeps the handshake and the requests without an answer, nothing else, and refuses no line: what
-is no JSON is the server's to answer. Nothing but the standard library, and little of that: a relay
-keeps one beside each session.
+It keeps the handshake and the requests without an answer, nothing else. Nothing but the standard
+library, and little of that: a relay keeps one beside each session.
 """
 
-from __future__ import annotations
-
+# No `annotations` of __future__: see `member`.
 import json
 import threading
+import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
+
+from mcp_agentbus.core import lines
+from mcp_agentbus.relay import messages
+from mcp_agentbus.relay.messages import Message
+
+
+class _Asked(NamedTuple):
+    """A request without an answer."""
+
+    message: Message
+    #: Monotonic.
+    at: float
+
+    def is_about(self, request: object) -> bool:
+        """Tell whether that is its id: 1 and "1" are two, and so are 1 and true."""
+        mine = self.message.content["id"]
+        return type(mine) is type(request) and mine == request
+
+    def again(self, *, maybe_done: bool) -> bytes:
+        """Return it as the next server is told it."""
+        ago_s = round(time.monotonic() - self.at, 3)
+        told = {lines.SAID_BEFORE: ago_s, lines.MAYBE_DONE: maybe_done}
+        return messages.dump(messages.with_meta(self.message.content, told))
 
 
 class Conversation:
     """The state of one MCP session, as far as the next server needs it.
 
-    One thread tells it what the host asks and another what the server answers. A request's id is
-    kept as JSON, in which 1 and "1" are not the same.
+    One thread tells it what the host asks and another what the server answers.
     """
 
     def __init__(self) -> None:
-        #: The host's handshake: `initialize`, and the notification that ends it.
-        self._initialize = b""
+        #: The host's handshake, once it was accepted: `initialize`, and what ends it.
+        self._initialize: Message | None = None
         self._initialized = b""
-        #: The requests under way, as they came, by id.
-        self._unanswered: dict[str, bytes] = {}
-        #: Ids of which the host has had the answer from an earlier server.
-        self._answered_before: set[str] = set()
+        #: The requests under way, as they came.
+        self._unanswered: list[_Asked] = []
+        #: How many answers to the handshake the host is not to hear: it has had one.
+        self._answered_before = 0
+        #: Whether the server has left, having done nothing that it has not answered.
+        self._left = False
         self._lock = threading.Lock()
 
     @property
-    def under_way(self) -> frozenset[str | int]:
-        """The ids of the requests without an answer."""
-        with self._lock:
-            return frozenset(json.loads(request) for request in self._unanswered)
+    def is_answered(self) -> bool:
+        """Whether no request is under way."""
+        return not self._unanswered
 
-    def asked(self, line: bytes) -> None:
+    def asked(self, message: Message) -> None:
         """Note what the host said."""
-        message = _object(line)
-        method, request = message.get("method"), json.dumps(message.get("id"))
+        content = message.content
         with self._lock:
-            if method == "initialize":
-                self._initialize = line
-            elif method == "notifications/initialized":
-                self._initialized = line
-            elif method == "notifications/cancelled":
-                cancelled = message.get("params") or {}
-                self._unanswered.pop(json.dumps(cancelled.get("requestId")), None)
-            if method and "id" in message:
-                self._unanswered[request] = line
+            if "id" in content:
+                self._unanswered.append(_Asked(message, time.monotonic()))
+            elif content["method"] == "notifications/initialized":
+                self._initialized = message.line
+            elif content["method"] == "notifications/cancelled":
+                self._pop((content.get("params") or {}).get("requestId"))
 
     def answered(self, line: bytes) -> bool:
         """Note what the server said; return whether the host is to hear it."""
-        message = _object(line)
-        if "id" not in message or "method" in message:
+        answer = _object(line)
+        if "method" in answer:
+            self._left = answer["method"] == lines.LEFT
+            return not self._left
+        if "id" not in answer:
             return True
-        request = json.dumps(message["id"])
         with self._lock:
-            self._unanswered.pop(request, None)
-            if request in self._answered_before:
-                self._answered_before.remove(request)
+            if self._answered_before and self._is_handshake(answer["id"]):
+                self._answered_before -= 1
                 return False
+            asked = self._pop(answer["id"])
+            if asked and asked.content["method"] == "initialize" and "result" in answer:
+                self._initialize = asked
         return True
 
     def so_far(self) -> bytes:
@@ -76,11 +98,22 @@ class Conversation:
         Its answer to a handshake that an earlier server has answered is not for the host.
         """
         with self._lock:
-            requests = list(self._unanswered.values())
-            if self._initialize and self._initialize not in requests:
-                self._answered_before.add(json.dumps(_object(self._initialize).get("id")))
-                requests = [self._initialize, self._initialized, *requests]
-            return b"".join(requests)
+            told = [asked.again(maybe_done=not self._left) for asked in self._unanswered]
+            self._left = False
+            if self._initialize:
+                self._answered_before = 1
+                told = [self._initialize.line, self._initialized, *told]
+            return b"".join(told)
+
+    def _pop(self, request: object) -> Message | None:
+        """Return the oldest request of that id, which is no longer under way."""
+        for number, asked in enumerate(self._unanswered):
+            if asked.is_about(request):
+                return self._unanswered.pop(number).message
+        return None
+
+    def _is_handshake(self, request: object) -> bool:
+        return self._initialize is not None and _Asked(self._initialize, 0).is_about(request)
 
 
 def _object(line: bytes) -> dict[str, Any]:

@@ -9,26 +9,28 @@ Where no listener of this version runs, or when it ends, the session is served i
 socket to itself: its host sees no difference, and what the session holds goes on with it. A notice
 is written from here in either case: Claude Code takes it from a process of its own only.
 
-It reads what passes only as far as `Conversation` does, and changes none of it.
+A line that is no message is answered here, see `messages`; what a server has not answered when it
+ends is said to the next one, see `conversation`.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import select
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mcp_agentbus.core import hosts, lines, places, processes
 from mcp_agentbus.core.places import Place
-from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay import local_socket, messages
 from mcp_agentbus.relay.conversation import Conversation
+from mcp_agentbus.relay.host import Host
 from mcp_agentbus.relay.member import Me, Membership
 from mcp_agentbus.version import __version__
 
@@ -125,18 +127,19 @@ class _Relay:
     """
 
     def __init__(
-        self, place: Place, agent: str | None, me: Me, out: int, behind: _Listener | _OwnProcess
+        self, place: Place, agent: str | None, me: Me, host: Host, behind: _Listener | _OwnProcess
     ) -> None:
         self._place = place
         #: As the command line names it, for an own process behind.
         self._agent = agent
         self._me = me
-        #: The descriptor of the host's end.
-        self._out = out
+        self._host = host
         #: Changed while the lock is held, when a listener ends.
         self._behind = behind
         self._lock = threading.Lock()
         self._input_ended = False
+        #: Set while there is a server, and not one that still loads what it needs.
+        self._is_served = threading.Event()
         self._conversation = Conversation()
         #: What the session holds, as the listener that serves it has told.
         self._claims: list[dict[str, Any]] = []
@@ -149,11 +152,10 @@ class _Relay:
         """Take standard output for the host, and find what serves the session.
 
         Raises:
-            BadSetup: no listener does, and the configuration is not good for doing it here.
+            BadSetup: there is no standard output; or no listener serves the session, and the
+                configuration is not good for doing it here.
         """
-        # Nothing that prints may get between the lines for the host.
-        out = os.dup(1)
-        os.dup2(2, 1)
+        host = Host.taken()
         session = os.urandom(8).hex()  # as `ids.new_session_id`, which loads more
         behind = _Listener.asked(place, session, agent) or _OwnProcess.opened(agent)
         me = Me(
@@ -163,7 +165,7 @@ class _Relay:
             can_nudge=_can_nudge(place),
             host_session=hosts.session_of(place.environ),
         )
-        return cls(place, agent, me, out, behind)
+        return cls(place, agent, me, host, behind)
 
     def run(self) -> NoReturn:
         """Serve until the end of the input, or of the parent, or a signal."""
@@ -174,49 +176,51 @@ class _Relay:
         self._membership.start()
         if isinstance(self._behind, _OwnProcess):
             self._serve(self._behind)
+        self._is_served.set()
         self._pass_down(self._behind.connection)
         if self._input_ended:
             os._exit(0)
         # The listener has ended.
-        interrupted = self._conversation.under_way
         own = _OwnProcess.opened(self._agent)
         _in_background(self._catch_up, own)
-        self._serve(own, interrupted)
+        self._serve(own)
 
     def _pass_up(self) -> None:
         """Pass what the host says to whatever is behind, until the host says no more."""
-        for line in lines.read_from(lambda: os.read(0, _CHUNK_BYTES)):
-            with self._lock:
-                self._conversation.asked(line)
-                # What a listener does not take any more is said to the server that comes.
-                with suppress(OSError):
-                    _send(self._behind.connection, line)
+        with suppress(OSError):
+            for line in self._host.lines(messages.LINE_MAX_BYTES):
+                said = messages.read(line)
+                if isinstance(said, messages.Refused):
+                    self._host.say(said.answer)
+                elif said:
+                    self._ask(said)
         with self._lock:
             self._input_ended = True
             with suppress(OSError):
                 self._behind.connection.shutdown(socket.SHUT_WR)
+        if self._conversation.is_answered and not self._is_served.is_set():
+            os._exit(0)
         # A host that no longer reads keeps what is said last, and whoever says it.
-        last = threading.Timer(_HANGS_S, os.kill, (os.getpid(), signal.SIGTERM))
-        last.daemon = True
-        last.start()
+        self._is_served.wait()
+        time.sleep(_HANGS_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _ask(self, message: messages.Message) -> None:
+        with self._lock:
+            self._conversation.asked(message)
+            # What a listener does not take any more is said to the server that comes.
+            with suppress(OSError):
+                self._host.pass_on(message.line, self._behind.connection)
 
     def _pass_down(self, behind: socket.socket) -> None:
         """Pass answers to the host until that side ends."""
         with suppress(OSError):
             for line in lines.read_from(lambda: behind.recv(_CHUNK_BYTES)):
                 if self._conversation.answered(line):
-                    self._say(line)
+                    self._host.say(line)
 
-    def _say(self, line: bytes) -> None:
-        left = memoryview(line)
-        try:
-            while left:
-                left = left[os.write(self._out, left) :]
-        except OSError:  # the host has gone
-            os._exit(0)
-
-    def _serve(self, own: _OwnProcess, interrupted: frozenset[str | int] = frozenset()) -> NoReturn:
-        """Serve the session in this process; `interrupted` are requests that a listener had."""
+    def _serve(self, own: _OwnProcess) -> NoReturn:
+        """Serve the session in this process."""
         # What these imports make stays for good; collecting among it takes a tenth of the start.
         gc.disable()
         from mcp_agentbus.tools.standalone import Standalone
@@ -229,14 +233,15 @@ class _Relay:
             with suppress(OSError):
                 own.served.shutdown(socket.SHUT_RDWR)
             down.join(_DRAIN_S)
-            sys.stderr.flush()
+            with suppress(OSError, AttributeError):  # it is full, or there is none
+                sys.stderr.flush()
             os._exit(code)
 
         self._standalone = Standalone(own.settings, own.me, self._me.session)
+        self._is_served.set()
         self._standalone.serve(
             own.served,
             claims=self._claims,
-            interrupted=interrupted,
             called=self._membership.called,
             exit_=exit_,
         )
@@ -281,20 +286,3 @@ def _in_background(do: Callable[..., None], *given: Any) -> threading.Thread:
     thread = threading.Thread(target=do, args=given, name=f"agentbus-{do.__name__}", daemon=True)
     thread.start()
     return thread
-
-
-def _send(connection: socket.socket, line: bytes) -> None:
-    """Send all of it; end this process if it is not taken although the host has gone."""
-    poll = select.poll()
-    poll.register(connection, select.POLLOUT)
-    poll.register(0, 0)  # only its hang-up, which is seen behind what was not read yet
-    left = memoryview(line)
-    while left:
-        try:
-            left = left[connection.send(left, socket.MSG_DONTWAIT) :]
-        except BlockingIOError:
-            ready = {descriptor for descriptor, _ in poll.poll()}
-            if connection.fileno() not in ready:
-                poll.unregister(0)
-                if not poll.poll(_HANGS_S * 1000):
-                    os.kill(os.getpid(), signal.SIGTERM)

@@ -69,8 +69,21 @@ class Tool(Generic[_Args]):
         lean: dict[str, Any] = _lean(self.args.model_json_schema())
         return lean
 
-    async def run(self, session: Session, arguments: dict[str, Any], progress: Progress) -> Answer:
+    async def run(
+        self,
+        session: Session,
+        arguments: dict[str, Any],
+        progress: Progress,
+        *,
+        waited_s: float = 0.0,
+    ) -> Answer:
         """Check the arguments and call the tool.
+
+        Args:
+            session: whose call it is.
+            arguments: as the host has given them.
+            progress: told how far the call is.
+            waited_s: how long the call has waited before, with an earlier server of the session.
 
         Raises:
             BadInput: an argument breaks the schema; the message names it.
@@ -83,6 +96,8 @@ class Tool(Generic[_Args]):
                 f"{self.name}: {_complaints(error)}.",
                 hint=f"The tool takes: {', '.join(self.args.model_fields)}.",
             ) from None
+        if isinstance(args, WatchInbox):
+            args = args.model_copy(update={"timeout_s": max(0.0, args.timeout_s - waited_s)})
         return await self.call(session, args, progress)
 
 
@@ -337,6 +352,9 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         ),
     )
 }
+
+#: The tools whose calls take as long as it takes until there is work.
+WAITING: Final = frozenset({"watch_inbox"})
 
 INSTRUCTIONS: Final = """\
 agentbus hands tasks between coding agents: Claude Code, Cursor, OpenClaw and others, on one or \

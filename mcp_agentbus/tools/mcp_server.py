@@ -10,14 +10,13 @@ result with its hint, which a model can read; protocol errors it would not see.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import Any, Final
 
-import anyio
 import mcp_types as types
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
@@ -25,6 +24,7 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.lines import MAYBE_DONE, NO_TEXT, SAID_BEFORE
 from mcp_agentbus.errors import AgentbusError, UnknownTask
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
@@ -33,9 +33,6 @@ from mcp_agentbus.tools import documents
 from mcp_agentbus.tools.catalog import INSTRUCTIONS, TOOLS, Answer, ReadInbox, look
 from mcp_agentbus.version import __version__
 
-# In seconds: a call takes milliseconds; one that waited this long for the calls before it goes
-# ahead, since it must be answered within 5 s.
-_TURN_S: Final = 0.3
 # Only this program's release changes its lists, so a host may keep them for an hour.
 _LISTS: Final = CacheHint(ttl_ms=3_600_000)
 _ERROR_MAX_CHARS: Final = 9_000  # Claude Code cuts error results at 10,000
@@ -46,19 +43,14 @@ _log = logging.getLogger(__name__)
 _Context = ServerRequestContext[Any, Any]
 
 
-def make_server(
-    session: Session,
-    called: Callable[[], None] = lambda: None,
-    interrupted: Collection[types.RequestId] = (),
-) -> Server[Any]:
+def make_server(session: Session, called: Callable[[], None] = lambda: None) -> Server[Any]:
     """Return the MCP server of one session.
 
     Args:
         session: whose tools they are.
         called: told of each call of a tool.
-        interrupted: requests that an earlier process may have carried out before it died.
     """
-    handlers = _Handlers(session, called, interrupted)
+    handlers = _Handlers(session, called)
     return Server(
         "agentbus",
         version=__version__,
@@ -85,38 +77,17 @@ def make_server(
 class _Handlers:
     """What the server does for each request, in MCP's words: what it calls is in the catalog.
 
-    The SDK calls the methods, several at a time; `call_tool` has most of them wait for each other.
+    The SDK calls the methods, several at a time.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        called: Callable[[], None],
-        interrupted: Collection[types.RequestId],
-    ) -> None:
+    def __init__(self, session: Session, called: Callable[[], None]) -> None:
         self._session = session
         self._called = called
-        self._interrupted = interrupted
-        self._calls = asyncio.Semaphore(1)
 
     async def list_tools(
         self, _: _Context, __: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        return types.ListToolsResult(
-            tools=[
-                types.Tool(
-                    name=tool.name,
-                    title=tool.title,
-                    description=tool.description,
-                    input_schema=tool.schema,
-                    annotations=types.ToolAnnotations(
-                        title=tool.title,
-                        **{f"{hint}_hint": value for hint, value in tool.hints.items()},
-                    ),
-                )
-                for tool in TOOLS.values()
-            ]
-        )
+        return types.ListToolsResult(tools=_tools())
 
     async def call_tool(
         self, context: _Context, params: types.CallToolRequestParams
@@ -127,9 +98,11 @@ class _Handlers:
                 f"There is no tool {params.name[:80]!r}. Hint: The tools are {', '.join(TOOLS)}."
             )
 
+        # What the session's relay says about the request.
+        meta: Mapping[str, Any] = context.meta or {}
         # Called again, the other tools do nothing twice.
         may_repeat = params.name != "send_task" or (params.arguments or {}).get("request_id")
-        if context.request_id in self._interrupted and not may_repeat:
+        if meta.get(MAYBE_DONE) and not may_repeat:
             return _error(
                 "The listener ended while this was sent: it is not known whether it was stored. "
                 "Hint: look with list_agents whether it waits there; give request_id next time, "
@@ -140,9 +113,11 @@ class _Handlers:
             await context.session.report_progress(done, total, message)
 
         self._called()
+        waited_s = _seconds(meta.get(SAID_BEFORE))
         try:
-            async with self._turn(params.name):
-                answer = await tool.run(self._session, params.arguments or {}, progress)
+            answer = await tool.run(
+                self._session, params.arguments or {}, progress, waited_s=waited_s
+            )
         except AgentbusError as error:
             return _error(str(error))
         except Exception:  # noqa: BLE001  # a model must never see a traceback, nor a bare failure
@@ -152,24 +127,7 @@ class _Handlers:
                 "stored is not known. Hint: look with read_inbox; the details are in the "
                 "server's log on standard error."
             )
-        return _result(answer)
-
-    @asynccontextmanager
-    async def _turn(self, tool: str) -> AsyncIterator[None]:
-        """Let a session's calls go one by one, so that many of them slow down nobody else.
-
-        A call that waits for work holds nobody up, nor does one that takes longer than calls do.
-        """
-        mine = False
-        if tool != "watch_inbox":
-            with anyio.move_on_after(_TURN_S):
-                await self._calls.acquire()
-                mine = True
-        try:
-            yield
-        finally:
-            if mine:
-                self._calls.release()
+        return _result(answer, _note(meta.get(NO_TEXT)))
 
     async def list_resources(
         self, _: _Context, __: types.PaginatedRequestParams | None
@@ -306,10 +264,43 @@ class _Handlers:
         )
 
 
-def _result(answer: Answer) -> types.CallToolResult:
+@cache
+def _tools() -> list[types.Tool]:
+    """Return the tools in MCP's words; making their schemas takes most of a listing's time."""
+    return [
+        types.Tool(
+            name=tool.name,
+            title=tool.title,
+            description=tool.description,
+            input_schema=tool.schema,
+            annotations=types.ToolAnnotations(
+                title=tool.title,
+                **{f"{hint}_hint": value for hint, value in tool.hints.items()},
+            ),
+        )
+        for tool in TOOLS.values()
+    ]
+
+
+def _seconds(given: object) -> float:
+    return given if isinstance(given, int | float) else 0.0
+
+
+def _note(no_text: object) -> str:
+    """Return what to say of a call in which so many characters were no text; empty if none."""
+    if not isinstance(no_text, int):
+        return ""
+    was = "1 character of this call was" if no_text == 1 else f"{no_text} characters were"
+    return f"{was} no text (half a surrogate pair, or no UTF-8): U+FFFD stands there now."
+
+
+def _result(answer: Answer, note: str) -> types.CallToolResult:
+    text, data = answer.text, answer.data
+    if note:  # hosts show a model the data alone, where there is any
+        text, data = f"{text}\nNote: {note}", data and {**data, "note": note}
     return types.CallToolResult(
-        content=[types.TextContent(type="text", text=answer.text)],
-        structured_content=answer.data,
+        content=[types.TextContent(type="text", text=text)],
+        structured_content=data,
         _meta={"agentbus/inbox": answer.ids} if answer.ids else None,
     )
 

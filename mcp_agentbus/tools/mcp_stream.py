@@ -4,14 +4,17 @@
     reader, writer = await asyncio.open_connection(sock=connection)
     await serve(session, reader, writer)
 
-The same for a session in a process of its own and for one of many in the listener. A client with 64
-requests under way waits with the next one. It opens nothing and closes nothing.
+The same for a session in a process of its own and for one of many in the listener. What it reads
+was read by the session's relay before, which refuses what is no message. A client with 64 requests
+under way waits with the next one. It opens nothing and closes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+import json
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -20,13 +23,32 @@ import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
-from mcp_agentbus.core.lines import Lines
+from mcp_agentbus.core.lines import LEFT, Lines
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.tools.catalog import WAITING
 from mcp_agentbus.tools.mcp_server import make_server
 
 # What one client may have under way; hosts call a handful of tools at once.
 _UNANSWERED_MAX: Final = 64
 _CHUNK_BYTES: Final = 64 * 1024
+# Twice what a relay passes on.
+_LINE_MAX_BYTES: Final = 16 * 1024 * 1024
+# In seconds: a call takes milliseconds. One that takes so long holds up no other any more: each is
+# to be answered within 5 s.
+_TURN_S: Final = 0.3
+# A client that has said so many without waiting for an answer floods: from then on the others have
+# as much time between its requests as each of them takes.
+_FLOOD: Final = 16
+# In seconds. A call that was said right before the end of the input is answered for so long; hosts
+# kill a server that needs 2 s to end.
+_LAST_CALLS_S: Final = 0.5
+# A server that leaves answers what it has begun; a call takes no longer, unless it waits for work.
+_LEAVES_WITHIN_S: Final = 5.0
+_NO_MESSAGE: Final = types.JSONRPCError(
+    jsonrpc="2.0",
+    id=None,
+    error=types.ErrorData(code=types.INVALID_REQUEST, message="The line is no message of MCP."),
+)
 
 
 async def serve(
@@ -35,7 +57,7 @@ async def serve(
     writer: asyncio.StreamWriter,
     *,
     called: Callable[[], None] = lambda: None,
-    interrupted: Collection[types.RequestId] = (),
+    leaving: asyncio.Event | None = None,
 ) -> None:
     """Serve a session on a stream until its end; neither is closed.
 
@@ -44,85 +66,133 @@ async def serve(
         reader: what the client says, a line each, as in MCP's stdio transport.
         writer: what it is told.
         called: as in `make_server`.
-        interrupted: as in `make_server`.
+        leaving: once it is set, what is under way is answered, but for calls that wait for work,
+            and the rest is left to the session's next server.
     """
-    server = make_server(session, called, interrupted)
+    server = make_server(session, called)
+    stream = _Stream(reader, writer)
     to_server, received = anyio.create_memory_object_stream[SessionMessage | Exception]()
-    sent, from_server = anyio.create_memory_object_stream[SessionMessage]()
-    unanswered = Unanswered()
-    async with anyio.create_task_group() as group:
-        group.start_soon(_read, reader, to_server, unanswered)
-        group.start_soon(_write, writer, from_server, unanswered, group.cancel_scope.cancel)
-        await server.run(received, sent, server.create_initialization_options())
-        group.cancel_scope.cancel()
+    # With room for every answer: none waits for the client as it is given out.
+    sent, from_server = anyio.create_memory_object_stream[SessionMessage](2 * _UNANSWERED_MAX)
+    with to_server, from_server:
+        async with anyio.create_task_group() as group:
+
+            async def leave(leaving: asyncio.Event) -> None:
+                await leaving.wait()
+                await stream.leave()
+                group.cancel_scope.cancel()
+
+            async def write() -> None:
+                await stream.write(from_server)
+                group.cancel_scope.cancel()
+
+            group.start_soon(stream.read, to_server, sent)
+            group.start_soon(write)
+            if leaving:
+                group.start_soon(leave, leaving)
+            await server.run(received, sent, server.create_initialization_options())
+            group.cancel_scope.cancel()
 
 
-class Unanswered:
-    """The requests of one client that are under way: who floods waits, and nobody else does."""
+class _Stream:
+    """What one client says and is told, and which of its requests are under way.
 
-    def __init__(self) -> None:
-        self._ids: set[types.RequestId] = set()
+    They are begun one by one, as long as each is answered soon: of ten thousand at once the client
+    itself waits for the last, and no other session does.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._reading = anyio.CancelScope()
+        #: When each request came, by its id; those that wait for work are never waited for.
+        self._calls: dict[types.RequestId, float] = {}
+        self._waiting: set[types.RequestId] = set()
         self._fewer = asyncio.Event()
+        #: How many requests came before the one ahead was answered.
+        self._in_a_row = 0
 
-    async def room(self) -> None:
-        """Wait until another request may come in."""
-        while len(self._ids) >= _UNANSWERED_MAX:
-            self._fewer.clear()
-            await self._fewer.wait()
-
-    def received(self, message: types.JSONRPCMessage) -> None:
-        """Note what the client said."""
-        if isinstance(message, types.JSONRPCRequest):
-            self._ids.add(message.id)
-        elif isinstance(message, types.JSONRPCNotification):
-            cancelled = message.method == "notifications/cancelled" and message.params
-            self._over(cancelled.get("requestId") if cancelled else None)
-
-    def answered(self, message: types.JSONRPCMessage) -> None:
-        """Note what the server said."""
-        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
-            self._over(message.id)
-
-    def _over(self, request: types.RequestId | None) -> None:
-        if request is not None:
-            self._ids.discard(request)
-            self._fewer.set()
-
-
-async def _read(
-    reader: asyncio.StreamReader,
-    to_server: MemoryObjectSendStream[SessionMessage | Exception],
-    unanswered: Unanswered,
-) -> None:
-    """Give the server what the client says; what is no message is the server's to answer."""
-    lines = Lines()
-    with suppress(ConnectionError, anyio.BrokenResourceError):
-        async with to_server:
-            while piece := await reader.read(_CHUNK_BYTES):
+    async def read(
+        self,
+        to_server: MemoryObjectSendStream[SessionMessage | Exception],
+        sent: MemoryObjectSendStream[SessionMessage],
+    ) -> None:
+        """Give the server what the client says."""
+        lines = Lines(_LINE_MAX_BYTES)
+        with self._reading, suppress(ConnectionError, anyio.BrokenResourceError):
+            while piece := await self._reader.read(_CHUNK_BYTES):
                 for line in lines.ended_by(piece):
-                    await unanswered.room()
+                    await self._room()
                     try:
                         message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-                    except ValueError as error:
-                        await to_server.send(error)
+                    except ValueError:
+                        await sent.send(SessionMessage(_NO_MESSAGE))
                     else:
-                        unanswered.received(message)
+                        self._received(message)
                         await to_server.send(SessionMessage(message))
+            await self._answered_all(_LAST_CALLS_S)
+            await to_server.aclose()
 
-
-async def _write(
-    writer: asyncio.StreamWriter,
-    from_server: MemoryObjectReceiveStream[SessionMessage],
-    unanswered: Unanswered,
-    gone: Callable[[], None],
-) -> None:
-    """Say to the client what the server does; call `gone` if there is no client any more."""
-    try:
-        async with from_server:
+    async def write(self, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        """Tell the client what the server says, until there is no client any more."""
+        with suppress(ConnectionError):
             async for answer in from_server:
-                unanswered.answered(answer.message)
-                line = answer.message.model_dump_json(by_alias=True, exclude_unset=True)
-                writer.write(line.encode() + b"\n")
-                await writer.drain()
-    except ConnectionError:
-        gone()
+                self._say(answer.message)
+                await self._writer.drain()
+
+    async def leave(self) -> None:
+        """Take no more requests, and have those answered that are under way; then say so."""
+        self._reading.cancel()
+        if await self._answered_all(_LEAVES_WITHIN_S):
+            with suppress(ConnectionError):
+                self._say(types.JSONRPCNotification(jsonrpc="2.0", method=LEFT))
+
+    async def _room(self) -> None:
+        """Wait until another request may be begun."""
+        began, waited = time.monotonic(), False
+        while len(self._calls) + len(self._waiting) >= _UNANSWERED_MAX or self._is_quick():
+            await self._wait_for_fewer(_TURN_S)
+            waited = True
+        self._in_a_row = self._in_a_row + 1 if waited else 0
+        if self._in_a_row > _FLOOD:
+            await asyncio.sleep(time.monotonic() - began)
+
+    def _is_quick(self) -> bool:
+        """Tell whether there are requests under way which are likely to be answered soon."""
+        began = min(self._calls.values(), default=None)
+        return began is not None and time.monotonic() - began < _TURN_S
+
+    async def _answered_all(self, within_s: float) -> bool:
+        """Wait until no request is under way but those that wait for work; tell whether so."""
+        give_up = time.monotonic() + within_s
+        while self._calls and (left_s := give_up - time.monotonic()) > 0:
+            await self._wait_for_fewer(left_s)
+        return not self._calls
+
+    async def _wait_for_fewer(self, within_s: float) -> None:
+        self._fewer.clear()
+        with anyio.move_on_after(within_s):
+            await self._fewer.wait()
+
+    def _received(self, message: types.JSONRPCMessage) -> None:
+        match message:
+            case types.JSONRPCRequest(params={"name": name}) if name in WAITING:
+                self._waiting.add(message.id)
+            case types.JSONRPCRequest():
+                self._calls[message.id] = time.monotonic()
+            case types.JSONRPCNotification(method="notifications/cancelled", params={**params}):
+                self._over(params.get("requestId"))
+
+    def _say(self, message: types.JSONRPCMessage) -> None:
+        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
+            self._over(message.id)
+        try:
+            line = message.model_dump_json(by_alias=True, exclude_unset=True)
+        except ValueError:  # there is something in it that is no text: JSON has escapes for that
+            line = json.dumps(message.model_dump(by_alias=True, exclude_unset=True))
+        self._writer.write(line.encode() + b"\n")
+
+    def _over(self, request: object) -> None:
+        if isinstance(request, str | int):
+            self._calls.pop(request, None)
+            self._waiting.discard(request)
+            self._fewer.set()

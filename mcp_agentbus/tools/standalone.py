@@ -58,7 +58,6 @@ class Standalone:
         connection: socket.socket,
         *,
         claims: Sequence[dict[str, Any]] = (),
-        interrupted: Collection[str | int] = (),
         called: Callable[[], None] = lambda: None,
         exit_: Callable[[int], NoReturn],
     ) -> NoReturn:
@@ -67,7 +66,6 @@ class Standalone:
         Args:
             connection: where the client speaks, a JSON line each.
             claims: what an earlier process of the session held, see `claims.take_over`.
-            interrupted: requests that it may have carried out before it died.
             called: told of each call of a tool.
             exit_: ends the process, at the latest 2 s after it was told to end.
         """
@@ -80,9 +78,7 @@ class Standalone:
                     _end_when_told(group.cancel_scope.cancel)
                     if claims:
                         await _taken_over(self._session, claims)
-                    await serve_stream(
-                        self._session, reader, writer, called=called, interrupted=interrupted
-                    )
+                    await serve_stream(self._session, reader, writer, called=called)
                     # What still waits for the bus must not keep the process.
                     group.cancel_scope.cancel()
             except Exception:  # noqa: BLE001  # logged, and told by the exit code

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket
+from mcp_agentbus.tools.catalog import TOOLS
 
 
 def status(planner):
@@ -73,14 +75,17 @@ async def test_when_its_listener_ends_a_session_goes_on_with_what_it_holds(plann
     assert await ends(planner, task_id) == ["stored", "claimed", "completed"]
 
 
+@pytest.mark.promise(46)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_call_that_waits_when_its_listener_dies_is_answered_all_the_same(planner, era):
+async def test_a_call_that_waits_when_its_listener_ends_is_answered_all_the_same(planner, era, how):
     async with listening(planner.bus.settings) as listener:
         with pipes(planner) as server:
             server.greet(era)
             await asyncio.to_thread(server.watch, era=era)
-            await listener.end(signal.SIGKILL)
-            await asyncio.to_thread(server.message)  # the one that serves it now waits, too
+            await listener.end(how)
+            waits = await asyncio.to_thread(server.message)  # the one that serves it now waits, too
+            assert waits["method"] == "notifications/progress"
             [receipt] = await send_task(planner, "coder", "Count", "the tests")
             while "result" not in (answer := await asyncio.to_thread(server.message)):
                 pass
@@ -119,6 +124,42 @@ async def test_a_send_under_way_when_its_listener_dies_is_repeated_only_if_that_
     else:
         assert "not known whether it was stored" in answer["result"]["content"][0]["text"]
         assert stored <= 1
+
+
+@pytest.mark.promise(46)
+@pytest.mark.parametrize("era", ERAS)
+async def test_what_is_under_way_when_its_listener_is_told_to_end_is_done_before(planner, era):
+    """A send that nobody could repeat, and one that comes in when the listener takes no more."""
+    settings = planner.bus.settings
+    nats = embedded.find(settings).pid
+    async with listening(settings) as listener:
+        with pipes(planner, agent="sender") as server:
+            server.greet(era)
+            await asyncio.to_thread(server.call, "list_agents", era=era)
+            os.kill(nats, signal.SIGSTOP)
+            try:
+                sent = {"to": "planner", "subject": "Count", "body": "the tests"}
+                call = {"name": "send_task", "arguments": sent}
+                numbers = [server.request("tools/call", call, era=era)]
+                await asyncio.to_thread(status_of_session, settings)
+                listener.process.send_signal(signal.SIGTERM)
+                await asyncio.to_thread(refuses, settings)
+                numbers.append(server.request("tools/call", call, era=era))
+            finally:
+                os.kill(nats, signal.SIGCONT)
+            answers = [await asyncio.to_thread(server.message) for _ in numbers]
+            assert await listener.end() == 0
+
+    assert [answer["id"] for answer in answers] == numbers
+    assert not any(answer["result"].get("isError") for answer in answers), answers
+    assert len((await read_inbox(planner)).tasks) == 2
+
+
+def refuses(settings):
+    """Return once the listener lets nobody in any more: it is about to leave its sessions."""
+    with suppress(OSError):
+        while True:
+            local_socket.connect(settings).close()
 
 
 def status_of_session(settings):
@@ -256,3 +297,12 @@ async def test_a_command_that_the_listener_carries_out_loads_neither_bus_nor_sdk
         said, _ = await process.communicate()
 
     assert said.decode().splitlines()[-1] in {"loaded 0 []", "loaded 4 []"}
+
+
+async def test_a_wait_that_an_earlier_server_began_ends_when_it_would_have(planner):
+    async def progress(*_):
+        pass
+
+    async with asyncio.timeout(60):
+        watching = TOOLS["watch_inbox"].run(planner, {"timeout_s": 3600}, progress, waited_s=3600.0)
+        assert "timed out" in (await watching).text

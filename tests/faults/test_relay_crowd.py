@@ -19,6 +19,7 @@ from mcp_agentbus.relay import local_socket
 
 SESSIONS = 20
 TASKS = 2
+FLOOD = 300
 
 
 def joined(settings):
@@ -72,3 +73,23 @@ async def test_twenty_busy_sessions_outlive_their_listener_with_all_they_hold(tm
     assert [[one.state for one in life.history] for life in lives] == [
         ["stored", "claimed", "completed"]
     ] * (SESSIONS * TASKS)
+
+
+@pytest.mark.promise(46)
+async def test_a_flood_of_requests_costs_another_session_no_more_than_a_few_of_them(tmp_path):
+    with embedded.ephemeral() as settings:
+        environ = served.environ(settings.data_dir.parent)
+        async with listening(settings):
+            with served.Pipes(environ, agent="flood") as flood, served.Pipes(environ) as other:
+                for server in (flood, other):
+                    server.greet(served.MODERN)
+                other.call("list_agents")
+                for _ in range(FLOOD):
+                    flood.request("tools/list", era=served.MODERN)
+                between = []
+                while (before := flood.answered) < FLOOD and len(between) < FLOOD:
+                    await asyncio.to_thread(other.call, "list_agents")
+                    between.append(flood.answered - before)
+
+    assert len(between) > 20
+    assert sorted(between)[len(between) // 2] <= 3

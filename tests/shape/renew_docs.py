@@ -33,6 +33,7 @@ from mcp_agentbus.cli.parser import parser  # noqa: E402
 from mcp_agentbus.core import notices  # noqa: E402
 from mcp_agentbus.doctor import listener  # noqa: E402
 from mcp_agentbus.handoff import inbox, lanes, send  # noqa: E402
+from mcp_agentbus.relay.messages import DEPTH_MAX, LINE_MAX_BYTES, VALUES_MAX  # noqa: E402
 from mcp_agentbus.store import streams, task  # noqa: E402
 from mcp_agentbus.tools.catalog import TOOLS  # noqa: E402
 
@@ -102,6 +103,7 @@ def _limits() -> str:
         ("body of a result", f"{task.RESULT_MAX_BYTES // 1024} KiB of UTF-8"),
         ("summary of a result", f"{task.SUMMARY_MAX_CHARS:,} characters"),
         ("artifacts", f"{task.ARTIFACTS_MAX} references of {task.ARTIFACT_MAX_CHARS:,} characters"),
+        ("a line of MCP", f"{LINE_MAX_BYTES >> 20} MiB, {VALUES_MAX:,} values, {DEPTH_MAX} deep"),
         ("addressees of one call", f"{send.ADDRESSEES_MAX}, or `all`"),
         ("deadline of a task", f"at most {task.EXPIRES_MAX_S // _DAY_S} days, the default"),
         ("results are kept", "30 days"),

@@ -138,6 +138,7 @@ class Pipes:
         agent: str = "coder",
         cwd: Path | None = None,
     ) -> None:
+        self.agent = agent
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by __exit__
         self.process = subprocess.Popen(
             argv or command(agent),
@@ -219,6 +220,11 @@ class Pipes:
         params = {"name": "watch_inbox", "arguments": {"timeout_s": 600}}
         self.request("tools/call", {**params, "_meta": {"progressToken": "t"}}, era=era)
         assert self.message()["method"] == "notifications/progress"
+
+    @property
+    def answered(self) -> int:
+        """How many messages have come that nobody has taken."""
+        return self._lines.qsize()
 
     def message(self) -> dict[str, Any]:
         """Return the next message; whatever else is on standard output fails the test."""

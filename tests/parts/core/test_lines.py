@@ -45,3 +45,18 @@ def test_a_stream_is_read_to_its_end_and_what_is_cut_is_dropped():
     pieces = iter([b"one\nt", b"wo\ncut", b""])
 
     assert list(lines.read_from(lambda: next(pieces))) == [b"one\n", b"two\n"]
+
+
+def test_of_a_line_that_is_too_long_only_its_ends_are_kept_and_the_next_is_whole():
+    stream = Lines(100_000)
+    long = b"head" + b"x" * 1_000_000 + b"tail"
+    pieces = [long[start : start + 999] for start in range(0, len(long), 999)]
+
+    assert [stream.ended_by(piece) for piece in pieces] == [[]] * len(pieces)
+    assert len(stream.rest()) <= 2 * lines.ENDS_BYTES
+    for piece in pieces:
+        stream.ended_by(piece)
+    [cut, whole] = stream.ended_by(b"\nnext\n")
+
+    assert (cut[:4], cut[-4:], whole) == (b"head", b"tail", b"next\n")
+    assert stream.ended_by(b"y" * 100_000 + b"\n") == [b"y" * 100_000 + b"\n"]

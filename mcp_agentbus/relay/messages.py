@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""What a host says, line by line: a message for the server, or what the host is told instead.
+
+    >>> read(b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+    Message(content={...}, line=b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n')
+    >>> read(b'[]\n').answer
+    b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"..."}}\n'
+
+Every line but a response has one of both, so no request goes without an answer: one with an id is
+refused for that id. What goes on to the server is written anew, as one JSON text that any reader
+takes: a line costs the server, which has other sessions, no more than its bytes. It knows no method
+of MCP; in what is no text it puts U+FFFD, and tells the server so.
+"""
+
+import json
+import re
+from typing import Any, Final, NamedTuple
+
+from mcp_agentbus.core import lines
+from mcp_agentbus.core.lines import Lines
+
+#: How long a line may be, in bytes without its end. The longest that a tool takes has 2 MiB.
+LINE_MAX_BYTES: Final = 8 * 1024 * 1024
+
+_PARSE_ERROR: Final = -32700
+_INVALID_REQUEST: Final = -32600
+#: Far more than any call has; the readers behind this one give up at 200 levels.
+DEPTH_MAX: Final = 100
+VALUES_MAX: Final = 10_000
+_TOO_DEEP: Final = f"it is nested more than {DEPTH_MAX} deep"
+_BATCH: Final = "it is a batch, which MCP has not: each request is a line of its own"
+# A longer integer is read as a number of any kind: readers limit them, too.
+_DIGITS_MAX: Final = 300
+_BOM: Final = "\ufeff"
+_NO_TEXT: Final = re.compile("[\ud800-\udfff]")
+_STRING: Final = rb'"(?:[^"\\]|\\.)*"'
+_ID: Final = rb'"id"\s*:\s*(-?\d{1,%d}|%s)\s*' % (_DIGITS_MAX, _STRING)
+_VERSION: Final = rb'"jsonrpc"\s*:\s*"2.0"\s*'
+# The id of a line that is not read whole, where hosts write it: before all that may be long, or
+# behind that. Inside of what is long, more than one bracket would follow, or its quotes be escaped.
+_ID_FIRST: Final = re.compile(
+    rb'(?:\xef\xbb\xbf)?\s*\{\s*(?:"(?:jsonrpc|method)"\s*:\s*"[^"\\]*"\s*,\s*)*%s[,}]' % _ID
+)
+_ID_LAST: Final = re.compile(rb"(?<!\\)%s(?:,\s*%s)?\}\s*\Z" % (_ID, _VERSION))
+
+
+class Message(NamedTuple):
+    """A request or notification for the server."""
+
+    content: dict[str, Any]
+    #: The same as a line.
+    line: bytes
+
+
+class Refused(NamedTuple):
+    """What is no message for the server."""
+
+    #: The line that tells the host so.
+    answer: bytes
+
+
+def read(line: bytes) -> Message | Refused | None:
+    """Return what a line is; None for a response, as the server has asked for none.
+
+    A line without an end was too long, see `Lines`.
+    """
+    if not line.endswith(b"\n"):
+        return _refused(_id_at_an_end(line), f"it is longer than {LINE_MAX_BYTES:,} bytes")
+    text = line.decode("utf-8", "surrogateescape").removeprefix(_BOM)
+    try:
+        content = _decode(text)
+        size = _size(content, text)
+    except RecursionError:
+        return _refused(_id_at_an_end(line), _TOO_DEEP)
+    except ValueError as error:
+        return _refused(None, f"it is no JSON, {error}", _PARSE_ERROR)
+    if _is_response(content):
+        return None
+    if why := _fault(content) or size:
+        return _refused(_id(content), why)
+    return _message(content)
+
+
+def dump(content: dict[str, Any]) -> bytes:
+    """Return a message as a line.
+
+    Raises:
+        UnicodeEncodeError: there is something in it that is no text.
+    """
+    return _dumped(content).encode()
+
+
+def with_meta(content: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return a request with more in its `_meta`, if that is an object."""
+    params = content.get("params") or {}
+    meta = params.get("_meta") or {}
+    if not isinstance(meta, dict):
+        return content
+    return {**content, "params": {**params, "_meta": {**meta, **more}}}
+
+
+def _message(content: dict[str, Any]) -> Message:
+    text = _dumped(content)
+    try:
+        return Message(content, text.encode())
+    except UnicodeEncodeError:
+        text, count = _NO_TEXT.subn("\ufffd", text)
+        content = _decode(text)
+        if "id" in content:
+            content = with_meta(content, {lines.NO_TEXT: count})
+        return Message(content, dump(content))
+
+
+def _dumped(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def _number(digits: str) -> float:
+    return int(digits) if len(digits) <= _DIGITS_MAX else float(digits)
+
+
+_decode: Final = json.JSONDecoder(parse_int=_number).decode
+
+
+def _is_response(content: Any) -> bool:
+    is_object = isinstance(content, dict)
+    return is_object and "method" not in content and bool(content.keys() & {"result", "error"})
+
+
+def _fault(content: Any) -> str:
+    """Return why it is no message; empty if it is one."""
+    if not isinstance(content, dict):
+        is_batch = isinstance(content, list)
+        return _BATCH if is_batch else "it is no object"
+    wrong = {
+        "its id is neither a text nor an integer": "id" in content and _id(content) is None,
+        "its id has half a surrogate pair in it": bool(_NO_TEXT.search(str(_id(content)))),
+        'its jsonrpc is not "2.0"': content.get("jsonrpc") != "2.0",
+        "its method is no text": not isinstance(content.get("method"), str),
+        "its params are no object": not isinstance(content.get("params"), dict | None),
+    }
+    return next((why for why, is_so in wrong.items() if is_so), "")
+
+
+def _id(content: Any) -> str | int | None:
+    given = content.get("id") if isinstance(content, dict) else None
+    return given if isinstance(given, str | int) and not isinstance(given, bool) else None
+
+
+def _size(content: Any, text: str) -> str:
+    """Return why a line would cost a reader more than its bytes; empty if it would not."""
+    if text.count("[") + text.count("{") <= DEPTH_MAX and text.count(",") < VALUES_MAX:
+        return ""
+    values, left = 0, [(content, 1)]
+    while left:
+        value, depth = left.pop()
+        inside = value.values() if isinstance(value, dict) else value
+        if not isinstance(value, dict | list):
+            continue
+        if depth > DEPTH_MAX:
+            return _TOO_DEEP
+        values += len(value)
+        if values > VALUES_MAX:
+            return f"it has more than {VALUES_MAX:,} values"
+        left += ((each, depth + 1) for each in inside)
+    return ""
+
+
+def _id_at_an_end(line: bytes) -> str | int | None:
+    """Return the id of a line that cannot be read whole, if it stands first or last in it."""
+    line = Lines.ends(line)
+    found = _ID_FIRST.match(line) or _ID_LAST.search(line)
+    try:
+        return _id({"id": _decode(found[1].decode("utf-8", "surrogateescape"))}) if found else None
+    except ValueError:
+        return None
+
+
+def _refused(request: str | int | None, why: str, code: int = _INVALID_REQUEST) -> Refused:
+    message = f"The line was not read: {why}. Nothing was done for it."
+    error = {"code": code, "message": message}
+    answer = {"jsonrpc": "2.0", "id": request, "error": error}
+    # In ASCII, so that an id comes back as it was, text or not.
+    return Refused(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
