@@ -19,19 +19,17 @@ from mcp_agentbus.relay import local_socket
 from mcp_agentbus.version import __version__
 
 # `agentbus`, with less patience.
-_HASTY = (
-    "import sys; from mcp_agentbus.cli import main as cli; "
-    "from mcp_agentbus.listener import daemon; "
-    "from mcp_agentbus.relay import command, local_socket; "
-    "daemon._STOP_TIMEOUT_S = command._SILENT_S = local_socket.ASK_TIMEOUT_S = 0.3; "
-    "sys.exit(cli.main(sys.argv[1:]))"
+_HASTY = served.changed(
+    "listener.daemon._STOP_TIMEOUT_S = 0.3",
+    "relay.command._SILENT_S = 0.3",
+    "relay.local_socket.ASK_TIMEOUT_S = 0.3",
 )
 _WITHIN_S = 60  # only a hang takes as long
 
 
 def typed(settings, *argv):
     """Type `agentbus ARGV` hastily."""
-    return served.typed(settings.data_dir.parent, *argv, program=[sys.executable, "-c", _HASTY])
+    return served.typed(settings.data_dir.parent, *argv, program=[sys.executable, *_HASTY])
 
 
 async def stored(planner):
@@ -108,7 +106,7 @@ async def test_it_is_replaced(planner):
     settings = planner.bus.settings
     async with listening(settings) as hung:
         hung.process.send_signal(signal.SIGSTOP)
-        async with listening(settings, script=["-c", _HASTY, "listen", "--replace"]) as listener:
+        async with listening(settings, script=[*_HASTY, "listen", "--replace"]) as listener:
             found = await asyncio.to_thread(local_socket.ask, settings, {"op": "status"})
             ended = await hung.process.wait()
 

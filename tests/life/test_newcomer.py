@@ -27,11 +27,8 @@ from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster, subjects
 
 # A listener that soon closes a desk when nobody needs it.
-_TIDY = (
-    "import sys; from mcp_agentbus.cli import main as cli; "
-    "from mcp_agentbus.listener import loop; from mcp_agentbus.store import roster; "
-    "roster.BEAT_S = 1; loop.IDLE_S = 0.5; loop.LOOK_AGAIN_S = 1; "
-    "sys.exit(cli.main(['listen']))"
+_TIDY = served.changed(
+    "store.roster.BEAT_S = 1", "listener.loop.IDLE_S = 0.5", "listener.loop.LOOK_AGAIN_S = 1"
 )
 
 
@@ -63,7 +60,7 @@ async def test_it_can_be_sent_to_for_as_long_as_it_lives(house, planner, notes):
 
 async def test_it_is_forgotten_once_it_has_gone_and_nothing_waits_for_it(house, planner, notes):
     configure(house, notes, stays={"command": recorder(notes)})
-    async with listening(house, script=["-c", _TIDY]) as listener:
+    async with listening(house, script=[*_TIDY, "listen"]) as listener:
         async with session(house, "guest", notes):
             await on_roster(planner, "guest")
             await send(planner, "guest", priority="normal")

@@ -29,14 +29,13 @@ from mcp_agentbus.relay import local_socket
 
 def hasty(again_s):
     """Return a listener that does not wait a minute for a read, nor another for the next try."""
-    script = (
-        "import sys; from datetime import timedelta; from mcp_agentbus.cli import main as cli; "
-        "from mcp_agentbus.listener import loop, runner; from mcp_agentbus.wakes import policy; "
-        "runner.READ_WITHIN_S = 0.5; loop._READ_AGAIN_S = 0.2; hour = timedelta(hours=1); "
-        f"policy.BACKOFF = (timedelta(seconds={again_s}), hour, hour); "
-        "sys.exit(cli.main(['listen']))"
+    hour = "timedelta(hours=1)"
+    changed = served.changed(
+        "listener.runner.READ_WITHIN_S = 0.5",
+        "listener.loop._READ_AGAIN_S = 0.2",
+        f"wakes.policy.BACKOFF = (timedelta(seconds={again_s}), {hour}, {hour})",
     )
-    return ["-c", script]
+    return [*changed, "listen"]
 
 
 @pytest.mark.promise(26)

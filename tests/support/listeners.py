@@ -29,12 +29,7 @@ from mcp_agentbus.store import roster, streams
 
 _RECORDER = Path(__file__).with_name("recorder.py")
 # `agentbus listen`, which sees at once what was read, and not only when it looks again, in 5 s.
-_ATTENTIVE = (
-    "import sys; from mcp_agentbus.cli import main as cli; "
-    "from mcp_agentbus.listener import loop; loop._READ_AGAIN_S = 0.2; "
-    "sys.exit(cli.main(['listen']))"
-)
-ATTENTIVE = ["-c", _ATTENTIVE]
+ATTENTIVE = [*served.changed("listener.loop._READ_AGAIN_S = 0.2"), "listen"]
 _HANG_S = 60  # only a hang takes as long
 _LOOK_AGAIN_S = 0.02
 

@@ -51,14 +51,24 @@ def command(agent: str) -> list[str]:
     return [*AGENTBUS, "serve", "--agent", agent]
 
 
+def changed(*assignments: str) -> list[str]:
+    """Return what Python is given to run `agentbus` with other constants than it has.
+
+    >>> [sys.executable, *changed("listener.loop.IDLE_S = 0.5"), "listen"]
+    """
+    modules = {f"mcp_agentbus.{one.partition(' =')[0].rpartition('.')[0]}" for one in assignments}
+    script = (
+        "import sys; from datetime import timedelta; from mcp_agentbus import __main__ as agentbus",
+        *(f"import {module}" for module in sorted(modules)),
+        *(f"mcp_agentbus.{one}" for one in assignments),
+        "sys.exit(agentbus.main())",
+    )
+    return ["-W", "error", "-c", "; ".join(script)]
+
+
 def living(*argv: str, after_s: float) -> list[str]:
     """Return a command whose session counts as alive after that time, not 2 s as a host's would."""
-    script = (
-        "import sys; from mcp_agentbus import __main__ as agentbus; "
-        f"from mcp_agentbus.relay import member; member.LIVES_AFTER_S = {after_s}; "
-        "sys.exit(agentbus.main())"
-    )
-    return [sys.executable, "-W", "error", "-c", script, *argv]
+    return [sys.executable, *changed(f"relay.member.LIVES_AFTER_S = {after_s}"), *argv]
 
 
 async def typed(home: Path, *argv: str, program: Sequence[str] = AGENTBUS) -> tuple[int, str]:
