@@ -60,17 +60,18 @@ class Size:
 
 
 QUICK = Size(
-    rounds=2,
-    deep=200,
-    many=500,
-    few=100,
+    rounds=1,
+    deep=40,
+    many=100,
+    few=20,
     burst=5,
     sessions=2,
-    agents=20,
-    records=(100, 500),
-    crowd=5,
+    flood=4,
+    agents=6,
+    records=(20, 100),
+    crowd=3,
     handful=2,
-    idle_s=2.0,
+    idle_s=1.0,
 )
 
 
