@@ -197,7 +197,7 @@ def _changes(before: dict[str, Any], server: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unset_server(machine: Machine) -> str:
-    server = openclaw_config.table(openclaw_config.asked(machine, "mcp", "list", "--json"), SERVER)
+    server = openclaw_config.server(machine)
     if not server:
         return "it was not there"
     if not entry.is_ours(server):

@@ -102,9 +102,12 @@ def test_the_agent_that_was_set_up_for_openclaw_is_the_one(tmp_path, environ, se
         {"command": "/bin/other", "args": ["serve"], "env": {"TOKEN": "secret"}},
     ],
 )
-def test_another_projects_server_of_that_name_is_left_alone(tmp_path, environ, theirs):
+@pytest.mark.parametrize("comment", ["", " // mine"])
+def test_another_projects_server_of_that_name_is_left_alone(tmp_path, environ, theirs, comment):
+    servers = {"agentbus": theirs}
+    script(tmp_path / "openclaw", f"echo {shlex.quote(json.dumps(servers))}")  # what it lists
     file = Path(environ["HOME"]) / ".openclaw" / "openclaw.json"
-    file.write_text(json.dumps({"mcp": {"servers": {"agentbus": theirs}}}))
+    file.write_text(json.dumps({"mcp": {"servers": servers}}) + comment)
     machine = Machine(settings_at(tmp_path / "bus", **environ))
 
     with pytest.raises(BadSetup, match=r"does not start agentbus.*openclaw mcp unset") as refused:
@@ -118,11 +121,12 @@ def test_one_that_took_the_place_of_ours_meanwhile_is_not_taken_out(tmp_path, en
     file = Path(environ["HOME"]) / ".openclaw" / "openclaw.json"
     file.write_text(json.dumps({"mcp": {"servers": {"agentbus": OURS}}}))
     [step] = openclaw.uninstall(Machine(settings_at(tmp_path / "bus", **environ)))
-    theirs = json.dumps({"agentbus": {"url": "https://x.example"}})
-    script(tmp_path / "openclaw", f"echo '{theirs}'", f'echo "$@" >> {tmp_path}/arguments')
+    theirs = {"url": "https://x.example"}
+    file.write_text(json.dumps({"mcp": {"servers": {"agentbus": theirs}}}))
+    script(tmp_path / "openclaw", f'echo "$@" >> {tmp_path}/arguments')
 
     assert step.do() == "it starts something else, and stays"
-    assert "unset" not in (tmp_path / "arguments").read_text()
+    assert not (tmp_path / "arguments").exists()
 
 
 def test_what_the_user_added_is_neither_shown_nor_sent_again(tmp_path, environ):
@@ -251,3 +255,14 @@ def answers(tmp_path, given):
         f'[ "$2" = patch ] && /bin/cat > {tmp_path}/stdin',
         'case "$*" in', *cases, "*) echo 2026.9.6 ;;", "esac",
     )  # fmt: skip
+
+
+def test_what_a_file_says_plainly_openclaw_is_not_asked(tmp_path, environ):
+    document = {"mcp": {"servers": {"agentbus": OURS}}}
+    (Path(environ["HOME"]) / ".openclaw" / "openclaw.json").write_text(json.dumps(document))
+    told = tmp_path / "told"
+    script(tmp_path / "openclaw", f'echo "$@" >> {told}')
+    steps = openclaw.uninstall(Machine(settings_at(tmp_path / "bus", **environ)))
+
+    assert [step.do() for step in steps] == [""]
+    assert told.read_text().splitlines() == ["--version", "mcp unset agentbus"]
