@@ -61,12 +61,12 @@ class Relayed:
         a command in its own process.
         """
         self._leaving.set()
-        for task in self._running:
-            task.cancel()
+        for command in self._running:
+            command.cancel()
         if self._serving:
             await asyncio.wait(self._serving, timeout=_LEAVE_TIMEOUT_S)
-        for task in self._serving:
-            task.cancel()
+        for session in self._serving:
+            session.cancel()
 
     def tell_claims(self, session_id: str) -> None:
         """Tell a session's relay what the session holds, if both are here."""
