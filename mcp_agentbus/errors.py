@@ -143,8 +143,15 @@ class OutOfReach(BusUnreachable):
 class Unconfirmed(AgentbusError):
     """The server did not confirm in time: it is not known whether this was stored."""
 
-    hint = "Call again with the same request_id: what is stored already is not stored twice."
+    hint = "Call again: what is stored already is not stored twice."
     exit_code = 3
+
+    def __init__(
+        self, message: str = "", *, hint: str = "", again: str = "", mend: str = ""
+    ) -> None:
+        #: What else may have to be done, whoever calls again; empty if nothing is known.
+        self.mend = mend
+        super().__init__(message, hint=hint or f"{again or self.hint} {mend}".rstrip())
 
 
 class NoListener(AgentbusError):

@@ -20,8 +20,8 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.bus.connection import LinkLost, NoResponders
-from mcp_agentbus.bus.reconnect import API, GONE, Reconnecting
+from mcp_agentbus.bus.connection import API, Link, NoResponders
+from mcp_agentbus.bus.reconnect import Reconnecting
 from mcp_agentbus.bus.replies import (
     NO_SUCH_CONSUMER,
     WRONG_REVISION,
@@ -29,6 +29,7 @@ from mcp_agentbus.bus.replies import (
     Conflict,
     Delivery,
     Found,
+    Message,
     Stored,
     api_answer,
     delivery,
@@ -37,13 +38,10 @@ from mcp_agentbus.bus.replies import (
     untaken,
 )
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 
 # Header names; the values are checked ids, numbers and this program's own words.
 H_MSG_ID: Final = "Nats-Msg-Id"
 H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
-# A no_wait pull is answered at once, unless `max_ack_pending` is reached: then never.
-_PULL_TIMEOUT_S: Final = 1.0
 # Messages in one answer of a batched direct get; the server ends a longer one by itself.
 _PAGE: Final = 1_000
 # The same where each may be as long as a stream takes: 100 of 512 KiB stay under the 64 MiB after
@@ -99,7 +97,8 @@ class Bus(Reconnecting):
     ) -> Stored:
         """Store a message; return once the server has acknowledged it.
 
-        It is tried again with the same id until `CALL_TIMEOUT_S`, so it is stored once at most.
+        It is tried again with the same id while the call's `budget` lasts, so it is stored once
+        at most.
 
         Args:
             subject: a stream's subject.
@@ -156,27 +155,28 @@ class Bus(Reconnecting):
             BusUnreachable, Unconfirmed, NotAllowed: as `publish`.
         """
         data = json.dumps(body).encode() if body is not None else b""
-        answer, _ = await self._exchange(f"{API}.{call}", data)
+        stores = "DELETE" in call  # what is asked or made another time is asked or made once
+        answer, _ = await self._exchange(f"{API}.{call}", data, stores=stores)
         return api_answer(answer.data)
 
     async def pull(self, stream: str, consumer: str, batch: int) -> list[Delivery]:
         """Take up to `batch` messages that wait now; an empty list means that none does.
 
+        What a lost connection may have taken is offered again.
+
         Raises:
+            HandedOut: everything that the consumer may hand out at once is handed out.
+            ApiError: there is no such consumer.
             BusUnreachable, NotAllowed: as `publish`.
-            TimeoutError: the consumer gave no answer: everything it may hand out is handed out.
         """
-        subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        request = json.dumps({"batch": batch, "no_wait": True}).encode()
-        try:
+
+        async def taken(link: Link, timeout: float) -> list[Message]:
             try:
-                pulled = await (await self._live()).pull(subject, request, batch, _PULL_TIMEOUT_S)
-            except LinkLost:  # what a dead connection may have taken is offered again
-                pulled = await (await self._live()).pull(subject, request, batch, _PULL_TIMEOUT_S)
-        except LinkLost:
-            raise BusUnreachable(GONE) from None
-        except NoResponders:
-            raise ApiError(NO_SUCH_CONSUMER, f"no consumer {consumer}") from None
+                return await link.pull(stream, consumer, batch, timeout)
+            except NoResponders:
+                raise ApiError(NO_SUCH_CONSUMER, f"no consumer {consumer}") from None
+
+        pulled, _ = await self._tried(taken, stores=False)
         return [delivery(stream, message) for message in pulled]
 
     async def handed_out(self, stream: str, consumer: str, subject: str) -> list[Delivery]:
@@ -260,10 +260,7 @@ class Bus(Reconnecting):
         Raises:
             BusUnreachable, NotAllowed: as `publish`.
         """
-        try:
-            answer, _ = await self._exchange(f"{API}.DIRECT.GET.{stream}.{subject}", b"")
-        except Unconfirmed:
-            raise BusUnreachable(GONE) from None
+        answer, _ = await self._exchange(f"{API}.DIRECT.GET.{stream}.{subject}", b"", stores=False)
         return None if answer.status == "404" else found(answer)
 
     async def many(self, stream: str, request: Mapping[str, Any]) -> list[Found]:
@@ -274,12 +271,9 @@ class Bus(Reconnecting):
             BusUnreachable, NotAllowed: as `publish`.
         """
         subject, body = f"{API}.DIRECT.GET.{stream}", json.dumps(request).encode()
-        try:
-            (messages, end), _ = await self._tried(
-                lambda link, timeout: link.stream(subject, body, timeout)
-            )
-        except Unconfirmed:
-            raise BusUnreachable(GONE) from None
+        (messages, end), _ = await self._tried(
+            lambda link, timeout: link.stream(subject, body, timeout), stores=False
+        )
         if end.status not in {"204", "404"}:
             raise ApiError(int(end.status), end.headers.get("Description", "no reason given"))
         return [found(message) for message in messages]

@@ -10,24 +10,37 @@ instead of at a time-out.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.bus.nats_client import Cancellable, MendedClient
+from mcp_agentbus.bus.replies import HandedOut, Message, api_answer
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 
 CONNECT_TIMEOUT_S: Final = 2.0
 # Two pings without an answer end the connection: a machine that went to sleep, a pulled cable.
 _PING_INTERVAL_S: Final = 15
+# What is said is taken at once, unless the server hangs and all that lies between is full; a
+# connection that cannot get rid of it in this time is dropped, in seconds.
+_TAKES_WITHIN_S: Final = 2.0
+# A `no_wait` pull is answered at once, unless everything that its consumer may hand out is handed
+# out: then never. So the consumer is asked about that after this time without a word, in seconds.
+_PULL_SILENT_S: Final = 0.3
+API: Final = "$JS.API"
+_ENDED: Final = (
+    nats.errors.ConnectionClosedError,
+    nats.errors.ConnectionDrainingError,
+    nats.errors.OutboundBufferLimitError,
+)
 _VIOLATION = re.compile(r'permissions violation for \w+(?: to)? "([^"]*)"', re.IGNORECASE)
 
 
@@ -39,31 +52,10 @@ class NoResponders(Exception):
     """The server knows nobody for that subject: no stream takes it."""
 
 
-class _Client(Client):
-    """nats-py, made to live through whatever others have stored.
-
-    It ends the connection over a subject or a status line that is not UTF-8: one such message in
-    an inbox would keep its agent off the bus for good.
-    """
-
-    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
-        try:
-            return await super()._process_headers(headers)
-        except (UnicodeDecodeError, LookupError):
-            return None
-
-    def _build_message(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
-    ) -> Msg:
-        readable = subject.decode(errors="replace").encode()
-        built: Msg = super()._build_message(sid, readable, reply, data, headers)
-        return built
-
-
 class Link:
     """An open connection."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: MendedClient) -> None:
         self._client = client
         self._inbox = client.new_inbox()
         self._calls = 0
@@ -79,7 +71,7 @@ class Link:
             BusUnreachable: nobody answers there.
             NotAllowed: the server does not take the token.
         """
-        client = _Client()
+        client = MendedClient()
         link = cls(client)
 
         async def failed(error: Exception) -> None:
@@ -91,7 +83,7 @@ class Link:
         where = urlsplit(url)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                with _Cancellable():
+                with Cancellable():
                     await client.connect(
                         url,
                         token=token,
@@ -107,8 +99,7 @@ class Link:
                     )
                     await client.subscribe(f"{link._inbox}.*", cb=link._on_reply)
         except BaseException as error:
-            with suppress(Exception):  # it never was open
-                await client.close()
+            await client.end()
             if not isinstance(error, OSError | TimeoutError | nats.errors.Error):
                 raise
             if isinstance(error, nats.errors.AuthorizationError) or "uthoriz" in str(error):
@@ -129,9 +120,7 @@ class Link:
 
     async def close(self) -> None:
         """End the connection; safe to call twice."""
-        # nats-py raises ConnectionResetError if the server went first.
-        with _Cancellable(), suppress(Exception):
-            await self._client.close()
+        await self._client.end()
         self._on_end()
 
     async def send(
@@ -160,8 +149,9 @@ class Link:
             NotAllowed: the server forbids it.
         """
         with self._call(subject) as call:
-            await self._publish(subject, data, call.reply, headers)
-            return await call.next(timeout)
+            async with asyncio.timeout(timeout):
+                await self._publish(subject, data, call.reply, headers)
+                return await call.next()
 
     async def stream(
         self, subject: str, data: bytes, timeout: float
@@ -172,38 +162,58 @@ class Link:
         """
         answers: list[Message] = []
         with self._call(subject) as call:
-            await self._publish(subject, data, call.reply, None)
+            async with asyncio.timeout(timeout):
+                await self._publish(subject, data, call.reply, None)
             while True:
-                answer = await call.next(timeout)
+                async with asyncio.timeout(timeout):
+                    answer = await call.next()
                 if answer.status:
                     return answers, answer
                 answers.append(answer)
 
-    async def pull(self, subject: str, data: bytes, batch: int, timeout: float) -> list[Message]:
+    async def pull(self, stream: str, consumer: str, batch: int, timeout: float) -> list[Message]:
         """Send a `no_wait` pull and return what it brings, at most `batch` messages.
 
-        The reply inbox lives for this call only: a pull that meets a full `max_ack_pending` is
-        never answered and stays on the server until the interest in its reply is gone.
+        The reply inbox lives for this call only: a pull that is never answered stays on the server
+        until the interest in its reply is gone.
 
         Raises: as `request`; TimeoutError only if nothing at all came.
+            HandedOut: everything that the consumer may hand out at once is handed out.
         """
+        subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         reply = self._client.new_inbox()
         pulled: list[Message] = []
         with self._call(subject) as call:
             subscription = await self._subscribe(reply, call.arrived)
             try:
-                await self._publish(subject, data, reply, None)
-                while len(pulled) < batch:
-                    answer = await call.next(timeout)
-                    if answer.status:
-                        break
-                    pulled.append(answer)
+                async with asyncio.timeout(timeout) as limit:
+                    await self._publish(
+                        subject, json.dumps({"batch": batch, "no_wait": True}).encode(), reply, None
+                    )
+                    answer = await self._first(call, stream, consumer)
+                    while not answer.status:
+                        pulled.append(answer)
+                        if len(pulled) == batch:
+                            break
+                        limit.reschedule(asyncio.get_running_loop().time() + timeout)
+                        answer = await call.next()
             except TimeoutError:
                 if not pulled:
                     raise
             finally:
-                await _unsubscribe(subscription)
+                await self._unsubscribe(subscription)
         return pulled
+
+    async def _first(self, call: _Answers, stream: str, consumer: str) -> Message:
+        """Wait for the first answer to a pull, and find out why there is none."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PULL_SILENT_S):
+                return await call.next()
+        answer = await self.request(f"{API}.CONSUMER.INFO.{stream}.{consumer}")
+        info = api_answer(answer.data)
+        if info["num_ack_pending"] >= info["config"]["max_ack_pending"]:
+            raise HandedOut
+        return await call.next()
 
     async def subscribe(
         self, subject: str, arrived: Callable[[Message], None]
@@ -216,20 +226,25 @@ class Link:
         subscription = await self._subscribe(subject, callback)
 
         async def end() -> None:
-            await _unsubscribe(subscription)
+            await self._unsubscribe(subscription)
 
         return end
 
-    async def flush(self) -> None:
+    async def flush(self, timeout: float = 2.0) -> None:
         """Wait until the server has taken everything sent so far.
 
         Raises:
+            TimeoutError: it has not in `timeout` seconds.
             LinkLost: the connection has ended.
         """
         try:
-            with _Cancellable():
-                await self._client.flush(timeout=2)
-        except (nats.errors.Error, OSError, TimeoutError):
+            async with asyncio.timeout(timeout):
+                with Cancellable():
+                    # Its own time limit is only there because it wants one.
+                    await self._client.flush(timeout=2 * timeout)  # type: ignore[arg-type]
+        except (nats.errors.Error, OSError) as error:
+            if isinstance(error, TimeoutError):
+                raise
             raise LinkLost from None
 
     @contextmanager
@@ -247,23 +262,40 @@ class Link:
     async def _subscribe(
         self, subject: str, callback: Callable[[Msg], Awaitable[None]]
     ) -> Subscription:
-        try:
-            with _Cancellable():
-                return await self._client.subscribe(subject, cb=callback)
-        except (nats.errors.Error, OSError):
-            raise LinkLost from None
+        async with self._saying():
+            return await self._client.subscribe(subject, cb=callback)
+
+    async def _unsubscribe(self, subscription: Subscription) -> None:
+        with suppress(LinkLost, nats.errors.Error):
+            async with self._saying():
+                await subscription.unsubscribe()
 
     async def _publish(
         self, subject: str, data: bytes, reply: str, headers: Mapping[str, str] | None
     ) -> None:
         if not self.alive:
             raise LinkLost
+        async with self._saying():
+            await self._client.publish(
+                subject, data, reply=reply, headers=dict(headers) if headers else None
+            )
+
+    @asynccontextmanager
+    async def _saying(self) -> AsyncGenerator[None, None]:
+        """Have what is said within be taken in time, or else the connection end.
+
+        Raises:
+            LinkLost: it has ended.
+        """
         try:
-            with _Cancellable():
-                await self._client.publish(
-                    subject, data, reply=reply, headers=dict(headers) if headers else None
-                )
-        except (nats.errors.ConnectionClosedError, OSError):
+            async with asyncio.timeout(_TAKES_WITHIN_S):
+                with Cancellable():
+                    yield
+        except TimeoutError:
+            self._client.drop()
+            self._on_end()
+            raise LinkLost from None
+        except (*_ENDED, OSError):
             raise LinkLost from None
 
     async def _on_reply(self, message: Msg) -> None:
@@ -302,9 +334,8 @@ class _Answers:
         self.reply = reply
         self.queue: asyncio.Queue[Message | Exception] = asyncio.Queue()
 
-    async def next(self, timeout: float) -> Message:
-        async with asyncio.timeout(timeout):
-            answer = await self.queue.get()
+    async def next(self) -> Message:
+        answer = await self.queue.get()
         if isinstance(answer, Exception):
             raise answer
         if answer.status == "503":
@@ -313,27 +344,6 @@ class _Answers:
 
     async def arrived(self, message: Msg) -> None:
         self.queue.put_nowait(_message(message))
-
-
-class _Cancellable:
-    """A block that calls nats-py, which must not keep a cancel of its caller to itself.
-
-    It catches `CancelledError` where it flushes, and `asyncio.wait_for`, which it uses, loses a
-    cancel that comes with the result (Python before 3.12): its caller would wait for ever.
-    """
-
-    def __enter__(self) -> None:
-        self._task = asyncio.current_task()
-        self._cancels = self._task.cancelling() if self._task else 0
-
-    def __exit__(self, *_: object) -> None:
-        if self._task and self._task.cancelling() > self._cancels:
-            raise asyncio.CancelledError
-
-
-async def _unsubscribe(subscription: Subscription) -> None:
-    with _Cancellable(), suppress(nats.errors.Error, OSError):
-        await subscription.unsubscribe()
 
 
 def _message(message: Msg) -> Message:

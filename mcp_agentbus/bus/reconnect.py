@@ -5,9 +5,10 @@
         async with connection.subscribed("agentbus.coder.wake.*.*", arrived):
             await connection.send("agentbus.coder.back", b"", {})
 
-A request is tried until `CALL_TIMEOUT_S` and ends in an answer or in an error that says what is
-known: `BusUnreachable` means that nothing was handed over, `Unconfirmed` that something was and no
-answer came. Nothing is kept to be sent later, after its caller was told that it failed.
+A request is tried for as long as its call's `budget` lasts, and ends in an answer or in an error
+that says what is known: `BusUnreachable` means that nothing was stored, `Unconfirmed` that it may
+have been, as something was handed over and no answer came. Nothing is kept to be sent later, after
+its caller was told that it failed.
 """
 
 from __future__ import annotations
@@ -20,22 +21,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from mcp_agentbus.bus import disk
+from mcp_agentbus.bus import budget, disk
 from mcp_agentbus.bus.address import find_server
-from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
+from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, OutOfReach, Unconfirmed
 
-# A call ends within 5 s with an answer, whatever the server does.
-CALL_TIMEOUT_S: Final = 4.0
-# One try within it. A healthy server takes 1 ms; a slow disk may take 100.
+# One try of a request; a call has `budget.CALL_S` for all that it asks.
 _TRY_TIMEOUT_S: Final = 1.5
 _BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
-# What is left of the 5 s to find out why a server took a message and confirmed nothing.
+# What a call has besides to find out why a server took a message and confirmed nothing.
 _WHY_TIMEOUT_S: Final = 0.4
 GONE: Final = "The bus server went away. Nothing was stored."
-API: Final = "$JS.API"
 
 _T = TypeVar("_T")
 _Subscription = tuple[str, Callable[[Message | None], None], Callable[[], Awaitable[None]]]
@@ -94,41 +93,59 @@ class Reconnecting:
         async def nothing(_: Link, __: float) -> None:
             """Ask nothing: that there is a link is the answer."""
 
-        await self._tried(nothing)
+        await self._tried(nothing, stores=False)
 
     async def _exchange(
-        self, subject: str, data: bytes, headers: Mapping[str, str] | None = None
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        stores: bool = True,
     ) -> tuple[Message, bool]:
         """Request with retries; return the answer, and whether an earlier try may have arrived."""
         return await self._tried(
-            lambda link, timeout: link.request(subject, data, headers, timeout)
+            lambda link, timeout: link.request(subject, data, headers, timeout), stores=stores
         )
 
-    async def _tried(self, ask: Callable[[Link, float], Awaitable[_T]]) -> tuple[_T, bool]:
-        give_up = time.monotonic() + CALL_TIMEOUT_S
+    async def _tried(
+        self, ask: Callable[[Link, float], Awaitable[_T]], *, stores: bool
+    ) -> tuple[_T, bool]:
+        """Ask until there is an answer, or the call's time is over.
+
+        Args:
+            ask: gets a connection, and the seconds for this try.
+            stores: an answer that is lost leaves open whether something was stored.
+        """
+        left = budget.current()
+        if left.failed:
+            raise BusUnreachable(left.failed.message, hint=left.failed.hint)
         handed_over = False
         for pause in itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1])):
             try:
-                link = await self._live(within_s=give_up - time.monotonic())
-                timeout = max(0.05, min(_TRY_TIMEOUT_S, give_up - time.monotonic()))
-                return await ask(link, timeout), handed_over
+                link = await self._live(within_s=left.left_s)
+                answer = await ask(link, min(_TRY_TIMEOUT_S, left.left_s))
             except NoResponders:
-                failure: AgentbusError = BusUnreachable(
+                failure = BusUnreachable(
                     "The bus server answers, but its streams are missing. Nothing was stored.",
                     hint="Run `agentbus server start`.",
                 )
                 await self._repair()
+            except TimeoutError:
+                handed_over, failure = True, self._silent()
+                await self._revive(left.left_s)
             except LinkLost:
                 handed_over, failure = True, BusUnreachable(GONE)
-            except TimeoutError:
-                handed_over, failure = True, BusUnreachable(GONE)
-                await self._revive(give_up - time.monotonic())
             except OutOfReach:
                 raise  # waiting changes nothing
             except BusUnreachable as error:
                 failure = error
-            if time.monotonic() + pause >= give_up:
-                raise await self._unconfirmed() if handed_over else failure
+            else:
+                left.answered()
+                return answer, handed_over
+            if not left.lasts(pause):
+                left.failed = failure
+                raise await self._unconfirmed() if handed_over and stores else failure
             await asyncio.sleep(pause)
         raise AssertionError  # the chain of pauses has no end
 
@@ -148,7 +165,20 @@ class Reconnecting:
         if self.settings.url is None:
             with contextlib.suppress(AgentbusError, OSError, TimeoutError):
                 async with asyncio.timeout(within_s):
-                    await asyncio.to_thread(disk.revive, self.settings)
+                    await in_thread(disk.revive, self.settings)
+
+    def _silent(
+        self, what: str = "The bus server does not answer. Nothing was stored."
+    ) -> BusUnreachable:
+        """Return the error for a server that hangs, or is just starting: nobody can tell which."""
+        return BusUnreachable(what, hint=f"Call again in a while. {self._mend}")
+
+    @property
+    def _mend(self) -> str:
+        """What a person can do about a server that hangs."""
+        if self.settings.url:
+            return "If it stays so, tell whoever runs the shared server."
+        return "If it stays so, run `agentbus server stop`, then `agentbus server start`."
 
     async def _unconfirmed(self) -> Unconfirmed:
         """Say what is known about a server that took a message and did not answer."""
@@ -156,13 +186,21 @@ class Reconnecting:
             async with asyncio.timeout(_WHY_TIMEOUT_S):
                 link = await self._live(may_start=False)
                 await link.request(f"{API}.INFO", timeout=_WHY_TIMEOUT_S)
-        except (TimeoutError, LinkLost, NoResponders, AgentbusError):
-            return Unconfirmed()
+        except TimeoutError:
+            return Unconfirmed(
+                "The bus server does not answer: it is not known whether this was stored.",
+                mend=self._mend,
+            )
+        except (LinkLost, NoResponders, AgentbusError):
+            return Unconfirmed(
+                "The bus server went away before it confirmed: it is not known whether this was "
+                "stored."
+            )
         return Unconfirmed(
             "The bus server answers but confirms nothing, as it does when its disk is full: "
             "it is not known whether this was stored.",
-            hint="Free some disk space, then call again with the same request_id: the server is "
-            "started anew by itself. If that does not help: `agentbus doctor`.",
+            mend="Before that, free some disk space: the server is started anew by itself. If that "
+            "does not help: `agentbus doctor`.",
         )
 
     @contextlib.asynccontextmanager
@@ -182,16 +220,21 @@ class Reconnecting:
             _, _, end = self._subscriptions.pop(number)
             await end()
 
-    @staticmethod
     async def _subscribe(
-        link: Link, subject: str, arrived: Callable[[Message | None], None]
+        self, link: Link, subject: str, arrived: Callable[[Message | None], None]
     ) -> Callable[[], Awaitable[None]]:
         try:
             end = await link.subscribe(subject, arrived)
-            # Interest must be known to the server before anything is done that it should see.
-            await link.flush()
+            try:
+                # Interest must be known to the server before anything is done that it should see.
+                await link.flush(min(_TRY_TIMEOUT_S, budget.current().left_s))
+            except BaseException:
+                await end()
+                raise
         except LinkLost:
             raise BusUnreachable(GONE) from None
+        except TimeoutError:
+            raise self._silent() from None
         return end
 
     async def reconnected(self, within_s: float) -> bool:
@@ -212,7 +255,7 @@ class Reconnecting:
             await asyncio.sleep(pause)
         raise AssertionError  # the chain of pauses has no end
 
-    async def _live(self, *, may_start: bool = True, within_s: float = CALL_TIMEOUT_S) -> Link:
+    async def _live(self, *, may_start: bool = True, within_s: float = budget.CALL_S) -> Link:
         """Return a connection that works, opening one if need be."""
         if self._link and self._link.alive:
             return self._link
@@ -224,16 +267,19 @@ class Reconnecting:
                     raise _closed()
                 return await self._open(may_start=may_start)
         except TimeoutError:
-            raise BusUnreachable("No server answered in time. Nothing was stored.") from None
+            raise self._silent("No bus server answered in time. Nothing was stored.") from None
 
     async def _open(self, *, may_start: bool) -> Link:
         """Open a connection on which everything is heard that was heard before."""
-        where = await asyncio.to_thread(find_server, self.settings, may_start=may_start)
+        where = await in_thread(find_server, self.settings, may_start=may_start)
         link = await Link.open(*where)
         try:
             for number, (subject, arrived, _) in list(self._subscriptions.items()):
                 end = await self._subscribe(link, subject, arrived)
-                self._subscriptions[number] = (subject, arrived, end)
+                if number in self._subscriptions:
+                    self._subscriptions[number] = (subject, arrived, end)
+                else:  # whoever wanted to hear it has ended meanwhile
+                    await end()
         except BaseException:
             await link.close()
             raise

@@ -52,6 +52,12 @@ class Conflict(Exception):
     """Somebody else has written the record since it was read."""
 
 
+class HandedOut(AgentbusError):
+    """Everything that may be handed out at once is handed out."""
+
+    hint = "Finish some of it, or give it back."
+
+
 class ApiError(Refused):
     """The server refused an administrative request."""
 

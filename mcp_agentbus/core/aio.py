@@ -14,9 +14,13 @@ complains about them, and a caller who tries again competes with them. Do not ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, TypeVar, cast
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar, cast
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -35,3 +39,34 @@ async def both(first: Awaitable[_A], second: Awaitable[_B]) -> tuple[_A, _B]:
     """Return two outcomes of different kinds, as `together`."""
     work: tuple[Awaitable[Any], Awaitable[Any]] = (first, second)
     return cast("tuple[_A, _B]", tuple(await together(*work)))
+
+
+async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Return what work that blocks returns, done in a thread that nobody has to wait for.
+
+    Whoever has waited long enough leaves it to itself. Of asyncio's own threads there are few, and
+    a process that ends waits for each of them.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[_T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: _T | None, error: BaseException | None) -> None:
+        if outcome.cancelled():
+            return
+        if error:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(cast("_T", result))
+
+    def run() -> None:
+        result, failed = None, None
+        try:
+            result = context.run(work, *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+            failed = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, result, failed)
+
+    threading.Thread(target=run, name=f"agentbus-{work.__name__}", daemon=True).start()
+    return await outcome

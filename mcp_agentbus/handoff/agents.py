@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
@@ -54,6 +55,7 @@ class Page:
     total: int
 
 
+@one_call
 async def page(
     bus: Bus,
     *,

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from mcp_agentbus.bus.budget import one_call, renew
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
@@ -40,6 +41,7 @@ _LOOK_AGAIN_S: Final = 5.0
 _OVERTAKEN_S: Final = (0.1, 0.5)
 
 
+@one_call
 async def read_inbox(
     session: Session,
     *,
@@ -75,6 +77,7 @@ async def read_inbox(
         return turn.show(await turn.take(_read(session, limit, _after(cursor))))
 
 
+@one_call
 async def watch_inbox(
     session: Session,
     *,
@@ -115,8 +118,10 @@ async def watch_inbox(
                 )
                 inbox = turn.show(await turn.take(look))
         except (BusUnreachable, Unconfirmed):
+            left_s = timeout_s - (time.monotonic() - began)
             if left_s <= 0 or not await session.bus.reconnected(left_s):
                 raise
+            renew()
             places = EVERYTHING
             continue
         if not inbox.empty:
@@ -133,6 +138,7 @@ async def watch_inbox(
         # Only what was there before may come back by itself: `agentbus server stop` stands.
         if not await session.bus.reconnected(max(timeout_s - (time.monotonic() - began), 0)):
             raise BusUnreachable
+        renew()
 
 
 async def _note_that_the_last_answer_arrived(session: Session) -> None:
@@ -265,7 +271,7 @@ async def _results(session: Session, limit: int) -> tuple[list[Record], str]:
     before = dict(session.outcomes.shown)
     try:
         return await session.outcomes.results(limit), ""
-    except (AgentbusError, TimeoutError) as error:
+    except AgentbusError as error:
         session.outcomes.hide(before)
         return [], _unreadable(error)
 
@@ -276,16 +282,15 @@ async def _looked_up(
     """Return results as they are stored, whoever has taken them; `show` counts them as shown."""
     try:
         results = await session.outcomes.look_up(limit, thread_id)
-    except (AgentbusError, TimeoutError) as error:
+    except AgentbusError as error:
         return [], _unreadable(error)
     if show:
         session.outcomes.show(results)
     return [end.record for end in results], ""
 
 
-def _unreadable(error: AgentbusError | TimeoutError) -> str:
-    reason = error.message if isinstance(error, AgentbusError) else "the server did not answer"
-    return f"results could not be read: {reason}"
+def _unreadable(error: AgentbusError) -> str:
+    return f"results could not be read: {error.message}"
 
 
 async def _left(session: Session, taken: Taken) -> _Left:

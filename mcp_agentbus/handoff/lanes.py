@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from mcp_agentbus.bus.replies import Conflict, Delivery
+from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError
@@ -115,7 +115,7 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
         wanted = limit - len(lane.claims)
         try:
             deliveries = await session.bus.pull(TASKS, consumer, wanted)
-        except TimeoutError:
+        except HandedOut:
             lane.degraded = (
                 f"all tasks that may be claimed at once in {inbox}'s {priority} lane are claimed"
             )

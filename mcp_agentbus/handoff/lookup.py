@@ -17,6 +17,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
+from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
@@ -55,6 +56,7 @@ class Life:
         return tuple(sorted((*self.record.history, *self.wakes), key=lambda moment: moment.at))
 
 
+@one_call
 async def task_life(session: Session, task_id: str) -> Life:
     """Return what is known of a task; claims nothing.
 

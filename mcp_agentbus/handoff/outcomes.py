@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Delivery, Message
+from mcp_agentbus.bus.replies import Delivery, HandedOut, Message
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, UnknownTask
@@ -268,7 +268,10 @@ class Outcomes:
             return
         self.swept_at = time.monotonic()
         while True:
-            deliveries = await self._bus.pull(RESULTS, subjects.sent_consumer(self._me), _BATCH)
+            try:
+                deliveries = await self._bus.pull(RESULTS, subjects.sent_consumer(self._me), _BATCH)
+            except HandedOut:  # more tasks are open than the server counts deadlines for
+                return
             await together(*map(self._check_deadline, deliveries))
             if len(deliveries) < _BATCH:
                 return

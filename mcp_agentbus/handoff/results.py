@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypedDict, Unpack, cast
 
+from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import (
@@ -82,6 +83,7 @@ class Published:
     late: bool = False
 
 
+@one_call
 async def publish_result(
     session: Session, task_id: str, status: Status, **details: Unpack[Details]
 ) -> Published:

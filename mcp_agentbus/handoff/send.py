@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypedDict, Unpack
 
+from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, Priority
@@ -75,6 +76,7 @@ class Options(TypedDict, total=False):
     request_id: str | None
 
 
+@one_call
 async def send_task(
     session: Session,
     to: str | Sequence[str],
@@ -162,13 +164,13 @@ def _raise_common(outcomes: Sequence[Kept | BaseException], key: str) -> None:
             raise failure
         if isinstance(failure, Refused) and len(outcomes) == 1:
             raise failure
-    hint = f"Call again with request_id={key!r}: what is stored already is not stored twice."
+    again = f"Call again with request_id={key!r}: what is stored already is not stored twice."
     for failure in failures:
         if isinstance(failure, Unconfirmed):
-            raise Unconfirmed(failure.message, hint=hint)
+            raise Unconfirmed(failure.message, again=again, mend=failure.mend)
     unreachable = [failure for failure in failures if isinstance(failure, BusUnreachable)]
     if unreachable and len(failures) < len(outcomes):
-        raise Unconfirmed("It is stored for some of the addressees only.", hint=hint)
+        raise Unconfirmed("It is stored for some of the addressees only.", again=again)
     if unreachable:
         raise unreachable[0]
 

@@ -22,12 +22,13 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import Agent, Priority
-from mcp_agentbus.errors import TIMED_OUT
+from mcp_agentbus.errors import TIMED_OUT, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import streams
+from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import documents, render
 from mcp_agentbus.tools.follow import Position, follow
 
@@ -89,20 +90,7 @@ def start(call: Call) -> Coroutine[Any, Any, int]:
 async def _send(call: Call) -> int:
     """Send a task, and wait for its result if that was asked for."""
     async with call.session() as session:
-        receipts = await send.send_task(
-            session,
-            [address.strip() for address in call.args.to.split(",")],
-            call.args.subject,
-            call.args.body,
-            priority=call.args.priority,
-            task_type=call.args.task_type,
-            thread_id=call.args.thread,
-            in_reply_to=call.args.in_reply_to,
-            expires_in_s=call.args.expires_in,
-            deliver_in_s=call.args.deliver_in,
-            notify=call.args.notify,
-            request_id=call.args.request_id,
-        )
+        receipts = await _sent(call, session)
         call.print(render.receipts_text(receipts), documents.of_receipts(receipts))
         code = int(any(receipt.state == "refused" for receipt in receipts))
         if call.args.wait is None or code:
@@ -111,6 +99,29 @@ async def _send(call: Call) -> int:
             await _wait(call, session, receipt.task_id, call.args.wait) for receipt in receipts
         ]
         return max(codes)
+
+
+async def _sent(call: Call, session: Session) -> tuple[Receipt, ...]:
+    """Send the task; what is not known to be stored can be typed again."""
+    args = call.args
+    try:
+        return await send.send_task(
+            session,
+            [address.strip() for address in args.to.split(",")],
+            args.subject,
+            args.body,
+            priority=args.priority,
+            task_type=args.task_type,
+            thread_id=args.thread,
+            in_reply_to=args.in_reply_to,
+            expires_in_s=args.expires_in,
+            deliver_in_s=args.deliver_in,
+            notify=args.notify,
+            request_id=args.request_id,
+        )
+    except Unconfirmed as error:
+        again = f"Run the same with --request-id {args.request_id}: it is stored once."
+        raise Unconfirmed(error.message, again=again, mend=error.mend) from None
 
 
 async def _watch(call: Call) -> int:

@@ -241,10 +241,10 @@ async def test_a_first_call_cancelled_while_it_connects_leaves_nothing_open(worl
         reached, go_on = asyncio.Event(), asyncio.Event()
         flush = Link.flush
 
-        async def stopped(link):
+        async def stopped(link, timeout):
             reached.set()
             await go_on.wait()
-            await flush(link)
+            await flush(link, timeout)
 
         with monkeypatch.context() as patch:
             patch.setattr(Link, "flush", stopped)

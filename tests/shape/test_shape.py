@@ -47,7 +47,7 @@ ROOMS = {
 }
 # What others need not know of a room.
 PRIVATE = {
-    "bus.connection", "store.codec", "wakes.hosts.claude_code", "relay.conversation",
+    "bus.connection", "bus.nats_client", "store.codec", "wakes.hosts.claude_code", "relay.conversation",
     "listener.desk", "listener.endpoint", "listener.members", "listener.memory",
     "listener.relayed", "listener.requests", "listener.runner", "listener.state",
     "doctor.check", "doctor.member", "doctor.report", "demo.survey",

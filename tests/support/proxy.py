@@ -25,6 +25,8 @@ class Proxy:
         self._open = set()
         self._pipes = set()
         self._refusing = False
+        #: How much later the server's answers are passed on, in seconds.
+        self.late_s = 0.0
         #: Called just before a connection is cut.
         self.before_cut = lambda: None
         #: Whether to refuse connections after a cut.
@@ -93,6 +95,8 @@ class Proxy:
                     self.before_cut()
                     self.cut.set()
                     break
+                if direction == "answer" and self.late_s:
+                    await asyncio.sleep(self.late_s)
                 drain.write(some)
                 await drain.drain()
         for writer in both:

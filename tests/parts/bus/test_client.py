@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from local_server import settings_at
 
-from mcp_agentbus.bus import reconnect
+from mcp_agentbus.bus import budget, reconnect
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import NoResponders
 from mcp_agentbus.bus.replies import Found, Message
@@ -26,7 +26,7 @@ def nobody(tmp_path):
 
 
 async def test_connect_fails_where_there_is_no_server(nobody, monkeypatch):
-    monkeypatch.setattr(reconnect, "CALL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(budget, "CALL_S", 0.1)
 
     with pytest.raises(BusUnreachable):
         async with Bus.connect(nobody):

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nats-py, mended where it waits for ever, keeps a cancel to itself, or dies of a peer's bytes.
+
+    client = MendedClient()
+    with Cancellable():
+        await client.connect(url)
+    await client.end()
+
+For one connection that never reconnects; `connection` has what is made of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+# A connection that cannot get rid of what it has to say, as its server hangs, is dropped then.
+_CLOSE_TIMEOUT_S: Final = 0.5
+
+
+class MendedClient(Client):
+    """nats-py's client, which ends when it is told to, and not over what others have stored."""
+
+    def drop(self) -> None:
+        """End the connection without saying what waits to be said."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer:
+            writer.transport.abort()
+
+    async def _process_op_err(self, e: Exception) -> None:
+        # It would wait until a server that takes nothing has taken all, and tell nobody meanwhile.
+        if self.is_connected:
+            self.drop()
+            if self._closed_cb:
+                await self._closed_cb()
+        with suppress(OSError):
+            await super()._process_op_err(e)
+
+    async def end(self) -> None:
+        """Close the connection, also one whose server takes nothing any more."""
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                # nats-py raises ConnectionResetError if the server went first.
+                with Cancellable(), suppress(Exception):
+                    await self.close()
+        except TimeoutError:
+            self.drop()  # else it waits until all is said
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        # It would end the connection over a status line that is not UTF-8, and so over one message
+        # in an inbox keep its agent off the bus for good; so for the subject below.
+        try:
+            return await super()._process_headers(headers)
+        except (UnicodeDecodeError, LookupError):
+            return None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        readable = subject.decode(errors="replace").encode()
+        built: Msg = super()._build_message(sid, readable, reply, data, headers)
+        return built
+
+
+class Cancellable:
+    """A block that calls nats-py, which must not keep a cancel of its caller to itself.
+
+    It catches `CancelledError` where it flushes, and `asyncio.wait_for`, which it uses, loses a
+    cancel that comes with the result (Python before 3.12): its caller would wait for ever.
+    """
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._cancels = self._task.cancelling() if self._task else 0
+
+    def __exit__(self, *_: object) -> None:
+        if self._task and self._task.cancelling() > self._cancels:
+            raise asyncio.CancelledError
