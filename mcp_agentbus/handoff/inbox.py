@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.bus.budget import one_call, renew
 from mcp_agentbus.core import ids
@@ -70,11 +70,9 @@ async def read_inbox(
     await session.called()
     await session.can_read()
     await _note_that_the_last_answer_arrived(session)
-    async with Turn(session) as turn:
-        if peek or thread_id is not None:
-            look = _peek(session, limit, thread_id, cursor, show=not peek)
-            return turn.show(await turn.take(look))
-        return turn.show(await turn.take(_read(session, limit, _after(cursor))))
+    if peek or thread_id is not None:
+        return await _shown(session, _peek(session, limit, thread_id, cursor, show=not peek))
+    return await _shown(session, _read(session, limit, _after(cursor)))
 
 
 @one_call
@@ -110,13 +108,11 @@ async def watch_inbox(
         session.arrivals.clear()
         left_s = timeout_s - (time.monotonic() - began)
         try:
-            async with Turn(session) as turn:
-                look = (
-                    _result(session, task_id)
-                    if task_id
-                    else _new(session, limit, priority, places, last=left_s <= 0)
-                )
-                inbox = turn.show(await turn.take(look))
+            if task_id:
+                inbox = await _shown(session, _result(session, task_id))
+            else:
+                look = _new(session, limit, priority, places, last=left_s <= 0)
+                inbox = await _shown(session, look)
         except (BusUnreachable, Unconfirmed):
             left_s = timeout_s - (time.monotonic() - began)
             if left_s <= 0 or not await session.bus.reconnected(left_s):
@@ -139,6 +135,12 @@ async def watch_inbox(
         if not await session.bus.reconnected(max(timeout_s - (time.monotonic() - began), 0)):
             raise BusUnreachable
         renew()
+
+
+async def _shown(session: Session, look: Coroutine[Any, Any, Inbox]) -> Inbox:
+    """Take what a look finds, and count it as shown."""
+    async with Turn(session) as turn:
+        return turn.show(await turn.take(look))
 
 
 async def _note_that_the_last_answer_arrived(session: Session) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from mcp_agentbus.bus import budget, connection, reconnect
 from mcp_agentbus.handoff import inbox, session
 from mcp_agentbus.store import roster, streams, task
-from mcp_agentbus.tools import mcp_server, standalone
+from mcp_agentbus.tools import mcp_stream, standalone
 
 OFFERED_AGAIN_WITHIN_S = 30  # README: after a crash
 CALL_ENDS_WITHIN_S = 5  # README: with the server down
@@ -29,7 +29,7 @@ def test_two_signs_of_life_may_be_lost_before_a_session_counts_as_gone():
 
 def test_a_call_ends_in_the_promised_time_also_if_every_try_of_it_times_out():
     asked = max(budget.CALL_S + budget._LEAST_S, budget._ANSWERS_WITHIN_S)
-    assert mcp_server._TURN_S + asked + reconnect._WHY_TIMEOUT_S < CALL_ENDS_WITHIN_S
+    assert mcp_stream._TURN_S + asked + reconnect._WHY_TIMEOUT_S < CALL_ENDS_WITHIN_S
     assert connection.CONNECT_TIMEOUT_S < budget.CALL_S
 
 
