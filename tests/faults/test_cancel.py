@@ -275,3 +275,23 @@ async def test_a_cancel_that_comes_with_the_servers_answer_is_not_lost(home):
         flushing = asyncio.ensure_future(bus._link.flush())
         with pytest.raises(asyncio.CancelledError):
             await flushing
+
+
+async def test_a_call_cancelled_while_it_begins_to_listen_leaves_its_connection_working(home):
+    async with Bus.connect(home) as bus:
+        await bus.api("INFO")
+        client, ping = bus._link._client, bus._link._client._send_ping
+
+        async def cancelled_before_the_answer(pong):
+            await ping(pong)
+            listening.cancel()
+
+        client._send_ping = cancelled_before_the_answer
+        listening = asyncio.ensure_future(bus._link.flush())
+        with pytest.raises(asyncio.CancelledError):
+            await listening
+        client._send_ping = ping
+
+        async with asyncio.timeout(1):
+            await bus._link.flush()
+            await bus.api("INFO")
