@@ -25,6 +25,10 @@ NO_TEXT: Final = "agentbus/no_text"
 SAID_BEFORE: Final = "agentbus/said_before_s"
 #: In `_meta`: that server may have carried it out.
 MAYBE_DONE: Final = "agentbus/maybe_done"
+#: A server's notification: it will leave, and until then does what it is asked.
+LEAVING: Final = "notifications/agentbus/leaving"
+#: The relay's answer to that: another server is ready.
+READY: Final = "notifications/agentbus/ready"
 #: A server's last notification: it has carried out nothing that it has not answered.
 LEFT: Final = "notifications/agentbus/left"
 

@@ -117,7 +117,7 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
     """Be there until a signal comes, or nobody needs it; tell the log and the service manager."""
     running = asyncio.create_task(_run(state, parts))
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, _end, running)
     _log("listening", "", {"pid": os.getpid()})
     _notify("READY=1")
     watching = asyncio.create_task(_watch(state, running, while_needed=while_needed))
@@ -149,8 +149,14 @@ async def _watch(state: State, running: asyncio.Task[None], *, while_needed: boo
         if state.settings.rules or state.members.all:
             needed_at = time.monotonic()
         elif while_needed and time.monotonic() - needed_at > _UNNEEDED_S:
-            running.cancel()
+            _end(running)
         await asyncio.sleep(pause_s)
+
+
+def _end(running: asyncio.Task[None]) -> None:
+    """Have a listener end; told again, it goes on with that."""
+    if not running.cancelling():
+        running.cancel()
 
 
 def _log(event: Event, agent: str, more: Mapping[str, Any]) -> None:

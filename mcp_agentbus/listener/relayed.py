@@ -32,8 +32,8 @@ from mcp_agentbus.version import __version__
 
 # A relay that ends has no time limit, but the next one of its host should find its tasks free.
 _CLOSE_TIMEOUT_S: Final = 10.0
-# A listener that ends leaves each session within 5 s, see `mcp_stream`, and what is undone there.
-_LEAVE_TIMEOUT_S: Final = 6.0
+# A listener that ends leaves each session within 6 s, see `mcp_stream`, and what is undone there.
+_LEAVE_TIMEOUT_S: Final = 7.0
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
@@ -55,11 +55,7 @@ class Relayed:
         return len(self._running)
 
     async def leave(self) -> None:
-        """Answer what the sessions have under way, and leave them with all that they hold.
-
-        A call that waits for work goes on at its relay, as does all that comes in from now on, and
-        a command in its own process.
-        """
+        """Have each session and command go on in its own process, with all that it holds."""
         self._leaving.set()
         for command in self._running:
             command.cancel()

@@ -55,8 +55,8 @@ class Conversation:
         self._unanswered: list[_Asked] = []
         #: How many answers to the handshake the host is not to hear: it has had one.
         self._answered_before = 0
-        #: Whether the server has left, having done nothing that it has not answered.
-        self._left = False
+        #: What the server has said last of its own end, as `lines` names it.
+        self.server_says = ""
         self._lock = threading.Lock()
 
     @property
@@ -78,10 +78,10 @@ class Conversation:
     def answered(self, line: bytes) -> bool:
         """Note what the server said; return whether the host is to hear it."""
         answer = _object(line)
-        if "method" in answer:
-            self._left = answer["method"] == lines.LEFT
-            return not self._left
-        if "id" not in answer:
+        if answer.get("method") in {lines.LEAVING, lines.LEFT}:
+            self.server_says = answer["method"]
+            return False
+        if "id" not in answer or "method" in answer:
             return True
         with self._lock:
             if self._answered_before and self._is_handshake(answer["id"]):
@@ -98,8 +98,9 @@ class Conversation:
         Its answer to a handshake that an earlier server has answered is not for the host.
         """
         with self._lock:
-            told = [asked.again(maybe_done=not self._left) for asked in self._unanswered]
-            self._left = False
+            maybe_done = self.server_says != lines.LEFT
+            told = [asked.again(maybe_done=maybe_done) for asked in self._unanswered]
+            self.server_says = ""
             if self._initialize:
                 self._answered_before = 1
                 told = [self._initialize.line, self._initialized, *told]

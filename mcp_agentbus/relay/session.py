@@ -48,6 +48,7 @@ _TAKES_WITHIN_S: Final = 1.0
 _HANGS_S: Final = 1.0
 # What is on its way to the host when the session has ended.
 _DRAIN_S: Final = 0.15
+_READY: Final = {"jsonrpc": "2.0", "method": lines.READY}
 
 
 def run(agent: str | None) -> NoReturn:
@@ -143,6 +144,8 @@ class _Relay:
         self._conversation = Conversation()
         #: What the session holds, as the listener that serves it has told.
         self._claims: list[dict[str, Any]] = []
+        #: Set once the listener is about to leave.
+        self._prepares = False
         #: Set once this process serves the session.
         self._standalone: Standalone | None = None
         self._membership = Membership(place, me, self._nudge, self._note_claims)
@@ -218,18 +221,19 @@ class _Relay:
             for line in lines.read_from(lambda: behind.recv(_CHUNK_BYTES)):
                 if self._conversation.answered(line):
                     self._host.say(line)
+                elif self._conversation.server_says == lines.LEAVING and not self._prepares:
+                    self._prepares = True
+                    _in_background(self._prepare)
 
     def _serve(self, own: _OwnProcess) -> NoReturn:
         """Serve the session in this process."""
-        # What these imports make stays for good; collecting among it takes a tenth of the start.
-        gc.disable()
-        from mcp_agentbus.tools.standalone import Standalone
-
-        gc.freeze()
-        gc.enable()
+        load = _load()
         down = _in_background(self._pass_down, own.connection)
 
         def exit_(code: int) -> NoReturn:
+            # The loop that has ended has taken its handler along: told again, it would be killed.
+            with suppress(ValueError):  # it hangs, and a timer calls this
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
             with suppress(OSError):
                 own.served.shutdown(socket.SHUT_RDWR)
             down.join(_DRAIN_S)
@@ -237,7 +241,7 @@ class _Relay:
                 sys.stderr.flush()
             os._exit(code)
 
-        self._standalone = Standalone(own.settings, own.me, self._me.session)
+        self._standalone = load(own.settings, own.me, self._me.session)
         self._is_served.set()
         self._standalone.serve(
             own.served,
@@ -245,6 +249,12 @@ class _Relay:
             called=self._membership.called,
             exit_=exit_,
         )
+
+    def _prepare(self) -> None:
+        """Load what serving takes while the listener still does it, and tell it then."""
+        _load()
+        with self._lock, suppress(OSError):
+            self._host.pass_on(messages.dump(_READY), self._behind.connection)
 
     def _catch_up(self, own: _OwnProcess) -> None:
         """Say again what the next server has to know, and then let the host speak to it."""
@@ -271,6 +281,17 @@ class _Relay:
         # In this process the session has its own way to end.
         if not self._standalone:
             os._exit(0)
+
+
+def _load() -> type[Standalone]:
+    """Return what serves a session, once it is loaded."""
+    # What these imports make stays for good; collecting among it takes a tenth of the start.
+    gc.disable()
+    from mcp_agentbus.tools.standalone import Standalone
+
+    gc.freeze()
+    gc.enable()
+    return Standalone
 
 
 def _can_nudge(place: Place) -> bool:

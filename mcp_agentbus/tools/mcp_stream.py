@@ -23,7 +23,8 @@ import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
-from mcp_agentbus.core.lines import LEFT, Lines
+from mcp_agentbus.core import lines
+from mcp_agentbus.core.lines import LEAVING, LEFT, Lines
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.tools.catalog import WAITING
 from mcp_agentbus.tools.mcp_server import make_server
@@ -42,8 +43,10 @@ _FLOOD: Final = 16
 # In seconds. A call that was said right before the end of the input is answered for so long; hosts
 # kill a server that needs 2 s to end.
 _LAST_CALLS_S: Final = 0.5
-# A server that leaves answers what it has begun; a call takes no longer, unless it waits for work.
-_LEAVES_WITHIN_S: Final = 5.0
+# A server that leaves goes on until the session has another one, which loads for a second or two,
+# and then answers what it has begun.
+_REPLACED_WITHIN_S: Final = 4.0
+_LEAVES_WITHIN_S: Final = 2.0
 _NO_MESSAGE: Final = types.JSONRPCError(
     jsonrpc="2.0",
     id=None,
@@ -66,8 +69,8 @@ async def serve(
         reader: what the client says, a line each, as in MCP's stdio transport.
         writer: what it is told.
         called: as in `make_server`.
-        leaving: once it is set, what is under way is answered, but for calls that wait for work,
-            and the rest is left to the session's next server.
+        leaving: once it is set, and the session has another server, what is under way is answered
+            but for calls that wait for work; these are left to the other one, and all that follows.
     """
     server = make_server(session, called)
     stream = _Stream(reader, writer)
@@ -108,6 +111,8 @@ class _Stream:
         self._calls: dict[types.RequestId, float] = {}
         self._waiting: set[types.RequestId] = set()
         self._fewer = asyncio.Event()
+        #: Set when the session has another server.
+        self._replaced = asyncio.Event()
         #: How many requests came before the one ahead was answered.
         self._in_a_row = 0
 
@@ -117,10 +122,10 @@ class _Stream:
         sent: MemoryObjectSendStream[SessionMessage],
     ) -> None:
         """Give the server what the client says."""
-        lines = Lines(_LINE_MAX_BYTES)
+        stream = Lines(_LINE_MAX_BYTES)
         with self._reading, suppress(ConnectionError, anyio.BrokenResourceError):
             while piece := await self._reader.read(_CHUNK_BYTES):
-                for line in lines.ended_by(piece):
+                for line in stream.ended_by(piece):
                     await self._room()
                     try:
                         message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
@@ -140,7 +145,14 @@ class _Stream:
                 await self._writer.drain()
 
     async def leave(self) -> None:
-        """Take no more requests, and have those answered that are under way; then say so."""
+        """Go on until the session has another server; answer what is under way, and say so.
+
+        It takes no more requests then.
+        """
+        with suppress(ConnectionError):
+            self._say(types.JSONRPCNotification(jsonrpc="2.0", method=LEAVING))
+        with anyio.move_on_after(_REPLACED_WITHIN_S):
+            await self._replaced.wait()
         self._reading.cancel()
         if await self._answered_all(_LEAVES_WITHIN_S):
             with suppress(ConnectionError):
@@ -179,6 +191,8 @@ class _Stream:
                 self._waiting.add(message.id)
             case types.JSONRPCRequest():
                 self._calls[message.id] = time.monotonic()
+            case types.JSONRPCNotification(method=lines.READY):
+                self._replaced.set()
             case types.JSONRPCNotification(method="notifications/cancelled", params={**params}):
                 self._over(params.get("requestId"))
 

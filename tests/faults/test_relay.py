@@ -155,6 +155,27 @@ async def test_what_is_under_way_when_its_listener_is_told_to_end_is_done_before
     assert len((await read_inbox(planner)).tasks) == 2
 
 
+# A listener that waits for a session's next server for as long as that takes on a busy machine.
+PATIENT = (
+    "import sys; from mcp_agentbus.cli import main as cli; "
+    "from mcp_agentbus.listener import relayed; from mcp_agentbus.tools import mcp_stream; "
+    "mcp_stream._REPLACED_WITHIN_S = relayed._LEAVE_TIMEOUT_S = 60; sys.exit(cli.main(['listen']))"
+)
+
+
+@pytest.mark.promise(46)
+async def test_a_listener_that_is_told_to_end_serves_until_its_sessions_can_go_on_at_once(planner):
+    async with listening(planner.bus.settings, script=["-c", PATIENT]) as listener:
+        with pipes(planner) as server:
+            server.greet(served.MODERN)
+            await asyncio.to_thread(server.watch)
+            await listener.end(signal.SIGTERM)
+            maps = Path(f"/proc/{server.process.pid}/maps")
+            assert "pydantic" in await asyncio.to_thread(maps.read_text)
+            waits = await asyncio.to_thread(server.message)
+            assert waits["method"] == "notifications/progress"
+
+
 def refuses(settings):
     """Return once the listener lets nobody in any more: it is about to leave its sessions."""
     with suppress(OSError):

@@ -35,14 +35,14 @@ def cancelled(request):
     return line(method="notifications/cancelled", params={"requestId": request})
 
 
-LEFT = line(method=lines.LEFT)
+LEAVING, LEFT = line(method=lines.LEAVING), line(method=lines.LEFT)
 
 
 def talk(*said):
     """Return a conversation: what is a call or a notification the host has said, else the server."""
     conversation = Conversation()
     for spoken in said:
-        if "method" in json.loads(spoken) and spoken != LEFT:
+        if "method" in json.loads(spoken) and spoken not in {LEAVING, LEFT}:
             conversation.asked(messages.read(spoken))
         else:
             conversation.answered(spoken)
@@ -89,7 +89,9 @@ def test_what_has_no_answer_is_said_again_after_the_handshake(said, handshake, c
     assert told(conversation) == (handshake, calls)
 
 
-@pytest.mark.parametrize(("last", "maybe_done"), [((), True), ((LEFT,), False)])
+@pytest.mark.parametrize(
+    ("last", "maybe_done"), [((), True), ((LEAVING,), True), ((LEAVING, LEFT), False)]
+)
 def test_the_next_server_is_told_how_long_a_call_waits_and_whether_it_may_be_done(last, maybe_done):
     conversation = talk(call(1, arguments={"limit": 5}, _meta={"progressToken": "t"}), *last)
 
@@ -101,8 +103,9 @@ def test_the_next_server_is_told_how_long_a_call_waits_and_whether_it_may_be_don
     assert meta == {"progressToken": "t", lines.MAYBE_DONE: maybe_done}
 
 
-def test_a_host_does_not_hear_that_a_server_leaves():
-    assert talk(call(1)).answered(LEFT) is False
+@pytest.mark.parametrize("line_", [LEAVING, LEFT])
+def test_a_host_does_not_hear_that_a_server_leaves(line_):
+    assert talk(call(1)).answered(line_) is False
 
 
 def test_a_handshake_that_was_answered_is_answered_to_the_host_once():
