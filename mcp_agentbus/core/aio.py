@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Await several at once, and leave none running behind a failure.
+"""Work that goes on beside other work: begun here alone, and never ended unseen.
 
     >>> await together(read("coder"), read("role-review"))
     [3, 1]
@@ -9,21 +9,63 @@
 `asyncio.gather` returns at the first failure while the others go on; a process that ends then
 complains about them, and a caller who tries again competes with them. Do not nest `together` and
 `both`: the inner call, cancelled before it starts, would leave its coroutines unawaited.
+
+    >>> keeper = in_background(keep(), "keeper of 3f7a")    # nobody awaits it
+    >>> looking = part(look())                              # its caller does
+
+Of a task that nobody awaits asyncio keeps no reference, and says that it failed when its memory is
+collected, or never. So all are begun here: what fails in the background is logged, and among
+`failures` until the process ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _A = TypeVar("_A")
 _B = TypeVar("_B")
+
+_FAILURES_MAX: Final = 20
+
+#: What failed in the background of this process, `NAME: ERROR`, the latest last.
+failures: Final[deque[str]] = deque(maxlen=_FAILURES_MAX)
+_running: Final[set[asyncio.Task[Any]]] = set()
+
+_log = logging.getLogger(__name__)
+
+
+def in_background(work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
+    """Begin work that goes on by itself; whatever it raises is logged and among `failures`."""
+    task = asyncio.create_task(work, name=name)
+    _running.add(task)
+    task.add_done_callback(_ended)
+    return task
+
+
+def part(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+    """Begin a part of the caller's own work: the caller awaits it, and sees what it raises."""
+    return asyncio.create_task(work)
+
+
+def note_failure(name: str, error: BaseException) -> None:
+    """Log what failed in the background, and keep it for whoever asks how this process stands."""
+    failures.append(f"{name}: {type(error).__name__}")
+    _log.error("%s failed", name, exc_info=error)
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled() and (error := task.exception()):
+        note_failure(task.get_name(), error)
 
 
 async def together(*work: Awaitable[_T]) -> list[_T]:

@@ -22,6 +22,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.demo.survey import survey
 from mcp_agentbus.errors import AgentbusError
@@ -93,7 +94,7 @@ async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None
                 more = f" (pid {step['pid']})" if "pid" in step else ""
                 tell("listener", f"{event}{more}")
 
-    following = asyncio.create_task(follow())
+    following = part(follow())
     try:
         async with asyncio.timeout(_WITHIN_S):
             await ready.wait()

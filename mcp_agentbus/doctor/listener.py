@@ -44,7 +44,8 @@ def checks(settings: Settings) -> list[Check]:
     except NoListener as error:
         return [_none(settings, error)]
     try:
-        return [_running(settings, answer), *_held(answer.get("agents") or ())]
+        agents, failures = answer.get("agents") or (), answer.get("failures") or ()
+        return [_running(settings, answer), *_failed(failures), *_held(agents)]
     except (LookupError, TypeError, ValueError):
         wrong = "what runs there does not say how it stands; it is of another version"
         return [_replaced(settings, wrong)]
@@ -113,6 +114,14 @@ def _again(settings: Settings) -> str:
         return f"Run: {' '.join(manager.restart())}"
     # Such as one that names a Python which was moved or removed: it would only fail again.
     return f"Run `agentbus listen --install`, as {manager.NAME} has another one than that writes"
+
+
+def _failed(failures: Any) -> list[Check]:
+    """Say what has failed in it, which is a bug of ours."""
+    if not failures:
+        return []
+    fix = "That is a bug: its log has the details. `agentbus listen --replace` begins anew."
+    return [Check("listener's work", "warning", f"failed inside: {', '.join(failures)}", fix)]
 
 
 def _held(agents: Any) -> list[Check]:

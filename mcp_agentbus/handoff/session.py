@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, Message
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.aio import in_background, note_failure, part, together
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import Addressees
@@ -127,7 +127,7 @@ class Session:
             return
         running = self._doing.get(what)
         if running is None:
-            running = self._doing[what] = asyncio.create_task(do())
+            running = self._doing[what] = part(do())
             running.add_done_callback(lambda task: self._once_ended(what, task))
         await asyncio.shield(running)
 
@@ -146,7 +146,7 @@ class Session:
             await roster.beat(self.bus, self.me, self.id)
         # Before the first task is sent, so that no answer to it can be missed.
         await self._hear_records()
-        keeper = asyncio.create_task(self._keep(), name=f"agentbus-keeper-{self.id}")
+        keeper = in_background(self._keep(), f"keeper of session {self.id}")
         self._ending.callback(keeper.cancel)
 
     async def _hear_records(self) -> None:
@@ -182,7 +182,7 @@ class Session:
 
     def finish_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry out what must still be done for a call that was cancelled."""
-        task = asyncio.create_task(work)
+        task = in_background(work, f"end of a cancelled call of session {self.id}")
         self._in_background.add(task)
         task.add_done_callback(self._in_background.discard)
 
@@ -209,8 +209,8 @@ class Session:
                     await self.claims.give_all_back("no call from its session for 2 hours")
             except AgentbusError as error:
                 _log.debug("keeper: %s", error.message)
-            except Exception:  # noqa: BLE001  # a keeper that ends would lose every claim
-                _log.exception("keeper of session %s", self.id)
+            except Exception as error:  # noqa: BLE001  # a keeper that ends would lose every claim
+                note_failure(f"keeper of session {self.id}", error)
 
     async def close(self) -> None:
         """End the session: give back what it holds, say that it leaves; 3 s at most."""

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.outcomes import Shown
@@ -90,7 +91,7 @@ class Turn:
 
     async def take(self, look: Coroutine[Any, Any, Inbox]) -> Inbox:
         """Carry out a look, which may claim; to its end, even if the call is cancelled."""
-        self._looking = asyncio.create_task(look)
+        self._looking = part(look)
         inbox = await asyncio.shield(self._looking)
         # A cancel of this very moment must be seen while the look can still be undone.
         await asyncio.sleep(0)

@@ -14,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
+from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.errors import BadSetup, NoListener
 from mcp_agentbus.relay import local_socket
@@ -64,6 +67,7 @@ async def listen(settings: Settings, *, while_needed: bool) -> int:
     from mcp_agentbus.listener.state import State
     from mcp_agentbus.wakes.ledger import Ledger
 
+    logging.basicConfig(handlers=[_Failures()])
     with contextlib.closing(Ledger(settings.ledger_file)) as ledger:
         async with Bus(settings) as bus:
             state = State(settings, bus, ledger, _log)
@@ -115,12 +119,12 @@ def _parts(state: State) -> _Parts:
 
 async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> None:
     """Be there until a signal comes, or nobody needs it; tell the log and the service manager."""
-    running = asyncio.create_task(_run(state, parts))
+    running = part(_run(state, parts))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _end, running)
     _log("listening", "", {"pid": os.getpid()})
     _notify("READY=1")
-    watching = asyncio.create_task(_watch(state, running, while_needed=while_needed))
+    watching = in_background(_watch(state, running, while_needed=while_needed), "watchdog")
     with contextlib.suppress(asyncio.CancelledError):
         await running
     watching.cancel()
@@ -165,6 +169,16 @@ def _log(event: Event, agent: str, more: Mapping[str, Any]) -> None:
         fields["agent"] = agent
     with contextlib.suppress(OSError):  # nobody reads it any more
         print(json.dumps({**fields, **more}), file=sys.stderr, flush=True)
+
+
+class _Failures(logging.Handler):
+    """Writes what this program and its libraries complain of as lines of the log, too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one: where it failed and with what kind of error, whose text may be a peer's."""
+        kind, _, trace = record.exc_info or (None, None, None)
+        more = {"error": kind.__name__, "trace": traceback.format_tb(trace)} if kind else {}
+        _log("failed", "", {"what": record.getMessage(), **more})
 
 
 def _notify(state: str) -> None:

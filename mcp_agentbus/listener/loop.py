@@ -22,6 +22,7 @@ from typing import Final, Literal
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.aio import in_background, note_failure
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.errors import AgentbusError
@@ -164,7 +165,7 @@ class Loop:
         """Have a desk begin, or begin anew with the rules of now; a wake that runs goes on."""
         if desk.loop:
             desk.loop.cancel()
-        desk.loop = asyncio.create_task(self._keep(desk), name=f"desk-{desk.agent}")
+        desk.loop = in_background(self._keep(desk), f"desk of {desk.agent}")
 
     async def _close_idle_desks(self) -> None:
         """Close the desks that nobody has needed for a while; a sign of life opens one again."""
@@ -266,6 +267,8 @@ class Loop:
                 self._state.ledger_broke(error)
             except (AgentbusError, TimeoutError) as error:
                 self._state.emit("bus", desk.agent, {"error": type(error).__name__})
+            except Exception as error:  # noqa: BLE001  # a desk that ends would wake nobody again
+                note_failure(f"desk of {desk.agent}", error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_pause_s(desk)):
                     await desk.changed.wait()
@@ -281,6 +284,9 @@ class Loop:
             except (AgentbusError, TimeoutError) as error:
                 state.emit("bus", desk.agent, {"error": type(error).__name__})
                 await asyncio.sleep(_OPEN_AGAIN_S)
+            except Exception as error:  # noqa: BLE001  # as in `_keep`
+                note_failure(f"desk of {desk.agent}", error)
+                await asyncio.sleep(LOOK_AGAIN_S)
             else:
                 await self._publish_presence()
                 state.emit("ready", desk.agent, {})

@@ -23,6 +23,7 @@ from typing import Any, Final, TypeVar
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.endpoint import Connection
@@ -143,7 +144,7 @@ class Relayed:
         typed, folder = argparse.Namespace(**args), Path(str(request.get("folder")))
         call = commands.Call(typed, theirs, out, folder, self._state.bus)
         running = _begun(commands.start(call), self._running)
-        await _until_either_ends(running, asyncio.create_task(connection.reader.read(1)))
+        await _until_either_ends(running, part(connection.reader.read(1)))
         if self._leaving.is_set() and running.cancelled():
             return  # its process does it, as nobody has said that it is done
         with suppress(asyncio.CancelledError):
@@ -164,7 +165,7 @@ class Relayed:
 
 def _begun(work: Coroutine[Any, Any, _T], among: set[asyncio.Task[_T]]) -> asyncio.Task[_T]:
     """Begin some work, which is `among` those under way until it ends."""
-    task = asyncio.create_task(work)
+    task = part(work)
     among.add(task)
     task.add_done_callback(among.discard)
     return task

@@ -16,7 +16,7 @@ from typing import Any
 
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.core import ids
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.aio import failures, together
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status
 from mcp_agentbus.listener.desk import Desk
@@ -53,6 +53,7 @@ class Requests:
                 "away_since": away and away.isoformat(timespec="seconds"),
                 "ledger": state.ledger_says or "ok",
                 "config": state.watcher.says or "ok",
+                "failures": list(failures),
                 "relayed": len(state.sessions),
                 "commands": self._relayed.commands,
                 "agents": [self._agent(desk) for _, desk in sorted(state.desks.items())],

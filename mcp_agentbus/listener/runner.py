@@ -24,6 +24,7 @@ from typing import Final
 
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import notices
+from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.core.processes import born
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.listener.desk import Desk, Notified
@@ -76,7 +77,9 @@ class Runner:
         desk.notified[wake] = Notified(keys)
         # Now: a hook that asks from here on finds that a wake is under way, and leaves it to it.
         heard = decision.means == "nudge" and self._has_heard(desk, decision)
-        desk.running = asyncio.create_task(self._wake(desk, wake, decision, heard=heard))
+        desk.running = in_background(
+            self._wake(desk, wake, decision, heard=heard), f"wake {wake} of {desk.agent}"
+        )
 
     def left_running(self) -> list[Row]:
         """Return the wakes of an earlier listener that run still; note the end of its others."""
@@ -98,7 +101,9 @@ class Runner:
     def watch(self, desk: Desk, row: Row) -> None:
         """Wait for the end of a wake that an earlier listener has started."""
         desk.notified[row.id] = Notified(row.keys)
-        desk.running = asyncio.create_task(self._outlive(desk, row.id, row.pid or 0))
+        desk.running = in_background(
+            self._outlive(desk, row.id, row.pid or 0), f"wake {row.id} of {desk.agent}"
+        )
         self._state.emit("adopted", row.agent, {"wake": row.id})
 
     def note_reads(self, desk: Desk, waiting: Collection[str]) -> None:
@@ -164,9 +169,12 @@ class Runner:
         await self.catch_up()
 
     async def _outlive(self, desk: Desk, wake: int, pid: int) -> None:
-        await outlive(pid)
         # Its exit code was for a listener that was killed, maybe before it gave its notice.
         ended = Ended("stopped", "it ended after the listener that had started it was killed")
+        try:
+            await outlive(pid)
+        except OSError as error:  # no descriptor is left: else its agent would never be woken again
+            ended = Ended("stopped", f"its end cannot be waited for: {error.strerror}")
         self._end(desk, wake, ended, read_within_s=0.0)
 
     def _end(self, desk: Desk, wake: int, ended: Ended, *, read_within_s: float) -> None:
@@ -233,7 +241,7 @@ class Runner:
         """Start the agent's host by the user's rules, and wait until it has ended."""
         rules = self._state.settings.rules[desk.agent]
         step = f"starts {rules.host}, profile {rules.profile}"
-        writing = asyncio.create_task(self.write(desk, decision.covers, "waking", step))
+        writing = part(self.write(desk, decision.covers, "waking", step))
 
         def started(pid: int) -> None:
             self._state.emit("started", desk.agent, {"wake": wake, "pid": pid})

@@ -32,6 +32,7 @@ Event = Literal[
     "away",  # there is no bus
     "back",
     "bus",  # an agent could not be looked at, or registered
+    "failed",  # inside, which is a bug; or a library complains
     "ledger",  # wakes cannot be recorded
     "config",  # config.toml cannot be read
     "configured",  # an agent's rules have changed

@@ -90,6 +90,7 @@ def text(standing: Mapping[str, Any]) -> str:
         for part, warning in warnings.items()
         if standing[part] != "ok"
     ]
+    lines += [f"FAILED INSIDE, see its log: {failure}" for failure in standing.get("failures", ())]
     agents = standing["agents"]
     width = max((len(agent["agent"]) for agent in agents), default=0)
     lines += [f"{agent['agent']:{width}}  {_agent_line(agent)}" for agent in agents]

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -17,6 +18,8 @@ from served import Pipes
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.listener import status
+from mcp_agentbus.relay import local_socket
 
 _HANG_S = 60  # only a hang takes as long
 # No work of ours holds a loop for longer, on a machine that does much else besides.
@@ -24,6 +27,18 @@ _HELD_MAX_S = 2.0
 # What a process may burn that has nothing to do but to see whether the bus is there again.
 _IDLE_SHARE = 0.5
 _WATCHED_S = 0.6
+# A listener that fails at its first look, as by a bug.
+_FAILING = """
+import sys
+from mcp_agentbus.cli import main as cli
+from mcp_agentbus.wakes import demand
+look = demand.look
+async def fail(*_):
+    demand.look = look
+    raise KeyError("a peer's text")
+demand.look = fail
+sys.exit(cli.main(["listen"]))
+"""
 
 
 @contextlib.asynccontextmanager
@@ -112,3 +127,19 @@ async def test_no_loop_is_held_nor_spins_while_server_socket_and_disk_go_and_com
         assert await asyncio.to_thread(probes[1].share, _WATCHED_S) < _IDLE_SHARE
 
     assert max(probe.longest_s for probe in probes) < _HELD_MAX_S
+
+
+async def test_a_desk_that_failed_goes_on_and_the_listener_tells_of_it(planner, tmp_path):
+    settings, notes = planner.bus.settings, tmp_path / "notes"
+    notes.mkdir()
+    configure(settings, notes, woken={"command": recorder(notes)})
+    async with asyncio.timeout(_HANG_S), listening(settings, script=["-c", _FAILING]) as listener:
+        failed = await listener.logged("failed")
+        await send(planner, "woken")
+        await listener.logged("read")
+        standing = await asyncio.to_thread(local_socket.ask, settings, {"op": "status"})
+
+    assert (failed["what"], failed["error"]) == ("desk of woken failed", "KeyError")
+    assert standing["failures"] == ["desk of woken: KeyError"]
+    assert "desk of woken: KeyError" in status.text(standing)
+    assert "peer" not in json.dumps([failed, standing])

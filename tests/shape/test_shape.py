@@ -232,6 +232,22 @@ def test_every_file_names_its_licence_and_says_what_it_is_for(path):
     assert ast.get_docstring(ast.parse(text))
 
 
+def test_work_beside_other_work_is_begun_in_one_place():
+    """Elsewhere it could end unseen; a group of tasks sees to its own."""
+    calls = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for room in ROOMS
+        for path in _modules(room).values()
+        if path != PACKAGE / "core" / "aio.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in {"create_task", "ensure_future"}
+        and ast.unparse(node.value) != "group"
+    ]
+
+    assert calls == []
+
+
 def test_no_test_sleeps():
     calls = [
         f"{path.relative_to(ROOT)}:{node.lineno}"

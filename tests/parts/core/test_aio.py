@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work beside other work: what fails in the background is seen, and a thread holds up nobody."""
+
+import asyncio
+import logging
+import threading
+
+import pytest
+
+from mcp_agentbus.core import aio
+
+
+async def failing():
+    raise KeyError("a peer's text")
+
+
+async def test_what_fails_in_the_background_is_logged_and_told_without_its_text(caplog):
+    before = len(aio.failures)
+
+    await asyncio.wait([aio.in_background(failing(), "desk of coder")])
+
+    assert list(aio.failures)[before:] == ["desk of coder: KeyError"]
+    [record] = caplog.records
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "desk of coder failed")
+
+
+async def test_what_is_cancelled_in_the_background_has_not_failed():
+    before = list(aio.failures)
+    forever = aio.in_background(asyncio.Event().wait(), "keeper")
+    forever.cancel()
+    await asyncio.wait([forever])
+
+    assert list(aio.failures) == before
+
+
+async def test_what_a_caller_waits_for_fails_there_alone():
+    before = list(aio.failures)
+    with pytest.raises(KeyError):
+        await aio.part(failing())
+
+    assert list(aio.failures) == before
+
+
+async def test_a_thread_returns_and_raises_where_it_is_waited_for():
+    assert await aio.in_thread(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await aio.in_thread(divmod, 7, 0)
+
+
+async def test_whoever_gives_up_on_a_thread_leaves_it_behind():
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        go_on.wait()
+        done.set()
+
+    waits = asyncio.create_task(aio.in_thread(work))
+    await asyncio.to_thread(begun.wait, 60)
+    waits.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    go_on.set()
+
+    assert await asyncio.to_thread(done.wait, 60)
