@@ -53,6 +53,8 @@ class Page:
     next_cursor: str | None
     #: Agents that match, on this page or not.
     total: int
+    #: Those that match as well and were left out, because they are away.
+    away: int = 0
 
 
 @one_call
@@ -76,11 +78,8 @@ async def page(
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    chosen = [
-        entry
-        for entry in await roster.everybody(bus)
-        if (include_offline or entry.state not in roster.AWAY) and _matches(entry, query)
-    ]
+    matching = [entry for entry in await roster.everybody(bus) if _matches(entry, query)]
+    chosen = [entry for entry in matching if include_offline or entry.state not in roster.AWAY]
     rest = [entry for entry in chosen if cursor is None or entry.id > cursor]
     shown = rest[:limit]
     counts = await _waiting(bus, [entry.id for entry in shown])
@@ -88,6 +87,7 @@ async def page(
         agents=tuple(Listed(entry, counts.get(entry.id, {})) for entry in shown),
         next_cursor=shown[-1].id if len(rest) > limit else None,
         total=len(chosen),
+        away=len(matching) - len(chosen),
     )
 
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.bus.budget import one_call, renew
 from mcp_agentbus.core import ids
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import lanes, lookup
@@ -31,7 +31,6 @@ from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
 from mcp_agentbus.handoff.turn import Inbox, Item, Turn
 from mcp_agentbus.store import waiting
 from mcp_agentbus.store.task import Record
-from mcp_agentbus.store.waiting import LOOKED_AT_MAX
 
 LIMIT_MAX: Final = 50
 WATCH_MAX_S: Final = 3600
@@ -164,7 +163,26 @@ class _Left(NamedTuple):
     #: As `Inbox.waiting`.
     waiting: dict[Priority, int]
     #: As `Inbox.held_elsewhere`.
-    held_elsewhere: int
+    held_elsewhere: int = 0
+
+
+@dataclass(frozen=True)
+class _Results:
+    """The results of an answer."""
+
+    records: Sequence[Record] = ()
+    #: As `Inbox.results_elsewhere`.
+    elsewhere: int = 0
+    #: Why they could not be read; empty if they could.
+    degraded: str = ""
+
+    def of_inbox(self, limit: int) -> dict[str, Any]:
+        """Return what an `Inbox` says of them."""
+        return {
+            "results": tuple(self.records),
+            "more_results": len(self.records) == limit,
+            "results_elsewhere": self.elsewhere,
+        }
 
 
 async def _read(session: Session, limit: int, after: int) -> Inbox:
@@ -175,18 +193,18 @@ async def _read(session: Session, limit: int, after: int) -> Inbox:
     taken = Taken()
     if len(shown) < limit:
         taken = await lanes.take(session, limit - len(shown))
-    results, degraded = await _results(session, limit)
-    if not (shown or taken.claims or notes or taken.notes or results or degraded):
-        results, degraded = await _looked_up(session, limit)
-    left = await _left(session, taken)
+    results = await _results(session, limit)
+    if shown or taken.claims or notes or taken.notes or results.records or results.degraded:
+        left = await _waiting(session, taken)
+    else:
+        results, left = await both(_looked_up(session, limit), _looked_at(session))
     last = [*shown, *taken.claims][-1:]
     more = last and (len(open_claims) > limit or left.waiting)
     return Inbox(
         tasks=(*map(_item, shown), *map(_new_item, taken.claims)),
-        results=tuple(results),
-        more_results=len(results) == limit,
+        **results.of_inbox(limit),
         **left._asdict(),
-        degraded=taken.degraded or degraded,
+        degraded=taken.degraded or results.degraded,
         notes=(*notes, *taken.notes),
         next_cursor=f"claim-{last[0].number}" if more else None,
         held=len(session.claims),
@@ -214,18 +232,17 @@ async def _new(
     ][:limit]
     taken = await lanes.take(session, limit - len(claims), wanted)
     claims += taken.claims
-    results, degraded = await _results(session, limit) if RECORDS in places else ([], "")
-    if last and not (claims or taken.notes or results or degraded):
-        results, degraded = await _looked_up(session, limit)
-    # A look that finds nothing is followed by another one, unless it is the last.
-    told = last or claims or results
-    left = await _left(session, taken) if told else _Left({}, 0)
+    results = await _results(session, limit) if RECORDS in places else _Results()
+    left = _Left({})
+    if claims or results.records:
+        left = await _waiting(session, taken)
+    elif last and not (taken.notes or results.degraded):
+        results, left = await both(_looked_up(session, limit), _looked_at(session))
     return Inbox(
         tasks=tuple(map(_new_item, claims)),
-        results=tuple(results),
-        more_results=len(results) == limit,
+        **results.of_inbox(limit),
         **left._asdict(),
-        degraded=taken.degraded or degraded,
+        degraded=taken.degraded or results.degraded,
         notes=tuple(taken.notes),
         held=len(session.claims),
     )
@@ -242,13 +259,13 @@ async def _peek(
 ) -> Inbox:
     """Return what waits, and new results; of one conversation also what this session holds."""
     glance = await lookup.peek(session, limit, thread_id, cursor)
-    results, degraded = await _looked_up(session, limit, thread_id, show=show)
+    results = await _looked_up(session, limit, thread_id, show=show)
     held = [
         _item(claim)
         for claim in session.claims.values()
         if thread_id is not None and claim.task.thread_id == thread_id
     ]
-    left = await _left(session, Taken())
+    left = await _looked_at(session)
     others = [
         Item(seen.task, seen.state, holder=seen.holder)
         for seen in glance.seen
@@ -256,10 +273,9 @@ async def _peek(
     ]
     return Inbox(
         tasks=(*held, *others),
-        results=tuple(results),
-        more_results=len(results) == limit,
+        **results.of_inbox(limit),
         **left._asdict(),
-        degraded=degraded,
+        degraded=results.degraded,
         notes=glance.notes,
         next_cursor=glance.next_cursor,
         held=len(session.claims),
@@ -268,45 +284,47 @@ async def _peek(
     )
 
 
-async def _results(session: Session, limit: int) -> tuple[list[Record], str]:
+async def _results(session: Session, limit: int) -> _Results:
     """Return new results, and why there may be more: tasks are shown even if results fail."""
     before = dict(session.outcomes.shown)
     try:
-        return await session.outcomes.results(limit), ""
+        return _Results(await session.outcomes.results(limit))
     except AgentbusError as error:
         session.outcomes.hide(before)
-        return [], _unreadable(error)
+        return _Results(degraded=_unreadable(error))
 
 
 async def _looked_up(
     session: Session, limit: int, thread_id: str | None = None, *, show: bool = True
-) -> tuple[list[Record], str]:
+) -> _Results:
     """Return results as they are stored, whoever has taken them; `show` counts them as shown."""
     try:
-        results = await session.outcomes.look_up(limit, thread_id)
+        looked = await session.outcomes.look_up(limit, thread_id)
     except AgentbusError as error:
-        return [], _unreadable(error)
+        return _Results(degraded=_unreadable(error))
     if show:
-        session.outcomes.show(results)
-    return [end.record for end in results], ""
+        session.outcomes.show(looked.results)
+    return _Results([end.record for end in looked.results], looked.elsewhere)
 
 
 def _unreadable(error: AgentbusError) -> str:
     return f"results could not be read: {error.message}"
 
 
-async def _left(session: Session, taken: Taken) -> _Left:
-    """Return what the inboxes hold besides; a lane of many is as the pulls have told."""
-    told = {lane: count for lane, count in taken.waiting.items() if count > LOOKED_AT_MAX}
-    others = [lane for lane in LANES if lane not in told]
-    looks = (waiting.look_together(session.bus, session.inboxes, lane) for lane in others)
-    looked = dict(zip(others, await together(*looks), strict=True))
-    counts = {lane: told.get(lane) or looked[lane].count for lane in LANES}
-    mine = sum(claim.task.priority in looked for claim in session.claims.values())
-    return _Left(
-        {lane: count for lane, count in counts.items() if count},
-        max(0, sum(lane.held for lane in looked.values()) - mine),
-    )
+async def _waiting(session: Session, taken: Taken) -> _Left:
+    """Return what the inboxes hold besides, as the pulls have told, or the server does."""
+    not_told = [lane for lane in LANES if lane not in taken.waiting]
+    asked = await waiting.offered(session.bus, session.inboxes, not_told)
+    counts = taken.waiting | asked
+    return _Left({lane: counts[lane] for lane in LANES if counts[lane]})
+
+
+async def _looked_at(session: Session) -> _Left:
+    """Return the same by a look at each task: for an answer that says that nothing is new."""
+    looks = (waiting.look_together(session.bus, session.inboxes, lane) for lane in LANES)
+    lanes_now = await together(*looks)
+    counts = {lane: now.count for lane, now in zip(LANES, lanes_now, strict=True) if now.count}
+    return _Left(counts, max(0, sum(now.held for now in lanes_now) - len(session.claims)))
 
 
 def _item(claim: Claim) -> Item:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -24,12 +24,12 @@ from mcp_agentbus.bus.replies import Delivery, HandedOut, Message
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, UnknownTask
-from mcp_agentbus.store import records, roster, subjects, unseen
+from mcp_agentbus.store import records, roster, subjects, tasks, unseen
 from mcp_agentbus.store.records import Written, read_record, read_sent, record_key, sent_key
 from mcp_agentbus.store.steps import Step, Write, first_record, next_record, sent_by_record
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task
-from mcp_agentbus.store.unseen import Unseen
+from mcp_agentbus.store.unseen import Looked, Unseen
 
 # How soon, in seconds, another session's result is offered again; that session is told besides.
 _NOT_MINE_S: Final = 2.0
@@ -126,7 +126,7 @@ class Outcomes:
                 break
         return results
 
-    async def look_up(self, limit: int, thread_id: str | None = None) -> list[Unseen]:
+    async def look_up(self, limit: int, thread_id: str | None = None) -> Looked:
         """Return results that this session should see, and count none of them as shown.
 
         It finds what another session has taken and not confirmed as well.
@@ -230,8 +230,9 @@ class Outcomes:
         if record is None or record.state not in TOLD:
             await self._bus.finish(delivery)  # the record stays as it is
             return None
-        if record.owner_session not in {"", self._session_id} and (
-            record.owner_session in await roster.live_sessions(self._bus, self._me)
+        owner = record.owner_session
+        if owner not in {"", self._session_id} and (
+            await roster.may_live(self._bus, self._me, owner)
         ):
             await self._bus.give_back(delivery, _NOT_MINE_S)
             return None
@@ -302,5 +303,7 @@ class Outcomes:
             record_key(sent.owner, sent.inbox, sent.task_id),
             lambda standing: next_record(standing, expired, text.now()),
         )
+        with suppress(AgentbusError):  # whoever reads the inbox removes it
+            await tasks.remove(self._bus, sent)
         if isinstance(outcome, Written) and sent.task_id in self.sent:
             self.unread.add(sent.task_id)  # another session's is told like any result

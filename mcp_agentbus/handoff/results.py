@@ -28,7 +28,7 @@ from mcp_agentbus.errors import (
 )
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import subjects
+from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import (
     Written,
     read_record,
@@ -309,6 +309,8 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     if isinstance(outcome, Same):
         return Published(task_id, "cancelled", unchanged=True)
     session.outcomes.forget(task_id)
+    with suppress(AgentbusError):  # whoever reads the inbox removes it
+        await tasks.remove(bus, sent)
     await _note_as_seen(session, sent, sent_revision, outcome.revision)
     return Published(task_id, "cancelled")
 

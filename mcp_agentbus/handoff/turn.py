@@ -66,6 +66,8 @@ class Inbox:
     peeked: bool = False
     #: Only what belongs to this conversation is here; None for all.
     thread_id: str | None = None
+    #: Results that are for other sessions, as far as that was looked at.
+    results_elsewhere: int = 0
     #: As many results are shown as were asked for: there may be more.
     more_results: bool = False
     timed_out: bool = False

@@ -53,6 +53,8 @@ _READ_AGAIN_S: Final = 5.0
 _PAUSE_MIN_S: Final = 0.05
 # Processes are ended within 5 s; the listener is gone within 10 s of being told to end.
 _CLOSE_TIMEOUT_S: Final = 7.0
+# A record is heard of before it is stored; it can be read after this long, on a slow disk too.
+_STORED_S: Final = 0.3
 # How soon an agent is looked at again while another one is woken for a role that both hold.
 _ROLE_AGAIN: Final = timedelta(seconds=2)
 # A desk that could not be opened, though there is a bus, is tried again after this long.
@@ -240,9 +242,8 @@ class Loop:
     async def _publish_departures(self, desk: Desk) -> None:
         """Say that sessions are gone which have not said so themselves.
 
-        One that was killed may hold tasks that the server offers again only later: nobody is woken
-        for them too soon, and yet nobody is told that a session is there. Whose agent is not
-        registered has called no tool.
+        What one holds that was killed is offered later, and wakes nobody before; one whose agent is
+        not registered holds nothing.
         """
         bus = self._state.bus
         while desk.departed:
@@ -304,6 +305,7 @@ class Loop:
             members = self._state.members.of(desk.agent)
             if rules or any(member.can_nudge for member in members):
                 desk.changed.set()
+                asyncio.get_running_loop().call_later(_STORED_S, desk.changed.set)
 
         await desk.subscriptions.aclose()
         await streams.ensure_streams(bus)

@@ -180,12 +180,8 @@ async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
 
 
 async def may_live(bus: Bus, agent: str, session: str) -> bool:
-    """Tell whether a session lives, or may live: a new server has not heard from anybody yet."""
-    if session in await live_sessions(bus, agent):
-        return True
-    info = await bus.admin.api(f"STREAM.INFO.{PRESENCE}")
-    age = server_time(str(info["ts"])) - server_time(str(info["created"]))
-    return age < timedelta(seconds=streams.PRESENCE_S)
+    """Tell whether a session lives, or may live, as far as a server knows that was just started."""
+    return session in await live_sessions(bus, agent) or await _has_forgotten(bus)
 
 
 async def may_hold(bus: Bus, record: Record) -> bool:

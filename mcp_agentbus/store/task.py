@@ -210,6 +210,8 @@ class Sent(_Stored):
     deliver_at: Time | None = None
     #: As the task's.
     request: str = ""
+    #: The task's sequence among the stored ones; 0 for one that waited for its time.
+    seq: int = 0
     #: The revision of the worker's record that a session of the sender was last shown.
     seen_revision: int = 0
     seen_at: Time | None = None

@@ -56,7 +56,8 @@ async def put(bus: Bus, task: Task) -> Kept | Taken:
     stored = await _put_task(bus, task)
     if stored.duplicate and not await _is_stored(bus, task, stored.seq):
         return Taken()
-    sent, duplicate = sent_of(task), stored.duplicate
+    seq = 0 if task.deliver_at else stored.seq
+    sent, duplicate = sent_of(task).model_copy(update={"seq": seq}), stored.duplicate
     try:
         await write_sent(bus, sent, 0)
     except Conflict:  # an earlier try of the same request had come this far
@@ -98,6 +99,25 @@ async def _is_stored(bus: Bus, task: Task, seq: int) -> bool:
         if message.seq == seq and message.headers.get(subjects.H_TASK) == task.id:
             return message.headers.get(subjects.H_REQUEST, task.request) == task.request
     return True
+
+
+async def remove(bus: Bus, sent: Sent) -> None:
+    """Take a task that has ended out of its inbox, where it would count until somebody reads it.
+
+    Raises:
+        ApiError, BusUnreachable, NotAllowed: as `Bus.api`; then a reader removes it.
+    """
+    if sent.deliver_at and text.now() < sent.deliver_at:
+        scheduled = subjects.scheduled_subject(sent.inbox, sent.priority, sent.owner, sent.task_id)
+        await bus.admin.api(f"STREAM.PURGE.{subjects.SCHEDULE}", {"filter": scheduled})
+    if not sent.seq:
+        return
+    subject = subjects.task_subject(sent.inbox, sent.priority, sent.owner)
+    request = {"seq": sent.seq, "batch": 1, "next_by_subj": subject}
+    for message in await bus.admin.many(subjects.TASKS, request):
+        # In a stream that was made anew another task has that number.
+        if message.seq == sent.seq and message.headers.get(subjects.H_TASK) == sent.task_id:
+            await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": sent.seq})
 
 
 async def _check_schedule_has_room(bus: Bus) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results that no session of their agent has confirmed as seen: looked up, and nothing taken.
 
-    >>> await look_up(bus, "planner", 5)
+    >>> (await look_up(bus, "planner", 5)).results
     [Unseen(record=Record(state='completed', ...), revision=18)]
 
 A consumer hands a result out once and then only after a while, so a look that takes from one says
@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
@@ -36,6 +36,16 @@ class Unseen:
     revision: int
 
 
+@dataclass
+class Looked:
+    """What a look brought."""
+
+    #: The oldest first.
+    results: list[Unseen] = field(default_factory=list)
+    #: How many it met besides that are for another session, which lives or may live.
+    elsewhere: int = 0
+
+
 async def look_up(
     bus: Bus,
     agent: str,
@@ -44,24 +54,25 @@ async def look_up(
     session: str = "",
     thread_id: str | None = None,
     search_max: float = math.inf,
-) -> list[Unseen]:
-    """Return up to `limit` results of an agent's tasks, the oldest first.
+) -> Looked:
+    """Return up to `limit` results of an agent's tasks.
 
     Args:
         bus: where they lie.
         agent: whose tasks.
         limit: at most so many.
-        session: leave out what another session of the agent has sent that lives; none if empty.
+        session: leave out what is for another session of the agent; nothing if empty.
         thread_id: only of this conversation.
         search_max: go through about so many records after the oldest unseen one, and no more.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    unseen: list[Unseen] = []
-    searched = 0
-    start = 1 + await _confirmed(bus, agent)
-    others = await roster.live_sessions(bus, agent) - {session} if session else frozenset()
+    looked, searched = Looked(), 0
+    others = _Others(bus, agent, session)
+    start = await _first_unconfirmed(bus, agent)
+    if start is None:
+        return looked
     subject = subjects.record_subject(agent, "*", "*")
     async with aclosing(bus.admin.stored(RESULTS, subject, start=start, page=_PAGE)) as pages:
         async for messages in pages:
@@ -70,13 +81,34 @@ async def look_up(
                 for message in messages
                 if (record := record_in(message)) and record.state in TOLD
                 if thread_id in {None, record.thread_id}
-                if record.owner_session not in others
             ]
-            unseen += await _unseen(bus, ends)
+            for end in await _unseen(bus, ends):
+                if await others.own(end.record):
+                    looked.elsewhere += 1
+                else:
+                    looked.results.append(end)
             searched += len(messages)
-            if len(unseen) >= limit or searched >= search_max:
+            if len(looked.results) >= limit or searched >= search_max:
                 break
-    return unseen[:limit]
+    del looked.results[limit:]
+    return looked
+
+
+class _Others:
+    """The other sessions of an agent, each looked at once."""
+
+    def __init__(self, bus: Bus, agent: str, session: str) -> None:
+        self._bus, self._agent, self._session = bus, agent, session
+        self._may_live: dict[str, bool] = {}
+
+    async def own(self, record: Record) -> bool:
+        """Tell whether a result is for one of them."""
+        owner = record.owner_session
+        if not self._session or owner in {"", self._session}:
+            return False
+        if owner not in self._may_live:
+            self._may_live[owner] = await roster.may_live(self._bus, self._agent, owner)
+        return self._may_live[owner]
 
 
 async def _unseen(bus: Bus, ends: Sequence[Unseen]) -> list[Unseen]:
@@ -91,12 +123,14 @@ async def _unseen(bus: Bus, ends: Sequence[Unseen]) -> list[Unseen]:
     ]
 
 
-async def _confirmed(bus: Bus, agent: str) -> int:
-    """Return up to which sequence the agent has confirmed results; 0 if it has never read any."""
+async def _first_unconfirmed(bus: Bus, agent: str) -> int | None:
+    """Return from which sequence on a result may be unseen; None if the agent has seen them all."""
     try:
         info = await bus.api(f"CONSUMER.INFO.{RESULTS}.{subjects.results_consumer(agent)}")
     except ApiError as error:
         if error.code != NO_SUCH_CONSUMER:
             raise
-        return 0
-    return int(info["ack_floor"]["stream_seq"])
+        return 1  # it has never read any
+    if not info["num_pending"] and not info["num_ack_pending"]:
+        return None
+    return 1 + int(info["ack_floor"]["stream_seq"])

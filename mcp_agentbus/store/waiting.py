@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from mcp_agentbus.bus.client import Bus
@@ -61,6 +62,21 @@ async def counts(
     """
     looked = await together(*(look_together(bus, inboxes, lane) for lane in lanes))
     return {priority: lane.count for priority, lane in zip(lanes, looked, strict=True)}
+
+
+async def offered(
+    bus: Bus, inboxes: Sequence[str], lanes: Sequence[Priority]
+) -> dict[Priority, int]:
+    """Return the server's numbers: what the next reads take from, or find to be over.
+
+    Raises: as `counts`.
+    """
+    places = [(inbox, lane) for lane in lanes for inbox in inboxes]
+    told = await together(*(_handed_out(bus, inbox, lane) for inbox, lane in places))
+    numbers = dict.fromkeys(lanes, 0)
+    for (_, lane), there in zip(places, told, strict=True):
+        numbers[lane] += there.waiting
+    return numbers
 
 
 async def look_together(bus: Bus, inboxes: Sequence[str], priority: Priority) -> Lane:
@@ -115,10 +131,18 @@ async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
     standing = {seq: records.get(_subject(task)) for seq, task in open_tasks.items()}
     ended = {seq for seq, record in standing.items() if record and record.ended}
     taken = {seq: record for seq, record in standing.items() if record and record.state in HELD}
-    live = await together(*(roster.may_hold(bus, record) for record in taken.values()))
-    held = {seq for seq, is_live in zip(taken, live, strict=True) if is_live}
+    by_holder = {_holder(record): record for record in taken.values()}
+    live = await together(*(roster.may_hold(bus, record) for record in by_holder.values()))
+    is_live = dict(zip(by_holder, live, strict=True))
+    held = {seq for seq, record in taken.items() if is_live[_holder(record)]}
     waiting = {seq: task for seq, task in open_tasks.items() if seq not in ended | held}
     return Lane(len(waiting), len(held), waiting)
+
+
+def _holder(record: Record) -> tuple[str, str, datetime | None]:
+    """Return who has a task, for which one answer does; a lease has an end of its own."""
+    ends = record.updated_at if roster.is_lease(record) else None
+    return record.agent, record.session, ends
 
 
 def _subject(task: Task) -> str:

@@ -94,6 +94,7 @@ def of_inbox(inbox: Inbox, *, texts: bool) -> dict[str, Any]:
         "waiting": inbox.waiting or {},
         "held": inbox.held,
         "held_elsewhere": inbox.held_elsewhere,
+        "results_elsewhere": inbox.results_elsewhere,
         "notes": list(inbox.notes),
         "next_cursor": inbox.next_cursor,
         "timed_out": inbox.timed_out,

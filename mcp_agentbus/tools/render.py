@@ -72,6 +72,8 @@ def published_text(published: Published) -> str:
 def roster_text(page: Page) -> str:
     """Return one line per agent."""
     if not page.agents:
+        if page.total == 0 and page.away:
+            return f"Nobody that matches is there; {_many(page.away, 'agent')} offline."
         return "No agent matches." if page.total == 0 else "No more agents."
     lines = [
         _entry_line(agent.entry) + f" waiting: {_counts(agent.waiting)}"
@@ -145,6 +147,8 @@ def _head(inbox: Inbox, me: str) -> str:
         head += f" {_many(hidden, more)} held by this session."
     if inbox.more_results:
         head += " More results may be there: read again."
+    if not inbox.results and inbox.results_elsewhere:
+        head += f" {_many(inbox.results_elsewhere, 'result')} for another session of {me}."
     if not inbox.tasks and inbox.held_elsewhere:
         head += f" {_many(inbox.held_elsewhere, 'task')} held by other sessions."
     if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):

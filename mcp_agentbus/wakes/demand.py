@@ -115,8 +115,10 @@ def _task(task: Task) -> Waiting:
 
 async def _results(bus: Bus, agent: str) -> list[Waiting]:
     """Return the ends of sent tasks that no session of the agent has been shown yet."""
-    results = await unseen.look_up(bus, agent, _RESULTS_MAX, search_max=_RECORDS_MAX)
-    return [_result(end.record, end.revision) for end in results if end.record.notify != "never"]
+    looked = await unseen.look_up(bus, agent, _RESULTS_MAX, search_max=_RECORDS_MAX)
+    return [
+        _result(end.record, end.revision) for end in looked.results if end.record.notify != "never"
+    ]
 
 
 def _result(record: Record, revision: int) -> Waiting:

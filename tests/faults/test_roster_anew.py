@@ -9,6 +9,8 @@ from local_server import kill_servers
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import agents
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
 from mcp_agentbus.tools import render
@@ -39,6 +41,23 @@ async def test_after_a_restart_who_is_there_is_not_known_until_all_could_be_hear
     await in_state("live session", planner, coder.me.id)
     monkeypatch.setattr("mcp_agentbus.store.streams.PRESENCE_S", 0)
     assert (await roster.look(own_world.bus, absent)).state == "never seen"
+
+
+async def test_after_a_restart_a_result_waits_for_a_session_that_may_live(own_world, monkeypatch):
+    monkeypatch.setattr(roster, "_MADE_TOGETHER", timedelta(0))
+    monkeypatch.setattr(roster, "BEAT_S", 3600)
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    other = await own_world.session("planner")
+    await send_task(planner, coder.me.id, "Mine", "x")
+    [item] = (await read_inbox(coder)).tasks
+    await publish_result(coder, item.task.id, "completed")
+    kill_servers(own_world.bus.settings)
+    embedded.ensure(own_world.bus.settings)
+
+    theirs, mine = await read_inbox(other), await read_inbox(planner)
+
+    assert (theirs.results, theirs.results_elsewhere) == ((), 1)
+    assert [result.task_id for result in mine.results] == [item.task.id]
 
 
 async def test_on_a_new_bus_it_is_known_that_nobody_was_there_before(own_world):

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import subjects
 from mcp_agentbus.tools.follow import follow
-from mcp_agentbus.tools.render import inbox_text
+from mcp_agentbus.tools.render import inbox_text, roster_text
 from mcp_agentbus.wakes import demand
 
 
@@ -59,6 +62,25 @@ async def test_only_what_is_open_and_free_waits_whoever_counts(world, elapse, pr
     assert await _told(world, coder) == [(0, 0)] * 5
 
 
+async def test_a_withdrawn_task_leaves_the_inbox_and_the_schedule_at_once(world):
+    """Where many are stored it is the server that counts."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    sent = await asyncio.gather(
+        *(send_task(planner, coder.me.id, f"{number}", "x") for number in range(60))
+    )
+    [later] = await send_task(planner, coder.me.id, "later", "x", deliver_in_s=60)
+    scheduled = subjects.scheduled_subject(coder.me.id, "normal", planner.me.id, later.task_id)
+    assert await world.bus.last(subjects.SCHEDULE, scheduled)
+
+    for [receipt] in sent[:5]:
+        await publish_result(planner, receipt.task_id, "cancelled")
+    await publish_result(planner, later.task_id, "cancelled")
+
+    assert await _told(world, coder) == [(0, 55)] * 5
+    assert (await read_inbox(coder, limit=1)).waiting == {"normal": 54}
+    assert await world.bus.last(subjects.SCHEDULE, scheduled) is None
+
+
 async def test_nothing_new_says_what_other_sessions_hold_and_what_waits_elsewhere(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     other = await world.session("coder")
@@ -82,6 +104,22 @@ async def test_nothing_new_says_what_other_sessions_hold_and_what_waits_elsewher
         "Inbox of coder: ok, nothing of this conversation. 1 task held by other sessions. "
         "Waiting: 1 normal."
     )
+
+
+async def test_nothing_new_says_what_is_there_for_another_session_and_who_is_away(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    other = await world.session("planner")
+    await send_task(planner, coder.me.id, "Mine", "x")
+    [item] = (await read_inbox(coder)).tasks
+    await publish_result(coder, item.task.id, "completed")
+    await coder.close()
+
+    empty = await read_inbox(other)
+    nobody = await agents.page(world.bus, query=coder.me.id, include_offline=False)
+
+    assert empty.results == ()
+    assert "nothing new. 1 result for another session of planner." in inbox_text(empty, "planner")
+    assert roster_text(nobody) == "Nobody that matches is there; 1 agent offline."
 
 
 async def test_more_results_than_the_limit_are_said_to_be_there(world):
