@@ -115,7 +115,7 @@ def _add_task_commands(commands: _Commands) -> None:
     send.add_argument("--deliver-in", type=int, metavar="S", help="not offered before")
     send.add_argument("--notify", choices=("live", "never", "wake"), default="live")
     send.add_argument("--request-id", metavar="ID", help="the same again stores nothing new")
-    send.add_argument("--wait", type=float, metavar="S", help="wait for the result")
+    send.add_argument("--wait", type=float, metavar="S", help="wait for the results")
 
     result = _command(commands, "result", "publish the status or result of a claimed task")
     result.add_argument("task_id", metavar="TASK")

@@ -79,24 +79,26 @@ async def watch_inbox(
     session: Session,
     *,
     timeout_s: float = 45,
-    task_id: str | None = None,
+    task_id: str | Sequence[str] | None = None,
     priority: Priority | None = None,
     limit: int = 5,
     waiting: Callable[[float], Awaitable[None]] | None = None,
 ) -> Inbox:
-    """Wait for something new: a task, a result, or the result of one task.
+    """Wait for something new: a task, a result, or the results of certain tasks.
 
     Args:
         session: the reader's session.
         timeout_s: give up after so many seconds, 0 to 3600; that is a normal, empty answer.
-        task_id: wait for what becomes of this task, and claim nothing.
+        task_id: wait for what becomes of this task, or of all of these, and claim nothing; at the
+            time limit of those that have become something.
         priority: claim only tasks of this priority.
         limit: at most this many tasks.
         waiting: called every few seconds with the seconds waited so far.
 
     Raises: as `read_inbox`.
     """
-    _check_watch(timeout_s, task_id, priority)
+    awaited = [task_id] if isinstance(task_id, str) else list(task_id or ())
+    check_watch(timeout_s, awaited, priority)
     await session.called()
     await session.can_read()
     began = time.monotonic()
@@ -107,11 +109,11 @@ async def watch_inbox(
         session.arrivals.clear()
         left_s = timeout_s - (time.monotonic() - began)
         try:
-            if task_id:
-                inbox = await _shown(session, _result(session, task_id))
+            last = left_s <= 0
+            if awaited:
+                inbox = await _shown(session, _outcomes(session, awaited, last=last))
             else:
-                look = _new(session, limit, priority, places, last=left_s <= 0)
-                inbox = await _shown(session, look)
+                inbox = await _shown(session, _new(session, limit, priority, places, last=last))
         except (BusUnreachable, Unconfirmed):
             left_s = timeout_s - (time.monotonic() - began)
             if left_s <= 0 or not await session.bus.reconnected(left_s):
@@ -148,12 +150,19 @@ async def _note_that_the_last_answer_arrived(session: Session) -> None:
         await session.outcomes.confirm()
 
 
-def _check_watch(timeout_s: float, task_id: str | None, priority: Priority | None) -> None:
+def check_watch(
+    timeout_s: float, task_ids: Sequence[str] = (), priority: Priority | None = None
+) -> None:
+    """See that a wait may be asked for.
+
+    Raises:
+        BadInput: a value breaks its rule.
+    """
     if not 0 <= timeout_s <= WATCH_MAX_S:
         raise BadInput(f"timeout_s is {timeout_s}.", hint=f"Use 0 to {WATCH_MAX_S} seconds.")
     if priority is not None and priority not in LANES:
         raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
-    if task_id is not None:
+    for task_id in task_ids:
         ids.task_id(task_id)
 
 
@@ -248,10 +257,15 @@ async def _new(
     )
 
 
-async def _result(session: Session, task_id: str) -> Inbox:
-    """Return what became of one sent task, if there is anything to tell."""
-    record = await session.outcomes.result_of(task_id)
-    return Inbox(results=(record,) if record else (), held=len(session.claims))
+async def _outcomes(session: Session, task_ids: Sequence[str], *, last: bool) -> Inbox:
+    """Return what became of sent tasks once that is known of all, or at the `last` look of some."""
+    before = dict(session.outcomes.shown)
+    records = [await session.outcomes.result_of(task_id) for task_id in task_ids]
+    results = tuple(record for record in records if record)
+    if len(results) < len(task_ids) and not last:
+        session.outcomes.hide(before)
+        results = ()
+    return Inbox(results=results, held=len(session.claims))
 
 
 async def _peek(

@@ -28,7 +28,7 @@ from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import read_record, read_sent, read_wakes
 from mcp_agentbus.store.steps import first_record
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import Moment, Record, Sent, State, Task, Wakes
+from mcp_agentbus.store.task import HELD, Moment, Record, Sent, State, Task, Wakes
 from mcp_agentbus.store.tasks import Seen, Unreadable
 
 # A thread is looked for among this many stored tasks at most; more is said, not searched.
@@ -49,6 +49,11 @@ class Life:
     task: Task | None
     #: What listeners did about it.
     wakes: tuple[Moment, ...] = ()
+
+    @property
+    def holder(self) -> str:
+        """The agent that holds it; empty if nobody does."""
+        return self.record.agent if self.state in HELD else ""
 
     @property
     def history(self) -> tuple[Moment, ...]:

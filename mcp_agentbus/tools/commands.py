@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import Agent, Priority
-from mcp_agentbus.errors import TIMED_OUT, Unconfirmed
+from mcp_agentbus.errors import TIMED_OUT, AgentbusError, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
@@ -88,17 +88,45 @@ def start(call: Call) -> Coroutine[Any, Any, int]:
 
 
 async def _send(call: Call) -> int:
-    """Send a task, and wait for its result if that was asked for."""
+    """Send a task, and wait for its results if that was asked for."""
+    if call.args.wait is not None:
+        inbox.check_watch(call.args.wait)  # before anything is stored
     async with call.session() as session:
         receipts = await _sent(call, session)
-        call.print(render.receipts_text(receipts), documents.of_receipts(receipts))
-        code = int(any(receipt.state == "refused" for receipt in receipts))
-        if call.args.wait is None or code:
-            return code
-        codes = [
-            await _wait(call, session, receipt.task_id, call.args.wait) for receipt in receipts
+        refused = int(any(receipt.state == "refused" for receipt in receipts))
+        if call.args.wait is None:
+            call.print(render.receipts_text(receipts), documents.of_receipts(receipts))
+            return refused
+        code = await _answers(call, session, receipts)
+        return refused or code
+
+
+async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) -> int:
+    """Wait for the results of what was stored; print them, and how the tasks without one stand.
+
+    With `--json` that and the receipts are one document, also where waiting fails: what was stored
+    before is told all the same.
+    """
+    as_json, data = call.args.json, documents.of_receipts(receipts)
+    if not as_json and not getattr(call.args, "receipts_shown", False):
+        call.print(render.receipts_text(receipts), data, receipts_shown=True)
+    sent = [receipt.task_id for receipt in receipts if receipt.state == "stored"]
+    try:
+        answer = await inbox.watch_inbox(session, timeout_s=call.args.wait, task_id=sent)
+        told = {record.task_id for record in answer.results}
+        lives = [
+            await lookup.task_life(session, task_id) for task_id in sent if task_id not in told
         ]
-        return max(codes)
+    except AgentbusError as error:
+        if not as_json:
+            raise
+        about = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        call.print("", {**data, "error": about})
+        return error.exit_code
+    text = render.answers_text(answer, lives, session.me.id)
+    call.print(text, {**data, **documents.of_answers(answer, lives)})
+    await session.outcomes.confirm()
+    return TIMED_OUT if lives else 0
 
 
 async def _sent(call: Call, session: Session) -> tuple[Receipt, ...]:

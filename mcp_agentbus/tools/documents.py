@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mcp_agentbus.core.framing import escape
+from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.handoff.agents import Page
 from mcp_agentbus.handoff.lookup import Life
@@ -98,6 +99,23 @@ def of_inbox(inbox: Inbox, *, texts: bool) -> dict[str, Any]:
         "notes": list(inbox.notes),
         "next_cursor": inbox.next_cursor,
         "timed_out": inbox.timed_out,
+    }
+
+
+def of_answers(answers: Inbox, unanswered: Sequence[Life]) -> dict[str, Any]:
+    """Return the results of tasks that were sent together, and how those without one stand."""
+    return {
+        "results": [of_record(record) for record in answers.results],
+        "unanswered": [
+            {
+                "task_id": life.record.task_id,
+                "to": address_of(life.record.inbox),
+                "state": life.state,
+                "agent": life.holder,
+            }
+            for life in unanswered
+        ],
+        "timed_out": bool(unanswered),
     }
 
 

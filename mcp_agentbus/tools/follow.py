@@ -185,10 +185,10 @@ class _Following:
         """Return the results that nobody has seen yet, if no position is given."""
         if self._given:
             return []
-        results = await unseen.look_up(self._bus, self._agent.id, sys.maxsize)
+        looked = await unseen.look_up(self._bus, self._agent.id, sys.maxsize)
         return [
             _step_event(result.record.task_id, self._steps(result.record)[-1], None)
-            for result in results
+            for result in looked.results
         ]
 
     def _events(self, message: Found) -> list[Event]:

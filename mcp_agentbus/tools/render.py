@@ -119,6 +119,21 @@ def inbox_text(inbox: Inbox, me: str, *, full: bool = False) -> str:
     return "\n".join(lines)
 
 
+def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
+    """Return the results of tasks that were sent together, and how those without one stand."""
+    lines = [inbox_text(answers, me, full=True)] if answers.results else []
+    for life in unanswered:
+        held = f" by {life.holder}" if life.holder else ""
+        task_id, to = life.record.task_id, address_of(life.record.inbox)
+        lines.append(f"{to}: timed out. Task {task_id} is {life.state}{held}, without a result.")
+    if unanswered:
+        lines.append(
+            "A result that comes later is kept: `agentbus inbox` shows it, and "
+            "`agentbus watch --task ID` waits for it."
+        )
+    return "\n".join(lines)
+
+
 def _shares(texts: Sequence[str], room: int) -> Iterator[int]:
     """Yield how much of each text is shown: an equal share, and what shorter ones leave over."""
     each = max(_LEAST_CHARS, room // max(1, len(texts)))

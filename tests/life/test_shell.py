@@ -113,20 +113,69 @@ def test_a_finished_claim_is_gone_from_the_inbox(shell):
     assert shell.json("inbox", agent="coder")["tasks"] == []
 
 
-def test_sending_can_wait_for_the_result(shell):
-    shell("inbox", agent="coder")
+def test_sending_can_wait_for_the_results_of_all_at_once(shell):
+    for agent in ("coder", "tester", "idler"):
+        shell("inbox", agent=agent)
+    to = ",".join(map(shell.name, ("coder", "tester", "idler")))
     waiting = shell.start(
-        "send", shell.name("coder"), "Q", "q", "--wait", "30", "--json",
-        "--agent", shell.name("planner"),
-    )  # fmt: skip
-    receipt = json.loads(waiting.stdout.readline())["receipts"][0]
+        "send", to, "Q", "q", "--wait", "60", "--json", "--agent", shell.name("planner")
+    )
+    tasks = {
+        agent: shell.json("watch", "--timeout", "60", agent=agent)["tasks"][0]["task_id"]
+        for agent in ("coder", "tester", "idler")
+    }
 
-    shell("inbox", agent="coder")
-    shell("result", receipt["task_id"], "completed", "--summary", "A", agent="coder")
+    shell("result", tasks["tester"], "needs_approval", "--summary", "May I?", agent="tester")
+    shell("result", tasks["coder"], "completed", "--summary", "A", agent="coder")
+    assert waiting.poll() is None
+    shell("result", tasks["idler"], "rejected", agent="idler")
 
     out, _ = waiting.communicate(timeout=_WITHIN_S)
-    assert waiting.returncode == 0
-    assert json.loads(out)["results"][0]["summary"] == "A"
+    answer = json.loads(out)
+    assert (waiting.returncode, len(answer["receipts"])) == (0, 3)
+    assert [(result["task_id"], result["state"], result["summary"]) for result in answer["results"]] == [
+        (tasks["coder"], "completed", "A"),
+        (tasks["tester"], "needs_approval", "May I?"),
+        (tasks["idler"], "rejected", ""),
+    ]  # fmt: skip
+    assert (answer["unanswered"], answer["timed_out"]) == ([], False)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_wait_for_several_that_runs_out_says_how_each_of_them_stands(shell, as_json):
+    for agent in ("coder", "idler"):
+        shell("inbox", agent=agent)
+    to = f"{shell.name('coder')},{shell.name('idler')}"
+    shell("send", to, "Q", "q", "--request-id", "r1", agent="planner")
+    [task] = shell.json("inbox", agent="coder")["tasks"]
+    as_asked = ("--json",) if as_json else ()
+
+    out = shell(
+        "send", to, "Q", "q", "--request-id", "r1", "--wait", "0.2", *as_asked,
+        agent="planner", code=4,
+    )  # fmt: skip
+
+    if as_json:
+        answer = json.loads(out)
+        idle = answer["receipts"][1]["task_id"]
+        assert (answer["results"], answer["timed_out"]) == ([], True)
+        assert [tuple(one.values()) for one in answer["unanswered"]] == [
+            (task["task_id"], shell.name("coder"), "claimed", shell.name("coder")),
+            (idle, shell.name("idler"), "stored", ""),
+        ]
+    else:
+        coder = shell.name("coder")
+        assert f"{coder}: timed out. Task {task['task_id']} is claimed by {coder}" in out
+        assert f"{shell.name('idler')}: timed out. Task " in out
+        assert "agentbus watch --task ID" in out
+
+
+def test_a_wait_that_is_too_long_is_refused_before_anything_is_stored(shell):
+    shell("inbox", agent="coder")
+
+    shell("send", shell.name("coder"), "Q", "q", "--wait", "7200", agent="planner", code=2)
+
+    assert shell.json("inbox", agent="coder")["tasks"] == []
 
 
 @pytest.fixture
