@@ -258,6 +258,7 @@ def test_an_error_is_json_where_json_was_asked_for(shell):
         ("send", "coder", "x", "y", "--body-file", "-"),
         ("send", "coder", "x", "--body-file", "/nowhere/at/all"),
         ("inbox", "--limit", "0"),
+        ("watch", "--since", "2h"),
         ("result", "a.b", "completed"),
         ("result", "abc", "finished"),
         ("frobnicate",),

@@ -5,6 +5,7 @@ import argparse
 import inspect
 import json
 from importlib import import_module
+from types import SimpleNamespace
 
 import package_copy
 import pytest
@@ -135,3 +136,19 @@ def test_a_person_gets_the_text_and_a_program_the_data(capsys, as_json, printed)
     output.show(argparse.Namespace(json=as_json), "é", {"letter": "é"})
 
     assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize(
+    ("typed", "limit", "left_s"),
+    [(["watch", "--timeout", "45"], "timeout", 15), (["watch", "--timeout", "20"], "timeout", 0),
+     (["send", "coder", "Q", "q", "--wait", "60"], "wait", 30)],
+)  # fmt: skip
+def test_a_command_whose_listener_ended_waits_here_for_the_rest_of_its_time(
+    monkeypatch, typed, limit, left_s
+):
+    clock = iter([100.0, 130.0])
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(tasks.command, "run", lambda *_: None)
+    monkeypatch.setattr(tasks, "_here", lambda args: getattr(args, limit))
+
+    assert tasks.run(parser().parse_args(typed)) == left_s
