@@ -10,10 +10,37 @@ What the listener prints for a command comes as text, and goes through `say`.
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
+from contextlib import suppress
+from typing import Any
 
 from mcp_agentbus.errors import AgentbusError
+
+
+class _Patient(io.FileIO):
+    """A descriptor in non-blocking mode that waits for its reader, as in the other mode."""
+
+    def write(self, data: Any) -> int:
+        """Write what is taken now, once anything is; return how many bytes."""
+        import select
+
+        while (count := super().write(data)) is None:
+            select.select([], [self], [])
+        return count
+
+
+def be_patient() -> None:
+    """Have what is printed wait for a slow reader, whatever mode its pipe or terminal is in."""
+    for name in ("stdout", "stderr"):
+        with suppress(OSError, ValueError, AttributeError):  # it is closed, or none of the system's
+            stream = getattr(sys, name)
+            if not os.get_blocking(stream.fileno()):
+                out = io.BufferedWriter(_Patient(stream.fileno(), "w", closefd=False))
+                text = io.TextIOWrapper(out, stream.encoding, stream.errors, line_buffering=True)
+                setattr(sys, name, text)
 
 
 def say(text: str) -> None:

@@ -55,15 +55,20 @@ class Lines:
         lines = []
         for end in ends:
             self._take(end)
-            lines.append(self.rest() if self._is_long else self.rest() + b"\n")
+            lines.append(self._ended())
         self._take(rest)
         return lines
 
-    def rest(self) -> bytes:
-        """Return, and forget, what has come of the line that has not ended."""
-        rest = b"".join(self._begun)
+    def last(self) -> bytes:
+        """Return what came behind the last end as a line with an end; b"" if nothing came."""
+        return self._ended() if self._begun else b""
+
+    def _ended(self) -> bytes:
+        line = b"".join(self._begun)
+        if not self._is_long:
+            line += b"\n"
         self._begun, self._length = [], 0
-        return rest
+        return line
 
     @property
     def _is_long(self) -> bool:

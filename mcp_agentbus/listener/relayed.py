@@ -33,8 +33,8 @@ from mcp_agentbus.version import __version__
 
 # A relay that ends has no time limit, but the next one of its host should find its tasks free.
 _CLOSE_TIMEOUT_S: Final = 10.0
-# A listener that ends leaves each session within 6 s, see `mcp_stream`, and what is undone there.
-_LEAVE_TIMEOUT_S: Final = 7.0
+# A listener that ends leaves each session within 8 s, see `mcp_stream`, and what is undone there.
+_LEAVE_TIMEOUT_S: Final = 9.0
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)

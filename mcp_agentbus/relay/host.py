@@ -69,8 +69,8 @@ class Host:
         lines = Lines(limit)
         while piece := self._read():
             yield from lines.ended_by(piece)
-        if rest := lines.rest():
-            yield rest + b"\n"
+        if last := lines.last():
+            yield last
 
     def say(self, line: bytes) -> None:
         """Tell the host something, when it takes it.

@@ -27,21 +27,23 @@ _INVALID_REQUEST: Final = -32600
 #: Far more than any call has; the readers behind this one give up at 200 levels.
 DEPTH_MAX: Final = 100
 VALUES_MAX: Final = 10_000
+_TOO_LONG: Final = f"it is longer than {LINE_MAX_BYTES:,} bytes, so send the path of a file"
 _TOO_DEEP: Final = f"it is nested more than {DEPTH_MAX} deep"
 _BATCH: Final = "it is a batch, which MCP has not: each request is a line of its own"
 # A longer integer is read as a number of any kind: readers limit them, too.
 _DIGITS_MAX: Final = 300
 _BOM: Final = "\ufeff"
-_NO_TEXT: Final = re.compile("[\ud800-\udfff]")
+# Patterns are compiled at their first use, which few sessions have.
+_NO_TEXT: Final = "[\ud800-\udfff]"
 _STRING: Final = rb'"(?:[^"\\]|\\.)*"'
 _ID: Final = rb'"id"\s*:\s*(-?\d{1,%d}|%s)\s*' % (_DIGITS_MAX, _STRING)
 _VERSION: Final = rb'"jsonrpc"\s*:\s*"2.0"\s*'
 # The id of a line that is not read whole, where hosts write it: before all that may be long, or
 # behind that. Inside of what is long, more than one bracket would follow, or its quotes be escaped.
-_ID_FIRST: Final = re.compile(
+_ID_FIRST: Final = (
     rb'(?:\xef\xbb\xbf)?\s*\{\s*(?:"(?:jsonrpc|method)"\s*:\s*"[^"\\]*"\s*,\s*)*%s[,}]' % _ID
 )
-_ID_LAST: Final = re.compile(rb"(?<!\\)%s(?:,\s*%s)?\}\s*\Z" % (_ID, _VERSION))
+_ID_LAST: Final = rb"(?<!\\)%s(?:,\s*%s)?\}\s*\Z" % (_ID, _VERSION)
 
 
 class Message(NamedTuple):
@@ -65,7 +67,7 @@ def read(line: bytes) -> Message | Refused | None:
     A line without an end was too long, see `Lines`.
     """
     if not line.endswith(b"\n"):
-        return _refused(_id_at_an_end(line), f"it is longer than {LINE_MAX_BYTES:,} bytes")
+        return _refused(_id_at_an_end(line), _TOO_LONG)
     text = line.decode("utf-8", "surrogateescape").removeprefix(_BOM)
     try:
         content = _decode(text)
@@ -104,7 +106,7 @@ def _message(content: dict[str, Any]) -> Message:
     try:
         return Message(content, text.encode())
     except UnicodeEncodeError:
-        text, count = _NO_TEXT.subn("\ufffd", text)
+        text, count = re.subn(_NO_TEXT, "\ufffd", text)
         content = _decode(text)
         if "id" in content:
             content = with_meta(content, {lines.NO_TEXT: count})
@@ -134,12 +136,20 @@ def _fault(content: Any) -> str:
         return _BATCH if is_batch else "it is no object"
     wrong = {
         "its id is neither a text nor an integer": "id" in content and _id(content) is None,
-        "its id has half a surrogate pair in it": bool(_NO_TEXT.search(str(_id(content)))),
+        "its id has half a surrogate pair in it": not _is_text(str(_id(content))),
         'its jsonrpc is not "2.0"': content.get("jsonrpc") != "2.0",
         "its method is no text": not isinstance(content.get("method"), str),
         "its params are no object": not isinstance(content.get("params"), dict | None),
     }
     return next((why for why, is_so in wrong.items() if is_so), "")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _id(content: Any) -> str | int | None:
@@ -169,7 +179,7 @@ def _size(content: Any, text: str) -> str:
 def _id_at_an_end(line: bytes) -> str | int | None:
     """Return the id of a line that cannot be read whole, if it stands first or last in it."""
     line = Lines.ends(line)
-    found = _ID_FIRST.match(line) or _ID_LAST.search(line)
+    found = re.match(_ID_FIRST, line) or re.search(_ID_LAST, line)
     try:
         return _id({"id": _decode(found[1].decode("utf-8", "surrogateescape"))}) if found else None
     except ValueError:
@@ -177,7 +187,10 @@ def _id_at_an_end(line: bytes) -> str | int | None:
 
 
 def _refused(request: str | int | None, why: str, code: int = _INVALID_REQUEST) -> Refused:
-    message = f"The line was not read: {why}. Nothing was done for it."
+    message = (
+        f"The line was not read: {why}. Nothing was done for it. "
+        "Send each message as one line of JSON-RPC 2.0, in UTF-8."
+    )
     error = {"code": code, "message": message}
     answer = {"jsonrpc": "2.0", "id": request, "error": error}
     # In ASCII, so that an id comes back as it was, text or not.

@@ -45,7 +45,7 @@ _FLOOD: Final = 16
 _LAST_CALLS_S: Final = 0.5
 # A server that leaves goes on until the session has another one, which loads for a second or two,
 # and then answers what it has begun.
-_REPLACED_WITHIN_S: Final = 4.0
+_REPLACED_WITHIN_S: Final = 6.0
 _LEAVES_WITHIN_S: Final = 2.0
 _NO_MESSAGE: Final = types.JSONRPCError(
     jsonrpc="2.0",
@@ -80,20 +80,19 @@ async def serve(
     with to_server, from_server:
         async with anyio.create_task_group() as group:
 
-            async def leave(leaving: asyncio.Event) -> None:
+            async def leave(leaving: asyncio.Event, serving: anyio.CancelScope) -> None:
                 await leaving.wait()
                 await stream.leave()
-                group.cancel_scope.cancel()
-
-            async def write() -> None:
-                await stream.write(from_server)
-                group.cancel_scope.cancel()
+                serving.cancel()
 
             group.start_soon(stream.read, to_server, sent)
-            group.start_soon(write)
-            if leaving:
-                group.start_soon(leave, leaving)
-            await server.run(received, sent, server.create_initialization_options())
+            group.start_soon(stream.write, from_server, group.cancel_scope.cancel)
+            with anyio.CancelScope() as serving:
+                if leaving:
+                    group.start_soon(leave, leaving, serving)
+                await server.run(received, sent, server.create_initialization_options())
+            # What it has said last is written, and then `write` ends all of this.
+            await anyio.sleep(_LAST_CALLS_S)
             group.cancel_scope.cancel()
 
 
@@ -111,6 +110,8 @@ class _Stream:
         self._calls: dict[types.RequestId, float] = {}
         self._waiting: set[types.RequestId] = set()
         self._fewer = asyncio.Event()
+        #: Whether what is not answered is left to the session's next server.
+        self._leaves = False
         #: Set when the session has another server.
         self._replaced = asyncio.Event()
         #: How many requests came before the one ahead was answered.
@@ -127,36 +128,37 @@ class _Stream:
             while piece := await self._reader.read(_CHUNK_BYTES):
                 for line in stream.ended_by(piece):
                     await self._room()
-                    try:
-                        message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-                    except ValueError:
-                        await sent.send(SessionMessage(_NO_MESSAGE))
-                    else:
+                    message = _message(line)
+                    if message:
                         self._received(message)
                         await to_server.send(SessionMessage(message))
+                    else:
+                        await sent.send(SessionMessage(_NO_MESSAGE))
             await self._answered_all(_LAST_CALLS_S)
             await to_server.aclose()
 
-    async def write(self, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
-        """Tell the client what the server says, until there is no client any more."""
+    async def write(
+        self, from_server: MemoryObjectReceiveStream[SessionMessage], ended: Callable[[], None]
+    ) -> None:
+        """Tell the client what the server says, until one of them has ended; then call `ended`."""
         with suppress(ConnectionError):
             async for answer in from_server:
-                self._say(answer.message)
-                await self._writer.drain()
+                if not (self._leaves and _says_only_that_it_ends(answer.message)):
+                    self._say(answer.message)
+                    await self._writer.drain()
+            if self._leaves and not self._calls:
+                self._say(types.JSONRPCNotification(jsonrpc="2.0", method=LEFT))
+        ended()
 
     async def leave(self) -> None:
-        """Go on until the session has another server; answer what is under way, and say so.
-
-        It takes no more requests then.
-        """
+        """Go on until the session has another server; then take no more, and answer what came."""
         with suppress(ConnectionError):
             self._say(types.JSONRPCNotification(jsonrpc="2.0", method=LEAVING))
         with anyio.move_on_after(_REPLACED_WITHIN_S):
             await self._replaced.wait()
         self._reading.cancel()
-        if await self._answered_all(_LEAVES_WITHIN_S):
-            with suppress(ConnectionError):
-                self._say(types.JSONRPCNotification(jsonrpc="2.0", method=LEFT))
+        await self._answered_all(_LEAVES_WITHIN_S)
+        self._leaves = True
 
     async def _room(self) -> None:
         """Wait until another request may be begun."""
@@ -173,12 +175,11 @@ class _Stream:
         began = min(self._calls.values(), default=None)
         return began is not None and time.monotonic() - began < _TURN_S
 
-    async def _answered_all(self, within_s: float) -> bool:
-        """Wait until no request is under way but those that wait for work; tell whether so."""
+    async def _answered_all(self, within_s: float) -> None:
+        """Wait until no request is under way but those that wait for work, but not for long."""
         give_up = time.monotonic() + within_s
         while self._calls and (left_s := give_up - time.monotonic()) > 0:
             await self._wait_for_fewer(left_s)
-        return not self._calls
 
     async def _wait_for_fewer(self, within_s: float) -> None:
         self._fewer.clear()
@@ -210,3 +211,17 @@ class _Stream:
             self._calls.pop(request, None)
             self._waiting.discard(request)
             self._fewer.set()
+
+
+def _message(line: bytes) -> types.JSONRPCMessage | None:
+    """Return what a line says; None if it is no message, or was too long, see `Lines`."""
+    with suppress(ValueError):
+        if line.endswith(b"\n"):
+            return types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+    return None
+
+
+def _says_only_that_it_ends(message: types.JSONRPCMessage) -> bool:
+    if not isinstance(message, types.JSONRPCError):
+        return False
+    return message.error.code == types.CONNECTION_CLOSED

@@ -25,6 +25,8 @@ HELLO = {
 REQUESTS = 40
 ENDS_WITHIN_S = served.ANSWER_WITHIN_S
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and sizes of pipes")
+
 
 def asked(count):
     """Return what a host says: the handshake, and so many requests."""

@@ -2,8 +2,12 @@
 """The command line's two tables, what can be typed and who does it; and what is printed."""
 
 import argparse
+import fcntl
 import inspect
 import json
+import os
+import subprocess
+import sys
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -152,3 +156,22 @@ def test_a_command_whose_listener_ended_waits_here_for_the_rest_of_its_time(
     monkeypatch.setattr(tasks, "_here", lambda args: getattr(args, limit))
 
     assert tasks.run(parser().parse_args(typed)) == left_s
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a pipe of a certain size")
+def test_what_is_printed_waits_for_a_reader_that_is_slow():
+    command = [sys.executable, "-m", "mcp_agentbus", "send", "--help"]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    full = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writing, b" " * full)
+    with os.fdopen(reading, "rb") as slow:
+        process = subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
+        with pytest.raises(subprocess.TimeoutExpired):  # it waits
+            process.wait(1)
+        assert slow.read() == b" " * full + printed
+        _, log = process.communicate()
+
+    assert (process.returncode, log) == (0, b"")

@@ -53,10 +53,18 @@ def test_of_a_line_that_is_too_long_only_its_ends_are_kept_and_the_next_is_whole
     pieces = [long[start : start + 999] for start in range(0, len(long), 999)]
 
     assert [stream.ended_by(piece) for piece in pieces] == [[]] * len(pieces)
-    assert len(stream.rest()) <= 2 * lines.ENDS_BYTES
+    assert (cut := stream.last()) == stream.ends(cut) != b""
+    assert stream.last() == b""
     for piece in pieces:
         stream.ended_by(piece)
     [cut, whole] = stream.ended_by(b"\nnext\n")
 
     assert (cut[:4], cut[-4:], whole) == (b"head", b"tail", b"next\n")
     assert stream.ended_by(b"y" * 100_000 + b"\n") == [b"y" * 100_000 + b"\n"]
+
+
+def test_what_comes_behind_the_last_end_is_a_line_to_who_asks_for_it():
+    stream = Lines(10)
+
+    assert stream.ended_by(b"one\ntwo") == [b"one\n"]
+    assert [stream.last(), stream.last()] == [b"two\n", b""]
