@@ -12,10 +12,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Final
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import embedded, reach
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import files
-from mcp_agentbus.errors import BadSetup, BusUnreachable
+from mcp_agentbus.errors import BadSetup, BusUnreachable, OutOfReach
 
 _MAY_START: Final[ContextVar[bool]] = ContextVar("may_start", default=True)
 
@@ -47,6 +47,19 @@ def find_server(settings: Settings, *, may_start: bool) -> tuple[str, str | None
             f"{settings.token_file} cannot be read: {error.strerror}.",
             hint="Correct AGENTBUS_TOKEN_FILE.",
         ) from None
+
+
+def stranded(settings: Settings) -> OutOfReach | None:
+    """Return why a listener here would be of use to nobody outside: it is in a sandbox.
+
+    None where this network leads somewhere, and where the server is in it, too.
+    """
+    if settings.url or not reach.is_isolated():
+        return None
+    away = embedded.absence(settings)
+    if isinstance(away, OutOfReach):
+        return away
+    return None if reach.loopback_works() else reach.no_loopback()
 
 
 def _embedded(settings: Settings, *, may_start: bool) -> tuple[str, str]:

@@ -91,8 +91,7 @@ def find(settings: Settings) -> Server | None:
         token = read_token(settings)
     except FileNotFoundError:
         return None
-    # The port of a dead server may be a stranger's by now, and that of one in another network is
-    # anybody's here: no token for it.
+    # The port of a dead server, or of one in another network, may be a stranger's: no token for it.
     if not locks.is_held(files.lock) or is_cut_off(settings):
         return None
     for path in files.ports.glob("*.ports"):
@@ -150,9 +149,10 @@ def absence(settings: Settings) -> BusUnreachable | None:
 
 
 def is_cut_off(settings: Settings) -> bool:
-    """Tell whether the server that was noted last has a network that is not this one."""
-    server = locks.holder(Files(settings.data_dir).lock)
-    return server is not None and server.network not in {"", processes.network()}
+    """Tell whether there is a server, in a network that is not this one."""
+    server = locks.holder(lock := Files(settings.data_dir).lock)
+    elsewhere = server is not None and server.network not in {"", processes.network()}
+    return elsewhere and locks.is_held(lock)
 
 
 def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
@@ -175,10 +175,10 @@ def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
         if not told and ((server and not server.is_here) or waited > _STARTS_WITHIN_S):
             raise reach.not_ours(server, files.lock)
         if waited > STOP_TIMEOUT_S:
+            who = told or Process(0)
             raise BusUnreachable(
-                f"The bus server ({told.where if told else '?'}) did not end within "
-                f"{STOP_TIMEOUT_S:.0f} s.",
-                hint=f"It may be writing; if it hangs: kill -9 {told.pid if told else '?'}",
+                f"The bus server ({who.where}) did not end within {STOP_TIMEOUT_S:.0f} s.",
+                hint=f"It may be writing; if it hangs: kill -9 {who.pid}",
             )
         time.sleep(_LOOK_AGAIN_S)
     return told is not None

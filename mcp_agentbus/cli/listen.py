@@ -17,7 +17,7 @@ import sys
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadSetup, NoListener
 from mcp_agentbus.listener import status
-from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay import local_socket, seat
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,5 +79,9 @@ def _listen(args: argparse.Namespace, settings: Settings) -> int:
             "Another listener has started meanwhile.",
             hint="See `agentbus listen --status`; run this again to replace that one.",
         )
-    print("A listener runs already; see `agentbus listen --status`.", file=sys.stderr)
+    there = seat.seated(settings)
+    who = there.who if there else "a listener"
+    print(
+        f"{who[0].upper()}{who[1:]} runs already; see `agentbus listen --status`.", file=sys.stderr
+    )
     return 0

@@ -29,11 +29,18 @@ def take(path: str | os.PathLike[str], *, wait: bool) -> int | None:
 
     Raises:
         OSError: the file cannot be opened, or is a link.
+        BadSetup: the folder is another user's: what root left there would be in that one's way.
     """
     # Not at the top: Windows lacks it, and nothing gets this far there.
     import fcntl
 
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+    folder = os.path.dirname(path)  # noqa: PTH120
+    os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+    if os.stat(folder).st_uid != os.getuid():  # noqa: PTH116
+        # Imported late: whoever only looks does without it.
+        from mcp_agentbus.core.files import not_mine
+
+        raise not_mine(folder)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -62,15 +69,17 @@ def held(path: str | os.PathLike[str], *, wait: bool) -> Generator[int | None]:
 
 
 def is_held(path: str | os.PathLike[str]) -> bool:
-    """Tell whether somebody has the lock; if it cannot be looked at, somebody may."""
+    """Tell whether somebody has the lock.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
     import fcntl
 
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
-    except OSError:
-        return True
     try:
         # Shared, so that two who look do not take each other for a holder.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

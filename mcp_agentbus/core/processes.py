@@ -52,6 +52,17 @@ class Process(NamedTuple):
         return self.space in {"", space()}
 
     @property
+    def mark(self) -> str:
+        """What tells it from others of its number, in a line."""
+        return f"{self.born} {self.space}"
+
+    @classmethod
+    def marked(cls, pid: int, mark: str) -> "Process":
+        """Return a process of which its number and its `mark` were noted, or when it was born."""
+        born, _, space = mark.partition(" ")
+        return cls(pid, born, space=space)
+
+    @property
     def where(self) -> str:
         """Where and since when it runs, for people: `pid 4711 on host web-1 ...`."""
         parts = [f"pid {self.pid}"]

@@ -21,7 +21,7 @@ from mcp_agentbus.errors import AgentbusError, BadSetup, NoListener
 from mcp_agentbus.installers import service
 from mcp_agentbus.installers.steps import Machine, Step
 from mcp_agentbus.listener import status
-from mcp_agentbus.relay import local_socket, starter
+from mcp_agentbus.relay import local_socket, seat, starter
 from mcp_agentbus.version import __version__
 
 # A listener that was told to end is gone within 10 s; one that starts needs about a second.
@@ -89,6 +89,10 @@ def _none(settings: Settings, error: NoListener) -> Check:
     if "does not answer" in error.message:
         mend = Step("end that listener and start another one", partial(_renew, settings))
         return Check("listener", "wrong", "it runs, but does not answer", error.hint, mend)
+    if there := seat.seated(settings):
+        mend = Step("end that listener and start another one", partial(_renew, settings))
+        ours = there.process is None or there.process.is_here
+        return Check("listener", "wrong", error.message, error.hint, mend if ours else None)
     if starter.keeps(settings.environ):
         manager, fix = service.manager(), _again(settings)
         wrong = f"not running, although {manager.NAME} should keep it"

@@ -23,18 +23,19 @@ import time
 import traceback
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import locks
+from mcp_agentbus.core import processes
 from mcp_agentbus.core.aio import in_background, part
+from mcp_agentbus.core.files import unusable
+from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.errors import BadSetup, NoListener
-from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay import local_socket, seat
 
 if TYPE_CHECKING:
-    from mcp_agentbus.listener.endpoint import Endpoint
+    from mcp_agentbus.listener.endpoint import Door, Endpoint
     from mcp_agentbus.listener.loop import Loop
     from mcp_agentbus.listener.relayed import Relayed
     from mcp_agentbus.listener.state import Event, State
@@ -48,7 +49,8 @@ _LOOK_AGAIN_S: Final = 0.02
 _UNNEEDED_S: Final = 60.0
 # How often that is looked at; the service manager's watchdog may want a sign more often.
 _PAUSE_S: Final = 10.0
-_LOCK: Final = "listener.lock"
+# How often it is looked whether the socket is there; some system calls.
+_LOOK_AT_DOOR_S: Final = 1.0
 
 
 async def listen(settings: Settings, *, while_needed: bool) -> int:
@@ -60,25 +62,27 @@ async def listen(settings: Settings, *, while_needed: bool) -> int:
 
     Raises:
         BadSetup: this user's runtime folder cannot be used.
+        OutOfReach: it would be in a sandbox, and the server is not.
     """
     # Here, since `--status` and `--stop` do without a bus.
+    from mcp_agentbus.bus.address import stranded
     from mcp_agentbus.bus.client import Bus
-    from mcp_agentbus.listener.endpoint import listening_socket
     from mcp_agentbus.listener.state import State
     from mcp_agentbus.wakes.ledger import Ledger
 
     logging.basicConfig(handlers=[_Failures()])
+    if why := stranded(settings):
+        raise why
     with contextlib.closing(Ledger(settings.ledger_file)) as ledger:
         async with Bus(settings) as bus:
             state = State(settings, bus, ledger, _log)
             parts = _parts(state)
+            state.door = parts.door
             try:
-                await parts.endpoint.accept(listening_socket(settings))
+                await parts.door.open()
             except OSError as error:
                 raise BadSetup(f"{settings.runtime_dir} cannot be used: {error}.") from None
             await _until_told(state, parts, while_needed=while_needed)
-            path = Path(local_socket.socket_path(settings))
-            await asyncio.to_thread(path.unlink, missing_ok=True)
     return 0
 
 
@@ -88,12 +92,13 @@ class _Parts(NamedTuple):
     loop: Loop
     relayed: Relayed
     endpoint: Endpoint
+    door: Door
 
 
 def _parts(state: State) -> _Parts:
     """Make all parts of a listener, each after those that it is given; say who answers what."""
     from mcp_agentbus.listener.digest import Digest
-    from mcp_agentbus.listener.endpoint import Endpoint
+    from mcp_agentbus.listener.endpoint import Door, Endpoint
     from mcp_agentbus.listener.loop import Loop
     from mcp_agentbus.listener.memory import Memory
     from mcp_agentbus.listener.relayed import Relayed
@@ -114,7 +119,8 @@ def _parts(state: State) -> _Parts:
         "mail": requests.mail,
         "wake": requests.wake,
     }
-    return _Parts(loop, relayed, Endpoint(handlers))
+    endpoint = Endpoint(handlers)
+    return _Parts(loop, relayed, endpoint, Door(state.settings, endpoint))
 
 
 async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> None:
@@ -125,9 +131,11 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
     _log("listening", "", {"pid": os.getpid()})
     _notify("READY=1")
     watching = in_background(_watch(state, running, while_needed=while_needed), "watchdog")
+    keeping = in_background(_keep_open(state, parts.door), "keeper of the socket")
     with contextlib.suppress(asyncio.CancelledError):
         await running
     watching.cancel()
+    keeping.cancel()
     _notify("STOPPING=1")
     _log("stopped", "", {"pid": os.getpid()})
 
@@ -137,7 +145,7 @@ async def _run(state: State, parts: _Parts) -> None:
     try:
         await parts.loop.run()
     finally:
-        parts.endpoint.close()
+        parts.door.close()
         await parts.relayed.leave()
         state.members.close()
         await parts.endpoint.ended()
@@ -146,6 +154,8 @@ async def _run(state: State, parts: _Parts) -> None:
 
 async def _watch(state: State, running: asyncio.Task[None], *, while_needed: bool) -> None:
     """Feed the service manager's watchdog; end a listener that nobody needs."""
+    from mcp_agentbus.bus.address import stranded
+
     pause_s = min(int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6 or _PAUSE_S, _PAUSE_S)
     needed_at = time.monotonic()
     while not running.done():
@@ -154,6 +164,10 @@ async def _watch(state: State, running: asyncio.Task[None], *, while_needed: boo
             needed_at = time.monotonic()
         elif while_needed and time.monotonic() - needed_at > _UNNEEDED_S:
             _end(running)
+        if state.away_since:
+            why = await asyncio.to_thread(stranded, state.settings)
+            if why:
+                _end(running)  # it has the seat of one that would be of use
         await asyncio.sleep(pause_s)
 
 
@@ -161,6 +175,23 @@ def _end(running: asyncio.Task[None]) -> None:
     """Have a listener end; told again, it goes on with that."""
     if not running.cancelling():
         running.cancel()
+
+
+async def _keep_open(state: State, door: Door) -> None:
+    """Have the socket be there: it is made anew where it, or its folder, is gone."""
+    deaf_since = 0.0
+    while True:
+        await asyncio.sleep(_LOOK_AT_DOOR_S)
+        if not door.is_open:
+            deaf_since = deaf_since or time.monotonic()
+            try:
+                await door.open()
+            except OSError as error:
+                state.is_deaf(str(error))
+                continue
+        if deaf_since:
+            state.is_heard_again(time.monotonic() - deaf_since)
+            deaf_since = 0.0
 
 
 def _log(event: Event, agent: str, more: Mapping[str, Any]) -> None:
@@ -193,18 +224,17 @@ def _notify(state: str) -> None:
 
 @contextlib.contextmanager
 def only_one(settings: Settings) -> Generator[bool]:
-    """Hold the lock that a listener holds for as long as it lives; yield whether it was free.
+    """Hold the seat that a listener holds for as long as it lives; yield whether it was free.
 
     Raises:
-        BadSetup: its folder cannot be used.
+        BadSetup: a folder cannot be used.
     """
     with contextlib.ExitStack() as stack:
-        file = settings.runtime_dir / _LOCK
         try:
-            lock = stack.enter_context(locks.held(file, wait=False))
+            is_free = stack.enter_context(seat.taken(settings))
         except OSError as error:
-            raise BadSetup(f"{file} cannot be used: {error.strerror}.") from None
-        yield lock is not None
+            raise unusable(error, settings.state_dir) from None
+        yield is_free
 
 
 def stop(settings: Settings) -> None:
@@ -212,44 +242,51 @@ def stop(settings: Settings) -> None:
 
     Raises:
         NoListener: there is none.
-        BadSetup: it cannot be reached, or is there still.
+        BadSetup: it runs elsewhere, or cannot be told from other processes; or is there still.
     """
-    pid = _pid(settings)
+    listener, lock = _listener(settings)
     for number, within_s in ((signal.SIGTERM, _STOP_TIMEOUT_S), (signal.SIGKILL, _KILLED_WITHIN_S)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+        if processes.signal(listener, number, holding=lock):
+            # One that was halted ends only when it goes on.
+            processes.signal(listener, signal.SIGCONT, holding=lock)
         give_up = time.monotonic() + within_s
         while time.monotonic() < give_up:
-            with only_one(settings) as ours:
-                if ours:
-                    return
+            there = seat.seated(settings)
+            if there is None or (there.process and there.process[:2] != listener[:2]):
+                return
             time.sleep(_LOOK_AGAIN_S)
     raise BadSetup(
-        f"The listener (pid {pid}) is there still, although it was killed.",
-        hint=f"See what holds it: ps -o pid,stat,wchan {pid}",
+        f"The listener ({listener.where}) is there still, although it was killed.",
+        hint=f"See what holds it: ps -o pid,stat,wchan {listener.pid}",
     )
 
 
-def _pid(settings: Settings) -> int:
-    """Return the running listener's process, as the kernel knows it: one that hangs says nothing.
+def _listener(settings: Settings) -> tuple[Process, str]:
+    """Return the running listener's process, which is ours to end, and the lock that it holds.
 
     Raises:
         NoListener: there is none.
-        BadSetup: there is one that cannot be reached.
+        BadSetup: it runs elsewhere, or cannot be told from other processes.
     """
-    try:
-        with local_socket.connect(settings) as connection:
-            _, pid = local_socket.peer(connection)
-    except OSError:
-        with only_one(settings) as ours:
-            if ours:
-                raise NoListener from None
-        pid = 0
-    if pid <= 0:  # of a process in another container the kernel gives no number
-        lock = settings.runtime_dir / _LOCK
+    there = seat.seated(settings)
+    if there is None:
+        raise NoListener
+    listener = there.process or _peer(settings)
+    if listener and not listener.is_here:
         raise BadSetup(
-            "A listener runs that takes no connection.",
-            hint="It may just start or end: run this again. "
-            f"If that does not help, end the process that `fuser {lock}` names.",
+            f"The listener runs elsewhere: {listener.where}. It was left alone.",
+            hint="Run `agentbus listen --stop` there.",
         )
-    return pid
+    if listener is None or not processes.is_still(listener, holding=there.lock):
+        absence = seat.absence(settings)
+        raise BadSetup(absence.message, hint=absence.hint)
+    return listener, there.lock
+
+
+def _peer(settings: Settings) -> Process | None:
+    """Return who answers at the socket, as the kernel says: an earlier version signs nothing."""
+    with contextlib.suppress(OSError), local_socket.connect(settings) as connection:
+        _, pid = local_socket.peer(connection)
+        # Of a process in another container the kernel gives no number.
+        return processes.known(pid, since=0) if pid > 0 else None
+    return None

@@ -20,13 +20,14 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import locks, places, processes
 from mcp_agentbus.errors import AgentbusError, BadInput
-from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay import local_socket, seat
 
 # A connection that says nothing is closed after this long.
 _FIRST_LINE_S: Final = 10.0
@@ -69,10 +70,13 @@ class Endpoint:
         self._open: set[asyncio.Task[Any]] = set()
 
     async def accept(self, listening: socket.socket) -> None:
-        """Answer on a socket that listens, until `close`."""
+        """Answer on a socket that listens, until `close`, and on no earlier one any more."""
+        before = self._server
         self._server = await asyncio.start_unix_server(
             self._connected, sock=listening, limit=local_socket.LINE_MAX_BYTES
         )
+        if before:
+            before.close()
 
     def close(self) -> None:
         """Let nobody in any more; those that are here go on."""
@@ -113,6 +117,89 @@ class Endpoint:
         await connection.writer.drain()
 
 
+class Door:
+    """Where the endpoint is reached: a socket file, made anew where it or its folder is gone.
+
+    Its folder is removed at logout, by tmpfiles or by a person; another one may then be the one in
+    which all look for a listener.
+    """
+
+    def __init__(self, settings: Settings, endpoint: Endpoint) -> None:
+        self._settings = settings
+        self._endpoint = endpoint
+        #: The file as it was made: the kernel gives its number to no other while it is bound.
+        self._made: os.stat_result | None = None
+        self._lock = -1
+
+    @property
+    def path(self) -> Path:
+        """The socket file, in the folder in which all look for it at this moment."""
+        return Path(local_socket.socket_path(self._settings))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether whoever looks for this listener finds it."""
+        folder = Path(places.runtime_folder(self._settings.environ))
+        try:
+            there = folder.lstat(), (folder / self.path.name).lstat()
+            lock = Path(seat.door_lock(self._settings)).lstat()
+        except OSError:
+            return False
+        private = there[0].st_uid == os.getuid() and not there[0].st_mode & 0o077
+        ours = self._made is not None and os.path.samestat(there[1], self._made)
+        return private and ours and self._lock >= 0 and os.path.samestat(lock, os.fstat(self._lock))
+
+    async def open(self) -> None:
+        """Take connections there.
+
+        Raises:
+            OSError: the folder is somebody else's, or cannot be used.
+            BlockingIOError: another listener takes them there.
+        """
+        folder = Path(places.runtime_folder(self._settings.environ))
+        self._settings = replace(self._settings, runtime_dir=folder)
+        check_folder(folder)
+        self._take_lock(Path(seat.door_lock(self._settings)))
+        listening = listening_socket(self._settings)
+        self._made = self.path.lstat()
+        await self._endpoint.accept(listening)
+
+    def close(self) -> None:
+        """Let nobody in any more, and leave nothing behind."""
+        self._endpoint.close()
+        with contextlib.suppress(OSError):
+            if self._made and os.path.samestat(self.path.lstat(), self._made):
+                self.path.unlink()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _take_lock(self, path: Path) -> None:
+        if self._lock >= 0:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(path.lstat(), os.fstat(self._lock)):
+                    return
+        lock = locks.take(path, wait=False)  # `check_folder` has seen whose folder it is
+        if lock is None:
+            raise BlockingIOError(f"{path} is held by another listener")
+        locks.sign(lock, processes.known(os.getpid()))
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = lock
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder of the socket, if need be, this user's alone.
+
+    Raises:
+        OSError: it is somebody else's, or cannot be used.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} is a symlink or belongs to another user")
+    folder.chmod(0o700)
+
+
 def listening_socket(settings: Settings) -> socket.socket:
     """Return a socket that listens for this user's processes, 0600 in a folder of theirs alone.
 
@@ -122,10 +209,7 @@ def listening_socket(settings: Settings) -> socket.socket:
         OSError: the folder is somebody else's, or cannot be used.
     """
     folder, path = settings.runtime_dir, Path(local_socket.socket_path(settings))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} is a symlink or belongs to another user")
-    folder.chmod(0o700)
+    check_folder(folder)
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
     try:

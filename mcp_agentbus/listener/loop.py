@@ -104,15 +104,19 @@ class Loop:
             BadInput: as `Members.enter`.
         """
         members = self._state.members
+        line = await members.arrival(connection.request, connection.reader)
+        if line == b"":  # a host that has only asked for its tools leaves no trace
+            return
         member = members.enter(connection.request, connection.pid, connection.writer)
         try:
             self._joined(member)
-            while line := await connection.reader.readline():
+            while line := line or await connection.reader.readline():
                 message = local_socket.message(line)
                 if message.get("op") == "called":
                     self._state.called(member.session)
                 else:
                     members.answered(member, message)
+                line = None
         finally:
             if members.leave(member):
                 self._left(member)
@@ -333,6 +337,9 @@ class Loop:
         if isinstance(decision, Hold) and len(facts.waiting) < len(things):
             again = datetime.now(UTC) + _ROLE_AGAIN
             decision = replace(decision, until=min(decision.until or again, again))
+        unsure_s = self._state.unsure_s(desk.agent)
+        if isinstance(decision, Wake) and decision.means == "start" and unsure_s:
+            decision = Hold(Reason.NOTHING, datetime.now(UTC) + timedelta(seconds=unsure_s))
         return things, decision
 
     def _for_somebody(self, desk: Desk, things: tuple[Waiting, ...]) -> tuple[Waiting, ...]:

@@ -22,6 +22,7 @@ from typing import Any, Final
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay.member import LIVES_AFTER_S
 
 #: A session that takes longer to pass a notice on counts as one that cannot.
 NUDGE_TIMEOUT_S: Final = 5.0
@@ -68,6 +69,8 @@ class Members:
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
+        #: By number: an agent's session that is not let in yet, and until when; monotonic.
+        self._arriving: dict[int, tuple[str, float]] = {}
         self._numbers = itertools.count(1)
 
     @property
@@ -101,6 +104,31 @@ class Members:
         self._members[member.session] = member
         member.say({"joined": member.session})
         return member
+
+    async def arrival(
+        self, request: Mapping[str, Any], reader: asyncio.StreamReader
+    ) -> bytes | None:
+        """Wait until a new session has lived for long enough, or says something, or has ended.
+
+        Until then no other process knows of it; but no host is started beside it. Returns the line
+        that it has said, nothing if it has ended, and None if it only lives.
+        """
+        young_s = request.get("young_s")
+        if not isinstance(young_s, int | float) or not 0 < young_s <= LIVES_AFTER_S:
+            return None
+        number = next(self._numbers)
+        self._arriving[number] = str(request.get("agent", "")), time.monotonic() + young_s
+        try:
+            async with asyncio.timeout(young_s):
+                return await reader.readline()
+        except TimeoutError:
+            return None
+        finally:
+            del self._arriving[number]
+
+    def arrived_by(self, agent: str) -> float:
+        """Return when the last of an agent's sessions that arrive is let in, monotonic; or 0."""
+        return max((until for of, until in self._arriving.values() if of == agent), default=0.0)
 
     def leave(self, member: Member) -> bool:
         """Forget a session whose connection has ended; tell whether no other has its place."""

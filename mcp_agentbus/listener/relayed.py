@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from mcp_agentbus.bus.embedded import is_cut_off
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.core import ids
@@ -155,11 +156,13 @@ class Relayed:
         """Return the settings of a process that asks for work, which has its own environment.
 
         Raises:
-            BadInput: it is of another version, or on another bus.
+            BadInput: it is of another version, or on another bus; or this one reaches no bus.
             BadSetup: its configuration cannot be read.
         """
         if request.get("version") != __version__:
             raise BadInput(f"This listener is agentbus {__version__}.")
+        if self._state.settings.url is None and is_cut_off(self._state.settings):
+            raise BadInput("The bus server is in another network than this listener.")
         return neighbour_settings(self._state.bus.settings, request.get("environ"))
 
 

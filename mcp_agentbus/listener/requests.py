@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from mcp_agentbus.bus.address import start_no_server
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.aio import failures, together
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status
@@ -46,6 +46,7 @@ class Requests:
         connection.say(
             {
                 "pid": os.getpid(),
+                "process": processes.known(os.getpid())._asdict(),
                 "version": __version__,
                 **status.place(state.settings),
                 "since": state.began.isoformat(timespec="seconds"),

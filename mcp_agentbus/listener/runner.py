@@ -23,14 +23,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 from mcp_agentbus.config.rules import Rules
-from mcp_agentbus.core import notices
+from mcp_agentbus.core import notices, processes
 from mcp_agentbus.core.aio import in_background, part
-from mcp_agentbus.core.processes import born
+from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.members import HANGS
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
 from mcp_agentbus.listener.state import State
+from mcp_agentbus.relay import seat
 from mcp_agentbus.store.records import add_wake, read_sent
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.wakes.hosts.process import outlive
@@ -86,9 +87,12 @@ class Runner:
         running: list[Row] = []
         try:
             for row in self._state.ledger.unended():
-                if row.pid and row.born and born(row.pid) == row.born:
+                process = Process.marked(row.pid or 0, row.born)
+                if process.born and processes.is_still(process):
                     running.append(row)
                     continue
+                if not process.is_here and seat.is_taken_in(process.space, self._state.settings):
+                    continue  # the listener of another container looks after it
                 self._state.ledger.ended(
                     row.id, at=datetime.now(UTC), outcome="stopped",
                     said="its listener was killed", interrupted=True,
@@ -245,7 +249,7 @@ class Runner:
 
         def started(pid: int) -> None:
             self._state.emit("started", desk.agent, {"wake": wake, "pid": pid})
-            self._state.ledger.started(wake, pid, born(pid))
+            self._state.ledger.started(wake, pid, processes.known(pid).mark)
             self._state.emit("known", desk.agent, {"wake": wake, "pid": pid})
 
         ended = await self._wakers[rules.host](

@@ -11,10 +11,11 @@ decides nothing.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
@@ -23,11 +24,16 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.members import Members
+from mcp_agentbus.relay.member import AGAIN_S
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
+
+if TYPE_CHECKING:
+    from mcp_agentbus.listener.endpoint import Door
 
 #: The steps of a listener, as its log names them; tests stop at them.
 Event = Literal[
     "listening",  # it takes connections from now on
+    "deaf",  # nobody reaches it any more: its socket cannot be made anew
     "stopped",
     "away",  # there is no bus
     "back",
@@ -72,6 +78,12 @@ class State:
         self.away_since: datetime | None = None
         #: Why wakes cannot be recorded; empty if they can.
         self.ledger_says = ""
+        #: Where sessions reach this listener.
+        self.door: Door | None = None
+        #: Why they do not; empty if they do.
+        self.door_says = ""
+        # Until when a session may yet join that could not reach it; monotonic.
+        self._rejoined_by = 0.0
 
     @property
     def settings(self) -> Settings:
@@ -89,6 +101,31 @@ class State:
             self.away_since = None if is_there else datetime.now(UTC)
             self.emit("back" if is_there else "away", "", {})
         return is_there
+
+    def is_deaf(self, why: str) -> None:
+        """Remember, and say once, that nobody reaches this listener."""
+        if why != self.door_says:
+            self.door_says = why
+            self.emit("deaf", "", {"error": why})
+
+    def is_heard_again(self, deaf_s: float) -> None:
+        """Note that it is reached again, after so many seconds: sessions try in ever longer steps.
+
+        Every one that lives has then joined within as long again, and a little.
+        """
+        self.door_says = ""
+        self._rejoined_by = time.monotonic() + min(deaf_s, AGAIN_S[-1]) + AGAIN_S[1]
+        self.emit("listening", "", {"pid": os.getpid()})
+
+    def unsure_s(self, agent: str) -> float:
+        """Return for how long an agent may have a session here that has not joined yet; 0: no.
+
+        One that lives for less than 2 s, or that could not reach this listener.
+        """
+        if self.door and not self.door.is_open:
+            return AGAIN_S[1]
+        until = max(self._rejoined_by, self.members.arrived_by(agent))
+        return max(0.0, until - time.monotonic())
 
     def called(self, session: str) -> None:
         """Note that a tool was called in a session: it may have read what it was woken for."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing, notices
+from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.version import __version__
 
@@ -74,7 +75,11 @@ def text(standing: Mapping[str, Any]) -> str:
     relayed = standing["relayed"]
     serves = f", serves {relayed} of the live sessions" if relayed else ""
     since = minute(standing["since"])
-    lines = [f"listener {standing['version']}, pid {standing['pid']}, since {since}{serves}"]
+    who = f"pid {standing['pid']}"
+    # A listener of another container may answer, where both have the folder of the socket.
+    if (process := _process(standing)) and not process.is_here:
+        who = process._replace(since=0.0).where
+    lines = [f"listener {standing['version']}, {who}, since {since}{serves}"]
     if standing["version"] != __version__:
         lines.append(
             f"OLDER OR NEWER than the {__version__} that is installed: sessions serve themselves. "
@@ -97,6 +102,13 @@ def text(standing: Mapping[str, Any]) -> str:
     if not agents:
         lines.append("No agents. Add one: agentbus agent add ID --host HOST --dir FOLDER")
     return "\n".join(lines)
+
+
+def _process(standing: Mapping[str, Any]) -> Process | None:
+    try:
+        return Process(**standing["process"])
+    except (LookupError, TypeError):  # of an earlier version
+        return None
 
 
 def woken_text(agent: Mapping[str, Any]) -> str:

@@ -151,7 +151,7 @@ def ask(where: Where, request: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the listener one thing and return its answer; for commands and hooks.
 
     Raises:
-        NoListener: none runs, or it does not answer.
+        NoListener: none runs, or none that answers here.
         AgentbusError: it refused; the message says why.
     """
     try:
@@ -162,7 +162,10 @@ def ask(where: Where, request: Mapping[str, Any]) -> dict[str, Any]:
             "The listener does not answer.", hint="Run `agentbus listen --replace`."
         ) from None
     except (OSError, ValueError):
-        raise NoListener from None
+        # Imported late: whoever is answered does without it.
+        from mcp_agentbus.relay import seat
+
+        raise seat.absence(where) from None
     if "error" in answer:
         raise AgentbusError(str(answer["error"]), hint=str(answer.get("hint", "")))
     return answer

@@ -4,7 +4,7 @@
     membership = Membership(settings, me, nudge)
     membership.start()      # or .run(), where the process has nothing else to do
 
-It joins once it has lived 2 s: a host that only asks a server for its tools leaves no trace. Where
+It counts once it has lived 2 s: a host that only asks a server for its tools leaves no trace. Where
 no listener runs, it starts one; where one ends, it joins the next. It works in a thread of its own
 and needs nothing but the standard library, so a session that is relayed has it as well. It knows no
 bus and no task: it passes on what it hears.
@@ -24,8 +24,8 @@ from mcp_agentbus.relay.starter import start_listener
 
 #: In seconds: a session that ends sooner was a host's probe.
 LIVES_AFTER_S: Final = 2.0
-# How long after a lost listener, or one that could not be started, the next try comes.
-_AGAIN_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+#: How long after a lost listener, or one that could not be started, the next try comes.
+AGAIN_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 
 
 class Me(NamedTuple):
@@ -40,9 +40,12 @@ class Me(NamedTuple):
     host_session: str = ""
 
 
-def joins(me: Me) -> dict[str, Any]:
-    """Return the line with which a session joins; it is taken if the answer has `joined`."""
-    return {"op": "join", **me._asdict()}
+def joins(me: Me, young_s: float = 0.0) -> dict[str, Any]:
+    """Return the line with which a session joins; it is taken if the answer has `joined`.
+
+    That comes in `young_s`, or when the session says something: until then it may be a probe.
+    """
+    return {"op": "join", **me._asdict(), "young_s": young_s}
 
 
 def nudged(nudge: Mapping[str, Any], why_not: str = "") -> dict[str, Any]:
@@ -72,7 +75,9 @@ class Membership:
         self._me = me
         self._nudge = nudge
         self._claims = claims
-        #: Set while it is joined.
+        # Monotonic.
+        self._lives_at = 0.0
+        #: Set while it is joined, or about to be.
         self._connection: socket.socket | None = None
 
     def start(self) -> None:
@@ -81,22 +86,28 @@ class Membership:
 
     def run(self) -> None:
         """Join, and join again; never returns."""
-        time.sleep(LIVES_AFTER_S)
+        self._lives_at = time.monotonic() + LIVES_AFTER_S
         failures = 0
         while True:
             try:
                 failures = 0 if self._joined() else failures + 1
             except (OSError, ValueError):
-                failures += 1
+                if self._young_s() == 0:
+                    failures += 1
                 if failures == 1:
                     start_listener(self._where)
-            time.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
+            pause_s = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
+            time.sleep(min(pause_s, self._young_s()) or pause_s)
+
+    def _young_s(self) -> float:
+        """Return in how many seconds the session has lived for long enough; 0 if it has."""
+        return max(0.0, self._lives_at - time.monotonic())
 
     def called(self) -> None:
         """Say that a tool was called: the session looks at its inbox by itself."""
-        if self._connection:
+        if connection := self._connection:
             with suppress(OSError):  # the listener hangs, or has ended: it matters to it alone
-                self._connection.send(local_socket.line({"op": "called"}), socket.MSG_DONTWAIT)
+                connection.send(local_socket.line({"op": "called"}), socket.MSG_DONTWAIT)
 
     def _joined(self) -> bool:
         """Stay joined for as long as the listener lives; return whether it took the session.
@@ -106,12 +117,12 @@ class Membership:
             ValueError: it said something that is no message.
         """
         with local_socket.connect(self._where) as connection, connection.makefile("rb") as lines:
-            connection.sendall(local_socket.line(joins(self._me)))
-            if "joined" not in local_socket.message(lines.readline()):
-                return False
-            connection.settimeout(None)
+            connection.sendall(local_socket.line(joins(self._me, self._young_s())))
             self._connection = connection
             try:
+                if "joined" not in local_socket.message(lines.readline()):
+                    return False
+                connection.settimeout(None)
                 for line in lines:
                     self._heard(connection, local_socket.message(line))
             finally:

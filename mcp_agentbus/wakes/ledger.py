@@ -80,7 +80,7 @@ class Row:
     live_only: bool
     #: None if no process was started, or the listener was killed before it could say which.
     pid: int | None
-    #: When the process began, in the system's own words: a pid alone may be another's by now.
+    #: The `mark` of the process: a pid alone may be another's by now, or in another container.
     born: str
     #: None while it runs.
     ended_at: datetime | None

@@ -4,6 +4,7 @@
 What a hint names as the one command is typed here, and does mend it.
 """
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 import pytest
 import served
 from apart import Sandbox
+from listeners import listening
 from local_server import kill_servers, server_folder, server_pids
 
 from mcp_agentbus.bus import embedded
@@ -118,6 +120,50 @@ def test_a_container_that_shares_a_home_neither_stops_nor_doubles_the_server_of_
         assert server_pids(settings) == running
         assert one.typed("server", "stop") == (0, "stopped; its tasks are kept\n")
         assert other.typed("server", "start")[0] == 0
+
+
+def test_a_listener_of_another_pid_namespace_is_left_alone_and_told_of(home):
+    """It serves both, as they share the folder of its socket."""
+    with Sandbox(home, "--pid") as sandbox:
+        assert '"listening"' in sandbox.ran(*served.AGENTBUS, "listen", stays=True)[1]
+
+        status = typed(home, "listen", "--status")
+        for argv in (["listen", "--stop"], ["listen", "--replace"]):
+            code, said = typed(home, *argv)
+            assert code == 1
+            assert re.search(r"runs elsewhere: pid \d+ on host \S+ in another pid namespace", said)
+            assert "left alone" in said
+        second = typed(home, "listen")
+        assert typed(home, "listen", "--status") == status
+        assert (status[0], "in another pid namespace" in status[1]) == (0, True)
+        assert (second[0], "runs already" in second[1]) == (0, True)
+
+
+def test_a_listener_in_a_sandbox_does_not_take_the_seat_of_one_outside(home):
+    assert typed(home, "server", "start")[0] == 0
+    with Sandbox(home, "--net") as sandbox:
+        code, said = sandbox.typed("listen")
+
+    assert code == 3
+    assert "runs outside this sandbox" in said
+    assert hinted(said) == ["listen"]
+
+
+async def test_what_is_typed_in_a_sandbox_goes_through_the_listener_outside_and_back(settings):
+    """A command that its listener could not carry out, but its own process can, is done there."""
+    home = settings.data_dir.parent
+    async with listening(settings):
+        with Sandbox(home, "--net", loopback=False) as sandbox:
+            code, said = await asyncio.to_thread(sandbox.typed, "inbox", "--agent", "planner")
+            assert (code, "Inbox of planner" in said) == (0, True), said
+        assert embedded.stop(settings)
+        with Sandbox(home, "--net") as sandbox:
+            assert (await asyncio.to_thread(sandbox.typed, "server", "start"))[0] == 0
+            code, said = await asyncio.to_thread(sandbox.typed, *SEND)
+            assert code == 0, said
+            code, said = await asyncio.to_thread(typed, home, *SEND)
+            assert (code, hinted(said)) == (3, ["server", "stop"])
+            assert await asyncio.to_thread(embedded.stop, settings)
 
 
 def test_where_proc_is_of_another_namespace_a_server_is_still_told_from_others(home, settings):

@@ -59,9 +59,12 @@ class Sandbox:
         """Type `agentbus ARGV` there; return its exit code and what it printed."""
         return self.ran(*served.AGENTBUS, *argv)
 
-    def ran(self, *argv: str) -> tuple[int, str]:
-        """Run a program there to its end; return its exit code and what it printed."""
-        self._process.stdin.write(json.dumps(argv) + "\n")
+    def ran(self, *argv: str, stays: bool = False) -> tuple[int, str]:
+        """Run a program there to its end; return its exit code and what it printed.
+
+        One that `stays` runs on until the block ends; returned is the first line that it printed.
+        """
+        self._process.stdin.write(json.dumps([argv, stays]) + "\n")
         self._process.stdin.flush()
         code, said = json.loads(self._process.stdout.readline())
         return code, said
@@ -74,17 +77,26 @@ def _missing(why: str) -> None:
 def _inside() -> None:
     """Run what is asked for, one line each."""
     print("ready", flush=True)
+    staying = []
     for line in sys.stdin:
-        ended = subprocess.run(
-            json.loads(line),
+        argv, stays = json.loads(line)
+        process = subprocess.Popen(
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_WITHIN_S,
-            check=False,
         )
-        print(json.dumps([ended.returncode, ended.stdout]), flush=True)
+        if stays:
+            staying.append(process)
+            ended = [0, process.stdout.readline()]
+        else:
+            said, _ = process.communicate(timeout=_WITHIN_S)
+            ended = [process.returncode, said]
+        print(json.dumps(ended), flush=True)
+    for process in staying:
+        process.terminate()
+        process.communicate()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a wake counts as one that led to a read, and when as one that did not."""
+"""When a wake counts as one that led to a read, and which wakes an earlier listener has left."""
 
+import contextlib
+import os
 import time
 from datetime import UTC, datetime
 
 import pytest
 
+from mcp_agentbus.core import locks, processes
 from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
+from mcp_agentbus.relay import seat
 from mcp_agentbus.wakes.ledger import Ledger
 
 KEYS = frozenset({"task coder 7f", "task coder 8a"})
@@ -65,3 +69,28 @@ def test_the_wakes_of_a_listener_that_was_killed_have_ended_with_it(state, event
     assert running == []
     assert (row.outcome, row.interrupted) == ("stopped", True)
     assert events == ["adopted"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_wakes_of_another_containers_listener_are_its_own_while_it_lives(state, is_there):
+    """Its processes have numbers that mean nothing here."""
+    theirs = "4711 another-boot pid:[1]"
+    wake = state.ledger.note("coder", "start", keys=KEYS, senders=(), at=datetime.now(UTC))
+    state.ledger.started(wake, os.getpid(), theirs)
+    lock = seat.seat_lock(state.settings, theirs.partition(" ")[2])
+
+    with locks.held(lock, wait=False) if is_there else contextlib.nullcontext():
+        assert Runner(state, None, {}).left_running() == []
+
+    [row] = state.ledger.latest("coder")
+    assert row.outcome == ("" if is_there else "stopped")
+
+
+@pytest.mark.parametrize("mark", [processes.known(os.getpid()).mark, processes.born(os.getpid())])
+def test_a_process_that_outlives_its_listener_is_known_by_its_mark_or_an_earlier_versions(
+    state, mark
+):
+    wake = state.ledger.note("coder", "start", keys=KEYS, senders=(), at=datetime.now(UTC))
+    state.ledger.started(wake, os.getpid(), mark)
+
+    assert [row.id for row in Runner(state, None, {}).left_running()] == [wake]
