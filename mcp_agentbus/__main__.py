@@ -67,6 +67,11 @@ def _serve(agent: str | None) -> int:
         from mcp_agentbus.cli.output import complain
 
         return complain(error)
+    except OSError as error:
+        from mcp_agentbus.cli.output import complain
+        from mcp_agentbus.core.files import unusable
+
+        return complain(unusable(error))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `agentbus agents | head`: the reader has gone, and so has anything to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # Imported late: few commands meet a folder that cannot be used.
+        from mcp_agentbus.core.files import unusable
+
+        return complain(unusable(error), as_json=getattr(args, "json", False))
     return code
 
 

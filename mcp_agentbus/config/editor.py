@@ -25,7 +25,7 @@ from tomlkit.items import AbstractTable
 from mcp_agentbus.config.rules import LIMITS
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files, locks
-from mcp_agentbus.core.files import write_whole
+from mcp_agentbus.core.files import unusable, write_whole
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 
@@ -111,7 +111,7 @@ def _editing(settings: Settings) -> Generator[str]:
         with locks.held(lock, wait=True):
             yield _content(file)
     except OSError as error:
-        raise BadSetup(f"{file} cannot be edited: {error.strerror}.") from None
+        raise unusable(error, file, done="edited") from None
 
 
 def _content(file: Path) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from mcp_agentbus.core.files import check_private
+from mcp_agentbus.core.files import check_private, unusable
 from mcp_agentbus.errors import BadSetup
 
 _TYPE_NAMES: Final = {dict: "table", str: "string", bool: "boolean", list: "list"}
@@ -115,7 +115,7 @@ def read_toml(path: Path, *, private: bool) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise BadSetup(f"{path} cannot be read: {error.strerror}.") from None
+        raise unusable(error, path, done="read") from None
 
 
 def parse_toml(path: Path, content: str | bytes) -> dict[str, Any]:

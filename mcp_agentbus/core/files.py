@@ -96,6 +96,18 @@ def check_private(path: Path) -> None:
         raise BadSetup(f"{path} is open to other users.", hint=f"Run: chmod 600 {path}")
 
 
+def own_folder(folder: Path) -> None:
+    """Make a folder, 0700, if there is none, and those above it.
+
+    Raises:
+        BadSetup: it is another user's: what root left there would be in that one's way.
+        OSError: it cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise not_mine(folder)
+
+
 def not_mine(path: str | os.PathLike[str]) -> BadSetup:
     """Return the error about a file or folder that is somebody else's."""
     hint = f"Run: sudo chown -R $USER {shlex.quote(str(path))}"
@@ -104,28 +116,40 @@ def not_mine(path: str | os.PathLike[str]) -> BadSetup:
     return BadSetup(f"{path} belongs to another user.", hint=hint)
 
 
-def unusable(error: OSError, path: str | os.PathLike[str]) -> BadSetup:
+def unusable(error: OSError, path: str | os.PathLike[str] = "", *, done: str = "used") -> BadSetup:
     """Return the error about a file or folder that the system refuses, with what mends it.
 
     Args:
         error: how it was refused; where it names a file, that is the one.
         path: what was to be used, if it does not.
+        done: what cannot be done with it.
     """
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(path)
-    shown = shlex.quote(_there(path))
-    message = f"{path} cannot be used: {error.strerror or type(error).__name__}."
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            hint = f"Free some disk space, then run this again; see: df -h {shown}; df -i {shown}"
-        case errno.EACCES | errno.EPERM if os.getuid() and not os.access(_there(path), os.W_OK):
-            hint = f"Run: sudo chown -R $USER {shown}; or name another folder in AGENTBUS_HOME."
-        case _:
-            hint = f"See: ls -ld {shown}; or name another folder in AGENTBUS_HOME."
-    return BadSetup(message, hint=hint)
+    why = error.strerror or type(error).__name__
+    if not path:
+        if _working_folder_is_gone():
+            return BadSetup("The working folder is gone.", hint="Run: cd ~")
+        return BadSetup(f"The system does not allow it: {why}.", hint="Run `agentbus doctor`.")
+    return BadSetup(f"{path} cannot be {done}: {why}.", hint=_mends(error, path))
 
 
-def _there(path: str) -> str:
-    """Return the path, or the nearest folder above it that is there."""
-    while not os.path.lexists(path) and os.path.dirname(path) != path:  # noqa: PTH120
-        path = os.path.dirname(path)  # noqa: PTH120
-    return path
+def _mends(error: OSError, path: str) -> str:
+    there = path
+    while not os.path.lexists(there) and os.path.dirname(there) != there:  # noqa: PTH120
+        there = os.path.dirname(there)  # noqa: PTH120
+    shown = shlex.quote(there)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"Free some disk space, then run this again; see: df -h {shown}; df -i {shown}"
+    # Only what is this program's own is to be given away as a whole.
+    ours, name, _ = there.partition("/agentbus")
+    if error.errno in {errno.EACCES, errno.EPERM} and name and os.getuid():
+        return f"Run: sudo chown -R $USER {shlex.quote(ours + name)}"
+    return f"See: ls -ld {shown}; or name a folder of yours: export AGENTBUS_HOME=/path"
+
+
+def _working_folder_is_gone() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return True
+    return False

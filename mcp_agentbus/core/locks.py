@@ -34,13 +34,12 @@ def take(path: str | os.PathLike[str], *, wait: bool) -> int | None:
     # Not at the top: Windows lacks it, and nothing gets this far there.
     import fcntl
 
-    folder = os.path.dirname(path)  # noqa: PTH120
-    os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
-    if os.stat(folder).st_uid != os.getuid():  # noqa: PTH116
-        # Imported late: whoever only looks does without it.
-        from mcp_agentbus.core.files import not_mine
+    # And this imports more than who only looks needs.
+    from pathlib import Path
 
-        raise not_mine(folder)
+    from mcp_agentbus.core.files import own_folder
+
+    own_folder(Path(path).parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

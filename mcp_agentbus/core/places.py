@@ -172,5 +172,5 @@ def _xdg_folder(environ: Mapping[str, str], name: str) -> str:
     given = environ.get(name, "")
     if not given.startswith("/"):
         below = _ELSEWHERE.get(sys.platform, _BELOW_HOME[name])
-        given = f"{user_home(environ).rstrip('/')}/{below}"
+        given = os.path.join(user_home(environ), below)  # noqa: PTH118
     return os.path.normpath(given)

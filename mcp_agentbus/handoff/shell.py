@@ -27,7 +27,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
-from mcp_agentbus.core.files import check_private, write_whole
+from mcp_agentbus.core.files import check_private, own_folder, write_whole
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.session import Session
@@ -104,7 +104,7 @@ class Memory:
         """Go on from what an earlier command noted; make the file if there is none.
 
         Raises:
-            BadSetup: it is open to others, somebody else's, or a link.
+            BadSetup: it is open to others, somebody else's, or a link; or its folder is.
         """
         try:
             check_private(self._path)
@@ -114,7 +114,7 @@ class Memory:
                 self._claims.recall(map(str, ended["chain"]), int(ended["hops"]), at)
         except FileNotFoundError:
             with self._wherever_it_can_be():
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                own_folder(self._path.parent)
                 self._path.touch(mode=0o600)  # by it the agent is known here, see `agents`
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             _log.warning("%s says nothing of use: %s", self._path, error)
