@@ -187,10 +187,10 @@ async def _keep_open(state: State, door: Door) -> None:
             try:
                 await door.open()
             except OSError as error:
-                state.is_deaf(str(error))
+                state.became_deaf(str(error))
                 continue
         if deaf_since:
-            state.is_heard_again(time.monotonic() - deaf_since)
+            state.became_heard(time.monotonic() - deaf_since)
             deaf_since = 0.0
 
 

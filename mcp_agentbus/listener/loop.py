@@ -34,6 +34,7 @@ from mcp_agentbus.listener.relayed import Relayed
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay.member import AGAIN_S
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.roster import Holds
 from mcp_agentbus.store.subjects import AGENTS
@@ -325,7 +326,7 @@ class Loop:
 
     async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         """Return what waits, and what is to be done about it at this moment."""
-        ran = desk.running is not None
+        ran, rejoins = desk.running is not None, await self._state.may_rejoin(desk.agent)
         looked = await demand.look(self._state.bus, desk.agent, self._state.inboxes(desk.agent))
         # From here on nothing is awaited until a wake has begun: two desks may share a role.
         desk.counts = looked.counts
@@ -337,7 +338,7 @@ class Loop:
         if isinstance(decision, Hold) and len(facts.waiting) < len(things):
             again = datetime.now(UTC) + _ROLE_AGAIN
             decision = replace(decision, until=min(decision.until or again, again))
-        unsure_s = self._state.unsure_s(desk.agent)
+        unsure_s = self._state.unsure_s(desk.agent) or rejoins * AGAIN_S[1]
         if isinstance(decision, Wake) and decision.means == "start" and unsure_s:
             decision = Hold(Reason.NOTHING, datetime.now(UTC) + timedelta(seconds=unsure_s))
         return things, decision

@@ -25,6 +25,8 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.members import Members
 from mcp_agentbus.relay.member import AGAIN_S
+from mcp_agentbus.store import roster
+from mcp_agentbus.store.streams import PRESENCE_S
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
 if TYPE_CHECKING:
@@ -102,13 +104,13 @@ class State:
             self.emit("back" if is_there else "away", "", {})
         return is_there
 
-    def is_deaf(self, why: str) -> None:
+    def became_deaf(self, why: str) -> None:
         """Remember, and say once, that nobody reaches this listener."""
         if why != self.door_says:
             self.door_says = why
             self.emit("deaf", "", {"error": why})
 
-    def is_heard_again(self, deaf_s: float) -> None:
+    def became_heard(self, deaf_s: float) -> None:
         """Note that it is reached again, after so many seconds: sessions try in ever longer steps.
 
         Every one that lives has then joined within as long again, and a little.
@@ -126,6 +128,17 @@ class State:
             return AGAIN_S[1]
         until = max(self._rejoined_by, self.members.arrived_by(agent))
         return max(0.0, until - time.monotonic())
+
+    async def may_rejoin(self, agent: str) -> bool:
+        """Tell whether a session of an earlier listener may be about to join this one.
+
+        Raises: as `roster.look`.
+        """
+        age = datetime.now(UTC) - self.began
+        if age.total_seconds() > PRESENCE_S or self.members.of(agent):
+            return False
+        entry = await roster.look(self.bus, agent)
+        return entry is not None and entry.state == "live session"
 
     def called(self, session: str) -> None:
         """Note that a tool was called in a session: it may have read what it was woken for."""

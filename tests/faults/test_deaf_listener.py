@@ -4,12 +4,13 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
 
 import pytest
 import served
 from doctors import report
-from listeners import configure, known, listening, recorder, send, starts
+from listeners import configure, known, listening, on_roster, recorder, send, starts
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
@@ -144,5 +145,27 @@ async def test_no_host_is_started_beside_a_session_that_is_young_or_could_not_jo
             await send(planner, "coder")
             await listener.logged("joined", agent="coder")
             await listener.logged("held", agent="coder", reason="deaf_session")
+
+    assert starts(tmp_path) == []
+
+
+async def test_no_host_is_started_beside_a_session_of_the_listener_before(settings, tmp_path):
+    """One that was killed: the session has not joined the next one yet."""
+    configure(settings, tmp_path, coder={"command": recorder(tmp_path)})
+    environ = served.environ(settings.data_dir.parent)
+    argv = served.living("serve", "--agent", "coder", after_s=0.1)
+    async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as planner:
+        await known(planner, "coder")
+        with served.Pipes(environ, argv) as session:
+            async with listening(settings) as listener:
+                await asyncio.to_thread(session.greet, served.MODERN)
+                await listener.logged("joined", agent="coder")
+                await asyncio.to_thread(session.call, "list_agents")
+                await on_roster(planner, "coder")
+                await listener.end(signal.SIGKILL)
+            await send(planner, "coder")
+            async with listening(settings) as listener:
+                await listener.logged("joined", agent="coder")
+                await listener.logged("held", agent="coder", reason="deaf_session")
 
     assert starts(tmp_path) == []
