@@ -30,6 +30,7 @@ from mcp_agentbus.bus.replies import (
     Delivery,
     Found,
     Message,
+    NotNow,
     Stored,
     api_answer,
     delivery,
@@ -114,11 +115,9 @@ class Bus(Reconnecting):
             Unconfirmed: it was, but no answer came.
         """
         all_headers = {**(headers or {}), H_MSG_ID: message_id or secrets.token_hex(8)}
-        answer, _ = await self._exchange(subject, data, all_headers)
-        try:
-            ack = api_answer(answer.data)
-        except ApiError as error:
-            raise refusal(error) from None
+        ack, _ = await self._asked(subject, data, all_headers, stores=True)
+        if isinstance(ack, ApiError):
+            raise refusal(ack)
         return Stored(int(ack["seq"]), bool(ack.get("duplicate")))
 
     async def replace(self, stream: str, subject: str, data: bytes, revision: int) -> int:
@@ -136,12 +135,11 @@ class Bus(Reconnecting):
         """
         message_id = secrets.token_hex(8)
         headers = {H_MSG_ID: message_id, H_EXPECTED_REVISION: str(revision)}
-        answer, repeated = await self._exchange(subject, data, headers)
-        try:
-            return int(api_answer(answer.data)["seq"])
-        except ApiError as error:
-            if error.code != WRONG_REVISION:
-                raise refusal(error) from None
+        ack, repeated = await self._asked(subject, data, headers, stores=True)
+        if not isinstance(ack, ApiError):
+            return int(ack["seq"])
+        if ack.code != WRONG_REVISION:
+            raise refusal(ack)
         latest = await self.last(stream, subject) if repeated else None
         if latest and latest.headers.get(H_MSG_ID) == message_id:
             return latest.seq  # the acknowledgement of our own write was lost
@@ -156,8 +154,31 @@ class Bus(Reconnecting):
         """
         data = json.dumps(body).encode() if body is not None else b""
         stores = "DELETE" in call  # what is asked or made another time is asked or made once
-        answer, _ = await self._exchange(f"{API}.{call}", data, stores=stores)
-        return api_answer(answer.data)
+        answer, _ = await self._asked(f"{API}.{call}", data, stores=stores)
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
+
+    async def _asked(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        stores: bool,
+    ) -> tuple[dict[str, Any] | ApiError, bool]:
+        """Return JetStream's answer or refusal, and whether an earlier try may have arrived."""
+
+        async def answered(link: Link, timeout: float) -> dict[str, Any] | ApiError:
+            answer = await link.request(subject, data, headers, timeout)
+            try:
+                return api_answer(answer.data)
+            except NotNow:
+                raise
+            except ApiError as error:
+                return error
+
+        return await self._tried(answered, stores=stores)
 
     async def pull(self, stream: str, consumer: str, batch: int) -> list[Delivery]:
         """Take up to `batch` messages that wait now; an empty list means that none does.

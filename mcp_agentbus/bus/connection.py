@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -24,6 +25,7 @@ from nats.aio.subscription import Subscription
 
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient
 from mcp_agentbus.bus.replies import HandedOut, Message, api_answer
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -81,6 +83,7 @@ class Link:
             link._on_end()
 
         where = urlsplit(url)
+        await _look_up(where.hostname, where.port)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 with Cancellable():
@@ -344,6 +347,28 @@ class _Answers:
 
     async def arrived(self, message: Msg) -> None:
         self.queue.put_nowait(_message(message))
+
+
+async def _look_up(name: str | None, port: int | None) -> None:
+    """See that a server's name has an address, which the connection asks for again.
+
+    asyncio asks in a thread that a call which gives up, and the end of its process, wait for: a
+    name server that is away costs a minute.
+
+    Raises:
+        BusUnreachable: it has none, or nobody says so.
+    """
+    hint = "Check AGENTBUS_URL, and the network of this machine."
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await in_thread(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        why = "no name server answers"
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    else:
+        return
+    raise BusUnreachable(f"{name} has no address: {why}. Nothing was stored.", hint=hint)
 
 
 def _message(message: Msg) -> Message:

@@ -24,7 +24,7 @@ from typing import Final, Self, TypeVar
 from mcp_agentbus.bus import budget, disk
 from mcp_agentbus.bus.address import find_server
 from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
-from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.bus.replies import Message, NotNow
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, OutOfReach, Unconfirmed
@@ -34,6 +34,7 @@ _TRY_TIMEOUT_S: Final = 1.5
 _BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
 # What a call has besides to find out why a server took a message and confirmed nothing.
 _WHY_TIMEOUT_S: Final = 0.4
+_LATE: Final = "No bus server answered in time. Nothing was stored."
 GONE: Final = "The bus server went away. Nothing was stored."
 
 _T = TypeVar("_T")
@@ -120,26 +121,16 @@ class Reconnecting:
         left = budget.current()
         if left.failed:
             raise BusUnreachable(left.failed.message, hint=left.failed.hint)
-        handed_over = False
+        handed_over, failure = False, None
         for pause in itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1])):
             try:
                 link = await self._live(within_s=left.left_s)
                 answer = await ask(link, min(_TRY_TIMEOUT_S, left.left_s))
-            except NoResponders:
-                failure = BusUnreachable(
-                    "The bus server answers, but its streams are missing. Nothing was stored.",
-                    hint="Run `agentbus server start`.",
-                )
-                await self._repair()
-            except TimeoutError:
-                handed_over, failure = True, self._silent()
-                await self._revive(left.left_s)
-            except LinkLost:
-                handed_over, failure = True, BusUnreachable(GONE)
             except OutOfReach:
                 raise  # waiting changes nothing
-            except BusUnreachable as error:
-                failure = error
+            except (BusUnreachable, NoResponders, NotNow, TimeoutError, LinkLost) as error:
+                handed_over |= isinstance(error, TimeoutError | LinkLost)
+                failure = await self._failure(error, failure)
             else:
                 left.answered()
                 return answer, handed_over
@@ -148,6 +139,25 @@ class Reconnecting:
                 raise await self._unconfirmed() if handed_over and stores else failure
             await asyncio.sleep(pause)
         raise AssertionError  # the chain of pauses has no end
+
+    async def _failure(self, error: Exception, before: BusUnreachable | None) -> BusUnreachable:
+        """Do what can be done about a try that failed, and return what it means to the caller."""
+        match error:
+            case TimeoutError():
+                await self._revive(budget.current().left_s)
+                return self._silent()
+            case NoResponders():
+                await self._repair()
+                return BusUnreachable(
+                    "The bus server answers, but its streams are missing. Nothing was stored.",
+                    hint=self._mend if self.settings.url else "Run `agentbus server start`.",
+                )
+            case NotNow():
+                return self._silent(f"{error.message} Nothing was stored.")
+            case BusUnreachable():
+                # How an earlier try ended says more than that this one took too long.
+                return before if before and error.message == _LATE else error
+        return BusUnreachable(GONE)
 
     async def _repair(self) -> None:
         if self.on_missing is None or self._repairing:
@@ -267,7 +277,7 @@ class Reconnecting:
                     raise _closed()
                 return await self._open(may_start=may_start)
         except TimeoutError:
-            raise self._silent("No bus server answered in time. Nothing was stored.") from None
+            raise self._silent(_LATE) from None
 
     async def _open(self, *, may_start: bool) -> Link:
         """Open a connection on which everything is heard that was heard before."""

@@ -21,6 +21,8 @@ from mcp_agentbus.errors import AgentbusError, BadInput, InboxFull, Refused, Sto
 NO_SUCH_STREAM: Final = 10059
 NO_SUCH_CONSUMER: Final = 10014
 WRONG_REVISION: Final = 10071
+# What a cluster says while a write is under way there, or while it has no leader.
+_NOT_NOW: Final = frozenset({10008, 10009, 10118, 10158, 10163, 10164})
 _TOO_LARGE: Final = 10054
 _FULL: Final = 10077
 #: Of a stream's `max_bytes`, when it is made.
@@ -69,6 +71,10 @@ class ApiError(Refused):
         )
 
 
+class NotNow(ApiError):
+    """The server did nothing, and may do it when it is asked again."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """The server's acknowledgement."""
@@ -114,11 +120,13 @@ def api_answer(data: bytes) -> dict[str, Any]:
 
     Raises:
         ApiError: it refused.
+        NotNow: it is to be asked again.
     """
     answer: dict[str, Any] = json.loads(data)
     if "error" in answer:
-        error = answer["error"]
-        raise ApiError(int(error.get("err_code", 0)), str(error.get("description", "")))
+        code = int(answer["error"].get("err_code", 0))
+        description = str(answer["error"].get("description", ""))
+        raise (NotNow if code in _NOT_NOW else ApiError)(code, description)
     return answer
 
 

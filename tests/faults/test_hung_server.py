@@ -6,12 +6,14 @@ import contextlib
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import served
 from listeners import configure, listening
+from local_server import configured
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
@@ -174,3 +176,34 @@ async def test_a_command_names_its_own_option_for_a_second_try(planner, monkeypa
 
     with pytest.raises(Unconfirmed, match="Run the same with --request-id once: it is stored once"):
         await commands.start(call)
+
+
+_SILENT_NAME_SERVER = """
+import socket, sys, threading
+look_up = socket.getaddrinfo
+def silent(name, *more, **options):
+    if name == "bus.invalid":
+        threading.Event().wait(600)
+    return look_up(name, *more, **options)
+socket.getaddrinfo = silent
+from mcp_agentbus.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+async def test_a_name_server_that_does_not_answer_holds_up_no_command(tmp_path):
+    configured(tmp_path / "home", '[server]\nurl = "tls://bus.invalid:4222"\n')
+    program = [sys.executable, "-W", "error", "-c", _SILENT_NAME_SERVER]
+
+    code, said = await served.typed(tmp_path / "home", "agents", program=program)
+
+    assert code == 3
+    assert "bus.invalid has no address: no name server answers. Nothing was stored." in said
+
+
+async def test_a_name_that_nobody_has_is_said_to_have_no_address(tmp_path):
+    settings = configured(tmp_path / "home", '[server]\nurl = "tls://bus.invalid:4222"\n')
+    async with Bus(settings) as bus:
+        error = await failed(bus.api("INFO"))
+
+    assert error.message.startswith("bus.invalid has no address: ")

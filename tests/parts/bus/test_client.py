@@ -114,6 +114,35 @@ async def test_a_page_is_asked_for_when_the_one_before_was_used_up(nobody):
     await pages.aclose()
 
 
+class Electing:
+    """The link to a cluster in which a write of the same record is under way for a moment."""
+
+    def __init__(self, code, times):
+        self.code, self.times = code, times
+
+    async def request(self, *_):
+        self.times -= 1
+        if self.times >= 0:
+            return Message("", b'{"error": {"err_code": %d, "description": "busy"}}' % self.code)
+        return Message("", b'{"seq": 7}')
+
+
+@pytest.mark.parametrize("code", [10008, 10009, 10118, 10158, 10163, 10164])
+async def test_what_a_cluster_cannot_do_now_is_asked_for_again(nobody, monkeypatch, code):
+    bus, cluster = Bus(nobody), Electing(code, times=2)
+
+    async def live(**_):
+        return cluster
+
+    monkeypatch.setattr(bus, "_live", live)
+
+    assert await bus.replace("STREAM", "a.subject", b"", 3) == 7
+    cluster.times = 1_000_000
+    monkeypatch.setattr(budget, "CALL_S", 0.1)
+    with pytest.raises(BusUnreachable, match=rf"busy \({code}\). Nothing was stored"):
+        await bus.publish("a.subject", b"")
+
+
 class Forgetful:
     """The link to a server that has lost its streams."""
 
