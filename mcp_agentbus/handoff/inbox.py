@@ -127,15 +127,21 @@ async def watch_inbox(
             return replace(inbox, timed_out=True)
         if waiting:
             await waiting(time.monotonic() - began)
-        places = EVERYTHING
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(left_s, next(overtaken, _LOOK_AGAIN_S))):
-                places = await session.arrivals.wait()
-                overtaken = iter(_OVERTAKEN_S)
+        news = await _news(session, min(left_s, next(overtaken, _LOOK_AGAIN_S)))
+        places = news or EVERYTHING
+        overtaken = iter(_OVERTAKEN_S) if news else overtaken
         # Only what was there before may come back by itself: `agentbus server stop` stands.
         if not await session.bus.reconnected(max(timeout_s - (time.monotonic() - began), 0)):
             raise BusUnreachable
         renew()
+
+
+async def _news(session: Session, within_s: float) -> AbstractSet[str]:
+    """Wait for a notice; return where something came in, which is nowhere if the time is over."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            return await session.arrivals.wait()
+    return frozenset()
 
 
 async def _shown(session: Session, look: Coroutine[Any, Any, Inbox]) -> Inbox:

@@ -26,7 +26,6 @@ from mcp_agentbus.core.aio import in_background, note_failure
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff import shell
 from mcp_agentbus.listener.desk import Departed, Desk
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.members import Member
@@ -330,7 +329,7 @@ class Loop:
         looked = await demand.look(self._state.bus, desk.agent, self._state.inboxes(desk.agent))
         # From here on nothing is awaited until a wake has begun: two desks may share a role.
         desk.counts = looked.counts
-        things = self._for_somebody(desk, looked.things)
+        things = self._state.for_somebody(desk.agent, looked.things)
         if not ran:  # else the look may be older than what was read
             self._runner.note_reads(desk, {thing.key for thing in things})
         facts = self._facts(desk, things)
@@ -342,12 +341,6 @@ class Loop:
         if isinstance(decision, Wake) and decision.means == "start" and unsure_s:
             decision = Hold(Reason.NOTHING, datetime.now(UTC) + timedelta(seconds=unsure_s))
         return things, decision
-
-    def _for_somebody(self, desk: Desk, things: tuple[Waiting, ...]) -> tuple[Waiting, ...]:
-        """Leave out the notices that are for a session which is not here."""
-        members = self._state.members.of(desk.agent)
-        here = {member.session for member in members if member.can_nudge}
-        return tuple(thing for thing in things if not thing.live_only or thing.session in here)
 
     def _facts(self, desk: Desk, things: tuple[Waiting, ...]) -> Facts:
         state = self._state
@@ -371,19 +364,9 @@ class Loop:
             else "cannot_be_told" if members else "none",
             running=desk.running is not None or bool(desk.notified),
             past=past,
-            trusted=self._trusted(),
+            trusted=state.trusted(),
             ledger_works=works,
         )  # fmt: skip
-
-    def _trusted(self) -> frozenset[str] | None:
-        """Return who is of this user on this machine; on the embedded server everybody is."""
-        settings = self._state.settings
-        if settings.url is None:
-            return None
-        with suppress(LedgerBroken):
-            remembered = self._state.ledger.remembered()
-            return remembered | {*settings.agents, *shell.agents(settings)}
-        return frozenset(settings.agents)
 
     async def _act(self, desk: Desk, decision: Wake | Hold, things: Mapping[str, Waiting]) -> None:
         """Begin a wake, or note why there is none: for the log and the tasks' lives."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.members import Members
@@ -28,6 +30,7 @@ from mcp_agentbus.relay.member import AGAIN_S
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.streams import PRESENCE_S
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
+from mcp_agentbus.wakes.policy import Waiting
 
 if TYPE_CHECKING:
     from mcp_agentbus.listener.endpoint import Door
@@ -118,6 +121,20 @@ class State:
         self.door_says = ""
         self._rejoined_by = time.monotonic() + min(deaf_s, AGAIN_S[-1]) + AGAIN_S[1]
         self.emit("listening", "", {"pid": os.getpid()})
+
+    def for_somebody(self, agent: str, things: tuple[Waiting, ...]) -> tuple[Waiting, ...]:
+        """Leave out the notices that are for a session which is not here."""
+        here = {member.session for member in self.members.of(agent) if member.can_nudge}
+        return tuple(thing for thing in things if not thing.live_only or thing.session in here)
+
+    def trusted(self) -> frozenset[str] | None:
+        """Return who is of this user on this machine; on the embedded server everybody is: None."""
+        if self.settings.url is None:
+            return None
+        with suppress(LedgerBroken):
+            remembered = self.ledger.remembered()
+            return remembered | {*self.settings.agents, *shell.agents(self.settings)}
+        return frozenset(self.settings.agents)
 
     def unsure_s(self, agent: str) -> float:
         """Return for how long an agent may have a session here that has not joined yet; 0: no.
