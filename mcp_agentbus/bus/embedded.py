@@ -50,7 +50,7 @@ _STORE_MAX_BYTES: Final = 8 << 30
 # A full disk leaves JetStream's streams unwritable until a restart, so stay well below it.
 _SHARE_OF_FREE_DISK: Final = 4
 _OTHER_BINARY: Final = "Name a working nats-server in AGENTBUS_NATS_SERVER, or unset it."
-# What `_start` writes. An empty token in its configuration would leave the server open to all.
+# What `_start` writes. An empty token would leave the server open to all.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -125,7 +125,8 @@ def ensure(settings: Settings) -> Server:
             # Somebody else starts it at this moment, or it runs and is about to answer.
             if server := find(settings):
                 return server
-            if _has_run_long(files) or is_cut_off(settings):
+            left_s = give_up - time.monotonic()
+            if _has_run_long(files, START_TIMEOUT_S - left_s) or is_cut_off(settings):
                 break
             time.sleep(_LOOK_AGAIN_S)
     except OSError as error:
@@ -270,10 +271,10 @@ def _signal(files: Files, server: Process, number: signal.Signals) -> bool:
     return True
 
 
-def _has_run_long(files: Files) -> bool:
-    """Tell whether the holder of the lock has had the time in which a server starts."""
+def _has_run_long(files: Files, waited_s: float) -> bool:
+    """Tell whether a holder of the lock has had the time to start; an earlier version's is none."""
     server = locks.holder(files.lock)
-    return server is not None and time.time() - server.since > START_TIMEOUT_S
+    return time.time() - server.since > START_TIMEOUT_S if server else waited_s > _STARTS_WITHIN_S
 
 
 def _prepare(settings: Settings) -> Files:
@@ -393,8 +394,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _end_of_log(files: Files) -> str:
-    try:
+    with suppress(OSError):
         lines = files.log.read_text(errors="replace").splitlines()[-3:]
-    except OSError:
-        return f"There is no log at {files.log}."
-    return f"The end of {files.log}: " + " | ".join(lines)
+        return f"The end of {files.log}: " + " | ".join(lines)
+    return f"There is no log at {files.log}."

@@ -180,9 +180,9 @@ def _end(running: asyncio.Task[None]) -> None:
 async def _keep_open(state: State, door: Door) -> None:
     """Have the socket be there: it is made anew where it, or its folder, is gone."""
     deaf_since = 0.0
-    while True:
+    while not door.is_closed:
         await asyncio.sleep(_LOOK_AT_DOOR_S)
-        if not door.is_open:
+        if not door.is_open and not door.is_closed:
             deaf_since = deaf_since or time.monotonic()
             try:
                 await door.open()

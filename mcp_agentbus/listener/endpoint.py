@@ -130,6 +130,8 @@ class Door:
         #: The file as it was made: the kernel gives its number to no other while it is bound.
         self._made: os.stat_result | None = None
         self._lock = -1
+        #: Whether the listener ends: then it stays as it is.
+        self.is_closed = False
 
     @property
     def path(self) -> Path:
@@ -166,6 +168,7 @@ class Door:
 
     def close(self) -> None:
         """Let nobody in any more, and leave nothing behind."""
+        self.is_closed = True
         self._endpoint.close()
         with contextlib.suppress(OSError):
             if self._made and os.path.samestat(self.path.lstat(), self._made):

@@ -2,12 +2,14 @@
 """The embedded server's life, with a real nats-server: started, found, stopped, reaped."""
 
 import fcntl
+import json
 import os
 import signal
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 
 import pytest
 from local_server import (
@@ -162,6 +164,24 @@ def test_a_server_of_an_earlier_version_which_noted_nothing_is_found_by_its_lock
     assert embedded.holder(files).pid == server.pid
     assert embedded.stop(settings) is True
     until(lambda: is_gone(server.pid), "the server is gone")
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_server_that_hangs_is_not_waited_for_as_one_that_starts(
+    settings, files, monkeypatch, signed
+):
+    server = embedded.ensure(settings)
+    noted = locks.holder(files.lock)
+    files.lock.write_text(json.dumps(noted._replace(since=1.0)._asdict()) if signed else "")
+    monkeypatch.setattr(embedded, "_STARTS_WITHIN_S", 0.05)
+    monkeypatch.setattr(embedded, "_PROBE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 60.0)
+    os.kill(server.pid, signal.SIGSTOP)
+
+    began = time.monotonic()
+    with pytest.raises(BusUnreachable, match=rf"pid {server.pid} .*does not answer.*server stop"):
+        embedded.ensure(settings)
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no JSON", '{"pid": "1"}', "\0" * 9000])

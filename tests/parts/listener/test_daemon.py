@@ -8,7 +8,6 @@ import pytest
 
 from mcp_agentbus.listener import daemon
 from mcp_agentbus.listener.desk import Desk
-from mcp_agentbus.listener.endpoint import listening_socket
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.wakes.ledger import Ledger
@@ -37,14 +36,16 @@ def state(settings, tmp_path):
 
 
 async def test_a_listener_that_ends_leaves_its_sessions_before_it_speaks_to_the_server(
-    state, settings
+    state, settings, monkeypatch
 ):
     hangs = asyncio.Event()
     desk = state.desks["coder"] = Desk("coder")
     desk.subscriptions.push_async_callback(hangs.wait)
+    monkeypatch.setattr(daemon, "_LOOK_AT_DOOR_S", 0)
     parts = daemon._parts(state)
-    await parts.endpoint.accept(listening_socket(settings))
+    await parts.door.open()
     running = asyncio.create_task(daemon._run(state, parts))
+    keeping = asyncio.create_task(daemon._keep_open(state, parts.door))
     reader, writer = await asyncio.open_unix_connection(local_socket.socket_path(settings))
     writer.write(local_socket.line(JOIN))
     assert "joined" in local_socket.message(await reader.readline())
@@ -53,6 +54,8 @@ async def test_a_listener_that_ends_leaves_its_sessions_before_it_speaks_to_the_
 
     async with asyncio.timeout(HANG_S):
         assert await reader.read() == b""
+        await keeping  # it makes no socket anew for a listener that ends
+        assert not (settings.runtime_dir / "listener.sock").exists()
         hangs.set()
         await asyncio.wait([running])
     assert running.cancelled()
