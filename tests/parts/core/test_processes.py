@@ -39,3 +39,32 @@ def test_of_a_process_that_has_ended_nothing_is_told():
 
     assert processes.parent_of(child.pid) == 0
     assert processes.born(child.pid) == ""
+
+
+def test_a_signal_goes_to_that_very_process_and_to_no_other(tmp_path):
+    file, other = tmp_path / "lock", tmp_path / "other"
+    other.touch()
+    with file.open("wb") as lock, subprocess.Popen(["cat", "-", "word"], stdin=-1) as stranger:
+        argv = [sys.executable, "-c", "input()", "word"]
+        with subprocess.Popen(argv, stdin=-1, pass_fds=[lock.fileno()]) as ours:
+            known = processes.known(ours.pid)
+            refused = (
+                (known._replace(born="1"), {}),
+                (known._replace(pid=stranger.pid), {"holding": str(file)}),
+                (known._replace(space="another-boot pid:[1]"), {}),
+                (known._replace(pid=0, born=""), {}),
+                (known, {"naming": "another word"}),
+                (processes.known(stranger.pid), {"naming": "word", "holding": str(file)}),
+            )
+            if sys.platform == "linux":
+                refused += ((known, {"holding": str(other)}),)
+            assert [processes.signal(one, 9, **which) for one, which in refused] == [
+                False for _ in refused
+            ]
+            assert (ours.poll(), stranger.poll()) == (None, None)
+            unknown = known._replace(born="", space="")  # as an earlier version noted it
+            assert processes.is_still(unknown, naming="word", holding=str(file))
+            assert processes.signal(known, 9, naming="word", holding=str(file))
+            assert ours.wait() == -9
+            assert not processes.is_still(known)
+        stranger.stdin.close()
