@@ -20,8 +20,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 from mcp_agentbus.errors import BusUnreachable
 
 # A call ends within 5 s, whatever the server does: what is left of them is for what a session does
-# before and after it asks, on a machine that is busy.
-CALL_S: Final = 3.7
+# before and after it asks, and for the start of a command, on a machine that is busy.
+CALL_S: Final = 3.2
 # A healthy server takes 1 ms, a slow disk may take 100; on a machine that does much else, seconds.
 _ANSWERS_WITHIN_S: Final = 2.0
 # What is asked late in a call is asked all the same, for so long.

@@ -155,8 +155,9 @@ class Reconnecting:
             case NotNow():
                 return self._silent(f"{error.message} Nothing was stored.")
             case BusUnreachable():
-                # How an earlier try ended says more than that this one took too long.
-                return before if before and error.message == _LATE else error
+                # Why there was no connection before says more than that this try took too long.
+                known = before is not None and before.message != GONE
+                return before if before and known and error.message == _LATE else error
         return BusUnreachable(GONE)
 
     async def _repair(self) -> None:

@@ -162,8 +162,9 @@ async def test_a_command_says_so_too(planner, tmp_path, way):
             code, said = await served.typed(settings.data_dir.parent, *command)
 
     assert code == 3
-    assert re.match("agentbus: (The bus server does not answer|No bus server answered)", said)
-    assert _STOP in said
+    # By when the server was started it is known to hang, or might just be starting.
+    assert "does not answer" in said or "No bus server answered in time" in said
+    assert "`agentbus server stop`" in said
 
 
 async def test_a_command_names_its_own_option_for_a_second_try(planner, monkeypatch):
