@@ -86,7 +86,11 @@ def test_the_wakes_of_another_containers_listener_are_its_own_while_it_lives(sta
     assert row.outcome == ("" if is_there else "stopped")
 
 
-@pytest.mark.parametrize("mark", [processes.known(os.getpid()).mark, processes.born(os.getpid())])
+@pytest.mark.parametrize(
+    "mark",
+    [processes.known(os.getpid()).mark, processes.born(os.getpid())],
+    ids=["its mark", "an earlier versions"],
+)
 def test_a_process_that_outlives_its_listener_is_known_by_its_mark_or_an_earlier_versions(
     state, mark
 ):
