@@ -17,6 +17,7 @@ from typing import Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import StaleConnectionError
 
 # A connection that cannot get rid of what it has to say, as its server hangs, is dropped then.
 _CLOSE_TIMEOUT_S: Final = 0.5
@@ -39,6 +40,19 @@ class MendedClient(Client):
                 await self._closed_cb()
         with suppress(OSError):
             await super()._process_op_err(e)
+
+    async def _process_pong(self) -> None:
+        # A flush that was cancelled, or has waited long enough, is answered all the same; nats-py
+        # stops reading over it.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+    async def _read_loop(self) -> None:
+        # Whatever else it may stop reading over: a connection that hears nothing has ended.
+        await super()._read_loop()
+        if self.is_connected:
+            await self._process_op_err(StaleConnectionError())
 
     async def end(self) -> None:
         """Close the connection, also one whose server takes nothing any more."""

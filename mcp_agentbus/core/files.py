@@ -110,7 +110,8 @@ def own_folder(folder: Path) -> None:
 
 def not_mine(path: str | os.PathLike[str]) -> BadSetup:
     """Return the error about a file or folder that is somebody else's."""
-    hint = f"Run: sudo chown -R $USER {shlex.quote(str(path))}"
+    whole = " -R" if os.path.isdir(path) else ""  # noqa: PTH112
+    hint = f"Run: sudo chown{whole} $USER {shlex.quote(str(path))}"
     if os.getuid() == 0:
         hint = "Run this as the user whose folder it is: without sudo, or with `sudo -H`."
     return BadSetup(f"{path} belongs to another user.", hint=hint)

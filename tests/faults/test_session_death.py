@@ -233,7 +233,7 @@ async def test_a_claim_outlives_the_servers_time_limit_while_its_session_lives(w
 async def stop_keeping(session):
     """Have a session neither extend its claims nor say that it lives."""
     for task in asyncio.all_tasks():
-        if task.get_name() == f"agentbus-keeper-{session.id}":
+        if task.get_name() == f"keeper of session {session.id}":
             task.cancel()
     await forget(session.bus, session.me.id, session.id)
 

@@ -43,16 +43,10 @@ class Dying(Bus):
             raise BusUnreachable
         return await super()._live(**how)
 
-    async def _tried(self, ask):
-        return await self._counted(super()._tried(ask))
-
-    async def pull(self, *what):
-        return await self._counted(super().pull(*what))
-
-    async def _counted(self, request):
+    async def _tried(self, *what, **how):
         self._under_way += 1
         try:
-            return await request
+            return await super()._tried(*what, **how)
         finally:
             self._ended()
 

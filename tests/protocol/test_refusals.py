@@ -205,7 +205,7 @@ class _Raises:
     def __init__(self, error):
         self._error = error
 
-    async def run(self, *_):
+    async def run(self, *_, **__):
         raise self._error
 
 
