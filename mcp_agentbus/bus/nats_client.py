@@ -64,13 +64,6 @@ class MendedClient(Client):
         except TimeoutError:
             self.drop()  # else it waits until all is said
 
-    async def _process_pong(self) -> None:
-        # It would set the result of a flush that was cancelled meanwhile, or took too long, and
-        # read no more from the connection.
-        if self._pongs and self._pongs[0].done():
-            self._pongs[0] = asyncio.get_running_loop().create_future()  # nobody waits any more
-        await super()._process_pong()
-
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         # It would end the connection over a status line that is not UTF-8, and so over one message
         # in an inbox keep its agent off the bus for good; so for the subject below.

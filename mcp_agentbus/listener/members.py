@@ -22,10 +22,11 @@ from typing import Any, Final
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.relay.member import LIVES_AFTER_S
 
 #: A session that takes longer to pass a notice on counts as one that cannot.
 NUDGE_TIMEOUT_S: Final = 5.0
+# A session says itself for how many seconds it may still be a probe; it is 2 (`relay.member`).
+_YOUNG_MAX_S: Final = 3600.0
 #: Why such a notice was not shown, as far as is known.
 HANGS: Final = "its session did not take the notice"
 # More sessions than one user opens; stops a program that opens them in a loop.
@@ -114,7 +115,7 @@ class Members:
         that it has said, nothing if it has ended, and None if it only lives.
         """
         young_s = request.get("young_s")
-        if not isinstance(young_s, int | float) or not 0 < young_s <= LIVES_AFTER_S:
+        if not isinstance(young_s, int | float) or not 0 < young_s <= _YOUNG_MAX_S:
             return None
         number = next(self._numbers)
         self._arriving[number] = str(request.get("agent", "")), time.monotonic() + young_s

@@ -223,7 +223,7 @@ def failing(monkeypatch):
 
 @pytest.mark.parametrize("error", _every_error(errors.AgentbusError))
 async def test_every_kind_of_error_reaches_the_model_with_its_hint(failing, era, error):
-    raised = error(1, "no") if error is ApiError else error()
+    raised = error(1, "no") if issubclass(error, ApiError) else error()
     async with failing(raised, era) as client:
         result = await client.call_tool("list_agents", {})
     check_refusal(result, raised.message)
