@@ -27,6 +27,8 @@ _TOO_LARGE: Final = 10054
 _FULL: Final = 10077
 #: Of a stream's `max_bytes`, when it is made.
 NO_ROOM_TO_RESERVE: Final = 10047
+# Said of a consumer or a stream that could not be written, under many codes.
+_DISK_FULL: Final = "no space left on device"
 _NO_STORAGE: Final = frozenset({10023, 10028, NO_ROOM_TO_RESERVE, 10051})
 
 
@@ -120,12 +122,15 @@ def api_answer(data: bytes) -> dict[str, Any]:
 
     Raises:
         ApiError: it refused.
+        StoreFull: its disk has no room for what this would keep there.
         NotNow: it is to be asked again.
     """
     answer: dict[str, Any] = json.loads(data)
     if "error" in answer:
         code = int(answer["error"].get("err_code", 0))
         description = str(answer["error"].get("description", ""))
+        if _DISK_FULL in description:
+            raise StoreFull
         raise (NotNow if code in _NOT_NOW else ApiError)(code, description)
     return answer
 

@@ -115,7 +115,11 @@ class Memory:
         except FileNotFoundError:
             with self._wherever_it_can_be():
                 own_folder(self._path.parent)
-                self._path.touch(mode=0o600)  # by it the agent is known here, see `agents`
+                # By it the agent is known here, see `agents`.
+                with suppress(FileExistsError):
+                    new = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                    os.write(new, b"{}")
+                    os.close(new)
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             _log.warning("%s says nothing of use: %s", self._path, error)
         self._noted = self._claims.finished

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from choices import INBOXES, Choices, Errand
 from ledger import ENDS, Call, Claimed, Ended, Ledger, Looked, Said, Sent, Shown, Tried, Trouble
-from voices import Answer, Gone, Place, Shell, Voice
+from voices import Answer, Gone, Place, Refused, Shell, Voice
 
 _TURN_S = (0.05, 0.5)
 _DRAIN_PAUSE_S = 0.4
@@ -150,6 +150,9 @@ class Actor:
         began, clock, outcome = self._world.clock(), self._world.clock, "stored"
         try:
             await self.voice.start()
+        except Refused:
+            outcome = "unknown"
+            await self.voice.process.wait()
         except Gone:
             outcome = "unknown"
             if not self._doomed:

@@ -231,9 +231,13 @@ def _not_early(ledger: Ledger) -> Iterator[Violation]:
 
 
 def _order(ledger: Ledger) -> Iterator[Violation]:
-    """In one answer high comes before normal before low, and in a lane who was stored earlier."""
+    """In one answer high comes before normal before low, and in a lane who was stored earlier.
+
+    Not so if another session of the inbox looked meanwhile: it may have had one and given it back.
+    """
     sent = {entry.task: entry for entry in ledger.all(Sent)}
     answers = defaultdict(list)
+    others = _looks_by_inbox(ledger)
     for claim in ledger.all(Claimed):
         if claim.new and claim.attempt == 1 and claim.task in sent:
             answers[claim.session, claim.at].append(claim)
@@ -244,9 +248,26 @@ def _order(ledger: Ledger) -> Iterator[Violation]:
                 told = f"{before.token} ({before.lane}) was shown before it ({after.lane})"
                 yield Violation("order", told, after.task)
             same = (before.inbox, before.lane) == (after.inbox, after.lane)
-            if same and not before.due and not after.due and after.at < before.began:
+            disturbed = any(
+                look.session != claims[0].session
+                and look.began < claims[0].at
+                and look.at > after.at
+                for look in others[after.inbox]
+            )
+            if same and not (before.due or after.due or disturbed) and after.at < before.began:
                 told = f"{before.token}, which was sent after it, was shown before it"
                 yield Violation("order", told, after.task)
+
+
+def _looks_by_inbox(ledger: Ledger) -> dict[str, list[Call]]:
+    """Return all calls that may have taken a task out of each inbox."""
+    reads = {look.session: look.inboxes for look in ledger.all(Looked)}
+    looks = defaultdict(list)
+    for call in ledger.all(Call):
+        if call.what in {"read_inbox", "watch_inbox"}:
+            for inbox in reads.get(call.session, ()):
+                looks[inbox].append(call)
+    return looks
 
 
 def _nobody_passed_over(ledger: Ledger) -> Iterator[Violation]:
@@ -310,6 +331,8 @@ def _free(
     begins = [max(sent.at, sent.due), *(hold.end for hold in holds if hold.end < inf)]
     for begin in begins:
         until = min([over, *(claim.began for claim in claims if claim.at > begin)])
+        if any(hold.begin <= begin < hold.end for hold in holds):  # before its sender was told
+            continue
         # Who is killed may have got it, and have had no time to say so.
         later = [at for at in readers.ends if begin < at < until]
         unsure = any(word.began <= begin <= word.at for word in words if word.outcome == "unknown")

@@ -87,6 +87,21 @@ def test_what_an_honest_run_may_contain_besides_breaks_nothing():
     asleep = [claimed(3.0), Stalled(3.1, "ana-1#1", 33.0), claimed(30.0, "ana-2#1")]
     assert broken([*sent(), *asleep, said(31.0, session="ana-2#1"), shown(32.0)]) == set()
 
+    # The receipt was late; and one of two was in another session's hands for a moment.
+    assert broken([*sent(3.2), claimed(3.0), Looked(3.4, 3.3, "ana", "ana-2#1", ("ana",), 5),
+                   Fault(20.0, "kill_server"), said(4.0), shown(5.0)]) == set()  # fmt: skip
+    meanwhile = [Looked(2.9, 2.8, "ana", "ana-2#1", ("ana",), 0),
+                 Call(2.9, 2.8, "ana-2#1", "read_inbox", "stored")]  # fmt: skip
+    swapped = [
+        *sent(),
+        *sent(1.0, "t2"),
+        *meanwhile,
+        claimed(3.0),
+        claimed(3.0, task="t2", place=1),
+    ]
+    ends = [said(4.0), said(4.0, task="t2"), shown(5.0), shown(5.0, task="t2")]
+    assert broken([*swapped, *ends], {TASK: DONE, "t2": DONE}) == set()
+
     again = [said(4.0), said(4.2), said(4.4, "failed", token="other", outcome="refused")]
     assert broken([*sent(), claimed(3.0), *again, shown(5.0)]) == set()
 

@@ -56,6 +56,10 @@ class Gone(Exception):
     """The process ended before it had answered."""
 
 
+class Refused(Gone):
+    """It said why it cannot begin, and ended."""
+
+
 @dataclass(frozen=True)
 class Item:
     """A task in an answer."""
@@ -238,7 +242,8 @@ class Python(Voice):
     async def start(self) -> None:
         await super().start()
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            await self._line()
+            if "error" in await self._line():
+                raise Refused
 
     async def call(self, tool: str, **arguments) -> Answer:
         async with asyncio.timeout(ANSWER_WITHIN_S + arguments.get("timeout_s", 0)):

@@ -97,4 +97,8 @@ async def main(agent, changes):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))
+    try:
+        asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))
+    except AgentbusError as error:  # of its beginning: those of a command are answers
+        say({"error": type(error).__name__, "message": error.message})
+        sys.exit(error.exit_code)
