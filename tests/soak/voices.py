@@ -288,7 +288,7 @@ class Shell(Voice):
         if code not in {0, 4}:
             if code < 0:
                 raise Gone
-            return _failed(err)
+            return _failed(out + err)  # with --json an error is on standard output
         documents = list(_documents(out))
         merged = {key: value for document in documents for key, value in document.items()}
         return _read(merged, out + err)
