@@ -156,7 +156,9 @@ class Actor:
         except Gone:
             outcome = "unknown"
             if not self._doomed:
-                self._world.trouble("died", f"{self.voice.session} ended before it had answered")
+                code = await self.voice.process.wait()
+                told = f"{self.voice.session} ended ({code}) before it had answered"
+                self._world.trouble("died", told)
         except TimeoutError:
             outcome = "none"
             self.voice.kill()
@@ -199,7 +201,8 @@ class Actor:
         except Gone:
             answer = Answer("unknown", "its process ended")
             if not self._doomed and not isinstance(self.voice, Shell):
-                self._world.trouble("died", f"{session} ended by itself during {tool}")
+                code = await self.voice.process.wait()
+                self._world.trouble("died", f"{session} ended by itself ({code}) during {tool}")
         except TimeoutError:
             answer = Answer("unknown", "no answer")
             self._world.trouble(
