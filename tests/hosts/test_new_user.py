@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A new user's way, as README shows it: from the wheel to a task that both real hosts have done."""
 
+import json
 import re
 import shlex
 import shutil
@@ -10,13 +11,14 @@ import sys
 import node_tools
 import pytest
 from claude_user import KEY, ROOT
-from gateway import free_port, onboarding, running
-from standin import LATEST, Standin
+from openclaw_user import free_port, on_path, onboarding, running
+from standin import LATEST, NOTICE, Standin
 
 pytestmark = pytest.mark.node
 
 WITHIN_S = 300  # all of it; each command has less
 DONE = "The task came through, and its result came back."
+SELF_TESTS_WORDS = "This task tests the bus."
 ANSWERING = [
     ("read_inbox", {}),
     ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "ok"}),
@@ -39,7 +41,7 @@ def user(tmp_path):
         port = free_port()
         user.type(shlex.join(["openclaw", *onboarding(port, model)]))
         try:
-            with running(["/bin/sh", "-c", 'exec openclaw "$@"', "sh"], user.environ, port):
+            with running(user.environ, port):
                 yield user
         finally:
             user.type("agentbus listen --stop; agentbus server stop", code=None)
@@ -49,18 +51,15 @@ class User:
     """Types commands in a home that nobody has used."""
 
     def __init__(self, folder, model):
+        self.model = model
         self.home, programs = folder / "home", folder / "bin"
         (self.home / "shop").mkdir(parents=True)
         programs.mkdir()
-        claw = node_tools.openclaw()
         (programs / "claude").symlink_to(node_tools.claude_code())
-        start = shlex.join([str(claw.node), str(claw.modules / "openclaw/openclaw.mjs")])
-        (programs / "openclaw").write_text(f'#!/bin/sh\nexec {start} "$@"\n')
-        (programs / "openclaw").chmod(0o755)
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
         self.environ = {
             "HOME": str(self.home),
-            "PATH": f"{folder / 'venv' / 'bin'}:{programs}:{claw.node.parent}:/usr/bin:/bin",
+            "PATH": f"{folder / 'venv' / 'bin'}:{on_path(programs)}",
             "TERM": "xterm",
             "NO_COLOR": "1",
             "ANTHROPIC_BASE_URL": model.url,
@@ -90,15 +89,23 @@ def test_the_commands_of_the_readme_lead_from_the_wheel_to_a_task_that_each_host
     subprocess.run(built, cwd=source, check=True)
     [wheel] = tmp_path.glob("mcp_agentbus-*.whl")
 
-    said = {}
-    for command in (*commands("connect"), *commands("try")):
-        said[command.partition("#")[0].rstrip()] = user.type(
-            command.replace("pip install mcp-agentbus", f"pip install -q {wheel}")
+    said, shown = {}, {}
+    for line in (*commands("connect"), *commands("try")):
+        command = line.partition("#")[0].rstrip()
+        said[command] = user.type(
+            line.replace("pip install mcp-agentbus", f"pip install -q {wheel}")
         )
+        shown[command] = [json.dumps(request["messages"]) for request in user.model.shown]
+        user.model.shown.clear()
 
     asked = said["agentbus setup --yes"]
     assert "claude-code connected, and asked" in asked
     assert "openclaw connected, and asked" in asked
-    assert said["agentbus doctor --self-test --wake shop-claude"].endswith(f"{DONE}\n")
-    assert said["agentbus doctor --self-test --wake openclaw"].endswith(f"{DONE}\n")
+    for agent in ("shop-claude", "openclaw"):
+        command = f"agentbus doctor --self-test --wake {agent}"
+        assert said[command].endswith(f"{DONE}\n")
+        told, read, *_ = shown[command]
+        assert NOTICE in told
+        assert SELF_TESTS_WORDS not in told
+        assert SELF_TESTS_WORDS in read
     assert "removed" in user.type("agentbus uninstall claude-code openclaw")

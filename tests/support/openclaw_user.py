@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenClaw's real gateway in tests: given a port and a model, started, and ended.
+"""A user of the real OpenClaw in tests: has it on PATH, and starts its gateway.
 
-with running(["openclaw"], environ, port):
+environ = {"HOME": home, "PATH": on_path(folder)}
+with running(environ, port):
 ...
 """
 
@@ -9,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,7 +18,39 @@ import threading
 import time
 from pathlib import Path
 
+import node_tools
+from local_server import script
+
 _UP_WITHIN_S = 120  # only a hang takes as long
+
+
+def on_path(folder, noted=os.devnull):
+    """Put the program `openclaw` into a folder; return the PATH with which it runs.
+
+    It adds each of its arguments to the file `noted`, in a line of its own.
+    """
+    real = node_tools.openclaw()
+    program = shlex.join([str(real.node), str(real.modules / "openclaw/openclaw.mjs")])
+    script(
+        folder / "openclaw",
+        f'printf "%s\\n" "$@" >> {shlex.quote(str(noted))}',
+        f'exec {program} "$@"',
+    )
+    return f"{folder}:{real.node.parent}:/usr/bin:/bin"
+
+
+def entry(machine):
+    """Return the entry that an install leaves in the OpenClaw of a user who had none."""
+    command, *args = machine.agentbus
+    return {
+        "command": command,
+        "args": [*args, "serve", "--agent", "openclaw"],
+        "requestTimeoutMs": 120_000,
+        "env": {
+            "AGENTBUS_HOST": "openclaw",
+            "AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"],
+        },
+    }
 
 
 def onboarding(port, model):
@@ -40,13 +74,13 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(argv, environ, port):
+def running(environ, port):
     """Run the gateway of the user of that environment until the end; it is up."""
     home = Path(environ["HOME"])
     log = home / "gateway.log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*argv, "gateway", "run"],
+            ["/bin/sh", "-c", "exec openclaw gateway run"],
             cwd=home, env=environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
             start_new_session=True,
         )  # fmt: skip
