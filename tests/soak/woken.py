@@ -46,9 +46,12 @@ def main(notes, seed, package):
         time.sleep(chance.uniform(0, 1.5))
         token = f"woken {os.getpid()} {task['task_id'][:8]}"
         words = ("result", task["task_id"], "completed", "--summary", token)
+        # Before it is done: a process that is killed notes nothing any more.
+        said = {"task": task["task_id"], "status": "completed", "token": token}
+        note(time.monotonic(), **said, outcome="unknown")
         began, done, err = agentbus(package, *words)
         outcome = "stored" if done else "refused" if "is over" in err else "unknown"
-        note(began, task=task["task_id"], status="completed", token=token, outcome=outcome)
+        note(began, **said, outcome=outcome)
     return 0
 
 
