@@ -131,7 +131,8 @@ def ensure(settings: Settings) -> Server:
             time.sleep(_LOOK_AGAIN_S)
     except OSError as error:
         raise unusable(error, settings.data_dir) from None
-    raise absence(settings) or BusUnreachable(f"It ended at once. {_end_of_log(files)}")
+    why = f"It ended at once. {reach.end_of_log(files.log)}"
+    raise absence(settings) or BusUnreachable(why)
 
 
 def absence(settings: Settings) -> BusUnreachable | None:
@@ -144,7 +145,8 @@ def absence(settings: Settings) -> BusUnreachable | None:
         return away
     who = server.where if server else "of which nothing is known"
     return BusUnreachable(
-        f"The bus server ({who}) holds {files.lock} but does not answer. {_end_of_log(files)}",
+        f"The bus server ({who}) holds {files.lock} but does not answer. "
+        f"{reach.end_of_log(files.log)}",
         hint=f"{reach.ending(server or Process(0), files.lock)}, then try again.",
     )
 
@@ -307,17 +309,19 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
     _write_private(files.conf, server_conf(settings, _free_port(files)))
     process = _spawn(program, files, lock)
     locks.sign(lock, processes.known(process.pid))
-    give_up = time.monotonic() + START_TIMEOUT_S
+    give_up, full = time.monotonic() + START_TIMEOUT_S, None
     while time.monotonic() < give_up and process.poll() is None:
         if server := find(settings):
             with suppress(OSError):  # on a full disk it gets another port the next time
                 _write_private(files.port, server.url.rpartition(":")[2])
             return replace(server, how="started")
+        if full := reach.untold(files.ports, files.log):
+            break
         time.sleep(_LOOK_AGAIN_S)
     with suppress(ProcessLookupError):  # nobody reaches it, and it would keep the lock
         os.killpg(process.pid, signal.SIGKILL)
-    raise BusUnreachable(
-        f"{program} did not start. {_end_of_log(files)}",
+    raise full or BusUnreachable(
+        f"{program} did not start. {reach.end_of_log(files.log)}",
         hint=_OTHER_BINARY if settings.binary else "",
     )
 
@@ -391,10 +395,3 @@ def _answers(url: str, token: str) -> bool:
 def _write_private(path: Path, text: str) -> None:
     """Write the whole file or nothing, since a starter may be killed at any moment."""
     write_whole(path, text.encode(errors="surrogateescape"), durable=False)
-
-
-def _end_of_log(files: Files) -> str:
-    with suppress(OSError):
-        lines = files.log.read_text(errors="replace").splitlines()[-3:]
-        return f"The end of {files.log}: " + " | ".join(lines)
-    return f"There is no log at {files.log}."

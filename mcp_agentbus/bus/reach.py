@@ -10,13 +10,15 @@ there alone. A socket in the file system passes, and so a listener outside does 
 
 from __future__ import annotations
 
+import shlex
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.processes import Process
-from mcp_agentbus.errors import BadSetup, OutOfReach
+from mcp_agentbus.errors import BadSetup, BusUnreachable, OutOfReach
 
 # What every new network of Linux has: its loopback, and one end of each kind of tunnel.
 _EVERYWHERE: Final = ("lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6")
@@ -26,6 +28,8 @@ _LISTEN: Final = (
     "Run `agentbus listen` outside this sandbox: commands and sessions in here then go through "
     "its socket."
 )
+# Of a full disk, when a server could not write its address; the file stays empty.
+_UNWRITTEN: Final = "Error writing ports file"
 _KEPT: Final = "then this again: all that it has stored is kept."
 
 
@@ -69,6 +73,31 @@ def not_ours(holder: Process | None, lock: Path) -> BadSetup:
         f"{lock} is held by a process that is no bus server of yours. It was left alone.",
         hint=f"See which one: fuser -v {lock}",
     )
+
+
+def untold(ports: Path, log: Path) -> BusUnreachable | None:
+    """Return why nobody learns where a server listens that has just started: it has no room for it.
+
+    Args:
+        ports: the folder in which it writes its address.
+        log: its own log.
+    """
+    is_empty = any(path.stat().st_size == 0 for path in ports.glob("*.ports"))
+    if not (is_empty and _UNWRITTEN in end_of_log(log)):
+        return None
+    folder = shlex.quote(str(ports.parent))
+    return BusUnreachable(
+        "The disk is full, so the bus server did not start. What it has stored is kept.",
+        hint=f"Free some disk space, then run this again; see: df -h {folder}; df -i {folder}",
+    )
+
+
+def end_of_log(log: Path) -> str:
+    """Return what a server said last."""
+    with suppress(OSError):
+        lines = log.read_text(errors="replace").splitlines()[-3:]
+        return f"The end of {log}: " + " | ".join(lines)
+    return f"There is no log at {log}."
 
 
 def no_loopback() -> OutOfReach:

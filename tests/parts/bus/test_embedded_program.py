@@ -8,7 +8,7 @@ import types
 from pathlib import Path
 
 import pytest
-from local_server import script, server_folder, server_pids
+from local_server import script, server_folder, server_pids, until
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import load_settings
@@ -54,6 +54,25 @@ def test_a_program_that_the_system_cannot_run_is_refused_with_the_variable_to_co
 
     with pytest.raises(BadSetup, match=r"Exec format error.*AGENTBUS_NATS_SERVER"):
         embedded.ensure(with_program(tmp_path / "text"))
+
+
+def test_a_server_that_has_no_room_to_say_where_it_listens_is_ended_with_that_reason(
+    with_program, tmp_path
+):
+    program = script(
+        tmp_path / "full",
+        """of() { sed -n "s/^$1: \\"\\(.*\\)\\"/\\1/p" "$2"; }""",
+        ': > "$(of ports_file_dir "$2")/nats-server_$$.ports"',
+        """echo "[$$] [ERR] Error writing ports file: no space left on device" >> "$(of logfile "$2")\"""",
+        "sleep 60",
+    )
+    settings = with_program(program)
+
+    with pytest.raises(BusUnreachable, match=r"The disk is full.*stored is kept.*df -h") as full:
+        embedded.ensure(settings)
+
+    assert "AGENTBUS_NATS_SERVER" not in str(full.value)
+    until(lambda: not server_pids(settings), "the server that nobody can find has ended")
 
 
 def test_what_a_wrong_program_says_at_its_end_is_shown(with_program, tmp_path):
