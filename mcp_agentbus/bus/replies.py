@@ -27,8 +27,9 @@ _TOO_LARGE: Final = 10054
 _FULL: Final = 10077
 #: Of a stream's `max_bytes`, when it is made.
 NO_ROOM_TO_RESERVE: Final = 10047
-# Said of a consumer or a stream that could not be written, under many codes.
-_DISK_FULL: Final = "no space left on device"
+# What the system says of a write without room, which the server passes on, in English.
+_DISK_IS_FULL: Final = ("no space left on device", "disk quota exceeded")
+_FREE_SOME: Final = "Free some disk space where the server runs, then call again."
 _NO_STORAGE: Final = frozenset({10023, 10028, NO_ROOM_TO_RESERVE, 10051})
 
 
@@ -129,8 +130,8 @@ def api_answer(data: bytes) -> dict[str, Any]:
     if "error" in answer:
         code = int(answer["error"].get("err_code", 0))
         description = str(answer["error"].get("description", ""))
-        if _DISK_FULL in description:
-            raise StoreFull
+        if any(words in description for words in _DISK_IS_FULL):
+            raise StoreFull("The bus server's disk is full. Nothing was stored.", hint=_FREE_SOME)
         raise (NotNow if code in _NOT_NOW else ApiError)(code, description)
     return answer
 

@@ -2,6 +2,7 @@
 """A bus: when it connects, and how it reads what is stored, page by page."""
 
 import asyncio
+import json
 import socket
 from datetime import UTC, datetime
 
@@ -11,8 +12,8 @@ from local_server import settings_at
 from mcp_agentbus.bus import budget, reconnect
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import NoResponders
-from mcp_agentbus.bus.replies import Found, Message
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.bus.replies import Found, Message, api_answer
+from mcp_agentbus.errors import BusUnreachable, StoreFull
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 
@@ -53,6 +54,14 @@ async def test_whoever_waits_for_a_bus_that_was_closed_is_told_and_does_not_wait
 
     with pytest.raises(BusUnreachable, match="was closed"):
         await bus.reconnected(60)
+
+
+def test_a_server_that_finds_no_room_on_its_disk_is_said_to_need_some():
+    words = "write /srv/store/meta.inf.tmp: no space left on device"
+    answer = json.dumps({"error": {"err_code": 10012, "description": words}}).encode()
+
+    with pytest.raises(StoreFull, match=r"disk is full.*Free some disk space"):
+        api_answer(answer)
 
 
 class Starting:
