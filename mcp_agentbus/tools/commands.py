@@ -22,7 +22,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import Agent, Priority
-from mcp_agentbus.errors import TIMED_OUT, AgentbusError, Unconfirmed
+from mcp_agentbus.errors import TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
@@ -117,9 +117,10 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) ->
         lives = [
             await lookup.task_life(session, task_id) for task_id in sent if task_id not in told
         ]
-    except AgentbusError as error:
+    except AgentbusError as failed:
+        error = _in_vain(failed)
         if not as_json:
-            raise
+            raise error from None
         about = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
         call.print("", {**data, "error": about})
         return error.exit_code
@@ -127,6 +128,17 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) ->
     call.print(text, {**data, **documents.of_answers(answer, lives)})
     await session.outcomes.confirm()
     return TIMED_OUT if lives else 0
+
+
+def _in_vain(error: AgentbusError) -> AgentbusError:
+    """Return the error of a wait for results: by then the tasks are stored, whatever it says."""
+    if not isinstance(error, BusUnreachable | Unconfirmed):
+        return error
+    return BusUnreachable(
+        "The bus server went away during the wait. What was stored is kept, and its results are.",
+        hint=f"{BusUnreachable.hint} Then `agentbus inbox` shows results, and "
+        "`agentbus watch --task ID` waits for one.",
+    )
 
 
 async def _sent(call: Call, session: Session) -> tuple[Receipt, ...]:

@@ -6,12 +6,15 @@ import os
 import signal
 import socket
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 from local_server import is_gone, kill_servers, settings_at
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
@@ -19,6 +22,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.tools import commands
 
 PROMISED_S = 5
 HANG_S = 60  # only a hang takes as long
@@ -211,6 +215,36 @@ async def test_a_watch_does_not_start_a_server_that_a_person_has_stopped(own_wor
         await watch
     await coder.close()
     assert embedded.find(own_world.bus.settings) is None
+
+
+async def test_a_command_whose_server_ends_while_it_waits_says_that_its_task_is_kept(
+    own_world, monkeypatch
+):
+    coder, blocked = await own_world.session("coder"), asyncio.Event()
+
+    async def waiting(_):
+        blocked.set()
+
+    monkeypatch.setattr(commands.inbox, "watch_inbox", partial(watch_inbox, waiting=waiting))
+    typed = ["send", coder.me.id, "Count", "x", "--wait", "2", "--agent", "planner"]
+    bus, printed = own_world.bus, []
+    call = commands.Call(
+        parser().parse_args(typed),
+        bus.settings,
+        lambda *line: printed.append(line),
+        Path.cwd(),
+        bus,
+    )
+
+    sending = asyncio.create_task(commands.start(call))
+    await blocked.wait()
+    await asyncio.to_thread(embedded.stop, bus.settings)
+
+    with pytest.raises(BusUnreachable, match=r"stored is kept.*agentbus watch --task ID") as gone:
+        await sending
+    assert "Nothing was stored" not in str(gone.value)
+    assert "stored as task" in str(printed)
+    await coder.close()
 
 
 @pytest.mark.promise(13)
