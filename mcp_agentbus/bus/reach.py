@@ -24,9 +24,11 @@ from mcp_agentbus.errors import BadSetup, BusUnreachable, OutOfReach
 _EVERYWHERE: Final = ("lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6")
 # On loopback an answer takes microseconds, if one comes.
 _LOOPBACK_S: Final = 0.5
-_LISTEN: Final = (
-    "Run `agentbus listen` outside this sandbox: commands and sessions in here then go through "
-    "its socket."
+_THROUGH: Final = "commands and sessions in here then go through its socket."
+_LISTEN: Final = f"Run `agentbus listen` outside this sandbox: {_THROUGH}"
+_BRING_OUT: Final = (
+    "Run `agentbus server stop && agentbus listen` outside all sandboxes: what is stored is kept, "
+    f"and {_THROUGH}"
 )
 # Of a full disk, when a server could not write its address; the file stays empty.
 _UNWRITTEN: Final = "Error writing ports file"
@@ -44,6 +46,11 @@ def cut_off(server: Process, lock: Path) -> OutOfReach | None:
     if not ours or server.network in {"", ours}:
         return None if loopback_works() else no_loopback()
     who = f"The bus server ({server.where}) runs"
+    if is_isolated() and _is_isolated(server):
+        return OutOfReach(
+            f"{who} in another sandbox than this one: nothing outside reaches it either.",
+            hint=_BRING_OUT,
+        )
     if is_isolated():
         return OutOfReach(f"{who} outside this sandbox, whose network leads nowhere.", hint=_LISTEN)
     return OutOfReach(
@@ -122,3 +129,13 @@ def is_isolated() -> bool:
         return all(name.startswith(_EVERYWHERE) for _, name in socket.if_nameindex())
     except OSError:
         return False
+
+
+def _is_isolated(server: Process) -> bool:
+    """Tell the same of the network of a server, where it can be looked at from here."""
+    try:
+        # Two lines of headings, then one for each interface, with its name before the colon.
+        lines = Path(f"/proc/{server.pid}/net/dev").read_text(encoding="ascii").splitlines()[2:]
+    except (OSError, ValueError):
+        return False
+    return server.is_here and all(line.strip().startswith(_EVERYWHERE) for line in lines)

@@ -88,6 +88,23 @@ def test_a_server_that_a_sandbox_has_started_is_told_of_and_stopped_by_the_one_c
         assert hinted(said) == ["listen"]
 
 
+def test_a_server_in_another_sandbox_is_brought_out_by_the_one_command_and_serves_both(home):
+    with Sandbox(home, "--net") as first, Sandbox(home, "--net", loopback=False) as second:
+        assert first.typed("inbox", "--agent", "planner")[0] == 0
+
+        code, said = second.typed(*SEND)
+
+        assert code == 3
+        assert "in another sandbox than this one: nothing outside reaches it either." in said
+        stop, listen = " ".join(hinted(said)).split(" && agentbus ")
+        assert typed(home, *stop.split())[0] == 0
+        with Sandbox(home, "--mount") as outside:
+            assert '"listening"' in outside.ran(*served.AGENTBUS, listen, stays=True)[1]
+            assert second.typed(*SEND)[0] == 0
+            assert first.typed(*SEND)[0] == 0
+            assert typed(home, *SEND)[0] == 0
+
+
 def test_a_server_of_another_pid_namespace_is_left_alone_and_told_of(home, settings):
     """Its number is somebody else's out here, as its starter's and its own are in there."""
     with Sandbox(home, "--pid") as sandbox:
