@@ -11,19 +11,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from dataclasses import replace
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mcp_agentbus.cli.output import show
-from mcp_agentbus.config import identity
+from mcp_agentbus.cli.output import say, show
+from mcp_agentbus.config import folder_file, identity, names
 from mcp_agentbus.config.rules import MEANS, Rules, profile_of
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.config.values import ANY_SENDER
 from mcp_agentbus.core import hosts, places
+from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket
+
+_YES = frozenset({"y", "yes"})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,6 +56,12 @@ async def act(args: argparse.Namespace, settings: Settings) -> int:
             _wake(args, settings)
         case "wakes":
             _wakes(args, settings)
+        case "rename":
+            await _rename(args, settings)
+        case "forget":
+            await _forget(args, settings)
+        case "allow":
+            _allow(args, settings)
     return 0
 
 
@@ -186,6 +196,86 @@ def _wakes(args: argparse.Namespace, settings: Settings) -> None:
     except LedgerBroken as error:
         raise BadSetup(str(error), hint=error.hint) from None
     show(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
+
+
+async def _rename(args: argparse.Namespace, settings: Settings) -> None:
+    from mcp_agentbus.bus.client import Bus
+    from mcp_agentbus.tools import moving
+
+    old, new = args.old, agent_id(args.new)
+    async with Bus.connect(settings) as bus:
+        moved = await moving.rename(bus, old, new)
+    _reload(load_settings(settings.environ))
+    lines = [
+        f"{old} is {new} from now on.",
+        f"Moved: {_many(moved.tasks, 'waiting task')}, {_many(moved.results, 'result')}.",
+    ]
+    if moved.file:
+        lines.append(f'Write agent = "{new}" into {moved.file}, which names {old}.')
+    if moved.sessions:
+        lines.append(f"Until you start them again, open sessions are {old}: {moved.sessions}.")
+    if moved.held:
+        lines.append(
+            f"Held by a session of {old}, so they stay with it: {_many(moved.held, 'task')}."
+        )
+    if moved.awaited:
+        lines.append(
+            f"Without an end yet is what {old} has sent: {_many(moved.awaited, 'task')}. "
+            f"To see the results: agentbus inbox --agent {old}"
+        )
+    show(args, "\n".join(lines), {"id": new, "was": old, **asdict(moved)})
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+async def _forget(args: argparse.Namespace, settings: Settings) -> None:
+    from mcp_agentbus.bus.client import Bus
+    from mcp_agentbus.tools import moving
+
+    if not _agreed(args):
+        say("Nothing was done.")
+        return
+    async with Bus.connect(settings) as bus:
+        await moving.forget(bus, args.id)
+    _reload(load_settings(settings.environ))
+    show(args, f"{args.id} is forgotten.", {"id": args.id, "forgotten": True})
+
+
+def _agreed(args: argparse.Namespace) -> bool:
+    """Ask whether to go on; raises BadInput if nobody is there to be asked."""
+    if args.yes:
+        return True
+    if args.json or not (sys.stdin and sys.stdin.isatty()):
+        raise BadInput("Nobody is there to be asked. Nothing was done.", hint="Give --yes.")
+    try:
+        answer = input(f"Forget {args.id}, its name and its rules? [y/N] ")
+    except EOFError:  # Ctrl-D
+        return False
+    return answer.strip().lower() in _YES
+
+
+def _allow(args: argparse.Namespace, settings: Settings) -> None:
+    folder = Path(places.absolute(args.folder, settings.environ)).resolve()
+    file = folder_file.nearest(folder)
+    if file.folder != folder:
+        why = " ".join(folder_file.passed_over(folder)[:1])
+        raise BadInput(
+            why or f"There is no {folder / folder_file.FOLDER_FILE}.",
+            hint="Name the folder in which the file lies, and that only you can write into.",
+        )
+    with names.writing(settings) as book:
+        book.allowed[str(folder)] = file.asks
+    roles = [f"role:{role}" for role in file.roles]
+    means = [f"its sessions are {file.agent}"] if file.agent else []
+    means += [f"they read {', '.join(roles)}"] if roles else []
+    show(
+        args,
+        f"{folder} is allowed: {' and '.join(means) or 'it asks for nothing'}. Sessions that are "
+        "open learn of it when you start them again; what the file says later is asked again.",
+        {"folder": str(folder), "agent": file.agent or None, "roles": list(file.roles)},
+    )
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> None:

@@ -14,8 +14,10 @@ import json
 import os
 
 from mcp_agentbus.config import identity
+from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts, ids
+from mcp_agentbus.relay import local_socket
 from mcp_agentbus.relay.member import Me, Membership
 
 
@@ -32,9 +34,10 @@ def run(args: argparse.Namespace) -> int:
         return ""
 
     settings = load_settings()
-    agent = identity.who(settings, args.agent)
+    agent = identity.provisional(Asked(settings, args.agent)).me
     # A monitor of Claude Code belongs to a session, and is told to which.
     of = hosts.session_of(os.environ)
     me = Me(agent.id, agent.host, ids.new_session_id(), can_nudge=True, host_session=of)
-    Membership(settings, me, nudge).run()
+    asks = {"given": args.agent, **local_socket.surroundings(os.environ)}
+    Membership(settings, me, nudge, asks=asks).run()
     return 0

@@ -235,7 +235,28 @@ def _add_agent(commands: _Commands) -> None:
     )
     wakes.add_argument("id", metavar="ID")
     wakes.add_argument("--limit", type=int, default=5, metavar="N", help="default: 5")
-    for action in (remove, listed, wake, wakes):
+    rename = actions.add_parser(
+        "rename",
+        help="give an agent another name",
+        description="Give an agent another name, with its folder, its rules and what waits for it.",
+    )
+    rename.add_argument("old", metavar="OLD")
+    rename.add_argument("new", metavar="NEW")
+    forget = actions.add_parser(
+        "forget",
+        help="take an agent off the bus, if nothing waits for it",
+        description="Take an agent off the bus and out of config.toml, if nothing waits for it.",
+    )
+    forget.add_argument("id", metavar="ID")
+    forget.add_argument("--yes", action="store_true", help="do not ask")
+    allow = actions.add_parser(
+        "allow",
+        help="let the .agentbus.toml of a folder count",
+        description="Let the .agentbus.toml of a folder count as it is now: "
+        "the name that it gives, and its roles.",
+    )
+    allow.add_argument("folder", metavar="FOLDER")
+    for action in (remove, listed, wake, wakes, rename, forget, allow):
         action.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -15,7 +15,6 @@ import sys
 import time
 
 from mcp_agentbus.cli.output import say
-from mcp_agentbus.core import places
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import command
 
@@ -50,17 +49,19 @@ def run(args: argparse.Namespace) -> int:
 def _here(args: argparse.Namespace) -> int:
     """Do it in this process."""
     import asyncio
-    from pathlib import Path
 
+    from mcp_agentbus.config.identity import Asked
     from mcp_agentbus.config.settings import load_settings
+    from mcp_agentbus.handoff import shell
+    from mcp_agentbus.store.naming import Naming
     from mcp_agentbus.tools import commands
 
     def out(line: str, _: object) -> None:
         say(line)
 
     settings = load_settings()
-    folder = Path(places.working_folder(settings.environ))
-    return asyncio.run(commands.start(commands.Call(args, settings, out, folder)))
+    naming = Naming(Asked(settings, args.agent), shell.agents(settings))
+    return asyncio.run(commands.start(commands.Call(args, naming, out)))
 
 
 def _body(given: str | None, file: str | None, *, optional: bool) -> str:

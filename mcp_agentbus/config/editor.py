@@ -91,6 +91,40 @@ def remove(settings: Settings, agent: str) -> Settings:
     return loaded
 
 
+def rename(settings: Settings, agent: str, new: str) -> Settings:
+    """Give an agent's table another id; return the settings with it, as they are if it has none.
+
+    Raises:
+        BadInput: there is an agent of that id already.
+        BadSetup: config.toml cannot be edited.
+    """
+    agent_id(new)
+    with _editing(settings) as old:
+        before = tomllib.loads(old)
+        tables = before.get("agents", {})
+        if new in tables:
+            raise BadInput(f"{new} is in {settings.config_file} already.", hint="Take another id.")
+        if agent not in tables:
+            return settings
+        renamed = {new if name == agent else name: table for name, table in tables.items()}
+        after = {**before, "agents": renamed}
+        header = re.compile(
+            rf"""^([ \t]*\[agents\.)["']?{re.escape(agent)}["']?(?=[.\]])""", re.MULTILINE
+        )
+        text = header.sub(rf"\g<1>{new}", old)
+        if not _says(text, after):  # it stands in braces, or under dotted keys
+            text = _appended(_without(old, agent, {**before, "agents": _but(tables, agent)}), new,
+                             tables[agent])  # fmt: skip
+        _check(settings, text, after)
+        loaded = load_settings(settings.environ, text=text)
+        write_whole(settings.config_file, text.encode())
+    return loaded
+
+
+def _but(tables: Mapping[str, Any], agent: str) -> dict[str, Any]:
+    return {name: table for name, table in tables.items() if name != agent}
+
+
 @contextlib.contextmanager
 def _editing(settings: Settings) -> Generator[str]:
     """Yield what config.toml holds, while no other process of this kind edits it.

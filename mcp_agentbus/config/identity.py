@@ -1,67 +1,142 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which agent a session is: by what its user gave, by files, by its folder.
+"""Which agent a session is: by what its user gave, by files, by the folder that has the name.
 
     >>> who(settings, folder=Path("/home/me/shop")).id
     'shop-claude'
 
-A folder's own file says who works there, and nothing of what may wake them: it comes with other
-people's code. Nobody is registered here, and no file is written.
+A name is one folder's: the first on this machine whose session called a tool with it (`names`). A
+later folder of that name gets `shop-claude-1f3a`, and so does one whose name loses letters on the
+way to an id. Nobody is registered here, and no file is written but by `take`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from mcp_agentbus.config import folder_file, names
+from mcp_agentbus.config.folder_file import FOLDER_FILE, FolderFile
+from mcp_agentbus.config.names import Book, Holder
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.config.tables import Key, checked, of_type, read_toml, readers
 from mcp_agentbus.core import hosts, places
-from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_inbox, role_name
+from mcp_agentbus.core.framing import one_line
+from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_inbox
 
-FOLDER_FILE: Final = ".agentbus.toml"
-#: Every key of a FOLDER_FILE.
-FOLDER_KEYS: Final = (
-    Key("agent", of_type(str), Agent,
-        "Who a session in this folder, or below it, is.",
-        '"reviewer"', "the folder's name with the host's", field="id"),
-    Key("description", of_type(str), Agent,
-        "One line for `list_agents`.",
-        '"Reviews changes of the shop"', "none"),
-    Key("roles", of_type(list), Agent,
-        "Shared inboxes that it reads besides its own: `role:NAME`.",
-        '["review"]', "none"),
-)  # fmt: skip
-_IN_FOLDER: Final = readers(FOLDER_KEYS)
+_ID_MAX: Final = 63
+# How much of the hash stands in a name: as little as tells it from the others here.
+_HASH_LENGTHS: Final = (4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """For whom it is to be found out."""
+
+    settings: Settings
+    #: As --agent says.
+    given: str | None = None
+    folder: Path = field(default_factory=lambda: Path(places.working_folder(os.environ)))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a session is, and what is to be said of it."""
+
+    me: Agent
+    #: Whose the name becomes at the first call of a tool; None if it is not a folder's to have.
+    takes: Holder | None = None
+    #: The first call changes nothing: the book has begun, and has the name for this folder.
+    is_settled: bool = False
+    #: The file that names the agent, where only the roster can tell whether that name is free.
+    doubtful: FolderFile | None = None
+    #: What holds until its user does something about it: a sentence each, with the command.
+    remarks: tuple[str, ...] = ()
+    #: What is said once, as the name is taken; empty if it is the one to be expected.
+    news: str = ""
 
 
 def who(settings: Settings, given: str | None = None, folder: Path | None = None) -> Agent:
-    """Tell which agent a session in `folder` is.
+    """Tell which agent a session in `folder` is, as far as it can be told without the roster.
 
-    In this order: `given` (--agent), AGENTBUS_AGENT, the nearest .agentbus.toml above the folder,
-    the agent that `agentbus agent add` has set up for this very folder and host, else the folder's
-    name with the host's, such as `shop-claude`.
+    In this order: `given` (--agent), AGENTBUS_AGENT, the nearest .agentbus.toml if its name is free
+    or allowed, the agent that `agentbus agent add` has set up for this very folder and host, else
+    the name that the folder has or would get.
 
     Raises:
         BadInput: the id that was found may not name an agent.
-        BadSetup: the .agentbus.toml is not TOML, or a value in it has the wrong type.
+        BadSetup: the .agentbus.toml or the book of names makes no sense.
     """
-    host = host_of(settings.environ)
-    folder = (folder or Path(places.working_folder(settings.environ))).resolve()
-    local = _nearest(folder)
-    name = given or settings.environ.get("AGENTBUS_AGENT") or local.get("agent")
-    name = name or _set_up_for(settings, folder, host)
-    agent = agent_id(str(name)) if name else default_id(folder, host)
-    known = settings.agents.get(agent, Agent(agent))
-    if (local.get("agent") or agent) != agent:
-        local = {}  # it describes somebody else
-    return Agent(
-        id=agent,
-        host=host,
-        description=str(local.get("description") or known.description),
-        roles=tuple(role_name(str(role)) for role in local.get("roles") or known.roles),
+    return find(Asked(settings, given, folder) if folder else Asked(settings, given)).me
+
+
+def find(asked: Asked, book: Book | None = None, elsewhere: Collection[str] = ()) -> Identity:
+    """Tell who a session is, and why it is not who one would expect.
+
+    Args:
+        asked: whose session.
+        book: the book of names, if it was read.
+        elsewhere: ids that the roster knows from elsewhere; no file can name them unasked.
+
+    Raises: as `who`.
+    """
+    settings, host = asked.settings, host_of(asked.settings.environ)
+    folder = asked.folder.resolve()
+    book = book or names.read(settings)
+    file = folder_file.nearest(folder)
+    given = asked.given or settings.environ.get("AGENTBUS_AGENT")
+    why_not = "" if given or not file.agent else _not_free(file, book, settings, elsewhere)
+    news, takes = "", None
+    if given:
+        name = agent_id(given)
+    elif file.agent and not why_not:
+        name, takes = file.agent, names.holder(file.folder, "")
+    elif set_up := _set_up_for(settings, folder, host):
+        name = set_up
+    else:
+        (name, news), takes = _own(book, settings, folder, host), names.holder(folder, host)
+    me, roles = _described(Agent(name, host), file, book, settings)
+    # Of another folder it can only be if its user has allowed that; then it stays that folder's.
+    is_held = takes is None or book.holder(name) is not None
+    return Identity(
+        me,
+        takes,
+        is_settled=is_held and book.since is not None,
+        doubtful=None if given or is_held or name != file.agent or why_not else file,
+        remarks=tuple(filter(None, (why_not and _held_back(file, why_not), roles))),
+        news="" if is_held else news,
     )
+
+
+def provisional(asked: Asked) -> Identity:
+    """Tell who a session is where the roster cannot be asked: a name that it may have taken counts.
+
+    Raises: as `who`.
+    """
+    found = find(asked)
+    return find(asked, elsewhere={found.me.id}) if found.doubtful else found
+
+
+def take(asked: Asked, registered: Collection[str], elsewhere: Collection[str]) -> Identity:
+    """Have a session's folder take its name in the book, as its first call does.
+
+    Args:
+        asked: whose session.
+        registered: the ids in use until now, for a book that begins with this call.
+        elsewhere: as in `find`.
+
+    Raises: as `who`.
+    """
+    with names.writing(asked.settings) as book:
+        book.begin(registered)
+        found = find(asked, book, elsewhere)
+        if found.takes and not found.is_settled:
+            book.names[found.me.id] = found.takes
+    return found
 
 
 def host_of(environ: Mapping[str, str]) -> str:
@@ -71,6 +146,11 @@ def host_of(environ: Mapping[str, str]) -> str:
         return given
     host = hosts.marked(environ)
     return host.name if host else "shell"
+
+
+def default_id(folder: Path, host: str) -> str:
+    """Return an id made of the folder's name and the host's: `shop-claude`."""
+    return _spelled(_slug(folder.name) or "agent", host)
 
 
 def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
@@ -83,24 +163,109 @@ def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
     return agents[0] if len(agents) == 1 else None
 
 
-def default_id(folder: Path, host: str) -> str:
-    """Return an id made of the folder's name and the host's: `shop-claude`."""
-    name = re.sub(r"[^a-z0-9_-]+", "-", folder.name.lower()).strip("-_") or "agent"
-    suffix = host.partition("-")[0]
-    # 63 characters are the limit of an id.
-    name = name[: 62 - len(suffix)]
+def _own(book: Book, settings: Settings, folder: Path, host: str) -> tuple[str, str]:
+    """Return the name that a folder has or would get, and what is to be said if it gets it now."""
+    if held := book.of(folder, host):
+        return held, ""
+    plain = default_id(folder, host)
+    taken_by = _other(plain, book, settings, folder)
+    if not taken_by and (plain in book.before or _loses_nothing(folder.name)):
+        return plain, ""
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()
+    slug = _slug(folder.name) or "agent"
+    hashed = [_spelled(slug, host, digest[:length]) for length in _HASH_LENGTHS]
+    free = (name for name in hashed if not _other(name, book, settings, folder))
+    name = next(free, hashed[-1])
+    why = (
+        f"{plain} is the agent of {_shown(taken_by)}"
+        if taken_by
+        else f"letters of {_shown(folder)} cannot stand in an id"
+    )
+    return name, (
+        f"The agent of this folder is {name}: {why}. "
+        f"A better name: agentbus agent rename {name} NAME"
+    )
+
+
+def _other(name: str, book: Book, settings: Settings, folder: Path) -> Path | None:
+    """Return the other folder that has a name; None if none has."""
+    holder = book.holder(name)
+    if holder and not holder.is_at(folder):
+        return Path(holder.folder)
+    rules = settings.rules.get(name)
+    return rules.folder if rules and rules.folder.resolve() != folder else None
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
+
+
+def _loses_nothing(name: str) -> bool:
+    """Tell whether an id keeps all of a folder's name but case, dots, blanks and dashes around."""
+    kept = re.sub(r"[ .]+", "-", name.lower()).strip("-_")
+    return kept == _slug(name) and len(kept) <= _ID_MAX - len("-claude")
+
+
+def _spelled(name: str, host: str, digest: str = "") -> str:
+    ending = "-".join(filter(None, (host.partition("-")[0], digest)))
+    room = _ID_MAX - 1 - len(ending)
+    name = name[:room]
     if f"{name}-".startswith(ROLE_PREFIX):  # reserved, and so is what a folder `role` would give
-        name = f"my-{name}"[: 62 - len(suffix)]
-    return agent_id(f"{name}-{suffix}")
+        name = f"my-{name}"[:room]
+    return agent_id(f"{name}-{ending}")
 
 
-def _nearest(folder: Path) -> dict[str, Any]:
-    """Return what the FOLDER_FILE of this folder says, or of the nearest one above that has one."""
-    for above in (folder, *folder.parents):
-        file = above / FOLDER_FILE
-        if file.is_file():
-            table = read_toml(file, private=False)
-            # It travels with the code, so a key that is unknown here may be a newer version's.
-            known = {key: value for key, value in table.items() if key in _IN_FOLDER}
-            return checked(known, _IN_FOLDER, str(file))
-    return {}
+def _not_free(file: FolderFile, book: Book, settings: Settings, elsewhere: Collection[str]) -> str:
+    """Return why a file cannot name its agent unless its user allows it; empty if it can."""
+    agent_id(file.agent)
+    if _is_allowed(file, book) or _is_set_up_in(file, settings):
+        return ""
+    holder = book.holder(file.agent)
+    if holder:
+        mine = holder.is_at(file.folder)
+        return "" if mine else f"which is the agent of {_shown(Path(holder.folder))}"
+    if file.agent in settings.rules:
+        return "which config.toml has for another folder"
+    return "which the roster knows from elsewhere" if file.agent in elsewhere else ""
+
+
+def _is_allowed(file: FolderFile, book: Book) -> bool:
+    return book.allowed.get(str(file.folder)) == file.asks
+
+
+def _is_set_up_in(file: FolderFile, settings: Settings) -> bool:
+    """Tell whether config.toml has the file's agent for the file's folder."""
+    rules = settings.rules.get(file.agent)
+    return rules is not None and rules.folder.resolve() == file.folder
+
+
+def _held_back(file: FolderFile, why: str) -> str:
+    return (
+        f"{_shown(file.folder / FOLDER_FILE)} names the agent {file.agent}, {why}, so it does not "
+        f"count. To let it: {_allow(file)}"
+    )
+
+
+def _described(agent: Agent, file: FolderFile, book: Book, settings: Settings) -> tuple[Agent, str]:
+    """Return the agent with what is said of it, and what is to be said of roles that wait."""
+    known = settings.agents.get(agent.id)
+    if known:
+        return replace(agent, description=known.description, roles=known.roles), ""
+    if (file.agent or agent.id) != agent.id:
+        return agent, ""  # it describes somebody else
+    if not file.roles or _is_allowed(file, book):
+        return replace(agent, description=file.description, roles=file.roles), ""
+    roles = ", ".join(f"role:{role}" for role in file.roles)
+    return replace(agent, description=file.description), (
+        f"{_shown(file.folder / FOLDER_FILE)} asks for {roles}, which does not count yet. "
+        f"To let it: {_allow(file)}"
+    )
+
+
+def _allow(file: FolderFile) -> str:
+    return f"agentbus agent allow {_shown(file.folder)}"
+
+
+def _shown(path: Path) -> str:
+    """Return a path as it can be typed, on one line: it may come with other people's code."""
+    return one_line(shlex.quote(str(path)), 300)

@@ -17,19 +17,25 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config import folder_file, identity, names
+from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import programs
 from mcp_agentbus.core.files import check_private
 from mcp_agentbus.doctor.check import Check
-from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Unconfirmed
+from mcp_agentbus.handoff import shell
 from mcp_agentbus.installers.steps import Step
+from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.hosts.registry import missing_program
 
@@ -127,7 +133,7 @@ def files(settings: Settings) -> list[Check]:
 
 def _secrets(settings: Settings) -> Iterator[Path]:
     ours = embedded.Files(settings.data_dir)
-    yield from (settings.config_file, settings.ledger_file)
+    yield from (settings.config_file, settings.ledger_file, names.file_of(settings))
     if settings.url is None:
         yield from (ours.token, ours.conf)
     if settings.token_file:
@@ -208,6 +214,31 @@ def _changed(path: Path, mode: int) -> str:
     except OSError as error:
         raise BadSetup(f"{path} cannot be changed: {error.strerror}.") from None
     return ""
+
+
+async def name(settings: Settings) -> list[Check]:
+    """See which files would say who a session in this folder is, and do not count; else nothing."""
+    checks = [
+        Check("name", "warning", passed, "Mend that, or name the agent with AGENTBUS_AGENT.")
+        for passed in folder_file.passed_over(Path.cwd().resolve())
+    ]
+    try:
+        found = await _identified(Asked(settings))
+    except AgentbusError as error:
+        return [*checks, Check("name", "wrong", error.message, error.hint)]
+    for remark in found.remarks:
+        said, _, allow = remark.rpartition(" To let it: ")
+        checks.append(Check("name", "warning", said, f"To let it: {allow}"))
+    return checks
+
+
+async def _identified(asked: Asked) -> Identity:
+    """Tell who a session here is; without a server as far as that goes, and none is started."""
+    async with Bus(asked.settings) as bus:
+        with suppress(BusUnreachable, Unconfirmed):
+            if await bus.reconnected(0):
+                return await Naming(asked, shell.agents(asked.settings)).look(bus)
+    return identity.find(asked)
 
 
 def agents(settings: Settings) -> list[Check]:

@@ -29,6 +29,7 @@ from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import CLAIM_MAX_S
 
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
@@ -71,6 +72,8 @@ class Session:
     id: str = field(default_factory=ids.new_session_id)
     #: It has no process of its own, as a shell's: its claims are leases, and outlive this one.
     leased: bool = False
+    #: How it comes by its name; None if that is `me`'s for good.
+    naming: Naming | None = None
     claims: Claims = field(init=False)
     outcomes: Outcomes = field(init=False)
     #: Whom it has sent to.
@@ -79,6 +82,7 @@ class Session:
     #: Taken tasks whose id another one has that is held here, by their sequence, with the id.
     namesakes: dict[int, tuple[str, Delivery]] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _taking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _called_at: float = field(default_factory=time.monotonic)
     _done: set[str] = field(default_factory=set)
     _doing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -86,6 +90,11 @@ class Session:
     _in_background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self._be(self.me)
+
+    def _be(self, me: Agent) -> None:
+        """Be this agent, with nothing claimed, sent or met yet."""
+        self.me = me
         self.claims = Claims(self.bus, self.me.id, self.id)
         self.outcomes = Outcomes(self.bus, self.me.id, self.id)
         self.known = Addressees(self.bus, self.me.id)
@@ -105,6 +114,28 @@ class Session:
     def inboxes(self) -> tuple[str, ...]:
         """The inboxes it reads: its own, then those of its roles."""
         return self.me.inboxes
+
+    async def take_name(self) -> tuple[str, ...]:
+        """Take its agent's name, before all else that a call does; changes who it is if need be.
+
+        Returns what its user should know about the name, each time until the name is taken.
+
+        Raises:
+            BadInput, BadSetup: what says who it is makes no sense any more.
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        async with self._taking:
+            if self.naming is None:
+                return ()
+            identity = await self.naming.take(self.bus)
+            if identity.me.id == self.me.id:
+                self.me = identity.me
+            elif not self._done:  # what an earlier process began, it goes on with as who it was
+                told = self.claims.on_change
+                self._be(identity.me)
+                self.claims.on_change = told
+            self.naming = None
+            return (*identity.remarks, identity.news) if identity.news else identity.remarks
 
     async def called(self) -> None:
         """Note a call, and make sure that the session is known to the bus.

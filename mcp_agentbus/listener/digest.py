@@ -19,7 +19,8 @@ from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config import identity
-from mcp_agentbus.config.settings import neighbour_settings
+from mcp_agentbus.config.identity import Asked, Identity
+from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.core import hosts, ids, notices
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import Agent
@@ -71,6 +72,8 @@ class Digest:
 
     def __init__(self, state: State, memory: Memory) -> None:
         self._state, self._memory = state, memory
+        #: The sessions that were told why they have another name than one would expect.
+        self._remarked: set[str] = set()
 
     async def mail(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return `text` for the session's model, if there is any mail that it was not told of.
@@ -93,9 +96,10 @@ class Digest:
             return {}
         theirs = neighbour_settings(self._state.settings, request.get("environ"))
         member = self._member(str(session))
-        me = identity.who(theirs, member.agent if member else None, Path(str(folder)))
         with suppress(TimeoutError):
             async with asyncio.timeout(WITHIN_S):
+                found = await self._identified(theirs, request, member)
+                me = found.me
                 asking = _Asking(
                     me,
                     member or self._only(me.id, str(host)),
@@ -105,8 +109,30 @@ class Digest:
                 )
                 mail = await self._look(asking)
                 # From here on nothing is awaited: two hooks of a session may run at once.
-                return self._answer(asking, mail)
+                answer = self._answer(asking, mail)
+                return self._with_remarks(answer, f"{host} {session}", found)
         return {}
+
+    async def _identified(
+        self, theirs: Settings, request: Mapping[str, Any], member: Member | None
+    ) -> Identity:
+        """Tell whose the hook is: its session's agent, whatever the folder would say by now."""
+        found = await self._state.identified(
+            self._state.naming(theirs, {"folder": request["folder"]})
+        )
+        if member is None or found.me.id == member.agent:
+            return found
+        return identity.find(Asked(theirs, member.agent, Path(request["folder"])))
+
+    def _with_remarks(
+        self, answer: dict[str, Any], conversation: str, found: Identity
+    ) -> dict[str, Any]:
+        """Add, once for each session, why it has not the name that one would expect."""
+        is_probe = conversation.partition(" ")[2].startswith(ids.PROBE)
+        if not found.remarks or is_probe or conversation in self._remarked:
+            return answer
+        self._remarked.add(conversation)
+        return {"text": " ".join(filter(None, (answer.get("text"), *found.remarks)))}
 
     def _answer(self, asking: _Asking, mail: _Mail) -> dict[str, Any]:
         first = asking.told == Told()

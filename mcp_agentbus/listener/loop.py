@@ -101,13 +101,16 @@ class Loop:
         """Keep a session for as long as its connection lasts.
 
         Raises:
-            BadInput: as `Members.enter`.
+            BadInput: as `Members.enter`, and as `State.named`.
         """
         members = self._state.members
-        line = await members.arrival(connection.request, connection.reader)
+        request = await self._state.named(connection.request)
+        line = await members.arrival(request, connection.reader)
         if line == b"":  # a host that has only asked for its tools leaves no trace
             return
-        member = members.enter(connection.request, connection.pid, connection.writer)
+        # Its first call may have named it meanwhile.
+        request = await self._state.named(request)
+        member = members.enter(request, connection.pid, connection.writer)
         try:
             self._joined(member)
             while line := line or await connection.reader.readline():

@@ -103,7 +103,7 @@ class Members:
         if len(self._members) >= _MEMBERS_MAX:
             raise BadInput("Too many sessions are open.")
         self._members[member.session] = member
-        member.say({"joined": member.session})
+        member.say({"joined": member.session, "agent": member.agent})
         return member
 
     async def arrival(

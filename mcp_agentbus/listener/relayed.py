@@ -17,11 +17,9 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.embedded import is_cut_off
-from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import part
@@ -78,7 +76,7 @@ class Relayed:
         Raises:
             BadInput, BadSetup: it is not for this listener.
         """
-        session = self._session(connection.request)
+        session = await self._session(connection.request)
         me = session.me
         connection.say({"serving": session.id, "agent": me.id, "host": me.host})
         self._state.sessions[session.id] = session
@@ -96,7 +94,7 @@ class Relayed:
                 session,
                 connection.reader,
                 connection.writer,
-                called=lambda: self._state.called(session.id),
+                called=lambda: self._called(session),
                 leaving=self._leaving,
             )
         finally:
@@ -107,14 +105,28 @@ class Relayed:
                     async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                         await session.close()
 
-    def _session(self, request: Mapping[str, Any]) -> Session:
+    async def _called(self, session: Session) -> tuple[str, ...]:
+        """Note a call, the first of which may change who the session is; see `Session.take_name`.
+
+        Then its processes join anew, and are told who they are.
+        """
+        remarks = await session.take_name()
+        self._state.called(session.id)
+        member = self._state.members.get(session.id)
+        if member and member.agent != session.me.id:
+            for process in self._state.members.all:
+                if process is member or process.conversation == member.conversation != "":
+                    process.writer.close()
+        return remarks
+
+    async def _session(self, request: Mapping[str, Any]) -> Session:
         theirs = self._taken(request)
         session_id = str(request.get("session", ""))
         if not ids.is_label(session_id) or session_id in self._state.sessions:
             raise BadInput("A session is served under an id of its own.")
-        agent, folder = request.get("agent"), Path(str(request.get("folder")))
-        me = identity.who(theirs, agent and str(agent), folder)
-        session = Session(self._state.bus, me, id=session_id)
+        naming = self._state.naming(theirs, request)
+        me = (await self._state.identified(naming)).me
+        session = Session(self._state.bus, me, id=session_id, naming=naming)
         session.claims.on_change = lambda: self.tell_claims(session_id)
         return session
 
@@ -142,8 +154,9 @@ class Relayed:
         # Not at the top: a listener that is asked for none does without what they load.
         from mcp_agentbus.tools import commands
 
-        typed, folder = argparse.Namespace(**args), Path(str(request.get("folder")))
-        call = commands.Call(typed, theirs, out, folder, self._state.bus)
+        typed = argparse.Namespace(**args)
+        naming = self._state.naming(theirs, {**request, "agent": args.get("agent")})
+        call = commands.Call(typed, naming, out, self._state.bus)
         running = _begun(commands.start(call), self._running)
         await _until_either_ends(running, part(connection.reader.read(1)))
         if self._leaving.is_set() and running.cancelled():

@@ -11,23 +11,30 @@ decides nothing.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.bus.replies import ApiError
+from mcp_agentbus.config import identity
+from mcp_agentbus.config.identity import Asked, Identity
+from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import BusUnreachable, NotAllowed, Unconfirmed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.members import Members
 from mcp_agentbus.relay.member import AGAIN_S
 from mcp_agentbus.store import roster
+from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.streams import PRESENCE_S
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 from mcp_agentbus.wakes.policy import Waiting
@@ -35,6 +42,8 @@ from mcp_agentbus.wakes.policy import Waiting
 if TYPE_CHECKING:
     from mcp_agentbus.listener.endpoint import Door
 
+# A relay waits for a second to be told who it is; the roster answers in milliseconds.
+_IDENTIFIED_S: Final = 0.3
 #: The steps of a listener, as its log names them; tests stop at them.
 Event = Literal[
     "listening",  # it takes connections from now on
@@ -129,12 +138,7 @@ class State:
 
     def trusted(self) -> frozenset[str] | None:
         """Return who is of this user on this machine; on the embedded server everybody is: None."""
-        if self.settings.url is None:
-            return None
-        with suppress(LedgerBroken):
-            remembered = self.ledger.remembered()
-            return remembered | {*self.settings.agents, *shell.agents(self.settings)}
-        return frozenset(self.settings.agents)
+        return None if self.settings.url is None else self.of_this_machine()
 
     def unsure_s(self, agent: str) -> float:
         """Return for how long an agent may have a session here that has not joined yet; 0: no.
@@ -156,6 +160,53 @@ class State:
             return False
         entry = await roster.look(self.bus, agent)
         return entry is not None and entry.state == "live session"
+
+    def naming(self, theirs: Settings, request: Mapping[str, Any]) -> Naming:
+        """Return how a process here comes by its name, which has sent its `folder` and `agent`.
+
+        `theirs` are its settings, of its own environment.
+        """
+        agent, folder = request.get("agent"), Path(str(request.get("folder")))
+        asked = Asked(theirs, str(agent) if agent else None, folder)
+        here = self.of_this_machine() if theirs.url else frozenset()
+        return Naming(asked, here, self._silent)
+
+    async def named(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a session joins with, under the name that it has by now.
+
+        Raises:
+            BadInput, BadSetup: as `identity.who`, and as `neighbour_settings`.
+        """
+        if session := self.sessions.get(str(request.get("session"))):
+            return {**request, "agent": session.me.id}
+        if "folder" not in request:
+            return request
+        theirs = neighbour_settings(self.settings, request.get("environ"))
+        given = {**request, "agent": request.get("given")}
+        return {**request, "agent": (await self.identified(self.naming(theirs, given))).me.id}
+
+    async def identified(self, naming: Naming) -> Identity:
+        """Tell who a process is, without taking its name; without the bus as far as that goes.
+
+        Raises:
+            BadInput, BadSetup: as `identity.who`.
+        """
+        with suppress(BusUnreachable, Unconfirmed, NotAllowed, ApiError, TimeoutError):
+            async with asyncio.timeout(_IDENTIFIED_S):
+                if await self.bus.reconnected(0):
+                    return await naming.look(self.bus)
+        return identity.provisional(naming.asked)
+
+    def of_this_machine(self) -> frozenset[str]:
+        """Return the agents that are known to be of this user on this machine."""
+        known = {*self.settings.agents, *shell.agents(self.settings)}
+        with suppress(LedgerBroken):
+            known |= self.ledger.remembered()
+        return frozenset(known)
+
+    def _silent(self) -> frozenset[str]:
+        """Return the live sessions that have called no tool."""
+        return frozenset(member.session for member in self.members.all if not member.called_at)
 
     def called(self, session: str) -> None:
         """Note that a tool was called in a session: it may have read what it was woken for."""

@@ -62,6 +62,8 @@ class Membership:
         nudge: shows the session's model a notice, given the results that it tells of; returns ""
             or why it did not. An OSError says the same.
         claims: told what a session that the listener serves holds, whenever that changes.
+        asks: by what the listener is to tell whose the session is, in the place of `me.agent`:
+            `given` (--agent), `folder` and `environ`; nothing if it is to believe that.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class Membership:
         me: Me,
         nudge: Callable[[str, tuple[str, ...]], str],
         claims: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+        asks: Mapping[str, Any] | None = None,
     ) -> None:
         self._where = where
         self._me = me
         self._nudge = nudge
         self._claims = claims
+        self._asks = asks or {}
         # Monotonic.
         self._lives_at = 0.0
         #: Set while it is joined, or about to be.
@@ -109,6 +113,14 @@ class Membership:
             with suppress(OSError):  # the listener hangs, or has ended: it matters to it alone
                 connection.send(local_socket.line({"op": "called"}), socket.MSG_DONTWAIT)
 
+    def renamed(self, agent: str) -> None:
+        """Go on as another agent: the session's first call has given it its name."""
+        if agent != self._me.agent:
+            self._me = self._me._replace(agent=agent)
+            if connection := self._connection:
+                with suppress(OSError):  # it joins anew once this one has ended
+                    connection.shutdown(socket.SHUT_RDWR)
+
     def _joined(self) -> bool:
         """Stay joined for as long as the listener lives; return whether it took the session.
 
@@ -117,11 +129,17 @@ class Membership:
             ValueError: it said something that is no message.
         """
         with local_socket.connect(self._where) as connection, connection.makefile("rb") as lines:
-            connection.sendall(local_socket.line(joins(self._me, self._young_s())))
             self._connection = connection
             try:
-                if "joined" not in local_socket.message(lines.readline()):
+                me = self._me
+                asked = {**joins(me, self._young_s()), **self._asks}
+                connection.sendall(local_socket.line(asked))
+                answer = local_socket.message(lines.readline())
+                if "joined" not in answer:
                     return False
+                if self._me is me:
+                    # It may have got another name here; the next listener knows of no such thing.
+                    self._me = me._replace(agent=str(answer.get("agent") or me.agent))
                 connection.settimeout(None)
                 for line in lines:
                     self._heard(connection, local_socket.message(line))

@@ -35,7 +35,7 @@ from mcp_agentbus.relay.member import Me, Membership
 from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:
-    from mcp_agentbus.config.settings import Settings
+    from mcp_agentbus.config.identity import Asked
     from mcp_agentbus.core.ids import Agent
     from mcp_agentbus.tools.standalone import Standalone
 
@@ -98,8 +98,8 @@ class _Listener:
 class _OwnProcess:
     """This process serves the session, and has read the configuration for that."""
 
-    def __init__(self, settings: Settings, me: Agent) -> None:
-        self.settings = settings
+    def __init__(self, asked: Asked, me: Agent) -> None:
+        self.asked = asked
         self.me = me
         self.agent = me.id
         self.host = me.host
@@ -116,8 +116,8 @@ class _OwnProcess:
         from mcp_agentbus.config import identity
         from mcp_agentbus.config.settings import load_settings
 
-        settings = load_settings()
-        return cls(settings, identity.who(settings, agent))
+        asked = identity.Asked(load_settings(), agent)
+        return cls(asked, identity.provisional(asked).me)
 
 
 class _Relay:
@@ -241,12 +241,12 @@ class _Relay:
                 sys.stderr.flush()
             os._exit(code)
 
-        self._standalone = load(own.settings, own.me, self._me.session)
+        self._standalone = load(own.asked, own.me, self._me.session)
         self._is_served.set()
         self._standalone.serve(
             own.served,
             claims=self._claims,
-            called=self._membership.called,
+            called=self._called,
             exit_=exit_,
         )
 
@@ -255,6 +255,12 @@ class _Relay:
         _load()
         with self._lock, suppress(OSError):
             self._host.pass_on(messages.dump(_READY), self._behind.connection)
+
+    def _called(self) -> None:
+        """Note a call in this process; the first one may have changed who the session is."""
+        if self._standalone:
+            self._membership.renamed(self._standalone.agent)
+        self._membership.called()
 
     def _catch_up(self, own: _OwnProcess) -> None:
         """Say again what the next server has to know, and then let the host speak to it."""

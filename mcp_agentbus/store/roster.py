@@ -154,6 +154,23 @@ async def _say(bus: Bus, subject: str, said: Mapping[str, Any]) -> None:
     await bus.send(subject, json.dumps(said).encode(), headers)
 
 
+async def registered(bus: Bus) -> frozenset[str]:
+    """Return the ids of all agents that are registered.
+
+    Raises:
+        ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
+    """
+    profiles = await _all(bus, AGENTS, subjects.profile_subject("*"))
+    ids_ = (subjects.parts(profile.subject).whose for profile in profiles)
+    return frozenset(filter(ids.is_agent, ids_))
+
+
+async def seen(bus: Bus, agent: str) -> datetime | None:
+    """Return when a session that has called a tool was last this agent; None if none ever was."""
+    profile, _ = await records.read(bus, _profile_key(agent))
+    return profile.last_seen if profile else None
+
+
 async def look(bus: Bus, inbox: str) -> Entry | None:
     """Return what is known of an agent or a role; None if nobody of that name is there."""
     if inbox.startswith(ids.ROLE_PREFIX):

@@ -43,17 +43,18 @@ class Taken:
     """Another request has this task's id already; nothing was stored."""
 
 
-async def put(bus: Bus, task: Task) -> Kept | Taken:
+async def put(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | Taken:
     """Store a task, then its sender's record of it.
 
-    In this order, so that a record never speaks of a task that was not stored.
+    In this order, so that a record never speaks of a task that was not stored. What is stored again
+    under a `message_id` within 10 minutes is not stored twice; the task's id if not given.
 
     Raises:
         StoreFull: too many tasks wait for their time.
         Unconfirmed: the task is stored and its sender's record is not, or that is not known.
         InboxFull, BusUnreachable, NotAllowed: as `Bus.publish`.
     """
-    stored = await _put_task(bus, task)
+    stored = await _put_task(bus, task, message_id or task.id)
     if stored.duplicate and not await _is_stored(bus, task, stored.seq):
         return Taken()
     seq = 0 if task.deliver_at else stored.seq
@@ -78,7 +79,7 @@ def is_same(before: Sent, task: Task) -> bool:
     return (before.subject, before.priority) == (task.subject, task.priority)
 
 
-async def _put_task(bus: Bus, task: Task) -> Stored:
+async def _put_task(bus: Bus, task: Task, message_id: str) -> Stored:
     """Store a task where it waits to be claimed, or for its time."""
     headers = codec.task_headers(task)
     subject = subjects.task_subject(task.to, task.priority, task.sender)
@@ -89,7 +90,7 @@ async def _put_task(bus: Bus, task: Task) -> Stored:
             "Nats-Schedule-Target": subjects.due_subject(task.to, task.priority, task.sender),
         }
         subject = subjects.scheduled_subject(task.to, task.priority, task.sender, task.id)
-    return await bus.publish(subject, codec.encode_task(task), headers, message_id=task.id)
+    return await bus.publish(subject, codec.encode_task(task), headers, message_id=message_id)
 
 
 async def _is_stored(bus: Bus, task: Task, seq: int) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The eight commands on the bus: they call the same functions as the five tools, and print.
 
-    code = await start(Call(args, settings, lambda line, _: print(line), Path.cwd()))
+    code = await start(Call(args, Naming(Asked(settings)), lambda line, _: print(line)))
 
 What is printed for a person is the text that a model would read; `--json` prints the data, with
 texts as they were written. The listener carries out the same for whoever asks it. Nothing is read
@@ -15,19 +15,18 @@ import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core.ids import Agent, Priority
+from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import streams
+from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import documents, render
 from mcp_agentbus.tools.follow import Position, follow
@@ -38,12 +37,11 @@ class Call:
     """A command that was typed, and where."""
 
     args: argparse.Namespace
-    settings: Settings
+    #: How whoever typed it, there where it was typed, comes by its name.
+    naming: Naming
     #: Takes what is to be printed, and the arguments that changed by it: with those another process
     #: would go on from here.
     out: Callable[[str, Mapping[str, Any]], None]
-    #: The folder in which it was typed.
-    folder: Path
     #: A connection that is open already, and stays; None: it opens one of its own.
     open_bus: Bus | None = None
 
@@ -52,9 +50,10 @@ class Call:
         as_json = getattr(self.args, "json", False)
         self.out(json.dumps(data, ensure_ascii=False) if as_json else text, changed)
 
-    def who(self) -> Agent:
-        """Tell whose command it is."""
-        return identity.who(self.settings, self.args.agent, self.folder)
+    @property
+    def settings(self) -> Settings:
+        """The settings of whoever typed it."""
+        return self.naming.asked.settings
 
     @asynccontextmanager
     async def bus(self) -> AsyncGenerator[Bus, None]:
@@ -68,11 +67,13 @@ class Call:
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session, None]:
         """Open the shell's session."""
-        async with (
-            self.bus() as bus,
-            shell_session(bus, self.who(), self.settings.state_dir) as session,
-        ):
-            yield session
+        async with self.bus() as bus:
+            found = await self.naming.take(bus)
+            async with shell_session(bus, found.me, self.settings.state_dir) as session:
+                yield session
+        for remark in filter(None, (*found.remarks, found.news)):
+            if not getattr(self.args, "json", False):
+                self.out(remark, {})
 
 
 Command = Callable[[Call], Coroutine[Any, Any, int]]
@@ -169,9 +170,10 @@ async def _watch(call: Call) -> int:
     if not call.args.follow:
         async with call.session() as session:
             return await _wait(call, session, call.args.task, call.args.timeout, call.args.priority)
-    agent, since = call.who(), call.args.since
+    begins = Position.read(call.args.since) if call.args.since else None
     async with call.bus() as bus:
-        async for event in follow(bus, agent, Position.read(since) if since else None):
+        agent = (await call.naming.look(bus)).me
+        async for event in follow(bus, agent, begins):
             changed = {"since": str(event.position)} if event.position else {}
             call.print(event.text, event.data, **changed)
     return 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, Final
@@ -23,6 +23,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
+from mcp_agentbus.bus import budget
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.lines import MAYBE_DONE, NO_TEXT, SAID_BEFORE
 from mcp_agentbus.errors import AgentbusError, UnknownTask
@@ -41,14 +42,22 @@ _INBOX_LIMIT: Final = 20
 
 _log = logging.getLogger(__name__)
 _Context = ServerRequestContext[Any, Any]
+#: Told of a call before it is carried out; returns what the answer says of the session besides.
+Called = Callable[[], Awaitable[Sequence[str]]]
 
 
-def make_server(session: Session, called: Callable[[], None] = lambda: None) -> Server[Any]:
+async def says_nothing() -> tuple[str, ...]:
+    """Note no call, and have nothing said of the session."""
+    return ()
+
+
+def make_server(session: Session, called: Called = says_nothing) -> Server[Any]:
     """Return the MCP server of one session.
 
     Args:
         session: whose tools they are.
-        called: told of each call of a tool.
+        called: told of each call of a tool before it is carried out; returns what its answer says
+            of the session besides.
     """
     handlers = _Handlers(session, called)
     return Server(
@@ -80,9 +89,11 @@ class _Handlers:
     The SDK calls the methods, several at a time.
     """
 
-    def __init__(self, session: Session, called: Callable[[], None]) -> None:
+    def __init__(self, session: Session, called: Called) -> None:
         self._session = session
         self._called = called
+        #: What is to be said of the session's name with the next answer.
+        self._remarks: list[str] = []
 
     async def list_tools(
         self, _: _Context, __: types.PaginatedRequestParams | None
@@ -112,12 +123,13 @@ class _Handlers:
         async def progress(done: float, total: float, message: str) -> None:
             await context.session.report_progress(done, total, message)
 
-        self._called()
         waited_s = _seconds(meta.get(SAID_BEFORE))
         try:
-            answer = await tool.run(
-                self._session, params.arguments or {}, progress, waited_s=waited_s
-            )
+            with budget.call():
+                await self._begin()
+                answer = await tool.run(
+                    self._session, params.arguments or {}, progress, waited_s=waited_s
+                )
         except AgentbusError as error:
             return _error(str(error))
         except Exception:  # noqa: BLE001  # a model must never see a traceback, nor a bare failure
@@ -127,7 +139,12 @@ class _Handlers:
                 "stored is not known. Hint: look with read_inbox; the details are in the "
                 "server's log on standard error."
             )
-        return _result(answer, _note(meta.get(NO_TEXT)))
+        remarks, self._remarks = self._remarks, []
+        return _result(answer, _note(meta.get(NO_TEXT)), remarks)
+
+    async def _begin(self) -> None:
+        """Tell of a call."""
+        self._remarks += await self._called()
 
     async def list_resources(
         self, _: _Context, __: types.PaginatedRequestParams | None
@@ -171,6 +188,7 @@ class _Handlers:
         """Return what read_inbox would show, as data with texts as they were written."""
         uri = str(params.uri)
         try:
+            await self._begin()
             read = await look(self._session, self._meant(uri))
         except AgentbusError as error:
             unknown = isinstance(error, UnknownTask)
@@ -294,12 +312,15 @@ def _note(no_text: object) -> str:
     return f"{was} no text (half a surrogate pair, or no UTF-8): U+FFFD stands there now."
 
 
-def _result(answer: Answer, note: str) -> types.CallToolResult:
+def _result(answer: Answer, note: str, remarks: Sequence[str]) -> types.CallToolResult:
+    """Return an answer, and besides what its user should know of who the session is."""
     text, data = answer.text, answer.data
     if note:  # hosts show a model the data alone, where there is any
         text, data = f"{text}\nNote: {note}", data and {**data, "note": note}
+    if remarks and data:
+        data = {**data, "remarks": list(remarks)}
     return types.CallToolResult(
-        content=[types.TextContent(type="text", text=text)],
+        content=[types.TextContent(type="text", text=part) for part in (text, *remarks)],
         structured_content=data,
         _meta={"agentbus/inbox": answer.ids} if answer.ids else None,
     )

@@ -27,7 +27,7 @@ from mcp_agentbus.core import lines
 from mcp_agentbus.core.lines import LEAVING, LEFT, Lines
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.tools.catalog import WAITING
-from mcp_agentbus.tools.mcp_server import make_server
+from mcp_agentbus.tools.mcp_server import Called, make_server, says_nothing
 
 # What one client may have under way; hosts call a handful of tools at once.
 _UNANSWERED_MAX: Final = 64
@@ -59,7 +59,7 @@ async def serve(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     *,
-    called: Callable[[], None] = lambda: None,
+    called: Called = says_nothing,
     leaving: asyncio.Event | None = None,
 ) -> None:
     """Serve a session on a stream until its end; neither is closed.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session served by the process that its host has started.
 
-    Standalone(settings, me, session_id).serve(connection, exit_=os._exit)
+    Standalone(asked, me, session_id).serve(connection, exit_=os._exit)
 
 It ends with its input, on SIGINT and SIGTERM, and with its parent; then it gives back what the
 session holds. It neither knows who is at the other end nor reads what passes. Imports the MCP SDK
@@ -23,11 +23,13 @@ from typing import Any, Final, NoReturn
 import anyio
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream
 
 # In seconds: a host kills a server that needs 2 s to end.
@@ -42,9 +44,16 @@ _log = logging.getLogger(__name__)
 class Standalone:
     """A session, and the bus and the event loop that its process has for it alone."""
 
-    def __init__(self, settings: Settings, me: Agent, session_id: str) -> None:
+    def __init__(self, asked: Asked, me: Agent, session_id: str) -> None:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-        self._session = Session(Bus(settings), me, id=session_id)
+        settings = asked.settings
+        naming = Naming(asked, shell.agents(settings), lambda: frozenset({session_id}))
+        self._session = Session(Bus(settings), me, id=session_id, naming=naming)
+
+    @property
+    def agent(self) -> str:
+        """Who the session is, as far as is known."""
+        return self._session.me.id
 
     def has_shown(self, results: Collection[str]) -> bool:
         """Tell whether the session was shown all these results; False for none.
@@ -78,7 +87,13 @@ class Standalone:
                     _end_when_told(group.cancel_scope.cancel)
                     if claims:
                         await _taken_over(self._session, claims)
-                    await serve_stream(self._session, reader, writer, called=called)
+
+                    async def begins() -> tuple[str, ...]:
+                        remarks = await self._session.take_name()
+                        called()
+                        return remarks
+
+                    await serve_stream(self._session, reader, writer, called=begins)
                     # What still waits for the bus must not keep the process.
                     group.cancel_scope.cancel()
             except Exception:  # noqa: BLE001  # logged, and told by the exit code

@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import served
@@ -18,6 +17,7 @@ from local_server import configured
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli import parser
+from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, send
@@ -27,6 +27,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams
+from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.tools import commands
 
 PROMISED_S = 5
@@ -172,8 +173,11 @@ async def test_a_command_names_its_own_option_for_a_second_try(planner, monkeypa
         raise Unconfirmed(again="Call again with request_id='once'.")
 
     monkeypatch.setattr(send, "send_task", unconfirmed)
-    typed = parser.parser().parse_args(["send", "coder", "Count", "x", "--request-id", "once"])
-    call = commands.Call(typed, planner.bus.settings, print, Path.cwd(), planner.bus)
+    typed = parser.parser().parse_args(
+        ["send", "coder", "Count", "x", "--agent", "planner", "--request-id", "once"]
+    )
+    naming = Naming(Asked(planner.bus.settings, typed.agent))
+    call = commands.Call(typed, naming, print, planner.bus)
 
     with pytest.raises(Unconfirmed, match="Run the same with --request-id once: it is stored once"):
         await commands.start(call)

@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.config import identity, settings
+from mcp_agentbus.config import folder_file, settings
 from mcp_agentbus.config.rules import KEYS
 from mcp_agentbus.config.tables import Key
 from mcp_agentbus.config.values import Within
@@ -43,7 +43,7 @@ def _by_name(keys: Iterable[Key]) -> dict[str, Key]:
 SERVER: Final = _by_name(settings.SERVER_KEYS)
 AGENT: Final = _by_name(KEYS)
 WAKE: Final = _by_name(key for key in KEYS if key.in_wake)
-FOLDER: Final = _by_name(identity.FOLDER_KEYS)
+FOLDER: Final = _by_name(folder_file.FOLDER_KEYS)
 TABLES: Final = {"server": SERVER, "agents.x": AGENT, "wake": WAKE}
 
 

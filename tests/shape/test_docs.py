@@ -16,7 +16,7 @@ import renew_docs
 from test_shape import FILES, ROOMS
 
 from mcp_agentbus import __version__
-from mcp_agentbus.config import identity
+from mcp_agentbus.config import folder_file
 from mcp_agentbus.config.variables import VARIABLES
 from mcp_agentbus.store.streams import STREAMS
 
@@ -146,7 +146,7 @@ def test_every_table_of_config_toml_is_described():
 
 
 def test_every_key_of_a_folders_file_is_described():
-    assert set(configuration.FOLDER) == set(identity._IN_FOLDER)
+    assert set(configuration.FOLDER) == set(folder_file._IN_FOLDER)
 
 
 def test_the_examples_of_an_agents_keys_are_taken_with_each_host_that_they_are_for():

@@ -71,10 +71,12 @@ def living(*argv: str, after_s: float) -> list[str]:
     return [sys.executable, *changed(f"relay.member.LIVES_AFTER_S = {after_s}"), *argv]
 
 
-async def typed(home: Path, *argv: str, program: Sequence[str] = AGENTBUS) -> tuple[int, str]:
-    """Type `agentbus ARGV` on the bus of that folder; return its exit code and what it printed."""
+async def typed(
+    home: Path, *argv: str, program: Sequence[str] = AGENTBUS, folder: Path | None = None
+) -> tuple[int, str]:
+    """Type `agentbus ARGV` on the bus of that home, in a folder; return exit code and output."""
     process = await asyncio.create_subprocess_exec(
-        *program, *argv, env=environ(home),
+        *program, *argv, env=environ(home), cwd=folder,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     async with asyncio.timeout(ANSWER_WITHIN_S):

@@ -93,7 +93,7 @@ def test_what_the_configuration_says_of_an_agent_is_known_whoever_names_it(confi
     assert agent == ids.Agent("planner", "shell", "Plans.", ("review", "triage"))
 
 
-def test_the_folder_file_says_more_of_its_own_agent_than_the_configuration(configure, shop):
+def test_of_an_agent_that_is_set_up_the_folder_file_says_nothing(configure, shop):
     loaded = configure("""
         [agents.planner]
         description = "Plans."
@@ -105,7 +105,7 @@ def test_the_folder_file_says_more_of_its_own_agent_than_the_configuration(confi
 
     agent = identity.who(loaded, None, shop)
 
-    assert (agent.description, agent.roles) == ("Plans the shop.", ("shop",))
+    assert (agent.id, agent.description, agent.roles) == ("planner", "Plans.", ("review",))
 
 
 def test_the_folder_file_says_nothing_of_another_agent(configure, shop):
@@ -119,12 +119,12 @@ def test_the_folder_file_says_nothing_of_another_agent(configure, shop):
     assert (agent.description, agent.roles) == ("Plans.", ("review",))
 
 
-def test_a_folder_file_without_an_agent_describes_whoever_works_there(shop):
+def test_a_folder_file_without_an_agent_describes_whoever_works_there_and_gives_no_role(shop):
     (shop / ".agentbus.toml").write_text('description = "The shop."\nroles = ["shop"]')
 
     agent = identity.who(settings(), "planner", shop)
 
-    assert (agent.id, agent.description, agent.roles) == ("planner", "The shop.", ("shop",))
+    assert (agent.id, agent.description, agent.roles) == ("planner", "The shop.", ())
 
 
 def set_up(folder, *agents, host="claude-code"):

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a session comes by its name: by this machine's book, and by what the roster knows of it.
+
+    naming = Naming(Asked(settings, None, Path("/home/me/shop")))
+    me = (await naming.take(bus)).me       # at the first call of a tool
+
+Only the roster tells whether a name that a folder's file asks for is somebody's elsewhere, and
+which ids were in use before this machine had a book. What follows from it, `config.identity`
+decides. It registers nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
+from mcp_agentbus.config import identity, names
+from mcp_agentbus.config.identity import Asked, Identity
+from mcp_agentbus.config.names import Book
+from mcp_agentbus.core.aio import in_thread
+from mcp_agentbus.store import roster
+from mcp_agentbus.store.subjects import AGENTS
+
+_NOBODY: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How one session comes by its name."""
+
+    asked: Asked
+    #: On a shared server, the ids that are known to be this machine's.
+    here: frozenset[str] = _NOBODY
+    #: The sessions here that have called no tool: they reserve no name.
+    silent: Callable[[], frozenset[str]] = field(default=lambda: _NOBODY)
+
+    async def look(self, bus: Bus) -> Identity:
+        """Tell who the session is, and take nothing.
+
+        Raises:
+            BadInput, BadSetup: as `identity.who`.
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        found, book = self._found()
+        if found.is_settled or not _asks_roster(found, book):
+            return found
+        registered = await _registered(bus)
+        elsewhere = await self._elsewhere(bus, registered, found, book)
+        book.begin(self._ours(registered))
+        return identity.find(self.asked, book, elsewhere)
+
+    async def take(self, bus: Bus) -> Identity:
+        """Take the name for the session's folder, as its first call does; again it does nothing.
+
+        Raises: as `look`.
+        """
+        found, book = self._found()
+        if found.is_settled:
+            return found
+        registered = await _registered(bus) if _asks_roster(found, book) else _NOBODY
+        elsewhere = await self._elsewhere(bus, registered, found, book)
+        # It waits for a lock, and for the disk.
+        return await in_thread(identity.take, self.asked, self._ours(registered), elsewhere)
+
+    def _found(self) -> tuple[Identity, Book]:
+        book = names.read(self.asked.settings)
+        return identity.find(self.asked, book), book
+
+    def _ours(self, registered: frozenset[str]) -> frozenset[str]:
+        """Return those of the registered ids that may be this machine's."""
+        settings = self.asked.settings
+        return registered & self.here.union(settings.agents) if settings.url else registered
+
+    async def _elsewhere(
+        self, bus: Bus, registered: frozenset[str], found: Identity, book: Book
+    ) -> frozenset[str]:
+        """Return the name that a file asks for if the roster has it from elsewhere."""
+        file = found.doubtful
+        if file is None or file.agent not in registered:
+            return _NOBODY
+        if await roster.seen(bus, file.agent) is None:  # set up for somebody, and nobody's yet
+            return _NOBODY
+        # From before there was a book it may be this very folder's: nobody can date a file back to
+        # that time. Where it is somebody else's, they are there now.
+        before = book.before if book.since else self._ours(registered)
+        if file.agent in before and file.changed_at < (book.since or time.time()):
+            live = await roster.live_sessions(bus, file.agent)
+            return frozenset({file.agent}) if live - self.silent() else _NOBODY
+        return frozenset({file.agent})
+
+
+async def _registered(bus: Bus) -> frozenset[str]:
+    """Return the ids on the roster, which need not be there yet."""
+    try:
+        await bus.admin.api(f"STREAM.INFO.{AGENTS}")
+    except ApiError as error:
+        if error.code == NO_SUCH_STREAM:
+            return _NOBODY
+        raise
+    return await roster.registered(bus)
+
+
+def _asks_roster(found: Identity, book: Book) -> bool:
+    """Tell whether the roster has a say: as the book begins, and for a name out of a file."""
+    return book.since is None or found.doubtful is not None

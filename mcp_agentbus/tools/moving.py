@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agent under another name with all that waits for it, and an agent that is forgotten.
+
+    >>> await rename(bus, "agent-claude-1f3a", "shop")
+    Moved(tasks=2, results=1, held=0, awaited=0)
+
+What a session holds stays with it, and so does what others were asked under the old name and have
+not answered: their answers go where the task says. Each task is stored under the new name before it
+goes from the old one, so that nothing is lost on the way: the same again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError, Conflict, Found
+from mcp_agentbus.config import editor, names
+from mcp_agentbus.config.folder_file import FOLDER_FILE
+from mcp_agentbus.core import ids, text
+from mcp_agentbus.core.aio import both
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import BadInput, Refused, UnknownAgent
+from mcp_agentbus.store import records, roster, streams, subjects, tasks
+from mcp_agentbus.store.records import read_record, write_record, write_sent
+from mcp_agentbus.store.steps import first_record, sent_of, step
+from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.store.task import Sent, Undecodable
+
+_NO_SUCH_MESSAGE: Final = 10043
+
+
+@dataclass
+class Moved:
+    """What went to the new name, and what stays under the old one."""
+
+    tasks: int = 0
+    results: int = 0
+    #: Tasks that a session holds, or whose messages are none that can be read.
+    held: int = 0
+    #: Tasks that it has sent and that have no end yet.
+    awaited: int = 0
+    #: Its live sessions, which keep the old name.
+    sessions: int = 0
+    #: The file that names the agent, which its user has to change; empty if none does.
+    file: str = ""
+
+
+async def rename(bus: Bus, old: str, new: str) -> Moved:
+    """Give an agent another name: in the book, in config.toml, on the roster, with what waits.
+
+    Raises:
+        UnknownAgent: there is none of the old name.
+        BadInput: the new one is no id, or somebody has it.
+        BadSetup: the book or config.toml cannot be written.
+        BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`; the same again goes
+            on.
+    """
+    settings = bus.settings
+    await streams.ensure_streams(bus)
+    entry, taken = await both(roster.look(bus, old), roster.look(bus, new))
+    book = names.read(settings)
+    if taken or book.holder(new) or new in settings.agents:
+        raise BadInput(f"{new} is an agent already.", hint="Take another name.")
+    if entry is None and old not in {*book.names, *settings.agents}:
+        raise UnknownAgent(f"No agent {old!r} is known.", hint="`agentbus agents` lists them.")
+    # Before anybody knows the new name, so that the same again goes on after a crash.
+    moved = await _move(bus, old, new)
+    editor.rename(settings, old, new)
+    with names.writing(settings) as book:
+        holder = book.names.pop(old, None)
+        if holder:
+            book.names[new] = holder
+    host = entry.hosts[-1] if entry and entry.hosts else "shell"
+    about = settings.agents.get(old) or Agent(
+        old, host, entry.description if entry else "", entry.roles if entry else ()
+    )
+    await roster.register(bus, replace(about, id=new), entry.last_seen if entry else None)
+    moved.file = str(Path(holder.folder) / FOLDER_FILE) if holder and not holder.host else ""
+    moved.sessions = len(await roster.live_sessions(bus, old))
+    if not (moved.held or moved.awaited or moved.sessions):
+        await _forget(bus, old)
+    return moved
+
+
+async def forget(bus: Bus, agent: str) -> None:
+    """Forget an agent: in the book, in config.toml, on the roster.
+
+    Raises:
+        UnknownAgent: there is none.
+        Refused: tasks wait for it, or a session of it is open.
+        BadSetup: the book or config.toml cannot be written.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    settings = bus.settings
+    await streams.ensure_streams(bus)
+    known = agent in {*await roster.registered(bus), *names.read(settings).names, *settings.agents}
+    if not known:
+        raise UnknownAgent(f"No agent {agent!r} is known.", hint="`agentbus agents` lists them.")
+    if count := await _waiting(bus, agent):
+        raise Refused(
+            f"{count} task{'s' * (count != 1)} for {agent} {'have' if count != 1 else 'has'} no "
+            "end yet. Nothing was forgotten.",
+            hint=f"Have them done (agentbus inbox --agent {agent}), or give them another agent: "
+            f"agentbus agent rename {agent} NAME",
+        )
+    if await roster.live_sessions(bus, agent):
+        raise Refused(
+            f"A session of {agent} is open. Nothing was forgotten.", hint="End it, then try again."
+        )
+    if agent in settings.agents:
+        editor.remove(settings, agent)
+    with names.writing(settings) as book:
+        book.names.pop(agent, None)
+    await _forget(bus, agent)
+
+
+async def _move(bus: Bus, old: str, new: str) -> Moved:
+    """Move what waits for an agent: tasks that nobody holds, and results that it has not seen."""
+    moved = Moved()
+    # For as long as this takes it counts as a session that lives, so that what it holds is its own.
+    me, session = Agent(old), ids.new_session_id()
+    for stream, places in _places(old):
+        async for page in bus.stored(stream, places):
+            for message in page:
+                await roster.beat(bus, me, session)
+                if await _move_task(bus, stream, message, new, session):
+                    moved.tasks += 1
+                else:
+                    moved.held += 1
+    async for page in bus.stored(RESULTS, subjects.sent_subject(old, "*", "*")):
+        for message in page:
+            if sent := records.sent_in(message):
+                await _move_result(bus, sent, new, moved)
+    await roster.beat(bus, me, session, leaving=True)
+    return moved
+
+
+async def _forget(bus: Bus, agent: str) -> None:
+    """Take an agent off the roster, with the consumers of its inbox; records stay for 30 days."""
+    for stream, subject in (
+        (AGENTS, subjects.profile_subject(agent)),
+        (PRESENCE, subjects.heartbeat_subject(agent, "*")),
+    ):
+        await _unless_missing(bus, f"STREAM.PURGE.{stream}", {"filter": subject})
+    for lane in ids.LANES:
+        await _unless_missing(
+            bus, f"CONSUMER.DELETE.{TASKS}.{subjects.lane_consumer(agent, lane)}", None
+        )
+
+
+async def _waiting(bus: Bus, agent: str) -> int:
+    """Return how many tasks are stored for an agent and have no end, held ones included."""
+    count = 0
+    for stream, places in _places(agent):
+        async for page in bus.stored(stream, places):
+            count += len(page)
+    return count
+
+
+def _places(agent: str) -> tuple[tuple[str, str], ...]:
+    """Return the streams in which tasks for an agent wait, and their subjects there."""
+    return (
+        (TASKS, subjects.task_subject(agent, "*", "*")),
+        (SCHEDULE, subjects.scheduled_subject(agent, "*", "*", "*")),
+    )
+
+
+async def _move_task(bus: Bus, stream: str, message: Found, new: str, session: str) -> bool:
+    """Store a waiting task for another inbox and take it out of this one; tell whether that was."""
+    inbox, _, (lane, sender, *_) = subjects.parts(message.subject)
+    try:
+        # One that waits for its time has its id behind what other tasks' subjects say.
+        task = tasks.decoded(replace(message, subject=subjects.task_subject(inbox, lane, sender)))
+    except Undecodable:  # whoever reads the inbox next sets it aside
+        return False
+    old = sent_of(task)
+    record, revision = await read_record(bus, task.sender, task.to, task.id)
+    if record and record.ended:
+        await _drop(bus, stream, message, old)
+        return False
+    if record and await roster.may_hold(bus, record):
+        return False
+    held = step(record or first_record(old), "claimed", task.to, session, text.now())
+    try:
+        await write_record(bus, held, revision)
+    except Conflict:  # somebody has claimed it at this moment
+        return False
+    later = task.deliver_at if stream == SCHEDULE else None
+    moved = task.model_copy(update={"to": new, "deliver_at": later})
+    kept = await tasks.put(bus, moved, message_id=f"moved-{new}-{task.id}")
+    if isinstance(kept, tasks.Taken):  # what the new name has under this id stays what it is
+        return False
+    await _drop(bus, stream, message, old)
+    return True
+
+
+async def _drop(bus: Bus, stream: str, message: Found, sent: Sent) -> None:
+    """Take a task out of an inbox, with its records there: they stand under another one now."""
+    await _unless_missing(bus, f"STREAM.MSG.DELETE.{stream}", {"seq": message.seq})
+    for subject in (subjects.sent_subject, subjects.record_subject, subjects.wakes_subject):
+        purge = {"filter": subject(sent.owner, sent.inbox, sent.task_id)}
+        await _unless_missing(bus, f"STREAM.PURGE.{RESULTS}", purge)
+
+
+async def _move_result(bus: Bus, sent: Sent, new: str, moved: Moved) -> None:
+    """Have a result that the sender has not seen be one for another agent."""
+    record, revision = await read_record(bus, sent.owner, sent.inbox, sent.task_id)
+    if sent.closed or (record and record.ended and sent.seen_revision >= revision):
+        return
+    if record is None or not record.ended:
+        moved.awaited += 1
+        return
+    # No session of the old name shows it any more, and any of the new one may.
+    to = {"owner": new, "owner_session": ""}
+    with suppress(Conflict):  # an earlier try had come this far
+        await write_sent(bus, sent.model_copy(update=to), 0)
+        await write_record(bus, record.model_copy(update=to), 0)
+    _, at = await records.read_sent(bus, sent.owner, sent.inbox, sent.task_id)
+    seen = {"seen_revision": revision, "seen_at": text.now(), "closed": True}
+    with suppress(Conflict):
+        await write_sent(bus, sent.model_copy(update=seen), at)
+    moved.results += 1
+
+
+async def _unless_missing(bus: Bus, call: str, body: dict[str, Any] | None) -> None:
+    try:
+        await bus.admin.api(call, body)
+    except ApiError as error:
+        if error.code not in {NO_SUCH_CONSUMER, NO_SUCH_STREAM, _NO_SUCH_MESSAGE}:
+            raise

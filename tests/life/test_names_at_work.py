@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names at work: sessions, shells and hooks of folders that would have one name."""
+
+import json
+import uuid
+
+import hooking
+import pytest
+import served
+from listeners import listening
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster
+
+ERA = served.MODERN
+
+
+@pytest.fixture
+def word():
+    """A name that no other test uses."""
+    return f"w{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def made(name, text=None):
+        path = tmp_path / name
+        path.mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            (path / ".agentbus.toml").write_text(text)
+        return path
+
+    return made
+
+
+def serving(house, folder, program=served.AGENTBUS):
+    """A session in a folder that nobody has given a name."""
+    environ = served.environ(house.data_dir.parent) | {"AGENTBUS_HOST": "claude-code"}
+    return served.Pipes(environ, [*program, "serve"], cwd=folder)
+
+
+def inbox(pipes):
+    """Read the inbox; return whose it is, and what else is said."""
+    pipes.greet(ERA)
+    first, *rest = (part["text"] for part in pipes.call("read_inbox")["content"])
+    return first.removeprefix("Inbox of ").partition(":")[0], rest
+
+
+def test_two_new_folders_of_one_name_are_open_at_once_and_are_two_agents(home, way, folder, word):
+    with serving(home, folder(f"a/{word}")) as one, serving(home, folder(f"b/{word}")) as other:
+        other.greet(ERA)
+        one.greet(ERA)  # both would be the same, until one of them calls
+        second, nothing = inbox(other)
+        first, [remark] = inbox(one)
+        sent = one.call("send_task", to=second, subject="Count", body="b")
+        again, silent = inbox(one)
+
+    assert second == f"{word}-claude"
+    assert first.startswith(f"{word}-claude-")
+    assert (nothing, silent, again) == ([], [], first)
+    assert f"agentbus agent rename {first} NAME" in remark
+    assert sent["structuredContent"]["receipts"][0]["to"] == second
+    with serving(home, folder(f"b/{word}")) as other:
+        other.greet(ERA)
+        assert "Count" in other.call("read_inbox")["content"][0]["text"]
+
+
+async def test_what_is_said_of_a_name_is_in_the_data_that_claude_code_shows(
+    home, way, folder, word
+):
+    await served.typed(home.data_dir.parent, "inbox", "--agent", f"{word}-claude")
+    clone = folder(f"clone-{word}", f'agent = "{word}-claude"')
+
+    with serving(home, clone) as session:
+        session.greet(ERA)
+        [remark] = session.call("list_agents")["structuredContent"]["remarks"]
+
+    assert f"agentbus agent allow {clone}" in remark
+
+
+async def test_a_listener_knows_a_session_by_the_name_that_it_took(house, folder, word):
+    async with listening(house) as listener:
+        with (
+            serving(house, folder(f"a/{word}")) as one,
+            serving(house, folder(f"b/{word}")) as other,
+        ):
+            for session in (one, other):
+                session.greet(ERA)
+                await listener.logged("joined", agent=f"{word}-claude")
+            second, _ = inbox(other)
+            first, _ = inbox(one)
+            joined = await listener.logged("joined", agent=first)
+            await listener.end()
+            async with listening(house) as next_:
+                again = await next_.logged("joined", agent=first)
+                await next_.end()
+
+    assert joined["agent"] == again["agent"] == first != second == f"{word}-claude"
+
+
+async def test_a_session_that_is_named_before_it_has_joined_joins_by_that_name(house, folder, word):
+    late = served.living(after_s=3)
+    async with listening(house) as listener:
+        with (
+            serving(house, folder(f"a/{word}"), late) as one,
+            serving(house, folder(f"b/{word}"), late) as other,
+        ):
+            for session in (one, other):  # served under the one name, and both not joined yet
+                session.greet(ERA)
+            second, _ = inbox(other)
+            first, _ = inbox(one)
+            joined = [await listener.logged("joined") for _ in range(2)]
+            await listener.end()
+
+    assert second == f"{word}-claude" != first
+    assert {(line["pid"], line["agent"]) for line in joined} == {
+        (one.process.pid, first),
+        (other.process.pid, second),
+    }
+
+
+async def test_a_hook_says_once_why_a_file_does_not_name_its_agent(house, folder, word):
+    environ = {**hooking.claude(house.data_dir.parent, ""), "AGENTBUS_AGENT": ""}
+    async with (
+        Bus.connect(house) as bus,
+        Session(bus, Agent(word)) as planner,
+        listening(house) as listener,
+    ):
+        await planner.called()
+        clone = folder(f"clone-{word}", f'agent = "{word}"')
+        told = [
+            hooking.run(environ, "claude-code", event, session_id=word, cwd=str(clone))
+            for event in ("SessionStart", "UserPromptSubmit")
+        ]
+        await listener.end()
+
+    assert f"names the agent {word}, which the roster knows from elsewhere" in told[0]
+    assert f"agentbus agent allow {clone}" in told[0]
+    assert told[1] == ""
+
+
+async def test_an_agent_is_renamed_with_all_that_waits_for_it_and_forgotten(
+    home, way, folder, word, typed
+):
+    shop, planner, new = folder(f"{word}+"), ("--agent", f"{word}-planner"), f"{word}-new"
+    old = (await typed(shop, "inbox"))[1].removeprefix("Inbox of ").partition(":")[0]
+    await typed(shop, "inbox", *planner)
+    await typed(shop, "send", f"{word}-planner", "Ask", "q")
+    asked = json.loads((await typed(shop, "inbox", *planner, "--json"))[1])["tasks"][0]
+    await typed(shop, "result", asked["task_id"], "completed", "--summary", "yes", *planner)
+    await typed(shop, "send", old, "Now", "b", *planner)
+    await typed(shop, "send", old, "Later", "b", "--deliver-in", "1000", *planner)
+
+    code, said = await typed(shop, "agent", "rename", old, new)
+    refused, waits = await typed(shop, "agent", "forget", new, "--yes")
+    read = (await typed(shop, "inbox"))[1]
+    _, life = await typed(shop, "task", asked["task_id"])
+
+    assert (code, said.splitlines()[1]) == (0, "Moved: 2 waiting tasks, 1 result.")
+    assert (refused, waits.splitlines()[0]) == (
+        1, f"agentbus: 2 tasks for {new} have no end yet. Nothing was forgotten."
+    )  # fmt: skip
+    assert read.startswith(f"Inbox of {new}:")
+    assert "Now" in read
+    assert "yes" in read
+    assert "completed" in life
+    async with Bus.connect(home) as bus:
+        assert old not in await roster.registered(bus)
+    code, said = await typed(shop, "agent", "rename", new, f"{word}-planner")
+    assert (code, "is an agent already" in said) == (2, True)
+    await typed(shop, "agent", "forget", f"{word}-planner", "--yes")
+    async with Bus.connect(home) as bus:
+        assert f"{word}-planner" not in await roster.registered(bus)
+
+
+@pytest.fixture
+def typed(home):
+    async def type_(folder, *argv):
+        return await served.typed(home.data_dir.parent, *argv, folder=folder)
+
+    return type_
+
+
+async def test_a_folders_file_counts_once_its_user_has_allowed_it(home, way, folder, word, typed):
+    await typed(folder(f"x-{word}"), "inbox", "--agent", word)
+    clone = folder(f"clone-{word}", f'agent = "{word}"\nroles = ["r-{word}"]')
+
+    before = (await typed(clone, "inbox"))[1]
+    code, allowed = await typed(clone, "agent", "allow", ".")
+    after = (await typed(clone, "inbox"))[1]
+    nothing = await typed(folder(f"x-{word}"), "agent", "allow", ".")
+
+    assert before.startswith(f"Inbox of clone-{word}-shell:")
+    assert (code, f"its sessions are {word} and they read role:r-{word}." in allowed) == (0, True)
+    assert after == f"Inbox of {word}: ok, nothing new. Waiting: none.\n"
+    assert nothing[0] == 2
