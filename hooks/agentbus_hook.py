@@ -41,8 +41,7 @@ _LOOKS = ("read_inbox", "watch_inbox")
 class ClaudeCode:
     """How Claude Code's hooks ask and are answered; each host's form has these attributes."""
 
-    # Variables that tell whose process this is, as in `core.hosts` of the package. Where a host
-    # has not set the first one, its hook does.
+    # Variables that tell whose process this is, as in `core.hosts` of the package.
     marks = ("CLAUDECODE",)
     # Where this is set, another host runs these hooks besides its own, and gets no second word.
     void = "CURSOR_VERSION"
@@ -163,7 +162,7 @@ def _question(
     if not session or (stops and form.again(given)) or given.get("agent_id"):
         return None
     environ = dict(environ)
-    environ.setdefault(form.marks[0], "1")
+    environ.setdefault("AGENTBUS_HOST", host)
     home = _noted_home(environ.get("CLAUDE_PLUGIN_DATA", ""))
     if home:
         environ.setdefault("AGENTBUS_HOME", home)

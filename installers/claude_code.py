@@ -284,7 +284,7 @@ def _write_note(machine: Machine) -> Step:
 
 
 def _add_entry(machine: Machine, program: str, agent: str | None) -> Step:
-    wanted = entry.made(machine, _server(machine), agent=agent, alwaysLoad=True)
+    wanted = entry.made(machine, _server(machine), agent=agent, host=NAME, alwaysLoad=True)
     # On standard input: other users see a process's arguments, and a user may have put a secret
     # into the entry's environment.
     argv = [program, "mcp", "add-json", "-s", "user", SERVER, "-"]

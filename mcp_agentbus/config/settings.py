@@ -28,7 +28,7 @@ from mcp_agentbus.config.tables import (
     unread,
 )
 from mcp_agentbus.config.values import check_url
-from mcp_agentbus.core import places
+from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.ids import Agent, agent_id, role_name
 from mcp_agentbus.errors import BadInput, BadSetup
 
@@ -93,7 +93,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
         BadSetup: the file is not TOML, is open to others, names an unknown key, holds a value of
             the wrong type or a bad id, or names a server off this machine without TLS.
     """
-    env = dict(os.environ if environ is None else environ)
+    env = {**os.environ, **hosts.said(os.environ)} if environ is None else dict(environ)
     if home := places.home(env):
         env["AGENTBUS_HOME"] = home  # so that it is the same to whom this starts in another folder
     data_dir, state_dir, config_file, runtime_dir = _folders(env)

@@ -43,7 +43,7 @@ VARIABLES: Final = (
     Variable(
         "AGENTBUS_HOST",
         "What this session runs in, whatever the host's own variables say; `agentbus install` "
-        "writes it for hosts that have none.",
+        "writes it into each entry, and the plugin says it.",
         "by the host's own variables, below",
         "openclaw",
     ),

@@ -26,6 +26,8 @@ class Host(NamedTuple):
     marks: tuple[str, ...] = ()
     #: Hosts that start what is this one's, such as its hooks: beside their marks its own are void.
     runs_in: tuple[str, ...] = ()
+    #: What its processes are called, by which `said` tells it among several.
+    programs: tuple[str, ...] = ()
     #: How the names of variables begin that are one session's: a listener which inherits them would
     #: be taken for that session.
     sessions_own: tuple[str, ...] = ()
@@ -58,6 +60,7 @@ HOSTS: Final = (
         "Claude Code",
         marks=("CLAUDECODE",),
         runs_in=("cursor",),
+        programs=("claude", "claude-code"),
         sessions_own=("CLAUDE", "AI_AGENT"),
         session_id="CLAUDE_CODE_SESSION_ID",
         has_folder=True,
@@ -73,6 +76,7 @@ HOSTS: Final = (
         "cursor",
         "Cursor",
         marks=("CURSOR_VERSION", "CURSOR_TRACE_ID"),
+        programs=("cursor", "cursor-agent"),
         sessions_own=("CURSOR_",),
         has_folder=True,
         limited=True,
@@ -85,6 +89,7 @@ HOSTS: Final = (
         "openclaw",
         "OpenClaw",
         marks=("OPENCLAW_STATE_DIR", "OPENCLAW_SHELL"),
+        programs=("openclaw",),
         sessions_own=("OPENCLAW_",),
         keys=("gateway_url", "token_file"),
         waker="openclaw",
@@ -119,6 +124,26 @@ def marked(environ: Mapping[str, str]) -> Host | None:
     candidates = [host for host in HOSTS if any(environ.get(mark) for mark in host.marks)]
     names = {host.name for host in candidates}
     return next((host for host in candidates if names.isdisjoint(host.runs_in)), None)
+
+
+def said(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return AGENTBUS_HOST for this process if its environment has the marks of several hosts.
+
+    Each leaves its marks to all that is started in it, so the nearest among this process's
+    ancestors counts. Returns nothing if the variable is set, or if none of them is an ancestor:
+    then `marked` says which is likely.
+    """
+    candidates = [host for host in HOSTS if any(environ.get(mark) for mark in host.marks)]
+    if environ.get("AGENTBUS_HOST") or len(candidates) < 2:
+        return {}
+    # Imported late: few are in two hosts.
+    from mcp_agentbus.core import processes
+
+    for words in processes.ancestors():
+        for host in candidates:
+            if not words.isdisjoint(host.programs):
+                return {"AGENTBUS_HOST": host.name}
+    return {}
 
 
 def session_of(environ: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ import signal as signals
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
@@ -25,6 +25,8 @@ from typing import Final, NamedTuple
 _LOOK_AGAIN_S: Final = 1.0
 # `ps` answers in some milliseconds.
 _PS_TIMEOUT_S: Final = 5.0
+# More than any shell in a terminal in an editor has.
+_ANCESTORS_MAX: Final = 64
 # In /proc/PID/stat behind the name, counted from 0; proc(5) counts them from 1, as 4 and 22.
 _PARENT: Final = 1
 _STARTED: Final = 19
@@ -114,6 +116,22 @@ def parent_of(pid: int) -> int:
     """Return the id of a process's parent; 0 if it has ended, or the system does not tell."""
     stat = _stat(pid)
     return int(stat[_PARENT]) if stat else 0
+
+
+def ancestors() -> Iterator[set[str]]:
+    """Yield what each ancestor of this process is called, the parent first.
+
+    That is its own name, and those of its program and of the script that it runs, with the folders
+    of the latter: `node .../claude-code/cli.js`. In small letters, without what follows a blank.
+    """
+    pid = os.getppid()
+    # A parent that ends leaves its children to another, so there is no end that is sure.
+    for _ in range(_ANCESTORS_MAX):
+        if pid <= 0:
+            return
+        with suppress(OSError):
+            yield {name.lower().partition(" ")[0] for name in _names(pid) if name}
+        pid = parent_of(pid) if _LINUX else int(_ps(pid, "ppid") or 0)
 
 
 def born(pid: int) -> str:
@@ -224,6 +242,20 @@ def _words(pid: int) -> list[str]:
         return _ps(pid, "command").split(" ")
     with open(f"/proc/{pid}/cmdline", "rb") as line:  # noqa: PTH123
         return [os.fsdecode(word) for word in line.read().split(b"\0")]
+
+
+def _names(pid: int) -> list[str]:
+    """Return the names of a process, its program and its script, and the script's folders.
+
+    Raises:
+        OSError: it has ended.
+    """
+    if not _LINUX:
+        return [_ps(pid, "comm").rpartition("/")[2]]
+    with open(f"/proc/{pid}/comm", "rb") as comm:  # noqa: PTH123
+        name = os.fsdecode(comm.read()).strip()
+    program, script = (*_words(pid), "", "")[:2]
+    return [name, program.rpartition("/")[2], *script.split("/")]
 
 
 def _may_have_open(pid: int, file: str) -> bool:

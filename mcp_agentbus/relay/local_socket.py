@@ -71,6 +71,7 @@ def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
         BadSetup: as `places.working_folder`.
     """
     sent = {name: value for name, value in environ.items() if name.startswith(_SENT)}
+    sent |= hosts.said(environ)  # only this process can see its ancestors
     if home := places.home(environ):  # the listener has another folder
         sent["AGENTBUS_HOME"] = home
     return {"folder": places.working_folder(environ), "environ": sent}

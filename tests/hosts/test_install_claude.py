@@ -137,8 +137,10 @@ def test_without_the_plugin_an_entry_connects_and_its_removal_restores_every_byt
         "alwaysLoad": True,
         "command": machine.agentbus[0],
         "args": [*machine.agentbus[1:], "serve"],
-        "env": {"AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"]},
-    }
+        "env": {
+            "AGENTBUS_HOST": "claude-code", "AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"]
+        },
+    }  # fmt: skip
     uninstall(machine)
     assert files(machine) == before
 
@@ -158,6 +160,7 @@ def test_an_older_entry_is_replaced_and_keeps_what_its_user_added(machine):
     assert (now["command"], now["timeout"]) == (machine.agentbus[0], 900000)
     assert now["args"][-3:] == ["serve", "--agent", "reviewer"]
     assert now["env"] == {
+        "AGENTBUS_HOST": "claude-code",
         "AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"],
         "AGENTBUS_URL": "nats://127.0.0.1:4222",
     }

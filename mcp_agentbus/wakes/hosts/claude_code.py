@@ -102,11 +102,13 @@ def clean(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _mcp_config(call: Call) -> str:
-    home = call.environ.get("AGENTBUS_HOME")
+    env = {"AGENTBUS_HOST": call.rules.host}
+    if home := call.environ.get("AGENTBUS_HOME"):
+        env["AGENTBUS_HOME"] = home
     server = {
         "command": sys.executable,
         "args": ["-P", "-m", "mcp_agentbus", "serve", "--agent", call.rules.agent],
-        "env": {"AGENTBUS_HOME": home} if home else {},
+        "env": env,
         # Else its model sees no more than the tools' names.
         "alwaysLoad": True,
     }

@@ -2,9 +2,13 @@
 """The table of hosts: what it says of each, of none, and that its files are there."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from local_server import script
 
 import mcp_agentbus
 from mcp_agentbus.core import hosts
@@ -100,3 +104,44 @@ def _defined(file):
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(node.name)
     return names
+
+
+def _within(folder, *names):
+    """Return the beginning of a command line that runs the rest within programs of these names."""
+    folder.mkdir(exist_ok=True)
+    return [script(folder / name, '"$@"', "exit $?") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("within", "environ", "host"),
+    [
+        (["cursor", "claude"], {"CURSOR_TRACE_ID": "x", "CLAUDECODE": "1"}, "claude-code"),
+        (["claude", "cursor-agent"], {"CURSOR_VERSION": "x", "CLAUDECODE": "1"}, "cursor"),
+        (["openclaw", "claude"], {"OPENCLAW_SHELL": "exec", "CLAUDECODE": "1"}, "claude-code"),
+        (["claude", "openclaw"], {"OPENCLAW_SHELL": "exec", "CLAUDECODE": "1"}, "openclaw"),
+        # Whose marks are not there is not asked for.
+        (["claude", "cursor"], {"CLAUDECODE": "1"}, "claude-code"),
+        # What is said counts, and where no ancestor tells, what is likely.
+        (["cursor", "claude"], {"CURSOR_TRACE_ID": "x", "CLAUDECODE": "1",
+                                "AGENTBUS_HOST": "codex"}, "codex"),
+        (["editor"], {"CURSOR_TRACE_ID": "x", "CLAUDECODE": "1"}, "cursor"),
+    ],
+)  # fmt: skip
+def test_of_two_hosts_the_nearest_ancestor_counts(within, environ, host, tmp_path):
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    code = (
+        "from mcp_agentbus.config import identity, settings\n"
+        "from mcp_agentbus.relay import local_socket\n"
+        "import os\n"
+        "print(identity.who(settings.load_settings()).id,"
+        " identity.host_of(local_socket.surroundings(os.environ)['environ']))"
+    )
+    environ = {"PATH": os.environ["PATH"], "AGENTBUS_HOME": str(tmp_path), **environ}
+
+    ended = subprocess.run(
+        [*_within(tmp_path / "bin", *within), sys.executable, "-c", code],
+        env=environ, cwd=shop, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+
+    assert ended.stdout.split() == [f"shop-{host.partition('-')[0]}", host]

@@ -159,7 +159,7 @@ def test_it_asks_for_its_session_and_nothing_of_what_its_host_says_besides(tmp_p
         "looked": False,
         "folder": "/srv/shop",
         "environ": {
-            "AGENTBUS_HOME": str(tmp_path), "AGENTBUS_AGENT": "coder", "CLAUDECODE": "1",
+            "AGENTBUS_HOME": str(tmp_path), "AGENTBUS_AGENT": "coder", "AGENTBUS_HOST": "claude-code",
         },
     }  # fmt: skip
 

@@ -107,7 +107,7 @@ def test_its_only_server_is_this_one_for_this_agent(call, home):
             "agentbus": {
                 "command": sys.executable,
                 "args": ["-P", "-m", "mcp_agentbus", "serve", "--agent", "coder"],
-                "env": {"AGENTBUS_HOME": home} if home else {},
+                "env": {"AGENTBUS_HOST": "claude-code"} | ({"AGENTBUS_HOME": home} if home else {}),
                 "alwaysLoad": True,
             }
         }
