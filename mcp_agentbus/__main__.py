@@ -39,7 +39,7 @@ def serve(args: argparse.Namespace) -> int:
     """Serve a session that was asked for in other words than hosts use; return the exit code.
 
     Raises:
-        BadSetup: the configuration cannot be read, or does not say who this is.
+        BadSetup: as `session.run`.
     """
     from mcp_agentbus.relay import session
 

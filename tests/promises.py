@@ -56,8 +56,9 @@ PROMISES = {
     39: "Artifacts are references and are never opened.",
     40: "No command line, service file, log, answer, doctor's report or error shows a password or a "
     "token, also where something fails.",
-    41: "A configuration, token or record that is open to others, is another user's or is a link is "
-    "refused with what mends it; ours are 0600 in 0700 folders, never in /tmp.",
+    41: "A token or record that is open to others, is another user's or is a link is refused with "
+    "what mends it, and so is a configuration that others can change; ours are 0600 in 0700 "
+    "folders, never in /tmp.",
     42: "A server off this machine is refused without TLS, unless allow_plaintext = true is written "
     "into config.toml.",
     43: "The session server answers without the bus, prints only JSON-RPC on stdout, and ends "

@@ -7,7 +7,8 @@
 
 Beside a file that has pieces of ours is a record of what was there before: a copy of the file, or
 a note that there was none. It goes with our last piece. All pieces of one file are given together.
-It refuses links, what is not plain JSON, what may not be written, and what changes meanwhile.
+A link is followed, comments and the file's spelling stay. It refuses what is not JSON, what may not
+be written, and what changes meanwhile.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from mcp_agentbus.installers._parts.json_text import (
     check,
     has,
     is_empty,
+    is_nothing,
     put,
     take_out,
 )
@@ -39,7 +41,6 @@ __all__ = ["Piece", "has_any", "holds", "merge", "record_of", "remove"]
 #: Hosts' settings have a few KB; what is larger is something else.
 MAX_BYTES: Final = 5_000_000
 _BY_HAND: Final = "Or put the entry in by hand: `agentbus install --print` shows it."
-_BOM: Final = "\ufeff"
 _NOTE: Final = "agentbus made this file, and {} of the folders above it.\n"
 _NEW: Final = b"{}\n"
 
@@ -160,6 +161,8 @@ def _remove(path: Path, pieces: tuple[Piece, ...]) -> bool:
         record.unlink(missing_ok=True)
         return old is not None
     new = _without(path, now, old, pieces)
+    if old and noted is None and is_nothing(_text(record, old.content)):
+        new = old.content if is_empty(_text(path, new)) else new
     if new != now.content or old:
         _check_writable(path, now.mode)
     if noted is not None and is_empty(_text(path, new)):
@@ -183,7 +186,7 @@ def _without(path: Path, now: _Found, old: _Found | None, pieces: tuple[Piece, .
 
 
 def _has_any(content: bytes, pieces: tuple[Piece, ...]) -> bool:
-    text = content.decode().removeprefix(_BOM)
+    text, _ = files.decoded(content)
     return any(has(text, piece) for piece in pieces if not piece.default)
 
 
@@ -201,42 +204,40 @@ def _edited(
     edit: Callable[[str, tuple[Piece, ...]], str],
     pieces: tuple[Piece, ...],
 ) -> bytes:
-    text = _text(path, content)
+    text, mark = _spelled(path, content)
     try:
         new = edit(text, pieces)
         check(new)
     except Unfit as error:
         raise BadSetup(f"{path} {error}.", hint=f"Then run the command again. {_BY_HAND}") from None
-    mark = _BOM if content.startswith(_BOM.encode()) else ""
     try:
-        return (mark + new).encode()
+        return files.encoded(new, mark)
     except UnicodeEncodeError:
         raise BadSetup(f"A path that {path} must name is not UTF-8.") from None
 
 
 def _text(path: Path, content: bytes) -> str:
+    return _spelled(path, content)[0]
+
+
+def _spelled(path: Path, content: bytes) -> tuple[str, bytes]:
+    """Return the text of a file and the mark at its beginning, see `files.decoded`."""
     try:
-        text = content.decode().removeprefix(_BOM)
+        text, mark = files.decoded(content)
         check(text)
     except UnicodeDecodeError:
         raise BadSetup(f"{path} is not UTF-8.", hint=f"Save it as UTF-8. {_BY_HAND}") from None
     except Unfit as error:
         raise BadSetup(f"{path} {error}.", hint=f"Then run the command again. {_BY_HAND}") from None
-    return text
+    return text, mark
 
 
 def _read(path: Path) -> _Found | None:
     try:
         # A named pipe would block whoever opens it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(_place(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
-    except OSError:
-        if path.is_symlink():
-            target = path.readlink()
-            hint = f"Put the file itself in its place. {_BY_HAND}"
-            raise BadSetup(f"{path} is a symlink to {target}.", hint=hint) from None
-        raise
     about = os.fstat(descriptor)
     if not stat.S_ISREG(about.st_mode):
         os.close(descriptor)
@@ -246,6 +247,22 @@ def _read(path: Path) -> _Found | None:
     if len(content) > MAX_BYTES:
         raise BadSetup(f"{path} is larger than {MAX_BYTES // 1_000_000} MB.", hint=_BY_HAND)
     return _Found(content, stat.S_IMODE(about.st_mode), about.st_uid, about.st_gid)
+
+
+def _place(path: Path) -> Path:
+    """Return where the file is: people keep such files in one place and link them into others.
+
+    Raises:
+        BadSetup: the link leads nowhere, or to a file that is not this user's.
+    """
+    if not path.is_symlink():
+        return path
+    place = path.resolve()
+    if not place.exists() or place.stat().st_uid != os.getuid():
+        hint = f"Put the file itself in its place. {_BY_HAND}"
+        what = "another user's file" if place.exists() else "nothing"
+        raise BadSetup(f"{path} is a symlink to {what}: {path.readlink()}.", hint=hint)
+    return place
 
 
 def _check_writable(place: Path, mode: int) -> None:
@@ -263,7 +280,7 @@ def _check_same(path: Path, before: _Found | None) -> None:
 def _write(path: Path, content: bytes, like: _Found | None, before: _Found | None) -> None:
     """Write all of the file or none of it, with the owner and mode of `like`; compare first."""
     files.write_whole(
-        path,
+        _place(path),
         content,
         mode=like.mode if like else 0o600,
         owner=(like.uid, like.gid) if like else None,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mcp_agentbus.core.files import write_whole
+from mcp_agentbus.core.places import make_private
 from mcp_agentbus.errors import BadSetup
 
 
@@ -35,10 +36,11 @@ def write(file: Path, content: bytes, *, mode: int = 0o644) -> None:
     Raises:
         BadSetup: it cannot be written.
     """
-    # Of a private file the folder is private, too.
-    folder = 0o777 if mode & 0o044 else 0o700
     with told(file, "written"):
-        file.parent.mkdir(mode=folder, parents=True, exist_ok=True)
+        if mode & 0o044:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            make_private(file.parent)
         write_whole(file, content, mode=mode)
 
 

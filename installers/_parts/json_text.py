@@ -6,8 +6,10 @@ r"""JSON that somebody else formats: our pieces go into its text and out of it a
     >>> take_out(put(theirs, [ours]), [ours], theirs) == theirs
     True
 
-Only our own span of the text changes, so that indentation, order and line ends stay what they were.
-Pure: it opens no file. It refuses what is not plain JSON, and an object that names one key twice.
+Only our own span of the text changes, so that indentation, order, line ends and comments stay what
+they were. Pure: it opens no file. Comments and a comma behind the last member, which hosts'
+settings may have, are passed over; what is not JSON besides is refused, and an object that names
+one key twice. In an empty document, and in a `null`, there is nothing to lose.
 """
 
 from __future__ import annotations
@@ -18,8 +20,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+_BLANKS: Final = " \t\r\n"
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
-_KINDS: Final = {"{": "an object", "[": "a list", '"': "a string", "n": "null"}
+# What a document that says nothing begins as.
+_NOTHING: Final = "{}\n"
+# A string, which may hold anything, or what plain JSON has not.
+_BESIDE: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|(?P<comment>//[^\n]*|/\*.*?\*/)', re.DOTALL)
+_LAST_COMMA: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|(?P<comma>,)(?=[ \t\r\n]*[}\]])')
+_KINDS: Final = {"{": "an object", "[": "a list", '"': "a string"}
 
 
 class Unfit(ValueError):
@@ -64,15 +72,15 @@ class _Box:
 
 
 def check(text: str) -> None:
-    """See that this is an object in plain JSON.
+    """See that this is an object in JSON, with comments or without.
 
     Raises:
         Unfit: it is not; the message says where and why.
     """
-    if not text.strip(" \t\r\n"):
-        raise Unfit("is empty, which is not JSON. Delete it, or write {} into it")
+    if is_nothing(text):
+        return
     try:
-        document = _DECODER.decode(text)
+        document = _DECODER.decode(_plain(text))
     except json.JSONDecodeError as error:
         raise Unfit(_why(text, error)) from None
     except RecursionError:
@@ -81,12 +89,19 @@ def check(text: str) -> None:
         raise Unfit("must be one object, {...}, and is not")
 
 
+def is_nothing(text: str) -> bool:
+    """Tell whether a document says nothing: it is empty, or null."""
+    return _plain(text).strip(_BLANKS) in {"", "null"}
+
+
 def put(text: str, pieces: Sequence[Piece]) -> str:
     """Return the text with all pieces in it; one that is there already changes nothing.
 
     Raises:
         Unfit: something else is where a piece or its parents must be.
     """
+    if is_nothing(text):
+        text = _NOTHING
     for piece in pieces:
         text = _put(text, piece)
     return text
@@ -103,6 +118,10 @@ def take_out(text: str, pieces: Sequence[Piece], before: str | None) -> str:
     Raises:
         Unfit: as `put`.
     """
+    if is_nothing(text):
+        return text
+    if before is not None and is_nothing(before):
+        before = _NOTHING
     for piece in reversed(pieces):
         while (less := _take_out(text, piece, before)) != text:
             text = less
@@ -111,12 +130,24 @@ def take_out(text: str, pieces: Sequence[Piece], before: str | None) -> str:
 
 def has(text: str, piece: Piece) -> bool:
     """Tell whether something is where the piece belongs."""
-    return _slot(_boxes(text, piece), piece) is not None
+    return not is_nothing(text) and _slot(_boxes(text, piece), piece) is not None
 
 
 def is_empty(text: str) -> bool:
     """Tell whether the document is an object without members."""
-    return not _box(text, _skip(text, 0)).children
+    plain = _plain(text)
+    return is_nothing(text) or not _box(plain, _skip(plain, 0)).children
+
+
+def _plain(text: str) -> str:
+    """Return the text with blanks in the place of what plain JSON has not; as long as it was."""
+
+    def blank(match: re.Match[str]) -> str:
+        if match.lastgroup is None:  # a string
+            return match[0]
+        return re.sub(r"[^\r\n]", " ", match[0])
+
+    return _LAST_COMMA.sub(blank, _BESIDE.sub(blank, text))
 
 
 def _put(text: str, piece: Piece) -> str:
@@ -132,12 +163,17 @@ def _put(text: str, piece: Piece) -> str:
     for name in reversed(piece.way[len(boxes) - 1 :]):
         key, value = name, [value] if key is None else {key: value}
     box = boxes[-1]
+    null = _member(box, key) if key is not None else None
+    if null:  # in the place of what is to be put there
+        written = _Style(text, box, null).value(value)
+        return text[: null.value_start] + written + text[null.end :]
     style = _Style(text, box, box.children[-1] if box.children else None)
     child = style.value(value) if key is None else style.member(key, value)
     if box.children:
         end = box.children[-1].end
         return f"{text[:end]},{style.lead}{child}{text[end:]}"
-    return f"{text[: box.start + 1]}{style.lead}{child}{style.tail}{text[box.end - 1 :]}"
+    inner = text[box.start + 1 : box.end - 1].rstrip(_BLANKS)  # comments, or nothing
+    return f"{text[: box.start + 1]}{inner}{style.lead}{child}{style.tail}{text[box.end - 1 :]}"
 
 
 def _take_out(text: str, piece: Piece, before: str | None) -> str:
@@ -158,6 +194,9 @@ def _take_out(text: str, piece: Piece, before: str | None) -> str:
     while olds and depth >= len(olds) and len(boxes[depth].children) == 1:
         depth -= 1
         slot = next(child for child in boxes[depth].children if child.key == piece.way[depth])
+    null = _member(olds[depth], slot.key) if depth < len(olds) and slot.key is not None else None
+    if null is not None and before is not None:
+        return text[: slot.value_start] + before[null.value_start : null.end] + text[slot.end :]
     inner = ""
     if before is not None and depth < len(olds) and not olds[depth].children:
         inner = before[olds[depth].start + 1 : olds[depth].end - 1]
@@ -167,10 +206,19 @@ def _take_out(text: str, piece: Piece, before: str | None) -> str:
 def _cut(text: str, box: _Box, child: _Child, inner: str) -> str:
     """Take a child out with one of its commas; `inner` is left where it was the only one."""
     place = box.children.index(child)
+    plain = _plain(text)
     if place:
-        return text[: box.children[place - 1].end] + text[child.end :]
+        start = box.children[place - 1].end
+        if (comma := plain.find(",", start, child.start)) >= 0:
+            between = text[start:comma] + text[comma + 1 : child.start]
+            # A comment that its user has written there since stays.
+            return text[:start] + between.rstrip(_BLANKS) + text[child.end :]
     if len(box.children) > 1:
-        return text[: child.start] + text[box.children[1].start :]
+        comma = plain.index(",", child.end)
+        return text[: child.start] + text[_skip(text, comma + 1) :]
+    beside = text[box.start + 1 : child.start].rstrip(_BLANKS) + text[child.end : box.end - 1]
+    if beside.strip(_BLANKS) and not inner.strip(_BLANKS):  # a comment of its user's since
+        inner = beside
     return text[: box.start + 1] + inner + text[box.end - 1 :]
 
 
@@ -184,7 +232,8 @@ class _Style:
     """How a new child of a container is written, so that it looks like its neighbours."""
 
     def __init__(self, text: str, box: _Box, neighbour: _Child | None) -> None:
-        top = _box(text, _skip(text, 0))
+        plain = _plain(text)
+        top = _box(plain, _skip(plain, 0))
         self._newline = "\r\n" if "\r\n" in text else "\n"
         self._unit = "  "
         first = _before(text, top.children[0].start) if top.children else ""
@@ -219,6 +268,7 @@ class _Style:
 
 def _boxes(text: str, piece: Piece) -> list[_Box]:
     """Return the containers on the way to the piece, as far as they are there; the top first."""
+    text = _plain(text)
     boxes = [_box(text, _skip(text, 0))]
     way = piece.way
     for depth, key in enumerate(way, 1):
@@ -227,6 +277,8 @@ def _boxes(text: str, piece: Piece) -> list[_Box]:
             break
         wanted = "[" if piece.ours is not None and depth == len(way) else "{"
         is_there = text[child.value_start]
+        if child.value is None:
+            break
         if is_there != wanted:
             name, kind = ".".join(way[:depth]), _KINDS.get(is_there, "a value")
             raise Unfit(f"has {kind} as {name}, where {_KINDS[wanted]} must be")
@@ -286,14 +338,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _why(text: str, error: json.JSONDecodeError) -> str:
-    at = _skip(text, error.pos)
-    line = text.count("\n", 0, at) + 1
-    if text[at : at + 2] in {"//", "/*"} or text[at : at + 1] == "#":
-        return f"has a comment in line {line}, which plain JSON has not. Take the comments out"
-    comma = len(text[: at + 1].rstrip(" \t\r\n}]")) - 1
-    if text[comma : comma + 1] == "," and text[_skip(text, comma + 1) :][:1] in {"}", "]"}:
-        line = text.count("\n", 0, comma) + 1
-        return f"has a comma before a closing bracket in line {line}. Take that comma out"
+    line = text.count("\n", 0, _skip(text, error.pos)) + 1
     return f"is not JSON: {error.msg} in line {line}"
 
 

@@ -35,7 +35,7 @@ from typing import Final, Literal
 from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core import locks, processes
+from mcp_agentbus.core import locks, places, processes
 from mcp_agentbus.core.files import check_private, not_mine, unusable, write_whole
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import BadSetup, BusUnreachable
@@ -286,7 +286,7 @@ def _prepare(settings: Settings) -> Files:
             hint="Run a nats-server with JetStream and name it in AGENTBUS_URL.",
         )
     files = Files(settings.data_dir)
-    files.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    places.make_private(files.root)
     if files.root.is_symlink():
         raise BadSetup(f"{files.root} is a symlink.", hint="Put the folder itself there.")
     if files.root.stat().st_uid != os.getuid():

@@ -8,6 +8,7 @@ import asyncio
 import os
 
 from mcp_agentbus.cli.output import say
+from mcp_agentbus.config.settings import settings_or_defaults
 from mcp_agentbus.doctor import run as doctor
 
 
@@ -19,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
         BadSetup: config.toml cannot be read, so a self-test would test another bus.
     """
     # Its settings can be had where the configuration is broken, which it is to tell.
-    settings = doctor.settings(os.environ)
+    settings = settings_or_defaults(os.environ)
     look = doctor.run(
         settings,
         say,

@@ -44,8 +44,15 @@ def be_patient() -> None:
 
 
 def say(text: str) -> None:
-    """Print a line now, as the reader may wait for it at the other end of a pipe."""
-    print(text, flush=True)
+    r"""Print a line now, as the reader may wait for it at the other end of a pipe.
+
+    Where standard output cannot show a letter, it is `\u` and its number, as JSON has it.
+    """
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:
+        shown = (char if char.isascii() else json.dumps(char)[1:-1] for char in text)
+        print("".join(shown), flush=True)
 
 
 def show(args: argparse.Namespace, text: str, data: object) -> None:

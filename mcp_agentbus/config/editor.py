@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -24,8 +26,8 @@ from tomlkit.items import AbstractTable
 
 from mcp_agentbus.config.rules import LIMITS
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core import files, locks
-from mcp_agentbus.core.files import unusable, write_whole
+from mcp_agentbus.core import files, locks, places
+from mcp_agentbus.core.files import decoded, encoded, unusable, write_whole
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 
@@ -46,7 +48,8 @@ def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -
     """
     agent_id(agent)
     wanted = {key: value for key, value in keys.items() if value is not None}
-    with _editing(settings) as old:
+    with _editing(settings) as file:
+        old = file.text
         known = load_settings(settings.environ, text=old).agents
         if agent in known and not replace:
             raise BadInput(
@@ -65,7 +68,7 @@ def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -
             loaded = load_settings(settings.environ, text=new)
         except BadSetup as error:
             raise BadInput(f"Not written. {error.message}", hint=error.hint) from None
-        write_whole(settings.config_file, new.encode())
+        file.write(new)
     return loaded
 
 
@@ -76,7 +79,8 @@ def remove(settings: Settings, agent: str) -> Settings:
         UnknownAgent: there is none.
         BadSetup: config.toml cannot be edited.
     """
-    with _editing(settings) as old:
+    with _editing(settings) as file:
+        old = file.text
         if agent not in load_settings(settings.environ, text=old).agents:
             raise UnknownAgent(
                 f"{settings.config_file} has no agent {agent[:80]!r}.",
@@ -87,7 +91,7 @@ def remove(settings: Settings, agent: str) -> Settings:
         new = _without(old, agent, after)
         _check(settings, new, after)
         loaded = load_settings(settings.environ, text=new)
-        write_whole(settings.config_file, new.encode())
+        file.write(new)
     return loaded
 
 
@@ -99,7 +103,8 @@ def rename(settings: Settings, agent: str, new: str) -> Settings:
         BadSetup: config.toml cannot be edited.
     """
     agent_id(new)
-    with _editing(settings) as old:
+    with _editing(settings) as file:
+        old = file.text
         before = tomllib.loads(old)
         tables = before.get("agents", {})
         if new in tables:
@@ -117,7 +122,7 @@ def rename(settings: Settings, agent: str, new: str) -> Settings:
                              tables[agent])  # fmt: skip
         _check(settings, text, after)
         loaded = load_settings(settings.environ, text=text)
-        write_whole(settings.config_file, text.encode())
+        file.write(text)
     return loaded
 
 
@@ -125,17 +130,32 @@ def _but(tables: Mapping[str, Any], agent: str) -> dict[str, Any]:
     return {name: table for name, table in tables.items() if name != agent}
 
 
+@dataclass(frozen=True)
+class _File:
+    """config.toml as it is, and as it is to stay: its place, its mode, how its text is spelled."""
+
+    #: The file itself, where config.toml is a link to it.
+    path: Path
+    #: With its own ends of lines; empty if there is no file.
+    text: str = ""
+    mark: bytes = b""
+    mode: int = 0o600
+
+    def write(self, new: str) -> None:
+        write_whole(self.path, encoded(new, self.mark), mode=self.mode)
+
+
 @contextlib.contextmanager
-def _editing(settings: Settings) -> Generator[str]:
-    """Yield what config.toml holds, while no other process of this kind edits it.
+def _editing(settings: Settings) -> Generator[_File]:
+    """Yield config.toml, while no other process of this kind edits it.
 
     Raises:
-        BadSetup: the file or its folder is open to others, or cannot be used.
+        BadSetup: others can change the file or its folder, or it cannot be used.
     """
     file = settings.config_file
     lock = file.with_name(f"{file.name}.lock")
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        places.make_private(file.parent)
         folder = file.parent.stat()
         if folder.st_uid != os.getuid() or folder.st_mode & 0o022:
             raise BadSetup(
@@ -143,21 +163,21 @@ def _editing(settings: Settings) -> Generator[str]:
                 hint=f"Run: chmod 700 {file.parent}",
             )
         with locks.held(lock, wait=True):
-            yield _content(file)
+            yield _file(file)
     except OSError as error:
         raise unusable(error, file, done="edited") from None
 
 
-def _content(file: Path) -> str:
-    """Return the file's text with its own ends of lines; empty if there is no file."""
+def _file(path: Path) -> _File:
     try:
-        files.check_private(file)
-        return file.read_bytes().decode()
+        files.check_own(path)
+        text, mark = decoded(path.read_bytes())
+        return _File(path.resolve(), text, mark, stat.S_IMODE(path.stat().st_mode))
     except FileNotFoundError:
-        return ""
+        return _File(path.resolve())
     except UnicodeDecodeError as error:
         raise BadSetup(
-            f"{file} is not TOML: {error}.", hint="Correct it or move it away."
+            f"{path} is not TOML: {error}.", hint="Correct it or move it away."
         ) from None
 
 

@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.config.tables import Key, checked, of_type, parse_toml, readers
-from mcp_agentbus.core.ids import Agent, role_name
+from mcp_agentbus.config.tables import Key, checked, checked_roles, of_type, parse_toml, readers
+from mcp_agentbus.core.files import is_open
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup
 
 FOLDER_FILE: Final = ".agentbus.toml"
 #: It has a few lines; what is larger is something else.
 BYTES_MAX: Final = 64 * 1024
-#: Each is an inbox with three lanes, which every read asks.
-ROLES_MAX: Final = 16
 #: Every key of a FOLDER_FILE.
 FOLDER_KEYS: Final = (
     Key("agent", of_type(str), Agent,
@@ -91,7 +90,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
             continue
         if about.st_uid != os.getuid():
             yield place, "belongs to another user"
-        elif about.st_mode & 0o002:
+        elif is_open(about):
             yield place, "can be changed by other users"
         elif open_to_others := next(filter(_is_open, way[:depth]), None):
             yield place, f"does not count, as other users may write into {open_to_others}"
@@ -104,12 +103,9 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 def _is_open(folder: Path) -> bool:
     """Tell whether others than this user may put a file into a folder."""
     try:
-        about = folder.stat()
+        return is_open(folder.stat())
     except OSError:
         return False
-    # A group of the user's own has the user's number, and gives nobody else a right.
-    others = 0o002 if about.st_gid == about.st_uid else 0o022
-    return bool(about.st_mode & others)
 
 
 def _read(place: Path) -> FolderFile | None:
@@ -125,11 +121,7 @@ def _read(place: Path) -> FolderFile | None:
     # It travels with the code, so a key that is unknown here may be a newer version's.
     known = {key: value for key, value in table.items() if key in _IN_FOLDER}
     values = checked(known, _IN_FOLDER, str(file))
-    roles = tuple(role_name(str(role)) for role in values.get("roles", ()))
-    if len(roles) > ROLES_MAX:
-        raise BadSetup(
-            f"{file} has {len(roles)} roles.", hint=f"Leave it {ROLES_MAX} of them at most."
-        )
+    roles = checked_roles(values.get("roles", ()), str(file))
     return FolderFile(
         place, values.get("agent", ""), values.get("description", ""), roles, about.st_ctime
     )

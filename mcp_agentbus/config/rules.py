@@ -113,7 +113,7 @@ KEYS: Final = (
         "One line for `list_agents`.",
         '"Looks after the shop"', "none"),
     Key("roles", of_type(list), Agent,
-        "Shared inboxes that it reads besides its own: `role:NAME`.",
+        "Shared inboxes that it reads besides its own: `role:NAME`, 16 at most.",
         '["review"]', "none"),
     # By what it is woken.
     Key("dir", absolute, Rules,

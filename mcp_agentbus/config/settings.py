@@ -4,7 +4,7 @@
     >>> load_settings({"AGENTBUS_HOME": "/tmp/bus"}).data_dir
     PosixPath('/tmp/bus/data')
 
-One file (`config.toml`, 0600) and a few environment variables, which win; `SERVER_KEYS`,
+One file (`config.toml`) and a few environment variables, which win; `SERVER_KEYS`,
 `rules.KEYS` and `variables` list them all. It makes no folder and opens no connection.
 """
 
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.tables import (
     Key,
     checked,
+    checked_roles,
     of_type,
     parse_toml,
     read_toml,
@@ -29,7 +31,7 @@ from mcp_agentbus.config.tables import (
 )
 from mcp_agentbus.config.values import check_url
 from mcp_agentbus.core import hosts, places
-from mcp_agentbus.core.ids import Agent, agent_id, role_name
+from mcp_agentbus.core.ids import Agent, agent_id
 from mcp_agentbus.errors import BadInput, BadSetup
 
 
@@ -90,14 +92,16 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
     """Read the settings; `text` is taken for what config.toml holds, if it is given.
 
     Raises:
-        BadSetup: the file is not TOML, is open to others, names an unknown key, holds a value of
-            the wrong type or a bad id, or names a server off this machine without TLS.
+        BadSetup: the file is not TOML, others can change it, it names an unknown key, holds a value
+            of the wrong type or a bad id, or names a server off this machine without TLS.
     """
-    env = {**os.environ, **hosts.said(os.environ)} if environ is None else dict(environ)
+    # Of another process the ancestors are others.
+    ours = environ is None or environ is os.environ
+    env = {**os.environ, **hosts.said(os.environ)} if ours else dict(environ or ())
     if home := places.home(env):
         env["AGENTBUS_HOME"] = home  # so that it is the same to whom this starts in another folder
     data_dir, state_dir, config_file, runtime_dir = _folders(env)
-    file = read_toml(config_file, private=True) if text is None else parse_toml(config_file, text)
+    file = read_toml(config_file) if text is None else parse_toml(config_file, text)
     document = checked(file, _TABLES, str(config_file))
     server = checked(document.get("server", {}), _IN_SERVER, f"{config_file} [server]")
     tables = document.get("agents", {})
@@ -122,6 +126,19 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
         rules={name: of_agent for name, of_agent in rules_of.items() if of_agent},
         environ=env,
     )
+
+
+def settings_or_defaults(environ: Mapping[str, str]) -> Settings:
+    """Read the settings; without config.toml, or a URL that is none, where it cannot be read.
+
+    For those who only look, or say why: another bus may be in them than the user's own.
+    """
+    with suppress(BadSetup):
+        return load_settings(environ)
+    with suppress(BadSetup):
+        return load_settings(environ, text="")
+    without = {name: value for name, value in environ.items() if name != "AGENTBUS_URL"}
+    return replace(load_settings(without, text=""), environ=dict(environ))
 
 
 def neighbour_settings(ours: Settings, environ: object) -> Settings:
@@ -191,7 +208,7 @@ def _agent(name: str, table: object, file: Path) -> Agent:
             id=agent_id(name),
             host=values.get("host", "shell"),
             description=values.get("description", ""),
-            roles=tuple(role_name(str(role)) for role in values.get("roles", ())),
+            roles=checked_roles(values.get("roles", ()), where),
         )
     except BadInput as error:
         raise BadSetup(f"{where}: {error.message}", hint=error.hint) from None

@@ -18,9 +18,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from mcp_agentbus.core.files import check_private, unusable
+from mcp_agentbus.core.files import check_own, decoded, unusable
+from mcp_agentbus.core.ids import role_name
 from mcp_agentbus.errors import BadSetup
 
+#: Each is an inbox with three lanes, which every read asks.
+ROLES_MAX: Final = 16
 _TYPE_NAMES: Final = {dict: "table", str: "string", bool: "boolean", list: "list"}
 
 
@@ -102,15 +105,29 @@ def checked(table: object, known: Mapping[str, Reader], where: str) -> dict[str,
     return values
 
 
-def read_toml(path: Path, *, private: bool) -> dict[str, Any]:
-    """Return what a TOML file holds; nothing if there is none.
+def checked_roles(roles: Iterable[Any], where: str) -> tuple[str, ...]:
+    """Return the roles of an agent.
 
     Raises:
-        BadSetup: it cannot be read, or is not TOML; `private`: others may read it.
+        BadInput: a name is none.
+        BadSetup: there are too many; the message begins with `where`.
+    """
+    names = tuple(role_name(str(role)) for role in roles)
+    if len(names) > ROLES_MAX:
+        raise BadSetup(
+            f"{where} has {len(names)} roles.", hint=f"Leave {ROLES_MAX} of them at most."
+        )
+    return names
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file of this user's holds; nothing if there is none.
+
+    Raises:
+        BadSetup: it cannot be read, or is not TOML; others can change it.
     """
     try:
-        if private:
-            check_private(path)
+        check_own(path)
         return parse_toml(path, path.read_bytes())
     except FileNotFoundError:
         return {}
@@ -125,7 +142,7 @@ def parse_toml(path: Path, content: str | bytes) -> dict[str, Any]:
         BadSetup: it is not TOML.
     """
     try:
-        return tomllib.loads(content if isinstance(content, str) else content.decode())
+        return tomllib.loads(content if isinstance(content, str) else decoded(content)[0])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSetup(
             f"{path} is not TOML: {error}.", hint="Correct it or move it away."

@@ -11,14 +11,25 @@ folder, and does not follow a link: what is at that place is replaced, or refuse
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
+from mcp_agentbus.core.places import make_private
 from mcp_agentbus.errors import BadSetup
+
+# How a text is spelled, by the mark at its beginning (the byte order mark of Unicode).
+_ENCODINGS: Final = {
+    b"": "utf-8",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 
 
 def write_whole(
@@ -80,6 +91,46 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
+def is_open(about: os.stat_result) -> bool:
+    """Tell whether others than its owner may change a file, or put something into a folder."""
+    # A group of the user's own has the user's number, and gives nobody else a right.
+    others = 0o002 if about.st_gid == about.st_uid else 0o022
+    return os.name == "posix" and bool(about.st_mode & others)
+
+
+def check_own(path: Path) -> None:
+    """See that nobody but this user can change what `path` says, which holds no secret.
+
+    A link is followed: people keep their files in one place and link them into others.
+
+    Raises:
+        BadSetup: others may write it, or it is somebody else's.
+        OSError: there is no such file, or it cannot be looked at.
+    """
+    about = path.stat()
+    if os.name == "posix" and about.st_uid != os.getuid():
+        raise not_mine(path)
+    if os.name == "posix" and about.st_mode & 0o022:
+        raise BadSetup(f"{path} can be changed by other users.", hint=f"Run: chmod 600 {path}")
+
+
+def decoded(content: bytes) -> tuple[str, bytes]:
+    """Return the text of a file that people edit, and the mark at its beginning, for `encoded`.
+
+    It is UTF-8, or UTF-16 with its mark, which editors write on Windows; the text has no mark.
+
+    Raises:
+        UnicodeDecodeError: it is neither.
+    """
+    mark = next((mark for mark in _ENCODINGS if mark and content.startswith(mark)), b"")
+    return content[len(mark) :].decode(_ENCODINGS[mark]), mark
+
+
+def encoded(text: str, mark: bytes) -> bytes:
+    """Return a text as a file has it that begins with a mark: the inverse of `decoded`."""
+    return mark + text.encode(_ENCODINGS[mark])
+
+
 def check_private(path: Path) -> None:
     """See that `path`, which holds a secret, belongs to this user alone.
 
@@ -97,13 +148,13 @@ def check_private(path: Path) -> None:
 
 
 def own_folder(folder: Path) -> None:
-    """Make a folder, 0700, if there is none, and those above it.
+    """Make a folder, 0700, if there is none, and those above it, see `make_private`.
 
     Raises:
         BadSetup: it is another user's: what root left there would be in that one's way.
         OSError: it cannot be made.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(folder)
     if folder.stat().st_uid != os.getuid():
         raise not_mine(folder)
 

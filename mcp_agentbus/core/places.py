@@ -7,7 +7,7 @@
     '/home/me/.local/state/agentbus'
 
 Apart from `config`, since a relayed session has to know no more than this, and imports little. It
-makes no folder.
+makes no folder unless it is told to.
 """
 
 # No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
@@ -174,3 +174,25 @@ def _xdg_folder(environ: Mapping[str, str], name: str) -> str:
         below = _ELSEWHERE.get(sys.platform, _BELOW_HOME[name])
         given = os.path.join(user_home(environ), below)  # noqa: PTH118
     return os.path.normpath(given)
+
+
+def make_private(folder: str | os.PathLike[str]) -> None:
+    """Make a folder and those above it that are missing, each for this user alone.
+
+    Whatever the umask: `mkdir -p` leaves those above to it, and who can write there can put another
+    folder in the place of this one.
+
+    Raises:
+        OSError: one cannot be made, or something else is there.
+    """
+    path, missing = os.path.abspath(folder), []  # noqa: PTH100
+    while not os.path.exists(path):  # noqa: PTH110
+        missing.append(path)
+        path = os.path.dirname(path)  # noqa: PTH120
+    for place in reversed(missing):
+        with suppress(FileExistsError):  # another process has just made it
+            os.mkdir(place, 0o700)  # noqa: PTH102
+    if not os.path.isdir(folder):  # noqa: PTH112
+        import errno  # few need it
+
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))

@@ -16,7 +16,7 @@ import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from importlib import metadata
@@ -30,7 +30,7 @@ from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import programs
-from mcp_agentbus.core.files import check_private
+from mcp_agentbus.core.files import check_own, check_private
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
@@ -123,6 +123,7 @@ def configuration(settings: Settings) -> Check:
 def files(settings: Settings) -> list[Check]:
     """See that the files and folders of agentbus belong to this user alone."""
     wrong = [
+        _file(settings.config_file, check_own),
         *map(_file, _secrets(settings)),
         *(_folder(path, others) for path, others in _folders(settings)),
     ]
@@ -133,7 +134,7 @@ def files(settings: Settings) -> list[Check]:
 
 def _secrets(settings: Settings) -> Iterator[Path]:
     ours = embedded.Files(settings.data_dir)
-    yield from (settings.config_file, settings.ledger_file, names.file_of(settings))
+    yield from (settings.ledger_file, names.file_of(settings))
     if settings.url is None:
         yield from (ours.token, ours.conf)
     if settings.token_file:
@@ -150,10 +151,10 @@ def _folders(settings: Settings) -> Iterator[tuple[Path, int]]:
     yield settings.config_file.parent, 0o022
 
 
-def _file(path: Path) -> Check | None:
-    """Return what is wrong with a file that holds a secret; None if nothing is, or without one."""
+def _file(path: Path, check: Callable[[Path], None] = check_private) -> Check | None:
+    """Return what is wrong with a file of this user's; None if nothing is, or without one."""
     try:
-        check_private(path)
+        check(path)
     except FileNotFoundError:
         return None
     except BadSetup as error:

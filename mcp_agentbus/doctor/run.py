@@ -17,14 +17,13 @@ import json
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
 from mcp_agentbus.doctor import hosts, listener, machine, redaction, report, server
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.self_test import send_round
-from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
+from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.installers.steps import Step
 
 _T = TypeVar("_T")
@@ -43,17 +42,6 @@ _ROUNDS: Final = 3
 _FIELDS: Final = ("name", "state", "said", "fix")
 
 
-def settings(environ: Mapping[str, str]) -> Settings:
-    """Return the settings for a look at them: the defaults if config.toml cannot be read."""
-    try:
-        return load_settings(environ)
-    except BadSetup:
-        with suppress(BadSetup):
-            return load_settings(environ, text="")
-        without = {name: value for name, value in environ.items() if name != "AGENTBUS_URL"}
-        return replace(load_settings(without, text=""), environ=dict(environ))
-
-
 async def run(
     given: Settings,
     out: report.Out,
@@ -70,7 +58,7 @@ async def run(
     It is 0 if nothing is wrong or unknown, or the self-test came through, else 1.
 
     Args:
-        given: of `settings`.
+        given: of `settings_or_defaults`.
         out: takes what is to be printed.
         as_json: print one object.
         fix: mend what can be mended safely.
@@ -214,7 +202,7 @@ async def _mended(
         if dry_run or not left:
             break
         done += [await _taken(step) for step in left]
-        given = await _in_thread(settings, given.environ)
+        given = await _in_thread(settings_or_defaults, given.environ)
         checks = await examine(given, {})  # what was mended may be what they said
     return checks, done or [
         {"step": "", "state": "none", "text": "nothing that --fix mends is to be mended"}

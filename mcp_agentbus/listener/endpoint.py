@@ -197,7 +197,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         OSError: it is somebody else's, or cannot be used.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    places.make_private(folder)
     if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
         raise PermissionError(f"{folder} is a symlink or belongs to another user")
     folder.chmod(0o700)

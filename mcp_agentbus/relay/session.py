@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mcp_agentbus.core import hosts, lines, places, processes
 from mcp_agentbus.core.places import Place
+from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.relay import local_socket, messages
 from mcp_agentbus.relay.conversation import Conversation
 from mcp_agentbus.relay.host import Host
@@ -55,7 +56,7 @@ def run(agent: str | None) -> NoReturn:
     """Serve a session on standard input and output until it ends; ends the process itself.
 
     Raises:
-        BadSetup: the configuration cannot be read, or does not say who this is.
+        BadSetup: there is nowhere to look for a configuration, as without a home.
     """
     _Relay.open(Place(places.runtime_folder(os.environ), os.environ), agent).run()
 
@@ -110,14 +111,21 @@ class _OwnProcess:
     def opened(cls, agent: str | None) -> _OwnProcess:
         """Read the configuration, and make a socket to this process itself.
 
-        Raises:
-            BadSetup: the configuration cannot be read, or does not say who this is.
+        Where it cannot be read, or does not say who this is, the session is nobody's: its host has
+        the tools, which answer with the reason until it is mended.
         """
         from mcp_agentbus.config import identity
-        from mcp_agentbus.config.settings import load_settings
+        from mcp_agentbus.config.settings import load_settings, settings_or_defaults
+        from mcp_agentbus.core.ids import Agent
 
-        asked = identity.Asked(load_settings(), agent)
-        return cls(asked, identity.provisional(asked).me)
+        try:
+            asked = identity.Asked(load_settings(), agent)
+            return cls(asked, identity.provisional(asked).me)
+        except AgentbusError as error:
+            with suppress(OSError, AttributeError):  # it is full, or there is none
+                # As commands say it; hosts keep it in their logs.
+                sys.stderr.write(f"agentbus: {error.message}\nHint: {error.hint}\n")
+            return cls(identity.Asked(settings_or_defaults(os.environ), agent), Agent(""))
 
 
 class _Relay:
@@ -155,8 +163,7 @@ class _Relay:
         """Take standard output for the host, and find what serves the session.
 
         Raises:
-            BadSetup: there is no standard output; or no listener serves the session, and the
-                configuration is not good for doing it here.
+            BadSetup: there is no standard output.
         """
         host = Host.taken()
         session = os.urandom(8).hex()  # as `ids.new_session_id`, which loads more
@@ -173,10 +180,11 @@ class _Relay:
     def run(self) -> NoReturn:
         """Serve until the end of the input, or of the parent, or a signal."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: os._exit(0))
+            signal.signal(number, lambda *_: os._exit(self._refused()))
         processes.on_end(self._parent_ended)
         _in_background(self._pass_up)
-        self._membership.start()
+        if self._me.agent:
+            self._membership.start()
         if isinstance(self._behind, _OwnProcess):
             self._serve(self._behind)
         self._is_served.set()
@@ -202,7 +210,7 @@ class _Relay:
             with suppress(OSError):
                 self._behind.connection.shutdown(socket.SHUT_WR)
         if self._conversation.is_answered and not self._is_served.is_set():
-            os._exit(0)
+            os._exit(self._refused())
         # A host that no longer reads keeps what is said last, and whoever says it.
         self._is_served.wait()
         time.sleep(_HANGS_S)
@@ -239,7 +247,7 @@ class _Relay:
             down.join(_DRAIN_S)
             with suppress(OSError, AttributeError):  # it is full, or there is none
                 sys.stderr.flush()
-            os._exit(code)
+            os._exit(code or self._refused())
 
         self._standalone = load(own.asked, own.me, self._me.session)
         self._is_served.set()
@@ -256,11 +264,19 @@ class _Relay:
         with self._lock, suppress(OSError):
             self._host.pass_on(messages.dump(_READY), self._behind.connection)
 
+    def _refused(self) -> int:
+        """Return the exit code of a session: 1 if no call of it was answered but with a refusal."""
+        return int(not (self._me.agent or (self._standalone and self._standalone.agent)))
+
     def _called(self) -> None:
         """Note a call in this process; the first one may have changed who the session is."""
         if self._standalone:
             self._membership.renamed(self._standalone.agent)
-        self._membership.called()
+        if self._me.agent:
+            self._membership.called()
+        else:  # what was wrong is mended
+            self._me = self._me._replace(agent="known")
+            self._membership.start()
 
     def _catch_up(self, own: _OwnProcess) -> None:
         """Say again what the next server has to know, and then let the host speak to it."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
@@ -21,6 +21,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config import identity, names
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.names import Book
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.subjects import AGENTS
@@ -91,6 +92,22 @@ class Naming:
             live = await roster.live_sessions(bus, file.agent)
             return frozenset({file.agent}) if live - self.silent() else _NOBODY
         return frozenset({file.agent})
+
+
+class Rereading(Naming):
+    """Of a session whose settings could not be read as it began: each call reads them again."""
+
+    async def take(self, bus: Bus) -> Identity:
+        """Read the settings, by which the bus is found then, and take the name.
+
+        Raises:
+            BadSetup: they cannot be read; and as `Naming.take`.
+        """
+        settings = load_settings(self.asked.settings.environ)
+        bus.settings = settings  # it has connected to nothing: no call came so far
+        return await Naming(replace(self.asked, settings=settings), self.here, self.silent).take(
+            bus
+        )
 
 
 async def _registered(bus: Bus) -> frozenset[str]:

@@ -150,6 +150,8 @@ class _Handlers:
         self, _: _Context, __: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
         me = self._session.me.id
+        if not me:  # why, the tools say
+            return types.ListResourcesResult(resources=[])
         return types.ListResourcesResult(
             resources=[
                 types.Resource(
@@ -270,7 +272,7 @@ class _Handlers:
     ) -> types.CompleteResult:
         """Complete the id of an agent; without the bus there is none to offer, and no error."""
         values: list[str] = []
-        if params.argument.name in {"to", "agent"}:
+        if params.argument.name in {"to", "agent"} and self._session.me.id:
             with suppress(AgentbusError):
                 everybody = await roster.everybody(self._session.bus)
                 typed = params.argument.value

@@ -29,7 +29,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.naming import Naming, Rereading
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream
 
 # In seconds: a host kills a server that needs 2 s to end.
@@ -47,7 +47,10 @@ class Standalone:
     def __init__(self, asked: Asked, me: Agent, session_id: str) -> None:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
         settings = asked.settings
-        naming = Naming(asked, shell.agents(settings), lambda: frozenset({session_id}))
+        # Nobody's: what is read at a call may be mended by then.
+        naming = (Naming if me.id else Rereading)(
+            asked, shell.agents(settings), lambda: frozenset({session_id})
+        )
         self._session = Session(Bus(settings), me, id=session_id, naming=naming)
 
     @property
@@ -85,7 +88,7 @@ class Standalone:
             try:
                 async with anyio.create_task_group() as group:
                     _end_when_told(group.cancel_scope.cancel)
-                    if claims:
+                    if claims and self.agent:
                         await _taken_over(self._session, claims)
 
                     async def begins() -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.core.files import check_private
+from mcp_agentbus.core.places import make_private
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.policy import DAY, PastWake
 
@@ -335,7 +336,7 @@ def _create_private(path: Path) -> None:
         BadSetup: as `check_private`.
         OSError: it cannot be created.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     path.parent.chmod(0o700)
     with suppress(FileNotFoundError):
         check_private(path)

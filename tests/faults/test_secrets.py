@@ -339,8 +339,11 @@ FAULTS = {
 
 
 @pytest.mark.promise(41)
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [(name, fault) for name in READERS for fault in FAULTS
+     if (name, fault) != ("config.toml", "a link")],  # it holds no secret: a link is followed
+)  # fmt: skip
 def test_a_file_that_is_not_its_users_alone_is_refused_with_what_to_do(
     tmp_path, monkeypatch, name, fault
 ):
@@ -349,7 +352,7 @@ def test_a_file_that_is_not_its_users_alone_is_refused_with_what_to_do(
     file.touch(mode=0o600)
     match fault:
         case "open":
-            file.chmod(0o640)
+            file.chmod(0o662 if name == "config.toml" else 0o640)
         case "another's":
             mine = os.getuid()
             monkeypatch.setattr(os, "getuid", lambda: mine + 1)

@@ -32,8 +32,9 @@ _OLDER = (
 # As `agentbus doctor` does, in a process of its own: it may leave a listener behind.
 _DOCTOR = (
     "import asyncio, os, sys; from mcp_agentbus.doctor import hosts, run as doctor; "
+    "from mcp_agentbus.config.settings import settings_or_defaults; "
     "hosts.HOSTS = (); "
-    "look = doctor.run(doctor.settings(os.environ), print, as_json=True, fix=True); "
+    "look = doctor.run(settings_or_defaults(os.environ), print, as_json=True, fix=True); "
     "sys.exit(asyncio.run(look))"
 )
 
@@ -126,7 +127,8 @@ def opened(settings, what):
     else:
         path.parent.mkdir(exist_ok=True, mode=0o700)
         path.touch()
-    path.chmod(0o777 if folder else 0o644)
+    # Of what holds no secret only the right to change it matters.
+    path.chmod(0o777 if folder else 0o666 if what == "config" else 0o644)
     return path
 
 
@@ -141,7 +143,8 @@ async def test_what_others_may_read_is_wrong_until_a_fix_closes_it(there, what):
     code, found = await report(there)
     assert code == 1
     assert found["files"]["state"] == "wrong"
-    assert f"{path} is open to other users" in found["files"]["said"]
+    open_ = "can be changed by" if what == "config" else "is open to"
+    assert f"{path} {open_} other users" in found["files"]["said"]
     assert "chmod" in found["files"]["fix"]
 
     code, _ = await printed(there, fix=True, dry_run=True)

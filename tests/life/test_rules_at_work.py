@@ -63,8 +63,8 @@ async def test_a_chmod_that_was_asked_for_is_enough_for_the_rules_to_hold(house,
     configure(house, notes)
     async with listening(house):
         configure(house, notes, fresh={"command": recorder(notes)})
-        house.config_file.chmod(0o644)
-        with pytest.raises(local_socket.AgentbusError, match="open to other users"):
+        house.config_file.chmod(0o666)
+        with pytest.raises(local_socket.AgentbusError, match="changed by other users"):
             await asyncio.to_thread(local_socket.ask, house, {"op": "reload"})
         house.config_file.chmod(0o600)
         await asyncio.to_thread(local_socket.ask, house, {"op": "reload"})

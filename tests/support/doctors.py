@@ -18,7 +18,7 @@ from local_server import kill_servers, settings_at
 
 from mcp_agentbus.bus import embedded, server_conf
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.config.settings import load_settings, settings_or_defaults
 from mcp_agentbus.doctor import run as doctor
 from mcp_agentbus.store import streams
 
@@ -40,7 +40,7 @@ def own_server(folder):
 async def printed(settings, *, as_json=True, **options):
     """Return the exit code of a doctor and all that it printed."""
     lines = []
-    fresh = settings if settings.url else doctor.settings(settings.environ)
+    fresh = settings if settings.url else settings_or_defaults(settings.environ)
     code = await doctor.run(fresh, lines.append, as_json=as_json, **options)
     return code, "\n".join(lines)
 

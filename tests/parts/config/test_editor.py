@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Agents in config.toml: added and removed without a change to what a person wrote there."""
 
+import codecs
 import contextlib
 import fcntl
 import json
@@ -13,7 +14,7 @@ from local_server import configured, settings_at
 
 from mcp_agentbus.cli import agent, parser
 from mcp_agentbus.config import editor, identity
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import files, ids
 from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, UnknownAgent
 
 KEYS = {"host": "claude-code", "dir": "/shop"}
@@ -152,17 +153,50 @@ def test_tables_of_agents_may_stand_apart(configure, file, text):
 @pytest.mark.promise(41)
 def test_a_file_or_folder_that_others_can_change_is_not_edited(configure, file, tmp_path):
     settings = configure("")
-    file.chmod(0o644)
+    file.chmod(0o666)
     with pytest.raises(BadSetup, match="chmod 600"):
-        editor.add(settings, "coder", **KEYS)
-    file.unlink()
-    file.symlink_to(tmp_path / "else")
-    with pytest.raises(BadSetup, match="symlink"):
         editor.add(settings, "coder", **KEYS)
     file.unlink()
     file.parent.chmod(0o777)
     with pytest.raises(BadSetup, match="chmod 700"):
         editor.add(settings, "coder", **KEYS)
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
+def test_a_file_stays_as_it_is_spelled_a_link_and_of_its_mode(configure, file, tmp_path, mark):
+    settings, dotfile = configure(""), tmp_path / "dotfiles.toml"
+    text = '# Pläne\r\n[wake]\r\nquiet_hours = "22:00-07:00"\r\n'
+    dotfile.write_bytes(files.encoded(text, mark))
+    dotfile.chmod(0o644)
+    file.unlink()
+    file.symlink_to(dotfile)
+
+    editor.add(settings, "coder", **KEYS)
+    with_coder = files.decoded(dotfile.read_bytes())
+    editor.rename(settings, "coder", "shop")
+    renamed = files.decoded(dotfile.read_bytes())
+    editor.remove(settings, "shop")
+
+    assert with_coder[1] == renamed[1] == mark
+    assert renamed[0] == with_coder[0].replace("[agents.coder]", "[agents.shop]")
+    assert with_coder[0].startswith(text)
+    assert dotfile.read_bytes() == files.encoded(text, mark)
+    assert (file.is_symlink(), dotfile.stat().st_mode & 0o777) == (True, 0o644)
+
+
+@pytest.mark.parametrize(
+    ("text", "renamed"),
+    [
+        ('[agents."coder"] # mine\nhost = "cursor"\n', '[agents.shop] # mine\nhost = "cursor"\n'),
+        ('agents.coder.host = "cursor" # mine\n', '\n[agents.shop]\nhost = "cursor"'),
+    ],
+)
+def test_a_renamed_agent_keeps_what_its_user_wrote(configure, file, text, renamed):
+    editor.rename(configure(text), "coder", "shop")
+
+    assert file.read_text().strip() == renamed.strip()
+    with pytest.raises(BadInput, match="already"):
+        editor.rename(configure(text), "coder", "coder")
 
 
 @pytest.mark.promise(41)

@@ -69,8 +69,8 @@ def test_a_link_in_a_tokens_place_is_not_followed_by_a_fix(tmp_path):
     settings = configured(tmp_path, "")
     target = tmp_path / "elsewhere"
     target.touch(mode=0o644)
-    settings.config_file.unlink()
-    settings.config_file.symlink_to(target)
+    settings.state_dir.mkdir(mode=0o700)
+    settings.ledger_file.symlink_to(target)
 
     [found] = [one for one in machine.files(settings) if "symlink" in one.said]
 
@@ -79,7 +79,7 @@ def test_a_link_in_a_tokens_place_is_not_followed_by_a_fix(tmp_path):
 
 def test_a_chmod_does_not_go_through_a_link_that_came_meanwhile(tmp_path):
     settings = configured(tmp_path, "")
-    settings.config_file.chmod(0o644)
+    settings.config_file.chmod(0o666)
     [found] = [one for one in machine.files(settings) if one.mend]
     target = tmp_path / "elsewhere"
     target.touch(mode=0o644)

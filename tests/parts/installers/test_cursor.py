@@ -187,7 +187,7 @@ def test_only_what_is_there_is_to_be_taken_out(machine, skill):
     run(cursor.install(machine, skill))
     folder = machine.home / ".cursor"
     _folder.remove(folder / "skills" / "using-agentbus")
-    (folder / "mcp.json").write_text("{ // mine: agentbus\n}")
+    (folder / "mcp.json").write_text("{ mine: agentbus\n}")
     (folder / "cli-config.json").unlink()
     edit.record_of(folder / "cli-config.json").unlink()
 

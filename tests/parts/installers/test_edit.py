@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from mcp_agentbus.installers._parts import edit
 from mcp_agentbus.installers._parts.edit import Piece, has_any, holds, merge, record_of, remove
 from pieces import ALL, HOOK, SERVER, VERSION, is_ours, left
 
+from mcp_agentbus.core import files
 from mcp_agentbus.errors import BadSetup
 
 
@@ -311,3 +313,70 @@ def test_processes_that_edit_at_once_end_with_what_was_there(file):
 
     assert file.read_text() == theirs
     assert left(file.parent) == ["mcp.json"]
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        '{\n  // mine\n  "a": 1, /* one, */ "b": [1, 2,], // "two"\n}\n',
+        "{\n  // nothing yet\n}\n",
+        '{\r\n\t"mcpServers": {\r\n\t\t"b": {"url": "https://x"}, // theirs\r\n\t},\r\n}\r\n',
+        '{"mcpServers": {/* none */}}',
+        '{"mcpServers": null, "hooks": {"stop": null}}',
+        '{"a": "// no comment, /* nor */ this,}"}',
+        "",
+        " \n",
+        "null",
+    ],
+)
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
+def test_what_people_and_their_editors_write_stays_as_it_is(file, theirs, mark):
+    before = files.encoded(theirs, mark)
+    file.write_bytes(before)
+    file.chmod(0o644)
+
+    assert merge(file, *ALL)
+    assert holds(file, *ALL)
+    assert not merge(file, *ALL)
+    merged, kept = files.decoded(file.read_bytes())
+    for comment in (
+        "// mine",
+        "/* one, */",
+        '// "two"',
+        "// nothing yet",
+        "// theirs",
+        "/* none */",
+    ):
+        assert (comment in merged) is (comment in theirs)
+    assert kept == mark
+    assert remove(file, *ALL)
+
+    assert file.read_bytes() == before
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_link_stays_a_link_and_the_file_behind_it_is_edited(file, tmp_path):
+    dotfile = tmp_path / "dotfiles" / "mcp.json"
+    dotfile.parent.mkdir()
+    dotfile.write_text("{}")
+    file.symlink_to(dotfile)
+
+    merge(file, SERVER)
+    there = json.loads(dotfile.read_text())["mcpServers"]["agentbus"]
+    beside = left(dotfile.parent)
+    remove(file, SERVER)
+
+    assert there == SERVER.value
+    assert (dotfile.read_text(), file.is_symlink(), beside) == ("{}", True, ["mcp.json"])
+
+
+def test_a_comment_that_was_written_beside_ours_stays(file):
+    file.write_text('{"mcpServers": {\n  "b": 1\n}}')
+    merge(file, SERVER)
+    ours = file.read_text()
+    file.write_text(ours.replace('"agentbus"', '// why\n  "agentbus"', 1))
+
+    remove(file, SERVER)
+
+    assert "// why" in file.read_text()
+    assert '"agentbus"' not in file.read_text()
