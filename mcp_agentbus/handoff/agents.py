@@ -16,11 +16,12 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, LANES, Priority
 from mcp_agentbus.errors import AgentbusError, UnknownAgent
@@ -30,6 +31,8 @@ from mcp_agentbus.store.roster import Entry
 _NEAREST_MAX: Final = 3
 # How alike two names must be, from 0 to 1, for one to be offered for the other.
 _NEAR: Final = 0.4
+# Whom `all` means: of others nobody knows whether anybody will ever be them again.
+_SEEN_WITHIN: Final = timedelta(days=30)
 # What the roster said so long ago, in seconds, still goes into a receipt: sessions say that they
 # live every 5 s, so it is not much older than what would be read.
 _KNOWN_S: Final = 0.5
@@ -135,7 +138,7 @@ class Addressees:
         self._entries: dict[str, tuple[float, Entry | None]] = {}
 
     async def find(self, addresses: Sequence[str]) -> list[Addressee]:
-        """Return the addressees that checked addresses name; `all` is everybody else.
+        """Return the addressees that checked addresses name; `all` is who else was there of late.
 
         Raises:
             UnknownAgent: one of them is not registered.
@@ -157,9 +160,16 @@ class Addressees:
         ]
 
     async def _others(self) -> list[Addressee]:
-        entries = [entry for entry in await roster.everybody(self._bus) if entry.id != self._me]
+        since = text.now() - _SEEN_WITHIN
+        entries = [
+            entry
+            for entry in await roster.everybody(self._bus)
+            if entry.id != self._me and entry.was_there(since)
+        ]
         if not entries:
-            raise UnknownAgent("No other agent is registered. Nothing was sent.")
+            raise UnknownAgent(
+                f"No other agent was there in the last {_SEEN_WITHIN.days} days. Nothing was sent."
+            )
         return [Addressee(entry.id, entry.id, entry) for entry in entries]
 
     async def entry(self, addressee: Addressee, *, anew: bool) -> Entry | None:

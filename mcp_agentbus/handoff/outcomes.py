@@ -106,7 +106,8 @@ class Outcomes:
     async def results(self, limit: int) -> list[Record]:
         """Return records of this agent's tasks that it should see now, and count them as shown.
 
-        Of those that no session was shown; `look_up` finds the others as well.
+        At most `limit`, where those that are told as one count as one. Of those that no session was
+        shown; `look_up` finds the others as well.
 
         Raises:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
@@ -114,10 +115,10 @@ class Outcomes:
         await self._sweep()
         results: list[Record] = []
         for task_id in sorted(self.unread):
-            if len(results) < limit and (record := await self._own(task_id)):
+            if _told(results) < limit and (record := await self._own(task_id)):
                 results.append(record)
-        while len(results) < limit:
-            wanted = min(_BATCH, limit - len(results))
+        while (told := _told(results)) < limit:
+            wanted = min(_BATCH, limit - told)
             consumer = subjects.results_consumer(self._me)
             deliveries = await self._bus.pull(RESULTS, consumer, wanted)
             delivered = [await self._delivered(delivery) for delivery in deliveries]
@@ -307,3 +308,8 @@ class Outcomes:
             await tasks.remove(self._bus, sent)
         if isinstance(outcome, Written) and sent.task_id in self.sent:
             self.unread.add(sent.task_id)  # another session's is told like any result
+
+
+def _told(results: Iterable[Record]) -> int:
+    """Return as how many these are told."""
+    return len({record.told_with for record in results})

@@ -88,7 +88,7 @@ async def send_task(
 
     Args:
         session: the sender's session.
-        to: an agent id, `role:NAME`, `all` (every registered agent but this one), or a list.
+        to: an agent id, `role:NAME`, `all` (every other agent seen in 30 days), or a list.
         subject: one line of at most 200 characters.
         body: at most 64 KiB of UTF-8.
         options: see `Options`.

@@ -79,11 +79,19 @@ class Entry:
     id: str
     state: PresenceState
     last_seen: datetime | None = None
+    registered_at: datetime | None = field(default=None, compare=False)
     hosts: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     description: str = ""
     #: What each of its listeners says of wakes; none without a listener.
     holds: tuple[Holds, ...] = ()
+
+    def was_there(self, since: datetime) -> bool:
+        """Tell whether it is there, or was since then; one that never was, whether it is as new."""
+        if self.state in {"live session", "listening"}:
+            return True
+        at = self.last_seen or self.registered_at
+        return at is not None and at >= since
 
     def held_for(self, sender: str) -> str | None:
         """Return why a wake by `sender` would be held now; empty if it would not; None if unknown.
@@ -321,6 +329,7 @@ def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
         id=profile.id,
         state=state,
         last_seen=profile.last_seen,
+        registered_at=profile.registered_at,
         hosts=profile.hosts,
         roles=profile.roles,
         description=profile.description,

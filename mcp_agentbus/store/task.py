@@ -19,6 +19,7 @@ from typing import Annotated, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import BadInput
 
@@ -63,6 +64,8 @@ WORKER_ENDS: Final = frozenset({"completed", "failed", "rejected"})
 TOLD: Final = ENDS | {"needs_approval"}
 
 Notify = Literal["live", "never", "wake"]
+# Of a task that nobody has claimed: it was stored, and has ended.
+_UNREAD_STEPS: Final = 2
 
 
 class Undecodable(ValueError):
@@ -187,6 +190,17 @@ class Record(_Stored):
     def ended(self) -> bool:
         """Whether nothing more is to come."""
         return self.state in ENDS
+
+    @property
+    def told_with(self) -> tuple[str, ...]:
+        """What it has in common with those that it is told together with, as one.
+
+        That is what was sent in one go, to many, and expired unread: there is nothing to tell apart
+        but the names. Any other record is told by itself.
+        """
+        if self.state == "expired" and len(self.history) == _UNREAD_STEPS:
+            return (text.stamp(self.history[0].at), self.subject)
+        return (self.task_id,)
 
     def says(self, other: Record) -> bool:
         """Whether both say the same, whenever they were written."""

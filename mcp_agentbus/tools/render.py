@@ -11,7 +11,7 @@ the same answers as data for a program. It asks no bus and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -30,6 +30,8 @@ ANSWER_MAX_CHARS: Final = 28_000
 # Of each text where no more was asked for, and of each where there are many.
 _CONCISE_CHARS: Final = 2_000
 _LEAST_CHARS: Final = 60
+# Of those to whom something was sent as one; all of them are in the data.
+_NAMES_MAX: Final = 20
 # In characters, what stands around a text: ids, times, a subject of full length, the way to the
 # rest.
 _FACTS_CHARS: Final = 500
@@ -109,13 +111,15 @@ def inbox_text(inbox: Inbox, me: str, *, full: bool = False) -> str:
     """Return an inbox; `full` shows long bodies as far as the answer has room."""
     lines = [_head(inbox, me), *(f"Note: {note}" for note in inbox.notes)]
     texts = [item.task.body for item in inbox.tasks]
-    texts += [record.body for record in inbox.results]
+    results = _told_as_one(inbox.results)
+    texts += [records[0].body for records in results]
     wanted = ANSWER_MAX_CHARS if full else _CONCISE_CHARS * len(texts)
     room = _shares(texts, min(wanted, ANSWER_MAX_CHARS - _FACTS_CHARS * len(texts)))
     for item in inbox.tasks:
         lines += ["", *_task_lines(item, next(room))]
-    for record in inbox.results:
-        lines += ["", *_result_lines(record, next(room))]
+    for first, *more in results:
+        shown = next(room)
+        lines += ["", *(_expired_lines([first, *more]) if more else _result_lines(first, shown))]
     return "\n".join(lines)
 
 
@@ -134,6 +138,29 @@ def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
     return "\n".join(lines)
 
 
+def _told_as_one(results: Iterable[Record]) -> list[list[Record]]:
+    """Return the results, those together that are told as one."""
+    together: dict[tuple[str, ...], list[Record]] = {}
+    for record in results:
+        together.setdefault(record.told_with, []).append(record)
+    return list(together.values())
+
+
+def _expired_lines(records: Sequence[Record]) -> list[str]:
+    """Return what became of a task for many that nobody of these has read."""
+    first = records[0]
+    names = [address_of(record.inbox) for record in records[:_NAMES_MAX]]
+    more = f" and {len(records) - len(names)} more" if len(records) > len(names) else ""
+    facts = [
+        f"Results of {len(records)} tasks that were sent as one: expired",
+        one_line(first.reason),
+        f"to {', '.join(names)}{more}",
+        _when(first.updated_at),
+    ]
+    subject = f"Subject of the tasks: {first.subject}"
+    return [" \u00b7 ".join(filter(None, facts)), frame(subject, said_by=_speaker(first))]
+
+
 def _shares(texts: Sequence[str], room: int) -> Iterator[int]:
     """Yield how much of each text is shown: an equal share, and what shorter ones leave over."""
     each = max(_LEAST_CHARS, room // max(1, len(texts)))
@@ -150,7 +177,7 @@ def _head(inbox: Inbox, me: str) -> str:
         f"{_many(len(inbox.tasks), 'task')}{' (not claimed)' if inbox.peeked else ''}"
         if inbox.tasks
         else "",
-        _many(len(inbox.results), "result") if inbox.results else "",
+        _many(len(_told_as_one(inbox.results)), "result") if inbox.results else "",
     ]
     nothing = "nothing of this conversation" if inbox.thread_id else "nothing new"
     what = ", ".join(filter(None, counts)) or ("timed out, " * inbox.timed_out) + nothing

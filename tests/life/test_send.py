@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import pytest
@@ -17,6 +18,7 @@ from mcp_agentbus.store import codec, roster, subjects
 from mcp_agentbus.store import streams as topology
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.task import HOPS_MAX
+from mcp_agentbus.tools import render
 
 
 @pytest.mark.promise(1)
@@ -148,6 +150,41 @@ async def test_all_reaches_every_registered_agent_but_the_sender(own_world):
     assert (await read_inbox(planner)).empty
     for one in others:
         assert [item.task.subject for item in (await read_inbox(one)).tasks] == ["News"]
+
+
+async def test_all_is_who_was_there_in_the_last_30_days(own_world):
+    planner = await own_world.session("planner")
+    here, days = await own_world.session("here"), timedelta(days=1)
+    for name, ago in (("lately", 29 * days), ("long-ago", 31 * days)):
+        await roster.register(own_world.bus, Agent(name), datetime.now(UTC) - ago)
+    await roster.register(own_world.bus, Agent("set-up"), None)
+
+    receipts = await send_task(planner, "all", "News", "for everybody")
+    [receipt] = await send_task(planner, "long-ago", "News", "for you")
+
+    assert {one.to for one in receipts} == {here.me.id, "lately", "set-up"}
+    assert receipt.state == "stored"
+
+
+async def test_a_notice_that_many_let_expire_comes_back_as_one_result(own_world):
+    planner = await own_world.session("planner")
+    names = [f"away-{number}" for number in range(9)]
+    for name in names:
+        await roster.register(own_world.bus, Agent(name), datetime.now(UTC))
+    await send_task(planner, "all", "News", "for everybody", expires_in_s=1)
+    await send_task(planner, names[:1], "Else", "for one", expires_in_s=1)
+
+    told, heads = [], []
+    while len(told) < len(names) + 1:
+        answer = await watch_inbox(planner, timeout_s=30, limit=3)
+        told += answer.results
+        heads.append(render.inbox_text(answer, planner.me.id))
+    shown = "\n".join(heads)
+
+    assert sorted(record.inbox for record in told) == sorted([*names, names[0]])
+    assert {record.told_with[-1] for record in told} >= {"News"}
+    assert len({record.told_with for record in told}) == 2
+    assert shown.count("Result") <= len(heads) + 1
 
 
 async def test_a_role_is_one_inbox_whose_tasks_go_to_one_holder_each(world):
