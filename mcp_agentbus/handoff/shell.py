@@ -27,7 +27,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
-from mcp_agentbus.core.files import check_private, own_folder, write_whole
+from mcp_agentbus.core.files import check_private, own_folder, unusable, write_whole
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.session import Session
@@ -120,7 +120,9 @@ class Memory:
                     new = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                     os.write(new, b"{}")
                     os.close(new)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except OSError as error:
+            _log.warning("%s", unusable(error, self._path, done="read"))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             _log.warning("%s says nothing of use: %s", self._path, error)
         self._noted = self._claims.finished
 
@@ -140,7 +142,7 @@ class Memory:
         try:
             yield
         except OSError as error:
-            _log.warning("%s cannot be written: %s", self._path, error.strerror)
+            _log.warning("%s", unusable(error, self._path, done="written"))
 
 
 def agents(settings: Settings) -> frozenset[str]:

@@ -2,6 +2,7 @@
 """A shell's commands die, its file is lost, its server is killed: what it holds is in the records."""
 
 import asyncio
+import errno
 import itertools
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import LANES, Agent
 from mcp_agentbus.errors import BusUnreachable, NotClaimed
 from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -202,6 +204,7 @@ async def test_a_shell_works_where_no_file_can_be_written(world, tell, tmp_path,
     assert end.state == "completed"
     assert "shell-" in caplog.text
     assert "cannot be written: Not a directory" in caplog.text
+    assert "Hint: See: ls -ld" in caplog.text
 
 
 async def test_a_shell_works_while_another_command_of_it_waits(world, tell):
@@ -372,3 +375,16 @@ async def test_a_claim_whose_task_is_gone_from_the_bus_is_said_to_be(world, tell
     async with tell(agent) as session:
         with pytest.raises(NotClaimed, match="gone from the bus"):
             await publish_result(session, sent, "completed")
+
+
+def test_a_memory_that_is_anothers_is_said_with_what_mends_it(tmp_path, monkeypatch, caplog):
+    file = tmp_path / "agentbus" / "shell-coder.json"
+
+    def refused(_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    monkeypatch.setattr(shell, "check_private", refused)
+    shell.Memory(file, Claims(None, "coder", "s1")).recall()
+
+    assert f"{file} cannot be read: Permission denied. Hint: " in caplog.text
+    assert "Errno" not in caplog.text
