@@ -89,14 +89,16 @@ def test_after_a_wrong_program_the_right_one_starts(with_program, tmp_path, sett
     assert embedded.ensure(settings).how == "started"
 
 
-def test_a_program_that_runs_and_never_serves_can_be_stopped(with_program, tmp_path, monkeypatch):
+def test_a_program_that_runs_and_never_serves_is_not_left_behind(
+    with_program, tmp_path, monkeypatch
+):
     settings = with_program(script(tmp_path / "idle", "exec tail -f /dev/null -- $2"))
     with monkeypatch.context() as patched:
         patched.setattr(embedded, "START_TIMEOUT_S", 0.1)
         with pytest.raises(BusUnreachable, match=f"{tmp_path / 'idle'} did not start"):
             embedded.ensure(settings)
 
-    assert embedded.stop(settings) is True
+    embedded.stop(settings)  # it may be about to end
     assert server_pids(settings) == []
 
 
