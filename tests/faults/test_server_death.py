@@ -7,7 +7,6 @@ import signal
 import socket
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 from local_server import is_gone, kill_servers, settings_at
@@ -15,6 +14,7 @@ from local_server import is_gone, kill_servers, settings_at
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
@@ -22,6 +22,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.tools import commands
 
 PROMISED_S = 5
@@ -228,12 +229,9 @@ async def test_a_command_whose_server_ends_while_it_waits_says_that_its_task_is_
     monkeypatch.setattr(commands.inbox, "watch_inbox", partial(watch_inbox, waiting=waiting))
     typed = ["send", coder.me.id, "Count", "x", "--wait", "2", "--agent", "planner"]
     bus, printed = own_world.bus, []
+    naming = Naming(Asked(bus.settings, "planner"))
     call = commands.Call(
-        parser().parse_args(typed),
-        bus.settings,
-        lambda *line: printed.append(line),
-        Path.cwd(),
-        bus,
+        parser().parse_args(typed), naming, lambda *line: printed.append(line), bus
     )
 
     sending = asyncio.create_task(commands.start(call))
