@@ -36,6 +36,8 @@ _RANK = {"high": 0, "normal": 1, "low": 2}
 # Who could do nothing for so long may lose what it holds: a claim lasts 24 s without a sign of its
 # session, and a session counts as alive for 15 s; on a busy machine some of that passes unseen.
 _LOSES_AFTER_S = 9.0
+# What was just stored the server may not hand out yet.
+_OFFERED_WITHIN_S = 0.2
 # What a dead session held is offered again 30 s after its death; two cores have other work besides.
 _BACK_WITHIN_S = 45.0
 # A call has 5 s; a process that must begin and load the SDK for it needs some more, and all of them
@@ -290,8 +292,9 @@ def _nobody_passed_over(ledger: Ledger) -> Iterator[Violation]:
             for look in reader.looks[bisect_right(reader.looks, begin, key=_began) :]:
                 if look.at >= end:
                     break
-                grace_s = 0.0 if look.at < calm_until and not sent.due else _BACK_WITHIN_S
-                if grace_s:
+                is_calm = look.at < calm_until and not sent.due
+                grace_s = _OFFERED_WITHIN_S if is_calm else _BACK_WITHIN_S
+                if not is_calm:
                     grace_s *= ledger.slowness(begin, look.began)
                     grace_s += ledger.stalled_in_all("*", begin, look.began)
                 if begin + grace_s < look.began:

@@ -107,7 +107,7 @@ def faulty_files(home: Path) -> list[str]:
 
 def _damaged(path: Path, home: Path) -> list[str]:
     try:
-        json.loads(path.read_text())
+        json.loads(path.read_text() or "{}")  # a full disk may leave it empty
     except ValueError as error:
         return [f"{path.relative_to(home)} is no JSON: {error}"]
     return []
