@@ -15,7 +15,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any, Final
@@ -41,6 +41,8 @@ _EXPIRES_S: Final = 600
 _SEEN_S: Final = 5.0
 # A host that was started, and its model, may take their time.
 _WOKEN_S: Final = 120.0
+# The last that a listener writes of a wake that succeeded.
+_WAKE_ENDS: Final = frozenset({"woken"})
 _SUBJECT: Final = "agentbus self-test"
 _BODY: Final = (
     "This task tests the bus. There is nothing to be done: call publish_result with status "
@@ -124,7 +126,7 @@ async def _made_up(stages: Stages, bus: Bus, sender: str, worker: str) -> None:
         if member:
             with suppress(Stopped):  # without a notice the task is found at the next look
                 means = "The listener runs, but a stored task does not stir it."
-                await stages.take("heard", member.notice(), means)
+                await stages.take("heard", _heard(member, planner, task_id), means)
         await stages.take("claim", _claimed(coder, task_id), "The worker did not get the task.")
         await stages.take(
             "result", _published(coder, task_id), "The worker's result was not stored."
@@ -215,6 +217,16 @@ async def _stored(bus: Bus, worker: str, sender: str) -> str:
     return f"the stream {subjects.TASKS} holds it, sequence {task.seq}"
 
 
+async def _heard(member: Member, sender: Session, task_id: str) -> str:
+    """Wait for the notice, and until the listener has written all that it writes of it.
+
+    What it writes after the cleanup would stay on the user's bus.
+    """
+    how = await member.notice()
+    await _lived(sender, task_id, _WAKE_ENDS)
+    return how
+
+
 async def _claimed(worker: Session, task_id: str) -> str:
     tasks = await inbox.read_inbox(worker)
     if task_id not in worker.claims:
@@ -246,9 +258,10 @@ async def _woken(stages: Stages, bus: Bus, sender: str, worker: str) -> None:
         task_id = await _sent(stages, planner, worker)
         try:
             for name, steps, means in (
-                ("wake", {"waking", "woken"}, "The listener did not wake it."),
+                ("wake", {"waking", *_WAKE_ENDS}, "The listener did not wake it."),
                 ("claim", {"claimed"}, "It was woken, but did not read this task."),
                 ("result", {"completed"}, "It did not finish."),
+                ("ended", _WAKE_ENDS, "What was started did not end well."),
             ):
                 work = _lived(planner, task_id, steps)
                 await stages.take(name, work, means, within_s=_WOKEN_S, then=_see(worker))
@@ -275,7 +288,7 @@ async def _looked_after(planner: Session, worker: str, stack: AsyncExitStack) ->
     return f"{how}, and may start {worker} ({rules.host}, {rules.profile})"
 
 
-async def _lived(planner: Session, task_id: str, steps: set[str]) -> str:
+async def _lived(planner: Session, task_id: str, steps: Collection[str]) -> str:
     """Wait until one of these steps is in the life of a task."""
     while True:
         for step in (await lookup.task_life(planner, task_id)).history:

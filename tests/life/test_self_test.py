@@ -184,7 +184,8 @@ async def test_an_agent_that_is_named_is_really_started(there, tmp_path):
 
     assert code == 0, stages
     assert list(stages) == [
-        "server", "register", "listener", "send", "wake", "claim", "result", "seen", "cleanup",
+        "server", "register", "listener", "send", "wake", "claim", "result", "ended", "seen",
+        "cleanup",
     ]  # fmt: skip
     assert "starts command, profile work" in stages["wake"]["said"]
     assert await left_of(there) == []
