@@ -85,6 +85,16 @@ def call() -> Generator[Budget]:
         _BUDGET.reset(token)
 
 
+@contextmanager
+def apart() -> Generator[None]:
+    """Have what is asked within share a budget of its own: it mends what the call waits for."""
+    token = _BUDGET.set(Budget())
+    try:
+        yield
+    finally:
+        _BUDGET.reset(token)
+
+
 def renew() -> None:
     """Have the call that runs begin anew; see `Budget.renew`."""
     current().renew()

@@ -24,6 +24,7 @@ from mcp_agentbus.bus.connection import API, Link, NoResponders
 from mcp_agentbus.bus.reconnect import Reconnecting
 from mcp_agentbus.bus.replies import (
     NO_SUCH_CONSUMER,
+    NO_SUCH_STREAM,
     WRONG_REVISION,
     ApiError,
     Conflict,
@@ -247,8 +248,7 @@ class Bus(Reconnecting):
         Raises:
             BusUnreachable, Unconfirmed: as `publish`.
         """
-        if taken.token:
-            await self._exchange(taken.token, b"+ACK")
+        await self._settle(taken, b"+ACK")
 
     async def extend(self, taken: Delivery) -> None:
         """Say that the message is still worked on. Not confirmed; said again anyway."""
@@ -264,16 +264,40 @@ class Bus(Reconnecting):
         Raises:
             BusUnreachable, Unconfirmed: as `publish`.
         """
-        if not taken.token:
-            return
         later = b'-NAK {"delay": %d}' % max(1, after_s * 1e9)
         if after_s > 0:
-            await self._exchange(taken.token, later)
+            await self._settle(taken, later)
             return
         # What is to be offered at once the server keeps in memory only, what is to be offered later
         # on the disk; but the latter takes it 10 ms.
-        await self.send(taken.token, later, {})
-        await self._exchange(taken.token, b"-NAK")
+        if taken.token:
+            await self.send(taken.token, later, {})
+        await self._settle(taken, b"-NAK")
+
+    async def _settle(self, taken: Delivery, word: bytes) -> None:
+        """Say what is to become of a message, until that is confirmed or nobody keeps it any more.
+
+        Where its consumer was lost, the one that is made anew offers the message again.
+        """
+
+        async def settled(link: Link, timeout: float) -> None:
+            try:
+                await link.request(taken.token, word, timeout=timeout)
+            except NoResponders:
+                if not await self._is_lost(link, taken.consumer):
+                    raise  # it is only just beginning
+
+        if taken.token:
+            await self._tried(settled, stores=True)
+
+    @staticmethod
+    async def _is_lost(link: Link, consumer: str) -> bool:
+        answer = await link.request(f"{API}.CONSUMER.INFO.{consumer}")
+        try:
+            api_answer(answer.data)
+        except ApiError as error:
+            return error.code in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}
+        return False
 
     async def last(self, stream: str, subject: str) -> Found | None:
         """Return the last message stored on `subject`, which may hold wildcards; None if none is.

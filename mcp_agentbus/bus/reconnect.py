@@ -165,7 +165,7 @@ class Reconnecting:
             return
         self._repairing = True
         try:
-            with contextlib.suppress(AgentbusError, TimeoutError):
+            with contextlib.suppress(AgentbusError, TimeoutError), budget.apart():
                 async with asyncio.timeout(_TRY_TIMEOUT_S):
                     await self.on_missing()
         finally:

@@ -29,6 +29,8 @@ _FULL: Final = 10077
 NO_ROOM_TO_RESERVE: Final = 10047
 # What the system says of a write without room, which the server passes on, in English.
 _DISK_IS_FULL: Final = ("no space left on device", "disk quota exceeded")
+# And what the server makes of that where a consumer is to be made.
+_NO_STORE: Final = "error creating store"
 _FREE_SOME: Final = "Free some disk space where the server runs, then call again."
 _NO_STORAGE: Final = frozenset({10023, 10028, NO_ROOM_TO_RESERVE, 10051})
 
@@ -117,6 +119,13 @@ class Delivery:
     #: How many more wait behind it in its consumer.
     waiting: int
 
+    @property
+    def consumer(self) -> str:
+        """Which one handed it out, as `STREAM.CONSUMER`."""
+        # $JS.ACK.[domain.account.]stream.consumer.offered....
+        _, _, rest = self.token.partition(f".{self.stream}.")
+        return f"{self.stream}.{rest.partition('.')[0]}"
+
 
 def api_answer(data: bytes) -> dict[str, Any]:
     """Return what JetStream's API answered.
@@ -132,6 +141,9 @@ def api_answer(data: bytes) -> dict[str, Any]:
         description = str(answer["error"].get("description", ""))
         if any(words in description for words in _DISK_IS_FULL):
             raise StoreFull("The bus server's disk is full. Nothing was stored.", hint=_FREE_SOME)
+        if _NO_STORE in description:
+            what = "The bus server cannot write, as where its disk is full. Nothing was stored."
+            raise StoreFull(what, hint=_FREE_SOME)
         raise (NotNow if code in _NOT_NOW else ApiError)(code, description)
     return answer
 

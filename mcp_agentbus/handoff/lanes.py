@@ -25,10 +25,9 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store import roster, streams, tasks
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
-from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Task, Undecodable
 
 # A task offered this often that nobody could even claim is parked: something is wrong with it that
@@ -110,11 +109,11 @@ async def take(session: Session, limit: int, lanes: Sequence[Priority] = LANES) 
 async def _take_lane(session: Session, inbox: str, priority: Priority, limit: int) -> _Lane:
     """Claim up to `limit` tasks from one lane."""
     lane = _Lane()
-    consumer = subjects.lane_consumer(inbox, priority)
+    consumer = streams.lane(inbox, priority)
     while len(lane.claims) < limit:
         wanted = limit - len(lane.claims)
         try:
-            deliveries = await session.bus.pull(TASKS, consumer, wanted)
+            deliveries = await streams.pull(session.bus, consumer, wanted)
         except HandedOut:
             lane.degraded = (
                 f"all tasks that may be claimed at once in {inbox}'s {priority} lane are claimed"

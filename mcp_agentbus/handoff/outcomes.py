@@ -24,10 +24,9 @@ from mcp_agentbus.bus.replies import Delivery, HandedOut, Message
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, UnknownTask
-from mcp_agentbus.store import records, roster, subjects, tasks, unseen
+from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
 from mcp_agentbus.store.records import Written, read_record, read_sent, record_key, sent_key
 from mcp_agentbus.store.steps import Step, Write, first_record, next_record, sent_by_record
-from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task
 from mcp_agentbus.store.unseen import Looked, Unseen
 
@@ -119,8 +118,7 @@ class Outcomes:
                 results.append(record)
         while (told := _told(results)) < limit:
             wanted = min(_BATCH, limit - told)
-            consumer = subjects.results_consumer(self._me)
-            deliveries = await self._bus.pull(RESULTS, consumer, wanted)
+            deliveries = await streams.pull(self._bus, streams.results(self._me), wanted)
             delivered = [await self._delivered(delivery) for delivery in deliveries]
             results += filter(None, delivered)
             if len(deliveries) < wanted:
@@ -271,7 +269,7 @@ class Outcomes:
         self.swept_at = time.monotonic()
         while True:
             try:
-                deliveries = await self._bus.pull(RESULTS, subjects.sent_consumer(self._me), _BATCH)
+                deliveries = await streams.pull(self._bus, streams.sent(self._me), _BATCH)
             except HandedOut:  # more tasks are open than the server counts deadlines for
                 return
             await together(*map(self._check_deadline, deliveries))

@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -28,11 +29,13 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import (
     NO_ROOM_TO_RESERVE,
+    NO_SUCH_CONSUMER,
     NO_SUCH_STREAM,
     ApiError,
+    Delivery,
 )
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import LANES
+from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import StoreFull
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
@@ -215,65 +218,84 @@ async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
     return "" if set(stream["subjects"]) <= set(info["config"]["subjects"]) else "UPDATE"
 
 
+@dataclass(frozen=True)
+class Consumer:
+    """By what an inbox or an agent takes what is stored for it."""
+
+    stream: str
+    name: str
+    subject: str
+    #: Of what it has handed out, so much may be unfinished.
+    max_ack_pending: int
+
+
+def lane(inbox: str, priority: Priority) -> Consumer:
+    """Return the consumer of one lane of an inbox."""
+    return Consumer(
+        TASKS,
+        subjects.lane_consumer(inbox, priority),
+        subjects.task_subject(inbox, priority, "*"),
+        CLAIMS_MAX,
+    )
+
+
+def results(agent: str) -> Consumer:
+    """Return the consumer of what became of the tasks that an agent sent."""
+    subject = subjects.record_subject(agent, "*", "*")
+    return Consumer(RESULTS, subjects.results_consumer(agent), subject, 10_000)
+
+
+def sent(agent: str) -> Consumer:
+    """Return the consumer of an agent's open tasks: each is given back until its deadline."""
+    subject = subjects.sent_subject(agent, "*", "*")
+    return Consumer(RESULTS, subjects.sent_consumer(agent), subject, 100_000)
+
+
 async def ensure_inbox(bus: Bus, inbox: str) -> None:
     """Create the three lanes of an inbox; does nothing where they exist."""
-    await together(
-        *(
-            _ensure_consumer(
-                bus,
-                TASKS,
-                subjects.lane_consumer(inbox, lane),
-                subjects.task_subject(inbox, lane, "*"),
-                ack_wait=ACK_WAIT_S * _S,
-                # `handoff.lanes` counts and parks. After a limit of the server's own a task would
-                # stay in the stream and never be offered again.
-                max_deliver=-1,
-                max_ack_pending=CLAIMS_MAX,
-            )
-            for lane in LANES
-        )
-    )
+    await together(*(_ensure(bus, lane(inbox, priority)) for priority in LANES))
 
 
 async def ensure_sender(bus: Bus, agent: str) -> None:
     """Create the consumers by which an agent learns of the tasks that it sent."""
-    await together(
-        _ensure_consumer(
-            bus,
-            RESULTS,
-            subjects.results_consumer(agent),
-            subjects.record_subject(agent, "*", "*"),
-            ack_wait=ACK_WAIT_S * _S,
-            max_deliver=-1,
-            max_ack_pending=10_000,
-        ),
-        _ensure_consumer(
-            bus,
-            RESULTS,
-            subjects.sent_consumer(agent),
-            subjects.sent_subject(agent, "*", "*"),
-            ack_wait=ACK_WAIT_S * _S,
-            max_deliver=-1,
-            # One for each open task: it is given back until the task's deadline.
-            max_ack_pending=100_000,
-        ),
-    )
+    await together(_ensure(bus, results(agent)), _ensure(bus, sent(agent)))
 
 
-async def _ensure_consumer(bus: Bus, stream: str, name: str, subject: str, **settings: int) -> None:
-    consumer = {
-        "name": name,
-        "durable_name": name,
-        "filter_subject": subject,
+async def _ensure(bus: Bus, consumer: Consumer) -> None:
+    config = {
+        "name": consumer.name,
+        "durable_name": consumer.name,
+        "filter_subject": consumer.subject,
         "deliver_policy": "all",
         "ack_policy": "explicit",
+        "ack_wait": ACK_WAIT_S * _S,
+        # `handoff.lanes` counts and parks. After a limit of the server's own a task would stay in
+        # the stream and never be offered again.
+        "max_deliver": -1,
+        "max_ack_pending": consumer.max_ack_pending,
         "replay_policy": "instant",
         "max_waiting": 64,
         "inactive_threshold": 30 * _DAY,
-        **settings,
     }
-    body = {"stream_name": stream, "config": consumer, "action": ""}
-    await bus.admin.api(f"CONSUMER.CREATE.{stream}.{name}.{subject}", body)
+    body = {"stream_name": consumer.stream, "config": config, "action": ""}
+    call = f"CONSUMER.CREATE.{consumer.stream}.{consumer.name}.{consumer.subject}"
+    await bus.admin.api(call, body)
+
+
+async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
+    """Take up to `batch` messages that wait now, as `Bus.pull`.
+
+    A consumer that its server has lost is made anew: it hands out all again that is stored, and
+    the records tell what is over.
+    """
+    try:
+        return await bus.pull(consumer.stream, consumer.name, batch)
+    except ApiError as error:
+        if error.code != NO_SUCH_CONSUMER:
+            raise
+    await ensure_streams(bus)
+    await _ensure(bus, consumer)
+    return await bus.pull(consumer.stream, consumer.name, batch)
 
 
 async def stored_tasks(bus: Bus, subject: str = "") -> dict[str, int]:

@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
+from operator import attrgetter
 
 from ledger import (
     ENDS,
+    HELD,
     Call,
     Claimed,
     Ended,
@@ -235,6 +237,8 @@ def _not_early(ledger: Ledger) -> Iterator[Violation]:
 def _order(ledger: Ledger) -> Iterator[Violation]:
     """In one answer high comes before normal before low, and in a lane who was stored earlier."""
     sent = {entry.task: entry for entry in ledger.all(Sent)}
+    # What an attempt has stored that nobody confirmed is older than the one that was confirmed.
+    first_tried = {trial.token: trial.at for trial in reversed(ledger.all(Tried))}
     answers = defaultdict(list)
     others, faults = _looks_by_inbox(ledger), ledger.all(Fault)
     for claim in ledger.all(Claimed):
@@ -249,7 +253,8 @@ def _order(ledger: Ledger) -> Iterator[Violation]:
                 told = f"{before.token} ({before.lane}) was shown before it ({after.lane})"
                 yield Violation("order", told, after.task)
             same = (before.inbox, before.lane) == (after.inbox, after.lane)
-            if same and not before.due and not after.due and after.at < before.began:
+            began = first_tried.get(before.token, before.began)
+            if same and not before.due and not after.due and after.at < began:
                 told = f"{before.token}, which was sent after it, was shown before it"
                 yield Violation("order", told, after.task)
 
@@ -289,7 +294,7 @@ def _nobody_passed_over(ledger: Ledger) -> Iterator[Violation]:
             continue
         reader = readers[sent.inbox]
         for begin, end in _free(reader, sent, claimed[sent.task], said[sent.task], ledger):
-            for look in reader.looks[bisect_right(reader.looks, begin, key=_began) :]:
+            for look in reader.looks[bisect_right(reader.looks, begin, key=attrgetter("began")) :]:
                 if look.at >= end:
                     break
                 is_calm = look.at < calm_until and not sent.due
@@ -301,10 +306,6 @@ def _nobody_passed_over(ledger: Ledger) -> Iterator[Violation]:
                     told = f"free since {begin:.2f} s; {look.session} looked at {look.began:.2f} s"
                     yield Violation("passed over", f"{told} and was not shown it", sent.task)
                     break
-
-
-def _began(look: Looked) -> float:
-    return look.began
 
 
 @dataclass
@@ -321,7 +322,7 @@ def _readers(ledger: Ledger) -> dict[str, _Readers]:
     """Return who reads each inbox."""
     readers: dict[str, _Readers] = defaultdict(_Readers)
     reads = defaultdict(set)
-    for look in sorted(ledger.all(Looked), key=_began):
+    for look in sorted(ledger.all(Looked), key=attrgetter("began")):
         for inbox in look.inboxes:
             reads[look.session].add(inbox)
             if look.room > 0:
@@ -364,26 +365,34 @@ def _slow(ledger: Ledger) -> Iterator[Violation]:
 
 def _counts(contents: Contents) -> Iterator[Violation]:
     """What the server and `agentbus agents` count is what is there."""
-    waiting = defaultdict(int)
     for lane in contents.lanes:
-        waiting[lane.inbox] += lane.pending
-        # A server that is killed as it takes a finished task out may keep the message for good; it
-        # offers it to nobody.
+        # A server that is killed as it takes a finished task out may keep it, and offers it to nobody.
         kept = sum(
             place == (lane.inbox, lane.lane) and _has_ended(contents, task)
             for task, place in contents.waiting.items()
         )
-        if not 0 <= lane.stored - lane.pending - lane.held <= kept:
+        # And what it has taken out it may count as handed out, until it offers it again.
+        if not lane.pending <= lane.stored <= lane.pending + lane.held + kept:
             told = f"{lane.inbox}/{lane.lane}: {lane.stored} stored, {lane.pending} pending"
             yield Violation("counts", f"{told}, {lane.held} handed out")
     for inbox, count in contents.listed.items():
-        if count != waiting[inbox]:
-            yield Violation("counts", f"{inbox}: {count} listed, {waiting[inbox]} pending")
+        free, held = _open(contents, inbox)
+        # Of what is held it depends on whether its holder lives.
+        if not free <= count <= free + held:
+            yield Violation("counts", f"{inbox}: {count} listed, {free} free, {held} held")
     offered = {(lane.inbox, lane.lane) for lane in contents.lanes if lane.pending or lane.held}
     for task, place in contents.waiting.items():
         if _has_ended(contents, task) and (place in offered or not contents.lanes):
             told = f"it is over, and its message is still offered in {'/'.join(place)}"
             yield Violation("left over", told, task)
+
+
+def _open(contents: Contents, inbox: str) -> tuple[int, int]:
+    """Return how many tasks of an inbox wait for anybody, and how many are somebody's."""
+    there = [task for task, (whose, _) in contents.waiting.items() if whose == inbox]
+    tasks = [task for task in there if not _has_ended(contents, task)]
+    held = sum(task in contents.records and contents.records[task].state in HELD for task in tasks)
+    return len(tasks) - held, held
 
 
 def _has_ended(contents: Contents, task: str) -> bool:

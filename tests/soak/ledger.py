@@ -20,6 +20,8 @@ _RECOVERS_S = 1.0
 _PULSES_S = 4.0
 #: A task is over in these states.
 ENDS = frozenset({"completed", "failed", "rejected", "cancelled", "expired", "parked"})
+#: In which a session has it.
+HELD = frozenset({"claimed", "working", "needs_approval"})
 
 
 @dataclass(frozen=True)

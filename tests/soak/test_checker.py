@@ -182,11 +182,14 @@ def test_an_answer_may_take_as_much_longer_as_the_machine_is_slow():
     assert broken([*HONEST, late, Pulse(2.0, 1.0, 3.0)]) == {"slow"}
 
 
-def test_two_counts_of_what_waits_must_agree():
-    lane = Lane("ana", "low", stored=1, pending=1, held=0)
+def test_what_is_listed_as_waiting_is_what_nobody_holds():
+    def listed(count, state):
+        records = {TASK: DONE, "t2": Record(state, "", ("stored", state))}
+        there = {"waiting": {"t2": ("ana", "low")}, "lanes": (Lane("ana", "low", 1, 1, 0),)}
+        return broken(HONEST, records, **there, listed={"ana": count})
 
-    assert broken(HONEST, lanes=(lane,), listed={"ana": 1}) == set()
-    assert broken(HONEST, lanes=(lane,), listed={"ana": 0}) == {"counts"}
+    assert listed(1, "released") == listed(1, "working") == listed(0, "working") == set()
+    assert listed(0, "released") == listed(2, "working") == {"counts"}
 
 
 def test_high_comes_before_low_in_one_answer():

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a server has lost of the bus is made anew by whoever misses it, while its sessions go on."""
+
+import pytest
+
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import roster, streams, subjects
+
+
+async def lose(bus, *lost):
+    for stream in lost:
+        names = (await bus.api(f"CONSUMER.NAMES.{stream}"))["consumers"]
+        for name in names:
+            await bus.api(f"CONSUMER.DELETE.{stream}.{name}")
+
+
+@pytest.fixture
+async def pair(own_world):
+    """A planner and a coder that have called every tool that reads."""
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    for session in (planner, coder):
+        await read_inbox(session)
+    return planner, coder
+
+
+async def test_sessions_read_on_where_the_server_has_lost_their_consumers(pair):
+    planner, coder = pair
+    for turn in range(2):
+        [receipt] = await send_task(planner, coder.me.id, f"Turn {turn}", "x")
+        await lose(planner.bus, subjects.TASKS, subjects.RESULTS)
+        [item] = (await read_inbox(coder)).tasks
+        await publish_result(coder, item.task.id, "completed")
+        await lose(planner.bus, subjects.TASKS, subjects.RESULTS)
+        answer = await watch_inbox(planner, timeout_s=0)
+        assert [result.task_id for result in answer.results] == [receipt.task_id]
+        assert answer.degraded == ""
+
+
+async def test_sessions_go_on_where_the_server_has_lost_every_stream(pair):
+    planner, coder = pair
+    for stream in streams.STREAMS:
+        await planner.bus.api(f"STREAM.DELETE.{stream}")
+
+    nothing = await read_inbox(coder)
+    await roster.beat(coder.bus, coder.me, coder.id)  # as it does every 5 s
+    await send_task(planner, coder.me.id, "On a new store", "x")
+    [item] = (await watch_inbox(coder, timeout_s=5)).tasks
+    await publish_result(coder, item.task.id, "completed")
+    answer = await watch_inbox(planner, timeout_s=5, task_id=item.task.id)
+
+    assert (nothing.tasks, nothing.degraded) == ((), "")
+    assert [result.state for result in answer.results] == ["completed"]
+
+
+@pytest.mark.parametrize("lost", streams.STREAMS)
+async def test_a_task_goes_over_and_back_where_one_stream_was_lost(pair, lost):
+    planner, coder = pair
+    await planner.bus.api(f"STREAM.DELETE.{lost}")
+
+    [receipt] = await send_task(planner, coder.me.id, "On what is left", "x")
+    [item] = (await watch_inbox(coder, timeout_s=5)).tasks
+    await publish_result(coder, item.task.id, "completed")
+    answer = await watch_inbox(planner, timeout_s=5)
+
+    assert item.task.id == receipt.task_id
+    assert [result.task_id for result in answer.results] == [receipt.task_id]
