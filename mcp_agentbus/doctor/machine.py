@@ -10,6 +10,7 @@ be made says so; it is never taken for a good one.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -30,7 +31,7 @@ from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import programs
-from mcp_agentbus.core.files import check_own, check_private
+from mcp_agentbus.core.files import check_own, check_private, unusable
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
@@ -126,6 +127,7 @@ def files(settings: Settings) -> list[Check]:
         _file(settings.config_file, check_own),
         *map(_file, _secrets(settings)),
         *(_folder(path, others) for path, others in _folders(settings)),
+        *map(_writable, (settings.data_dir, settings.state_dir, Path(settings.runtime_dir))),
     ]
     return [check for check in wrong if check] or [
         Check("files", "ok", "tokens, records and the socket are this user's alone")
@@ -151,11 +153,21 @@ def _folders(settings: Settings) -> Iterator[tuple[Path, int]]:
     yield settings.config_file.parent, 0o022
 
 
+def _writable(folder: Path) -> Check | None:
+    """Return why nothing can be written in a folder, or it cannot be made; None if it can."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if os.access(there, os.W_OK | os.X_OK) and there.is_dir():
+        return None
+    refused = errno.EACCES if there.is_dir() else errno.ENOTDIR
+    error = unusable(OSError(refused, os.strerror(refused), str(folder)), done="written to")
+    return Check("files", "wrong", error.message, error.hint)
+
+
 def _file(path: Path, check: Callable[[Path], None] = check_private) -> Check | None:
     """Return what is wrong with a file of this user's; None if nothing is, or without one."""
     try:
         check(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except BadSetup as error:
         mend = _chmod(path, 0o600) if _is_mine(path) else None
@@ -172,7 +184,7 @@ def _folder(path: Path, others: int) -> Check | None:
     """
     try:
         mode = path.lstat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         return Check("files", "unknown", f"{path} cannot be looked at: {error.strerror}.")

@@ -131,6 +131,19 @@ def test_where_no_folder_can_be_made_each_command_names_it(argv, tmp_path):
     assert str(home) in said
 
 
+def test_where_no_folder_can_be_made_doctor_says_so(tmp_path):
+    home = tmp_path / "home"
+    home.touch()
+
+    code, said = typed("doctor", "--json", env={"HOME": str(home), "AGENTBUS_LISTENER": "off"})
+    wrong = [check for check in json.loads(said)["checks"] if check["name"] == "files"]
+
+    assert code == 1
+    assert {check["state"] for check in wrong} == {"wrong"}
+    assert any(f"{home}/.local/share/agentbus cannot be written to" in c["said"] for c in wrong)
+    assert all(check["fix"].startswith("See: ls -ld ") for check in wrong)
+
+
 @needs_root
 @pytest.mark.parametrize("argv", COMMANDS[:3])
 def test_of_folders_that_are_another_users_the_command_that_mends_it_is_named(argv, tmp_path):
