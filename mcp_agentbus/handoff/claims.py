@@ -173,7 +173,7 @@ class Claims(Mapping[str, Claim]):
             return ""
         self.let_go(task.id)
         if record.ended:
-            await self._bus.finish(claim.delivery)
+            await tasks.finish(self._bus, claim.delivery)
             return f"Task {task.id} is over: {record.state}. This session no longer holds it."
         return f"Task {task.id} was taken over by another session while this one did not answer."
 

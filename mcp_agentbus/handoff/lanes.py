@@ -190,7 +190,7 @@ async def _claim_by_record(
     stored, revision = await read_record(bus, task.sender, task.to, task.id)
     if stored and stored.ended:
         # Withdrawn, expired, or its session stored the result and died before this step.
-        await bus.finish(delivery)
+        await tasks.finish(bus, delivery)
         return _Over()
     if stored and await _is_held(session, stored, delivery):
         return _Held()
@@ -200,7 +200,7 @@ async def _claim_by_record(
     record = stored or first_record(sent_of(task))
     if text.now() >= task.expires_at:
         await _expire(session, record, revision)
-        await bus.finish(delivery)
+        await tasks.finish(bus, delivery)
         return _Over()
     if reason := _hopeless(stored, delivery):
         await parking.park(bus, delivery, session.me.id, reason, (record, revision))

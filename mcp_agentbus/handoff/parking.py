@@ -73,7 +73,7 @@ async def park(
         ended = step(before, "parked", agent, "", text.now(), reason=reason)
         with suppress(Conflict):  # another reader parked it at the same moment
             await write_record(bus, ended, revision)
-    await bus.finish(delivery)
+    await tasks.finish(bus, delivery)
 
 
 async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str) -> None:

@@ -188,7 +188,7 @@ async def _go_on(session: Session, claim: Claim) -> Published:
 async def _end(session: Session, claim: Claim, record: Record) -> Published:
     session.claims.let_go(claim.task.id, finished=True)
     with suppress(AgentbusError):  # the result is stored: whoever is offered the task finishes it
-        await session.bus.finish(claim.delivery)
+        await tasks.finish(session.bus, claim.delivery)
     return Published(claim.task.id, record.state, late=record.late)
 
 
@@ -197,7 +197,7 @@ async def _lost(session: Session, claim: Claim, record: Record) -> AlreadyEnded 
     session.claims.let_go(claim.task.id)
     if record.ended:
         with suppress(AgentbusError):
-            await session.bus.finish(claim.delivery)
+            await tasks.finish(session.bus, claim.delivery)
         return _ended(record)
     return NotClaimed(
         f"Task {claim.task.id} was taken over by another session while this one did not answer. "

@@ -115,8 +115,8 @@ def absence(where: Where) -> NoListener:
         )
     return NoListener(
         f"The listener ({process.where}) runs, but takes no connection at {socket}.",
-        hint="It makes its socket anew within seconds: run this again. If that does not help: "
-        "`agentbus listen --replace`",
+        hint="If its socket was removed, it is there again in a second: run this again. If the "
+        "listener was started under another XDG_RUNTIME_DIR: `agentbus listen --replace`",
     )
 
 

@@ -28,6 +28,8 @@ H_SESSION: Final = "Agentbus-Session"
 H_REQUEST: Final = "Agentbus-Request"
 H_REASON: Final = "Agentbus-Reason"
 H_SCHEDULER: Final = "Nats-Scheduler"
+#: Of a message that came from another stream: which, and its sequence there.
+H_SOURCE: Final = "Nats-Stream-Source"
 
 
 class Parts(NamedTuple):

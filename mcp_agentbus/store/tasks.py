@@ -13,6 +13,7 @@ at all, is the hand-off's business.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -119,6 +120,35 @@ async def remove(bus: Bus, sent: Sent) -> None:
         # In a stream that was made anew another task has that number.
         if message.seq == sent.seq and message.headers.get(subjects.H_TASK) == sent.task_id:
             await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": sent.seq})
+
+
+async def finish(bus: Bus, taken: Delivery) -> None:
+    """Have a task never offered again that has ended; its schedule, if it had one, goes with it.
+
+    Raises: as `Bus.finish`.
+    """
+    await bus.finish(taken)
+    with suppress(AgentbusError):  # then it goes after 30 days
+        await _forget_schedule(bus, taken)
+
+
+async def _forget_schedule(bus: Bus, taken: Delivery) -> None:
+    """Remove what fell due: it would count among those that wait for their time."""
+    stream, _, rest = taken.headers.get(subjects.H_SOURCE, "").partition(" ")
+    number = rest.partition(" ")[0]
+    if stream != subjects.SCHEDULE or not number.isdecimal():
+        return
+    inbox, _, (lane, sender) = subjects.parts(taken.subject)
+    request = {
+        "seq": int(number),
+        "batch": 1,
+        "next_by_subj": subjects.due_subject(inbox, lane, sender),
+    }
+    for message in await bus.admin.many(subjects.SCHEDULE, request):
+        # A header is what its sender says: only this task's own is removed.
+        same = message.headers.get(subjects.H_TASK) == taken.headers.get(subjects.H_TASK)
+        if message.seq == int(number) and same:
+            await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.SCHEDULE}", {"seq": message.seq})
 
 
 async def _check_schedule_has_room(bus: Bus) -> None:

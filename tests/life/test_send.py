@@ -271,6 +271,11 @@ async def test_a_later_delivery_is_offered_when_its_time_comes_and_not_before(wo
     assert item.task.id == receipt.task_id
     assert item.task.sender == planner.me.id
 
+    due = subjects.due_subject(coder.me.id, "normal", planner.me.id)
+    assert await world.bus.last(subjects.SCHEDULE, due)
+    await publish_result(coder, item.task.id, "completed")
+    assert await world.bus.last(subjects.SCHEDULE, due) is None  # it no longer takes room there
+
 
 @pytest.mark.promise(36)
 async def test_work_handed_round_in_a_circle_stops_loudly(world):
