@@ -29,10 +29,15 @@ class _Asked(NamedTuple):
     #: Monotonic.
     at: float
 
+    @property
+    def id(self) -> str | int:
+        """Its id, as its host chose it."""
+        given: str | int = self.message.content["id"]
+        return given
+
     def is_about(self, request: object) -> bool:
         """Tell whether that is its id: 1 and "1" are two, and so are 1 and true."""
-        mine = self.message.content["id"]
-        return type(mine) is type(request) and mine == request
+        return type(self.id) is type(request) and self.id == request
 
     def again(self, *, maybe_done: bool) -> bytes:
         """Return it as the next server is told it."""
@@ -53,6 +58,8 @@ class Conversation:
         self._initialized = b""
         #: The requests under way, as they came.
         self._unanswered: list[_Asked] = []
+        #: Those of them that have waited for another of their id.
+        self._due: list[Message] = []
         #: How many answers to the handshake the host is not to hear: it has had one.
         self._answered_before = 0
         #: What the server has said last of its own end, as `lines` names it.
@@ -64,16 +71,34 @@ class Conversation:
         """Whether no request is under way."""
         return not self._unanswered
 
-    def asked(self, message: Message) -> None:
-        """Note what the host said."""
+    @property
+    def has_due(self) -> bool:
+        """Whether `due` has any."""
+        return bool(self._due)
+
+    def asked(self, message: Message) -> bool:
+        """Note what the host said; return whether the server is to hear it now.
+
+        A request with the id of one that is under way has to wait: a server would answer one of
+        them only.
+        """
         content = message.content
         with self._lock:
             if "id" in content:
+                waits = self._first(content["id"]) is not None
                 self._unanswered.append(_Asked(message, time.monotonic()))
-            elif content["method"] == "notifications/initialized":
+                return not waits
+            if content["method"] == "notifications/initialized":
                 self._initialized = message.line
             elif content["method"] == "notifications/cancelled":
                 self._pop((content.get("params") or {}).get("requestId"))
+        return True
+
+    def due(self) -> list[Message]:
+        """Return, once, the requests that have waited for another of their id, and need no more."""
+        with self._lock:
+            due, self._due = self._due, []
+            return due
 
     def answered(self, line: bytes) -> bool:
         """Note what the server said; return whether the host is to hear it."""
@@ -99,7 +124,9 @@ class Conversation:
         """
         with self._lock:
             maybe_done = self.server_says != lines.LEFT
-            told = [asked.again(maybe_done=maybe_done) for asked in self._unanswered]
+            self._due = []
+            said = [asked for asked in self._unanswered if asked is self._first(asked.id)]
+            told = [asked.again(maybe_done=maybe_done) for asked in said]
             self.server_says = ""
             if self._initialize:
                 self._answered_before = 1
@@ -108,10 +135,16 @@ class Conversation:
 
     def _pop(self, request: object) -> Message | None:
         """Return the oldest request of that id, which is no longer under way."""
-        for number, asked in enumerate(self._unanswered):
-            if asked.is_about(request):
-                return self._unanswered.pop(number).message
-        return None
+        asked = self._first(request)
+        if asked is None:
+            return None
+        self._unanswered.remove(asked)
+        if waits := self._first(request):
+            self._due.append(waits.message)
+        return asked.message
+
+    def _first(self, request: object) -> _Asked | None:
+        return next((asked for asked in self._unanswered if asked.is_about(request)), None)
 
     def _is_handshake(self, request: object) -> bool:
         return self._initialize is not None and _Asked(self._initialize, 0).is_about(request)

@@ -218,10 +218,21 @@ class _Relay:
 
     def _ask(self, message: messages.Message) -> None:
         with self._lock:
-            self._conversation.asked(message)
-            # What a listener does not take any more is said to the server that comes.
-            with suppress(OSError):
-                self._host.pass_on(message.line, self._behind.connection)
+            if self._conversation.asked(message):
+                self._pass_on(message.line)
+        self._ask_on()
+
+    def _ask_on(self) -> None:
+        """Ask what has waited for an answer that has come."""
+        if self._conversation.has_due:  # else the lock is not waited for: answers must go down
+            with self._lock:
+                for waited in self._conversation.due():
+                    self._pass_on(waited.line)
+
+    def _pass_on(self, line: bytes) -> None:
+        # What a listener does not take any more is said to the server that comes.
+        with suppress(OSError):
+            self._host.pass_on(line, self._behind.connection)
 
     def _pass_down(self, behind: socket.socket) -> None:
         """Pass answers to the host until that side ends."""
@@ -229,6 +240,7 @@ class _Relay:
             for line in lines.read_from(lambda: behind.recv(_CHUNK_BYTES)):
                 if self._conversation.answered(line):
                     self._host.say(line)
+                    self._ask_on()
                 elif self._conversation.server_says == lines.LEAVING and not self._prepares:
                     self._prepares = True
                     _in_background(self._prepare)

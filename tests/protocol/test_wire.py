@@ -72,7 +72,8 @@ def written(era):
         (b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":[]}}', None, None),
         (b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4}}', None, None),
         (b"\xef\xbb\xbf" + request(b"14", listing, era, "tools/list") + b"\r", 14, "result"),
-        # One id at once for two of them.
+        # One id at once for three of them, the first of which takes its time.
+        (request(b"15", tool(b"watch_inbox", b'{"timeout_s":0.5}'), era), 15, "result"),
         *[(request(b"15", listing, era, "tools/list"), 15, "result")] * 2,
     ]  # fmt: skip
 

@@ -103,6 +103,30 @@ def test_the_next_server_is_told_how_long_a_call_waits_and_whether_it_may_be_don
     assert meta == {"progressToken": "t", lines.MAYBE_DONE: maybe_done}
 
 
+def test_a_request_waits_for_another_of_its_id_and_is_asked_then():
+    conversation = Conversation()
+    assert conversation.asked(messages.read(call(1, limit=1)))
+    assert not conversation.asked(messages.read(call(1, limit=2)))
+    assert not conversation.asked(messages.read(call(1, limit=3)))
+    assert conversation.asked(messages.read(call("1")))
+
+    assert conversation.due() == []
+    assert conversation.answered(result(1))
+    assert [waited.line for waited in conversation.due()] == [call(1, limit=2)]
+    assert conversation.due() == []
+    assert conversation.asked(messages.read(cancelled(1)))
+    assert [waited.line for waited in conversation.due()] == [call(1, limit=3)]
+
+
+def test_the_next_server_is_asked_one_of_an_id_and_the_other_after_its_answer():
+    conversation = talk(call(1), call(1))
+
+    assert told(conversation) == (b"", [1])
+    assert not conversation.is_answered
+    assert conversation.answered(result(1))
+    assert [waited.line for waited in conversation.due()] == [call(1)]
+
+
 @pytest.mark.parametrize("line_", [LEAVING, LEFT])
 def test_a_host_does_not_hear_that_a_server_leaves(line_):
     assert talk(call(1)).answered(line_) is False
