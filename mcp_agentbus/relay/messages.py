@@ -9,11 +9,13 @@ r"""What a host says, line by line: a message for the server, or what the host i
 Every line but a response has one of both, so no request goes without an answer: one with an id is
 refused for that id. What goes on to the server is written anew, as one JSON text that any reader
 takes: a line costs the server, which has other sessions, no more than its bytes. It knows no method
-of MCP; in what is no text it puts U+FFFD, and tells the server so.
+of MCP, but that what is called `arguments` is an object; in what is no text it puts U+FFFD, and
+tells the server so.
 """
 
 import json
 import re
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.core import lines
@@ -71,7 +73,7 @@ def read(line: bytes) -> Message | Refused | None:
     text = line.decode("utf-8", "surrogateescape").removeprefix(_BOM)
     try:
         content = _decode(text)
-        size = _size(content, text)
+        size = _size(content, text) or _spelled_out(content)
     except RecursionError:
         return _refused(_id_at_an_end(line), _TOO_DEEP)
     except ValueError as error:
@@ -174,6 +176,26 @@ def _size(content: Any, text: str) -> str:
             return f"it has more than {VALUES_MAX:,} values"
         left += ((each, depth + 1) for each in inside)
     return ""
+
+
+def _spelled_out(content: Any) -> str:
+    """Have the arguments of a call be an object where they are the JSON of one, or empty.
+
+    Returns why that would cost a reader more than its bytes; empty if it would not.
+    """
+    params = content.get("params") if isinstance(content, dict) else None
+    if not isinstance(params, dict):
+        return ""
+    arguments = given = params.get("arguments")
+    if isinstance(given, str):
+        with suppress(ValueError):
+            arguments = _decode(given or "{}")
+    if arguments in (None, []):  # an empty list is how some languages write an empty object
+        arguments = {}
+    if given is None or given is arguments or not isinstance(arguments, dict):
+        return ""
+    params["arguments"] = arguments
+    return _size(arguments, str(given))
 
 
 def _id_at_an_end(line: bytes) -> str | int | None:

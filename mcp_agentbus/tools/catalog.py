@@ -15,7 +15,7 @@ Where a peer's text is part of the answer there is text only: Claude Code shows 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,6 +29,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Status
 from mcp_agentbus.tools import documents, render
+from mcp_agentbus.tools.arguments import as_meant
 
 #: Told how far a call is: seconds waited, seconds in all, and what for.
 Progress = Callable[[float, float, str], Awaitable[None]]
@@ -36,6 +37,11 @@ _Args = TypeVar("_Args", bound=BaseModel)
 _T = TypeVar("_T")
 # So many wrong arguments are named; one call has hardly more of its own.
 _COMPLAINTS_MAX: Final = 8
+# Tools that do more, called again, unless their call has a `request_id`.
+_ONCE: Final = frozenset({"send_task"})
+_NOT_REPEATABLE: Final = (
+    "request_id was empty, which counts as none: the same call again stores a second task."
+)
 # Left out of the schema: a `null` beside every type costs more tokens than it says.
 _Optional = Annotated[_T | SkipJsonSchema[None], Field(default=None)]
 
@@ -49,6 +55,8 @@ class Answer:
     data: dict[str, Any] | None = None
     #: Data for programs, without a peer's text; hosts do not show it to a model.
     ids: dict[str, Any] | None = None
+    #: What was made of the call, where a model might not expect it.
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,8 +97,9 @@ class Tool(Generic[_Args]):
             BadInput: an argument breaks the schema; the message names it.
             AgentbusError: what the called function raises.
         """
+        meant = as_meant(self.args, arguments)
         try:
-            args = self.args.model_validate(arguments)
+            args = self.args.model_validate(meant)
         except ValidationError as error:
             raise BadInput(
                 f"{self.name}: {_complaints(error)}.",
@@ -98,7 +107,13 @@ class Tool(Generic[_Args]):
             ) from None
         if isinstance(args, WatchInbox):
             args = args.model_copy(update={"timeout_s": max(0.0, args.timeout_s - waited_s)})
-        return await self.call(session, args, progress)
+        answer = await self.call(session, args, progress)
+        dropped = arguments.get("request_id") is not None and "request_id" not in meant
+        return replace(answer, note=_NOT_REPEATABLE) if dropped else answer
+
+    def may_repeat(self, arguments: dict[str, Any]) -> bool:
+        """Tell whether the same call, carried out twice, does what one does."""
+        return self.name not in _ONCE or "request_id" in as_meant(self.args, arguments)
 
 
 class _Input(BaseModel):
@@ -149,7 +164,7 @@ class WatchInbox(_Input):
 
     timeout_s: float = Field(45, ge=0, le=inbox.WATCH_MAX_S)
     task_id: _Optional[str] = Field(None, description="Wait for this sent task's result only")
-    priority: _Optional[Priority] = Field(None, description="Claim only tasks of this priority")
+    priority: Literal[Priority, "any"] = Field("any", description="Claim only tasks of this one")
 
 
 class ListAgents(_Input):
@@ -217,7 +232,7 @@ async def _watch_inbox(session: Session, args: WatchInbox, progress: Progress) -
         session,
         timeout_s=args.timeout_s,
         task_id=args.task_id,
-        priority=args.priority,
+        priority=None if args.priority == "any" else args.priority,
         waiting=waiting,
     )
     return _inbox_answer(session, answer, full=args.task_id is not None)

@@ -111,9 +111,8 @@ class _Handlers:
 
         # What the session's relay says about the request.
         meta: Mapping[str, Any] = context.meta or {}
-        # Called again, the other tools do nothing twice.
-        may_repeat = params.name != "send_task" or (params.arguments or {}).get("request_id")
-        if meta.get(MAYBE_DONE) and not may_repeat:
+        arguments = params.arguments or {}
+        if meta.get(MAYBE_DONE) and not tool.may_repeat(arguments):
             return _error(
                 "The listener ended while this was sent: it is not known whether it was stored. "
                 "Hint: look with list_agents whether it waits there; give request_id next time, "
@@ -127,9 +126,7 @@ class _Handlers:
         try:
             with budget.call():
                 await self._begin()
-                answer = await tool.run(
-                    self._session, params.arguments or {}, progress, waited_s=waited_s
-                )
+                answer = await tool.run(self._session, arguments, progress, waited_s=waited_s)
         except AgentbusError as error:
             return _error(str(error))
         except Exception:  # noqa: BLE001  # a model must never see a traceback, nor a bare failure
@@ -140,7 +137,8 @@ class _Handlers:
                 "server's log on standard error."
             )
         remarks, self._remarks = self._remarks, []
-        return _result(answer, _note(meta.get(NO_TEXT)), remarks)
+        notes = filter(None, (answer.note, _note(meta.get(NO_TEXT))))
+        return _result(answer, " ".join(notes), remarks)
 
     async def _begin(self) -> None:
         """Tell of a call."""

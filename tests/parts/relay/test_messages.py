@@ -54,6 +54,8 @@ def refused(line):
         (b'{"method":"ping","params":%s,"jsonrpc":"2.0","id":7}\n' % nested(100_000), 7),
         (b'{"params":%s,"id":"\\"7","jsonrpc":"2.0"}\r\n' % nested(100_000), '"7'),
         (request(b'{"a":[' + b"0," * 10_000 + b"0]}"), 7),
+        (request(rb'{"arguments":"{\"a\":%s}"}' % (rb"\u005b" * 200 + b"]" * 200)), 7),
+        (request(rb'{"arguments":"{\"a\":[%s0]}"}' % (b"0," * 10_000)), 7),
     ],
     ids=lambda value: value[:60] if isinstance(value, bytes) else None,
 )
@@ -112,6 +114,21 @@ def test_a_response_is_not_answered(line):
         (b'{"id":1,"jsonrpc":"2.0","id":2,"method":"x"}\n',) * 2,
         (request(nested(98)), request(nested(98))),
         (request(request_id=b'"7"'), request(request_id=b'"7"')),
+        *(
+            (request(b'{"arguments":%s}' % written), request(b'{"arguments":%s}' % read))
+            for written, read in (
+                (rb'"{\"limit\": 2, \"query\": \"{}\"}"', b'{"limit":2,"query":"{}"}'),
+                (b'""', b"{}"),
+                (b'"null"', b"{}"),
+                (b'"[]"', b"{}"),
+                (b"[]", b"{}"),
+                # Left as they are, for the server to refuse.
+                (b'"coder"', b'"coder"'),
+                (b'"{"', b'"{"'),
+                (b"[1]", b"[1]"),
+                (b"null", b"null"),
+            )
+        ),
         (b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n',) * 2,
     ],
 )

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a client has given for a tool, as it was meant: clients spell one call in many ways.
+
+    >>> as_meant(SendTask, {"to": '["coder"]', "subject": 7, "priority": "HIGH", "thread_id": ""})
+    {'to': ['coder'], 'subject': '7', 'priority': 'high'}
+
+Some fill in every argument that a schema names, some write a list as JSON in a text, some models a
+number where a text is due. What has one meaning only is taken; all else, and every name that the
+tool does not have, is left as it is, for the schema to refuse.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+
+# What stands for nothing where nothing is the default; any other text may be meant as it is.
+_NOTHING: Final = frozenset({"null", "none", "undefined"})
+_ZERO: Final = (0, "0")
+# The defaults which say that there is none.
+_NONE: Final = (None, "any")
+_NOT_GIVEN: Final = object()
+_Kind = Literal["word", "list", "text", "number", "boolean"]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What an argument is, by its schema."""
+
+    kind: _Kind
+    #: It has a default.
+    may_be_left_out: bool
+    #: There is no such thing unless one is given.
+    may_be_nothing: bool
+    #: Of a `word`: those that there are.
+    words: tuple[str, ...] = ()
+    #: Of a `list`: one text does as well, with commas between several.
+    or_text: bool = False
+
+
+def as_meant(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a client has given, without those that it has not given really.
+
+    Not given are null, and for what may be left out an empty text; where the default is that there
+    is none, also 0, `null` and `none`.
+    """
+    shapes = _shapes(model)
+    meant: dict[str, Any] = {}
+    for name, value in given.items():
+        meant[name] = _meant(shapes[name], value) if name in shapes else value
+    return {name: value for name, value in meant.items() if value is not _NOT_GIVEN}
+
+
+def _meant(shape: _Shape, value: Any) -> Any:
+    if value is None or _is_empty(shape, value):
+        return _NOT_GIVEN
+    match shape.kind:
+        case "text":
+            return _text(value)
+        case "word":
+            return _word(shape.words, value)
+        case "list":
+            return _list(value, or_text=shape.or_text)
+    return value  # pydantic reads "5" and "true"
+
+
+def _is_empty(shape: _Shape, value: Any) -> bool:
+    """Tell whether a value stands for none at all."""
+    if isinstance(value, str):
+        word = value.strip().casefold()
+        if (not word and shape.may_be_left_out) or (word in _NOTHING and shape.may_be_nothing):
+            return True
+    is_zero = value in _ZERO and not isinstance(value, bool) if _is_plain(value) else False
+    return is_zero and shape.kind == "number" and shape.may_be_nothing
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def _text(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, int | float) else value
+
+
+def _word(words: tuple[str, ...], value: Any) -> Any:
+    """Return the word that is meant, whatever its case and what joins its parts."""
+    if not isinstance(value, str):
+        return value
+    word = value.strip().casefold().replace("-", "_").replace(" ", "_")
+    return word if word in words else value
+
+
+def _list(value: Any, *, or_text: bool) -> Any:
+    """Return the list that is meant by a list, its JSON, or one value."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if isinstance(value, str) and or_text:
+        parts = [part.strip() for part in value.split(",")]
+        return parts if len(parts) > 1 else parts[0]
+    if isinstance(value, list):
+        return [_text(each) for each in value if each not in (None, "")]
+    return [_text(value)] if _is_plain(value) else value
+
+
+@cache
+def _shapes(model: type[BaseModel]) -> dict[str, _Shape]:
+    schema = model.model_json_schema()
+    return {
+        name: _shape(
+            schema["properties"][name], required=field.is_required(), default=field.default
+        )
+        for name, field in model.model_fields.items()
+    }
+
+
+def _shape(schema: dict[str, Any], *, required: bool, default: Any) -> _Shape:
+    kinds = {one.get("type") for one in schema.get("anyOf", [schema])}
+    words = tuple(schema.get("enum", ()))
+    kind: _Kind = "boolean" if "boolean" in kinds else "number"
+    if words:
+        kind = "word"
+    elif "array" in kinds:
+        kind = "list"
+    elif "string" in kinds:
+        kind = "text"
+    return _Shape(kind, not required, default in _NONE, words, or_text="string" in kinds)
