@@ -24,6 +24,7 @@ from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Receipt, Record, Task
+from mcp_agentbus.tools import documents
 
 #: In one answer of a tool, frames included.
 ANSWER_MAX_CHARS: Final = 28_000
@@ -44,31 +45,33 @@ def receipts_text(receipts: Sequence[Receipt]) -> str:
 
 def _receipt_line(receipt: Receipt) -> str:
     if receipt.state == "refused":
-        return f"{receipt.to}: REFUSED, nothing stored. {receipt.reason}"
+        return f"{receipt.to}: refused, nothing stored. {receipt.reason}"
     seen = f", last seen {_when(receipt.last_seen)}" if receipt.last_seen else ""
-    again = " (already stored by an earlier call)" if receipt.duplicate else ""
     later = f" It is offered from {_when(receipt.deliver_at)}." if receipt.deliver_at else ""
-    return (
-        f"{receipt.to}: stored{again} as task {receipt.task_id}.{later} "
-        f"{receipt.to} is {_state(receipt.recipient)}{seen}.{_wake_text(receipt)}"
+    is_there = (
+        f"Whether {receipt.to} is there is not known yet{seen}."
+        if receipt.recipient == "not known"
+        else f"{receipt.to} is {_state(receipt.recipient)}{seen}."
     )
+    sentences = [
+        f"{receipt.to}: stored as task {receipt.task_id}.{later} {is_there}",
+        _wake_text(receipt),
+        documents.note_on_receipt(receipt),
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def _wake_text(receipt: Receipt) -> str:
     if receipt.wake == "not_requested":
         return ""
-    word = receipt.wake.replace("_", " ")
     why = f" ({receipt.reason})" if receipt.reason else ""
-    then = "" if receipt.wake == "requested" else "; it reads the task when it next looks"
-    return f" Wake: {word}{why}{then}."
+    return f"wake: {receipt.wake}{why}."
 
 
 def published_text(published: Published) -> str:
     """Return what is stored now, in one line."""
-    same = " It had been published before; nothing was stored again." if published.unchanged else ""
-    late = " It came after the task's deadline and is marked late." if published.late else ""
-    after = " The task is back in the inbox." if published.state == "stored" and not same else ""
-    return f"Task {published.task_id}: {published.state}.{after}{same}{late}"
+    line = f"Task {published.task_id}: {published.state}."
+    return f"{line} {documents.note_on_published(published)}".rstrip()
 
 
 def roster_text(page: Page) -> str:
@@ -309,11 +312,7 @@ def _when(at: datetime) -> str:
 
 
 def _state(state: str) -> str:
-    sentences = {
-        "live session": "in a live session",
-        "not known": "there or not, which is not known yet",
-    }
-    return sentences.get(state, state)
+    return "in a live session" if state == "live session" else state
 
 
 def _many(count: int, what: str) -> str:

@@ -33,8 +33,8 @@ async def test_after_a_restart_who_is_there_is_not_known_until_all_could_be_hear
     assert (listed[coder.me.id], listed[absent]) == ("not known", "not known")
     assert (high.recipient, high.wake) == ("not known", "not_known")
     assert "coder-" in render.receipts_text([high])
-    assert "is there or not, which is not known yet" in render.receipts_text([high])
-    assert "Wake: not known (the bus server has just started" in render.receipts_text([high])
+    assert f"Whether {high.to} is there is not known yet" in render.receipts_text([high])
+    assert "wake: not_known (the bus server has just started" in render.receipts_text([high])
     assert "not known yet (the bus server has just started)" in render.roster_text(page)
 
     await roster.beat(own_world.bus, coder.me, coder.id)

@@ -11,9 +11,11 @@ import pytest
 
 from mcp_agentbus import errors
 from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.core import text
 from mcp_agentbus.handoff import claims
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.store import task
+from mcp_agentbus.tools import documents, render
 from mcp_agentbus.tools.catalog import TOOLS, WatchInbox
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +30,7 @@ SCENARIOS = sorted((EVALS / "scenarios").glob("*.json"))
 FIELDS = {name for tool in TOOLS.values() for name in tool.args.model_fields}
 STATES = {*task.STATUSES, *task.ENDS, *task.HELD, "stored"}
 VALUES = {"low", "normal", "high", "live", "never", "wake", "all", "timed_out", "true"}
-SHOWN = {"role:NAME", "DEGRADED", "agent"}  # in answers, addresses and files
+SHOWN = {"role:NAME", "DEGRADED", "agent", "reason"}  # in answers, addresses and files
 
 ids = pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
 
@@ -40,12 +42,12 @@ def frontmatter():
     return dict(line.split(": ", 1) for line in head.splitlines())
 
 
-def json_blocks(text):
-    return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
+def json_blocks(page):
+    return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
 
 
-def shell_lines(text):
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+def shell_lines(page):
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
 
 
@@ -105,8 +107,8 @@ def test_every_tool_and_every_status_is_named():
 
 @ids
 def test_every_word_of_the_bus_that_it_names_exists(file):
-    text = re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)
-    quoted = re.findall(r"`([^`\n]+)`", text)
+    prose = re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)
+    quoted = re.findall(r"`([^`\n]+)`", prose)
     words = [one for one in quoted if re.fullmatch(r"[\w:]+", one)]
     known = {*TOOLS, *FIELDS, *STATES, *VALUES, *SHOWN}
 
@@ -170,6 +172,25 @@ def test_examples_of_tasks_have_all_five_parts():
 )
 def test_its_numbers_are_the_codes(said):
     assert said in " ".join(WHOLE.split())
+
+
+def test_what_it_quotes_of_a_receipt_stands_in_its_text_and_in_its_fields():
+    receipt = task.Receipt(
+        task_id="9d0c", to="coder", wake="held", reason="quiet hours", expires_at=text.now()
+    )
+    said, [fields] = (
+        render.receipts_text([receipt]),
+        documents.of_receipts([receipt])["receipts"],
+    )
+    quoted = re.findall(r"`(wake|state|recipient|duplicate): ([^`]+)`", WHOLE)
+
+    assert quoted
+    for name, word in quoted:
+        assert fields[name] == word
+        assert f"{name}: {word}" in said
+    [bold] = re.findall(r"The receipt says \*\*(\w+)\*\*", WHOLE)
+    assert fields["state"] == bold
+    assert bold in said
 
 
 def test_it_never_says_that_a_task_was_delivered():

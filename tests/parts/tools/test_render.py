@@ -9,8 +9,9 @@ import pytest
 
 from mcp_agentbus.handoff.inbox import Inbox, Item, read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
-from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.results import Published, publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import documents, render
 
 _REST = re.compile(r"the rest: read_inbox\(task_id='(\w+)', cursor='(\d+)'\)")
@@ -111,6 +112,50 @@ async def test_everything_that_a_peer_wrote_stands_inside_a_frame(world):
         assert sum(line.startswith("Inbox of") for line in outside) <= 1
         assert "\x1b" not in text
         assert "boss" not in "\n".join(outside)
+
+
+_SENT = {"task_id": "9d0c", "to": "coder", "expires_at": "2026-11-27T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    "receipt",
+    [
+        Receipt(**_SENT),
+        Receipt(**_SENT, recipient="live session", wake="requested"),
+        Receipt(**_SENT, recipient="offline", wake="held", reason="quiet hours"),
+        Receipt(**_SENT, recipient="not known", wake="not_known", reason="nobody said", duplicate=True),
+        Receipt(**_SENT, state="refused", reason="The inbox is full. Wait."),
+    ],
+    ids=lambda receipt: f"{receipt.state}-{receipt.wake}",
+)  # fmt: skip
+def test_a_receipt_says_the_same_as_text_and_as_fields(receipt):
+    """Hosts show a model the one or the other."""
+    text = render.receipts_text([receipt])
+    [fields] = documents.of_receipts([receipt])["receipts"]
+
+    for name in ("to", "state", "reason", "note"):
+        assert fields.get(name, "") in text
+    assert fields["state"] == "refused" or fields["task_id"] in text
+    if fields["wake"] != "not_requested":
+        assert f"wake: {fields['wake']}" in text
+    assert ("An earlier call had stored it" in text) is fields["duplicate"]
+
+
+@pytest.mark.parametrize(
+    ("published", "note"),
+    [
+        (Published("9d0c", "completed"), None),
+        (Published("9d0c", "stored"), "The task is back in the inbox."),
+        (Published("9d0c", "failed", unchanged=True), "nothing was stored again."),
+        (Published("9d0c", "completed", late=True), "marked late."),
+    ],
+)
+def test_what_was_published_says_the_same_as_text_and_as_fields(published, note):
+    text, fields = render.published_text(published), documents.of_published(published)
+
+    assert text == f"Task 9d0c: {published.state}. {fields.get('note', '')}".rstrip()
+    assert ("note" in fields) is (note is not None)
+    assert note is None or fields["note"].endswith(note)
 
 
 async def test_a_roster_description_is_one_escaped_line(world):
