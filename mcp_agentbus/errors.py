@@ -75,7 +75,7 @@ class UnknownAgent(Refused):
 class UnknownTask(Refused):
     """This agent neither sent nor received a task with that id."""
 
-    hint = "read_inbox and `agentbus task ID` show the ids that this agent sent or received."
+    hint = "Copy the task_id from a receipt or from read_inbox."
 
 
 class NotYourTask(Refused):

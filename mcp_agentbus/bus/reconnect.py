@@ -211,7 +211,7 @@ class Reconnecting:
             "The bus server answers but confirms nothing, as it does when its disk is full: "
             "it is not known whether this was stored.",
             mend="Before that, free some disk space: the server is started anew by itself. If that "
-            "does not help: `agentbus doctor`.",
+            "does not help, run `agentbus doctor`.",
         )
 
     @contextlib.asynccontextmanager

@@ -62,9 +62,11 @@ def show(args: argparse.Namespace, text: str, data: object) -> None:
 
 def complain(error: AgentbusError, *, as_json: bool = False) -> int:
     """Print an error and what to do next; return the exit code."""
+    from mcp_agentbus.tools.readers import SHELL
+
+    about = SHELL.error(error)
     if as_json:
-        kind = type(error).__name__
-        print(json.dumps({"error": {"kind": kind, "message": error.message, "hint": error.hint}}))
+        print(json.dumps({"error": about}))
     else:
-        print(f"agentbus: {error.message}\nHint: {error.hint}", file=sys.stderr)
+        print(f"agentbus: {about['message']}\nHint: {about['hint']}", file=sys.stderr)
     return error.exit_code

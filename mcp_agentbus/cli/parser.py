@@ -132,6 +132,7 @@ def _add_task_commands(commands: _Commands) -> None:
 
     task = _command(commands, "task", "show the life of a task that was sent or received")
     task.add_argument("task_id", metavar="TASK")
+    task.add_argument("--cursor", help="from the answer before: the rest of its text")
 
 
 def _add_inbox_commands(commands: _Commands) -> None:

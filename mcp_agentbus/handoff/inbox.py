@@ -362,6 +362,6 @@ def _after(cursor: str | None) -> int:
     prefix, _, number = cursor.partition("-")
     if prefix != "claim" or not number.isdecimal() or len(number) > 12:
         raise BadInput(
-            "The cursor is not one of this inbox.", hint="Use next_cursor of the answer before."
+            "The cursor is not one of this inbox.", hint="Use the cursor of the answer before."
         )
     return int(number)

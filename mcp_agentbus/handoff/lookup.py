@@ -195,6 +195,6 @@ def _position(cursor: str | None, lanes: int) -> tuple[int, int]:
     place, _, seq = rest.partition("-")
     if kind != "peek" or not (place.isdecimal() and seq.isdecimal()) or len(rest) > 24:
         raise BadInput(
-            "The cursor is not one of a peek.", hint="Use next_cursor of the answer before."
+            "The cursor is not one of a peek.", hint="Use the cursor of the answer before."
         )
     return min(int(place), lanes), int(seq)

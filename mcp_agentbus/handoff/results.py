@@ -82,6 +82,17 @@ class Published:
     #: The result came after the task's deadline.
     late: bool = False
 
+    @property
+    def note(self) -> str:
+        """What its fields do not say by themselves, as `Receipt.note`."""
+        is_back = self.state == "stored" and not self.unchanged
+        notes = (
+            "The task is back in the inbox." if is_back else "",
+            "It had been published before; nothing was stored again." if self.unchanged else "",
+            "It came after the task's deadline and is marked late." if self.late else "",
+        )
+        return " ".join(filter(None, notes))
+
 
 @one_call
 async def publish_result(

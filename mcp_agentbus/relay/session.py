@@ -122,9 +122,11 @@ class _OwnProcess:
             asked = identity.Asked(load_settings(), agent)
             return cls(asked, identity.provisional(asked).me)
         except AgentbusError as error:
+            from mcp_agentbus.tools.readers import SHELL
+
+            about = SHELL.error(error)  # as commands say it; hosts keep it in their logs
             with suppress(OSError, AttributeError):  # it is full, or there is none
-                # As commands say it; hosts keep it in their logs.
-                sys.stderr.write(f"agentbus: {error.message}\nHint: {error.hint}\n")
+                sys.stderr.write(f"agentbus: {about['message']}\nHint: {about['hint']}\n")
             return cls(identity.Asked(settings_or_defaults(os.environ), agent), Agent(""))
 
 

@@ -263,6 +263,19 @@ class Receipt(_Frozen):
     deliver_at: Time | None = None
     expires_at: Time
 
+    @property
+    def note(self) -> str:
+        """What its fields do not say by themselves, in sentences; empty if they do.
+
+        Hosts show a model the fields or a text, so it stands in both.
+        """
+        unread = self.state == "stored" and self.wake in {"held", "not_known"}
+        notes = (
+            "An earlier call had stored it; nothing was stored again." if self.duplicate else "",
+            f"The task is read when {self.to} next looks." if unread else "",
+        )
+        return " ".join(filter(None, notes))
+
 
 def check_subject(value: str) -> str:
     """Return `value`, one line, without spaces at its ends.

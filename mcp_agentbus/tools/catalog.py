@@ -217,7 +217,7 @@ async def look(session: Session, args: ReadInbox) -> Inbox | Life:
 
 
 async def _read_inbox(session: Session, args: ReadInbox, _: Progress) -> Answer:
-    start = 0 if args.task_id is None else _offset(args.cursor)
+    start = 0 if args.task_id is None else render.start_of(args.cursor)
     read = await look(session, args)
     if isinstance(read, Life):
         return Answer(render.life_text(read, start))
@@ -262,21 +262,6 @@ async def _publish_result(session: Session, args: PublishResult, _: Progress) ->
         progress=args.progress,
     )
     return Answer(render.published_text(published), documents.of_published(published))
-
-
-def _offset(cursor: str | None) -> int:
-    """Return the character of a task's text at which a cursor leads on.
-
-    Raises:
-        BadInput: it is no cursor of a text.
-    """
-    if cursor is None:
-        return 0
-    if not cursor.isdecimal() or len(cursor) > 9:
-        raise BadInput(
-            "The cursor is not one of this task.", hint="Use the cursor that the answer named."
-        )
-    return int(cursor)
 
 
 def _complaints(error: ValidationError) -> str:

@@ -30,6 +30,7 @@ from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import documents, render
 from mcp_agentbus.tools.follow import Position, follow
+from mcp_agentbus.tools.readers import SHELL
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ async def _send(call: Call) -> int:
         receipts = await _sent(call, session)
         refused = int(any(receipt.state == "refused" for receipt in receipts))
         if call.args.wait is None:
-            call.print(render.receipts_text(receipts), documents.of_receipts(receipts))
+            call.print(
+                render.receipts_text(receipts, SHELL), documents.of_receipts(receipts, SHELL)
+            )
             return refused
         code = await _answers(call, session, receipts)
         return refused or code
@@ -108,9 +111,9 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) ->
     With `--json` that and the receipts are one document, also where waiting fails: what was stored
     before is told all the same.
     """
-    as_json, data = call.args.json, documents.of_receipts(receipts)
+    as_json, data = call.args.json, documents.of_receipts(receipts, SHELL)
     if not as_json and not getattr(call.args, "receipts_shown", False):
-        call.print(render.receipts_text(receipts), data, receipts_shown=True)
+        call.print(render.receipts_text(receipts, SHELL), data, receipts_shown=True)
     sent = [receipt.task_id for receipt in receipts if receipt.state == "stored"]
     try:
         answer = await inbox.watch_inbox(session, timeout_s=call.args.wait, task_id=sent)
@@ -122,8 +125,7 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) ->
         error = _in_vain(failed)
         if not as_json:
             raise error from None
-        about = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-        call.print("", {**data, "error": about})
+        call.print("", {**data, "error": SHELL.error(error)})
         return error.exit_code
     text = render.answers_text(answer, lives, session.me.id)
     call.print(text, {**data, **documents.of_answers(answer, lives)})
@@ -209,7 +211,7 @@ async def _inbox(call: Call) -> int:
 
 async def _print_inbox(call: Call, session: Session, answer: Inbox, *, full: bool) -> None:
     """Print an inbox, and note that its results were seen: no later call of a shell says it."""
-    text = render.inbox_text(answer, session.me.id, full=full)
+    text = render.inbox_text(answer, session.me.id, full=full, reader=SHELL)
     call.print(text, documents.of_inbox(answer, texts=True))
     await session.outcomes.confirm()
 
@@ -234,7 +236,8 @@ async def _task(call: Call) -> int:
     """Show a task's life."""
     async with call.session() as session:
         life = await lookup.task_life(session, call.args.task_id)
-    call.print(render.life_text(life), documents.of_life(life))
+    start = render.start_of(call.args.cursor)
+    call.print(render.life_text(life, start, SHELL), documents.of_life(life))
     return 0
 
 
@@ -249,7 +252,7 @@ async def _agents(call: Call) -> int:
             limit=call.args.limit,
             cursor=call.args.cursor,
         )
-    call.print(render.roster_text(page), documents.of_roster(page))
+    call.print(render.roster_text(page, SHELL), documents.of_roster(page))
     return 0
 
 

@@ -24,29 +24,18 @@ from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store.task import Receipt, Record, Task
+from mcp_agentbus.tools.readers import MODEL, Reader
 
 
-def of_receipts(receipts: Sequence[Receipt]) -> dict[str, Any]:
+def of_receipts(receipts: Sequence[Receipt], reader: Reader = MODEL) -> dict[str, Any]:
     """Return the receipts, one per addressee, without what does not apply."""
-    return {"receipts": list(map(_receipt, receipts))}
+    return {"receipts": [_receipt(receipt, reader) for receipt in receipts]}
 
 
-def _receipt(receipt: Receipt) -> dict[str, Any]:
-    note = note_on_receipt(receipt)
-    return receipt.model_dump(mode="json", exclude_none=True) | ({"note": note} if note else {})
-
-
-def note_on_receipt(receipt: Receipt) -> str:
-    """Return in sentences what its fields do not say by themselves; empty if they do.
-
-    Text and data have the same: some hosts show a model the one, some the other.
-    """
-    held = receipt.state == "stored" and receipt.wake in {"held", "not_known"}
-    notes = [
-        "An earlier call had stored it; nothing was stored again." if receipt.duplicate else "",
-        f"The task is read when {receipt.to} next looks." if held else "",
-    ]
-    return " ".join(filter(None, notes))
+def _receipt(receipt: Receipt, reader: Reader) -> dict[str, Any]:
+    data = receipt.model_dump(mode="json", exclude_none=True)
+    note = {"note": receipt.note} if receipt.note else {}
+    return data | {"reason": reader.hint(receipt.reason)} | note
 
 
 def of_published(published: Published) -> dict[str, Any]:
@@ -56,20 +45,9 @@ def of_published(published: Published) -> dict[str, Any]:
         data["unchanged"] = True
     if published.late:
         data["late"] = True
-    if note := note_on_published(published):
-        data["note"] = note
+    if published.note:
+        data["note"] = published.note
     return data
-
-
-def note_on_published(published: Published) -> str:
-    """Return the same of what was published."""
-    is_back = published.state == "stored" and not published.unchanged
-    notes = [
-        "The task is back in the inbox." if is_back else "",
-        "It had been published before; nothing was stored again." if published.unchanged else "",
-        "It came after the task's deadline and is marked late." if published.late else "",
-    ]
-    return " ".join(filter(None, notes))
 
 
 def of_roster(page: Page) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
 from mcp_agentbus.tools import documents
 from mcp_agentbus.tools.catalog import INSTRUCTIONS, TOOLS, Answer, ReadInbox, look
+from mcp_agentbus.tools.readers import MODEL
 from mcp_agentbus.version import __version__
 
 # Only this program's release changes its lists, so a host may keep them for an hour.
@@ -128,7 +129,7 @@ class _Handlers:
                 await self._begin()
                 answer = await tool.run(self._session, arguments, progress, waited_s=waited_s)
         except AgentbusError as error:
-            return _error(str(error))
+            return _error(MODEL.sentences(error))
         except Exception:  # noqa: BLE001  # a model must never see a traceback, nor a bare failure
             _log.exception("%s failed", params.name)
             return _error(
@@ -194,7 +195,7 @@ class _Handlers:
             unknown = isinstance(error, UnknownTask)
             raise MCPError(
                 code=types.INVALID_PARAMS if unknown else types.INTERNAL_ERROR,
-                message=str(error),
+                message=MODEL.sentences(error),
                 data={"uri": uri},
             ) from None
         if isinstance(read, Life):

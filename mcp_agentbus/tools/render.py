@@ -17,6 +17,7 @@ from typing import Final
 
 from mcp_agentbus.core.framing import Part, frame, one_line, part
 from mcp_agentbus.core.ids import LANES, Priority, address_of
+from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.agents import Page
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parking import Parked
@@ -24,7 +25,7 @@ from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Receipt, Record, Task
-from mcp_agentbus.tools import documents
+from mcp_agentbus.tools.readers import MODEL, SHELL, Reader
 
 #: In one answer of a tool, frames included.
 ANSWER_MAX_CHARS: Final = 28_000
@@ -38,14 +39,14 @@ _NAMES_MAX: Final = 20
 _FACTS_CHARS: Final = 500
 
 
-def receipts_text(receipts: Sequence[Receipt]) -> str:
+def receipts_text(receipts: Sequence[Receipt], reader: Reader = MODEL) -> str:
     """Return one line per addressee."""
-    return "\n".join(map(_receipt_line, receipts))
+    return "\n".join(_receipt_line(receipt, reader) for receipt in receipts)
 
 
-def _receipt_line(receipt: Receipt) -> str:
+def _receipt_line(receipt: Receipt, reader: Reader) -> str:
     if receipt.state == "refused":
-        return f"{receipt.to}: refused, nothing stored. {receipt.reason}"
+        return f"{receipt.to}: refused, nothing stored. {reader.hint(receipt.reason)}"
     seen = f", last seen {_when(receipt.last_seen)}" if receipt.last_seen else ""
     later = f" It is offered from {_when(receipt.deliver_at)}." if receipt.deliver_at else ""
     is_there = (
@@ -56,7 +57,7 @@ def _receipt_line(receipt: Receipt) -> str:
     sentences = [
         f"{receipt.to}: stored as task {receipt.task_id}.{later} {is_there}",
         _wake_text(receipt),
-        documents.note_on_receipt(receipt),
+        receipt.note,
     ]
     return " ".join(filter(None, sentences))
 
@@ -71,10 +72,10 @@ def _wake_text(receipt: Receipt) -> str:
 def published_text(published: Published) -> str:
     """Return what is stored now, in one line."""
     line = f"Task {published.task_id}: {published.state}."
-    return f"{line} {documents.note_on_published(published)}".rstrip()
+    return f"{line} {published.note}".rstrip()
 
 
-def roster_text(page: Page) -> str:
+def roster_text(page: Page, reader: Reader = MODEL) -> str:
     """Return one line per agent."""
     if not page.agents:
         if page.total == 0 and page.away:
@@ -86,7 +87,7 @@ def roster_text(page: Page) -> str:
         for agent in page.agents
     ]  # fmt: skip
     if page.next_cursor:
-        lines.append(f"{page.total} agents in all; cursor {page.next_cursor!r} gives the next.")
+        lines.append(f"{page.total} agents in all; {reader.page(page.next_cursor)} gives the next.")
     return "\n".join(lines)
 
 
@@ -110,25 +111,29 @@ def parked_text(parked: Sequence[Parked]) -> str:
     )
 
 
-def inbox_text(inbox: Inbox, me: str, *, full: bool = False) -> str:
+def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> str:
     """Return an inbox; `full` shows long bodies as far as the answer has room."""
-    lines = [_head(inbox, me), *(f"Note: {note}" for note in inbox.notes)]
+    lines = [_head(inbox, me, reader), *(f"Note: {reader.hint(note)}" for note in inbox.notes)]
     texts = [item.task.body for item in inbox.tasks]
     results = _told_as_one(inbox.results)
     texts += [records[0].body for records in results]
     wanted = ANSWER_MAX_CHARS if full else _CONCISE_CHARS * len(texts)
     room = _shares(texts, min(wanted, ANSWER_MAX_CHARS - _FACTS_CHARS * len(texts)))
     for item in inbox.tasks:
-        lines += ["", *_task_lines(item, next(room))]
+        lines += ["", *_task_lines(item, next(room), reader)]
     for first, *more in results:
         shown = next(room)
-        lines += ["", *(_expired_lines([first, *more]) if more else _result_lines(first, shown))]
+        lines += [""]
+        lines += _expired_lines([first, *more]) if more else _result_lines(first, shown, reader)
     return "\n".join(lines)
 
 
 def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
-    """Return the results of tasks that were sent together, and how those without one stand."""
-    lines = [inbox_text(answers, me, full=True)] if answers.results else []
+    """Return the results of tasks that were sent together, and how those without one stand.
+
+    Only commands wait for several tasks, so this is in the words of those who type them.
+    """
+    lines = [inbox_text(answers, me, full=True, reader=SHELL)] if answers.results else []
     for life in unanswered:
         held = f" by {life.holder}" if life.holder else ""
         task_id, to = life.record.task_id, address_of(life.record.inbox)
@@ -174,7 +179,7 @@ def _shares(texts: Sequence[str], room: int) -> Iterator[int]:
         yield each + extra
 
 
-def _head(inbox: Inbox, me: str) -> str:
+def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     """Return the first line: what is shown, and what else there is."""
     counts = [
         f"{_many(len(inbox.tasks), 'task')}{' (not claimed)' if inbox.peeked else ''}"
@@ -199,11 +204,11 @@ def _head(inbox: Inbox, me: str) -> str:
     if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):
         head += f" Waiting: {_counts(inbox.waiting)}."
     if inbox.next_cursor:
-        head += f" More: cursor {inbox.next_cursor!r}."
+        head += f" More: {reader.page(inbox.next_cursor)}."
     return head
 
 
-def _task_lines(item: Item, room: int) -> list[str]:
+def _task_lines(item: Item, room: int, reader: Reader) -> list[str]:
     """Return a task's facts, then at most `room` characters of its text in a frame."""
     task = item.task
     shown = part(task.body, 0, room)
@@ -225,7 +230,7 @@ def _task_lines(item: Item, room: int) -> list[str]:
         facts.append(f"in reply to {task.in_reply_to}")
     if task.task_type != "default":
         facts.append(f"type {task.task_type}")
-    return [" \u00b7 ".join(facts), _framed(task, shown), *_rest(task.id, shown)]
+    return [" \u00b7 ".join(facts), _framed(task, shown), *_rest(task.id, shown, reader)]
 
 
 def _framed(task: Task, shown: Part, start: int = 0) -> str:
@@ -234,7 +239,7 @@ def _framed(task: Task, shown: Part, start: int = 0) -> str:
     return frame(body, said_by=task.sender)
 
 
-def _result_lines(record: Record, room: int, start: int = 0) -> list[str]:
+def _result_lines(record: Record, room: int, reader: Reader, start: int = 0) -> list[str]:
     """Return a result's facts, then what its writer wrote, of the text at most `room` characters.
 
     `start` is the character at which the text begins: behind it, only the subject comes again.
@@ -256,7 +261,7 @@ def _result_lines(record: Record, room: int, start: int = 0) -> list[str]:
     if shown.text:
         peers += ["", shown.text]
     lines = [" \u00b7 ".join(facts), frame("\n".join(peers), said_by=_speaker(record))]
-    return lines + _rest(record.task_id, shown)
+    return lines + _rest(record.task_id, shown, reader)
 
 
 def _speaker(record: Record) -> str:
@@ -272,15 +277,15 @@ def _stated(record: Record) -> str:
     return record.state + given
 
 
-def _rest(task_id: str, shown: Part) -> list[str]:
+def _rest(task_id: str, shown: Part, reader: Reader) -> list[str]:
     """Return the line that says how much of a text was left out, if any, and how to get it."""
     if shown.next is None:
         return []
     so_far = f"{shown.next:,} of {shown.total:,} characters shown"
-    return [f"{so_far}; the rest: read_inbox(task_id={task_id!r}, cursor='{shown.next}')"]
+    return [f"{so_far}; the rest: {reader.rest(task_id, shown.next)}"]
 
 
-def life_text(life: Life, start: int = 0) -> str:
+def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     """Return a task's life; `start` is the character at which the text begins."""
     record, sent = life.record, life.sent
     who = f"sent by {record.owner} to {address_of(record.inbox)}"
@@ -295,10 +300,25 @@ def life_text(life: Life, start: int = 0) -> str:
     ]
     if life.task and not record.ended:
         shown = part(life.task.body, start, ANSWER_MAX_CHARS)
-        lines += ["", _framed(life.task, shown, start), *_rest(record.task_id, shown)]
+        lines += ["", _framed(life.task, shown, start), *_rest(record.task_id, shown, reader)]
     elif record.body or record.summary or record.artifacts:
-        lines += ["", *_result_lines(record, ANSWER_MAX_CHARS, start)]
+        lines += ["", *_result_lines(record, ANSWER_MAX_CHARS, reader, start)]
     return "\n".join(lines)
+
+
+def start_of(cursor: str | None) -> int:
+    """Return the character of a task's text at which a cursor leads on.
+
+    Raises:
+        BadInput: it is no cursor of a text.
+    """
+    if cursor is None:
+        return 0
+    if not cursor.isdecimal() or len(cursor) > 9:
+        raise BadInput(
+            "The cursor is not one of this task.", hint="Use the cursor of the answer before."
+        )
+    return int(cursor)
 
 
 def _moment_line(at: datetime, state: str, by: str, reason: str) -> str:

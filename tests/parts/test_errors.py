@@ -19,8 +19,8 @@ CLASSES = [
     for _, one in inspect.getmembers(errors, inspect.isclass)
     if one.__module__ == errors.__name__
 ]
-# The first word of a hint: an order, or the tool that helps.
-ORDERS = {"Ask", "Call", "Change", "Correct", "Finish", "Mend", "Run", "Use", "Wait", "read_inbox"}
+# The first word of a hint: an order.
+ORDERS = {"Ask", "Call", "Change", "Copy", "Correct", "Finish", "Mend", "Run", "Use", "Wait"}
 
 
 def _drawn():
@@ -64,7 +64,7 @@ def test_every_docstring_is_a_sentence_that_serves_as_the_message(error):
 
 @pytest.mark.parametrize("error", CLASSES)
 def test_every_hint_says_what_to_do(error):
-    """A hint begins with an order or with the tool to use, and is a sentence."""
+    """A hint begins with an order, and is a sentence."""
     assert error.hint.split()[0] in ORDERS
     assert error.hint.endswith(".")
     assert "\n" not in error.hint

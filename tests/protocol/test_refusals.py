@@ -17,6 +17,7 @@ from mcp_agentbus.handoff import inbox, results
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.tools import mcp_server
+from mcp_agentbus.tools.readers import MODEL
 
 UNKNOWN = "0" * 32
 A_TASK = {"to": "{other}", "subject": "s", "body": "b"}
@@ -230,7 +231,7 @@ async def test_every_kind_of_error_reaches_the_model_with_its_hint(failing, era,
     async with failing(raised, era) as client:
         result = await client.call_tool("list_agents", {})
     check_refusal(result, raised.message)
-    assert text(result).endswith(f"Hint: {raised.hint}")
+    assert text(result).endswith(f"Hint: {MODEL.hint(raised.hint)}")
 
 
 async def test_a_bug_is_told_without_what_it_was_about(failing, era, caplog):

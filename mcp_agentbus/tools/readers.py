@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who reads an answer: a model, which calls tools, or whoever types commands; each in its words.
+
+    >>> SHELL.hint("Call read_inbox with this task_id to see the stored result.")
+    'Run `agentbus task ID` to see the stored result.'
+    >>> MODEL.hint("Run `agentbus server start`.")
+    'Ask your user to run `agentbus server start`.'
+
+Hints are written once, with the tools' names for what a tool does and with commands for the rest,
+as `str(error)` and the Python API show them. Where an answer leaves, its reader puts them into its
+words. A peer's text never comes here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mcp_agentbus.errors import AgentbusError
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one kind of reader is told what to do next."""
+
+    #: What hints say, as patterns, and what stands there for this reader; applied in this order.
+    words: Sequence[tuple[str, str]]
+    #: How the rest of a task's text is read, and the next part of a list.
+    reads_on: str
+    pages_on: str
+    #: The same as `words` for how messages begin; what follows there may be what a caller wrote.
+    beginnings: Sequence[tuple[str, str]] = ()
+
+    def hint(self, hint: str) -> str:
+        """Return a hint in this reader's words."""
+        return _said(hint, self.words)
+
+    def message(self, message: str) -> str:
+        """Return an error's message in this reader's words."""
+        return _said(message, self.beginnings)
+
+    def error(self, error: AgentbusError) -> dict[str, str]:
+        """Return an error as data: its kind, its message and its hint."""
+        message, hint = self.message(error.message), self.hint(error.hint)
+        return {"kind": type(error).__name__, "message": message, "hint": hint}
+
+    def sentences(self, error: AgentbusError) -> str:
+        """Return an error as one text: what `str` gives, in this reader's words."""
+        return f"{self.message(error.message)} Hint: {self.hint(error.hint)}"
+
+    def rest(self, task_id: str, cursor: int) -> str:
+        """Return how the rest of a task's text is read, from this character on."""
+        return self.reads_on.format(task_id=task_id, cursor=cursor)
+
+    def page(self, cursor: str) -> str:
+        """Return what gives the next part of a list."""
+        return self.pages_on.format(cursor=cursor)
+
+
+def _said(sentence: str, words: Sequence[tuple[str, str]]) -> str:
+    for pattern, own in words:
+        sentence = re.sub(pattern, own, sentence)
+    return sentence
+
+
+#: A model with the five tools; it types nothing, so commands are for the person whom it works for.
+MODEL: Final = Reader(
+    words=(
+        (r"\bRun(:| `)", r"Ask your user to run\1"),
+        (r"\brun(:| `)", r"ask your user to run\1"),
+        (r"\bSee `agentbus", "Your user can see `agentbus"),
+        (r"\brun (this|the command) again\b", "call again"),
+    ),
+    reads_on="read_inbox(task_id={task_id!r}, cursor='{cursor}')",
+    pages_on="cursor {cursor!r}",
+)
+
+# By the name of an argument.
+_OPTIONS: Final = (
+    ("request_id", "--request-id"),
+    ("expires_in_s", "--expires-in"),
+    ("deliver_in_s", "--deliver-in"),
+    ("timeout_s", "--timeout"),
+    ("limit", "--limit"),
+    ("progress", "--progress"),
+)
+# By the name of a tool.
+_COMMANDS: Final = (
+    ("list_agents", "`agentbus agents`"),
+    ("read_inbox", "`agentbus inbox`"),
+    ("watch_inbox", "`agentbus watch`"),
+    ("send_task", "`agentbus send`"),
+    ("publish_result", "`agentbus result`"),
+)
+
+#: Whoever types `agentbus ...`, a person or an agent with a shell.
+SHELL: Final = Reader(
+    words=(
+        (r"\bCall read_inbox with this task_id\b", "Run `agentbus task ID`"),
+        (r"\bCall again with request_id='([^']*)'", r"Run it again with --request-id \1"),
+        (r"\bCall again\b", "Run it again"),
+        (r"\bcall again\b", "run it again"),
+        (r"\bCall (?=[a-z]+_[a-z]+\b)", "Run "),
+        (r"\bcall (?=[a-z]+_[a-z]+\b)", "run "),
+        (r"\bpublish status 'cancelled'", "run `agentbus result ID cancelled`"),
+        (r"\bPublish '(\w+)'", r"Run `agentbus result ID \1`"),
+        (r"^Use the cursor of\b", "Give --cursor as it stands in"),
+        (r"\bA session of (\S+) can\b", r"With --agent \1 you can"),
+        (r"\btask_id\b", "id"),
+        *((rf"\b{argument}\b", option) for argument, option in _OPTIONS if "_" in argument),
+        *((rf"\b{tool}\b", command) for tool, command in _COMMANDS),
+    ),
+    reads_on="agentbus task {task_id} --cursor {cursor}",
+    pages_on="--cursor {cursor}",
+    beginnings=tuple(
+        (rf"^(This )?{argument} (is|was)\b", rf"\1{option} \2") for argument, option in _OPTIONS
+    ),
+)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hints are written once; a model reads of tools, whoever types reads of commands."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import mcp_agentbus
+from mcp_agentbus import errors
+from mcp_agentbus.handoff.inbox import Inbox, read_inbox
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.tools import render
+from mcp_agentbus.tools.catalog import TOOLS
+from mcp_agentbus.tools.readers import MODEL, SHELL
+
+ROOT = Path(mcp_agentbus.__file__).parent
+# What a tool's call may come to; the other rooms speak to whoever types alone.
+ROOMS = ("bus", "config", "core", "handoff", "store", "tools")
+TYPED_ONLY = {"commands.py", "moving.py", "parking.py", "server_conf.py", "editor.py", "readers.py"}
+ARGUMENTS = {name for tool in TOOLS.values() for name in tool.args.model_fields if "_" in name}
+TOOL_WORDS = re.compile(rf"\b({'|'.join((*TOOLS, *ARGUMENTS))})\b")
+
+
+def literal(node):
+    """Return the text that an expression of the source makes, X for what is put in."""
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(literal(part) or "X" for part in parts)
+        case ast.BinOp(left=left, right=right):
+            return (literal(left) or "X") + (literal(right) or "X")
+    return ""
+
+
+def hints():
+    """Return every hint and every note that the source writes out for an answer of a tool."""
+    files = [ROOT / "errors.py", *(f for room in ROOMS for f in (ROOT / room).glob("*.py"))]
+    for file in files:
+        if file.name in TYPED_ONLY:
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            is_hint = isinstance(node, ast.keyword) and node.arg in {"hint", "again", "mend"}
+            is_default = isinstance(node, ast.Assign) and "hint" in ast.unparse(node.targets[0])
+            is_note = isinstance(node, ast.Call) and ast.unparse(node.func) == "_Parked"
+            if is_hint or is_default:
+                yield literal(node.value)
+            elif is_note:
+                yield literal(node.args[0])
+
+
+HINTS = sorted({hint for hint in hints() if " " in hint})
+
+
+def test_hints_were_found():
+    assert len(HINTS) > 60
+    assert errors.NotClaimed.hint in HINTS
+
+
+@pytest.mark.parametrize("hint", HINTS)
+def test_whoever_types_reads_of_no_tool_and_of_no_argument(hint):
+    assert not TOOL_WORDS.search(SHELL.hint(hint)), SHELL.hint(hint)
+
+
+@pytest.mark.parametrize("hint", HINTS)
+def test_a_model_is_told_to_type_nothing(hint):
+    said = MODEL.hint(hint)
+
+    for order in re.finditer(r"(.{0,16})\b[Rr]un(:| `)", said):
+        assert order[1].endswith("sk your user to "), said
+    for command in re.finditer(r"`agentbus", said):
+        assert "our user " in said[: command.start()], said
+
+
+@pytest.mark.parametrize(
+    ("hint", "typed"),
+    [
+        ("Call list_agents to see who is there.", "Run `agentbus agents` to see who is there."),
+        ("Call read_inbox: it claims tasks.", "Run `agentbus inbox`: it claims tasks."),
+        (errors.AlreadyEnded.hint, "Run `agentbus task ID` to see the stored result."),
+        (errors.Unconfirmed.hint, "Run it again: what is stored already is not stored twice."),
+        ("Call again with request_id='ab': it is kept.",
+         "Run it again with --request-id ab: it is kept."),
+        ("To withdraw it, publish status 'cancelled'.",
+         "To withdraw it, run `agentbus result ID cancelled`."),
+        ("A session of coder can read it.", "With --agent coder you can read it."),
+        (errors.BusUnreachable.hint, errors.BusUnreachable.hint),
+    ],
+)  # fmt: skip
+def test_a_hint_reads_well_for_whoever_types(hint, typed):
+    assert SHELL.hint(hint) == typed
+
+
+def test_of_a_message_only_its_beginning_is_put_into_other_words():
+    """What follows may be a name that a caller has written."""
+    assert SHELL.message("expires_in_s is 700000.") == "--expires-in is 700000."
+    assert SHELL.message("This request_id was used.") == "This --request-id was used."
+    assert SHELL.message("No agent 'request_id' is there.") == "No agent 'request_id' is there."
+
+
+async def test_each_reader_is_told_in_its_words_how_to_read_on(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Long", "x" * 40_000)
+    read, life = await read_inbox(coder), await task_life(coder, receipt.task_id)
+    more = Inbox(waiting={}, next_cursor="claim-4", notes=("Parked. See `agentbus parked`.",))
+
+    for_model = render.inbox_text(more, "coder") + render.life_text(life)
+    typed = "\n".join(
+        (
+            render.inbox_text(read, coder.me.id, full=True, reader=SHELL),
+            render.inbox_text(more, "coder", reader=SHELL),
+            render.life_text(life, 0, SHELL),
+        )
+    )
+
+    assert f"read_inbox(task_id='{receipt.task_id}', cursor='28000')" in for_model
+    assert "cursor 'claim-4'" in for_model
+    assert "Your user can see `agentbus parked`" in for_model
+    assert f"agentbus task {receipt.task_id} --cursor 28000" in typed
+    assert "--cursor claim-4" in typed
+    assert "See `agentbus parked`." in typed
+    assert "read_inbox" not in typed
