@@ -42,7 +42,7 @@ class AgentbusError(Exception):
 
     hint = "Run `agentbus server status`."
 
-    # Exit code of the command line: 1 refused, 2 usage, 3 bus unreachable.
+    # Exit code of the command line: 1 refused, 2 usage, 3 bus unreachable, 5 not known.
     exit_code = 1
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
@@ -144,7 +144,7 @@ class Unconfirmed(AgentbusError):
     """The server did not confirm in time: it is not known whether this was stored."""
 
     hint = "Call again: what is stored already is not stored twice."
-    exit_code = 3
+    exit_code = 5
 
     def __init__(
         self, message: str = "", *, hint: str = "", again: str = "", mend: str = ""
@@ -158,4 +158,3 @@ class NoListener(AgentbusError):
     """No listener runs for this user."""
 
     hint = "Run `agentbus listen`, or `agentbus listen --install` to keep it running."
-    exit_code = 3

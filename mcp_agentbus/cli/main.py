@@ -5,8 +5,9 @@
     coder: stored as task 9d0c... coder is offline, last seen 2026-11-20 18:03:11Z.
     0
 
-Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out. It does no command
-itself, and imports what does one when that one is typed: --help and wrong usage answer at once.
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out, 5 not known whether it
+was done. It does no command itself, and imports what does one when that one is typed: --help and
+wrong usage answer at once.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "setup": ("cli.install", "run"),
     "install": ("cli.install", "run"),
     "uninstall": ("cli.install", "run"),
-    "doctor": ("cli.doctor", "run"),
+    "doctor": ("cli.rooms", "doctor"),
     "hook": ("__main__", "hook"),
     "completion": ("cli.completion", "run"),
-    "demo": ("cli.demo", "run"),
+    "demo": ("cli.rooms", "demo"),
 }
 _INTERRUPTED: Final = 130  # as a shell tells of SIGINT
 

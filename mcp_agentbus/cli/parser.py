@@ -11,23 +11,28 @@ imports next to nothing, and spells the words of the bus itself.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
+from mcp_agentbus.cli.arguments import Parser, WithProgram, count, duration, moment, whole_seconds
 from mcp_agentbus.core import hosts
 from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:
     # argparse has no public name for it.
-    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    _Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001
+
+# In seconds: how long a call may wait, and how far a deadline may lie ahead.
+_WATCH_MAX_S: Final = 3600
+_WEEK_S: Final = 7 * 24 * 3600
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="agentbus",
         description="Durable, honest hand-off between coding agents.",
-        epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out.",
+        epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out, "
+        "5 not known whether it was done.",
     )
     top.add_argument("--version", action="version", version=f"agentbus {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -57,27 +62,6 @@ def _command(
         _completed(who)
     command.add_argument("--json", action="store_true", help="print JSON")
     return command
-
-
-def _since(when: str) -> str:
-    """Return a time that was typed, or how long ago it was, as ISO 8601 has it."""
-    from datetime import datetime, timedelta
-
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    now = datetime.now().astimezone()
-    number, unit = when[:-1], when[-1:]
-    try:
-        if unit in units and number.isdecimal():
-            at = now - timedelta(**{units[unit]: int(number)})
-        else:
-            at = datetime.fromisoformat(when).astimezone()  # without a zone it is this machine's
-    except (ValueError, OverflowError):
-        at = None
-    if at is None or at > now:
-        raise argparse.ArgumentTypeError(
-            f"{when[:40]!r} is no time that has passed: 90s, 15m, 2h, 3d, or 2026-11-20T18:00Z"
-        )
-    return at.isoformat()
 
 
 def _completed(argument: argparse.Action) -> None:
@@ -111,11 +95,19 @@ def _add_task_commands(commands: _Commands) -> None:
     send.add_argument("--task-type", default="default", metavar="WORD")
     send.add_argument("--thread", metavar="ID", help="the conversation it belongs to")
     send.add_argument("--in-reply-to", metavar="TASK", help="the task that it answers")
-    send.add_argument("--expires-in", type=int, metavar="S", help="deadline (default: 7 days)")
-    send.add_argument("--deliver-in", type=int, metavar="S", help="not offered before")
+    send.add_argument(
+        "--expires-in", type=whole_seconds(1, _WEEK_S), metavar="S",
+        help="deadline in seconds, or such as 90m or 2d (default: 7d)",
+    )  # fmt: skip
+    send.add_argument(
+        "--deliver-in", type=whole_seconds(1, _WEEK_S), metavar="S", help="not offered before"
+    )
     send.add_argument("--notify", choices=("live", "never", "wake"), default="live")
     send.add_argument("--request-id", metavar="ID", help="the same again stores nothing new")
-    send.add_argument("--wait", type=float, metavar="S", help="wait for the results")
+    send.add_argument(
+        "--wait", type=duration(0, _WATCH_MAX_S), metavar="S", help="wait for the results"
+    )
+    send.add_argument("--no-body", action="store_true", help="the subject says all of it")
 
     result = _command(commands, "result", "publish the status or result of a claimed task")
     result.add_argument("task_id", metavar="TASK")
@@ -137,14 +129,19 @@ def _add_task_commands(commands: _Commands) -> None:
 
 def _add_inbox_commands(commands: _Commands) -> None:
     inbox = _command(commands, "inbox", "claim waiting tasks for 2 hours, and show results")
-    inbox.add_argument("--limit", type=int, default=5, metavar="N", help="1 to 50 (default: 5)")
+    inbox.add_argument(
+        "--limit", type=count(50), default=5, metavar="N", help="1 to 50 (default: 5)"
+    )
     inbox.add_argument("--peek", action="store_true", help="claim nothing, mark nothing as seen")
     inbox.add_argument("--thread", metavar="ID", help="only this conversation; claims nothing")
     inbox.add_argument("--full", action="store_true", help="show long texts too")
     inbox.add_argument("--cursor", help="from the answer before")
 
     watch = _command(commands, "watch", "wait for a task or a result")
-    watch.add_argument("--timeout", type=float, default=45, metavar="S", help="default: 45")
+    watch.add_argument(
+        "--timeout", type=duration(0, _WATCH_MAX_S), default=45, metavar="S",
+        help="in seconds, or such as 5m (default: 45)",
+    )  # fmt: skip
     watch.add_argument("--task", metavar="TASK", help="wait for the result of this task only")
     watch.add_argument("--priority", choices=("high", "normal", "low"))
     watch.add_argument(
@@ -156,14 +153,14 @@ def _add_inbox_commands(commands: _Commands) -> None:
         "begins with what waits, and the results that were not seen yet",
     )  # fmt: skip
     watch.add_argument(
-        "--since", type=_since, metavar="WHEN", help="with --follow: begin with every step since "
+        "--since", type=moment, metavar="WHEN", help="with --follow: begin with every step since "
         "then instead; 90s, 15m, 2h, 3d ago, or a time such as 2026-11-20T18:00Z",
     )  # fmt: skip
 
     agents = _command(commands, "agents", "list the agents on the bus")
     agents.add_argument("query", nargs="?", default="", help="part of an id, role or host")
     agents.add_argument("--online", action="store_true", help="only those who are there")
-    agents.add_argument("--limit", type=int, default=100, metavar="N")
+    agents.add_argument("--limit", type=count(1000), default=100, metavar="N")
     agents.add_argument("--cursor", help="from the answer before")
 
 
@@ -210,7 +207,7 @@ def _add_agent(commands: _Commands) -> None:
     about = "say which agents of this machine may be woken, and how"
     agent = commands.add_parser("agent", help=about, description=f"{about.capitalize()}.")
     actions = agent.add_subparsers(
-        dest="action", required=True, metavar="ACTION", parser_class=_WithProgram
+        dest="action", required=True, metavar="ACTION", parser_class=WithProgram
     )
     add = actions.add_parser(
         "add",
@@ -235,7 +232,7 @@ def _add_agent(commands: _Commands) -> None:
         description="List the last wakes of an agent, how each ended, and what it printed.",
     )
     wakes.add_argument("id", metavar="ID")
-    wakes.add_argument("--limit", type=int, default=5, metavar="N", help="default: 5")
+    wakes.add_argument("--limit", type=count(1000), default=5, metavar="N", help="default: 5")
     rename = actions.add_parser(
         "rename",
         help="give an agent another name",
@@ -291,24 +288,12 @@ def _add_agent_keys(add: argparse.ArgumentParser) -> None:
         metavar="U",
         help="openclaw: its gateway (default: on the port in openclaw.json)",
     )
-    add.add_argument("--time-limit", type=int, metavar="S", help="a wake is ended after S seconds")
+    add.add_argument(
+        "--time-limit", type=whole_seconds(1, _WEEK_S), metavar="S",
+        help="a wake is ended after so many seconds, or such as 20m",
+    )  # fmt: skip
     add.add_argument("--replace", action="store_true", help="write it anew; it keeps its limits")
     add.add_argument("--json", action="store_true", help="print JSON")
-
-
-class _WithProgram(argparse.ArgumentParser):
-    """Keeps what follows `--` as it is: argparse would take its options for ours."""
-
-    def parse_known_args(  # type: ignore[override]  # its overloads say the same
-        self, args: Sequence[str] | None = None, namespace: Any = None
-    ) -> tuple[Any, list[str]]:
-        given = list(args or ())
-        cut = given.index("--") if "--" in given else len(given)
-        if given[cut + 1 :] and not self.prog.endswith(" add"):
-            self.error("only `agent add` takes a program after --")
-        parsed, rest = super().parse_known_args(given[:cut], namespace)
-        parsed.argv = given[cut + 1 :]
-        return parsed, rest
 
 
 def _add_install_commands(commands: _Commands) -> None:

@@ -25,10 +25,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         AgentbusError: it was refused, or the bus was not there.
     """
-    if args.command in {"send", "result"}:
-        args.body = _body(
-            getattr(args, "body", None), args.body_file, optional=args.command == "result"
-        )
+    if args.command == "send":
+        args.body = _body(args.body, args.body_file, optional=args.no_body)
+        _check_empty(args)
+    elif args.command == "result":
+        args.body = _body(None, args.body_file, optional=True)
     if getattr(args, "notices", False):
         from mcp_agentbus.cli import monitor
 
@@ -62,6 +63,20 @@ def _here(args: argparse.Namespace) -> int:
     settings = load_settings()
     naming = Naming(Asked(settings, args.agent), shell.agents(settings))
     return asyncio.run(commands.start(commands.Call(args, naming, out)))
+
+
+def _check_empty(args: argparse.Namespace) -> None:
+    """See that a task has a body, or that none was asked for.
+
+    Raises:
+        BadInput: it has none, as where standard input is empty; or it has one after all.
+    """
+    if args.no_body == bool(args.body.strip()):
+        raise BadInput(
+            "There is a body beside --no-body." if args.no_body else "The body is empty.",
+            hint="Say in it all that another agent needs to do it alone; with --no-body the "
+            "subject says all of it.",
+        )
 
 
 def _body(given: str | None, file: str | None, *, optional: bool) -> str:

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers and moments as people and other machines read them.
+"""Numbers, moments and durations as people and other machines read and write them.
 
->>> stamp(datetime(2026, 5, 18, 10, tzinfo=UTC)), size(2048)
-('2026-05-18T10:00:00.000Z', '2 KiB')
+>>> stamp(datetime(2026, 5, 18, 10, tzinfo=UTC)), size(2048), seconds("1h30m")
+('2026-05-18T10:00:00.000Z', '2 KiB', 5400.0)
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_PART: Final = r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])"
+_DURATION: Final = rf"(?:\d{{1,9}}(?:\.\d{{1,3}})?|(?:{_PART})+)"
 
 
 def now() -> datetime:
@@ -33,3 +39,62 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
+
+
+def seconds(written: str, low: float = 0, high: float = float("inf")) -> float:
+    """Return a duration as people write it, in seconds: `90`, `90s`, `1.5h`, `2d`, `1h30m`.
+
+    Args:
+        written: a number of seconds, or numbers with one of s, m, h, d and w each.
+        low: the shortest that does, in seconds.
+        high: the longest.
+
+    Raises:
+        ValueError: it is none, or not from `low` to `high`; the message says so in a sentence.
+    """
+    letters = written.strip().lower()
+    if not re.fullmatch(_DURATION, letters, re.ASCII):
+        raise ValueError(f"{written[:40]!r} is no duration: 90, 90s, 15m, 2h, 3d")
+    parts = re.findall(_PART, letters) or [(letters, "")]
+    length = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not low <= length <= high:
+        raise ValueError(f"{written[:40]!r} is not from {duration(low)} to {duration(high)}")
+    return length
+
+
+def duration(length: float) -> str:
+    """Return a number of seconds as `seconds` reads it, in the largest unit without a fraction."""
+    unit = next(unit for unit in ("d", "h", "m", "s") if length % _UNITS[unit] == 0 or unit == "s")
+    return f"{length / _UNITS[unit]:g}{unit}" if length else "0"
+
+
+def since(written: str) -> str:
+    """Return a moment that has passed, as RFC 3339: how long ago, as `seconds` reads it, or a time.
+
+    Raises:
+        ValueError: it is none; the message says so in a sentence.
+    """
+    at, current = None, datetime.now().astimezone()
+    try:
+        at = current - timedelta(seconds=seconds(written))
+    except (ValueError, OverflowError):
+        try:
+            at = datetime.fromisoformat(written).astimezone()  # without a zone this machine's
+        except (ValueError, OverflowError):
+            at = None
+    if at is None or at > current:
+        raise ValueError(
+            f"{written[:40]!r} is no time that has passed: 90s, 15m, 2h, 3d, or 2026-11-20T18:00Z"
+        )
+    return at.isoformat()
+
+
+def whole(written: str, low: int, high: int) -> int:
+    """Return a whole number from `low` to `high`.
+
+    Raises:
+        ValueError: it is none; the message says so in a sentence.
+    """
+    if not (re.fullmatch(r"\d{1,9}", written.strip(), re.ASCII) and low <= int(written) <= high):
+        raise ValueError(f"{written[:40]!r} is no whole number from {low} to {high}")
+    return int(written)

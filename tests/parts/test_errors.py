@@ -78,8 +78,19 @@ def test_no_class_is_content_with_the_hint_of_all(error):
 
 @pytest.mark.parametrize("error", CLASSES)
 def test_every_exit_code_is_one_that_scripts_know(error):
-    """1 refused, 2 usage, 3 bus unreachable, 4 timed out."""
-    assert error.exit_code in {1, 2, 3, 4}
+    """1 refused, 2 usage, 3 bus unreachable, 4 timed out, 5 not known."""
+    assert error.exit_code in {1, 2, 3, 4, 5}
+
+
+def test_exit_code_3_means_that_no_bus_server_answers_and_nothing_else():
+    """What was handed over and not confirmed may be stored; and a listener is no bus server."""
+    threes = {error for error in _below(AgentbusError) if error.exit_code == 3}
+
+    assert threes == {
+        one for one in _below(AgentbusError) if issubclass(one, errors.BusUnreachable)
+    }
+    assert errors.Unconfirmed.exit_code == 5
+    assert errors.NoListener.exit_code == 1
 
 
 def _below(error):

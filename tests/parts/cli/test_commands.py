@@ -18,6 +18,8 @@ from mcp_agentbus.cli import output, tasks
 from mcp_agentbus.cli.main import COMMANDS
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.errors import BadInput, BusUnreachable
+from mcp_agentbus.handoff.inbox import WATCH_MAX_S
+from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 
 
 def declared():
@@ -57,6 +59,85 @@ def test_until_a_command_is_known_only_the_least_is_loaded(tmp_path, argv):
     printed = package_copy.run(package, "-S", "-c", code, AGENTBUS_HOME=str(tmp_path))
 
     assert printed.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ("sendd coder s b", "there is no sendd. Nearest: send"),
+        ("server strat", "there is no strat. Nearest: start"),
+        ("agent ad x", "there is no ad. Nearest: add"),
+        ("send coder s b --priority hihg", "there is no hihg. Nearest: high"),
+        ("send coder s b --priorty high", "there is no --priorty. Nearest: --priority"),
+        ("agents --limt=3", "there is no --limt=3. Nearest: --limit"),
+        ("result 1a2b done", "invalid choice: 'done'"),
+        ("agents --zzzz", "unrecognized arguments: --zzzz"),
+        ("watch --timeout nan", "'nan' is no duration"),
+        ("watch --timeout -1", "'-1' is no duration"),
+        ("watch --timeout 61m", "'61m' is not from 0 to 1h"),
+        ("send coder s b --wait nan", "'nan' is no duration"),
+        ("send coder s b --wait -1", "'-1' is no duration"),
+        ("send coder s b --expires-in 8d", "'8d' is not from 1s to 7d"),
+        ("send coder s b --deliver-in 0", "'0' is not from 1s to 7d"),
+        ("inbox --limit 51", "'51' is no whole number from 1 to 50"),
+        ("agents --limit 0", "'0' is no whole number from 1 to 1000"),
+        ("agent wakes x --limit -1", "'-1' is no whole number"),
+    ],
+)
+def test_wrong_usage_says_what_would_be_right(capsys, argv, said):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(argv.split())
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "option", "seconds"),
+    [
+        ("send c s b --expires-in 2d --deliver-in 90m", "expires_in", 172_800),
+        ("send c s b --expires-in 2d --deliver-in 90m", "deliver_in", 5_400),
+        ("send c s b --wait 1h", "wait", 3_600),
+        ("watch --timeout 2m", "timeout", 120),
+        ("agent add x --time-limit 20m", "time_limit", 1_200),
+    ],
+)
+def test_a_duration_may_have_units(argv, option, seconds):
+    assert getattr(parser().parse_args(argv.split()), option) == seconds
+
+
+def test_the_limits_that_are_typed_are_those_of_the_bus():
+    typed = parser().parse_args(["watch", "--timeout", str(WATCH_MAX_S)])
+    [most] = {EXPIRES_MAX_S, DELIVER_MAX_S}
+
+    assert typed.timeout == WATCH_MAX_S
+    assert parser().parse_args(f"send c s b --expires-in {most}".split()).expires_in == most
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("send", "coder", "s", ""), "The body is empty."),
+        (("send", "coder", "s", " \n"), "The body is empty."),
+        (("send", "coder", "s", "b", "--no-body"), "There is a body beside --no-body."),
+    ],
+)
+def test_a_task_without_a_body_is_sent_only_when_told(monkeypatch, typed, said):
+    monkeypatch.setattr(tasks.command, "run", lambda *_: 0)
+
+    with pytest.raises(BadInput, match=said) as refused:
+        tasks.run(parser().parse_args(typed))
+    assert "--no-body" in refused.value.hint
+
+
+@pytest.mark.parametrize("pipe", [b"", b"somebody else's"])
+def test_told_that_there_is_no_body_it_reads_none(monkeypatch, stdin, pipe):
+    monkeypatch.setattr(tasks.command, "run", lambda *_: 0)
+    stdin(pipe)
+    args = parser().parse_args(["send", "coder", "Ping", "--no-body"])
+
+    assert tasks.run(args) == 0
+    assert args.body == ""
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is typed, as argparse does not read it: durations, numbers with limits, and near misses.
+
+    >>> duration(0, 3600)("1h")
+    3600.0
+    >>> Parser().parse_args(["--timout", "5"])
+    error: there is no --timout. Nearest: --timeout
+
+Every command line loads it, so it loads next to nothing itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+_T = TypeVar("_T")
+
+
+def duration(low: float, high: float) -> Callable[[str], float]:
+    """Return what reads a duration of `low` to `high` seconds."""
+    return _typed(lambda text, written: text.seconds(written, low, high))
+
+
+def whole_seconds(low: int, high: int) -> Callable[[str], int]:
+    """Return what reads the same for those who count in whole seconds."""
+    return _typed(lambda text, written: round(text.seconds(written, low, high)))
+
+
+def count(high: int) -> Callable[[str], int]:
+    """Return what reads a number of things, 1 to `high`."""
+    return _typed(lambda text, written: text.whole(written, 1, high))
+
+
+def moment(written: str) -> str:
+    """Return a time that was typed, or how long ago it was, as RFC 3339 has it."""
+    read: Callable[[str], str] = _typed(lambda text, when: text.since(when))
+    return read(written)
+
+
+def _typed(read: Callable[[Any, str], _T]) -> Callable[[str], _T]:
+    """Return what reads a value and says what is wrong with it; it loads what it takes late."""
+
+    def typed(written: str) -> _T:
+        from mcp_agentbus.core import text
+
+        try:
+            return read(text, written)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return typed
+
+
+class Parser(argparse.ArgumentParser):
+    """Names the nearest of the words that it knows for one that it does not know."""
+
+    def parse_known_args(  # type: ignore[override]  # its overloads say the same
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse what is known, as argparse does; end with an error where a known word is near."""
+        parsed, rest = super().parse_known_args(args, namespace)
+        options = re.findall(r"--[a-z][a-z-]+", self.format_help()) if rest else []
+        for word in rest:
+            if word.startswith("--") and (near := _nearest(word.partition("=")[0], options)):
+                self.error(f"there is no {word[:40]}.{near}")
+        return parsed, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end with exit code 2."""
+        wrong = re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", message)
+        near = _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
+        super().error(f"there is no {wrong[1][:40]}.{near}" if wrong and near else message)
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word.lower(), known, n=1)
+    return f" Nearest: {near[0]}" if near else ""
+
+
+class WithProgram(Parser):
+    """Keeps what follows `--` as it is: argparse would take its options for ours."""
+
+    def parse_known_args(  # type: ignore[override]  # its overloads say the same
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse what stands before `--`; what follows is the program."""
+        given = list(args or ())
+        cut = given.index("--") if "--" in given else len(given)
+        if given[cut + 1 :] and not self.prog.endswith(" add"):
+            self.error("only `agent add` takes a program after --")
+        parsed, rest = super().parse_known_args(given[:cut], namespace)
+        parsed.argv = given[cut + 1 :]
+        return parsed, rest

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus doctor` and `agentbus demo`, as they were typed: each does what its room is for.
+
+$ agentbus doctor
+ok  server  nats-server 2.15.1 at nats://127.0.0.1:39327
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+
+from mcp_agentbus.cli.output import say
+from mcp_agentbus.config.settings import load_settings, settings_or_defaults
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Look, mend or test; return 0 if nothing is wrong or unknown, else 1.
+
+    Raises:
+        BadInput: the options do not go together.
+        BadSetup: config.toml cannot be read, so a self-test would test another bus.
+    """
+    from mcp_agentbus.doctor import run as examination
+
+    # Its settings can be had where the configuration is broken, which it is to tell.
+    look = examination.run(
+        settings_or_defaults(os.environ),
+        say,
+        as_json=args.json,
+        fix=args.fix,
+        dry_run=args.dry_run,
+        self_test=args.self_test,
+        wake=args.wake,
+    )
+    return asyncio.run(look)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Show a task's way; return the exit code.
+
+    Raises:
+        BadInput: there is no such folder.
+        BadSetup: this user's configuration cannot be read, so that nothing after the demo would
+            work.
+    """
+    from mcp_agentbus.demo import handoff
+
+    load_settings()
+    return asyncio.run(handoff.run(Path(args.folder), as_json=args.json, wake=args.wake))

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Durations and moments as people write them."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from mcp_agentbus.core import text
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("90", 90),
+        ("0", 0),
+        ("0.05", 0.05),
+        ("90s", 90),
+        ("90m", 5_400),
+        ("1.5h", 5_400),
+        ("1h30m", 5_400),
+        (" 2D ", 172_800),
+        ("1w", 604_800),
+    ],
+)
+def test_a_duration_is_read_with_and_without_units(written, seconds):
+    assert text.seconds(written) == seconds
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "nan", "inf", "-1", "-1h", "1e3", "2 d", "d", "1x", "1h2", "h1", "1:30", "²", "1" * 30],
+)
+def test_what_is_no_duration_is_refused_with_some_that_are(written):
+    with pytest.raises(ValueError, match="is no duration: 90, 90s, 15m, 2h, 3d"):
+        text.seconds(written)
+
+
+def test_a_duration_out_of_its_limits_is_refused_with_them():
+    with pytest.raises(ValueError, match=r"'8d' is not from 1s to 7d"):
+        text.seconds("8d", 1, 7 * 86_400)
+
+
+@pytest.mark.parametrize(
+    ("length", "said"), [(0, "0"), (1, "1s"), (90, "90s"), (3_600, "1h"), (5_400, "90m")]
+)
+def test_a_duration_is_said_as_it_is_read(length, said):
+    assert text.duration(length) == said
+    assert text.seconds(said) == length
+
+
+def test_a_moment_is_how_long_ago_it_was_or_a_time():
+    ago = datetime.fromisoformat(text.since("2h"))
+
+    assert timedelta(hours=2) <= text.now() - ago < timedelta(hours=2, minutes=1)
+    assert text.since("2026-05-18T10:00Z") == (
+        datetime.fromisoformat("2026-05-18T10:00+00:00").astimezone().isoformat()
+    )
+
+
+@pytest.mark.parametrize("written", ["", "5x", "9999-01-01", "999999999d", "tomorrow"])
+def test_what_is_no_moment_that_has_passed_is_refused(written):
+    with pytest.raises(ValueError, match="is no time that has passed"):
+        text.since(written)
