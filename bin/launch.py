@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TREE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 NOTE = "program"
+# Nothing of the folder that a session is in (-P), nor of what is exported there (-E).
+APART = ["-E", "-P"]
 NONE = (
     "agentbus: the plugin is here, its program is not{gone}. "
     "Install it: uv tool install mcp-agentbus (or pipx install mcp-agentbus). "
@@ -85,26 +87,32 @@ def found(file: str) -> Iterator[list[str]]:
         return
     name = os.path.basename(file)
     if name.startswith("python"):
-        yield [file, "-P", "-m", "mcp_agentbus"]  # -P: not from the folder that a session is in
-    elif is_ours(file):
-        yield [file]
+        yield [file, *APART, "-m", "mcp_agentbus"]
+        return
+    # PyPI has another `agentbus`, and what is started gets all that a session's environment holds.
+    # The commands that pip, pipx and uv write, and wrappers of them, name our package.
+    head = beginning(file)
+    if head.startswith(b"#!") and b"mcp_agentbus" in head.replace(b"-", b"_"):
+        python = os.fsdecode(head[2:].split(b"\n", 1)[0].strip())
+        if os.path.isabs(python) and os.path.basename(python).startswith("python"):
+            yield [python, *APART, file]
+        else:
+            yield [file]
 
 
-def is_ours(file: str) -> bool:
-    """Tell whether a command `agentbus` surely starts this project's, and is no launcher like this.
+def beginning(file: str) -> bytes:
+    """Return with what a command begins; nothing of a launcher like this, and if it is unreadable.
 
-    PyPI has another `agentbus`, and what is started gets all that a session's environment holds.
-    The commands that pip, pipx and uv write, and wrappers of them, name our package.
+    Hosts put the folder `bin` of a plugin on PATH: two would start each other.
     """
     home = os.path.dirname(os.path.dirname(os.path.realpath(file)))
     if os.path.isdir(os.path.join(home, ".claude-plugin")):
-        return False  # hosts put the folder `bin` of a plugin on PATH: two would start each other
+        return b""
     try:
         with open(file, "rb") as text:
-            head = text.read(4096)
+            return text.read(4096)
     except OSError:
-        return False
-    return head.startswith(b"#!") and b"mcp_agentbus" in head.replace(b"-", b"_")
+        return b""
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from mcp_agentbus.installers._parts import files, service
 from mcp_agentbus.installers._parts.service import BY_HAND, Run, check_plain, checked, run_program
 
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import programs
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.relay import starter
 from mcp_agentbus.relay.starter import LABEL
@@ -48,7 +49,7 @@ def plist(
         check_plain(value)
     content: dict[str, Any] = {
         "Label": LABEL,
-        "ProgramArguments": [str(python), "-P", "-m", "mcp_agentbus", "listen", "--replace"],
+        "ProgramArguments": programs.ourselves("listen", "--replace", python=str(python)),
         "RunAtLoad": True,
         # Started again after a failure, not after an end by `agentbus`.
         "KeepAlive": {"SuccessfulExit": False},

@@ -76,7 +76,7 @@ class Machine:
         script = Path(sys.executable).with_name("agentbus")
         if script.is_file() and os.access(script, os.X_OK):
             return [str(script)]
-        return [sys.executable, "-P", "-m", "mcp_agentbus"]
+        return programs.ourselves()
 
     def program(self, name: str) -> str | None:
         """Return where a program is on PATH; None if it is not there."""

@@ -19,6 +19,7 @@ from mcp_agentbus.installers._parts import files, service
 from mcp_agentbus.installers._parts.service import BY_HAND, Run, check_plain, checked, run_program
 
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import programs
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.relay import starter
 from mcp_agentbus.relay.starter import UNIT
@@ -38,7 +39,7 @@ StartLimitBurst=10
 
 [Service]
 Type=notify
-ExecStart={python} -P -m mcp_agentbus listen --replace
+ExecStart={command}
 {environ}WatchdogSec=60
 Restart=on-failure
 RestartSec=2
@@ -70,7 +71,9 @@ def unit(
     given = {"AGENTBUS_HOME": home, **(others or {}), "PATH": path}
     words = [f"{name}={value}" for name, value in given.items() if value]
     environ = "".join(f"Environment={_quoted(word)}\n" for word in words)
-    return _UNIT_TEXT.format(python=_quoted(str(python)), environ=environ)
+    python_, *words = programs.ourselves("listen", "--replace", python=str(python))
+    command = " ".join([_quoted(python_), *words])
+    return _UNIT_TEXT.format(command=command, environ=environ)
 
 
 def install(settings: Settings, run: Run = run_program) -> list[str]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
+    from mcp_agentbus.core import programs
+
+    programs.forget_project()  # before anything is imported that a project may have, too
     match sys.argv[1:]:
         # What hosts start. Parsing it would load a third of what a relayed session weighs.
         case ["serve"]:

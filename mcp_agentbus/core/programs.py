@@ -1,28 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Runs another program to its end: quietly, without a terminal, and within a time limit.
+r"""Starts programs: this one again, and nothing of a project's; another to its end.
 
+    >>> ourselves("listen", "--while-needed")
+    ['/home/me/.venv/bin/python', '-E', '-P', '-m', 'mcp_agentbus', 'listen', '--while-needed']
     >>> run(["nats-server", "--version"], timeout_s=10).stdout
     'nats-server: v2.15.1\n'
 
-What a failure means is for its caller to say. Nothing that a model or a host's session waits for
-is run by this: those live on, and are ended together with what they have started.
+Hosts start us in folders of projects, and with what is exported there: a `json.py`, `nats.py` or
+`mcp_agentbus/` of a project is none of ours. What a failure means is for a caller to say. Nothing
+that a model or a host's session waits for is run to its end here: those live on, and are ended
+together with what they have started.
 """
 
-from __future__ import annotations
+# Sessions and hooks load it: no `annotations` of __future__, and no more than these two.
+import os
+import sys
 
-import subprocess
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+TYPE_CHECKING = False  # the module that has it is not little
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_PACKAGE = "mcp_agentbus"
+# The folder in which Python has found this package; or a zip, which it takes for one.
+_OWN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+
+
+def ourselves(*words: str, module: str = _PACKAGE, python: str = sys.executable) -> list[str]:
+    """Return the command that starts this agentbus, whatever the folder and what is exported there.
+
+    Args:
+        words: its arguments.
+        module: another part of the package that is run as a program.
+        python: the interpreter that has the package.
+    """
+    # -P: nothing of the folder in which it is started. -E: nothing by what is exported there,
+    # unless we are found by that ourselves. Not -I, which would take `pip install --user` away.
+    base = os.environ.get("PYTHONUSERBASE")
+    needs = _OWN in _exported(os.environ) or (base and _OWN.startswith(_absolute(base) + os.sep))
+    apart = ["-P"] if needs else ["-E", "-P"]
+    return [python, *apart, "-m", module, *words]
+
+
+def forget_project() -> None:
+    """Take off `sys.path` what a project has put there: the working folder, and PYTHONPATH.
+
+    Where this package itself is found by one of them, that stays.
+    """
+    if not sys.flags.safe_path and sys.path and _absolute(sys.path[0]) == _absolute("") != _OWN:
+        del sys.path[0]
+    exported = _exported(os.environ)
+    if _OWN in exported:
+        return
+    # Somebody may export what Python has anyway, and would leave it without that.
+    import site
+
+    needed = [os.path.dirname(os.__file__), *site.getsitepackages()]  # noqa: PTH120
+    sys.path[:] = [
+        folder for folder in sys.path if _absolute(folder) not in exported or folder in needed
+    ]
+
+
+def without_project(environ: "Mapping[str, str]") -> dict[str, str]:
+    """Return an environment without one project's modules, for what works in many projects."""
+    if _OWN in _exported(environ):
+        return dict(environ)
+    return {name: value for name, value in environ.items() if name != "PYTHONPATH"}
+
+
+def _exported(environ: "Mapping[str, str]") -> list[str]:
+    """Return the folders of PYTHONPATH; an empty one in it is the working folder."""
+    given = environ.get("PYTHONPATH")
+    return [_absolute(folder) for folder in given.split(os.pathsep)] if given else []
+
+
+def _absolute(folder: str) -> str:
+    try:
+        return os.path.abspath(folder)  # noqa: PTH100
+    except OSError:  # the working folder is gone
+        return folder
 
 
 def run(
-    argv: Sequence[str | Path],
+    argv: "Sequence[str | Path]",
     *,
     timeout_s: float,
     stdin: str = "",
-    environ: Mapping[str, str] | None = None,
+    environ: "Mapping[str, str] | None" = None,
     folder: str | None = None,
-) -> subprocess.CompletedProcess[str]:
+) -> "subprocess.CompletedProcess[str]":
     """Run a program; return its exit code and what it printed, whatever its bytes.
 
     Args:
@@ -36,6 +103,8 @@ def run(
         OSError: it is not there, or cannot be run.
         subprocess.TimeoutExpired: it did not end in time.
     """
+    import subprocess  # not for those who start nothing to its end
+
     return subprocess.run(
         argv,
         input=stdin,

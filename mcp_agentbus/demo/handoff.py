@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +27,7 @@ from mcp_types import TextContent, TextResourceContents
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import programs
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.demo.survey import survey
 from mcp_agentbus.demo.wake import woken
@@ -143,9 +143,10 @@ async def _work(coder: Client, timeline: _Timeline) -> None:
 @asynccontextmanager
 async def _agent(settings: Settings, agent: str) -> AsyncGenerator[Client, None]:
     """Start `agentbus serve` as a host would, and connect to it."""
+    command, *args = programs.ourselves("serve", "--agent", agent)
     parameters = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "mcp_agentbus", "serve", "--agent", agent],
+        command=command,
+        args=args,
         env={"AGENTBUS_HOME": str(settings.data_dir.parent), "AGENTBUS_LISTENER": "off"},
     )
     async with Client(stdio_client(parameters)) as client:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core import programs
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.demo.survey import survey
@@ -47,7 +47,7 @@ async def woken(folder: Path, tell: Tell) -> str:
         AgentbusError: no result came.
     """
     with embedded.ephemeral() as settings:
-        argv = [sys.executable, "-m", "mcp_agentbus.demo.wake"]
+        argv = programs.ourselves(module="mcp_agentbus.demo.wake")
         settings.config_file.write_text(
             f'[agents.coder]\nhost = "command"\nwake = "work"\ndir = {json.dumps(str(folder))}\n'
             f"command = {json.dumps(argv)}\n"
@@ -74,7 +74,7 @@ async def woken(folder: Path, tell: Tell) -> str:
 async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None]:
     """Run `agentbus listen` beside us, and tell what its log says."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mcp_agentbus", "listen",
+        *programs.ourselves("listen"),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "AGENTBUS_HOME": str(settings.data_dir.parent)},

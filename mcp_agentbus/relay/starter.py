@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-from mcp_agentbus.core import hosts, places
+from mcp_agentbus.core import hosts, places, programs
 from mcp_agentbus.core.places import Where
 
 #: What the service is called: by systemd, and by launchd.
@@ -52,7 +52,9 @@ def start_listener(where: Where) -> bool:
     if keeps(where.environ):
         return False
     environ = {
-        name: value for name, value in where.environ.items() if not name.startswith(_SESSIONS_OWN)
+        name: value
+        for name, value in programs.without_project(where.environ).items()
+        if not name.startswith(_SESSIONS_OWN)
     }
     # It starts in another folder, where a relative path would lead elsewhere.
     if home := places.home(environ):
@@ -61,7 +63,7 @@ def start_listener(where: Where) -> bool:
         environ["AGENTBUS_TOKEN_FILE"] = places.absolute(file, where.environ)
     with suppress(OSError):
         subprocess.Popen(
-            [sys.executable, "-m", "mcp_agentbus", "listen", "--while-needed"],
+            programs.ourselves("listen", "--while-needed"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

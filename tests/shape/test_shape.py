@@ -67,6 +67,14 @@ ONLY = {
     "tomlkit": {"config"},
     "argcomplete": {"cli"},
 }
+# Who needs to know which Python this is, and starts no agentbus by it.
+KNOW_PYTHON = {
+    "installers/steps.py": "the command `agentbus` lies beside it",
+    "installers/claude_code.py": "it is noted for the scripts of the plugin",
+    "installers/systemd.py": "it is written into the unit",
+    "installers/launchd.py": "it is written into the plist",
+    "mcp_agentbus/doctor/hosts.py": "it measures what a hook takes",
+}
 FILES_MAX = 12
 DEPTH_MAX = 6
 LINES_MAX = 400
@@ -246,6 +254,29 @@ def test_work_beside_other_work_is_begun_in_one_place():
     ]
 
     assert calls == []
+
+
+def test_agentbus_starts_itself_by_one_function():
+    """Started in another way, it may run what is named alike in the folder of a project."""
+    files = {path for room in ROOMS for path in _modules(room).values()} | {ROOT / "bin/launch.py"}
+    trees = {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in files}
+    runs_a_module = {
+        name
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and (node.value == "-m" or " -m mcp_agentbus" in node.value)
+    }
+    knows_python = {
+        name
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable"
+    }
+
+    assert runs_a_module == {"mcp_agentbus/core/programs.py", "bin/launch.py"}
+    assert knows_python == {"mcp_agentbus/core/programs.py", *KNOW_PYTHON}
 
 
 def test_no_test_sleeps():

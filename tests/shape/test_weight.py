@@ -26,6 +26,7 @@ BESIDE = {
     "core.lines",
     "core.places",
     "core.processes",
+    "core.programs",
     "errors",
     "version",
     "__main__",

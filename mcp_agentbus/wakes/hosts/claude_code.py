@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
+from mcp_agentbus.core import programs
 from mcp_agentbus.core.processes import born
 from mcp_agentbus.wakes.hosts import claude_session
 from mcp_agentbus.wakes.hosts.process import KEEP_BYTES, run
@@ -105,9 +105,10 @@ def _mcp_config(call: Call) -> str:
     env = {"AGENTBUS_HOST": call.rules.host}
     if home := call.environ.get("AGENTBUS_HOME"):
         env["AGENTBUS_HOME"] = home
+    command, *args = programs.ourselves("serve", "--agent", call.rules.agent)
     server = {
-        "command": sys.executable,
-        "args": ["-P", "-m", "mcp_agentbus", "serve", "--agent", call.rules.agent],
+        "command": command,
+        "args": args,
         "env": env,
         # Else its model sees no more than the tools' names.
         "alwaysLoad": True,

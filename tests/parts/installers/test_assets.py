@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from mcp_agentbus.installers import assets
+from trap import Trap
 
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.version import __version__
@@ -169,7 +170,18 @@ def test_a_noted_python_does_not_import_from_the_folder_of_a_session(tree, tmp_p
 
     words = said(tree, note=f"{python}\n\n")
 
-    assert words == f"{python} -P -m mcp_agentbus watch --notices none"
+    assert words == f"{python} -E -P -m mcp_agentbus watch --notices none"
+
+
+def test_a_command_of_pips_takes_nothing_of_the_project_that_a_session_is_in(tree, tmp_path):
+    project = Trap(tmp_path)
+    code = "from mcp_agentbus.__main__ import main\nmain()\n"
+    noted = program(tmp_path / "noted" / "agentbus", f"#!{sys.executable}\n{code}")
+
+    ended = launch(tree, note=f"{noted}\n\n", words=["--version"], PYTHONPATH=str(project.folder))
+
+    assert (ended.stdout, ended.stderr) == (f"agentbus {__version__}\n", "")
+    assert project.sprung() == []
 
 
 def test_the_note_is_found_by_a_monitor_too_which_is_told_of_no_folder(tree, tmp_path):
@@ -304,7 +316,7 @@ def program(file, text=OURS + TELLS):
     return file
 
 
-def launch(tree, *, note=None, path=None, **environ):
+def launch(tree, *, note=None, path=None, words=("watch", "--notices"), **environ):
     """Run the launcher of a plugin's folder as a host does, in a folder of the user's."""
     home = next(one for one in tree.parents if one.name.startswith("test_"))
     if note is not None:
@@ -313,7 +325,7 @@ def launch(tree, *, note=None, path=None, **environ):
         environ["CLAUDE_PLUGIN_DATA"] = str(home / "data")
     folders = os.pathsep.join(str(one) for one in (path or [home / "path"]))
     return subprocess.run(
-        [tree / "bin" / "agentbus", "watch", "--notices"],
+        [tree / "bin" / "agentbus", *words],
         env={"PATH": folders, "HOME": str(home), **environ},
         cwd=home,
         capture_output=True,

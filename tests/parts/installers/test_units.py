@@ -75,7 +75,7 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path, home):
 def test_the_unit_quotes_by_systemds_rules():
     text = systemd.unit(Path("/a b%/python"), f"/{ODD}")
 
-    assert 'ExecStart="/a b%%/python" -P -m mcp_agentbus listen --replace\n' in text
+    assert 'ExecStart="/a b%%/python" -E -P -m mcp_agentbus listen --replace\n' in text
     assert 'Environment="AGENTBUS_HOME=/a b%%h $HOME \\"q\\" \\\\x"\n' in text
 
 
@@ -224,7 +224,14 @@ def test_the_plist_reads_back_as_it_was_meant(home):
 
     assert found["Label"] == "dev.agentbus.listen"
     assert found["ProgramArguments"][0] == f"/{ODD}"
-    assert found["ProgramArguments"][1:] == ["-P", "-m", "mcp_agentbus", "listen", "--replace"]
+    assert found["ProgramArguments"][1:] == [
+        "-E",
+        "-P",
+        "-m",
+        "mcp_agentbus",
+        "listen",
+        "--replace",
+    ]
     assert found.get("EnvironmentVariables") == (home and {"AGENTBUS_HOME": home})
     assert found["Umask"] == 0o077
 

@@ -106,7 +106,7 @@ def test_its_only_server_is_this_one_for_this_agent(call, home):
         "mcpServers": {
             "agentbus": {
                 "command": sys.executable,
-                "args": ["-P", "-m", "mcp_agentbus", "serve", "--agent", "coder"],
+                "args": ["-E", "-P", "-m", "mcp_agentbus", "serve", "--agent", "coder"],
                 "env": {"AGENTBUS_HOST": "claude-code"} | ({"AGENTBUS_HOME": home} if home else {}),
                 "alwaysLoad": True,
             }

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In a project whose files are named as what agentbus imports, nothing of the project is run."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from trap import Trap
+
+from mcp_agentbus.core import programs
+
+# As pip writes the command.
+COMMAND = "import sys\nfrom mcp_agentbus.__main__ import main\nsys.exit(main())\n"
+_WITHIN_S = 120  # only a hang takes as long
+
+
+@pytest.fixture
+def command(tmp_path):
+    """The command `agentbus`, as it stands on PATH."""
+    file = tmp_path / "bin" / "agentbus"
+    file.parent.mkdir()
+    file.write_text(f"#!{sys.executable}\n{COMMAND}")
+    file.chmod(0o755)
+    return file
+
+
+def ran(project, argv, **environ):
+    """Run a program in the project, and see that nothing there was run; return what it printed."""
+    done = subprocess.run(
+        argv,
+        cwd=project.folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(project.folder.parent), **environ},
+        capture_output=True,
+        text=True,
+        timeout=_WITHIN_S,
+        check=False,
+    )
+    assert (done.returncode, project.sprung()) == (0, []), done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("kind", [(), ("--wake",)], ids=["of a task", "of a wake"])
+def test_a_demo_runs_agentbus_and_no_folder_of_its_name(command, tmp_path, kind):
+    project = Trap(tmp_path / "project")
+
+    assert json.loads(ran(project, [command, "demo", *kind, "--json"]))["timeline"]
+
+
+@pytest.mark.parametrize(
+    "given", ["{}", "{}:/elsewhere", ":/elsewhere"], ids=["it", "it first", "here"]
+)
+def test_a_command_takes_nothing_that_is_exported(command, tmp_path, given):
+    project = Trap(tmp_path / "project", ours=False)
+    exported = given.format(project.folder)
+
+    assert "agents" in ran(project, [command, "agents", "--json"], PYTHONPATH=exported)
+
+
+def test_a_module_that_is_run_takes_nothing_of_its_folder(tmp_path):
+    project = Trap(tmp_path / "project", ours=False)
+
+    assert "agents" in ran(project, [sys.executable, "-m", "mcp_agentbus", "agents", "--json"])
+
+
+def test_what_agentbus_starts_is_agentbus_wherever_and_whatever_is_exported(tmp_path):
+    project = Trap(tmp_path / "project")
+    argv = programs.ourselves("--version")
+
+    assert ran(project, argv, PYTHONPATH=str(project.folder)).startswith("agentbus ")
+
+
+def test_where_agentbus_is_found_by_what_is_exported_that_is_kept(monkeypatch):
+    apart = programs.ourselves()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/elsewhere", programs._OWN]))
+    found = programs.ourselves()
+
+    assert (apart[1:], found[1:]) == (
+        ["-E", "-P", "-m", "mcp_agentbus"],
+        ["-P", "-m", "mcp_agentbus"],
+    )
+    environ = dict(os.environ)
+    assert programs.without_project(environ) == environ
+    assert programs.without_project({"PYTHONPATH": "/project", "LANG": "C"}) == {"LANG": "C"}
