@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from mcp_agentbus.installers._parts import lasting
+
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import places, programs
 from mcp_agentbus.errors import BadSetup
@@ -30,6 +32,12 @@ from mcp_agentbus.errors import BadSetup
 #: Hosts' own commands start node, and some of them the server that they are told of.
 RUN_TIMEOUT_S: Final = 120
 _REASON_MAX_CHARS: Final = 300
+# What is set up starts this installation, and no other one of the same name.
+_EMPTIED: Final = (
+    "agentbus runs from {place}, which may be emptied at any time: hosts would find nothing there. "
+    "Install it to stay, then run this again: uv tool install mcp-agentbus "
+    "(or pipx install mcp-agentbus)"
+)
 _VERSION: Final = re.compile(r"\d+\.\d+(?:[\w.+-]*\w)?")
 
 
@@ -77,6 +85,12 @@ class Machine:
         if script.is_file() and os.access(script, os.X_OK):
             return [str(script)]
         return programs.ourselves()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What its user has to know before anything is set up that starts this agentbus."""
+        place = lasting.emptied()
+        return [_EMPTIED.format(place=place)] if place else []
 
     def program(self, name: str) -> str | None:
         """Return where a program is on PATH; None if it is not there."""

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         if args.print_:
             from mcp_agentbus.installers import any_host
 
+            for line in machine.warnings:  # apart, as the JSON is copied as it is
+                print(line, file=sys.stderr)
             say(any_host.printed(machine, args.agent))
             return 0
     return asyncio.run(_carried_out(_Work(args, machine)))
@@ -112,10 +114,16 @@ class _Work:
         # Of `setup`: what doctor says is not well, and what its user is to do next.
         self._checks: list[dict[str, str]] = []
         self._next: list[str] = []
+        # What speaks against setting up anything from here.
+        self._warnings = [] if self._removes else machine.warnings
+        for line in self._warnings:
+            self._say(line)
 
     def data(self) -> dict[str, Any]:
         """Return what --json prints."""
         data: dict[str, Any] = {"hosts": self._outcomes, "done": self._done}
+        if self._warnings:
+            data["warnings"] = self._warnings
         if self._dry:
             data["planned"] = self._planned
         if self.args.command == "setup":

@@ -14,6 +14,7 @@ import contextlib
 import json
 import sys
 
+from mcp_agentbus.cli.output import say, show
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadSetup, NoListener
 from mcp_agentbus.listener import status
@@ -48,10 +49,15 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
 def _keep(args: argparse.Namespace, settings: Settings) -> int:
     """Have the service manager keep a listener, or keep none any more."""
     from mcp_agentbus.installers import service
+    from mcp_agentbus.installers.steps import Machine
 
     manager = service.manager()
+    warnings = Machine(settings).warnings if args.install else []
+    for line in [] if args.json else warnings:  # at once, as it may fail
+        say(line)
     lines = manager.install(settings) if args.install else manager.uninstall(settings)
-    print(json.dumps({"done": lines}) if args.json else "\n".join(lines))
+    data = {"done": lines} | ({"warnings": warnings} if warnings else {})
+    show(args, "\n".join(lines), data)
     return 0
 
 

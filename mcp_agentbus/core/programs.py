@@ -12,7 +12,7 @@ that a model or a host's session waits for is run to its end here: those live on
 together with what they have started.
 """
 
-# Sessions and hooks load it: no `annotations` of __future__, and no more than these two.
+# Loaded before a project is off the path: nothing but these two, which Python itself has loaded.
 import os
 import sys
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PACKAGE = "mcp_agentbus"
-# The folder in which Python has found this package; or a zip, which it takes for one.
-_OWN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+#: The folder in which Python has found this package; or a zip, which it takes for one.
+OWN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 
 
 def ourselves(*words: str, module: str = _PACKAGE, python: str = sys.executable) -> list[str]:
@@ -38,7 +38,7 @@ def ourselves(*words: str, module: str = _PACKAGE, python: str = sys.executable)
     # -P: nothing of the folder in which it is started. -E: nothing by what is exported there,
     # unless we are found by that ourselves. Not -I, which would take `pip install --user` away.
     base = os.environ.get("PYTHONUSERBASE")
-    needs = _OWN in _exported(os.environ) or (base and _OWN.startswith(_absolute(base) + os.sep))
+    needs = OWN in _exported(os.environ) or (base and OWN.startswith(_absolute(base) + os.sep))
     apart = ["-P"] if needs else ["-E", "-P"]
     return [python, *apart, "-m", module, *words]
 
@@ -48,10 +48,10 @@ def forget_project() -> None:
 
     Where this package itself is found by one of them, that stays.
     """
-    if not sys.flags.safe_path and sys.path and _absolute(sys.path[0]) == _absolute("") != _OWN:
+    if not sys.flags.safe_path and sys.path and _absolute(sys.path[0]) == _absolute("") != OWN:
         del sys.path[0]
     exported = _exported(os.environ)
-    if _OWN in exported:
+    if OWN in exported:
         return
     # Somebody may export what Python has anyway, and would leave it without that.
     import site
@@ -64,7 +64,7 @@ def forget_project() -> None:
 
 def without_project(environ: "Mapping[str, str]") -> dict[str, str]:
     """Return an environment without one project's modules, for what works in many projects."""
-    if _OWN in _exported(environ):
+    if OWN in _exported(environ):
         return dict(environ)
     return {name: value for name, value in environ.items() if name != "PYTHONPATH"}
 

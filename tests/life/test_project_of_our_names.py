@@ -73,7 +73,7 @@ def test_what_agentbus_starts_is_agentbus_wherever_and_whatever_is_exported(tmp_
 
 def test_where_agentbus_is_found_by_what_is_exported_that_is_kept(monkeypatch):
     apart = programs.ourselves()
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/elsewhere", programs._OWN]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/elsewhere", programs.OWN]))
     found = programs.ourselves()
 
     assert (apart[1:], found[1:]) == (

@@ -10,7 +10,7 @@
 from pathlib import Path
 
 # What is imported early and late, of the standard library, of packages, and of our own.
-NAMES = ("json", "asyncio", "nats", "mcp", "pydantic", "rich", "orjson", "uvloop")
+NAMES = ("typing", "json", "asyncio", "nats", "mcp", "pydantic", "rich", "orjson", "uvloop")
 OURS = "mcp_agentbus"
 
 
