@@ -39,6 +39,7 @@ from mcp_agentbus.bus.replies import (
     refusal,
     untaken,
 )
+from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.config.settings import Settings
 
 # Header names; the values are checked ids, numbers and this program's own words.
@@ -106,16 +107,21 @@ class Bus(Reconnecting):
             subject: a stream's subject.
             data: at most the server's `max_payload`, 1 MB.
             headers: strings only.
-            message_id: a second message with this id is acknowledged and not stored; made up if
-                not given.
+            message_id: a second message to which this user has given this id on this machine is
+                acknowledged and not stored; made up if not given.
 
         Raises:
+            BadSetup: the secret by which ids are made cannot be kept.
             InboxFull, StoreFull, BadInput: the server takes no more, or none of that size.
             NotAllowed: the server's permissions forbid it.
             BusUnreachable: nothing was handed over.
             Unconfirmed: it was, but no answer came.
         """
-        all_headers = {**(headers or {}), H_MSG_ID: message_id or secrets.token_hex(8)}
+        # Of what others may know, as a task's id, the server is given something that they do not.
+        own = (
+            unforeseen(self.settings.state_dir, message_id) if message_id else secrets.token_hex(8)
+        )
+        all_headers = {**(headers or {}), H_MSG_ID: own}
         ack, _ = await self._asked(subject, data, all_headers, stores=True)
         if isinstance(ack, ApiError):
             raise refusal(ack)

@@ -41,7 +41,7 @@ class Settings:
 
     #: The bus's data, 0700: the embedded server and its token.
     data_dir: Path
-    #: What must outlive a reboot but is not the bus's data: wakes, what shells ended last.
+    #: What must outlive a reboot but is not the bus's data: wakes, names, a key, what shells ended.
     state_dir: Path
     config_file: Path
     #: The listener's socket; gone after a reboot.

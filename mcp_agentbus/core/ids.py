@@ -14,7 +14,6 @@ there is one of a name, others know.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -157,11 +156,6 @@ def label(value: str, what: str) -> str:
 def is_label(value: str) -> bool:
     """Tell whether a value read from the wire keeps the rule of `label`."""
     return _LABEL.fullmatch(value) is not None
-
-
-def new_task_id(sender: str, inbox: str, request_id: str) -> str:
-    """Return the id of a task: 128 bits, the same for the same request."""
-    return hashlib.sha256(f"{sender}\0{inbox}\0{request_id}".encode()).hexdigest()[:32]
 
 
 def new_session_id() -> str:

@@ -26,7 +26,7 @@ from typing import Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import folder_file, identity, names
+from mcp_agentbus.config import folder_file, identity, machine_key, names
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -136,7 +136,11 @@ def files(settings: Settings) -> list[Check]:
 
 def _secrets(settings: Settings) -> Iterator[Path]:
     ours = embedded.Files(settings.data_dir)
-    yield from (settings.ledger_file, names.file_of(settings))
+    yield from (
+        settings.ledger_file,
+        names.file_of(settings),
+        machine_key.file_in(settings.state_dir),
+    )
     if settings.url is None:
         yield from (ours.token, ours.conf)
     if settings.token_file:

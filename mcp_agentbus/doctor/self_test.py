@@ -195,19 +195,20 @@ async def _on_roster(session: Session) -> None:
 
 
 async def _sent(stages: Stages, sender: Session, worker: str) -> str:
-    """Send the task; return its id, which follows from its request's."""
-    key = secrets.token_hex(8)
+    """Send the task; return its id."""
+    task_id = ""
 
     async def stored() -> str:
+        nonlocal task_id
         [receipt] = await send.send_task(
-            sender, worker, _SUBJECT, _BODY,
-            priority="high", expires_in_s=_EXPIRES_S, request_id=key,
-        )  # fmt: skip
+            sender, worker, _SUBJECT, _BODY, priority="high", expires_in_s=_EXPIRES_S
+        )
+        task_id = receipt.task_id
         why = f" ({receipt.reason})" if receipt.reason else ""
         return f"{receipt.state} as task {receipt.task_id} for {worker}, wake {receipt.wake}{why}"
 
     await stages.take("send", stored(), "The server did not take the task.")
-    return ids.new_task_id(sender.me.id, worker, key)
+    return task_id
 
 
 async def _stored(bus: Bus, worker: str, sender: str) -> str:

@@ -108,7 +108,8 @@ async def send_task(
     addressees = await session.known.find(addresses)
     # A request id of our own makes even an unconfirmed call repeatable.
     key = request_id or secrets.token_hex(16)
-    drawn_up = [draft.task_for(addressee.inbox, key, way) for addressee in addressees]
+    inboxes = [addressee.inbox for addressee in addressees]
+    drawn_up = [draft.task_for(inbox, session.task_id(inbox, key), way) for inbox in inboxes]
     before = await _stored_before(session, drawn_up) if request_id else {}
     storing = (_store(session, task, before.get(task.id), request_id) for task in drawn_up)
     outcomes, entries = await asyncio.gather(
@@ -226,9 +227,8 @@ class _Draft:
         ]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:_REQUEST_CHARS]
 
-    def task_for(self, inbox: str, key: str, way: _Way) -> Task:
-        """Return the task for one inbox; `key` is the same in a repeated call."""
-        task_id = ids.new_task_id(self.sender, inbox, key)
+    def task_for(self, inbox: str, task_id: str, way: _Way) -> Task:
+        """Return the task for one inbox."""
         return Task(
             id=task_id,
             sender=self.sender,

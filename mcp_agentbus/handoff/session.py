@@ -21,6 +21,7 @@ from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, Message
+from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background, note_failure, part, together
 from mcp_agentbus.core.ids import Agent
@@ -114,6 +115,14 @@ class Session:
     def inboxes(self) -> tuple[str, ...]:
         """The inboxes it reads: its own, then those of its roles."""
         return self.me.inboxes
+
+    def task_id(self, inbox: str, request: str) -> str:
+        """Return the id of a task that it sends: the same for the same request, foreseen by nobody.
+
+        Raises:
+            BadSetup: as `unforeseen`.
+        """
+        return unforeseen(self.bus.settings.state_dir, self.me.id, inbox, request)
 
     async def take_name(self) -> tuple[str, ...]:
         """Take its agent's name, before all else that a call does; changes who it is if need be.

@@ -3,6 +3,7 @@ r"""What a host and its server have said that the next server of the session has
 
     >>> conversation = Conversation()
     >>> conversation.asked(messages.read(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n'))
+    True
     >>> conversation.is_answered
     False
 

@@ -9,6 +9,7 @@ Many publishes are in flight at once, each one acknowledged.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -19,7 +20,6 @@ from nats.aio.client import Client
 
 from mcp_agentbus.bus import client, embedded
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import ids
 from mcp_agentbus.core.text import now
 from mcp_agentbus.store import codec, subjects
 from mcp_agentbus.store.steps import first_record, sent_of, step
@@ -54,7 +54,7 @@ async def store(settings: Settings, messages: Iterable[Message]) -> None:
 
 def task(sender: str, to: str, number: int, body: str) -> Task:
     """Return a task as `send_task` makes it."""
-    task_id = ids.new_task_id(sender, to, f"bench-{number}")
+    task_id = hashlib.sha256(f"{sender} {to} {number}".encode()).hexdigest()[:32]
     return Task(
         id=task_id,
         sender=sender,

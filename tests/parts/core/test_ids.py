@@ -249,31 +249,6 @@ def test_consumers_are_one_token(inbox, lane):
     )
 
 
-@given(strategies.agent_ids, strategies.agent_ids, strategies.labels)
-def test_the_same_request_gets_the_same_task_id(sender, to, request):
-    """A repeated send names the task that is stored already."""
-    first = ids.new_task_id(sender, to, request)
-
-    assert ids.new_task_id(sender, to, request) == first == ids.task_id(first)
-
-
-_requests = st.tuples(strategies.agent_ids, strategies.inboxes, strategies.labels)
-
-
-@given(_requests, _requests)
-def test_another_request_gets_another_task_id(one, other):
-    """Sender, addressee and request id all count."""
-    assert (ids.new_task_id(*one) == ids.new_task_id(*other)) == (one == other)
-
-
-@pytest.mark.parametrize(
-    "other", [("b", "x", "r"), ("a", "y", "r"), ("a", "x", "s"), ("ax", "", "r"), ("a", "xr", "")]
-)
-def test_each_part_of_a_request_counts_for_itself(other):
-    """Nor can text be moved from one part to the next."""
-    assert ids.new_task_id("a", "x", "r") != ids.new_task_id(*other)
-
-
 def test_every_session_id_is_new_and_a_label():
     """64 random bits in hex, which may stand in a header and in a subject."""
     sessions = {ids.new_session_id() for _ in range(1000)}
