@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # In seconds: how long a call may wait, and how far a deadline may lie ahead.
 _WATCH_MAX_S: Final = 3600
 _WEEK_S: Final = 7 * 24 * 3600
+_TASK: Final = "its id, or the first 6 characters and more"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -110,7 +111,7 @@ def _add_task_commands(commands: _Commands) -> None:
     send.add_argument("--no-body", action="store_true", help="the subject says all of it")
 
     result = _command(commands, "result", "publish the status or result of a claimed task")
-    result.add_argument("task_id", metavar="TASK")
+    result.add_argument("task_id", metavar="TASK", help=_TASK)
     result.add_argument(
         "status",
         choices=(
@@ -123,7 +124,7 @@ def _add_task_commands(commands: _Commands) -> None:
     result.add_argument("--progress", type=float, metavar="PERCENT")
 
     task = _command(commands, "task", "show the life of a task that was sent or received")
-    task.add_argument("task_id", metavar="TASK")
+    task.add_argument("task_id", metavar="TASK", help=_TASK)
     task.add_argument("--cursor", help="from the answer before: the rest of its text")
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -38,6 +39,10 @@ PROBE: Final = "doctor-"
 _AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # Wider than the ids made here, so that ids of other producers can be answered.
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_OWN_TASK_ID = re.compile(r"[0-9a-f]{32}")
+# Of an id so much is enough where only one begins with it, as of git's commits.
+_SHORT_ID_CHARS: Final = 6
+_NAMED_MAX: Final = 5
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
@@ -137,6 +142,31 @@ def task_id(value: str) -> str:
 def is_task_id(value: str) -> bool:
     """Tell whether a value read from the wire keeps the rule of `task_id`."""
     return _TASK_ID.fullmatch(value) is not None
+
+
+def may_be_short(value: str) -> bool:
+    """Tell whether a value may be the beginning of a task's id, and is no whole one of ours."""
+    is_whole = _OWN_TASK_ID.fullmatch(value)
+    return not is_whole and is_task_id(value) and len(value) >= _SHORT_ID_CHARS
+
+
+def whole_task_id(written: str, known: Collection[str]) -> str:
+    """Return the one known id that begins with what was written; that itself if none does.
+
+    Raises:
+        BadInput: several begin with it, and none is it; the message names them.
+    """
+    meant = sorted(each for each in known if each.startswith(written))
+    if written in known or not meant or not may_be_short(written):
+        return written
+    if len(meant) > 1:
+        more = f" and {len(meant) - _NAMED_MAX} more" if len(meant) > _NAMED_MAX else ""
+        raise BadInput(
+            f"The ids of {len(meant)} tasks begin with {written}: "
+            f"{', '.join(meant[:_NAMED_MAX])}{more}.",
+            hint="Give one of them, or so much of it that no other begins the same.",
+        )
+    return meant[0]
 
 
 def label(value: str, what: str) -> str:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is there, for those who want to send: the list, the addressees, the nearest names.
 
+Whose a task is that is somebody else's, it says as well.
+
     >>> [listed.entry.id for listed in (await page(bus)).agents]
     ['coder', 'planner']
     >>> [addressee] = await Addressees(bus, "planner").find(["codr"])
@@ -17,15 +19,16 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, LANES, Priority
-from mcp_agentbus.errors import AgentbusError, UnknownAgent
+from mcp_agentbus.errors import AgentbusError, UnknownAgent, UnknownTask
 from mcp_agentbus.store import roster, streams, subjects, waiting
+from mcp_agentbus.store.records import read_record, read_sent
 from mcp_agentbus.store.roster import Entry
 
 _NEAREST_MAX: Final = 3
@@ -201,3 +204,30 @@ def _unknown(inbox: str, entries: Iterable[Entry]) -> UnknownAgent:
         else f"No registered agent holds {address!r}. Nothing was sent.",
         hint=hint + UnknownAgent.hint,
     )
+
+
+async def unknown_task(
+    bus: Bus, task_id: str, message: str, deed: str, *, by: Literal["sender", "addressee"]
+) -> UnknownTask:
+    """Return the error for a task that is not this agent's, with whose it is, if that is known.
+
+    Args:
+        bus: where it is looked for.
+        task_id: its whole id, by which whoever has it has seen the task.
+        message: a sentence that says what this agent has not, without its full stop.
+        deed: what can be done by an agent whose it is, such as `read`.
+        by: which of both can do that.
+    """
+    with suppress(AgentbusError):  # then nobody knows
+        (sent, _), (record, _) = await together(
+            read_sent(bus, "*", "*", task_id), read_record(bus, "*", "*", task_id)
+        )
+        if side := sent or record:
+            to = ids.address_of(side.inbox)
+            whose = f"A session of {side.owner if by == 'sender' else to}"
+            if whose.startswith("A session of role:"):
+                whose = f"An agent that holds {to}"
+            return UnknownTask(
+                f"{message}; {side.owner} sent it to {to}.", hint=f"{whose} can {deed} it."
+            )
+    return UnknownTask(f"{message}.")

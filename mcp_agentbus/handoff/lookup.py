@@ -22,12 +22,13 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES
-from mcp_agentbus.errors import BadInput, UnknownTask
+from mcp_agentbus.errors import BadInput
+from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.records import read_record, read_sent, read_wakes
 from mcp_agentbus.store.steps import first_record
-from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import HELD, Moment, Record, Sent, State, Task, Wakes
 from mcp_agentbus.store.tasks import Seen, Unreadable
 
@@ -80,7 +81,8 @@ async def task_life(session: Session, task_id: str) -> Life:
     wakes = next((side.wakes for side in stored if side.wakes), None)
     if record is None:
         if sent is None:
-            raise UnknownTask(f"{me} neither sent nor received a task {task_id}.")
+            said = f"{me} neither sent nor received a task {task_id}"
+            raise await unknown_task(session.bus, task_id, said, "read", by="sender")
         record = first_record(sent)
     claim = session.claims.get(task_id)
     return Life(
@@ -90,6 +92,35 @@ async def task_life(session: Session, task_id: str) -> Life:
         task=claim.task if claim else None,
         wakes=wakes.moments if wakes else (),
     )
+
+
+async def whole_id(session: Session, written: str) -> str:
+    """Return the id of the one task of this agent that begins with what was written.
+
+    What is no beginning of any comes back as it is: what it is used for says that it is unknown.
+
+    Args:
+        session: whose tasks are meant, sent or received.
+        written: an id, or at least its first 6 characters.
+
+    Raises:
+        BadInput: several begin with it; the message names them.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    if not ids.may_be_short(written):
+        return written
+    await session.called()
+    sides = [(session.me.id, "*"), *(("*", inbox) for inbox in session.inboxes)]
+    wanted = [
+        subject(owner, inbox, "*")
+        for owner, inbox in sides
+        for subject in (subjects.record_subject, subjects.sent_subject)
+    ]
+    stored = await together(
+        *(streams.stored_subjects(session.bus, RESULTS, each) for each in wanted)
+    )
+    known = {subject.rpartition(".")[2] for some in stored for subject in some}
+    return ids.whole_task_id(written, known)
 
 
 def _state(record: Record, sent: Sent | None) -> State:

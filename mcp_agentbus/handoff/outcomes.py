@@ -23,7 +23,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut, Message
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.errors import AgentbusError, UnknownTask
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
 from mcp_agentbus.store.records import Written, read_record, read_sent, record_key, sent_key
 from mcp_agentbus.store.steps import Step, Write, first_record, next_record, sent_by_record
@@ -161,10 +162,8 @@ class Outcomes:
             read_sent(self._bus, self._me, "*", task_id),
         )
         if record is None and sent is None:
-            raise UnknownTask(
-                f"{self._me} sent no task {task_id}.",
-                hint="Only the sender waits for a result; send_task's receipt names the task_id.",
-            )
+            said = f"{self._me} sent no task {task_id}"
+            raise await unknown_task(self._bus, task_id, said, "wait for", by="sender")
         seen = sent.seen_revision if sent else 0
         if record is None or record.state not in TOLD:
             return None

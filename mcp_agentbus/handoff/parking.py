@@ -120,6 +120,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     """Offer a parked task again, as if it had just been sent; `which` is its id or number.
 
     Raises:
+        BadInput: several parked tasks begin with it.
         UnknownTask: nothing parked in these inboxes has that id or number.
         Refused: its deadline has passed.
         InboxFull, ...: as `Bus.publish`; then it stays parked.
@@ -145,10 +146,11 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
 
 
 async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
-    for inbox in inboxes:
-        for candidate in await parked(bus, inbox):
-            if which in {str(candidate.number), candidate.task and candidate.task.id}:
-                return candidate
+    all_of_them = [each for inbox in inboxes for each in await parked(bus, inbox)]
+    which = ids.whole_task_id(which, {each.task.id for each in all_of_them if each.task})
+    for candidate in all_of_them:
+        if which in {str(candidate.number), candidate.task and candidate.task.id}:
+            return candidate
     raise UnknownTask(
         f"No task {which[:70]!r} is parked for {ids.address_of(inboxes[0])!r}.",
         hint="`agentbus parked` lists what is parked, with its id and number.",

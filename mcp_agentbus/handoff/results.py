@@ -26,6 +26,7 @@ from mcp_agentbus.errors import (
     NotYourTask,
     UnknownTask,
 )
+from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks
@@ -275,10 +276,11 @@ async def _without_record(session: Session, task_id: str) -> NotYourTask | NotCl
         )
     if await _received(session, task_id):
         return _not_claimed(session, task_id)
-    return UnknownTask(
+    said = (
         f"No task {task_id} is known to {me}: it was looked for among the tasks it holds, those "
-        "in its inboxes, and those it sent."
+        "in its inboxes, and those it sent"
     )
+    return await unknown_task(session.bus, task_id, said, "answer", by="addressee")
 
 
 def _not_claimed(session: Session, task_id: str) -> NotClaimed:
@@ -342,7 +344,8 @@ async def _not_sent(session: Session, task_id: str) -> NotYourTask | UnknownTask
             f"Task {task_id} was sent by another agent.",
             hint="Publish 'rejected' if you will not do it, or 'released' to give it back.",
         )
-    return UnknownTask(f"{session.me.id} sent no task {task_id}.")
+    said = f"{session.me.id} sent no task {task_id}"
+    return await unknown_task(session.bus, task_id, said, "withdraw", by="sender")
 
 
 def _ended(record: Record) -> AlreadyEnded:

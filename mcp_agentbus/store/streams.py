@@ -303,6 +303,14 @@ async def stored_tasks(bus: Bus, subject: str = "") -> dict[str, int]:
 
     `subject` may have wildcards, and names all of them if it is empty.
     """
-    wanted = {"subjects_filter": subject or subjects.task_subject("*", "*", "*")}
-    info = await bus.admin.api(f"STREAM.INFO.{TASKS}", wanted)
+    return await stored_subjects(bus, TASKS, subject or subjects.task_subject("*", "*", "*"))
+
+
+async def stored_subjects(bus: Bus, stream: str, subject: str) -> dict[str, int]:
+    """Return how many messages a stream has under each subject that fits, which has wildcards.
+
+    Raises:
+        ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
+    """
+    info = await bus.admin.api(f"STREAM.INFO.{stream}", {"subjects_filter": subject})
     return dict(info["state"].get("subjects") or {})

@@ -195,6 +195,7 @@ class PublishResult(_Input):
 
 async def _send_task(session: Session, args: SendTask, _: Progress) -> Answer:
     options = send.Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
+    options["in_reply_to"] = await _whole(session, args.in_reply_to)
     receipts = await send.send_task(session, args.to, args.subject, args.body, **options)
     return Answer(render.receipts_text(receipts), documents.of_receipts(receipts))
 
@@ -206,7 +207,7 @@ async def look(session: Session, args: ReadInbox) -> Inbox | Life:
         AgentbusError: it could not be read, or there is no such task.
     """
     if args.task_id is not None:
-        return await lookup.task_life(session, args.task_id)
+        return await lookup.task_life(session, await lookup.whole_id(session, args.task_id))
     return await inbox.read_inbox(
         session,
         limit=args.limit,
@@ -231,7 +232,7 @@ async def _watch_inbox(session: Session, args: WatchInbox, progress: Progress) -
     answer = await inbox.watch_inbox(
         session,
         timeout_s=args.timeout_s,
-        task_id=args.task_id,
+        task_id=await _whole(session, args.task_id),
         priority=None if args.priority == "any" else args.priority,
         waiting=waiting,
     )
@@ -254,7 +255,7 @@ async def _list_agents(session: Session, args: ListAgents, _: Progress) -> Answe
 async def _publish_result(session: Session, args: PublishResult, _: Progress) -> Answer:
     published = await results.publish_result(
         session,
-        args.task_id,
+        await lookup.whole_id(session, args.task_id),
         args.status,
         summary=args.summary,
         body=args.body,
@@ -262,6 +263,10 @@ async def _publish_result(session: Session, args: PublishResult, _: Progress) ->
         progress=args.progress,
     )
     return Answer(render.published_text(published), documents.of_published(published))
+
+
+async def _whole(session: Session, task_id: str | None) -> str | None:
+    return None if task_id is None else await lookup.whole_id(session, task_id)
 
 
 def _complaints(error: ValidationError) -> str:

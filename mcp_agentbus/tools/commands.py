@@ -156,7 +156,7 @@ async def _sent(call: Call, session: Session) -> tuple[Receipt, ...]:
             priority=args.priority,
             task_type=args.task_type,
             thread_id=args.thread,
-            in_reply_to=args.in_reply_to,
+            in_reply_to=await _whole(session, args.in_reply_to),
             expires_in_s=args.expires_in,
             deliver_in_s=args.deliver_in,
             notify=args.notify,
@@ -167,11 +167,16 @@ async def _sent(call: Call, session: Session) -> tuple[Receipt, ...]:
         raise Unconfirmed(error.message, again=again, mend=error.mend) from None
 
 
+async def _whole(session: Session, task_id: str | None) -> str | None:
+    return None if task_id is None else await lookup.whole_id(session, task_id)
+
+
 async def _watch(call: Call) -> int:
     """Wait for a task or a result, or follow the inbox without claiming anything."""
     if not call.args.follow:
         async with call.session() as session:
-            return await _wait(call, session, call.args.task, call.args.timeout, call.args.priority)
+            task_id = await _whole(session, call.args.task)
+            return await _wait(call, session, task_id, call.args.timeout, call.args.priority)
     begins = Position.read(call.args.since) if call.args.since else None
     async with call.bus() as bus:
         agent = (await call.naming.look(bus)).me
@@ -221,7 +226,7 @@ async def _result(call: Call) -> int:
     async with call.session() as session:
         published = await results.publish_result(
             session,
-            call.args.task_id,
+            await lookup.whole_id(session, call.args.task_id),
             call.args.status,
             summary=call.args.summary,
             body=call.args.body,
@@ -235,7 +240,8 @@ async def _result(call: Call) -> int:
 async def _task(call: Call) -> int:
     """Show a task's life."""
     async with call.session() as session:
-        life = await lookup.task_life(session, call.args.task_id)
+        task_id = await lookup.whole_id(session, call.args.task_id)
+        life = await lookup.task_life(session, task_id)
     start = render.start_of(call.args.cursor)
     call.print(render.life_text(life, start, SHELL), documents.of_life(life))
     return 0

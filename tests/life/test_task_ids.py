@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A task is named by the beginning of its id; one that is another agent's is said to be that."""
+
+import pytest
+import served
+from served import call, text
+
+from mcp_agentbus.core import ids
+from mcp_agentbus.errors import BadInput, UnknownTask
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.lookup import task_life, whole_id
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.tools.readers import MODEL, SHELL
+
+UNKNOWN = "0" * 32
+
+
+def alike(sender, inbox):
+    """Return two request ids whose tasks' ids begin with the same six letters."""
+    seen = {}
+    for number in range(1_000_000):
+        task_id = ids.new_task_id(sender, inbox, str(number))
+        if (other := seen.setdefault(task_id[:6], number)) != number:
+            return str(other), str(number)
+    raise AssertionError("no two are alike")
+
+
+async def test_the_first_six_letters_are_enough_for_sender_and_addressee(world):
+    planner, coder = await world.session("planner"), await world.session("coder", roles=("six",))
+    [receipt] = await send_task(planner, coder.me.id, "s", "b")
+    [shared] = await send_task(planner, "role:six", "s", "b")
+
+    for session in (planner, coder):
+        for whole in (receipt.task_id, shared.task_id):
+            assert await whole_id(session, whole[:6]) == whole
+            assert await whole_id(session, whole[:31]) == whole
+    assert await whole_id(planner, receipt.task_id[:5]) == receipt.task_id[:5]
+    assert await whole_id(await world.session("other"), receipt.task_id[:6]) == receipt.task_id[:6]
+
+
+async def test_where_two_begin_the_same_both_are_named_and_nothing_is_done(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    sent = [
+        (await send_task(planner, coder.me.id, "s", "b", request_id=key))[0].task_id
+        for key in alike(planner.me.id, coder.me.id)
+    ]
+
+    with pytest.raises(BadInput) as refused:
+        await whole_id(coder, sent[0][:6])
+    assert all(task_id in refused.value.message for task_id in sent)
+    for task_id in sent:
+        assert await whole_id(coder, task_id[:12]) == task_id
+
+
+async def test_an_id_that_is_short_and_whole_is_meant_before_any_that_begins_with_it():
+    known = {"abcdef", "abcdef01", "f" * 32}
+
+    assert ids.whole_task_id("abcdef", known) == "abcdef"
+    assert ids.whole_task_id("ffffff", known) == "f" * 32
+    assert ids.whole_task_id("fffff", known) == "fffff"
+    assert ids.whole_task_id("../etc", known) == "../etc"
+
+
+async def test_a_task_of_other_agents_is_said_to_be_theirs(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    other = await world.session("other")
+    [receipt] = await send_task(planner, coder.me.id, "s", "b")
+    task_id, whose = receipt.task_id, f"; {planner.me.id} sent it to {coder.me.id}."
+
+    for attempt, deed in (
+        (task_life(other, task_id), f"A session of {planner.me.id} can read it."),
+        (watch_inbox(other, task_id=task_id, timeout_s=0), f"{planner.me.id} can wait for it."),
+        (publish_result(other, task_id, "failed"), f"A session of {coder.me.id} can answer it."),
+        (publish_result(other, task_id, "cancelled"), f"{planner.me.id} can withdraw it."),
+    ):
+        with pytest.raises(UnknownTask) as refused:
+            await attempt
+        assert refused.value.message.endswith(whose)
+        assert refused.value.hint.endswith(deed)
+        assert SHELL.hint(refused.value.hint).startswith("With --agent ")
+        assert "--agent" not in MODEL.hint(refused.value.hint)
+    with pytest.raises(UnknownTask) as refused:
+        await task_life(other, UNKNOWN)
+    assert refused.value.message == f"{other.me.id} neither sent nor received a task {UNKNOWN}."
+    assert not (await read_inbox(other)).tasks
+
+
+async def test_tools_and_commands_take_the_beginning_of_an_id(home, way):
+    folder = home.data_dir.parent
+    sender, worker = f"short-planner-{way}", f"short-coder-{way}"
+    async with served.client(folder, sender, served.MODERN) as planner:
+        await call(planner, "send_task", to=sender, subject="first", body="b")
+        code, out = await served.typed(folder, "inbox", "--agent", worker)
+        sent = await served.send(planner, worker)
+        short = sent[:6]
+        answers = await served.send(planner, worker, in_reply_to=short)
+
+        typed = [
+            await served.typed(folder, *command, "--agent", worker)
+            for command in (("inbox",), ("task", short), ("result", short, "completed"))
+        ]
+        watched = await call(planner, "watch_inbox", task_id=short, timeout_s=30)
+        life = await call(planner, "read_inbox", task_id=short)
+        withdrawn = await call(planner, "publish_result", task_id=answers[:6], status="cancelled")
+
+    assert code == 0, out
+    assert [code for code, _ in typed] == [0, 0, 0], typed
+    assert f"in reply to {sent}" in typed[0][1]
+    assert sent in typed[1][1]
+    assert f"Result of task {sent}" in text(watched)
+    assert f"Task {sent}: completed" in text(life)
+    assert answers in text(withdrawn)
