@@ -21,7 +21,8 @@ of another user: a model reads them.
     │   ├── NotAllowed         the server's permissions forbid it
     │   └── BadSetup           settings or files on this machine need mending
     ├── BusUnreachable         no server answers: nothing was handed over
-    │   └── OutOfReach         one runs, in a network or container that nothing here reaches
+    │   ├── OutOfReach         one runs, in a network or container that nothing here reaches
+    │   └── Untrusted          one answers, and is not known by TLS to be the right one
     ├── Unconfirmed            handed over, but the server did not confirm it in time
     └── NoListener             no listener runs for this user
 
@@ -138,6 +139,12 @@ class BusUnreachable(AgentbusError):
 
 class OutOfReach(BusUnreachable):
     """A bus server runs, and nothing here reaches it. Nothing was stored."""
+
+
+class Untrusted(BusUnreachable):
+    """TLS does not tell that this server is the right one. Nothing was stored."""
+
+    hint = "Tell whoever runs the shared server; see `agentbus doctor`."
 
 
 class Unconfirmed(AgentbusError):

@@ -24,7 +24,7 @@ _OPTION: Final = "--agent"
 _OURS: Final = ("AGENTBUS_HOME", "AGENTBUS_HOST")
 # These may be either's: what is set at an install takes the place of what stands there, which
 # stays otherwise.
-_EITHERS: Final = ("AGENTBUS_URL", "AGENTBUS_TOKEN_FILE", "XDG_")
+_EITHERS: Final = ("AGENTBUS_URL", "AGENTBUS_TOKEN_FILE", "SSL_CERT_", "XDG_")
 
 
 def made(

@@ -2,22 +2,33 @@
 """Where the server is, and what opens it: the configured one, or this user's own.
 
     >>> find_server(load_settings(), may_start=True)
-    ('nats://127.0.0.1:39327', 'k5Wm...')
+    Address(url='nats://127.0.0.1:39327', token='k5Wm...', trust=None)
 
 It starts the embedded server if it may; to a shared one it opens no connection.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcp_agentbus.bus import embedded, reach
-from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.bus.trust import Trust, trusted
+from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files
 from mcp_agentbus.errors import BadSetup, BusUnreachable, OutOfReach
 
 _MAY_START: Final[ContextVar[bool]] = ContextVar("may_start", default=True)
+
+
+class Address(NamedTuple):
+    """Where a server is, what opens it, and by what it is known."""
+
+    url: str
+    token: str | None
+    #: For a server that speaks TLS.
+    trust: Trust | None = None
 
 
 def start_no_server() -> None:
@@ -28,25 +39,37 @@ def start_no_server() -> None:
     _MAY_START.set(False)
 
 
-def find_server(settings: Settings, *, may_start: bool) -> tuple[str, str | None]:
-    """Return the server's URL and token; it may take seconds where a server must be started.
+def find_server(settings: Settings, *, may_start: bool) -> Address:
+    """Return where the server is; it may take seconds where a server must be started.
 
     Raises:
-        BadSetup: the token cannot be read, or the embedded server cannot be run here.
+        BadSetup: a file of [server] cannot be used, or the embedded server cannot be run here.
         BusUnreachable: the embedded server does not run, or did not start.
     """
     if not settings.url:
         return _embedded(settings, may_start=may_start and _MAY_START.get())
+    return Address(settings.url, _token(settings), trusted(_as_mended(settings)))
+
+
+def _token(settings: Settings) -> str | None:
     if not settings.token_file:
-        return settings.url, None
+        return None
     try:
         files.check_private(settings.token_file)
-        return settings.url, settings.token_file.read_text().strip()
+        return settings.token_file.read_text().strip()
     except OSError as error:
         raise BadSetup(
             f"{settings.token_file} cannot be read: {error.strerror}.",
             hint="Correct AGENTBUS_TOKEN_FILE.",
         ) from None
+
+
+def _as_mended(settings: Settings) -> Settings:
+    """Return the settings as config.toml has them now: who was not trusted may be by now."""
+    with suppress(BadSetup):
+        now = load_settings(settings.environ)
+        return now if now.url == settings.url else settings
+    return settings
 
 
 def stranded(settings: Settings) -> OutOfReach | None:
@@ -62,11 +85,11 @@ def stranded(settings: Settings) -> OutOfReach | None:
     return None if reach.loopback_works() else reach.no_loopback()
 
 
-def _embedded(settings: Settings, *, may_start: bool) -> tuple[str, str]:
+def _embedded(settings: Settings, *, may_start: bool) -> Address:
     try:
         server = (embedded.ensure if may_start else embedded.find)(settings)
         if server:
-            return server.url, embedded.read_token(settings)
+            return Address(server.url, embedded.read_token(settings))
         if away := embedded.absence(settings):
             raise away
     except BusUnreachable as error:

@@ -13,7 +13,6 @@ import asyncio
 import json
 import re
 import socket
-import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
@@ -25,6 +24,7 @@ from nats.aio.subscription import Subscription
 
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient
 from mcp_agentbus.bus.replies import HandedOut, Message, api_answer
+from mcp_agentbus.bus.trust import Trust
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 
@@ -66,11 +66,17 @@ class Link:
         self._on_ended: Callable[[], None] | None = None
 
     @classmethod
-    async def open(cls, url: str, token: str | None) -> Link:
+    async def open(cls, url: str, token: str | None, trust: Trust | None = None) -> Link:
         """Connect.
+
+        Args:
+            url: where the server is.
+            token: what opens it.
+            trust: by what it is known; needed for a tls:// URL.
 
         Raises:
             BusUnreachable: nobody answers there.
+            Untrusted: by TLS it is not the right one, or it does not take this machine for that.
             NotAllowed: the server does not take the token.
         """
         client = MendedClient()
@@ -91,7 +97,7 @@ class Link:
                         url,
                         token=token,
                         name="agentbus",
-                        tls=ssl.create_default_context() if where.scheme == "tls" else None,
+                        tls=trust.context if trust else None,
                         allow_reconnect=False,
                         # nats-py tries a dead port 60 times, 2 s apart, unless told both of these.
                         max_reconnect_attempts=1,
@@ -111,6 +117,8 @@ class Link:
                     hint="Check AGENTBUS_TOKEN_FILE; for the embedded server run "
                     "`agentbus server stop` and try again.",
                 ) from None
+            if trust and (refused := trust.refused(error)):
+                raise refused from None
             raise BusUnreachable(
                 f"No server answers at {where.hostname}:{where.port}. Nothing was stored."
             ) from None

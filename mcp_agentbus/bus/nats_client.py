@@ -13,18 +13,53 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from nats.aio.client import Client
+from nats.aio.client import DEFAULT_BUFFER_SIZE, Client
 from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport
 from nats.errors import StaleConnectionError
+
+from mcp_agentbus.bus.trust import NoTls
 
 # A connection that cannot get rid of what it has to say, as its server hangs, is dropped then.
 _CLOSE_TIMEOUT_S: Final = 0.5
 
 
+class _Transport(TcpTransport):
+    async def connect_tls(self, *given: Any, **named: Any) -> None:
+        try:
+            await super().connect_tls(*given, **named)
+        except BaseException:
+            # Closing waits for an end that nobody tells of any more.
+            writer, self._io_writer = self._io_writer, None
+            if writer:
+                writer.transport.abort()
+            raise
+        # nats-py does not tell the protocol, over which asyncio prints a warning as a server goes.
+        transport = getattr(self._io_writer, "transport", None)
+        if transport and (protocol := transport.get_protocol()):  # else it has gone already
+            protocol.connection_made(transport)
+
+
 class MendedClient(Client):
     """nats-py's client, which ends when it is told to, and not over what others have stored."""
+
+    async def _connect_to_server(self, s: Any) -> None:
+        self._transport = _Transport()  # type: ignore[no-untyped-call]
+        await self._transport.connect(s.uri, DEFAULT_BUFFER_SIZE, self.options["connect_timeout"])
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002  # as nats-py has it
+        # It would go on in plain text, and send the token so.
+        if initial_connection and self._is_to_be_tls():
+            # One that leaves it to us gets what its URL says.
+            info["tls_required"] = info.get("tls_required") or info.get("tls_available")
+            if not info["tls_required"]:
+                raise NoTls
+        await super()._process_info(info, initial_connection)
+
+    def _is_to_be_tls(self) -> bool:
+        return self._current_server is not None and self._current_server.uri.scheme == "tls"
 
     def drop(self) -> None:
         """End the connection without saying what waits to be said."""

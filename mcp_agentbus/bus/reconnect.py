@@ -27,7 +27,7 @@ from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import Message, NotNow
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.aio import in_thread
-from mcp_agentbus.errors import AgentbusError, BusUnreachable, OutOfReach, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, BusUnreachable, OutOfReach, Unconfirmed, Untrusted
 
 # One try of a request; a call has `budget.CALL_S` for all that it asks.
 _TRY_TIMEOUT_S: Final = 1.5
@@ -126,7 +126,7 @@ class Reconnecting:
             try:
                 link = await self._live(within_s=left.left_s)
                 answer = await ask(link, min(_TRY_TIMEOUT_S, left.left_s))
-            except OutOfReach:
+            except (OutOfReach, Untrusted):
                 raise  # waiting changes nothing
             except (BusUnreachable, NoResponders, NotNow, TimeoutError, LinkLost) as error:
                 handed_over |= isinstance(error, TimeoutError | LinkLost)

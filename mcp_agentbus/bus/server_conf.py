@@ -66,12 +66,15 @@ def shared(
         raise BadInput("A store needs room.", hint="Give --max-store in GiB, such as 8.")
     tls = f"tls {{ cert_file: {quoted(cert)}, key_file: {quoted(str(key))} }}\n" if cert else ""
     scheme = "tls" if cert else "nats"
+    known = (
+        "# Where the certificate is of a private CA, besides: ca_file, [server] of config.toml\n"
+    )
     return f"""\
 # A bus for several machines. Whoever has its token may do everything on it.
 #   {TOKEN_VARIABLE}=... nats-server -c agentbus.conf
 # On each machine, with the token in a file that only its user can read:
 #   AGENTBUS_URL={scheme}://HOST:{port} AGENTBUS_TOKEN_FILE=/path/to/token
-listen: {quoted(listen)}
+{known if cert else ""}listen: {quoted(listen)}
 server_name: agentbus
 authorization {{ token: ${TOKEN_VARIABLE} }}
 {tls}{jetstream(store, int(max_gib * _GIB))}"""

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.config import rules
 from mcp_agentbus.config.rules import Rules
@@ -50,6 +50,11 @@ class Settings:
     url: str | None = None
     #: A file that holds the shared server's token.
     token_file: Path | None = None
+    #: The certificates of who signs the shared server's; what the system trusts if None.
+    ca_file: Path | None = None
+    #: What this machine shows the shared server: its certificate and, if not in there, its key.
+    cert_file: Path | None = None
+    key_file: Path | None = None
     #: A nats-server to use instead of the one that was installed along.
     binary: Path | None = None
     #: What the configuration says of each agent, by id.
@@ -76,6 +81,16 @@ SERVER_KEYS: Final = (
         "Whether a server off this machine may be used without TLS: say it only where the network "
         "itself is encrypted.",
         "true", "`false`"),
+    Key("ca_file", of_type(str), Settings,
+        "The certificate (PEM) of the private CA that signs the shared server's; then no other "
+        "counts.",
+        '"~/.config/agentbus/ca.pem"', "what the system trusts, or SSL_CERT_FILE"),
+    Key("cert_file", of_type(str), Settings,
+        "The certificate (PEM) that this machine shows to a shared server that asks for one.",
+        '"~/.config/agentbus/client.pem"', "none"),
+    Key("key_file", of_type(str), Settings,
+        "The file (0600) with the key of `cert_file`, without a passphrase.",
+        '"~/.config/agentbus/client.key"', "it stands in `cert_file`"),
     Key("binary", of_type(str), Settings,
         "The nats-server that is started in the place of the one that came along.",
         '"/usr/local/bin/nats-server"', "the one that came along"),
@@ -84,6 +99,8 @@ _TABLES: Final = dict.fromkeys(("server", "agents", "wake"), of_type(dict))
 _IN_SERVER: Final = readers(SERVER_KEYS)
 # What others see of an agent is read here, and what may wake it by `rules.read`.
 _IN_AGENT: Final = {key.name: key.reader if key.into is Agent else unread for key in rules.KEYS}
+# Read by OpenSSL, where it is set: by what a server with a certificate of a private CA is known.
+_TRUSTED: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 # What tells one bus from another.
 _BUS: Final = ("url", "token_file", "data_dir", "state_dir", "config_file")
 
@@ -121,6 +138,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
         runtime_dir=runtime_dir,
         url=url,
         token_file=_path(env.get("AGENTBUS_TOKEN_FILE") or server.get("token_file"), env),
+        **_tls_files(server, env, config_file),
         binary=_path(env.get("AGENTBUS_NATS_SERVER") or server.get("binary"), env),
         agents=agents,
         rules={name: of_agent for name, of_agent in rules_of.items() if of_agent},
@@ -176,7 +194,14 @@ def neighbour_environ(settings: Settings) -> dict[str, str]:
         if places.runtime_folder(env) != places.runtime_folder(without):
             folders["XDG_RUNTIME_DIR"] = env["XDG_RUNTIME_DIR"]
     server = {"AGENTBUS_URL": settings.url, "AGENTBUS_TOKEN_FILE": settings.token_file}
-    return folders | {name: str(value) for name, value in server.items() if env.get(name)}
+    set_here = {name: str(value) for name, value in server.items() if env.get(name)}
+    return folders | set_here | _trusted_by(settings)
+
+
+def _trusted_by(settings: Settings) -> dict[str, str]:
+    """Return the variables by which OpenSSL knows the shared server, as far as they are set."""
+    env, is_tls = settings.environ, (settings.url or "").startswith("tls:")
+    return {name: places.absolute(env[name], env) for name in _TRUSTED if is_tls and env.get(name)}
 
 
 def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
@@ -192,6 +217,22 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
 
 def _path(value: object, env: Mapping[str, str]) -> Path | None:
     return Path(places.absolute(str(value), env)) if value else None
+
+
+def _tls_files(
+    server: Mapping[str, Any], env: Mapping[str, str], file: Path
+) -> dict[str, Path | None]:
+    """Return what [server] says of certificates; whoever opens a connection reads them.
+
+    Raises:
+        BadSetup: there is a key, and nothing that it belongs to.
+    """
+    if server.get("key_file") and not server.get("cert_file"):
+        raise BadSetup(
+            f"{file} [server] has a key_file and no cert_file.",
+            hint="Name the certificate of that key, too, or take it out.",
+        )
+    return {name: _path(server.get(name), env) for name in ("ca_file", "cert_file", "key_file")}
 
 
 def _where(file: Path, agent: str) -> str:

@@ -143,8 +143,7 @@ def _secrets(settings: Settings) -> Iterator[Path]:
     )
     if settings.url is None:
         yield from (ours.token, ours.conf)
-    if settings.token_file:
-        yield settings.token_file
+    yield from filter(None, (settings.token_file, settings.key_file))
     yield from (rules.token_file for rules in settings.rules.values() if rules.token_file)
 
 

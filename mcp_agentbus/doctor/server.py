@@ -61,21 +61,21 @@ class _Asked:
 async def checks(settings: Settings) -> list[Check]:
     """See how the server stands, without starting one."""
     try:
-        url, token = await asyncio.to_thread(find_server, settings, may_start=False)
-        link = await Link.open(url, token)
+        server = await asyncio.to_thread(find_server, settings, may_start=False)
+        link = await Link.open(*server)
     except AgentbusError as error:
         return [_unreachable(settings, error), *_without_server(settings)]
     try:
         asked = await _ask(link)
     except (TimeoutError, LinkLost, NoResponders):
-        wrong = f"the server at {url} answers, but its JetStream does not"
+        wrong = f"the server at {server.url} answers, but its JetStream does not"
         fix = "Free some disk space, then `agentbus server stop` and `agentbus server start`."
         if settings.url:
             fix = "See that it was started with JetStream: agentbus server config prints how."
         return [Check("server", "wrong", wrong, fix), *_without_server(settings)]
     finally:
         await link.close()
-    there = await asyncio.to_thread(_shared if settings.url else _own, settings, url)
+    there = await asyncio.to_thread(_shared if settings.url else _own, settings, server.url)
     free = None if settings.url else shutil.disk_usage(settings.data_dir).free
     return [*there, store(asked.infos), *disk(asked.infos, free), clock(settings, asked)]
 

@@ -33,6 +33,8 @@ _SESSIONS_OWN: Final = (
 )
 # With one of these in AGENTBUS_LISTENER, no session starts a listener.
 _NEVER: Final = {"0", "off", "never", "no"}
+# Variables that name files.
+_FILES: Final = ("AGENTBUS_TOKEN_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 # What a listener's socket depends on.
 _SOCKETS_OWN: Final = ("AGENTBUS_HOME", "XDG_RUNTIME_DIR")
 # A variable in a unit, as `installers.systemd` writes it, or a user without the quotes.
@@ -59,8 +61,9 @@ def start_listener(where: Where) -> bool:
     # It starts in another folder, where a relative path would lead elsewhere.
     if home := places.home(environ):
         environ["AGENTBUS_HOME"] = home
-    if file := environ.get("AGENTBUS_TOKEN_FILE"):
-        environ["AGENTBUS_TOKEN_FILE"] = places.absolute(file, where.environ)
+    for name in _FILES:
+        if file := environ.get(name):
+            environ[name] = places.absolute(file, where.environ)
     with suppress(OSError):
         subprocess.Popen(
             programs.ourselves("listen", "--while-needed"),

@@ -83,19 +83,25 @@ async def with_streams(settings):
 
 
 @contextmanager
-def shared_server(folder):
-    """Give the settings of a machine that uses a server for several."""
+def shared_server(folder, cert=None, key=None, *, more=""):
+    """Give the settings of a machine that uses a server for several.
+
+    With a certificate it speaks TLS; `more` is what its configuration says of that besides.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     conf, token = folder / "agentbus.conf", folder / "token"
-    conf.write_text(server_conf.shared(f"127.0.0.1:{port}", str(folder / "store")))
+    text = server_conf.shared(
+        f"127.0.0.1:{port}", str(folder / "store"), cert=cert and str(cert), key=key and str(key)
+    )
+    conf.write_text(text.replace("tls { ", f"tls {{ {more}"))
     token.write_text("of-the-bus\n")
     token.chmod(0o600)
     settings = load_settings(
         {
             "AGENTBUS_HOME": str(folder / "home"),
-            "AGENTBUS_URL": f"nats://127.0.0.1:{port}",
+            "AGENTBUS_URL": f"{'tls' if cert else 'nats'}://127.0.0.1:{port}",
             "AGENTBUS_TOKEN_FILE": str(token),
             "HOME": str(folder),
             "PATH": os.environ["PATH"],

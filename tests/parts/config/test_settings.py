@@ -193,7 +193,7 @@ def test_a_configuration_that_makes_no_sense_is_refused_by_file_and_key(configur
 
 
 def test_a_misspelt_key_is_answered_with_the_right_ones(configure):
-    with pytest.raises(BadSetup, match=r"Known: url, token_file, allow_plaintext, binary\."):
+    with pytest.raises(BadSetup, match=r"Known: url, token_file, allow_plaintext, ca_file, "):
         configure('[server]\nulr = "x"')
 
 
