@@ -18,6 +18,7 @@ from itertools import pairwise
 from math import inf
 from operator import attrgetter
 
+from held import Contents
 from ledger import (
     ENDS,
     HELD,
@@ -58,42 +59,6 @@ class Violation:
     task: str = ""
     #: From when to when, where it is about no task.
     span: tuple[float, float] = (0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class Record:
-    """The record of a task's life, as its bytes say."""
-
-    state: str
-    summary: str
-    #: Its states, oldest first.
-    states: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Lane:
-    """A lane of an inbox, by the server's own counts and by what lies there."""
-
-    inbox: str
-    lane: str
-    stored: int
-    pending: int
-    held: int
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What the server holds once all is done; tasks by their ids."""
-
-    records: dict[str, Record] = field(default_factory=dict)
-    #: The token of each task of which its sender's record is there.
-    sent: dict[str, str] = field(default_factory=dict)
-    #: The lane in which an unfinished message of a task lies.
-    waiting: dict[str, tuple[str, str]] = field(default_factory=dict)
-    scheduled: frozenset[str] = frozenset()
-    lanes: tuple[Lane, ...] = ()
-    #: What `agentbus agents` says waits, by inbox.
-    listed: dict[str, int] = field(default_factory=dict)
 
 
 def check(ledger: Ledger, contents: Contents) -> list[Violation]:
@@ -240,9 +205,12 @@ def _order(ledger: Ledger) -> Iterator[Violation]:
     # What an attempt has stored that nobody confirmed is older than the one that was confirmed.
     first_tried = {trial.token: trial.at for trial in reversed(ledger.all(Tried))}
     answers = defaultdict(list)
-    others, faults = _looks_by_inbox(ledger), ledger.all(Fault)
+    others, faults, met = _looks_by_inbox(ledger), ledger.all(Fault), _met(ledger)
     for claim in ledger.all(Claimed):
-        if claim.new and claim.attempt == 1 and claim.task in sent:
+        is_first = (
+            claim.new and claim.attempt == 1 and met[claim.session, claim.task] >= claim.began
+        )
+        if is_first and claim.task in sent:
             answers[claim.session, claim.at].append(claim)
     for claims in answers.values():
         ordered = [sent[claim.task] for claim in sorted(claims, key=lambda claim: claim.place)]
@@ -257,6 +225,18 @@ def _order(ledger: Ledger) -> Iterator[Violation]:
             if same and not before.due and not after.due and after.at < began:
                 told = f"{before.token}, which was sent after it, was shown before it"
                 yield Violation("order", told, after.task)
+
+
+def _met(ledger: Ledger) -> dict[tuple[str, str], float]:
+    """Return when each session had to do with each task first: what it holds is shown first.
+
+    A shell is a session of several processes, which know nothing of each other.
+    """
+    met: dict[tuple[str, str], float] = {}
+    for entry in (*ledger.all(Claimed), *ledger.all(Said)):
+        place = entry.session, entry.task
+        met[place] = min(entry.began, met.get(place, inf))
+    return met
 
 
 def _disturbed(claim: Claimed, sent: Sent, looks: list[Call], faults: list[Fault]) -> bool:

@@ -13,7 +13,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from checker import Contents, Lane, Record
+from held import Contents, Lane, Record
 from rawclient import Raw
 
 _LANES = ("high", "normal", "low")

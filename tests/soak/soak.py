@@ -30,10 +30,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import faults
 import guard
 from actors import Actor, World, until
-from checker import Contents, check
+from checker import check
 from choices import FAULTS, Choices
 from contents import contents
 from growth import grown, spinning
+from held import Contents
 from ledger import Claimed, Ledger, Said
 from machine import Sample, processes, tracebacks
 from observers import follower, hooks, listeners, measure, measured, person, pulse

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from checker import Contents, Violation
+from checker import Violation
+from held import Contents
 from ledger import ENDS, Call, Claimed, Entry, Fault, Ledger, Pulse, Said, Sent, Shown
 from machine import Sample
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import checker
 import faults
 import pytest
-from checker import Contents, Lane, Record, check
+from checker import check
 from choices import FAULTS, Choices
 from growth import grown, spinning
+from held import Contents, Lane, Record
 from ledger import (
     Call,
     Claimed,
@@ -198,6 +199,17 @@ def test_high_comes_before_low_in_one_answer():
     ends = [said(4.0), said(4.0, task="t2"), shown(5.0), shown(5.0, task="t2")]
 
     assert broken([*both, *answer, *ends], {TASK: DONE, "t2": DONE}) == {"order"}
+
+
+def test_what_another_process_of_a_shell_has_claimed_before_is_shown_first():
+    both = [*sent(1.0, "t2", lane="low"), *sent(2.0, lane="high")]
+    answer = [claimed(3.0, "shell:ana", task="t2", place=0), claimed(3.0, "shell:ana", place=1)]
+    ends = [said(4.0), said(4.0, task="t2"), shown(5.0), shown(5.0, task="t2")]
+    records = {TASK: DONE, "t2": DONE}
+
+    assert broken([*both, *answer, *ends], records) == {"order"}
+    earlier = said(1.5, "working", "shell:ana", task="t2", outcome="unknown")
+    assert broken([*both, earlier, *answer, *ends], records) == set()
 
 
 def test_a_story_tells_the_task_its_times_and_the_faults_around_them():

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the server of a run holds once all is done, as its bytes say.
+
+>>> Lane("ana", "low", stored=2, pending=1, held=1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of a task's life, as its bytes say."""
+
+    state: str
+    summary: str
+    #: Its states, oldest first.
+    states: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A lane of an inbox, by the server's own counts and by what lies there."""
+
+    inbox: str
+    lane: str
+    stored: int
+    pending: int
+    held: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the server holds once all is done; tasks by their ids."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    #: The token of each task of which its sender's record is there.
+    sent: dict[str, str] = field(default_factory=dict)
+    #: The lane in which an unfinished message of a task lies.
+    waiting: dict[str, tuple[str, str]] = field(default_factory=dict)
+    scheduled: frozenset[str] = frozenset()
+    lanes: tuple[Lane, ...] = ()
+    #: What `agentbus agents` says waits, by inbox.
+    listed: dict[str, int] = field(default_factory=dict)
