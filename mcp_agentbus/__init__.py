@@ -6,14 +6,13 @@
 The names below are the public Python API; everything else may change.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# Loaded before a project is off the path, see `__main__`: nothing that it may have, too.
 from mcp_agentbus.version import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.core.ids import Agent
     from mcp_agentbus.errors import AgentbusError
@@ -49,8 +48,10 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     # Imported at first use: `agentbus --help` and hooks need none of it.
+    from importlib import import_module
+
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -7,8 +7,7 @@ What hosts start as they start a session or take a turn must cost them little, s
 usual words, before anything that could parse others is imported.
 """
 
-from __future__ import annotations
-
+# No `annotations` of __future__: even that a project may have.
 import sys
 
 TYPE_CHECKING = False  # the module that has it is not little
@@ -38,7 +37,7 @@ def main() -> int:
         return 130
 
 
-def serve(args: argparse.Namespace) -> int:
+def serve(args: "argparse.Namespace") -> int:
     """Serve a session that was asked for in other words than hosts use; return the exit code.
 
     Raises:
@@ -49,7 +48,7 @@ def serve(args: argparse.Namespace) -> int:
     return session.run(args.agent)
 
 
-def hook(args: argparse.Namespace) -> int:
+def hook(args: "argparse.Namespace") -> int:
     """Answer a host's hook; return 0."""
     return _hook([args.host, args.event])
 
