@@ -20,7 +20,7 @@ def alike(sender, inbox):
     """Return two request ids whose tasks' ids begin with the same six letters."""
     seen = {}
     for number in range(1_000_000):
-        task_id = ids.new_task_id(sender, inbox, str(number))
+        task_id = sender.task_id(inbox, str(number))
         if (other := seen.setdefault(task_id[:6], number)) != number:
             return str(other), str(number)
     raise AssertionError("no two are alike")
@@ -43,7 +43,7 @@ async def test_where_two_begin_the_same_both_are_named_and_nothing_is_done(world
     planner, coder = await world.session("planner"), await world.session("coder")
     sent = [
         (await send_task(planner, coder.me.id, "s", "b", request_id=key))[0].task_id
-        for key in alike(planner.me.id, coder.me.id)
+        for key in alike(planner, coder.me.id)
     ]
 
     with pytest.raises(BadInput) as refused:
