@@ -28,7 +28,8 @@ _AGENTS_MAX: Final = 200
 def run(args: argparse.Namespace) -> int:
     """Print what a shell has to read, and where a line goes that has it do so; return 0."""
     code = script(args.shell)
-    show(args, f"# {SHELLS[args.shell]}\n{code}", {"shell": args.shell, "script": code})
+    said = f"# {SHELLS[args.shell]}\n{code}"
+    show(args, said, {"shell": args.shell, "script": code}, verbatim=True)
     return 0
 
 

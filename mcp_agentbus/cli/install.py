@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
-from mcp_agentbus.cli.output import say
+from mcp_agentbus.cli.output import say, tell
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.hosts import CONNECTED, WITH_PLUGIN
@@ -101,7 +101,7 @@ class _Work:
     def __init__(self, args: argparse.Namespace, machine: Machine) -> None:
         self.args = args
         self._machine = machine
-        self._say: Callable[[str], None] = (lambda _: None) if args.json else say
+        self._say: Callable[[str], None] = (lambda _: None) if args.json else tell
         self._dry = bool(args.dry_run)
         self._removes = args.command == "uninstall"
         # By the host's name.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 
 from mcp_agentbus.cli.output import say, show
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace, settings: Settings) -> int:
     answer = local_socket.ask(settings, {"op": "status"})
     answer["elsewhere"] = status.elsewhere(settings, answer)
-    print(json.dumps(answer) if args.json else status.text(answer))
+    show(args, status.text(answer), answer)
     return 0
 
 
@@ -65,7 +64,7 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
     from mcp_agentbus.listener import daemon
 
     daemon.stop(settings)
-    print(json.dumps({"running": False}) if args.json else "The listener has stopped.")
+    show(args, "The listener has stopped.", {"running": False})
     return 0
 
 

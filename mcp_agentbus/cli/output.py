@@ -4,7 +4,7 @@
     >>> show(args, "stopped", {"running": False})
     stopped
 
-What the listener prints for a command comes as text, and goes through `say`.
+What the listener prints for a command comes as text, and goes through `tell`, or `say` as data.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from mcp_agentbus.errors import AgentbusError
+
+# Of what a peer or a host's program wrote, see `core.framing`.
+_FRAME_INDENT: Final = 4
 
 
 class _Patient(io.FileIO):
@@ -55,18 +58,43 @@ def say(text: str) -> None:
         print("".join(shown), flush=True)
 
 
-def show(args: argparse.Namespace, text: str, data: object) -> None:
-    """Print the text, or the data if `--json` was typed."""
-    say(json.dumps(data, ensure_ascii=False) if args.json else text)
+def tell(text: str) -> None:
+    """Print a text for a person, with no word cut at the edge of the terminal.
+
+    What stands in a frame stays indented, so that no line of it begins where this program's do;
+    in a pipe it stays as it is.
+    """
+    from mcp_agentbus.core.text import columns, folded
+
+    width, is_seen = columns(), sys.stdout.isatty()
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip(" "))]
+        is_framed = len(indent) >= _FRAME_INDENT
+        fits = is_framed and not is_seen
+        more = indent if is_framed else f"{indent}  "
+        lines.append(line if fits else folded(line, width, more, cut=is_framed))
+    say("\n".join(lines))
+
+
+def show(args: argparse.Namespace, text: str, data: object, *, verbatim: bool = False) -> None:
+    """Print the text, or the data if `--json` was typed; `verbatim` what a program reads."""
+    if args.json or verbatim:
+        say(json.dumps(data, ensure_ascii=False) if args.json else text)
+    else:
+        tell(text)
 
 
 def complain(error: AgentbusError, *, as_json: bool = False) -> int:
     """Print an error and what to do next; return the exit code."""
+    from mcp_agentbus.core.text import columns, folded
     from mcp_agentbus.tools.readers import SHELL
 
     about = SHELL.error(error)
     if as_json:
         print(json.dumps({"error": about}))
     else:
-        print(f"agentbus: {about['message']}\nHint: {about['hint']}", file=sys.stderr)
+        lines = (f"agentbus: {about['message']}", f"Hint: {about['hint']}")
+        width = columns(2)
+        print("\n".join(folded(line, width, "  ") for line in lines), file=sys.stderr)
     return error.exit_code

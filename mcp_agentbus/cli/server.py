@@ -51,7 +51,7 @@ def _config(args: argparse.Namespace) -> int:
     conf = server_conf.shared(
         args.listen, args.store, max_gib=args.max_store, cert=args.tls_cert, key=args.tls_key
     )
-    show(args, conf.rstrip(), {"config": conf})
+    show(args, conf.rstrip(), {"config": conf}, verbatim=True)
     return 0
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 
-from mcp_agentbus.cli.output import say
+from mcp_agentbus.cli.output import say, tell
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import command
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if getattr(args, "since", None) and not args.follow:
         raise BadInput("--since is of `watch --follow`.", hint="Add --follow.")
     began = time.monotonic()
-    code = command.run(args, say)
+    code = command.run(args, _out(args))
     if code is not None:
         return code
     # A listener that has ended may have waited for a while.
@@ -57,8 +58,10 @@ def _here(args: argparse.Namespace) -> int:
     from mcp_agentbus.store.naming import Naming
     from mcp_agentbus.tools import commands
 
+    print_ = _out(args)
+
     def out(line: str, _: object) -> None:
-        say(line)
+        print_(line)
 
     settings = load_settings()
     naming = Naming(Asked(settings, args.agent), shell.agents(settings))
@@ -77,6 +80,11 @@ def _check_empty(args: argparse.Namespace) -> None:
             hint="Say in it all that another agent needs to do it alone; with --no-body the "
             "subject says all of it.",
         )
+
+
+def _out(args: argparse.Namespace) -> Callable[[str], None]:
+    """Return what prints; data, and what is followed line by line, stay as they are."""
+    return say if args.json or getattr(args, "follow", False) else tell
 
 
 def _body(given: str | None, file: str | None, *, optional: bool) -> str:

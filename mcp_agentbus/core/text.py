@@ -7,12 +7,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from unicodedata import combining, east_asian_width
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _PART: Final = r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])"
+# A terminal that is narrower than this is left to cut lines as it likes.
+_COLUMNS_MIN: Final = 20
 _DURATION: Final = rf"(?:\d{{1,9}}(?:\.\d{{1,3}})?|(?:{_PART})+)"
 
 
@@ -98,3 +102,62 @@ def whole(written: str, low: int, high: int) -> int:
     if not (re.fullmatch(r"\d{1,9}", written.strip(), re.ASCII) and low <= int(written) <= high):
         raise ValueError(f"{written[:40]!r} is no whole number from {low} to {high}")
     return int(written)
+
+
+def columns(descriptor: int = 1) -> int:
+    """Return how many cells wide a person sees what is printed there; 0 if nobody looks.
+
+    COLUMNS says it for a pipe, too.
+    """
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(descriptor).columns
+    except OSError:
+        return 0
+
+
+def folded(line: str, width: int, indent: str = "", *, cut: bool = False) -> str:
+    """Return a line in as many as are needed for none to be wider than `width` cells.
+
+    Args:
+        line: what is broken between words.
+        width: 0 for any.
+        indent: what all lines but the first begin with.
+        cut: also break a word that is wider than a line; else it stands on one of its own.
+    """
+    if width < _COLUMNS_MIN or _cells(line) <= width:
+        return line
+    lines, current = [], ""
+    # Each word with the blanks before it: columns stay where they are until a line ends.
+    for word in re.split(r"(?<=\S)(?= )", line.rstrip()):
+        if current.strip() and _cells(current + word) > width:
+            lines.append(current)
+            current = indent + word.lstrip()
+        else:
+            current += word
+        while cut and _cells(current) > width:
+            at = _fits(current, width)
+            lines.append(current[:at])
+            current = indent + current[at:]
+    return "\n".join([*lines, current])
+
+
+def _cells(line: str) -> int:
+    """Return how wide a terminal shows a line."""
+    return len(line) if line.isascii() else sum(map(_width, line))
+
+
+def _width(letter: str) -> int:
+    return 0 if combining(letter) else 1 + (east_asian_width(letter) in "WF")
+
+
+def _fits(line: str, width: int) -> int:
+    """Return how many letters of a line fit into so many cells; one at least."""
+    cells = 0
+    for at, letter in enumerate(line):
+        cells += _width(letter)
+        if cells > width:
+            return max(1, at)
+    return len(line)

@@ -28,7 +28,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import programs
-from mcp_agentbus.core.text import stamp
+from mcp_agentbus.core.text import columns, folded, stamp
 from mcp_agentbus.demo.survey import survey
 from mcp_agentbus.demo.wake import woken
 from mcp_agentbus.errors import AgentbusError, BadInput
@@ -56,7 +56,9 @@ class _Timeline:
         console = Console(highlight=False, soft_wrap=True)
         console.print(f"{milliseconds:>8.0f} ms  ", style="dim", end="")
         console.print(f"{who:<8}", style=colours.get(who, "magenta"), end=" ")
-        console.print(what, markup=False)
+        indent = " " * 22
+        lines = folded(what, max(0, columns() - len(indent))).splitlines()
+        console.print(f"\n{indent}".join(lines), markup=False)
 
 
 async def run(folder: Path, *, as_json: bool, wake: bool = False) -> int:

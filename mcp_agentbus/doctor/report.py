@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from mcp_agentbus.core.text import columns, folded
 from mcp_agentbus.doctor.check import Check, Stage, Stages, State
 
 #: Takes a line that is to be printed.
@@ -49,7 +50,7 @@ def lines(checks: Sequence[Check], *, fixing: bool) -> Iterator[str]:
     sums = ", ".join(f"{many} {_WORDS[state]}" for state, many in counts.items() if many)
     mends = {check.mend.what for check in checks if check.mend}
     more = f" `agentbus doctor --fix` mends {len(mends)} of them." if mends and not fixing else ""
-    yield f"{len(checks)} checks: {sums}.{more}"
+    yield folded(f"{len(checks)} checks: {sums}.{more}", columns())
 
 
 def tell(stage: Stage, out: Out) -> None:
@@ -79,9 +80,16 @@ def _in_few_lines(checks: Sequence[Check]) -> list[Check]:
 
 
 def _row(state: str, head: str, said: str, fix: str) -> Iterator[str]:
-    yield f"{_mark(state)}  {head}  {_plain(said)}"
+    indent = " " * (len(head) + 6)
+    width = max(0, columns() - len(indent))
+    yield f"{_mark(state)}  {head}  {_under(said, width, indent)}"
     if fix:
-        yield f"{'':{len(head) + 4}}  {_plain(fix)}"
+        yield f"{indent}{_under(fix, width, indent)}"
+
+
+def _under(said: str, width: int, indent: str) -> str:
+    """Return what stands in the last column, with no word cut, and all of it in that column."""
+    return folded(_plain(said), width).replace("\n", f"\n{indent}")
 
 
 def _plain(printed: str) -> str:

@@ -20,9 +20,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
-os.environ["COLUMNS"] = "96"  # argparse wraps its help to the terminal
 
 import configuration  # noqa: E402  # found through the path set above
 import demo_picture  # noqa: E402
@@ -68,6 +68,12 @@ def _tools() -> str:
 
 def every_command() -> str:
     """Return the text of docs/cli.md."""
+    # argparse wraps its help to the terminal; who imports this keeps their own.
+    with patch.dict(os.environ, COLUMNS="96"):
+        return _every_command()
+
+
+def _every_command() -> str:
     whole = parser()
     [commands] = [
         action for action in whole._actions if isinstance(action, argparse._SubParsersAction)

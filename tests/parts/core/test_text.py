@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Durations and moments as people write them."""
 
+import os
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +63,40 @@ def test_a_moment_is_how_long_ago_it_was_or_a_time():
 def test_what_is_no_moment_that_has_passed_is_refused(written):
     with pytest.raises(ValueError, match="is no time that has passed"):
         text.since(written)
+
+
+LINE = "coder: offline, last seen 2026-11-26 21:40:18Z · hosts: shell · says: counts the tests "
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 200])
+@pytest.mark.parametrize("line", [LINE, LINE.replace("e", "é"), f"id   {'項目 ' * 40}", "x " * 300])
+def test_a_line_is_folded_between_its_words_and_no_wider_than_the_terminal(line, width):
+    lines = text.folded(line, width, "  ").split("\n")
+
+    assert " ".join(lines).split() == line.split()
+    assert all(sum(1 + (letter > "\u2e7f") for letter in one) <= width for one in lines)
+    assert all(one.startswith("  ") and one.strip() for one in lines[1:])
+    assert (len(lines) == 1) is (len(line) + line.count("項") + line.count("目") <= width)
+
+
+def test_a_word_that_is_wider_stands_on_a_line_of_its_own_unless_it_may_be_cut():
+    word = "9d0c" * 10
+
+    assert text.folded(f"task {word} is stored", 30, "  ").split("\n") == [
+        "task",
+        f"  {word}",
+        "  is stored",
+    ]
+    assert text.folded(word, 30, "  ", cut=True).split("\n") == [word[:30], f"  {word[30:]}"]
+
+
+@pytest.mark.parametrize("width", [0, 7])
+def test_where_nobody_looks_or_the_terminal_is_tiny_a_line_stays_whole(width):
+    assert text.folded(LINE, width, "  ") == LINE
+
+
+@pytest.mark.parametrize(("given", "columns"), [("60", 60), ("0", 0), ("", 0), ("x", 0), ("-5", 0)])
+def test_columns_says_how_wide_a_pipe_is_shown(monkeypatch, given, columns):
+    monkeypatch.setenv("COLUMNS", given)
+    with Path(os.devnull).open("w") as no_terminal:
+        assert text.columns(no_terminal.fileno()) == columns
