@@ -69,7 +69,7 @@ def _said(sentence: str, words: Sequence[tuple[str, str]]) -> str:
 MODEL: Final = Reader(
     words=(
         (r"\bRun(:| `)", r"Ask your user to run\1"),
-        (r"\brun(:| `)", r"ask your user to run\1"),
+        (r"(?<!user to )\brun(:| `)", r"ask your user to run\1"),
         (r"\bSee `agentbus", "Your user can see `agentbus"),
         (r"\brun (this|the command) again\b", "call again"),
     ),

@@ -21,7 +21,7 @@ def open_to_others(home, folder):
     file = home / "config.toml"
     file.touch()
     file.chmod(0o666)
-    return file, "can be changed by other users. Hint: Run: chmod 600"
+    return file, "can be changed by other users. Hint: Ask your user to run: chmod 600"
 
 
 def folder_file(home, folder):

@@ -73,6 +73,8 @@ def test_a_model_is_told_to_type_nothing(hint):
         assert order[1].endswith("sk your user to "), said
     for command in re.finditer(r"`agentbus", said):
         assert "our user " in said[: command.start()], said
+    assert "user to ask" not in said
+    assert MODEL.hint(said) == said
 
 
 @pytest.mark.parametrize(
