@@ -45,6 +45,8 @@ class ClaudeCode:
     marks = ("CLAUDECODE",)
     # Where this is set, another host runs these hooks besides its own, and gets no second word.
     void = "CURSOR_VERSION"
+    # The event at which the host shows its user a line, and its key.
+    shows = ("SessionStart", "systemMessage")
     events = frozenset({"SessionStart", "UserPromptSubmit", "PostToolBatch", "Stop"})
 
     @staticmethod
@@ -121,9 +123,14 @@ def main(argv: Sequence[str]) -> int:
         given = _given()
         question = _question(argv, given, os.environ)
         if question:
-            text = _ask(question)
+            text, person = _ask(question)
             if text:
-                os.write(1, json.dumps(FORMS[argv[0]].answer(argv[1], text)).encode() + b"\n")
+                form = FORMS[argv[0]]
+                answer = form.answer(argv[1], text)
+                event, key = getattr(form, "shows", ("", ""))
+                if person and argv[1] == event:
+                    answer[key] = person
+                os.write(1, json.dumps(answer).encode() + b"\n")
     except (Exception, KeyboardInterrupt):  # noqa: BLE001  # see the top
         return 0
     return 0
@@ -205,8 +212,8 @@ def _looked(given: dict[str, Any]) -> bool:
     return any(name.endswith(_LOOKS) for name in names)
 
 
-def _ask(question: dict[str, Any]) -> str:
-    """Return what the listener wants to be said; empty if nothing."""
+def _ask(question: dict[str, Any]) -> tuple[str, str]:
+    """Return what the listener wants to be said to the model, and to a person; empty if nothing."""
     environ = question["environ"]
     sent = {name: value for name, value in environ.items() if name.startswith(_SENT)}
     if sent.get("AGENTBUS_HOME"):  # the listener has another working folder
@@ -223,9 +230,14 @@ def _ask(question: dict[str, Any]) -> str:
             chunk = connection.recv(ANSWER_MAX_BYTES)
             answer += chunk
             if not chunk or len(answer) > ANSWER_MAX_BYTES or time.monotonic() > until:
-                return ""
-    text = json.loads(answer).get("text", "")
-    return text if isinstance(text, str) and len(text.splitlines()) == 1 else ""
+                return "", ""
+    said = json.loads(answer)
+    return _line(said.get("text")), _line(said.get("person"))
+
+
+def _line(said: object) -> str:
+    """Return what is said, if it is one line of text, else nothing."""
+    return said if isinstance(said, str) and len(said.splitlines()) == 1 else ""
 
 
 def _connect(connection: socket.socket, path: str) -> None:

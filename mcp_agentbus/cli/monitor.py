@@ -37,7 +37,14 @@ def run(args: argparse.Namespace) -> int:
     agent = identity.provisional(Asked(settings, args.agent)).me
     # A monitor of Claude Code belongs to a session, and is told to which.
     of = hosts.session_of(os.environ)
-    me = Me(agent.id, agent.host, ids.new_session_id(), can_nudge=True, host_session=of)
+    me = Me(
+        agent.id,
+        agent.host,
+        ids.new_session_id(),
+        can_nudge=True,
+        host_session=of,
+        is_monitor=True,
+    )
     asks = {"given": args.agent, **local_socket.surroundings(os.environ)}
     Membership(settings, me, nudge, asks=asks).run()
     return 0

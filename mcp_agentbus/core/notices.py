@@ -73,6 +73,17 @@ class Counts:
     results: int = 0
 
 
+def to_person(counts: Counts) -> str:
+    """Return what a person is told of as a session starts: high tasks; "" if none waits.
+
+    The session's model is told besides, and does nothing by itself.
+    """
+    if not counts.high:
+        return ""
+    waits = "1 urgent task waits" if counts.high == 1 else f"{counts.high} urgent tasks wait"
+    return f'agentbus: {waits} here. Say "read your inbox" to have it done.'
+
+
 def text(counts: Counts) -> str:
     """Return the notice of what waits; of nothing in particular if all are 0."""
     parts = []

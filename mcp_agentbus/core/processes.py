@@ -118,6 +118,14 @@ def parent_of(pid: int) -> int:
     return int(stat[_PARENT]) if stat else 0
 
 
+def above(pid: int) -> list[int]:
+    """Return the ids of a process's parent, of that one's, and so on, if the system tells."""
+    ids: list[int] = []
+    while (pid := parent_of(pid)) > 0 and len(ids) < _ANCESTORS_MAX:
+        ids.append(pid)
+    return ids
+
+
 def ancestors() -> Iterator[set[str]]:
     """Yield what each ancestor of this process is called, the parent first.
 

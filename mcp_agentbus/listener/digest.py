@@ -78,6 +78,8 @@ class Digest:
     async def mail(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return `text` for the session's model, if there is any mail that it was not told of.
 
+        With `person`, of high tasks, for who opens the session: a host may show that one a line.
+
         Args:
             request: `host`, `session` (the host's id), `folder` and `environ` of the hook;
                 `urgent`: only high tasks and results; `looked`: a tool has just told the model
@@ -132,7 +134,7 @@ class Digest:
         if not found.remarks or is_probe or conversation in self._remarked:
             return answer
         self._remarked.add(conversation)
-        return {"text": " ".join(filter(None, (answer.get("text"), *found.remarks)))}
+        return {**answer, "text": " ".join(filter(None, (answer.get("text"), *found.remarks)))}
 
     def _answer(self, asking: _Asking, mail: _Mail) -> dict[str, Any]:
         first = asking.told == Told()
@@ -147,11 +149,12 @@ class Digest:
         if news.new != Counts():
             self._memory.save()
         line = "" if news.is_known else text(news.new, first=first)
-        return {"text": line} if line else {}
+        said = {"text": line, "person": notices.to_person(news.new)} if line else {}
+        return {name: words for name, words in said.items() if words}
 
     def _member(self, session: str) -> Member | None:
         """Return the process that is of a host's session, which may have a new id since it came."""
-        members = self._state.members.all
+        members = self._state.members.sessions
         for member in members:
             if member.host_session == session:
                 return member
@@ -164,7 +167,7 @@ class Digest:
 
     def _only(self, agent: str, host: str) -> Member | None:
         """Return an agent's session in a host that tells its servers no id, if it is the only."""
-        here = self._state.members.of(agent)
+        here = self._state.members.sessions_of(agent)
         member = here[0] if len(here) == 1 else None
         return member if member and member.host == host and not member.host_session else None
 
@@ -190,7 +193,7 @@ class Digest:
     ) -> tuple[Waiting, ...]:
         """Leave out the results that another live session is shown, or that this one was."""
         member, state = asking.member, self._state
-        # A session may have more processes than one here, such as a plugin's monitor.
+        # Of one conversation there may be more servers than one here.
         here = [other for other in state.members.all if member and _are_one(other, member)]
         mine = {"", *(process.session for process in here)}
         foreign = any(thing.session not in mine for thing in things)

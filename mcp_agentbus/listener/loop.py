@@ -206,8 +206,7 @@ class Loop:
 
     def _is_here(self, desk: Desk) -> bool:
         """Tell whether an agent has rules by which it can be started, or a live session."""
-        rules = self._state.settings.rules
-        return desk.agent in rules or bool(self._state.members.of(desk.agent))
+        return bool(desk.agent in self._state.settings.rules or self._state.members.of(desk.agent))
 
     def _joined(self, member: Member) -> None:
         # Before anything else, so that a kill from here on loses nothing.
@@ -219,9 +218,10 @@ class Loop:
 
     def _left(self, member: Member) -> None:
         self._emit_session("left", member)
-        desk = self.desk(member.agent)
-        desk.departed.append(Departed(Agent(member.agent, member.host), member.session))
-        desk.changed.set()
+        if self._state.members.session_of(member) is member:
+            departed = Departed(Agent(member.agent, member.host), member.session)
+            self.desk(member.agent).departed.append(departed)
+        self.desk(member.agent).changed.set()
 
     def _emit_session(self, event: Literal["joined", "left"], member: Member) -> None:
         details = {"pid": member.pid, "can_nudge": member.can_nudge}
@@ -235,7 +235,7 @@ class Loop:
                 return
             for desk in list(state.desks.values()):
                 await self._publish_prospects(desk)
-            for member in state.members.all:
+            for member in state.members.sessions:
                 await roster.beat(state.bus, Agent(member.agent, member.host), member.session)
 
     async def _publish_prospects(self, desk: Desk, *, only_news: bool = False) -> None:

@@ -3,11 +3,13 @@
 
     members = Members()
     member = members.enter(request, pid, writer)         # until members.leave(member)
-    members.of("coder")                                  # (member,)
+    members.of("coder"), members.sessions_of("coder")    # (member, its monitor), (member,)
     await members.nudge(member, "1 task waits ...")      # "", or why it was not shown
 
 A session is there for as long as its connection is: one that was killed is gone at once, whatever
-it left behind. What becomes of an agent whose session comes or goes is the `loop`'s.
+it left behind. A window of a host may have two processes here, that of its session and a monitor,
+which shows notices in that one's place: they count as one session. What becomes of an agent whose
+session comes or goes is the `loop`'s.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import ids, processes
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import local_socket
 
@@ -37,7 +39,7 @@ _WHY_MAX_CHARS: Final = 200
 
 @dataclass(eq=False)
 class Member:
-    """A live session of this machine."""
+    """A live session of this machine, or a monitor."""
 
     agent: str
     host: str
@@ -49,6 +51,9 @@ class Member:
     #: The host's own id of the conversation; empty if it has told none.
     host_session: str
     writer: asyncio.StreamWriter
+    is_monitor: bool = False
+    #: `host_session` as it joined; that one may change, as by `/clear`.
+    started_in: str = ""
     #: Monotonic, as `called_at`, which is when a tool was last called in it; 0 if none was.
     joined_at: float = field(default_factory=time.monotonic)
     called_at: float = 0.0
@@ -76,7 +81,7 @@ class Members:
 
     @property
     def all(self) -> tuple[Member, ...]:
-        """All live sessions, the one that was used last first."""
+        """All that have joined, the one that was used last first."""
         return tuple(
             sorted(
                 self._members.values(),
@@ -86,8 +91,32 @@ class Members:
         )
 
     def of(self, agent: str) -> tuple[Member, ...]:
-        """An agent's live sessions, the one that was used last first."""
-        return tuple(member for member in self.all if member.agent == agent)
+        """An agent's live sessions and their monitors, the one that was used last first."""
+        return tuple(member for member in self.all if self.session_of(member).agent == agent)
+
+    @property
+    def sessions(self) -> tuple[Member, ...]:
+        """The live sessions, the one that was used last first; a monitor alone counts as one."""
+        return tuple(member for member in self.all if self.session_of(member) is member)
+
+    def sessions_of(self, agent: str) -> tuple[Member, ...]:
+        """Those of an agent."""
+        return tuple(member for member in self.sessions if member.agent == agent)
+
+    def session_of(self, member: Member) -> Member:
+        """Return the session in whose window a monitor runs; itself if it is none, or has none."""
+        if not member.is_monitor or not member.started_in:
+            return member
+        window = (member.host, member.started_in)
+        there = [
+            other
+            for other in self._members.values()
+            if not other.is_monitor and (other.host, other.started_in) == window
+        ]
+        if len(there) > 1:  # one conversation in two windows, or two servers in one
+            above = processes.above(member.pid)
+            there.sort(key=lambda other: (_apart(above, other.pid), other.agent != member.agent))
+        return there[0] if there else member
 
     def get(self, session: str) -> Member | None:
         """Return a session, if it is there."""
@@ -168,17 +197,26 @@ class Members:
             waiting.set_result(answer)
 
 
+def _apart(above: Sequence[int], pid: int) -> int:
+    """Return how many steps up the nearest process is that another one descends from, too."""
+    steps = (above.index(other) for other in processes.above(pid) if other in above)
+    return min(steps, default=len(above))
+
+
 def _member(request: Mapping[str, Any], pid: int, writer: asyncio.StreamWriter) -> Member:
     session, host = str(request.get("session", "")), str(request.get("host", ""))
     host_session = str(request.get("host_session", ""))
     if not ids.is_label(session) or not ids.is_inbox(host):
         raise BadInput("A session joins with its id and its host.")
+    conversation = host_session if ids.is_label(host_session) else ""
     return Member(
         agent=ids.agent_id(str(request.get("agent", ""))),
         host=host,
         session=session,
         pid=pid,
         can_nudge=request.get("can_nudge") is True,
-        host_session=host_session if ids.is_label(host_session) else "",
+        host_session=conversation,
         writer=writer,
+        is_monitor=request.get("is_monitor") is True,
+        started_in=conversation,
     )

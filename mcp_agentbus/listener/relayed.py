@@ -115,7 +115,7 @@ class Relayed:
         member = self._state.members.get(session.id)
         if member and member.agent != session.me.id:
             for process in self._state.members.all:
-                if process is member or process.conversation == member.conversation != "":
+                if self._state.members.session_of(process) is member:
                     process.writer.close()
         return remarks
 

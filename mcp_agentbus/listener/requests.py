@@ -119,6 +119,6 @@ class Requests:
         return status.agent_data(
             desk,
             state.settings.rules.get(desk.agent),
-            len(state.members.of(desk.agent)),
+            len(state.members.sessions_of(desk.agent)),
             away=state.away_since is not None,
         )

@@ -28,7 +28,7 @@ from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.listener.desk import Desk, Notified
-from mcp_agentbus.listener.members import HANGS
+from mcp_agentbus.listener.members import HANGS, Member
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
@@ -215,7 +215,7 @@ class Runner:
     def _has_heard(self, desk: Desk, decision: Wake) -> bool:
         """Tell whether its hook has told a live session all of that: the wake counts as given."""
         wanted = {thing.session for thing in decision.because if thing.session}
-        live = self._state.members.of(desk.agent)
+        live = self._state.members.sessions_of(desk.agent)
         for_them = [member for member in live if member.session in wanted] or live
         conversations = {member.conversation for member in for_them} - {""}
         keys = {thing.key for thing in decision.because}
@@ -225,14 +225,13 @@ class Runner:
         """Have one live session show a notice; the one that a result is for before the others."""
         wanted = {thing.session for thing in decision.because if thing.session}
         results = tuple(thing.task_id for thing in decision.covers if thing.kind == "result")
-        able = [member for member in self._state.members.of(desk.agent) if member.can_nudge]
         ended = Ended("not_started", "its session had ended")
-        for member in sorted(able, key=lambda member: member.session not in wanted):
-            if self._state.has_shown(member.session, results):
+        for session, member in self._ways(desk.agent, wanted, results):
+            if self._state.has_shown(session.session, results):
                 return Ended("asked", "its session was shown it already")
             why = await self._state.members.nudge(member, notices.text(desk.counts), results)
-            if not why and member.conversation:
-                self._memory.of(member.conversation).by_notice(decision.covers[:KEYS_MAX])
+            if not why and session.conversation:
+                self._memory.of(session.conversation).by_notice(decision.covers[:KEYS_MAX])
                 self._memory.save()
             step = f"a notice in a {member.host} session"
             await self.write(desk, decision.covers, "waking", step)
@@ -240,6 +239,23 @@ class Runner:
             if why in {"", HANGS}:  # one that hangs may show it yet; the next one might be a second
                 break
         return ended
+
+    def _ways(
+        self, agent: str, wanted: Collection[str], results: Collection[str]
+    ) -> list[tuple[Member, Member]]:
+        """Return its sessions, those that are wanted first, each with who shows it a notice."""
+        members, ways = self._state.members, list[tuple[Member, Member]]()
+        for session in sorted(
+            members.sessions_of(agent), key=lambda one: one.session not in wanted
+        ):
+            window = [one for one in members.of(agent) if members.session_of(one) is session]
+            # What its own process shows looks as if its user had typed it. But where that serves
+            # itself, it alone knows which results its model was shown.
+            serves_itself = session.session not in self._state.sessions
+            monitor_last = bool(results) and serves_itself
+            window.sort(key=lambda one: one.is_monitor is monitor_last)
+            ways += [(session, one) for one in window if one.can_nudge]
+        return ways
 
     async def _start(self, desk: Desk, wake: int, decision: Wake) -> Ended:
         """Start the agent's host by the user's rules, and wait until it has ended."""

@@ -133,7 +133,8 @@ class State:
 
     def for_somebody(self, agent: str, things: tuple[Waiting, ...]) -> tuple[Waiting, ...]:
         """Leave out the notices that are for a session which is not here."""
-        here = {member.session for member in self.members.of(agent) if member.can_nudge}
+        able = (member for member in self.members.of(agent) if member.can_nudge)
+        here = {self.members.session_of(member).session for member in able}
         return tuple(thing for thing in things if not thing.live_only or thing.session in here)
 
     def trusted(self) -> frozenset[str] | None:
@@ -206,7 +207,7 @@ class State:
 
     def _silent(self) -> frozenset[str]:
         """Return the live sessions that have called no tool."""
-        return frozenset(member.session for member in self.members.all if not member.called_at)
+        return frozenset(member.session for member in self.members.sessions if not member.called_at)
 
     def called(self, session: str) -> None:
         """Note that a tool was called in a session: it may have read what it was woken for."""

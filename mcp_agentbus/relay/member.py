@@ -38,6 +38,8 @@ class Me(NamedTuple):
     can_nudge: bool = False
     #: The host's own id of the conversation; empty if it has told none.
     host_session: str = ""
+    #: Whether it only shows notices, beside the session of that conversation if one is here.
+    is_monitor: bool = False
 
 
 def joins(me: Me, young_s: float = 0.0) -> dict[str, Any]:

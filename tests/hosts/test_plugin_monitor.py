@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An idle session of the real Claude Code with the plugin: an urgent task starts a turn, once."""
+"""A session of the real Claude Code with the plugin: what its model and its user are told, once."""
 
 import asyncio
 import json
-from pathlib import Path
 
 import pytest
 from claude_user import TOOLS, at_model, install, terminal
@@ -16,21 +15,20 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import watch_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.relay import local_socket
 
 pytestmark = pytest.mark.node
 
-
-def lose_socket(machine):
-    """Remove the socket on which the one session of this user takes lines of its server."""
-    [session] = (machine.home / ".claude" / "sessions").glob("*.json")
-    Path(json.loads(session.read_text())["messagingSocketPath"]).unlink()
+ASKS = {"op": "status"}
 
 
 @pytest.mark.promise(24)
-@pytest.mark.parametrize("through", ["monitor", "either"])
+@pytest.mark.parametrize("through", ["monitor", "socket"])
 async def test_the_model_of_an_idle_session_is_told_once_and_does_the_task(
     machine, tree, tmp_path, through
 ):
+    if through == "socket":
+        (tree / "monitors" / "monitors.json").write_text("[]")
     install(machine, tree)
     settings = machine.home / ".claude" / "settings.json"
     allowed = {"permissions": {"allow": sorted(TOOLS)}}
@@ -46,24 +44,52 @@ async def test_the_model_of_an_idle_session_is_told_once_and_does_the_task(
         ):
             await known(planner, "coder")
             environ = dict(at_model(machine, model).environ)
-            with terminal([machine.program("claude")], folder, environ):
-                joined = [await listener.logged("joined", agent="coder") for _ in range(2)]
-                if through == "monitor":
-                    lose_socket(machine)
+            with terminal([machine.program("claude")], folder, environ) as screen:
+                processes = 2 if through == "monitor" else 1
+                joined = [await listener.logged("joined", agent="coder") for _ in range(processes)]
+                status = await asyncio.to_thread(local_socket.ask, machine.settings, ASKS)
                 [receipt] = await send_task(
                     planner, "coder", f"{CANARY} subject", f"{CANARY} body", priority="high"
                 )
                 found = await watch_inbox(planner, timeout_s=60, task_id=receipt.task_id)
                 last = [await asyncio.to_thread(model.turn) for _ in range(3)][-1]
                 await listener.logged("read", agent="coder")
+                seen = "\n".join(await asyncio.to_thread(screen.shows, "DONE"))
             await listener.end()
 
     first, said = json.dumps(model.shown[0]), json.dumps(last["messages"])
     assert {one["can_nudge"] for one in joined} == {True}
     assert NOTICE in first
     assert CANARY not in first
-    assert "Monitor event" in first or through == "either"
+    # By its server it would look as if its user had typed it.
+    assert ("Monitor event" in seen, "Another Claude session" in seen) == (
+        through == "monitor",
+        through == "socket",
+    )
+    assert [agent["sessions"] for agent in status["agents"] if agent["agent"] == "coder"] == [1]
     assert CANARY in said
     assert said.count("in your agentbus inbox") == 1  # neither the other way nor a hook said it
     assert len(model.shown) == 3
     assert [(one.task_id, one.summary) for one in found.results] == [(receipt.task_id, "done")]
+
+
+async def test_who_opens_a_session_sees_that_urgent_tasks_wait(machine, tree, tmp_path):
+    install(machine, tree)
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / ".agentbus.toml").write_text('agent = "coder"\n')
+    with server_folder(tmp_path / "bus"), Standin() as model:
+        async with (
+            Bus.connect(machine.settings) as bus,
+            Session(bus, Agent("planner")) as planner,
+            listening(machine.settings) as listener,
+        ):
+            await known(planner, "coder")
+            for _ in range(2):
+                await send_task(planner, "coder", f"{CANARY} subject", CANARY, priority="high")
+            environ = dict(at_model(machine, model).environ)
+            with terminal([machine.program("claude")], folder, environ) as screen:
+                seen = await asyncio.to_thread(screen.shows, "2 urgent tasks wait here.")
+            await listener.end()
+
+    assert CANARY not in "\n".join(seen)

@@ -64,6 +64,30 @@ async def test_what_waits_is_told_at_the_next_event_and_never_again(house, plann
     assert set(later[1:]) == {""}
 
 
+async def test_who_opens_a_session_is_told_of_high_tasks_once_in_numbers(house, planner):
+    await known(planner, "watcher")
+    async with listening(house):
+        await send(planner, "watcher", priority="normal")
+        said = [await shown(house, "watcher", "SessionStart")]
+        for _ in range(2):
+            await send(planner, "watcher")
+            said.append(await shown(house, "watcher", "SessionStart"))
+        said.append(await shown(house, "watcher", "SessionStart"))
+        await send(planner, "watcher")
+        said.append(await shown(house, "watcher", "UserPromptSubmit"))
+
+    one = 'agentbus: 1 urgent task waits here. Say "read your inbox" to have it done.'
+    assert said == [None, one, one, None, None]
+
+
+async def shown(house, agent, event):
+    """Run a hook of Claude Code; return the line that it shows to its user, if it has one."""
+    environ = hooking.claude(house.data_dir.parent, agent)
+    told = json.dumps({"session_id": f"s-{agent}"}).encode()
+    said = await asyncio.to_thread(hooking.ran, environ, "claude-code", event, stdin=told)
+    return json.loads(said or b"{}").get("systemMessage")
+
+
 async def test_another_session_of_the_agent_is_told_for_itself(house, planner):
     await known(planner, "two")
     async with listening(house):

@@ -199,6 +199,30 @@ async def test_where_a_sessions_server_cannot_tell_it_its_monitor_does(house, pl
     assert told == HIGH + "\n"
 
 
+async def test_a_window_with_a_monitor_is_one_session_and_the_monitor_tells_it(
+    house, planner, notes
+):
+    await known(planner, "nine")
+    environ = served.environ(house.data_dir.parent) | interactive("s-nine", notes / "nine.sock")
+    async with (
+        listening(house, script=ATTENTIVE) as listener,
+        session(house, "nine", notes) as (pipes, notices),
+        monitor(listener, environ, "nine") as lines,
+    ):
+        await listener.logged("joined", agent="nine")
+        await send(planner, "nine")
+        told = await line(lines)
+        await listener.logged("ended", agent="nine", outcome="asked")
+        again = await Host(house, "nine")("UserPromptSubmit")
+        answer = await asyncio.to_thread(local_socket.ask, house, {"op": "status"})
+        await asyncio.to_thread(pipes.call, "read_inbox")
+
+    [nine] = [agent for agent in answer["agents"] if agent["agent"] == "nine"]
+    assert nine["sessions"] == 1
+    assert (told, again) == (HIGH + "\n", "")
+    assert notices.empty()
+
+
 async def test_beside_a_server_that_hangs_and_may_tell_it_yet_its_monitor_is_silent(
     house, planner, notes
 ):

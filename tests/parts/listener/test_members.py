@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is one session: the processes of a host's window, whatever they are called meanwhile."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mcp_agentbus.listener.members import Members
+
+
+class Mute:
+    """Takes what a member is told."""
+
+    def write(self, _):
+        """Drop it."""
+
+
+@pytest.fixture
+def members():
+    return Members()
+
+
+@pytest.fixture
+def enter(members):
+    """Lets a process in: which it is, of whom, in which conversation."""
+
+    def entered(session, agent="coder", *, pid=0, of="c1", is_monitor=False):
+        request = {
+            "agent": agent, "host": "claude-code", "session": session, "can_nudge": True,
+            "host_session": of, "is_monitor": is_monitor,
+        }  # fmt: skip
+        return members.enter(request, pid, Mute())
+
+    return entered
+
+
+def test_a_session_and_its_monitor_count_as_one(members, enter):
+    monitor, session = enter("m", is_monitor=True), enter("s")
+
+    assert members.session_of(monitor) is session
+    assert members.sessions_of("coder") == (session,)
+    assert set(members.of("coder")) == {session, monitor}
+
+
+def test_two_windows_are_two_sessions_and_a_monitor_alone_is_one(members, enter):
+    first, second = enter("s1"), enter("s2", of="c2")
+    monitor, alone = enter("m", of="c2", is_monitor=True), enter("a", of="", is_monitor=True)
+
+    assert members.session_of(monitor) is second
+    assert set(members.sessions_of("coder")) == {first, second, alone}
+
+
+def test_a_window_stays_one_whatever_its_conversation_and_its_agent_become(members, enter):
+    session, monitor = enter("s"), enter("m", is_monitor=True)
+    session.host_session = "after /clear"
+    session.agent = "coder-4f1c"
+
+    assert members.session_of(monitor) is session
+    assert set(members.of("coder-4f1c")) == {session, monitor}
+    assert members.of("coder") == ()
+
+
+def test_a_monitor_counts_by_itself_once_its_session_has_ended(members, enter):
+    session, monitor = enter("s"), enter("m", is_monitor=True)
+    members.leave(session)
+
+    assert members.sessions_of("coder") == (monitor,)
+
+
+def test_of_two_servers_in_one_window_a_monitor_is_of_its_agents(members, enter):
+    enter("s1", "reviewer")
+    session, monitor = enter("s2"), enter("m", is_monitor=True)
+
+    assert members.session_of(monitor) is session
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parents of a process are read from /proc")
+def test_of_two_windows_with_one_conversation_a_monitor_is_of_its_own(members, enter):
+    with Window() as first, Window() as second:
+        enter("s1", pid=first.session)
+        session = enter("s2", pid=second.session)
+        monitor = enter("m", pid=second.monitor, is_monitor=True)
+
+        assert members.session_of(monitor) is session
+
+
+class Window:
+    """A host's process with a server, and with a monitor that it has started by a shell."""
+
+    def __enter__(self):
+        waits = "import sys; sys.stdin.read()"
+        starts = (
+            "import subprocess, sys; waits = [sys.executable, '-c', sys.argv[1]];"
+            "one = subprocess.Popen(waits);"
+            "two = subprocess.Popen(['sh', '-c', '\"$@\" & echo $!; wait', 'sh', *waits],"
+            " stdout=subprocess.PIPE, text=True);"
+            "print(one.pid, two.stdout.readline(), flush=True); one.wait()"
+        )
+        self._host = subprocess.Popen(
+            [sys.executable, "-c", starts, waits],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.session, self.monitor = map(int, self._host.stdout.readline().split())
+        return self
+
+    def __exit__(self, *_):
+        self._host.communicate()
