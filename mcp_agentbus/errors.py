@@ -144,7 +144,7 @@ class OutOfReach(BusUnreachable):
 class Untrusted(BusUnreachable):
     """TLS does not tell that this server is the right one. Nothing was stored."""
 
-    hint = "Tell whoever runs the shared server; see `agentbus doctor`."
+    hint = "Tell whoever runs the shared server; run `agentbus doctor`."
 
 
 class Unconfirmed(AgentbusError):

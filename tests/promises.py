@@ -16,7 +16,8 @@ PROMISES = {
     "traffic, and nothing is ever cut silently.",
     6: "A full inbox refuses new tasks and leaves the old ones untouched.",
     8: "Two sends in order from one sender are read in that order.",
-    9: "Reading twice shows the same tasks, and a process killed after reading loses none.",
+    9: "A claimed task is given whole to one call, and named by each later one until its end; a "
+    "process killed after reading loses none.",
     10: "watch_inbox returns as soon as a task is stored, and empty at its time limit.",
     11: "A cancelled watch_inbox gives back at once what it had taken.",
     12: "A task that one session holds is refused to another, with its holder named, until that "

@@ -131,7 +131,10 @@ def _add_task_commands(commands: _Commands) -> None:
 def _add_inbox_commands(commands: _Commands) -> None:
     inbox = _command(commands, "inbox", "claim waiting tasks for 2 hours, and show results")
     inbox.add_argument(
-        "--limit", type=count(50), default=5, metavar="N", help="1 to 50 (default: 5)"
+        "--limit",
+        type=count(50),
+        metavar="N",
+        help="claim N, 1 to 50 (default: until 5 are held)",
     )
     inbox.add_argument("--peek", action="store_true", help="claim nothing, mark nothing as seen")
     inbox.add_argument("--thread", metavar="ID", help="only this conversation; claims nothing")

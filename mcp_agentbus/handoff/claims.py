@@ -23,8 +23,9 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import LANES
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import step
@@ -70,9 +71,9 @@ class Claims(Mapping[str, Claim]):
         self._bus, self._me, self._session_id = bus, me, session_id
         self._held: dict[str, Claim] = {}
         self._numbers = itertools.count(1)
-        #: Held tasks that no answer has shown yet: the call that claimed them failed, or its
-        #: process may have died.
-        self.unshown: set[str] = set()
+        #: Held tasks that an answer had whole. Of the others the call that claimed them failed, or
+        #: its process may have died.
+        self._given: dict[str, Given] = {}
         self.finished: Finished | None = None
         #: When `find` was told what the session holds; None: it was not called.
         self._found_at: datetime | None = None
@@ -99,11 +100,61 @@ class Claims(Mapping[str, Claim]):
     def let_go(self, task_id: str, *, finished: bool = False) -> None:
         """Forget a claim; `finished` if this session has ended the task."""
         claim = self._held.pop(task_id, None)
-        self.unshown.discard(task_id)
+        self._given.pop(task_id, None)
         if claim and finished:
             task = claim.task
             self.finished = Finished(task.chain, task.hops, text.now(), time.monotonic())
         self._changed()
+
+    def after(self, number: int) -> list[Claim]:
+        """Return the claims that were made after the one of that number."""
+        return [claim for claim in self._held.values() if claim.number > number]
+
+    def cursor(self, task_id: str) -> str:
+        """Return by what a reader goes on after a held task; `number_of` knows it again."""
+        return f"claim-{self._held[task_id].number}"
+
+    def number_of(self, cursor: str | None) -> int:
+        """Return the number of the last claim that the answer before has named; -1 without one.
+
+        Raises:
+            BadInput: that is none of this inbox.
+        """
+        if cursor is None:
+            return -1
+        prefix, _, number = cursor.partition("-")
+        if prefix != "claim" or not number.isdecimal() or len(number) > 12:
+            raise BadInput(
+                "The cursor is not one of this inbox.", hint="Use next_cursor of the answer before."
+            )
+        return int(number)
+
+    def given(self, task_id: str) -> Given | None:
+        """Return that an answer had a held task whole; None if its reader is to get it yet."""
+        given = self._given.get(task_id)
+        return None if given and given.is_lost else given
+
+    def to_give(self, priority: Priority | None) -> list[Claim]:
+        """Return the claims of that priority, or of any, that no answer has given yet."""
+        return [
+            claim
+            for claim in self._held.values()
+            if self.given(claim.task.id) is None and priority in {None, claim.task.priority}
+        ]
+
+    def give(self, task_ids: Iterable[str], call: Call) -> None:
+        """Note that the answer to a call names these, whole or those given before as a line."""
+        for task_id in task_ids:
+            if task_id in self._held:
+                given = self.given(task_id)
+                self._given[task_id] = Given(given.at if given else text.now(), call)
+        self._changed()
+
+    def named(self, task_id: str) -> None:
+        """Note that its reader has named a held task, and so has been told of it."""
+        given = self._given.get(task_id)
+        if given:
+            self._given[task_id] = replace(given, call=None)
 
     def recall(self, chain: Iterable[str], hops: int, at: datetime) -> None:
         """Go on from the task that an earlier process of the session ended last."""
@@ -181,7 +232,7 @@ class Claims(Mapping[str, Claim]):
         """Hold whatever the records say is this session's, in the order in which it was claimed.
 
         So it is the same whatever became of the processes that claimed it. All but what waits for
-        somebody's approval counts as not shown yet: its worker may have died with that process.
+        somebody's approval counts as not given yet: its worker may have died with that process.
 
         Raises:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
@@ -201,8 +252,8 @@ class Claims(Mapping[str, Claim]):
         claims = await together(*(self._by_record(taken) for lane in lanes for taken in lane))
         for claim in sorted(filter(None, claims), key=_claimed_at):
             self.hold(replace(claim, found=True))
-            if claim.record.state != "needs_approval":
-                self.unshown.add(claim.task.id)
+            if claim.record.state == "needs_approval":
+                self._given[claim.task.id] = Given(claim.record.updated_at)
         self._found_at = found_at
 
     def missed(self, claim: Claim) -> bool:
@@ -254,7 +305,9 @@ class Claims(Mapping[str, Claim]):
             with suppress(ValueError, LookupError, TypeError, Undecodable):
                 claim = await self._still_held(delivery_of(reference))
                 if claim:
-                    self.hold(claim)
+                    self.hold(replace(claim, found=True))
+                    if given_at := reference.get("given_at"):
+                        self._given[claim.task.id] = Given(datetime.fromisoformat(given_at))
 
     async def _still_held(self, delivery: Delivery) -> Claim | None:
         task = await tasks.stored(self._bus, delivery)
@@ -268,7 +321,7 @@ class Claims(Mapping[str, Claim]):
 
     def references(self) -> list[dict[str, Any]]:
         """Return the references of all claims, oldest first."""
-        return [reference_of(claim) for claim in self._held.values()]
+        return [reference_of(claim, self.given(claim.task.id)) for claim in self._held.values()]
 
 
 def _claimed_at(claim: Claim) -> datetime:
@@ -277,10 +330,11 @@ def _claimed_at(claim: Claim) -> datetime:
     return moments[-1] if moments else claim.record.updated_at
 
 
-def reference_of(claim: Claim) -> dict[str, Any]:
-    """Return what a claim can be found by again, as JSON has it."""
+def reference_of(claim: Claim, given: Given | None = None) -> dict[str, Any]:
+    """Return what a claim can be found by again, as JSON has it, and whether its reader has it."""
     delivery = {**asdict(claim.delivery), "data": "", "headers": {}}
-    return {**delivery, "stored_at": claim.delivery.stored_at.isoformat()}
+    reference = {**delivery, "stored_at": claim.delivery.stored_at.isoformat()}
+    return {**reference, "given_at": given.at.isoformat()} if given else reference
 
 
 def delivery_of(reference: Mapping[str, Any]) -> Delivery:
@@ -290,4 +344,5 @@ def delivery_of(reference: Mapping[str, Any]) -> Delivery:
         ValueError, LookupError, TypeError: it names none.
     """
     stored_at = datetime.fromisoformat(reference["stored_at"])
-    return Delivery(**{**reference, "data": b"", "stored_at": stored_at})
+    named = {key: value for key, value in reference.items() if key != "given_at"}
+    return Delivery(**{**named, "data": b"", "stored_at": stored_at})

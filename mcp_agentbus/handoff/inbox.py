@@ -5,8 +5,8 @@
     >>> inbox.tasks[0].task.subject, inbox.results, inbox.waiting
     ('Count the tests', (), {'normal': 3})
 
-Reading claims what it returns; peeking claims nothing. Reading again shows the same claims. An
-empty answer means an empty inbox: what could not be read raises, or is named in `degraded`.
+Reading claims what it returns, each task for one call; peeking claims nothing. An empty answer
+means an empty inbox: what could not be read raises, or is named in `degraded`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,25 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final
 
 from mcp_agentbus.bus.budget import one_call, renew
 from mcp_agentbus.core import ids
-from mcp_agentbus.core.aio import both, together
+from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import lanes, lookup
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.lanes import Taken
-from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
-from mcp_agentbus.handoff.turn import Inbox, Item, Turn
-from mcp_agentbus.store import waiting
+from mcp_agentbus.handoff.lanes import Left, Taken
+from mcp_agentbus.handoff.outcomes import Result
+from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session, Turn, Watch
+from mcp_agentbus.handoff.turn import Call, Given, Inbox, Item
 from mcp_agentbus.store.task import Record
 
 LIMIT_MAX: Final = 50
+# What nobody asked for more of: as many tasks are held then, as many results shown.
+FILL: Final = 5
 WATCH_MAX_S: Final = 3600
 # How often a waiting call looks without being told to: a dead session's claims come back silently.
 _LOOK_AGAIN_S: Final = 5.0
@@ -44,34 +47,41 @@ _OVERTAKEN_S: Final = (0.1, 0.5)
 async def read_inbox(
     session: Session,
     *,
-    limit: int = 5,
+    limit: int | None = None,
     peek: bool = False,
     thread_id: str | None = None,
     cursor: str | None = None,
+    call: Call | None = None,
 ) -> Inbox:
     """Return this session's claims, then newly claimed tasks, and new results.
 
+    Claims that an answer gave before have `given_at`, and are named only.
+
     Args:
         session: the reader's session.
-        limit: at most this many tasks, 1 to 50, and as many results.
+        limit: claim so many, 1 to 50, and show as many results; None: claim until 5 are held.
         peek: claim nothing; show what waits.
         thread_id: only what belongs to this conversation; claims nothing.
         cursor: `next_cursor` of the answer before.
+        call: the call that has begun with this; None: it is one of its own.
 
     Raises:
         BadInput: a value breaks its rule.
         BusUnreachable, Unconfirmed, NotAllowed: the inbox could not be read at all.
     """
-    if not 1 <= limit <= LIMIT_MAX:
+    if limit is not None and not 1 <= limit <= LIMIT_MAX:
         raise BadInput(f"limit is {limit}.", hint=f"Use 1 to {LIMIT_MAX}.")
     if thread_id is not None:
         ids.label(thread_id, "thread id")
-    await session.called()
-    await session.can_read()
-    await _note_that_the_last_answer_arrived(session)
-    if peek or thread_id is not None:
-        return await _shown(session, _peek(session, limit, thread_id, cursor, show=not peek))
-    return await _shown(session, _read(session, limit, _after(cursor)))
+    with session.calls.within(call) as this:
+        await session.called()
+        await session.can_read()
+        await _note_what_arrived(session, this)
+        if peek or thread_id is not None:
+            look = _peek(session, limit or FILL, thread_id, cursor, take=not peek)
+        else:
+            look = _read(session, this, limit, session.claims.number_of(cursor))
+        return await _given(session, this, look)
 
 
 @one_call
@@ -81,10 +91,13 @@ async def watch_inbox(
     timeout_s: float = 45,
     task_id: str | Sequence[str] | None = None,
     priority: Priority | None = None,
-    limit: int = 5,
+    limit: int | None = None,
     waiting: Callable[[float], Awaitable[None]] | None = None,
+    call: Call | None = None,
 ) -> Inbox:
     """Wait for something new: a task, a result, or the results of certain tasks.
+
+    New is also what an answer gave that may not have arrived; this one names it.
 
     Args:
         session: the reader's session.
@@ -92,28 +105,44 @@ async def watch_inbox(
         task_id: wait for what becomes of this task, or of all of these, and claim nothing; at the
             time limit of those that have become something.
         priority: claim only tasks of this priority.
-        limit: at most this many tasks.
+        limit: claim up to so many; None: one while other calls wait besides, else until 5 are held.
         waiting: called every few seconds with the seconds waited so far.
+        call: as in `read_inbox`.
 
     Raises: as `read_inbox`.
     """
     awaited = [task_id] if isinstance(task_id, str) else list(task_id or ())
     check_watch(timeout_s, awaited, priority)
-    await session.called()
-    await session.can_read()
+    with session.calls.within(call) as this, session.watches.begun() as watch:
+        await session.called()
+        await session.can_read()
+        await _note_what_arrived(session, this)
+        if awaited:
+            look = partial(_outcomes, session, awaited)
+        else:
+            look = partial(_new, session, this, limit, priority)
+        return await _wait(
+            lambda places, last: _given(session, this, look(places, last=last)),
+            session, watch, timeout_s, waiting,
+        )  # fmt: skip
+
+
+async def _wait(
+    look: Callable[[AbstractSet[str], bool], Awaitable[Inbox]],
+    session: Session,
+    watch: Watch,
+    timeout_s: float,
+    waiting: Callable[[float], Awaitable[None]] | None,
+) -> Inbox:
+    """Look until there is something, or the time is over."""
     began = time.monotonic()
-    await _note_that_the_last_answer_arrived(session)
     places: AbstractSet[str] = EVERYTHING
     overtaken: Iterator[float] = iter(())
     while True:
-        session.arrivals.clear()
+        watch.clear()
         left_s = timeout_s - (time.monotonic() - began)
         try:
-            last = left_s <= 0
-            if awaited:
-                inbox = await _shown(session, _outcomes(session, awaited, last=last))
-            else:
-                inbox = await _shown(session, _new(session, limit, priority, places, last=last))
+            inbox = await look(places, left_s <= 0)
         except (BusUnreachable, Unconfirmed):
             left_s = timeout_s - (time.monotonic() - began)
             if left_s <= 0 or not await session.bus.reconnected(left_s):
@@ -127,7 +156,7 @@ async def watch_inbox(
             return replace(inbox, timed_out=True)
         if waiting:
             await waiting(time.monotonic() - began)
-        news = await _news(session, min(left_s, next(overtaken, _LOOK_AGAIN_S)))
+        news = await _news(watch, min(left_s, next(overtaken, _LOOK_AGAIN_S)))
         places = news or EVERYTHING
         overtaken = iter(_OVERTAKEN_S) if news else overtaken
         # Only what was there before may come back by itself: `agentbus server stop` stands.
@@ -136,24 +165,24 @@ async def watch_inbox(
         renew()
 
 
-async def _news(session: Session, within_s: float) -> AbstractSet[str]:
+async def _news(watch: Watch, within_s: float) -> AbstractSet[str]:
     """Wait for a notice; return where something came in, which is nowhere if the time is over."""
     with suppress(TimeoutError):
         async with asyncio.timeout(within_s):
-            return await session.arrivals.wait()
+            return await watch.wait()
     return frozenset()
 
 
-async def _shown(session: Session, look: Coroutine[Any, Any, Inbox]) -> Inbox:
-    """Take what a look finds, and count it as shown."""
-    async with Turn(session) as turn:
-        return turn.show(await turn.take(look))
+async def _given(session: Session, call: Call, look: Coroutine[Any, Any, Inbox]) -> Inbox:
+    """Take what a look finds, and count it as given."""
+    async with Turn(session, call) as turn:
+        return turn.give(await turn.take(look))
 
 
-async def _note_that_the_last_answer_arrived(session: Session) -> None:
-    """A session that calls again has got the answer of its call before, and what that showed."""
+async def _note_what_arrived(session: Session, call: Call) -> None:
+    """A session that calls again has got answers of its calls before, and what they gave."""
     async with session.lock:
-        await session.outcomes.confirm()
+        await session.outcomes.confirm(call)
 
 
 def check_watch(
@@ -172,63 +201,79 @@ def check_watch(
         ids.task_id(task_id)
 
 
-class _Left(NamedTuple):
-    """What inboxes hold besides what is shown."""
-
-    #: As `Inbox.waiting`.
-    waiting: dict[Priority, int]
-    #: As `Inbox.held_elsewhere`.
-    held_elsewhere: int = 0
-
-
 @dataclass(frozen=True)
 class _Results:
     """The results of an answer."""
 
     records: Sequence[Record] = ()
+    #: Those that were given before, and may not have arrived.
+    doubtful: Sequence[Result] = ()
     #: As `Inbox.results_elsewhere`.
     elsewhere: int = 0
     #: Why they could not be read; empty if they could.
     degraded: str = ""
 
+    @property
+    def any(self) -> bool:
+        """Whether there is something to say of them."""
+        return bool(self.records or self.doubtful or self.degraded)
+
     def of_inbox(self, limit: int) -> dict[str, Any]:
         """Return what an `Inbox` says of them."""
+        given_at = {each.record.task_id: each.given.at for each in self.doubtful if each.given}
         return {
-            "results": tuple(self.records),
-            "more_results": len(self.records) == limit,
+            "results": (*(result.record for result in self.doubtful), *self.records),
+            "results_given_at": given_at,
+            "more_results": len(self.records) >= limit,
             "results_elsewhere": self.elsewhere,
         }
 
 
-async def _read(session: Session, limit: int, after: int) -> Inbox:
+async def _read(session: Session, call: Call, limit: int | None, after: int) -> Inbox:
     """Return open claims from number `after` on, then newly claimed tasks, and new results."""
-    open_claims = [claim for claim in session.claims.values() if claim.number > after]
-    notes = await session.claims.check(open_claims[:limit])
-    shown = [claim for claim in open_claims[:limit] if claim.task.id in session.claims]
-    taken = Taken()
-    if len(shown) < limit:
-        taken = await lanes.take(session, limit - len(shown))
-    results = await _results(session, limit)
-    if shown or taken.claims or notes or taken.notes or results.records or results.degraded:
-        left = await _waiting(session, taken)
+    notes = await session.claims.check(session.claims.after(after))
+    held, more = _of_held(session, limit or FILL, after)
+    new = sum(item.given_at is None for item in held)
+    wanted = FILL - len(session.claims) if limit is None else limit - new
+    taken = await lanes.take(session, wanted) if wanted > 0 else Taken()
+    tasks = (*held, *map(_new_item, taken.claims))
+    results = await _results(session, limit or FILL, call)
+    if tasks or notes or taken.notes or results.any:
+        left = await lanes.left(session, taken)
     else:
-        results, left = await both(_looked_up(session, limit), _looked_at(session))
-    last = [*shown, *taken.claims][-1:]
-    more = last and (len(open_claims) > limit or left.waiting)
+        results, left = await both(_looked_up(session, limit or FILL), lanes.looked_at(session))
+    last = (held if more else tasks)[-1:]
+    more = more or (limit is not None and bool(left.waiting))
     return Inbox(
-        tasks=(*map(_item, shown), *map(_new_item, taken.claims)),
-        **results.of_inbox(limit),
+        tasks=tasks,
+        **results.of_inbox(limit or FILL),
         **left._asdict(),
         degraded=taken.degraded or results.degraded,
         notes=(*notes, *taken.notes),
-        next_cursor=f"claim-{last[0].number}" if more else None,
+        next_cursor=session.claims.cursor(last[0].task.id) if more and last else None,
         held=len(session.claims),
     )
 
 
+def _of_held(session: Session, limit: int, after: int) -> tuple[list[Item], bool]:
+    """Return what a reading names of the open claims, and whether there are more of them.
+
+    Up to `limit` of those that no answer has given are whole; so many others have room besides.
+    """
+    items: list[Item] = []
+    for claim in session.claims.after(after):
+        given = session.claims.given(claim.task.id)
+        limit -= given is None
+        if limit < 0 or len(items) >= LIMIT_MAX:
+            return items, True
+        items.append(_line(claim, given) if given else _item(claim))
+    return items, False
+
+
 async def _new(
     session: Session,
-    limit: int,
+    call: Call,
+    limit: int | None,
     priority: Priority | None,
     places: AbstractSet[str],
     *,
@@ -236,26 +281,31 @@ async def _new(
 ) -> Inbox:
     """Return what is new in `places`: everywhere at first, then where something came in.
 
-    The `last` look, which says that nothing is there, looks at what other sessions have taken, too.
+    The `last` look, which says that nothing is there, looks at what other sessions have taken, too,
+    and names whatever may not have arrived, though it was given while this call waited.
     """
-    wanted = [lane for lane in LANES if lane in places and priority in {None, lane}]
-    # What a look that failed had claimed is as new as what this one claims.
-    claims = [
-        claim
+    by = None if last else call
+    lines = [
+        _line(claim, given)
         for claim in session.claims.values()
-        if claim.task.id in session.claims.unshown and priority in {None, claim.task.priority}
-    ][:limit]
-    taken = await lanes.take(session, limit - len(claims), wanted)
-    claims += taken.claims
-    results = await _results(session, limit) if RECORDS in places else _Results()
-    left = _Left({})
-    if claims or results.records:
-        left = await _waiting(session, taken)
+        if priority in {None, claim.task.priority}
+        if (given := session.claims.given(claim.task.id)) and given.is_doubtful(by)
+    ]
+    wanted = [lane for lane in LANES if lane in places and priority in {None, lane}]
+    new = session.claims.to_give(priority)
+    if limit is None:
+        taken = await lanes.take_for_one(session, FILL, wanted, new)
+    else:
+        taken = await lanes.take(session, limit, wanted, new[:limit])
+    results = await _results(session, FILL, by) if RECORDS in places or last else _Results()
+    left = Left({})
+    if lines or taken.claims or (results.any and not results.degraded):
+        left = await lanes.left(session, taken)
     elif last and not (taken.notes or results.degraded):
-        results, left = await both(_looked_up(session, limit), _looked_at(session))
+        results, left = await both(_looked_up(session, FILL), lanes.looked_at(session))
     return Inbox(
-        tasks=tuple(map(_new_item, claims)),
-        **results.of_inbox(limit),
+        tasks=(*lines, *map(_new_item, taken.claims)),
+        **results.of_inbox(FILL),
         **left._asdict(),
         degraded=taken.degraded or results.degraded,
         notes=tuple(taken.notes),
@@ -263,29 +313,29 @@ async def _new(
     )
 
 
-async def _outcomes(session: Session, task_ids: Sequence[str], *, last: bool) -> Inbox:
+async def _outcomes(
+    session: Session, task_ids: Sequence[str], _: AbstractSet[str], *, last: bool
+) -> Inbox:
     """Return what became of sent tasks once that is known of all, or at the `last` look of some."""
-    before = dict(session.outcomes.shown)
     records = [await session.outcomes.result_of(task_id) for task_id in task_ids]
     results = tuple(record for record in records if record)
     if len(results) < len(task_ids) and not last:
-        session.outcomes.hide(before)
         results = ()
     return Inbox(results=results, held=len(session.claims))
 
 
 async def _peek(
-    session: Session, limit: int, thread_id: str | None, cursor: str | None, *, show: bool
+    session: Session, limit: int, thread_id: str | None, cursor: str | None, *, take: bool
 ) -> Inbox:
     """Return what waits, and new results; of one conversation also what this session holds."""
     glance = await lookup.peek(session, limit, thread_id, cursor)
-    results = await _looked_up(session, limit, thread_id, show=show)
+    results = await _looked_up(session, limit, thread_id, take=take)
     held = [
         _item(claim)
         for claim in session.claims.values()
         if thread_id is not None and claim.task.thread_id == thread_id
     ]
-    left = await _looked_at(session)
+    left = await lanes.looked_at(session)
     others = [
         Item(seen.task, seen.state, holder=seen.holder)
         for seen in glance.seen
@@ -304,64 +354,47 @@ async def _peek(
     )
 
 
-async def _results(session: Session, limit: int) -> _Results:
-    """Return new results, and why there may be more: tasks are shown even if results fail."""
-    before = dict(session.outcomes.shown)
+async def _results(session: Session, limit: int, by: Call | None) -> _Results:
+    """Return new results, and why there may be more: tasks are shown even if results fail.
+
+    And those that were given and may not have arrived, by what the call `by` tells.
+    """
     try:
-        return _Results(await session.outcomes.results(limit))
+        records = await session.outcomes.results(limit)
     except AgentbusError as error:
-        session.outcomes.hide(before)
         return _Results(degraded=_unreadable(error))
+    return _Results(records, session.outcomes.doubtful(by))
 
 
 async def _looked_up(
-    session: Session, limit: int, thread_id: str | None = None, *, show: bool = True
+    session: Session, limit: int, thread_id: str | None = None, *, take: bool = True
 ) -> _Results:
-    """Return results as they are stored, whoever has taken them; `show` counts them as shown."""
+    """Return results as they are stored, whoever has taken them; `take` them for this session.
+
+    Then those that an answer of this session has are left out: it is on its way.
+    """
     try:
         looked = await session.outcomes.look_up(limit, thread_id)
     except AgentbusError as error:
         return _Results(degraded=_unreadable(error))
-    if show:
-        session.outcomes.show(looked.results)
-    return _Results([end.record for end in looked.results], looked.elsewhere)
+    if not take:
+        return _Results([end.record for end in looked.results], elsewhere=looked.elsewhere)
+    taken = map(session.outcomes.take, looked.results)
+    records = [result.record for result in taken if result.is_new or thread_id is not None]
+    return _Results(records, elsewhere=looked.elsewhere)
 
 
 def _unreadable(error: AgentbusError) -> str:
     return f"results could not be read: {error.message}"
 
 
-async def _waiting(session: Session, taken: Taken) -> _Left:
-    """Return what the inboxes hold besides, as the pulls have told, or the server does."""
-    not_told = [lane for lane in LANES if lane not in taken.waiting]
-    asked = await waiting.offered(session.bus, session.inboxes, not_told)
-    counts = taken.waiting | asked
-    return _Left({lane: counts[lane] for lane in LANES if counts[lane]})
-
-
-async def _looked_at(session: Session) -> _Left:
-    """Return the same by a look at each task: for an answer that says that nothing is new."""
-    looks = (waiting.look_together(session.bus, session.inboxes, lane) for lane in LANES)
-    lanes_now = await together(*looks)
-    counts = {lane: now.count for lane, now in zip(LANES, lanes_now, strict=True) if now.count}
-    return _Left(counts, max(0, sum(now.held for now in lanes_now) - len(session.claims)))
-
-
 def _item(claim: Claim) -> Item:
     return Item(claim.task, claim.record.state, claim.record.attempts)
 
 
+def _line(claim: Claim, given: Given) -> Item:
+    return replace(_item(claim), given_at=given.at)
+
+
 def _new_item(claim: Claim) -> Item:
     return Item(claim.task, claim.record.state, claim.record.attempts, new=not claim.found)
-
-
-def _after(cursor: str | None) -> int:
-    """Return the number of the last claim that the answer before has shown; -1 without one."""
-    if cursor is None:
-        return -1
-    prefix, _, number = cursor.partition("-")
-    if prefix != "claim" or not number.isdecimal() or len(number) > 12:
-        raise BadInput(
-            "The cursor is not one of this inbox.", hint="Use the cursor of the answer before."
-        )
-    return int(number)

@@ -16,16 +16,17 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
 from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster, streams, tasks
+from mcp_agentbus.store import roster, streams, tasks, waiting
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Task, Undecodable
@@ -52,6 +53,15 @@ class Taken:
     notes: list[str] = field(default_factory=list)
     #: Why the lanes could not be read as a whole; empty if they could.
     degraded: str = ""
+
+
+class Left(NamedTuple):
+    """What the inboxes hold besides what was taken."""
+
+    #: As `Inbox.waiting`.
+    waiting: dict[Priority, int]
+    #: As `Inbox.held_elsewhere`.
+    held_elsewhere: int = 0
 
 
 @dataclass
@@ -82,15 +92,20 @@ class _Parked:
     note: str
 
 
-async def take(session: Session, limit: int, lanes: Sequence[Priority] = LANES) -> Taken:
-    """Claim up to `limit` waiting tasks from `lanes`, in their order.
+async def take(
+    session: Session,
+    limit: int,
+    lanes: Sequence[Priority] = LANES,
+    before: Sequence[Claim] = (),
+) -> Taken:
+    """Claim waiting tasks from `lanes`, in their order, up to `limit` with those claimed `before`.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; what was claimed until then is
-            held, and among `session.claims.unshown`.
+            held, and not given to any reader.
     """
     await _offer_namesakes(session)
-    taken = Taken()
+    taken = Taken(list(before))
     for priority in lanes:
         for inbox in session.inboxes:
             lane = await _take_lane(session, inbox, priority, limit - len(taken.claims))
@@ -104,6 +119,41 @@ async def take(session: Session, limit: int, lanes: Sequence[Priority] = LANES) 
                 taken.waiting.pop(priority, None)
                 return taken
     return taken
+
+
+async def take_for_one(
+    session: Session, fill: int, lanes: Sequence[Priority], before: Sequence[Claim]
+) -> Taken:
+    """Claim for one call that waits: a task, and if no other waits besides until `fill` are held.
+
+    Of those that were claimed `before` it has as many at most.
+
+    Raises: as `take`.
+    """
+    room = fill - (len(session.claims) - len(before))
+    first = await take(session, 1, lanes, before[:1])
+    # By now whoever called at the same moment waits.
+    if session.watches.count > 1 or not first.claims or room <= 1:
+        return first
+    taken = await take(session, room, lanes, [*first.claims, *before[1:room]])
+    notes = [*first.notes, *taken.notes]
+    return replace(taken, notes=notes, degraded=first.degraded or taken.degraded)
+
+
+async def left(session: Session, taken: Taken) -> Left:
+    """Return what the inboxes hold besides, as the pulls have told, or the server does."""
+    not_told = [lane for lane in LANES if lane not in taken.waiting]
+    asked = await waiting.offered(session.bus, session.inboxes, not_told)
+    counts = taken.waiting | asked
+    return Left({lane: counts[lane] for lane in LANES if counts[lane]})
+
+
+async def looked_at(session: Session) -> Left:
+    """Return the same by a look at each task: for an answer that says that nothing is new."""
+    looks = (waiting.look_together(session.bus, session.inboxes, lane) for lane in LANES)
+    lanes_now = await together(*looks)
+    counts = {lane: now.count for lane, now in zip(LANES, lanes_now, strict=True) if now.count}
+    return Left(counts, max(0, sum(now.held for now in lanes_now) - len(session.claims)))
 
 
 async def _take_lane(session: Session, inbox: str, priority: Priority, limit: int) -> _Lane:
@@ -127,7 +177,6 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
         )
         for outcome in outcomes:  # in the order of the inbox, whoever was claimed first
             if isinstance(outcome, Claim):
-                session.claims.unshown.add(outcome.task.id)
                 lane.claims.append(session.claims.hold(outcome))
             elif isinstance(outcome, _Parked):
                 lane.notes.append(outcome.note)

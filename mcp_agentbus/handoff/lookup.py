@@ -85,6 +85,7 @@ async def task_life(session: Session, task_id: str) -> Life:
             raise await unknown_task(session.bus, task_id, said, "read", by="sender")
         record = first_record(sent)
     claim = session.claims.get(task_id)
+    session.claims.named(task_id)
     return Life(
         state=_state(record, sent),
         record=record,

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of the tasks that an agent sent: shown to a session, until it has seen it.
+"""What became of the tasks that an agent sent: given to a session, until it has seen it.
 
-    >>> await session.outcomes.results(20)     # shown again and again ...
+    >>> await session.outcomes.results(20)     # taken, and in each look ...
     [Record(state='completed', summary='214 tests', ...)]
-    >>> await session.outcomes.confirm()       # ... until this, at the session's next call
+    >>> session.outcomes.give(records, call)   # ... until an answer has it,
+    >>> await session.outcomes.confirm(later)  # which counts as seen once it is known to arrive
 
 A result goes to the session that sent the task while it lives, else to any session of its agent.
 A task whose deadline passed without a word from its worker's side is ended here.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +26,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
+from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
 from mcp_agentbus.store.records import Written, read_record, read_sent, record_key, sent_key
 from mcp_agentbus.store.steps import Step, Write, first_record, next_record, sent_by_record
@@ -49,13 +51,20 @@ class Awaited:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A result that was shown and not yet confirmed as seen."""
+class Result:
+    """A result that was taken and does not yet count as seen."""
 
     record: Record
     revision: int
     #: What to finish once it counts as seen; None if another session has pulled it.
     delivery: Delivery | None
+    #: None: no answer has had it yet.
+    given: Given | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its reader is to get it yet."""
+        return self.given is None or self.given.is_lost
 
 
 class Outcomes:
@@ -70,8 +79,8 @@ class Outcomes:
         self.sent: dict[str, Awaited] = {}
         #: Those of them of which a record came in that no look has read yet.
         self.unread: set[str] = set()
-        #: Shown results by task id, until they count as seen.
-        self.shown: dict[str, Shown] = {}
+        #: By task id, until they count as seen.
+        self.taken: dict[str, Result] = {}
         #: When the deadlines of this agent's open tasks were last looked at; monotonic.
         self.swept_at: float | None = None
 
@@ -101,33 +110,57 @@ class Outcomes:
 
     def has_shown(self, task_ids: Collection[str]) -> bool:
         """Tell whether this session shows the results of all these tasks; False for none."""
-        return bool(task_ids) and set(task_ids) <= set(self.shown)
+        given = {task_id for task_id, result in self.taken.items() if not result.is_new}
+        return bool(task_ids) and set(task_ids) <= given
 
     async def results(self, limit: int) -> list[Record]:
-        """Return records of this agent's tasks that it should see now, and count them as shown.
+        """Take records of this agent's tasks that no session was given; return those to give now.
 
-        At most `limit`, where those that are told as one count as one. Of those that no session was
-        shown; `look_up` finds the others as well.
+        At most `limit`, where those that are told as one count as one. `look_up` finds the others
+        as well.
 
         Raises:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         await self._sweep()
-        results: list[Record] = []
         for task_id in sorted(self.unread):
-            if _told(results) < limit and (record := await self._own(task_id)):
-                results.append(record)
-        while (told := _told(results)) < limit:
+            if _told(self._new) < limit:
+                await self._take_own(task_id)
+        while (told := _told(self._new)) < limit:
             wanted = min(_BATCH, limit - told)
             deliveries = await streams.pull(self._bus, streams.results(self._me), wanted)
-            delivered = [await self._delivered(delivery) for delivery in deliveries]
-            results += filter(None, delivered)
+            for delivery in deliveries:
+                await self._take_delivered(delivery)
             if len(deliveries) < wanted:
                 break
-        return results
+        return _at_most(limit, self._new)
+
+    @property
+    def _new(self) -> list[Record]:
+        """What was taken and no answer has had."""
+        return [result.record for result in self.taken.values() if result.is_new]
+
+    def doubtful(self, by: Call | None) -> list[Result]:
+        """Return what was given and may not have arrived; `by` as in `Given.is_doubtful`."""
+        return [
+            result
+            for result in self.taken.values()
+            if result.given and not result.is_new and result.given.is_doubtful(by)
+        ]
+
+    def give(self, records: Iterable[Record], call: Call) -> None:
+        """Note that the answer to a call has these results, whole or those given before as a line.
+
+        What was not taken, but asked for otherwise, does not count.
+        """
+        for record in records:
+            result = self.taken.get(record.task_id)
+            if result and result.record is record:
+                at = result.given.at if result.given and not result.is_new else text.now()
+                self.taken[record.task_id] = replace(result, given=Given(at, call))
 
     async def look_up(self, limit: int, thread_id: str | None = None) -> Looked:
-        """Return results that this session should see, and count none of them as shown.
+        """Return results that this session should see, and take none of them.
 
         It finds what another session has taken and not confirmed as well.
 
@@ -139,15 +172,15 @@ class Outcomes:
             self._bus, self._me, limit, session=self._session_id, thread_id=thread_id
         )
 
-    def show(self, results: Iterable[Unseen]) -> None:
-        """Count what was looked up as shown."""
-        for end in results:
-            self._note_shown(end.record, end.revision)
-
-    def _note_shown(self, record: Record, revision: int) -> None:
-        self.unread.discard(record.task_id)
-        before = self.shown.get(record.task_id)
-        self.shown[record.task_id] = Shown(record, revision, before.delivery if before else None)
+    def take(self, end: Unseen) -> Result:
+        """Take what was looked up; return it with what is known of it."""
+        self.unread.discard(end.record.task_id)
+        before = self.taken.get(end.record.task_id)
+        if before and before.revision >= end.revision:
+            return before
+        result = Result(end.record, end.revision, before.delivery if before else None)
+        self.taken[end.record.task_id] = result
+        return result
 
     async def result_of(self, task_id: str) -> Record | None:
         """Return what became of a task that this agent sent; None while there is nothing to tell.
@@ -169,20 +202,27 @@ class Outcomes:
             return None
         if not record.ended and seen >= revision:
             return None  # the same question is not asked twice
-        self._note_shown(record, revision)
-        return record
+        return self.take(Unseen(record, revision)).record
 
-    async def confirm(self) -> None:
-        """Note that the session has seen what it was shown; what cannot be noted is shown again."""
-        shown = list(self.shown.values())
-        outcomes = await asyncio.gather(*map(self._confirm, shown), return_exceptions=True)
-        for result, outcome in zip(shown, outcomes, strict=True):
+    async def confirm(self, by: Call | None = None) -> None:
+        """Note that the session has seen what it was given; what cannot be noted is given again.
+
+        That is what has arrived as `by` tells, and everything if whoever shows it says so (None).
+        """
+        seen = [
+            result
+            for result in self.taken.values()
+            if result.given and not result.is_new
+            if by is None or result.given.has_arrived(by)
+        ]
+        outcomes = await asyncio.gather(*map(self._confirm, seen), return_exceptions=True)
+        for result, outcome in zip(seen, outcomes, strict=True):
             if outcome is None:
-                self.shown.pop(result.record.task_id, None)
+                self.taken.pop(result.record.task_id, None)
             elif not isinstance(outcome, AgentbusError):
                 raise outcome
 
-    async def _confirm(self, result: Shown) -> None:
+    async def _confirm(self, result: Result) -> None:
         record = result.record
 
         def seen(sent: Sent | None) -> Write[Sent] | None:
@@ -199,61 +239,53 @@ class Outcomes:
         if result.delivery:
             await self._bus.finish(result.delivery)
 
-    def hide(self, before: Mapping[str, Shown]) -> None:
-        """Have what is shown now and was not shown `before` be shown later: its answer failed."""
-        for task_id, result in list(self.shown.items()):
-            if before.get(task_id) is not result:
-                del self.shown[task_id]
-                self.unread.add(task_id)
-
-    async def unshow(self, record: Record) -> None:
-        """Undo the showing of a result whose answer never left."""
-        shown = self.shown.pop(record.task_id, None)
+    async def give_back(self, record: Record) -> None:
+        """Undo the taking of a result that nobody was given."""
+        result = self.taken.get(record.task_id)
+        if result is None or not result.is_new:
+            return
+        del self.taken[record.task_id]
         self.unread.add(record.task_id)
-        if shown and shown.delivery:
-            await self._bus.give_back(shown.delivery)
+        if result.delivery:
+            await self._bus.give_back(result.delivery)
 
-    async def _own(self, task_id: str) -> Record | None:
-        """Return a task's record if there is something to tell about it, whoever pulled it."""
+    async def _take_own(self, task_id: str) -> None:
+        """Take a task's record if there is something to tell about it, whoever pulled it."""
         self.unread.discard(task_id)
         inbox = self.sent[task_id].inbox if task_id in self.sent else "*"
         record, revision = await read_record(self._bus, self._me, inbox, task_id)
-        if record is None or record.state not in TOLD:
-            return None
-        return await self._show(record, revision, None)
+        if record and record.state in TOLD:
+            await self._take(record, revision, None)
 
-    async def _delivered(self, delivery: Delivery) -> Record | None:
-        """Return the record in a delivery if this session should show it."""
+    async def _take_delivered(self, delivery: Delivery) -> None:
+        """Take the record in a delivery if this session should show it."""
         record = records.record_in(delivery)
         if record is None or record.state not in TOLD:
             await self._bus.finish(delivery)  # the record stays as it is
-            return None
+            return
         owner = record.owner_session
         if owner not in {"", self._session_id} and (
             await roster.may_live(self._bus, self._me, owner)
         ):
             await self._bus.give_back(delivery, _NOT_MINE_S)
-            return None
-        return await self._show(record, delivery.seq, delivery)
+            return
+        await self._take(record, delivery.seq, delivery)
 
-    async def _show(
-        self, record: Record, revision: int, delivery: Delivery | None
-    ) -> Record | None:
-        """Return the record and remember it as shown, unless the agent knows it already."""
-        already = self.shown.get(record.task_id)
+    async def _take(self, record: Record, revision: int, delivery: Delivery | None) -> None:
+        """Take a record, unless the agent knows it already."""
+        already = self.taken.get(record.task_id)
         if already and already.revision >= revision:
             if delivery and not already.delivery:
-                self.shown[record.task_id] = replace(already, delivery=delivery)
-            return None
+                self.taken[record.task_id] = replace(already, delivery=delivery)
+            return
         sent, _ = await read_sent(self._bus, self._me, record.inbox, record.task_id)
         if record.ended:
             self.sent.pop(record.task_id, None)
         if sent and sent.seen_revision >= revision:
             if delivery:
                 await self._bus.finish(delivery)
-            return None
-        self.shown[record.task_id] = Shown(record, revision, delivery)
-        return record
+            return
+        self.taken[record.task_id] = Result(record, revision, delivery)
 
     async def _sweep(self) -> None:
         """End the tasks of this agent whose deadline has passed, whoever sent them.
@@ -305,6 +337,16 @@ class Outcomes:
             await tasks.remove(self._bus, sent)
         if isinstance(outcome, Written) and sent.task_id in self.sent:
             self.unread.add(sent.task_id)  # another session's is told like any result
+
+
+def _at_most(limit: int, records: Iterable[Record]) -> list[Record]:
+    """Return the first of the records that are told as so many."""
+    first: list[Record] = []
+    for record in records:
+        if _told([*first, record]) > limit:
+            break
+        first.append(record)
+    return first
 
 
 def _told(results: Iterable[Record]) -> int:

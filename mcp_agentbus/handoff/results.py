@@ -125,6 +125,7 @@ async def publish_result(
         claim = session.claims.get(task_id) or await _taken_up(session, task_id)
         if claim is None:
             return await _not_held(session, task_id, status, changes)
+        session.claims.named(task_id)
         if status == "released":
             await session.claims.give_back(claim, counts=True, reason="its worker released it")
             return Published(task_id, "stored")

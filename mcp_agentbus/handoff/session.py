@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -29,6 +29,7 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
+from mcp_agentbus.handoff.turn import Call, Calls, Inbox
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import CLAIM_MAX_S
@@ -41,20 +42,20 @@ EVERYTHING: Final = frozenset({*ids.LANES, RECORDS})
 _log = logging.getLogger(__name__)
 
 
-class Arrivals:
+class Watch:
     """What came in since a waiting call looked last: in which of EVERYTHING, never what."""
 
     def __init__(self) -> None:
         self._places: set[str] = set()
         self._came = asyncio.Event()
 
-    def note(self, *places: str) -> None:
+    def note(self, places: Iterable[str]) -> None:
         """Note that something came in there."""
         self._places.update(places)
         self._came.set()
 
     def clear(self) -> None:
-        """Forget what came in: a look at everything follows."""
+        """Forget what came in: a look at it follows."""
         self._places.clear()
         self._came.clear()
 
@@ -62,6 +63,36 @@ class Arrivals:
         """Wait until something has come in; return where."""
         await self._came.wait()
         return frozenset(self._places)
+
+
+class Watches:
+    """The calls of a session that wait for its inbox.
+
+    The last one hears first of what comes in: one that waits for longer may have been given up.
+    """
+
+    def __init__(self) -> None:
+        self._all: list[Watch] = []
+
+    @property
+    def count(self) -> int:
+        """How many wait."""
+        return len(self._all)
+
+    @contextmanager
+    def begun(self) -> Generator[Watch]:
+        """Have one more call wait."""
+        watch = Watch()
+        self._all.append(watch)
+        try:
+            yield watch
+        finally:
+            self._all.remove(watch)
+
+    def note(self, *places: str) -> None:
+        """Note that something came in there."""
+        for watch in reversed(self._all):
+            watch.note(places)
 
 
 @dataclass(eq=False)
@@ -79,7 +110,8 @@ class Session:
     outcomes: Outcomes = field(init=False)
     #: Whom it has sent to.
     known: Addressees = field(init=False)
-    arrivals: Arrivals = field(default_factory=Arrivals)
+    calls: Calls = field(default_factory=Calls)
+    watches: Watches = field(default_factory=Watches)
     #: Taken tasks whose id another one has that is held here, by their sequence, with the id.
     namesakes: dict[int, tuple[str, Delivery]] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -209,11 +241,11 @@ class Session:
     def _on_wake(self, message: Message | None) -> None:
         parts = subjects.parts(message.subject) if message else None
         # A wake names its lane, the other signs do not.
-        self.arrivals.note(*(parts.rest[:1] if parts and parts.kind == "wake" else EVERYTHING))
+        self.watches.note(*(parts.rest[:1] if parts and parts.kind == "wake" else EVERYTHING))
 
     def _on_record(self, message: Message | None) -> None:
         self.outcomes.heard(message)
-        self.arrivals.note(RECORDS)
+        self.watches.note(RECORDS)
 
     async def take_over(self, references: Iterable[Mapping[str, Any]]) -> None:
         """Hold again what an earlier process of this session held, see `Claims.take_over`."""
@@ -239,7 +271,7 @@ class Session:
             try:
                 await roster.beat(self.bus, self.me, self.id)
                 kept = [claim.delivery for claim in self.claims.values()]
-                kept += [shown.delivery for shown in self.outcomes.shown.values() if shown.delivery]
+                kept += [taken.delivery for taken in self.outcomes.taken.values() if taken.delivery]
                 for delivery in kept:
                     await self.bus.extend(delivery)
                 if time.monotonic() - touched > roster.TOUCH_S:
@@ -269,3 +301,76 @@ class Session:
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
                 await self._ending.aclose()
+
+
+class Turn:
+    """A turn of a call at the inbox: what its answer gives counts only if the answer arrives.
+
+        async with Turn(session, call) as turn:
+            return turn.give(await turn.take(look))
+
+    | a turn ends | tasks that it claimed               | results that it was to give   |
+    |-------------|-------------------------------------|-------------------------------|
+    | answered    | held, and given                     | seen, once it has arrived     |
+    | failed      | held, and new in the next answer    | given by a later answer       |
+    | cancelled   | given back at once, not an attempt  | given by a later answer       |
+
+    One turn at a time: the next begins when all of that is done, so that no answer gives what is
+    about to be undone, and nothing is given by two.
+    """
+
+    def __init__(self, session: Session, call: Call) -> None:
+        self._session, self._call = session, call
+        self._looking: asyncio.Task[Inbox] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._session.lock.acquire()
+        return self
+
+    async def take(self, look: Coroutine[Any, Any, Inbox]) -> Inbox:
+        """Carry out a look, which may claim; to its end, even if the call is cancelled."""
+        self._looking = part(look)
+        inbox = await asyncio.shield(self._looking)
+        # A cancel of this very moment must be seen while the look can still be undone.
+        await asyncio.sleep(0)
+        return inbox
+
+    def give(self, inbox: Inbox) -> Inbox:
+        """Count what is in an answer as given; nothing may come between this and its leaving."""
+        if not inbox.peeked:
+            tasks = [item.task.id for item in inbox.tasks]
+            self._session.claims.give(tasks, self._call)
+        self._session.outcomes.give(inbox.results, self._call)
+        return inbox
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, asyncio.CancelledError) and self._looking:
+            self._session.finish_in_background(self._cancelled(self._looking))
+            return
+        self._session.lock.release()
+
+    async def _cancelled(self, looking: asyncio.Task[Inbox]) -> None:
+        # What was taken before it failed is nobody's yet.
+        with suppress(AgentbusError):
+            try:
+                await self._undo(await looking)
+            finally:
+                self._session.lock.release()
+
+    async def _undo(self, inbox: Inbox) -> None:
+        """Give back what a cancelled call has taken: nobody was given it."""
+        claims, outcomes = self._session.claims, self._session.outcomes
+        for item in inbox.tasks:
+            claim = claims.get(item.task.id)
+            if claim and item.new:
+                reason = "the call that claimed it was cancelled"
+                with suppress(AgentbusError):  # then it is offered again by itself
+                    await claims.give_back(claim, counts=False, reason=reason)
+        for record in inbox.results:
+            with suppress(AgentbusError):
+                await outcomes.give_back(record)

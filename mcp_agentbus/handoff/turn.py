@@ -1,34 +1,143 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One turn at the inbox: what its answer shows counts only if the answer arrives.
+"""A call and its answer: what it gives its reader, and whether that is known to have arrived.
 
-    async with Turn(session) as turn:
-        return turn.show(await turn.take(look))
+    >>> first = calls.begin()
+    >>> first.answered()
+    >>> first.arrival(calls.begin())
+    'arrived'
 
-| a turn ends | tasks that it claimed               | results that it was to show     |
-|-------------|-------------------------------------|---------------------------------|
-| answered    | held, and shown                     | seen, once the next call comes  |
-| failed      | held, and new in the next answer    | shown by a later answer         |
-| cancelled   | given back at once, not an attempt  | shown by a later answer         |
+A client that gives a call up need not say so, and several models may share one session. So a call
+tells of the answer to an earlier one, and as much as it can:
 
-One turn at a time: the next begins when all of that is done, so that no answer shows what is about
-to be undone.
+| the answer of a call                                     | its arrival, by another call       |
+|----------------------------------------------------------|------------------------------------|
+| is under way, or was written after the other call came   | not yet known                      |
+| was written before the other call came                   | arrived                            |
+| the same, but it took over 5 s, or a call came meanwhile | doubtful: it may have been given up |
+| was never written, or is not waited for any more         | lost                               |
+
+Pure: it knows no bus and no session, and is told what happens.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+import time
+from collections.abc import Callable, Generator, Hashable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
 
-from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.ids import Priority
-from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.outcomes import Shown
-from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.task import Record, State, Task
+
+Arrival = Literal["not yet", "arrived", "doubtful", "lost"]
+
+# In seconds: the shortest time-out of a known client. One that ended within it was waited for.
+_PATIENCE_S: Final = 5.0
+# Those that may still be answered, and those whose client may still say that it has given them up.
+_KEPT_MAX: Final = 256
+
+
+class Calls:
+    """The calls of one session, in the order in which they came."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        #: How many have come.
+        self.count = 0
+        self._by_key: dict[Hashable, Call] = {}
+
+    def begin(self, key: Hashable = None) -> Call:
+        """Note that a call has come; `key` is by what `get` finds it."""
+        self.count += 1
+        call = Call(self, self.count, self._clock())
+        if key is not None:
+            self._by_key.pop(key, None)
+            self._by_key[key] = call
+            if len(self._by_key) > _KEPT_MAX:
+                del self._by_key[next(iter(self._by_key))]
+        return call
+
+    def get(self, key: Hashable) -> Call | None:
+        """Return the last call of that key, unless many have come since."""
+        return self._by_key.get(key)
+
+    @contextmanager
+    def within(self, begun: Call | None) -> Generator[Call]:
+        """Go on with a call that has begun; else be one, whose caller has the answer at once."""
+        if begun:
+            yield begun
+            return
+        call = self.begin()
+        try:
+            yield call
+        finally:
+            call.answered(surely=True)
+
+    def now(self) -> float:
+        """Return the time of this clock, in seconds."""
+        return self._clock()
+
+
+class Call:
+    """A call, and what is known of its answer. Made by `Calls.begin`."""
+
+    def __init__(self, calls: Calls, number: int, began_at: float) -> None:
+        self._calls = calls
+        self._number, self._began_at = number, began_at
+        #: How many calls had come when its answer was written; None: it was not.
+        self._written_after: int | None = None
+        #: Whether it is over and nobody reads an answer of it.
+        self.is_lost = False
+        #: Whether it may have been given up before its answer was written.
+        self.is_doubtful = False
+
+    def answered(self, *, surely: bool = False) -> None:
+        """Note that its answer was written; `surely` if whoever called has it in its hands."""
+        if self.is_lost or self._written_after is not None:
+            return
+        self._written_after = self._calls.count
+        waited_s = self._calls.now() - self._began_at
+        joined = self._written_after > self._number
+        self.is_doubtful = not surely and (joined or waited_s > _PATIENCE_S)
+
+    def lost(self) -> None:
+        """Note that it is over and nobody reads an answer of it, even if one was written."""
+        self.is_lost = True
+
+    def arrival(self, by: Call) -> Arrival:
+        """Return what another call tells of this one's answer."""
+        if self.is_lost:
+            return "lost"
+        if self._written_after is None or by._number <= self._written_after:
+            return "not yet"
+        return "doubtful" if self.is_doubtful else "arrived"
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer has given something to its reader."""
+
+    #: When it was given whole.
+    at: datetime
+    #: Whose answer named it last; None if it is known to have arrived.
+    call: Call | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody has it: that answer was never written."""
+        return self.call is not None and self.call.is_lost
+
+    def is_doubtful(self, by: Call | None) -> bool:
+        """Tell whether it may not have arrived, by what that call tells; None: by the clock."""
+        if self.call is None:
+            return False
+        return self.call.arrival(by) == "doubtful" if by else self.call.is_doubtful
+
+    def has_arrived(self, by: Call) -> bool:
+        """Tell whether it has arrived, by what that call tells."""
+        return self.call is None or self.call.arrival(by) == "arrived"
 
 
 @dataclass(frozen=True)
@@ -43,6 +152,8 @@ class Item:
     new: bool = False
     #: Who holds it: empty for this session, or for nobody if `state` is `stored`.
     holder: str = ""
+    #: When an answer had it whole: this one has a line of it. None: it is whole here.
+    given_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +162,8 @@ class Inbox:
 
     tasks: tuple[Item, ...] = ()
     results: tuple[Record, ...] = ()
+    #: When an answer had a result whole, by task: this answer has a line of those.
+    results_given_at: Mapping[str, datetime] = field(default_factory=dict)
     #: Open tasks that no live session holds, by priority; a priority without any is left out.
     waiting: dict[Priority, int] | None = None
     #: Tasks of these inboxes that other live sessions hold, as far as that was looked at.
@@ -76,71 +189,3 @@ class Inbox:
     def empty(self) -> bool:
         """Whether there is nothing to show."""
         return not self.tasks and not self.results and not self.notes
-
-
-class Turn:
-    """A turn of one call of `session`, from when no other call is at it."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._shown_before: Mapping[str, Shown] = {}
-        self._looking: asyncio.Task[Inbox] | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._session.lock.acquire()
-        self._shown_before = dict(self._session.outcomes.shown)
-        return self
-
-    async def take(self, look: Coroutine[Any, Any, Inbox]) -> Inbox:
-        """Carry out a look, which may claim; to its end, even if the call is cancelled."""
-        self._looking = part(look)
-        inbox = await asyncio.shield(self._looking)
-        # A cancel of this very moment must be seen while the look can still be undone.
-        await asyncio.sleep(0)
-        return inbox
-
-    def show(self, inbox: Inbox) -> Inbox:
-        """Count what is in an answer as shown; nothing may come between this and its leaving."""
-        if not inbox.peeked:
-            self._session.claims.unshown.difference_update(item.task.id for item in inbox.tasks)
-        return inbox
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if isinstance(error, asyncio.CancelledError) and self._looking:
-            self._session.finish_in_background(self._cancelled(self._looking))
-            return
-        if error:
-            self._failed()
-        self._session.lock.release()
-
-    def _failed(self) -> None:
-        # Its claims are among `claims.unshown` since they were made.
-        self._session.outcomes.hide(self._shown_before)
-
-    async def _cancelled(self, looking: asyncio.Task[Inbox]) -> None:
-        try:
-            await self._undo(await looking)
-        except BaseException as error:
-            self._failed()
-            if not isinstance(error, AgentbusError):
-                raise
-        finally:
-            self._session.lock.release()
-
-    async def _undo(self, inbox: Inbox) -> None:
-        """Give back what a cancelled call has taken: nobody was shown it."""
-        claims, outcomes = self._session.claims, self._session.outcomes
-        for item in inbox.tasks:
-            claim = claims.get(item.task.id)
-            if claim and item.new:
-                reason = "the call that claimed it was cancelled"
-                with suppress(AgentbusError):  # then it is offered again by itself
-                    await claims.give_back(claim, counts=False, reason=reason)
-        for record in inbox.results:
-            with suppress(AgentbusError):
-                await outcomes.unshow(record)

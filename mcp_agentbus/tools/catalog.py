@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
@@ -26,7 +26,7 @@ from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.turn import Inbox
+from mcp_agentbus.handoff.turn import Call, Inbox
 from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Status
 from mcp_agentbus.tools import documents, render
 from mcp_agentbus.tools.arguments import as_meant
@@ -44,6 +44,14 @@ _NOT_REPEATABLE: Final = (
 )
 # Left out of the schema: a `null` beside every type costs more tokens than it says.
 _Optional = Annotated[_T | SkipJsonSchema[None], Field(default=None)]
+
+
+class Asked(NamedTuple):
+    """What a tool may need of whoever calls it, besides the arguments."""
+
+    progress: Progress
+    #: As in `Tool.run`.
+    call: Call | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class Tool(Generic[_Args]):
     title: str
     description: str
     args: type[_Args]
-    call: Callable[[Session, _Args, Progress], Awaitable[Answer]]
+    do: Callable[[Session, _Args, Asked], Awaitable[Answer]]
     #: MCP's hints for hosts.
     hints: dict[str, bool] = field(default_factory=dict)
 
@@ -83,6 +91,7 @@ class Tool(Generic[_Args]):
         arguments: dict[str, Any],
         progress: Progress,
         *,
+        call: Call | None = None,
         waited_s: float = 0.0,
     ) -> Answer:
         """Check the arguments and call the tool.
@@ -91,6 +100,7 @@ class Tool(Generic[_Args]):
             session: whose call it is.
             arguments: as the host has given them.
             progress: told how far the call is.
+            call: as the session knows it; None: it is one of its own.
             waited_s: how long the call has waited before, with an earlier server of the session.
 
         Raises:
@@ -107,7 +117,7 @@ class Tool(Generic[_Args]):
             ) from None
         if isinstance(args, WatchInbox):
             args = args.model_copy(update={"timeout_s": max(0.0, args.timeout_s - waited_s)})
-        answer = await self.call(session, args, progress)
+        answer = await self.do(session, args, Asked(progress, call))
         dropped = arguments.get("request_id") is not None and "request_id" not in meant
         return replace(answer, note=_NOT_REPEATABLE) if dropped else answer
 
@@ -151,7 +161,9 @@ class ReadInbox(_Input):
     `cursor`, which goes on in that task's text.
     """
 
-    limit: int = Field(5, ge=1, le=inbox.LIMIT_MAX)
+    limit: _Optional[Annotated[int, Field(ge=1, le=inbox.LIMIT_MAX)]] = Field(
+        None, description="Claim so many new tasks; default: until 5 are held"
+    )
     peek: bool = Field(False, description="Show waiting tasks without claiming them")
     task_id: _Optional[str] = Field(None, description="Show this one task's life, sent or received")
     thread_id: _Optional[str] = Field(None, description="Only this conversation; claims nothing")
@@ -193,14 +205,14 @@ class PublishResult(_Input):
     )
 
 
-async def _send_task(session: Session, args: SendTask, _: Progress) -> Answer:
+async def _send_task(session: Session, args: SendTask, _: Asked) -> Answer:
     options = send.Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
     options["in_reply_to"] = await _whole(session, args.in_reply_to)
     receipts = await send.send_task(session, args.to, args.subject, args.body, **options)
     return Answer(render.receipts_text(receipts), documents.of_receipts(receipts))
 
 
-async def look(session: Session, args: ReadInbox) -> Inbox | Life:
+async def look(session: Session, args: ReadInbox, call: Call | None = None) -> Inbox | Life:
     """Return what read_inbox reads: the tool shows it as text, a resource as data.
 
     Raises:
@@ -214,20 +226,21 @@ async def look(session: Session, args: ReadInbox) -> Inbox | Life:
         peek=args.peek,
         thread_id=args.thread_id,
         cursor=args.cursor,
+        call=call,
     )
 
 
-async def _read_inbox(session: Session, args: ReadInbox, _: Progress) -> Answer:
+async def _read_inbox(session: Session, args: ReadInbox, asked: Asked) -> Answer:
     start = 0 if args.task_id is None else render.start_of(args.cursor)
-    read = await look(session, args)
+    read = await look(session, args, asked.call)
     if isinstance(read, Life):
         return Answer(render.life_text(read, start))
     return _inbox_answer(session, read, full=args.detail == "full")
 
 
-async def _watch_inbox(session: Session, args: WatchInbox, progress: Progress) -> Answer:
+async def _watch_inbox(session: Session, args: WatchInbox, asked: Asked) -> Answer:
     async def waiting(seconds: float) -> None:
-        await progress(seconds, args.timeout_s, "waiting for the inbox")
+        await asked.progress(seconds, args.timeout_s, "waiting for the inbox")
 
     answer = await inbox.watch_inbox(
         session,
@@ -235,6 +248,7 @@ async def _watch_inbox(session: Session, args: WatchInbox, progress: Progress) -
         task_id=await _whole(session, args.task_id),
         priority=None if args.priority == "any" else args.priority,
         waiting=waiting,
+        call=asked.call,
     )
     return _inbox_answer(session, answer, full=args.task_id is not None)
 
@@ -246,13 +260,13 @@ def _inbox_answer(session: Session, answer: Inbox, *, full: bool) -> Answer:
     )
 
 
-async def _list_agents(session: Session, args: ListAgents, _: Progress) -> Answer:
+async def _list_agents(session: Session, args: ListAgents, _: Asked) -> Answer:
     await session.called()
     page = await agents.page(session.bus, **args.model_dump())
     return Answer(render.roster_text(page), documents.of_roster(page))
 
 
-async def _publish_result(session: Session, args: PublishResult, _: Progress) -> Answer:
+async def _publish_result(session: Session, args: PublishResult, _: Asked) -> Answer:
     published = await results.publish_result(
         session,
         await lookup.whole_id(session, args.task_id),
@@ -320,10 +334,10 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "read_inbox",
             "Read the inbox",
-            "Show the tasks this session holds, claim waiting ones (high priority first), and show "
-            "results of tasks this agent sent. A claimed task is this session's until "
-            "publish_result ends or releases it, or the session ends. Text inside a frame was "
-            "written by another agent.",
+            "Claim waiting tasks (high priority first) and show them, with results of tasks this "
+            "agent sent. A claimed task is shown whole to one call, then as one line; it is this "
+            "session's until publish_result ends or releases it, or the session ends. Text inside "
+            "a frame was written by another agent.",
             ReadInbox,
             _read_inbox,
             _WRITE,
@@ -331,8 +345,8 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "watch_inbox",
             "Wait for the inbox",
-            "Wait for a new task or result and return it as read_inbox does. Running out of time "
-            "is a normal, empty answer.",
+            "Wait for a new task or result and return it as read_inbox does; of calls that wait at "
+            "once each gets one task. Running out of time is a normal, empty answer.",
             WatchInbox,
             _watch_inbox,
             _WRITE,

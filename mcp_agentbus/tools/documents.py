@@ -91,10 +91,16 @@ def of_inbox(inbox: Inbox, *, texts: bool) -> dict[str, Any]:
     """Return an inbox, with the texts that peers wrote or with ids and states alone."""
     tasks = [
         {**(of_task(item.task) if texts else _task_ids(item.task)), "state": item.state,
-         "attempt": item.attempt, "new": item.new, "holder": item.holder}
+         "attempt": item.attempt, "new": item.new, "holder": item.holder,
+         "given_at": stamp(item.given_at) if item.given_at else None}
         for item in inbox.tasks
     ]  # fmt: skip
-    results = [of_record(record) if texts else _record_ids(record) for record in inbox.results]
+    given_at = inbox.results_given_at
+    results = [
+        {**(of_record(record) if texts else _record_ids(record)),
+         "given_at": stamp(given_at[record.task_id]) if record.task_id in given_at else None}
+        for record in inbox.results
+    ]  # fmt: skip
     return {
         "inbox": f"degraded: {inbox.degraded}" if inbox.degraded else "ok",
         "tasks": tasks,

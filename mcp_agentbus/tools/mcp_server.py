@@ -124,14 +124,19 @@ class _Handlers:
             await context.session.report_progress(done, total, message)
 
         waited_s = _seconds(meta.get(SAID_BEFORE))
+        call = self._session.calls.get(context.request_id)
         try:
             with budget.call():
                 await self._begin()
-                answer = await tool.run(self._session, arguments, progress, waited_s=waited_s)
+                answer = await tool.run(
+                    self._session, arguments, progress, call=call, waited_s=waited_s
+                )
         except AgentbusError as error:
             return _error(MODEL.sentences(error))
         except Exception:  # noqa: BLE001  # a model must never see a traceback, nor a bare failure
             _log.exception("%s failed", params.name)
+            if call:
+                call.lost()
             return _error(
                 f"{params.name} failed inside agentbus, which is a bug. Whether anything was "
                 "stored is not known. Hint: look with read_inbox; the details are in the "

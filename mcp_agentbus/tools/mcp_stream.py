@@ -26,12 +26,14 @@ from mcp.shared.message import SessionMessage
 from mcp_agentbus.core import lines
 from mcp_agentbus.core.lines import LEAVING, LEFT, Lines
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.turn import Calls
 from mcp_agentbus.tools.catalog import WAITING
 from mcp_agentbus.tools.mcp_server import Called, make_server, says_nothing
 
 # What one client may have under way; hosts call a handful of tools at once.
 _UNANSWERED_MAX: Final = 64
 _CHUNK_BYTES: Final = 64 * 1024
+_CALL: Final = "tools/call"
 # Twice what a relay passes on.
 _LINE_MAX_BYTES: Final = 16 * 1024 * 1024
 # In seconds: a call takes milliseconds. One that takes so long holds up no other any more: each is
@@ -73,7 +75,7 @@ async def serve(
             but for calls that wait for work; these are left to the other one, and all that follows.
     """
     server = make_server(session, called)
-    stream = _Stream(reader, writer)
+    stream = _Stream(reader, writer, session.calls)
     to_server, received = anyio.create_memory_object_stream[SessionMessage | Exception]()
     # With room for every answer: none waits for the client as it is given out.
     sent, from_server = anyio.create_memory_object_stream[SessionMessage](2 * _UNANSWERED_MAX)
@@ -103,8 +105,12 @@ class _Stream:
     itself waits for the last, and no other session does.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, calls: Calls
+    ) -> None:
         self._reader, self._writer = reader, writer
+        #: Told of each call of a tool when it comes, and of the end of each request.
+        self._known = calls
         self._reading = anyio.CancelScope()
         #: When each request came, by its id; those that wait for work are never waited for.
         self._calls: dict[types.RequestId, float] = {}
@@ -126,9 +132,13 @@ class _Stream:
         stream = Lines(_LINE_MAX_BYTES)
         with self._reading, suppress(ConnectionError, anyio.BrokenResourceError):
             while piece := await self._reader.read(_CHUNK_BYTES):
-                for line in stream.ended_by(piece):
+                # Whoever waits here for room has come all the same.
+                messages = [_message(line) for line in stream.ended_by(piece)]
+                for message in messages:
+                    if isinstance(message, types.JSONRPCRequest) and message.method == _CALL:
+                        self._known.begin(message.id)
+                for message in messages:
                     await self._room()
-                    message = _message(line)
                     if message:
                         self._received(message)
                         await to_server.send(SessionMessage(message))
@@ -195,19 +205,21 @@ class _Stream:
             case types.JSONRPCNotification(method=lines.READY):
                 self._replaced.set()
             case types.JSONRPCNotification(method="notifications/cancelled", params={**params}):
-                self._over(params.get("requestId"))
+                self._over(params.get("requestId"), answered=False)
 
     def _say(self, message: types.JSONRPCMessage) -> None:
         if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
-            self._over(message.id)
+            self._over(message.id, answered=isinstance(message, types.JSONRPCResponse))
         try:
             line = message.model_dump_json(by_alias=True, exclude_unset=True)
         except ValueError:  # there is something in it that is no text: JSON has escapes for that
             line = json.dumps(message.model_dump(by_alias=True, exclude_unset=True))
         self._writer.write(line.encode() + b"\n")
 
-    def _over(self, request: object) -> None:
+    def _over(self, request: object, *, answered: bool) -> None:
         if isinstance(request, str | int):
+            if call := self._known.get(request):
+                (call.answered if answered else call.lost)()
             self._calls.pop(request, None)
             self._waiting.discard(request)
             self._fewer.set()

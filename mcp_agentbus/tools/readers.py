@@ -27,7 +27,8 @@ class Reader:
 
     #: What hints say, as patterns, and what stands there for this reader; applied in this order.
     words: Sequence[tuple[str, str]]
-    #: How the rest of a task's text is read, and the next part of a list.
+    #: How a task's text is read, the rest of it, and the next part of a list.
+    reads: str
     reads_on: str
     pages_on: str
     #: The same as `words` for how messages begin; what follows there may be what a caller wrote.
@@ -49,6 +50,10 @@ class Reader:
     def sentences(self, error: AgentbusError) -> str:
         """Return an error as one text: what `str` gives, in this reader's words."""
         return f"{self.message(error.message)} Hint: {self.hint(error.hint)}"
+
+    def whole(self, task_id: str) -> str:
+        """Return how a task's text is read, from the beginning."""
+        return self.reads.format(task_id=task_id)
 
     def rest(self, task_id: str, cursor: int) -> str:
         """Return how the rest of a task's text is read, from this character on."""
@@ -73,6 +78,7 @@ MODEL: Final = Reader(
         (r"\bSee `agentbus", "Your user can see `agentbus"),
         (r"\brun (this|the command) again\b", "call again"),
     ),
+    reads="read_inbox(task_id={task_id!r})",
     reads_on="read_inbox(task_id={task_id!r}, cursor='{cursor}')",
     pages_on="cursor {cursor!r}",
 )
@@ -112,6 +118,7 @@ SHELL: Final = Reader(
         *((rf"\b{argument}\b", option) for argument, option in _OPTIONS if "_" in argument),
         *((rf"\b{tool}\b", command) for tool, command in _COMMANDS),
     ),
+    reads="agentbus task {task_id}",
     reads_on="agentbus task {task_id} --cursor {cursor}",
     pages_on="--cursor {cursor}",
     beginnings=tuple(

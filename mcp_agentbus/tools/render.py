@@ -17,6 +17,7 @@ from typing import Final
 
 from mcp_agentbus.core.framing import Part, frame, one_line, part
 from mcp_agentbus.core.ids import LANES, Priority, address_of
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.agents import Page
 from mcp_agentbus.handoff.lookup import Life
@@ -24,7 +25,7 @@ from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store.roster import Entry
-from mcp_agentbus.store.task import Receipt, Record, Task
+from mcp_agentbus.store.task import Receipt, Record, State, Task
 from mcp_agentbus.tools.readers import MODEL, SHELL, Reader
 
 #: In one answer of a tool, frames included.
@@ -112,15 +113,25 @@ def parked_text(parked: Sequence[Parked]) -> str:
 
 
 def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> str:
-    """Return an inbox; `full` shows long bodies as far as the answer has room."""
+    """Return an inbox; `full` shows long bodies as far as the answer has room.
+
+    What an answer gave before has a line of its own, with the way to the whole.
+    """
     lines = [_head(inbox, me, reader), *(f"Note: {reader.hint(note)}" for note in inbox.notes)]
-    texts = [item.task.body for item in inbox.tasks]
-    results = _told_as_one(inbox.results)
-    texts += [records[0].body for records in results]
+    texts = ["" if item.given_at else item.task.body for item in inbox.tasks]
+    before = inbox.results_given_at
+    again = _told_as_one(record for record in inbox.results if record.task_id in before)
+    results = _told_as_one(record for record in inbox.results if record.task_id not in before)
+    texts += ["" for _ in again] + [records[0].body for records in results]
     wanted = ANSWER_MAX_CHARS if full else _CONCISE_CHARS * len(texts)
     room = _shares(texts, min(wanted, ANSWER_MAX_CHARS - _FACTS_CHARS * len(texts)))
     for item in inbox.tasks:
-        lines += ["", *_task_lines(item, next(room), reader)]
+        shown = next(room)
+        given = item.given_at and _given_lines(item.task, item.state, item.given_at, reader)
+        lines += ["", *(given or _task_lines(item, shown, reader))]
+    for first, *more in again:
+        next(room)
+        lines += ["", *_given_result_lines(first, len(more), before[first.task_id], reader)]
     for first, *more in results:
         shown = next(room)
         lines += [""]
@@ -181,11 +192,14 @@ def _shares(texts: Sequence[str], room: int) -> Iterator[int]:
 
 def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     """Return the first line: what is shown, and what else there is."""
+    tasks = sum(item.given_at is None for item in inbox.tasks)
+    results = [each for each in inbox.results if each.task_id not in inbox.results_given_at]
+    before = len(inbox.tasks) - tasks, len(inbox.results) - len(results)
     counts = [
-        f"{_many(len(inbox.tasks), 'task')}{' (not claimed)' if inbox.peeked else ''}"
-        if inbox.tasks
-        else "",
-        _many(len(_told_as_one(inbox.results)), "result") if inbox.results else "",
+        f"{_many(tasks, 'task')}{' (not claimed)' if inbox.peeked else ''}" if tasks else "",
+        _many(len(_told_as_one(results)), "result") if results else "",
+        f"{_many(before[0], 'task')} given before and still held" if before[0] else "",
+        f"{_many(before[1], 'result')} given before" if before[1] else "",
     ]
     nothing = "nothing of this conversation" if inbox.thread_id else "nothing new"
     what = ", ".join(filter(None, counts)) or ("timed out, " * inbox.timed_out) + nothing
@@ -231,6 +245,43 @@ def _task_lines(item: Item, room: int, reader: Reader) -> list[str]:
     if task.task_type != "default":
         facts.append(f"type {task.task_type}")
     return [" \u00b7 ".join(facts), _framed(task, shown), *_rest(task.id, shown, reader)]
+
+
+def _given_lines(task: Task, state: State, at: datetime, reader: Reader) -> list[str]:
+    """Return what reminds a reader of a task that it holds."""
+    facts = [
+        f"Task {task.id} from {task.sender}",
+        task.priority,
+        state,
+        f"given to a call of this session {_ago(at)}",
+        _way_to(task.id, reader),
+    ]
+    return [" \u00b7 ".join(facts), frame(f"Subject: {task.subject}", said_by=task.sender)]
+
+
+def _given_result_lines(record: Record, more: int, at: datetime, reader: Reader) -> list[str]:
+    """Return what reminds a reader of a result, and those told with it, that may not be there."""
+    besides = f" and {more} more that were sent as one" if more else ""
+    to = address_of(record.inbox)
+    facts = [
+        f"Result of task {record.task_id} to {to}{besides}: {_stated(record)}",
+        f"given {_ago(at)} to a call that may have been given up",
+        _way_to(record.task_id, reader),
+    ]
+    subject = f"Subject of the task: {record.subject}"
+    return [" \u00b7 ".join(facts), frame(subject, said_by=_speaker(record))]
+
+
+def _way_to(task_id: str, reader: Reader) -> str:
+    return f"the whole: {reader.whole(task_id)}"
+
+
+def _ago(at: datetime) -> str:
+    """Return how long ago something was, in minutes, or in hours from two on."""
+    minutes = int((now() - at).total_seconds()) // 60
+    if minutes < 1:
+        return "just now"
+    return f"{minutes} min ago" if minutes < 120 else f"{minutes // 60} h ago"
 
 
 def _framed(task: Task, shown: Part, start: int = 0) -> str:

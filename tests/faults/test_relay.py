@@ -203,9 +203,10 @@ async def test_what_a_relayed_session_held_is_free_again_at_its_end(planner, how
                     server.process.stdin.close()
                 else:
                     server.process.send_signal(how)
-                async with asyncio.timeout(20):
-                    while not (found := await read_inbox(other)).tasks:
-                        await other.arrivals.wait()
+                with other.watches.begun() as watch:
+                    async with asyncio.timeout(20):
+                        while not (found := await read_inbox(other)).tasks:
+                            await watch.wait()
 
     assert [item.task.id for item in found.tasks] == [task_id]
 

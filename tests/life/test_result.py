@@ -212,9 +212,9 @@ async def test_peeking_marks_no_result_as_seen_and_no_claim_as_shown(world):
     planner, coder, task = await _handed_over(world)
     await publish_result(coder, task.id, "completed")
     await send_task(coder, planner.me.id, "A claim that no answer has shown", "x")
-    await read_inbox(planner, limit=1)
-    planner.claims.unshown.update(planner.claims)
-    planner.outcomes.hide({})
+    answered = planner.calls.begin()
+    await read_inbox(planner, limit=1, call=answered)
+    answered.lost()
 
     for _ in range(3):
         peeked = await read_inbox(planner, peek=True)

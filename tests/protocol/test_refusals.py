@@ -16,6 +16,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import inbox, results
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.turn import Calls
 from mcp_agentbus.tools import mcp_server
 from mcp_agentbus.tools.readers import MODEL
 
@@ -219,7 +220,7 @@ def failing(monkeypatch):
 
     def connect(error, era):
         monkeypatch.setitem(mcp_server.TOOLS, "list_agents", _Raises(error))
-        session = SimpleNamespace(me=Agent("coder"))
+        session = SimpleNamespace(me=Agent("coder"), calls=Calls())
         return Client(mcp_server.make_server(session), mode=served.MODE[era])
 
     return connect

@@ -9,6 +9,7 @@ from messages import read_record, read_task
 from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.handoff.claims import CAUSE_LINGERS_S, Claim, Claims, delivery_of, reference_of
+from mcp_agentbus.handoff.turn import Calls, Given
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 DELIVERY = Delivery("agentbus.coder.tasks.high.planner", b"{}", {}, "token", "S", 7, 1, AT, 0)
@@ -43,12 +44,45 @@ def test_whoever_keeps_claims_elsewhere_is_told_of_each_change(claims):
     assert told == [["a"], ["a", "b"], ["b"]]
 
 
-def test_a_claim_that_is_let_go_is_not_to_be_shown_any_more(claims):
+def test_a_claim_that_is_made_anew_was_given_to_nobody(claims):
     claims.hold(claim("a"))
-    claims.unshown.add("a")
+    claims.give(["a"], Calls().begin())
     claims.let_go("a")
+    claims.hold(claim("a"))
 
-    assert claims.unshown == set()
+    assert claims.given("a") is None
+
+
+def test_a_task_is_given_anew_if_its_answer_was_never_written(claims):
+    call = Calls().begin()
+    claims.hold(claim("a"))
+    claims.give(["a", "not held"], call)
+    given = claims.given("a")
+    call.lost()
+
+    assert (given.call, claims.given("a"), claims.given("not held")) == (call, None, None)
+
+
+def test_a_task_that_is_named_again_keeps_the_time_at_which_it_was_given(claims, elapse):
+    calls = Calls()
+    claims.hold(claim("a"))
+    claims.give(["a"], calls.begin())
+    first = claims.given("a")
+    elapse(60)
+    claims.give(["a"], again := calls.begin())
+
+    assert claims.given("a") == Given(first.at, again)
+
+
+def test_the_next_process_of_a_session_knows_what_its_reader_has(claims):
+    claims.hold(claim("a"))
+    claims.hold(claim("b"))
+    claims.give(["a"], Calls().begin())
+    of_a, of_b = claims.references()
+
+    assert of_a["given_at"] == claims.given("a").at.isoformat()
+    assert "given_at" not in of_b
+    assert delivery_of(of_a).seq == DELIVERY.seq
 
 
 def test_what_a_session_sends_is_caused_by_the_deepest_task_that_it_holds(claims):

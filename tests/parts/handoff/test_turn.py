@@ -1,177 +1,109 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three ways in which a turn at the inbox ends, and what each leaves behind."""
-
-import asyncio
-from types import SimpleNamespace
+"""What one call tells of the answer to another: that it arrived, or that it may not have."""
 
 import pytest
-from messages import read_record, read_task
 
-from mcp_agentbus.errors import BusUnreachable
-from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.outcomes import Shown
-from mcp_agentbus.handoff.turn import Inbox, Item, Turn
-
-TASK = read_task()
-RESULT = read_record(state="completed")
+from mcp_agentbus.core.text import now
+from mcp_agentbus.handoff.turn import Calls, Given
 
 
-class Claims(dict):
-    """Claims that note which were given back."""
+class Clock:
+    """A clock that goes on when it is told to."""
 
     def __init__(self):
-        self.unshown, self.given_back = set(), []
+        self.at = 0.0
 
-    async def give_back(self, claim, *, counts, reason):
-        del self[claim.task.id]
-        self.given_back.append((claim.task.id, counts, reason))
-
-
-class Outcomes:
-    """Results that are shown, and those that are to be shown again."""
-
-    def __init__(self):
-        self.shown, self.again = {}, set()
-
-    def hide(self, before):
-        self.again |= self.shown.keys() - before.keys()
-        self.shown = dict(before)
-
-    async def unshow(self, record):
-        del self.shown[record.task_id]
-        self.again.add(record.task_id)
+    def __call__(self):
+        return self.at
 
 
 @pytest.fixture
-def session():
-    """A session that holds nothing, on no bus."""
-    background = []
-    return SimpleNamespace(
-        claims=Claims(),
-        outcomes=Outcomes(),
-        lock=asyncio.Lock(),
-        background=background,
-        finish_in_background=lambda work: background.append(asyncio.ensure_future(work)),
-    )
+def clock():
+    return Clock()
 
 
-def look(session, then=None):
-    """Look into the inbox: claim a task, show a result, and do something else at the end."""
-
-    async def found():
-        session.claims[TASK.id] = Claim(TASK, None, None, 1)
-        session.claims.unshown.add(TASK.id)
-        session.outcomes.shown[RESULT.task_id] = Shown(RESULT, 1, None)
-        if then:
-            await then()
-        return Inbox(tasks=(Item(TASK, "claimed", 1, new=True),), results=(RESULT,))
-
-    return found()
+@pytest.fixture
+def calls(clock):
+    return Calls(clock)
 
 
-async def taken(session, then=None):
-    async with Turn(session) as turn:
-        return turn.show(await turn.take(look(session, then)))
+def test_a_call_that_came_after_an_answer_tells_that_it_arrived(calls):
+    first = calls.begin()
+    first.answered()
+
+    assert first.arrival(calls.begin()) == "arrived"
 
 
-async def test_an_answered_turn_leaves_its_tasks_held_and_shown(session):
-    inbox = await taken(session)
+def test_a_call_that_came_before_an_answer_tells_nothing(calls):
+    first, meanwhile = calls.begin(), calls.begin()
+    before = first.arrival(meanwhile)
+    first.answered()
 
-    assert [item.task for item in inbox.tasks] == [TASK]
-    assert set(session.claims) == {TASK.id}
-    assert session.claims.unshown == set()
-    assert set(session.outcomes.shown) == {RESULT.task_id}
-    assert not session.lock.locked()
+    assert (before, first.arrival(meanwhile)) == ("not yet", "not yet")
 
 
-async def test_a_failed_turn_leaves_its_tasks_held_and_still_to_be_shown(session):
-    async def fails():
-        raise BusUnreachable
+@pytest.mark.parametrize(("waited_s", "arrival"), [(4.9, "arrived"), (5.1, "doubtful")])
+def test_the_answer_to_a_call_that_took_over_5_s_may_not_have_arrived(
+    calls, clock, waited_s, arrival
+):
+    first = calls.begin()
+    clock.at += waited_s
+    first.answered()
 
-    with pytest.raises(BusUnreachable):
-        await taken(session, fails)
-
-    assert set(session.claims) == session.claims.unshown == {TASK.id}
-    assert (session.outcomes.shown, session.outcomes.again) == ({}, {RESULT.task_id})
-    assert not session.lock.locked()
-
-
-async def cancelled(session, then=None):
-    """Cancel a turn in the midst of its look, then let the look go on."""
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    async def stopped():
-        reached.set()
-        await go_on.wait()
-        if then:
-            await then()
-
-    call = asyncio.create_task(taken(session, stopped))
-    await reached.wait()
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    return go_on
+    assert first.arrival(calls.begin()) == arrival
 
 
-@pytest.mark.promise(11)
-async def test_a_cancelled_turn_gives_back_what_it_took_without_an_attempt(session):
-    go_on = await cancelled(session)
-    go_on.set()
-    await asyncio.gather(*session.background)
+def test_so_may_the_answer_to_a_call_that_another_came_meanwhile(calls):
+    first, second = calls.begin(), calls.begin()
+    second.answered()
+    first.answered()
+    later = calls.begin()
 
-    assert session.claims.given_back == [(TASK.id, False, "the call that claimed it was cancelled")]
-    assert (session.outcomes.shown, session.outcomes.again) == ({}, {RESULT.task_id})
-    assert not session.lock.locked()
+    assert (first.arrival(later), second.arrival(later)) == ("doubtful", "arrived")
 
 
-@pytest.mark.promise(11)
-async def test_no_turn_begins_before_a_cancelled_one_is_undone(session):
-    go_on = await cancelled(session)
-    following = asyncio.create_task(taken(session))
-    await asyncio.wait([following], timeout=0)
+def test_whoever_has_the_answer_in_its_hands_has_it(calls, clock):
+    with calls.within(None) as first:
+        calls.begin()
+        clock.at += 60
 
-    assert not following.done()
-    assert session.claims.given_back == []
-    go_on.set()
-    await following
-    assert [task_id for task_id, _, _ in session.claims.given_back] == [TASK.id]
-    assert set(session.claims) == {TASK.id}
+    assert first.arrival(calls.begin()) == "arrived"
 
 
-async def test_a_turn_that_fails_after_it_was_cancelled_is_a_failed_one(session):
-    async def fails():
-        raise BusUnreachable
+def test_a_call_that_goes_on_is_answered_by_whoever_writes_its_answer(calls):
+    begun = calls.begin()
+    with calls.within(begun) as same:
+        pass
 
-    go_on = await cancelled(session, fails)
-    go_on.set()
-    await asyncio.gather(*session.background)
-
-    assert set(session.claims) == session.claims.unshown == {TASK.id}
-    assert session.outcomes.again == {RESULT.task_id}
-    assert not session.lock.locked()
+    assert same is begun
+    assert begun.arrival(calls.begin()) == "not yet"
 
 
-@pytest.mark.promise(11)
-async def test_a_cancel_in_the_moment_of_the_answer_still_undoes_it(session):
-    async def cancels_the_call():
-        asyncio.get_running_loop().call_soon(call.cancel)
+@pytest.mark.parametrize("written", [True, False])
+def test_a_client_that_says_that_it_has_given_up_has_lost_the_answer(calls, written):
+    call = calls.begin(7)
+    if written:
+        call.answered()
+    calls.get(7).lost()
+    call.answered()
 
-    call = asyncio.create_task(taken(session, cancels_the_call))
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    await asyncio.gather(*session.background)
-
-    assert [task_id for task_id, _, _ in session.claims.given_back] == [TASK.id]
+    assert call.arrival(calls.begin()) == "lost"
+    assert Given(now(), call).is_lost
 
 
-async def test_a_call_cancelled_while_it_waits_for_its_turn_leaves_the_other_alone(session):
-    await session.lock.acquire()
-    waiting = asyncio.create_task(taken(session))
-    await asyncio.wait([waiting], timeout=0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+def test_a_call_is_found_by_its_key_and_1_of_many_is_forgotten(calls):
+    first, second = calls.begin("a"), calls.begin("a")
+    for number in range(1000):
+        calls.begin(number)
 
-    assert session.lock.locked()
-    assert session.background == []
+    assert first is not second
+    assert (calls.get("a"), calls.get(999).arrival(second)) == (None, "not yet")
+
+
+def test_by_the_clock_what_was_given_is_doubtful_for_a_call_that_waited_meanwhile(calls):
+    first, waits = calls.begin(), calls.begin()
+    first.answered()
+    given = Given(now(), first)
+
+    assert (given.is_doubtful(waits), given.is_doubtful(None)) == (False, True)
+    assert Given(now()).has_arrived(waits)
