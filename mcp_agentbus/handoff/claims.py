@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -34,8 +34,6 @@ from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
 
 # A task sent this soon after the end of another still counts as caused by it, in seconds.
 CAUSE_LINGERS_S: Final = 600
-# Stored tasks in one answer, each of which may have 512 KiB.
-_PAGE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -97,14 +95,16 @@ class Claims(Mapping[str, Claim]):
         self._changed()
         return held
 
-    def let_go(self, task_id: str, *, finished: bool = False) -> None:
-        """Forget a claim; `finished` if this session has ended the task."""
-        claim = self._held.pop(task_id, None)
+    def let_go(self, task_id: str) -> None:
+        """Forget a claim."""
+        self._held.pop(task_id, None)
         self._given.pop(task_id, None)
-        if claim and finished:
-            task = claim.task
-            self.finished = Finished(task.chain, task.hops, text.now(), time.monotonic())
         self._changed()
+
+    def end(self, task: Task) -> None:
+        """Forget the claim of a task that this session has ended, but not by what way it came."""
+        self.finished = Finished(task.chain, task.hops, text.now(), time.monotonic())
+        self.let_go(task.id)
 
     def after(self, number: int) -> list[Claim]:
         """Return the claims that were made after the one of that number."""
@@ -271,7 +271,7 @@ class Claims(Mapping[str, Claim]):
             return None
 
     async def take_up(self, record: Record, revision: int) -> Claim | None:
-        """Hold a task that is this session's by its record, and was not found; None if it is gone.
+        """Return the claim of a task that is held by its record, and was not found; None if gone.
 
         A server that was killed right after it had handed the task out has forgotten that.
 
@@ -282,15 +282,12 @@ class Claims(Mapping[str, Claim]):
         subject = subjects.task_subject(*lane, record.owner)
         out = await self._bus.handed_out(TASKS, subjects.lane_consumer(*lane), subject)
         token_of = {delivery.seq: delivery.token for delivery in out}
-        async with aclosing(self._bus.admin.stored(TASKS, subject, page=_PAGE)) as pages:
-            async for messages in pages:
-                for message in messages:
-                    with suppress(Undecodable):
-                        task = tasks.decoded(message)
-                        if task.id == record.task_id:
-                            delivery = untaken(TASKS, message, token_of.get(message.seq, ""))
-                            return self.hold(Claim(task, delivery, record, revision, found=True))
-        return None
+        stored = await tasks.find(self._bus, record)
+        if stored is None:
+            return None
+        task, message = stored
+        delivery = untaken(TASKS, message, token_of.get(message.seq, ""))
+        return Claim(task, delivery, record, revision, found=True)
 
     async def take_over(self, references: Iterable[Mapping[str, Any]]) -> None:
         """Hold again what an earlier process of the session held.

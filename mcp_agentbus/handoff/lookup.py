@@ -46,7 +46,7 @@ class Life:
     record: Record
     #: The sender's record; None if only the worker's is left.
     sent: Sent | None
-    #: The task itself; None if this session does not hold it.
+    #: The task itself; None if it is over, or neither this session's nor for its agent.
     task: Task | None
     #: What listeners did about it.
     wakes: tuple[Moment, ...] = ()
@@ -86,11 +86,16 @@ async def task_life(session: Session, task_id: str) -> Life:
         record = first_record(sent)
     claim = session.claims.get(task_id)
     session.claims.named(task_id)
+    task = claim.task if claim else None
+    if not claim and record.inbox in session.inboxes and not record.ended:
+        # Its reader may be one that has a session for each call.
+        waits = await tasks.find(session.bus, record, sent.seq if sent else 0)
+        task = waits[0] if waits else None
     return Life(
         state=_state(record, sent),
         record=record,
         sent=sent,
-        task=claim.task if claim else None,
+        task=task,
         wakes=wakes.moments if wakes else (),
     )
 

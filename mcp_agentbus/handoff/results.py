@@ -10,13 +10,14 @@ its one record that succeeds only if nobody else has written.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypedDict, Unpack, cast
 
 from mcp_agentbus.bus.budget import one_call
-from mcp_agentbus.bus.replies import Conflict
+from mcp_agentbus.bus.replies import Conflict, untaken
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import (
     AgentbusError,
@@ -26,10 +27,11 @@ from mcp_agentbus.errors import (
     NotYourTask,
     UnknownTask,
 )
+from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.records import (
     Written,
     read_record,
@@ -39,8 +41,8 @@ from mcp_agentbus.store.records import (
     update,
     write_sent,
 )
-from mcp_agentbus.store.steps import Lost, Same, Step, first_record, next_record
-from mcp_agentbus.store.subjects import RESULTS
+from mcp_agentbus.store.steps import Lost, Same, Step, first_record, next_record, sent_of, step
+from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import (
     ARTIFACT_MAX_CHARS,
     ARTIFACTS_MAX,
@@ -48,6 +50,7 @@ from mcp_agentbus.store.task import (
     RESULT_MAX_BYTES,
     STATUSES,
     SUMMARY_MAX_CHARS,
+    WORKER_ENDS,
     Record,
     Sent,
     State,
@@ -101,16 +104,20 @@ async def publish_result(
 ) -> Published:
     """Store a status or the result of a task that this session holds, or cancel one it sent.
 
+    A task of its agent that nobody holds is claimed by it as well: ended in one go, or else held as
+    a shell holds one, so that a client which starts a server for each call goes on with it.
+
     Args:
         session: the worker's session; for `cancelled` the sender's.
-        task_id: a task that the session holds, or, for `cancelled`, one that its agent sent.
+        task_id: a task that the session holds or that nobody does, or, for `cancelled`, one that
+            its agent sent.
         status: `working` and `needs_approval` keep the task, `released` gives it back to its
             inbox, the others end it.
         details: see `Details`.
 
     Raises:
         BadInput: a value breaks its rule; nothing is cut.
-        NotClaimed: the task is this agent's, but this session does not hold it.
+        NotClaimed: the task is this agent's, but another session holds it.
         NotYourTask: it is somebody else's to finish or to cancel.
         UnknownTask: this agent neither sent nor received it.
         AlreadyEnded: it has another end; the message names it.
@@ -122,11 +129,14 @@ async def publish_result(
     async with session.lock:
         if status == "cancelled":
             return await _cancel(session, task_id, changes)
-        claim = session.claims.get(task_id) or await _taken_up(session, task_id)
+        held = session.claims.get(task_id) or await _taken_up(session, task_id)
+        claim = held or await _unheld(session, task_id, status)
         if claim is None:
             return await _not_held(session, task_id, status, changes)
         session.claims.named(task_id)
         if status == "released":
+            if held is None:
+                return Published(task_id, "stored", unchanged=True)
             await session.claims.give_back(claim, counts=True, reason="its worker released it")
             return Published(task_id, "stored")
         return await _publish(session, claim, cast("State", status), changes)
@@ -171,7 +181,7 @@ async def _publish(
         state,
         session.me.id,
         first=claim.record,
-        session=session.id,
+        session=claim.record.session,
         deadline=task.expires_at,
         changes={**changes, "reason": ""},
     )
@@ -191,17 +201,21 @@ async def _publish(
 
 
 async def _go_on(session: Session, claim: Claim) -> Published:
-    session.claims.hold(claim)
-    if not session.leased:
+    if claim.record.session == session.id:  # else it outlives this session
+        session.claims.hold(claim)
+    if not roster.is_lease(claim.record):
         with suppress(AgentbusError):  # the session's keeper says it again
             await session.bus.extend(claim.delivery)
     return Published(claim.task.id, claim.record.state)
 
 
 async def _end(session: Session, claim: Claim, record: Record) -> Published:
-    session.claims.let_go(claim.task.id, finished=True)
+    session.claims.end(claim.task)
     with suppress(AgentbusError):  # the result is stored: whoever is offered the task finishes it
         await tasks.finish(session.bus, claim.delivery)
+        if not claim.delivery.token:  # nobody has taken it from the inbox
+            sent = sent_of(claim.task).model_copy(update={"seq": claim.delivery.seq})
+            await tasks.remove(session.bus, sent)
     return Published(claim.task.id, record.state, late=record.late)
 
 
@@ -220,11 +234,45 @@ async def _lost(session: Session, claim: Claim, record: Record) -> AlreadyEnded 
 
 
 async def _taken_up(session: Session, task_id: str) -> Claim | None:
-    """Return the claim of a task that only its record knows to be this session's."""
+    """Return the claim of a task that only its record knows to be this session's, or the shell's.
+
+    The shell's is whose process has it: this one may be another process of it.
+    """
+    shells = shell.session_id(session.me.id, session.bus.settings.state_dir)
     for inbox in session.inboxes:
         record, revision = await read_record(session.bus, "*", inbox, task_id)
-        if record and record.session == session.id and record.state in HELD:
-            return await session.claims.take_up(record, revision)
+        if record and record.session in {session.id, shells} and record.state in HELD:
+            claim = await session.claims.take_up(record, revision)
+            own = claim and record.session == session.id
+            return session.claims.hold(claim) if claim and own else claim
+    return None
+
+
+async def _unheld(session: Session, task_id: str, status: Status) -> Claim | None:
+    """Return the claim of a task that waits in an inbox of this agent; None if none does.
+
+    It is written with what is published of it. So that a task which is kept outlives this session,
+    the shell's session has it: a client may start a server for each call.
+    """
+    holder = session.id
+    if status not in WORKER_ENDS:
+        holder = shell.session_id(session.me.id, session.bus.settings.state_dir)
+    for inbox in session.inboxes:
+        (standing, revision), (sent, _) = await asyncio.gather(
+            read_record(session.bus, "*", inbox, task_id),
+            read_sent(session.bus, "*", inbox, task_id),
+        )
+        record = standing or (first_record(sent) if sent else None)
+        if record is None or record.ended or await roster.may_hold(session.bus, record):
+            continue
+        stored = await tasks.find(session.bus, record, sent.seq if sent else 0)
+        if stored and text.now() < stored[0].expires_at:
+            task, message = stored
+            attempts = record.attempts + 1
+            claimed = step(
+                record, "claimed", session.me.id, holder, text.now(), attempts=attempts, reason=""
+            )
+            return Claim(task, untaken(TASKS, message), claimed, revision)
     return None
 
 

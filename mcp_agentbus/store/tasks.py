@@ -13,7 +13,7 @@ at all, is the hand-off's business.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +28,8 @@ from mcp_agentbus.store.task import Record, Sent, State, Task, Undecodable
 
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
 _SCHEDULE_FULL_AT: Final = 0.9
+# Stored tasks in one answer, each of which may have 512 KiB.
+_PAGE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,32 @@ async def stored(bus: Bus, delivery: Delivery) -> Task | None:
     for message in await bus.admin.many(delivery.stream, request):
         if message.seq == delivery.seq:
             return decoded(message)
+    return None
+
+
+async def find(bus: Bus, record: Record, seq: int = 0) -> tuple[Task, Found] | None:
+    """Return a stored task by its record, and its message; None if none is stored.
+
+    Args:
+        bus: where it lies.
+        record: of the task.
+        seq: its sequence among the stored ones; if that is not known, 0, all of its sender's in its
+            lane are gone through.
+
+    Raises:
+        BusUnreachable, NotAllowed: as `Bus.many`.
+    """
+    subject = subjects.task_subject(record.inbox, record.priority, record.owner)
+    messages = bus.admin.stored(subjects.TASKS, subject, start=seq or 1, page=1 if seq else _PAGE)
+    async with aclosing(messages) as pages:
+        async for page in pages:
+            for message in page:
+                with suppress(Undecodable):
+                    task = decoded(message)
+                    if task.id == record.task_id:
+                        return task, message
+            if seq:
+                return None
     return None
 
 

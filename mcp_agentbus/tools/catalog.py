@@ -162,7 +162,7 @@ class ReadInbox(_Input):
     """
 
     limit: _Optional[Annotated[int, Field(ge=1, le=inbox.LIMIT_MAX)]] = Field(
-        None, description="Claim so many new tasks; default: until 5 are held"
+        None, description="New tasks to claim; default: until 5 are held"
     )
     peek: bool = Field(False, description="Show waiting tasks without claiming them")
     task_id: _Optional[str] = Field(None, description="Show this one task's life, sent or received")
@@ -335,9 +335,9 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
             "read_inbox",
             "Read the inbox",
             "Claim waiting tasks (high priority first) and show them, with results of tasks this "
-            "agent sent. A claimed task is shown whole to one call, then as one line; it is this "
-            "session's until publish_result ends or releases it, or the session ends. Text inside "
-            "a frame was written by another agent.",
+            "agent sent. A claimed task is shown whole once, then as a line, and is this session's "
+            "until publish_result ends or releases it, or the session ends. Text inside a frame "
+            "was written by another agent.",
             ReadInbox,
             _read_inbox,
             _WRITE,
@@ -345,8 +345,8 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "watch_inbox",
             "Wait for the inbox",
-            "Wait for a new task or result and return it as read_inbox does; of calls that wait at "
-            "once each gets one task. Running out of time is a normal, empty answer.",
+            "Wait for a new task or result and return it as read_inbox does; calls that wait at "
+            "once get one task each. Running out of time is a normal, empty answer.",
             WatchInbox,
             _watch_inbox,
             _WRITE,
@@ -362,9 +362,9 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "publish_result",
             "Publish a result",
-            "Report on a task that this session holds, or end it with its result, which is stored "
-            "until the sender has seen it. A task has one end: the same again changes nothing, "
-            "another one is refused.",
+            "Report on a task that this session holds, or nobody, or end it with its result, "
+            "kept until the sender has seen it. A task has one end: the same again changes "
+            "nothing, another one is refused.",
             PublishResult,
             _publish_result,
             _REPORT,

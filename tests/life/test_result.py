@@ -132,10 +132,9 @@ async def test_an_unknown_task_is_refused_and_says_where_it_was_looked_for(world
         await publish_result(coder, "0" * 32, "completed")
 
 
-async def test_a_task_that_was_only_peeked_at_must_be_claimed_first(world):
+async def test_a_task_that_still_waits_for_its_time_is_nobodys_to_end(world):
     planner, coder = await world.session("planner"), await world.session("coder")
-    [receipt] = await send_task(planner, coder.me.id, "x", "y")
-    await read_inbox(coder, peek=True)
+    [receipt] = await send_task(planner, coder.me.id, "x", "y", deliver_in_s=600)
 
     with pytest.raises(NotClaimed) as refused:
         await publish_result(coder, receipt.task_id, "completed")

@@ -103,7 +103,6 @@ REFUSED = [
     ("watch_inbox", {"task_id": "{waiting}"}, "{waiting}"),
     ("publish_result", A_RESULT, f"No task {UNKNOWN} is known"),
     ("publish_result", A_RESULT | {"status": "cancelled"}, f"sent no task {UNKNOWN}"),
-    ("publish_result", A_RESULT | {"task_id": "{waiting}"}, "this session did not claim it"),
     ("publish_result", A_RESULT | {"task_id": "{held}"}, "is held by session"),
     ("publish_result", A_RESULT | {"task_id": "{ended}"}, "is over: failed"),
     ("publish_result", A_RESULT | {"task_id": "{sent}"}, "only {other} can answer it"),

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that start a server for each call: they hold nothing from one to the next, and finish."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import served
+from served import Pipes
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import AlreadyEnded, NotClaimed
+from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+
+
+@pytest.fixture
+def waiting(world):
+    """Make a task that waits, and a session of its agent."""
+
+    async def made(**options):
+        planner, coder = await world.session("planner"), await world.session("coder")
+        [sent] = await send_task(planner, coder.me.id, "Count", "x", **options)
+        return planner, coder, sent.task_id
+
+    return made
+
+
+async def steps(session, task_id):
+    return [moment.state for moment in (await task_life(session, task_id)).history]
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "rejected"])
+async def test_a_task_that_nobody_holds_is_claimed_and_ended_in_one_go(waiting, status):
+    planner, coder, task_id = await waiting()
+
+    ended = await publish_result(coder, task_id, status, summary="3")
+    again = await publish_result(coder, task_id, status, summary="3")
+
+    assert (ended.state, again.unchanged) == (status, True)
+    assert await steps(coder, task_id) == ["stored", "claimed", status]
+    [result] = (await read_inbox(planner)).results
+    assert (result.task_id, result.summary, result.attempts) == (task_id, "3", 1)
+    read = await read_inbox(coder)
+    assert (read.empty, read.waiting, dict(coder.claims)) == (True, {}, {})
+    with pytest.raises(AlreadyEnded):
+        await publish_result(coder, task_id, "completed", summary="4")
+
+
+@pytest.mark.parametrize("status", ["working", "needs_approval"])
+async def test_one_that_is_kept_outlives_its_session_as_a_shells_does(world, waiting, status):
+    _, coder, task_id = await waiting()
+    agent, folder = coder.me, world.bus.settings.state_dir
+    async with Session(world.bus, agent) as first:
+        assert (await publish_result(first, task_id, status)).state == status
+        assert dict(first.claims) == {}
+
+    assert (await read_inbox(coder)).held_elsewhere == 1
+    assert (await task_life(coder, task_id)).record.session == shell.session_id(agent.id, folder)
+    async with shell.shell_session(world.bus, agent, folder) as typed:
+        assert [item.task.id for item in (await read_inbox(typed)).tasks] == [task_id]
+    async with Session(world.bus, agent) as second:
+        assert (await publish_result(second, task_id, "working", progress=50)).state == "working"
+    assert (await publish_result(coder, task_id, "completed")).state == "completed"
+
+
+async def test_one_that_is_kept_can_be_given_back_and_what_is_back_stays_so(world, waiting):
+    _, coder, task_id = await waiting()
+    free = await publish_result(coder, task_id, "released")
+    async with Session(world.bus, coder.me) as first:
+        await publish_result(first, task_id, "working")
+    back = await publish_result(coder, task_id, "released")
+
+    assert (free.state, free.unchanged) == ("stored", True)
+    assert (back.state, back.unchanged) == ("stored", False)
+    [item] = (await read_inbox(coder)).tasks
+    assert (item.task.id, item.attempt) == (task_id, 2)
+
+
+@pytest.mark.promise(12)
+async def test_what_a_session_holds_stays_its_own(world, waiting):
+    _, coder, task_id = await waiting()
+    await read_inbox(coder)
+
+    async with Session(await world.another_bus(), Agent(coder.me.id)) as other:
+        for status in ("completed", "working", "released"):
+            with pytest.raises(NotClaimed, match=coder.id):
+                await publish_result(other, task_id, status)
+
+
+@pytest.mark.promise(12)
+async def test_of_two_that_end_one_task_at_once_one_does(world, waiting):
+    planner, coder, task_id = await waiting()
+    async with Session(await world.another_bus(), Agent(coder.me.id)) as other:
+        outcomes = await asyncio.gather(
+            publish_result(coder, task_id, "completed", summary="mine"),
+            publish_result(other, task_id, "completed", summary="other's"),
+            read_inbox(await world.session("coder")),
+            return_exceptions=True,
+        )
+
+    ended = [each for each in outcomes[:2] if not isinstance(each, Exception)]
+    assert len(ended) + len(outcomes[2].tasks) == 1
+    assert len((await read_inbox(planner)).results) == len(ended)
+
+
+async def test_the_rest_of_a_long_task_is_read_without_holding_it(waiting):
+    _, coder, task_id = await waiting()
+
+    life = await task_life(coder, task_id)
+
+    assert (life.task.body, dict(coder.claims)) == ("x", {})
+
+
+async def test_a_server_for_each_call_reads_works_and_ends(world, home, way):
+    """As mcporter does; the second one may wait until the first has given back."""
+    folder, agent = home.data_dir.parent, world.name("coder")
+
+    async def call(tool, **arguments):
+        with Pipes(served.environ(folder), agent=agent) as server:
+            await asyncio.to_thread(server.greet, served.LEGACY)
+            result = await asyncio.to_thread(server.call, tool, era=served.LEGACY, **arguments)
+            server.process.stdin.close()
+            await asyncio.to_thread(server.rest)
+        return result["content"][0]["text"]
+
+    await call("list_agents")
+    async with Bus.connect(home) as bus, Session(bus, Agent(world.name("planner"))) as planner:
+        one, two = [(await send_task(planner, agent, f"s{n}", "b"))[0].task_id for n in range(2)]
+        assert one in await call("read_inbox")
+        assert "completed" in await call("publish_result", task_id=one, status="completed")
+        assert "working" in await call("publish_result", task_id=two, status="working")
+        assert "completed" in await call("publish_result", task_id=two, status="completed")
+        results = (await read_inbox(planner)).results
+
+    assert {record.task_id: record.state for record in results} == dict.fromkeys(
+        (one, two), "completed"
+    )
