@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypedDict, Unpack, cast
+from typing import Any, TypedDict, Unpack, cast
 
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Conflict, untaken
@@ -41,7 +41,7 @@ from mcp_agentbus.store.records import (
     update,
     write_sent,
 )
-from mcp_agentbus.store.steps import Lost, Same, Step, first_record, next_record, sent_of, step
+from mcp_agentbus.store.steps import Lost, Same, Step, first_record, next_record, step
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import (
     ARTIFACT_MAX_CHARS,
@@ -57,8 +57,6 @@ from mcp_agentbus.store.task import (
     Status,
     check_size,
 )
-
-_PERCENT: Final = 100
 
 
 class Details(TypedDict, total=False):
@@ -162,7 +160,7 @@ def _checked(status: Status, details: Details) -> dict[str, Any]:
     for artifact in artifacts:
         check_size(artifact, "artifact", ARTIFACT_MAX_CHARS * 4)
     progress = details.get("progress")
-    if progress is not None and not 0 <= progress <= _PERCENT:
+    if progress is not None and not 0 <= progress <= 100:
         raise BadInput(f"progress is {progress}.", hint="Give percent done, 0 to 100.")
     return {
         "summary": check_size(summary, "summary", SUMMARY_MAX_CHARS * 4),
@@ -213,9 +211,6 @@ async def _end(session: Session, claim: Claim, record: Record) -> Published:
     session.claims.end(claim.task)
     with suppress(AgentbusError):  # the result is stored: whoever is offered the task finishes it
         await tasks.finish(session.bus, claim.delivery)
-        if not claim.delivery.token:  # nobody has taken it from the inbox
-            sent = sent_of(claim.task).model_copy(update={"seq": claim.delivery.seq})
-            await tasks.remove(session.bus, sent)
     return Published(claim.task.id, record.state, late=record.late)
 
 

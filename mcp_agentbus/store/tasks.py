@@ -114,14 +114,9 @@ async def remove(bus: Bus, sent: Sent) -> None:
     if sent.deliver_at and text.now() < sent.deliver_at:
         scheduled = subjects.scheduled_subject(sent.inbox, sent.priority, sent.owner, sent.task_id)
         await bus.admin.api(f"STREAM.PURGE.{subjects.SCHEDULE}", {"filter": scheduled})
-    if not sent.seq:
-        return
-    subject = subjects.task_subject(sent.inbox, sent.priority, sent.owner)
-    request = {"seq": sent.seq, "batch": 1, "next_by_subj": subject}
-    for message in await bus.admin.many(subjects.TASKS, request):
-        # In a stream that was made anew another task has that number.
-        if message.seq == sent.seq and message.headers.get(subjects.H_TASK) == sent.task_id:
-            await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": sent.seq})
+    if sent.seq:
+        subject = subjects.task_subject(sent.inbox, sent.priority, sent.owner)
+        await _delete(bus, subjects.TASKS, subject, sent.seq, sent.task_id)
 
 
 async def finish(bus: Bus, taken: Delivery) -> None:
@@ -130,6 +125,9 @@ async def finish(bus: Bus, taken: Delivery) -> None:
     Raises: as `Bus.finish`.
     """
     await bus.finish(taken)
+    if not taken.token:  # nobody has taken it from the inbox
+        task_id = taken.headers.get(subjects.H_TASK, "")
+        await _delete(bus, taken.stream, taken.subject, taken.seq, task_id)
     with suppress(AgentbusError):  # then it goes after 30 days
         await _forget_schedule(bus, taken)
 
@@ -141,16 +139,17 @@ async def _forget_schedule(bus: Bus, taken: Delivery) -> None:
     if stream != subjects.SCHEDULE or not number.isdecimal():
         return
     inbox, _, (lane, sender) = subjects.parts(taken.subject)
-    request = {
-        "seq": int(number),
-        "batch": 1,
-        "next_by_subj": subjects.due_subject(inbox, lane, sender),
-    }
-    for message in await bus.admin.many(subjects.SCHEDULE, request):
-        # A header is what its sender says: only this task's own is removed.
-        same = message.headers.get(subjects.H_TASK) == taken.headers.get(subjects.H_TASK)
-        if message.seq == int(number) and same:
-            await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.SCHEDULE}", {"seq": message.seq})
+    due = subjects.due_subject(inbox, lane, sender)
+    # A header is what its sender says: only this task's own is deleted.
+    await _delete(bus, stream, due, int(number), taken.headers.get(subjects.H_TASK, ""))
+
+
+async def _delete(bus: Bus, stream: str, subject: str, seq: int, task_id: str) -> None:
+    """Delete a stored task, if that is what has the number: in a stream made anew it is another."""
+    request = {"seq": seq, "batch": 1, "next_by_subj": subject}
+    for message in await bus.admin.many(stream, request):
+        if message.seq == seq and message.headers.get(subjects.H_TASK) == task_id:
+            await bus.admin.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq})
 
 
 async def _check_schedule_has_room(bus: Bus) -> None:

@@ -217,9 +217,7 @@ def test_a_time_is_read_as_it_is_printed_here_or_elsewhere(typed):
     assert since == datetime(2026, 5, 18, 18, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    "typed", ["", "2", "h", "-2h", "2w", "1.5h", "tomorrow", "9999-01-01", "99999999999d"]
-)
+@pytest.mark.parametrize("typed", ["", "h", "-2h", "2x", "tomorrow", "9999-01-01", "99999999999d"])
 def test_what_is_no_time_that_has_passed_is_wrong_usage(typed, capsys):
     with pytest.raises(SystemExit) as ended:
         parser().parse_args(["watch", f"--since={typed}"])

@@ -49,7 +49,7 @@ SPELLED = [
     ("send_task", "deliver_in_s", 0.0, NOT_GIVEN),
     ("send_task", "deliver_in_s", -1, -1),
     ("send_task", "urgent", None, None),
-    ("read_inbox", "limit", 0, 0),
+    ("read_inbox", "limit", 0, NOT_GIVEN),
     ("read_inbox", "limit", "", NOT_GIVEN),
     ("read_inbox", "peek", "", NOT_GIVEN),
     ("read_inbox", "peek", None, NOT_GIVEN),
