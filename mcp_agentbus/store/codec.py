@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -37,6 +37,7 @@ from mcp_agentbus.store.task import (
     Task,
     Undecodable,
     Wakes,
+    utc,
 )
 
 VERSION: Final = 1
@@ -45,6 +46,8 @@ _DEPTH_MAX: Final = 32
 # More than this program writes as a reason, and short enough for a line of a list.
 _REASON_MAX_CHARS: Final = 500
 _GIVEN_MAX_CHARS: Final = 40
+# The clock of whoever writes is not the server's.
+_CLOCKS_DIFFER: Final = timedelta(minutes=1)
 _HOPS_DIGITS: Final = 3
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -183,9 +186,8 @@ def _first_line(body: str) -> str:
 
 def _time(value: object) -> datetime | None:
     try:
-        at = datetime.fromisoformat(value) if isinstance(value, str) else None
-        return at and (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return utc(datetime.fromisoformat(value)) if isinstance(value, str) else None
+    except ValueError:
         return None
 
 
@@ -256,8 +258,10 @@ _DERIVED: Final = ("v", "type", "id", "status", "result", "completed_at")
 _TASK_DERIVED: Final = frozenset({"id", "from", "to", "reply_to", "type"})
 
 
-def decode_record(subject: str, data: bytes) -> Record:
+def decode_record(subject: str, data: bytes, stored_at: datetime | None = None) -> Record:
     """Return the worker's record in a stored message; its ids come from the subject.
+
+    It was not written after it was `stored_at`: else it would be a claim for as long as it liked.
 
     Raises:
         Undecodable: the bytes are no record.
@@ -277,7 +281,10 @@ def decode_record(subject: str, data: bytes) -> Record:
     task = fields.pop("task", None)
     if isinstance(task, dict) and task.keys() - _TASK_DERIVED:
         fields["task"] = {key: value for key, value in task.items() if key not in _TASK_DERIVED}
-    return _validated(Record, fields, "record")
+    record = _validated(Record, fields, "record")
+    if stored_at and record.updated_at > stored_at + _CLOCKS_DIFFER:
+        record = record.model_copy(update={"updated_at": stored_at})
+    return record
 
 
 def decode_sent(subject: str, data: bytes) -> Sent:

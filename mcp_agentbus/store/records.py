@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found, Message
+from mcp_agentbus.core import text
 from mcp_agentbus.store import codec, subjects
 from mcp_agentbus.store.steps import Write
 from mcp_agentbus.store.subjects import RESULTS
@@ -37,26 +38,39 @@ class Key(Generic[_T_co]):
     stream: str
     #: May hold `*` for what a reader does not know; a writer knows all of it.
     subject: str
-    decode: Callable[[str, bytes], _T_co]
+    decode: Callable[[Found], _T_co]
     encode: Callable[[Any], bytes]
 
 
 def record_key(owner: str, inbox: str, task_id: str) -> Key[Record]:
     """Where the worker's record of a task stands."""
     subject = subjects.record_subject(owner, inbox, task_id)
-    return Key(RESULTS, subject, codec.decode_record, codec.encode_record)
+    return Key(RESULTS, subject, _record, codec.encode_record)
 
 
 def sent_key(owner: str, inbox: str, task_id: str) -> Key[Sent]:
     """Where the sender's record of a task stands."""
     subject = subjects.sent_subject(owner, inbox, task_id)
-    return Key(RESULTS, subject, codec.decode_sent, codec.encode_sent)
+    return Key(RESULTS, subject, _sent, codec.encode_sent)
 
 
 def wakes_key(owner: str, inbox: str, task_id: str) -> Key[Wakes]:
     """Where stands what listeners did about a task."""
     subject = subjects.wakes_subject(owner, inbox, task_id)
-    return Key(RESULTS, subject, codec.decode_wakes, codec.encode_wakes)
+    return Key(RESULTS, subject, _wakes, codec.encode_wakes)
+
+
+def _record(message: Delivery | Found | Message) -> Record:
+    at = text.now() if isinstance(message, Message) else message.stored_at
+    return codec.decode_record(message.subject, message.data, at)
+
+
+def _sent(message: Delivery | Found | Message) -> Sent:
+    return codec.decode_sent(message.subject, message.data)
+
+
+def _wakes(message: Found) -> Wakes:
+    return codec.decode_wakes(message.subject, message.data)
 
 
 async def read(bus: Bus, key: Key[_T]) -> tuple[_T | None, int]:
@@ -71,7 +85,7 @@ async def read(bus: Bus, key: Key[_T]) -> tuple[_T | None, int]:
     if not message:
         return None, 0
     with suppress(Undecodable):
-        return key.decode(message.subject, message.data), message.seq
+        return key.decode(message), message.seq
     return None, message.seq
 
 
@@ -172,12 +186,12 @@ async def add_wake(bus: Bus, owner: str, inbox: str, task_id: str, moment: Momen
 def record_in(message: Delivery | Found | Message) -> Record | None:
     """Return the worker's record in a message; None if it cannot be read."""
     with suppress(Undecodable):
-        return codec.decode_record(message.subject, message.data)
+        return _record(message)
     return None
 
 
 def sent_in(message: Delivery | Found | Message) -> Sent | None:
     """Return the sender's record in a message; None if it cannot be read."""
     with suppress(Undecodable):
-        return codec.decode_sent(message.subject, message.data)
+        return _sent(message)
     return None

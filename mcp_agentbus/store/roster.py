@@ -12,7 +12,6 @@ descriptions are shown escaped.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found, server_time
+from mcp_agentbus.config.tables import ROLES_MAX
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import Agent
@@ -43,6 +43,8 @@ TOUCH_S: Final = 300
 _DESCRIPTION_MAX_CHARS: Final = 300
 #: Of these it is sure that no session and no listener of theirs is there.
 AWAY: Final = frozenset({"offline", "never seen"})
+# After this age a session is gone, by whatever clock: the server's may differ from ours.
+_GONE_FOR_SURE: Final = timedelta(seconds=streams.PRESENCE_S + 60)
 # A new bus has all its streams made within this time; one that lives in memory is made again at
 # each start of the server.
 _MADE_TOGETHER: Final = timedelta(seconds=1)
@@ -70,6 +72,21 @@ class Holds:
     everybodys: str = ""
     #: By sender.
     senders: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Sign:
+    """A sign of life: of a session, or of a listener that looks after an agent."""
+
+    agent: str
+    session: str
+    kind: Literal["session", "listener"]
+    #: Of a session; empty if it has said none.
+    host: str
+    #: Its listener knows that the session was killed.
+    gone: bool
+    #: Of a listener.
+    holds: Holds
 
 
 @dataclass(frozen=True)
@@ -185,23 +202,16 @@ async def look(bus: Bus, inbox: str) -> Entry | None:
         role = inbox.removeprefix(ids.ROLE_PREFIX)
         holders = [entry for entry in await everybody(bus) if role in entry.roles]
         return _best(inbox, holders) if holders else None
-    (registered, _), beats = await both(
-        records.read(bus, _profile_key(inbox)),
-        bus.many(PRESENCE, {"multi_last": [subjects.heartbeat_subject(inbox, "*")]}),
-    )
-    profile = registered or _newcomer(inbox, beats)
-    [entry] = await _certain(bus, [_entry(profile, beats)]) if profile else [None]
+    (registered, _), signs = await both(records.read(bus, _profile_key(inbox)), _signs(bus, inbox))
+    profile = registered or _newcomer(inbox, signs)
+    [entry] = await _certain(bus, [_entry(profile, signs)]) if profile else [None]
     return entry
 
 
 async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
     """Return the ids of an agent's sessions that gave a sign of life."""
-    beats = await bus.many(PRESENCE, {"multi_last": [subjects.heartbeat_subject(agent, "*")]})
-    return frozenset(
-        subjects.parts(beat.subject).rest[0]
-        for beat in beats
-        if _sign(beat).get("kind") == "session"
-    )
+    signs = await _signs(bus, agent)
+    return frozenset(sign.session for sign in signs if sign.kind == "session")
 
 
 async def may_live(bus: Bus, agent: str, session: str) -> bool:
@@ -252,22 +262,19 @@ async def _has_forgotten(bus: Bus) -> bool:
 
 async def everybody(bus: Bus) -> list[Entry]:
     """Return all agents that are registered or have a live session, by id."""
-    profiles, beats = await asyncio.gather(
-        _all(bus, AGENTS, subjects.profile_subject("*")),
-        _all(bus, PRESENCE, subjects.heartbeat_subject("*", "*")),
-    )
-    beats_of: dict[str, list[Found]] = {}
-    for beat in beats:
-        beats_of.setdefault(subjects.parts(beat.subject).whose, []).append(beat)
+    profiles, signs = await both(_all(bus, AGENTS, subjects.profile_subject("*")), _signs(bus, "*"))
+    signs_of: dict[str, list[_Sign]] = {}
+    for sign in signs:
+        signs_of.setdefault(sign.agent, []).append(sign)
     known: dict[str, Profile] = {}
     for stored in profiles:
         with suppress(Undecodable):
-            profile = _decoded(stored.subject, stored.data)
+            profile = _decoded(stored)
             known[profile.id] = profile
-    for agent in beats_of.keys() - known.keys():
-        if ids.is_agent(agent) and (newcomer := _newcomer(agent, beats_of[agent])):
+    for agent in signs_of.keys() - known.keys():
+        if newcomer := _newcomer(agent, signs_of[agent]):
             known[agent] = newcomer
-    entries = [_entry(profile, beats_of.get(agent, ())) for agent, profile in sorted(known.items())]
+    entries = [_entry(profile, signs_of.get(agent, ())) for agent, profile in sorted(known.items())]
     return await _certain(bus, entries)
 
 
@@ -280,44 +287,73 @@ def _encoded(profile: Profile) -> bytes:
     return profile.model_dump_json().encode()
 
 
-def _decoded(subject: str, data: bytes) -> Profile:
+def _decoded(stored: Found) -> Profile:
+    whose = subjects.parts(stored.subject).whose
+    if not ids.is_agent(whose):
+        raise Undecodable("its subject names no agent")
     try:
-        profile = Profile.model_validate_json(data)
+        profile = Profile.model_validate_json(stored.data)
     except ValidationError:
         raise Undecodable("it is no registration") from None
     # Who it is about is the subject's word; what else it says is only believed if it can be true.
     return profile.model_copy(
         update={
-            "id": subjects.parts(subject).whose,
-            "roles": tuple(role for role in profile.roles if ids.is_inbox(ids.ROLE_PREFIX + role)),
+            "id": whose,
+            "roles": tuple(filter(_is_role, profile.roles))[:ROLES_MAX],
             "hosts": tuple(host for host in profile.hosts if ids.is_inbox(host)),
             "description": profile.description[:_DESCRIPTION_MAX_CHARS],
+            "last_seen": profile.last_seen and min(profile.last_seen, stored.stored_at),
         }
     )
 
 
-def _newcomer(agent: str, beats: Iterable[Found]) -> Profile | None:
+def _is_role(name: str) -> bool:
+    return ids.is_inbox(ids.ROLE_PREFIX + name)
+
+
+def _newcomer(agent: str, signs: Iterable[_Sign]) -> Profile | None:
     """Return who an agent is that has called no tool yet; None unless a session of it lives."""
-    sessions = [sign for sign in map(_sign, beats) if sign.get("kind") == "session"]
-    hosts = dict.fromkeys(str(sign.get("host", "")) for sign in sessions)
-    known = tuple(host for host in hosts if ids.is_inbox(host))
-    return Profile(id=agent, hosts=known, registered_at=datetime.now(UTC)) if sessions else None
+    sessions = [sign for sign in signs if sign.kind == "session"]
+    hosts = tuple(dict.fromkeys(sign.host for sign in sessions if sign.host))
+    return Profile(id=agent, hosts=hosts, registered_at=text.now()) if sessions else None
 
 
-def _sign(beat: Found) -> dict[str, Any]:
-    """Return what a sign of life says; nothing if it says that its session leaves."""
-    if beat.headers.get("Nats-Marker-Reason"):
-        return {}
+async def _signs(bus: Bus, agent: str) -> list[_Sign]:
+    """Return the signs of life of an agent, or of all, `*`; what cannot be read is none."""
+    beats = await _all(bus, PRESENCE, subjects.heartbeat_subject(agent, "*"))
+    return [sign for beat in beats if (sign := _sign(beat))]
+
+
+def _sign(beat: Found) -> _Sign | None:
+    """Return what a sign of life says; None of one that leaves, or that is long gone.
+
+    How old it is the server says: whoever wrote it may have asked to be kept for ever.
+    """
+    if text.now() - beat.stored_at > _GONE_FOR_SURE or beat.headers.get("Nats-Marker-Reason"):
+        return None
+    whose, _, (session,) = subjects.parts(beat.subject)
     try:
-        body = json.loads(beat.data)
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) and not body.get("leaving") else {}
+        said = json.loads(beat.data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict) or said.get("leaving") or not ids.is_agent(whose):
+        return None
+    kind, host, senders = said.get("kind"), said.get("host"), said.get("held_for")
+    if kind not in ("session", "listener"):  # no set: it may be anything
+        return None
+    held_for = senders.items() if isinstance(senders, dict) else ()
+    return _Sign(
+        agent=whose,
+        session=session,
+        kind=kind,
+        host=host if isinstance(host, str) and ids.is_inbox(host) else "",
+        gone=bool(said.get("gone")),
+        holds=Holds(str(said.get("held") or ""), {who: str(why) for who, why in held_for}),
+    )
 
 
-def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
-    signs = [_sign(beat) for beat in beats]
-    kinds = {sign.get("kind") for sign in signs if not sign.get("gone")}
+def _entry(profile: Profile, signs: Sequence[_Sign]) -> Entry:
+    kinds = {sign.kind for sign in signs if not sign.gone}
     state: PresenceState
     if "session" in kinds:
         state = "live session"
@@ -333,14 +369,8 @@ def _entry(profile: Profile, beats: Iterable[Found]) -> Entry:
         hosts=profile.hosts,
         roles=profile.roles,
         description=profile.description,
-        holds=tuple(_holds(sign) for sign in signs if sign.get("kind") == "listener"),
+        holds=tuple(sign.holds for sign in signs if sign.kind == "listener"),
     )
-
-
-def _holds(sign: Mapping[str, Any]) -> Holds:
-    senders = sign.get("held_for")
-    reasons = senders.items() if isinstance(senders, dict) else ()
-    return Holds(str(sign.get("held") or ""), {sender: str(why) for sender, why in reasons})
 
 
 def _best(inbox: str, holders: Sequence[Entry]) -> Entry:

@@ -144,8 +144,8 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
         "max_bytes": 16 << 20,
         "max_msgs_per_subject": 1,
         "duplicate_window": 2 * _S,
+        # No markers where one went: with them a message may wipe all others off the stream.
         "allow_msg_ttl": True,
-        "subject_delete_marker_ttl": _S,
     },
 )
 
@@ -207,7 +207,10 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
 
 
 async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
-    """Return CREATE, UPDATE for a stream of an older version, or nothing."""
+    """Return CREATE, UPDATE for a stream of an older version, or nothing.
+
+    An older one lacks subjects, or has rights that nobody needs.
+    """
     # Asking first: a repeated STREAM.CREATE checks the room again and may fail on a full disk.
     try:
         info = await admin.api(f"STREAM.INFO.{stream['name']}")
@@ -215,7 +218,9 @@ async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
         if error.code == NO_SUCH_STREAM:
             return "CREATE"
         raise
-    return "" if set(stream["subjects"]) <= set(info["config"]["subjects"]) else "UPDATE"
+    has = info["config"]
+    wipes = bool(has.get("subject_delete_marker_ttl"))
+    return "UPDATE" if wipes or set(stream["subjects"]) - set(has["subjects"]) else ""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,9 @@ WORKER_ENDS: Final = frozenset({"completed", "failed", "rejected"})
 TOLD: Final = ENDS | {"needs_approval"}
 
 Notify = Literal["live", "never", "wake"]
+# Before the first message on any bus, and later than any deadline.
+_EARLIEST: Final = datetime(2000, 1, 1)  # noqa: DTZ001  # compared with others' years, of any zone
+_LATEST: Final = datetime(2200, 1, 1)  # noqa: DTZ001
 # Of a task that nobody has claimed: it was stored, and has ended.
 _UNREAD_STEPS: Final = 2
 
@@ -72,16 +75,25 @@ class Undecodable(ValueError):
     """Stored bytes that are no task or no record; its text is this program's own, safe to show."""
 
 
-def _utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        value = value.replace(tzinfo=UTC)
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:  # year 1 or 9999, moved over the edge by its zone
-        raise ValueError("The time is outside of what UTC can say.") from None
+def utc(value: datetime) -> datetime:
+    """Return a time in UTC, within the years with which one can reckon; without a zone it is UTC.
+
+    Others may write any year. Those at the ends of the calendar overflow as soon as an hour is
+    added, and 300 years are more nanoseconds than a server counts.
+    """
+    naive = value.replace(tzinfo=None)
+    if not _EARLIEST < naive < _LATEST:
+        return (_EARLIEST if naive < _LATEST else _LATEST).replace(tzinfo=UTC)
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-Time = Annotated[datetime, AfterValidator(_utc)]
+def _percent(value: float | None) -> float | None:
+    return value if value is not None and 0 <= value <= 100 else None
+
+
+Time = Annotated[datetime, AfterValidator(utc)]
+#: A number of the server's, which counts in 64 bits.
+ServerCount = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class _Frozen(BaseModel):
@@ -163,7 +175,7 @@ class Record(_Stored):
     agent: str
     session: str = ""
     #: Claims so far that ended without an end of the task.
-    attempts: int = 0
+    attempts: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
     #: Copied from the task, so that a result makes sense on its own.
     subject: str = ""
     thread_id: str = ""
@@ -178,7 +190,9 @@ class Record(_Stored):
     #: References (paths, URLs, commits). Nothing here opens them.
     artifacts: tuple[str, ...] = ()
     #: Percent done, as the worker said it.
-    progress: float | None = Field(default=None, allow_inf_nan=False)
+    progress: Annotated[float | None, AfterValidator(_percent)] = Field(
+        default=None, allow_inf_nan=False
+    )
     #: Why the bus ended it, in this program's words.
     reason: str = ""
     #: Stored after the task's deadline.
@@ -225,9 +239,9 @@ class Sent(_Stored):
     #: As the task's.
     request: str = ""
     #: The task's sequence among the stored ones; 0 for one that waited for its time.
-    seq: int = 0
+    seq: ServerCount = 0
     #: The revision of the worker's record that a session of the sender was last shown.
-    seen_revision: int = 0
+    seen_revision: ServerCount = 0
     seen_at: Time | None = None
     #: Whether what was seen was the task's end.
     closed: bool = False

@@ -9,6 +9,8 @@ import pytest
 import strategies
 from hypothesis import assume, given
 from messages import (
+    RECORD,
+    RECORD_SUBJECT,
     SEED_RESULT,
     SEED_RESULT_SUBJECT,
     SEED_TASK,
@@ -201,8 +203,6 @@ def test_a_deadline_means_the_same_with_and_without_a_zone(given_time, at):
         10**400,
         True,
         ["2026-05-18"],
-        "9999-12-31T23:59:59-14:00",
-        "0001-01-01T00:00:00+14:00",
     ],
 )
 def test_a_time_of_a_task_that_is_none_is_treated_as_absent(value):
@@ -212,6 +212,35 @@ def test_a_time_of_a_task_that_is_none_is_treated_as_absent(value):
     assert one.created_at == STORED_AT
     assert one.expires_at == STORED_AT + timedelta(days=7)
     assert one.deliver_at is None
+
+
+@pytest.mark.parametrize(
+    ("given", "year"),
+    [
+        ("9999-12-31T23:59:59-14:00", 2200),
+        ("2500-01-01", 2200),
+        ("0001-01-01T00:00:00+14:00", 2000),
+        ("1970-01-01", 2000),
+    ],
+)
+def test_a_time_with_which_nobody_can_reckon_is_the_nearest_with_which_one_can(given, year):
+    """A server counts nanoseconds in 64 bits, and the calendar ends with the year 9999."""
+    bound = datetime(year, 1, 1, tzinfo=UTC)
+
+    task = read_task(created_at=given, expires_at=given, deliver_at=given)
+    record = read_record(updated_at=given)
+
+    assert task.created_at == task.expires_at == task.deliver_at == record.updated_at == bound
+
+
+def test_a_record_is_no_younger_than_what_is_stored():
+    """Else it would be a claim for as long as it liked."""
+    data = strategies.spelt({**RECORD, "updated_at": "2026-05-18T12:00:00Z"})
+
+    assert codec.decode_record(RECORD_SUBJECT, data, STORED_AT).updated_at == STORED_AT
+    little = STORED_AT + timedelta(seconds=30)  # as clocks differ
+    data = strategies.spelt({**RECORD, "updated_at": text.stamp(little)})
+    assert codec.decode_record(RECORD_SUBJECT, data, STORED_AT).updated_at == little
 
 
 @pytest.mark.parametrize("created_at", ["9999-12-31", "0001-01-01", "2020-01-01T00:00:00Z"])

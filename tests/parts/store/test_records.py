@@ -16,10 +16,10 @@ from mcp_agentbus.store.task import Moment, Undecodable
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 
 
-def _number(_, data):
-    if not data.isdigit():
+def _number(message):
+    if not message.data.isdigit():
         raise Undecodable("it is no number")
-    return int(data)
+    return int(message.data)
 
 
 NUMBER = Key("STREAM", "a.number", _number, lambda value: str(value).encode())
