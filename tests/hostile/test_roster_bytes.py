@@ -50,7 +50,7 @@ async def hostile(own_world):
             await raw.ask(f"agentbus.{name}.profile".encode(), PROFILES[1])
         for number, profile in enumerate(PROFILES):
             await raw.ask(f"agentbus.mallory-{number}.profile".encode(), profile)
-    yield own_world, planner, coder
+    return own_world, planner, coder
 
 
 async def test_the_roster_shows_who_is_there_in_words_of_our_own(hostile):
@@ -68,7 +68,7 @@ async def test_the_roster_shows_who_is_there_in_words_of_our_own(hostile):
 
 
 async def test_tasks_go_to_whom_they_were_sent_and_to_all(hostile):
-    world, planner, coder = hostile
+    _, planner, coder = hostile
 
     [mine] = await send_task(planner, coder.me.id, "Count", "x", priority="high")
     everybody = await send_task(planner, "all", "Hello", "x")
