@@ -15,7 +15,11 @@ noted=
 if [ -x "$noted" ]; then
     exec "$noted" -I -S "$@"
 fi
-for python in python3 /usr/bin/python3; do
+for python in "$(command -v python3)" /usr/bin/python3; do
+    case $python in
+        /*) ;;
+        *) continue ;; # by a relative folder on PATH a project could put one there
+    esac
     if "$python" -I -S -c "" 2>/dev/null </dev/null; then
         exec "$python" -I -S "$@"
     fi

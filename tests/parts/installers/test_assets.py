@@ -292,6 +292,14 @@ def test_a_shim_that_has_no_python_for_this_folder_is_passed_by(tree, tmp_path):
     assert (ended.stdout, ended.stderr) == (f"{there} watch --notices none\n", "")
 
 
+def test_a_python_in_a_relative_folder_on_path_is_passed_by(tree, tmp_path):
+    program(tmp_path / "planted" / "python3", "#!/bin/sh\necho planted\n")
+    program(tmp_path / "python3", "#!/bin/sh\necho planted\n")
+    there = program(tmp_path / "path" / "agentbus")
+
+    assert said(tree, path=["planted", "", tmp_path / "path"]) == f"{there} watch --notices none"
+
+
 def test_where_no_python_is_it_says_what_to_do(tree, tmp_path):
     script = (tree / "bin" / "python.sh").read_text()
     (tree / "bin" / "python.sh").write_text(script.replace("/usr/bin/python3", "/gone/python3"))
