@@ -10,13 +10,14 @@ Nothing of it outlives the listener; what must is in the `ledger`.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts
+from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store.roster import Holds
 
 
@@ -66,6 +67,11 @@ class Desk:
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: On what it hears that something was stored.
     subscriptions: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def unsubscribe(self) -> None:
+        """Hear of nothing any more."""
+        with suppress(AgentbusError):
+            await self.subscriptions.aclose()
 
     @property
     def unread(self) -> frozenset[str]:

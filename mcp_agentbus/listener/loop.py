@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.replies import Message
@@ -95,7 +95,7 @@ class Loop:
     async def close(self) -> None:
         """Hear of nothing any more: the last thing, as it needs a server that does not hang."""
         for desk in list(self._state.desks.values()):
-            await _unsubscribe(desk)
+            await desk.unsubscribe()
 
     async def join(self, connection: Connection) -> None:
         """Keep a session for as long as its connection lasts.
@@ -117,6 +117,8 @@ class Loop:
                 message = local_socket.message(line)
                 if message.get("op") == "called":
                     self._state.called(member.session)
+                elif message.get("op") == "named":
+                    self._renamed(member, ids.agent_id(str(message.get("agent"))))
                 else:
                     members.answered(member, message)
                 line = None
@@ -190,7 +192,7 @@ class Loop:
             if desk.loop:
                 desk.loop.cancel()
                 await asyncio.wait([desk.loop], timeout=_CLOSE_TIMEOUT_S)
-            await _unsubscribe(desk)
+            await desk.unsubscribe()
             self._state.emit("closed", desk.agent, {})
 
     def _is_needed(self, desk: Desk) -> bool:
@@ -211,21 +213,23 @@ class Loop:
     def _joined(self, member: Member) -> None:
         # Before anything else, so that a kill from here on loses nothing.
         self._relayed.tell_claims(member.session)
-        self._emit_session("joined", member)
+        self._state.emit("joined", member.agent, member.about)
         with suppress(LedgerBroken):
             self._state.ledger.remember(member.agent, member.host_session)
         self.desk(member.agent).changed.set()
 
     def _left(self, member: Member) -> None:
-        self._emit_session("left", member)
+        self._state.emit("left", member.agent, member.about)
         if self._state.members.session_of(member) is member:
-            departed = Departed(Agent(member.agent, member.host), member.session)
-            self.desk(member.agent).departed.append(departed)
+            self.desk(member.agent).departed.append(Departed(member.me, member.session))
         self.desk(member.agent).changed.set()
 
-    def _emit_session(self, event: Literal["joined", "left"], member: Member) -> None:
-        details = {"pid": member.pid, "can_nudge": member.can_nudge}
-        self._state.emit(event, member.agent, details)
+    def _renamed(self, member: Member, agent: str) -> None:
+        """Go on with a session by the name that its first call has given it."""
+        if agent != member.agent:
+            self._left(member)
+            member.agent = agent
+            self._joined(member)
 
     async def _publish_presence(self) -> None:
         """Publish who is here."""
@@ -236,7 +240,7 @@ class Loop:
             for desk in list(state.desks.values()):
                 await self._publish_prospects(desk)
             for member in state.members.sessions:
-                await roster.beat(state.bus, Agent(member.agent, member.host), member.session)
+                await roster.beat(state.bus, member.me, member.session)
 
     async def _publish_prospects(self, desk: Desk, *, only_news: bool = False) -> None:
         """Say what would become of a task that came now, or that this agent is not here now."""
@@ -393,8 +397,3 @@ def _pause_s(desk: Desk) -> float:
         left = desk.look_again_at - datetime.now(UTC)
         pause_s = min(pause_s, max(_PAUSE_MIN_S, left.total_seconds()))
     return min(pause_s, _READ_AGAIN_S) if desk.notified else pause_s
-
-
-async def _unsubscribe(desk: Desk) -> None:
-    with suppress(AgentbusError):
-        await desk.subscriptions.aclose()

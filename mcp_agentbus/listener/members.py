@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mcp_agentbus.core import ids, processes
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import local_socket
 
@@ -59,6 +60,16 @@ class Member:
     called_at: float = 0.0
     #: What it is to answer yet, by the number of the question.
     answers: dict[int, asyncio.Future[Mapping[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def me(self) -> Agent:
+        """Who it is."""
+        return Agent(self.agent, self.host)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a log says of it."""
+        return {"pid": self.pid, "can_nudge": self.can_nudge}
 
     @property
     def conversation(self) -> str:

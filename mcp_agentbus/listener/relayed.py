@@ -108,15 +108,13 @@ class Relayed:
     async def _called(self, session: Session) -> tuple[str, ...]:
         """Note a call, the first of which may change who the session is; see `Session.take_name`.
 
-        Then its processes join anew, and are told who they are.
+        Then its process is told, and says so to the loop.
         """
         remarks = await session.take_name()
         self._state.called(session.id)
         member = self._state.members.get(session.id)
         if member and member.agent != session.me.id:
-            for process in self._state.members.all:
-                if self._state.members.session_of(process) is member:
-                    process.writer.close()
+            member.say({"op": "named", "agent": session.me.id})
         return remarks
 
     async def _session(self, request: Mapping[str, Any]) -> Session:

@@ -111,17 +111,18 @@ class Membership:
 
     def called(self) -> None:
         """Say that a tool was called: the session looks at its inbox by itself."""
-        if connection := self._connection:
-            with suppress(OSError):  # the listener hangs, or has ended: it matters to it alone
-                connection.send(local_socket.line({"op": "called"}), socket.MSG_DONTWAIT)
+        self._tell({"op": "called"})
 
     def renamed(self, agent: str) -> None:
         """Go on as another agent: the session's first call has given it its name."""
         if agent != self._me.agent:
             self._me = self._me._replace(agent=agent)
-            if connection := self._connection:
-                with suppress(OSError):  # it joins anew once this one has ended
-                    connection.shutdown(socket.SHUT_RDWR)
+            self._tell({"op": "named", "agent": agent})
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        if connection := self._connection:
+            with suppress(OSError):  # the listener hangs, or has ended: it matters to it alone
+                connection.send(local_socket.line(message), socket.MSG_DONTWAIT)
 
     def _joined(self) -> bool:
         """Stay joined for as long as the listener lives; return whether it took the session.
@@ -152,6 +153,8 @@ class Membership:
     def _heard(self, connection: socket.socket, message: Mapping[str, Any]) -> None:
         if message.get("op") == "claims":
             self._claims(list(message.get("claims") or ()))
+        elif message.get("op") == "named":
+            self.renamed(str(message.get("agent")))
         elif message.get("op") == "nudge":
             connection.sendall(local_socket.line(self._nudged(message)))
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session's membership, as a listener sees it at the other end of the socket."""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+
+import pytest
+
+from mcp_agentbus.core.places import Place
+from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay.member import Me, Membership
+
+_WITHIN_S = 30  # only a hang takes as long
+
+
+@pytest.fixture
+def listener(tmp_path):
+    """What listens where a listener would."""
+    place = Place(str(tmp_path), os.environ)
+    with socket.socket(socket.AF_UNIX) as listens:
+        listens.bind(local_socket.socket_path(place))
+        listens.listen()
+        listens.settimeout(_WITHIN_S)
+        yield place, listens
+
+
+class Joined:
+    """The connection of a session that has joined, and as whom."""
+
+    def __init__(self, listens):
+        self._connection, _ = listens.accept()
+        self._connection.settimeout(_WITHIN_S)
+        self._lines = self._connection.makefile("rb")
+        self.me = self.says()
+        self.tell({"joined": self.me["session"], "agent": self.me["agent"]})
+
+    def says(self):
+        return json.loads(self._lines.readline())
+
+    def tell(self, message):
+        self._connection.sendall(local_socket.line(message))
+
+    def end(self):
+        self._lines.close()
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def joining(membership):
+    """Have a session join once, until the listener ends."""
+    thread = threading.Thread(target=membership._joined)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_a_session_that_gets_another_name_stays_joined_and_joins_the_next_listener_by_it(listener):
+    place, listens = listener
+    membership = Membership(place, Me("coder", "claude-code", "s1"), lambda *_: "")
+    with joining(membership):
+        first = Joined(listens)
+        first.tell({"op": "named", "agent": "coder-4f1c"})
+        said = first.says()
+        first.end()
+    with joining(membership):
+        second = Joined(listens)
+        second.end()
+
+    assert said == {"op": "named", "agent": "coder-4f1c"}
+    assert (first.me["agent"], second.me["agent"]) == ("coder", "coder-4f1c")
+
+
+def test_one_that_serves_itself_tells_its_listener_of_its_name(listener):
+    place, listens = listener
+    membership = Membership(place, Me("coder", "claude-code", "s1"), lambda *_: "")
+    with joining(membership):
+        joined = Joined(listens)
+        joined.tell({"op": "nudge", "n": 1, "text": "1 task waits."})
+        answer = joined.says()  # from here on it knows that it has joined
+        membership.renamed("coder")
+        membership.renamed("coder-4f1c")
+        said = joined.says()
+        joined.end()
+
+    assert answer["shown"] is True
+    assert said == {"op": "named", "agent": "coder-4f1c"}
