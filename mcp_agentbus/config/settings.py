@@ -101,6 +101,8 @@ _IN_SERVER: Final = readers(SERVER_KEYS)
 _IN_AGENT: Final = {key.name: key.reader if key.into is Agent else unread for key in rules.KEYS}
 # Read by OpenSSL, where it is set: by what a server with a certificate of a private CA is known.
 _TRUSTED: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+# What [server] says of the server.
+_SERVER: Final = ("url", "token_file", "ca_file", "cert_file", "key_file")
 # What tells one bus from another.
 _BUS: Final = ("url", "token_file", "data_dir", "state_dir", "config_file")
 
@@ -157,6 +159,22 @@ def settings_or_defaults(environ: Mapping[str, str]) -> Settings:
         return load_settings(environ, text="")
     without = {name: value for name, value in environ.items() if name != "AGENTBUS_URL"}
     return replace(load_settings(without, text=""), environ=dict(environ))
+
+
+def server_of(settings: Settings) -> dict[str, str]:
+    """Return what says which server it is, for `settings_as_before`; files by name, no secret."""
+    return {name: str(value) for name in _SERVER if (value := getattr(settings, name))}
+
+
+def settings_as_before(environ: Mapping[str, str], server: Mapping[str, str]) -> Settings:
+    """Return the settings without config.toml, but for the server that a listener has told of.
+
+    For a session that has begun by a file that cannot be read any more.
+    """
+    told = {name: str(server[name]) for name in _SERVER if server.get(name)}
+    url = told.pop("url", None)
+    files: dict[str, Any] = {name: Path(file) for name, file in told.items()}
+    return replace(settings_or_defaults(environ), url=url, **files)
 
 
 def neighbour_settings(ours: Settings, environ: object) -> Settings:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.embedded import is_cut_off
-from mcp_agentbus.config.settings import Settings, neighbour_settings
+from mcp_agentbus.config.settings import Settings, neighbour_settings, server_of
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import AgentbusError, BadInput
@@ -78,7 +78,9 @@ class Relayed:
         """
         session = await self._session(connection.request)
         me = session.me
-        connection.say({"serving": session.id, "agent": me.id, "host": me.host})
+        server = server_of(self._state.bus.settings)
+        who = {"agent": me.id, "host": me.host, "roles": me.roles}
+        connection.say({"serving": session.id, **who, "server": server})
         self._state.sessions[session.id] = session
         # Before Python 3.12 asyncio logs a traceback where a connection's own task is cancelled.
         serving = _begun(self._serve(session, connection), self._serving)

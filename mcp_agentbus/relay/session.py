@@ -64,11 +64,14 @@ def run(agent: str | None) -> NoReturn:
 class _Listener:
     """A listener serves the session, and has told whose it is."""
 
-    def __init__(self, connection: socket.socket, agent: str, host: str) -> None:
+    def __init__(self, connection: socket.socket, answer: dict[str, Any]) -> None:
         #: Its other end is the listener's.
         self.connection = connection
-        self.agent = agent
-        self.host = host
+        self.agent = str(answer["agent"])
+        self.host = str(answer["host"])
+        self.roles = tuple(answer["roles"])
+        #: Which server it is on, see `config.settings.server_of`.
+        self.server: dict[str, str] = dict(answer["server"])
 
     @classmethod
     def asked(cls, place: Place, session: str, agent: str | None) -> _Listener | None:
@@ -89,8 +92,8 @@ class _Listener:
             answer = local_socket.exchange(connection, request)
             if "serving" in answer:
                 connection.settimeout(None)
-                return cls(connection, str(answer["agent"]), str(answer["host"]))
-        except (OSError, ValueError, LookupError):
+                return cls(connection, answer)
+        except (OSError, ValueError, LookupError, TypeError):
             pass
         connection.close()
         return None
@@ -108,14 +111,19 @@ class _OwnProcess:
         self.connection, self.served = socket.socketpair()
 
     @classmethod
-    def opened(cls, agent: str | None) -> _OwnProcess:
+    def opened(cls, agent: str | None, before: _Listener | None = None) -> _OwnProcess:
         """Read the configuration, and make a socket to this process itself.
 
-        Where it cannot be read, or does not say who this is, the session is nobody's: its host has
-        the tools, which answer with the reason until it is mended.
+        Where it cannot be read, or does not say who this is, a session that holds something goes on
+        as `before`. Any other is nobody's: its host has the tools, which answer with the reason
+        until it is mended.
         """
         from mcp_agentbus.config import identity
-        from mcp_agentbus.config.settings import load_settings, settings_or_defaults
+        from mcp_agentbus.config.settings import (
+            load_settings,
+            settings_as_before,
+            settings_or_defaults,
+        )
         from mcp_agentbus.core.ids import Agent
 
         try:
@@ -127,6 +135,10 @@ class _OwnProcess:
             about = SHELL.error(error)  # as commands say it; hosts keep it in their logs
             with suppress(OSError, AttributeError):  # it is full, or there is none
                 sys.stderr.write(f"agentbus: {about['message']}\nHint: {about['hint']}\n")
+            if before:
+                settings = settings_as_before(os.environ, before.server)
+                me = Agent(before.agent, before.host, roles=before.roles)
+                return cls(identity.Asked(settings, agent), me)
             return cls(identity.Asked(settings_or_defaults(os.environ), agent), Agent(""))
 
 
@@ -194,7 +206,8 @@ class _Relay:
         if self._input_ended:
             os._exit(0)
         # The listener has ended.
-        own = _OwnProcess.opened(self._agent)
+        before = self._behind if self._claims and isinstance(self._behind, _Listener) else None
+        own = _OwnProcess.opened(self._agent, before)
         _in_background(self._catch_up, own)
         self._serve(own)
 

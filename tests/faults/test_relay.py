@@ -75,6 +75,28 @@ async def test_when_its_listener_ends_a_session_goes_on_with_what_it_holds(plann
     assert await ends(planner, task_id) == ["stored", "claimed", "completed"]
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_what_a_session_holds_is_its_own_though_its_configuration_breaks_meanwhile(
+    planner, how
+):
+    config = planner.bus.settings.config_file
+    async with listening(planner.bus.settings) as listener:
+        with pipes(planner) as server:
+            server.greet(served.MODERN)
+            joined = asyncio.create_task(listener.logged("joined", agent="coder"))
+            task_id = await held_by(server, planner, served.MODERN)
+            await joined
+            try:
+                await asyncio.to_thread(config.write_text, "[agents")
+                await listener.end(how)
+                done = {"task_id": task_id, "status": "completed", "summary": "3"}
+                await asyncio.to_thread(server.call, "publish_result", **done)
+            finally:
+                config.unlink()
+
+    assert await ends(planner, task_id) == ["stored", "claimed", "completed"]
+
+
 @pytest.mark.promise(46)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("era", ERAS)
