@@ -22,10 +22,8 @@ def main() -> int:
     programs.forget_project()  # before anything is imported that a project may have, too
     match sys.argv[1:]:
         # What hosts start. Parsing it would load a third of what a relayed session weighs.
-        case ["serve"]:
-            return _serve(None)
-        case ["serve", "--agent", agent] if not agent.startswith("-"):
-            return _serve(agent)
+        case ["serve", *rest] if not {"-h", "--help"} & {*rest}:
+            return _serve(rest)
         # What hosts start at each turn.
         case ["hook", *rest]:
             return _hook(rest)
@@ -38,14 +36,15 @@ def main() -> int:
 
 
 def serve(args: "argparse.Namespace") -> int:
-    """Serve a session that was asked for in other words than hosts use; return the exit code.
+    """Serve a session that was asked for by other words than these; return the exit code.
 
     Raises:
         BadSetup: as `session.run`.
     """
     from mcp_agentbus.relay import session
+    from mcp_agentbus.relay.options import Options
 
-    return session.run(args.agent)
+    return session.run(Options(args.agent, args.watch_max))
 
 
 def hook(args: "argparse.Namespace") -> int:
@@ -59,12 +58,14 @@ def _hook(argv: list[str]) -> int:
     return hook.run(argv)
 
 
-def _serve(agent: str | None) -> int:
+def _serve(argv: list[str]) -> int:
+    import os
+
     from mcp_agentbus.errors import AgentbusError
-    from mcp_agentbus.relay import session
+    from mcp_agentbus.relay import options, session
 
     try:
-        return session.run(agent)
+        return session.run(options.read(argv, os.environ))
     except AgentbusError as error:
         from mcp_agentbus.cli.output import complain
 

@@ -41,7 +41,11 @@ def parser() -> argparse.ArgumentParser:
     _add_inbox_commands(commands)
     _add_parking_commands(commands)
     _add_server(commands)
-    _command(commands, "serve", "speak MCP on stdin and stdout, for one session of a host")
+    serve = _command(commands, "serve", "speak MCP on stdin and stdout, for one session of a host")
+    serve.add_argument(
+        "--watch-max", type=duration(1, _WATCH_MAX_S), default=_WATCH_MAX_S, metavar="S",
+        help="the most that watch_inbox waits, for a client that ends longer calls (default: 1h)",
+    )  # fmt: skip
     _add_listen(commands)
     _add_agent(commands)
     _add_install_commands(commands)

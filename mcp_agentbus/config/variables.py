@@ -78,4 +78,11 @@ VARIABLES: Final = (
         "`url`",
         "tls://bus.example.org:4222",
     ),
+    Variable(
+        "AGENTBUS_WATCH_MAX_S",
+        "The most that a call of `watch_inbox` waits in this session, in seconds, for clients that "
+        "end longer calls; `serve --watch-max` comes before it.",
+        "3600",
+        "25",
+    ),
 )

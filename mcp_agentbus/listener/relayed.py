@@ -24,6 +24,7 @@ from mcp_agentbus.config.settings import Settings, neighbour_settings, server_of
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.state import State
@@ -90,6 +91,8 @@ class Relayed:
             _log.error("a relayed session failed", exc_info=error)
 
     async def _serve(self, session: Session, connection: Connection) -> None:
+        given = connection.request.get("watch_max_s")
+        watch_max_s = float(given) if isinstance(given, int | float) else WATCH_MAX_S
         try:
             serve = await asyncio.to_thread(_load)
             await serve(
@@ -98,6 +101,7 @@ class Relayed:
                 connection.writer,
                 called=lambda: self._called(session),
                 leaving=self._leaving,
+                watch_max_s=watch_max_s,
             )
         finally:
             if self._leaving.is_set():

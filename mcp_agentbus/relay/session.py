@@ -22,17 +22,18 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mcp_agentbus.core import hosts, lines, places, processes
 from mcp_agentbus.core.places import Place
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, BadSetup
 from mcp_agentbus.relay import local_socket, messages
 from mcp_agentbus.relay.conversation import Conversation
 from mcp_agentbus.relay.host import Host
 from mcp_agentbus.relay.member import Me, Membership
+from mcp_agentbus.relay.options import Options
 from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:
@@ -49,16 +50,18 @@ _TAKES_WITHIN_S: Final = 1.0
 _HANGS_S: Final = 1.0
 # What is on its way to the host when the session has ended.
 _DRAIN_S: Final = 0.15
+# Where nothing is.
+_NOWHERE: Final = "/dev/null"
 _READY: Final = {"jsonrpc": "2.0", "method": lines.READY}
 
 
-def run(agent: str | None) -> NoReturn:
+def run(options: Options) -> NoReturn:
     """Serve a session on standard input and output until it ends; ends the process itself.
 
     Raises:
-        BadSetup: there is nowhere to look for a configuration, as without a home.
+        BadSetup: there is no standard output.
     """
-    _Relay.open(Place(places.runtime_folder(os.environ), os.environ), agent).run()
+    _Relay.open(options).run()
 
 
 class _Listener:
@@ -74,13 +77,14 @@ class _Listener:
         self.server: dict[str, str] = dict(answer["server"])
 
     @classmethod
-    def asked(cls, place: Place, session: str, agent: str | None) -> _Listener | None:
+    def asked(cls, place: Place, session: str, options: Options) -> _Listener | None:
         """Ask the listener to serve a session; None if there is none that does."""
         request = {
             "op": "serve",
             "version": __version__,
             "session": session,
-            "agent": agent,
+            "agent": options.agent,
+            "watch_max_s": options.watch_max_s,
             **local_socket.surroundings(place.environ),
         }
         try:
@@ -102,33 +106,32 @@ class _Listener:
 class _OwnProcess:
     """This process serves the session, and has read the configuration for that."""
 
-    def __init__(self, asked: Asked, me: Agent) -> None:
+    def __init__(self, asked: Asked, me: Agent, options: Options) -> None:
         self.asked = asked
         self.me = me
+        self.options = options
         self.agent = me.id
         self.host = me.host
         #: What the host says goes in at the one end; at the other it is served.
         self.connection, self.served = socket.socketpair()
 
     @classmethod
-    def opened(cls, agent: str | None, before: _Listener | None = None) -> _OwnProcess:
+    def opened(cls, options: Options, before: _Listener | None = None) -> _OwnProcess:
         """Read the configuration, and make a socket to this process itself.
 
-        Where it cannot be read, or does not say who this is, a session that holds something goes on
-        as `before`. Any other is nobody's: its host has the tools, which answer with the reason
-        until it is mended.
+        Where it cannot be read, or does not say who this is, or `options` have a fault, a session
+        that holds something goes on as `before`. Any other is nobody's: its host has the tools,
+        which answer with the reason until it is mended.
         """
         from mcp_agentbus.config import identity
-        from mcp_agentbus.config.settings import (
-            load_settings,
-            settings_as_before,
-            settings_or_defaults,
-        )
+        from mcp_agentbus.config.settings import load_settings, settings_as_before
         from mcp_agentbus.core.ids import Agent
 
         try:
-            asked = identity.Asked(load_settings(), agent)
-            return cls(asked, identity.provisional(asked).me)
+            if options.fault:
+                raise options.fault
+            asked = identity.Asked(load_settings(), options.agent)
+            return cls(asked, identity.provisional(asked).me, options)
         except AgentbusError as error:
             from mcp_agentbus.tools.readers import SHELL
 
@@ -138,8 +141,8 @@ class _OwnProcess:
             if before:
                 settings = settings_as_before(os.environ, before.server)
                 me = Agent(before.agent, before.host, roles=before.roles)
-                return cls(identity.Asked(settings, agent), me)
-            return cls(identity.Asked(settings_or_defaults(os.environ), agent), Agent(""))
+                return cls(identity.Asked(settings, options.agent), me, options)
+            return cls(_nobody(options), Agent(""), options)
 
 
 class _Relay:
@@ -150,11 +153,11 @@ class _Relay:
     """
 
     def __init__(
-        self, place: Place, agent: str | None, me: Me, host: Host, behind: _Listener | _OwnProcess
+        self, place: Place, options: Options, me: Me, host: Host, behind: _Listener | _OwnProcess
     ) -> None:
         self._place = place
-        #: As the command line names it, for an own process behind.
-        self._agent = agent
+        #: For an own process behind.
+        self._options = options
         self._me = me
         self._host = host
         #: Changed while the lock is held, when a listener ends.
@@ -173,7 +176,7 @@ class _Relay:
         self._membership = Membership(place, me, self._nudge, self._note_claims)
 
     @classmethod
-    def open(cls, place: Place, agent: str | None) -> _Relay:
+    def open(cls, options: Options) -> _Relay:
         """Take standard output for the host, and find what serves the session.
 
         Raises:
@@ -181,7 +184,10 @@ class _Relay:
         """
         host = Host.taken()
         session = os.urandom(8).hex()  # as `ids.new_session_id`, which loads more
-        behind = _Listener.asked(place, session, agent) or _OwnProcess.opened(agent)
+        place, fault = _place(os.environ)
+        options = options._replace(fault=options.fault or fault)
+        listener = None if options.fault else _Listener.asked(place, session, options)
+        behind = listener or _OwnProcess.opened(options)
         me = Me(
             behind.agent,
             behind.host,
@@ -189,7 +195,7 @@ class _Relay:
             can_nudge=_can_nudge(place),
             host_session=hosts.session_of(place.environ),
         )
-        return cls(place, agent, me, host, behind)
+        return cls(place, options, me, host, behind)
 
     def run(self) -> NoReturn:
         """Serve until the end of the input, or of the parent, or a signal."""
@@ -207,7 +213,7 @@ class _Relay:
             os._exit(0)
         # The listener has ended.
         before = self._behind if self._claims and isinstance(self._behind, _Listener) else None
-        own = _OwnProcess.opened(self._agent, before)
+        own = _OwnProcess.opened(self._options, before)
         _in_background(self._catch_up, own)
         self._serve(own)
 
@@ -276,7 +282,14 @@ class _Relay:
                 sys.stderr.flush()
             os._exit(code or self._refused())
 
-        self._standalone = load(own.asked, own.me, self._me.session)
+        options = own.options
+        self._standalone = load(
+            own.asked,
+            own.me,
+            self._me.session,
+            watch_max_s=options.watch_max_s,
+            fault=options.fault,
+        )
         self._is_served.set()
         self._standalone.serve(
             own.served,
@@ -330,6 +343,29 @@ class _Relay:
         # In this process the session has its own way to end.
         if not self._standalone:
             os._exit(0)
+
+
+def _place(environ: Mapping[str, str]) -> tuple[Place, BadSetup | None]:
+    """Return what leads to a listener, or to none, and why there is no telling which."""
+    try:
+        places.working_folder(environ)
+        return Place(places.runtime_folder(environ), environ), None
+    except BadSetup as error:
+        return Place(_NOWHERE, environ), error
+
+
+def _nobody(options: Options) -> Asked:
+    """Return for whom is asked where that makes no sense: the settings are read again then."""
+    from pathlib import Path
+
+    from mcp_agentbus.config.identity import Asked
+    from mcp_agentbus.config.settings import settings_or_defaults
+
+    try:
+        return Asked(settings_or_defaults(os.environ), options.agent)
+    except BadSetup:  # there is no home, or no working folder
+        nowhere = {**os.environ, "AGENTBUS_HOME": _NOWHERE}
+        return Asked(settings_or_defaults(nowhere), options.agent, Path(_NOWHERE))
 
 
 def _load() -> type[Standalone]:

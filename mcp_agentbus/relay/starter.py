@@ -29,6 +29,7 @@ LABEL: Final = "dev.agentbus.listen"
 _SESSIONS_OWN: Final = (
     "AGENTBUS_AGENT",
     "AGENTBUS_HOST",
+    "AGENTBUS_WATCH_MAX_S",
     *(variable for host in hosts.HOSTS for variable in host.sessions_own),
 )
 # With one of these in AGENTBUS_LISTENER, no session starts a listener.

@@ -23,6 +23,7 @@ from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.names import Book
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.aio import in_thread
+from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.subjects import AGENTS
 
@@ -108,6 +109,21 @@ class Rereading(Naming):
         return await Naming(replace(self.asked, settings=settings), self.here, self.silent).take(
             bus
         )
+
+
+@dataclass(frozen=True)
+class Refusing(Naming):
+    """Of a session that was started by what makes no sense: it is nobody, as long as it lives."""
+
+    fault: BadInput | BadSetup = field(default_factory=BadInput)
+
+    async def take(self, _: Bus) -> Identity:
+        """Say why there is no name.
+
+        Raises:
+            BadInput, BadSetup: always.
+        """
+        raise type(self.fault)(self.fault.message, hint=self.fault.hint)
 
 
 async def _registered(bus: Bus) -> frozenset[str]:

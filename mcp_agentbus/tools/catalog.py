@@ -85,6 +85,15 @@ class Tool(Generic[_Args]):
         lean: dict[str, Any] = _lean(self.args.model_json_schema())
         return lean
 
+    def schema_within(self, watch_max_s: float) -> dict[str, Any]:
+        """Return the schema where no call waits for longer than so many seconds."""
+        schema = self.schema
+        if self.name in WAITING:
+            waits = schema["properties"]["timeout_s"]
+            waits["maximum"] = _plain(min(waits["maximum"], watch_max_s))
+            waits["default"] = _plain(min(waits["default"], watch_max_s))
+        return schema
+
     async def run(
         self,
         session: Session,
@@ -93,6 +102,7 @@ class Tool(Generic[_Args]):
         *,
         call: Call | None = None,
         waited_s: float = 0.0,
+        watch_max_s: float = inbox.WATCH_MAX_S,
     ) -> Answer:
         """Check the arguments and call the tool.
 
@@ -102,6 +112,7 @@ class Tool(Generic[_Args]):
             progress: told how far the call is.
             call: as the session knows it; None: it is one of its own.
             waited_s: how long the call has waited before, with an earlier server of the session.
+            watch_max_s: no call waits for longer.
 
         Raises:
             BadInput: an argument breaks the schema; the message names it.
@@ -115,11 +126,16 @@ class Tool(Generic[_Args]):
                 f"{self.name}: {_complaints(error)}.",
                 hint=f"The tool takes: {', '.join(self.args.model_fields)}.",
             ) from None
+        notes = []
         if isinstance(args, WatchInbox):
-            args = args.model_copy(update={"timeout_s": max(0.0, args.timeout_s - waited_s)})
+            if args.timeout_s > watch_max_s and "timeout_s" in meant:
+                notes.append(f"A call waits for {watch_max_s:g} s at most here.")
+            left_s = min(args.timeout_s, watch_max_s) - waited_s
+            args = args.model_copy(update={"timeout_s": max(0.0, left_s)})
         answer = await self.do(session, args, Asked(progress, call))
-        dropped = arguments.get("request_id") is not None and "request_id" not in meant
-        return replace(answer, note=_NOT_REPEATABLE) if dropped else answer
+        if arguments.get("request_id") is not None and "request_id" not in meant:
+            notes.append(_NOT_REPEATABLE)
+        return replace(answer, note=" ".join(notes))
 
     def may_repeat(self, arguments: dict[str, Any]) -> bool:
         """Tell whether the same call, carried out twice, does what one does."""
@@ -296,6 +312,10 @@ def _complaint(fault: Any) -> str:
     # What stands between names a type, such as `list[str]`.
     where = [str(name)[:60], *(str(part) for part in inside if isinstance(part, int))]
     return f"{'.'.join(where)}: {fault['msg'][:200]}"
+
+
+def _plain(number: float) -> float:
+    return int(number) if number == int(number) else number
 
 
 def _lean(node: Any) -> Any:

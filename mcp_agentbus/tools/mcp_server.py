@@ -27,6 +27,7 @@ from mcp_agentbus.bus import budget
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.lines import MAYBE_DONE, NO_TEXT, SAID_BEFORE
 from mcp_agentbus.errors import AgentbusError, UnknownTask
+from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
@@ -52,15 +53,18 @@ async def says_nothing() -> tuple[str, ...]:
     return ()
 
 
-def make_server(session: Session, called: Called = says_nothing) -> Server[Any]:
+def make_server(
+    session: Session, called: Called = says_nothing, watch_max_s: float = WATCH_MAX_S
+) -> Server[Any]:
     """Return the MCP server of one session.
 
     Args:
         session: whose tools they are.
         called: told of each call of a tool before it is carried out; returns what its answer says
             of the session besides.
+        watch_max_s: the most that a call of watch_inbox waits, in seconds.
     """
-    handlers = _Handlers(session, called)
+    handlers = _Handlers(session, called, watch_max_s)
     return Server(
         "agentbus",
         version=__version__,
@@ -90,16 +94,17 @@ class _Handlers:
     The SDK calls the methods, several at a time.
     """
 
-    def __init__(self, session: Session, called: Called) -> None:
+    def __init__(self, session: Session, called: Called, watch_max_s: float) -> None:
         self._session = session
         self._called = called
+        self._watch_max_s = watch_max_s
         #: What is to be said of the session's name with the next answer.
         self._remarks: list[str] = []
 
     async def list_tools(
         self, _: _Context, __: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=_tools())
+        return types.ListToolsResult(tools=_tools(self._watch_max_s))
 
     async def call_tool(
         self, context: _Context, params: types.CallToolRequestParams
@@ -129,7 +134,12 @@ class _Handlers:
             with budget.call():
                 await self._begin()
                 answer = await tool.run(
-                    self._session, arguments, progress, call=call, waited_s=waited_s
+                    self._session,
+                    arguments,
+                    progress,
+                    call=call,
+                    waited_s=waited_s,
+                    watch_max_s=self._watch_max_s,
                 )
         except AgentbusError as error:
             return _error(MODEL.sentences(error))
@@ -289,14 +299,14 @@ class _Handlers:
 
 
 @cache
-def _tools() -> list[types.Tool]:
+def _tools(watch_max_s: float) -> list[types.Tool]:
     """Return the tools in MCP's words; making their schemas takes most of a listing's time."""
     return [
         types.Tool(
             name=tool.name,
             title=tool.title,
             description=tool.description,
-            input_schema=tool.schema,
+            input_schema=tool.schema_within(watch_max_s),
             annotations=types.ToolAnnotations(
                 title=tool.title,
                 **{f"{hint}_hint": value for hint, value in tool.hints.items()},

@@ -25,6 +25,7 @@ from mcp.shared.message import SessionMessage
 
 from mcp_agentbus.core import lines
 from mcp_agentbus.core.lines import LEAVING, LEFT, Lines
+from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Calls
 from mcp_agentbus.tools.catalog import WAITING
@@ -63,6 +64,7 @@ async def serve(
     *,
     called: Called = says_nothing,
     leaving: asyncio.Event | None = None,
+    watch_max_s: float = WATCH_MAX_S,
 ) -> None:
     """Serve a session on a stream until its end; neither is closed.
 
@@ -73,8 +75,9 @@ async def serve(
         called: as in `make_server`.
         leaving: once it is set, and the session has another server, what is under way is answered
             but for calls that wait for work; these are left to the other one, and all that follows.
+        watch_max_s: as in `make_server`.
     """
-    server = make_server(session, called)
+    server = make_server(session, called, watch_max_s)
     stream = _Stream(reader, writer, session.calls)
     to_server, received = anyio.create_memory_object_stream[SessionMessage | Exception]()
     # With room for every answer: none waits for the client as it is given out.

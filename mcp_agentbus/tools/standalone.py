@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session served by the process that its host has started.
 
-    Standalone(asked, me, session_id).serve(connection, exit_=os._exit)
+    session = Standalone(asked, me, session_id, watch_max_s=3600, fault=None)
+    session.serve(connection, exit_=os._exit)
 
 It ends with its input, on SIGINT and SIGTERM, and with its parent; then it gives back what the
 session holds. It neither knows who is at the other end nor reads what passes. Imports the MCP SDK
@@ -26,10 +27,10 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.naming import Naming, Rereading
+from mcp_agentbus.store.naming import Naming, Refusing, Rereading
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream
 
 # In seconds: a host kills a server that needs 2 s to end.
@@ -44,14 +45,24 @@ _log = logging.getLogger(__name__)
 class Standalone:
     """A session, and the bus and the event loop that its process has for it alone."""
 
-    def __init__(self, asked: Asked, me: Agent, session_id: str) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        me: Agent,
+        session_id: str,
+        *,
+        watch_max_s: float,
+        fault: BadInput | BadSetup | None,
+    ) -> None:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
         settings = asked.settings
         # Nobody's: what is read at a call may be mended by then.
         naming = (Naming if me.id else Rereading)(
             asked, shell.agents(settings), lambda: frozenset({session_id})
         )
+        naming = Refusing(asked, fault=fault) if fault else naming
         self._session = Session(Bus(settings), me, id=session_id, naming=naming)
+        self._watch_max_s = watch_max_s
 
     @property
     def agent(self) -> str:
@@ -96,7 +107,9 @@ class Standalone:
                         called()
                         return remarks
 
-                    await serve_stream(self._session, reader, writer, called=begins)
+                    await serve_stream(
+                        self._session, reader, writer, called=begins, watch_max_s=self._watch_max_s
+                    )
                     # What still waits for the bus must not keep the process.
                     group.cancel_scope.cancel()
             except Exception:  # noqa: BLE001  # logged, and told by the exit code
