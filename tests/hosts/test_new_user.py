@@ -93,7 +93,7 @@ def test_the_commands_of_the_readme_lead_from_the_wheel_to_a_task_that_each_host
     for line in (*commands("connect"), *commands("try")):
         command = line.partition("#")[0].rstrip()
         said[command] = user.type(
-            line.replace("pip install mcp-agentbus", f"pip install -q {wheel}")
+            line.replace("uv tool install mcp-agentbus", f"pip install -q {wheel}")
         )
         shown[command] = [json.dumps(request["messages"]) for request in user.model.shown]
         user.model.shown.clear()

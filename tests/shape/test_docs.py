@@ -84,6 +84,18 @@ def test_nothing_is_said_twice():
     assert {one for one in told if told.count(one) > 1} <= configuration.sentences()
 
 
+def test_readme_installs_into_an_environment_of_its_own_and_says_why():
+    """Beside packages that need mcp 1, ours breaks both."""
+    [connect] = re.findall(
+        r"<!-- command: connect -->\n```sh\n(.*?)```\n(.*?)\n##", README, re.DOTALL
+    )
+    commands, why = connect
+
+    assert re.match(r"uv tool install mcp-agentbus +# or: pipx install mcp-agentbus", commands)
+    assert "pip install mcp-agentbus" not in README
+    assert "`mcp` 1" in why
+
+
 def test_readme_has_at_most_200_lines():
     assert len(README.splitlines()) <= 200
 
