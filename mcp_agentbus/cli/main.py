@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = getattr(import_module(f"mcp_agentbus.{module}"), function)(args)
     except AgentbusError as error:
-        return complain(error, as_json=getattr(args, "json", False))
+        as_json = getattr(args, "json", False)
+        return complain(error, as_json=as_json, command=args.command)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:

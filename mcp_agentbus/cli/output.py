@@ -85,12 +85,12 @@ def show(args: argparse.Namespace, text: str, data: object, *, verbatim: bool = 
         tell(text)
 
 
-def complain(error: AgentbusError, *, as_json: bool = False) -> int:
-    """Print an error and what to do next; return the exit code."""
+def complain(error: AgentbusError, *, as_json: bool = False, command: str = "") -> int:
+    """Print an error of a command, and what to do next; return the exit code."""
     from mcp_agentbus.core.text import columns, folded
     from mcp_agentbus.tools.readers import SHELL
 
-    about = SHELL.error(error)
+    about = SHELL.error(error, command)
     if as_json:
         print(json.dumps({"error": about}))
     else:

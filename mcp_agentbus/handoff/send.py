@@ -371,6 +371,7 @@ def _receipt(
         duplicate=outcome.duplicate,
         wake=wake,
         reason=reason,
+        notify=outcome.sent.notify,
         deliver_at=outcome.sent.deliver_at,
         expires_at=outcome.sent.expires_at,
     )

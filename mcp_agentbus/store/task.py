@@ -274,6 +274,8 @@ class Receipt(_Frozen):
     wake: Literal["requested", "held", "not_known", "not_requested"] = "not_requested"
     #: Why a wake is held or not known, or why the task was refused for this addressee.
     reason: str = ""
+    #: How its sender is to learn of the result.
+    notify: Notify = "live"
     deliver_at: Time | None = None
     expires_at: Time
 
@@ -284,9 +286,11 @@ class Receipt(_Frozen):
         Hosts show a model the fields or a text, so it stands in both.
         """
         unread = self.state == "stored" and self.wake in {"held", "not_known"}
+        wakes_back = self.state == "stored" and self.notify == "wake"
         notes = (
             "An earlier call had stored it; nothing was stored again." if self.duplicate else "",
             f"The task is read when {self.to} next looks." if unread else "",
+            "Its result may start a closed session of its sender." if wakes_back else "",
         )
         return " ".join(filter(None, notes))
 

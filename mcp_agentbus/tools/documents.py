@@ -33,7 +33,7 @@ def of_receipts(receipts: Sequence[Receipt], reader: Reader = MODEL) -> dict[str
 
 
 def _receipt(receipt: Receipt, reader: Reader) -> dict[str, Any]:
-    data = receipt.model_dump(mode="json", exclude_none=True)
+    data = receipt.model_dump(mode="json", exclude_none=True, exclude={"notify"})
     note = {"note": receipt.note} if receipt.note else {}
     return data | {"reason": reader.hint(receipt.reason)} | note
 

@@ -142,7 +142,7 @@ class _Handlers:
                     watch_max_s=self._watch_max_s,
                 )
         except AgentbusError as error:
-            return _error(MODEL.sentences(error))
+            return _error(MODEL.sentences(error, params.name))
         except Exception:  # noqa: BLE001  # a model must never see a traceback, nor a bare failure
             _log.exception("%s failed", params.name)
             if call:
@@ -210,7 +210,7 @@ class _Handlers:
             unknown = isinstance(error, UnknownTask)
             raise MCPError(
                 code=types.INVALID_PARAMS if unknown else types.INTERNAL_ERROR,
-                message=MODEL.sentences(error),
+                message=MODEL.sentences(error, "read_inbox"),
                 data={"uri": uri},
             ) from None
         if isinstance(read, Life):

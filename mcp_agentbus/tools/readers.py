@@ -20,6 +20,11 @@ from typing import Final
 
 from mcp_agentbus.errors import AgentbusError
 
+# The tools and commands that store nothing, whatever becomes of them.
+_READS: Final = frozenset(
+    {"read_inbox", "watch_inbox", "list_agents", "inbox", "watch", "agents", "task", "parked"}
+)
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -42,14 +47,17 @@ class Reader:
         """Return an error's message in this reader's words."""
         return _said(message, self.beginnings)
 
-    def error(self, error: AgentbusError) -> dict[str, str]:
-        """Return an error as data: its kind, its message and its hint."""
+    def error(self, error: AgentbusError, asked: str = "") -> dict[str, str]:
+        """Return an error as data: its kind, its message and its hint; `asked` is what failed."""
         message, hint = self.message(error.message), self.hint(error.hint)
+        if asked in _READS:
+            message = message.replace("Nothing was stored", "Nothing was read")
         return {"kind": type(error).__name__, "message": message, "hint": hint}
 
-    def sentences(self, error: AgentbusError) -> str:
-        """Return an error as one text: what `str` gives, in this reader's words."""
-        return f"{self.message(error.message)} Hint: {self.hint(error.hint)}"
+    def sentences(self, error: AgentbusError, asked: str = "") -> str:
+        """Return the same as one text, like `str`."""
+        about = self.error(error, asked)
+        return f"{about['message']} Hint: {about['hint']}"
 
     def whole(self, task_id: str) -> str:
         """Return how a task's text is read, from the beginning."""

@@ -203,7 +203,7 @@ async def test_a_name_server_that_does_not_answer_holds_up_no_command(tmp_path):
     code, said = await served.typed(tmp_path / "home", "agents", program=program)
 
     assert code == 3
-    assert "bus.invalid has no address: no name server answers. Nothing was stored." in said
+    assert "bus.invalid has no address: no name server answers. Nothing was read." in said
 
 
 async def test_a_name_that_nobody_has_is_said_to_have_no_address(tmp_path):

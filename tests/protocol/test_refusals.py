@@ -218,7 +218,7 @@ def failing(monkeypatch):
     """Connect to a server in this process, one of whose tools raises the error given."""
 
     def connect(error, era):
-        monkeypatch.setitem(mcp_server.TOOLS, "list_agents", _Raises(error))
+        monkeypatch.setitem(mcp_server.TOOLS, "publish_result", _Raises(error))
         session = SimpleNamespace(me=Agent("coder"), calls=Calls())
         return Client(mcp_server.make_server(session), mode=served.MODE[era])
 
@@ -229,14 +229,14 @@ def failing(monkeypatch):
 async def test_every_kind_of_error_reaches_the_model_with_its_hint(failing, era, error):
     raised = error(1, "no") if issubclass(error, ApiError) else error()
     async with failing(raised, era) as client:
-        result = await client.call_tool("list_agents", {})
+        result = await client.call_tool("publish_result", {})
     check_refusal(result, raised.message)
     assert text(result).endswith(f"Hint: {MODEL.hint(raised.hint)}")
 
 
 async def test_a_bug_is_told_without_what_it_was_about(failing, era, caplog):
     async with failing(RuntimeError("SECRET-WORD"), era) as client:
-        result = await client.call_tool("list_agents", {})
+        result = await client.call_tool("publish_result", {})
     check_refusal(result, "which is a bug")
     assert "SECRET-WORD" not in text(result)
     assert "SECRET-WORD" in caplog.text
@@ -244,6 +244,6 @@ async def test_a_bug_is_told_without_what_it_was_about(failing, era, caplog):
 
 async def test_an_endless_error_keeps_its_hint_within_what_hosts_show(failing, era):
     async with failing(errors.BadInput("x" * 30_000, hint="Say less, please."), era) as client:
-        result = await client.call_tool("list_agents", {})
+        result = await client.call_tool("publish_result", {})
     check_refusal(result, "xxx")
     assert text(result).endswith("Say less, please.")

@@ -103,6 +103,16 @@ def test_of_a_message_only_its_beginning_is_put_into_other_words():
     assert SHELL.message("No agent 'request_id' is there.") == "No agent 'request_id' is there."
 
 
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [("send_task", "stored"), ("send", "stored"), ("result", "stored"), ("", "stored"),
+     ("list_agents", "read"), ("read_inbox", "read"), ("agents", "read"), ("task", "read")],
+)  # fmt: skip
+def test_who_only_read_is_not_told_that_nothing_was_stored(asked, what):
+    for reader in (MODEL, SHELL):
+        assert f"Nothing was {what}." in reader.sentences(errors.BusUnreachable(), asked)
+
+
 async def test_each_reader_is_told_in_its_words_how_to_read_on(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "Long", "x" * 40_000)

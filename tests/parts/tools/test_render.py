@@ -124,9 +124,10 @@ _SENT = {"task_id": "9d0c", "to": "coder", "expires_at": "2026-11-27T00:00:00Z"}
         Receipt(**_SENT, recipient="live session", wake="requested"),
         Receipt(**_SENT, recipient="offline", wake="held", reason="quiet hours"),
         Receipt(**_SENT, recipient="not known", wake="not_known", reason="nobody said", duplicate=True),
+        Receipt(**_SENT, recipient="offline", notify="wake"),
         Receipt(**_SENT, state="refused", reason="The inbox is full. Wait."),
     ],
-    ids=lambda receipt: f"{receipt.state}-{receipt.wake}",
+    ids=lambda receipt: f"{receipt.state}-{receipt.wake}-{receipt.notify}",
 )  # fmt: skip
 def test_a_receipt_says_the_same_as_text_and_as_fields(receipt):
     """Hosts show a model the one or the other."""
@@ -139,6 +140,7 @@ def test_a_receipt_says_the_same_as_text_and_as_fields(receipt):
     if fields["wake"] != "not_requested":
         assert f"wake: {fields['wake']}" in text
     assert ("An earlier call had stored it" in text) is fields["duplicate"]
+    assert ("Its result may start a closed session" in text) is (receipt.notify == "wake")
 
 
 @pytest.mark.parametrize(
