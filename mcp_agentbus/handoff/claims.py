@@ -316,6 +316,24 @@ class Claims(Mapping[str, Claim]):
             return Claim(task, delivery, record, revision)
         return None
 
+    async def hand_over(self, to: Claims, call: Call) -> None:
+        """Have another session of this agent hold what this one holds; `call` gave it there.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; call it again.
+        """
+        for task_id, claim in list(self._held.items()):
+            record = claim.record.model_copy(update={"session": to._session_id})
+            given = self.given(task_id)
+            with suppress(Conflict):  # it was taken over already
+                revision = await write_record(self._bus, record, claim.revision)
+                to.hold(replace(claim, record=record, revision=revision))
+                if given:
+                    to._given[task_id] = replace(given, call=call)
+            self.let_go(task_id)
+        if self.finished and not to.finished:
+            to.finished = self.finished
+
     def references(self) -> list[dict[str, Any]]:
         """Return the references of all claims, oldest first."""
         return [reference_of(claim, self.given(claim.task.id)) for claim in self._held.values()]

@@ -29,8 +29,8 @@ from mcp_agentbus.handoff import lanes, lookup
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.lanes import Left, Taken
 from mcp_agentbus.handoff.outcomes import Result
-from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session, Turn, Watch
-from mcp_agentbus.handoff.turn import Call, Given, Inbox, Item
+from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session, Turn
+from mcp_agentbus.handoff.turn import Call, Given, Inbox, Item, Watch
 from mcp_agentbus.store.task import Record
 
 LIMIT_MAX: Final = 50
@@ -41,6 +41,7 @@ WATCH_MAX_S: Final = 3600
 _LOOK_AGAIN_S: Final = 5.0
 # How soon after a notice by which a look found nothing: it may overtake what the server hands out.
 _OVERTAKEN_S: Final = (0.1, 0.5)
+_Look = Callable[[], Coroutine[Any, Any, Inbox]]
 
 
 @one_call
@@ -78,9 +79,9 @@ async def read_inbox(
         await session.can_read()
         await _note_what_arrived(session, this)
         if peek or thread_id is not None:
-            look = _peek(session, limit or FILL, thread_id, cursor, take=not peek)
+            look = partial(_peek, session, limit or FILL, thread_id, cursor, take=not peek)
         else:
-            look = _read(session, this, limit, session.claims.number_of(cursor))
+            look = partial(_read, session, this, limit, session.claims.number_of(cursor))
         return await _given(session, this, look)
 
 
@@ -122,7 +123,7 @@ async def watch_inbox(
         else:
             look = partial(_new, session, this, limit, priority)
         return await _wait(
-            lambda places, last: _given(session, this, look(places, last=last)),
+            lambda places, last: _given(session, this, partial(look, places, last=last)),
             session, watch, timeout_s, waiting,
         )  # fmt: skip
 
@@ -173,10 +174,10 @@ async def _news(watch: Watch, within_s: float) -> AbstractSet[str]:
     return frozenset()
 
 
-async def _given(session: Session, call: Call, look: Coroutine[Any, Any, Inbox]) -> Inbox:
+async def _given(session: Session, call: Call, look: _Look) -> Inbox:
     """Take what a look finds, and count it as given."""
     async with Turn(session, call) as turn:
-        return turn.give(await turn.take(look))
+        return turn.give(await turn.take(look()))
 
 
 async def _note_what_arrived(session: Session, call: Call) -> None:
@@ -369,10 +370,7 @@ async def _results(session: Session, limit: int, by: Call | None) -> _Results:
 async def _looked_up(
     session: Session, limit: int, thread_id: str | None = None, *, take: bool = True
 ) -> _Results:
-    """Return results as they are stored, whoever has taken them; `take` them for this session.
-
-    Then those that an answer of this session has are left out: it is on its way.
-    """
+    """Return results as stored, whoever has them; `take` those that no answer here has yet."""
     try:
         looked = await session.outcomes.look_up(limit, thread_id)
     except AgentbusError as error:

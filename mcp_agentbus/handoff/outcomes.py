@@ -249,6 +249,17 @@ class Outcomes:
         if result.delivery:
             await self._bus.give_back(result.delivery)
 
+    def hand_over(self, to: Outcomes, call: Call) -> None:
+        """Have another session of this agent know what this one knows; `call` gave it there."""
+        for task_id, result in self.taken.items():
+            given = result.given
+            again = replace(given, call=call) if given and not result.is_new else None
+            to.taken.setdefault(task_id, replace(result, given=again))
+        to.sent |= self.sent
+        to.unread |= self.unread
+        for known in (self.taken, self.sent, self.unread):
+            known.clear()
+
     async def _take_own(self, task_id: str) -> None:
         """Take a task's record if there is something to tell about it, whoever pulled it."""
         self.unread.discard(task_id)

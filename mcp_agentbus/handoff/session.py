@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -25,11 +25,11 @@ from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background, note_failure, part, together
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
-from mcp_agentbus.handoff.turn import Call, Calls, Inbox
+from mcp_agentbus.handoff.turn import Call, Calls, Inbox, Watches
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import CLAIM_MAX_S
@@ -42,59 +42,6 @@ EVERYTHING: Final = frozenset({*ids.LANES, RECORDS})
 _log = logging.getLogger(__name__)
 
 
-class Watch:
-    """What came in since a waiting call looked last: in which of EVERYTHING, never what."""
-
-    def __init__(self) -> None:
-        self._places: set[str] = set()
-        self._came = asyncio.Event()
-
-    def note(self, places: Iterable[str]) -> None:
-        """Note that something came in there."""
-        self._places.update(places)
-        self._came.set()
-
-    def clear(self) -> None:
-        """Forget what came in: a look at it follows."""
-        self._places.clear()
-        self._came.clear()
-
-    async def wait(self) -> frozenset[str]:
-        """Wait until something has come in; return where."""
-        await self._came.wait()
-        return frozenset(self._places)
-
-
-class Watches:
-    """The calls of a session that wait for its inbox.
-
-    The last one hears first of what comes in: one that waits for longer may have been given up.
-    """
-
-    def __init__(self) -> None:
-        self._all: list[Watch] = []
-
-    @property
-    def count(self) -> int:
-        """How many wait."""
-        return len(self._all)
-
-    @contextmanager
-    def begun(self) -> Generator[Watch]:
-        """Have one more call wait."""
-        watch = Watch()
-        self._all.append(watch)
-        try:
-            yield watch
-        finally:
-            self._all.remove(watch)
-
-    def note(self, *places: str) -> None:
-        """Note that something came in there."""
-        for watch in reversed(self._all):
-            watch.note(places)
-
-
 @dataclass(eq=False)
 class Session:
     """What the five tools share. One asyncio task at a time may change it: see `lock`."""
@@ -104,6 +51,8 @@ class Session:
     id: str = field(default_factory=ids.new_session_id)
     #: It has no process of its own, as a shell's: its claims are leases, and outlive this one.
     leased: bool = False
+    #: Another server of its host's has all that it had.
+    is_over: bool = False
     #: How it comes by its name; None if that is `me`'s for good.
     naming: Naming | None = None
     claims: Claims = field(init=False)
@@ -184,8 +133,11 @@ class Session:
         A leased one then holds what earlier processes of it have claimed.
 
         Raises:
+            Refused: it is over.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
+        if self.is_over:
+            raise _is_over()
         self._called_at = time.monotonic()
         await self._once("known", self._introduce)
 
@@ -252,6 +204,25 @@ class Session:
         await self.called()
         await self.claims.take_over(references)
 
+    async def succeed(self, earlier: Session) -> None:
+        """Go on with all that an earlier session of the same agent has, which is over then.
+
+        What that one has given may have been lost with the server that its host has left.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; call it again.
+        """
+        await self.called()
+        async with earlier.lock, self.lock:
+            given_up = self.calls.given_up()
+            await earlier.claims.hand_over(self.claims, given_up)
+            earlier.outcomes.hand_over(self.outcomes, given_up)
+            earlier.is_over = True
+        earlier.watches.note(*EVERYTHING)  # whoever waits there is told at once
+        await earlier._ending.aclose()
+        with suppress(AgentbusError):
+            await roster.beat(earlier.bus, earlier.me, earlier.id, leaving=True)
+
     def finish_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry out what must still be done for a call that was cancelled."""
         task = in_background(work, f"end of a cancelled call of session {self.id}")
@@ -303,6 +274,14 @@ class Session:
                 await self._ending.aclose()
 
 
+def _is_over() -> Refused:
+    return Refused(
+        "This server was replaced: its host has started another one of agentbus for the same "
+        "session, which has its tasks and results now. Nothing was done.",
+        hint="Call the same tool of the other server.",
+    )
+
+
 class Turn:
     """A turn of a call at the inbox: what its answer gives counts only if the answer arrives.
 
@@ -325,6 +304,9 @@ class Turn:
 
     async def __aenter__(self) -> Self:
         await self._session.lock.acquire()
+        if self._session.is_over:
+            self._session.lock.release()
+            raise _is_over()
         return self
 
     async def take(self, look: Coroutine[Any, Any, Inbox]) -> Inbox:

@@ -21,8 +21,9 @@ Pure: it knows no bus and no session, and is told what happens.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -59,6 +60,12 @@ class Calls:
                 del self._by_key[next(iter(self._by_key))]
         return call
 
+    def given_up(self) -> Call:
+        """Return a call of an earlier server, whose answers are doubtful to all that come here."""
+        call = Call(self, 0, self._clock(), written_after=0)
+        call.is_doubtful = True
+        return call
+
     def get(self, key: Hashable) -> Call | None:
         """Return the last call of that key, unless many have come since."""
         return self._by_key.get(key)
@@ -83,11 +90,13 @@ class Calls:
 class Call:
     """A call, and what is known of its answer. Made by `Calls.begin`."""
 
-    def __init__(self, calls: Calls, number: int, began_at: float) -> None:
+    def __init__(
+        self, calls: Calls, number: int, began_at: float, written_after: int | None = None
+    ) -> None:
         self._calls = calls
         self._number, self._began_at = number, began_at
         #: How many calls had come when its answer was written; None: it was not.
-        self._written_after: int | None = None
+        self._written_after = written_after
         #: Whether it is over and nobody reads an answer of it.
         self.is_lost = False
         #: Whether it may have been given up before its answer was written.
@@ -138,6 +147,56 @@ class Given:
     def has_arrived(self, by: Call) -> bool:
         """Tell whether it has arrived, by what that call tells."""
         return self.call is None or self.call.arrival(by) == "arrived"
+
+
+class Watch:
+    """What came in since a waiting call looked last: where, never what."""
+
+    def __init__(self) -> None:
+        self._places: set[str] = set()
+        self._came = asyncio.Event()
+
+    def note(self, places: Iterable[str]) -> None:
+        """Note that something came in there."""
+        self._places.update(places)
+        self._came.set()
+
+    def clear(self) -> None:
+        """Forget what came in: a look at it follows."""
+        self._places.clear()
+        self._came.clear()
+
+    async def wait(self) -> frozenset[str]:
+        """Wait until something has come in; return where."""
+        await self._came.wait()
+        return frozenset(self._places)
+
+
+class Watches:
+    """The calls of a session that wait: the last hears first, others may have been given up."""
+
+    def __init__(self) -> None:
+        self._all: list[Watch] = []
+
+    @property
+    def count(self) -> int:
+        """How many wait."""
+        return len(self._all)
+
+    @contextmanager
+    def begun(self) -> Generator[Watch]:
+        """Have one more call wait."""
+        watch = Watch()
+        self._all.append(watch)
+        try:
+            yield watch
+        finally:
+            self._all.remove(watch)
+
+    def note(self, *places: str) -> None:
+        """Note that something came in there."""
+        for watch in reversed(self._all):
+            watch.note(places)
 
 
 @dataclass(frozen=True)

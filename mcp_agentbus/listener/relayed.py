@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from mcp_agentbus.bus.embedded import is_cut_off
 from mcp_agentbus.config.settings import Settings, neighbour_settings, server_of
@@ -40,6 +40,15 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
+class _Hosted(NamedTuple):
+    """For which of its sessions a host has started a server: one that leaves it starts another."""
+
+    #: As the host calls it; empty if it has told no id.
+    session: str
+    #: The id of the process that has started the server.
+    process: str
+
+
 class Relayed:
     """The sessions and commands that are carried out here for other processes."""
 
@@ -47,6 +56,8 @@ class Relayed:
         self._state = state
         self._serving: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[int]] = set()
+        #: By the id of a session that is served here and was called.
+        self._hosted: dict[str, _Hosted] = {}
         #: Set when the sessions are left to their relays.
         self._leaving = asyncio.Event()
 
@@ -87,6 +98,7 @@ class Relayed:
         serving = _begun(self._serve(session, connection), self._serving)
         await asyncio.wait([serving])
         del self._state.sessions[session.id]
+        self._hosted.pop(session.id, None)
         if not serving.cancelled() and (error := serving.exception()):
             _log.error("a relayed session failed", exc_info=error)
 
@@ -95,11 +107,13 @@ class Relayed:
         watch_max_s = float(given) if isinstance(given, int | float) else WATCH_MAX_S
         try:
             serve = await asyncio.to_thread(_load)
+            asked = connection.request
+            hosted = _Hosted(str(asked.get("host_session", "")), str(asked.get("host_process", "")))
             await serve(
                 session,
                 connection.reader,
                 connection.writer,
-                called=lambda: self._called(session),
+                called=lambda: self._called(session, hosted),
                 leaving=self._leaving,
                 watch_max_s=watch_max_s,
             )
@@ -111,17 +125,33 @@ class Relayed:
                     async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                         await session.close()
 
-    async def _called(self, session: Session) -> tuple[str, ...]:
+    async def _called(self, session: Session, hosted: _Hosted) -> tuple[str, ...]:
         """Note a call, the first of which may change who the session is; see `Session.take_name`.
 
         Then its process is told, and says so to the loop.
         """
         remarks = await session.take_name()
+        await self._succeed(session, hosted)
         self._state.called(session.id)
         member = self._state.members.get(session.id)
         if member and member.agent != session.me.id:
             member.say({"op": "named", "agent": session.me.id})
         return remarks
+
+    async def _succeed(self, session: Session, hosted: _Hosted) -> None:
+        """Have a session go on, at its first call, with what one has that its host has left for it.
+
+        Not before: a host may start two servers, and use one.
+
+        Raises: as `Session.succeed`.
+        """
+        if session.id in self._hosted:
+            return
+        for session_id in [key for key, other in self._hosted.items() if other == hosted]:
+            earlier = self._state.sessions[session_id]
+            if hosted.session and earlier.me.id == session.me.id and not earlier.is_over:
+                await session.succeed(earlier)
+        self._hosted[session.id] = hosted
 
     async def _session(self, request: Mapping[str, Any]) -> Session:
         theirs = self._taken(request)

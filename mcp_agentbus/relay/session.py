@@ -85,6 +85,8 @@ class _Listener:
             "session": session,
             "agent": options.agent,
             "watch_max_s": options.watch_max_s,
+            "host_session": hosts.session_of(place.environ),
+            "host_process": os.getppid(),
             **local_socket.surroundings(place.environ),
         }
         try:

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from messages import read_record, read_task
 
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import BusUnreachable, Refused
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.session import Turn, Watches
-from mcp_agentbus.handoff.turn import Calls, Inbox, Item
+from mcp_agentbus.handoff.session import Turn
+from mcp_agentbus.handoff.turn import Calls, Inbox, Item, Watches
 
 TASK = read_task()
 RESULT = read_record(state="completed")
@@ -52,6 +52,7 @@ def session():
         claims=Claims(),
         outcomes=Outcomes(),
         lock=asyncio.Lock(),
+        is_over=False,
         background=background,
         finish_in_background=lambda work: background.append(asyncio.ensure_future(work)),
     )
@@ -175,6 +176,17 @@ async def test_a_call_cancelled_while_it_waits_for_its_turn_leaves_the_other_alo
 
     assert session.lock.locked()
     assert session.background == []
+
+
+async def test_a_session_that_is_over_has_no_turn_and_says_where_to_go(session):
+    session.is_over = True
+
+    with pytest.raises(Refused, match="was replaced") as refused:
+        async with Turn(session, Calls().begin()):
+            pass
+
+    assert "the other server" in refused.value.hint
+    assert not session.lock.locked()
 
 
 async def test_of_calls_that_wait_the_last_one_hears_first():

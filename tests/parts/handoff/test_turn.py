@@ -100,6 +100,13 @@ def test_a_call_is_found_by_its_key_and_1_of_many_is_forgotten(calls):
     assert (calls.get("a"), calls.get(999).arrival(second)) == (None, "not yet")
 
 
+def test_what_an_earlier_server_gave_is_doubtful_to_the_call_that_learns_of_it(calls):
+    call = calls.begin()
+    given = Given(now(), calls.given_up())
+
+    assert (given.is_doubtful(call), given.has_arrived(call), given.is_lost) == (True, False, False)
+
+
 def test_by_the_clock_what_was_given_is_doubtful_for_a_call_that_waited_meanwhile(calls):
     first, waits = calls.begin(), calls.begin()
     first.answered()
