@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 # What stands for nothing where nothing is the default; any other text may be meant as it is.
 _NOTHING: Final = frozenset({"null", "none", "undefined"})
@@ -26,6 +26,8 @@ _ZERO: Final = (0, "0")
 # The defaults which say that there is none.
 _NONE: Final = (None, "any")
 _NOT_GIVEN: Final = object()
+# So many wrong arguments are named; one call has hardly more of its own.
+_COMPLAINTS_MAX: Final = 8
 _Kind = Literal["word", "list", "text", "number", "boolean"]
 
 
@@ -131,3 +133,18 @@ def _shape(schema: dict[str, Any], *, required: bool, default: Any) -> _Shape:
     elif "string" in kinds:
         kind = "text"
     return _Shape(kind, not required, default in _NONE, words, or_text="string" in kinds)
+
+
+def complaints(error: ValidationError) -> str:
+    """Return what is wrong with which arguments; the first few, so that the hint keeps its room."""
+    # That None would do as well is said of each optional one, and its schema does not offer it.
+    wrong = [fault for fault in error.errors() if fault["type"] != "none_required"]
+    more = f"; and {len(wrong) - _COMPLAINTS_MAX} more" if len(wrong) > _COMPLAINTS_MAX else ""
+    return "; ".join(map(_complaint, wrong[:_COMPLAINTS_MAX])) + more
+
+
+def _complaint(fault: Any) -> str:
+    name, *inside = fault["loc"] or ("input",)
+    # What stands between names a type, such as `list[str]`.
+    where = [str(name)[:60], *(str(part) for part in inside if isinstance(part, int))]
+    return f"{'.'.join(where)}: {fault['msg'][:200]}"

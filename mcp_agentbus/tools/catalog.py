@@ -29,14 +29,12 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Call, Inbox
 from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Status
 from mcp_agentbus.tools import documents, render
-from mcp_agentbus.tools.arguments import as_meant
+from mcp_agentbus.tools.arguments import as_meant, complaints
 
 #: Told how far a call is: seconds waited, seconds in all, and what for.
 Progress = Callable[[float, float, str], Awaitable[None]]
 _Args = TypeVar("_Args", bound=BaseModel)
 _T = TypeVar("_T")
-# So many wrong arguments are named; one call has hardly more of its own.
-_COMPLAINTS_MAX: Final = 8
 # Tools that do more, called again, unless their call has a `request_id`.
 _ONCE: Final = frozenset({"send_task"})
 _NOT_REPEATABLE: Final = (
@@ -123,7 +121,7 @@ class Tool(Generic[_Args]):
             args = self.args.model_validate(meant)
         except ValidationError as error:
             raise BadInput(
-                f"{self.name}: {_complaints(error)}.",
+                f"{self.name}: {complaints(error)}.",
                 hint=f"The tool takes: {', '.join(self.args.model_fields)}.",
             ) from None
         notes = []
@@ -297,21 +295,6 @@ async def _publish_result(session: Session, args: PublishResult, _: Asked) -> An
 
 async def _whole(session: Session, task_id: str | None) -> str | None:
     return None if task_id is None else await lookup.whole_id(session, task_id)
-
-
-def _complaints(error: ValidationError) -> str:
-    """Return what is wrong with which arguments; the first few, so that the hint keeps its room."""
-    # That None would do as well is said of each optional one, and its schema does not offer it.
-    wrong = [fault for fault in error.errors() if fault["type"] != "none_required"]
-    more = f"; and {len(wrong) - _COMPLAINTS_MAX} more" if len(wrong) > _COMPLAINTS_MAX else ""
-    return "; ".join(map(_complaint, wrong[:_COMPLAINTS_MAX])) + more
-
-
-def _complaint(fault: Any) -> str:
-    name, *inside = fault["loc"] or ("input",)
-    # What stands between names a type, such as `list[str]`.
-    where = [str(name)[:60], *(str(part) for part in inside if isinstance(part, int))]
-    return f"{'.'.join(where)}: {fault['msg'][:200]}"
 
 
 def _plain(number: float) -> float:

@@ -76,7 +76,7 @@ async def test_a_task_goes_from_one_inspector_to_another(inspect, world):
 
 
 async def test_a_refusal_reaches_the_inspector_as_a_result(inspect):
-    asked = ["--tool-name", "read_inbox", "--tool-arg", "limit=0"]
+    asked = ["--tool-name", "read_inbox", "--tool-arg", "limit=51"]
     refused = await inspect("nobody", "tools/call", *asked, ok=False)
     assert refused["isError"] is True
     assert "Hint: " in refused["content"][0]["text"]

@@ -42,7 +42,7 @@ BAD_ARGUMENTS = [
     ("send_task", A_TASK | {"priority": "urgent"}, "priority: Input should be 'high'"),
     ("send_task", A_TASK | {"notify": "email"}, "notify: Input should be 'live'"),
     ("send_task", A_TASK | {"expires_in_s": "soon"}, "expires_in_s: Input should be a valid int"),
-    ("read_inbox", {"limit": 0}, "limit: Input should be greater than or equal to 1"),
+    ("read_inbox", {"limit": -1}, "limit: Input should be greater than or equal to 1"),
     ("read_inbox", {"limit": 51}, "limit: Input should be less than or equal to 50"),
     ("read_inbox", {"detail": "all"}, "detail: Input should be 'concise'"),
     ("read_inbox", {"peek": "perhaps"}, "peek: Input should be a valid boolean"),
