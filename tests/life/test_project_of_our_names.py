@@ -4,9 +4,12 @@
 import json
 import os
 import subprocess
-import sys
+import sysconfig
+import venv
 
+import package_copy
 import pytest
+from local_server import server_folder
 from trap import Trap
 
 from mcp_agentbus.core import programs
@@ -16,14 +19,31 @@ COMMAND = "import sys\nfrom mcp_agentbus.__main__ import main\nsys.exit(main())\
 _WITHIN_S = 120  # only a hang takes as long
 
 
-@pytest.fixture
-def command(tmp_path):
-    """The command `agentbus`, as it stands on PATH."""
-    file = tmp_path / "bin" / "agentbus"
-    file.parent.mkdir()
-    file.write_text(f"#!{sys.executable}\n{COMMAND}")
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """A Python in which agentbus is installed, and which imports nothing as it begins."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, symlinks=True)
+    [site] = (folder / "lib").glob("*/site-packages")
+    package_copy.copy(site)
+    (site / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def command(python):
+    """The command `agentbus` of that one, as it stands on PATH."""
+    file = python.with_name("agentbus")
+    file.write_text(f"#!{python}\n{COMMAND}")
     file.chmod(0o755)
     return file
+
+
+@pytest.fixture(autouse=True)
+def bus(tmp_path):
+    """The folder of a bus, whose server ends with the test."""
+    with server_folder(tmp_path / "bus"):
+        yield
 
 
 def ran(project, argv, **environ):
@@ -31,7 +51,12 @@ def ran(project, argv, **environ):
     done = subprocess.run(
         argv,
         cwd=project.folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(project.folder.parent), **environ},
+        env={
+            "PATH": os.environ["PATH"],
+            "AGENTBUS_HOME": str(project.folder.parent / "bus"),
+            "AGENTBUS_LISTENER": "off",
+            **environ,
+        },
         capture_output=True,
         text=True,
         timeout=_WITHIN_S,
@@ -58,15 +83,15 @@ def test_a_command_takes_nothing_that_is_exported(command, tmp_path, given):
     assert "agents" in ran(project, [command, "agents", "--json"], PYTHONPATH=exported)
 
 
-def test_a_module_that_is_run_takes_nothing_of_its_folder(tmp_path):
+def test_a_module_that_is_run_takes_nothing_of_its_folder(python, tmp_path):
     project = Trap(tmp_path / "project", ours=False)
 
-    assert "agents" in ran(project, [sys.executable, "-m", "mcp_agentbus", "agents", "--json"])
+    assert "agents" in ran(project, [python, "-m", "mcp_agentbus", "agents", "--json"])
 
 
-def test_what_agentbus_starts_is_agentbus_wherever_and_whatever_is_exported(tmp_path):
+def test_what_agentbus_starts_is_agentbus_wherever_and_whatever_is_exported(python, tmp_path):
     project = Trap(tmp_path / "project")
-    argv = programs.ourselves("--version")
+    argv = programs.ourselves("--version", python=str(python))
 
     assert ran(project, argv, PYTHONPATH=str(project.folder)).startswith("agentbus ")
 

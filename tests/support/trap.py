@@ -7,11 +7,22 @@
 []
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
-# What is imported early and late, of the standard library, of packages, and of our own.
-NAMES = ("typing", "json", "asyncio", "nats", "mcp", "pydantic", "rich", "orjson", "uvloop")
 OURS = "mcp_agentbus"
+# Imported by us or by what we need, and such as may be if they are there.
+_OTHERS = {"nats", "mcp", "pydantic", "rich", "anyio", "orjson", "uvloop", "h2", "trio"}
+
+
+def _names():
+    """Return all of the standard library but what Python has loaded before it runs anything."""
+    prints = "import runpy, sys; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", prints], capture_output=True, text=True, check=True
+    )
+    return sys.stdlib_module_names - {"sitecustomize", *ran.stdout.split()} | _OTHERS
 
 
 class Trap:
@@ -21,7 +32,7 @@ class Trap:
         self.folder = folder
         self._notes = folder / "sprung"
         tells = f"open({str(self._notes)!r}, 'a').write(__name__ + '\\n')\n"
-        for name in (*NAMES, OURS) if ours else NAMES:
+        for name in _names() | ({OURS} if ours else set()):
             (folder / name).mkdir(parents=True)
             for file in ("__init__.py", "__main__.py"):
                 (folder / name / file).write_text(tells)
