@@ -217,8 +217,9 @@ def neighbour_environ(settings: Settings) -> dict[str, str]:
 
 
 def _trusted_by(settings: Settings) -> dict[str, str]:
-    """Return the variables by which OpenSSL knows the shared server, as far as they are set."""
-    env, is_tls = settings.environ, (settings.url or "").startswith("tls:")
+    """Return the variables by which OpenSSL knows who is spoken to, as far as they are set."""
+    env, urls = settings.environ, [settings.url or "", *(of.url for of in settings.rules.values())]
+    is_tls = any(url.startswith(("tls:", "https:")) for url in urls)
     return {name: places.absolute(env[name], env) for name in _TRUSTED if is_tls and env.get(name)}
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import ssl
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,9 @@ async def _ask(url: SplitResult, token: str, notice: str) -> Ended:
         raise
     except TimeoutError:
         return Ended("failed", f"its gateway did not answer within {_ANSWER_TIMEOUT_S:.0f} s")
+    except ssl.SSLCertVerificationError as error:
+        why = f"the certificate of its gateway is not trusted: {error.verify_message}"
+        return Ended("failed", f"{why}. Hint: name a private CA's in SSL_CERT_FILE of the listener")
     except OSError as error:
         return Ended("failed", f"its gateway cannot be reached: {error.strerror or 'no TLS'}")
     except http.client.HTTPException:

@@ -95,7 +95,10 @@ def test_who_is_started_elsewhere_trusts_the_same(saying, monkeypatch, tmp_path)
     exported = {"SSL_CERT_FILE": "ca.pem", "SSL_CERT_DIR": "/etc/certificates"}
     led = neighbour_environ(saying(URL, **exported))
     plain = neighbour_environ(saying('url = "nats://127.0.0.1"', **exported))
+    gateway = 'host = "openclaw"\ndir = "/tmp"\nwake = "work"\ngateway_url = "https://gateway"'
+    waking = neighbour_environ(saying("[agents.claw]", gateway, **exported))
 
     assert led["SSL_CERT_FILE"] == str(tmp_path / "ca.pem")
     assert led["SSL_CERT_DIR"] == "/etc/certificates"
     assert set(plain) == {"AGENTBUS_HOME"}
+    assert waking == led  # its listener speaks to a gateway by TLS

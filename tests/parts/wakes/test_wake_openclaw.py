@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from certificates import Authority
 from local_server import script
 from posting import taking_posts
 
@@ -57,6 +58,20 @@ def nobody():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+async def test_a_gateway_of_a_private_ca_is_known_by_what_openssl_trusts(
+    call, tmp_path, monkeypatch
+):
+    authority = Authority(tmp_path, "Example CA")
+    with taking_posts(lambda *_: 200, authority.issued("gateway")) as url:
+        untrusted = await openclaw.wake(call(url))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+        trusted = await openclaw.wake(call(url))
+
+    assert (untrusted.outcome, trusted.outcome) == ("failed", "asked")
+    assert untrusted.said.startswith("the certificate of its gateway is not trusted: unable to get")
+    assert "SSL_CERT_FILE" in untrusted.said
 
 
 async def test_the_gateway_gets_the_notice_and_the_token(gateway, call):
