@@ -182,17 +182,23 @@ class Relayed:
         if not (await connection.reader.readline()).endswith(b"\n"):
             return
 
+        said: asyncio.Queue[bytes] = asyncio.Queue()
+
         def out(text: str, changed: Mapping[str, Any]) -> None:
             connection.say({"out": text, "changed": changed})
+
+        async def reached() -> None:
+            connection.say({"printed": True})
+            await said.get()
 
         # Not at the top: a listener that is asked for none does without what they load.
         from mcp_agentbus.tools import commands
 
         typed = argparse.Namespace(**args)
         naming = self._state.naming(theirs, {**request, "agent": args.get("agent")})
-        call = commands.Call(typed, naming, out, self._state.bus)
+        call = commands.Call(typed, naming, out, self._state.bus, reached)
         running = _begun(commands.start(call), self._running)
-        await _until_either_ends(running, part(connection.reader.read(1)))
+        await _until_either_ends(running, part(_heard(connection.reader, said)))
         if self._leaving.is_set() and running.cancelled():
             return  # its process does it, as nobody has said that it is done
         with suppress(asyncio.CancelledError):
@@ -221,7 +227,13 @@ def _begun(work: Coroutine[Any, Any, _T], among: set[asyncio.Task[_T]]) -> async
     return task
 
 
-async def _until_either_ends(work: asyncio.Task[int], gone: asyncio.Task[bytes]) -> None:
+async def _heard(reader: asyncio.StreamReader, said: asyncio.Queue[bytes]) -> None:
+    """Hear what a process says, line by line, until it says no more."""
+    while (line := await reader.readline()).endswith(b"\n"):
+        said.put_nowait(line)
+
+
+async def _until_either_ends(work: asyncio.Task[int], gone: asyncio.Task[None]) -> None:
     """Wait for the end of some work, or that nobody waits for it any more; then end both."""
     await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
     for task in (work, gone):

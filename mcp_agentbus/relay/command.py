@@ -74,6 +74,8 @@ def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
             if "out" in message:
                 out(message["out"])
                 vars(args).update(message.get("changed", {}))
+            elif "printed" in message:  # what was shown counts as seen from now on
+                connection.sendall(local_socket.line({"printed": True}))
             elif "code" in message:
                 return int(message["code"])
             elif "kind" in message:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -45,6 +45,15 @@ class Call:
     out: Callable[[str, Mapping[str, Any]], None]
     #: A connection that is open already, and stays; None: it opens one of its own.
     open_bus: Bus | None = None
+    #: Waits until what was printed has reached whoever typed it; None: it has once it is printed.
+    reached: Callable[[], Awaitable[None]] | None = None
+
+    async def print_results(self, session: Session, text: str, data: object) -> None:
+        """Print results, and note that they were seen: no later call of a shell says so."""
+        self.print(text, data)
+        if self.reached:
+            await self.reached()
+        await session.outcomes.confirm()
 
     def print(self, text: str, data: object, **changed: Any) -> None:
         """Print the text, or the data if that was asked for; `changed` as in `out`."""
@@ -128,8 +137,7 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) ->
         call.print("", {**data, "error": SHELL.error(error)})
         return error.exit_code
     text = render.answers_text(answer, lives, session.me.id)
-    call.print(text, {**data, **documents.of_answers(answer, lives)})
-    await session.outcomes.confirm()
+    await call.print_results(session, text, {**data, **documents.of_answers(answer, lives)})
     return TIMED_OUT if lives else 0
 
 
@@ -215,10 +223,8 @@ async def _inbox(call: Call) -> int:
 
 
 async def _print_inbox(call: Call, session: Session, answer: Inbox, *, full: bool) -> None:
-    """Print an inbox, and note that its results were seen: no later call of a shell says it."""
     text = render.inbox_text(answer, session.me.id, full=full, reader=SHELL)
-    call.print(text, documents.of_inbox(answer, texts=True))
-    await session.outcomes.confirm()
+    await call.print_results(session, text, documents.of_inbox(answer, texts=True))
 
 
 async def _result(call: Call) -> int:

@@ -15,6 +15,7 @@ from mcp_agentbus import errors
 from mcp_agentbus.cli import parser
 from mcp_agentbus.core import locks
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.version import __version__
 
@@ -74,6 +75,30 @@ async def test_what_was_asked_by_one_that_has_gone_is_not_done(planner):
         assert await asyncio.to_thread(commands, settings) == 0
 
     assert await stored(planner) == 0
+
+
+async def test_results_that_one_did_not_wait_for_are_shown_to_the_next(planner):
+    settings = planner.bus.settings
+    environ = served.environ(settings.data_dir.parent)
+    async with listening(settings):
+        await typed(settings, "send", "planner", "Count", "x", "--agent", "coder")
+        [item] = (await read_inbox(planner)).tasks
+        await publish_result(planner, item.task.id, "completed", summary="214 tests")
+        args = parser.parser().parse_args(["inbox", "--agent", "coder"])
+        asked = {"op": "command", "version": __version__, "args": vars(args)}
+        with local_socket.connect(settings) as connection:
+            connection.sendall(local_socket.line({**asked, **local_socket.surroundings(environ)}))
+            assert b"taken" in connection.recv(1024)
+            connection.sendall(local_socket.line({"go": True}))
+            said = b""
+            while b"printed" not in said:
+                said += connection.recv(65536)
+        _, shown = await typed(settings, "inbox", "--agent", "coder")
+        _, again = await typed(settings, "inbox", "--agent", "coder")
+
+    assert b"214 tests" in said
+    assert "214 tests" in shown
+    assert "214 tests" not in again
 
 
 @pytest.mark.parametrize(

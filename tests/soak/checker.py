@@ -217,6 +217,8 @@ def _order(ledger: Ledger) -> Iterator[Violation]:
         for before, after in pairwise(ordered):
             if _disturbed(claims[0], after, others[after.inbox], faults):
                 continue
+            if _failed_since(before, claims[0], others[before.inbox]):
+                continue
             if _RANK[before.lane] > _RANK[after.lane]:
                 told = f"{before.token} ({before.lane}) was shown before it ({after.lane})"
                 yield Violation("order", told, after.task)
@@ -250,6 +252,15 @@ def _disturbed(claim: Claimed, sent: Sent, looks: list[Call], faults: list[Fault
     return any(
         look.session != claim.session and look.began < claim.at and look.at > sent.at
         for look in looks
+    )
+
+
+def _failed_since(sent: Sent, claim: Claimed, looks: list[Call]) -> bool:
+    """Tell whether a look of this session has failed since: what it had claimed is shown first."""
+    return any(
+        look.session == claim.session and look.outcome != "stored" and sent.began < look.at
+        for look in looks
+        if look.at <= claim.at
     )
 
 

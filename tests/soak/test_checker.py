@@ -212,6 +212,20 @@ def test_what_another_process_of_a_shell_has_claimed_before_is_shown_first():
     assert broken([*both, earlier, *answer, *ends], records) == set()
 
 
+def test_what_a_look_that_failed_has_claimed_is_shown_first():
+    both = [*sent(1.0, "t2", lane="low"), *sent(2.0, lane="high")]
+    answer = [claimed(3.0, task="t2", place=0), claimed(3.0, place=1)]
+    ends = [said(4.0), said(4.0, task="t2"), shown(5.0), shown(5.0, task="t2")]
+    look = Looked(6.0, 5.9, "ana", "ana-1#1", ("ana",), 3)
+
+    def after(outcome):
+        failed = Call(1.9, 1.2, "ana-1#1", "read_inbox", outcome)
+        return broken([*both, failed, *answer, *ends, look], {TASK: DONE, "t2": DONE})
+
+    assert after("unknown") == set()
+    assert after("stored") == {"order"}
+
+
 def test_a_story_tells_the_task_its_times_and_the_faults_around_them():
     ledger = Ledger()
     for entry in [*HONEST[:-1], Fault(3.4, "kill_server", "pid 7", 3.9), Fault(60.0, "full_disk")]:
