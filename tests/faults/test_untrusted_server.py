@@ -76,7 +76,7 @@ async def test_who_was_not_trusted_is_by_the_session_that_runs_once_its_ca_is_na
 @pytest.mark.parametrize(
     ("certificate", "host", "said"),
     [
-        ({"days": (-9, -1)}, "127.0.0.1", "has expired. Nothing was stored, and no token was sent"),
+        ({"days": (-9, -1)}, "127.0.0.1", "has expired. Nothing was read, and no token was sent"),
         ({"days": (5, 9)}, "127.0.0.1", "is not valid yet"),
         ({"hosts": ["bus.example.org"]}, "localhost", "for another name: Hostname mismatch"),
         ({"hosts": ["bus.example.org"]}, "127.0.0.1", "for another name: IP address mismatch"),
@@ -146,7 +146,7 @@ async def test_a_server_without_tls_is_told_nothing_by_who_was_to_speak_tls(tmp_
         code, said = await typed(settings)
 
     assert (code, said.count("\n")) == (3, 2)
-    assert "offers no TLS, and its URL says tls. Nothing was stored, and no token" in said
+    assert "offers no TLS, and its URL says tls. Nothing was read, and no token" in said
     assert set(told) == {b""}
 
 
