@@ -66,7 +66,7 @@ def tell(text: str) -> None:
     """
     from mcp_agentbus.core.text import columns, folded
 
-    width, is_seen = columns(), sys.stdout.isatty()
+    width, is_seen = columns(), os.isatty(1)
     lines = []
     for line in text.split("\n"):
         indent = line[: len(line) - len(line.lstrip(" "))]

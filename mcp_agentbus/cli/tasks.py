@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.command == "send":
         args.body = _body(args.body, args.body_file, optional=args.no_body)
-        _check_empty(args)
+        _check(args)
     elif args.command == "result":
         args.body = _body(None, args.body_file, optional=True)
     if getattr(args, "notices", False):
@@ -68,12 +68,18 @@ def _here(args: argparse.Namespace) -> int:
     return asyncio.run(commands.start(commands.Call(args, naming, out)))
 
 
-def _check_empty(args: argparse.Namespace) -> None:
-    """See that a task has a body, or that none was asked for.
+def _check(args: argparse.Namespace) -> None:
+    """See that a task has a body, or that none was asked for, and that a retry is what it seems.
 
     Raises:
-        BadInput: it has none, as where standard input is empty; or it has one after all.
+        BadInput: it has none, as where standard input is empty; it has one after all; or the
+            request id is empty, as of a variable that is not set.
     """
+    if args.request_id == "":
+        raise BadInput(
+            "--request-id is empty, so the same command again would store a second task.",
+            hint="Give a word, the same for each try, or leave the option out.",
+        )
     if args.no_body == bool(args.body.strip()):
         raise BadInput(
             "There is a body beside --no-body." if args.no_body else "The body is empty.",

@@ -19,8 +19,8 @@ WATCH_MAX_S: Final = 3600
 _VARIABLE: Final = "AGENTBUS_WATCH_MAX_S"
 _VALUED: Final = ("--agent", "--watch-max")
 _HINT: Final = (
-    "Correct it where the host starts agentbus, as `agentbus install` writes it: "
-    "agentbus serve [--agent ID] [--watch-max SECONDS]. Then start the session anew."
+    "Have it corrected where the host starts agentbus: agentbus serve [--agent ID] "
+    "[--watch-max SECONDS], which `agentbus install` writes. Then start the session anew."
 )
 
 

@@ -28,6 +28,8 @@ _NONE: Final = (None, "any")
 _NOT_GIVEN: Final = object()
 # So many wrong arguments are named; one call has hardly more of its own.
 _COMPLAINTS_MAX: Final = 8
+# More than the longest list that a tool takes, and little enough to be read at once.
+_LIST_MAX_CHARS: Final = 400_000
 _Kind = Literal["word", "list", "text", "number", "boolean"]
 
 
@@ -100,7 +102,8 @@ def _word(words: tuple[str, ...], value: Any) -> Any:
 
 def _list(value: Any, *, or_text: bool) -> Any:
     """Return the list that is meant by a list, its JSON, or one value."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
+    is_json = isinstance(value, str) and value.lstrip().startswith("[")
+    if is_json and len(value) <= _LIST_MAX_CHARS:
         with suppress(ValueError, RecursionError):
             value = json.loads(value)
     if isinstance(value, str) and or_text:
