@@ -19,6 +19,9 @@ from functools import cache
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from mcp_agentbus.core import text
 
 # What stands for nothing where nothing is the default; any other text may be meant as it is.
 _NOTHING: Final = frozenset({"null", "none", "undefined"})
@@ -46,6 +49,10 @@ class _Shape:
     words: tuple[str, ...] = ()
     #: Of a `list`: one text does as well, with commas between several.
     or_text: bool = False
+    #: Of a `number`: it is a duration, which may have units.
+    in_seconds: bool = False
+    #: Of one: there may be none, and 0 is in its range. Of things 0 might mean that none is wanted.
+    zero_is_none: bool = False
 
 
 def as_meant(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +78,7 @@ def _meant(shape: _Shape, value: Any) -> Any:
             return _word(shape.words, value)
         case "list":
             return _list(value, or_text=shape.or_text)
-    return value  # pydantic reads "5" and "true"
+    return _seconds(value) if shape.in_seconds else value  # pydantic reads "5" and "true"
 
 
 def _is_empty(shape: _Shape, value: Any) -> bool:
@@ -81,7 +88,7 @@ def _is_empty(shape: _Shape, value: Any) -> bool:
         if (not word and shape.may_be_left_out) or (word in _NOTHING and shape.may_be_nothing):
             return True
     is_zero = value in _ZERO and not isinstance(value, bool) if _is_plain(value) else False
-    return is_zero and shape.kind == "number" and shape.may_be_nothing
+    return is_zero and shape.zero_is_none
 
 
 def _is_plain(value: Any) -> bool:
@@ -98,6 +105,12 @@ def _word(words: tuple[str, ...], value: Any) -> Any:
         return value
     word = value.strip().casefold().replace("-", "_").replace(" ", "_")
     return word if word in words else value
+
+
+def _seconds(value: Any) -> Any:
+    with suppress(ValueError):
+        return text.seconds(value) if isinstance(value, str) else value
+    return value
 
 
 def _list(value: Any, *, or_text: bool) -> Any:
@@ -118,14 +131,12 @@ def _list(value: Any, *, or_text: bool) -> Any:
 def _shapes(model: type[BaseModel]) -> dict[str, _Shape]:
     schema = model.model_json_schema()
     return {
-        name: _shape(
-            schema["properties"][name], required=field.is_required(), default=field.default
-        )
+        name: _shape(name, schema["properties"][name], field)
         for name, field in model.model_fields.items()
     }
 
 
-def _shape(schema: dict[str, Any], *, required: bool, default: Any) -> _Shape:
+def _shape(name: str, schema: dict[str, Any], field: FieldInfo) -> _Shape:
     kinds = {one.get("type") for one in schema.get("anyOf", [schema])}
     words = tuple(schema.get("enum", ()))
     kind: _Kind = "boolean" if "boolean" in kinds else "number"
@@ -135,7 +146,15 @@ def _shape(schema: dict[str, Any], *, required: bool, default: Any) -> _Shape:
         kind = "list"
     elif "string" in kinds:
         kind = "text"
-    return _Shape(kind, not required, default in _NONE, words, or_text="string" in kinds)
+    return _Shape(
+        kind,
+        may_be_left_out=not field.is_required(),
+        may_be_nothing=field.default in _NONE,
+        words=words,
+        or_text="string" in kinds,
+        in_seconds=name.endswith("_s"),
+        zero_is_none=kind == "number" and field.default is None and schema.get("minimum", 0) == 0,
+    )
 
 
 def complaints(error: ValidationError) -> str:

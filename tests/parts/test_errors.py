@@ -20,7 +20,19 @@ CLASSES = [
     if one.__module__ == errors.__name__
 ]
 # The first word of a hint: an order.
-ORDERS = {"Ask", "Call", "Change", "Copy", "Correct", "Finish", "Mend", "Run", "Use", "Wait"}
+ORDERS = {
+    "Ask",
+    "Call",
+    "Change",
+    "Copy",
+    "Correct",
+    "Finish",
+    "Mend",
+    "Run",
+    "Tell",
+    "Use",
+    "Wait",
+}
 
 
 def _drawn():
