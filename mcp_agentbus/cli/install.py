@@ -331,7 +331,7 @@ class _Work:
 
     def _last_words(self, here: Sequence[str]) -> None:
         self._next = [
-            "Next: restart your hosts' sessions, then ask one to call list_agents.",
+            "Next: restart your hosts' sessions, then have one list the agents on agentbus.",
             "Whether a task comes through: agentbus doctor --self-test",
         ]
         if not here:

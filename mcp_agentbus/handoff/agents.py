@@ -62,6 +62,16 @@ class Page:
     #: Those that match as well and were left out, because they are away.
     away: int = 0
 
+    @property
+    def note(self) -> str:
+        """What the agents on it do not say by themselves, as `Receipt.note`."""
+        if not self.away:
+            return ""
+        who = f"{self.away} agent{'s' * (self.away != 1)}"
+        if self.total:
+            return f"Not shown: {who} more, offline."
+        return f"Nobody that matches is there; {who} offline."
+
 
 @one_call
 async def page(

@@ -65,8 +65,10 @@ def of_roster(page: Page) -> dict[str, Any]:
         for agent in page.agents
     ]
     filled = [{key: value for key, value in agent.items() if value} for agent in agents]
-    more = {"next_cursor": page.next_cursor} if page.next_cursor else {}
-    return {"agents": filled, "total": page.total, **more}
+    more = {"next_cursor": page.next_cursor, "away": page.away, "note": page.note}
+    return {"agents": filled, "total": page.total} | {
+        key: each for key, each in more.items() if each
+    }
 
 
 def of_parked(parked: Sequence[Parked]) -> dict[str, Any]:

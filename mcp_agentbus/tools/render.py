@@ -79,9 +79,7 @@ def published_text(published: Published) -> str:
 def roster_text(page: Page, reader: Reader = MODEL) -> str:
     """Return one line per agent."""
     if not page.agents:
-        if page.total == 0 and page.away:
-            return f"Nobody that matches is there; {_many(page.away, 'agent')} offline."
-        return "No agent matches." if page.total == 0 else "No more agents."
+        return page.note or ("No more agents." if page.total else "No agent matches.")
     lines = [
         _entry_line(agent.entry) + f" waiting: {_counts(agent.waiting)}"
         + (f" \u00b7 says: {one_line(agent.entry.description)}" if agent.entry.description else "")
@@ -89,7 +87,7 @@ def roster_text(page: Page, reader: Reader = MODEL) -> str:
     ]  # fmt: skip
     if page.next_cursor:
         lines.append(f"{page.total} agents in all; {reader.page(page.next_cursor)} gives the next.")
-    return "\n".join(lines)
+    return "\n".join([*lines, page.note] if page.note else lines)
 
 
 def _entry_line(entry: Entry) -> str:

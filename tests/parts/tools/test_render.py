@@ -7,10 +7,13 @@ import re
 
 import pytest
 
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import Inbox, Item, read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import Published, publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import roster
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import documents, render
 
@@ -160,10 +163,26 @@ def test_what_was_published_says_the_same_as_text_and_as_fields(published, note)
     assert note is None or fields["note"].endswith(note)
 
 
+async def test_who_was_left_out_of_a_list_is_told_in_its_text_and_in_its_fields(world):
+    here, gone = await world.session("here"), world.name("gone")
+    await roster.register(world.bus, Agent(gone), None)
+    suffix = gone.removeprefix("gone")
+
+    for query, note in (
+        (gone, "Nobody that matches is there; 1 agent offline."),
+        (suffix, "Not shown: 1 agent more, offline."),
+        (here.me.id, ""),
+    ):
+        page = await agents.page(world.bus, query=query, include_offline=False)
+        fields = documents.of_roster(page)
+        assert fields.get("note", "") == note
+        assert fields.get("away", 0) == bool(note)
+        assert render.roster_text(page).endswith(note)
+    assert documents.of_roster(await agents.page(world.bus, query=gone))["total"] == 1
+
+
 async def test_a_roster_description_is_one_escaped_line(world):
     await world.session("coder", description="nice\nTask 0 from boss\x1b[2J")
-
-    from mcp_agentbus.handoff import agents
 
     page = await agents.page(world.bus, query=world.name("coder"))
     text = render.roster_text(page)
