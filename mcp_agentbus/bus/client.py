@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.bus.connection import API, Link, NoResponders
+from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
 from mcp_agentbus.bus.reconnect import Reconnecting
 from mcp_agentbus.bus.replies import (
     NO_SUCH_CONSUMER,
@@ -41,6 +41,7 @@ from mcp_agentbus.bus.replies import (
 )
 from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.errors import BusUnreachable
 
 # Header names; the values are checked ids, numbers and this program's own words.
 H_MSG_ID: Final = "Nats-Msg-Id"
@@ -186,6 +187,20 @@ class Bus(Reconnecting):
                 return error
 
         return await self._tried(answered, stores=stores)
+
+    async def ask(self, subject: str, data: bytes, within_s: float) -> Message | None:
+        """Ask whoever else is on the bus; None if nobody listens there, or answers in that time.
+
+        Raises:
+            BusUnreachable, NotAllowed: as `publish`.
+        """
+        link = await self._live()
+        try:
+            return await link.request(subject, data, timeout=within_s)
+        except (NoResponders, TimeoutError):
+            return None
+        except LinkLost:
+            raise BusUnreachable from None
 
     async def pull(self, stream: str, consumer: str, batch: int) -> list[Delivery]:
         """Take up to `batch` messages that wait now; an empty list means that none does.

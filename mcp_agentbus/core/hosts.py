@@ -11,6 +11,7 @@ imports next to nothing: each relayed session has it.
 """
 
 # No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
+import os
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -150,6 +151,12 @@ def session_of(environ: Mapping[str, str]) -> str:
     """Return the host's own id of the session that has this environment; empty if none tells it."""
     ids = (environ.get(host.session_id, "") for host in HOSTS if host.session_id)
     return next(filter(None, ids), "")
+
+
+def hosted(environ: Mapping[str, str]) -> str:
+    """Return for which of its sessions, by which process, a host has started this one; or empty."""
+    session = session_of(environ)
+    return f"{session} {os.getppid()}" if session else ""
 
 
 def with_key(key: str) -> tuple[str, ...]:

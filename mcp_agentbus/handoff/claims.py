@@ -289,8 +289,10 @@ class Claims(Mapping[str, Claim]):
         delivery = untaken(TASKS, message, token_of.get(message.seq, ""))
         return Claim(task, delivery, record, revision, found=True)
 
-    async def take_over(self, references: Iterable[Mapping[str, Any]]) -> None:
-        """Hold again what an earlier process of the session held.
+    async def take_over(
+        self, references: Iterable[Mapping[str, Any]], given_up: Call | None = None
+    ) -> None:
+        """Hold again what an earlier process of the session held; `given_up` if that gave it.
 
         What was ended, given back or taken by another session meanwhile is left out, and so is
         what is no reference.
@@ -304,7 +306,8 @@ class Claims(Mapping[str, Claim]):
                 if claim:
                     self.hold(replace(claim, found=True))
                     if given_at := reference.get("given_at"):
-                        self._given[claim.task.id] = Given(datetime.fromisoformat(given_at))
+                        at = datetime.fromisoformat(given_at)
+                        self._given[claim.task.id] = Given(at, given_up)
 
     async def _still_held(self, delivery: Delivery) -> Claim | None:
         task = await tasks.stored(self._bus, delivery)
@@ -316,23 +319,19 @@ class Claims(Mapping[str, Claim]):
             return Claim(task, delivery, record, revision)
         return None
 
-    async def hand_over(self, to: Claims, call: Call) -> None:
-        """Have another session of this agent hold what this one holds; `call` gave it there.
+    async def hand_over(self, to: str) -> list[dict[str, Any]]:
+        """Let another session of this agent have all that this one holds; return its references.
 
         Raises:
-            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; call it again.
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
-        for task_id, claim in list(self._held.items()):
-            record = claim.record.model_copy(update={"session": to._session_id})
-            given = self.given(task_id)
+        references = self.references()
+        for claim in list(self._held.values()):
             with suppress(Conflict):  # it was taken over already
-                revision = await write_record(self._bus, record, claim.revision)
-                to.hold(replace(claim, record=record, revision=revision))
-                if given:
-                    to._given[task_id] = replace(given, call=call)
-            self.let_go(task_id)
-        if self.finished and not to.finished:
-            to.finished = self.finished
+                record = claim.record.model_copy(update={"session": to})
+                await write_record(self._bus, record, claim.revision)
+            self.let_go(claim.task.id)
+        return references
 
     def references(self) -> list[dict[str, Any]]:
         """Return the references of all claims, oldest first."""

@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut, Message
-from mcp_agentbus.core import text
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
@@ -249,16 +249,35 @@ class Outcomes:
         if result.delivery:
             await self._bus.give_back(result.delivery)
 
-    def hand_over(self, to: Outcomes, call: Call) -> None:
-        """Have another session of this agent know what this one knows; `call` gave it there."""
-        for task_id, result in self.taken.items():
-            given = result.given
-            again = replace(given, call=call) if given and not result.is_new else None
-            to.taken.setdefault(task_id, replace(result, given=again))
-        to.sent |= self.sent
-        to.unread |= self.unread
-        for known in (self.taken, self.sent, self.unread):
-            known.clear()
+    async def hand_over(self) -> dict[str, Any]:
+        """Know no more of what is to be told here; return what another session needs for that."""
+        given = [task_id for task_id, result in self.taken.items() if not result.is_new]
+        for result in self.taken.values():
+            if result.delivery:
+                with suppress(AgentbusError):  # it is offered again by itself
+                    await self._bus.give_back(result.delivery)
+        sent = {
+            task_id: (awaited.inbox, awaited.deadline.isoformat())
+            for task_id, awaited in self.sent.items()
+        }
+        self.taken, self.sent = {}, {}
+        self.unread.clear()
+        return {"given": given, "sent": sent}
+
+    async def take_over(self, handed: Mapping[str, Any], given_up: Call) -> None:
+        """Go on with what another session has handed over, which may have lost what it gave.
+
+        Raises:
+            ValueError, LookupError, TypeError: it has handed over something else.
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        for task_id, (inbox, deadline) in handed["sent"].items():
+            self.sent[task_id] = Awaited(inbox, datetime.fromisoformat(deadline))
+            self.unread.add(task_id)
+        for task_id in handed["given"]:
+            record, revision = await read_record(self._bus, self._me, "*", ids.task_id(task_id))
+            if record and record.state in TOLD:
+                self.give([self.take(Unseen(record, revision)).record], given_up)
 
     async def _take_own(self, task_id: str) -> None:
         """Take a task's record if there is something to tell about it, whoever pulled it."""

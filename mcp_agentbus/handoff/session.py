@@ -11,11 +11,14 @@ leaves no trace. While it lives it keeps its claims; at its end it gives them ba
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -35,6 +38,8 @@ from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import CLAIM_MAX_S
 
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
+# A session that is left is asked for what it has; one that hangs is not waited for.
+_HANDED_OVER_S: Final = 2.0
 # Where something new may be: the lanes, and the records of sent tasks.
 RECORDS: Final = "records"
 EVERYTHING: Final = frozenset({*ids.LANES, RECORDS})
@@ -51,8 +56,11 @@ class Session:
     id: str = field(default_factory=ids.new_session_id)
     #: It has no process of its own, as a shell's: its claims are leases, and outlive this one.
     leased: bool = False
+    #: For which of its sessions, by which of its processes, a host has started its server; empty if
+    #: that tells no id. A host that leaves a server may start another one.
+    hosted: str = ""
     #: Another server of its host's has all that it had.
-    is_over: bool = False
+    is_over: bool = field(default=False, init=False)
     #: How it comes by its name; None if that is `me`'s for good.
     naming: Naming | None = None
     claims: Claims = field(init=False)
@@ -91,6 +99,11 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+    @property
+    def _host_key(self) -> str:
+        """What is on the bus of `hosted`: not the host's own id of its session."""
+        return hashlib.sha256(self.hosted.encode()).hexdigest()[:16]
 
     @property
     def inboxes(self) -> tuple[str, ...]:
@@ -170,6 +183,8 @@ class Session:
             await roster.beat(self.bus, self.me, self.id)
         # Before the first task is sent, so that no answer to it can be missed.
         await self._hear_records()
+        if self.hosted:
+            await self._succeed()
         keeper = in_background(self._keep(), f"keeper of session {self.id}")
         self._ending.callback(keeper.cancel)
 
@@ -204,24 +219,49 @@ class Session:
         await self.called()
         await self.claims.take_over(references)
 
-    async def succeed(self, earlier: Session) -> None:
-        """Go on with all that an earlier session of the same agent has, which is over then.
+    async def _succeed(self) -> None:
+        """Go on with all that earlier sessions have which the same host has left for this one.
 
-        What that one has given may have been lost with the server that its host has left.
-
-        Raises:
-            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; call it again.
+        What they have given may have been lost with the servers that nobody reads any more.
         """
-        await self.called()
-        async with earlier.lock, self.lock:
+        subject = subjects.succeed_subject(self.me.id, self._host_key)
+        # Each that answers listens there no more, but for an earlier process of this session.
+        while (answer := await self.bus.ask(subject, self.id.encode(), _HANDED_OVER_S)) and (
+            answer.data
+        ):
             given_up = self.calls.given_up()
-            await earlier.claims.hand_over(self.claims, given_up)
-            earlier.outcomes.hand_over(self.outcomes, given_up)
-            earlier.is_over = True
-        earlier.watches.note(*EVERYTHING)  # whoever waits there is told at once
-        await earlier._ending.aclose()
+            with suppress(ValueError, LookupError, TypeError):
+                handed = json.loads(answer.data)
+                await self.claims.take_over(handed["claims"], given_up)
+                await self.outcomes.take_over(handed["outcomes"], given_up)
+                if ended := handed["ended"]:
+                    at = datetime.fromisoformat(ended["at"])
+                    self.claims.recall(ended["chain"], ended["hops"], at)
+        await self._hear(subject, self._on_succeeded)
+
+    def _on_succeeded(self, message: Message | None) -> None:
+        if message and message.reply and ids.is_label(successor := message.data.decode("latin-1")):
+            self.finish_in_background(self._hand_over(successor, message.reply))
+
+    async def _hand_over(self, successor: str, reply: str) -> None:
+        """Let another session of this agent have all that this one has, which is over then."""
+        if successor == self.id:
+            await self.bus.send(reply, b"", {})
+            return
+        async with self.lock:
+            if self.is_over:
+                return
+            ended = self.claims.finished
+            way = ended and {"chain": ended.chain, "hops": ended.hops, "at": ended.at.isoformat()}
+            claims = await self.claims.hand_over(successor)
+            outcomes = await self.outcomes.hand_over()
+            self.is_over = True
+        self.watches.note(*EVERYTHING)  # whoever waits here is told at once
+        await self._ending.aclose()
         with suppress(AgentbusError):
-            await roster.beat(earlier.bus, earlier.me, earlier.id, leaving=True)
+            await roster.beat(self.bus, self.me, self.id, leaving=True)
+        handed = {"claims": claims, "outcomes": outcomes, "ended": way}
+        await self.bus.send(reply, json.dumps(handed).encode(), {})
 
     def finish_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry out what must still be done for a call that was cancelled."""

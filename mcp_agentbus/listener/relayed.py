@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.embedded import is_cut_off
 from mcp_agentbus.config.settings import Settings, neighbour_settings, server_of
@@ -40,15 +40,6 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-class _Hosted(NamedTuple):
-    """For which of its sessions a host has started a server: one that leaves it starts another."""
-
-    #: As the host calls it; empty if it has told no id.
-    session: str
-    #: The id of the process that has started the server.
-    process: str
-
-
 class Relayed:
     """The sessions and commands that are carried out here for other processes."""
 
@@ -56,8 +47,6 @@ class Relayed:
         self._state = state
         self._serving: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[int]] = set()
-        #: By the id of a session that is served here and was called.
-        self._hosted: dict[str, _Hosted] = {}
         #: Set when the sessions are left to their relays.
         self._leaving = asyncio.Event()
 
@@ -98,7 +87,6 @@ class Relayed:
         serving = _begun(self._serve(session, connection), self._serving)
         await asyncio.wait([serving])
         del self._state.sessions[session.id]
-        self._hosted.pop(session.id, None)
         if not serving.cancelled() and (error := serving.exception()):
             _log.error("a relayed session failed", exc_info=error)
 
@@ -107,13 +95,11 @@ class Relayed:
         watch_max_s = float(given) if isinstance(given, int | float) else WATCH_MAX_S
         try:
             serve = await asyncio.to_thread(_load)
-            asked = connection.request
-            hosted = _Hosted(str(asked.get("host_session", "")), str(asked.get("host_process", "")))
             await serve(
                 session,
                 connection.reader,
                 connection.writer,
-                called=lambda: self._called(session, hosted),
+                called=lambda: self._called(session),
                 leaving=self._leaving,
                 watch_max_s=watch_max_s,
             )
@@ -125,33 +111,17 @@ class Relayed:
                     async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                         await session.close()
 
-    async def _called(self, session: Session, hosted: _Hosted) -> tuple[str, ...]:
+    async def _called(self, session: Session) -> tuple[str, ...]:
         """Note a call, the first of which may change who the session is; see `Session.take_name`.
 
         Then its process is told, and says so to the loop.
         """
         remarks = await session.take_name()
-        await self._succeed(session, hosted)
         self._state.called(session.id)
         member = self._state.members.get(session.id)
         if member and member.agent != session.me.id:
             member.say({"op": "named", "agent": session.me.id})
         return remarks
-
-    async def _succeed(self, session: Session, hosted: _Hosted) -> None:
-        """Have a session go on, at its first call, with what one has that its host has left for it.
-
-        Not before: a host may start two servers, and use one.
-
-        Raises: as `Session.succeed`.
-        """
-        if session.id in self._hosted:
-            return
-        for session_id in [key for key, other in self._hosted.items() if other == hosted]:
-            earlier = self._state.sessions[session_id]
-            if hosted.session and earlier.me.id == session.me.id and not earlier.is_over:
-                await session.succeed(earlier)
-        self._hosted[session.id] = hosted
 
     async def _session(self, request: Mapping[str, Any]) -> Session:
         theirs = self._taken(request)
@@ -160,7 +130,8 @@ class Relayed:
             raise BadInput("A session is served under an id of its own.")
         naming = self._state.naming(theirs, request)
         me = (await self._state.identified(naming)).me
-        session = Session(self._state.bus, me, id=session_id, naming=naming)
+        hosted = str(request.get("hosted", ""))
+        session = Session(self._state.bus, me, id=session_id, naming=naming, hosted=hosted)
         session.claims.on_change = lambda: self.tell_claims(session_id)
         return session
 

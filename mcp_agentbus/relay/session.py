@@ -85,8 +85,7 @@ class _Listener:
             "session": session,
             "agent": options.agent,
             "watch_max_s": options.watch_max_s,
-            "host_session": hosts.session_of(place.environ),
-            "host_process": os.getppid(),
+            "hosted": hosts.hosted(place.environ),
             **local_socket.surroundings(place.environ),
         }
         try:
@@ -289,6 +288,7 @@ class _Relay:
             own.asked,
             own.me,
             self._me.session,
+            hosted=hosts.hosted(self._place.environ),
             watch_max_s=options.watch_max_s,
             fault=options.fault,
         )

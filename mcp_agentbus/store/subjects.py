@@ -66,6 +66,11 @@ def back_subject(inbox: str) -> str:
     return f"agentbus.{inbox}.back"
 
 
+def succeed_subject(agent: str, host: str) -> str:
+    """Where a session asks an earlier one that the same host has left for all that it has."""
+    return f"agentbus.{agent}.succeed.{host}"
+
+
 def record_subject(owner: str, inbox: str, task: str) -> str:
     """Where the worker's record of a task stands: its state and its result."""
     return f"agentbus.{owner}.results.{inbox}.{task}"

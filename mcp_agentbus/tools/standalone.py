@@ -51,6 +51,7 @@ class Standalone:
         me: Agent,
         session_id: str,
         *,
+        hosted: str = "",
         watch_max_s: float,
         fault: BadInput | BadSetup | None,
     ) -> None:
@@ -61,7 +62,7 @@ class Standalone:
             asked, shell.agents(settings), lambda: frozenset({session_id})
         )
         naming = Refusing(asked, fault=fault) if fault else naming
-        self._session = Session(Bus(settings), me, id=session_id, naming=naming)
+        self._session = Session(Bus(settings), me, id=session_id, naming=naming, hosted=hosted)
         self._watch_max_s = watch_max_s
 
     @property

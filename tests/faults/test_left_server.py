@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import pytest
@@ -18,12 +19,29 @@ from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 
+WAYS = ["alone", "relayed", "the second relayed"]
+
 
 @pytest_asyncio.fixture
 async def planner(own_world):
-    """A session on a server that a listener is there for."""
-    async with listening(own_world.bus.settings):
-        yield await own_world.session("planner")
+    """A session on a server of the test's own."""
+    return await own_world.session("planner")
+
+
+@pytest_asyncio.fixture(params=WAYS)
+async def pair(request, planner):
+    """Two servers of one session of a host; what they are served by."""
+    host_session, settings = str(uuid4()), planner.bus.settings
+    async with AsyncExitStack() as stack:
+        if request.param == "relayed":
+            await stack.enter_async_context(listening(settings))
+        first = stack.enter_context(server(planner, host_session))
+        await started(first)
+        if request.param == "the second relayed":
+            await stack.enter_async_context(listening(settings))
+        second = stack.enter_context(server(planner, host_session))
+        await started(second)
+        yield first, second
 
 
 def server(planner, host_session, argv=None):
@@ -45,25 +63,20 @@ async def started(pipes):
 
 
 @pytest.mark.promise(12)
-async def test_the_second_server_has_what_the_first_held_and_the_first_says_so(planner):
-    host_session = str(uuid4())
-    with server(planner, host_session) as first, server(planner, host_session) as second:
-        await started(first)
-        await ask(first, "list_agents")
-        [sent] = await send_task(planner, "coder", "Count", "the tests")
-        assert "the tests" in (await ask(first, "read_inbox"))[0]
-        waits = {"name": "watch_inbox", "arguments": {"timeout_s": 600}}
-        waiting = first.request("tools/call", waits, era=LEGACY)
+async def test_the_second_server_has_what_the_first_held_and_the_first_says_so(planner, pair):
+    first, second = pair
+    await ask(first, "list_agents")
+    [sent] = await send_task(planner, "coder", "Count", "the tests")
+    assert "the tests" in (await ask(first, "read_inbox"))[0]
+    waits = {"name": "watch_inbox", "arguments": {"timeout_s": 600}}
+    waiting = first.request("tools/call", waits, era=LEGACY)
 
-        await started(second)
-        read, _ = await ask(second, "read_inbox")
-        left = await asyncio.to_thread(first.message)
-        refused = await ask(first, "read_inbox")
-        await asyncio.to_thread(first.process.stdin.close)
-        await asyncio.to_thread(first.rest)
-        ended, failed = await ask(
-            second, "publish_result", task_id=sent.task_id, status="completed"
-        )
+    read, _ = await ask(second, "read_inbox")
+    left = await asyncio.to_thread(first.message)
+    refused = await ask(first, "read_inbox")
+    await asyncio.to_thread(first.process.stdin.close)
+    await asyncio.to_thread(first.rest)
+    ended, failed = await ask(second, "publish_result", task_id=sent.task_id, status="completed")
 
     assert f"the whole: read_inbox(task_id='{sent.task_id}')" in read
     assert left["id"] == waiting
@@ -76,27 +89,26 @@ async def test_the_second_server_has_what_the_first_held_and_the_first_says_so(p
 
 @pytest.mark.promise(34)
 async def test_it_names_what_the_first_had_shown_and_knows_by_what_way_its_work_came(
-    own_world, planner
+    own_world, planner, pair
 ):
-    host_session = str(uuid4())
+    first, second = pair
     other = await own_world.session("other")
-    with server(planner, host_session) as first, server(planner, host_session) as second:
-        await started(first)
-        await ask(first, "list_agents")
-        [cause] = await send_task(planner, "coder", "Count", "x")
-        await ask(first, "read_inbox")
-        await ask(first, "send_task", to=other.me.id, subject="Help", body="x")
-        [item] = (await read_inbox(other)).tasks
-        await publish_result(other, item.task.id, "completed", summary="help")
-        await ask(first, "publish_result", task_id=cause.task_id, status="completed")
-        assert "help" in (await ask(first, "watch_inbox", timeout_s=30))[0]
+    await ask(first, "list_agents")
+    [cause] = await send_task(planner, "coder", "Count", "x")
+    await ask(first, "read_inbox")
+    await ask(first, "send_task", to=other.me.id, subject="Help", body="x")
+    [item] = (await read_inbox(other)).tasks
+    await publish_result(other, item.task.id, "completed", summary="help")
+    await ask(first, "publish_result", task_id=cause.task_id, status="completed")
+    assert "help" in (await ask(first, "watch_inbox", timeout_s=30))[0]
 
-        await started(second)
-        named, _ = await ask(second, "watch_inbox", timeout_s=0)
-        await ask(second, "send_task", to=other.me.id, subject="More", body="x")
-        [more] = (await read_inbox(other)).tasks
+    named, _ = await ask(second, "watch_inbox", timeout_s=0)
+    settled, _ = await ask(second, "watch_inbox", timeout_s=0)
+    await ask(second, "send_task", to=other.me.id, subject="More", body="x")
+    [more] = (await read_inbox(other)).tasks
 
     assert f"the whole: read_inbox(task_id='{item.task.id}')" in named
+    assert "timed out" in settled
     assert more.task.chain == (planner.me.id, "coder")
 
 
@@ -119,3 +131,21 @@ async def test_another_session_or_host_leaves_a_server_what_it_has(planner, diff
 
     assert "nothing new" in read
     assert ("failed" in ended, failed) == (True, False)
+
+
+@pytest.mark.promise(46)
+async def test_a_session_that_goes_on_without_its_listener_is_no_second_one(planner):
+    async with listening(planner.bus.settings) as listener:
+        with server(planner, str(uuid4())) as host:
+            await started(host)
+            await ask(host, "list_agents")
+            [sent] = await send_task(planner, "coder", "Count", "the tests")
+            await ask(host, "read_inbox")
+            joined = await listener.logged("joined", agent="coder")
+            await listener.end()
+            ended, failed = await ask(
+                host, "publish_result", task_id=sent.task_id, status="completed"
+            )
+
+    assert joined
+    assert ("completed" in ended, failed) == (True, False)
