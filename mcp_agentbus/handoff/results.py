@@ -137,6 +137,8 @@ async def publish_result(
                 return Published(task_id, "stored", unchanged=True)
             await session.claims.give_back(claim, counts=True, reason="its worker released it")
             return Published(task_id, "stored")
+        if task_id not in session.claims:  # its client may start another server for the next call
+            shell.remember(session, claim.task)
         return await _publish(session, claim, cast("State", status), changes)
 
 
@@ -229,10 +231,7 @@ async def _lost(session: Session, claim: Claim, record: Record) -> AlreadyEnded 
 
 
 async def _taken_up(session: Session, task_id: str) -> Claim | None:
-    """Return the claim of a task that only its record knows to be this session's, or the shell's.
-
-    The shell's is whose process has it: this one may be another process of it.
-    """
+    """Return the claim of a task that only its record knows to be this session's, or a shell's."""
     shells = shell.session_id(session.me.id, session.bus.settings.state_dir)
     for inbox in session.inboxes:
         record, revision = await read_record(session.bus, "*", inbox, task_id)

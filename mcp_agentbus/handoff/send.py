@@ -32,6 +32,7 @@ from mcp_agentbus.errors import (
     Refused,
     Unconfirmed,
 )
+from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.records import read_sent
@@ -147,7 +148,7 @@ def _way(session: Session) -> _Way:
     Raises:
         HopLimit: it would be too long.
     """
-    chain, hops = session.claims.cause()
+    chain, hops = shell.cause(session)
     if hops + 1 > HOPS_MAX:
         agents = " -> ".join((*chain, session.me.id))
         raise HopLimit(

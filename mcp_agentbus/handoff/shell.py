@@ -26,11 +26,13 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.files import check_private, own_folder, unusable, write_whole
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff.claims import Claims
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.claims import Claims, Finished
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.task import Task
 
 # What tells one Linux from another, see machine-id(5); the second is of those without systemd.
 _MACHINE_IDS: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
@@ -99,9 +101,10 @@ class Memory:
 
     def __init__(self, path: Path, claims: Claims) -> None:
         self._path, self._claims = path, claims
+        self._noted: Finished | None = None
 
-    def recall(self) -> None:
-        """Go on from what an earlier command noted; make the file if there is none.
+    def recall(self, *, make: bool = True) -> None:
+        """Go on from what an earlier command noted; `make` the file if there is none.
 
         Raises:
             BadSetup: it is open to others, somebody else's, or a link; or its folder is.
@@ -113,6 +116,8 @@ class Memory:
                 at = datetime.fromisoformat(ended["at"])
                 self._claims.recall(map(str, ended["chain"]), int(ended["hops"]), at)
         except FileNotFoundError:
+            if not make:
+                return
             with self._wherever_it_can_be():
                 own_folder(self._path.parent)
                 # By it the agent is known here, see `agents`.
@@ -133,6 +138,7 @@ class Memory:
             self._noted = ended
             way = {"at": ended.at.isoformat(), "chain": ended.chain, "hops": ended.hops}
             with self._wherever_it_can_be():
+                own_folder(self._path.parent)
                 # A loss of power may take it: it counts for ten minutes.
                 write_whole(self._path, json.dumps({"ended": way}).encode(), durable=False)
 
@@ -143,6 +149,30 @@ class Memory:
             yield
         except OSError as error:
             _log.warning("%s", unusable(error, self._path, done="written"))
+
+
+def remember(session: Session, task: Task) -> None:
+    """Note by what way a task came of which a call reports that may be its session's only one."""
+    session.claims.recall(task.chain, task.hops, text.now())
+    if not session.leased:
+        _memory_of(session).note()
+
+
+def cause(session: Session) -> tuple[tuple[str, ...], int]:
+    """Return the chain and hops that a task sent now continues, as `Claims.cause`.
+
+    Of a client that starts a server for each call, those of the task that it reported on last.
+    """
+    known = session.claims.cause()
+    if known[1] >= 0 or session.leased or session.calls.count > 1:
+        return known
+    with suppress(AgentbusError):  # a file that is not ours says nothing
+        _memory_of(session).recall(make=False)
+    return session.claims.cause()
+
+
+def _memory_of(session: Session) -> Memory:
+    return Memory(session.bus.settings.state_dir / f"shell-{session.me.id}.json", session.claims)
 
 
 def agents(settings: Settings) -> frozenset[str]:

@@ -110,6 +110,24 @@ async def test_of_two_that_end_one_task_at_once_one_does(world, waiting):
     assert len((await read_inbox(planner)).results) == len(ended)
 
 
+@pytest.mark.promise(36)
+@pytest.mark.parametrize("status", ["working", "completed"])
+async def test_what_it_sends_in_the_next_call_goes_on_from_that_task(world, waiting, status):
+    planner, coder, task_id = await waiting()
+    other = await world.session("other")
+    async with Session(world.bus, coder.me) as first:
+        await publish_result(first, task_id, status)
+    async with Session(world.bus, coder.me) as second:
+        await send_task(second, other.me.id, "More", "x")
+    async with Session(world.bus, other.me) as unrelated:
+        await send_task(unrelated, coder.me.id, "Unrelated", "x")
+
+    [item] = (await read_inbox(other)).tasks
+    assert (item.task.chain, item.task.hops) == ((planner.me.id, coder.me.id), 1)
+    unrelated_task = (await read_inbox(coder)).tasks[-1].task
+    assert (unrelated_task.chain, unrelated_task.hops) == ((other.me.id,), 0)
+
+
 async def test_the_rest_of_a_long_task_is_read_without_holding_it(waiting):
     _, coder, task_id = await waiting()
 
