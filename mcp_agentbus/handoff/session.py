@@ -59,8 +59,8 @@ class Session:
     #: For which of its sessions, by which of its processes, a host has started its server; empty if
     #: that tells no id. A host that leaves a server may start another one.
     hosted: str = ""
-    #: Another server of its host's has all that it had.
-    is_over: bool = field(default=False, init=False)
+    #: The session of another server of its host's, which has all that this one had; empty if none.
+    successor: str = field(default="", init=False)
     #: How it comes by its name; None if that is `me`'s for good.
     naming: Naming | None = None
     claims: Claims = field(init=False)
@@ -146,11 +146,14 @@ class Session:
         A leased one then holds what earlier processes of it have claimed.
 
         Raises:
-            Refused: it is over.
+            Refused: it has a successor that lives.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
-        if self.is_over:
-            raise _is_over()
+        if self.successor:
+            if await roster.may_live(self.bus, self.me.id, self.successor):
+                raise _is_over()
+            self.successor = ""
+            self._done.clear()
         self._called_at = time.monotonic()
         await self._once("known", self._introduce)
 
@@ -226,9 +229,8 @@ class Session:
         """
         subject = subjects.succeed_subject(self.me.id, self._host_key)
         # Each that answers listens there no more, but for an earlier process of this session.
-        while (answer := await self.bus.ask(subject, self.id.encode(), _HANDED_OVER_S)) and (
-            answer.data
-        ):
+        mine = self.id.encode()
+        while (answer := await self.bus.ask(subject, mine, _HANDED_OVER_S)) and answer.data:
             given_up = self.calls.given_up()
             with suppress(ValueError, LookupError, TypeError):
                 handed = json.loads(answer.data)
@@ -249,13 +251,13 @@ class Session:
             await self.bus.send(reply, b"", {})
             return
         async with self.lock:
-            if self.is_over:
+            if self.successor:
                 return
             ended = self.claims.finished
             way = ended and {"chain": ended.chain, "hops": ended.hops, "at": ended.at.isoformat()}
             claims = await self.claims.hand_over(successor)
             outcomes = await self.outcomes.hand_over()
-            self.is_over = True
+            self.successor = successor
         self.watches.note(*EVERYTHING)  # whoever waits here is told at once
         await self._ending.aclose()
         with suppress(AgentbusError):
@@ -318,7 +320,7 @@ def _is_over() -> Refused:
     return Refused(
         "This server was replaced: its host has started another one of agentbus for the same "
         "session, which has its tasks and results now. Nothing was done.",
-        hint="Call the same tool of the other server.",
+        hint="Call the same tool of the other server. Once that has ended, this one works again.",
     )
 
 
@@ -344,7 +346,7 @@ class Turn:
 
     async def __aenter__(self) -> Self:
         await self._session.lock.acquire()
-        if self._session.is_over:
+        if self._session.successor:
             self._session.lock.release()
             raise _is_over()
         return self

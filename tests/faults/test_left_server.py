@@ -112,6 +112,25 @@ async def test_it_names_what_the_first_had_shown_and_knows_by_what_way_its_work_
     assert more.task.chain == (planner.me.id, "coder")
 
 
+async def test_the_first_works_again_once_the_second_has_ended(planner, pair):
+    """As where a part of a session has a server of its own for a while."""
+    first, second = pair
+    await ask(first, "list_agents")
+    [sent] = await send_task(planner, "coder", "Count", "the tests")
+    await ask(first, "read_inbox")
+    await ask(second, "read_inbox")
+    _, refused = await ask(first, "list_agents")
+    await asyncio.to_thread(second.process.stdin.close)
+    await asyncio.to_thread(second.rest)
+
+    read, failed = await ask(first, "watch_inbox", timeout_s=30)
+    ended, _ = await ask(first, "publish_result", task_id=sent.task_id, status="completed")
+
+    assert (refused, failed) == (True, False)
+    assert "the tests" in read
+    assert "completed" in ended
+
+
 @pytest.mark.parametrize("differs", ["session", "process"])
 async def test_another_session_or_host_leaves_a_server_what_it_has(planner, differs):
     host_session, argv = str(uuid4()), None

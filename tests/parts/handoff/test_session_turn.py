@@ -52,7 +52,7 @@ def session():
         claims=Claims(),
         outcomes=Outcomes(),
         lock=asyncio.Lock(),
-        is_over=False,
+        successor="",
         background=background,
         finish_in_background=lambda work: background.append(asyncio.ensure_future(work)),
     )
@@ -179,7 +179,7 @@ async def test_a_call_cancelled_while_it_waits_for_its_turn_leaves_the_other_alo
 
 
 async def test_a_session_that_is_over_has_no_turn_and_says_where_to_go(session):
-    session.is_over = True
+    session.successor = "another"
 
     with pytest.raises(Refused, match="was replaced") as refused:
         async with Turn(session, Calls().begin()):
