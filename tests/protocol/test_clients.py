@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Client libraries of other projects: a task goes over and back through each, by its ordinary way.
+
+Each runs in an environment of its own and starts what a host would start; its driver in clients/
+calls the tools as the library's users do. CrewAI runs only where AGENTBUS_TEST_CLIENTS is `all`.
+"""
+
+import json
+import os
+import re
+import subprocess
+import uuid
+from pathlib import Path
+
+import node_tools
+import pytest
+import python_tools
+import served
+
+# A relayed server starts in a tenth of the time, and what clients may do differently is the same.
+pytestmark = pytest.mark.parametrize("way", ["relayed"], indirect=True)
+
+DRIVERS = Path(__file__).parent / "clients"
+_LANGCHAIN = "langchain-mcp-adapters==0.3.2"
+_OPENAI = "openai-agents==0.24.0"
+# What each environment has, the driver, and what that is told of how to use it.
+PYTHON = {
+    "mcp-1": ("mcp==1.30.0", "mcp_1", {}),
+    "mcp-2": ("mcp==2.3.0", "mcp_2", {}),
+    "fastmcp": ("fastmcp==4.2.3", "fastmcp_client", {}),
+    "openai-agents-loose": (_OPENAI, "openai_agents", {"strict": False}),
+    "openai-agents-strict": (_OPENAI, "openai_agents", {"strict": True}),
+    "langchain-call": (_LANGCHAIN, "langchain_adapters", {"session": False}),
+    "langchain-session": (_LANGCHAIN, "langchain_adapters", {"session": True}),
+}
+if os.environ.get("AGENTBUS_TEST_CLIENTS") == "all":
+    # 900 MB, and as much of a processor as all the others.
+    PYTHON["crewai"] = ("crewai-tools[mcp]==1.15.30", "crewai_adapter", {})
+# Where the modules of the client and of its transport are.
+TYPESCRIPT = {
+    "typescript-1": "@modelcontextprotocol/sdk/dist/esm/client",
+    "typescript-2": "@modelcontextprotocol/client/dist",
+}
+NODE = [pytest.param(name, marks=pytest.mark.node) for name in (*TYPESCRIPT, "mcporter")]
+
+
+def driver(name):
+    """Return the argv of a client's driver and what it is told, with its environment installed."""
+    if name in PYTHON:
+        package, script, told = PYTHON[name]
+        return [python_tools.installed(package), DRIVERS / f"{script}.py"], told
+    npm = node_tools.installed(node_tools.MCP_CLIENTS)
+    if name == "mcporter":
+        program = [str(npm.node), str(npm.modules / "mcporter/dist/cli.js")]
+        return [served.AGENTBUS[0], DRIVERS / "mcporter.py"], {"program": program}
+    return [npm.node, DRIVERS / "typescript.mjs"], {"modules": str(npm.modules / TYPESCRIPT[name])}
+
+
+class Library:
+    """A driver at work: two agents' servers behind one library."""
+
+    def __init__(self, process):
+        self._process = process
+
+    def call(self, agent, tool, *, refused=False, **arguments):
+        """Have an agent call a tool; return what a model reads."""
+        asked = json.dumps({"agent": agent, "tool": tool, "arguments": arguments})
+        self._process.stdin.write(asked + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the driver ended"
+        answer = json.loads(line)
+        # Some hand a model the text of a refusal without a word that it is one.
+        assert answer["refused"] in (refused, None), answer["text"]
+        return answer["text"]
+
+
+@pytest.fixture
+def agents():
+    return {agent: f"{agent}-{uuid.uuid4().hex[:8]}" for agent in ("planner", "coder")}
+
+
+@pytest.fixture(params=[*PYTHON, *NODE])
+def library(request, agents, home, way, tmp_path):
+    argv, told = driver(request.param)
+    servers = {agent: served.command(agents[agent]) for agent in agents}
+    told = {**told, "servers": servers, "environ": served.environ(home.data_dir.parent)}
+    with (
+        (tmp_path / "log").open("w+") as log,
+        subprocess.Popen(
+            [*argv, json.dumps(told)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=tmp_path,
+            # None of them may ask a server of its makers for anything.
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OTEL_SDK_DISABLED": "true"},
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield Library(process)
+            process.stdin.close()
+            assert process.wait(served.ANSWER_WITHIN_S) == 0
+        finally:
+            process.kill()
+            log.seek(0)
+            print(log.read()[-3_000:])
+
+
+def test_a_task_goes_over_and_back(library, agents):
+    library.call("coder", "list_agents")
+    sent = library.call(
+        "planner",
+        "send_task",
+        to=agents["coder"],
+        subject="Count the files",
+        body="All of them.",
+        priority="high",
+    )
+    task_id = re.search(r"[0-9a-f]{32}", sent)[0]
+    assert "stored" in sent
+
+    watched = library.call("coder", "watch_inbox", timeout_s=4)
+    for part in (f"Task {task_id} from {agents['planner']}", "high", "All of them."):
+        assert part in watched
+    # Still held, or claimed once more by another server.
+    assert task_id in library.call("coder", "read_inbox")
+
+    done = {"status": "completed", "summary": "12", "artifacts": ["src/a.py"]}
+    assert "completed" in library.call("coder", "publish_result", task_id=task_id, **done)
+    seen = library.call("planner", "watch_inbox", timeout_s=4)
+    for part in (f"Result of task {task_id}", "completed", "Summary: 12", "src/a.py"):
+        assert part in seen
+
+    refused = library.call(
+        "coder", "publish_result", refused=True, task_id="0" * 32, status="failed"
+    )
+    assert "Hint: Copy the task_id" in refused
