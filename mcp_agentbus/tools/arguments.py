@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 
 from mcp_agentbus.core import text
 
-# What stands for nothing where nothing is the default; any other text may be meant as it is.
+# What stands for nothing where it is no value; any other text may be meant as it is.
 _NOTHING: Final = frozenset({"null", "none", "undefined"})
 _ZERO: Final = (0, "0")
 # The defaults which say that there is none.
@@ -43,23 +43,24 @@ class _Shape:
     kind: _Kind
     #: It has a default.
     may_be_left_out: bool
-    #: There is no such thing unless one is given.
-    may_be_nothing: bool
+    #: `null` and `none` are no value that it may have, or there is none unless one is given.
+    has_no_null: bool = False
+    #: Nor is 0.
+    has_no_zero: bool = False
     #: Of a `word`: those that there are.
     words: tuple[str, ...] = ()
     #: Of a `list`: one text does as well, with commas between several.
     or_text: bool = False
     #: Of a `number`: it is a duration, which may have units.
     in_seconds: bool = False
-    #: Of one: there may be none, and 0 is in its range. Of things 0 might mean that none is wanted.
-    zero_is_none: bool = False
 
 
 def as_meant(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that a client has given, without those that it has not given really.
 
-    Not given are null, and for what may be left out an empty text; where the default is that there
-    is none, also 0, `null` and `none`.
+    Not given are null, and for what may be left out an empty text, and also 0, `null` and `none`
+    where they are no value: where the default is that there is none, or the kind or the least
+    number rules them out.
     """
     shapes = _shapes(model)
     meant: dict[str, Any] = {}
@@ -85,10 +86,10 @@ def _is_empty(shape: _Shape, value: Any) -> bool:
     """Tell whether a value stands for none at all."""
     if isinstance(value, str):
         word = value.strip().casefold()
-        if (not word and shape.may_be_left_out) or (word in _NOTHING and shape.may_be_nothing):
+        if (not word and shape.may_be_left_out) or (word in _NOTHING and shape.has_no_null):
             return True
     is_zero = value in _ZERO and not isinstance(value, bool) if _is_plain(value) else False
-    return is_zero and shape.zero_is_none
+    return is_zero and shape.has_no_zero
 
 
 def _is_plain(value: Any) -> bool:
@@ -146,14 +147,15 @@ def _shape(name: str, schema: dict[str, Any], field: FieldInfo) -> _Shape:
         kind = "list"
     elif "string" in kinds:
         kind = "text"
+    none, required = field.default in _NONE, field.is_required()
     return _Shape(
         kind,
-        may_be_left_out=not field.is_required(),
-        may_be_nothing=field.default in _NONE,
+        may_be_left_out=not required,
+        has_no_null=none or (not required and kind in {"number", "boolean", "list"}),
+        has_no_zero=kind == "number" and (none or (not required and schema.get("minimum", 0) > 0)),
         words=words,
         or_text="string" in kinds,
         in_seconds=name.endswith("_s"),
-        zero_is_none=kind == "number" and field.default is None and schema.get("minimum", 0) == 0,
     )
 
 

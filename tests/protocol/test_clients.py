@@ -109,7 +109,7 @@ def library(request, agents, home, way, tmp_path):
 
 
 def test_a_task_goes_over_and_back(library, agents):
-    library.call("coder", "list_agents")
+    assert agents["coder"] in library.call("coder", "list_agents", query=agents["coder"])
     sent = library.call(
         "planner",
         "send_task",
@@ -118,8 +118,8 @@ def test_a_task_goes_over_and_back(library, agents):
         body="All of them.",
         priority="high",
     )
-    task_id = re.search(r"[0-9a-f]{32}", sent)[0]
     assert "stored" in sent
+    task_id = re.search(r"[0-9a-f]{32}", sent)[0]
 
     watched = library.call("coder", "watch_inbox", timeout_s=4)
     for part in (f"Task {task_id} from {agents['planner']}", "high", "All of them."):

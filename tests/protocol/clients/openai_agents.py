@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The OpenAI Agents SDK, whose runner converts a server's tools, to strict schemas if it is told.
 
-A strict schema has every argument required: the model has to say something for each. Here it is
-what says least: null, or an empty text, 0, false, no items, the default or the first word.
+A strict schema has every argument required, and its defaults do not bind: a model has to say
+something for each. Here it is what says least: an empty text, 0, false, no items, the first word.
 """
 
 import json
@@ -15,14 +15,13 @@ from agents.run_context import RunContextWrapper
 from agents.tool_context import ToolContext
 
 STRICT = lines.TOLD["strict"]
-EMPTY = {"string": "", "number": 0, "integer": 0, "boolean": False, "array": [], "null": None}
+EMPTY = {"string": "", "number": 0, "integer": 0, "boolean": False, "array": []}
 
 
 def least(schema):
-    """Return what says least of all that a schema allows."""
+    """Return what says least for an argument."""
     schema = schema["anyOf"][0] if "anyOf" in schema else schema
-    words = schema.get("enum", [EMPTY[schema["type"]]])
-    return schema.get("default", schema.get("minimum", words[0]))
+    return schema["enum"][0] if "enum" in schema else EMPTY[schema["type"]]
 
 
 @asynccontextmanager
