@@ -44,7 +44,8 @@ async def opened(program, args, environ):
             written = json.dumps(arguments)
             context = ToolContext(None, tool_name=tool, tool_call_id="1", tool_arguments=written)
             output = await tools[tool].on_invoke_tool(context, written)
-            return output["text"], None
+            # What the library itself says of a failure is no part of a result.
+            return output if isinstance(output, str) else output["text"], None
 
         yield call
 
