@@ -356,7 +356,7 @@ def _added_text(rules: Rules, settings: Settings, next_: str) -> str:
             f"At most {limits.per_hour} wakes an hour and {limits.per_day} a day, "
             f"each of {limits.time_limit_s} s."
         )
-    if rules.profile == "work" and not host.limited:
+    if rules.profile == "work" and "permission_mode" not in host.keys:
         lines.append("Permissions: those that it has by itself; agentbus cannot limit them.")
     elif rules.profile == "work":
         mode = rules.permission_mode or "as its host is set up"

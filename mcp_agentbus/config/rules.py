@@ -123,7 +123,8 @@ KEYS: Final = (
     Key("wake", one_of(*get_args(Profile)), Rules,
         "`hold`: nothing starts it. `answer`: an urgent task may start it to read and answer. "
         "`work`: it may, with its host's own permissions.",
-        '"work"', "`answer`; for `openclaw` and `command` it must be given: `hold` or `work`",
+        '"work"',
+        "`answer` for `claude-code`; for every other host it must be given: `hold` or `work`",
         field="profile"),
     Key("command", command, Rules,
         "The program and its arguments, without a shell; the notice comes on standard input.",
@@ -276,7 +277,7 @@ def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], wher
 def _check_folder(host: str, folder: Path, where: str) -> None:
     """See that an agent which may read its folder cannot read its user's keys there."""
     home = Path(os.path.expanduser("~"))  # noqa: PTH111  # which does not mind that there is none
-    if hosts.named(host).limited and folder in {home, *home.parents}:
+    if hosts.named(host).has_folder and folder in {home, *home.parents}:
         raise BadSetup(
             f"{where}: dir is the home folder, or holds it.",
             hint="Name a project's folder: a woken agent may read all of it, and answers peers.",

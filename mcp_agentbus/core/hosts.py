@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What agentbus knows of each host, in one table: what tells it, what it can do, which files do it.
 
-    >>> named("cursor").limited, named("openclaw").limited
+    >>> named("claude-code").limited, named("cursor").limited
     (True, False)
 
 A further host is one row here, one file in `wakes/hosts` that wakes it, one in `installers` that
@@ -12,8 +12,17 @@ imports next to nothing: each relayed session has it.
 
 # No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
+
+
+class Login(NamedTuple):
+    """One way in which a host reaches its model, and the variables that it needs for that."""
+
+    #: Names; of all that begin alike the beginning, with an underscore at its end.
+    variables: tuple[str, ...]
+    #: Any one of these, if it is set, chooses it; none: it is always open.
+    chosen_by: tuple[str, ...] = ()
 
 
 class Host(NamedTuple):
@@ -32,7 +41,9 @@ class Host(NamedTuple):
     #: How the names of variables begin that are one session's: a listener which inherits them would
     #: be taken for that session.
     sessions_own: tuple[str, ...] = ()
-    #: Which of them holds the host's own id of the session; empty if none does.
+    #: How it reaches its model. What is named here is never one session's.
+    logins: tuple[Login, ...] = ()
+    #: Which variable holds the host's own id of the session; empty if none does.
     session_id: str = ""
     #: It works in a folder, by which its sessions can be told apart.
     has_folder: bool = False
@@ -53,6 +64,40 @@ class Host(NamedTuple):
     #: It writes down which session each of its processes has; see `wakes.hosts.claude_session`.
     notes_sessions: bool = False
 
+    def login_variables(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the variables of the ways that this environment leaves open; see `is_among`."""
+        return tuple(
+            name
+            for login in self.logins
+            if not login.chosen_by or any(map(environ.get, login.chosen_by))
+            for name in (*login.chosen_by, *login.variables)
+        )
+
+
+# Claude Code's ways to its model, by its own documentation of its variables.
+_CLAUDE_LOGINS: Final = (
+    Login(
+        (
+            *("ANTHROPIC_", "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_", "CLAUDE_CODE_SKIP_"),
+            *("CLAUDE_CODE_CLIENT_CERT", "CLAUDE_CODE_CLIENT_KEY", "CLAUDE_CODE_CERT_STORE"),
+            *("CLAUDE_CODE_CLIENT_KEY_PASSPHRASE", "CLAUDE_CODE_API_KEY_HELPER_TTL_MS"),
+            *("CLAUDE_CODE_PROXY_RESOLVES_HOSTS", "CLAUDE_CODE_ENABLE_PROXY_AUTH_HELPER"),
+            *("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"),
+            *("CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS", "CLAUDE_CODE_EFFORT_LEVEL"),
+            *("CLAUDE_CODE_USE_GATEWAY", "DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER"),
+        )
+    ),
+    Login(
+        ("AWS_",),
+        ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_MANTLE", "CLAUDE_CODE_USE_ANTHROPIC_AWS"),
+    ),
+    Login(
+        ("GOOGLE_", "GCLOUD_PROJECT", "CLOUD_ML_REGION", "CLOUDSDK_", "VERTEX_"),
+        ("CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD"),
+    ),
+    Login(("AZURE_",), ("CLAUDE_CODE_USE_FOUNDRY",)),
+)
+
 
 #: In the order in which they are named to the user, and in which an environment is asked for marks.
 HOSTS: Final = (
@@ -64,6 +109,7 @@ HOSTS: Final = (
         programs=("claude", "claude-code"),
         sessions_own=("CLAUDE", "AI_AGENT"),
         session_id="CLAUDE_CODE_SESSION_ID",
+        logins=_CLAUDE_LOGINS,
         has_folder=True,
         limited=True,
         keys=("permission_mode", "allow"),
@@ -79,8 +125,8 @@ HOSTS: Final = (
         marks=("CURSOR_VERSION", "CURSOR_TRACE_ID"),
         programs=("cursor", "cursor-agent"),
         sessions_own=("CURSOR_",),
+        logins=(Login(("CURSOR_API_KEY",)),),
         has_folder=True,
-        limited=True,
         keys=("permission_mode", "allow", "chat"),
         waker="cursor",
         installer="cursor",
@@ -162,3 +208,22 @@ def hosted(environ: Mapping[str, str]) -> str:
 def with_key(key: str) -> tuple[str, ...]:
     """Return the names of the hosts to which a key of [agents.ID] means something."""
     return tuple(host.name for host in HOSTS if key in host.keys) or WOKEN
+
+
+def is_among(name: str, variables: Iterable[str]) -> bool:
+    """Tell whether a variable is among these names; one with an underscore at its end begins it."""
+    return any(
+        name.startswith(given) if given.endswith("_") else name == given for given in variables
+    )
+
+
+def is_of_session(name: str) -> bool:
+    """Tell whether a variable is told to the processes of one session, and means nothing beyond."""
+    return any(
+        name.startswith(host.sessions_own) and not is_among(name, _open(host)) for host in HOSTS
+    )
+
+
+def _open(host: Host) -> tuple[str, ...]:
+    """Return the variables of all ways in which a host reaches its model."""
+    return tuple(name for login in host.logins for name in (*login.chosen_by, *login.variables))

@@ -33,6 +33,7 @@ class Standin:
     def __init__(self, plan=()):
         self.plan = list(plan)
         self.shown = []
+        self.headers = []  # of the same requests, in lower case
         self._turns = queue.Queue()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -125,6 +126,8 @@ def _handler(model):
             if "count_tokens" in self.path or "/messages" not in self.path:
                 self.reply(json.dumps({"input_tokens": 10}).encode())
                 return
+            if request.get("tools"):
+                model.headers.append({name.lower(): value for name, value in self.headers.items()})
             blocks, stop = model.answer(request)
             message = {
                 "id": "msg_1", "type": "message", "role": "assistant",

@@ -4,44 +4,32 @@
     $ echo '1 task waits in your agentbus inbox. ...' | claude -p --permission-mode dontAsk ...
 
 A run has the bus as its only MCP server. With the profile `answer` it may also read the files of
-the agent's folder, and nothing else; with `work` it may do what its user's own rules allow. Nobody
-is there to be asked, so everything else is denied (`dontAsk`).
+the agent's folder, and nothing else: it has no settings but those of `claude_settings`, so neither
+hooks nor plugins nor instructions, the folder's or the user's. With `work` it may do what its
+user's own rules allow. Nobody is there to be asked, so everything else is denied (`dontAsk`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from mcp_agentbus.core import programs
+from mcp_agentbus.core import hosts, programs
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.processes import born
-from mcp_agentbus.wakes.hosts import claude_session
+from mcp_agentbus.wakes.hosts import claude_session, claude_settings
 from mcp_agentbus.wakes.hosts.process import KEEP_BYTES, run
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path
 
 #: What it is started by.
 PROGRAMS: Final = ("claude",)
 _SERVER: Final = "agentbus"
-# `./` is where it is started. A link that leads out is denied, as every path outside is.
-_READ: Final = "Read(./**)"
-# They hold secrets, in whatever folder; Grep leaves them out as well.
-_SECRETS: Final = ("Read(**/.env)", "Read(**/.env.*)")
-# What is told of a session to the processes in it, and would make a run believe to be inside it.
-_SESSION: Final = frozenset({"CLAUDECODE", "AI_AGENT", "CLAUDE_PROJECT_DIR"})
-_SESSION_PREFIX: Final = "CLAUDE_CODE_"
-# These say how its model is reached.
-_KEPT: Final = frozenset(
-    {
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
-        "CLAUDE_CODE_USE_BEDROCK",
-        "CLAUDE_CODE_USE_VERTEX",
-        "CLAUDE_CODE_OAUTH_TOKEN",
-    }
-)
 # Its JSON is one line with the whole answer and each denied call; its cost may be anywhere in it.
 _JSON_MAX_BYTES: Final = 1 << 20
 # What its JSON calls the limits.
@@ -51,30 +39,50 @@ _LIMITS: Final = {
 }
 
 
-def argv(call: Call) -> list[str]:
-    """Return what is started; empty if Claude Code is not installed."""
+def argv(call: Call, settings: Path | None = None) -> list[str]:
+    """Return what is started; empty if Claude Code is not installed.
+
+    `settings` is the file of a run that only reads and answers.
+    """
     rules = call.rules
     program = on_path(PROGRAMS, call.environ)
     if not program:
         return []
     works = rules.profile == "work"
-    allowed = [f"mcp__{_SERVER}", *(rules.allow if works else (_READ,))]
     started = [program, "-p", "--permission-mode", (works and rules.permission_mode) or "dontAsk"]
     started += ["--strict-mcp-config", "--mcp-config", _mcp_config(call)]
     started += ["--max-turns", str(rules.limits.max_turns)]
     started += ["--max-budget-usd", str(rules.limits.max_usd), "--output-format", "json"]
     if not works:
-        started += ["--tools", "Read,Glob,Grep", "--disallowedTools", *_SECRETS]
+        started += ["--tools", "Read,Glob,Grep"]
+        started += ["--setting-sources", "", "--settings", str(settings)]
     if _may_resume(call):
         started += ["--resume", call.host_session]
-    return [*started, "--allowedTools", *allowed]
+    return [*started, "--allowedTools", f"mcp__{_SERVER}", *(rules.allow if works else ())]
 
 
 async def wake(call: Call) -> Ended:
     """Start a run and wait for its end."""
-    started = argv(call)
-    if not started:
+    if not on_path(PROGRAMS, call.environ):
         return Ended("not_started", "claude is not installed")
+    if call.rules.profile == "work":
+        return await _run(call, argv(call))
+    try:
+        settings = await in_thread(claude_settings.write, call)
+    except OSError as error:
+        return Ended("not_started", f"its settings cannot be written: {error.strerror}")
+    left = False
+    try:
+        return await _run(call, argv(call, settings))
+    except asyncio.CancelledError:
+        left = call.rules.on_stop == "leave"
+        raise
+    finally:
+        if not left:
+            settings.unlink(missing_ok=True)
+
+
+async def _run(call: Call, started: list[str]) -> Ended:
     ended = await run(
         started,
         stdin=f"{call.notice}\n".encode(),
@@ -94,11 +102,7 @@ async def wake(call: Call) -> Ended:
 
 def clean(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without what belongs to a session that is around this process."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if name in _KEPT or not (name in _SESSION or name.startswith(_SESSION_PREFIX))
-    }
+    return {name: value for name, value in environ.items() if not hosts.is_of_session(name)}
 
 
 def _mcp_config(call: Call) -> str:

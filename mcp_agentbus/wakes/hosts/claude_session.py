@@ -64,13 +64,19 @@ def nudge(environ: Mapping[str, str], notice: str) -> None:
 
 def sessions(environ: Mapping[str, str]) -> Generator[dict[str, Any]]:
     """Yield what Claude Code has noted of the sessions of this user, live or not."""
-    for path in _folder(environ).glob("*.json"):
+    for path in Path(config_folder(environ), "sessions").glob("*.json"):
         yield _object(path)
 
 
-def _folder(environ: Mapping[str, str]) -> Path:
+def config_folder(environ: Mapping[str, str]) -> str:
+    """Return where Claude Code keeps what it knows of this user, and what the user has set."""
     given = environ.get("CLAUDE_CONFIG_DIR") or f"{environ.get('HOME') or '~'}/.claude"
-    return Path(os.path.expanduser(given), "sessions")  # noqa: PTH111  # there may be no home
+    return os.path.expanduser(given)  # noqa: PTH111  # there may be no home
+
+
+def user_settings(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the user's own settings; nothing if there are none that Claude Code can read."""
+    return _object(Path(config_folder(environ), "settings.json"))
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -87,4 +93,6 @@ def current_session(pid: int, environ: Mapping[str, str]) -> str:
 
     `/clear` and `/resume` change it under the servers that the process has started.
     """
-    return str(_object(_folder(environ) / f"{pid}.json").get("sessionId") or "")
+    return str(
+        _object(Path(config_folder(environ), "sessions", f"{pid}.json")).get("sessionId") or ""
+    )

@@ -3,7 +3,9 @@
 
     $ cursor-agent -p --output-format json ... '1 task waits in your agentbus inbox. ...'
 
-The program has no switch for a server of one run: it uses the folder's or the user's `mcp.json`.
+The program has no switch for a server of one run: it uses the folder's or the user's `mcp.json`,
+and starts what those name. So what it does cannot be limited from here, and it is woken to `work`
+alone, where its user has said so.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def argv(call: Call) -> list[str]:
     program = on_path(PROGRAMS, call.environ)
     if not program:
         return []
-    force = rules.profile == "work" and rules.permission_mode == "force"
+    force = rules.permission_mode == "force"
     return [
         program,
         "-p",

@@ -95,7 +95,7 @@ def test_an_agent_is_written_anew_only_on_demand_and_keeps_its_place_and_limits(
         editor.add(settings, "coder", **KEYS)
     assert file.read_bytes() == before
 
-    added = editor.add(settings, "coder", replace=True, host="cursor", dir="/other")
+    added = editor.add(settings, "coder", replace=True, host="cursor", wake="work", dir="/other")
 
     assert added.rules["coder"].limits.per_hour == 2
     assert added.agents["coder"].description == ""
@@ -327,7 +327,8 @@ async def test_the_host_is_known_from_the_environment_and_the_folder_is_here(
         (("--host", "emacs"), "'emacs' is no host"),
         (("--host", "openclaw"), "--wake work"),
         (("--host", "command", "--wake", "answer", "--", "x"), "cannot limit them"),
-        (("--host", "cursor", "--dir", "/missing/folder"), "is no folder"),
+        (("--host", "cursor"), "--wake work"),
+        (("--host", "claude-code", "--dir", "/missing/folder"), "is no folder"),
     ],
 )
 async def test_what_cannot_be_woken_is_refused_with_the_option(home, argv, said):
@@ -345,7 +346,7 @@ async def test_a_bus_that_is_away_is_told_from_a_file_that_was_not_written(
         yield
 
     monkeypatch.setattr("mcp_agentbus.bus.client.Bus.connect", connect)
-    args = parsed("add", "coder", "--host", "cursor", "--dir", str(tmp_path))
+    args = parsed("add", "coder", "--host", "claude-code", "--dir", str(tmp_path))
 
     with pytest.raises(BusUnreachable, match=r"coder is written to .*--replace"):
         await agent.act(args, settings_at(home))

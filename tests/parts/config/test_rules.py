@@ -27,11 +27,10 @@ def configure(tmp_path):
     return partial(configured, tmp_path / "home")
 
 
-@pytest.mark.parametrize("host", ["claude-code", "cursor"])
-def test_a_folder_and_a_host_are_enough_to_be_woken_for_answers(configure, host):
-    loaded = configure(f'[agents.a]\nhost = "{host}"\ndir = "/shop"')
+def test_a_folder_and_a_host_are_enough_to_be_woken_for_answers(configure):
+    loaded = configure('[agents.a]\nhost = "claude-code"\ndir = "/shop"')
 
-    assert loaded.rules == {"a": Rules("a", host, Path("/shop"), "answer")}
+    assert loaded.rules == {"a": Rules("a", "claude-code", Path("/shop"), "answer")}
 
 
 def test_an_agent_without_a_folder_is_known_but_not_woken(configure):
@@ -154,7 +153,7 @@ def test_a_peers_task_never_runs_with_every_permission(configure, mode):
 
 
 @pytest.mark.parametrize("wake", ["", 'wake = "answer"'])
-@pytest.mark.parametrize("host", ["openclaw", "command"])
+@pytest.mark.parametrize("host", ["cursor", "openclaw", "command"])
 def test_a_host_that_cannot_be_limited_is_woken_only_on_the_users_word(configure, host, wake):
     with pytest.raises(BadSetup, match="its own rules hold in a woken session"):
         configure(f'[agents.a]\nhost = "{host}"\ndir = "/shop"\n{wake}')
@@ -163,8 +162,8 @@ def test_a_host_that_cannot_be_limited_is_woken_only_on_the_users_word(configure
 def test_the_bounds_cover_exactly_the_limits_and_their_defaults():
     assert set(rules.LIMITS) == set(vars(Limits()))
     assert rules.read(
-        "a", {"host": "cursor", "dir": "/shop", **vars(Limits())}, {}, "here"
-    ) == Rules("a", "cursor", Path("/shop"), "answer")
+        "a", {"host": "claude-code", "dir": "/shop", **vars(Limits())}, {}, "here"
+    ) == Rules("a", "claude-code", Path("/shop"), "answer")
 
 
 def test_the_listeners_folder_is_gone_after_a_reboot_where_the_system_has_such_a_place(

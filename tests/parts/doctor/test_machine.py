@@ -98,7 +98,7 @@ AGENT = '[agents.coder]\nhost = "{host}"\ndir = "{folder}"\n{more}\n'
     ("host", "more", "said"),
     [
         ("claude-code", "", "claude is not on PATH"),
-        ("cursor", "", "cursor-agent or agent is not on PATH"),
+        ("cursor", 'wake = "work"', "cursor-agent or agent is not on PATH"),
         ("command", 'wake = "work"\ncommand = ["/no/such/program"]', "/no/such/program is not"),
         ("openclaw", 'wake = "work"\ntoken_file = "/no/such/token"', "there is no /no/such/token"),
     ],

@@ -13,7 +13,7 @@ from local_server import script
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core.hosts import WOKEN
 from mcp_agentbus.core.processes import born
-from mcp_agentbus.wakes.hosts import claude_code, claude_session, cursor
+from mcp_agentbus.wakes.hosts import claude_code, claude_session, claude_settings, cursor
 from mcp_agentbus.wakes.hosts.protocol import Call
 from mcp_agentbus.wakes.hosts.registry import WAKERS
 
@@ -67,14 +67,89 @@ def test_there_is_a_waker_for_each_host():
     assert sorted(WAKERS) == sorted(WOKEN)
 
 
-def test_answer_may_use_the_bus_and_read_the_folder_and_nothing_else(call):
-    argv = claude_code.argv(call(allow=("Bash(*)",), permission_mode="bypassPermissions"))
+def test_answer_may_use_the_bus_and_read_the_folder_and_nothing_else(call, tmp_path):
+    argv = claude_code.argv(
+        call(allow=("Bash(*)",), permission_mode="bypassPermissions"), tmp_path / "s.json"
+    )
 
     assert argv[1:6] == ONLY_BUS
     assert after(argv, "--tools") == ["Read,Glob,Grep"]
-    assert after(argv, "--allowedTools") == ["mcp__agentbus", "Read(./**)"]
-    assert after(argv, "--disallowedTools") == ["Read(**/.env)", "Read(**/.env.*)"]
+    assert after(argv, "--setting-sources") == [""]
+    assert after(argv, "--settings") == [str(tmp_path / "s.json")]
+    assert after(argv, "--allowedTools") == ["mcp__agentbus"]
     assert "--resume" not in argv
+
+
+USERS = {
+    "apiKeyHelper": "/bin/key",
+    "model": "opus",
+    "permissions": {"allow": ["Read(//**)", "Bash(*)"], "additionalDirectories": ["/"]},
+    "hooks": {"SessionStart": []},
+    "enabledPlugins": {"p@m": True},
+    "enableAllProjectMcpServers": True,
+    "statusLine": {"type": "command", "command": "x"},
+    "env": {
+        "ANTHROPIC_API_KEY": "k",
+        "AWS_PROFILE": "mine",
+        "NODE_OPTIONS": "--require ./x.js",
+        "PATH": ".",
+        "ANTHROPIC_MODEL": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("own_folder", [True, False])
+def test_the_settings_of_an_answer_log_in_and_choose_the_model_and_no_more(
+    call, tmp_path, own_folder
+):
+    folder = tmp_path / "claude" if own_folder else tmp_path / ".claude"
+    environ = {"CLAUDE_CONFIG_DIR": str(folder)} if own_folder else {}
+    folder.mkdir()
+    (folder / "settings.json").write_text(json.dumps(USERS))
+
+    said = claude_settings.settings(call(environ=environ))
+    by_bedrock = claude_settings.settings(call(environ={**environ, "CLAUDE_CODE_USE_BEDROCK": "1"}))
+
+    assert (said["apiKeyHelper"], said["model"]) == ("/bin/key", "opus")
+    assert said["env"] == {"ANTHROPIC_API_KEY": "k"}
+    assert by_bedrock["env"] == {"ANTHROPIC_API_KEY": "k", "AWS_PROFILE": "mine"}
+    assert said["permissions"]["allow"] == ["Read(./**)"]
+    assert f"Read(/{folder}/**)" in said["permissions"]["deny"]
+    assert set(said) == {
+        "apiKeyHelper", "model", "env", "permissions",
+        "disableAllHooks", "autoMemoryEnabled", "includeGitInstructions",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "// mine\n{}", "[" * 100_000, '{"env": ["x"]}'])
+def test_settings_that_the_host_leaves_alone_give_nothing(call, tmp_path, content):
+    (tmp_path / ".claude").mkdir()
+    (tmp_path / ".claude" / "settings.json").write_text(content)
+
+    assert claude_settings.user_environ(call().environ) == {}
+    assert claude_settings.settings(call())["env"] == {}
+
+
+async def test_the_file_of_a_run_is_its_users_alone_and_gone_with_it(call, tmp_path):
+    say(
+        tmp_path, 'for word; do case $word in *.json) ls -ln "$word"; /bin/cat "$word";; esac; done'
+    )
+
+    environ = {"AGENTBUS_HOME": str(tmp_path / "bus"), "PATH": f"{tmp_path}/bin:/bin"}
+    ended = await claude_code.wake(call(environ=environ))
+
+    assert ended.output.startswith("-rw------- ")
+    assert '"autoMemoryEnabled": false' in ended.output
+    assert list((tmp_path / "bus" / "run").iterdir()) == []
+
+
+async def test_a_run_whose_settings_cannot_be_written_is_not_started(call, tmp_path):
+    (tmp_path / "bus").touch()
+
+    ended = await claude_code.wake(call(environ={"AGENTBUS_HOME": str(tmp_path / "bus")}))
+
+    assert ended.outcome == "not_started"
+    assert ended.said.startswith("its settings cannot be written: ")
 
 
 def test_work_may_do_what_the_rules_allow(call):
@@ -83,7 +158,7 @@ def test_work_may_do_what_the_rules_allow(call):
     assert argv[1:6] == ONLY_BUS
     assert after(argv, "--allowedTools") == ["mcp__agentbus", "Edit", "Bash(make test)"]
     assert "--tools" not in argv
-    assert "--disallowedTools" not in argv
+    assert "--settings" not in argv
 
 
 def test_work_has_the_permission_mode_of_the_rules(call):
@@ -297,7 +372,7 @@ async def test_a_session_that_hangs_is_given_up(tmp_path, monkeypatch):
 
 
 def test_cursor_is_started_in_its_folder_and_may_not_change_files(call, programs, tmp_path):
-    argv = cursor.argv(call(host="cursor", permission_mode="force"))
+    argv = cursor.argv(call("work", host="cursor"))
 
     assert argv == [
         str(programs / "agent"),
@@ -317,7 +392,7 @@ def test_cursor_is_forced_and_continues_a_chat_where_the_rules_say_so(call, prog
 
 
 async def test_cursor_gets_its_environment_and_its_end_is_told(call):
-    ended = await cursor.wake(call(host="cursor", environ={"CURSOR_API_KEY": "k"}))
+    ended = await cursor.wake(call("work", host="cursor", environ={"CURSOR_API_KEY": "k"}))
 
     assert ended.outcome == "exited"
     assert "CURSOR_API_KEY=k\n" in ended.output

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of one run of Claude Code that reads its folder and answers, and does nothing else.
+
+    >>> file = write(call)      # 0600; for `--setting-sources "" --settings FILE`
+    >>> json.loads(file.read_bytes())["env"]
+    {'ANTHROPIC_API_KEY': 'sk-...'}
+
+Of the user's own settings it has what logs in and chooses the model; of the folder's nothing. What
+may be read stands beside what may not: if the file is not read, nothing is allowed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus.core import hosts, places
+from mcp_agentbus.core.files import write_whole
+from mcp_agentbus.wakes.hosts import claude_session, secret_files
+from mcp_agentbus.wakes.hosts.protocol import Call
+
+_HOST: Final = hosts.named("claude-code")
+# The keys of its settings that log in, and those that choose the model.
+_CARRIED: Final = (
+    *("apiKeyHelper", "awsAuthRefresh", "awsCredentialExport", "gcpAuthRefresh"),
+    *("proxyAuthHelper", "forceLoginMethod", "forceLoginOrgUUID"),
+    *("model", "fallbackModel", "availableModels", "modelOverrides", "effortLevel"),
+)
+# It goes to the user's own servers and folders by itself; nobody is there who would want it.
+_OFF: Final = {
+    "disableAllHooks": True,
+    # What the user's other sessions have noted of the folder.
+    "autoMemoryEnabled": False,
+    # By git, which runs what a repository's configuration says.
+    "includeGitInstructions": False,
+}
+# `./` is where it is started. A link that leads out is denied, as every path outside is.
+_READ: Final = "./**"
+
+
+def write(call: Call) -> Path:
+    """Write the settings of a run; return their file, which the caller removes.
+
+    An agent has one run at a time, so what an earlier one has left is replaced.
+
+    Raises:
+        OSError: it cannot be written.
+        BadSetup: there is no home.
+    """
+    folder = Path(places.runtime_folder(call.environ))
+    places.make_private(folder)
+    file = folder / f"answer-{call.rules.agent}.json"
+    write_whole(file, json.dumps(settings(call)).encode(), durable=False)
+    return file
+
+
+def settings(call: Call) -> dict[str, Any]:
+    """Return what the run's settings say."""
+    given = claude_session.user_settings(call.environ)
+    denied = (*secret_files.patterns(call.rules.folder), *_private(call.environ))
+    return {
+        **{name: given[name] for name in _CARRIED if name in given},
+        **_OFF,
+        "env": environ_of(given, call.environ),
+        "permissions": {
+            "allow": [f"Read({_READ})"],
+            "deny": [f"Read({pattern})" for pattern in denied],
+        },
+    }
+
+
+def user_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that the user's settings give to every session, to log in."""
+    return environ_of(claude_session.user_settings(environ), environ)
+
+
+def environ_of(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return those of some settings that log in, or choose the model."""
+    named = given.get("env")
+    variables = {
+        name: value
+        for name, value in (named.items() if isinstance(named, dict) else ())
+        if isinstance(value, str)
+    }
+    wanted = _HOST.login_variables({**environ, **variables})
+    return {name: value for name, value in variables.items() if hosts.is_among(name, wanted)}
+
+
+def _private(environ: Mapping[str, str]) -> list[str]:
+    """Return the folders that nobody reads for a peer, also where they are in the agent's own."""
+    # Claude Code's has the transcripts of all sessions of a folder, which it may read by itself.
+    folders = [claude_session.config_folder(environ), places.runtime_folder(environ)]
+    if home := places.home(environ):
+        folders.append(home)
+    paths = {os.path.abspath(folder) for folder in folders}  # noqa: PTH100
+    paths |= {os.path.realpath(path) for path in paths}
+    return [f"/{secret_files.plain(path)}/**" for path in sorted(paths)]

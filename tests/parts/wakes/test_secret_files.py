@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent that only reads is not to read of its folder: by its name, or as a hard link."""
+
+import os
+from pathlib import PurePath
+
+import pytest
+
+from mcp_agentbus.wakes.hosts import secret_files
+
+
+@pytest.fixture
+def shop(tmp_path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (tmp_path / "outside").touch()
+    return folder
+
+
+def linked(shop):
+    """Return what a folder has beside the names."""
+    named = [f"**/{name}" for name in secret_files.NAMES]
+    patterns = list(secret_files.patterns(shop))
+    assert patterns[: len(named)] == named
+    return patterns[len(named) :]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".env", ".env.local", ".envrc", "a/prod.env", ".ENV", ".git/config", "lib/.git/config",
+        ".git/modules/x/config", ".npmrc", ".netrc", ".pypirc", "id_rsa", "deploy/id_ed25519.old",
+        "tls/server.key", "ca.PEM", ".aws/credentials", "secrets.yaml", "secrets/x", "x.tfvars",
+    ],
+)  # fmt: skip
+def test_a_secret_is_known_by_its_name_or_its_folders(path):
+    assert secret_files.is_secret(PurePath(path))
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", "config", "src/env.py", ".git/HEAD", "keys.py", "environment.md"]
+)
+def test_what_a_project_is_made_of_is_no_secret(path):
+    assert not secret_files.is_secret(PurePath(path))
+
+
+def test_a_folder_without_hard_links_has_nothing_but_the_names(shop):
+    (shop / "readme").touch()
+    (shop / "link").symlink_to(shop.parent / "outside")
+
+    assert linked(shop) == []
+
+
+def test_hard_links_to_a_secret_or_to_what_is_outside_are_named(shop):
+    (shop / "a").mkdir()
+    (shop / ".env").touch()
+    os.link(shop / ".env", shop / "a" / "notes (1), *!.txt")
+    os.link(shop.parent / "outside", shop / "todo.md")
+    (shop / "twice").touch()
+    os.link(shop / "twice", shop / "a" / "twice")  # all its names are here, and none is a secret's
+
+    assert linked(shop) == ["./.env", "./a/notes*1*.txt", "./todo.md"]
+
+
+def test_very_many_links_are_named_by_their_folders(shop, monkeypatch):
+    monkeypatch.setattr(secret_files, "_LINKS_MAX", 3)
+    for at in range(4):
+        (shop / "lib" / str(at)).mkdir(parents=True)
+        os.link(shop.parent / "outside", shop / "lib" / str(at) / "x")
+    os.link(shop.parent / "outside", shop / "todo.md")
+
+    assert linked(shop) == ["./lib", "./todo.md"]
+
+    for at in range(4):
+        os.link(shop.parent / "outside", shop / f"{at}.md")
+    assert linked(shop) == ["./**"]
