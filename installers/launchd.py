@@ -88,16 +88,19 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
         # Sessions start no listener where a plist is there, so none may stay that does not work.
         _undo(settings, run, old)
         raise
-    return [*done, f"started {LABEL}, now and at each login"]
+    return [*done, f"started {LABEL}, now and at each login", *service.left_out(settings)]
 
 
 def is_current(settings: Settings) -> bool:
-    """Tell whether the plist is what `install` would write now, but for PATH, which shells vary."""
+    """Tell whether the plist is what `install` would write now, but for what shells vary."""
     try:
         there = plistlib.loads(plist_file(settings.environ).read_bytes())
         wanted = plistlib.loads(_wanted(settings))
         for plist in (there, wanted):
-            plist.get("EnvironmentVariables", {}).pop("PATH", None)
+            given = plist.get("EnvironmentVariables", {})
+            plist["EnvironmentVariables"] = {
+                name: value for name, value in given.items() if service.is_fixed(name)
+            }
     except (OSError, ValueError, AttributeError, ExpatError):
         return False
     return bool(there == wanted)

@@ -100,15 +100,18 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
         # Sessions start no listener where a unit is there, so none may stay that does not work.
         _undo(settings, run, old)
         raise
+    done += service.left_out(settings)
     done.append("to keep it running while you are logged out: loginctl enable-linger")
     return done
 
 
 def is_current(settings: Settings) -> bool:
-    """Tell whether the unit is what `install` would write now, but for PATH, which shells vary."""
+    """Tell whether the unit is what `install` would write now, but for what shells vary."""
 
     def rest(content: bytes) -> list[bytes]:
-        return [line for line in content.splitlines() if not line.startswith(b'Environment="PATH=')]
+        return [
+            line for line in content.splitlines() if not _varies(line.decode("utf-8", "replace"))
+        ]
 
     try:
         return rest(unit_file(settings.environ).read_bytes()) == rest(_wanted(settings))
@@ -156,6 +159,11 @@ def _wanted(settings: Settings) -> bytes:
     environ = service.environ(settings)
     home, path = (environ.pop(name, None) for name in ("AGENTBUS_HOME", "PATH"))
     return unit(Path(sys.executable), home, path, environ).encode()
+
+
+def _varies(line: str) -> bool:
+    _, begins, variable = line.partition('Environment="')
+    return bool(begins) and not service.is_fixed(variable)
 
 
 def _undo(settings: Settings, run: Run, old: bytes | None) -> None:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from mcp_agentbus.config import inherited
 from mcp_agentbus.config.settings import Settings, neighbour_environ
 from mcp_agentbus.core import programs
 from mcp_agentbus.errors import BadSetup
@@ -46,12 +47,27 @@ def checked(run: Run, *argv: str, hint: str) -> None:
 
 
 def environ(settings: Settings) -> dict[str, str]:
-    """Return what the service's listener must know to find the folders and the bus of here.
+    """Return what the service's listener must have to be as one that is started here.
 
-    PATH is there for the programs of the hosts.
+    That is what leads to the folders and the bus, and what the hosts need that it starts: PATH,
+    proxies, ways of login. None is a secret; see `left_out`.
     """
-    path = settings.environ.get("PATH")
-    return neighbour_environ(settings) | ({"PATH": path} if path else {})
+    needed, _ = inherited.lasting(settings.rules.values(), settings.environ)
+    return needed | neighbour_environ(settings)
+
+
+def left_out(settings: Settings) -> list[str]:
+    """Return a line for what would be of use to the service, and is a secret; none if nothing."""
+    _, secrets = inherited.lasting(settings.rules.values(), settings.environ)
+    if not secrets:
+        return []
+    hint = "log hosts in by their own files, such as env of ~/.claude/settings.json"
+    return [f"left out {', '.join(secrets)}, as no secret is written there: {hint}"]
+
+
+def is_fixed(name: str) -> bool:
+    """Tell whether a variable leads to folders and bus; the others vary from shell to shell."""
+    return name.startswith(("AGENTBUS_", "XDG_", "SSL_CERT_"))
 
 
 def check_plain(text: str) -> None:

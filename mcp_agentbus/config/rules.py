@@ -34,6 +34,7 @@ from mcp_agentbus.config.values import (
     one_of,
     permission_mode,
     senders,
+    variables,
 )
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.ids import Agent
@@ -89,6 +90,8 @@ class Rules:
     #: `claude-code` and `cursor`, profile `work`: the host's permission mode and allow rules.
     permission_mode: str = ""
     allow: tuple[str, ...] = ()
+    #: Variables of the listener's environment that its process gets besides; see `inherited`.
+    env: tuple[str, ...] = ()
     #: Continue the agent's last conversation where no live process has it.
     resume: bool = False
     #: `cursor`: the chat that is continued.
@@ -136,6 +139,10 @@ KEYS: Final = (
     Key("allow", allow, Rules,
         "The host's allow rules, with `wake = \"work\"`; Cursor's program takes none.",
         '["Bash(git status)", "Edit"]', "none"),
+    Key("env", variables, Rules,
+        "Variables of the listener's environment that its process gets besides; see "
+        "[what it inherits](waking.md#what-it-inherits).",
+        '["JAVA_HOME"]', "none"),
     Key("resume", boolean, Rules,
         "Claude Code: go on with its last conversation, unless a live process has it.",
         "true"),

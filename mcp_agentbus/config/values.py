@@ -29,6 +29,7 @@ ANY_SENDER: Final = "*"
 #: Hosts of a URL that are this machine; names are not looked up.
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _HOURS: Final = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MODE: Final = re.compile(r"[A-Za-z]{1,40}")
 # {}, {input}, {{ task.body }}; not JSON, which has quotes.
 _PLACEHOLDER: Final = re.compile(r"\{\s*[\w.-]*\s*\}")
@@ -169,6 +170,17 @@ def allow(value: Any) -> tuple[str, ...]:
     if any(not rule or rule.startswith("-") for rule in rules):
         raise Wrong("has an entry that is no rule", 'Write it as ["Bash(git status)", "Edit"].')
     return rules
+
+
+def variables(value: Any) -> tuple[str, ...]:
+    """Take names of environment variables; refuse their values, which do not belong here."""
+    names = strings(value)
+    if not all(map(_VARIABLE.fullmatch, names)):
+        raise Wrong(
+            "has an entry that is no name of a variable",
+            'Write names only, as ["JAVA_HOME"]: the values are those that the listener has.',
+        )
+    return names
 
 
 def chat(value: Any) -> str:

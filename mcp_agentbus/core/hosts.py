@@ -112,7 +112,7 @@ HOSTS: Final = (
         logins=_CLAUDE_LOGINS,
         has_folder=True,
         limited=True,
-        keys=("permission_mode", "allow"),
+        keys=("permission_mode", "allow", "env"),
         waker="claude_code",
         installer="claude_code",
         has_hooks=True,
@@ -127,7 +127,7 @@ HOSTS: Final = (
         sessions_own=("CURSOR_",),
         logins=(Login(("CURSOR_API_KEY",)),),
         has_folder=True,
-        keys=("permission_mode", "allow", "chat"),
+        keys=("permission_mode", "allow", "env", "chat"),
         waker="cursor",
         installer="cursor",
         has_hooks=True,
@@ -147,8 +147,10 @@ HOSTS: Final = (
     Host("copilot", "Copilot CLI", installer="any_host:COPILOT"),
     Host("gemini", "Gemini CLI", installer="any_host:GEMINI"),
     # Any program of the user's.
-    Host("command", keys=("command",), waker="command"),
+    Host("command", keys=("command", "env"), waker="command"),
 )
+# Of this program's own variables those that say who one session is.
+_OURS_OF_SESSION: Final = ("AGENTBUS_AGENT", "AGENTBUS_HOST", "AGENTBUS_WATCH_MAX_S")
 #: The names of hosts whose agents can be woken without a live session.
 WOKEN: Final = tuple(host.name for host in HOSTS if host.waker)
 #: Of those that `agentbus install` connects.
@@ -218,8 +220,11 @@ def is_among(name: str, variables: Iterable[str]) -> bool:
 
 
 def is_of_session(name: str) -> bool:
-    """Tell whether a variable is told to the processes of one session, and means nothing beyond."""
-    return any(
+    """Tell whether a variable is told to the processes of one session, and means nothing beyond.
+
+    Who inherits it would be taken for that session.
+    """
+    return name in _OURS_OF_SESSION or any(
         name.startswith(host.sessions_own) and not is_among(name, _open(host)) for host in HOSTS
     )
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from mcp_agentbus.config import inherited
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import notices
 from mcp_agentbus.core.text import minute
@@ -45,7 +46,8 @@ def checks(settings: Settings) -> list[Check]:
         return [_none(settings, error)]
     try:
         agents, failures = answer.get("agents") or (), answer.get("failures") or ()
-        return [_running(settings, answer), *_failed(failures), *_held(agents)]
+        lacks = _lacking(settings, answer.get("logins"))
+        return [_running(settings, answer), *lacks, *_failed(failures), *_held(agents)]
     except (LookupError, TypeError, ValueError):
         wrong = "what runs there does not say how it stands; it is of another version"
         return [_replaced(settings, wrong)]
@@ -118,6 +120,25 @@ def _again(settings: Settings) -> str:
         return f"Run: {' '.join(manager.restart())}"
     # Such as one that names a Python which was moved or removed: it would only fail again.
     return f"Run `agentbus listen --install`, as {manager.NAME} has another one than that writes"
+
+
+def _lacking(settings: Settings, logins: Any) -> list[Check]:
+    """Say which variables of a host's login are here, and not where the listener was started."""
+    there = logins if isinstance(logins, list) else inherited.logins(settings.environ)
+    checks = []
+    for name, rules in sorted(settings.rules.items()):
+        if rules.profile == "hold":
+            continue
+        here = inherited.logins(settings.environ, rules.host)
+        if lacking := [variable for variable in here if variable not in there]:
+            names = ", ".join(lacking)
+            wrong = f"the listener lacks {names}, by which {rules.host} reaches its model here"
+            fix = (
+                "Log it in by its own files, or set that where the listener is started: "
+                "`agentbus listen --install` takes over what is no secret."
+            )
+            checks.append(Check(f"login of {name}", "warning", wrong, fix))
+    return checks
 
 
 def _failed(failures: Any) -> list[Check]:

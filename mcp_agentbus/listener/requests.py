@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from mcp_agentbus.bus.address import start_no_server
+from mcp_agentbus.config import inherited
 from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.aio import failures, together
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
@@ -55,6 +56,7 @@ class Requests:
                 "ledger": state.ledger_says or "ok",
                 "config": state.watcher.says or "ok",
                 "failures": list(failures),
+                "logins": inherited.logins(state.settings.environ),
                 "relayed": len(state.sessions),
                 "commands": self._relayed.commands,
                 "agents": [self._agent(desk) for _, desk in sorted(state.desks.items())],

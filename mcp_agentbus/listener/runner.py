@@ -22,7 +22,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import notices, processes
 from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.core.processes import Process
@@ -34,6 +33,7 @@ from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
 from mcp_agentbus.store.records import add_wake, read_sent
 from mcp_agentbus.store.task import Moment
+from mcp_agentbus.wakes.hosts import registry
 from mcp_agentbus.wakes.hosts.process import outlive
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended, Waker
 from mcp_agentbus.wakes.ledger import LedgerBroken, Row
@@ -43,8 +43,6 @@ from mcp_agentbus.wakes.policy import Waiting, Wake
 READ_WITHIN_S: Final = 60.0
 # Outcomes of a wake that came about; the others are failures in the life of a task.
 _WOKEN: Final = frozenset({"exited", "asked"})
-# The service manager's own, which a started process must not speak to.
-_NOT_INHERITED: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 
 
 class Runner:
@@ -272,17 +270,10 @@ class Runner:
             Call(
                 rules=rules,
                 notice=notices.text(desk.counts),
-                environ=self._environ(rules),
+                environ=registry.environ(rules, self._state.settings.environ),
                 started=started,
                 host_session=self._state.ledger.host_session(desk.agent) if rules.resume else "",
             )
         )
         await writing
         return ended
-
-    def _environ(self, rules: Rules) -> dict[str, str]:
-        """Return the environment of what is started: the listener's own, and who it is."""
-        environ = {**self._state.settings.environ, "AGENTBUS_AGENT": rules.agent}
-        for name in _NOT_INHERITED:
-            environ.pop(name, None)
-        return environ

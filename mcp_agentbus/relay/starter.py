@@ -25,13 +25,6 @@ from mcp_agentbus.core.places import Where
 #: What the service is called: by systemd, and by launchd.
 UNIT: Final = "agentbus-listen.service"
 LABEL: Final = "dev.agentbus.listen"
-# Of a host's environment nothing goes to a listener that would make it look like this session.
-_SESSIONS_OWN: Final = (
-    "AGENTBUS_AGENT",
-    "AGENTBUS_HOST",
-    "AGENTBUS_WATCH_MAX_S",
-    *(variable for host in hosts.HOSTS for variable in host.sessions_own),
-)
 # With one of these in AGENTBUS_LISTENER, no session starts a listener.
 _NEVER: Final = {"0", "off", "never", "no"}
 # Variables that name files.
@@ -57,7 +50,7 @@ def start_listener(where: Where) -> bool:
     environ = {
         name: value
         for name, value in programs.without_project(where.environ).items()
-        if not name.startswith(_SESSIONS_OWN)
+        if not hosts.is_of_session(name)
     }
     # It starts in another folder, where a relative path would lead elsewhere.
     if home := places.home(environ):

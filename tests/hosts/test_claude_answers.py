@@ -159,7 +159,8 @@ def by_settings(home):
 
 
 def by_helper(home):
-    home.write(".claude/settings.json", apiKeyHelper=f"echo {KEY}", model="claude-users-1")
+    helper = f"env > {home.root}/environ; echo {KEY}"
+    home.write(".claude/settings.json", apiKeyHelper=helper, model="claude-users-1")
 
 
 def by_file(home):
@@ -178,7 +179,9 @@ def by_environment(home):
 
 @pytest.mark.parametrize("login", [by_environment, by_settings, by_helper, by_file])
 async def test_it_stays_logged_in_and_has_its_users_model(claude, home, login):
-    variables = login(home) or {}
+    # As by a session, in a terminal whose user has much exported.
+    around = {"CLAUDECODE": "1", "CLAUDE_CODE_SESSION_ID": "s", "GITHUB_TOKEN": SECRET}
+    variables = around | (login(home) or {})
     with Standin(ANSWERING) as model:
         answered = await woken(claude, home, model, **variables)
 
@@ -187,3 +190,5 @@ async def test_it_stays_logged_in_and_has_its_users_model(claude, home, login):
     assert KEY in {sent.get("x-api-key"), sent.get("authorization", "").removeprefix("Bearer ")}
     assert model.shown[0]["model"] == "claude-users-1"
     assert list(home.ran.iterdir()) == []
+    if login is by_helper:
+        assert SECRET not in (home.root / "environ").read_text()

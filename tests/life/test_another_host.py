@@ -94,7 +94,7 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
 from mcp_agentbus.doctor import hosts as looked_at
-from mcp_agentbus.relay import local_socket, starter
+from mcp_agentbus.relay import local_socket
 from mcp_agentbus.wakes.hosts.protocol import Call
 from mcp_agentbus.wakes.hosts.registry import WAKERS
 
@@ -107,7 +107,7 @@ print(json.dumps({
     "profile": rules.profile,
     "woken": [ended.outcome, ended.output],
     "the listener is told": local_socket.surroundings(mark)["environ"],
-    "the listener inherits": [name for name in mark if not name.startswith(starter._SESSIONS_OWN)],
+    "the listener inherits": [name for name in mark if not hosts.is_of_session(name)],
     "session": hosts.session_of(mark),
     "doctor": looked_at.host(settings, "lantern").said,
 }))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from mcp_agentbus.core import hosts, programs
+from mcp_agentbus.core import programs
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.processes import born
 from mcp_agentbus.wakes.hosts import claude_session, claude_settings
@@ -86,7 +86,7 @@ async def _run(call: Call, started: list[str]) -> Ended:
     ended = await run(
         started,
         stdin=f"{call.notice}\n".encode(),
-        call=replace(call, environ=clean(call.environ)),
+        call=call,
         time_limit_s=call.rules.limits.time_limit_s,
         keep_bytes=_JSON_MAX_BYTES,
     )
@@ -100,9 +100,9 @@ async def _run(call: Call, started: list[str]) -> Ended:
     )
 
 
-def clean(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without what belongs to a session that is around this process."""
-    return {name: value for name, value in environ.items() if not hosts.is_of_session(name)}
+def user_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a login that the user's settings give to every session."""
+    return claude_settings.user_environ(environ)
 
 
 def _mcp_config(call: Call) -> str:

@@ -14,6 +14,7 @@ from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import Final
 
+from mcp_agentbus.config import inherited
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import hosts
 from mcp_agentbus.wakes.hosts.protocol import Waker, on_path
@@ -29,6 +30,14 @@ _FILES: Final[Mapping[str, ModuleType]] = MappingProxyType(
 WAKERS: Final[Mapping[str, Waker]] = MappingProxyType(
     {name: file.wake for name, file in _FILES.items()}
 )
+
+
+def environ(rules: Rules, around: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of what is started for an agent, by the one of its listener."""
+    chosen = dict(around)
+    if user_environ := getattr(_FILES[rules.host], "user_environ", None):
+        chosen |= user_environ(around)
+    return {**inherited.of(rules, around, chosen), "AGENTBUS_AGENT": rules.agent}
 
 
 def missing_program(rules: Rules, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -91,3 +91,34 @@ def test_why_an_agent_is_held_is_told_by_the_name_of_its_reason(settings, answer
 
     assert found.said == f"held: {notices.WHY[reason]}"
     assert bool(found.fix) == (reason == "backoff")
+
+
+CODER = '[agents.coder]\nhost = "claude-code"\ndir = "/shop"\nwake = "{}"\n'
+
+
+@pytest.mark.parametrize(
+    ("wake", "there", "lacks"),
+    [
+        ("answer", [], "ANTHROPIC_API_KEY, CLAUDE_CONFIG_DIR"),
+        ("work", ["CLAUDE_CONFIG_DIR", "CURSOR_API_KEY"], "ANTHROPIC_API_KEY"),
+        ("work", ["ANTHROPIC_API_KEY", "CLAUDE_CONFIG_DIR"], ""),
+        ("hold", [], ""),
+        ("answer", None, ""),
+    ],
+)
+def test_what_a_hosts_login_lacks_where_the_listener_was_started_is_named(
+    tmp_path, answers, wake, there, lacks
+):
+    login = {"ANTHROPIC_API_KEY": "zq9secret", "CLAUDE_CONFIG_DIR": "/c", "CURSOR_API_KEY": "c"}
+    (tmp_path / "bus").mkdir()
+    (tmp_path / "bus" / "config.toml").write_text(CODER.format(wake))
+    (tmp_path / "bus" / "config.toml").chmod(0o600)
+    settings = settings_at(tmp_path / "bus", HOME=str(tmp_path), **login)
+    place = {"config_file": str(settings.config_file), "bus_at": str(settings.data_dir)}
+    answers(RUNS | place | ({} if there is None else {"logins": there}))
+
+    named = [check for check in listener.checks(settings) if check.name == "login of coder"]
+
+    assert [check.state for check in named] == ["warning"] * bool(lacks)
+    assert all(f"lacks {lacks}, by which claude-code" in check.said for check in named)
+    assert "zq9secret" not in str(named)

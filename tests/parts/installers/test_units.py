@@ -121,6 +121,23 @@ def test_the_listener_is_started_on_the_folders_and_the_bus_of_its_user(
     assert environment(manager, settings) == {**leads, "PATH": "/bin"}
 
 
+@pytest.mark.parametrize("manager", [systemd, launchd])
+def test_the_service_has_what_its_hosts_need_and_secrets_are_named_and_left_out(tmp_path, manager):
+    usual = {"HOME": str(tmp_path), "PATH": "/bin", "AGENTBUS_HOME": str(tmp_path / "bus")}
+    needed = {"NVM_DIR": "/nvm", "HTTPS_PROXY": "http://p:1", "CLAUDE_CONFIG_DIR": "/c"}
+    around = {**usual, **needed, "ANTHROPIC_API_KEY": "zq9secret", "GITHUB_TOKEN": "zq9secret"}
+    settings = load_settings(around)
+
+    done = manager.install(settings, Recorder(f"{launchd._domain()}/{launchd.LABEL}"))
+
+    bus = {"AGENTBUS_HOME": str(tmp_path / "bus"), "PATH": "/bin"}
+    assert environment(manager, settings) == {**bus, **needed}
+    assert [line for line in done if line.startswith("left out ANTHROPIC_API_KEY, as")]
+    # Another shell has other proxies; that is no reason to write it anew.
+    assert manager.is_current(load_settings({**usual, "HTTPS_PROXY": "http://q:2"}))
+    assert not manager.is_current(load_settings({**usual, "AGENTBUS_HOME": str(tmp_path / "b")}))
+
+
 @pytest.mark.parametrize(
     ("manager", "failing"), [(systemd, "enable"), (systemd, "restart"), (launchd, "bootstrap")]
 )

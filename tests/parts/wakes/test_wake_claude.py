@@ -13,7 +13,12 @@ from local_server import script
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core.hosts import WOKEN
 from mcp_agentbus.core.processes import born
-from mcp_agentbus.wakes.hosts import claude_code, claude_session, claude_settings, cursor
+from mcp_agentbus.wakes.hosts import (
+    claude_code,
+    claude_session,
+    claude_settings,
+    cursor,
+)
 from mcp_agentbus.wakes.hosts.protocol import Call
 from mcp_agentbus.wakes.hosts.registry import WAKERS
 
@@ -196,21 +201,12 @@ async def test_a_host_that_is_not_installed_is_named(call):
     assert (await cursor.wake(call(environ=empty))).outcome == "not_started"
 
 
-async def test_a_run_does_not_see_the_session_around_it(call):
-    environ = {
-        "CLAUDECODE": "1",
-        "CLAUDE_CODE_SESSION_ID": SESSION,
-        "CLAUDE_CODE_USE_BEDROCK": "1",
-        "CLAUDE_PROJECT_DIR": "/x",
-        "AI_AGENT": "claude-code_2-1-329_harness",
-        "KEPT": "1",
-    }
-
-    ended = await claude_code.wake(call(environ=environ))
+async def test_a_run_has_the_environment_of_its_call_and_reads_the_notice(call):
+    ended = await claude_code.wake(call(environ={"KEPT": "1"}))
 
     names = {line.partition("=")[0] for line in ended.output.splitlines()[:-1]}
     # The shell adds PWD, and some add _ and SHLVL.
-    assert names - {"PWD", "_", "SHLVL"} == {"CLAUDE_CODE_USE_BEDROCK", "KEPT", "PATH", "HOME"}
+    assert names - {"PWD", "_", "SHLVL"} == {"KEPT", "PATH", "HOME"}
     assert ended.output.endswith("\n1 task waits.\n")
 
 

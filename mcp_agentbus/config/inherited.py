@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a woken process inherits of its listener's environment: one rule for each wake profile.
+
+    >>> environ = {"PATH": "/bin", "CLAUDECODE": "1", "AWS_PROFILE": "me", "AGENTBUS_TOKEN": "x"}
+    >>> of(Rules("coder", "claude-code", folder, "answer"), environ)
+    {'PATH': '/bin'}
+    >>> of(Rules("coder", "claude-code", folder, "work"), environ)
+    {'PATH': '/bin', 'AWS_PROFILE': 'me'}
+
+The rule is the same whatever has started the listener: a terminal, a session, a service manager.
+What its host needs to log in the table of hosts says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.core import hosts, programs
+
+# Where the bus is, and who is spoken to there; paths and addresses, no secrets.
+_BUS: Final = ("AGENTBUS_HOME", "AGENTBUS_URL", "AGENTBUS_TOKEN_FILE", "AGENTBUS_NATS_SERVER")
+# Whose session it is, and in which language and place it works.
+_USER: Final = (
+    *("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_", "TZ", "TMPDIR", "TERM"),
+    *("XDG_", "__CF_USER_TEXT_ENCODING", "PYTHONUSERBASE"),
+)
+# How programs find others, and how they reach the network.
+_MACHINE: Final = (
+    "PATH",
+    *("NVM_DIR", "NVM_BIN", "FNM_DIR", "FNM_MULTISHELL_PATH", "VOLTA_HOME", "N_PREFIX"),
+    *("NODENV_ROOT", "ASDF_DIR", "ASDF_DATA_DIR", "MISE_DATA_DIR", "PYENV_ROOT", "PNPM_HOME"),
+    *("BUN_INSTALL", "NPM_CONFIG_PREFIX", "HOMEBREW_PREFIX", "NIX_PROFILES", "NIX_SSL_CERT_FILE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "NODE_USE_SYSTEM_CA"),
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
+# Nobody who is woken gets these: the token of a server, and what the listener's own manager has
+# told the listener alone.
+_NEVER: Final = (
+    *("AGENTBUS_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID"),
+    *("INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_", "MANAGERPID", "MANAGERPIDFDID"),
+    *("SYSTEMD_EXEC_PID", "MEMORY_PRESSURE_", "XPC_"),
+)
+# How the name of a secret ends, and what a URL with one looks like.
+_SECRET: Final = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE|HEADERS)$", re.IGNORECASE)
+_WITH_LOGIN: Final = re.compile(r"\w+://[^/\s]*@")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def of(
+    rules: Rules, environ: Mapping[str, str], chosen: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return what a woken process gets of its listener's environment.
+
+    Args:
+        rules: its agent's.
+        environ: the listener's.
+        chosen: where the host's login is chosen, if not in the same.
+    """
+    if rules.profile == "answer":
+        login = hosts.named(rules.host).login_variables(chosen or environ)
+        names = (*_BUS, *_USER, *_MACHINE, *login, *rules.env)
+        # The server of the run is this program, and may be found by nothing else.
+        names += ("PYTHONPATH",) if "PYTHONPATH" in programs.without_project(environ) else ()
+        return _among(names, environ)
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in rules.env or not (hosts.is_of_session(name) or hosts.is_among(name, _NEVER))
+    }
+
+
+def logins(environ: Mapping[str, str], host: str = "") -> list[str]:
+    """Return the names of the variables here by which a host logs in, or any, in order."""
+    some = [hosts.named(host)] if host else hosts.HOSTS
+    names = [name for one in some for name in one.login_variables(environ)]
+    return sorted(_among(names, environ))
+
+
+def lasting(rules: Iterable[Rules], environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return what a service must have to wake as a listener of here would, and what it lacks.
+
+    The second are the names of those that are left out: secrets, which stand in no unit.
+    """
+    added = [name for one in rules for name in one.env]
+    names = [name for host in hosts.HOSTS for name in host.login_variables(environ)]
+    needed = _among((*_MACHINE, *names, *added), environ)
+    secret = sorted(name for name, value in needed.items() if _is_secret(name, value))
+    kept = {name: value for name, value in needed.items() if name not in secret}
+    plain = {name: kept[name] for name in sorted(kept) if not _UNPRINTABLE.search(kept[name])}
+    return plain, secret
+
+
+def _among(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    wanted = tuple(names)
+    return {
+        name: value for name, value in environ.items() if value and hosts.is_among(name, wanted)
+    }
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return bool(_SECRET.search(name) or _WITH_LOGIN.search(value))

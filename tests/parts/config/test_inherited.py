@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a woken process inherits, by its profile, and what a service must be told for that."""
+
+from pathlib import Path
+
+import pytest
+
+from mcp_agentbus.config import inherited
+from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.core import programs
+from mcp_agentbus.relay import starter
+
+#: What finds programs, files, the network and the bus.
+EVERYBODYS = {
+    "HOME": "/home/me", "USER": "me", "LANG": "C.UTF-8", "LC_ALL": "C", "TMPDIR": "/t",
+    "XDG_CONFIG_HOME": "/x", "PATH": "/bin", "NVM_DIR": "/nvm", "HTTPS_PROXY": "http://p:1",
+    "no_proxy": "localhost", "NODE_EXTRA_CA_CERTS": "/ca.pem", "AGENTBUS_HOME": "/bus",
+}  # fmt: skip
+LOGIN = {
+    "ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": "http://m", "CLAUDE_CONFIG_DIR": "/c",
+    "CLAUDE_CODE_OAUTH_TOKEN": "o",
+}  # fmt: skip
+#: One session's, and of the service manager.
+SESSIONS = {
+    "CLAUDECODE": "1", "CLAUDE_CODE_SESSION_ID": "s", "CLAUDE_PROJECT_DIR": "/p",
+    "CLAUDE_CODE_MESSAGING_TOKEN": "m", "AI_AGENT": "claude-code_2-1-329", "CURSOR_TRACE_ID": "c",
+    "AGENTBUS_AGENT": "me", "AGENTBUS_HOST": "cursor", "AGENTBUS_TOKEN": "secret",
+    "NOTIFY_SOCKET": "/n", "INVOCATION_ID": "i", "LISTEN_FDS": "1",
+}  # fmt: skip
+#: A terminal's, which means nothing to a host that reads and answers.
+OTHERS = {
+    "GITHUB_TOKEN": "g", "DATABASE_URL": "d", "NODE_OPTIONS": "--require ./x", "SSH_AUTH_SOCK": "a",
+    "PYTHONPATH": "/project", "LD_PRELOAD": "/x.so", "BASH_ENV": "/x",
+}  # fmt: skip
+CLOUDS = {"AWS_PROFILE": "a", "GOOGLE_CLOUD_PROJECT": "g", "AZURE_CLIENT_ID": "z"}
+ALL = EVERYBODYS | LOGIN | SESSIONS | OTHERS | CLOUDS
+
+
+def rules(profile="answer", host="claude-code", **fields):
+    return Rules("coder", host, Path("/shop"), profile, **fields)
+
+
+def test_an_answer_has_what_logs_in_and_finds_its_way_and_no_more():
+    assert inherited.of(rules(), ALL) == EVERYBODYS | LOGIN
+
+
+@pytest.mark.parametrize(
+    ("choice", "variable"),
+    [
+        ("CLAUDE_CODE_USE_BEDROCK", "AWS_PROFILE"),
+        ("CLAUDE_CODE_USE_VERTEX", "GOOGLE_CLOUD_PROJECT"),
+        ("CLAUDE_CODE_USE_FOUNDRY", "AZURE_CLIENT_ID"),
+    ],
+)
+def test_the_variables_of_a_cloud_are_for_who_logs_in_by_it(choice, variable):
+    chosen = {choice: "1", variable: ALL[variable]}
+
+    assert inherited.of(rules(), ALL | {choice: "1"}) == EVERYBODYS | LOGIN | chosen
+    assert inherited.of(rules(), ALL | {choice: ""}) == EVERYBODYS | LOGIN
+
+
+@pytest.mark.parametrize("host", ["claude-code", "cursor", "command"])
+def test_work_and_a_command_have_all_but_a_sessions_and_what_is_secret_to_the_bus(host):
+    assert inherited.of(rules("work", host), ALL) == EVERYBODYS | LOGIN | OTHERS | CLOUDS
+
+
+@pytest.mark.parametrize("profile", ["answer", "work"])
+def test_what_the_user_names_comes_besides(profile):
+    named = rules(profile, env=("GITHUB_TOKEN", "CLAUDE_CODE_SESSION_ID", "UNSET"))
+
+    more = {name: ALL[name] for name in ("GITHUB_TOKEN", "CLAUDE_CODE_SESSION_ID")}
+    assert inherited.of(named, ALL) == inherited.of(rules(profile), ALL) | more
+
+
+def test_the_path_by_which_this_program_itself_is_found_stays(monkeypatch):
+    monkeypatch.setattr(programs, "OWN", "/project")
+
+    assert inherited.of(rules(), ALL)["PYTHONPATH"] == "/project"
+
+
+def test_a_listener_that_a_session_starts_hands_on_what_a_terminals_would(monkeypatch, tmp_path):
+    started = {}
+    monkeypatch.setattr("subprocess.Popen", lambda *_, env, **__: started.update(env))
+    around = {**ALL, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+
+    assert starter.start_listener(starter.places.Place("", around))
+    assert inherited.of(rules(), started) == inherited.of(rules(), around)
+    assert not {"CLAUDECODE", "AGENTBUS_AGENT", "CLAUDE_CODE_SESSION_ID"} & set(started)
+
+
+def test_a_service_is_told_all_that_is_needed_and_no_secret():
+    around = {
+        **ALL, "CLAUDE_CODE_USE_BEDROCK": "1", "AWS_SECRET_ACCESS_KEY": "s", "JAVA_HOME": "/j",
+        "ALL_PROXY": "socks://me:word@p", "ANTHROPIC_CUSTOM_HEADERS": "x: y", "FNM_DIR": "a\nb",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/token",
+    }  # fmt: skip
+
+    told, left_out = inherited.lasting([rules(env=("JAVA_HOME", "DATABASE_URL"))], around)
+
+    assert list(told) == [
+        "ANTHROPIC_BASE_URL", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CONFIG_DIR", "DATABASE_URL", "HTTPS_PROXY", "JAVA_HOME",
+        "NODE_EXTRA_CA_CERTS", "NVM_DIR", "PATH", "no_proxy",
+    ]  # fmt: skip
+    assert left_out == [
+        "ALL_PROXY", "ANTHROPIC_API_KEY", "ANTHROPIC_CUSTOM_HEADERS", "AWS_SECRET_ACCESS_KEY",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+    ]  # fmt: skip
+
+
+def test_the_logins_of_one_host_or_of_all_are_named():
+    around = {"ANTHROPIC_API_KEY": "k", "CURSOR_API_KEY": "c", "AWS_PROFILE": "a", "HOME": "/"}
+
+    assert inherited.logins(around) == ["ANTHROPIC_API_KEY", "CURSOR_API_KEY"]
+    assert inherited.logins(around, "cursor") == ["CURSOR_API_KEY"]
+    assert inherited.logins(around, "command") == []
