@@ -2,14 +2,15 @@
 """A new user's way, as README shows it: from the wheel to a task that both real hosts have done."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 
 import node_tools
 import pytest
+import python_tools
 from claude_user import KEY, ROOT
 from openclaw_user import free_port, on_path, onboarding, running
 from standin import LATEST, NOTICE, Standin
@@ -56,15 +57,15 @@ class User:
         (self.home / "shop").mkdir(parents=True)
         programs.mkdir()
         (programs / "claude").symlink_to(node_tools.claude_code())
-        subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+        (programs / "uv").symlink_to(python_tools.uv())
         self.environ = {
             "HOME": str(self.home),
-            "PATH": f"{folder / 'venv' / 'bin'}:{on_path(programs)}",
+            "PATH": f"{self.home / '.local' / 'bin'}:{on_path(programs)}",
             "TERM": "xterm",
             "NO_COLOR": "1",
             "ANTHROPIC_BASE_URL": model.url,
             "ANTHROPIC_API_KEY": KEY,
-            "PIP_NO_COMPILE": "1",  # most of what is installed is never imported
+            **python_tools.settings(),
         }
 
     def type(self, command, *, code=0, **environ):
@@ -82,18 +83,18 @@ class User:
 def test_the_commands_of_the_readme_lead_from_the_wheel_to_a_task_that_each_host_has_done(
     user, tmp_path
 ):
-    built = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, "."]
+    built = [python_tools.uv(), "build", "--quiet", "--wheel", "--out-dir", tmp_path]
     source = tmp_path / "source"
     others = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, source, ignore=others)  # a build writes into it
-    subprocess.run(built, cwd=source, check=True)
+    subprocess.run(built, cwd=source, env={**os.environ, **python_tools.settings()}, check=True)
     [wheel] = tmp_path.glob("mcp_agentbus-*.whl")
 
     said, shown = {}, {}
     for line in (*commands("connect"), *commands("try")):
         command = line.partition("#")[0].rstrip()
         said[command] = user.type(
-            line.replace("uv tool install mcp-agentbus", f"pip install -q {wheel}")
+            line.replace("uv tool install mcp-agentbus", f"uv tool install -q {wheel}")
         )
         shown[command] = [json.dumps(request["messages"]) for request in user.model.shown]
         user.model.shown.clear()

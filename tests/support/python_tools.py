@@ -14,20 +14,32 @@ from pathlib import Path
 
 import installs
 
+# How a person has set uv and the network up.
+_SETTINGS = ("UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
 
 def installed(*requirements: str) -> Path:
     """Return the Python of an environment with these packages, made at the first use."""
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if not uv:
-        installs.missing("uv is not installed")
-    # Beside the environments, which then link what it keeps; of another Python it is another one.
-    environ = {**os.environ, "UV_CACHE_DIR": str(installs.cache() / "uv")}
+    program, environ = uv(), {**os.environ, **settings()}
 
     def install(folder: Path) -> None:
-        made = [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, "."]
+        made = [program, "venv", "--quiet", "--allow-existing", "."]
         installs.run(made, folder, environ)
-        python = ["--python", "bin/python"]
-        installs.run([uv, "pip", "install", "--quiet", *python, *requirements], folder, environ)
+        added = [program, "pip", "install", "--quiet", "--python", "bin/python", *requirements]
+        installs.run(added, folder, environ)
 
     wanted = "\n".join([*requirements, sys.base_prefix, sys.version])
     return installs.kept("python", wanted, install) / "bin" / "python"
+
+
+def uv() -> str:
+    """Return the program uv, which comes with what this project is developed with."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return shutil.which("uv", path=path) or installs.missing("uv is not installed")
+
+
+def settings() -> dict[str, str]:
+    """Return the variables with which uv takes the Python of the tests, and fetches once."""
+    given = {key: value for key, value in os.environ.items() if key.upper().startswith(_SETTINGS)}
+    # Beside the environments, which then link what it keeps; of another Python it is another one.
+    return {**given, "UV_CACHE_DIR": str(installs.cache() / "uv"), "UV_PYTHON": sys.executable}
