@@ -2,7 +2,7 @@
 """OpenClaw: an entry for the server, the skill, and the token by which its gateway is woken.
 
     >>> [step.what for step in install(machine)]
-    ["make OpenClaw the agent openclaw: run `openclaw mcp set ...`", 'copy the skill to ...', ...]
+    ["make OpenClaw the agent openclaw: run `openclaw config patch --stdin`: ...", 'copy ...', ...]
 
 OpenClaw writes its own openclaw.json, by its own commands; the token goes to them on standard
 input. Its first write of a file that was written by hand takes the comments out of it. What
@@ -167,21 +167,22 @@ def _agent_of(server: dict[str, Any]) -> str:
 
 
 def _set_server(machine: Machine, before: dict[str, Any], server: dict[str, Any]) -> Step:
-    argv, stdin = ["mcp", "set", SERVER, json.dumps(server)], ""
-    what = f"run `{shlex.join(['openclaw', *argv])}`"
-    # What its user added may be secret, and other users see a process's arguments.
-    if entry.variables(server) or set(server) - _KEYS:
-        argv = ["config", "patch", "--stdin"]
-        stdin = json.dumps({"mcp": {"servers": {SERVER: _changes(before, server)}}})
-        what = f"run `openclaw config patch --stdin`: mcp.servers.{SERVER}"
+    # Not by `openclaw mcp set`: it takes twice as long, and other users see its arguments.
+    what = f"run `openclaw config patch --stdin`: mcp.servers.{SERVER}"
+    if not entry.variables(server) and set(server) <= _KEYS:  # what its user added may be secret
+        what += f" = {json.dumps(server)}"
 
     def do() -> str:
         if server == before:
             return "it is there already"
-        machine.run([openclaw_config.program(machine), *argv], stdin=stdin)
+        _patch_server(machine, _changes(before, server))
         return ""
 
     return Step(f"make OpenClaw the agent {_agent_of(server)}: {what}", do)
+
+
+def _patch_server(machine: Machine, changes: dict[str, Any]) -> None:
+    openclaw_config.patch(machine, {"mcp": {"servers": {SERVER: changes}}})
 
 
 def _changes(before: dict[str, Any], server: dict[str, Any]) -> dict[str, Any]:
@@ -202,10 +203,9 @@ def _unset_server(machine: Machine) -> str:
         return "it was not there"
     if not entry.is_ours(server):
         return "it starts something else, and stays"
-    program = openclaw_config.program(machine)
     for smaller in _smaller_entries(machine):
-        machine.run([program, "mcp", "set", SERVER, json.dumps(smaller)])
-    machine.run([program, "mcp", "unset", SERVER])
+        _patch_server(machine, {**dict.fromkeys(server), **smaller})
+    machine.run([openclaw_config.program(machine), "mcp", "unset", SERVER])
     return ""
 
 

@@ -4,8 +4,8 @@
     >>> section(machine, "hooks")
     {'enabled': True, 'token': '...'}
 
-It writes nothing: OpenClaw changes its file by its own commands. What only OpenClaw can read whole,
-with comments in it or parts in other files, it is asked for.
+It writes nothing itself: OpenClaw changes its file by its own commands. What only OpenClaw can read
+whole, with comments in it or parts in other files, it is asked for.
 """
 
 from __future__ import annotations
@@ -149,6 +149,17 @@ def asked(machine: Machine, *words: str) -> dict[str, Any]:
         name = " ".join([NAME, *words])
         raise BadSetup(f"`{name}` did not print JSON.", hint="Run `openclaw config validate`.")
     return document
+
+
+def patch(machine: Machine, changes: dict[str, Any]) -> None:
+    """Have OpenClaw change openclaw.json; None takes a key out.
+
+    The text goes through standard input, which no process list shows.
+
+    Raises:
+        BadSetup: OpenClaw is not here, does not run, or refuses.
+    """
+    machine.run([program(machine), "config", "patch", "--stdin"], stdin=json.dumps(changes))
 
 
 def _may_hold(machine: Machine, name: str) -> bool:

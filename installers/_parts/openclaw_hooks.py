@@ -9,7 +9,6 @@ Hooks with a token of the user's, or off by the user's word, stay as they are.
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path
 from typing import Any, Final
@@ -56,7 +55,7 @@ def switch_on(machine: Machine, agent: str) -> str:
         token = kept if is_ours(kept) else _OURS + secrets.token_urlsafe(32)
         # First here: should the next line fail, the next try takes the same token.
         files.write(file, f"{token}\n".encode(), mode=0o600)
-        _patch(machine, {"hooks": {"enabled": True, "token": token}})
+        openclaw_config.patch(machine, {"hooks": {"enabled": True, "token": token}})
     else:
         files.write(file, f"{token}\n".encode(), mode=0o600)
     path = hooks.get("path", _HOOKS_PATH)
@@ -96,7 +95,8 @@ def switch_off(machine: Machine) -> str:
     # that stood there before had done nothing.
     alone = not set(hooks) - {"enabled", "token"}
     less = None if alone else {"enabled": None, "token": None}
-    return _patch(machine, {"hooks": less})
+    openclaw_config.patch(machine, {"hooks": less})
+    return ""
 
 
 def is_on(machine: Machine) -> bool:
@@ -123,13 +123,6 @@ def _token(machine: Machine, hooks: dict[str, Any]) -> object:
         if kept and kept in openclaw_config.text(openclaw_config.config_file(machine))
         else token
     )
-
-
-def _patch(machine: Machine, patch: dict[str, Any]) -> str:
-    """Change openclaw.json; the text goes through standard input, which no process list shows."""
-    argv = [openclaw_config.program(machine), "config", "patch", "--stdin"]
-    machine.run(argv, stdin=json.dumps(patch))
-    return ""
 
 
 def is_ours(token: object) -> bool:

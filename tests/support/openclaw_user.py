@@ -30,7 +30,9 @@ def on_path(folder, noted=os.devnull):
     It adds each of its arguments to the file `noted`, in a line of its own.
     """
     real = node_tools.openclaw()
-    program = shlex.join([str(real.node), str(real.modules / "openclaw/openclaw.mjs")])
+    # It would start itself once more for this option, which says nothing about experiments.
+    quiet = "--disable-warning=ExperimentalWarning"
+    program = shlex.join([str(real.node), quiet, str(real.modules / "openclaw/openclaw.mjs")])
     script(
         folder / "openclaw",
         f'printf "%s\\n" "$@" >> {shlex.quote(str(noted))}',

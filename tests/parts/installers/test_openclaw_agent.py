@@ -32,7 +32,7 @@ OURS = {"command": "/old/agentbus", "args": ["serve"]}
 
 def told_entry(steps):
     """Return the entry that the first step says it sets."""
-    return json.loads(shlex.split(steps[0].what.partition("`")[2].rstrip("`"))[-1])
+    return json.loads(steps[0].what.partition(": mcp.servers.agentbus = ")[2])
 
 
 def told_patch(tmp_path, steps):
