@@ -2,13 +2,10 @@
 """What tests of the hosts share: the real Claude Code, and a user who has never started it."""
 
 import sys
-from dataclasses import replace
 
 import node_tools
 import pytest
-from claude_user import plugin
-from local_server import settings_at
-from mcp_agentbus.installers.steps import Machine
+from claude_user import plugin, user
 
 
 @pytest.fixture(scope="session")
@@ -30,14 +27,4 @@ def tree(tmp_path):
 @pytest.fixture
 def machine(claude, tmp_path):
     """A user who has a bus of their own and has never started Claude Code."""
-    home = tmp_path / "home"
-    home.mkdir()
-    settings = settings_at(tmp_path / "bus")
-    environ = {
-        "AGENTBUS_HOME": str(tmp_path / "bus"),
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "HOME": str(home),
-        "PATH": f"{claude}:/usr/bin:/bin",
-        "TERM": "xterm",
-    }
-    return Machine(replace(settings, environ=environ))
+    return user(claude, tmp_path)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import node_tools
 import pytest
-from claude_user import ROOT, TOOLS, at_model, install, plugin, terminal
+from claude_user import ROOT, TOOLS, at_model, install, plugin, terminal, user
 from listeners import listening
 from mcp_agentbus.installers import claude_code
 from mcp_agentbus.installers.steps import Machine
@@ -26,6 +26,28 @@ RUN_WITHIN_S = 120
 ITS_OWN = (".cache", ".claude/backups", ".claude/telemetry", ".claude/mcp-needs-auth-cache.json")
 
 
+@pytest.fixture(scope="module")
+def prepared(claude, tmp_path_factory):
+    """A user whose Claude Code was given the plugin, its tree, and a copy of their home.
+
+    Claude Code notes absolute paths: who takes it over is at the same place, with the copy's bytes.
+    """
+    place = tmp_path_factory.mktemp("connected")
+    machine, tree = user(claude, place), plugin(place / "plugin")
+    install(machine, tree)
+    shutil.copytree(machine.home, place / "copy", symlinks=True)
+    return machine, tree, place / "copy"
+
+
+@pytest.fixture
+def connected(prepared):
+    """A user as `machine`, whose Claude Code was just given the plugin; with its tree."""
+    machine, tree, copy = prepared
+    shutil.rmtree(machine.home)
+    shutil.copytree(copy, machine.home, symlinks=True)
+    return machine, tree
+
+
 def test_claude_code_finds_no_fault_in_the_plugin(machine):
     how = ("plugin", "validate", "--strict", "--profile", "directory")
     ended = run(machine, *how, str(ROOT), check=False)
@@ -34,8 +56,8 @@ def test_claude_code_finds_no_fault_in_the_plugin(machine):
     assert "bin: agentbus" in ended.stdout
 
 
-def test_the_plugin_connects_and_the_same_again_changes_no_byte(machine, tree):
-    install(machine, tree)
+def test_the_plugin_connects_and_the_same_again_changes_no_byte(connected):
+    machine, tree = connected
     first = files(machine)
     again = install(machine, tree)
 
@@ -68,8 +90,8 @@ def test_an_older_plugin_in_another_folder_is_upgraded_in_place(machine, tree, t
     claude_code.verify(machine)
 
 
-def test_a_plugin_that_was_switched_off_is_switched_on_by_an_install(machine, tree):
-    install(machine, tree)
+def test_a_plugin_that_was_switched_off_is_switched_on_by_an_install(connected):
+    machine, tree = connected
     run(machine, "plugin", "disable", "agentbus@agentbus")
 
     install(machine, tree)
@@ -110,8 +132,8 @@ def test_what_the_user_has_stays_and_nothing_of_ours(machine, tree, tmp_path):
     assert uninstall(machine) == []
 
 
-def test_a_first_install_that_is_taken_back_leaves_empty_lists_only(machine, tree):
-    install(machine, tree)
+def test_a_first_install_that_is_taken_back_leaves_empty_lists_only(connected):
+    machine, _ = connected
     uninstall(machine)
     left = files(machine)
 
@@ -231,8 +253,8 @@ def test_an_id_goes_into_the_entry_as_the_plugin_has_no_place_for_one(machine, t
         assert words == [*machine.agentbus[1:], "serve", "--agent", agent]
 
 
-def test_the_entry_takes_the_place_of_the_plugin(machine, tree):
-    install(machine, tree)
+def test_the_entry_takes_the_place_of_the_plugin(connected):
+    machine, _ = connected
     install(machine, fallback=True)
 
     assert listed(machine, "plugin") == []
@@ -281,8 +303,8 @@ def test_where_claude_code_is_not_it_is_said_how_to_get_it(machine, tmp_path):
             act(nowhere)
 
 
-def test_the_model_of_a_session_is_shown_the_five_tools_and_the_skill(machine, tree):
-    install(machine, tree)
+def test_the_model_of_a_session_is_shown_the_five_tools_and_the_skill(connected):
+    machine, _ = connected
     with Standin() as model:
         run(at_model(machine, model), "-p", "hi")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import node_tools
 import pyte
+from local_server import settings_at
 from mcp_agentbus.installers import claude_code
 from mcp_agentbus.installers.steps import Machine
 
@@ -42,6 +43,26 @@ def plugin(folder, version=None):
         file = folder / ".claude-plugin" / "plugin.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "version": version}))
     return folder
+
+
+def user(programs, place):
+    """Return the machine of a user, in a place of theirs, who has never started Claude Code.
+
+    Args:
+        programs: a folder with `claude`.
+        place: where their home and their bus are to be.
+    """
+    home = place / "home"
+    home.mkdir()
+    settings = settings_at(place / "bus")
+    environ = {
+        "AGENTBUS_HOME": str(place / "bus"),
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "HOME": str(home),
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "TERM": "xterm",
+    }
+    return Machine(replace(settings, environ=environ))
 
 
 def install(machine, tree=None, **options):
