@@ -38,8 +38,9 @@ def chosen(words: str) -> tuple[str, ...]:
     if not names or names - set(TOOLS):
         wrong = ", ".join(sorted(names - set(TOOLS)))
         raise BadInput(
-            f"No tool of agentbus: {wrong}." if wrong else "No tool was named.",
-            hint=f"Name some of {', '.join(TOOLS)} with commas, or all, or none.",
+            (f"No tool of agentbus: {wrong}. " if wrong else "No tool was named. ")
+            + f"The tools are {', '.join(TOOLS)}.",
+            hint="Name some of them with commas, or all, or none.",
         )
     return tuple(tool for tool in TOOLS if tool in names)
 

@@ -237,6 +237,8 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     new = sum(item.given_at is None for item in held)
     wanted = FILL - len(session.claims) if limit is None else limit - new
     taken = await lanes.take(session, wanted) if wanted > 0 else Taken()
+    if wanted <= 0 and limit is None:  # what is urgent does not wait for the end of the others
+        taken = await lanes.take(session, 1, LANES[:1])
     tasks = (*held, *map(_new_item, taken.claims))
     results = await _results(session, limit or FILL, call)
     if tasks or notes or taken.notes or results.any:

@@ -87,9 +87,10 @@ class Published:
     @property
     def note(self) -> str:
         """What its fields do not say by themselves, as `Receipt.note`."""
-        is_back = self.state == "stored" and not self.unchanged
+        if self.state == "stored":
+            where = "in the inbox as before" if self.unchanged else "back in the inbox"
+            return f"The task is {where}."
         notes = (
-            "The task is back in the inbox." if is_back else "",
             "It had been published before; nothing was stored again." if self.unchanged else "",
             "It came after the task's deadline and is marked late." if self.late else "",
         )

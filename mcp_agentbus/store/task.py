@@ -93,7 +93,7 @@ def _percent(value: float | None) -> float | None:
 
 Time = Annotated[datetime, AfterValidator(utc)]
 #: A number of the server's, which counts in 64 bits.
-ServerCount = Annotated[int, Field(ge=0, lt=1 << 63)]
+ServerCount = Annotated[int, Field(ge=0, lt=1 << 64)]
 
 
 class _Frozen(BaseModel):

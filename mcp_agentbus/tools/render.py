@@ -215,6 +215,9 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
         head += f" {_many(inbox.held_elsewhere, 'task')} held by other sessions."
     if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):
         head += f" Waiting: {_counts(inbox.waiting)}."
+        if inbox.waiting and inbox.held and not (inbox.peeked or inbox.next_cursor):
+            is_full = not any(item.new for item in inbox.tasks)
+            head += reader.hint(" Call read_inbox with limit 1 for another.") if is_full else ""
     if inbox.next_cursor:
         head += f" More: {reader.page(inbox.next_cursor)}."
     return head

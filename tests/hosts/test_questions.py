@@ -64,7 +64,7 @@ def test_an_install_asks_once_which_tools_run_unasked(machine):
 
     assert f"would write {allowed_file}: send_task asks you first, the others do not" in planned
     assert "Which may it call without asking?" in asked
-    assert "No tool of agentbus: readinbox. Name some of send_task, read_inbox" in asked
+    assert "No tool of agentbus: readinbox. The tools are send_task, read_inbox" in asked
     assert "Which may it call" not in again
     assert chosen == "read_inbox\nlist_agents\n"
     assert again.endswith("send_task, watch_inbox, publish_result ask you first, the others do not")

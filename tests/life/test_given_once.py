@@ -171,3 +171,20 @@ async def test_what_a_call_got_meanwhile_is_named_by_one_that_waits_until_its_ti
     answer = await running
 
     assert (whole(taken), named(answer), whole(answer)) == ([task_id], [task_id], [])
+
+
+async def test_urgent_work_does_not_wait_for_the_end_of_what_is_held(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    for number in range(6):
+        await send_task(planner, coder.me.id, f"{number}", "x")
+    await read_inbox(coder)
+    [urgent] = await send_task(planner, coder.me.id, "Now", "x", priority="high")
+
+    read = await read_inbox(coder)
+    after = await read_inbox(coder)
+
+    assert [item.task.id for item in read.tasks if item.new] == [urgent.task_id]
+    assert not any(item.new for item in after.tasks)
+    assert "Waiting: 1 normal. Call read_inbox with limit 1 for another." in render.inbox_text(
+        after, coder.me.id
+    )
