@@ -217,6 +217,9 @@ def _order(ledger: Ledger) -> Iterator[Violation]:
         for before, after in pairwise(ordered):
             if _disturbed(claims[0], after, others[after.inbox], faults):
                 continue
+            # What was stored during the look came to a part of it that was tried again.
+            if after.at > claims[0].began:
+                continue
             if _failed_since(before, claims[0], others[before.inbox]):
                 continue
             if _RANK[before.lane] > _RANK[after.lane]:

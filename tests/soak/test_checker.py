@@ -226,6 +226,14 @@ def test_what_a_look_that_failed_has_claimed_is_shown_first():
     assert after("stored") == {"order"}
 
 
+def test_what_is_sent_during_a_look_may_come_last_in_it():
+    both = [*sent(1.0, "t2", lane="low"), *sent(2.95, lane="high")]
+    answer = [claimed(3.0, task="t2", place=0), claimed(3.0, place=1)]
+    ends = [said(4.0), said(4.0, task="t2"), shown(5.0), shown(5.0, task="t2")]
+
+    assert broken([*both, *answer, *ends], {TASK: DONE, "t2": DONE}) == set()
+
+
 def test_a_story_tells_the_task_its_times_and_the_faults_around_them():
     ledger = Ledger()
     for entry in [*HONEST[:-1], Fault(3.4, "kill_server", "pid 7", 3.9), Fault(60.0, "full_disk")]:

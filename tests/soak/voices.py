@@ -285,11 +285,14 @@ class Shell(Voice):
         code, out, err = await typed(
             self._place, *argv, "--json", "--agent", self.agent, within_s=within_s
         )
-        if code not in {0, 4}:
-            if code < 0:
-                raise Gone
+        if code not in {0, 4} and code >= 0:
             return _failed(out + err)  # with --json an error is on standard output
-        documents = list(_documents(out))
+        try:
+            documents = list(_documents(out))
+        except ValueError:
+            raise Gone from None
+        if code < 0 and not documents:  # what one that was killed has printed was seen
+            raise Gone
         merged = {key: value for document in documents for key, value in document.items()}
         return _read(merged, out + err)
 
