@@ -41,5 +41,7 @@ def uv() -> str:
 def settings() -> dict[str, str]:
     """Return the variables with which uv takes the Python of the tests, and fetches once."""
     given = {key: value for key, value in os.environ.items() if key.upper().startswith(_SETTINGS)}
-    # Beside the environments, which then link what it keeps; of another Python it is another one.
-    return {**given, "UV_CACHE_DIR": str(installs.cache() / "uv"), "UV_PYTHON": sys.executable}
+    # The cache is beside the environments, which then link what it keeps; of another Python it is
+    # another one. Certificates are the machine's, as pip takes them.
+    uvs = {"UV_CACHE_DIR": str(installs.cache() / "uv"), "UV_PYTHON": sys.executable}
+    return {"UV_SYSTEM_CERTS": "1", **given, **uvs}
