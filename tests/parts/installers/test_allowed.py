@@ -42,7 +42,7 @@ def test_what_is_no_choice_is_refused_with_what_is(words):
     with pytest.raises(BadInput) as refused:
         allowed.chosen(words)
 
-    assert "send_task, read_inbox" in refused.value.hint
+    assert "send_task, read_inbox" in refused.value.message
     assert "all, or none" in refused.value.hint
 
 
