@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import served
+from halting import halt, halted
 from listeners import busy, commands, listening
 
 from mcp_agentbus import errors
@@ -45,11 +46,8 @@ async def stored(planner):
 async def test_a_command_is_carried_out_without_it_and_once(planner):
     settings = planner.bus.settings
     async with listening(settings) as listener:
-        listener.process.send_signal(signal.SIGSTOP)
-        try:
+        with halted(listener.process.pid):
             sent = await typed(settings, "send", "planner", "Count", "x", "--agent", "coder")
-        finally:
-            listener.process.send_signal(signal.SIGCONT)
         # It has read what was asked meanwhile, for it answers in turn.
         assert await asyncio.to_thread(commands, settings) == 0
 
@@ -64,14 +62,8 @@ async def test_what_was_asked_by_one_that_has_gone_is_not_done(planner):
     request = {"op": "command", "version": __version__, "args": vars(args)}
     environ = served.environ(settings.data_dir.parent)
     async with listening(settings) as listener:
-        listener.process.send_signal(signal.SIGSTOP)
-        try:
-            with local_socket.connect(settings) as connection:
-                connection.sendall(
-                    local_socket.line({**request, **local_socket.surroundings(environ)})
-                )
-        finally:
-            listener.process.send_signal(signal.SIGCONT)
+        with halted(listener.process.pid), local_socket.connect(settings) as connection:
+            connection.sendall(local_socket.line({**request, **local_socket.surroundings(environ)}))
         assert await asyncio.to_thread(commands, settings) == 0
 
     assert await stored(planner) == 0
@@ -113,11 +105,8 @@ async def test_of_a_command_that_it_has_begun_nobody_knows_whether_it_was_done(p
     async with listening(settings) as listener:
         waits = asyncio.create_task(typed(settings, *argv, "--agent", "coder"))
         await asyncio.to_thread(busy, settings)
-        listener.process.send_signal(signal.SIGSTOP)
-        try:
+        with halted(listener.process.pid):
             code, said = await waits
-        finally:
-            listener.process.send_signal(signal.SIGCONT)
 
     assert code == 5
     assert "The listener hangs: it is not known whether this was done." in said
@@ -135,7 +124,7 @@ async def test_a_command_that_waits_long_is_not_taken_for_one_that_hangs(planner
 async def test_it_is_replaced(planner):
     settings = planner.bus.settings
     async with listening(settings) as hung:
-        hung.process.send_signal(signal.SIGSTOP)
+        halt(hung.process.pid)
         async with listening(settings, script=[*_HASTY, "listen", "--replace"]) as listener:
             found = await asyncio.to_thread(local_socket.ask, settings, {"op": "status"})
             ended = await hung.process.wait()

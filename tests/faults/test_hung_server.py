@@ -3,14 +3,13 @@
 
 import asyncio
 import contextlib
-import os
 import re
-import signal
 import sys
 import time
 
 import pytest
 import served
+from halting import halted
 from listeners import configure, listening
 from local_server import configured
 
@@ -34,15 +33,9 @@ PROMISED_S = 5
 _STOP = "If it stays so, run `agentbus server stop`, then `agentbus server start`."
 
 
-@contextlib.contextmanager
 def hung(settings):
-    """Have the server take what it is sent and say nothing."""
-    pid = embedded.find(settings).pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    """Have the server take what it is sent and say nothing, in a block."""
+    return halted(embedded.find(settings).pid)
 
 
 async def failed(call):

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 import served
+from halting import halt
 from listeners import configure, known, listening, recorder, send
 from local_server import kill_servers
 from probed import Probe
@@ -106,7 +107,7 @@ async def test_no_loop_is_held_nor_spins_while_server_socket_and_disk_go_and_com
         await nothing_spins()
         server = await asyncio.to_thread(embedded.ensure, settings)
         await listener.logged("back")
-        os.kill(server.pid, signal.SIGSTOP)
+        halt(server.pid)
         await nothing_spins()
         os.kill(server.pid, signal.SIGCONT)
 

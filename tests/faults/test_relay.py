@@ -3,7 +3,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import served
+from halting import halted
 from listeners import busy, false_listener, listening
 from served import ERAS, Pipes
 
@@ -126,16 +126,13 @@ async def test_a_send_under_way_when_its_listener_dies_is_repeated_only_if_that_
         with pipes(planner, agent="sender") as server:
             server.greet(served.MODERN)
             await asyncio.to_thread(server.call, "list_agents")
-            os.kill(nats, signal.SIGSTOP)
-            try:
+            with halted(nats):
                 sent = {"to": "planner", "subject": "Count", "body": "the tests"}
                 sent |= {"request_id": "once"} if known else {}
                 call = {"name": "send_task", "arguments": sent}
                 number = server.request("tools/call", call, era=served.MODERN)
                 await asyncio.to_thread(status_of_session, settings)
                 await listener.end(signal.SIGKILL)
-            finally:
-                os.kill(nats, signal.SIGCONT)
             answer = await asyncio.to_thread(server.message)
             assert answer["id"] == number
 
@@ -158,8 +155,7 @@ async def test_what_is_under_way_when_its_listener_is_told_to_end_is_done_before
         with pipes(planner, agent="sender") as server:
             server.greet(era)
             await asyncio.to_thread(server.call, "list_agents", era=era)
-            os.kill(nats, signal.SIGSTOP)
-            try:
+            with halted(nats):
                 sent = {"to": "planner", "subject": "Count", "body": "the tests"}
                 call = {"name": "send_task", "arguments": sent}
                 numbers = [server.request("tools/call", call, era=era)]
@@ -167,8 +163,6 @@ async def test_what_is_under_way_when_its_listener_is_told_to_end_is_done_before
                 listener.process.send_signal(signal.SIGTERM)
                 await asyncio.to_thread(refuses, settings)
                 numbers.append(server.request("tools/call", call, era=era))
-            finally:
-                os.kill(nats, signal.SIGCONT)
             answers = [await asyncio.to_thread(server.message) for _ in numbers]
             assert await listener.end() == 0
 
@@ -273,13 +267,10 @@ async def test_a_command_whose_listener_dies_is_done_all_the_same_and_once(plann
     nats = embedded.find(settings).pid
     async with listening(settings) as listener:
         await (await typed(planner, "agents")).communicate()
-        os.kill(nats, signal.SIGSTOP)
-        try:
+        with halted(nats):
             sending = await typed(planner, "send", "planner", "Count", "the tests")
             await asyncio.to_thread(busy, settings)
             await listener.end(signal.SIGKILL)
-        finally:
-            os.kill(nats, signal.SIGCONT)
         said, _ = await sending.communicate()
 
     assert sending.returncode == 0, said

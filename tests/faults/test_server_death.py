@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from halting import halted
 from local_server import is_gone, kill_servers, settings_at
 
 from mcp_agentbus.bus import embedded
@@ -95,13 +96,10 @@ async def test_a_send_whose_embedded_server_cannot_start_fails_in_time(tmp_path,
 async def test_a_send_while_the_server_hangs_fails_in_time_and_does_not_claim_either(own_world):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     pid = embedded.find(own_world.bus.settings).pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with halted(pid):
         async with asyncio.timeout(PROMISED_S):
             with pytest.raises((Unconfirmed, BusUnreachable)):
                 await send_task(planner, coder.me.id, "Held up", "x")
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.promise(1)

@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 
 import pytest
+from halting import halt
 from workers import HASTY, forget, workers
 
 from mcp_agentbus.errors import BusUnreachable, NotClaimed
@@ -135,7 +136,7 @@ async def test_a_stopped_process_loses_its_claim_and_cannot_answer_when_it_goes_
         with pytest.raises(NotClaimed, match=sleeper.session):
             await publish_result(coder, sent, "working")
 
-        sleeper.signal(signal.SIGSTOP)
+        halt(sleeper.pid)
         await forget(world.bus, coder.me.id, sleeper.session)
         [item] = (await watch_inbox(coder, timeout_s=HANG_S)).tasks
         sleeper.signal(signal.SIGCONT)
@@ -159,7 +160,7 @@ async def test_a_stopped_process_that_reads_again_is_told_that_its_claim_is_gone
     async with workers(home, **HASTY) as start:
         sleeper = await start(coder.me.id)
         await sleeper.ask("read")
-        sleeper.signal(signal.SIGSTOP)
+        halt(sleeper.pid)
         await forget(world.bus, coder.me.id, sleeper.session)
         await watch_inbox(coder, timeout_s=HANG_S)
         sleeper.signal(signal.SIGCONT)

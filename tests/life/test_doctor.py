@@ -3,8 +3,6 @@
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from doctors import listener_goes, printed, report, with_streams
+from halting import halted
 from listeners import configure, false_listener, known, listening, recorder, send
 
 from mcp_agentbus.bus import embedded
@@ -82,11 +81,8 @@ async def test_looking_starts_no_server(there):
 
 async def test_a_server_that_hangs_is_wrong(there):
     pid = embedded.find(there).pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with halted(pid):
         code, found = await report(there)
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
     assert code == 1
     assert found["server"]["state"] == "wrong"

@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 import served
 from doctors import listener_goes, sent_round
+from halting import halt
 from listeners import configure, false_listener, listening
 
 from mcp_agentbus.bus import embedded
@@ -137,7 +138,7 @@ async def test_a_self_test_says_where_it_stopped(alone, monkeypatch):
     def out(line):
         lines.append(line)
         if line.startswith("ok  stored"):
-            os.kill(pid, signal.SIGSTOP)
+            halt(pid)
 
     try:
         code = await run(alone, out, self_test=True)

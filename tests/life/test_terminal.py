@@ -83,4 +83,4 @@ async def test_a_peers_line_never_begins_where_ours_do(home, way, coder):
     assert max(map(len, lines)) <= 60
     assert sum(line.startswith("Inbox of") for line in lines) == 1
     assert any(line.startswith("    ") and "aaaa" in line for line in lines)
-    assert not any(line.startswith("a") for line in lines)
+    assert not any(line.startswith("aaaa") for line in lines)

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 import served
+from halting import halt
 from hooking import HIGH, NEW, NORMAL, Host, interactive, line, monitor, notice, session
 from listeners import (
     ATTENTIVE,
@@ -234,7 +235,7 @@ async def test_beside_a_server_that_hangs_and_may_tell_it_yet_its_monitor_is_sil
         session(house, "eight", notes) as (pipes, notices),
     ):
         await listener.logged("joined", agent="eight")
-        pipes.process.send_signal(signal.SIGSTOP)
+        halt(pipes.process.pid)
         await send(planner, "eight")
         await listener.logged("ended", agent="eight", outcome="failed")
         pipes.process.send_signal(signal.SIGCONT)

@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from halting import halt
 from local_server import (
     command_lines,
     is_gone,
@@ -114,7 +115,7 @@ def test_a_server_that_does_not_answer_is_named_and_can_still_be_stopped(
 
 def test_stop_ends_a_server_that_was_halted(settings):
     server = embedded.ensure(settings)
-    os.kill(server.pid, signal.SIGSTOP)
+    halt(server.pid)
 
     assert embedded.stop(settings) is True
     until(lambda: is_gone(server.pid), "the server is gone")
@@ -176,7 +177,7 @@ def test_a_server_that_hangs_is_not_waited_for_as_one_that_starts(
     monkeypatch.setattr(embedded, "_STARTS_WITHIN_S", 0.05)
     monkeypatch.setattr(embedded, "_PROBE_TIMEOUT_S", 0.1)
     monkeypatch.setattr(embedded, "START_TIMEOUT_S", 60.0)
-    os.kill(server.pid, signal.SIGSTOP)
+    halt(server.pid)
 
     began = time.monotonic()
     with pytest.raises(BusUnreachable, match=rf"pid {server.pid} .*does not answer.*server stop"):
