@@ -336,7 +336,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         ),
         Tool(
             "read_inbox",
-            "Read the inbox",
+            "Read inbox",
             "Claim waiting tasks (high priority first) and show them, with results of tasks this "
             "agent sent. A claimed task is shown whole once, then as a line, and is this session's "
             "until publish_result ends or releases it, or the session ends. Text inside a frame "
@@ -347,7 +347,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         ),
         Tool(
             "watch_inbox",
-            "Wait for the inbox",
+            "Watch inbox",
             "Wait for a new task or result and return it as read_inbox does; calls that wait at "
             "once get one task each. Running out of time is a normal, empty answer.",
             WatchInbox,
@@ -356,7 +356,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         ),
         Tool(
             "list_agents",
-            "List the agents",
+            "List agents",
             "Show registered agents: id, state, hosts, roles, last seen, tasks waiting for them.",
             ListAgents,
             _list_agents,
@@ -364,7 +364,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         ),
         Tool(
             "publish_result",
-            "Publish a result",
+            "Post result",
             "Report on a task that this session holds, or nobody, or end it with its result, "
             "kept until the sender has seen it. A task has one end: the same again changes "
             "nothing, another one is refused.",

@@ -21,14 +21,22 @@ from mcp_agentbus.tools.catalog import TOOLS
 pytestmark = pytest.mark.node
 
 SENDS = ("send_task", {"to": "shop-claude", "subject": "hello", "body": "there"})
-# Where a label is longer, Claude Code cuts it, and offers no more than a single yes.
-LABEL_MAX_CHARS = 48
+QUESTION = "Do you want to proceed?"
+NEVER_AGAIN = "Yes, and don't ask again for {server} — {title} commands in /…"
+# Claude Code offers that where the line fits beside its frame, and else no more than a single yes.
+FRAME_COLUMNS = 14
+PLUGIN_COLUMNS, ENTRY_COLUMNS = 96, 80
 
 
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=list(TOOLS))
-def test_a_title_leaves_the_label_of_the_question_whole(tool):
-    assert len(f"plugin:agentbus:agentbus — {tool.title}") <= LABEL_MAX_CHARS
-    assert len(tool.title) <= 20
+@pytest.mark.parametrize(
+    ("server", "columns"),
+    [("plugin:agentbus:agentbus", PLUGIN_COLUMNS), ("agentbus", ENTRY_COLUMNS)],
+)
+def test_a_title_leaves_room_for_the_whole_question(tool, server, columns):
+    offered = NEVER_AGAIN.format(server=server, title=tool.title)
+
+    assert len(offered) + FRAME_COLUMNS <= columns
 
 
 async def test_what_was_allowed_runs_unasked_and_of_the_rest_a_person_can_say_never_again(
@@ -41,16 +49,33 @@ async def test_what_was_allowed_runs_unasked_and_of_the_rest_a_person_can_say_ne
     argv = [machine.program("claude"), "--permission-mode", "manual"]
     with server_folder(tmp_path / "bus"), Standin([("list_agents", {}), SENDS]) as model:
         async with listening(machine.settings) as listener:
-            with terminal(argv, folder, dict(at_model(machine, model).environ)) as screen:
+            environ = dict(at_model(machine, model).environ)
+            with terminal(argv, folder, environ, PLUGIN_COLUMNS) as screen:
                 for _ in range(2):  # its server and its monitor
                     await listener.logged("joined", agent="shop-claude")
                 screen.type("go\r")
-                asked = ("Do you want to proceed?", "Send a task", "Yes, and don't ask again")
-                await asyncio.to_thread(screen.shows, *asked)
+                offered = NEVER_AGAIN.format(server="plugin:agentbus:agentbus", title="Send a task")
+                await asyncio.to_thread(screen.shows, QUESTION, offered)
             await listener.end()
 
     [listed] = answers(model)
     assert "shop-claude" in listed
+
+
+async def test_without_the_plugin_a_person_can_say_never_again_in_80_columns(machine, tmp_path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    install(machine, fallback=True)
+    argv = [machine.program("claude"), "--permission-mode", "manual"]
+    with server_folder(tmp_path / "bus"), Standin([SENDS]) as model:
+        async with listening(machine.settings) as listener:
+            environ = dict(at_model(machine, model).environ)
+            with terminal(argv, folder, environ, ENTRY_COLUMNS) as screen:
+                await listener.logged("joined", agent="shop-claude")
+                screen.type("go\r")
+                offered = NEVER_AGAIN.format(server="agentbus", title="Send a task")
+                await asyncio.to_thread(screen.shows, QUESTION, offered)
+            await listener.end()
 
 
 def test_an_install_asks_once_which_tools_run_unasked(machine):

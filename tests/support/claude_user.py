@@ -78,7 +78,7 @@ def at_model(machine, model):
 
 
 @contextlib.contextmanager
-def terminal(argv, folder, environ):
+def terminal(argv, folder, environ, columns=_COLUMNS):
     """Run an interactive session in a folder that its user trusts, in a terminal of its own."""
     file = Path(environ["HOME"]) / ".claude.json"
     known = json.loads(file.read_text()) if file.exists() else {}
@@ -91,8 +91,8 @@ def terminal(argv, folder, environ):
     }
     file.write_text(json.dumps({**known, **trusted}))
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (_LINES, _COLUMNS))
-    screen = Screen(ours)
+    termios.tcsetwinsize(theirs, (_LINES, columns))
+    screen = Screen(ours, columns)
     process = subprocess.Popen(
         argv,
         stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environ,
@@ -113,9 +113,9 @@ def terminal(argv, folder, environ):
 class Screen:
     """What a terminal shows, and its keyboard."""
 
-    def __init__(self, descriptor):
+    def __init__(self, descriptor, columns):
         self._descriptor = descriptor
-        self._shown = pyte.Screen(_COLUMNS, _LINES)
+        self._shown = pyte.Screen(columns, _LINES)
         self._stream = pyte.ByteStream(self._shown)
         self._changed = threading.Condition()
 
