@@ -150,15 +150,17 @@ def may_be_short(value: str) -> bool:
     return not is_whole and is_task_id(value) and len(value) >= _SHORT_ID_CHARS
 
 
-def whole_task_id(written: str, known: Collection[str]) -> str:
-    """Return the one known id that begins with what was written; that itself if none does.
+def whole_task_id(written: str, known: Collection[str]) -> str | None:
+    """Return the one known id that begins with what was written; None if none does.
 
     Raises:
         BadInput: several begin with it, and none is it; the message names them.
     """
-    meant = sorted(each for each in known if each.startswith(written))
-    if written in known or not meant or not may_be_short(written):
+    if written in known:
         return written
+    meant = sorted(each for each in known if each.startswith(written))
+    if not meant or not may_be_short(written):
+        return None
     if len(meant) > 1:
         more = f" and {len(meant) - _NAMED_MAX} more" if len(meant) > _NAMED_MAX else ""
         raise BadInput(

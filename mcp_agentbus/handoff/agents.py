@@ -23,6 +23,8 @@ from typing import Final, Literal
 
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config import names
+from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, LANES, Priority
@@ -214,6 +216,17 @@ def _unknown(inbox: str, entries: Iterable[Entry]) -> UnknownAgent:
         else f"No registered agent holds {address!r}. Nothing was sent.",
         hint=hint + UnknownAgent.hint,
     )
+
+
+def of_this_user(settings: Settings) -> tuple[str, ...]:
+    """Return the agents that are known to be this user's; `*`, everybody, on the embedded server.
+
+    Raises:
+        BadSetup: the book of names cannot be read.
+    """
+    if settings.url is None:
+        return ("*",)
+    return tuple({*names.read(settings).names, *settings.agents})
 
 
 async def unknown_task(

@@ -13,7 +13,9 @@ nothing, so looking changes neither who gets a task nor what was seen.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+import re
+from collections.abc import Iterable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,8 +24,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES
-from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.agents import unknown_task
+from mcp_agentbus.errors import AgentbusError, BadInput, UnknownTask
+from mcp_agentbus.handoff.agents import of_this_user, unknown_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.records import read_record, read_sent, read_wakes
@@ -35,6 +37,8 @@ from mcp_agentbus.store.tasks import Seen, Unreadable
 # A thread is looked for among this many stored tasks at most; more is said, not searched.
 _SEARCHED_MAX: Final = 1_000
 _PAGE: Final = 100
+# What the ids made here are written in; those of other producers are taken as they come.
+_HEX: Final = re.compile(r"[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -101,32 +105,67 @@ async def task_life(session: Session, task_id: str) -> Life:
 
 
 async def whole_id(session: Session, written: str) -> str:
-    """Return the id of the one task of this agent that begins with what was written.
+    """Return the id of the one task that begins with what was written.
 
-    What is no beginning of any comes back as it is: what it is used for says that it is unknown.
+    It is looked for among the tasks that this agent sent or received, and if none of them begins
+    so among those of this user's other agents: what it is used for then says whose it is. What is
+    no beginning of any comes back as it is, and is said to be unknown there.
 
     Args:
-        session: whose tasks are meant, sent or received.
+        session: whose tasks are meant first.
         written: an id, or at least its first 6 characters.
 
     Raises:
         BadInput: several begin with it; the message names them.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
+    return await _meant(session, written) or written
+
+
+async def _meant(session: Session, written: str) -> str | None:
+    """Return the id that is meant; None if nothing here begins with what was written."""
     if not ids.may_be_short(written):
         return written
     await session.called()
-    sides = [(session.me.id, "*"), *(("*", inbox) for inbox in session.inboxes)]
+    own = [(session.me.id, "*"), *(("*", inbox) for inbox in session.inboxes)]
+    known = await _known(session.bus, own)
+    if not any(task_id.startswith(written) for task_id in known):
+        with suppress(AgentbusError):  # then nobody knows
+            users = of_this_user(session.bus.settings)
+            sides = {side for agent in users for side in ((agent, "*"), ("*", agent))}
+            known = await _known(session.bus, sides)
+    return ids.whole_task_id(written, known)
+
+
+async def answered_id(session: Session, written: str | None) -> str | None:
+    """Return the id of the task that a new one answers, as `whole_id`; None if it answers none.
+
+    An id of another producer's is taken as it is: this user's agents need not have seen the task.
+
+    Raises:
+        UnknownTask: it is written as the beginning of an id of ours, and is that of none.
+        BadInput, BusUnreachable, Unconfirmed, NotAllowed: as `whole_id`.
+    """
+    if written is None:
+        return None
+    whole = await _meant(session, written)
+    if whole is None and _HEX.fullmatch(written):
+        raise UnknownTask(
+            f"No task's id begins with {written}, so nothing can answer it. Nothing was sent.",
+            hint="Copy its id from read_inbox, or leave in_reply_to out.",
+        )
+    return whole or written
+
+
+async def _known(bus: Bus, sides: Iterable[tuple[str, str]]) -> set[str]:
+    """Return the ids of the tasks between these, each an owner and an inbox; `*` is any."""
     wanted = [
         subject(owner, inbox, "*")
         for owner, inbox in sides
         for subject in (subjects.record_subject, subjects.sent_subject)
     ]
-    stored = await together(
-        *(streams.stored_subjects(session.bus, RESULTS, each) for each in wanted)
-    )
-    known = {subject.rpartition(".")[2] for some in stored for subject in some}
-    return ids.whole_task_id(written, known)
+    stored = await together(*(streams.stored_subjects(bus, RESULTS, each) for each in wanted))
+    return {subject.rpartition(".")[2] for some in stored for subject in some}
 
 
 def _state(record: Record, sent: Sent | None) -> State:

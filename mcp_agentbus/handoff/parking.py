@@ -20,6 +20,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import Refused, UnknownTask
+from mcp_agentbus.handoff.agents import of_this_user
 from mcp_agentbus.store import records, roster, subjects, tasks
 from mcp_agentbus.store.records import read_record, record_key, write_record
 from mcp_agentbus.store.steps import Write, first_record, sent_of, step
@@ -146,15 +147,26 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
 
 
 async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
+    if mine := await _parked_as(bus, inboxes, which):
+        return mine
+    said = f"No task {which[:70]!r} is parked for {ids.address_of(inboxes[0])}"
+    other = await _parked_as(bus, of_this_user(bus.settings), which)
+    if other is None:
+        hint = "`agentbus parked` lists what is parked, with its id and number."
+        raise UnknownTask(f"{said}.", hint=hint)
+    to = ids.address_of(other.inbox)
+    whose = "An agent that holds" if to.startswith("role:") else "A session of"
+    raise UnknownTask(f"{said}, but one is for {to}.", hint=f"{whose} {to} can replay it.")
+
+
+async def _parked_as(bus: Bus, inboxes: Sequence[str], which: str) -> Parked | None:
+    """Return the parked task that has this number, this id, or alone an id that begins so."""
     all_of_them = [each for inbox in inboxes for each in await parked(bus, inbox)]
-    which = ids.whole_task_id(which, {each.task.id for each in all_of_them if each.task})
+    whole = ids.whole_task_id(which, {each.task.id for each in all_of_them if each.task})
     for candidate in all_of_them:
-        if which in {str(candidate.number), candidate.task and candidate.task.id}:
+        if str(candidate.number) == which or (candidate.task and candidate.task.id == whole):
             return candidate
-    raise UnknownTask(
-        f"No task {which[:70]!r} is parked for {ids.address_of(inboxes[0])!r}.",
-        hint="`agentbus parked` lists what is parked, with its id and number.",
-    )
+    return None
 
 
 async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> None:

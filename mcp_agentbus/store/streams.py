@@ -317,5 +317,11 @@ async def stored_subjects(bus: Bus, stream: str, subject: str) -> dict[str, int]
     Raises:
         ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
     """
-    info = await bus.admin.api(f"STREAM.INFO.{stream}", {"subjects_filter": subject})
-    return dict(info["state"].get("subjects") or {})
+    counts: dict[str, int] = {}
+    while True:  # the server tells 100,000 at a time
+        wanted = {"subjects_filter": subject, "offset": len(counts)}
+        info = await bus.admin.api(f"STREAM.INFO.{stream}", wanted)
+        page = info["state"].get("subjects") or {}
+        counts.update(page)
+        if not page or len(counts) >= int(info.get("total", 0)):
+            return counts

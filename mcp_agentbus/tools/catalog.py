@@ -221,7 +221,7 @@ class PublishResult(_Input):
 
 async def _send_task(session: Session, args: SendTask, _: Asked) -> Answer:
     options = send.Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
-    options["in_reply_to"] = await _whole(session, args.in_reply_to)
+    options["in_reply_to"] = await lookup.answered_id(session, args.in_reply_to)
     receipts = await send.send_task(session, args.to, args.subject, args.body, **options)
     return Answer(render.receipts_text(receipts), documents.of_receipts(receipts))
 

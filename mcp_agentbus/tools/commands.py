@@ -164,7 +164,7 @@ async def _sent(call: Call, session: Session) -> tuple[Receipt, ...]:
             priority=args.priority,
             task_type=args.task_type,
             thread_id=args.thread,
-            in_reply_to=await _whole(session, args.in_reply_to),
+            in_reply_to=await lookup.answered_id(session, args.in_reply_to),
             expires_in_s=args.expires_in,
             deliver_in_s=args.deliver_in,
             notify=args.notify,

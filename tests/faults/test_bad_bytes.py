@@ -229,7 +229,10 @@ async def test_a_task_claimed_five_times_is_parked_told_and_offered_again_on_req
     with pytest.raises(AlreadyEnded):
         await publish_result(planner, sent.task_id, "cancelled")
 
-    await parking.replay(world.bus, [coder.me.id], sent.task_id)
+    with pytest.raises(UnknownTask, match=f"but one is for {coder.me.id}") as refused:
+        await parking.replay(world.bus, [planner.me.id], sent.task_id[:8])
+    assert refused.value.hint == f"A session of {coder.me.id} can replay it."
+    await parking.replay(world.bus, [coder.me.id], sent.task_id[:8])
     [item] = (await watch_inbox(coder, timeout_s=HANG_S)).tasks
     await publish_result(coder, sent.task_id, "completed")
 

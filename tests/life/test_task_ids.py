@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A task is named by the beginning of its id; one that is another agent's is said to be that."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import served
 from served import call, text
 
+from mcp_agentbus.config import names
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput, UnknownTask
+from mcp_agentbus.handoff.agents import of_this_user
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life, whole_id
 from mcp_agentbus.handoff.results import publish_result
@@ -14,6 +19,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.tools.readers import MODEL, SHELL
 
 UNKNOWN = "0" * 32
+WRONG = "ffffff0"
 
 
 def alike(sender, inbox):
@@ -36,7 +42,7 @@ async def test_the_first_six_letters_are_enough_for_sender_and_addressee(world):
             assert await whole_id(session, whole[:6]) == whole
             assert await whole_id(session, whole[:31]) == whole
     assert await whole_id(planner, receipt.task_id[:5]) == receipt.task_id[:5]
-    assert await whole_id(await world.session("other"), receipt.task_id[:6]) == receipt.task_id[:6]
+    assert await whole_id(planner, "ffffff") == "ffffff"
 
 
 async def test_where_two_begin_the_same_both_are_named_and_nothing_is_done(world):
@@ -58,15 +64,17 @@ async def test_an_id_that_is_short_and_whole_is_meant_before_any_that_begins_wit
 
     assert ids.whole_task_id("abcdef", known) == "abcdef"
     assert ids.whole_task_id("ffffff", known) == "f" * 32
-    assert ids.whole_task_id("fffff", known) == "fffff"
-    assert ids.whole_task_id("../etc", known) == "../etc"
+    assert ids.whole_task_id("fffff", known) is None
+    assert ids.whole_task_id("../etc", known) is None
 
 
-async def test_a_task_of_other_agents_is_said_to_be_theirs(world):
+@pytest.mark.parametrize("written", [32, 6], ids=["whole", "short"])
+async def test_a_task_of_other_agents_is_said_to_be_theirs(world, written):
     planner, coder = await world.session("planner"), await world.session("coder")
     other = await world.session("other")
     [receipt] = await send_task(planner, coder.me.id, "s", "b")
-    task_id, whose = receipt.task_id, f"; {planner.me.id} sent it to {coder.me.id}."
+    task_id = await whole_id(other, receipt.task_id[:written])
+    whose = f"; {planner.me.id} sent it to {coder.me.id}."
 
     for attempt, deed in (
         (task_life(other, task_id), f"A session of {planner.me.id} can read it."),
@@ -76,6 +84,7 @@ async def test_a_task_of_other_agents_is_said_to_be_theirs(world):
     ):
         with pytest.raises(UnknownTask) as refused:
             await attempt
+        assert receipt.task_id in refused.value.message
         assert refused.value.message.endswith(whose)
         assert refused.value.hint.endswith(deed)
         assert SHELL.hint(refused.value.hint).startswith("With --agent ")
@@ -103,6 +112,9 @@ async def test_tools_and_commands_take_the_beginning_of_an_id(home, way):
         watched = await call(planner, "watch_inbox", task_id=short, timeout_s=30)
         life = await call(planner, "read_inbox", task_id=short)
         withdrawn = await call(planner, "publish_result", task_id=answers[:6], status="cancelled")
+        answering = {"subject": "s", "body": "b", "in_reply_to": WRONG}
+        wrong = await planner.call_tool("send_task", {"to": worker, **answering})
+        code_of_other, others = await served.typed(folder, "task", short, "--agent", f"third-{way}")
 
     assert code == 0, out
     assert [code for code, _ in typed] == [0, 0, 0], typed
@@ -111,3 +123,18 @@ async def test_tools_and_commands_take_the_beginning_of_an_id(home, way):
     assert f"Result of task {sent}" in text(watched)
     assert f"Task {sent}: completed" in text(life)
     assert answers in text(withdrawn)
+    assert wrong.is_error
+    assert f"No task's id begins with {WRONG}" in text(wrong)
+    assert code_of_other != 0
+    assert f"neither sent nor received a task {sent}; {sender} sent it to {worker}." in others
+    assert f"With --agent {sender} you can read it." in others
+
+
+async def test_on_a_shared_server_only_the_users_own_agents_are_looked_among(world):
+    settings = replace(world.bus.settings, url="tls://bus.example.org:4222")
+
+    assert of_this_user(settings) == ()
+    with names.writing(settings) as book:
+        book.names["shop-claude"] = names.holder(Path("/home/me/shop"), "claude-code")
+    assert of_this_user(settings) == ("shop-claude",)
+    assert of_this_user(replace(settings, url=None)) == ("*",)
