@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TREE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 NOTE = "program"
+NOTE_MAX_BYTES = 16 * 1024  # three paths
 # Nothing of the folder that a session is in (-P), nor of what is exported there (-E).
 APART = ["-E", "-P"]
 NONE = (
@@ -53,8 +54,12 @@ def note() -> tuple[str, str]:
         config = os.environ.get("CLAUDE_CONFIG_DIR") or os.path.expanduser("~/.claude")
         data = os.path.join(config, "plugins", "data", "agentbus-agentbus")
     try:
-        with open(os.path.join(data, NOTE), encoding="utf-8", errors="surrogateescape") as text:
-            lines = text.read().split("\n")
+        # A pipe in the place of the file must not hold up the start.
+        opened = os.open(os.path.join(data, NOTE), os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            lines = os.read(opened, NOTE_MAX_BYTES).decode(errors="surrogateescape").split("\n")
+        finally:
+            os.close(opened)
     except OSError:
         return "", ""
     program, home = (line if os.path.isabs(line) else "" for line in (*lines, "")[:2])

@@ -10,7 +10,9 @@
 # Monitors and the shell of a session are not told of the plugin's folder of data.
 data=${CLAUDE_PLUGIN_DATA:-${CLAUDE_CONFIG_DIR:-$HOME/.claude}/plugins/data/agentbus-agentbus}
 noted=
-{ read -r _ && read -r _ && IFS= read -r noted; } 2>/dev/null <"$data/program"
+if [ -f "$data/program" ]; then # a pipe would be waited for
+    { read -r _ && read -r _ && IFS= read -r noted; } 2>/dev/null <"$data/program"
+fi
 
 if [ -x "$noted" ]; then
     exec "$noted" -I -S "$@"

@@ -10,7 +10,7 @@ It runs on its own, next to no package, with any Python 3.9 or later, and import
 started at each turn.
 """
 # pathlib would take a third of its time.
-# ruff: noqa: INP001, PTH100, PTH109, PTH111, PTH116, PTH117, PTH118, PTH123
+# ruff: noqa: INP001, PTH100, PTH109, PTH111, PTH116, PTH117, PTH118
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ INPUT_MAX_BYTES = 8 << 20
 ANSWER_MAX_BYTES = 4096
 _USERS = "/run/user"
 _PATH_MAX_BYTES = 103
+_NOTE_MAX_BYTES = 16 * 1024  # three paths
 # Tools whose answer says what waits.
 _LOOKS = ("read_inbox", "watch_inbox")
 
@@ -196,8 +197,11 @@ def _noted_home(data: str) -> str:
     """Return the bus folder that was noted as the plugin was installed, as its server reads it."""
     if data:
         try:
-            with open(f"{data}/program", encoding="utf-8") as note:
-                home = (*note.read().split("\n"), "", "")[1]
+            note = os.open(f"{data}/program", os.O_RDONLY | os.O_NONBLOCK)  # a pipe may be there
+            try:
+                home = (*os.read(note, _NOTE_MAX_BYTES).decode().split("\n"), "", "")[1]
+            finally:
+                os.close(note)
         except (OSError, ValueError):
             return ""
         if os.path.isabs(home):

@@ -28,6 +28,7 @@ from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
 
 from mcp_agentbus.core import hosts, places
+from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
 from mcp_agentbus.errors import BadInput, BadSetup
 
 NAME: Final = "claude-code"
@@ -179,7 +180,7 @@ def _server(machine: Machine) -> dict[str, Any] | None:
     given = machine.environ.get("CLAUDE_CONFIG_DIR")
     file = (Path(given) if given else machine.home) / ".claude.json"
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(read_whole(file, HOSTS_MAX_BYTES))
         server = document.get("mcpServers", {}).get(SERVER)
     except FileNotFoundError:
         return None
@@ -275,7 +276,7 @@ def _write_note(machine: Machine) -> Step:
     def do() -> str:
         if any("\n" in line for line in lines):
             raise BadSetup("A folder of agentbus has a line break in its name.")
-        if file.is_file() and file.read_bytes() == note:
+        if files.content(file) == note:
             return "it is there already"
         files.write(file, note)
         return ""

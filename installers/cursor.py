@@ -26,6 +26,7 @@ from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
 
 from mcp_agentbus.core import places
+from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
 from mcp_agentbus.errors import BadSetup
 
 NAME: Final = "cursor"
@@ -138,7 +139,7 @@ def _server(machine: Machine, agent: str | None = None) -> dict[str, Any]:
 def _entry_there(machine: Machine) -> dict[str, Any]:
     """Return our entry as it is; empty without one, or if the file is not plain JSON."""
     try:
-        document = json.loads((_folder_of(machine) / "mcp.json").read_text("utf-8-sig"))
+        document = json.loads(read_whole(_folder_of(machine) / "mcp.json", HOSTS_MAX_BYTES))
         server = document["mcpServers"][SERVER]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}  # whoever writes it says what is wrong
@@ -172,7 +173,7 @@ def _has_any(path: Path, pieces: tuple[Piece, ...]) -> bool:
         return edit.has_any(path, *pieces)
     except BadSetup:
         try:
-            return SERVER.encode() in path.read_bytes()
+            return SERVER.encode() in read_whole(path, HOSTS_MAX_BYTES)
         except OSError:
             return True
 

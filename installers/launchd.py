@@ -23,6 +23,7 @@ from mcp_agentbus.installers._parts.service import BY_HAND, Run, check_plain, ch
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import programs
+from mcp_agentbus.core.files import read_whole
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.relay import starter
 from mcp_agentbus.relay.starter import LABEL
@@ -74,7 +75,7 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
     _launchctl(run, "print", _domain())  # before anything is written
     file = plist_file(settings.environ)
     content = _wanted(settings)
-    old = file.read_bytes() if file.exists() else None
+    old = files.content(file)
     files.write(file, content)
     done = [f"wrote {file}"]
     loaded = _is_loaded(run)
@@ -94,7 +95,7 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
 def is_current(settings: Settings) -> bool:
     """Tell whether the plist is what `install` would write now, but for what shells vary."""
     try:
-        there = plistlib.loads(plist_file(settings.environ).read_bytes())
+        there = plistlib.loads(read_whole(plist_file(settings.environ)))
         wanted = plistlib.loads(_wanted(settings))
         for plist in (there, wanted):
             given = plist.get("EnvironmentVariables", {})

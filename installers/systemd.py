@@ -20,6 +20,7 @@ from mcp_agentbus.installers._parts.service import BY_HAND, Run, check_plain, ch
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import programs
+from mcp_agentbus.core.files import read_whole
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.relay import starter
 from mcp_agentbus.relay.starter import UNIT
@@ -86,7 +87,7 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
     _systemctl(run, "show-environment")  # before anything is written
     file = unit_file(settings.environ)
     content = _wanted(settings)
-    old = file.read_bytes() if file.exists() else None
+    old = files.content(file)
     files.write(file, content)
     done = [f"wrote {file}"]
     try:
@@ -114,7 +115,7 @@ def is_current(settings: Settings) -> bool:
         ]
 
     try:
-        return rest(unit_file(settings.environ).read_bytes()) == rest(_wanted(settings))
+        return rest(read_whole(unit_file(settings.environ))) == rest(_wanted(settings))
     except OSError:
         return False
 

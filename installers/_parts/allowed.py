@@ -18,6 +18,7 @@ from mcp_agentbus.installers._parts import files
 from mcp_agentbus.installers._parts.probe import TOOLS
 from mcp_agentbus.installers.steps import Step
 
+from mcp_agentbus.core.files import read_whole
 from mcp_agentbus.errors import BadInput
 
 #: What is taken where nobody is asked: all that sends nothing of its own accord to anybody.
@@ -53,7 +54,7 @@ def read(file: Path) -> tuple[str, ...] | None:
     """
     with files.told(file, "read"):
         try:
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = read_whole(file).decode(errors="replace").splitlines()
         except FileNotFoundError:
             return None
     return tuple(tool for tool in TOOLS if tool in lines)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file of ours in a folder of somebody else's: written whole, and removed.
+"""A file of ours in a folder of somebody else's: read, written whole, and removed.
 
     >>> write(Path("/home/me/.config/systemd/user/agentbus-listen.service"), b"[Unit]...")
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mcp_agentbus.core.files import write_whole
+from mcp_agentbus.core.files import read_whole, write_whole
 from mcp_agentbus.core.places import make_private
 from mcp_agentbus.errors import BadSetup
 
@@ -28,6 +28,19 @@ def told(path: Path, undone: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise BadSetup(f"{path} cannot be {undone}: {error.strerror}.") from None
+
+
+def content(file: Path) -> bytes | None:
+    """Return what is in a file; None if there is none.
+
+    Raises:
+        BadSetup: it cannot be read.
+    """
+    with told(file, "read"):
+        try:
+            return read_whole(file)
+        except FileNotFoundError:
+            return None
 
 
 def write(file: Path, content: bytes, *, mode: int = 0o644) -> None:

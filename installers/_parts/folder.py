@@ -18,6 +18,7 @@ from typing import Final
 
 from mcp_agentbus.installers._parts import files
 
+from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
 from mcp_agentbus.errors import BadSetup
 
 LIST: Final = ".agentbus-files"
@@ -33,7 +34,7 @@ def copy(source: Path, target: Path) -> bool:
     """
     made, had = _listed(target)
     contents = {
-        str(path.relative_to(source)): path.read_bytes()
+        str(path.relative_to(source)): read_whole(path)
         for path in sorted(source.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
@@ -103,7 +104,7 @@ def _listed(target: Path) -> tuple[int | None, dict[str, str]]:
         hint = "Take the link away, then run the command again."
         raise BadSetup(f"{target} is a symlink to {target.readlink()}.", hint=hint)
     try:
-        first, *lines = (target / LIST).read_text(encoding="utf-8").splitlines()
+        first, *lines = read_whole(target / LIST).decode().splitlines()
         note = re.fullmatch(re.escape(_NOTE).replace(r"\{\}", r"(\d+)"), first)
     except FileNotFoundError:
         return None, {}
@@ -120,5 +121,5 @@ def _listed(target: Path) -> tuple[int | None, dict[str, str]]:
 def _sum(path: Path) -> str | None:
     """Return the file's SHA-256; None if there is none."""
     with files.told(path, "read"), suppress(FileNotFoundError, NotADirectoryError):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_whole(path, HOSTS_MAX_BYTES)).hexdigest()
     return None

@@ -20,6 +20,7 @@ from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine
 
 from mcp_agentbus.core import hosts
+from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
 from mcp_agentbus.errors import BadSetup
 
 NAME: Final = "openclaw"
@@ -68,7 +69,7 @@ def text(file: Path) -> str:
         BadSetup: it cannot be read.
     """
     with files.told(file, "read"), suppress(FileNotFoundError):
-        return file.read_text(encoding="utf-8", errors="replace")
+        return read_whole(file, HOSTS_MAX_BYTES).decode(errors="replace")
     return ""
 
 

@@ -56,7 +56,7 @@ def _token(settings: Settings) -> str | None:
         return None
     try:
         files.check_private(settings.token_file)
-        return settings.token_file.read_text().strip()
+        return files.read_whole(settings.token_file).decode(errors="replace").strip()
     except OSError as error:
         raise BadSetup(
             f"{settings.token_file} cannot be read: {error.strerror}.",

@@ -21,6 +21,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.embedded import Files
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
+from mcp_agentbus.core.files import read_end, read_whole
 
 # What a server says of a message that it could not write, in English whatever the locale.
 _NO_ROOM: Final = re.compile(r"\[ERR\] .*(no space left on device|disk quota exceeded)")
@@ -38,7 +39,7 @@ def is_durable(settings: Settings) -> bool | None:
     By the configuration with which it was started.
     """
     try:
-        conf = Files(settings.data_dir).conf.read_text(errors="replace")
+        conf = read_whole(Files(settings.data_dir).conf).decode(errors="replace")
     except OSError:
         return None
     return re.search(r"^\s*sync_interval:\s*always\s*$", conf, re.MULTILINE) is not None
@@ -68,9 +69,8 @@ def is_write_dead(settings: Settings) -> bool:
     files = Files(settings.data_dir)
     if not locks.is_held(files.lock):
         return False
-    with suppress(OSError), files.log.open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - _END_OF_LOG_BYTES))
-        said = log.read().decode(errors="replace")
+    with suppress(OSError):
+        said = read_end(files.log, _END_OF_LOG_BYTES).decode(errors="replace")
         return _NO_ROOM.search(said.rpartition(_BEGINS)[2]) is not None
     return False
 

@@ -36,7 +36,7 @@ from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import locks, places, processes
-from mcp_agentbus.core.files import check_private, not_mine, unusable, write_whole
+from mcp_agentbus.core.files import check_private, not_mine, read_whole, unusable, write_whole
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 
@@ -51,6 +51,8 @@ _STORE_MAX_BYTES: Final = 8 << 30
 _SHARE_OF_FREE_DISK: Final = 4
 _OTHER_BINARY: Final = "Name a working nats-server in AGENTBUS_NATS_SERVER, or unset it."
 # What `_start` writes. An empty token would leave the server open to all.
+# A pipe at the log's place has nobody at its end, and must not be waited for.
+_APPENDING: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -96,7 +98,7 @@ def find(settings: Settings) -> Server | None:
         return None
     for path in files.ports.glob("*.ports"):
         with suppress(OSError, ValueError, LookupError):  # gone, or still being written
-            url = str(json.loads(path.read_text())["nats"][0])
+            url = str(json.loads(read_whole(path))["nats"][0])
             # The next server may be on the same port, but this file goes before it starts.
             if _answers(url, token) and path.exists():
                 return Server(url, int(path.stem.rsplit("_", 1)[1]))
@@ -209,7 +211,7 @@ def read_token(settings: Settings) -> str:
     """
     path = Files(settings.data_dir).token
     check_private(path)
-    token = path.read_text(errors="replace")
+    token = read_whole(path).decode(errors="replace")
     if not _TOKEN.fullmatch(token):
         raise BadSetup(
             f"{path} is damaged.", hint=f"Run: rm {path}; then `agentbus server stop` and start."
@@ -328,7 +330,7 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
 
 def _spawn(program: Path, files: Files, lock: int) -> subprocess.Popen[bytes]:
     # The server's own log begins after it has read its configuration.
-    errors = os.open(files.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    errors = os.open(files.log, _APPENDING, 0o600)
     try:
         process = subprocess.Popen(
             [program, "-c", files.conf],  # no argument holds a secret
@@ -366,7 +368,7 @@ authorization {{ token: "{read_token(settings)}" }}
 def _free_port(files: Files) -> int:
     """Return last time's port if nobody has it, else -1: any."""
     try:
-        port = int(files.port.read_text()) or -1  # 0 would be NATS's default, 4222
+        port = int(read_whole(files.port)) or -1  # 0 would be NATS's default, 4222
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.core import processes
+from mcp_agentbus.core.files import read_end
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import BadSetup, BusUnreachable, OutOfReach
 
@@ -31,6 +32,8 @@ _BRING_OUT: Final = (
     f"and {_THROUGH}"
 )
 # Of a full disk, when a server could not write its address; the file stays empty.
+# Its last three lines are in there.
+_END_OF_LOG_BYTES: Final = 8 * 1024
 _UNWRITTEN: Final = "Error writing ports file"
 _KEPT: Final = "then this again: all that it has stored is kept."
 
@@ -102,7 +105,7 @@ def untold(ports: Path, log: Path) -> BusUnreachable | None:
 def end_of_log(log: Path) -> str:
     """Return what a server said last."""
     with suppress(OSError):
-        lines = log.read_text(errors="replace").splitlines()[-3:]
+        lines = read_end(log, _END_OF_LOG_BYTES).decode(errors="replace").splitlines()[-3:]
         return f"The end of {log}: " + " | ".join(lines)
     return f"There is no log at {log}."
 

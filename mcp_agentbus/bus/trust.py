@@ -10,6 +10,7 @@ Without `ca_file` what the system trusts counts, and SSL_CERT_FILE, which OpenSS
 
 from __future__ import annotations
 
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from mcp_agentbus.errors import BadSetup, BusUnreachable, Untrusted
 
 _SECTION: Final = "under [server] in config.toml"
 _KEPT: Final = "Nothing was stored, and no token was sent."
+# Those of all authorities that a system trusts are a quarter of a megabyte.
+_BUNDLE_MAX_BYTES: Final = 16 << 20
 # Why OpenSSL does not take a certificate, see x509_vfy.h: nobody here knows who signed it ...
 _UNKNOWN: Final = {2, 18, 19, 20, 21}
 # ... it is for another name or address ...
@@ -121,16 +124,31 @@ def trusted(settings: Settings) -> Trust | None:
     where = urlsplit(settings.url or "")
     if where.scheme != "tls" and not (settings.ca_file or settings.cert_file):
         return None
-    context = _trusting(settings.ca_file) if settings.ca_file else ssl.create_default_context()
+    context = _trusting(settings.ca_file) if settings.ca_file else _by_default()
     if settings.cert_file:
         _show(context, settings.cert_file, settings.key_file)
     server = f"{where.hostname}:{where.port or 4222}"
     return Trust(context, server, settings.ca_file, settings.cert_file)
 
 
+def _by_default() -> ssl.SSLContext:
+    """Return what takes certificates that this system trusts, or those in SSL_CERT_FILE."""
+    given = ssl.get_default_verify_paths()
+    if named := os.environ.get(given.openssl_cafile_env):
+        try:
+            files.read_whole(named, _BUNDLE_MAX_BYTES)
+        except FileNotFoundError:  # then OpenSSL trusts nobody, which the error of a server says
+            pass
+        except OSError as error:
+            what = f"{named} cannot be read: {error.strerror}."
+            raise BadSetup(what, hint=f"Correct or unset {given.openssl_cafile_env}.") from None
+    return ssl.create_default_context()
+
+
 def _trusting(authority: Path) -> ssl.SSLContext:
     """Return what takes certificates of this authority only."""
     try:
+        files.read_whole(authority, _BUNDLE_MAX_BYTES)  # OpenSSL would wait for a pipe
         return ssl.create_default_context(cafile=authority)
     except ssl.SSLError:
         raise _wrong(f"{authority} holds no certificate in PEM.", "ca_file") from None
@@ -142,7 +160,8 @@ def _show(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
     """Have a connection show this machine's certificate to the server."""
     with_key = key or certificate  # both may stand in one file
     try:
-        content = with_key.read_bytes()
+        files.read_whole(certificate)
+        content = files.read_whole(with_key)
         if b"PRIVATE KEY" not in content:
             raise _wrong(f"{with_key} holds no key in PEM.", "key_file")
         files.check_private(with_key)

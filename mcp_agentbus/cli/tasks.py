@@ -14,10 +14,14 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from typing import Final
 
 from mcp_agentbus.cli.output import say, tell
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import command
+
+# Bytes, or characters of a file; no body may have as many, and a device has no end.
+_READ_MAX: Final = 1 << 20
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,7 +103,7 @@ def _body(given: str | None, file: str | None, *, optional: bool) -> str:
     Without any it is empty where it is `optional`. A file named `-` is standard input.
 
     Raises:
-        BadInput: there is none, there are two, or it is not UTF-8.
+        BadInput: there is none, there are two, it is not UTF-8, or is far too large.
     """
     if given is not None and file is not None:
         raise BadInput("The body is given twice.", hint="Give it as an argument or in a file.")
@@ -107,10 +111,11 @@ def _body(given: str | None, file: str | None, *, optional: bool) -> str:
         return given
     try:
         if file not in {None, "-"}:
+            # A pipe is waited for: `--body-file <(git diff)`.
             with open(str(file), encoding="utf-8") as opened:  # noqa: PTH123  # no pathlib here
-                return opened.read()
+                return _not_endless(opened.read(_READ_MAX))
         if file == "-" or (not optional and not sys.stdin.isatty()):
-            return sys.stdin.buffer.read().decode("utf-8")
+            return _not_endless(sys.stdin.buffer.read(_READ_MAX).decode("utf-8"))
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
@@ -120,3 +125,12 @@ def _body(given: str | None, file: str | None, *, optional: bool) -> str:
     raise BadInput(
         "There is no body.", hint="Give it as an argument, with --body-file or on stdin."
     )
+
+
+def _not_endless(body: str) -> str:
+    if len(body) == _READ_MAX:
+        raise BadInput(
+            f"The body is larger than {_READ_MAX >> 10:,} KiB.",
+            hint="Put it into a file, and send the file's path.",
+        )
+    return body

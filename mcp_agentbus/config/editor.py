@@ -171,7 +171,7 @@ def _editing(settings: Settings) -> Generator[_File]:
 def _file(path: Path) -> _File:
     try:
         files.check_own(path)
-        text, mark = decoded(path.read_bytes())
+        text, mark = decoded(files.read_whole(path))
         return _File(path.resolve(), text, mark, stat.S_IMODE(path.stat().st_mode))
     except FileNotFoundError:
         return _File(path.resolve())

@@ -12,16 +12,15 @@ have put there, is passed over, and so is one that is larger than any need be. W
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.config.tables import Key, checked, checked_roles, of_type, parse_toml, readers
-from mcp_agentbus.core.files import is_open
-from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.core.files import is_open, read_whole, unusable, what_lies_at
+from mcp_agentbus.core.ids import Agent, agent_id, role_name
+from mcp_agentbus.errors import BadInput, BadSetup
 
 FOLDER_FILE: Final = ".agentbus.toml"
 #: It has a few lines; what is larger is something else.
@@ -40,6 +39,7 @@ FOLDER_KEYS: Final = (
         '["review"]', "none"),
 )  # fmt: skip
 _IN_FOLDER: Final = readers(FOLDER_KEYS)
+KNOWN: Final = tuple(_IN_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class FolderFile:
     roles: tuple[str, ...] = ()
     #: When the file was put there or changed, which nobody can date back; seconds of the clock.
     changed_at: float = 0.0
+    #: How many of its keys do not exist, and are passed over.
+    unknown: int = 0
 
     @property
     def asks(self) -> list[str]:
@@ -64,8 +66,7 @@ def nearest(folder: Path) -> FolderFile:
     """Return what the nearest file says that counts, in this folder or above it.
 
     Raises:
-        BadInput: a role's name is none.
-        BadSetup: it is not TOML, a value has the wrong type, or there are too many roles.
+        BadSetup: it is not TOML, or a value makes no sense; the message names the file.
     """
     for place, why_not in _files(folder):
         if not why_not and (read := _read(place)):
@@ -83,10 +84,11 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     way = (folder, *folder.parents)
     for depth, place in enumerate(way, 1):
         try:
-            about = (place / FOLDER_FILE).stat()
-        except OSError:
+            about = what_lies_at(place / FOLDER_FILE)
+        except (FileNotFoundError, NotADirectoryError):
             continue
-        if not stat.S_ISREG(about.st_mode):
+        except OSError as error:
+            yield place, f"cannot be read: {error.strerror}"
             continue
         if about.st_uid != os.getuid():
             yield place, "belongs to another user"
@@ -111,17 +113,32 @@ def _is_open(folder: Path) -> bool:
 def _read(place: Path) -> FolderFile | None:
     file = place / FOLDER_FILE
     try:
-        with file.open("rb") as opened:
-            about, content = os.fstat(opened.fileno()), opened.read(BYTES_MAX)
+        about, content = file.stat(), read_whole(file, BYTES_MAX)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise BadSetup(f"{file} cannot be read: {error.strerror}.") from None
+        raise unusable(error, file, done="read") from None
     table = parse_toml(file, content)
     # It travels with the code, so a key that is unknown here may be a newer version's.
     known = {key: value for key, value in table.items() if key in _IN_FOLDER}
     values = checked(known, _IN_FOLDER, str(file))
+    if values.get("agent"):
+        _check(file, "agent", agent_id, values["agent"])
+    for role in values.get("roles", ()):
+        _check(file, "roles", role_name, str(role))
     roles = checked_roles(values.get("roles", ()), str(file))
     return FolderFile(
-        place, values.get("agent", ""), values.get("description", ""), roles, about.st_ctime
+        place,
+        values.get("agent", ""),
+        values.get("description", ""),
+        roles,
+        about.st_ctime,
+        unknown=len(table) - len(known),
     )
+
+
+def _check(file: Path, key: str, rule: Callable[[str], str], name: str) -> None:
+    try:
+        rule(name)
+    except BadInput as error:  # what stands there is somebody else's text, and is not repeated
+        raise BadSetup(f"{file}: {key} has no name that can be used.", hint=error.hint) from None

@@ -107,7 +107,7 @@ def find(asked: Asked, book: Book | None = None, elsewhere: Collection[str] = ()
         takes,
         is_settled=is_held and book.since is not None,
         doubtful=None if given or is_held or name != file.agent or why_not else file,
-        remarks=tuple(filter(None, (why_not and _held_back(file, why_not), roles))),
+        remarks=tuple(filter(None, (why_not and _held_back(file, why_not), roles, _strange(file)))),
         news="" if is_held else news,
     )
 
@@ -217,7 +217,6 @@ def _spelled(name: str, host: str, digest: str = "") -> str:
 
 def _not_free(file: FolderFile, book: Book, settings: Settings, elsewhere: Collection[str]) -> str:
     """Return why a file cannot name its agent unless its user allows it; empty if it can."""
-    agent_id(file.agent)
     if _is_allowed(file, book) or _is_set_up_in(file, settings):
         return ""
     holder = book.holder(file.agent)
@@ -244,6 +243,15 @@ def _held_back(file: FolderFile, why: str) -> str:
         f"{_shown(file.folder / FOLDER_FILE)} names the agent {file.agent}, {why}, so it does not "
         f"count. To let it: {_allow(file)}"
     )
+
+
+def _strange(file: FolderFile) -> str:
+    """Return what is to be said of keys that do not exist: how they are spelled is not repeated."""
+    if not file.unknown:
+        return ""
+    known = ", ".join(folder_file.KNOWN)
+    what = "a key that does not exist" if file.unknown == 1 else "keys that do not exist"
+    return f"{_shown(file.folder / FOLDER_FILE)} has {what}, passed over. Known: {known}."
 
 
 def _described(agent: Agent, file: FolderFile, book: Book, settings: Settings) -> tuple[Agent, str]:

@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.core.files import check_private, own_folder, unusable
+from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable
 from mcp_agentbus.errors import BadSetup
 
 _KEY_BYTES: Final = 32
@@ -60,7 +60,7 @@ def _key(file: Path) -> bytes:
 
 def _read(file: Path) -> bytes:
     check_private(file)
-    key = file.read_bytes()
+    key = read_whole(file)
     if len(key) != _KEY_BYTES:
         raise BadSetup(
             f"{file} is damaged.", hint=f"Run: rm {file}; the next send makes a new one."

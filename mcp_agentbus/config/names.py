@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
-from mcp_agentbus.core.files import check_private, write_whole
+from mcp_agentbus.core.files import HOSTS_MAX_BYTES, check_private, read_whole, write_whole
 from mcp_agentbus.errors import BadSetup
 
 _FILE: Final = "names.json"
@@ -111,7 +111,7 @@ def read(settings: Settings) -> Book:
     file = file_of(settings)
     try:
         check_private(file)
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = json.loads(read_whole(file, HOSTS_MAX_BYTES))
         return Book(
             since=float(kept["since"]) if kept["since"] is not None else None,
             names={str(name): Holder(*map(str, held)) for name, held in kept["names"].items()},

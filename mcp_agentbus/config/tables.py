@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from mcp_agentbus.core.files import check_own, decoded, unusable
+from mcp_agentbus.core.files import check_own, decoded, read_whole, unusable
 from mcp_agentbus.core.ids import role_name
 from mcp_agentbus.errors import BadSetup
 
@@ -128,7 +128,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         check_own(path)
-        return parse_toml(path, path.read_bytes())
+        return parse_toml(path, read_whole(path))
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of this user's own: written whole or not at all, and seen to be nobody else's.
+"""Files of this user's own: read without waiting, written whole, and seen to be nobody else's.
 
     >>> write_whole(folder / "token", b"Nq3...")  # 0600, and on the disk
     >>> check_private(folder / "token")           # after somebody's chmod 644
     BadSetup: /home/me/token is open to other users. Hint: Run: chmod 600 /home/me/token
 
 Whoever reads a file that is written here finds all of it, or what was there before. It makes no
-folder, and does not follow a link: what is at that place is replaced, or refused.
+folder, and does not write through a link: what is at that place is replaced, or refused. A pipe or
+a device at the place of a file is not read: it may never end, or never begin.
 """
 
 from __future__ import annotations
@@ -18,11 +19,27 @@ import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from mcp_agentbus.core.places import make_private
 from mcp_agentbus.errors import BadSetup
 
+#: What this program writes, and what people write for it, is far below.
+READ_MAX_BYTES: Final = 1 << 20
+#: The same of what hosts keep: a list of everything that was ever done in a folder, for example.
+HOSTS_MAX_BYTES: Final = 64 << 20
+# What can lie in the place of a file.
+_KINDS: Final = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# Without waiting for the other end of a pipe; and a terminal does not become this process's own.
+_READING: Final = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY")
+)
 # How a text is spelled, by the mark at its beginning (the byte order mark of Unicode).
 _ENCODINGS: Final = {
     b"": "utf-8",
@@ -30,6 +47,69 @@ _ENCODINGS: Final = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+
+
+def read_whole(file: str | os.PathLike[str], at_most: int = READ_MAX_BYTES) -> bytes:
+    """Return what is in a file, in one go; a link is followed.
+
+    Args:
+        file: which.
+        at_most: how many bytes; it is refused if it has more.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        OSError: it cannot be read, is no file, is too large, or is a link that leads to nothing;
+            `strerror` says which.
+    """
+    with _opened(file) as opened:
+        content = opened.read(at_most + 1)
+    if len(content) > at_most:
+        raise OSError(errno.EFBIG, f"it is larger than {at_most >> 10:,} KiB", os.fspath(file))
+    return content
+
+
+def read_end(file: str | os.PathLike[str], at_most: int) -> bytes:
+    """Return the last bytes of a file, `at_most` of them, as of a log.
+
+    Raises: as `read_whole`, whatever its size.
+    """
+    with _opened(file) as opened:
+        opened.seek(max(0, opened.seek(0, os.SEEK_END) - at_most))
+        return opened.read(at_most)
+
+
+def what_lies_at(path: str | os.PathLike[str]) -> os.stat_result:
+    """Return what is known of a file, where a link leads; it is a file.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        OSError: it is no file, is a link that leads to nothing, or cannot be looked at.
+    """
+    try:
+        about = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        if os.path.islink(path):  # noqa: PTH114
+            why = "it is a link that leads to nothing"
+            raise OSError(errno.ELOOP, why, os.fspath(path)) from None
+        raise
+    _check_kind(about, path)
+    return about
+
+
+def _opened(file: str | os.PathLike[str]) -> BinaryIO:
+    what_lies_at(file)  # to open a device may do something already
+    descriptor = os.open(file, _READING)
+    try:
+        _check_kind(os.fstat(descriptor), file)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_kind(about: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if kind := _KINDS.get(stat.S_IFMT(about.st_mode)):
+        raise OSError(errno.EINVAL, f"it is {kind} and no file", os.fspath(path))
 
 
 def write_whole(
@@ -105,9 +185,9 @@ def check_own(path: Path) -> None:
 
     Raises:
         BadSetup: others may write it, or it is somebody else's.
-        OSError: there is no such file, or it cannot be looked at.
+        OSError: as `what_lies_at`.
     """
-    about = path.stat()
+    about = what_lies_at(path)
     if os.name == "posix" and about.st_uid != os.getuid():
         raise not_mine(path)
     if os.name == "posix" and about.st_mode & 0o022:
@@ -136,11 +216,12 @@ def check_private(path: Path) -> None:
 
     Raises:
         BadSetup: others may read or write it, it is a symlink, or it is somebody else's.
-        OSError: there is no such file, or it cannot be looked at.
+        OSError: there is no such file, it is none, or it cannot be looked at.
     """
     about = path.lstat()
     if stat.S_ISLNK(about.st_mode):
         raise BadSetup(f"{path} is a symlink.", hint="Put the file itself there, with mode 0600.")
+    _check_kind(about, path)
     if os.name == "posix" and about.st_uid != os.getuid():
         raise not_mine(path)
     if os.name == "posix" and about.st_mode & 0o077:
@@ -192,6 +273,8 @@ def _mends(error: OSError, path: str) -> str:
     shown = shlex.quote(there)
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"Free some disk space, then run this again; see: df -h {shown}; df -i {shown}"
+    if error.errno in {errno.EINVAL, errno.ELOOP, errno.EFBIG}:  # as `read_whole` says
+        return f"Put the file itself there, or move what is there away; see: ls -ld {shown}"
     # Only what is this program's own is to be given away as a whole.
     ours, name, _ = there.partition("/agentbus")
     if error.errno in {errno.EACCES, errno.EPERM} and name and os.getuid():

@@ -28,7 +28,7 @@ def take(path: str | os.PathLike[str], *, wait: bool) -> int | None:
     0700, if there is none.
 
     Raises:
-        OSError: the file cannot be opened, or is a link.
+        OSError: the file cannot be opened, is a link, or is no file.
         BadSetup: the folder is another user's: what root left there would be in that one's way.
     """
     # Not at the top: Windows lacks it, and nothing gets this far there.
@@ -37,9 +37,11 @@ def take(path: str | os.PathLike[str], *, wait: bool) -> int | None:
     # And this imports more than who only looks needs.
     from pathlib import Path
 
-    from mcp_agentbus.core.files import own_folder
+    from mcp_agentbus.core.files import own_folder, what_lies_at
 
     own_folder(Path(path).parent)
+    with suppress(FileNotFoundError):
+        what_lies_at(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -76,7 +78,7 @@ def is_held(path: str | os.PathLike[str]) -> bool:
     import fcntl
 
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     try:
@@ -99,8 +101,11 @@ def sign(descriptor: int, process: Process) -> None:
 def holder(path: str | os.PathLike[str]) -> Process | None:
     """Return who has signed the lock last, and need not have it any more; None if nobody has."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # pathlib weighs a megabyte
-            about = json.loads(file.read(4096))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe has nobody at its end
+        try:
+            about = json.loads(os.read(descriptor, 4096))
+        finally:
+            os.close(descriptor)
         process = Process(**about)
     except (OSError, ValueError, TypeError):
         return None

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from mcp_agentbus.core.files import read_whole
+
 _FILES_MAX: Final = 20_000
 _FILE_MAX_BYTES: Final = 1 << 20
 # Besides folders whose name begins with a dot.
@@ -83,7 +85,7 @@ def survey(folder: Path) -> Survey:
             continue
         try:
             size = path.stat().st_size
-            data = path.read_bytes() if size <= _FILE_MAX_BYTES else b""
+            data = read_whole(path, _FILE_MAX_BYTES) if size <= _FILE_MAX_BYTES else b""
         except OSError:
             counts.left_out += 1
             continue

@@ -176,7 +176,8 @@ def _file(path: Path, check: Callable[[Path], None] = check_private) -> Check | 
         mend = _chmod(path, 0o600) if _is_mine(path) else None
         return Check("files", "wrong", error.message, error.hint, mend)
     except OSError as error:
-        return Check("files", "unknown", f"{path} cannot be looked at: {error.strerror}.")
+        fault = unusable(error, path, done="read")
+        return Check("files", "wrong", fault.message, fault.hint)
     return None
 
 
@@ -243,8 +244,8 @@ async def name(settings: Settings) -> list[Check]:
     except AgentbusError as error:
         return [*checks, Check("name", "wrong", error.message, error.hint)]
     for remark in found.remarks:
-        said, _, allow = remark.rpartition(" To let it: ")
-        checks.append(Check("name", "warning", said, f"To let it: {allow}"))
+        said, to_let_it, allow = remark.partition(" To let it: ")
+        checks.append(Check("name", "warning", said, f"{to_let_it.strip()} {allow}".strip()))
     return checks
 
 

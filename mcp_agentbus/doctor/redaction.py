@@ -15,6 +15,7 @@ from typing import Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.files import read_whole
 from mcp_agentbus.doctor.report import Out
 
 _SECRET_NAMES: Final = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
@@ -37,7 +38,7 @@ def veiled(settings: Settings, out: Out) -> Out:
     for file in files:
         with suppress(OSError, ValueError):
             if file:
-                secrets |= {*file.read_text(errors="replace").split()}
+                secrets |= {*read_whole(file).decode(errors="replace").split()}
     # The longest first: one may be in another.
     hidden = sorted((secret for secret in secrets if len(secret) >= _SECRET_MIN_CHARS), key=len)
 

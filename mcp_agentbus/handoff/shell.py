@@ -27,7 +27,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.files import check_private, own_folder, unusable, write_whole
+from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.claims import Claims, Finished
@@ -76,7 +76,7 @@ def _machine() -> str:
     number = ""
     for path in _MACHINE_IDS:
         with suppress(OSError, ValueError):
-            number = number or Path(path).read_text(encoding="ascii").strip()
+            number = number or read_whole(path).decode("ascii").strip()
     # A container has its image's number, or none, and a name of its own.
     return f"{number} {socket.gethostname()}"
 
@@ -111,7 +111,7 @@ class Memory:
         """
         try:
             check_private(self._path)
-            document = json.loads(self._path.read_text(encoding="utf-8") or "{}")
+            document = json.loads(read_whole(self._path) or "{}")
             if ended := document.get("ended"):
                 at = datetime.fromisoformat(ended["at"])
                 self._claims.recall(map(str, ended["chain"]), int(ended["hops"]), at)

@@ -171,7 +171,7 @@ class Memory:
     def _load(self) -> dict[str, Told]:
         try:
             files.check_private(self._file)
-            kept = json.loads(self._file.read_text(encoding="utf-8"))
+            kept = json.loads(files.read_whole(self._file, files.HOSTS_MAX_BYTES))
             return {conversation: _told(fields) for conversation, fields in kept.items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, BadSetup):
             return {}

@@ -101,8 +101,9 @@ def plist_file(environ: Mapping[str, str]) -> str:
 
 
 def _set_in_unit(environ: Mapping[str, str]) -> dict[str, str]:
-    with open(unit_file(environ), encoding="utf-8") as file:  # noqa: PTH123  # see `places`
-        variables = _SET_IN_UNIT.findall(file.read())
+    from mcp_agentbus.core import files  # imported late: who finds a listener needs none of it
+
+    variables = _SET_IN_UNIT.findall(files.read_whole(unit_file(environ)).decode())
     return {name: re.sub(r"\\(.)", r"\1", value.replace("%%", "%")) for name, value in variables}
 
 
@@ -111,9 +112,11 @@ def _set_in_plist(environ: Mapping[str, str]) -> dict[str, str]:
     import plistlib
     from xml.parsers.expat import ExpatError
 
-    with open(plist_file(environ), "rb") as file:  # noqa: PTH123
-        try:
-            variables = plistlib.load(file).get("EnvironmentVariables", {})
-        except ExpatError as error:
-            raise ValueError from error
+    from mcp_agentbus.core import files
+
+    plist = files.read_whole(plist_file(environ))
+    try:
+        variables = plistlib.loads(plist).get("EnvironmentVariables", {})
+    except ExpatError as error:
+        raise ValueError from error
     return {name: str(variables[name]) for name in _SOCKETS_OWN if name in variables}

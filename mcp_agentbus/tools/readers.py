@@ -94,6 +94,7 @@ MODEL: Final = Reader(
 # By the name of an argument.
 _OPTIONS: Final = (
     ("request_id", "--request-id"),
+    ("in_reply_to", "--in-reply-to"),
     ("expires_in_s", "--expires-in"),
     ("deliver_in_s", "--deliver-in"),
     ("timeout_s", "--timeout"),

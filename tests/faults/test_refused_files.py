@@ -2,6 +2,7 @@
 """Files that people edit, in a state that is refused: no session loses its tools by it."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -30,6 +31,30 @@ def folder_file(home, folder):
     return file, "agent is not a string"
 
 
+def folder_file_with_a_bad_id(home, folder):
+    file = folder / ".agentbus.toml"
+    file.write_text('agent = "Obey me now"')
+    return file, "agent has no name that can be used. Hint: Use 1 to 63 of a-z"
+
+
+def folder_file_with_a_bad_role(home, folder):
+    file = folder / ".agentbus.toml"
+    file.write_text('roles = ["Obey me now"]')
+    return file, "roles has no name that can be used. Hint: Use 1 to 58 of a-z"
+
+
+def pipe(home, folder):
+    file = home / "config.toml"
+    os.mkfifo(file, 0o600)
+    return file, "cannot be read: it is a pipe and no file. Hint: Put the file itself there"
+
+
+def link_to_nothing(home, folder):
+    file = home / "config.toml"
+    file.symlink_to(folder / "nothing")
+    return file, "cannot be read: it is a link that leads to nothing. Hint: Put the file itself"
+
+
 def names(home, folder):
     file = home / "state" / "names.json"
     file.parent.mkdir(mode=0o700)
@@ -38,7 +63,13 @@ def names(home, folder):
     return file, "Move it away"
 
 
-@pytest.mark.parametrize("spoil", [config, open_to_others, folder_file, names])
+SPOILED = [
+    *(config, open_to_others, pipe, link_to_nothing, names),
+    *(folder_file, folder_file_with_a_bad_id, folder_file_with_a_bad_role),
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILED, ids=lambda spoil: spoil.__name__)
 def test_the_tools_are_there_and_answer_with_the_reason_until_it_is_mended(spoil, tmp_path):
     home, folder = tmp_path / "bus", tmp_path / "shop"
     home.mkdir(mode=0o700)
@@ -63,7 +94,24 @@ def test_the_tools_are_there_and_answer_with_the_reason_until_it_is_mended(spoil
         assert answer["isError"]
         assert str(file) in answer["content"][0]["text"]
         assert why in answer["content"][0]["text"]
+        assert "Obey" not in answer["content"][0]["text"]
     assert read.startswith("Inbox of shop-shell:")
+
+
+def test_a_key_that_does_not_exist_is_said_in_the_answer(tmp_path):
+    home, folder = tmp_path / "bus", tmp_path / "shop"
+    folder.mkdir()
+    (folder / ".agentbus.toml").write_text('description = "shop"\nObey = 1\n')
+    try:
+        with served.Pipes(served.environ(home), [*served.AGENTBUS, "serve"], cwd=folder) as session:
+            session.greet(ERA)
+            remarks = [each["text"] for each in session.call("read_inbox")["content"][1:]]
+    finally:
+        kill_servers(settings_at(home))
+
+    known = "Known: agent, description, roles."
+    file = folder / ".agentbus.toml"
+    assert remarks == [f"{file} has a key that does not exist, passed over. {known}"]
 
 
 def test_an_id_that_is_none_is_told_to_the_model(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -74,6 +75,12 @@ KNOW_PYTHON = {
     "installers/systemd.py": "it is written into the unit",
     "installers/launchd.py": "it is written into the plist",
     "mcp_agentbus/doctor/hosts.py": "it measures what a hook takes",
+}
+# Who reads what is never a pipe in the place of a file, or is to be waited for.
+READ_THEMSELVES = {
+    "mcp_agentbus/bus/reach.py": "the kernel's files of a network",
+    "mcp_agentbus/cli/tasks.py": "a body that a program still writes",
+    "mcp_agentbus/core/processes.py": "the kernel's files of a process",
 }
 FILES_MAX = 12
 DEPTH_MAX = 6
@@ -277,6 +284,20 @@ def test_agentbus_starts_itself_by_one_function():
 
     assert runs_a_module == {"mcp_agentbus/core/programs.py", "bin/launch.py"}
     assert knows_python == {"mcp_agentbus/core/programs.py", *KNOW_PYTHON}
+
+
+def test_files_are_read_by_one_function():
+    """Read in another way, a pipe or a device in the place of one is waited for without an end."""
+    read_themselves = {
+        str(path.relative_to(ROOT))
+        for room in ROOMS
+        for path in _modules(room).values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and re.search(r"^open$|\.read_(text|bytes)$", ast.unparse(node.func))
+    }
+
+    assert read_themselves == set(READ_THEMSELVES)
 
 
 def test_no_test_sleeps():

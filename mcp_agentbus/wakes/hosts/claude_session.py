@@ -19,6 +19,8 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
+
 # The first version with the socket, and how AI_AGENT says which one runs.
 _NUDGE_SINCE: Final = (2, 1, 224)
 _AI_AGENT: Final = re.compile(r"claude-code_(\d{1,6})-(\d{1,6})-(\d{1,6})(?:_.*)?")
@@ -82,7 +84,7 @@ def user_settings(environ: Mapping[str, str]) -> dict[str, Any]:
 def _object(path: Path) -> dict[str, Any]:
     """Return what such a file says; nothing if it is gone, or is being written."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        noted = json.loads(path.read_text(encoding="utf-8"))
+        noted = json.loads(read_whole(path, HOSTS_MAX_BYTES))
         if isinstance(noted, dict):
             return noted
     return {}

@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import SplitResult
 
 from mcp_agentbus.config.values import gateway
-from mcp_agentbus.core.files import check_private
+from mcp_agentbus.core.files import check_private, read_whole
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.hosts.process import run
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path
@@ -73,7 +73,7 @@ def _token(path: Path | None) -> str:
         raise BadSetup("token_file is not set.", hint="Put hooks.token into a 0600 file.")
     try:
         check_private(path)
-        token = path.read_text(errors="replace").strip()
+        token = read_whole(path).decode(errors="replace").strip()
     except OSError as error:
         raise BadSetup(f"{path} cannot be read: {error.strerror}.") from None
     if not token.isascii() or not token.isprintable() or not token or " " in token:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The certificates that [server] names: what is read, and what is said of a file that is of no use."""
 
+import os
 import ssl
 
 import pytest
@@ -68,9 +69,12 @@ def test_certificate_and_key_may_stand_in_one_file(saying, folder, issued):
 def test_a_file_that_is_of_no_use_is_named_with_what_mends_it(saying, folder, issued):
     certificate, key = issued["one"]
     (folder / "text").write_text("none\n")
+    os.mkfifo(folder / "pipe", 0o600)
     issued["open"][1].chmod(0o640)
     for given, said in (
         ({"ca_file": folder / "gone"}, "gone cannot be read: No such file"),
+        ({"ca_file": folder / "pipe"}, "pipe cannot be read: it is a pipe and no file"),
+        ({"cert_file": folder / "pipe", "key_file": key}, "it is a pipe and no file"),
         ({"ca_file": folder / "text"}, "text holds no certificate in PEM"),
         ({"cert_file": certificate}, "one.crt holds no key in PEM. Hint: Correct key_file under"),
         ({"cert_file": folder / "gone", "key_file": key}, "gone cannot be read: No such file"),
@@ -83,6 +87,14 @@ def test_a_file_that_is_of_no_use_is_named_with_what_mends_it(saying, folder, is
         settings = saying(URL, *_named(**given))
         with pytest.raises(BadSetup, match=said):
             trusted(settings)
+
+
+def test_openssl_is_not_given_a_pipe_to_wait_for(saying, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "pipe"))
+
+    with pytest.raises(BadSetup, match="Hint: Correct or unset SSL_CERT_FILE"):
+        trusted(saying(URL))
 
 
 def test_a_key_without_a_certificate_is_refused_where_it_is_written(saying):

@@ -156,8 +156,8 @@ def stdin(monkeypatch):
         class Pipe:
             class buffer:  # noqa: N801  # as of sys.stdin
                 @staticmethod
-                def read():
-                    return read
+                def read(at_most):
+                    return read[:at_most]
 
             @staticmethod
             def isatty():

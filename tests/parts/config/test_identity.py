@@ -162,14 +162,18 @@ def test_a_folder_file_of_a_newer_version_is_read(shop):
     "name", ["all", "system", "role-review", "Shop", "a.b", "a*", ">", "-a", "a" * 64, "é", "a\n"]
 )
 def test_a_reserved_or_impossible_id_is_refused_wherever_it_comes_from(name, shop):
-    def refused(environ, given=None):
-        with pytest.raises(BadInput):
+    def refused(environ, given=None, by=BadInput):
+        with pytest.raises(by) as fault:
             identity.who(settings(**environ), given, shop)
+        return fault.value.message
+
+    file = shop / ".agentbus.toml"
 
     refused({}, name)
     refused({"AGENTBUS_AGENT": name})
-    (shop / ".agentbus.toml").write_text(f"agent = {name!r}".replace("'", '"'), encoding="utf-8")
-    refused({})
+    file.write_text(f"agent = {name!r}".replace("'", '"'), encoding="utf-8")
+    said = refused({}, by=BadSetup)
+    assert said == f"{file}: agent has no name that can be used."  # and not the name itself
 
 
 @pytest.mark.parametrize(

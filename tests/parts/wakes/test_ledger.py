@@ -222,9 +222,8 @@ def test_a_symlink_is_refused(ledger, path, tmp_path):
 
 
 def test_a_folder_in_place_of_the_file_is_named(ledger, path):
-    """In one line, with the system's own words."""
     path.mkdir(mode=0o700, parents=True)
-    with pytest.raises(LedgerBroken, match=r"ledger\.db cannot be used: Is a directory\.$"):
+    with pytest.raises(LedgerBroken, match=r"ledger\.db cannot be used: it is a folder and no f"):
         _note(ledger)
 
 
