@@ -74,7 +74,7 @@ class ClaudeCode:
 class Cursor:
     """How Cursor's hooks ask and are answered."""
 
-    marks = ("CURSOR_VERSION", "CURSOR_TRACE_ID")
+    marks = ("CURSOR_VERSION", "CURSOR_TRACE_ID")  # the second is in its terminal, too
     void = ""
     # And the key of what is to be said.
     events = {  # noqa: RUF012  # the module that has ClassVar is not little
@@ -113,8 +113,8 @@ _SENT = (
     "HOME",
     "XDG_",
     *(mark for form in FORMS.values() for mark in form.marks),
-    "OPENCLAW_STATE_DIR",
     "OPENCLAW_SHELL",
+    "OPENCLAW_STATE_DIR",
 )
 
 

@@ -34,6 +34,9 @@ class Host(NamedTuple):
     title: str = ""
     #: Variables of its processes' environment, any one of which tells that they are this host's.
     marks: tuple[str, ...] = ()
+    #: The same of what is everywhere in its terminal, or may be exported there for good: whoever is
+    #: started there has it, so it tells only where no mark of any host does.
+    around: tuple[str, ...] = ()
     #: Hosts that start what is this one's, such as its hooks: beside their marks its own are void.
     runs_in: tuple[str, ...] = ()
     #: What its processes are called, by which `said` tells it among several.
@@ -122,7 +125,8 @@ HOSTS: Final = (
     Host(
         "cursor",
         "Cursor",
-        marks=("CURSOR_VERSION", "CURSOR_TRACE_ID"),
+        marks=("CURSOR_VERSION",),
+        around=("CURSOR_TRACE_ID",),
         programs=("cursor", "cursor-agent"),
         sessions_own=("CURSOR_",),
         logins=(Login(("CURSOR_API_KEY",)),),
@@ -135,7 +139,8 @@ HOSTS: Final = (
     Host(
         "openclaw",
         "OpenClaw",
-        marks=("OPENCLAW_STATE_DIR", "OPENCLAW_SHELL"),
+        marks=("OPENCLAW_SHELL",),
+        around=("OPENCLAW_STATE_DIR",),
         programs=("openclaw",),
         sessions_own=("OPENCLAW_",),
         keys=("gateway_url", "token_file"),
@@ -160,7 +165,7 @@ WITH_PLUGIN: Final = tuple(host.name for host in HOSTS if host.has_plugin)
 #: Of those whose hooks ask what waits.
 HOOKED: Final = tuple(host.name for host in HOSTS if host.has_hooks)
 #: The variables by which a host can be told.
-MARKS: Final = tuple(mark for host in HOSTS for mark in host.marks)
+MARKS: Final = tuple(mark for host in HOSTS for mark in (*host.marks, *host.around))
 
 
 def named(name: str) -> Host:
@@ -170,9 +175,11 @@ def named(name: str) -> Host:
 
 def marked(environ: Mapping[str, str]) -> Host | None:
     """Return the host whose process has this environment; None if no mark of any is set."""
-    candidates = [host for host in HOSTS if any(environ.get(mark) for mark in host.marks)]
+    candidates = [host for host in HOSTS if any(map(environ.get, host.marks))]
     names = {host.name for host in candidates}
-    return next((host for host in candidates if names.isdisjoint(host.runs_in)), None)
+    likely = (host for host in candidates if names.isdisjoint(host.runs_in))
+    around = (host for host in HOSTS if any(map(environ.get, host.around)))
+    return next(likely, None) or next(around, None)
 
 
 def said(environ: Mapping[str, str]) -> dict[str, str]:
@@ -182,7 +189,7 @@ def said(environ: Mapping[str, str]) -> dict[str, str]:
     ancestors counts. Returns nothing if the variable is set, or if none of them is an ancestor:
     then `marked` says which is likely.
     """
-    candidates = [host for host in HOSTS if any(environ.get(mark) for mark in host.marks)]
+    candidates = [host for host in HOSTS if any(map(environ.get, (*host.marks, *host.around)))]
     if environ.get("AGENTBUS_HOST") or len(candidates) < 2:
         return {}
     # Imported late: few are in two hosts.

@@ -129,8 +129,10 @@ def hosts_variables() -> str:
         return -1 if marked({one.marks[0]: "1", other.marks[0]: "1"}) is one else 1
 
     known = sorted((host for host in HOSTS if host.marks), key=functools.cmp_to_key(compared))
+    told = [(host.name, host.marks) for host in known]
+    told += [(host.name, host.around) for host in HOSTS if host.around]
     return "\n".join(
-        f"- {host.name}: {' or '.join(f'`{mark}`' for mark in host.marks)}" for host in known
+        f"- {name}: {' or '.join(f'`{mark}`' for mark in marks)}" for name, marks in told
     )
 
 

@@ -28,9 +28,15 @@ ROWS = pytest.mark.parametrize("host", hosts.HOSTS, ids=lambda host: host.name)
         ("CURSOR_TRACE_ID", "cursor"),
         ("OPENCLAW_STATE_DIR", "openclaw"),
         ("OPENCLAW_SHELL", "openclaw"),
-        # Cursor runs Claude Code's hooks, and both run in its terminal.
+        # Cursor runs Claude Code's hooks; in its terminal anybody runs.
         ("CLAUDECODE CURSOR_VERSION", "cursor"),
-        ("CLAUDECODE CURSOR_TRACE_ID", "cursor"),
+        ("CLAUDECODE CURSOR_TRACE_ID", "claude-code"),
+        ("OPENCLAW_SHELL CURSOR_TRACE_ID", "openclaw"),
+        ("CLAUDECODE OPENCLAW_SHELL CURSOR_TRACE_ID", "claude-code"),
+        ("CLAUDECODE CURSOR_VERSION CURSOR_TRACE_ID", "cursor"),
+        ("OPENCLAW_STATE_DIR CURSOR_TRACE_ID", "cursor"),
+        # OpenClaw starts the others for its own work.
+        ("CLAUDECODE OPENCLAW_SHELL", "claude-code"),
         # A user may have set these for every shell.
         ("CLAUDECODE OPENCLAW_STATE_DIR", "claude-code"),
         ("CURSOR_VERSION OPENCLAW_SHELL", "cursor"),
@@ -92,7 +98,7 @@ def test_the_files_that_a_row_names_are_there(host):
 
 @ROWS
 def test_whatever_tells_a_host_stays_with_its_session(host):
-    assert all(mark.startswith(host.sessions_own) for mark in host.marks)
+    assert all(mark.startswith(host.sessions_own) for mark in (*host.marks, *host.around))
     assert not host.session_id or host.session_id.startswith(host.sessions_own)
 
 
@@ -124,7 +130,10 @@ def _within(folder, *names):
         # What is said counts, and where no ancestor tells, what is likely.
         (["cursor", "claude"], {"CURSOR_TRACE_ID": "x", "CLAUDECODE": "1",
                                 "AGENTBUS_HOST": "codex"}, "codex"),
-        (["editor"], {"CURSOR_TRACE_ID": "x", "CLAUDECODE": "1"}, "cursor"),
+        (["editor"], {"CURSOR_TRACE_ID": "x", "CLAUDECODE": "1"}, "claude-code"),
+        (["editor"], {"CURSOR_VERSION": "x", "CLAUDECODE": "1"}, "cursor"),
+        (["editor"], {"CURSOR_TRACE_ID": "x", "OPENCLAW_SHELL": "exec"}, "openclaw"),
+        (["cursor"], {"CURSOR_TRACE_ID": "x", "CLAUDECODE": "1"}, "cursor"),
     ],
 )  # fmt: skip
 def test_of_two_hosts_the_nearest_ancestor_counts(within, environ, host, tmp_path):
