@@ -29,6 +29,8 @@ MAYBE_DONE: Final = "agentbus/maybe_done"
 LEAVING: Final = "notifications/agentbus/leaving"
 #: The relay's answer to that: another server is ready.
 READY: Final = "notifications/agentbus/ready"
+#: A relay's last notification: its host has read all that it was told, and has no more to say.
+HEARD: Final = "notifications/agentbus/heard"
 #: A server's last notification: it has carried out nothing that it has not answered.
 LEFT: Final = "notifications/agentbus/left"
 

@@ -249,18 +249,25 @@ class Outcomes:
         if result.delivery:
             await self._bus.give_back(result.delivery)
 
-    async def hand_over(self) -> dict[str, Any]:
-        """Know no more of what is to be told here; return what another session needs for that."""
-        given = [task_id for task_id, result in self.taken.items() if not result.is_new]
+    async def leave(self, end: Call | None) -> None:
+        """Let another session show what may not have arrived; `end` as `confirm` has it."""
+        if end:
+            await self.confirm(end)
         for result in self.taken.values():
             if result.delivery:
                 with suppress(AgentbusError):  # it is offered again by itself
                     await self._bus.give_back(result.delivery)
+        self.taken = {}
+
+    async def hand_over(self) -> dict[str, Any]:
+        """Know no more of what is to be told here; return what another session needs for that."""
+        given = [task_id for task_id, result in self.taken.items() if not result.is_new]
         sent = {
             task_id: (awaited.inbox, awaited.deadline.isoformat())
             for task_id, awaited in self.sent.items()
         }
-        self.taken, self.sent = {}, {}
+        await self.leave(None)
+        self.sent = {}
         self.unread.clear()
         return {"given": given, "sent": sent}
 

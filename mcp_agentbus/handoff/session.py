@@ -19,7 +19,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
@@ -92,12 +91,9 @@ class Session:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.calls.end()
         await self.close()
 
     @property
@@ -298,7 +294,10 @@ class Session:
                 note_failure(f"keeper of session {self.id}", error)
 
     async def close(self) -> None:
-        """End the session: give back what it holds, say that it leaves; 3 s at most."""
+        """End the session: give back what it holds, say that it leaves; 3 s at most.
+
+        What it was given counts as seen if that is known by its `calls` to have arrived.
+        """
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
                 for task in self._doing.values():
@@ -310,6 +309,7 @@ class Session:
                 if there and not self.leased:
                     await self.claims.give_all_back("its session ended")
                     await roster.beat(self.bus, self.me, self.id, leaving=True)
+                    await self.outcomes.leave(self.calls.ended)
                     await roster.register(self.bus, self.me, text.now())
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
@@ -367,12 +367,7 @@ class Turn:
         self._session.outcomes.give(inbox.results, self._call)
         return inbox
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, asyncio.CancelledError) and self._looking:
             self._session.finish_in_background(self._cancelled(self._looking))
             return

@@ -16,6 +16,8 @@ tells of the answer to an earlier one, and as much as it can:
 | the same, but it took over 5 s, or a call came meanwhile | doubtful: it may have been given up |
 | was never written, or is not waited for any more         | lost                               |
 
+A client that has read its answers and then ends in order tells as much as by one more call.
+
 Pure: it knows no bus and no session, and is told what happens.
 """
 
@@ -47,6 +49,8 @@ class Calls:
         self._clock = clock
         #: How many have come.
         self.count = 0
+        #: What stands for the end of whoever calls; None: it goes on, or was cut off.
+        self.ended: Call | None = None
         self._by_key: dict[Hashable, Call] = {}
 
     def begin(self, key: Hashable = None) -> Call:
@@ -59,6 +63,10 @@ class Calls:
             if len(self._by_key) > _KEPT_MAX:
                 del self._by_key[next(iter(self._by_key))]
         return call
+
+    def end(self) -> None:
+        """Note that whoever calls has read what it was answered so far, and calls no more."""
+        self.ended = self.begin()
 
     def given_up(self) -> Call:
         """Return a call of an earlier server, whose answers are doubtful to all that come here."""

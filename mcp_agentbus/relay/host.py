@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ _AT_ONCE_BYTES: Final = select.PIPE_BUF
 _AGAIN_S: Final = 0.01
 # A session whose host has gone and that cannot pass on what it was told last is ended after this.
 _HANGS_S: Final = 1.0
+# A process that dies leaves its ends one after the other, within this time in seconds.
+_DIES_S: Final = 0.01
 # A host that has gone: its pipe, socket or terminal is closed.
 _GONE: Final = frozenset({EPIPE, ECONNRESET, EIO})
 
@@ -104,6 +107,24 @@ class Host:
                 left = left[to.send(left, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 _wait_to_write(to.fileno())
+
+    def has_heard_all(self) -> bool:
+        """Tell of a host that says no more whether it lives and has read all that it was told.
+
+        A file has read what it was told, and so has a host whose system does not tell that.
+        """
+        import fcntl
+        import termios
+
+        poll = select.poll()
+        poll.register(self._output, 0)  # only that nobody reads there any more
+        if poll.poll(_DIES_S * 1000):
+            return False
+        is_pipe = stat.S_ISFIFO(os.fstat(self._output).st_mode)
+        unread = termios.FIONREAD if is_pipe else termios.TIOCOUTQ
+        with suppress(OSError):
+            return not any(fcntl.ioctl(self._output, unread, bytes(4)))
+        return True
 
     def _read(self) -> bytes:
         """Return what the host says next, however long that takes; b"" at the end."""

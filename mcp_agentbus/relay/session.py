@@ -52,7 +52,6 @@ _HANGS_S: Final = 1.0
 _DRAIN_S: Final = 0.15
 # Where nothing is.
 _NOWHERE: Final = "/dev/null"
-_READY: Final = {"jsonrpc": "2.0", "method": lines.READY}
 
 
 def run(options: Options) -> NoReturn:
@@ -227,10 +226,12 @@ class _Relay:
                     self._host.say(said.answer)
                 elif said:
                     self._ask(said)
-        with self._lock:
+        has_heard_all = self._conversation.is_answered and self._host.has_heard_all()
+        with self._lock, suppress(OSError):
             self._input_ended = True
-            with suppress(OSError):
-                self._behind.connection.shutdown(socket.SHUT_WR)
+            if has_heard_all:
+                self._tell(lines.HEARD)
+            self._behind.connection.shutdown(socket.SHUT_WR)
         if self._conversation.is_answered and not self._is_served.is_set():
             os._exit(self._refused())
         # A host that no longer reads keeps what is said last, and whoever says it.
@@ -255,6 +256,10 @@ class _Relay:
         # What a listener does not take any more is said to the server that comes.
         with suppress(OSError):
             self._host.pass_on(line, self._behind.connection)
+
+    def _tell(self, method: str) -> None:
+        """Tell the server something that its host has not said."""
+        self._pass_on(messages.dump({"jsonrpc": "2.0", "method": method}))
 
     def _pass_down(self, behind: socket.socket) -> None:
         """Pass answers to the host until that side ends."""
@@ -303,8 +308,8 @@ class _Relay:
     def _prepare(self) -> None:
         """Load what serving takes while the listener still does it, and tell it then."""
         _load()
-        with self._lock, suppress(OSError):
-            self._host.pass_on(messages.dump(_READY), self._behind.connection)
+        with self._lock:
+            self._tell(lines.READY)
 
     def _refused(self) -> int:
         """Return the exit code of a session: 1 if no call of it was answered but with a refusal."""
@@ -342,8 +347,7 @@ class _Relay:
         self._claims = claims
 
     def _parent_ended(self) -> None:
-        # In this process the session has its own way to end.
-        if not self._standalone:
+        if not self._standalone:  # which has its own way to end
             os._exit(0)
 
 

@@ -142,7 +142,11 @@ class _Stream:
                         self._known.begin(message.id)
                 for message in messages:
                     await self._room()
-                    if message:
+                    if isinstance(message, types.JSONRPCNotification) and (
+                        message.method == lines.HEARD
+                    ):
+                        self._known.end()
+                    elif message:
                         self._received(message)
                         await to_server.send(SessionMessage(message))
                     else:

@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import select
+import subprocess
 
+import mcp_types as types
 import pytest
 import served
 from served import Pipes
@@ -160,3 +164,109 @@ async def test_a_server_for_each_call_reads_works_and_ends(world, home, way):
     assert {record.task_id: record.state for record in results} == dict.fromkeys(
         (one, two), "completed"
     )
+
+
+@pytest.fixture
+def one_call(home, way):
+    """Call a tool of a server that is started for this call, and close its input after that."""
+
+    async def called(agent, tool, *, era, **arguments):
+        def call():
+            with Pipes(served.environ(home.data_dir.parent), agent=agent) as server:
+                server.greet(era)
+                answer = server.call(tool, era=era, **arguments)
+                server.process.stdin.close()
+                server.rest()
+            return answer["content"][0]["text"]
+
+        return await asyncio.to_thread(call)
+
+    return called
+
+
+def dies(server):
+    """End as a client that dies once it has read its answer."""
+    server.stdout.readline()
+    server.stdout.close()
+    server.stdin.close()
+
+
+def leaves_its_answer(server):
+    """End without reading the answer."""
+    select.select([server.stdout], [], [])
+    server.stdin.close()
+
+
+def gives_up(server):
+    """End before there is an answer, and read it."""
+    server.stdin.close()
+    server.stdout.read()
+
+
+@pytest.mark.promise(34)
+@pytest.mark.parametrize("end", [dies, leaves_its_answer, gives_up])
+async def test_a_result_whose_client_may_not_have_it_is_shown_again(world, home, way, end):
+    planner, coder = world.name("planner"), await world.session("coder")
+    async with Session(world.bus, Agent(planner)) as sender:
+        [sent] = await send_task(sender, coder.me.id, "Do it", "b")
+    await read_inbox(coder)
+    await publish_result(coder, sent.task_id, "completed", summary="all done")
+
+    def read():
+        meta = {types.PROTOCOL_VERSION_META_KEY: served.MODERN,
+                types.CLIENT_INFO_META_KEY: {"name": "raw", "version": "1"},
+                types.CLIENT_CAPABILITIES_META_KEY: {}}  # fmt: skip
+        params = {"name": "read_inbox", "arguments": {}, "_meta": meta}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        with subprocess.Popen(
+            served.command(planner), env=served.environ(home.data_dir.parent),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+        ) as server:  # fmt: skip
+            server.stdin.write(json.dumps(call).encode() + b"\n")
+            end(server)
+
+    await asyncio.to_thread(read)
+
+    async with Session(world.bus, Agent(planner)) as later:
+        assert [record.summary for record in (await read_inbox(later)).results] == ["all done"]
+
+
+async def test_what_a_program_read_is_seen_once_its_session_ended_without_an_error(world):
+    planner, coder = Agent(world.name("planner")), await world.session("coder")
+    async with Session(world.bus, planner) as session:
+        [sent] = await send_task(session, coder.me.id, "Do it", "b")
+    await read_inbox(coder)
+    await publish_result(coder, sent.task_id, "completed")
+
+    read = []
+
+    async def reads(ends=lambda: None):
+        async with Session(world.bus, planner) as session:
+            read.append(await read_inbox(session))
+            ends()
+
+    with pytest.raises(ValueError, match="an error"):
+        await reads(lambda: int("an error"))
+    await reads()
+    await reads()
+
+    assert [len(inbox.results) for inbox in read] == [1, 1, 0]
+
+
+@pytest.mark.promise(34)
+@pytest.mark.parametrize("era", served.ERAS)
+@pytest.mark.parametrize("tool", ["read_inbox", "watch_inbox"])
+async def test_a_result_that_a_server_for_one_call_gave_is_seen(world, one_call, era, tool):
+    planner, coder = world.name("planner"), await world.session("coder")
+    task = {"to": coder.me.id, "subject": "Do it", "body": "b"}
+    sent = await one_call(planner, "send_task", era=era, **task)
+    [item] = (await read_inbox(coder)).tasks
+    await publish_result(coder, item.task.id, "needs_approval", summary="may I?")
+    asked = await one_call(planner, tool, era=era)
+    await publish_result(coder, item.task.id, "completed", summary="all done")
+    told = await one_call(planner, tool, era=era)
+    again = await one_call(planner, "watch_inbox", era=era, timeout_s=0)
+
+    assert item.task.id in sent
+    assert ("may I?" in asked, "all done" in told, "may I?" in told) == (True, True, False)
+    assert ("all done" in again, "timed out" in again) == (False, True)
