@@ -207,7 +207,9 @@ async def _rename(args: argparse.Namespace, settings: Settings) -> None:
         moved = await moving.rename(bus, old, new)
     _reload(load_settings(settings.environ))
     lines = [
-        f"{old} is {new} from now on.",
+        f"{old} is {new} already: this moves what has come back since."
+        if moved.again
+        else f"{old} is {new} from now on.",
         f"Moved: {_many(moved.tasks, 'waiting task')}, {_many(moved.results, 'result')}.",
     ]
     if moved.file:
@@ -216,12 +218,18 @@ async def _rename(args: argparse.Namespace, settings: Settings) -> None:
         lines.append(f"Until you start them again, open sessions are {old}: {moved.sessions}.")
     if moved.held:
         lines.append(
-            f"Held by a session of {old}, so they stay with it: {_many(moved.held, 'task')}."
+            f"Held by a session of {old}, so they stay with it: {_many(moved.held, 'task')}. "
+            f"What is given back waits under {old} until you run the same again."
+        )
+    if moved.parked:
+        lines.append(
+            f"Set aside under {old}: {_many(moved.parked, 'task')}. To have one: agentbus replay "
+            f"TASK --agent {old}, then the same again. To see them: agentbus parked --agent {old}"
         )
     if moved.awaited:
         lines.append(
             f"Without an end yet is what {old} has sent: {_many(moved.awaited, 'task')}. "
-            f"To see the results: agentbus inbox --agent {old}"
+            f"To have the results once they are there: agentbus agent rename {old} {new}"
         )
     show(args, "\n".join(lines), {"id": new, "was": old, **asdict(moved)})
 

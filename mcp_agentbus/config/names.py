@@ -75,6 +75,8 @@ class Book:
     before: frozenset[str] = frozenset()
     #: By folder: what its file says that its user has allowed, see `FolderFile.asks`.
     allowed: dict[str, list[str]] = field(default_factory=dict)
+    #: Ids that agents had before they were renamed, each with what it became.
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def of(self, folder: Path, host: str) -> str | None:
         """Return the name that a folder has for a host's sessions; None if it has none yet."""
@@ -85,6 +87,16 @@ class Book:
         """Return who has a name; None if nobody has, or the folder has vanished."""
         holder = self.names.get(name)
         return None if holder is None or holder.has_vanished() else holder
+
+    def became(self, old: str, new: str) -> bool:
+        """Tell whether an id is of the past, and is this other one now."""
+        return self.renamed.get(old) == new and self.holder(old) in {None, self.holder(new)}
+
+    def rename(self, old: str, new: str) -> None:
+        """Note that what was one id is another from now on, and so are those before it."""
+        self.renamed = {was: new if now == old else now for was, now in self.renamed.items()}
+        self.renamed.pop(new, None)
+        self.renamed[old] = new
 
     def begin(self, registered: Collection[str]) -> None:
         """Begin the book, if it has not begun, where these ids are in use until now."""
@@ -117,6 +129,7 @@ def read(settings: Settings) -> Book:
             names={str(name): Holder(*map(str, held)) for name, held in kept["names"].items()},
             before=frozenset(map(str, kept["before"])),
             allowed={folder: list(map(str, said)) for folder, said in kept["allowed"].items()},
+            renamed={str(was): str(now) for was, now in kept.get("renamed", {}).items()},
         )
     except (FileNotFoundError, NotADirectoryError):
         return Book()
@@ -178,5 +191,6 @@ def _dumped(book: Book) -> bytes:
                   for name, held in book.names.items()},
         "before": sorted(book.before),
         "allowed": book.allowed,
+        "renamed": book.renamed,
     }  # fmt: skip
     return json.dumps(kept, indent=1).encode() + b"\n"

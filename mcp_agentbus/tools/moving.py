@@ -6,7 +6,8 @@
 
 What a session holds stays with it, and so does what others were asked under the old name and have
 not answered: their answers go where the task says. Each task is stored under the new name before it
-goes from the old one, so that nothing is lost on the way: the same again goes on where it stopped.
+goes from the old one, so that nothing is lost on the way: the same again goes on where it stopped,
+and moves what was left under the old name and has come back, or has been answered, since.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, Refused, UnknownAgent
+from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.steps import first_record, sent_of, step
@@ -43,8 +45,12 @@ class Moved:
     held: int = 0
     #: Tasks that it has sent and that have no end yet.
     awaited: int = 0
+    #: Tasks that were set aside in its inbox.
+    parked: int = 0
     #: Its live sessions, which keep the old name.
     sessions: int = 0
+    #: It was renamed before; what this says is the rest.
+    again: bool = False
     #: The file that names the agent, which its user has to change; empty if none does.
     file: str = ""
 
@@ -54,7 +60,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
 
     Raises:
         UnknownAgent: there is none of the old name.
-        BadInput: the new one is no id, or somebody has it.
+        BadInput: the new one is no id, or somebody has it that is not what the old one became.
         BadSetup: the book or config.toml cannot be written.
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`; the same again goes
             on.
@@ -63,24 +69,29 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     await streams.ensure_streams(bus)
     entry, taken = await both(roster.look(bus, old), roster.look(bus, new))
     book = names.read(settings)
-    if taken or book.holder(new) or new in settings.agents:
+    again = book.became(old, new) and old not in settings.agents
+    if not again and (taken or book.holder(new) or new in settings.agents):
         raise BadInput(f"{new} is an agent already.", hint="Take another name.")
-    if entry is None and old not in {*book.names, *settings.agents}:
+    if not again and entry is None and old not in {*book.names, *settings.agents}:
         raise UnknownAgent(f"No agent {old!r} is known.", hint="`agentbus agents` lists them.")
+    sessions = len(await roster.live_sessions(bus, old))  # moving is one itself, for a while
     # Before anybody knows the new name, so that the same again goes on after a crash.
     moved = await _move(bus, old, new)
+    moved.again, moved.sessions = again and taken is not None, sessions
     editor.rename(settings, old, new)
     with names.writing(settings) as book:
         holder = book.names.pop(old, None)
         if holder:
             book.names[new] = holder
+        book.rename(old, new)
     host = entry.hosts[-1] if entry and entry.hosts else "shell"
     about = settings.agents.get(old) or Agent(
         old, host, entry.description if entry else "", entry.roles if entry else ()
     )
-    await roster.register(bus, replace(about, id=new), entry.last_seen if entry else None)
+    if not moved.again:
+        await roster.register(bus, replace(about, id=new), entry.last_seen if entry else None)
     moved.file = str(Path(holder.folder) / FOLDER_FILE) if holder and not holder.host else ""
-    moved.sessions = len(await roster.live_sessions(bus, old))
+    moved.parked = len(await parking.parked(bus, old))
     if not (moved.held or moved.awaited or moved.sessions):
         await _forget(bus, old)
     return moved

@@ -11,8 +11,12 @@ from listeners import listening
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
+from mcp_agentbus.store.task import ATTEMPTS_MAX
 
 ERA = served.MODERN
 
@@ -173,6 +177,64 @@ async def test_an_agent_is_renamed_with_all_that_waits_for_it_and_forgotten(
     await typed(shop, "agent", "forget", f"{word}-planner", "--yes")
     async with Bus.connect(home) as bus:
         assert f"{word}-planner" not in await roster.registered(bus)
+
+
+async def test_what_is_parked_under_an_old_name_is_told_and_goes_to_the_new_one(
+    world, folder, word, typed
+):
+    shop, new = folder(f"{word}+"), f"{word}-new"
+    old = (await typed(shop, "inbox"))[1].removeprefix("Inbox of ").partition(":")[0]
+    planner = await world.session("planner")
+    [sent] = await send_task(planner, old, "Hard", "b")
+    async with Session(world.bus, Agent(old)) as worker:
+        for _ in range(ATTEMPTS_MAX):
+            await read_inbox(worker)
+            await publish_result(worker, sent.task_id, "working")
+            await publish_result(worker, sent.task_id, "released")
+        await read_inbox(worker)
+
+    _, told = await typed(shop, "agent", "rename", old, new)
+    await typed(shop, "replay", sent.task_id, "--agent", old)
+    _, again = await typed(shop, "agent", "rename", old, new)
+
+    assert f"Set aside under {old}: 1 task." in told
+    assert (again.splitlines()[1], "Set aside" in again) == (
+        "Moved: 1 waiting task, 0 results.", False
+    )  # fmt: skip
+    assert "Hard" in (await typed(shop, "inbox"))[1]
+
+
+async def test_what_comes_back_under_an_old_name_goes_to_the_new_one_by_the_same_again(
+    folder, word, typed
+):
+    shop, planner, new = folder(f"{word}+"), ("--agent", f"{word}-planner"), f"{word}-new"
+    old = (await typed(shop, "inbox"))[1].removeprefix("Inbox of ").partition(":")[0]
+    await typed(shop, "inbox", *planner)
+    await typed(shop, "send", old, "Held", "b", *planner)
+    await typed(shop, "send", f"{word}-planner", "Ask", "q")
+    held = json.loads((await typed(shop, "inbox", "--json"))[1])["tasks"][0]["task_id"]
+    asked = json.loads((await typed(shop, "inbox", *planner, "--json"))[1])["tasks"][0]
+
+    _, first = await typed(shop, "agent", "rename", old, new)
+    await typed(shop, "result", held, "released", "--agent", old)
+    await typed(shop, "result", asked["task_id"], "completed", "--summary", "yes", *planner)
+    code, second = await typed(shop, "agent", "rename", old, new)
+    read = (await typed(shop, "inbox"))[1]
+    none = await typed(shop, "agent", "rename", old, new)
+    other = await typed(shop, "agent", "rename", f"{word}-planner", new)
+
+    again = f"agentbus agent rename {old} {new}"
+    assert ("run the same again" in first, again in first.replace("\n  ", " ")) == (True, True)
+    assert (code, second.splitlines()) == (
+        0,
+        [f"{old} is {new} already: this moves what has come back since.",
+         "Moved: 1 waiting task, 1 result."],
+    )  # fmt: skip
+    assert (read.partition(":")[0], "Held" in read, "yes" in read) == (
+        f"Inbox of {new}", True, True
+    )  # fmt: skip
+    assert (none[0], "Moved: 0 waiting tasks, 0 results." in none[1]) == (0, True)
+    assert (other[0], "is an agent already" in other[1]) == (2, True)
 
 
 @pytest.fixture
