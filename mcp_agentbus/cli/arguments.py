@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -55,18 +56,37 @@ def _typed(read: Callable[[Any, str], _T]) -> Callable[[str], _T]:
 
 
 class Parser(argparse.ArgumentParser):
-    """Names the nearest of the words that it knows for one that it does not know."""
+    """Says of each fault how its own command is typed, and what line may have been meant.
+
+    argparse leaves a word too many to the parser above, whose usage names other commands only.
+    """
+
+    #: The option that takes a text which was typed as one more word; empty if there is none.
+    text_option = ""
 
     def parse_known_args(  # type: ignore[override]  # its overloads say the same
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Parse what is known, as argparse does; end with an error where a known word is near."""
-        parsed, rest = super().parse_known_args(args, namespace)
-        options = re.findall(r"--[a-z][a-z-]+", self.format_help()) if rest else []
+        """Parse all of it; end with an error at a word that the command does not take."""
+        typed = list(sys.argv[1:] if args is None else args)
+        parsed, rest = super().parse_known_args(typed, namespace)
+        if rest:
+            self._takes_no(rest, typed)
+        return parsed, rest
+
+    def _takes_no(self, rest: Sequence[str], typed: list[str]) -> NoReturn:
+        import shlex
+
+        options = re.findall(r"--[a-z][a-z-]+", self.format_help())
         for word in rest:
             if word.startswith("--") and (near := _nearest(word.partition("=")[0], options)):
                 self.error(f"there is no {word[:40]}.{near}")
-        return parsed, rest
+            at = len(typed) - typed[::-1].index(word)  # of two equal words the last is too many
+            del typed[at - 1]
+        if self.text_option and not any(word.startswith("-") for word in rest):
+            typed += [self.text_option, " ".join(rest)]
+        words = " ".join(word[:40] for word in rest)
+        self.error(f"it takes no {words!r}. Try: {shlex.join([*self.prog.split(), *typed])}")
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end with exit code 2."""

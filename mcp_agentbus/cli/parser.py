@@ -56,9 +56,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _command(
-    commands: _Commands, name: str, help_: str, *, agent: bool = True
-) -> argparse.ArgumentParser:
+def _command(commands: _Commands, name: str, help_: str, *, agent: bool = True) -> Parser:
     command = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.")
     if agent:
         who = command.add_argument(
@@ -122,6 +120,7 @@ def _add_task_commands(commands: _Commands) -> None:
             "working", "completed", "failed", "rejected", "needs_approval", "released", "cancelled",
         ),
     )  # fmt: skip
+    result.text_option = "--summary"
     result.add_argument("--summary", default="", metavar="TEXT")
     _add_body(result, "result")
     result.add_argument("--artifact", action="append", default=[], metavar="REF")

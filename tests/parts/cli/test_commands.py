@@ -71,7 +71,7 @@ def test_until_a_command_is_known_only_the_least_is_loaded(tmp_path, argv):
         ("send coder s b --priorty high", "there is no --priorty. Nearest: --priority"),
         ("agents --limt=3", "there is no --limt=3. Nearest: --limit"),
         ("result 1a2b done", "invalid choice: 'done'"),
-        ("agents --zzzz", "unrecognized arguments: --zzzz"),
+        ("agents --zzzz", "it takes no '--zzzz'. Try: agentbus agents"),
         ("watch --timeout nan", "'nan' is no duration"),
         ("watch --timeout -1", "'-1' is no duration"),
         ("watch --timeout 61m", "'61m' is not from 0 to 1h"),
@@ -90,6 +90,31 @@ def test_wrong_usage_says_what_would_be_right(capsys, argv, said):
 
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ("result 1a2b completed all done", "agentbus result 1a2b completed --summary 'all done'"),
+        ("result 1a2b completed --zzzz", "agentbus result 1a2b completed"),
+        ("server status --zzzz", "agentbus server status"),
+        ("agent list list", "agentbus agent list"),
+        ("agent --zzzz list", "agentbus agent list"),
+        ("--zzzz inbox", "agentbus inbox"),
+    ],
+)
+def test_a_word_too_many_is_told_with_the_usage_of_its_command_and_a_line_to_try(
+    capsys, argv, line
+):
+    with pytest.raises(SystemExit):
+        parser().parse_args(argv.split())
+
+    told = capsys.readouterr().err
+    command = line.partition(" 1a2b")[0]
+    command = {"--zzzz": "agentbus"}.get(argv.split()[0], command)
+    command = "agentbus agent" if argv.startswith("agent --") else command
+    assert told.startswith(f"usage: {command} [-h]")
+    assert told.endswith(f"Try: {line}\n")
 
 
 @pytest.mark.parametrize(
