@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
-from mcp_agentbus.doctor import hosts, listener, machine, redaction, report, server
+from mcp_agentbus.doctor import hosts, listener, machine, redaction, report, server, strangers
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.self_test import send_round
 from mcp_agentbus.errors import AgentbusError, BadInput
@@ -123,6 +123,7 @@ async def examine(given: Settings, asked: Mapping[str, str]) -> list[Check]:
         _limited("nats-server", _LIMIT_S, _single(machine.nats_server, given)),
         _limited("files", _LIMIT_S, _in_thread(machine.files, given)),
         _needs(usable, "server", server.checks),
+        _needs(usable, "strangers", strangers.checks),
         _limited("listener", _LIMIT_S, _in_thread(listener.checks, given)),
         _needs(usable, "name", machine.name),
         _needs(usable, "agents", lambda loaded: _in_thread(machine.agents, loaded)),

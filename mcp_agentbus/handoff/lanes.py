@@ -29,7 +29,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams, tasks, waiting
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
-from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Task, Undecodable
+from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Repeating, Task, Undecodable
 
 # A task offered this often that nobody could even claim is parked: something is wrong with it that
 # no record tells.
@@ -206,7 +206,9 @@ async def _claim(
     """
     try:
         task = tasks.decoded(delivery)
-        tasks.check_schedule(task, delivery)
+    except Repeating:  # doctor names the schedule; it comes so often that to say so were a flood
+        await tasks.finish(session.bus, delivery)
+        return _Over()
     except Undecodable as error:
         await parking.park_undecodable(session.bus, delivery, session.me.id, str(error))
         return _Parked(f"A stored message was parked: {error}. See `agentbus parked`.")
@@ -247,11 +249,14 @@ async def _claim_by_record(
         claim = Claim(task, delivery, stored, revision, found=True)
         return claim if session.claims.missed(claim) else _Held()
     record = stored or first_record(sent_of(task))
+    # Others may write any number; nobody can have claimed it more often than it was offered.
+    tried = min(record.attempts, delivery.offered - 1)
+    record = record.model_copy(update={"attempts": tried})
     if text.now() >= task.expires_at:
         await _expire(session, record, revision)
         await tasks.finish(bus, delivery)
         return _Over()
-    if reason := _hopeless(stored, delivery):
+    if reason := _hopeless(record if stored else None, delivery):
         await parking.park(bus, delivery, session.me.id, reason, (record, revision))
         return _Parked(f"Task {task.id} was parked: {reason}. See `agentbus parked`.")
     return await _write_claim(session, delivery, task, record, revision)

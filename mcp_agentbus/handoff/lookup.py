@@ -29,7 +29,7 @@ from mcp_agentbus.handoff.agents import of_this_user, unknown_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.records import read_record, read_sent, read_wakes
-from mcp_agentbus.store.steps import first_record
+from mcp_agentbus.store.steps import as_asked, first_record
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import HELD, Moment, Record, Sent, State, Task, Wakes
 from mcp_agentbus.store.tasks import Seen, Unreadable
@@ -78,7 +78,10 @@ async def task_life(session: Session, task_id: str) -> Life:
     ids.task_id(task_id)
     await session.called()
     me = session.me.id
+    claim = session.claims.get(task_id)
     sides = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
+    if claim:  # others may have written of a task of that id
+        sides.insert(0, (claim.task.sender, claim.task.to))
     stored = await together(*(_stored(session.bus, *side, task_id) for side in sides))
     record = next((side.record for side in stored if side.record), None)
     sent = next((side.sent for side in stored if side.sent), None)
@@ -88,8 +91,9 @@ async def task_life(session: Session, task_id: str) -> Life:
             said = f"{me} neither sent nor received a task {task_id}"
             raise await unknown_task(session.bus, task_id, said, "read", by="sender")
         record = first_record(sent)
-    claim = session.claims.get(task_id)
     session.claims.named(task_id)
+    if record.owner == me:
+        record = as_asked(record, sent)
     task = claim.task if claim else None
     if not claim and record.inbox in session.inboxes and not record.ended:
         # Its reader may be one that has a session for each call.
@@ -183,10 +187,11 @@ class _Stored:
 
 
 async def _stored(bus: Bus, owner: str, inbox: str, task_id: str) -> _Stored:
-    (record, _), (sent, _), (wakes, _) = await asyncio.gather(
-        read_record(bus, owner, inbox, task_id),
-        read_sent(bus, owner, inbox, task_id),
-        read_wakes(bus, owner, inbox, task_id),
+    sent, _ = await read_sent(bus, owner, inbox, task_id)
+    if sent and not sent.unasked:  # no other inbox has a word about it
+        inbox = sent.inbox
+    (record, _), (wakes, _) = await asyncio.gather(
+        read_record(bus, owner, inbox, task_id), read_wakes(bus, owner, inbox, task_id)
     )
     return _Stored(record, sent, wakes)
 

@@ -28,13 +28,19 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
-from mcp_agentbus.store.records import Written, read_record, read_sent, record_key, sent_key
-from mcp_agentbus.store.steps import Step, Write, first_record, next_record, sent_by_record
+from mcp_agentbus.store.records import read_record, read_sent, sent_key
+from mcp_agentbus.store.steps import (
+    Write,
+    as_asked,
+    sent_by_record,
+)
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task
 from mcp_agentbus.store.unseen import Looked, Unseen
 
 # How soon, in seconds, another session's result is offered again; that session is told besides.
 _NOT_MINE_S: Final = 2.0
+# How soon, in seconds, it is looked again for what a sender keeps of a task with a result already.
+_NOT_ASKED_S: Final = 0.5
 # How often, in seconds, deadlines of tasks that another session sent are looked at.
 _SWEEP_S: Final = 60.0
 _BATCH: Final = 100
@@ -124,16 +130,16 @@ class Outcomes:
         """
         await self._sweep()
         for task_id in sorted(self.unread):
-            if _told(self._new) < limit:
+            if unseen.told(self._new) < limit:
                 await self._take_own(task_id)
-        while (told := _told(self._new)) < limit:
+        while (told := unseen.told(self._new)) < limit:
             wanted = min(_BATCH, limit - told)
             deliveries = await streams.pull(self._bus, streams.results(self._me), wanted)
             for delivery in deliveries:
                 await self._take_delivered(delivery)
             if len(deliveries) < wanted:
                 break
-        return _at_most(limit, self._new)
+        return unseen.at_most(limit, self._new)
 
     @property
     def _new(self) -> list[Record]:
@@ -175,12 +181,30 @@ class Outcomes:
     def take(self, end: Unseen) -> Result:
         """Take what was looked up; return it with what is known of it."""
         self.unread.discard(end.record.task_id)
-        before = self.taken.get(end.record.task_id)
-        if before and before.revision >= end.revision:
-            return before
-        result = Result(end.record, end.revision, before.delivery if before else None)
-        self.taken[end.record.task_id] = result
+        return self._keep(end.record, end.revision, None)
+
+    def _keep(self, record: Record, revision: int, delivery: Delivery | None) -> Result:
+        """Keep what was taken until it counts as seen, if it is newer than what is kept."""
+        before = self.taken.get(record.task_id)
+        delivery = delivery or (before.delivery if before else None)
+        if before and before.revision >= revision:
+            result = replace(before, delivery=delivery)
+        else:
+            result = Result(record, revision, delivery)
+        self.taken[record.task_id] = result
         return result
+
+    async def _read(self, task_id: str) -> tuple[Record | None, int, Sent | None]:
+        """Return what became of a task, its revision, and what was kept as it was sent.
+
+        Only the inbox that it was sent to has a word; of one that was never sent, any has.
+        """
+        sent, _ = await read_sent(self._bus, self._me, "*", task_id)
+        inbox = sent.inbox if sent else self.sent[task_id].inbox if task_id in self.sent else "*"
+        record, revision = await read_record(self._bus, self._me, inbox, task_id)
+        if record and not (sent is None and task_id in self.sent):  # of our own, it comes yet
+            record = as_asked(record, sent)
+        return record, revision, sent
 
     async def result_of(self, task_id: str) -> Record | None:
         """Return what became of a task that this agent sent; None while there is nothing to tell.
@@ -190,10 +214,7 @@ class Outcomes:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         await self._sweep()
-        (record, revision), (sent, _) = await asyncio.gather(
-            read_record(self._bus, self._me, "*", task_id),
-            read_sent(self._bus, self._me, "*", task_id),
-        )
+        record, revision, sent = await self._read(task_id)
         if record is None and sent is None:
             said = f"{self._me} sent no task {task_id}"
             raise await unknown_task(self._bus, task_id, said, "wait for", by="sender")
@@ -282,17 +303,16 @@ class Outcomes:
             self.sent[task_id] = Awaited(inbox, datetime.fromisoformat(deadline))
             self.unread.add(task_id)
         for task_id in handed["given"]:
-            record, revision = await read_record(self._bus, self._me, "*", ids.task_id(task_id))
+            record, revision, _ = await self._read(ids.task_id(task_id))
             if record and record.state in TOLD:
-                self.give([self.take(Unseen(record, revision)).record], given_up)
+                self.give([self._keep(record, revision, None).record], given_up)
 
     async def _take_own(self, task_id: str) -> None:
         """Take a task's record if there is something to tell about it, whoever pulled it."""
         self.unread.discard(task_id)
-        inbox = self.sent[task_id].inbox if task_id in self.sent else "*"
-        record, revision = await read_record(self._bus, self._me, inbox, task_id)
+        record, revision, sent = await self._read(task_id)
         if record and record.state in TOLD:
-            await self._take(record, revision, None)
+            await self._take(record, revision, None, sent)
 
     async def _take_delivered(self, delivery: Delivery) -> None:
         """Take the record in a delivery if this session should show it."""
@@ -300,29 +320,47 @@ class Outcomes:
         if record is None or record.state not in TOLD:
             await self._bus.finish(delivery)  # the record stays as it is
             return
+        sent, _ = await read_sent(self._bus, self._me, record.inbox, record.task_id)
+        if sent is not None or not self._awaits(record):
+            if sent is None and unseen.may_be_asked_yet(delivery.stored_at):
+                await self._bus.give_back(delivery, _NOT_ASKED_S)
+                return
+            record = as_asked(record, sent)
         owner = record.owner_session
         if owner not in {"", self._session_id} and (
             await roster.may_live(self._bus, self._me, owner)
         ):
             await self._bus.give_back(delivery, _NOT_MINE_S)
             return
-        await self._take(record, delivery.seq, delivery)
+        await self._take(record, delivery.seq, delivery, sent)
 
-    async def _take(self, record: Record, revision: int, delivery: Delivery | None) -> None:
+    def _awaits(self, record: Record) -> bool:
+        awaited = self.sent.get(record.task_id)
+        return awaited is not None and awaited.inbox == record.inbox
+
+    async def _take(
+        self, record: Record, revision: int, delivery: Delivery | None, sent: Sent | None
+    ) -> None:
         """Take a record, unless the agent knows it already."""
         already = self.taken.get(record.task_id)
-        if already and already.revision >= revision:
-            if delivery and not already.delivery:
-                self.taken[record.task_id] = replace(already, delivery=delivery)
+        if already and already.record.inbox != record.inbox:
+            # Whoever writes plain NATS chooses ids: what was asked for goes first.
+            later = delivery if record.unasked else already.delivery
+            if later:
+                await self._bus.give_back(later, _NOT_MINE_S)
+            if record.unasked:
+                return
+            del self.taken[record.task_id]
+        elif already and already.revision >= revision:
+            self._keep(record, revision, delivery)
             return
-        sent, _ = await read_sent(self._bus, self._me, record.inbox, record.task_id)
-        if record.ended:
+        if record.ended and not record.unasked:
             self.sent.pop(record.task_id, None)
         if sent and sent.seen_revision >= revision:
             if delivery:
                 await self._bus.finish(delivery)
             return
-        self.taken[record.task_id] = Result(record, revision, delivery)
+        self._keep(record, revision, delivery)
 
     async def _sweep(self) -> None:
         """End the tasks of this agent whose deadline has passed, whoever sent them.
@@ -349,43 +387,14 @@ class Outcomes:
         if sent is None:
             await self._bus.finish(delivery)
             return
+        if sent.unasked:  # there is nobody whose deadline it were
+            await self._bus.finish(delivery)
+            return
         left_s = (sent.expires_at - text.now()).total_seconds()
         if left_s > 0 and not sent.closed:
             await self._bus.give_back(delivery, after_s=left_s + _AFTER_DEADLINE_S)
             return
-        if not sent.closed:
-            await self._expire(sent)
-        await self._bus.finish(delivery)
-
-    async def _expire(self, sent: Sent) -> None:
-        """Write the end of a task whose deadline passed, unless it has an end."""
-        expired = Step(
-            "expired",
-            self._me,
-            first=first_record(sent),
-            changes={"reason": "its deadline passed without a result"},
-        )
-        outcome = await records.update(
-            self._bus,
-            record_key(sent.owner, sent.inbox, sent.task_id),
-            lambda standing: next_record(standing, expired, text.now()),
-        )
-        with suppress(AgentbusError):  # whoever reads the inbox removes it
-            await tasks.remove(self._bus, sent)
-        if isinstance(outcome, Written) and sent.task_id in self.sent:
+        ended = not sent.closed and await tasks.expire(self._bus, sent, self._me)
+        if ended and sent.task_id in self.sent:
             self.unread.add(sent.task_id)  # another session's is told like any result
-
-
-def _at_most(limit: int, records: Iterable[Record]) -> list[Record]:
-    """Return the first of the records that are told as so many."""
-    first: list[Record] = []
-    for record in records:
-        if _told([*first, record]) > limit:
-            break
-        first.append(record)
-    return first
-
-
-def _told(results: Iterable[Record]) -> int:
-    """Return as how many these are told."""
-    return len({record.told_with for record in results})
+        await self._bus.finish(delivery)

@@ -66,7 +66,7 @@ async def park(
     await bus.publish(
         subjects.dead_subject(inbox, lane, sender),
         delivery.data,
-        {**_kept(delivery.headers), subjects.H_REASON: reason},
+        {**_kept(delivery.headers), **_scheduled_by(delivery), subjects.H_REASON: reason},
         message_id=f"dead-{delivery.stream}-{delivery.seq}",
     )
     if record:
@@ -187,6 +187,11 @@ async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> None:
         return Write(step(record, "stored", inbox, "", text.now(), attempts=0, reason=reason))
 
     await records.update(bus, key, offered_again, known=(standing, revision))
+
+
+def _scheduled_by(delivery: Delivery) -> dict[str, str]:
+    scheduler = delivery.headers.get(subjects.H_SCHEDULER)
+    return {subjects.H_SCHEDULED_BY: scheduler} if scheduler else {}
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

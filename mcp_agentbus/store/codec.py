@@ -268,6 +268,7 @@ def decode_record(subject: str, data: bytes, stored_at: datetime | None = None) 
     """
     fields = _record_fields(subject, data, "task.result")
     derived = {key: fields.pop(key, None) for key in _DERIVED}
+    fields.pop("unasked", None)  # that is its reader's word
     if fields.setdefault("state", derived["status"]) is None:
         raise Undecodable("it is no record: state")
     # Of a state that only a newer version knows, the task is not over for all that we know.

@@ -152,8 +152,16 @@ async def write_record(bus: Bus, record: Record, revision: int) -> int:
 
 
 async def read_sent(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sent | None, int]:
-    """Return the sender's record of a task and its revision, as `read_record`."""
-    return await read(bus, sent_key(owner, inbox, task_id))
+    """Return the sender's record of a task and its revision, as `read_record`.
+
+    Where several have one under that id, it is the one of who has sent it.
+    """
+    key = sent_key(owner, inbox, task_id)
+    if inbox != "*":
+        return await read(bus, key)
+    messages = await bus.admin.many(key.stream, {"multi_last": [key.subject]})
+    kept = [(sent, message.seq) for message in messages if (sent := sent_in(message))]
+    return max(kept, key=lambda each: (not each[0].unasked, each[1]), default=(None, 0))
 
 
 async def write_sent(bus: Bus, sent: Sent, revision: int) -> int:

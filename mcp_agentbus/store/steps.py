@@ -142,8 +142,27 @@ def sent_of(task: Task) -> Sent:
     )
 
 
+def as_asked(record: Record, sent: Sent | None) -> Record:
+    """Return a worker's record with its owner's own word for what it has copied from the task.
+
+    Where the owner's side has kept nothing, whoever can write there may have made the task up: the
+    record is `unasked`, for no session in particular, and starts nobody.
+    """
+    if sent is None or sent.unasked:
+        return record.model_copy(update={"unasked": True, "owner_session": "", "notify": "never"})
+    return record.model_copy(
+        update={
+            "subject": sent.subject or record.subject,
+            "thread_id": sent.thread_id or record.thread_id,
+            "priority": sent.priority,
+            "owner_session": sent.owner_session,
+            "notify": sent.notify,
+        }
+    )
+
+
 def sent_by_record(record: Record) -> Sent:
-    """Return what the sender would have kept of a task of which only the worker's record tells."""
+    """Return what is kept of a task of which only the worker's record tells: that it was seen."""
     created_at = record.history[0].at if record.history else record.updated_at
     return Sent(
         task_id=record.task_id,
@@ -152,9 +171,10 @@ def sent_by_record(record: Record) -> Sent:
         subject=record.subject,
         thread_id=record.thread_id,
         priority=record.priority,
-        notify=record.notify,
+        notify="never",
         created_at=created_at,
         expires_at=created_at + timedelta(seconds=EXPIRES_MAX_S),
+        unasked=True,
     )
 
 

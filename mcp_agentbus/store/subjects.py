@@ -28,6 +28,14 @@ H_SESSION: Final = "Agentbus-Session"
 H_REQUEST: Final = "Agentbus-Request"
 H_REASON: Final = "Agentbus-Reason"
 H_SCHEDULER: Final = "Nats-Scheduler"
+#: When a schedule comes again; `ONCE` for one that does not.
+H_SCHEDULE_NEXT: Final = "Nats-Schedule-Next"
+ONCE: Final = "purge"
+#: Of what waits for its time: when that is, `AT` and the time, or how it comes again.
+H_SCHEDULE: Final = "Nats-Schedule"
+AT: Final = "@at "
+#: Of a parked task: its `H_SCHEDULER`, which no stream of tasks takes from a client.
+H_SCHEDULED_BY: Final = "Agentbus-Scheduled-By"
 #: Of a message that came from another stream: which, and its sequence there.
 H_SOURCE: Final = "Nats-Stream-Source"
 

@@ -65,8 +65,8 @@ TOLD: Final = ENDS | {"needs_approval"}
 
 Notify = Literal["live", "never", "wake"]
 # Before the first message on any bus, and later than any deadline.
-_EARLIEST: Final = datetime(2000, 1, 1)  # noqa: DTZ001  # compared with others' years, of any zone
-_LATEST: Final = datetime(2200, 1, 1)  # noqa: DTZ001
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 # Of a task that nobody has claimed: it was stored, and has ended.
 _UNREAD_STEPS: Final = 2
 
@@ -75,16 +75,19 @@ class Undecodable(ValueError):
     """Stored bytes that are no task or no record; its text is this program's own, safe to show."""
 
 
+class Repeating(Undecodable):
+    """What a schedule puts into an inbox again and again: no task of anybody's."""
+
+
 def utc(value: datetime) -> datetime:
     """Return a time in UTC, within the years with which one can reckon; without a zone it is UTC.
 
     Others may write any year. Those at the ends of the calendar overflow as soon as an hour is
     added, and 300 years are more nanoseconds than a server counts.
     """
-    naive = value.replace(tzinfo=None)
-    if not _EARLIEST < naive < _LATEST:
-        return (_EARLIEST if naive < _LATEST else _LATEST).replace(tzinfo=UTC)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if value.tzinfo is not None and _EARLIEST.year <= value.year <= _LATEST.year:
+        value = value.astimezone(UTC)
+    return min(max(value.replace(tzinfo=UTC), _EARLIEST), _LATEST)
 
 
 def _percent(value: float | None) -> float | None:
@@ -197,6 +200,8 @@ class Record(_Stored):
     reason: str = ""
     #: Stored after the task's deadline.
     late: bool = False
+    #: Nobody has sent its task as far as its owner's side knows. Never stored: see `as_asked`.
+    unasked: bool = Field(default=False, exclude=True)
     updated_at: Time
     history: tuple[Moment, ...] = ()
 
@@ -245,6 +250,8 @@ class Sent(_Stored):
     seen_at: Time | None = None
     #: Whether what was seen was the task's end.
     closed: bool = False
+    #: Written by who saw a result of a task of which its owner's side had kept nothing.
+    unasked: bool = False
 
 
 class Wakes(_Frozen):

@@ -13,6 +13,7 @@ at all, is the hand-off's business.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -22,9 +23,16 @@ from mcp_agentbus.bus.replies import Conflict, Delivery, Found, Stored
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, StoreFull, Unconfirmed
 from mcp_agentbus.store import codec, subjects
-from mcp_agentbus.store.records import read_record, read_sent, write_sent
-from mcp_agentbus.store.steps import sent_of
-from mcp_agentbus.store.task import Record, Sent, State, Task, Undecodable
+from mcp_agentbus.store.records import (
+    Written,
+    read_record,
+    read_sent,
+    record_key,
+    update,
+    write_sent,
+)
+from mcp_agentbus.store.steps import Step, first_record, next_record, sent_of
+from mcp_agentbus.store.task import Record, Repeating, Sent, State, Task, Undecodable
 
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
 _SCHEDULE_FULL_AT: Final = 0.9
@@ -65,10 +73,14 @@ async def put(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | 
     try:
         await write_sent(bus, sent, 0)
     except Conflict:  # an earlier try of the same request had come this far
-        before, _ = await read_sent(bus, task.sender, task.to, task.id)
-        if before and not is_same(before, task):
+        before, revision = await read_sent(bus, task.sender, task.to, task.id)
+        if before is None or before.unasked:  # or a result was seen before its task was known
+            with suppress(Conflict):
+                await write_sent(bus, sent, revision)
+            return Kept(sent, duplicate)
+        if not is_same(before, task):
             return Taken()
-        sent, duplicate = before or sent, True
+        sent, duplicate = before, True
     except AgentbusError:
         raise Unconfirmed("The task is stored, but not what its sender keeps of it.") from None
     return Kept(sent, duplicate)
@@ -89,7 +101,7 @@ async def _put_task(bus: Bus, task: Task, message_id: str) -> Stored:
     if task.deliver_at:
         await _check_schedule_has_room(bus)
         headers |= {
-            "Nats-Schedule": f"@at {text.stamp(task.deliver_at)}",
+            subjects.H_SCHEDULE: subjects.AT + text.stamp(task.deliver_at),
             "Nats-Schedule-Target": subjects.due_subject(task.to, task.priority, task.sender),
         }
         subject = subjects.scheduled_subject(task.to, task.priority, task.sender, task.id)
@@ -117,6 +129,40 @@ async def remove(bus: Bus, sent: Sent) -> None:
     if sent.seq:
         subject = subjects.task_subject(sent.inbox, sent.priority, sent.owner)
         await _delete(bus, subjects.TASKS, subject, sent.seq, sent.task_id)
+
+
+async def repeating(bus: Bus) -> list[Found]:
+    """Return the schedules that come again, each with the subject where it stands.
+
+    Raises:
+        ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
+    """
+    everything = subjects.scheduled_subject("*", "*", "*", "*"), subjects.due_subject("*", "*", "*")
+    return [
+        message
+        for subject in everything
+        async for page in bus.admin.stored(subjects.SCHEDULE, subject)
+        for message in page
+        if subjects.H_SCHEDULE in message.headers and is_repeating(message.headers)
+    ]
+
+
+async def expire(bus: Bus, sent: Sent, agent: str) -> bool:
+    """End a task whose deadline passed, unless it has an end; tell whether it was done here.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
+    """
+    reason = "its deadline passed without a result"
+    expired = Step("expired", agent, first=first_record(sent), changes={"reason": reason})
+    outcome = await update(
+        bus,
+        record_key(sent.owner, sent.inbox, sent.task_id),
+        lambda standing: next_record(standing, expired, text.now()),
+    )
+    with suppress(AgentbusError):  # whoever reads the inbox removes it
+        await remove(bus, sent)
+    return isinstance(outcome, Written)
 
 
 async def finish(bus: Bus, taken: Delivery) -> None:
@@ -165,23 +211,31 @@ def decoded(message: Delivery | Found) -> Task:
     """Return the task in a message of an inbox, or among the parked ones.
 
     Raises:
-        Undecodable: it is none.
+        Repeating: a schedule puts it there again and again.
+        Undecodable: it is none, or another than its sender has scheduled it.
     """
-    return codec.decode_task(message.subject, message.headers, message.data, message.stored_at)
-
-
-def check_schedule(task: Task, delivery: Delivery) -> None:
-    """See that a task which the server published itself is from the one who scheduled it.
-
-    The right to schedule is the right to name any target subject, hence any sender.
-
-    Raises:
-        Undecodable: it is not.
-    """
-    scheduler = delivery.headers.get(subjects.H_SCHEDULER)
+    headers = message.headers
+    if is_repeating(headers):
+        raise Repeating("a schedule that repeats has put it there")
+    task = codec.decode_task(message.subject, headers, message.data, message.stored_at)
+    # The right to schedule is the right to name any target subject, hence any sender.
+    scheduler = headers.get(subjects.H_SCHEDULER) or headers.get(subjects.H_SCHEDULED_BY)
     expected = subjects.scheduled_subject(task.to, task.priority, task.sender, task.id)
     if scheduler is not None and scheduler != expected:
         raise Undecodable("it was scheduled by another than its sender")
+    return task
+
+
+def is_repeating(headers: Mapping[str, str]) -> bool:
+    """Tell by a message's headers whether it is, or comes from, a schedule that comes again.
+
+    `put` makes none: other programs on the same server may.
+    """
+    schedule = headers.get(subjects.H_SCHEDULE, subjects.AT)
+    if not schedule.startswith(subjects.AT):
+        return True
+    comes_from_one = subjects.H_SCHEDULER in headers
+    return comes_from_one and headers.get(subjects.H_SCHEDULE_NEXT) != subjects.ONCE
 
 
 async def stored(bus: Bus, delivery: Delivery) -> Task | None:

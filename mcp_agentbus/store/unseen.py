@@ -12,20 +12,25 @@ often, and whoever looks.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
+from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.records import read_sent, record_in
+from mcp_agentbus.store.steps import as_asked
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import TOLD, Record
 
 _PAGE: Final = 100
+# Between a task and its sender's record of it lies one round trip.
+_RECORD_LATE: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ async def look_up(
                 if (record := record_in(message)) and record.state in TOLD
                 if thread_id in {None, record.thread_id}
             ]
-            for end in await _unseen(bus, ends):
+            stored_at = {message.seq: message.stored_at for message in messages}
+            for end in await _unseen(bus, ends, stored_at):
                 if await others.own(end.record):
                     looked.elsewhere += 1
                 else:
@@ -111,16 +117,27 @@ class _Others:
         return self._may_live[owner]
 
 
-async def _unseen(bus: Bus, ends: Sequence[Unseen]) -> list[Unseen]:
+async def _unseen(
+    bus: Bus, ends: Sequence[Unseen], stored_at: Mapping[int, datetime]
+) -> list[Unseen]:
     records = [end.record for end in ends]
     sents = await together(
         *(read_sent(bus, record.owner, record.inbox, record.task_id) for record in records)
     )
     return [
-        end
+        replace(end, record=as_asked(end.record, sent))
         for end, (sent, _) in zip(ends, sents, strict=True)
-        if sent is None or sent.seen_revision < end.revision
+        if (sent is None and not may_be_asked_yet(stored_at[end.revision]))
+        or (sent and sent.seen_revision < end.revision)
     ]
+
+
+def may_be_asked_yet(stored_at: datetime) -> bool:
+    """Tell whether a result is so new that its task's sender may be about to keep a record.
+
+    The task is stored first; it may be read and answered before the record is written.
+    """
+    return timedelta() <= text.now() - stored_at < _RECORD_LATE
 
 
 async def _first_unconfirmed(bus: Bus, agent: str) -> int | None:
@@ -134,3 +151,18 @@ async def _first_unconfirmed(bus: Bus, agent: str) -> int | None:
     if not info["num_pending"] and not info["num_ack_pending"]:
         return None
     return 1 + int(info["ack_floor"]["stream_seq"])
+
+
+def at_most(limit: int, records: Iterable[Record]) -> list[Record]:
+    """Return the first of the records that are told as so many."""
+    first: list[Record] = []
+    for record in records:
+        if told([*first, record]) > limit:
+            break
+        first.append(record)
+    return first
+
+
+def told(results: Iterable[Record]) -> int:
+    """Return as how many these are told."""
+    return len({record.told_with for record in results})

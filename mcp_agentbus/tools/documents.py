@@ -193,5 +193,6 @@ def _record_ids(record: Record) -> dict[str, Any]:
         "thread_id": record.thread_id,
         "reason": record.reason,
         "late": record.late,
+        **({"unasked": True} if record.unasked else {}),
         "updated_at": stamp(record.updated_at),
     }

@@ -298,6 +298,8 @@ def _result_lines(record: Record, room: int, reader: Reader, start: int = 0) -> 
     """
     shown = part(record.body, start, room)
     facts = [f"Result of task {record.task_id} to {address_of(record.inbox)}: {_stated(record)}"]
+    if record.unasked:
+        facts.append(f"UNASKED: {record.owner} is not known to have sent this task")
     if record.late:
         facts.append("late")
     if record.reason:

@@ -13,7 +13,8 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.records import write_record
+from mcp_agentbus.store.records import write_record, write_sent
+from mcp_agentbus.store.steps import sent_by_record
 
 
 async def test_an_empty_inbox_says_that_it_is_in_order(world):
@@ -221,6 +222,8 @@ async def test_a_notice_that_overtakes_what_it_is_of_keeps_nobody_waiting(world,
             record = read_record(
                 subjects.record_subject(coder.me.id, "other", "t9"), state="failed"
             )
+            asked = sent_by_record(record).model_copy(update={"unasked": False})
+            await write_sent(planner.bus, asked, 0)
             await write_record(planner.bus, record, 0)
         answer = await watching
 

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What other programs have put where agentbus keeps its tasks, and what is in the way there.
+
+    >>> await checks(settings)
+    [Check(name='schedules', state='warning', said='1 schedule of another program ...'), ...]
+
+Of a server without any of it nothing is said. Looking never starts a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import framing
+from mcp_agentbus.doctor.check import Check
+from mcp_agentbus.installers.steps import Step
+from mcp_agentbus.store import subjects, tasks
+
+_NAMES_MAX: Final = 5
+_NAME_MAX_CHARS: Final = 70
+
+
+async def checks(settings: Settings) -> list[Check]:
+    """See what is there that agentbus has not made; empty where no server runs.
+
+    Raises:
+        AgentbusError: that cannot be found out.
+    """
+    async with Bus(settings) as bus:
+        if not await bus.reconnected(0):
+            return []
+        try:
+            await bus.api(f"STREAM.INFO.{subjects.SCHEDULE}")
+        except ApiError as error:
+            if error.code == NO_SUCH_STREAM:  # nobody has called yet
+                return []
+            raise
+        return await _schedules(bus)
+
+
+async def _schedules(bus: Bus) -> list[Check]:
+    """Name the schedules that would fill an inbox."""
+    repeating = await tasks.repeating(bus)
+    if not repeating:
+        return []
+    who = _names(f"agent {_sender(each)}" for each in repeating)
+    count = len(repeating)
+    said = (
+        f"{count} schedule{'s' * (count != 1)} of another program put{'s' * (count == 1)} messages "
+        f"into inboxes again and again, in the name of {who}; no reader is offered them"
+    )
+    what = f"remove what repeats in {subjects.SCHEDULE} in the name of {who}"
+    mend = Step(what, _asks(bus.settings, partial(_unschedule, repeating)))
+    return [Check("schedules", "warning", said, "Run `agentbus doctor --fix`.", mend)]
+
+
+async def _unschedule(repeating: Sequence[Found], bus: Bus) -> None:
+    for each in repeating:
+        # By number: a subject may hold a wildcard.
+        await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.SCHEDULE}", {"seq": each.seq})
+
+
+def _sender(message: Found) -> str:
+    _, _, rest = subjects.parts(message.subject)
+    return rest[1] if len(rest) > 1 else "nobody"
+
+
+def _names(names: Iterable[str]) -> str:
+    """Return some names of others' as one line that shows what they hold."""
+    known = list(dict.fromkeys(names))
+    more = f" and {len(known) - _NAMES_MAX} more" if len(known) > _NAMES_MAX else ""
+    return ", ".join(framing.one_line(name, _NAME_MAX_CHARS) for name in known[:_NAMES_MAX]) + more
+
+
+def _asks(settings: Settings, work: Callable[[Bus], Awaitable[None]]) -> Callable[[], str]:
+    """Return what does some work on the bus, for a step."""
+
+    async def done() -> None:
+        async with Bus.connect(settings) as bus:
+            await work(bus)
+
+    def do() -> str:
+        asyncio.run(done())
+        return ""
+
+    return do

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A result counts if its owner has sent the task to who writes it: others wake and hide nothing."""
+
+import json
+
+import pytest
+from rawclient import Raw
+
+from mcp_agentbus.core.text import now, stamp
+from mcp_agentbus.handoff import lookup
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import records, subjects, unseen
+from mcp_agentbus.store.task import Sent
+from mcp_agentbus.tools import documents, render
+from mcp_agentbus.wakes import demand
+
+
+async def forge(session, inbox, task_id, **fields):
+    """Write a result as a peer that has the token."""
+    subject = subjects.record_subject(session.me.id, inbox, task_id)
+    said = {"type": "task.result", "state": "completed", "agent": inbox, "notify": "wake",
+            "summary": "forged", "updated_at": stamp(now()), **fields}  # fmt: skip
+    async with Raw(session.bus.settings.data_dir) as raw:
+        await raw.ask(subject.encode(), json.dumps(said).encode())
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """A result without a task is looked at again after no time, unless a test says otherwise."""
+    monkeypatch.setattr(unseen, "_RECORD_LATE", unseen.timedelta())
+
+
+@pytest.fixture
+async def pair(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    await read_inbox(coder)
+    return planner, coder
+
+
+async def test_a_result_of_a_task_that_was_never_sent_is_shown_as_unasked_and_wakes_nobody(pair):
+    planner, _ = pair
+    await forge(planner, "mallory", "f" * 32, owner_session=planner.id)
+
+    woken = await demand.look(planner.bus, planner.me.id, planner.inboxes)
+    inbox = await read_inbox(planner)
+
+    assert woken.things == ()
+    assert [result.unasked for result in inbox.results] == [True]
+    assert "UNASKED" in render.inbox_text(inbox, planner.me.id)
+    assert documents.of_inbox(inbox, texts=False)["results"][0]["unasked"]
+    # That it was seen does not make it asked for.
+    await read_inbox(planner)
+    await forge(planner, "mallory", "f" * 32)
+    assert (await demand.look(planner.bus, planner.me.id, planner.inboxes)).things == ()
+    assert [result.unasked for result in (await read_inbox(planner)).results] == [True]
+
+
+async def test_a_result_from_somebody_the_task_was_not_for_stands_before_no_other(pair):
+    planner, coder = pair
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x", notify="never")
+    await forge(planner, "mallory", receipt.task_id)
+    early = await watch_inbox(planner, timeout_s=0, task_id=receipt.task_id)
+    told = (await read_inbox(planner)).results
+    await read_inbox(coder)
+    await publish_result(coder, receipt.task_id, "completed", summary="214")
+    # Written last, so that it is what is found first.
+    await forge(planner, "mallory", receipt.task_id, summary="again")
+
+    results = (await watch_inbox(planner, timeout_s=5, task_id=receipt.task_id)).results
+    life = await lookup.task_life(planner, receipt.task_id)
+
+    assert early.results == ()
+    assert [result.unasked for result in told] == [True]
+    assert [(result.summary, result.unasked) for result in results] == [("214", False)]
+    assert life.record.summary == "214"
+
+
+async def test_how_a_result_is_told_is_its_senders_word(pair):
+    planner, coder = pair
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x", notify="never")
+    await forge(
+        planner, coder.me.id, receipt.task_id, notify="wake", subject="Other", owner_session="x"
+    )
+
+    looked = await demand.look(planner.bus, planner.me.id, planner.inboxes)
+    [result] = (await read_inbox(planner)).results
+
+    assert looked.things == ()
+    assert (result.notify, result.subject, result.owner_session) == ("never", "Count", planner.id)
+
+
+async def test_a_result_whose_task_its_sender_notes_a_moment_later_is_looked_at_again(
+    pair, monkeypatch
+):
+    planner, coder = pair
+    monkeypatch.setattr(unseen, "_RECORD_LATE", unseen.timedelta(minutes=1))
+    await forge(planner, coder.me.id, "f" * 32)
+    before = await read_inbox(planner)
+    sent = Sent(task_id="f" * 32, owner=planner.me.id, inbox=coder.me.id, created_at=now(),
+                expires_at=now() + unseen.timedelta(hours=1))  # fmt: skip
+    await records.write_sent(planner.bus, sent, 0)
+    after = await watch_inbox(planner, timeout_s=5)
+
+    assert before.results == ()
+    assert [result.unasked for result in after.results] == [False]
+
+
+async def test_attempts_count_only_if_the_task_was_offered_as_often(pair):
+    planner, coder = pair
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    await forge(planner, coder.me.id, receipt.task_id, state="stored", attempts=99)
+
+    inbox = await read_inbox(coder)
+
+    assert [(item.task.id, item.attempt) for item in inbox.tasks] == [(receipt.task_id, 1)]
+    assert inbox.notes == ()
