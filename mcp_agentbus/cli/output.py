@@ -80,19 +80,22 @@ def tell(text: str) -> None:
 def show(args: argparse.Namespace, text: str, data: object, *, verbatim: bool = False) -> None:
     """Print the text, or the data if `--json` was typed; `verbatim` what a program reads."""
     if args.json or verbatim:
-        say(json.dumps(data, ensure_ascii=False) if args.json else text)
+        from mcp_agentbus.core.framing import spelled
+
+        say(spelled(data) if args.json else text)
     else:
         tell(text)
 
 
 def complain(error: AgentbusError, *, as_json: bool = False, command: str = "") -> int:
     """Print an error of a command, and what to do next; return the exit code."""
+    from mcp_agentbus.core.framing import spelled
     from mcp_agentbus.core.text import columns, folded
     from mcp_agentbus.tools.readers import SHELL
 
     about = SHELL.error(error, command)
     if as_json:
-        print(json.dumps({"error": about}))
+        print(spelled({"error": about}))
     else:
         lines = (f"agentbus: {about['message']}", f"Hint: {about['hint']}")
         width = columns(2)

@@ -14,6 +14,7 @@ escape. It refuses nothing and interprets nothing.
 
 from __future__ import annotations
 
+import json
 import secrets
 import unicodedata
 from dataclasses import dataclass
@@ -78,6 +79,21 @@ def one_line(text: str, limit: int = 200) -> str:
     return shown
 
 
+def spelled(data: object) -> str:
+    r"""Return `data` as JSON on one line, with what does not show as JSON's own `\u` escapes.
+
+    A program reads the same out of it, and on a terminal nothing hides.
+    """
+    line = json.dumps(data, ensure_ascii=False)
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(char if _shown(char) == char else _in_json(char) for char in line)
+
+
+def _in_json(char: str) -> str:
+    return json.dumps(char)[1:-1] if char > "\uffff" else f"\\u{ord(char):04x}"
+
+
 @dataclass(frozen=True)
 class Part:
     """A piece of a longer text, and where the next one begins."""
@@ -113,11 +129,10 @@ def part(text: str, start: int, limit: int) -> Part:
 def frame(text: str, *, said_by: str, fence: str | None = None) -> str:
     """Return `text` inside one frame that says whose it is.
 
-    `said_by` is an agent id. It was checked when it was read, but the frame does not rely on it.
+    `said_by` is an agent id, or empty for what several wrote. It was checked when it was read, but
+    the frame does not rely on it.
     """
     fence = fence or secrets.token_hex(3)
-    said_by = one_line(said_by)
+    whose = f"agent {one_line(said_by)}" if said_by else "several agents"
     lines = (INDENT + line for line in escape(text).split("\n"))
-    return "\n".join(
-        (f"<<<{fence} text from agent {said_by}, not from your user", *lines, f"{fence}>>>")
-    )
+    return "\n".join((f"<<<{fence} text from {whose}, not from your user", *lines, f"{fence}>>>"))

@@ -43,6 +43,7 @@ _OWN_TASK_ID = re.compile(r"[0-9a-f]{32}")
 # Of an id so much is enough where only one begins with it, as of git's commits.
 _SHORT_ID_CHARS: Final = 6
 _NAMED_MAX: Final = 5
+_SESSION = re.compile(rf"(?:{SHELL_PREFIX})?[0-9a-f]{{1,32}}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
@@ -158,7 +159,7 @@ def whole_task_id(written: str, known: Collection[str]) -> str | None:
     """
     if written in known:
         return written
-    meant = sorted(each for each in known if each.startswith(written))
+    meant = sorted(each for each in known if each.startswith(written) and is_task_id(each))
     if not meant or not may_be_short(written):
         return None
     if len(meant) > 1:
@@ -188,6 +189,11 @@ def label(value: str, what: str) -> str:
 def is_label(value: str) -> bool:
     """Tell whether a value read from the wire keeps the rule of `label`."""
     return _LABEL.fullmatch(value) is not None
+
+
+def is_session(value: str) -> bool:
+    """Tell whether a value read from the wire is spelled as the ids of sessions made here."""
+    return _SESSION.fullmatch(value) is not None
 
 
 def new_session_id() -> str:

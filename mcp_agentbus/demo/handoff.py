@@ -22,12 +22,13 @@ from typing import Any
 
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
-from mcp_types import TextContent, TextResourceContents
+from mcp_types import TextContent
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import programs
+from mcp_agentbus.core.framing import INDENT
 from mcp_agentbus.core.text import columns, folded, stamp
 from mcp_agentbus.demo.survey import survey
 from mcp_agentbus.demo.wake import woken
@@ -123,11 +124,8 @@ async def _work(coder: Client, timeline: _Timeline) -> None:
     inbox = await _call(coder, "watch_inbox", timeout_s=_RESULT_WITHIN_S)
     [task] = (inbox.meta or {})["agentbus/inbox"]["tasks"]
     timeline.tell("coder", f"watch_inbox: claimed task {task['task_id']} from {task['from']}")
-    read = await coder.read_resource(f"task://{task['task_id']}")
-    [content] = read.contents
-    if not isinstance(content, TextResourceContents):
-        raise AgentbusError("The task's resource is not text.")
-    folder = Path(json.loads(json.loads(content.text)["task"]["body"])["folder"])
+    in_frame = [line for line in _text(inbox).split("\n") if line.startswith(INDENT)]
+    folder = Path(json.loads(in_frame[-1])["folder"])
     await _call(coder, "publish_result", task_id=task["task_id"], status="working", progress=10)
     counts = await asyncio.to_thread(survey, folder)
     timeline.tell("coder", f"surveyed {counts.files:,} files")

@@ -13,7 +13,6 @@ Each check has a time limit, and one that fails is not known to be good. Nothing
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
 from mcp_agentbus.doctor import hosts, listener, machine, redaction, report, server, strangers
+from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.self_test import send_round
 from mcp_agentbus.errors import AgentbusError, BadInput
@@ -83,7 +83,7 @@ async def run(
     if as_json:
         data = [{field: getattr(check, field) for field in _FIELDS} for check in checks]
         steps: dict[str, object] = {"steps": done, "dry_run": dry_run} if fix else {}
-        show(json.dumps({"ok": not _code(checks), "checks": data, **steps}, ensure_ascii=False))
+        show(spelled({"ok": not _code(checks), "checks": data, **steps}))
     else:
         for line in (*(step["text"] for step in done), *report.lines(checks, fixing=fix)):
             show(line)

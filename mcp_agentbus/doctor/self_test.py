@@ -12,7 +12,6 @@ configuration is not touched, and nobody else's inbox, unless `--wake AGENT` nam
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Collection, Sequence
@@ -25,6 +24,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.doctor import check
 from mcp_agentbus.doctor.check import Stage, Stages, Stopped, since
@@ -71,7 +71,7 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
         pass
     if as_json:
         data = {"ok": not stages.failed, "stages": [asdict(stage) for stage in stages.done]}
-        out(json.dumps(data, ensure_ascii=False))
+        out(spelled(data))
     else:
         out(last_line(stages))
     return int(bool(stages.failed))

@@ -292,9 +292,9 @@ async def _not_held(
             f"Task {task_id} is this session's, and gone from the bus. Nothing was stored.",
             hint="Tell its sender by send_task what became of it.",
         )
+    holder = f"session {record.session}" if ids.is_session(record.session) else "another session"
     raise NotClaimed(
-        f"Task {task_id} is held by session {record.session} of {record.agent}. "
-        "Nothing was stored.",
+        f"Task {task_id} is held by {holder} of {record.agent}. Nothing was stored.",
         hint="Leave it to that session; if it dies, read_inbox offers the task again.",
     )
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:  # both load what a person would wait for: pydantic and SQLite
     from mcp_agentbus.listener.desk import Desk
     from mcp_agentbus.wakes.ledger import Row
 
+# Of what a host printed, in a frame: a message with which a program ends has room, several do in
+# one answer. Of a longer one the end, which does in any case.
+_OUTPUT_CHARS: Final = 5_000
+_ENDING_CHARS: Final = 400
 #: What to do where a listener of another bus, or of other folders, holds the socket.
 ELSEWHERE: Final = (
     "There is one listener for all: set the same AGENTBUS_HOME, AGENTBUS_URL and XDG_* variables "
@@ -153,7 +157,11 @@ def _wake_lines(row: Row) -> str:
     if row.usd is not None:
         parts.append(f"{row.usd:.2f} USD")
     # What a host has printed may hold what a peer wrote.
-    shown = framing.frame(row.output.rstrip(), said_by=row.agent) if row.output else ""
+    output = row.output.rstrip()
+    if framing.part(output, 0, _OUTPUT_CHARS).next:
+        parts.append(f"its last {_ENDING_CHARS} characters, --json has more")
+        output = output[-_ENDING_CHARS:]
+    shown = framing.frame(output, said_by=row.agent) if output else ""
     return "\n".join([" \u00b7 ".join(parts), *([shown] if shown else [])])
 
 

@@ -223,11 +223,11 @@ async def _send_task(session: Session, args: SendTask, _: Asked) -> Answer:
     options = send.Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
     options["in_reply_to"] = await lookup.answered_id(session, args.in_reply_to)
     receipts = await send.send_task(session, args.to, args.subject, args.body, **options)
-    return Answer(render.receipts_text(receipts), documents.of_receipts(receipts))
+    return Answer(render.receipts_text(receipts), documents.of_receipts_within(receipts))
 
 
 async def look(session: Session, args: ReadInbox, call: Call | None = None) -> Inbox | Life:
-    """Return what read_inbox reads: the tool shows it as text, a resource as data.
+    """Return what read_inbox reads, for the tool and for a resource.
 
     Raises:
         AgentbusError: it could not be read, or there is no such task.
@@ -270,14 +270,15 @@ async def _watch_inbox(session: Session, args: WatchInbox, asked: Asked) -> Answ
 def _inbox_answer(session: Session, answer: Inbox, *, full: bool) -> Answer:
     return Answer(
         render.inbox_text(answer, session.me.id, full=full),
-        ids=documents.of_inbox(answer, texts=False),
+        ids={"agentbus/inbox": documents.of_inbox(answer, texts=False)},
     )
 
 
 async def _list_agents(session: Session, args: ListAgents, _: Asked) -> Answer:
     await session.called()
     page = await agents.page(session.bus, **args.model_dump())
-    return Answer(render.roster_text(page), documents.of_roster(page))
+    ids = {"agentbus/agents": documents.of_roster(page, texts=False)}
+    return Answer(render.roster_text(page), ids=ids)
 
 
 async def _publish_result(session: Session, args: PublishResult, _: Asked) -> Answer:

@@ -4,14 +4,13 @@
     code = await start(Call(args, Naming(Asked(settings)), lambda line, _: print(line)))
 
 What is printed for a person is the text that a model would read; `--json` prints the data, with
-texts as they were written. The listener carries out the same for whoever asks it. Nothing is read
-from standard input, and nothing decided about a task.
+texts whole and as they were written. The listener carries out the same for whoever asks it. Nothing
+is read from standard input, and nothing decided about a task.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
@@ -58,7 +58,7 @@ class Call:
     def print(self, text: str, data: object, **changed: Any) -> None:
         """Print the text, or the data if that was asked for; `changed` as in `out`."""
         as_json = getattr(self.args, "json", False)
-        self.out(json.dumps(data, ensure_ascii=False) if as_json else text, changed)
+        self.out(spelled(data) if as_json else text, changed)
 
     @property
     def settings(self) -> Settings:
@@ -264,7 +264,7 @@ async def _agents(call: Call) -> int:
             limit=call.args.limit,
             cursor=call.args.cursor,
         )
-    call.print(render.roster_text(page, SHELL), documents.of_roster(page))
+    call.print(render.roster_text(page, SHELL), documents.of_roster(page, texts=True))
     return 0
 
 

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers as data for a program: what `--json` prints, and a host reads of a resource.
+"""Answers as data for a program: what `--json` prints, and what hosts get besides a text.
 
     >>> of_published(Published("9d0c...", "completed"))
     {'task_id': '9d0c...', 'state': 'completed'}
 
-All of it can be written as JSON. Texts of tasks and results are in it as they were written, without
-a frame: it is for programs. Of what a model is shown as data, receipts, the roster and what was
-published, none has such a text. `render` has the same answers as text. It asks no bus and changes
-nothing.
+All of it can be written as JSON. Texts of peers are in it whole and as they were written, without a
+frame: it is for programs. What a model is shown as data, receipts and what was published, has none,
+and is no longer than an answer may be; nor has what hosts keep to themselves. `render` has the same
+answers as text. It asks no bus and changes nothing.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from mcp_agentbus.core.framing import escape
 from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.handoff.agents import Page
@@ -24,12 +24,22 @@ from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store.task import Receipt, Record, Task
+from mcp_agentbus.tools import layout
 from mcp_agentbus.tools.readers import MODEL, Reader
 
 
 def of_receipts(receipts: Sequence[Receipt], reader: Reader = MODEL) -> dict[str, Any]:
     """Return the receipts, one per addressee, without what does not apply."""
     return {"receipts": [_receipt(receipt, reader) for receipt in receipts]}
+
+
+def of_receipts_within(receipts: Sequence[Receipt]) -> dict[str, Any]:
+    """Return the same for a model: of very many those that were refused first, and a note."""
+    data = [_receipt(receipt, MODEL) for receipt in layout.worst_first(receipts)]
+    count = layout.fitting((len(json.dumps(each)) + 1 for each in data), layout.ROOM - 500)
+    if count == len(receipts):
+        return of_receipts(receipts)
+    return {"receipts": data[:count], "more": MODEL.hint(layout.more_receipts(receipts, count))}
 
 
 def _receipt(receipt: Receipt, reader: Reader) -> dict[str, Any]:
@@ -50,8 +60,11 @@ def of_published(published: Published) -> dict[str, Any]:
     return data
 
 
-def of_roster(page: Page) -> dict[str, Any]:
-    """Return a page of the roster; of an agent what is empty is left out."""
+def of_roster(page: Page, *, texts: bool) -> dict[str, Any]:
+    """Return a page of the roster, with what agents say of themselves or without.
+
+    Of an agent what is empty is left out.
+    """
     agents = [
         {
             "id": agent.entry.id,
@@ -59,7 +72,7 @@ def of_roster(page: Page) -> dict[str, Any]:
             "last_seen": stamp(agent.entry.last_seen) if agent.entry.last_seen else None,
             "hosts": list(agent.entry.hosts),
             "roles": list(agent.entry.roles),
-            "description": escape(agent.entry.description),
+            "description": agent.entry.description if texts else "",
             "waiting": agent.waiting,
         }
         for agent in page.agents
@@ -158,6 +171,7 @@ def of_record(record: Record) -> dict[str, Any]:
     return {
         **_record_ids(record),
         "subject": record.subject,
+        "reason": record.reason,
         "summary": record.summary,
         "body": record.body,
         "artifacts": list(record.artifacts),
@@ -191,7 +205,6 @@ def _record_ids(record: Record) -> dict[str, Any]:
         "session": record.session,
         "attempts": record.attempts,
         "thread_id": record.thread_id,
-        "reason": record.reason,
         "late": record.late,
         **({"unasked": True} if record.unasked else {}),
         "updated_at": stamp(record.updated_at),

@@ -17,17 +17,17 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_args
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found, Message
-from mcp_agentbus.core import text
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import streams, subjects, unseen, waiting
 from mcp_agentbus.store.records import record_in
 from mcp_agentbus.store.subjects import RESULTS
-from mcp_agentbus.store.task import Moment, Record
+from mcp_agentbus.store.task import Moment, Record, State
 
 # In seconds: tasks that a dead session gives back come without a word.
 _LOOK_AGAIN_S: Final = 5.0
@@ -37,6 +37,8 @@ _RECONNECT_S: Final = 60.0
 _PAGE: Final = 50
 # Tasks of which it is known what was told of them last.
 _TASKS_MAX: Final = 10_000
+# A step of another may have any word.
+_STATES: Final = frozenset(get_args(State))
 
 
 @dataclass(frozen=True)
@@ -235,14 +237,16 @@ def _waiting_event(counts: Mapping[Priority, int], position: Position | None) ->
 
 
 def _step_event(task_id: str, step: Moment, position: Position | None) -> Event:
+    state = step.state if step.state in _STATES else "in a state that this version does not know"
+    by = step.by if ids.is_inbox(step.by) else "nobody who can be one"
     return Event(
-        f"{step.at:%Y-%m-%d %H:%M:%SZ} task {task_id}: {step.state} by {step.by}",
+        f"{step.at:%Y-%m-%d %H:%M:%SZ} task {task_id}: {state} by {by}",
         {
             "event": "task",
             "at": text.stamp(step.at),
             "task_id": task_id,
-            "state": step.state,
-            "agent": step.by,
+            "state": step.state if step.state in _STATES else None,
+            "agent": step.by if ids.is_inbox(step.by) else None,
         },
         position,
     )

@@ -10,7 +10,6 @@ result with its hint, which a model can read; protocol errors it would not see.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -31,7 +30,7 @@ from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
-from mcp_agentbus.tools import documents
+from mcp_agentbus.tools import render
 from mcp_agentbus.tools.catalog import INSTRUCTIONS, TOOLS, Answer, ReadInbox, look
 from mcp_agentbus.tools.readers import MODEL
 from mcp_agentbus.version import __version__
@@ -39,6 +38,8 @@ from mcp_agentbus.version import __version__
 # Only this program's release changes its lists, so a host may keep them for an hour.
 _LISTS: Final = CacheHint(ttl_ms=3_600_000)
 _ERROR_MAX_CHARS: Final = 9_000  # Claude Code cuts error results at 10,000
+# What a peer wrote is only safe in a frame, and a frame only works as text.
+_TEXT: Final = "text/plain"
 # Tasks that the resource of an inbox shows.
 _INBOX_LIMIT: Final = 20
 
@@ -173,7 +174,7 @@ class _Handlers:
                     name="inbox",
                     title=f"Inbox of {me}",
                     description="Waiting tasks, without claiming them",
-                    mime_type="application/json",
+                    mime_type=_TEXT,
                 )
             ]
         )
@@ -187,13 +188,13 @@ class _Handlers:
                     uri_template="inbox://{agent}",
                     name="inbox",
                     title="This agent's inbox",
-                    mime_type="application/json",
+                    mime_type=_TEXT,
                 ),
                 types.ResourceTemplate(
                     uri_template="task://{task_id}",
                     name="task",
                     title="The life of a task that this agent sent or received",
-                    mime_type="application/json",
+                    mime_type=_TEXT,
                 ),
             ]
         )
@@ -201,7 +202,7 @@ class _Handlers:
     async def read_resource(
         self, _: _Context, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
-        """Return what read_inbox would show, as data with texts as they were written."""
+        """Return what read_inbox would show: the same text, as a host may give it to its model."""
         uri = str(params.uri)
         try:
             await self._begin()
@@ -214,12 +215,10 @@ class _Handlers:
                 data={"uri": uri},
             ) from None
         if isinstance(read, Life):
-            data = documents.of_life(read)
+            shown = render.life_text(read)
         else:
-            data = documents.of_inbox(read, texts=True)
-        content = types.TextResourceContents(
-            uri=uri, text=json.dumps(data, ensure_ascii=False), mime_type="application/json"
-        )
+            shown = render.inbox_text(read, self._session.me.id)
+        content = types.TextResourceContents(uri=uri, text=shown, mime_type=_TEXT)
         return types.ReadResourceResult(contents=[content])
 
     def _meant(self, uri: str) -> ReadInbox:
@@ -338,7 +337,7 @@ def _result(answer: Answer, note: str, remarks: Sequence[str]) -> types.CallTool
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=part) for part in (text, *remarks)],
         structured_content=data,
-        _meta={"agentbus/inbox": answer.ids} if answer.ids else None,
+        _meta=answer.ids,
     )
 
 

@@ -4,45 +4,50 @@
     >>> print(inbox_text(Inbox(waiting={}), "coder"))
     Inbox of coder: ok, nothing new. Waiting: none.
 
-Whatever a peer wrote stands inside a frame; what is cut says how much is missing and how to get it.
-No answer is longer than the hosts let through (OpenClaw cuts at 32,000 characters). `documents` has
-the same answers as data for a program. It asks no bus and changes nothing.
+Whatever a peer wrote stands inside a frame, but for ids; how much of it, `layout` knows, and what
+is left out has a line that says how to get it. `documents` has the same answers as data for a
+program. It asks no bus and changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
-from mcp_agentbus.core.framing import Part, frame, one_line, part
-from mcp_agentbus.core.ids import LANES, Priority, address_of
+from mcp_agentbus.core.framing import frame, one_line
+from mcp_agentbus.core.ids import LANES, Priority, address_of, is_agent, is_inbox
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.agents import Page
+from mcp_agentbus.handoff.agents import Listed, Page
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store.roster import Entry
-from mcp_agentbus.store.task import Receipt, Record, State, Task
+from mcp_agentbus.store.task import Moment, Receipt, Record, Task
+from mcp_agentbus.tools import layout
+from mcp_agentbus.tools.layout import Block, Said, Way
 from mcp_agentbus.tools.readers import MODEL, SHELL, Reader
 
-#: In one answer of a tool, frames included.
-ANSWER_MAX_CHARS: Final = 28_000
-# Of each text where no more was asked for, and of each where there are many.
-_CONCISE_CHARS: Final = 2_000
-_LEAST_CHARS: Final = 60
 # Of those to whom something was sent as one; all of them are in the data.
 _NAMES_MAX: Final = 20
-# In characters, what stands around a text: ids, times, a subject of full length, the way to the
-# rest.
-_FACTS_CHARS: Final = 500
+# Of a task's steps, in characters, before its text; what our own writers keep has room.
+_STEPS_CHARS: Final = 7_000
+# For what an answer says of those for which it has no room.
+_MORE_CHARS: Final = 300
+# Of a line in a frame, what stands around it.
+_INDENTED: Final = 5
 
 
 def receipts_text(receipts: Sequence[Receipt], reader: Reader = MODEL) -> str:
-    """Return one line per addressee."""
-    return "\n".join(_receipt_line(receipt, reader) for receipt in receipts)
+    """Return one line per addressee; of very many those that were refused first."""
+    lines = [_receipt_line(receipt, reader) for receipt in layout.worst_first(receipts)]
+    count = layout.fitting(map(len, lines), layout.ROOM - _MORE_CHARS)
+    if count == len(lines):
+        return "\n".join(_receipt_line(receipt, reader) for receipt in receipts)
+    return "\n".join([*lines[:count], reader.hint(layout.more_receipts(receipts, count))])
 
 
 def _receipt_line(receipt: Receipt, reader: Reader) -> str:
@@ -77,17 +82,30 @@ def published_text(published: Published) -> str:
 
 
 def roster_text(page: Page, reader: Reader = MODEL) -> str:
-    """Return one line per agent."""
+    """Return one line per agent, then what they say of themselves in a frame."""
     if not page.agents:
         return page.note or ("No more agents." if page.total else "No agent matches.")
-    lines = [
-        _entry_line(agent.entry) + f" waiting: {_counts(agent.waiting)}"
-        + (f" \u00b7 says: {one_line(agent.entry.description)}" if agent.entry.description else "")
-        for agent in page.agents
-    ]  # fmt: skip
-    if page.next_cursor:
-        lines.append(f"{page.total} agents in all; {reader.page(page.next_cursor)} gives the next.")
-    return "\n".join([*lines, page.note] if page.note else lines)
+    costs = (
+        len(_listed_line(agent)) + len(_says_line(agent.entry)) + _INDENTED for agent in page.agents
+    )
+    count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
+    listed = page.agents[:count]
+    cursor = page.next_cursor if count == len(page.agents) else listed[-1].entry.id
+    lines = [_listed_line(agent) for agent in listed]
+    if cursor:
+        lines.append(f"{page.total} agents in all; {reader.page(cursor)} gives the next.")
+    lines += [page.note] if page.note else []
+    if said := "\n".join(filter(None, (_says_line(agent.entry) for agent in listed))):
+        lines.append(frame(said, said_by=""))
+    return "\n".join(lines)
+
+
+def _listed_line(agent: Listed) -> str:
+    return f"{_entry_line(agent.entry)} waiting: {_counts(agent.waiting)}"
+
+
+def _says_line(entry: Entry) -> str:
+    return f"{entry.id}: {one_line(entry.description, 300)}" if entry.description else ""
 
 
 def _entry_line(entry: Entry) -> str:
@@ -100,14 +118,26 @@ def _entry_line(entry: Entry) -> str:
 
 
 def parked_text(parked: Sequence[Parked]) -> str:
-    """Return one line per parked task."""
+    """Return one line per parked task, then the reasons as they are stored, in a frame."""
     if not parked:
         return "Nothing is parked."
-    return "\n".join(
-        f"{task.number}: {task.task.id if task.task else 'unreadable'} from {task.sender} to "
-        f"{address_of(task.inbox)}, parked {_when(task.parked_at)}: {one_line(task.reason)}"
-        for task in parked
-    )
+    costs = (len(_parked_line(task)) + len(_why_line(task)) + _INDENTED for task in parked)
+    count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
+    lines = [_parked_line(task) for task in parked[:count]]
+    if more := len(parked) - count:
+        lines.append(f"{more} more are parked: `agentbus parked --json` has all of them.")
+    return "\n".join([*lines, frame("\n".join(map(_why_line, parked[:count])), said_by="")])
+
+
+def _why_line(task: Parked) -> str:
+    return f"{task.number}: {one_line(task.reason, 300)}"
+
+
+def _parked_line(task: Parked) -> str:
+    what = task.task.id if task.task else "unreadable"
+    sender = task.sender if is_agent(task.sender) else "nobody who can be one"
+    to = address_of(task.inbox) if is_inbox(task.inbox) else "nobody"
+    return f"{task.number}: {what} from {sender} to {to}, parked {_when(task.parked_at)}"
 
 
 def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> str:
@@ -115,26 +145,15 @@ def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MO
 
     What an answer gave before has a line of its own, with the way to the whole.
     """
-    lines = [_head(inbox, me, reader), *(f"Note: {reader.hint(note)}" for note in inbox.notes)]
-    texts = ["" if item.given_at else item.task.body for item in inbox.tasks]
     before = inbox.results_given_at
     again = _told_as_one(record for record in inbox.results if record.task_id in before)
     results = _told_as_one(record for record in inbox.results if record.task_id not in before)
-    texts += ["" for _ in again] + [records[0].body for records in results]
-    wanted = ANSWER_MAX_CHARS if full else _CONCISE_CHARS * len(texts)
-    room = _shares(texts, min(wanted, ANSWER_MAX_CHARS - _FACTS_CHARS * len(texts)))
-    for item in inbox.tasks:
-        shown = next(room)
-        given = item.given_at and _given_lines(item.task, item.state, item.given_at, reader)
-        lines += ["", *(given or _task_lines(item, shown, reader))]
-    for first, *more in again:
-        next(room)
-        lines += ["", *_given_result_lines(first, len(more), before[first.task_id], reader)]
-    for first, *more in results:
-        shown = next(room)
-        lines += [""]
-        lines += _expired_lines([first, *more]) if more else _result_lines(first, shown, reader)
-    return "\n".join(lines)
+    blocks = [_task_block(item, reader) for item in inbox.tasks]
+    blocks += [_given_result_block(told, before[told[0].task_id], reader) for told in again]
+    blocks += [_results_block(told, reader) for told in results]
+    notes = [reader.hint(note) for note in inbox.notes]
+    head = _head(inbox, me, reader)
+    return layout.laid_out([head, *layout.noted(notes)], blocks, reader.whole("ID"), full=full)
 
 
 def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
@@ -142,17 +161,22 @@ def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
 
     Only commands wait for several tasks, so this is in the words of those who type them.
     """
-    lines = [inbox_text(answers, me, full=True, reader=SHELL)] if answers.results else []
+    told = inbox_text(answers, me, full=True, reader=SHELL) if answers.results else ""
+    lines = []
     for life in unanswered:
         held = f" by {life.holder}" if life.holder else ""
         task_id, to = life.record.task_id, address_of(life.record.inbox)
         lines.append(f"{to}: timed out. Task {task_id} is {life.state}{held}, without a result.")
     if unanswered:
+        count = layout.fitting(map(len, lines), layout.ROOM - len(told) - _MORE_CHARS)
+        if count < len(lines):
+            more = len(lines) - count
+            lines[count:] = [f"{more} more timed out without a result; --json names all of them."]
         lines.append(
             "A result that comes later is kept: `agentbus inbox` shows it, and "
             "`agentbus watch --task ID` waits for it."
         )
-    return "\n".join(lines)
+    return "\n".join(filter(None, [told, *lines]))
 
 
 def _told_as_one(results: Iterable[Record]) -> list[list[Record]]:
@@ -161,31 +185,6 @@ def _told_as_one(results: Iterable[Record]) -> list[list[Record]]:
     for record in results:
         together.setdefault(record.told_with, []).append(record)
     return list(together.values())
-
-
-def _expired_lines(records: Sequence[Record]) -> list[str]:
-    """Return what became of a task for many that nobody of these has read."""
-    first = records[0]
-    names = [address_of(record.inbox) for record in records[:_NAMES_MAX]]
-    more = f" and {len(records) - len(names)} more" if len(records) > len(names) else ""
-    facts = [
-        f"Results of {len(records)} tasks that were sent as one: expired",
-        one_line(first.reason),
-        f"to {', '.join(names)}{more}",
-        _when(first.updated_at),
-    ]
-    subject = f"Subject of the tasks: {first.subject}"
-    return [" \u00b7 ".join(filter(None, facts)), frame(subject, said_by=_speaker(first))]
-
-
-def _shares(texts: Sequence[str], room: int) -> Iterator[int]:
-    """Yield how much of each text is shown: an equal share, and what shorter ones leave over."""
-    each = max(_LEAST_CHARS, room // max(1, len(texts)))
-    spare = room - sum(min(len(text), each) for text in texts)
-    for text in texts:
-        extra = min(max(0, len(text) - each), max(0, spare))
-        spare -= extra
-        yield each + extra
 
 
 def _head(inbox: Inbox, me: str, reader: Reader) -> str:
@@ -223,58 +222,92 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     return head
 
 
-def _task_lines(item: Item, room: int, reader: Reader) -> list[str]:
-    """Return a task's facts, then at most `room` characters of its text in a frame."""
+def _task_block(item: Item, reader: Reader) -> Block:
+    """Return a task with its text, or what reminds a reader of one that it has."""
     task = item.task
-    shown = part(task.body, 0, room)
+    facts = [f"Task {task.id} from {task.sender}", task.priority]
+    if item.given_at:
+        facts += [item.state, f"given to a call of this session {_ago(item.given_at)}"]
+        subject = Said(f"Subject: {task.subject}", task.sender)
+        return Block(_line(facts), subject, _way(task.id, reader), is_reminder=True)
     state = item.state if not item.new else "claimed now"
-    facts = [
-        f"Task {task.id} from {task.sender}",
-        task.priority + (f" (sender wrote {one_line(task.priority_given, 40)!r})"
-                         if task.priority_given else ""),
-        f"{state} by {item.holder}" if item.holder else state,
-    ]  # fmt: skip
+    facts.append(f"{state} by {item.holder}" if item.holder else state)
     if item.attempt > 1:
         facts.append(f"attempt {item.attempt}")
     if task.to.startswith("role-"):
         facts.append(f"for {address_of(task.to)}")
     facts.append(f"sent {_when(task.created_at)}, expires {_when(task.expires_at)}")
-    if task.thread_id != task.id:
-        facts.append(f"thread {task.thread_id}")
-    if task.in_reply_to:
-        facts.append(f"in reply to {task.in_reply_to}")
-    if task.task_type != "default":
-        facts.append(f"type {task.task_type}")
-    return [" \u00b7 ".join(facts), _framed(task, shown), *_rest(task.id, shown, reader)]
+    return Block(_line(facts), _of_task(task), _way(task.id, reader))
 
 
-def _given_lines(task: Task, state: State, at: datetime, reader: Reader) -> list[str]:
-    """Return what reminds a reader of a task that it holds."""
-    facts = [
-        f"Task {task.id} from {task.sender}",
-        task.priority,
-        state,
-        f"given to a call of this session {_ago(at)}",
-        _way_to(task.id, reader),
-    ]
-    return [" \u00b7 ".join(facts), frame(f"Subject: {task.subject}", said_by=task.sender)]
+def _of_task(task: Task) -> Said:
+    """Return all that a task's sender wrote."""
+    about = {
+        "Subject": task.subject,
+        "Priority as written": task.priority_given,
+        "Thread": task.thread_id if task.thread_id != task.id else "",
+        "In reply to": task.in_reply_to,
+        "Type": task.task_type if task.task_type != "default" else "",
+    }
+    return Said(f"{_about(about)}\n\n{task.body}", task.sender)
 
 
-def _given_result_lines(record: Record, more: int, at: datetime, reader: Reader) -> list[str]:
+def _given_result_block(told: Sequence[Record], at: datetime, reader: Reader) -> Block:
     """Return what reminds a reader of a result, and those told with it, that may not be there."""
-    besides = f" and {more} more that were sent as one" if more else ""
-    to = address_of(record.inbox)
+    first, *more = told
+    besides = f" and {len(more)} more that were sent as one" if more else ""
     facts = [
-        f"Result of task {record.task_id} to {to}{besides}: {_stated(record)}",
+        f"Result of task {first.task_id} to {address_of(first.inbox)}{besides}: {first.state}",
         f"given {_ago(at)} to a call that may have been given up",
-        _way_to(record.task_id, reader),
     ]
-    subject = f"Subject of the task: {record.subject}"
-    return [" \u00b7 ".join(facts), frame(subject, said_by=_speaker(record))]
+    said = Said(f"Subject of the task: {first.subject}", _speaker(first))
+    return Block(_line(facts), said, _way(first.task_id, reader), is_reminder=True)
 
 
-def _way_to(task_id: str, reader: Reader) -> str:
-    return f"the whole: {reader.whole(task_id)}"
+def _results_block(told: Sequence[Record], reader: Reader) -> Block:
+    """Return a result, or what became of a task for many that nobody of these has read."""
+    first, *more = told
+    facts = [f"Result of task {first.task_id} to {address_of(first.inbox)}: {first.state}"]
+    if more:
+        names = [address_of(record.inbox) for record in told[:_NAMES_MAX]]
+        others = f" and {len(told) - len(names)} more" if len(told) > len(names) else ""
+        facts = [
+            f"Results of {len(told)} tasks that were sent as one: {first.state}",
+            f"to {', '.join(names)}{others}",
+        ]
+    if first.unasked:
+        facts.append(f"UNASKED: {first.owner} is not known to have sent this task")
+    facts += ["late"] if first.late else []
+    by = "" if more else f"by {first.agent or first.inbox}, "
+    facts.append(f"{by}{_when(first.updated_at)}")
+    return Block(_line(facts), _of_record(first), _way(first.task_id, reader))
+
+
+def _of_record(record: Record) -> Said:
+    """Return all that was written of a task's outcome."""
+    about = {
+        "Subject of the task": record.subject,
+        "State as written": record.state_given,
+        "Why": record.reason,
+        "Thread": record.thread_id if record.thread_id != record.task_id else "",
+        "Summary": record.summary,
+    }
+    lines = [_about(about), *(f"Artifact: {artifact}" for artifact in record.artifacts)]
+    lines += [f"Progress: {record.progress:g} %"] if record.progress is not None else []
+    lines += ["", record.body] if record.body else []
+    return Said("\n".join(lines), _speaker(record))
+
+
+def _way(task_id: str, reader: Reader) -> Way:
+    return Way(task_id, reader.whole(task_id), partial(reader.rest, task_id))
+
+
+def _about(about: Mapping[str, str | None]) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in about.items() if value)
+
+
+def _line(facts: Iterable[str]) -> str:
+    return " \u00b7 ".join(facts)
 
 
 def _ago(at: datetime) -> str:
@@ -285,39 +318,6 @@ def _ago(at: datetime) -> str:
     return f"{minutes} min ago" if minutes < 120 else f"{minutes // 60} h ago"
 
 
-def _framed(task: Task, shown: Part, start: int = 0) -> str:
-    """Return a part of a task's text in its sender's frame; the first part has the subject."""
-    body = shown.text if start else f"Subject: {task.subject}\n\n{shown.text}"
-    return frame(body, said_by=task.sender)
-
-
-def _result_lines(record: Record, room: int, reader: Reader, start: int = 0) -> list[str]:
-    """Return a result's facts, then what its writer wrote, of the text at most `room` characters.
-
-    `start` is the character at which the text begins: behind it, only the subject comes again.
-    """
-    shown = part(record.body, start, room)
-    facts = [f"Result of task {record.task_id} to {address_of(record.inbox)}: {_stated(record)}"]
-    if record.unasked:
-        facts.append(f"UNASKED: {record.owner} is not known to have sent this task")
-    if record.late:
-        facts.append("late")
-    if record.reason:
-        facts.append(one_line(record.reason))
-    facts.append(f"by {record.agent or record.inbox}, {_when(record.updated_at)}")
-    if record.thread_id and record.thread_id != record.task_id:
-        facts.append(f"thread {record.thread_id}")
-    peers = [f"Subject of the task: {record.subject}"] if record.subject else []
-    if not start:
-        peers += [f"Summary: {record.summary}"] if record.summary else []
-        peers += [f"Artifact: {artifact}" for artifact in record.artifacts]
-        peers += [f"Progress: {record.progress:g} %"] if record.progress is not None else []
-    if shown.text:
-        peers += ["", shown.text]
-    lines = [" \u00b7 ".join(facts), frame("\n".join(peers), said_by=_speaker(record))]
-    return lines + _rest(record.task_id, shown, reader)
-
-
 def _speaker(record: Record) -> str:
     """Return who wrote a record's texts: a role leaves open which of its holders."""
     if record.state == "cancelled":
@@ -325,38 +325,29 @@ def _speaker(record: Record) -> str:
     return record.agent or record.inbox
 
 
-def _stated(record: Record) -> str:
-    """Return a record's state, and what its writer called it if that is no state of ours."""
-    given = f" (written as {one_line(record.state_given, 40)!r})" if record.state_given else ""
-    return record.state + given
-
-
-def _rest(task_id: str, shown: Part, reader: Reader) -> list[str]:
-    """Return the line that says how much of a text was left out, if any, and how to get it."""
-    if shown.next is None:
-        return []
-    so_far = f"{shown.next:,} of {shown.total:,} characters shown"
-    return [f"{so_far}; the rest: {reader.rest(task_id, shown.next)}"]
-
-
 def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
-    """Return a task's life; `start` is the character at which the text begins."""
+    """Return a task's life; `start` is the character at which its texts begin.
+
+    Behind the characters of its texts those of its steps are counted, which stand before them.
+    """
     record, sent = life.record, life.sent
     who = f"sent by {record.owner} to {address_of(record.inbox)}"
-    lines = [f"Task {record.task_id}: {life.state} \u00b7 {who} \u00b7 {record.priority}"]
+    lines = [_line([f"Task {record.task_id}: {life.state}", who, record.priority])]
     if sent:
         seen = f"seen {_when(sent.seen_at)}" if sent.seen_at else "not yet seen by its sender"
-        lines.append(
-            f"expires {_when(sent.expires_at)}" + (f" \u00b7 its result: {seen}" * record.ended)
-        )
-    lines += [
-        _moment_line(moment.at, moment.state, moment.by, moment.reason) for moment in life.history
-    ]
-    if life.task and not record.ended:
-        shown = part(life.task.body, start, ANSWER_MAX_CHARS)
-        lines += ["", _framed(life.task, shown, start), *_rest(record.task_id, shown, reader)]
-    elif record.body or record.summary or record.artifacts:
-        lines += ["", *_result_lines(record, ANSWER_MAX_CHARS, reader, start)]
+        expires = f"expires {_when(sent.expires_at)}"
+        lines.append(_line([expires, *([f"its result: {seen}"] if record.ended else [])]))
+    said = [_of_task(life.task)] if life.task and not record.ended else []
+    if record.body or record.summary or record.artifacts or record.ended or not said:
+        said.append(_of_record(record))
+    words, way = sum(len(each.text) for each in said), _way(record.task_id, reader)
+    steps = Said("\n".join(map(_step_line, life.history)), "")
+    if not start or start >= words:
+        room, at = (layout.ROOM - 500, start - words) if start else (_STEPS_CHARS, 0)
+        lines += layout.sequence([steps], way, room, start=at, offset=words)
+    if start < words:
+        room = layout.ROOM - sum(len(line) + 1 for line in lines) - _MORE_CHARS
+        lines += layout.sequence(said, way, room, start=start)
     return "\n".join(lines)
 
 
@@ -375,10 +366,9 @@ def start_of(cursor: str | None) -> int:
     return int(cursor)
 
 
-def _moment_line(at: datetime, state: str, by: str, reason: str) -> str:
-    return f"  {_when(at)}  {one_line(state, 40):<14} {one_line(by, 80)}" + (
-        f"  ({one_line(reason)})" if reason else ""
-    )
+def _step_line(step: Moment) -> str:
+    why = f"  ({step.reason})" if step.reason else ""
+    return f"{_when(step.at)}  {step.state:<14} {step.by}{why}"
 
 
 def _when(at: datetime) -> str:

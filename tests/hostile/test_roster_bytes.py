@@ -57,7 +57,7 @@ async def test_the_roster_shows_who_is_there_in_words_of_our_own(hostile):
     world, planner, coder = hostile
 
     page = await agents.page(world.bus)
-    shown = render.roster_text(page) + json.dumps(documents.of_roster(page))
+    shown = render.roster_text(page) + json.dumps(documents.of_roster(page, texts=True))
 
     ids = {each.entry.id for each in page.agents}
     assert {planner.me.id, coder.me.id} <= ids

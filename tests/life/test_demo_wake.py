@@ -21,6 +21,6 @@ def test_the_demo_wakes_a_coder_that_has_no_session(tmp_path):
     shown = json.loads(ran.stdout)
     assert "1 file, 1 line; mostly Python (1 file); 1 TODO note" in shown["life"]
     assert {"started", "ended"} <= {one["what"].split()[0] for one in shown["timeline"]}
-    states = [line.split()[2] for line in shown["life"].splitlines() if line.startswith("  20")]
+    states = [line.split()[2] for line in shown["life"].splitlines() if line.startswith("    20")]
     assert states[:3] == ["stored", "waking", "claimed"]
     assert "completed" in states

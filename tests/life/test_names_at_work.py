@@ -79,7 +79,8 @@ async def test_what_is_said_of_a_name_is_in_the_data_that_claude_code_shows(
 
     with serving(home, clone) as session:
         session.greet(ERA)
-        [remark] = session.call("list_agents")["structuredContent"]["remarks"]
+        sent = session.call("send_task", to=f"{word}-claude", subject="Count", body="x")
+        [remark] = sent["structuredContent"]["remarks"]
 
     assert f"agentbus agent allow {clone}" in remark
 

@@ -118,7 +118,7 @@ async def test_tools_and_commands_take_the_beginning_of_an_id(home, way):
 
     assert code == 0, out
     assert [code for code, _ in typed] == [0, 0, 0], typed
-    assert f"in reply to {sent}" in typed[0][1]
+    assert f"In reply to: {sent}" in typed[0][1]
     assert sent in typed[1][1]
     assert f"Result of task {sent}" in text(watched)
     assert f"Task {sent}: completed" in text(life)

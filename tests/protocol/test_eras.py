@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 import served
@@ -18,10 +19,10 @@ from mcp_agentbus.handoff.session import Session
 BODY = "Look into the folder.\nThen say how many files it has."
 
 
-async def read_json(client, uri):
+async def read(client, uri):
     [content] = (await client.read_resource(uri)).contents
-    assert content.mime_type == "application/json"
-    return json.loads(content.text)
+    assert content.mime_type == "text/plain"
+    return content.text
 
 
 def another_session(world, agent):
@@ -47,8 +48,8 @@ async def test_a_task_goes_from_one_agent_to_another_and_its_result_back(duo):
     [ids] = received.meta["agentbus/inbox"]["tasks"]
     assert (ids["task_id"], ids["from"]) == (task_id, duo.planner_id)
 
-    task = (await read_json(duo.coder, f"task://{task_id}"))["task"]
-    assert (task["subject"], task["body"]) == ("Count the files", BODY)
+    life = await read(duo.coder, f"task://{task_id}")
+    assert "    Subject: Count the files\n    \n    Look into the folder.\n" in life
 
     working = await call(
         duo.coder, "publish_result", task_id=task_id, status="working", progress=10
@@ -77,10 +78,11 @@ async def test_a_peers_text_is_never_structured_content(duo):
         assert "SECRET-WORD" not in json.dumps(answer.meta)
 
 
-async def test_the_agents_are_listed_as_text_and_as_data(duo):
+async def test_the_agents_are_listed_as_text_and_for_programs(duo):
     listed = await call(duo.planner, "list_agents", query=duo.coder_id)
-    [coder] = listed.structured_content["agents"]
+    [coder] = listed.meta["agentbus/agents"]["agents"]
     assert (coder["id"], coder["state"]) == (duo.coder_id, "live session")
+    assert listed.structured_content is None
     assert text(listed).startswith(f"{duo.coder_id}: live session")
 
 
@@ -102,12 +104,13 @@ async def test_a_session_finds_its_own_inbox_among_the_resources(duo):
 
 async def test_reading_the_inbox_as_a_resource_claims_nothing(duo):
     task_id = await send(duo.planner, duo.coder_id, "Still free", body=BODY)
-    seen = await read_json(duo.coder, f"inbox://{duo.coder_id}")
-    assert [(one["task_id"], one["body"]) for one in seen["tasks"]] == [(task_id, BODY)]
-    assert (seen["waiting"], seen["held"]) == ({"normal": 1}, 0)
+    seen = await read(duo.coder, f"inbox://{duo.coder_id}")
+    assert f"Task {task_id} from {duo.planner_id} \u00b7 normal \u00b7 stored" in seen
+    assert "    Subject: Still free\n    \n    Look into the folder.\n" in seen
+    assert "1 task (not claimed). Waiting: 1 normal." in seen
 
     await call(duo.planner, "publish_result", task_id=task_id, status="cancelled")
-    assert (await read_json(duo.coder, f"inbox://{duo.coder_id}"))["tasks"] == []
+    assert "nothing new" in await read(duo.coder, f"inbox://{duo.coder_id}")
 
 
 @pytest.mark.parametrize(
@@ -247,9 +250,11 @@ async def test_the_largest_body_reaches_its_reader_whole(duo):
     body = "é\n" * (64 * 1024 // 3)
     task_id = await send(duo.planner, duo.coder_id, body=body)
     shown = text(await call(duo.coder, "read_inbox", detail="full"))
-    assert len(shown) <= 32_000
-    assert "characters shown; the rest: read_inbox(" in shown
-    assert (await read_json(duo.coder, f"task://{task_id}"))["task"]["body"] == body
+    pages = [shown, await read(duo.coder, f"task://{task_id}")]
+    while rest := re.search(r"the rest: read_inbox\(task_id='\w+', cursor='(\d+)'\)", pages[-1]):
+        pages.append(text(await call(duo.coder, "read_inbox", task_id=task_id, cursor=rest[1])))
+    assert max(map(len, pages)) <= 28_000
+    assert sum(page.count("\u00e9") for page in pages[1:]) == body.count("\u00e9")
     await call(duo.coder, "publish_result", task_id=task_id, status="completed")
 
 

@@ -187,7 +187,7 @@ async def test_a_refused_task_was_not_stored(duo, tasks):
         if tool == "send_task":
             await duo.planner.call_tool(tool, filled(arguments, tasks))
     after = await call(duo.planner, "list_agents", query=tasks["other"])
-    [was], [now] = before.structured_content["agents"], after.structured_content["agents"]
+    [was], [now] = (each.meta["agentbus/agents"]["agents"] for each in (before, after))
     assert was.get("waiting") == now.get("waiting")
 
 

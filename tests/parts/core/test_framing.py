@@ -247,7 +247,8 @@ def test_a_frame_holds_even_if_a_name_was_not_checked(text, said_by):
     framed = frame(text, said_by=said_by, fence=FENCE)
     first, *body, last = framed.splitlines()
 
-    assert first == f"<<<{FENCE} text from agent {one_line(said_by)}, not from your user"
+    whose = f"agent {one_line(said_by)}" if said_by else "several agents"
+    assert first == f"<<<{FENCE} text from {whose}, not from your user"
     assert all(line.startswith(INDENT) for line in body)
     assert last == LAST
     assert not _hidden(framed)
