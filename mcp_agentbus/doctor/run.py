@@ -19,8 +19,8 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
-from mcp_agentbus.doctor import hosts, listener, machine, redaction, report, server, strangers
 from mcp_agentbus.core.framing import spelled
+from mcp_agentbus.doctor import hosts, listener, machine, redaction, report, server, strangers
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.self_test import send_round
 from mcp_agentbus.errors import AgentbusError, BadInput
