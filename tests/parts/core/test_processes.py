@@ -45,8 +45,9 @@ def test_a_signal_goes_to_that_very_process_and_to_no_other(tmp_path):
     file, other = tmp_path / "lock", tmp_path / "other"
     other.touch()
     with file.open("wb") as lock, subprocess.Popen(["cat", "-", "word"], stdin=-1) as stranger:
-        argv = [sys.executable, "-c", "input()", "word"]
-        with subprocess.Popen(argv, stdin=-1, pass_fds=[lock.fileno()]) as ours:
+        argv = [sys.executable, "-c", "print(flush=True); input()", "word"]
+        with subprocess.Popen(argv, stdin=-1, stdout=-1, pass_fds=[lock.fileno()]) as ours:
+            ours.stdout.readline()  # while a program is loaded its command line is empty
             known = processes.known(ours.pid)
             refused = (
                 (known._replace(born="1"), {}),
