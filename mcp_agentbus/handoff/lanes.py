@@ -249,8 +249,9 @@ async def _claim_by_record(
         claim = Claim(task, delivery, stored, revision, found=True)
         return claim if session.claims.missed(claim) else _Held()
     record = stored or first_record(sent_of(task))
-    # Others may write any number; nobody can have claimed it more often than it was offered.
-    tried = min(record.attempts, delivery.offered - 1)
+    # Others may write any number. Before this offer it was claimed once for each of the earlier
+    # ones, and it may have been without any: by its id.
+    tried = min(record.attempts, delivery.offered)
     record = record.model_copy(update={"attempts": tried})
     if text.now() >= task.expires_at:
         await _expire(session, record, revision)
