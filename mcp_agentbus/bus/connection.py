@@ -117,11 +117,11 @@ class Link:
                     hint="Check AGENTBUS_TOKEN_FILE; for the embedded server run "
                     "`agentbus server stop` and try again.",
                 ) from None
-            if trust and (refused := trust.refused(error)):
-                raise refused from None
-            raise BusUnreachable(
-                f"No server answers at {where.hostname}:{where.port}. Nothing was stored."
-            ) from None
+            server = where.netloc.rpartition("@")[2]
+            why = client.unreachable(error, server, by_tls=trust is not None)
+            why = why or (trust.refused(error) if trust else None)
+            said = f"The server at {server} answers, but lets nobody in. Nothing was stored."
+            raise why or BusUnreachable(said) from None
         return link
 
     @property

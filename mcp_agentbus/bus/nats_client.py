@@ -12,6 +12,7 @@ For one connection that never reconnects; `connection` has what is made of it.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from nats.aio.transport import TcpTransport
 from nats.errors import StaleConnectionError
 
 from mcp_agentbus.bus.trust import NoTls
+from mcp_agentbus.errors import BusUnreachable
 
 # A connection that cannot get rid of what it has to say, as its server hangs, is dropped then.
 _CLOSE_TIMEOUT_S: Final = 0.5
@@ -45,11 +47,59 @@ class _Transport(TcpTransport):
 class MendedClient(Client):
     """nats-py's client, which ends when it is told to, and not over what others have stored."""
 
+    #: How far it came: somebody listens there, who greets as a NATS server does, and wants TLS.
+    _reached = _greeted = _wants_tls = False
+    #: Why nobody listens there, in the system's words.
+    _refused = ""
+
+    def unreachable(
+        self, error: BaseException, server: str, *, by_tls: bool
+    ) -> BusUnreachable | None:
+        """Return why there is no connection, of a client whose `connect` failed.
+
+        None if it failed later than where this tells: the server has greeted, with TLS as asked.
+
+        Args:
+            error: by which it failed.
+            server: HOST:PORT, for people.
+            by_tls: its URL says tls.
+        """
+        port = "See that AGENTBUS_URL, or url in config.toml, has the port of the bus"
+        if not self._reached:
+            why = f": {self._refused}" if self._refused else " in time"
+            return BusUnreachable(f"No server answers at {server}{why}. Nothing was stored.")
+        if self._wants_tls and not by_tls:
+            return BusUnreachable(
+                f"The server at {server} wants TLS, and its URL does not say tls. "
+                "Nothing was stored.",
+                hint=f"Write tls://{server} in AGENTBUS_URL, or as url in config.toml.",
+            )
+        if self._greeted:
+            return None
+        if not isinstance(error, TimeoutError):
+            return BusUnreachable(
+                f"What listens at {server} is no NATS server, or ends at once. Nothing was stored.",
+                hint=f"{port}.",
+            )
+        return BusUnreachable(
+            f"Something listens at {server} and says nothing. Nothing was stored.",
+            hint="If it is the bus, it hangs, or waits for TLS from the first byte: have whoever "
+            f"runs it take handshake_first out of its tls block. {port}.",
+        )
+
     async def _connect_to_server(self, s: Any) -> None:
         self._transport = _Transport()  # type: ignore[no-untyped-call]
-        await self._transport.connect(s.uri, DEFAULT_BUFFER_SIZE, self.options["connect_timeout"])
+        limit_s = self.options["connect_timeout"]
+        try:
+            await self._transport.connect(s.uri, DEFAULT_BUFFER_SIZE, limit_s)
+        except OSError as error:
+            self._refused = os.strerror(error.errno) if error.errno else ""
+            raise
+        self._reached = True
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002  # as nats-py has it
+        if initial_connection:
+            self._greeted, self._wants_tls = True, bool(info.get("tls_required"))
         # It would go on in plain text, and send the token so.
         if initial_connection and self._is_to_be_tls():
             # One that leaves it to us gets what its URL says.

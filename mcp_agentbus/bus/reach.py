@@ -31,9 +31,9 @@ _BRING_OUT: Final = (
     "Run `agentbus server stop && agentbus listen` outside all sandboxes: what is stored is kept, "
     f"and {_THROUGH}"
 )
-# Of a full disk, when a server could not write its address; the file stays empty.
-# Its last three lines are in there.
+# The last three lines of a log are in there.
 _END_OF_LOG_BYTES: Final = 8 * 1024
+# Of a full disk, when a server could not write its address; the file stays empty.
 _UNWRITTEN: Final = "Error writing ports file"
 _KEPT: Final = "then this again: all that it has stored is kept."
 

@@ -79,7 +79,8 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
 
 async def _server(settings: Settings) -> str:
     if settings.url:
-        return f"shared server {settings.url}"
+        async with Bus.connect(settings):
+            return f"shared server {settings.url}"
     server = await asyncio.to_thread(embedded.find, settings)
     if not server:
         # Not started here: whoever has stopped it is to hear that it does not run.

@@ -13,7 +13,8 @@ from doctors import report, shared_server
 from local_server import configured
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.errors import Untrusted
+from mcp_agentbus.bus.connection import Link
+from mcp_agentbus.errors import BusUnreachable, Untrusted
 
 ASKS_FOR_A_CERTIFICATE = 'ca_file: "{}", verify: true, '
 
@@ -47,6 +48,11 @@ async def typed(settings):
     return await served.typed(settings.data_dir.parent, "agents")
 
 
+async def self_tested(settings):
+    """Type `agentbus doctor --self-test`; return as `typed`."""
+    return await served.typed(settings.data_dir.parent, "doctor", "--self-test")
+
+
 def ca(file):
     return f'ca_file = "{file}"'
 
@@ -71,6 +77,54 @@ async def test_who_was_not_trusted_is_by_the_session_that_runs_once_its_ca_is_na
 
             saying(ca(authority.file))
             assert await session.api("INFO")
+
+
+async def test_each_place_that_says_why_there_is_no_connection_says_the_same(bus, authority):
+    silent = "says nothing. Nothing was"
+    with bus(more="handshake_first: true, ") as saying:
+        settings = saying(ca(authority.file))
+        printed = [await typed(settings), await self_tested(settings)]
+        _, checks = await report(settings)
+        with pytest.raises(BusUnreachable, match=silent) as refused:
+            await Bus(settings).api("INFO")
+
+    assert [(silent in said, "take handshake_first out of" in said) for _, said in printed] == [
+        (True, True)
+    ] * 2
+    assert silent in checks["server"]["said"]
+    assert "handshake_first" in refused.value.hint
+
+
+async def test_the_self_test_says_of_a_bad_certificate_that_there_is_no_server(bus):
+    with bus() as saying:
+        _, said = await self_tested(saying())
+
+    assert "is signed by nobody whom this machine trusts" in said
+    assert "Without a server no task can be stored." in said
+    assert "streams cannot be used" not in said
+
+
+@pytest.mark.parametrize(
+    ("greeting", "said"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is no NATS server, or ends at once"),
+        (b"", "is no NATS server, or ends at once"),
+        (b'INFO {"max_payload":1048576,"tls_required":true}\r\n', "its URL does not say tls"),
+    ],
+    ids=["web", "closed", "tls"],
+)
+async def test_what_listens_there_and_is_no_bus_for_us_is_told_from_nobody(greeting, said):
+    async def greet(reader, writer):
+        writer.write(greeting)
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        [listens] = server.sockets
+        url = f"nats://127.0.0.1:{listens.getsockname()[1]}"
+        with pytest.raises(BusUnreachable, match=said):
+            await Link.open(url, None)
+    with pytest.raises(BusUnreachable, match=r"No server answers at 127\S+: Connection refused"):
+        await Link.open(url, None)
 
 
 @pytest.mark.parametrize(
