@@ -48,7 +48,10 @@ class Reconnecting:
         self.settings = settings or load_settings()
         #: Makes anew what the server lost at its end: it keeps streams in memory for as long only.
         self.on_missing: Callable[[], Awaitable[None]] | None = None
+        #: Why `reconnected` had no connection when it was last asked; empty if it had one.
+        self.away_says = ""
         self._repairing = False
+        self._refused: BusUnreachable | None = None
         self._link: Link | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -256,8 +259,12 @@ class Reconnecting:
         """
         give_up = time.monotonic() + within_s
         for pause in itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1])):
-            with contextlib.suppress(AgentbusError):
+            try:
                 await self._live(may_start=False)
+            except AgentbusError as error:
+                self.away_says = f"{error.message.replace(' Nothing was stored.', '')} {error.hint}"
+            else:
+                self.away_says = ""
                 return True
             if self._closed:
                 raise _closed()
@@ -277,13 +284,20 @@ class Reconnecting:
                 if self._closed:
                     raise _closed()
                 return await self._open(may_start=may_start)
-        except TimeoutError:
+        except TimeoutError:  # others are trying: why the last of them failed is known
+            if self._refused:
+                raise BusUnreachable(self._refused.message, hint=self._refused.hint) from None
             raise self._silent(_LATE) from None
 
     async def _open(self, *, may_start: bool) -> Link:
         """Open a connection on which everything is heard that was heard before."""
-        where = await in_thread(find_server, self.settings, may_start=may_start)
-        link = await Link.open(*where)
+        try:
+            where = await in_thread(find_server, self.settings, may_start=may_start)
+            link = await Link.open(*where)
+        except BusUnreachable as error:
+            self._refused = error
+            raise
+        self._refused = None
         try:
             for number, (subject, arrived, _) in list(self._subscriptions.items()):
                 end = await self._subscribe(link, subject, arrived)

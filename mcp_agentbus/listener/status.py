@@ -92,7 +92,8 @@ def text(standing: Mapping[str, Any]) -> str:
     if standing.get("elsewhere"):
         lines.append(f"ANOTHER BUS OR OTHER FOLDERS: {standing['elsewhere']}. {ELSEWHERE}")
     if standing["away_since"]:
-        lines.append(f"NO BUS since {minute(standing['away_since'])}: nobody is woken")
+        why = f". {says}" if (says := standing.get("away_says")) else ""
+        lines.append(f"NO BUS since {minute(standing['away_since'])}: nobody is woken{why}")
     warnings = {"ledger": "HOLDS EVERY WAKE", "config": "GOES ON WITH THE RULES OF BEFORE"}
     lines += [
         f"{warning}: {standing[part]}"

@@ -10,6 +10,7 @@ import pytest
 import served
 from certificates import Authority
 from doctors import report, shared_server
+from listeners import listening
 from local_server import configured
 
 from mcp_agentbus.bus.client import Bus
@@ -80,17 +81,19 @@ async def test_who_was_not_trusted_is_by_the_session_that_runs_once_its_ca_is_na
 
 
 async def test_each_place_that_says_why_there_is_no_connection_says_the_same(bus, authority):
-    silent = "says nothing. Nothing was"
+    silent = "and says nothing."
     with bus(more="handshake_first: true, ") as saying:
         settings = saying(ca(authority.file))
-        printed = [await typed(settings), await self_tested(settings)]
-        _, checks = await report(settings)
+        async with listening(settings):
+            standing = served.typed(settings.data_dir.parent, "listen", "--status")
+            asked = (typed(settings), self_tested(settings), standing, report(settings))
+            *printed, (_, checks) = await asyncio.gather(*asked)
         with pytest.raises(BusUnreachable, match=silent) as refused:
-            await Bus(settings).api("INFO")
+            await Link.open(settings.url, None)
 
     assert [(silent in said, "take handshake_first out of" in said) for _, said in printed] == [
         (True, True)
-    ] * 2
+    ] * 3
     assert silent in checks["server"]["said"]
     assert "handshake_first" in refused.value.hint
 
