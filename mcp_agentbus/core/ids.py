@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 from mcp_agentbus.errors import BadInput
@@ -43,6 +43,7 @@ _OWN_TASK_ID = re.compile(r"[0-9a-f]{32}")
 # Of an id so much is enough where only one begins with it, as of git's commits.
 _SHORT_ID_CHARS: Final = 6
 _NAMED_MAX: Final = 5
+_SHELL: Final = "shell"
 _SESSION = re.compile(rf"(?:{SHELL_PREFIX})?[0-9a-f]{{1,32}}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
@@ -52,8 +53,9 @@ class Agent:
     """Who a session speaks for."""
 
     id: str
-    #: The host's name: `claude-code`, `cursor`, `openclaw`, or `shell`.
-    host: str = "shell"
+    #: The host's name: `claude-code`, `cursor`, `openclaw`; `mcp` for a client of MCP without one
+    #: that is known, such as a library; else `shell`.
+    host: str = _SHELL
     #: One line for the roster.
     description: str = ""
     #: The shared inboxes it also reads.
@@ -63,6 +65,10 @@ class Agent:
     def inboxes(self) -> tuple[str, ...]:
         """The inboxes it reads: its own, then those of its roles."""
         return (self.id, *(ROLE_PREFIX + role for role in self.roles))
+
+    def by_mcp(self) -> Agent:
+        """Return it as one whose session an MCP client has started; its id stays what it is."""
+        return replace(self, host="mcp") if self.host == _SHELL else self
 
 
 def agent_id(value: str) -> str:

@@ -60,7 +60,7 @@ class Session:
     hosted: str = ""
     #: The session of another server of its host's, which has all that this one had; empty if none.
     successor: str = field(default="", init=False)
-    #: How it comes by its name; None if that is `me`'s for good.
+    #: How it comes by its name, as that of an MCP client; None if that is `me`'s for good.
     naming: Naming | None = None
     claims: Claims = field(init=False)
     outcomes: Outcomes = field(init=False)
@@ -79,7 +79,7 @@ class Session:
     _in_background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._be(self.me)
+        self._be(self.me.by_mcp() if self.naming else self.me)
 
     def _be(self, me: Agent) -> None:
         """Be this agent, with nothing claimed, sent or met yet."""
@@ -127,11 +127,12 @@ class Session:
             if self.naming is None:
                 return ()
             identity = await self.naming.take(self.bus)
-            if identity.me.id == self.me.id:
-                self.me = identity.me
+            me = identity.me.by_mcp()
+            if me.id == self.me.id:
+                self.me = me
             elif not self._done:  # what an earlier process began, it goes on with as who it was
                 told = self.claims.on_change
-                self._be(identity.me)
+                self._be(me)
                 self.claims.on_change = told
             self.naming = None
             return (*identity.remarks, identity.news) if identity.news else identity.remarks

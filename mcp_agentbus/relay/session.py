@@ -131,7 +131,7 @@ class _OwnProcess:
             if options.fault:
                 raise options.fault
             asked = identity.Asked(load_settings(), options.agent)
-            return cls(asked, identity.provisional(asked).me, options)
+            return cls(asked, identity.provisional(asked).me.by_mcp(), options)
         except AgentbusError as error:
             from mcp_agentbus.tools.readers import SHELL
 

@@ -268,5 +268,6 @@ async def test_a_result_that_a_server_for_one_call_gave_is_seen(world, one_call,
     again = await one_call(planner, "watch_inbox", era=era, timeout_s=0)
 
     assert item.task.id in sent
+    assert "hosts: mcp ·" in await one_call(planner, "list_agents", era=era, query=planner)
     assert ("may I?" in asked, "all done" in told, "may I?" in told) == (True, True, False)
     assert ("all done" in again, "timed out" in again) == (False, True)
