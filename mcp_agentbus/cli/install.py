@@ -166,11 +166,11 @@ class _Work:
             await self._listener()
         if self._dry:
             if not here:
-                self._last_words(here)
+                self._last_words(here, well=True)
             self._say("Nothing was done. Run the same without --dry-run.")
             return self._code()
         well = await self._doctor()
-        self._last_words(here)
+        self._last_words(here, well=well)
         return self._code() or int(not well)
 
     async def _found(self, name: str) -> str | None:
@@ -329,21 +329,30 @@ class _Work:
         self._checks = [check for check in checks if check["state"] != "ok"]
         return code == 0
 
-    def _last_words(self, here: Sequence[str]) -> None:
+    def _last_words(self, here: Sequence[str], *, well: bool) -> None:
         self._next = [
             "Next: restart your hosts' sessions, then have one list the agents on agentbus.",
             "Whether a task comes through: agentbus doctor --self-test",
         ]
         if not here:
             self._next = ["No host was found. For any MCP host: agentbus install --print"]
+        not_well = [f"{name} is not connected" for name in self._failed()]
+        not_well += [] if well else ["doctor found what is wrong, or could not look"]
+        if not_well:
+            why = f"NOT ALL IS WELL: {'; '.join(not_well)}."
+            self._next.insert(0, f"{why} Do what is said of it, then run the same again.")
         for line in self._next:
             self._say(line)
 
     def _code(self) -> int:
-        states = {outcome["state"] for outcome in self._outcomes.values()}
+        return int(bool(self._failed()))
+
+    def _failed(self) -> list[str]:
+        """Return the hosts of which what was asked for is not done."""
         # `setup` looks for all hosts, unless it was told which.
         given = self.args.command != "setup" or self.args.host
-        return int("failed" in states or ("not_here" in states and bool(given)))
+        fails = {"failed", "not_here"} if given else {"failed"}
+        return [name for name, outcome in self._outcomes.items() if outcome["state"] in fails]
 
 
 def _asked_which(title: str, say_line: Callable[[str], None]) -> Sequence[str]:

@@ -48,6 +48,8 @@ def lines(checks: Sequence[Check], *, fixing: bool) -> Iterator[str]:
         yield f"All {len(checks)} checks are ok."
         return
     sums = ", ".join(f"{many} {_WORDS[state]}" for state, many in counts.items() if many)
+    bad = [check.name for check in checks if check.state in {"wrong", "unknown"}]
+    sums += f" ({', '.join(bad)})" if bad else ""
     mends = {check.mend.what for check in checks if check.mend}
     more = f" `agentbus doctor --fix` mends {len(mends)} of them." if mends and not fixing else ""
     yield folded(f"{len(checks)} checks: {sums}.{more}", columns())

@@ -101,6 +101,8 @@ def test_why_it_does_not_all_work_is_told_as_json_too(home):
     assert "gone is not there" in agent["said"]
     assert agent["fix"]
     assert "agentbus doctor --self-test" in said["next"][-1]
+    assert said["next"][0].startswith("NOT ALL IS WELL: doctor found what is wrong")
+    assert "wrong (agent x" in typed(home, *SETUP, "--yes", code=1)
 
 
 @pytest.mark.parametrize("how", [("--dry-run",), ("--yes", "--no-listener")])
@@ -111,7 +113,9 @@ def test_a_host_that_was_named_and_is_not_here_is_a_fault_of_both(home, how):
     assert "copilot is not here" in said
     assert "No host was found. For any MCP host: agentbus install --print" in said
     assert told["hosts"]["copilot"]["state"] == "not_here"
-    assert told["next"] == ["No host was found. For any MCP host: agentbus install --print"]
+    why, what = told["next"]
+    assert why.startswith("NOT ALL IS WELL: copilot is not connected.")
+    assert what == "No host was found. For any MCP host: agentbus install --print"
 
 
 def test_who_closes_standard_input_is_not_asked(home):
