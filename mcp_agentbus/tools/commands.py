@@ -224,7 +224,7 @@ async def _inbox(call: Call) -> int:
 
 async def _print_inbox(call: Call, session: Session, answer: Inbox, *, full: bool) -> None:
     text = render.inbox_text(answer, session.me.id, full=full, reader=SHELL)
-    await call.print_results(session, text, documents.of_inbox(answer, texts=True))
+    await call.print_results(session, text, documents.of_inbox(answer, texts=True, reader=SHELL))
 
 
 async def _result(call: Call) -> int:

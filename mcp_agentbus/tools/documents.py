@@ -102,7 +102,7 @@ def of_parked(parked: Sequence[Parked]) -> dict[str, Any]:
     }
 
 
-def of_inbox(inbox: Inbox, *, texts: bool) -> dict[str, Any]:
+def of_inbox(inbox: Inbox, *, texts: bool, reader: Reader = MODEL) -> dict[str, Any]:
     """Return an inbox, with the texts that peers wrote or with ids and states alone."""
     tasks = [
         {**(of_task(item.task) if texts else _task_ids(item.task)), "state": item.state,
@@ -124,7 +124,7 @@ def of_inbox(inbox: Inbox, *, texts: bool) -> dict[str, Any]:
         "held": inbox.held,
         "held_elsewhere": inbox.held_elsewhere,
         "results_elsewhere": inbox.results_elsewhere,
-        "notes": list(inbox.notes),
+        "notes": [reader.hint(note) for note in inbox.notes],
         "next_cursor": inbox.next_cursor,
         "timed_out": inbox.timed_out,
     }

@@ -121,7 +121,7 @@ SHELL: Final = Reader(
         (r"\bcall (?=[a-z]+_[a-z]+\b)", "run "),
         (r"\bpublish status 'cancelled'", "run `agentbus result ID cancelled`"),
         (r"\bPublish '(\w+)'", r"Run `agentbus result ID \1`"),
-        (r"^Use the cursor of\b", "Give --cursor as it stands in"),
+        (r"^Use (?:the cursor|next_cursor) of\b", "Give --cursor as it stands in"),
         (r"\bA session of (\S+) can\b", r"With --agent \1 you can"),
         (r"\btask_id\b", "id"),
         *((rf"\b{argument}\b", option) for argument, option in _OPTIONS if "_" in argument),
