@@ -50,6 +50,15 @@ def joins(me: Me, young_s: float = 0.0) -> dict[str, Any]:
     return {"op": "join", **me._asdict(), "young_s": young_s}
 
 
+def can_nudge(environ: Mapping[str, str]) -> bool:
+    """Tell whether this session's host takes notices from outside: Claude Code alone does."""
+    if not environ.get("CLAUDE_CODE_MESSAGING_SOCKET"):
+        return False
+    from mcp_agentbus.wakes.hosts import claude_session
+
+    return claude_session.can_nudge(environ)
+
+
 def nudged(nudge: Mapping[str, Any], why_not: str = "") -> dict[str, Any]:
     """Return the answer to a nudge: that its notice was shown, or why it was not."""
     return {"n": nudge.get("n"), "shown": not why_not, "why": why_not}

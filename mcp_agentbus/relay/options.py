@@ -12,10 +12,14 @@ one: what is wrong there is kept as a fault, with which the tools answer.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from mcp_agentbus.core import places
+from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import BadInput, BadSetup
 
 #: As long as a call may wait anyway, in seconds.
 WATCH_MAX_S: Final = 3600
+#: Where nothing is.
+NOWHERE: Final = "/dev/null"
 _VARIABLE: Final = "AGENTBUS_WATCH_MAX_S"
 _VALUED: Final = ("--agent", "--watch-max")
 _HINT: Final = (
@@ -33,6 +37,15 @@ class Options(NamedTuple):
     watch_max_s: float = WATCH_MAX_S
     #: What is wrong with them, or with where the session was started; None if nothing is.
     fault: BadInput | BadSetup | None = None
+
+
+def place_of(environ: Mapping[str, str]) -> tuple[Place, BadSetup | None]:
+    """Return what leads to a listener, or to none, and why there is no telling which."""
+    try:
+        places.working_folder(environ)
+        return Place(places.runtime_folder(environ), environ), None
+    except BadSetup as error:
+        return Place(NOWHERE, environ), error
 
 
 def read(argv: Sequence[str], environ: Mapping[str, str]) -> Options:

@@ -22,18 +22,18 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from mcp_agentbus.core import hosts, lines, places, processes
+from mcp_agentbus.core import hosts, lines, processes
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import AgentbusError, BadSetup
-from mcp_agentbus.relay import local_socket, messages
+from mcp_agentbus.relay import local_socket, member, messages
 from mcp_agentbus.relay.conversation import Conversation
 from mcp_agentbus.relay.host import Host
 from mcp_agentbus.relay.member import Me, Membership
-from mcp_agentbus.relay.options import Options
+from mcp_agentbus.relay.options import NOWHERE, Options, place_of
 from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ _TAKES_WITHIN_S: Final = 1.0
 _HANGS_S: Final = 1.0
 # What is on its way to the host when the session has ended.
 _DRAIN_S: Final = 0.15
-# Where nothing is.
-_NOWHERE: Final = "/dev/null"
 
 
 def run(options: Options) -> NoReturn:
@@ -184,7 +182,7 @@ class _Relay:
         """
         host = Host.taken()
         session = os.urandom(8).hex()  # as `ids.new_session_id`, which loads more
-        place, fault = _place(os.environ)
+        place, fault = place_of(os.environ)
         options = options._replace(fault=options.fault or fault)
         listener = None if options.fault else _Listener.asked(place, session, options)
         behind = listener or _OwnProcess.opened(options)
@@ -192,7 +190,7 @@ class _Relay:
             behind.agent,
             behind.host,
             session,
-            can_nudge=_can_nudge(place),
+            can_nudge=member.can_nudge(place.environ),
             host_session=hosts.session_of(place.environ),
         )
         return cls(place, options, me, host, behind)
@@ -200,7 +198,7 @@ class _Relay:
     def run(self) -> NoReturn:
         """Serve until the end of the input, or of the parent, or a signal."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: os._exit(self._refused()))
+            signal.signal(number, lambda *_: self._told_to_end())
         processes.on_end(self._parent_ended)
         _in_background(self._pass_up)
         if self._me.agent:
@@ -226,7 +224,7 @@ class _Relay:
                     self._host.say(said.answer)
                 elif said:
                     self._ask(said)
-        has_heard_all = self._conversation.is_answered and self._host.has_heard_all()
+        has_heard_all = self._has_heard_all()
         with self._lock, suppress(OSError):
             self._input_ended = True
             if has_heard_all:
@@ -256,6 +254,22 @@ class _Relay:
         # What a listener does not take any more is said to the server that comes.
         with suppress(OSError):
             self._host.pass_on(line, self._behind.connection)
+
+    def _has_heard_all(self) -> bool:
+        """Tell whether the host, whose input was open until now, has read all that it asked for."""
+        ended = self._input_ended or not self._conversation.is_answered
+        return not ended and self._host.has_heard_all()
+
+    def _told_to_end(self) -> NoReturn:
+        """End as a signal says, which is how some hosts end a session; a listener goes on from it.
+
+        In the midst of whatever this thread does, so that it waits for nobody.
+        """
+        if self._has_heard_all() and self._lock.acquire(blocking=False):
+            heard = messages.dump({"jsonrpc": "2.0", "method": lines.HEARD})
+            with suppress(OSError):
+                self._behind.connection.send(heard, socket.MSG_DONTWAIT)
+        os._exit(self._refused())
 
     def _tell(self, method: str) -> None:
         """Tell the server something that its host has not said."""
@@ -302,6 +316,7 @@ class _Relay:
             own.served,
             claims=self._claims,
             called=self._called,
+            has_heard_all=self._has_heard_all,
             exit_=exit_,
         )
 
@@ -351,15 +366,6 @@ class _Relay:
             os._exit(0)
 
 
-def _place(environ: Mapping[str, str]) -> tuple[Place, BadSetup | None]:
-    """Return what leads to a listener, or to none, and why there is no telling which."""
-    try:
-        places.working_folder(environ)
-        return Place(places.runtime_folder(environ), environ), None
-    except BadSetup as error:
-        return Place(_NOWHERE, environ), error
-
-
 def _nobody(options: Options) -> Asked:
     """Return for whom is asked where that makes no sense: the settings are read again then."""
     from pathlib import Path
@@ -370,8 +376,8 @@ def _nobody(options: Options) -> Asked:
     try:
         return Asked(settings_or_defaults(os.environ), options.agent)
     except BadSetup:  # there is no home, or no working folder
-        nowhere = {**os.environ, "AGENTBUS_HOME": _NOWHERE}
-        return Asked(settings_or_defaults(nowhere), options.agent, Path(_NOWHERE))
+        nowhere = {**os.environ, "AGENTBUS_HOME": NOWHERE}
+        return Asked(settings_or_defaults(nowhere), options.agent, Path(NOWHERE))
 
 
 def _load() -> type[Standalone]:
@@ -383,15 +389,6 @@ def _load() -> type[Standalone]:
     gc.freeze()
     gc.enable()
     return Standalone
-
-
-def _can_nudge(place: Place) -> bool:
-    """Tell whether this session's host takes notices from outside: Claude Code alone does."""
-    if not place.environ.get("CLAUDE_CODE_MESSAGING_SOCKET"):
-        return False
-    from mcp_agentbus.wakes.hosts import claude_session
-
-    return claude_session.can_nudge(place.environ)
 
 
 def _in_background(do: Callable[..., None], *given: Any) -> threading.Thread:

@@ -83,6 +83,7 @@ class Standalone:
         *,
         claims: Sequence[dict[str, Any]] = (),
         called: Callable[[], None] = lambda: None,
+        has_heard_all: Callable[[], bool] = lambda: False,
         exit_: Callable[[int], NoReturn],
     ) -> NoReturn:
         """Serve the session on a connection until its end; call `exit_` with the exit code.
@@ -91,6 +92,7 @@ class Standalone:
             connection: where the client speaks, a JSON line each.
             claims: what an earlier process of the session held, see `claims.take_over`.
             called: told of each call of a tool.
+            has_heard_all: tells at a signal whether the client has read all that it was told.
             exit_: ends the process, at the latest 2 s after it was told to end.
         """
 
@@ -99,7 +101,13 @@ class Standalone:
             code = 0
             try:
                 async with anyio.create_task_group() as group:
-                    _end_when_told(group.cancel_scope.cancel)
+
+                    def told() -> None:
+                        if has_heard_all():
+                            self._session.calls.end()
+                        group.cancel_scope.cancel()
+
+                    _end_when_told(told, group.cancel_scope.cancel)
                     if claims and self.agent:
                         await _taken_over(self._session, claims)
 
@@ -139,11 +147,11 @@ async def _taken_over(session: Session, claims: Sequence[dict[str, Any]]) -> Non
         await session.take_over(claims)
 
 
-def _end_when_told(end: Callable[[], None]) -> None:
-    """Call `end` in this loop at a signal to end, or when the parent process has ended."""
+def _end_when_told(told: Callable[[], None], end: Callable[[], None]) -> None:
+    """Call `told` in this loop at a signal to end, and `end` when the parent process has ended."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end)
+        loop.add_signal_handler(number, told)
 
     def parent_ended() -> None:
         loop.call_soon_threadsafe(end)

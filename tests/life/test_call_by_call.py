@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import select
+import signal
 import subprocess
 
 import mcp_types as types
@@ -166,16 +167,26 @@ async def test_a_server_for_each_call_reads_works_and_ends(world, home, way):
     )
 
 
+def closes(process):
+    """End a server as most clients do."""
+    process.stdin.close()
+
+
+def interrupts(process):
+    """End a server as Claude Code does."""
+    process.send_signal(signal.SIGINT)
+
+
 @pytest.fixture
 def one_call(home, way):
-    """Call a tool of a server that is started for this call, and close its input after that."""
+    """Call a tool of a server that is started for this call, and ended after that."""
 
-    async def called(agent, tool, *, era, **arguments):
+    async def called(agent, tool, *, era, end=closes, **arguments):
         def call():
             with Pipes(served.environ(home.data_dir.parent), agent=agent) as server:
                 server.greet(era)
                 answer = server.call(tool, era=era, **arguments)
-                server.process.stdin.close()
+                end(server.process)
                 server.rest()
             return answer["content"][0]["text"]
 
@@ -264,7 +275,7 @@ async def test_a_result_that_a_server_for_one_call_gave_is_seen(world, one_call,
     await publish_result(coder, item.task.id, "needs_approval", summary="may I?")
     asked = await one_call(planner, tool, era=era)
     await publish_result(coder, item.task.id, "completed", summary="all done")
-    told = await one_call(planner, tool, era=era)
+    told = await one_call(planner, tool, era=era, end=interrupts)
     again = await one_call(planner, "watch_inbox", era=era, timeout_s=0)
 
     assert item.task.id in sent
