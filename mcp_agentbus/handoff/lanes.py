@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
@@ -22,7 +22,7 @@ from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, StoreFull
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
@@ -38,6 +38,8 @@ OFFERS_MAX: Final = 50
 _HELD_AGAIN_S: Final = 5.0
 # The same, at most, for one whose id another task has; each time it is longer, for `OFFERS_MAX`.
 _NAMESAKE_AGAIN_MAX_S: Final = 300.0
+# The same for one that cannot be parked: room is made by people.
+_NO_ROOM_AGAIN_S: Final = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -210,8 +212,8 @@ async def _claim(
         await tasks.finish(session.bus, delivery)
         return _Over()
     except Undecodable as error:
-        await parking.park_undecodable(session.bus, delivery, session.me.id, str(error))
-        return _Parked(f"A stored message was parked: {error}. See `agentbus parked`.")
+        parked = parking.park_undecodable(session.bus, delivery, session.me.id, str(error))
+        return await _set_aside(session, delivery, "A stored message", str(error), parked)
     first, held = first_of.setdefault(task.id, delivery), session.claims.get(task.id)
     if first is not delivery or (held and not _are_one(held.task, task)):
         # Whoever writes plain NATS chooses ids. A worker names a task by its id alone, so of two
@@ -258,9 +260,32 @@ async def _claim_by_record(
         await tasks.finish(bus, delivery)
         return _Over()
     if reason := _hopeless(record if stored else None, delivery):
-        await parking.park(bus, delivery, session.me.id, reason, (record, revision))
-        return _Parked(f"Task {task.id} was parked: {reason}. See `agentbus parked`.")
+        parked = parking.park(bus, delivery, session.me.id, reason, (record, revision))
+        return await _set_aside(session, delivery, f"Task {task.id}", reason, parked)
     return await _write_claim(session, delivery, task, record, revision)
+
+
+async def _set_aside(
+    session: Session, delivery: Delivery, what: str, reason: str, parked: Awaitable[None]
+) -> _Parked:
+    """Park a delivery; where no more can be parked it stays in the inbox and keeps nobody waiting.
+
+    Args:
+        session: who reads.
+        delivery: what is to be parked.
+        what: the same in words.
+        reason: why.
+        parked: does it.
+    """
+    try:
+        await parked
+    except StoreFull:
+        await session.bus.give_back(delivery, after_s=_NO_ROOM_AGAIN_S)
+        return _Parked(
+            f"{what} cannot be worked on ({reason}), and stays in the inbox: no more can be "
+            "parked. Offer parked tasks again with `agentbus replay`; they go after 30 days."
+        )
+    return _Parked(f"{what} was parked: {reason}. See `agentbus parked`.")
 
 
 def _hopeless(record: Record | None, delivery: Delivery) -> str:

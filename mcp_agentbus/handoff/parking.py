@@ -10,24 +10,29 @@ before it leaves the inbox, so a crash between the two parks it twice and loses 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.errors import Refused, UnknownTask
+from mcp_agentbus.errors import Refused, StoreFull, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user
-from mcp_agentbus.store import records, roster, subjects, tasks
+from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.records import read_record, record_key, write_record
 from mcp_agentbus.store.steps import Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
 
-_PAGE: Final = 500
+# Of 512 KiB each, more would be over what the server sends in one go, and look like all.
+_PAGE: Final = 100
+# Where no more can be parked, so many of who has the most parked stay.
+_FLOOD: Final = 100
 # Headers that belong to the first storing, not to the task.
 _NOT_REPLAYED: Final = ("Nats-", subjects.H_REASON)
 
@@ -60,15 +65,24 @@ async def park(
         reason: this program's own text.
         record: the worker's record and its revision.
 
-    Raises: as `Bus.publish`, but for Conflict.
+    Raises:
+        StoreFull: no more can be parked; the delivery is as it was.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     inbox, _, (lane, sender) = subjects.parts(delivery.subject)
-    await bus.publish(
+    stored = partial(
+        bus.publish,
         subjects.dead_subject(inbox, lane, sender),
         delivery.data,
         {**_kept(delivery.headers), **_scheduled_by(delivery), subjects.H_REASON: reason},
         message_id=f"dead-{delivery.stream}-{delivery.seq}",
     )
+    try:
+        await stored()
+    except StoreFull:
+        if not await _make_room(bus):
+            raise
+        await stored()
     if record:
         before, revision = record
         ended = step(before, "parked", agent, "", text.now(), reason=reason)
@@ -86,6 +100,24 @@ async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str
         before, revision = await read_record(bus, sender, inbox, task_id)
         record = (before or first_record(sent_of(_unread(delivery, task_id))), revision)
     await park(bus, delivery, agent, f"it could not be read: {reason}", record)
+
+
+async def _make_room(bus: Bus) -> bool:
+    """Remove the oldest parked tasks of who has by far the most; tell whether there was one.
+
+    So that a flood of one sender's costs none of another's.
+    """
+    counts: Counter[str] = Counter()
+    everything = subjects.dead_subject("*", "*", "*")
+    for subject, count in (await streams.stored_subjects(bus, DEAD, everything)).items():
+        counts[subject.rpartition(".")[2]] += count
+    [(sender, count)] = counts.most_common(1) or [("", 0)]
+    if count <= _FLOOD:
+        return False
+    # Whatever others call themselves: the server takes no message under a wildcard.
+    flood = {"filter": subjects.dead_subject("*", "*", sender), "keep": _FLOOD}
+    await bus.admin.api(f"STREAM.PURGE.{DEAD}", flood)
+    return True
 
 
 def _unread(delivery: Delivery, task_id: str) -> Task:
@@ -115,6 +147,13 @@ async def parked(bus: Bus, inbox: str) -> list[Parked]:
     subject = subjects.dead_subject(inbox, "*", "*")
     pages = bus.admin.stored(DEAD, subject, page=_PAGE)
     return [_parked(message) async for page in pages for message in page]
+
+
+def floods_last(all_of_them: Iterable[Parked]) -> list[Parked]:
+    """Return parked tasks so that those of who has few come first: a flood hides no other's."""
+    listed = list(all_of_them)
+    counts = Counter(each.sender for each in listed)
+    return sorted(listed, key=lambda each: (counts[each.sender], each.sender, each.number))
 
 
 async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:

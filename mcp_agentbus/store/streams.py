@@ -50,6 +50,8 @@ ACK_WAIT_S: Final = 24
 PRESENCE_S: Final = 15
 # One addressee's inbox takes this many waiting tasks per sender and lane.
 INBOX_MAX_PER_SENDER: Final = 20_000
+# Of a sender's tasks in one lane so many stay parked, the latest.
+PARKED_MAX_PER_SENDER: Final = 200
 # Claims that all sessions of an agent may hold in one lane; 256 would end a reader that pages.
 CLAIMS_MAX: Final = 2_000
 
@@ -118,7 +120,10 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
         "name": DEAD,
         "subjects": ["agentbus.*.dead.*.*"],
         "retention": "limits",
-        "discard": "old",
+        # Nobody's parked tasks make room for another's: of a sender's own the oldest go first, and
+        # where the stream is full those of whoever has the most there, see `handoff.parking`.
+        "discard": "new",
+        "max_msgs_per_subject": PARKED_MAX_PER_SENDER,
         "max_age": 30 * _DAY,
         "max_bytes": 256 << 20,
         **_FILE,
@@ -152,6 +157,9 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
 # Each of those who create a stream at once reserves its room, and where that is short the server
 # refuses all but one, or all: so it is looked at again, for 3 s at most.
 _BESIDE_OTHERS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
+
+# By what a stream of an older version is known, beside its subjects.
+_BOUNDS: Final = ("discard", "max_msgs_per_subject")
 
 STREAMS: Final = tuple(stream["name"] for stream in _STREAMS)
 
@@ -209,7 +217,7 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
 async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
     """Return CREATE, UPDATE for a stream of an older version, or nothing.
 
-    An older one lacks subjects, or has rights that nobody needs.
+    An older one lacks subjects or bounds, or has rights that nobody needs.
     """
     # Asking first: a repeated STREAM.CREATE checks the room again and may fail on a full disk.
     try:
@@ -220,7 +228,8 @@ async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
         raise
     has = info["config"]
     wipes = bool(has.get("subject_delete_marker_ttl"))
-    return "UPDATE" if wipes or set(stream["subjects"]) - set(has["subjects"]) else ""
+    unbound = any(has.get(bound) != stream[bound] for bound in _BOUNDS if bound in stream)
+    return "UPDATE" if wipes or unbound or set(stream["subjects"]) - set(has["subjects"]) else ""
 
 
 @dataclass(frozen=True)

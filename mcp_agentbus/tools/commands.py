@@ -275,6 +275,7 @@ async def _parked(call: Call) -> int:
         parked = [
             task for own in session.inboxes for task in await parking.parked(session.bus, own)
         ]
+    parked = parking.floods_last(parked)
     call.print(render.parked_text(parked), documents.of_parked(parked))
     return 0
 
