@@ -20,7 +20,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store import streams, subjects, tasks
 
 _NAMES_MAX: Final = 5
 _NAME_MAX_CHARS: Final = 70
@@ -41,7 +41,7 @@ async def checks(settings: Settings) -> list[Check]:
             if error.code == NO_SUCH_STREAM:  # nobody has called yet
                 return []
             raise
-        return await _schedules(bus)
+        return [*await _schedules(bus), *await _consumers(bus)]
 
 
 async def _schedules(bus: Bus) -> list[Check]:
@@ -64,6 +64,26 @@ async def _unschedule(repeating: Sequence[Found], bus: Bus) -> None:
     for each in repeating:
         # By number: a subject may hold a wildcard.
         await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.SCHEDULE}", {"seq": each.seq})
+
+
+async def _consumers(bus: Bus) -> list[Check]:
+    """Name the consumers that take what agents would read."""
+    strange = [name for name, _ in await streams.strange_consumers(bus, subjects.TASKS)]
+    if not strange:
+        return []
+    names = _names(strange)
+    said = (
+        f"consumers of another program on {subjects.TASKS}: {names}; a work queue lets nobody else "
+        "read what they take"
+    )
+    what = f"remove the consumers {names} from {subjects.TASKS}"
+    mend = Step(what, _asks(bus.settings, partial(_remove, strange)))
+    return [Check("consumers", "wrong", said, "Run `agentbus doctor --fix`.", mend)]
+
+
+async def _remove(names: Sequence[str], bus: Bus) -> None:
+    for name in names:
+        await bus.admin.api(f"CONSUMER.DELETE.{subjects.TASKS}.{name}")
 
 
 def _sender(message: Found) -> str:

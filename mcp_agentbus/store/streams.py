@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
@@ -36,7 +37,7 @@ from mcp_agentbus.bus.replies import (
 )
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.errors import StoreFull
+from mcp_agentbus.errors import Refused, StoreFull
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S
@@ -50,6 +51,9 @@ ACK_WAIT_S: Final = 24
 PRESENCE_S: Final = 15
 # One addressee's inbox takes this many waiting tasks per sender and lane.
 INBOX_MAX_PER_SENDER: Final = 20_000
+# A consumer that nobody has asked for so long, in seconds, the server removes: what an agent that
+# is gone has left behind. What waits is kept, and whoever reads next makes the consumer anew.
+UNUSED_S: Final = 24 * 3600
 # Of a sender's tasks in one lane so many stay parked, the latest.
 PARKED_MAX_PER_SENDER: Final = 200
 # Claims that all sessions of an agent may hold in one lane; 256 would end a reader that pages.
@@ -289,11 +293,63 @@ async def _ensure(bus: Bus, consumer: Consumer) -> None:
         "max_ack_pending": consumer.max_ack_pending,
         "replay_policy": "instant",
         "max_waiting": 64,
-        "inactive_threshold": 30 * _DAY,
+        "inactive_threshold": UNUSED_S * _S,
     }
     body = {"stream_name": consumer.stream, "config": config, "action": ""}
     call = f"CONSUMER.CREATE.{consumer.stream}.{consumer.name}.{consumer.subject}"
-    await bus.admin.api(call, body)
+    try:
+        await bus.admin.api(call, body)
+    except ApiError:
+        in_the_way = [name for name, filters in await strange_consumers(bus, consumer.stream)
+                      if any(_overlap(each, consumer.subject) for each in filters)]  # fmt: skip
+        if not in_the_way:
+            raise
+        names = ", ".join(f"{name!r}" for name in in_the_way[:3])
+        raise Refused(
+            f"Another program's consumer {names} takes what is sent to "
+            f"{subjects.parts(consumer.subject).whose!r}. What is stored there is kept.",
+            hint="`agentbus doctor --fix` removes it from the bus server.",
+        ) from None
+
+
+async def strange_consumers(bus: Bus, stream: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the consumers of a stream that agentbus has not made there, with what they take.
+
+    Raises: as `Bus.api`.
+    """
+    strange: list[tuple[str, tuple[str, ...]]] = []
+    start, total = 0, 1
+    while start < total:
+        answer = await bus.admin.api(f"CONSUMER.LIST.{stream}", {"offset": start})
+        infos = answer.get("consumers") or []
+        for info in infos:
+            config = info["config"]
+            takes = config.get("filter_subjects") or [config.get("filter_subject") or ">"]
+            if not _is_ours(stream, info["name"], takes, config.get("ack_policy")):
+                strange.append((str(info["name"]), tuple(takes)))
+        start, total = start + max(1, len(infos)), int(answer.get("total", 0))
+    return strange
+
+
+def _is_ours(stream: str, name: str, takes: Sequence[str], ack_policy: object) -> bool:
+    whose, _, rest = subjects.parts(takes[0])
+    known = [results(whose), sent(whose)]
+    known += [lane(whose, each) for each in LANES if each in rest[:1]]
+    return ack_policy == "explicit" and any(
+        (each.stream, each.name, each.subject) == (stream, name, takes[0]) for each in known
+    )
+
+
+def _overlap(filter_: str, other: str) -> bool:
+    """Tell whether some subject fits both of two filters."""
+    for mine, theirs in zip_longest(filter_.split("."), other.split(".")):
+        if ">" in (mine, theirs):
+            return True
+        if mine != theirs and "*" not in (mine, theirs):
+            return False
+        if mine is None or theirs is None:
+            return False
+    return True
 
 
 async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
