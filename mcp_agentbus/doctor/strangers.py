@@ -18,6 +18,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing
+from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import streams, subjects, tasks
@@ -36,17 +37,24 @@ async def checks(settings: Settings) -> list[Check]:
         if not await bus.reconnected(0):
             return []
         try:
-            await bus.api(f"STREAM.INFO.{subjects.SCHEDULE}")
+            await tasks.made(bus)
         except ApiError as error:
             if error.code == NO_SUCH_STREAM:  # nobody has called yet
                 return []
             raise
-        return [*await _schedules(bus), *await _consumers(bus)]
+        return [*await _schedules(bus), *await _consumers(bus), *await _losses(bus)]
 
 
 async def _schedules(bus: Bus) -> list[Check]:
     """Name the schedules that would fill an inbox."""
-    repeating = await tasks.repeating(bus)
+    everything = subjects.scheduled_subject("*", "*", "*", "*"), subjects.due_subject("*", "*", "*")
+    repeating = [
+        message
+        for subject in everything
+        async for page in bus.stored(subjects.SCHEDULE, subject)
+        for message in page
+        if subjects.H_SCHEDULE in message.headers and tasks.is_repeating(message.headers)
+    ]
     if not repeating:
         return []
     who = _names(f"agent {_sender(each)}" for each in repeating)
@@ -79,6 +87,21 @@ async def _consumers(bus: Bus) -> list[Check]:
     what = f"remove the consumers {names} from {subjects.TASKS}"
     mend = Step(what, _asks(bus.settings, partial(_remove, strange)))
     return [Check("consumers", "wrong", said, "Run `agentbus doctor --fix`.", mend)]
+
+
+async def _losses(bus: Bus) -> list[Check]:
+    """Tell of a stream that was made anew, without what it had held."""
+    made = await tasks.made(bus)
+    if not made.anew:
+        return []
+    name, at = max(
+        ((subjects.TASKS, made.tasks), (subjects.SCHEDULE, made.schedule)), key=lambda each: each[1]
+    )
+    said = (
+        f"{name} was made anew on {minute(at.isoformat())}, after the streams beside it: the tasks "
+        "that waited there before are lost, and end as failed when their senders next look"
+    )
+    return [Check("losses", "warning", said, "Send again what is still wanted.")]
 
 
 async def _remove(names: Sequence[str], bus: Bus) -> None:

@@ -89,6 +89,7 @@ class Outcomes:
         self.taken: dict[str, Result] = {}
         #: When the deadlines of this agent's open tasks were last looked at; monotonic.
         self.swept_at: float | None = None
+        self._made: tasks.Made | None = None
 
     @contextmanager
     def awaiting(self, task: Task) -> Iterator[None]:
@@ -373,6 +374,7 @@ class Outcomes:
         if fresh and not due:
             return
         self.swept_at = time.monotonic()
+        self._made = await tasks.end_lost(self._bus, self._me, self._made)
         while True:
             try:
                 deliveries = await streams.pull(self._bus, streams.sent(self._me), _BATCH)

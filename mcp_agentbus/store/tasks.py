@@ -3,9 +3,6 @@
 
     >>> await put(bus, task)
     Kept(sent=Sent(task_id='9d0c...', ...), duplicate=False)
-    >>> seen = await at(bus, message)
-    >>> seen.task.subject, seen.state, seen.holder
-    ('Count the tests', 'claimed', 'coder/3f7a')
 
 It says where a task goes and what it looks like there; whose turn it is, and whether it may be sent
 at all, is the hand-off's business.
@@ -16,28 +13,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Conflict, Delivery, Found, Stored
+from mcp_agentbus.bus.replies import (
+    NO_SUCH_STREAM,
+    ApiError,
+    Conflict,
+    Delivery,
+    Found,
+    Stored,
+    server_time,
+)
 from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, StoreFull, Unconfirmed
-from mcp_agentbus.store import codec, subjects
+from mcp_agentbus.store import codec, roster, subjects
 from mcp_agentbus.store.records import (
     Written,
     read_record,
     read_sent,
     record_key,
+    sent_in,
     update,
+    write_record,
     write_sent,
 )
-from mcp_agentbus.store.steps import Step, first_record, next_record, sent_of
-from mcp_agentbus.store.task import Record, Repeating, Sent, State, Task, Undecodable
+from mcp_agentbus.store.steps import Step, first_record, next_record, sent_of, step
+from mcp_agentbus.store.task import EXPIRES_MAX_S, Record, Repeating, Sent, State, Task, Undecodable
 
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
 _SCHEDULE_FULL_AT: Final = 0.9
 # Stored tasks in one answer, each of which may have 512 KiB.
 _PAGE: Final = 100
+# All streams of a new bus are made within this time.
+_TOGETHER: Final = timedelta(seconds=5)
+# By then the last task that went with a stream has expired.
+_LOSS_MATTERS: Final = timedelta(seconds=2 * EXPIRES_MAX_S)
 
 
 @dataclass(frozen=True)
@@ -131,35 +144,99 @@ async def remove(bus: Bus, sent: Sent) -> None:
         await _delete(bus, subjects.TASKS, subject, sent.seq, sent.task_id)
 
 
-async def repeating(bus: Bus) -> list[Found]:
-    """Return the schedules that come again, each with the subject where it stands.
+@dataclass(frozen=True)
+class Made:
+    """When the streams were made that hold what is sent."""
 
-    Raises:
-        ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
+    tasks: datetime
+    schedule: datetime
+    #: When the first of all was, those of records included.
+    first: datetime
+
+    @property
+    def anew(self) -> bool:
+        """Whether one of them was lost with what it held, not so long ago that it plays no role."""
+        latest = max(self.tasks, self.schedule)
+        return latest - self.first > _TOGETHER and text.now() - latest < _LOSS_MATTERS
+
+
+async def made(bus: Bus) -> Made:
+    """Ask the server when the streams were made.
+
+    Raises: as `Bus.api`.
     """
-    everything = subjects.scheduled_subject("*", "*", "*", "*"), subjects.due_subject("*", "*", "*")
-    return [
-        message
-        for subject in everything
-        async for page in bus.admin.stored(subjects.SCHEDULE, subject)
+    names = subjects.TASKS, subjects.SCHEDULE, subjects.RESULTS
+    infos = await together(*(_info(bus, name) for name in names))
+    at = [server_time(str(info["created"])) for info in infos]
+    return Made(at[0], at[1], min(at))
+
+
+async def end_lost(bus: Bus, agent: str, known: Made | None) -> Made:
+    """End the tasks of an agent that went with a lost stream: nobody can read them any more.
+
+    Whoever has claimed one has it whole, and may still answer.
+
+    Args:
+        bus: where they were.
+        agent: who sent them.
+        known: what this returned before; if nothing was made anew since, nothing is looked at.
+
+    Raises: as `Bus.publish`.
+    """
+    now = await made(bus)
+    if now == known or not now.anew:
+        return now
+    places = (
+        (subjects.TASKS, subjects.task_subject("*", "*", agent)),
+        (subjects.SCHEDULE, subjects.scheduled_subject("*", "*", agent, "*")),
+        (subjects.SCHEDULE, subjects.due_subject("*", "*", agent)),
+    )
+    there = {
+        message.headers.get(subjects.H_TASK)
+        for stream, subject in places
+        async for page in bus.admin.stored(stream, subject, page=_PAGE)
         for message in page
-        if subjects.H_SCHEDULE in message.headers and is_repeating(message.headers)
-    ]
+    }
+    latest = max(now.tasks, now.schedule)
+    async for page in bus.admin.stored(subjects.RESULTS, subjects.sent_subject(agent, "*", "*")):
+        for sent in filter(None, map(sent_in, page)):
+            gone = sent.created_at < latest and sent.task_id not in there
+            if gone and not (sent.closed or sent.unasked):
+                await _end_lost(bus, sent)
+    return now
+
+
+async def _info(bus: Bus, stream: str) -> dict[str, Any]:
+    call = f"STREAM.INFO.{stream}"
+    try:
+        return await bus.admin.api(call)
+    except ApiError as error:
+        if error.code != NO_SUCH_STREAM or bus.on_missing is None:
+            raise
+    await bus.on_missing()
+    return await bus.admin.api(call)
+
+
+async def _end_lost(bus: Bus, sent: Sent) -> None:
+    record, revision = await read_record(bus, sent.owner, sent.inbox, sent.task_id)
+    if record and (record.ended or await roster.may_hold(bus, record)):
+        return
+    reason = "the bus server has lost it, and nobody can read it: send it again if it is wanted"
+    first = record or first_record(sent)
+    with suppress(Conflict):  # another session has seen it as well
+        ended = step(first, "failed", sent.owner, "", text.now(), reason=reason)
+        await write_record(bus, ended, revision)
 
 
 async def expire(bus: Bus, sent: Sent, agent: str) -> bool:
     """End a task whose deadline passed, unless it has an end; tell whether it was done here.
 
-    Raises:
-        BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
+    Raises: as `Bus.publish`.
     """
     reason = "its deadline passed without a result"
     expired = Step("expired", agent, first=first_record(sent), changes={"reason": reason})
-    outcome = await update(
-        bus,
-        record_key(sent.owner, sent.inbox, sent.task_id),
-        lambda standing: next_record(standing, expired, text.now()),
-    )
+    key = record_key(sent.owner, sent.inbox, sent.task_id)
+    outcome = await update(bus, key, lambda standing: next_record(standing, expired, text.now()))
     with suppress(AgentbusError):  # whoever reads the inbox removes it
         await remove(bus, sent)
     return isinstance(outcome, Written)
@@ -199,7 +276,7 @@ async def _delete(bus: Bus, stream: str, subject: str, seq: int, task_id: str) -
 
 
 async def _check_schedule_has_room(bus: Bus) -> None:
-    info = await bus.admin.api(f"STREAM.INFO.{subjects.SCHEDULE}")
+    info = await _info(bus, subjects.SCHEDULE)
     if info["state"]["bytes"] > info["config"]["max_bytes"] * _SCHEDULE_FULL_AT:
         raise StoreFull(
             "Too many tasks wait for their time. Nothing was stored.",

@@ -3,10 +3,11 @@
 
 import pytest
 
+from mcp_agentbus.doctor import strangers
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store import streams, subjects, tasks
 
 
 async def lose(bus, *lost):
@@ -44,7 +45,8 @@ async def test_sessions_go_on_where_the_server_has_lost_every_stream(pair):
         await planner.bus.api(f"STREAM.DELETE.{stream}")
 
     nothing = await read_inbox(coder)
-    await roster.beat(coder.bus, coder.me, coder.id)  # as it does every 5 s
+    beat = subjects.heartbeat_subject(coder.me.id, coder.id)  # as it says every 5 s
+    await coder.bus.publish(beat, b'{"kind":"session"}')
     await send_task(planner, coder.me.id, "On a new store", "x")
     [item] = (await watch_inbox(coder, timeout_s=5)).tasks
     await publish_result(coder, item.task.id, "completed")
@@ -66,3 +68,30 @@ async def test_a_task_goes_over_and_back_where_one_stream_was_lost(pair, lost):
 
     assert item.task.id == receipt.task_id
     assert [result.task_id for result in answer.results] == [receipt.task_id]
+
+
+@pytest.mark.parametrize("lost", [subjects.TASKS, subjects.SCHEDULE])
+async def test_who_sent_what_was_lost_with_its_stream_is_told_and_so_is_doctor(
+    pair, monkeypatch, lost
+):
+    monkeypatch.setattr(tasks, "_TOGETHER", tasks.timedelta())
+    planner, coder = pair
+    later = 3600 if lost == subjects.SCHEDULE else None
+    [held] = await send_task(planner, coder.me.id, "Held", "x")
+    [item] = (await read_inbox(coder, limit=1)).tasks
+    [gone] = await send_task(planner, coder.me.id, "Gone", "x", deliver_in_s=later)
+    await planner.bus.api(f"STREAM.DELETE.{lost}")
+    [fresh] = await send_task(planner, coder.me.id, "Fresh", "x", deliver_in_s=later)
+
+    planner.outcomes.swept_at = None  # as after a minute
+    [result] = (await watch_inbox(planner, timeout_s=5)).results
+    await publish_result(coder, item.task.id, "completed")
+    answers = await watch_inbox(planner, timeout_s=5)
+    [check] = await strangers.checks(planner.bus.settings)
+
+    assert (result.task_id, result.state) == (gone.task_id, "failed")
+    assert "lost" in result.reason
+    assert [answer.task_id for answer in answers.results] == [held.task_id]
+    assert fresh.task_id in planner.outcomes.sent
+    assert (check.name, check.state) == ("losses", "warning")
+    assert lost in check.said
