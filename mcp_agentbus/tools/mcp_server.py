@@ -30,7 +30,7 @@ from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools import layout, render
 from mcp_agentbus.tools.catalog import INSTRUCTIONS, TOOLS, Answer, ReadInbox, look
 from mcp_agentbus.tools.readers import MODEL
 from mcp_agentbus.version import __version__
@@ -153,7 +153,8 @@ class _Handlers:
                 "stored is not known. Hint: look with read_inbox; the details are in the "
                 "server's log on standard error."
             )
-        remarks, self._remarks = self._remarks, []
+        count = max(1, layout.fitting(map(len, self._remarks), layout.REMARKS_MAX_CHARS))
+        remarks, self._remarks = self._remarks[:count], self._remarks[count:]
         notes = filter(None, (answer.note, _note(meta.get(NO_TEXT))))
         return _result(answer, " ".join(notes), remarks)
 

@@ -96,7 +96,7 @@ def roster_text(page: Page, reader: Reader = MODEL) -> str:
         lines.append(f"{page.total} agents in all; {reader.page(cursor)} gives the next.")
     lines += [page.note] if page.note else []
     if said := "\n".join(filter(None, (_says_line(agent.entry) for agent in listed))):
-        lines.append(frame(said, said_by=""))
+        lines += ["They say of themselves:", frame(said, said_by="")]
     return "\n".join(lines)
 
 
@@ -126,7 +126,8 @@ def parked_text(parked: Sequence[Parked]) -> str:
     lines = [_parked_line(task) for task in parked[:count]]
     if more := len(parked) - count:
         lines.append(f"{more} more are parked: `agentbus parked --json` has all of them.")
-    return "\n".join([*lines, frame("\n".join(map(_why_line, parked[:count])), said_by="")])
+    why = frame("\n".join(map(_why_line, parked[:count])), said_by="")
+    return "\n".join([*lines, "Why, as it is stored:", why])
 
 
 def _why_line(task: Parked) -> str:
@@ -344,10 +345,10 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     steps = Said("\n".join(map(_step_line, life.history)), "")
     if not start or start >= words:
         room, at = (layout.ROOM - 500, start - words) if start else (_STEPS_CHARS, 0)
-        lines += layout.sequence([steps], way, room, start=at, offset=words)
+        lines += ["Steps:", *layout.sequence([steps], way, room, start=at, offset=words)]
     if start < words:
         room = layout.ROOM - sum(len(line) + 1 for line in lines) - _MORE_CHARS
-        lines += layout.sequence(said, way, room, start=start)
+        lines += ["", *layout.sequence(said, way, room, start=start)]
     return "\n".join(lines)
 
 

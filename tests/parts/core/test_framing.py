@@ -212,6 +212,19 @@ def test_an_escape_is_written_as_in_python(text, shown):
     assert escape(text) == shown
 
 
+# JSON.
+
+
+@pytest.mark.promise(37)
+@given(strategies.hostile_texts)
+def test_json_hides_nothing_and_a_program_reads_what_was_written(text):
+    """Whatever the terminal on which it is printed would make of it."""
+    spelled = framing.spelled({text: [text]})
+
+    assert not [char for char in spelled if _is_hidden(char)]
+    assert json.loads(spelled) == {text: [text]}
+
+
 # One line.
 
 
