@@ -29,11 +29,7 @@ from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
 from mcp_agentbus.store.records import read_record, read_sent, sent_key
-from mcp_agentbus.store.steps import (
-    Write,
-    as_asked,
-    sent_by_record,
-)
+from mcp_agentbus.store.steps import Write, as_asked, sent_by_record
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task
 from mcp_agentbus.store.unseen import Looked, Unseen
 
