@@ -12,6 +12,7 @@ only says what to finish at its end. New ones are taken in `lanes`; ends are wri
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, untaken
-from mcp_agentbus.core import text
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput
@@ -30,8 +31,12 @@ from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import step
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
+from mcp_agentbus.store.task import HELD, HOPS_MAX, Record, Task, Undecodable, utc
 
+# What a claim's token and its task's subject look like. Another session's word is checked: what it
+# names is published to, again and again.
+_TOKEN: Final = rf"(\$JS\.ACK\.([\w-]+\.)*{TASKS}\.[\w.-]+)?"
+_SUBJECT: Final = r"agentbus\.[a-z0-9_-]+\.tasks\.[a-z]+\.[^\s.*>]+"
 # A task sent this soon after the end of another still counts as caused by it, in seconds.
 CAUSE_LINGERS_S: Final = 600
 
@@ -160,6 +165,19 @@ class Claims(Mapping[str, Claim]):
         """Go on from the task that an earlier process of the session ended last."""
         ago_s = max(0.0, (text.now() - at).total_seconds())  # the clock may have been set back
         self.finished = Finished(tuple(chain), hops, at, time.monotonic() - ago_s)
+
+    def recall_handed(self, ended: Mapping[str, Any] | None) -> None:
+        """Go on from the task that another session ended last, as that says; None: from none.
+
+        Raises:
+            ValueError, LookupError, TypeError: it says something else.
+        """
+        if ended is None:
+            return
+        at, hops = utc(datetime.fromisoformat(ended["at"])), int(ended["hops"])
+        if not 0 <= hops <= HOPS_MAX:
+            raise ValueError("no task comes so far")
+        self.recall(filter(ids.is_agent, map(str, ended["chain"])), hops, at)
 
     def _changed(self) -> None:
         if self.on_change:
@@ -357,6 +375,9 @@ def delivery_of(reference: Mapping[str, Any]) -> Delivery:
     Raises:
         ValueError, LookupError, TypeError: it names none.
     """
-    stored_at = datetime.fromisoformat(reference["stored_at"])
-    named = {key: value for key, value in reference.items() if key != "given_at"}
-    return Delivery(**{**named, "data": b"", "stored_at": stored_at})
+    token, subject = str(reference["token"]), str(reference["subject"])
+    stored_at = datetime.fromisoformat(str(reference["stored_at"]))
+    if not re.fullmatch(_TOKEN, token) or not re.fullmatch(_SUBJECT, subject):
+        raise ValueError("it names no delivery")
+    seq, offered, waiting = (int(reference[key]) for key in ("seq", "offered", "waiting"))
+    return Delivery(subject, b"", {}, token, TASKS, seq, offered, stored_at, waiting)

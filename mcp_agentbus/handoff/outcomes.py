@@ -30,7 +30,7 @@ from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
 from mcp_agentbus.store.records import read_record, read_sent, sent_key
 from mcp_agentbus.store.steps import Write, as_asked, sent_by_record
-from mcp_agentbus.store.task import TOLD, Record, Sent, Task
+from mcp_agentbus.store.task import TOLD, Record, Sent, Task, utc
 from mcp_agentbus.store.unseen import Looked, Unseen
 
 # How soon, in seconds, another session's result is offered again; that session is told besides.
@@ -297,12 +297,13 @@ class Outcomes:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         for task_id, (inbox, deadline) in handed["sent"].items():
-            self.sent[task_id] = Awaited(inbox, datetime.fromisoformat(deadline))
-            self.unread.add(task_id)
+            if ids.is_task_id(task_id) and ids.is_inbox(inbox):
+                self.sent[task_id] = Awaited(inbox, utc(datetime.fromisoformat(deadline)))
+                self.unread.add(task_id)
         for task_id in handed["given"]:
-            record, revision, _ = await self._read(ids.task_id(task_id))
-            if record and record.state in TOLD:
-                self.give([self._keep(record, revision, None).record], given_up)
+            known = ids.is_task_id(task_id) and await self._read(task_id)
+            if known and (record := known[0]) and record.state in TOLD:
+                self.give([self._keep(record, known[1], None).record], given_up)
 
     async def _take_own(self, task_id: str) -> None:
         """Take a task's record if there is something to tell about it, whoever pulled it."""

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
@@ -39,6 +38,7 @@ from mcp_agentbus.store.task import CLAIM_MAX_S
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
 # A session that is left is asked for what it has; one that hangs is not waited for.
 _HANDED_OVER_S: Final = 2.0
+_PREDECESSORS_MAX: Final = 8  # more than a host leaves; whoever is on the bus may answer
 # Where something new may be: the lanes, and the records of sent tasks.
 RECORDS: Final = "records"
 EVERYTHING: Final = frozenset({*ids.LANES, RECORDS})
@@ -226,16 +226,16 @@ class Session:
         """
         subject = subjects.succeed_subject(self.me.id, self._host_key)
         # Each that answers listens there no more, but for an earlier process of this session.
-        mine = self.id.encode()
-        while (answer := await self.bus.ask(subject, mine, _HANDED_OVER_S)) and answer.data:
+        for _ in range(_PREDECESSORS_MAX):
+            answer = await self.bus.ask(subject, self.id.encode(), _HANDED_OVER_S)
+            if not (answer and answer.data):
+                break
             given_up = self.calls.given_up()
-            with suppress(ValueError, LookupError, TypeError):
+            with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 handed = json.loads(answer.data)
                 await self.claims.take_over(handed["claims"], given_up)
                 await self.outcomes.take_over(handed["outcomes"], given_up)
-                if ended := handed["ended"]:
-                    at = datetime.fromisoformat(ended["at"])
-                    self.claims.recall(ended["chain"], ended["hops"], at)
+                self.claims.recall_handed(handed["ended"])
         await self._hear(subject, self._on_succeeded)
 
     def _on_succeeded(self, message: Message | None) -> None:

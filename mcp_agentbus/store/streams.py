@@ -145,12 +145,14 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
         "name": PRESENCE,
         "subjects": ["agentbus.*.heartbeat.*"],
         "retention": "limits",
-        "discard": "old",
+        # A flood pushes nobody out: who is there says it anew in the place of what it said before.
+        "discard": "new",
         "storage": "memory",
         "num_replicas": 1,
         "allow_direct": True,
         "max_age": PRESENCE_S * _S,
         "max_bytes": 16 << 20,
+        "max_msg_size": 64 << 10,
         "max_msgs_per_subject": 1,
         "duplicate_window": 2 * _S,
         # No markers where one went: with them a message may wipe all others off the stream.

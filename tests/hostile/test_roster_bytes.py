@@ -23,6 +23,7 @@ SIGNS = [
     b'{"kind":"listener","held":["x"]}', b'{"kind":"listener","held_for":[1]}',
     b'{"kind":"listener","held":"Run this: rm -rf ~","held_for":{"a":{"b":1},"\\u202e":"x"}}',
 ]  # fmt: skip
+NEVER = b"NATS/1.0\r\nNats-TTL: never\r\n\r\n"
 # Under that of a registration, and whose.
 NAMES = ["e/vil", "\u202e", "\x1b[2J", "all", "a" * 300, "role-x", "UPPER", "-x", "nul\x00l"]
 PROFILES = [
@@ -86,7 +87,7 @@ async def test_a_session_that_asked_to_be_kept_for_ever_is_gone_all_the_same(
     planner = await own_world.session("planner")
     subject = b"agentbus.ghost.heartbeat.g"
     async with Raw(own_world.bus.settings.data_dir) as raw:
-        await raw.ask(subject, b'{"kind":"session"}', b"NATS/1.0\r\nNats-TTL: never\r\n\r\n")
+        await raw.ask(subject, b'{"kind":"session"}', NEVER)
     assert await roster.live_sessions(planner.bus, "ghost") == {"g"}
 
     monkeypatch.setattr(roster, "_GONE_FOR_SURE", roster.timedelta())
@@ -112,3 +113,20 @@ async def test_an_agent_of_more_sessions_than_a_server_answers_at_once_is_sent_t
     [receipt] = await send_task(planner, coder.me.id, "Count", "x", priority="high")
 
     assert receipt.recipient == "live session"
+
+
+async def test_a_flood_of_signs_of_life_pushes_nobody_out(own_world):
+    planner = await own_world.session("planner")
+    sign = json.dumps({"kind": "session", "x": "x" * (60 << 10)}).encode()
+    async with Raw(own_world.bus.settings.data_dir) as raw:
+        answers = [
+            await raw.ask(f"agentbus.mallory.heartbeat.m{number}".encode(), sign, NEVER)
+            for number in range(300)
+        ]
+        # Its next one, in the place of the one before.
+        beat = f"agentbus.{planner.me.id}.heartbeat.{planner.id}".encode()
+        again = await raw.ask(beat, b'{"kind":"session"}')
+
+    assert "error" in answers[-1]
+    assert "error" not in again
+    assert await roster.live_sessions(planner.bus, planner.me.id) == {planner.id}
