@@ -175,8 +175,7 @@ async def beat_for(bus: Bus, agent: str, listener: str, holds: Holds | None) -> 
 
 
 async def _say(bus: Bus, subject: str, said: Mapping[str, Any]) -> None:
-    headers = {"Nats-TTL": "1s"} if said["leaving"] else {}
-    await bus.send(subject, json.dumps(said).encode(), headers)
+    await bus.send(subject, json.dumps(said).encode(), {})
 
 
 async def registered(bus: Bus) -> frozenset[str]:

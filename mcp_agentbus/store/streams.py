@@ -155,8 +155,8 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
         "max_msg_size": 64 << 10,
         "max_msgs_per_subject": 1,
         "duplicate_window": 2 * _S,
-        # No markers where one went: with them a message may wipe all others off the stream.
-        "allow_msg_ttl": True,
+        # No TTLs, so that nobody stays for ever, and no markers where one went: with them a message
+        # may wipe all others off the stream.
     },
 )
 
@@ -166,6 +166,9 @@ _BESIDE_OTHERS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
 
 # By what a stream of an older version is known, beside its subjects.
 _BOUNDS: Final = ("discard", "max_msgs_per_subject")
+
+# Rights that the server does not take back.
+_LASTING: Final = ("allow_msg_ttl", "allow_msg_schedules")
 
 STREAMS: Final = tuple(stream["name"] for stream in _STREAMS)
 
@@ -204,7 +207,8 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
     """Create or update a stream, beside whoever does the same at this moment."""
     for pause_s in (*_BESIDE_OTHERS_S, None):
         try:
-            await admin.api(f"STREAM.{call}.{stream['name']}", stream)
+            config = await _updated(admin, stream) if call == "UPDATE" else stream
+            await admin.api(f"STREAM.{call}.{stream['name']}", config)
         except ApiError as error:
             if error.code != NO_ROOM_TO_RESERVE:
                 raise
@@ -218,6 +222,12 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
         call = await _needed(admin, stream)
         if not call:
             return
+
+
+async def _updated(admin: Bus, stream: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stream's configuration with what an older one has that cannot be taken back."""
+    has = (await admin.api(f"STREAM.INFO.{stream['name']}"))["config"]
+    return {**stream, **{right: True for right in _LASTING if has.get(right)}}
 
 
 async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from rawclient import Raw
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import roster
+from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.tools import documents, render
 
 # What is stored under the subject of a sign of life.
@@ -81,17 +81,24 @@ async def test_tasks_go_to_whom_they_were_sent_and_to_all(hostile):
     assert {item.task.subject for item in tasks} == {"Count", "Hello"}
 
 
-async def test_a_session_that_asked_to_be_kept_for_ever_is_gone_all_the_same(
+async def test_nobody_is_kept_for_ever_and_on_an_older_stream_gone_all_the_same(
     own_world, monkeypatch
 ):
     planner = await own_world.session("planner")
-    subject = b"agentbus.ghost.heartbeat.g"
-    async with Raw(own_world.bus.settings.data_dir) as raw:
-        await raw.ask(subject, b'{"kind":"session"}', NEVER)
-    assert await roster.live_sessions(planner.bus, "ghost") == {"g"}
+    bus, subject = planner.bus, b"agentbus.ghost.heartbeat.g"
+    name = subjects.PRESENCE
+    async with Raw(bus.settings.data_dir) as raw:
+        assert "error" in await raw.ask(subject, b'{"kind":"session"}', NEVER)
+        config = (await bus.api(f"STREAM.INFO.{name}"))["config"]
+        older = {**config, "allow_msg_ttl": True, "discard": "old"}
+        await bus.api(f"STREAM.UPDATE.{name}", older)
+        await streams.ensure_streams(bus)
+        assert "error" not in await raw.ask(subject, b'{"kind":"session"}', NEVER)
+    assert (await bus.api(f"STREAM.INFO.{name}"))["config"]["discard"] == "new"
+    assert await roster.live_sessions(bus, "ghost") == {"g"}
 
     monkeypatch.setattr(roster, "_GONE_FOR_SURE", roster.timedelta())
-    assert await roster.live_sessions(planner.bus, "ghost") == set()
+    assert await roster.live_sessions(bus, "ghost") == set()
 
 
 async def test_nobody_wipes_the_others_signs_of_life(own_world):
@@ -120,7 +127,7 @@ async def test_a_flood_of_signs_of_life_pushes_nobody_out(own_world):
     sign = json.dumps({"kind": "session", "x": "x" * (60 << 10)}).encode()
     async with Raw(own_world.bus.settings.data_dir) as raw:
         answers = [
-            await raw.ask(f"agentbus.mallory.heartbeat.m{number}".encode(), sign, NEVER)
+            await raw.ask(f"agentbus.mallory.heartbeat.m{number}".encode(), sign)
             for number in range(300)
         ]
         # Its next one, in the place of the one before.
