@@ -28,8 +28,10 @@ ROOM: Final = ANSWER_MAX_CHARS - REMARKS_MAX_CHARS
 # Of each text where no more was asked for, and of each where there are many.
 _CONCISE_CHARS: Final = 2_000
 _LEAST_CHARS: Final = 60
-# Of a note, and of all.
+# Of all notes, and of the ids of those for which there is no room: 50 tasks, 50 held and 50 results
+# have it. Only of those that an answer gave before there may be more.
 _NOTES_CHARS: Final = 5_000
+_IDS_CHARS: Final = 10_000
 # The lines around a frame's text, without the name; the same of the line on the rest, without id.
 _FRAME_CHARS: Final = len(frame("", said_by="")) + len(INDENT) + 12
 _REST_CHARS: Final = 130
@@ -91,11 +93,14 @@ def laid_out(
     """
     room = ROOM - sum(len(line) + 1 for line in lines)
     # The ids of all, if it must be: then as many blocks as the rest of the room has.
-    named = sum(len(block.way.task_id) + 2 for block in blocks) + _REST_CHARS
-    count = fitting((block.least for block in blocks), room)
+    named = min(_IDS_CHARS, sum(len(block.way.task_id) + 2 for block in blocks)) + _REST_CHARS
+    by_need = sorted(blocks, key=lambda block: block.is_reminder)
+    count = fitting((block.least for block in by_need), room)
     if count < len(blocks):
-        count = fitting((block.least for block in blocks), room - named)
-    shown, left_out = blocks[:count], blocks[count:]
+        count = fitting((block.least for block in by_need), room - named)
+    left_out = by_need[count:]
+    chosen = set(map(id, by_need[:count]))
+    shown = [block for block in blocks if id(block) in chosen]
     texts = [block.said.text for block in shown]
     around = sum(block.least - _LEAST_CHARS + 1 for block in shown) + named * bool(left_out)
     wanted = room - around if full else min(_CONCISE_CHARS * len(texts), room - around)
@@ -103,8 +108,13 @@ def laid_out(
     for block, limit in zip(shown, _shares(texts, wanted), strict=True):
         answer += ["", *_block_lines(block, limit)]
     if left_out:
-        ids = ", ".join(block.way.task_id for block in left_out)
-        answer += ["", f"{len(left_out)} more have no room here; each whole: {whole} for {ids}"]
+        ids = [block.way.task_id for block in left_out]
+        count = fitting((len(task_id) + 1 for task_id in ids), _IDS_CHARS)
+        more = f" and {len(ids) - count} that were given before" if count < len(ids) else ""
+        said = (
+            f"{len(ids)} more have no room here; each whole: {whole} for {', '.join(ids[:count])}"
+        )
+        answer += ["", said + more]
     return "\n".join(answer)
 
 

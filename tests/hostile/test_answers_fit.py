@@ -80,6 +80,19 @@ def test_an_inbox_of_the_most_and_longest_that_there_may_be(char, full):
     assert re.search(r"Note: 19\d\d more of this kind", answer)
 
 
+def test_a_thousand_tasks_that_were_given_before_are_counted_and_named_as_far_as_there_is_room():
+    before = tuple(Item(task(number), "claimed", given_at=AT) for number in range(1_000))
+
+    new = Item(task(1_000), "claimed", new=True)
+    answer = render.inbox_text(Inbox(tasks=(*before, new)), LONG_ID)
+
+    assert 14_000 < len(answer) <= MOST
+    assert f"Task {new.task.id} from {LONG_ID} \u00b7 normal \u00b7 claimed now" in answer
+    left_out = re.search(r"(\d+) more have no room here; .* and (\d+) that were given", answer)
+    ids = {f"{number:064d}" for number in range(1_000)} & set(re.findall(r"\b\d{64}\b", answer))
+    assert len(ids) + int(left_out[2]) == 1_000
+
+
 @pytest.mark.parametrize("char", GROWING, ids=ascii)
 async def test_a_result_with_many_artifacts_is_read_whole_page_by_page(own_world, char):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
