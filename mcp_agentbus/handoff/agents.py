@@ -29,7 +29,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, LANES, Priority
 from mcp_agentbus.errors import AgentbusError, UnknownAgent, UnknownTask
-from mcp_agentbus.store import roster, streams, subjects, waiting
+from mcp_agentbus.store import roster, subjects, waiting
 from mcp_agentbus.store.records import read_record, read_sent
 from mcp_agentbus.store.roster import Entry
 
@@ -116,7 +116,7 @@ def _matches(entry: Entry, query: str) -> bool:
 
 async def _waiting(bus: Bus, agents: Sequence[str]) -> dict[str, dict[Priority, int]]:
     """Return what waits for those agents in whose inboxes anything at all is stored."""
-    stored = map(subjects.parts, await streams.stored_tasks(bus))
+    stored = map(subjects.parts, await waiting.stored_tasks(bus))
     places = {(inbox, lane) for inbox, _, (lane, _) in stored}
     lanes = {agent: [lane for lane in LANES if (agent, lane) in places] for agent in agents}
     busy = {agent: some for agent, some in lanes.items() if some}

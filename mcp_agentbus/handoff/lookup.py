@@ -27,7 +27,7 @@ from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.errors import AgentbusError, BadInput, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user, unknown_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import streams, subjects, tasks
+from mcp_agentbus.store import subjects, tasks, waiting
 from mcp_agentbus.store.records import read_record, read_sent, read_wakes
 from mcp_agentbus.store.steps import as_asked, first_record
 from mcp_agentbus.store.subjects import RESULTS, TASKS
@@ -168,7 +168,7 @@ async def _known(bus: Bus, sides: Iterable[tuple[str, str]]) -> set[str]:
         for owner, inbox in sides
         for subject in (subjects.record_subject, subjects.sent_subject)
     ]
-    stored = await together(*(streams.stored_subjects(bus, RESULTS, each) for each in wanted))
+    stored = await together(*(waiting.stored_subjects(bus, RESULTS, each) for each in wanted))
     return {subject.rpartition(".")[2] for some in stored for subject in some}
 
 

@@ -23,7 +23,7 @@ from mcp_agentbus.bus.replies import Conflict, Delivery, Found
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import Refused, StoreFull, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user
-from mcp_agentbus.store import records, roster, streams, subjects, tasks
+from mcp_agentbus.store import records, roster, subjects, tasks, waiting
 from mcp_agentbus.store.records import read_record, record_key, write_record
 from mcp_agentbus.store.steps import Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
@@ -109,7 +109,7 @@ async def _make_room(bus: Bus) -> bool:
     """
     counts: Counter[str] = Counter()
     everything = subjects.dead_subject("*", "*", "*")
-    for subject, count in (await streams.stored_subjects(bus, DEAD, everything)).items():
+    for subject, count in (await waiting.stored_subjects(bus, DEAD, everything)).items():
         counts[subject.rpartition(".")[2]] += count
     [(sender, count)] = counts.most_common(1) or [("", 0)]
     if count <= _FLOOD:

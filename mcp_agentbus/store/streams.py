@@ -378,27 +378,3 @@ async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
     await ensure_streams(bus)
     await _ensure(bus, consumer)
     return await bus.pull(consumer.stream, consumer.name, batch)
-
-
-async def stored_tasks(bus: Bus, subject: str = "") -> dict[str, int]:
-    """Return how many unfinished tasks are stored, by subject, held ones included.
-
-    `subject` may have wildcards, and names all of them if it is empty.
-    """
-    return await stored_subjects(bus, TASKS, subject or subjects.task_subject("*", "*", "*"))
-
-
-async def stored_subjects(bus: Bus, stream: str, subject: str) -> dict[str, int]:
-    """Return how many messages a stream has under each subject that fits, which has wildcards.
-
-    Raises:
-        ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
-    """
-    counts: dict[str, int] = {}
-    while True:  # the server tells 100,000 at a time
-        wanted = {"subjects_filter": subject, "offset": len(counts)}
-        info = await bus.admin.api(f"STREAM.INFO.{stream}", wanted)
-        page = info["state"].get("subjects") or {}
-        counts.update(page)
-        if not page or len(counts) >= int(info.get("total", 0)):
-            return counts

@@ -23,7 +23,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.store import roster, streams, subjects, tasks
+from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.records import record_in
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
@@ -116,7 +116,7 @@ async def _handed_out(bus: Bus, inbox: str, priority: Priority) -> _HandedOut:
             raise
         # An agent that was registered and has never read has no consumers yet.
         subject = subjects.task_subject(inbox, priority, "*")
-        return _HandedOut(sum((await streams.stored_tasks(bus, subject)).values()), 0)
+        return _HandedOut(sum((await stored_tasks(bus, subject)).values()), 0)
     return _HandedOut(int(info["num_pending"]), int(info["num_ack_pending"]))
 
 
@@ -153,3 +153,27 @@ async def _records(bus: Bus, of: Sequence[Task]) -> dict[str, Record]:
     wanted = [_subject(task) for task in of]
     messages = await bus.admin.many(RESULTS, {"multi_last": wanted}) if wanted else []
     return {message.subject: record for message in messages if (record := record_in(message))}
+
+
+async def stored_tasks(bus: Bus, subject: str = "") -> dict[str, int]:
+    """Return how many unfinished tasks are stored, by subject, held ones included.
+
+    `subject` may have wildcards, and names all of them if it is empty.
+    """
+    return await stored_subjects(bus, TASKS, subject or subjects.task_subject("*", "*", "*"))
+
+
+async def stored_subjects(bus: Bus, stream: str, subject: str) -> dict[str, int]:
+    """Return how many messages a stream has under each subject that fits, which has wildcards.
+
+    Raises:
+        ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
+    """
+    counts: dict[str, int] = {}
+    while True:  # the server tells 100,000 at a time
+        wanted = {"subjects_filter": subject, "offset": len(counts)}
+        info = await bus.admin.api(f"STREAM.INFO.{stream}", wanted)
+        page = info["state"].get("subjects") or {}
+        counts.update(page)
+        if not page or len(counts) >= int(info.get("total", 0)):
+            return counts

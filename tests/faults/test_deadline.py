@@ -13,8 +13,8 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import codec, roster, subjects
 from mcp_agentbus.store.records import read_record
-from mcp_agentbus.store.streams import stored_tasks
 from mcp_agentbus.store.task import ENDS
+from mcp_agentbus.store.waiting import stored_tasks
 
 HANG_S = 60  # only a hang takes as long
 
