@@ -30,7 +30,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, LANES, Priority
 from mcp_agentbus.errors import AgentbusError, UnknownAgent, UnknownTask
 from mcp_agentbus.store import roster, subjects, waiting
-from mcp_agentbus.store.records import read_record, read_sent
+from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry
 
 _NEAREST_MAX: Final = 3
@@ -242,15 +242,13 @@ async def unknown_task(
         by: which of both can do that.
     """
     with suppress(AgentbusError):  # then nobody knows
-        (sent, _), (record, _) = await together(
-            read_sent(bus, "*", "*", task_id), read_record(bus, "*", "*", task_id)
-        )
-        if side := sent or record:
-            to = ids.address_of(side.inbox)
-            whose = f"A session of {side.owner if by == 'sender' else to}"
+        sent, _ = await read_sent(bus, "*", "*", task_id)
+        if sent:  # what else is written of it, anybody may have made up
+            to = ids.address_of(sent.inbox)
+            whose = f"A session of {sent.owner if by == 'sender' else to}"
             if whose.startswith("A session of role:"):
                 whose = f"An agent that holds {to}"
             return UnknownTask(
-                f"{message}; {side.owner} sent it to {to}.", hint=f"{whose} can {deed} it."
+                f"{message}; {sent.owner} sent it to {to}.", hint=f"{whose} can {deed} it."
             )
     return UnknownTask(f"{message}.")

@@ -283,7 +283,7 @@ async def _set_aside(
         await session.bus.give_back(delivery, after_s=_NO_ROOM_AGAIN_S)
         return _Parked(
             f"{what} cannot be worked on ({reason}), and stays in the inbox: no more can be "
-            "parked. Offer parked tasks again with `agentbus replay`; they go after 30 days."
+            "parked. Run `agentbus parked`: what is offered again from there makes room."
         )
     return _Parked(f"{what} was parked: {reason}. See `agentbus parked`.")
 

@@ -188,7 +188,7 @@ class _Stored:
 
 async def _stored(bus: Bus, owner: str, inbox: str, task_id: str) -> _Stored:
     sent, _ = await read_sent(bus, owner, inbox, task_id)
-    if sent and not sent.unasked:  # no other inbox has a word about it
+    if sent:  # no other inbox has a word about it
         inbox = sent.inbox
     (record, _), (wakes, _) = await asyncio.gather(
         read_record(bus, owner, inbox, task_id), read_wakes(bus, owner, inbox, task_id)

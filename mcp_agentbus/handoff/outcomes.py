@@ -28,7 +28,7 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
-from mcp_agentbus.store.records import read_record, read_sent, sent_key
+from mcp_agentbus.store.records import read_kept, read_record, sent_key
 from mcp_agentbus.store.steps import Write, as_asked, sent_by_record
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task, utc
 from mcp_agentbus.store.unseen import Looked, Unseen
@@ -196,7 +196,7 @@ class Outcomes:
 
         Only the inbox that it was sent to has a word; of one that was never sent, any has.
         """
-        sent, _ = await read_sent(self._bus, self._me, "*", task_id)
+        sent, _ = await read_kept(self._bus, self._me, "*", task_id)
         inbox = sent.inbox if sent else self.sent[task_id].inbox if task_id in self.sent else "*"
         record, revision = await read_record(self._bus, self._me, inbox, task_id)
         if record and not (sent is None and task_id in self.sent):  # of our own, it comes yet
@@ -318,7 +318,7 @@ class Outcomes:
         if record is None or record.state not in TOLD:
             await self._bus.finish(delivery)  # the record stays as it is
             return
-        sent, _ = await read_sent(self._bus, self._me, record.inbox, record.task_id)
+        sent, _ = await read_kept(self._bus, self._me, record.inbox, record.task_id)
         if sent is not None or not self._awaits(record):
             if sent is None and unseen.may_be_asked_yet(delivery.stored_at):
                 await self._bus.give_back(delivery, _NOT_ASKED_S)

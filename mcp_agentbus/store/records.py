@@ -152,9 +152,18 @@ async def write_record(bus: Bus, record: Record, revision: int) -> int:
 
 
 async def read_sent(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sent | None, int]:
-    """Return the sender's record of a task and its revision, as `read_record`.
+    """Return what the sender of a task keeps of it, and the revision, as `read_record`.
 
-    Where several have one under that id, it is the one of who has sent it.
+    What stands there of a task that its owner has only seen a result of counts as none.
+    """
+    kept, revision = await read_kept(bus, owner, inbox, task_id)
+    return (None if kept and kept.unasked else kept), revision
+
+
+async def read_kept(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sent | None, int]:
+    """Return what an owner keeps of a task, sent or only seen, and the revision, as `read_record`.
+
+    Where several keep something under that id, it is the one who has sent it.
     """
     key = sent_key(owner, inbox, task_id)
     if inbox != "*":

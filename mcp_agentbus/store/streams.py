@@ -320,7 +320,7 @@ async def _ensure(bus: Bus, consumer: Consumer) -> None:
         raise Refused(
             f"Another program's consumer {names} takes what is sent to "
             f"{subjects.parts(consumer.subject).whose!r}. What is stored there is kept.",
-            hint="`agentbus doctor --fix` removes it from the bus server.",
+            hint="Run `agentbus doctor --fix`: it removes that consumer from the bus server.",
         ) from None
 
 

@@ -87,7 +87,7 @@ async def put(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | 
         await write_sent(bus, sent, 0)
     except Conflict:  # an earlier try of the same request had come this far
         before, revision = await read_sent(bus, task.sender, task.to, task.id)
-        if before is None or before.unasked:  # or a result was seen before its task was known
+        if before is None:  # or a result was seen before its task was known
             with suppress(Conflict):
                 await write_sent(bus, sent, revision)
             return Kept(sent, duplicate)

@@ -23,7 +23,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.store.records import read_sent, record_in
+from mcp_agentbus.store.records import read_kept, record_in
 from mcp_agentbus.store.steps import as_asked
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import TOLD, Record
@@ -122,7 +122,7 @@ async def _unseen(
 ) -> list[Unseen]:
     records = [end.record for end in ends]
     sents = await together(
-        *(read_sent(bus, record.owner, record.inbox, record.task_id) for record in records)
+        *(read_kept(bus, record.owner, record.inbox, record.task_id) for record in records)
     )
     return [
         replace(end, record=as_asked(end.record, sent))

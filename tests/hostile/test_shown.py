@@ -80,11 +80,9 @@ FIELDS = {
         plain=f"{RESULT}, publish_result, result, watch --follow",
         data=f"{IDS}, result, watch --follow",
     ),
-    "Record.inbox": Field("word", plain=f"{RESULT}, publish_result, result", data=f"{IDS}, result"),
+    "Record.inbox": Field("word", plain=RESULT, data=IDS),
     "Record.state_given": Field("sentence", framed=LIFE),
-    "Record.agent": Field(
-        "word", plain=f"{RESULT}, publish_result, watch --follow", data=f"{IDS}, watch --follow"
-    ),
+    "Record.agent": Field("word", plain=f"{RESULT}, watch --follow", data=f"{IDS}, watch --follow"),
     "Record.session": Field("label", data=IDS),
     "Record.subject": Field("sentence", framed=RESULT, data=TEXTS),
     "Record.thread_id": Field("label", framed=RESULT, data=IDS),
@@ -128,8 +126,9 @@ FIELDS = {
 NO_WORDS = {
     "Task": "to priority created_at expires_at deliver_at notify hops",
     "Moment": "at",
-    "Record": "owner state attempts priority notify progress late updated_at history",
-    "Sent": "owner priority notify created_at expires_at deliver_at seq seen_revision seen_at closed",
+    "Record": "owner state attempts priority notify progress late unasked updated_at history",
+    "Sent": "owner priority notify created_at expires_at deliver_at seq seen_revision seen_at closed "
+    "unasked",
     "Wakes": "task_id owner inbox",
     "Profile": "registered_at last_seen",
     "_Sign": "kind gone",

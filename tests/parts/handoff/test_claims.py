@@ -10,9 +10,11 @@ from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.handoff.claims import CAUSE_LINGERS_S, Claim, Claims, delivery_of, reference_of
 from mcp_agentbus.handoff.turn import Calls, Given
+from mcp_agentbus.store.subjects import TASKS
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
-DELIVERY = Delivery("agentbus.coder.tasks.high.planner", b"{}", {}, "token", "S", 7, 1, AT, 0)
+TOKEN = f"$JS.ACK.{TASKS}.coder-high.1.7.3.1795743849000000000.0"
+DELIVERY = Delivery("agentbus.coder.tasks.high.planner", b"{}", {}, TOKEN, TASKS, 7, 1, AT, 0)
 
 
 @pytest.fixture
