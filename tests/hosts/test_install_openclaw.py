@@ -104,14 +104,11 @@ def test_what_its_user_has_set_stays_unseen_and_only_comments_are_lost(claw):
 
 
 @pytest.mark.node
-@pytest.mark.parametrize("included", [True, False])
-def test_hooks_beside_comments_stay_as_they_are_by_a_second_install(claw, included):
+def test_hooks_in_another_file_stay_as_they_are_by_a_second_install(claw):
     claw.config.parent.mkdir()
     server = json.dumps({"servers": {"agentbus": entry(claw.machine)}})
-    theirs = f'{{ {"" if included else "enabled: false,"} token: "{USERS_TOKEN}" }} // mine'
-    (claw.config.parent / "h.json5").write_text(theirs)
-    hooks = '{ "$include": "./h.json5" }' if included else theirs
-    before = f'{{ "mcp": {server}, "hooks": {hooks}\n }}'
+    (claw.config.parent / "h.json5").write_text(f'{{ token: "{USERS_TOKEN}" }} // mine')
+    before = f'{{ "mcp": {server}, "hooks": {{ "$include": "./h.json5" }} }} // mine'
     claw.config.write_text(before)
 
     said = install(claw)
@@ -120,17 +117,6 @@ def test_hooks_beside_comments_stay_as_they_are_by_a_second_install(claw, includ
     assert said[-1].startswith("hooks.enabled is not true, and stays so")
     assert claw.config.read_text() == before
     assert not claw.token.exists()
-
-
-@pytest.mark.node
-def test_another_projects_server_beside_comments_is_left_alone(claw):
-    claw.config.parent.mkdir()
-    before = BY_HAND.replace("/gone/agentbus", "/gone/other")
-    claw.config.write_text(before)
-
-    with pytest.raises(BadSetup, match="does not start agentbus"):
-        install(claw)
-    assert claw.config.read_text() == before
 
 
 @pytest.fixture
@@ -147,6 +133,17 @@ def box(tmp_path):
         skill=home / ".openclaw" / "skills" / SKILL.name,
         token=settings.config_file.parent / "openclaw-hooks.token",
     )
+
+
+def test_another_projects_server_beside_comments_is_left_alone(box):
+    theirs = {"agentbus": {"command": "/gone/other", "args": ["serve"]}}
+    script(box.program, f"echo {shlex.quote(json.dumps(theirs))}")  # what it says it has
+    before = BY_HAND.replace("/gone/agentbus", "/gone/other")
+    box.config.write_text(before)
+
+    with pytest.raises(BadSetup, match="does not start agentbus"):
+        install(box)
+    assert box.config.read_text() == before
 
 
 def test_it_says_which_openclaw_it_found(box):
