@@ -23,6 +23,9 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.tools.catalog import TOOLS
 
+# How a listener ends knows no era, and the two tests below pair them the other way round.
+ENDS = (signal.SIGKILL, signal.SIGTERM)
+
 
 def status(planner):
     return local_socket.ask(planner.bus.settings, {"op": "status"})
@@ -59,8 +62,7 @@ async def test_a_relayed_session_loads_neither_the_sdk_nor_the_bus(planner):
 
 
 @pytest.mark.promise(46)
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize(("how", "era"), [*zip(ENDS, ERAS, strict=True)])
 async def test_when_its_listener_ends_a_session_goes_on_with_what_it_holds(planner, era, how):
     async with listening(planner.bus.settings) as listener:
         with pipes(planner) as server:
@@ -75,7 +77,7 @@ async def test_when_its_listener_ends_a_session_goes_on_with_what_it_holds(plann
     assert await ends(planner, task_id) == ["stored", "claimed", "completed"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", ENDS)
 async def test_what_a_session_holds_is_its_own_though_its_configuration_breaks_meanwhile(
     planner, how
 ):
@@ -98,8 +100,7 @@ async def test_what_a_session_holds_is_its_own_though_its_configuration_breaks_m
 
 
 @pytest.mark.promise(46)
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize(("how", "era"), [*zip(ENDS, reversed(ERAS), strict=True)])
 async def test_a_call_that_waits_when_its_listener_ends_is_answered_all_the_same(planner, era, how):
     async with listening(planner.bus.settings) as listener:
         with pipes(planner) as server:

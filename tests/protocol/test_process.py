@@ -78,8 +78,10 @@ def end(server, how):
     assert "Traceback" not in server.said()
 
 
-WAYS = pytest.mark.parametrize(
-    "how", ["EOF", signal.SIGINT, signal.SIGTERM], ids=["EOF", "SIGINT", "SIGTERM"]
+WAYS = {"EOF": "EOF", "SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
+# What ends a session does not know its era: each way in one of them, each era by one at least.
+ENDS = pytest.mark.parametrize(
+    ("how", "era"), [*zip(WAYS.values(), (*ERAS, MODERN), strict=True)], ids=WAYS
 )
 
 
@@ -139,8 +141,7 @@ def test_a_line_that_is_no_message_ends_nothing(empty, era):
 
 
 @pytest.mark.promise(43)
-@WAYS
-@pytest.mark.parametrize("era", ERAS)
+@ENDS
 def test_an_idle_server_ends_when_it_is_told_to(empty, era, how):
     with Pipes(empty) as server:
         server.greet(era)
@@ -175,8 +176,7 @@ def test_a_server_without_any_input_ends_at_once(empty):
 
 
 @pytest.mark.promise(43)
-@WAYS
-@pytest.mark.parametrize("era", ERAS)
+@ENDS
 def test_a_server_that_waits_for_the_inbox_ends_when_it_is_told_to(shared, era, how):
     with Pipes(shared) as server:
         server.greet(era)
@@ -225,7 +225,7 @@ async def sent(world, agent):
     return receipt.task_id
 
 
-@WAYS
+@pytest.mark.parametrize("how", [*WAYS.values()], ids=WAYS)
 async def test_what_a_session_held_is_read_by_another_one_right_after_its_end(world, shared, how):
     agent = world.name("worker")
     with Pipes(shared, agent=agent) as server:
@@ -242,8 +242,7 @@ async def test_what_a_session_held_is_read_by_another_one_right_after_its_end(wo
 
 
 @pytest.mark.promise(11)
-@pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("answers_before", range(4))
+@pytest.mark.parametrize(("answers_before", "era"), [*enumerate(ERAS * 2)])
 async def test_a_call_that_is_cancelled_while_it_reads_holds_nothing(
     world, shared, era, answers_before
 ):

@@ -173,6 +173,8 @@ def _named(cases):
     return [pytest.param(*case, id=f"{case[0][:12]}-{case[2][:30]}") for case in cases]
 
 
+# What is refused is decided behind the era and the way; test_eras.py has them all crossed.
+@pytest.mark.parametrize(*served.PAIRED, indirect=True)
 @pytest.mark.parametrize(
     ("tool", "arguments", "expected"), _named(BAD_ARGUMENTS + BAD_VALUES + REFUSED)
 )
@@ -181,6 +183,7 @@ async def test_a_refusal_says_what_is_wrong_and_what_to_do(duo, tasks, tool, arg
     check_refusal(result, expected.format(**tasks))
 
 
+@pytest.mark.parametrize(*served.PAIRED, indirect=True)
 async def test_a_refused_task_was_not_stored(duo, tasks):
     before = await call(duo.planner, "list_agents", query=tasks["other"])
     for tool, arguments, _ in BAD_ARGUMENTS + BAD_VALUES:

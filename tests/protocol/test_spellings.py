@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls as clients of other projects write them, by real processes, in both eras and both ways."""
+"""Calls as clients of other projects write them, by real processes: one era alone, the other relayed."""
 
 import json
 
 import pytest
 import served
 from served import Pipes, call, send, text
+
+# What arguments mean is decided behind the era and the way; test_eras.py has them all crossed.
+pytestmark = pytest.mark.parametrize(*served.PAIRED, indirect=True)
 
 #: Every argument that may be left out, as a client fills it in whose model has nothing to say.
 FORCED = {

@@ -8,8 +8,12 @@ import re
 import pytest
 import pytest_asyncio
 import renew
+import served
 
 from mcp_agentbus.tools.catalog import TOOLS
+
+# One catalog makes them for either era and way; test_eras.py has these crossed.
+pytestmark = pytest.mark.parametrize(*served.PAIRED, indirect=True)
 
 HOW_TO_RENEW = "If this was meant: python tests/protocol/renew.py, and read the diff."
 
@@ -26,6 +30,9 @@ ORDERS = re.compile(
     rf"|(always|never) {_DO}|(call|use|run)( this| it| \w+_\w+)? (first|before|instead))\b",
     re.IGNORECASE,
 )
+KNOWN_ORDERS = (
+    "Always call read_inbox first.", "You get tasks.", "Never use it twice.", "Call this before",
+)  # fmt: skip
 KEYWORDS = {
     "additionalProperties", "anyOf", "default", "description", "enum", "items", "maximum",
     "minimum", "properties", "required", "type",
@@ -97,18 +104,11 @@ def descriptions(schema):
 @pytest.mark.parametrize("name", TOOLS)
 async def test_a_description_says_what_a_tool_does_and_orders_nothing(tools, name):
     tool = tools[name]
+    assert all(map(ORDERS.search, KNOWN_ORDERS))
     for text in (tool.title, tool.description, *descriptions(tool.input_schema)):
         assert text
         assert not ORDERS.search(text), text
     assert len(tool.description) <= 400
-
-
-@pytest.mark.parametrize(
-    "order",
-    ["Always call read_inbox first.", "You get tasks.", "Never use it twice.", "Call this before"],
-)
-def test_an_order_is_known_as_one(order):
-    assert ORDERS.search(order)
 
 
 async def test_the_instructions_are_short_and_name_every_tool(duo):

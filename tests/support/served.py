@@ -29,6 +29,8 @@ import mcp_agentbus
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 ERAS = (MODERN, LEGACY)
+# For what neither knows the other of: each era by one way, each way in one era.
+PAIRED = (("era", "way"), [(MODERN, "alone"), (LEGACY, "relayed")])
 MODE = {MODERN: "auto", LEGACY: "legacy"}
 ANSWER_WITHIN_S = 60  # only a hang takes as long
 PACKAGE = str(Path(mcp_agentbus.__file__).parents[1])
