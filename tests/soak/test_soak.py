@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chaos run, twice a minute and a half: with a seed that stays, and with one of this day's."""
+"""The chaos run, a minute and a half of it, with other faults each time; it says by which seed."""
 
 import os
 import subprocess
@@ -15,11 +15,10 @@ _WITHIN_S = 330
 
 
 @pytest.mark.timeout(_WITHIN_S + 20)
-@pytest.mark.parametrize("seed", [["--seed", "12"], []], ids=["fixed", "fresh"])
-def test_whatever_is_done_to_the_machine_what_was_acknowledged_comes_true(seed):
+def test_whatever_is_done_to_the_machine_what_was_acknowledged_comes_true():
     if sys.platform != "linux":
         pytest.skip("it looks at processes by /proc")
-    argv = [sys.executable, str(_SOAK), "--minutes", str(_FAULTS_MINUTES), *seed]
+    argv = [sys.executable, str(_SOAK), "--minutes", str(_FAULTS_MINUTES)]
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
     ) as run:
