@@ -60,6 +60,12 @@ def shell(home, tmp_path, way):
     return Shell(home.data_dir.parent, tmp_path)
 
 
+@pytest.fixture
+def bare(home, tmp_path):
+    """A shell for what ends before it matters whether a listener runs."""
+    return Shell(home.data_dir.parent, tmp_path)
+
+
 def _claimed(shell):
     """Have planner send coder a task, and coder claim it; return its id."""
     shell("inbox", agent="coder")
@@ -87,30 +93,21 @@ def test_a_task_goes_from_shell_to_shell_and_its_result_comes_back(shell):
     assert (result["summary"], result["body"]) == ("3", "a b c")
 
 
-def test_a_shell_s_claim_outlives_its_process_and_is_nobody_else_s(shell):
+def test_a_shell_s_claim_outlives_its_process_until_it_is_released_or_finished(shell):
     task_id = _claimed(shell)
 
-    again = shell.json("inbox", agent="coder")
-
-    assert [task["task_id"] for task in again["tasks"]] == [task_id]
-    assert [task["new"] for task in again["tasks"]] == [False]
-
-
-def test_a_claim_that_a_shell_released_is_offered_again(shell):
-    task_id = _claimed(shell)
-
+    told = shell("task", task_id, agent="planner")
+    [held] = shell.json("inbox", agent="coder")["tasks"]
     shell("result", task_id, "released", agent="coder")
-
-    [task] = shell.json("inbox", agent="coder")["tasks"]
-    assert (task["task_id"], task["attempt"]) == (task_id, 2)
-
-
-def test_a_finished_claim_is_gone_from_the_inbox(shell):
-    task_id = _claimed(shell)
-
+    [offered] = shell.json("inbox", agent="coder")["tasks"]
     shell("result", task_id, "completed", agent="coder")
+    finished = shell.json("inbox", agent="coder")["tasks"]
 
-    assert shell.json("inbox", agent="coder")["tasks"] == []
+    assert f"Task {task_id}: claimed" in told
+    assert "stored" in told
+    assert (held["task_id"], held["new"], held["attempt"]) == (task_id, False, 1)
+    assert (offered["task_id"], offered["new"], offered["attempt"]) == (task_id, True, 2)
+    assert finished == []
 
 
 def test_sending_can_wait_for_the_results_of_all_at_once(shell):
@@ -141,33 +138,28 @@ def test_sending_can_wait_for_the_results_of_all_at_once(shell):
     assert (answer["unanswered"], answer["timed_out"]) == ([], False)
 
 
-@pytest.mark.parametrize("as_json", [True, False])
-def test_a_wait_for_several_that_runs_out_says_how_each_of_them_stands(shell, as_json):
+def test_a_wait_for_several_that_runs_out_says_how_each_of_them_stands(shell):
+    coder, idler = map(shell.name, ("coder", "idler"))
     for agent in ("coder", "idler"):
         shell("inbox", agent=agent)
-    to = f"{shell.name('coder')},{shell.name('idler')}"
-    shell("send", to, "Q", "q", "--request-id", "r1", agent="planner")
+    send = ("send", f"{coder},{idler}", "Q", "q", "--request-id", "r1")
+    shell(*send, agent="planner")
     [task] = shell.json("inbox", agent="coder")["tasks"]
-    as_asked = ("--json",) if as_json else ()
 
-    out = shell(
-        "send", to, "Q", "q", "--request-id", "r1", "--wait", "0.2", *as_asked,
-        agent="planner", code=4,
-    )  # fmt: skip
+    out, as_json = (
+        shell(*send, "--wait", "0.2", *more, agent="planner", code=4) for more in ((), ("--json",))
+    )
 
-    if as_json:
-        answer = json.loads(out)
-        idle = answer["receipts"][1]["task_id"]
-        assert (answer["results"], answer["timed_out"]) == ([], True)
-        assert [tuple(one.values()) for one in answer["unanswered"]] == [
-            (task["task_id"], shell.name("coder"), "claimed", shell.name("coder")),
-            (idle, shell.name("idler"), "stored", ""),
-        ]
-    else:
-        coder = shell.name("coder")
-        assert f"{coder}: timed out. Task {task['task_id']} is claimed by {coder}" in out
-        assert f"{shell.name('idler')}: timed out. Task " in out
-        assert "agentbus watch --task ID" in out
+    assert f"{coder}: timed out. Task {task['task_id']} is claimed by {coder}" in out
+    assert f"{idler}: timed out. Task " in out
+    assert "agentbus watch --task ID" in out
+    answer = json.loads(as_json)
+    idle = answer["receipts"][1]["task_id"]
+    assert (answer["results"], answer["timed_out"]) == ([], True)
+    assert [tuple(one.values()) for one in answer["unanswered"]] == [
+        (task["task_id"], coder, "claimed", coder),
+        (idle, idler, "stored", ""),
+    ]
 
 
 def test_a_wait_that_is_too_long_is_refused_before_anything_is_stored(shell):
@@ -265,10 +257,10 @@ def test_an_error_is_json_where_json_was_asked_for(shell):
         (),
     ],
 )
-def test_wrong_usage_is_exit_code_2(shell, wrong):
-    agent = ("--agent", shell.name("planner")) if wrong[:1] in {("send",), ("inbox",)} else ()
+def test_wrong_usage_is_exit_code_2(bare, wrong):
+    agent = ("--agent", bare.name("planner")) if wrong[:1] in {("send",), ("inbox",)} else ()
 
-    process = shell.start(*wrong, *agent)
+    process = bare.start(*wrong, *agent)
     _, err = process.communicate("", timeout=_WITHIN_S)
 
     assert process.returncode == 2
@@ -276,18 +268,18 @@ def test_wrong_usage_is_exit_code_2(shell, wrong):
     assert "Traceback" not in err
 
 
-def test_no_server_is_exit_code_3_and_says_that_nothing_was_stored(shell):
-    shell.env["AGENTBUS_URL"] = "nats://127.0.0.1:1"
+def test_no_server_is_exit_code_3_and_says_that_nothing_was_stored(bare):
+    bare.env["AGENTBUS_URL"] = "nats://127.0.0.1:1"
 
-    out = shell("send", "coder", "x", "y", agent="planner", code=3)
+    out = bare("send", "coder", "x", "y", agent="planner", code=3)
 
     assert "Nothing was stored" in out
 
 
-def test_text_that_is_not_utf_8_is_refused(shell, tmp_path):
+def test_text_that_is_not_utf_8_is_refused(bare, tmp_path):
     (tmp_path / "body").write_bytes(b"\xff\xfe")
 
-    out = shell("send", "coder", "x", "--body-file", str(tmp_path / "body"), code=2)
+    out = bare("send", "coder", "x", "--body-file", str(tmp_path / "body"), code=2)
 
     assert "not UTF-8" in out
 
@@ -300,15 +292,6 @@ def test_agents_are_listed_with_state_and_what_waits(shell):
 
     assert coder["state"] == "offline"
     assert coder["waiting"] == {"high": 1}
-
-
-def test_the_life_of_a_task_is_told_by_its_id(shell):
-    task_id = _claimed(shell)
-
-    told = shell("task", task_id, agent="planner")
-
-    assert f"Task {task_id}: claimed" in told
-    assert "stored" in told
 
 
 def test_the_server_starts_stops_and_says_how_it_stands(tmp_path):
@@ -349,34 +332,26 @@ def test_following_prints_a_line_for_each_change_and_claims_nothing(shell):
 
 
 @pytest.mark.promise(41)
-def test_what_a_shell_keeps_is_readable_by_its_user_alone(shell, home):
-    _claimed(shell)
-
-    kept = home.state_dir / f"shell-{shell.name('coder')}.json"
-
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
-
-
-@pytest.mark.promise(41)
-def test_a_claims_file_that_others_can_read_is_refused_with_the_mend(shell, home):
+def test_what_a_shell_keeps_is_its_user_s_alone_and_else_refused_with_the_mend(shell, home):
     _claimed(shell)
     kept = home.state_dir / f"shell-{shell.name('coder')}.json"
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (kept, kept.parent)]
     kept.chmod(0o644)
 
     out = shell("inbox", agent="coder", code=1)
 
+    assert modes == [0o600, 0o700]
     assert f"chmod 600 {kept}" in out
 
 
-def test_the_demo_hands_a_real_task_over_and_leaves_nothing_behind(shell, tmp_path):
+def test_the_demo_hands_a_real_task_over_and_leaves_nothing_behind(bare, tmp_path):
     work = tmp_path / "work"
     work.mkdir()
     (work / "one.py").write_text("x = 1  # TODO\n")
-    shell.env["TMPDIR"] = str(tmp_path / "temporary")
+    bare.env["TMPDIR"] = str(tmp_path / "temporary")
     (tmp_path / "temporary").mkdir()
 
-    shown = shell.json("demo", str(work))
+    shown = bare.json("demo", str(work))
 
     assert "1 file, 1 line; mostly Python (1 file); 1 TODO note" in shown["result"]
     assert {one["who"] for one in shown["timeline"]} == {"server", "planner", "coder"}
@@ -384,7 +359,7 @@ def test_the_demo_hands_a_real_task_over_and_leaves_nothing_behind(shell, tmp_pa
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_the_demo_refuses_a_folder_that_is_not_there(shell):
-    out = shell("demo", "/nowhere/at/all", code=2)
+def test_the_demo_refuses_a_folder_that_is_not_there(bare):
+    out = bare("demo", "/nowhere/at/all", code=2)
 
     assert "not a folder" in out
