@@ -261,13 +261,13 @@ def test_the_entry_takes_the_place_of_the_plugin(connected):
     assert run(machine, "mcp", "list").stdout.count("Connected") == 1
 
 
-@pytest.mark.parametrize("fallback", [True, False])
-def test_a_server_of_that_name_that_is_not_ours_is_left_alone(machine, tree, fallback):
+def test_a_server_of_that_name_that_is_not_ours_is_left_alone(machine, tree):
     run(machine, "mcp", "add", "-s", "user", "agentbus", "--", "/bin/cat", "serve")
     before = files(machine)
 
-    with pytest.raises(BadSetup, match="claude mcp remove agentbus -s user"):
-        claude_code.install(machine, fallback=fallback, plugin_folder=lambda: tree)
+    for fallback in (True, False):
+        with pytest.raises(BadSetup, match="claude mcp remove agentbus -s user"):
+            claude_code.install(machine, fallback=fallback, plugin_folder=lambda: tree)
     assert claude_code.uninstall(machine) == []
     assert files(machine) == before
 
