@@ -63,20 +63,21 @@ class Parser(argparse.ArgumentParser):
 
     #: The option that takes a text which was typed as one more word; empty if there is none.
     text_option = ""
+    #: What was typed after the command; behind it, what `--` has kept from being read as options.
+    typed: Sequence[str] = ()
+    behind: Sequence[str] = ()
 
     def parse_known_args(  # type: ignore[override]  # its overloads say the same
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Parse all of it; end with an error at a word that the command does not take."""
-        typed = list(sys.argv[1:] if args is None else args)
+        self.typed = typed = list(sys.argv[1:] if args is None else args)
         parsed, rest = super().parse_known_args(typed, namespace)
         if rest:
             self._takes_no(rest, typed)
         return parsed, rest
 
     def _takes_no(self, rest: Sequence[str], typed: list[str]) -> NoReturn:
-        import shlex
-
         options = re.findall(r"--[a-z][a-z-]+", self.format_help())
         for word in rest:
             if word.startswith("--") and (near := _nearest(word.partition("=")[0], options)):
@@ -86,12 +87,36 @@ class Parser(argparse.ArgumentParser):
         if self.text_option and not any(word.startswith("-") for word in rest):
             typed += [self.text_option, " ".join(rest)]
         words = " ".join(word[:40] for word in rest)
-        self.error(f"it takes no {words!r}. Try: {shlex.join([*self.prog.split(), *typed])}")
+        self.typed = typed
+        self.error(f"it takes no {words!r}. {self._try()}")
+
+    def _try(self, lacks: str = "") -> str:
+        """Return the line to try: what was typed, with what it lacks, if anything, in capitals."""
+        import shlex
+
+        typed = shlex.join([*self.prog.split(), *self.typed])
+        behind = shlex.join(self.behind)
+        return f"Try: {' '.join(filter(None, (typed, lacks, behind)))}"
+
+    def _lacking(self, message: str) -> str:
+        """Return the line to try where argparse misses something; empty if it does not."""
+        if missing := re.fullmatch(r"the following arguments are required: (.+)", message):
+            names = missing[1].upper().replace(",", "")
+            # Which commands there are, its help says, each with what it does.
+            return self._try("--help" if names in {"COMMAND", "ACTION"} else names)
+        option = re.fullmatch(r"argument (?:.+/)?(--[a-z-]+): expected one argument", message)
+        if option and option[1] in self.typed:
+            at = len(self.typed) - self.typed[::-1].index(option[1])
+            self.typed = [*self.typed[:at], option[1].lstrip("-").upper(), *self.typed[at:]]
+            return self._try()
+        return ""
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end with exit code 2."""
         wrong = re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", message)
         near = _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
+        line = self._lacking(message)
+        message = f"{message}. {line}" if line else message
         super().error(f"there is no {wrong[1][:40]}.{near}" if wrong and near else message)
 
 
@@ -113,6 +138,7 @@ class WithProgram(Parser):
         cut = given.index("--") if "--" in given else len(given)
         if given[cut + 1 :] and not self.prog.endswith(" add"):
             self.error("only `agent add` takes a program after --")
+        self.behind = given[cut:]
         parsed, rest = super().parse_known_args(given[:cut], namespace)
         parsed.argv = given[cut + 1 :]
         return parsed, rest

@@ -118,6 +118,24 @@ def test_a_word_too_many_is_told_with_the_usage_of_its_command_and_a_line_to_try
 
 
 @pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ("result 1a2b", "agentbus result 1a2b STATUS"),
+        ("send --json", "agentbus send --json TO SUBJECT"),
+        ("agent add --host command -- cat -n", "agentbus agent add --host command ID -- cat -n"),
+        ("agent", "agentbus agent --help"),
+        ("watch --timeout --json", "agentbus watch --timeout TIMEOUT --json"),
+    ],
+)
+def test_what_a_command_lacks_stands_in_capitals_in_a_line_to_try(capsys, argv, line):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(argv.split())
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"Try: {line}\n")
+
+
+@pytest.mark.parametrize(
     ("argv", "option", "seconds"),
     [
         ("send c s b --expires-in 2d --deliver-in 90m", "expires_in", 172_800),
