@@ -2,7 +2,7 @@
 """The errors that a caller of this package may see, each with what to do next.
 
     >>> str(AlreadyEnded("Task 7f has failed."))
-    'Task 7f has failed. Hint: Call read_inbox with this task_id to see the stored result.'
+    'Task 7f has failed. Hint: Call task_life with this task_id to see the stored result.'
 
 A class docstring is the default message. Errors never carry a peer's text, a credential or a path
 of another user: a model reads them.
@@ -70,7 +70,7 @@ class BadInput(Refused):
 class UnknownAgent(Refused):
     """No agent of that name is registered. Nothing was sent."""
 
-    hint = "Call list_agents to see who is there; an agent is known from its first session on."
+    hint = "Run `agentbus agents` to see who is there; an agent is known from its first session on."
 
 
 class UnknownTask(Refused):
@@ -94,7 +94,7 @@ class NotClaimed(Refused):
 class AlreadyEnded(Refused):
     """The task has ended with another result. Nothing was stored."""
 
-    hint = "Call read_inbox with this task_id to see the stored result."
+    hint = "Call task_life with this task_id to see the stored result."
 
 
 class HopLimit(Refused):

@@ -44,6 +44,7 @@ _OWN_TASK_ID = re.compile(r"[0-9a-f]{32}")
 _SHORT_ID_CHARS: Final = 6
 _NAMED_MAX: Final = 5
 _SHELL: Final = "shell"
+_PYTHON: Final = "python"
 _SESSION = re.compile(rf"(?:{SHELL_PREFIX})?[0-9a-f]{{1,32}}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
@@ -54,8 +55,8 @@ class Agent:
 
     id: str
     #: The host's name: `claude-code`, `cursor`, `openclaw`; `mcp` for a client of MCP without one
-    #: that is known, such as a library; else `shell`.
-    host: str = _SHELL
+    #: that is known, such as a library; `shell` for commands; else `python`, a program by the API.
+    host: str = _PYTHON
     #: One line for the roster.
     description: str = ""
     #: The shared inboxes it also reads.

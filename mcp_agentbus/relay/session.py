@@ -140,7 +140,7 @@ class _OwnProcess:
                 settings = settings_as_before(os.environ, before.server)
                 me = Agent(before.agent, before.host, roles=before.roles)
                 return cls(identity.Asked(settings, options.agent), me, options)
-            return cls(_nobody(options), Agent(""), options)
+            return cls(_nobody(options), Agent("", "mcp"), options)
 
 
 class _Relay:

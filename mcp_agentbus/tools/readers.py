@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who reads an answer: a model, which calls tools, or whoever types commands; each in its words.
 
-    >>> SHELL.hint("Call read_inbox with this task_id to see the stored result.")
+    >>> SHELL.hint("Call task_life with this task_id to see the stored result.")
     'Run `agentbus task ID` to see the stored result.'
     >>> MODEL.hint("Run `agentbus server start`.")
     'Ask your user to run `agentbus server start`.'
 
-Hints are written once, with the tools' names for what a tool does and with commands for the rest,
-as `str(error)` and the Python API show them. Where an answer leaves, its reader puts them into its
-words. A peer's text never comes here.
+Hints are written once, in the words of the Python API, whose users see `str(error)`: its functions
+for what it has, which are mostly the tools', and commands for the rest. Where an answer leaves, its
+reader puts them into its words. A peer's text never comes here.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def _said(sentence: str, words: Sequence[tuple[str, str]]) -> str:
 #: A model with the five tools; it types nothing, so commands are for the person whom it works for.
 MODEL: Final = Reader(
     words=(
+        (r"\bRun `agentbus agents`", "Call list_agents"),
+        (r"\bCall task_life with", "Call read_inbox with"),
         (r"\bRun(:| `)", r"Ask your user to run\1"),
         (r"(?<!user to )\brun(:| `)", r"ask your user to run\1"),
         (r"\bSee `agentbus", "Your user can see `agentbus"),
@@ -113,7 +115,7 @@ _COMMANDS: Final = (
 #: Whoever types `agentbus ...`, a person or an agent with a shell.
 SHELL: Final = Reader(
     words=(
-        (r"\bCall read_inbox with this task_id\b", "Run `agentbus task ID`"),
+        (r"\bCall task_life with this task_id\b", "Run `agentbus task ID`"),
         (r"\bCall again with request_id='([^']*)'", r"Run it again with --request-id \1"),
         (r"\bCall again\b", "Run it again"),
         (r"\bcall again\b", "run it again"),

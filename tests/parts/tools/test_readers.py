@@ -2,6 +2,7 @@
 """Hints are written once; a model reads of tools, whoever types reads of commands."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def test_whoever_types_reads_of_no_tool_and_of_no_argument(hint):
 
 
 @pytest.mark.parametrize("hint", HINTS)
+def test_whoever_writes_python_reads_of_no_function_that_is_not_there(hint):
+    for name, with_ in re.findall(rf"\b({'|'.join(TOOLS)}|task_life)\b(?: with this (\w+))?", hint):
+        assert name in mcp_agentbus.__all__, hint
+        taken = inspect.signature(getattr(mcp_agentbus, name)).parameters
+        assert not with_ or with_ in taken, hint
+
+
+@pytest.mark.parametrize("hint", HINTS)
 def test_a_model_is_told_to_type_nothing(hint):
     said = MODEL.hint(hint)
 
@@ -80,7 +89,7 @@ def test_a_model_is_told_to_type_nothing(hint):
 @pytest.mark.parametrize(
     ("hint", "typed"),
     [
-        ("Call list_agents to see who is there.", "Run `agentbus agents` to see who is there."),
+        (errors.UnknownAgent.hint, errors.UnknownAgent.hint),
         ("Call read_inbox: it claims tasks.", "Run `agentbus inbox`: it claims tasks."),
         (errors.AlreadyEnded.hint, "Run `agentbus task ID` to see the stored result."),
         (errors.Unconfirmed.hint, "Run it again: what is stored already is not stored twice."),
@@ -94,6 +103,11 @@ def test_a_model_is_told_to_type_nothing(hint):
 )  # fmt: skip
 def test_a_hint_reads_well_for_whoever_types(hint, typed):
     assert SHELL.hint(hint) == typed
+
+
+def test_a_model_reads_of_its_tools_where_python_has_other_names():
+    assert MODEL.hint(errors.AlreadyEnded.hint).startswith("Call read_inbox with this task_id")
+    assert MODEL.hint(errors.UnknownAgent.hint).startswith("Call list_agents to see")
 
 
 def test_of_a_message_only_its_beginning_is_put_into_other_words():
