@@ -16,8 +16,8 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
@@ -30,19 +30,23 @@ from mcp_agentbus.bus.replies import (
     Conflict,
     Delivery,
     Found,
+    Garbled,
     Message,
     NotNow,
     Stored,
     api_answer,
+    api_result,
     delivery,
     found,
     refusal,
+    stored,
     untaken,
 )
 from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.errors import BusUnreachable
 
+_T = TypeVar("_T")
 # Header names; the values are checked ids, numbers and this program's own words.
 H_MSG_ID: Final = "Nats-Msg-Id"
 H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
@@ -123,10 +127,10 @@ class Bus(Reconnecting):
             unforeseen(self.settings.state_dir, message_id) if message_id else secrets.token_hex(8)
         )
         all_headers = {**(headers or {}), H_MSG_ID: own}
-        ack, _ = await self._asked(subject, data, all_headers, stores=True)
+        ack, _ = await self._asked(subject, data, all_headers, stored, stores=True)
         if isinstance(ack, ApiError):
             raise refusal(ack)
-        return Stored(int(ack["seq"]), bool(ack.get("duplicate")))
+        return ack
 
     async def replace(self, stream: str, subject: str, data: bytes, revision: int) -> int:
         """Store a subject's next message if its last one is still `revision`; return the new one.
@@ -143,9 +147,9 @@ class Bus(Reconnecting):
         """
         message_id = secrets.token_hex(8)
         headers = {H_MSG_ID: message_id, H_EXPECTED_REVISION: str(revision)}
-        ack, repeated = await self._asked(subject, data, headers, stores=True)
+        ack, repeated = await self._asked(subject, data, headers, stored, stores=True)
         if not isinstance(ack, ApiError):
-            return int(ack["seq"])
+            return ack.seq
         if ack.code != WRONG_REVISION:
             raise refusal(ack)
         latest = await self.last(stream, subject) if repeated else None
@@ -162,7 +166,7 @@ class Bus(Reconnecting):
         """
         data = json.dumps(body).encode() if body is not None else b""
         stores = "DELETE" in call  # what is asked or made another time is asked or made once
-        answer, _ = await self._asked(f"{API}.{call}", data, stores=stores)
+        answer, _ = await self._asked(f"{API}.{call}", data, None, api_result, stores=stores)
         if isinstance(answer, ApiError):
             raise answer
         return answer
@@ -171,16 +175,17 @@ class Bus(Reconnecting):
         self,
         subject: str,
         data: bytes,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None,
+        read: Callable[[dict[str, Any]], _T],
         *,
         stores: bool,
-    ) -> tuple[dict[str, Any] | ApiError, bool]:
-        """Return JetStream's answer or refusal, and whether an earlier try may have arrived."""
+    ) -> tuple[_T | ApiError, bool]:
+        """Return JetStream's answer as `read` or refusal, and whether an earlier try may be in."""
 
-        async def answered(link: Link, timeout: float) -> dict[str, Any] | ApiError:
+        async def answered(link: Link, timeout: float) -> _T | ApiError:
             answer = await link.request(subject, data, headers, timeout)
             try:
-                return api_answer(answer.data)
+                return read(api_answer(answer.data))
             except NotNow:
                 raise
             except ApiError as error:
@@ -213,14 +218,15 @@ class Bus(Reconnecting):
             BusUnreachable, NotAllowed: as `publish`.
         """
 
-        async def taken(link: Link, timeout: float) -> list[Message]:
+        async def taken(link: Link, timeout: float) -> list[Delivery]:
             try:
-                return await link.pull(stream, consumer, batch, timeout)
+                pulled = await link.pull(stream, consumer, batch, timeout)
             except NoResponders:
                 raise ApiError(NO_SUCH_CONSUMER, f"no consumer {consumer}") from None
+            return [delivery(stream, message) for message in pulled]
 
-        pulled, _ = await self._tried(taken, stores=False)
-        return [delivery(stream, message) for message in pulled]
+        deliveries, _ = await self._tried(taken, stores=False)
+        return deliveries
 
     async def handed_out(self, stream: str, consumer: str, subject: str) -> list[Delivery]:
         """Return what a consumer has handed out and nobody has finished, oldest first.
@@ -326,8 +332,13 @@ class Bus(Reconnecting):
         Raises:
             BusUnreachable, NotAllowed: as `publish`.
         """
-        answer, _ = await self._exchange(f"{API}.DIRECT.GET.{stream}.{subject}", b"", stores=False)
-        return None if answer.status == "404" else found(answer)
+
+        async def read(link: Link, timeout: float) -> Found | None:
+            answer = await link.request(f"{API}.DIRECT.GET.{stream}.{subject}", timeout=timeout)
+            return None if answer.status == "404" else found(answer)
+
+        message, _ = await self._tried(read, stores=False)
+        return message
 
     async def many(self, stream: str, request: Mapping[str, Any]) -> list[Found]:
         """Return the messages that a batched direct get names (NATS ADR-31).
@@ -337,12 +348,17 @@ class Bus(Reconnecting):
             BusUnreachable, NotAllowed: as `publish`.
         """
         subject, body = f"{API}.DIRECT.GET.{stream}", json.dumps(request).encode()
-        (messages, end), _ = await self._tried(
-            lambda link, timeout: link.stream(subject, body, timeout), stores=False
-        )
-        if end.status not in {"204", "404"}:
-            raise ApiError(int(end.status), end.headers.get("Description", "no reason given"))
-        return [found(message) for message in messages]
+
+        async def read(link: Link, timeout: float) -> list[Found]:
+            messages, end = await link.stream(subject, body, timeout)
+            if end.status not in {"204", "404"}:
+                if not end.status.isdecimal():
+                    raise Garbled
+                raise ApiError(int(end.status), end.headers.get("Description", "no reason given"))
+            return [found(message) for message in messages]
+
+        messages, _ = await self._tried(read, stores=False)
+        return messages
 
     async def stored(
         self, stream: str, subject: str, *, start: int = 1, page: int = _PAGE

@@ -99,19 +99,6 @@ class Reconnecting:
 
         await self._tried(nothing, stores=False)
 
-    async def _exchange(
-        self,
-        subject: str,
-        data: bytes,
-        headers: Mapping[str, str] | None = None,
-        *,
-        stores: bool = True,
-    ) -> tuple[Message, bool]:
-        """Request with retries; return the answer, and whether an earlier try may have arrived."""
-        return await self._tried(
-            lambda link, timeout: link.request(subject, data, headers, timeout), stores=stores
-        )
-
     async def _tried(
         self, ask: Callable[[Link, float], Awaitable[_T]], *, stores: bool
     ) -> tuple[_T, bool]:

@@ -80,6 +80,13 @@ class NotNow(ApiError):
     """The server did nothing, and may do it when it is asked again."""
 
 
+class Garbled(TimeoutError):
+    """What came is no answer of a server's: whoever sees a request may answer, too.
+
+    It counts as none: what was asked is asked again.
+    """
+
+
 @dataclass(frozen=True)
 class Stored:
     """The server's acknowledgement."""
@@ -134,11 +141,16 @@ def api_answer(data: bytes) -> dict[str, Any]:
         ApiError: it refused.
         StoreFull: its disk has no room for what this would keep there.
         NotNow: it is to be asked again.
+        Garbled: it is no answer.
     """
-    answer: dict[str, Any] = json.loads(data)
-    if "error" in answer:
-        code = int(answer["error"].get("err_code", 0))
-        description = str(answer["error"].get("description", ""))
+    try:
+        answer: dict[str, Any] = json.loads(data)
+        refused = answer.get("error")
+        code = int(refused.get("err_code", 0)) if refused is not None else 0
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        raise Garbled from None
+    if refused is not None:
+        description = str(refused.get("description", ""))
         if any(words in description for words in _DISK_IS_FULL):
             raise StoreFull("The bus server's disk is full. Nothing was stored.", hint=_FREE_SOME)
         if _NO_STORE in description:
@@ -146,6 +158,29 @@ def api_answer(data: bytes) -> dict[str, Any]:
             raise StoreFull(what, hint=_FREE_SOME)
         raise (NotNow if code in _NOT_NOW else ApiError)(code, description)
     return answer
+
+
+def api_result(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer of JetStream's API.
+
+    Raises:
+        Garbled: it is none.
+    """
+    if not str(answer.get("type", "")).startswith("io.nats.jetstream.api."):
+        raise Garbled
+    return answer
+
+
+def stored(ack: Mapping[str, Any]) -> Stored:
+    """Return what the acknowledgement of a message says.
+
+    Raises:
+        Garbled: it is none.
+    """
+    seq = ack.get("seq")
+    if not isinstance(seq, int):
+        raise Garbled
+    return Stored(seq, bool(ack.get("duplicate")))
 
 
 def refusal(error: ApiError) -> AgentbusError:
@@ -160,15 +195,22 @@ def refusal(error: ApiError) -> AgentbusError:
 
 
 def found(message: Message) -> Found:
-    """Return the stored message in the answer to a direct get."""
+    """Return the stored message in the answer to a direct get.
+
+    Raises:
+        Garbled: there is none in it.
+    """
     headers = message.headers
-    return Found(
-        subject=headers.get("Nats-Subject", ""),
-        seq=int(headers.get("Nats-Sequence", 0)),
-        stored_at=server_time(headers.get("Nats-Time-Stamp", "")),
-        headers=headers,
-        data=message.data,
-    )
+    try:
+        return Found(
+            subject=headers["Nats-Subject"],
+            seq=int(headers["Nats-Sequence"]),
+            stored_at=server_time(headers["Nats-Time-Stamp"]),
+            headers=headers,
+            data=message.data,
+        )
+    except (KeyError, ValueError):
+        raise Garbled from None
 
 
 def server_time(text: str) -> datetime:
@@ -179,21 +221,28 @@ def server_time(text: str) -> datetime:
 
 
 def delivery(stream: str, message: Message) -> Delivery:
-    """Return what a pull brought."""
+    """Return what a pull brought.
+
+    Raises:
+        Garbled: it is no delivery.
+    """
     # $JS.ACK.[domain.account.]stream.consumer.offered.seq.consumer-seq.nanoseconds.waiting[.random]
     tokens = message.reply.split(".")
-    offered, seq, _, nanoseconds, waiting = tokens[4:9] if len(tokens) == 9 else tokens[6:11]
-    return Delivery(
-        subject=message.subject,
-        data=message.data,
-        headers=message.headers,
-        token=message.reply,
-        stream=stream,
-        seq=int(seq),
-        offered=int(offered),
-        stored_at=datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC),
-        waiting=int(waiting),
-    )
+    try:
+        offered, seq, _, nanoseconds, waiting = tokens[4:9] if len(tokens) == 9 else tokens[6:11]
+        return Delivery(
+            subject=message.subject,
+            data=message.data,
+            headers=message.headers,
+            token=message.reply,
+            stream=stream,
+            seq=int(seq),
+            offered=int(offered),
+            stored_at=datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC),
+            waiting=int(waiting),
+        )
+    except (ValueError, OverflowError, OSError):
+        raise Garbled from None
 
 
 def untaken(stream: str, message: Found, token: str = "") -> Delivery:

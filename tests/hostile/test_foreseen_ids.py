@@ -69,7 +69,7 @@ async def test_whoever_occupies_the_ids_of_another_machine_occupies_none_of_ours
         await streams.ensure_streams(bus)
         for subject in OF_MALLORY:
             for message_id in foreseen:
-                await bus._exchange(subject, b"{}", {H_MSG_ID: message_id})
+                await bus._link.request(subject, b"{}", {H_MSG_ID: message_id})
         outcome, used = await ids_of(bus, a_day(bus))
 
     assert outcome == expected
