@@ -92,16 +92,22 @@ async def _consumers(bus: Bus) -> list[Check]:
 async def _losses(bus: Bus) -> list[Check]:
     """Tell of a stream that was made anew, without what it had held."""
     made = await tasks.made(bus)
-    if not made.anew:
-        return []
-    name, at = max(
-        ((subjects.TASKS, made.tasks), (subjects.SCHEDULE, made.schedule)), key=lambda each: each[1]
+    gone = "the tasks that waited there before are lost, and end as failed when their senders look"
+    unknown = (
+        "what was kept there of earlier tasks is lost, unread results too; tasks that wait are "
+        "read as before, and a result of theirs comes as UNASKED"
     )
-    said = (
-        f"{name} was made anew on {minute(at.isoformat())}, after the streams beside it: the tasks "
-        "that waited there before are lost, and end as failed when their senders next look"
-    )
-    return [Check("losses", "warning", said, "Send again what is still wanted.")]
+    lost = [
+        f"{name} was made anew on {minute(at.isoformat())}, after the streams beside it: {what}"
+        for name, at, what in (
+            (subjects.TASKS, made.tasks, gone),
+            (subjects.SCHEDULE, made.schedule, gone),
+            (subjects.RESULTS, made.results, unknown),
+        )
+        if made.is_anew(at)
+    ]
+    again = "Send again what is still wanted."
+    return [Check("losses", "warning", "; ".join(lost), again)] if lost else []
 
 
 async def _remove(names: Sequence[str], bus: Bus) -> None:

@@ -146,29 +146,28 @@ async def remove(bus: Bus, sent: Sent) -> None:
 
 @dataclass(frozen=True)
 class Made:
-    """When the streams were made that hold what is sent."""
+    """When the streams were made that hold what is sent, and what is kept of it."""
 
     tasks: datetime
     schedule: datetime
-    #: When the first of all was, those of records included.
-    first: datetime
+    results: datetime
 
     @property
     def anew(self) -> bool:
-        """Whether one of them was lost with what it held, not so long ago that it plays no role."""
-        latest = max(self.tasks, self.schedule)
-        return latest - self.first > _TOGETHER and text.now() - latest < _LOSS_MATTERS
+        """Whether one that held tasks was lost with them."""
+        return self.is_anew(max(self.tasks, self.schedule))
+
+    def is_anew(self, made_at: datetime) -> bool:
+        """Whether one of them was lost and made then, not so long ago that it plays no role."""
+        first = min(self.tasks, self.schedule, self.results)
+        return made_at - first > _TOGETHER and text.now() - made_at < _LOSS_MATTERS
 
 
 async def made(bus: Bus) -> Made:
-    """Ask the server when the streams were made.
-
-    Raises: as `Bus.api`.
-    """
+    """Ask the server when the streams were made; raises as `Bus.api`."""
     names = subjects.TASKS, subjects.SCHEDULE, subjects.RESULTS
     infos = await together(*(_info(bus, name) for name in names))
-    at = [server_time(str(info["created"])) for info in infos]
-    return Made(at[0], at[1], min(at))
+    return Made(*(server_time(str(info["created"])) for info in infos))
 
 
 async def end_lost(bus: Bus, agent: str, known: Made | None) -> Made:

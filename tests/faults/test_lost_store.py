@@ -95,3 +95,16 @@ async def test_who_sent_what_was_lost_with_its_stream_is_told_and_so_is_doctor(
     assert fresh.task_id in planner.outcomes.sent
     assert (check.name, check.state) == ("losses", "warning")
     assert lost in check.said
+
+
+async def test_doctor_tells_of_the_loss_of_what_was_kept_of_tasks(pair, monkeypatch):
+    monkeypatch.setattr(tasks, "_TOGETHER", tasks.timedelta())
+    planner, coder = pair
+    await planner.bus.api(f"STREAM.DELETE.{subjects.RESULTS}")
+    await send_task(planner, coder.me.id, "Fresh", "x")
+
+    [check] = await strangers.checks(planner.bus.settings)
+
+    assert (check.name, check.state) == ("losses", "warning")
+    assert subjects.RESULTS in check.said
+    assert "UNASKED" in check.said
