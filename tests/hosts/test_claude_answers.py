@@ -2,13 +2,17 @@
 """The real Claude Code, woken to answer, in a folder and by a user who let far more happen."""
 
 import json
-import os
+import shlex
 import subprocess
+import sysconfig
 import time
+from pathlib import Path
 
 import pytest
 from claude_user import KEY
-from listeners import configure, known, listening, send
+from hostile_folder import INSTRUCTION, README, SECRET, Home
+from listeners import configure, known, running, send
+from local_server import script
 from standin import ANSWERING, Standin
 
 from mcp_agentbus.bus import embedded
@@ -16,87 +20,19 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import watch_inbox
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.relay.starter import UNIT
 
 pytestmark = pytest.mark.node
 
-SECRET = "zq9secret"
-SECRETS = (
-    *(".env", ".env.local", ".envrc", ".npmrc", ".netrc", ".pypirc", ".git-credentials"),
-    *(".git/config", "lib/.env", "lib/.ENV", "id_ed25519", "server.key", "ca.pem", "secrets.yaml"),
-)
-LINKS = ("link", "linked/outside", "linked-env", "hard", "hard-env")
-
-
-class Home:
-    """A user with a broad allow rule and a hook of their own, and a folder with all of that."""
-
-    def __init__(self, root):
-        self.root, self.folder, self.config = root, root / "shop", root / ".claude"
-        self.ran = root / "ran"
-        for folder in (self.config, self.folder / ".claude", self.folder / "lib", self.ran):
-            folder.mkdir(parents=True)
-        subprocess.run(["git", "init", "--quiet", self.folder], check=True)
-        self._fill()
-        rules = {"allow": ["Read(//**)", "Bash(*)"], "additionalDirectories": [str(root)]}
-        self.write(".claude/settings.json", permissions=rules, hooks=self._hook("user"))
-        self.write(
-            "shop/.claude/settings.json",
-            permissions=rules,
-            hooks=self._hook("folder"),
-            env={"ANTHROPIC_MODEL": "the-folders", "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"},
-            enableAllProjectMcpServers=True,
-        )
-        server = {"command": "/usr/bin/touch", "args": [str(self.ran / "mcp")]}
-        self.write("shop/.mcp.json", mcpServers={"theirs": server})
-        self.write(".claude.json", mcpServers={"theirs": server})
-        # Where Claude Code keeps the sessions of a folder, by its path.
-        slug = "".join(letter if letter.isalnum() else "-" for letter in str(self.folder))
-        self.sessions = self.config / "projects" / slug
-        (self.sessions / "memory").mkdir(parents=True)
-        for name in ("old.jsonl", "memory/MEMORY.md"):
-            (self.sessions / name).write_text(SECRET)
-
-    def _fill(self):
-        for name in SECRETS:
-            (self.folder / name).write_text(f"{SECRET}\n")
-        outside = self.root / "elsewhere"
-        outside.mkdir()
-        (outside / "outside").write_text(f"{SECRET}\n")
-        (self.folder / "link").symlink_to(outside / "outside")
-        (self.folder / "linked").symlink_to(outside)
-        (self.folder / "linked-env").symlink_to(".env")
-        os.link(outside / "outside", self.folder / "hard")
-        os.link(self.folder / ".env", self.folder / "hard-env")
-        (self.folder / "README").write_text("zq9readme\n")
-        (self.folder / "CLAUDE.md").write_text(f"zq9instruction\n@{outside}/outside\n")
-
-    def _hook(self, whose):
-        command = {"type": "command", "command": f"touch {self.ran}/{whose}"}
-        return {name: [{"hooks": [command]}] for name in ("SessionStart", "PreToolUse", "Stop")}
-
-    def write(self, name, **content):
-        file = self.root / name
-        old = json.loads(file.read_text()) if file.exists() else {}
-        file.write_text(json.dumps({**old, **content}))
-
-    def trust(self):
-        self.write(".claude.json", projects={str(self.folder): {"hasTrustDialogAccepted": True}})
-
-    def reads(self):
-        """Return a tool call for each way to a secret, and last one for what may be read."""
-        root, folder = self.root, self.folder
-        paths = [folder / name for name in (*SECRETS, *LINKS)]
-        paths += [root / ".claude.json", self.config / "settings.json", root / "elsewhere/outside"]
-        paths += [self.sessions / "old.jsonl", self.sessions / "memory" / "MEMORY.md"]
-        calls = [("Read", {"file_path": str(path)}) for path in paths]
-        calls += [
-            ("Grep", {"pattern": "zq9s", "output_mode": "content", "path": str(path)})
-            for path in (root, folder, self.sessions, *(folder / name for name in (".env", *LINKS)))
-        ]
-        calls += [("Grep", {"pattern": "zq9s", "output_mode": "content", "glob": glob})
-                  for glob in ("**", ".*", ".env", "**/.env*", "lib/*", "!README", ".git/**")]  # fmt: skip
-        calls += [("Glob", {"pattern": "*", "path": str(root / "elsewhere")})]
-        return [*calls, ("Read", {"file_path": str(folder / "README")})]
+BUS_TOOLS = {f"mcp__agentbus__{name}" for name in (
+    "send_task", "read_inbox", "watch_inbox", "list_agents", "publish_result")}  # fmt: skip
+# What a user may have exported: of other programs, and of the session that starts the listener.
+EXPORTED = {
+    **dict.fromkeys(("GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "MINE"), SECRET),
+    "CLAUDECODE": "1",
+    "CLAUDE_CODE_SESSION_ID": "s",
+    "CLAUDE_CODE_ENTRYPOINT": "cli",
+}
 
 
 @pytest.fixture
@@ -104,54 +40,115 @@ def home(tmp_path):
     return Home(tmp_path / "home")
 
 
-async def woken(claude, home, model, **variables):
-    """Have the agent of that folder woken by a real listener; return what came back."""
-    environ = {
-        "PATH": f"{claude}:/usr/bin:/bin",
-        "HOME": str(home.root),
-        "ANTHROPIC_BASE_URL": model.url,
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        **variables,
-    }
+class Woken:
+    """A user's two ways to have a listener, on whose PATH `claude` notes its environment."""
+
+    def __init__(self, claude, home, settings, **variables):
+        self.home, self.settings = home, settings
+        self.noted = home.root / "environ"
+        noting = f"env > {shlex.quote(str(self.noted))}"
+        bin_ = home.root / "bin"
+        bin_.mkdir()
+        script(bin_ / "claude", noting, f'exec {shlex.quote(str(claude / "claude"))} "$@"')
+        script(bin_ / "systemctl", "exit 0")
+        script(bin_ / "launchctl", "exit 0")
+        self.environ = {
+            "PATH": f"{bin_}:/usr/bin:/bin",
+            "HOME": str(home.root),
+            "AGENTBUS_HOME": str(settings.data_dir.parent),
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            **variables,
+        }
+        self.agentbus = str(Path(sysconfig.get_path("scripts")) / "agentbus")
+
+    def terminal(self):
+        """Return how a terminal in that folder starts it, with all that its user has exported."""
+        return [self.agentbus, "listen"], {**self.environ, **EXPORTED}, self.home.folder
+
+    def unit(self):
+        """Return how systemd starts it: by the unit that `listen --install` writes."""
+        argv = [self.agentbus, "listen", "--install"]
+        environ = {**self.environ, **EXPORTED}
+        subprocess.run(
+            argv, env=environ, cwd=self.home.folder, check=True, timeout=60, capture_output=True
+        )
+        lines = (self.home.root / ".config/systemd/user" / UNIT).read_text().splitlines()
+        given = [line.partition("=") for line in lines]
+        [command] = [value for name, _, value in given if name == "ExecStart"]
+        words = [shlex.split(value)[0] for name, _, value in given if name == "Environment"]
+        managers = {"HOME": str(self.home.root), "PATH": "/usr/bin:/bin", "INVOCATION_ID": "1"}
+        return shlex.split(command), managers | dict(w.split("=", 1) for w in words), Path("/")
+
+
+async def woken(claude, home, model, start, **variables):
+    """Have the agent of that folder woken by a peer's task; return what came back."""
     with embedded.ephemeral() as settings:
-        rules = {"host": "claude-code", "wake": "answer", "max_turns": 200, "max_usd": 9.0}
-        configure(settings, home.folder, coder=rules)
+        rules = {"host": "claude-code", "wake": "answer", "max_turns": 300, "max_usd": 9.0}
+        configure(settings, home.named, coder=rules)
+        user = Woken(claude, home, settings, ANTHROPIC_BASE_URL=model.url, **variables)
         async with (
             Bus.connect(settings) as bus,
             Session(bus, Agent("planner")) as planner,
-            listening(settings, **environ) as listener,
+            running(*start(user)) as listener,
         ):
             await known(planner, "coder")
             await send(planner, "coder")
             result = await watch_inbox(planner, timeout_s=60)
             await listener.logged("ended", agent="coder")
+    assert SECRET not in user.noted.read_text()
     return [one.summary for one in result.results]
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-async def test_it_reads_its_folder_and_answers_and_nothing_else_happens(claude, home, trusted):
+@pytest.mark.parametrize(("start", "trusted"), [(Woken.terminal, True), (Woken.unit, False)])
+async def test_it_reads_its_folder_and_answers_and_nothing_else_happens(
+    claude, home, start, trusted
+):
     if trusted:
         home.trust()
-    reads = home.reads()
-    with Standin([*reads, *ANSWERING]) as model:
-        answered = await woken(claude, home, model, ANTHROPIC_API_KEY=KEY)
+    home.write(".claude/settings.json", env={"ANTHROPIC_API_KEY": KEY})
+    attempts, before = home.attempts(), home.files()
+    at_once = [attempts[first : first + 8] for first in range(0, len(attempts), 8)]
+    with Standin([*at_once, *ANSWERING]) as model:
+        answered = await woken(claude, home, model, start)
 
     assert answered == ["done"]
-    assert list(home.ran.iterdir()) == []  # no hook, no server but ours
-    first, last = json.dumps(model.shown[0]), json.dumps(model.shown[-1]["messages"])
-    assert "zq9" not in first  # neither instructions nor memory
-    assert "zq9readme" in last
-    told = results(model.shown[-1]["messages"])[: len(reads)]
-    assert len(told) == len(reads)
-    assert [call for call, said in zip(reads, told, strict=True) if SECRET in said] == []
+    assert list(home.ran.iterdir()) == []  # no hook, no server but ours, no code of the folder
+    assert home.files() == before
+    told = results(model.shown[-1]["messages"])
+    kept = (SECRET, INSTRUCTION, "root:x:0")
+    leaks = [one for n, one in enumerate(attempts) if any(map(told[n].count, kept))]
+    assert not leaks, "\n".join(map(str, leaks))
+    searched, read = (told[len(attempts) - n] for n in (2, 1))
+    assert README in searched
+    assert README in read
+    # Nor beside the answers of its tools, where instructions, memory and settings would be.
+    shown = json.dumps([without_results(request) for request in model.shown])
+    assert [word for word in kept if word in shown] == []
     assert {request["model"] for request in model.shown}.isdisjoint({"the-folders"})
+    offered = {tool["name"] for request in model.shown for tool in request["tools"]}
+    assert offered - {"DeferredToolPlaceholder"} == {"Read", "Glob", "Grep"} | BUS_TOOLS
 
 
 def results(messages):
-    """Return what each tool call came to, oldest first."""
+    """Return what each tool call came to, by the number of the call."""
     contents = [one["content"] for one in messages if isinstance(one["content"], list)]
     blocks = [block for content in contents for block in content]
-    return [json.dumps(block["content"]) for block in blocks if block["type"] == "tool_result"]
+    return {
+        int(block["tool_use_id"].removeprefix("toolu_")): json.dumps(block["content"])
+        for block in blocks
+        if block["type"] == "tool_result"
+    }
+
+
+def without_results(request):
+    """Return all of a request but what its model has called, and what its tools have answered."""
+    messages = [
+        block
+        for message in request["messages"]
+        for block in (message["content"] if isinstance(message["content"], list) else [message])
+        if block.get("type") not in {"tool_use", "tool_result"}
+    ]
+    return {**request, "messages": messages}
 
 
 def by_settings(home):
@@ -159,7 +156,7 @@ def by_settings(home):
 
 
 def by_helper(home):
-    helper = f"env > {home.root}/environ; echo {KEY}"
+    helper = f"env > {home.root}/helped; echo {KEY}"
     home.write(".claude/settings.json", apiKeyHelper=helper, model="claude-users-1")
 
 
@@ -177,13 +174,19 @@ def by_environment(home):
     return {"ANTHROPIC_AUTH_TOKEN": KEY}
 
 
-@pytest.mark.parametrize("login", [by_environment, by_settings, by_helper, by_file])
-async def test_it_stays_logged_in_and_has_its_users_model(claude, home, login):
-    # As by a session, in a terminal whose user has much exported.
-    around = {"CLAUDECODE": "1", "CLAUDE_CODE_SESSION_ID": "s", "GITHUB_TOKEN": SECRET}
-    variables = around | (login(home) or {})
+@pytest.mark.parametrize(
+    ("login", "start"),
+    [
+        (by_environment, Woken.terminal),
+        (by_settings, Woken.terminal),
+        (by_helper, Woken.unit),
+        (by_file, Woken.unit),
+    ],
+)
+async def test_it_stays_logged_in_and_has_its_users_model(claude, home, login, start):
+    variables = login(home) or {}
     with Standin(ANSWERING) as model:
-        answered = await woken(claude, home, model, **variables)
+        answered = await woken(claude, home, model, start, **variables)
 
     assert answered == ["done"]
     sent = model.headers[0]
@@ -191,4 +194,4 @@ async def test_it_stays_logged_in_and_has_its_users_model(claude, home, login):
     assert model.shown[0]["model"] == "claude-users-1"
     assert list(home.ran.iterdir()) == []
     if login is by_helper:
-        assert SECRET not in (home.root / "environ").read_text()
+        assert SECRET not in (home.root / "helped").read_text()

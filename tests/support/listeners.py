@@ -126,19 +126,27 @@ class Listening:
 @contextlib.asynccontextmanager
 async def listening(settings, *, script=None, **environ):
     """Start a listener on the home of `settings` and wait until it listens."""
-    argv = script or ["-m", "mcp_agentbus", "listen"]
+    argv = [sys.executable, *(script or ["-m", "mcp_agentbus", "listen"])]
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(settings.data_dir.parent),
+        "AGENTBUS_HOME": str(settings.data_dir.parent),
+        "PYTHONPATH": served.PACKAGE,
+        **environ,
+    }
+    async with running(argv, environ) as listener:
+        yield listener
+
+
+@contextlib.asynccontextmanager
+async def running(argv, environ, folder=None):
+    """Start a listener by this command, with this environment alone; wait until it listens."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(settings.data_dir.parent),
-            "AGENTBUS_HOME": str(settings.data_dir.parent),
-            "PYTHONPATH": served.PACKAGE,
-            **environ,
-        },
+        env=environ,
+        cwd=folder,
     )
     listener = Listening(process)
     try:

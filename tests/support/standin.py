@@ -5,7 +5,8 @@
         ...                               # a host whose ANTHROPIC_BASE_URL is model.url
         model.shown                       # the requests that carried tools, oldest first
 
-`LATEST` in an argument becomes the id of the task that the last tool result named.
+What stands in a list of its own is called at once. `LATEST` in an argument becomes the id of the
+task that the last tool result named. The calls have the ids `toolu_0`, `toolu_1`, and so on.
 """
 
 import json
@@ -64,17 +65,26 @@ class Standin:
             for message in request["messages"]
             for block in _blocks(message)
         )
-        if done >= len(self.plan):
-            return [{"type": "text", "text": "DONE"}], "end_turn"
-        wanted, given = self.plan[done]
-        name = next((one for one in tools if one.endswith("__" + wanted)), wanted)
         named = _TASK.findall(json.dumps(request["messages"]))
+        first = 0
+        for step in self.plan:
+            calls = step if isinstance(step, list) else [step]
+            if first == done:
+                return [
+                    self._use(f"toolu_{first + index}", call, tools, named)
+                    for index, call in enumerate(calls)
+                ], "tool_use"
+            first += len(calls)
+        return [{"type": "text", "text": "DONE"}], "end_turn"
+
+    @staticmethod
+    def _use(use, call, tools, named):
+        wanted, given = call
+        name = next((one for one in tools if one.endswith("__" + wanted)), wanted)
         given = {key: named[-1] if value == LATEST else value for key, value in given.items()}
         if name not in tools and "tool_call" in tools:  # OpenClaw hides those of servers behind it
             name, given = "tool_call", {"id": f"agentbus__{wanted}", "args": given}
-        return [
-            {"type": "tool_use", "id": f"toolu_{done}", "name": name, "input": given}
-        ], "tool_use"
+        return {"type": "tool_use", "id": use, "name": name, "input": given}
 
 
 def _blocks(message):

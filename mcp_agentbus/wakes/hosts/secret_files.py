@@ -23,6 +23,8 @@ from typing import Final
 NAMES: Final = (
     # What programs are told in private.
     *(".env*", "*.env", ".dev.vars", "local.settings.json", "secrets*", "*.secret", "*.secrets"),
+    # Hosts of agents: the user's own settings of a folder, and what logs in to servers.
+    *("settings.local.json", ".mcp.json", "mcp.json"),
     # Logins of tools, in files and in folders.
     *(".netrc", "_netrc", ".npmrc", ".yarnrc*", ".pypirc", "pip.conf", ".pgpass", ".my.cnf"),
     *(".htpasswd", ".boto", ".git-credentials", "credentials", "credentials.*", ".credentials*"),
