@@ -81,21 +81,30 @@ class Runner:
         )
 
     def left_running(self) -> list[Row]:
-        """Return the wakes of an earlier listener that run still; note the end of its others."""
+        """Return the wakes of an earlier listener that run still; note the end of its others.
+
+        Of agents that have none, what such a listener's runs have left is removed.
+        """
         running: list[Row] = []
         try:
-            for row in self._state.ledger.unended():
-                process = Process.marked(row.pid or 0, row.born)
-                if process.born and processes.is_still(process):
+            unended = self._state.ledger.unended()
+            agents = {*self._state.settings.rules, *(row.agent for row in unended)}
+            for row in unended:
+                if self._runs(row):
                     running.append(row)
                     continue
-                if not process.is_here and seat.is_taken_in(process.space, self._state.settings):
-                    continue  # the listener of another container looks after it
+                if self._is_anothers(row):
+                    continue
                 self._state.ledger.ended(
                     row.id, at=datetime.now(UTC), outcome="stopped",
                     said="its listener was killed", interrupted=True,
                 )  # fmt: skip
                 self._state.emit("adopted", row.agent, {"wake": row.id})
+            for agent in agents:
+                # One that was left alone at its listener's end has an end in the ledger.
+                latest = self._state.ledger.latest(agent, 1)
+                if not any(self._runs(row) or self._is_anothers(row) for row in latest):
+                    self._clean_up(agent)
         except LedgerBroken as error:
             self._state.ledger_broke(error)
         return running
@@ -177,7 +186,22 @@ class Runner:
             await outlive(pid)
         except OSError as error:  # no descriptor is left: else its agent would never be woken again
             ended = Ended("stopped", f"its end cannot be waited for: {error.strerror}")
+        self._clean_up(desk.agent)
         self._end(desk, wake, ended, read_within_s=0.0)
+
+    @staticmethod
+    def _runs(row: Row) -> bool:
+        process = Process.marked(row.pid or 0, row.born)
+        return bool(process.born) and processes.is_still(process)
+
+    def _is_anothers(self, row: Row) -> bool:
+        """Tell whether the listener of another container looks after it."""
+        process = Process.marked(row.pid or 0, row.born)
+        return not process.is_here and seat.is_taken_in(process.space, self._state.settings)
+
+    def _clean_up(self, agent: str) -> None:
+        with suppress(OSError, AgentbusError):  # the next run, or listener, replaces or removes it
+            registry.clean_up(agent, self._state.settings.environ)
 
     def _end(self, desk: Desk, wake: int, ended: Ended, *, read_within_s: float) -> None:
         """Note how a wake has ended, and have its agent looked at: was anything read?"""

@@ -105,6 +105,16 @@ def user_environ(environ: Mapping[str, str]) -> dict[str, str]:
     return claude_settings.user_environ(environ)
 
 
+def clean_up(agent: str, environ: Mapping[str, str]) -> None:
+    """Remove what a run of an agent has left that its listener did not see end.
+
+    Raises:
+        OSError: it cannot be removed.
+        BadSetup: there is no home.
+    """
+    claude_settings.remove(agent, environ)
+
+
 def _mcp_config(call: Call) -> str:
     env = {"AGENTBUS_HOST": call.rules.host}
     if home := call.environ.get("AGENTBUS_HOME"):

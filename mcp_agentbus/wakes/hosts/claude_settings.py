@@ -50,11 +50,20 @@ def write(call: Call) -> Path:
         OSError: it cannot be written.
         BadSetup: there is no home.
     """
-    folder = Path(places.runtime_folder(call.environ))
-    places.make_private(folder)
-    file = folder / f"answer-{call.rules.agent}.json"
+    file = _file(call.rules.agent, call.environ)
+    places.make_private(file.parent)
     write_whole(file, json.dumps(settings(call)).encode(), durable=False)
     return file
+
+
+def remove(agent: str, environ: Mapping[str, str]) -> None:
+    """Remove the file of an agent's run that is over, if one is there.
+
+    Raises:
+        OSError: it cannot be removed.
+        BadSetup: there is no home.
+    """
+    _file(agent, environ).unlink(missing_ok=True)
 
 
 def settings(call: Call) -> dict[str, Any]:
@@ -87,6 +96,10 @@ def environ_of(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str
     }
     wanted = _HOST.login_variables({**environ, **variables})
     return {name: value for name, value in variables.items() if hosts.is_among(name, wanted)}
+
+
+def _file(agent: str, environ: Mapping[str, str]) -> Path:
+    return Path(places.runtime_folder(environ)) / f"answer-{agent}.json"
 
 
 def _private(environ: Mapping[str, str]) -> list[str]:

@@ -40,6 +40,18 @@ def environ(rules: Rules, around: Mapping[str, str]) -> dict[str, str]:
     return {**inherited.of(rules, around, chosen), "AGENTBUS_AGENT": rules.agent}
 
 
+def clean_up(agent: str, environ: Mapping[str, str]) -> None:
+    """Remove what a run of an agent has left that no listener saw end, whatever its host was.
+
+    Raises:
+        OSError: it cannot be removed.
+        BadSetup: there is no home.
+    """
+    for file in _FILES.values():
+        if host_clean_up := getattr(file, "clean_up", None):
+            host_clean_up(agent, environ)
+
+
 def missing_program(rules: Rules, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the programs any one of which would start an agent, if none of them is on PATH.
 

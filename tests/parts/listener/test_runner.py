@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """When a wake counts as one that led to a read, and which wakes an earlier listener has left."""
 
+import asyncio
 import contextlib
 import os
+import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import locks, processes
 from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
+from mcp_agentbus.wakes.hosts import claude_settings
+from mcp_agentbus.wakes.hosts.protocol import Call
 from mcp_agentbus.wakes.ledger import Ledger
 
 KEYS = frozenset({"task coder 7f", "task coder 8a"})
@@ -26,9 +32,12 @@ def events():
 
 @pytest.fixture
 def state(settings, tmp_path, events):
-    """A listener's state without a bus."""
+    """A listener's state without a bus, and with one agent."""
     ledger = Ledger(tmp_path / "ledger.sqlite3")
-    yield State(settings, None, ledger, lambda event, *_: events.append(event))
+    rules = {"coder": Rules("coder", "claude-code", tmp_path, "answer")}
+    yield State(
+        replace(settings, rules=rules), None, ledger, lambda event, *_: events.append(event)
+    )
     ledger.close()
 
 
@@ -98,3 +107,56 @@ def test_a_process_that_outlives_its_listener_is_known_by_its_mark_or_an_earlier
     state.ledger.started(wake, os.getpid(), mark)
 
     assert [row.id for row in Runner(state, None, {}).left_running()] == [wake]
+
+
+def written(state, agent):
+    """Write the settings of an agent's run; return their file."""
+    rules = replace(state.settings.rules["coder"], agent=agent)
+    return claude_settings.write(Call(rules, "", state.settings.environ, lambda _: None))
+
+
+def gone(state, wake):
+    state.ledger.started(wake, os.getpid(), "another's")
+
+
+def runs(state, wake):
+    state.ledger.started(wake, os.getpid(), processes.known(os.getpid()).mark)
+
+
+def left_alone(state, wake):
+    runs(state, wake)
+    state.ledger.ended(wake, at=datetime.now(UTC), outcome="stopped", said="", interrupted=True)
+
+
+@pytest.mark.parametrize("agent", ["coder", "removed"])
+@pytest.mark.parametrize(
+    ("became", "stays"),
+    [(lambda *_: None, False), (gone, False), (runs, True), (left_alone, True)],
+    ids=["killed before it was known", "gone", "runs", "left alone"],
+)
+def test_the_settings_of_a_run_whose_end_no_listener_saw_are_removed_by_the_next_one(
+    state, agent, became, stays
+):
+    file = written(state, agent)
+    wake = state.ledger.note(agent, "start", keys=KEYS, senders=(), at=datetime.now(UTC))
+    became(state, wake)
+
+    Runner(state, None, {}).left_running()
+
+    assert file.exists() is stays
+
+
+async def test_the_settings_of_a_run_go_once_it_ends_after_its_listener(state):
+    file = written(state, "coder")
+    wake = state.ledger.note("coder", "start", keys=KEYS, senders=(), at=datetime.now(UTC))
+    process = await asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE)
+    state.ledger.started(wake, process.pid, processes.known(process.pid).mark)
+    desk, runner = Desk("coder"), Runner(state, None, {})
+    [row] = runner.left_running()
+    runner.watch(desk, row)
+    assert file.exists()
+
+    await process.communicate(b"")
+    await desk.changed.wait()
+
+    assert not file.exists()
