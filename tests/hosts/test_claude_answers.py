@@ -165,8 +165,9 @@ def by_file(home):
         "accessToken": KEY, "refreshToken": "r", "scopes": ["user:inference"],
         "expiresAt": int(time.time() * 1000) + 3_600_000, "subscriptionType": "max",
     }  # fmt: skip
-    home.write(".claude/.credentials.json", claudeAiOauth=login)
-    home.write(".claude/settings.json", model="claude-users-1")
+    home.write("conf/.credentials.json", claudeAiOauth=login)
+    home.write("conf/settings.json", model="claude-users-1", hooks=home.hooks("user"))
+    return {"CLAUDE_CONFIG_DIR": str(home.root / "conf")}
 
 
 def by_environment(home):
