@@ -15,6 +15,7 @@ import hmac
 import os
 import secrets
 import tempfile
+import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +40,34 @@ def unforeseen(folder: Path, *said: str) -> str:
     """
     message = "\0".join(said).encode()
     return hmac.digest(_key(file_in(folder)), message, "sha256").hex()[:_ID_CHARS]
+
+
+def signed(folder: Path, word: str, about: str) -> bytes:
+    """Return a word, which has no space, with the time and a proof that this user wrote it here.
+
+    Raises: as `unforeseen`.
+    """
+    at = str(time.time_ns())
+    return f"{word} {at} {unforeseen(folder, 'signed', word, at, about)}".encode()
+
+
+def word_in(folder: Path, data: bytes, about: str, *, since: int) -> str:
+    """Return the word that this user has `signed` here; empty if it is no such, or of before.
+
+    Args:
+        folder: as `signed`.
+        data: what came; anybody may have sent it, or sent again what was heard.
+        about: as `signed`.
+        since: nanoseconds of the epoch; what was signed before that is no word.
+
+    Raises: as `unforeseen`.
+    """
+    word, _, rest = data.decode("latin-1").partition(" ")
+    at, _, proof = rest.partition(" ")
+    expected = unforeseen(folder, "signed", word, at, about)
+    if not hmac.compare_digest(proof.encode(), expected.encode()):
+        return ""
+    return word if int(at) >= since else ""
 
 
 def file_in(folder: Path) -> Path:

@@ -11,7 +11,6 @@ leaves no trace. While it lives it keeps its claims; at its end it gives them ba
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 import time
@@ -22,7 +21,7 @@ from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, Message
-from mcp_agentbus.config.machine_key import unforeseen
+from mcp_agentbus.config import machine_key
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background, note_failure, part, together
 from mcp_agentbus.core.ids import Agent
@@ -99,7 +98,7 @@ class Session:
     @property
     def _host_key(self) -> str:
         """What is on the bus of `hosted`: not the host's own id of its session."""
-        return hashlib.sha256(self.hosted.encode()).hexdigest()[:16]
+        return machine_key.unforeseen(self.bus.settings.state_dir, "hosted", self.hosted)
 
     @property
     def inboxes(self) -> tuple[str, ...]:
@@ -112,7 +111,7 @@ class Session:
         Raises:
             BadSetup: as `unforeseen`.
         """
-        return unforeseen(self.bus.settings.state_dir, self.me.id, inbox, request)
+        return machine_key.unforeseen(self.bus.settings.state_dir, self.me.id, inbox, request)
 
     async def take_name(self) -> tuple[str, ...]:
         """Take its agent's name, before all else that a call does; changes who it is if need be.
@@ -227,7 +226,8 @@ class Session:
         subject = subjects.succeed_subject(self.me.id, self._host_key)
         # Each that answers listens there no more, but for an earlier process of this session.
         for _ in range(_PREDECESSORS_MAX):
-            answer = await self.bus.ask(subject, self.id.encode(), _HANDED_OVER_S)
+            asks = machine_key.signed(self.bus.settings.state_dir, self.id, self._host_key)
+            answer = await self.bus.ask(subject, asks, _HANDED_OVER_S)
             if not (answer and answer.data):
                 break
             given_up = self.calls.given_up()
@@ -236,11 +236,15 @@ class Session:
                 await self.claims.take_over(handed["claims"], given_up)
                 await self.outcomes.take_over(handed["outcomes"], given_up)
                 self.claims.recall_handed(handed["ended"])
+        self._begun_ns = time.time_ns()  # who asks is later; who repeats what it heard is not
         await self._hear(subject, self._on_succeeded)
 
     def _on_succeeded(self, message: Message | None) -> None:
-        if message and message.reply and ids.is_label(successor := message.data.decode("latin-1")):
-            self.finish_in_background(self._hand_over(successor, message.reply))
+        if message and message.reply:
+            state, key = self.bus.settings.state_dir, self._host_key
+            successor = machine_key.word_in(state, message.data, key, since=self._begun_ns)
+            if ids.is_label(successor):
+                self.finish_in_background(self._hand_over(successor, message.reply))
 
     async def _hand_over(self, successor: str, reply: str) -> None:
         """Let another session of this agent have all that this one has, which is over then."""

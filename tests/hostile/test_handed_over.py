@@ -59,3 +59,25 @@ async def test_a_session_begins_whatever_it_is_handed(own_world, answer):
     assert 1 <= len(asked) <= 8
     assert [item.task.subject for item in inbox.tasks] == ["To myself"]
     assert len(coder.claims) == 1
+
+
+async def test_a_session_hands_over_only_to_one_of_its_user_that_asks_now(own_world):
+    mallory = await own_world.another_bus()
+    heard = []
+    coder = await own_world.session("coder", known=False)
+    subject = subjects.succeed_subject(coder.me.id, "*")
+    async with mallory.subscribed(subject, heard.append):
+        earlier = await own_world.session("coder", known=False)
+        for session in (earlier, coder):  # by the same host, one after the other
+            session.hosted = "claude 1"
+            await send_task(session, session.me.id, "To myself", "x")
+        await read_inbox(coder)
+    asked = [message.data for message in heard]
+    subject = subjects.succeed_subject(coder.me.id, coder._host_key)
+
+    for data in (b"mallory", b"mallory 1 2", b"\xff " * 50, *asked):
+        answer = await mallory.ask(subject, data, 0.3)
+        assert not (answer and answer.data)
+
+    assert earlier.successor == coder.id
+    assert (coder.successor, len(coder.claims)) == ("", 2)
