@@ -96,7 +96,9 @@ def remove(settings: Settings, agent: str) -> Settings:
 
 
 def rename(settings: Settings, agent: str, new: str) -> Settings:
-    """Give an agent's table another id; return the settings with it, as they are if it has none.
+    """Give an agent another id: in its table's name, and where others name it in `wake_from`.
+
+    Returns the settings with it, as they are if it stands nowhere.
 
     Raises:
         BadInput: there is an agent of that id already.
@@ -109,21 +111,53 @@ def rename(settings: Settings, agent: str, new: str) -> Settings:
         tables = before.get("agents", {})
         if new in tables:
             raise BadInput(f"{new} is in {settings.config_file} already.", hint="Take another id.")
-        if agent not in tables:
+        renamed = {
+            new if name == agent else name: _trusting(table, agent, new)
+            for name, table in tables.items()
+        }
+        if renamed == tables:
             return settings
-        renamed = {new if name == agent else name: table for name, table in tables.items()}
-        after = {**before, "agents": renamed}
-        header = re.compile(
-            rf"""^([ \t]*\[agents\.)["']?{re.escape(agent)}["']?(?=[.\]])""", re.MULTILINE
-        )
-        text = header.sub(rf"\g<1>{new}", old)
-        if not _says(text, after):  # it stands in braces, or under dotted keys
-            text = _appended(_without(old, agent, {**before, "agents": _but(tables, agent)}), new,
-                             tables[agent])  # fmt: skip
-        _check(settings, text, after)
+        text = _with_trust(_with_header(old, before, agent, new), agent, new)
+        _check(settings, text, {**before, "agents": renamed})
         loaded = load_settings(settings.environ, text=text)
         file.write(text)
     return loaded
+
+
+def _with_header(old: str, before: Mapping[str, Any], agent: str, new: str) -> str:
+    """Return the text with an agent's table, if it has one, under another id."""
+    tables = before.get("agents", {})
+    if agent not in tables:
+        return old
+    after = {**before, "agents": {**_but(tables, agent), new: tables[agent]}}
+    header = re.compile(
+        rf"""^([ \t]*\[agents\.)["']?{re.escape(agent)}["']?(?=[.\]])""", re.MULTILINE
+    )
+    text = header.sub(rf"\g<1>{new}", old)
+    if _says(text, after):
+        return text
+    # It stands in braces, or under dotted keys.
+    without = _without(old, agent, {**before, "agents": _but(tables, agent)})
+    return _appended(without, new, tables[agent])
+
+
+def _with_trust(old: str, agent: str, new: str) -> str:
+    """Return the text with another id wherever an agent's may wake somebody."""
+    document = tomlkit.parse(old)
+    for table in document.get("agents", {}).values():
+        senders = table.get("wake_from", []) if isinstance(table, Mapping) else []
+        for at, sender in enumerate(senders if isinstance(senders, list) else []):
+            if sender == agent:
+                senders[at] = new
+    return tomlkit.dumps(document)
+
+
+def _trusting(table: Any, agent: str, new: str) -> Any:
+    """Return an agent's keys with another id for who may wake it."""
+    senders = table.get("wake_from") if isinstance(table, dict) else None
+    if not isinstance(senders, list):
+        return table
+    return {**table, "wake_from": [new if sender == agent else sender for sender in senders]}
 
 
 def _but(tables: Mapping[str, Any], agent: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is there, for those who want to send: the list, the addressees, the nearest names.
 
-Whose a task is that is somebody else's, it says as well.
+Whose a task is that is somebody else's, and what waits under a name of the past, it says as well.
 
     >>> [listed.entry.id for listed in (await page(bus)).agents]
     ['coder', 'planner']
@@ -26,10 +26,10 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import names
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import EVERYBODY, LANES, Priority
 from mcp_agentbus.errors import AgentbusError, UnknownAgent, UnknownTask
-from mcp_agentbus.store import roster, subjects, waiting
+from mcp_agentbus.store import roster, streams, subjects, unseen, waiting
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry
 
@@ -38,6 +38,8 @@ _NEAREST_MAX: Final = 3
 _NEAR: Final = 0.4
 # Whom `all` means: of others nobody knows whether anybody will ever be them again.
 _SEEN_WITHIN: Final = timedelta(days=30)
+# Of what waits under an old name nobody needs a larger number.
+_LEFT_MAX: Final = 20
 # What the roster said so long ago, in seconds, still goes into a receipt: sessions say that they
 # live every 5 s, so it is not much older than what would be read.
 _KNOWN_S: Final = 0.5
@@ -227,6 +229,41 @@ def of_this_user(settings: Settings) -> tuple[str, ...]:
     if settings.url is None:
         return ("*",)
     return tuple({*names.read(settings).names, *settings.agents})
+
+
+async def under_old_names(bus: Bus, agent: str) -> tuple[str, ...]:
+    """Say what waits under the names that an agent had before it was renamed, a sentence for each.
+
+    It is not moved unasked: whoever is started by an old name uses it again.
+
+    Raises:
+        BadSetup: the book of names cannot be read.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    book = names.read(bus.settings)
+    remarks = []
+    before = [was for was in book.renamed if book.became(was, agent)]
+    if before:  # the call that this comes before has not made sure of them yet
+        await streams.ensure_streams(bus)
+    for old in before:
+        if await roster.live_sessions(bus, old):
+            continue  # what it has is its own, and may come back still
+        tasks, results = await both(
+            waiting.counts(bus, (old,)), unseen.look_up(bus, old, _LEFT_MAX)
+        )
+        counts = (_left(sum(tasks.values()), "task"), _left(len(results.results), "result"))
+        if any(counts):
+            remarks.append(
+                f"Under {old}, which this agent was before, waits: "
+                f"{', '.join(filter(None, counts))}. "
+                f"To have that here: agentbus agent rename {old} {agent}"
+            )
+    return tuple(remarks)
+
+
+def _left(count: int, what: str) -> str:
+    number = f"{count} or more" if count >= _LEFT_MAX else f"{count}"
+    return f"{number} {what}{'s' * (count != 1)}" if count else ""
 
 
 async def unknown_task(

@@ -26,7 +26,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background, note_failure, part, together
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, Refused
-from mcp_agentbus.handoff.agents import Addressees
+from mcp_agentbus.handoff.agents import Addressees, under_old_names
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.turn import Call, Calls, Inbox, Watches
@@ -133,8 +133,9 @@ class Session:
                 told = self.claims.on_change
                 self._be(me)
                 self.claims.on_change = told
+            remarks = (*identity.remarks, *await under_old_names(self.bus, self.me.id))
             self.naming = None
-            return (*identity.remarks, identity.news) if identity.news else identity.remarks
+            return (*remarks, identity.news) if identity.news else remarks
 
     async def called(self) -> None:
         """Note a call, and make sure that the session is known to the bus.

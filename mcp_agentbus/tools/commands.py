@@ -79,9 +79,10 @@ class Call:
         """Open the shell's session."""
         async with self.bus() as bus:
             found = await self.naming.take(bus)
+            left = await agents.under_old_names(bus, found.me.id)
             async with shell_session(bus, found.me, self.settings.state_dir) as session:
                 yield session
-        for remark in filter(None, (*found.remarks, found.news)):
+        for remark in filter(None, (*found.remarks, *left, found.news)):
             if not getattr(self.args, "json", False):
                 self.out(remark, {})
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names at work: sessions, shells and hooks of folders that would have one name."""
 
+import functools
 import json
 import uuid
 
@@ -9,6 +10,7 @@ import pytest
 import served
 from listeners import listening
 
+from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -16,6 +18,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
+from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS, TASKS
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 
 ERA = served.MODERN
@@ -219,13 +222,19 @@ async def test_what_comes_back_under_an_old_name_goes_to_the_new_one_by_the_same
     _, first = await typed(shop, "agent", "rename", old, new)
     await typed(shop, "result", held, "released", "--agent", old)
     await typed(shop, "result", asked["task_id"], "completed", "--summary", "yes", *planner)
+    told = [(await typed(shop, "agents"))[1], (await typed(shop, "inbox"))[1]]
     code, second = await typed(shop, "agent", "rename", old, new)
     read = (await typed(shop, "inbox"))[1]
     none = await typed(shop, "agent", "rename", old, new)
+    silent = (await typed(shop, "inbox"))[1]
     other = await typed(shop, "agent", "rename", f"{word}-planner", new)
 
     again = f"agentbus agent rename {old} {new}"
     assert ("run the same again" in first, again in first.replace("\n  ", " ")) == (True, True)
+    remark = f"Under {old}, which this agent was before, waits: 1 task, 1 result."
+    assert [remark in each.replace("\n  ", " ") for each in (*told, silent)] == [
+        False, True, False
+    ]  # fmt: skip
     assert (code, second.splitlines()) == (
         0,
         [f"{old} is {new} already: this moves what has come back since.",
@@ -236,6 +245,20 @@ async def test_what_comes_back_under_an_old_name_goes_to_the_new_one_by_the_same
     )  # fmt: skip
     assert (none[0], "Moved: 0 waiting tasks, 0 results." in none[1]) == (0, True)
     assert (other[0], "is an agent already" in other[1]) == (2, True)
+
+
+async def test_an_agent_that_was_renamed_reads_on_a_bus_that_has_no_streams_yet(folder, word):
+    with embedded.ephemeral() as settings:
+        typed = functools.partial(served.typed, settings.data_dir.parent, folder=folder(word))
+        await typed("inbox")
+        await typed("agent", "rename", f"{word}-shell", f"{word}-new")
+        async with Bus.connect(settings) as bus:
+            for stream in (TASKS, RESULTS, AGENTS, PRESENCE):
+                await bus.admin.api(f"STREAM.DELETE.{stream}")
+
+        read = await typed("inbox")
+
+    assert read == (0, f"Inbox of {word}-new: ok, nothing new. Waiting: none.\n")
 
 
 @pytest.fixture

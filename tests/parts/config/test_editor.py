@@ -189,14 +189,29 @@ def test_a_file_stays_as_it_is_spelled_a_link_and_of_its_mode(configure, file, t
     [
         ('[agents."coder"] # mine\nhost = "cursor"\n', '[agents.shop] # mine\nhost = "cursor"\n'),
         ('agents.coder.host = "cursor" # mine\n', '\n[agents.shop]\nhost = "cursor"'),
+        (
+            '[agents.boss]\nwake_from = ["me", "coder"] # mine\n',
+            '[agents.boss]\nwake_from = ["me", "shop"] # mine\n',
+        ),
+        (
+            '[agents.coder]\nwake_from = [\n  "me", # mine\n  "coder",\n]\n',
+            '[agents.shop]\nwake_from = [\n  "me", # mine\n  "shop",\n]\n',
+        ),
+        (
+            'agents = {boss = {wake_from = ["coder"]}, coder = {roles = ["r"]}}\n',
+            'agents = {boss = {wake_from = ["shop"]}, shop = {roles = ["r"]}}\n',
+        ),
     ],
 )
 def test_a_renamed_agent_keeps_what_its_user_wrote(configure, file, text, renamed):
     editor.rename(configure(text), "coder", "shop")
 
     assert file.read_text().strip() == renamed.strip()
+
+
+def test_an_agent_gets_no_id_that_another_has_in_the_file(configure):
     with pytest.raises(BadInput, match="already"):
-        editor.rename(configure(text), "coder", "coder")
+        editor.rename(configure('[agents.coder]\nhost = "cursor"\n'), "coder", "coder")
 
 
 @pytest.mark.promise(41)
