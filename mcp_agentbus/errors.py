@@ -76,7 +76,7 @@ class UnknownAgent(Refused):
 class UnknownTask(Refused):
     """This agent neither sent nor received a task with that id."""
 
-    hint = "Copy the task_id from a receipt or from read_inbox, or its first 6 characters and more."
+    hint = "Copy the task_id from a receipt or from read_inbox, all of it."
 
 
 class NotYourTask(Refused):

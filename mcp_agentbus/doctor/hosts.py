@@ -100,7 +100,11 @@ def hooks(settings: Settings) -> Check:
         return Check(name, "unknown", f"{file} is not there", _AGAIN)
     bare = [sys.executable, "-I", "-c", "pass"]
     hook = [sys.executable, "-I", "-S", str(file), "claude-code", "SessionStart"]
-    pairs = [(_took(bare, settings), _took(hook, settings)) for _ in range(_RUNS)]
+    try:
+        pairs = [(_took(bare, settings), _took(hook, settings)) for _ in range(_RUNS)]
+    except subprocess.TimeoutExpired as error:
+        what = "a hook" if error.cmd == hook else "a Python that does nothing"
+        return Check(name, "unknown", f"{what} did not end within {_RUN_S:.0f} s", _BUSY)
     least, took = (min(times) for times in zip(*pairs, strict=True))
     cost = (
         f"a hook takes {took * 1000:.0f} ms, "

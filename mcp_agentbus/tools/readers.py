@@ -78,9 +78,13 @@ def _said(sentence: str, words: Sequence[tuple[str, str]]) -> str:
     return sentence
 
 
+# Python takes whole ids alone.
+_SHORT: Final = (r"\bread_inbox, all of it\.", "read_inbox, or its first 6 characters and more.")
+
 #: A model with the five tools; it types nothing, so commands are for the person whom it works for.
 MODEL: Final = Reader(
     words=(
+        _SHORT,
         (r"\bRun `agentbus agents`", "Call list_agents"),
         (r"\bCall task_life with", "Call read_inbox with"),
         (r"\bRun(:| `)", r"Ask your user to run\1"),
@@ -115,6 +119,7 @@ _COMMANDS: Final = (
 #: Whoever types `agentbus ...`, a person or an agent with a shell.
 SHELL: Final = Reader(
     words=(
+        _SHORT,
         (r"\bCall task_life with this task_id\b", "Run `agentbus task ID`"),
         (r"\bCall again with request_id='([^']*)'", r"Run it again with --request-id \1"),
         (r"\bCall again\b", "Run it again"),

@@ -322,6 +322,17 @@ def test_the_hook_that_is_measured_is_the_one_of_this_package(tmp_path):
     assert "times as long" in found.said
 
 
+def test_a_hook_that_does_not_end_is_told_with_what_to_do(tmp_path, monkeypatch):
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "agentbus_hook.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(assets, "plugin_folder", lambda: tmp_path)
+
+    found = hosts.hooks(settings_at(tmp_path))
+
+    assert (found.state, found.said) == ("unknown", "a hook did not end within 2 s")
+    assert found.fix == "Try again when the machine is less busy."
+
+
 @pytest.mark.parametrize("folder", [True, False])
 def test_without_its_hooks_an_installation_is_not_known_to_be_good(tmp_path, monkeypatch, folder):
     def plugin_folder():

@@ -110,6 +110,12 @@ def test_a_model_reads_of_its_tools_where_python_has_other_names():
     assert MODEL.hint(errors.UnknownAgent.hint).startswith("Call list_agents to see")
 
 
+def test_only_where_ids_may_be_short_is_that_said():
+    assert "6 characters" not in errors.UnknownTask.hint
+    for reader in (MODEL, SHELL):
+        assert "or its first 6 characters and more." in reader.hint(errors.UnknownTask.hint)
+
+
 def test_of_a_message_only_its_beginning_is_put_into_other_words():
     """What follows may be a name that a caller has written."""
     assert SHELL.message("expires_in_s is 700000.") == "--expires-in is 700000."
