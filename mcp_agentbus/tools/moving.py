@@ -202,7 +202,8 @@ async def _move_task(bus: Bus, stream: str, message: Found, new: str, session: s
         return False
     later = task.deliver_at if stream == SCHEDULE else None
     moved = task.model_copy(update={"to": new, "deliver_at": later})
-    kept = await tasks.put(bus, moved, message_id=f"moved-{new}-{task.id}")
+    # The same move again is one; the way back, under a name that had it before, is another.
+    kept = await tasks.put(bus, moved, message_id=f"moved-{stream}-{message.seq}-{task.id}")
     if isinstance(kept, tasks.Taken):  # what the new name has under this id stays what it is
         return False
     await _drop(bus, stream, message, old)

@@ -247,6 +247,17 @@ async def test_what_comes_back_under_an_old_name_goes_to_the_new_one_by_the_same
     assert (other[0], "is an agent already" in other[1]) == (2, True)
 
 
+async def test_an_agent_that_gets_its_name_back_has_all_that_waited(home, folder, word, typed):
+    shop, old, new = folder(word), f"{word}-shell", f"{word}-new"
+    await typed(shop, "inbox")
+    await typed(shop, "send", old, "Now", "b", "--agent", f"{word}-planner")
+
+    for was, now in ((old, new), (new, old), (old, new)):
+        await typed(shop, "agent", "rename", was, now)
+
+    assert "Now" in (await typed(shop, "inbox"))[1]
+
+
 async def test_an_agent_that_was_renamed_reads_on_a_bus_that_has_no_streams_yet(folder, word):
     with embedded.ephemeral() as settings:
         typed = functools.partial(served.typed, settings.data_dir.parent, folder=folder(word))
