@@ -21,6 +21,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError, Conflict, Found
 from mcp_agentbus.config import editor, names
 from mcp_agentbus.config.folder_file import FOLDER_FILE
+from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import Agent
@@ -61,7 +62,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     Raises:
         UnknownAgent: there is none of the old name.
         BadInput: the new one is no id, or somebody has it that is not what the old one became.
-        BadSetup: the book or config.toml cannot be written.
+        BadSetup: the book or config.toml cannot be written, or the machine's key not read.
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`; the same again goes
             on.
     """
@@ -203,7 +204,9 @@ async def _move_task(bus: Bus, stream: str, message: Found, new: str, session: s
     later = task.deliver_at if stream == SCHEDULE else None
     moved = task.model_copy(update={"to": new, "deliver_at": later})
     # The same move again is one; the way back, under a name that had it before, is another.
-    kept = await tasks.put(bus, moved, message_id=f"moved-{stream}-{message.seq}-{task.id}")
+    move = ("moved", stream, str(message.seq), task.id)
+    message_id = unforeseen(bus.settings.state_dir, *move)  # else anybody could have it dropped
+    kept = await tasks.put(bus, moved, message_id=message_id)
     if isinstance(kept, tasks.Taken):  # what the new name has under this id stays what it is
         return False
     await _drop(bus, stream, message, old)
