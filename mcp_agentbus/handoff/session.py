@@ -119,8 +119,7 @@ class Session:
         Returns what its user should know about the name, each time until the name is taken.
 
         Raises:
-            BadInput, BadSetup: what says who it is makes no sense any more.
-            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+            BadInput, BadSetup, BusUnreachable, Unconfirmed, NotAllowed: as `Naming.take`.
         """
         async with self._taking:
             if self.naming is None:
