@@ -20,7 +20,16 @@ from typing import Any, Final, TypeVar
 
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
 from mcp_agentbus.core.framing import spelled
-from mcp_agentbus.doctor import hosts, listener, machine, redaction, report, server, strangers
+from mcp_agentbus.doctor import (
+    hosts,
+    listener,
+    machine,
+    redaction,
+    report,
+    server,
+    strangers,
+    unreadable,
+)
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.self_test import send_round
 from mcp_agentbus.errors import AgentbusError, BadInput
@@ -124,6 +133,7 @@ async def examine(given: Settings, asked: Mapping[str, str]) -> list[Check]:
         _limited("files", _LIMIT_S, _in_thread(machine.files, given)),
         _needs(usable, "server", server.checks),
         _needs(usable, "strangers", strangers.checks),
+        _needs(usable, "messages", unreadable.checks),
         _limited("listener", _LIMIT_S, _in_thread(listener.checks, given)),
         _needs(usable, "name", machine.name),
         _needs(usable, "agents", lambda loaded: _in_thread(machine.agents, loaded)),

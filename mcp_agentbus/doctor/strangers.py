@@ -64,7 +64,7 @@ async def _schedules(bus: Bus) -> list[Check]:
         f"into inboxes again and again, in the name of {who}; no reader is offered them"
     )
     what = f"remove what repeats in {subjects.SCHEDULE} in the name of {who}"
-    mend = Step(what, _asks(bus.settings, partial(_unschedule, repeating)))
+    mend = Step(what, asks(bus.settings, partial(_unschedule, repeating)))
     return [Check("schedules", "warning", said, "Run `agentbus doctor --fix`.", mend)]
 
 
@@ -85,7 +85,7 @@ async def _consumers(bus: Bus) -> list[Check]:
         "read what they take"
     )
     what = f"remove the consumers {names} from {subjects.TASKS}"
-    mend = Step(what, _asks(bus.settings, partial(_remove, strange)))
+    mend = Step(what, asks(bus.settings, partial(_remove, strange)))
     return [Check("consumers", "wrong", said, "Run `agentbus doctor --fix`.", mend)]
 
 
@@ -127,8 +127,8 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(framing.one_line(name, _NAME_MAX_CHARS) for name in known[:_NAMES_MAX]) + more
 
 
-def _asks(settings: Settings, work: Callable[[Bus], Awaitable[None]]) -> Callable[[], str]:
-    """Return what does some work on the bus, for a step."""
+def asks(settings: Settings, work: Callable[[Bus], Awaitable[None]]) -> Callable[[], str]:
+    """Return what does some work on the bus, for a step of `--fix`."""
 
     async def done() -> None:
         async with Bus.connect(settings) as bus:

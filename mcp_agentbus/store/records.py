@@ -200,6 +200,18 @@ async def add_wake(bus: Bus, owner: str, inbox: str, task_id: str, moment: Momen
     await update(bus, wakes_key(owner, inbox, task_id), added)
 
 
+def decode(message: Found) -> Record | Sent | Wakes:
+    """Return the record in a stored message, whichever its subject says that it is.
+
+    Raises:
+        Undecodable: it is not that.
+    """
+    kind = subjects.parts(message.subject).kind
+    if kind == "results":
+        return _record(message)
+    return _sent(message) if kind == "sent" else _wakes(message)
+
+
 def record_in(message: Delivery | Found | Message) -> Record | None:
     """Return the worker's record in a message; None if it cannot be read."""
     with suppress(Undecodable):

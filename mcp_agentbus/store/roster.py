@@ -83,6 +83,8 @@ class _Sign:
     kind: Literal["session", "listener"]
     #: Of a session; empty if it has said none.
     host: str
+    #: It ends.
+    leaving: bool
     #: Its listener knows that the session was killed.
     gone: bool
     #: Of a listener.
@@ -145,7 +147,7 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
 
 
 def _profile_key(agent: str) -> Key[Profile]:
-    return Key(AGENTS, subjects.profile_subject(agent), _decoded, _encoded)
+    return Key(AGENTS, subjects.profile_subject(agent), decode_profile, _encoded)
 
 
 async def beat(
@@ -268,7 +270,7 @@ async def everybody(bus: Bus) -> list[Entry]:
     known: dict[str, Profile] = {}
     for stored in profiles:
         with suppress(Undecodable):
-            profile = _decoded(stored)
+            profile = decode_profile(stored)
             known[profile.id] = profile
     for agent in signs_of.keys() - known.keys():
         if newcomer := _newcomer(agent, signs_of[agent]):
@@ -286,7 +288,12 @@ def _encoded(profile: Profile) -> bytes:
     return profile.model_dump_json().encode()
 
 
-def _decoded(stored: Found) -> Profile:
+def decode_profile(stored: Found) -> Profile:
+    """Return the registration in a stored message, as far as it can be true.
+
+    Raises:
+        Undecodable: it is none.
+    """
     whose = subjects.parts(stored.subject).whose
     if not ids.is_agent(whose):
         raise Undecodable("its subject names no agent")
@@ -324,28 +331,37 @@ async def _signs(bus: Bus, agent: str) -> list[_Sign]:
 
 
 def _sign(beat: Found) -> _Sign | None:
-    """Return what a sign of life says; None of one that leaves, or that is long gone.
-
-    How old it is the server says: whoever wrote it may have asked to be kept for ever.
-    """
+    """Return what a sign of life says; None of one that leaves, is long gone, or says nothing."""
+    # How old it is the server says: whoever wrote it may have asked to be kept for ever.
     if text.now() - beat.stored_at > _GONE_FOR_SURE or beat.headers.get("Nats-Marker-Reason"):
         return None
+    with suppress(Undecodable):
+        if not (sign := decode_sign(beat)).leaving:
+            return sign
+    return None
+
+
+def decode_sign(beat: Found) -> _Sign:
+    """Return what a sign of life says.
+
+    Raises:
+        Undecodable: it is none.
+    """
     whose, _, (session,) = subjects.parts(beat.subject)
-    try:
+    said: Any = None
+    with suppress(ValueError, RecursionError):
         said = json.loads(beat.data)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(said, dict) or said.get("leaving") or not ids.is_agent(whose):
-        return None
-    kind, host, senders = said.get("kind"), said.get("host"), said.get("held_for")
-    if kind not in ("session", "listener"):  # no set: it may be anything
-        return None
+    kind = said.get("kind") if isinstance(said, dict) else None
+    if kind not in ("session", "listener") or not ids.is_agent(whose):  # no set: it may be anything
+        raise Undecodable("it is the sign of neither a session nor a listener")
+    host, senders = said.get("host"), said.get("held_for")
     held_for = senders.items() if isinstance(senders, dict) else ()
     return _Sign(
         agent=whose,
         session=session,
         kind=kind,
         host=host if isinstance(host, str) and ids.is_inbox(host) else "",
+        leaving=bool(said.get("leaving")),
         gone=bool(said.get("gone")),
         holds=Holds(str(said.get("held") or ""), {who: str(why) for who, why in held_for}),
     )

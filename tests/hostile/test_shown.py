@@ -131,7 +131,7 @@ NO_WORDS = {
     "unasked",
     "Wakes": "task_id owner inbox",
     "Profile": "registered_at last_seen",
-    "_Sign": "kind gone",
+    "_Sign": "kind leaving gone",
     "Parked": "number inbox parked_at task size",
 }
 # Commands that show nothing of the bus.

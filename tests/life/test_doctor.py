@@ -55,7 +55,7 @@ async def test_where_all_is_well_each_check_is_ok(there, tmp_path):
     assert {one["state"] for one in found.values()} == {"ok"}
     assert set(found) == {
         "versions", "nats-server", "config", "files", "server", "durability", "store", "clock",
-        "listener", "agent coder",
+        "listener", "agent coder", "messages",
     }  # fmt: skip
 
 
