@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server's answers say: acknowledgements, deliveries, stored messages, refusals.
+"""What the server's answers say: acknowledgements, deliveries, messages, settings, refusals.
 
     >>> api_answer(b'{"error":{"err_code":10059,"description":"stream not found"}}')
     ApiError: The bus server refused: stream not found (10059). Hint: ...
@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any, Final
 
 from mcp_agentbus.errors import AgentbusError, BadInput, InboxFull, Refused, StoreFull
@@ -33,6 +34,15 @@ _DISK_IS_FULL: Final = ("no space left on device", "disk quota exceeded")
 _NO_STORE: Final = "error creating store"
 _FREE_SOME: Final = "Free some disk space where the server runs, then call again."
 _NO_STORAGE: Final = frozenset({10023, 10028, NO_ROOM_TO_RESERVE, 10051})
+
+# What whoever runs the server may choose.
+_THEIRS: Final = frozenset({"max_bytes", "num_replicas", "placement", "compression", "description"})
+# Rights that the server does not take back.
+_LASTING: Final = frozenset({"allow_msg_ttl", "allow_msg_schedules"})
+# What it adds by itself.
+_ADDED: Final = frozenset({"metadata", "mirror_direct", "duplicate_window"})
+# Of a consumer: how much and how long, which other versions choose otherwise.
+_VARIES: Final = frozenset({"ack_wait", "max_ack_pending", "max_waiting", "inactive_threshold"})
 
 
 @dataclass(frozen=True)
@@ -258,3 +268,40 @@ def untaken(stream: str, message: Found, token: str = "") -> Delivery:
         stored_at=message.stored_at,
         waiting=0,
     )
+
+
+def stream_differs(made: Mapping[str, Any], has: Mapping[str, Any]) -> list[str]:
+    """Return which settings of a stream are not as it is made; it may have more subjects."""
+    differs = {key for key in made if has.get(key) != made[key]}
+    if set(made.get("subjects", ())) <= set(has.get("subjects", ())):
+        differs.discard("subjects")
+    return sorted((differs | _more(made, has)) - _THEIRS - _LASTING)
+
+
+def kept_settings(has: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of a stream's settings what stays when it is set up anew."""
+    return {key: has[key] for key in _THEIRS | _LASTING if key in has}
+
+
+def consumer_is_as_made(made: Mapping[str, Any], has: Mapping[str, Any]) -> bool:
+    """Tell whether a consumer hands out what it is made for, to whoever asks."""
+    same = all(has.get(key) == made[key] for key in made.keys() - _VARIES)
+    return same and not _more(made, has) - {"num_replicas", "placement", "description"}
+
+
+def _more(made: Mapping[str, Any], has: Mapping[str, Any]) -> set[str]:
+    """Return what is set and was not set when it was made."""
+    unset: tuple[object, ...] = (None, False, 0, -1, "", {}, [])
+    return {key for key in has.keys() - made.keys() - _ADDED if has[key] not in unset}
+
+
+def overlap(filter_: str, other: str) -> bool:
+    """Tell whether some subject fits both of two filters."""
+    for mine, theirs in zip_longest(filter_.split("."), other.split(".")):
+        if ">" in (mine, theirs):
+            return True
+        if mine != theirs and "*" not in (mine, theirs):
+            return False
+        if mine is None or theirs is None:
+            return False
+    return True

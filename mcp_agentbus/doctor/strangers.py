@@ -20,6 +20,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
+from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import streams, subjects, tasks
 
@@ -37,12 +38,36 @@ async def checks(settings: Settings) -> list[Check]:
         if not await bus.reconnected(0):
             return []
         try:
-            await tasks.made(bus)
+            changed = await _streams(bus)
         except ApiError as error:
             if error.code == NO_SUCH_STREAM:  # nobody has called yet
                 return []
             raise
-        return [*await _schedules(bus), *await _consumers(bus), *await _losses(bus)]
+        return [*changed, *await _schedules(bus), *await _consumers(bus), *await _losses(bus)]
+
+
+async def _streams(bus: Bus) -> list[Check]:
+    """Name the streams that somebody has set up otherwise.
+
+    Raises: as `streams.strange_streams`.
+    """
+    changed = await streams.strange_streams(bus)
+    if not changed:
+        return []
+    named = [f"{name} ({', '.join(settings)})" for name, settings in changed.items()]
+    said = f"another program has changed how the bus keeps messages: {_names(named)}"
+    mend = Step("set the streams up anew; they keep what they hold", _asks(bus.settings, _reset))
+    return [Check("streams", "wrong", said, "Run `agentbus doctor --fix`.", mend)]
+
+
+async def _reset(bus: Bus) -> None:
+    await streams.ensure_streams(bus)
+    if left := await streams.strange_streams(bus):
+        names = ", ".join(left)
+        raise Refused(
+            f"The server does not let {names} be set up anew. What is stored there can be read.",
+            hint="Stop the bus, move its folder away, and start it: it begins with none.",
+        )
 
 
 async def _schedules(bus: Bus) -> list[Check]:

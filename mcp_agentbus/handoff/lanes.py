@@ -155,6 +155,8 @@ async def looked_at(session: Session) -> Left:
     looks = (waiting.look_together(session.bus, session.inboxes, lane) for lane in LANES)
     lanes_now = await together(*looks)
     counts = {lane: now.count for lane, now in zip(LANES, lanes_now, strict=True) if now.count}
+    if counts:  # whoever has the bus's token can have them kept from being handed out
+        await together(*(streams.ensure_inbox(session.bus, inbox) for inbox in session.inboxes))
     return Left(counts, max(0, sum(now.held for now in lanes_now) - len(session.claims)))
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found, Message
 from mcp_agentbus.core import text
+from mcp_agentbus.errors import Refused
 from mcp_agentbus.store import codec, subjects
 from mcp_agentbus.store.steps import Write
 from mcp_agentbus.store.subjects import RESULTS
@@ -73,6 +74,10 @@ def _wakes(message: Found) -> Wakes:
     return codec.decode_wakes(message.subject, message.data)
 
 
+# More than sessions that race for a record lose in a row.
+_LOST_MAX: Final = 100
+
+
 async def read(bus: Bus, key: Key[_T]) -> tuple[_T | None, int]:
     """Return a record and its revision; (None, 0) if there is none.
 
@@ -123,10 +128,11 @@ async def update(
         known: a record and its revision as the caller has them; it is read if not given.
 
     Raises:
+        Refused: each time another had written it meanwhile.
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
     """
     latest: tuple[_T | None, int] = known or await read(bus, key)
-    while True:
+    for _ in range(_LOST_MAX):
         standing, revision = latest
         outcome = change(standing)
         if not isinstance(outcome, Write):
@@ -135,6 +141,11 @@ async def update(
             return Written(outcome.value, await write(bus, key, outcome.value, revision))
         except Conflict:
             latest = await read(bus, key)
+    raise Refused(
+        "Another client of the bus writes the same record again and again, or keeps it from being "
+        f"found: {_LOST_MAX} tries have failed. Nothing was stored.",
+        hint="Run `agentbus doctor`, then call again.",
+    )
 
 
 async def read_record(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Record | None, int]:

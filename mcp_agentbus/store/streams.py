@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
@@ -34,6 +33,10 @@ from mcp_agentbus.bus.replies import (
     NO_SUCH_STREAM,
     ApiError,
     Delivery,
+    consumer_is_as_made,
+    kept_settings,
+    overlap,
+    stream_differs,
 )
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
@@ -72,6 +75,7 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
         "max_age": 30 * _DAY,
         "max_bytes": 64 << 20,
         "allow_msg_schedules": True,
+        "allow_rollup_hdrs": True,  # schedules need it
         "allow_msg_ttl": True,
         **_FILE,
     },
@@ -164,12 +168,6 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
 # refuses all but one, or all: so it is looked at again, for 3 s at most.
 _BESIDE_OTHERS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
 
-# By what a stream of an older version is known, beside its subjects.
-_BOUNDS: Final = ("discard", "max_msgs_per_subject")
-
-# Rights that the server does not take back.
-_LASTING: Final = ("allow_msg_ttl", "allow_msg_schedules")
-
 STREAMS: Final = tuple(stream["name"] for stream in _STREAMS)
 
 
@@ -211,6 +209,8 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
             await admin.api(f"STREAM.{call}.{stream['name']}", config)
         except ApiError as error:
             if error.code != NO_ROOM_TO_RESERVE:
+                if call == "UPDATE":  # it stays as it is, and doctor tells of it
+                    return
                 raise
             if pause_s is None:
                 raise StoreFull from None
@@ -227,14 +227,11 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
 async def _updated(admin: Bus, stream: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stream's configuration with what an older one has that cannot be taken back."""
     has = (await admin.api(f"STREAM.INFO.{stream['name']}"))["config"]
-    return {**stream, **{right: True for right in _LASTING if has.get(right)}}
+    return {**stream, **kept_settings(has)}
 
 
 async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
-    """Return CREATE, UPDATE for a stream of an older version, or nothing.
-
-    An older one lacks subjects or bounds, or has rights that nobody needs.
-    """
+    """Return CREATE, UPDATE for a stream of an older version or of somebody else's, or nothing."""
     # Asking first: a repeated STREAM.CREATE checks the room again and may fail on a full disk.
     try:
         info = await admin.api(f"STREAM.INFO.{stream['name']}")
@@ -242,10 +239,20 @@ async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
         if error.code == NO_SUCH_STREAM:
             return "CREATE"
         raise
-    has = info["config"]
-    wipes = bool(has.get("subject_delete_marker_ttl"))
-    unbound = any(has.get(bound) != stream[bound] for bound in _BOUNDS if bound in stream)
-    return "UPDATE" if wipes or unbound or set(stream["subjects"]) - set(has["subjects"]) else ""
+    return "UPDATE" if stream_differs(stream, info["config"]) else ""
+
+
+async def strange_streams(bus: Bus) -> dict[str, list[str]]:
+    """Return the settings of streams that are not as agentbus makes them, by stream.
+
+    Raises:
+        ApiError: a stream is missing.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    infos = await together(*(bus.admin.api(f"STREAM.INFO.{name}") for name in STREAMS))
+    compared = zip(_STREAMS, infos, strict=True)
+    changed = {stream["name"]: stream_differs(stream, info["config"]) for stream, info in compared}
+    return {name: settings for name, settings in changed.items() if settings}
 
 
 @dataclass(frozen=True)
@@ -291,8 +298,8 @@ async def ensure_sender(bus: Bus, agent: str) -> None:
     await together(_ensure(bus, results(agent)), _ensure(bus, sent(agent)))
 
 
-async def _ensure(bus: Bus, consumer: Consumer) -> None:
-    config = {
+def _config(consumer: Consumer) -> dict[str, Any]:
+    return {
         "name": consumer.name,
         "durable_name": consumer.name,
         "filter_subject": consumer.subject,
@@ -307,13 +314,25 @@ async def _ensure(bus: Bus, consumer: Consumer) -> None:
         "max_waiting": 64,
         "inactive_threshold": UNUSED_S * _S,
     }
+
+
+async def _ensure(bus: Bus, consumer: Consumer) -> None:
+    """Make a consumer, or have it as it is made again, where somebody has changed it."""
+    config = _config(consumer)
     body = {"stream_name": consumer.stream, "config": config, "action": ""}
     call = f"CONSUMER.CREATE.{consumer.stream}.{consumer.name}.{consumer.subject}"
     try:
-        await bus.admin.api(call, body)
+        info = await bus.admin.api(call, body)
+        if not consumer_is_as_made(config, info["config"]):  # as one that is kept from going on
+            await bus.admin.api(f"CONSUMER.DELETE.{consumer.stream}.{consumer.name}")
+            await bus.admin.api(call, body)
     except ApiError:
-        in_the_way = [name for name, filters in await strange_consumers(bus, consumer.stream)
-                      if any(_overlap(each, consumer.subject) for each in filters)]  # fmt: skip
+        strange = await strange_consumers(bus, consumer.stream)
+        in_the_way = [
+            name
+            for name, filters in strange
+            if any(overlap(each, consumer.subject) for each in filters)
+        ]
         if not in_the_way:
             raise
         names = ", ".join(f"{name!r}" for name in in_the_way[:3])
@@ -337,44 +356,38 @@ async def strange_consumers(bus: Bus, stream: str) -> list[tuple[str, tuple[str,
         for info in infos:
             config = info["config"]
             takes = config.get("filter_subjects") or [config.get("filter_subject") or ">"]
-            if not _is_ours(stream, info["name"], takes, config.get("ack_policy")):
+            if not _is_ours(stream, config, takes[0]):
                 strange.append((str(info["name"]), tuple(takes)))
         start, total = start + max(1, len(infos)), int(answer.get("total", 0))
     return strange
 
 
-def _is_ours(stream: str, name: str, takes: Sequence[str], ack_policy: object) -> bool:
-    whose, _, rest = subjects.parts(takes[0])
+def _is_ours(stream: str, config: Mapping[str, Any], subject: str) -> bool:
+    """Tell whether agentbus has made a consumer, and nobody has changed what it hands out."""
+    whose, _, rest = subjects.parts(subject)
     known = [results(whose), sent(whose)]
     known += [lane(whose, each) for each in LANES if each in rest[:1]]
-    return ack_policy == "explicit" and any(
-        (each.stream, each.name, each.subject) == (stream, name, takes[0]) for each in known
+    return any(
+        each.stream == stream and consumer_is_as_made(_config(each), config) for each in known
     )
-
-
-def _overlap(filter_: str, other: str) -> bool:
-    """Tell whether some subject fits both of two filters."""
-    for mine, theirs in zip_longest(filter_.split("."), other.split(".")):
-        if ">" in (mine, theirs):
-            return True
-        if mine != theirs and "*" not in (mine, theirs):
-            return False
-        if mine is None or theirs is None:
-            return False
-    return True
 
 
 async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
     """Take up to `batch` messages that wait now, as `Bus.pull`.
 
     A consumer that its server has lost is made anew: it hands out all again that is stored, and
-    the records tell what is over.
+    the records tell what is over. One that was made to leave out what the messages say is mended.
     """
     try:
-        return await bus.pull(consumer.stream, consumer.name, batch)
+        deliveries = await bus.pull(consumer.stream, consumer.name, batch)
     except ApiError as error:
         if error.code != NO_SUCH_CONSUMER:
             raise
-    await ensure_streams(bus)
+        await ensure_streams(bus)
+    else:
+        empty = [each for each in deliveries if subjects.H_LEFT_OUT in each.headers]
+        if not empty:
+            return deliveries
+        await together(*(bus.give_back(each) for each in deliveries))
     await _ensure(bus, consumer)
     return await bus.pull(consumer.stream, consumer.name, batch)

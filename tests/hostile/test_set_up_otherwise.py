@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whoever has the token may change streams and consumers: tasks come through, or it is said why not.
+
+What was changed is set up anew by whoever begins next, and doctor names what cannot be.
+"""
+
+import asyncio
+
+import pytest
+from rawclient import Raw
+
+from mcp_agentbus.doctor import strangers
+from mcp_agentbus.errors import Refused
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import records, streams, subjects
+from mcp_agentbus.tools import render
+
+_S = 10**9
+TO_MALLORY = {
+    "src": "agentbus.*.tasks.*.*", "dest": "agentbus.m.tasks.{{wildcard(2)}}.{{wildcard(3)}}",
+}  # fmt: skip
+HIDDEN = {
+    "src": "agentbus.*.sent.*.*",
+    "dest": "agentbus.{{wildcard(1)}}.wakes.{{wildcard(2)}}.{{wildcard(3)}}",
+}
+STREAMS = [
+    (subjects.TASKS, {"subject_transform": TO_MALLORY}),
+    (subjects.TASKS, {"max_age": _S, "duplicate_window": _S}),
+    (subjects.TASKS, {"max_msgs": 1}),
+    (subjects.TASKS, {"max_msg_size": 10}),
+    (subjects.TASKS, {"no_ack": True}),
+    (subjects.TASKS, {"republish": None}),
+    (subjects.TASKS, {"sources": None}),
+    (subjects.TASKS, {"allow_direct": False}),
+    (subjects.TASKS, {"max_consumers": 1}),
+    (subjects.RESULTS, {"subject_transform": HIDDEN}),
+    (subjects.RESULTS, {"max_age": _S, "duplicate_window": _S}),
+    (subjects.RESULTS, {"max_msgs_per_subject": 5}),
+    (subjects.RESULTS, {"no_ack": True}),
+    (subjects.AGENTS, {"max_age": _S, "duplicate_window": _S}),
+    (subjects.PRESENCE, {"allow_rollup_hdrs": True}),
+    (subjects.DEAD, {"max_msg_size": 1}),
+]
+CONSUMERS = [
+    {"headers_only": True}, {"max_deliver": 1}, {"max_batch": 1}, {"max_bytes": 10},
+    {"priority_policy": "overflow", "priority_groups": ["g"]},
+    {"pause_until": "2199-01-01T00:00:00Z"},
+]  # fmt: skip
+
+
+async def change(bus, stream, changed):
+    config = (await bus.api(f"STREAM.INFO.{stream}"))["config"]
+    await bus.api(f"STREAM.UPDATE.{stream}", {**config, **changed})
+
+
+async def hand_over(planner, coder):
+    """Have a task done; return whether all of it went as it should."""
+    [sent] = await send_task(planner, coder.me.id, "Count", "x")
+    [item] = (await read_inbox(coder, limit=50)).tasks
+    await publish_result(coder, item.task.id, "completed")
+    [result] = (await watch_inbox(planner, timeout_s=5, task_id=sent.task_id)).results
+    return (item.task.id, item.task.body, result.state) == (sent.task_id, "x", "completed")
+
+
+@pytest.mark.parametrize(("stream", "changed"), STREAMS, ids=lambda each: str(each)[:40])
+async def test_a_changed_stream_is_named_and_set_up_anew_by_the_next_session(
+    own_world, stream, changed
+):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    await change(planner.bus, stream, changed)
+    [named] = [each for each in await strangers.checks(planner.bus.settings) if each.mend]
+    assert (named.state, stream in named.said, next(iter(changed)) in named.said) == (
+        "wrong", True, True,
+    )  # fmt: skip
+
+    await own_world.session("reviewer")
+
+    assert await strangers.checks(planner.bus.settings) == []
+    assert await hand_over(planner, coder)
+
+
+async def test_doctor_sets_a_changed_stream_up_anew_and_it_keeps_what_it_holds(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    await send_task(planner, coder.me.id, "Before", "x")
+    await change(planner.bus, subjects.TASKS, {"subject_transform": TO_MALLORY, "max_bytes": 9**9})
+
+    [named] = await strangers.checks(planner.bus.settings)
+    await asyncio.to_thread(named.mend.do)
+
+    assert await strangers.checks(planner.bus.settings) == []
+    assert [each.task.subject for each in (await read_inbox(coder)).tasks] == ["Before"]
+    config = (await planner.bus.api(f"STREAM.INFO.{subjects.TASKS}"))["config"]
+    assert config["max_bytes"] == 9**9  # that is for whoever runs the server
+
+
+async def test_what_the_server_keeps_as_it_was_changed_doctor_says(own_world):
+    planner = await own_world.session("planner")
+    await change(planner.bus, subjects.RESULTS, {"sealed": True})
+    await streams.ensure_streams(planner.bus)
+
+    [named] = await strangers.checks(planner.bus.settings)
+    with pytest.raises(Refused, match="does not let AGENTBUS_RESULTS"):
+        await asyncio.to_thread(named.mend.do)
+    assert "sealed" in named.said
+
+
+@pytest.mark.parametrize("changed", CONSUMERS, ids=lambda each: next(iter(each)))
+async def test_a_consumer_that_hands_out_less_loses_nothing_and_is_mended_when_it_is_missed(
+    own_world, changed
+):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    bus, name = planner.bus, subjects.lane_consumer(coder.me.id, "normal")
+    where = f"{subjects.TASKS}.{name}"
+    config = (await bus.api(f"CONSUMER.INFO.{where}"))["config"]
+    await bus.api(f"CONSUMER.DELETE.{where}")
+    made = {"stream_name": subjects.TASKS, "config": {**config, **changed}}
+    await bus.api(f"CONSUMER.DURABLE.CREATE.{where}", made)
+    [named] = await strangers.checks(bus.settings)
+    await send_task(planner, coder.me.id, "Count", "x")
+
+    first = await read_inbox(coder)
+    read = first if first.tasks else await read_inbox(coder)
+
+    assert name in named.said
+    assert [(item.task.subject, item.task.body) for item in read.tasks] == [("Count", "x")]
+    assert "1 normal" in render.inbox_text(first, "coder") or first.tasks
+    assert "parked" not in str(read.notes)
+
+
+async def test_a_header_that_says_that_a_text_was_left_out_keeps_nobody_reading(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    lane = subjects.task_subject(coder.me.id, "normal", "mallory").encode()
+    async with Raw(planner.bus.settings.data_dir) as raw:
+        await raw.ask(lane, b"", b"NATS/1.0\r\nNats-Msg-Size: 7\r\n\r\n")
+    await send_task(planner, coder.me.id, "Count", "x")
+
+    read = await read_inbox(coder)
+
+    assert [item.task.subject for item in read.tasks] == ["Count"]
+    assert "was parked" in read.notes[0]
+
+
+async def test_a_record_that_is_always_another_ends_in_a_refusal(own_world, monkeypatch):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Count", "x")
+    await read_inbox(coder)
+    await change(planner.bus, subjects.RESULTS, {"subject_transform": {
+        "src": "agentbus.*.results.*.*",
+        "dest": "agentbus.{{wildcard(1)}}.wakes.{{wildcard(2)}}.{{wildcard(3)}}",
+    }})  # fmt: skip
+
+    async def never_found(*_):
+        return None, 7
+
+    monkeypatch.setattr(records, "read", never_found)
+
+    with pytest.raises(Refused, match="writes the same record again and again"):
+        await publish_result(coder, sent.task_id, "completed")
