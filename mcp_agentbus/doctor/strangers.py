@@ -56,7 +56,7 @@ async def _streams(bus: Bus) -> list[Check]:
         return []
     named = [f"{name} ({', '.join(settings)})" for name, settings in changed.items()]
     said = f"another program has changed how the bus keeps messages: {_names(named)}"
-    mend = Step("set the streams up anew; they keep what they hold", _asks(bus.settings, _reset))
+    mend = Step("set the streams up anew; they keep what they hold", asks(bus.settings, _reset))
     return [Check("streams", "wrong", said, "Run `agentbus doctor --fix`.", mend)]
 
 

@@ -28,6 +28,15 @@ FRAME_COLUMNS = 14
 PLUGIN_COLUMNS, ENTRY_COLUMNS = 96, 80
 
 
+async def begun(screen, model):
+    """Have the model begin its plan: a host may ask it before it has the tools of all servers."""
+    tools = set()
+    while not any(name.endswith("__send_task") for name in tools):
+        screen.type("go\r")
+        request = await asyncio.to_thread(model.turn)
+        tools = {tool["name"] for tool in request["tools"]}
+
+
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=list(TOOLS))
 @pytest.mark.parametrize(
     ("server", "columns"),
@@ -47,13 +56,16 @@ async def test_what_was_allowed_runs_unasked_and_of_the_rest_a_person_can_say_ne
     install(machine, tree, allow_tools=allowed.USUAL)
     assert claude_code.verify(machine).endswith("send_task asks you first, the others do not")
     argv = [machine.program("claude"), "--permission-mode", "manual"]
-    with server_folder(tmp_path / "bus"), Standin([("list_agents", {}), SENDS]) as model:
+    with (
+        server_folder(tmp_path / "bus"),
+        Standin([("list_agents", {}), SENDS], patient=True) as model,
+    ):
         async with listening(machine.settings) as listener:
             environ = dict(at_model(machine, model).environ)
             with terminal(argv, folder, environ, PLUGIN_COLUMNS) as screen:
                 for _ in range(2):  # its server and its monitor
                     await listener.logged("joined", agent="shop-claude")
-                screen.type("go\r")
+                await begun(screen, model)
                 offered = NEVER_AGAIN.format(server="plugin:agentbus:agentbus", title="Send a task")
                 await asyncio.to_thread(screen.shows, QUESTION, offered)
             await listener.end()
@@ -67,12 +79,12 @@ async def test_without_the_plugin_a_person_can_say_never_again_in_80_columns(mac
     folder.mkdir()
     install(machine, fallback=True)
     argv = [machine.program("claude"), "--permission-mode", "manual"]
-    with server_folder(tmp_path / "bus"), Standin([SENDS]) as model:
+    with server_folder(tmp_path / "bus"), Standin([SENDS], patient=True) as model:
         async with listening(machine.settings) as listener:
             environ = dict(at_model(machine, model).environ)
             with terminal(argv, folder, environ, ENTRY_COLUMNS) as screen:
                 await listener.logged("joined", agent="shop-claude")
-                screen.type("go\r")
+                await begun(screen, model)
                 offered = NEVER_AGAIN.format(server="agentbus", title="Send a task")
                 await asyncio.to_thread(screen.shows, QUESTION, offered)
             await listener.end()

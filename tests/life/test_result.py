@@ -108,7 +108,7 @@ async def test_another_result_after_the_end_is_refused_and_names_the_stored_one(
     with pytest.raises(AlreadyEnded, match="completed") as refused:
         await publish_result(coder, task.id, status, body=body)
 
-    assert "read_inbox" in refused.value.hint
+    assert "task_life" in refused.value.hint
 
 
 @pytest.mark.promise(33)

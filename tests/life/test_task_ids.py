@@ -130,8 +130,9 @@ async def test_tools_and_commands_take_the_beginning_of_an_id(home, way):
     assert f"With --agent {sender} you can read it." in others
 
 
-async def test_on_a_shared_server_only_the_users_own_agents_are_looked_among(world):
-    settings = replace(world.bus.settings, url="tls://bus.example.org:4222")
+async def test_on_a_shared_server_only_the_users_own_agents_are_looked_among(world, tmp_path):
+    elsewhere = {"url": "tls://bus.example.org:4222", "state_dir": tmp_path}
+    settings = replace(world.bus.settings, **elsewhere)
 
     assert of_this_user(settings) == ()
     with names.writing(settings) as book:

@@ -108,7 +108,7 @@ class Listening:
         async with asyncio.timeout(_HANG_S):
             while True:
                 line = await self.process.stderr.readline()
-                assert line, f"the listener ended; its log: {self.log}"
+                assert line.startswith(b"{"), f"the listener ended: {line}; its log: {self.log}"
                 self.log.append(json.loads(line))
                 last = self.log[-1]
                 if last["event"] == event and fields.items() <= last.items():

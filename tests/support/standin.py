@@ -31,8 +31,10 @@ _WITHIN_S = 90  # only a hang takes as long
 class Standin:
     """An Anthropic Messages API by script."""
 
-    def __init__(self, plan=()):
+    def __init__(self, plan=(), *, patient=False):
+        """`patient`: while what it would call is not offered, it ends its turn; else it calls."""
         self.plan = list(plan)
+        self._patient = patient
         self.shown = []
         self.headers = []  # of the same requests, in lower case
         self._turns = queue.Queue()
@@ -69,6 +71,8 @@ class Standin:
         first = 0
         for step in self.plan:
             calls = step if isinstance(step, list) else [step]
+            if first == done and self._patient and not _offers(tools, calls):
+                return [{"type": "text", "text": "NOT YET"}], "end_turn"
             if first == done:
                 return [
                     self._use(f"toolu_{first + index}", call, tools, named)
@@ -85,6 +89,10 @@ class Standin:
         if name not in tools and "tool_call" in tools:  # OpenClaw hides those of servers behind it
             name, given = "tool_call", {"id": f"agentbus__{wanted}", "args": given}
         return {"type": "tool_use", "id": use, "name": name, "input": given}
+
+
+def _offers(tools, calls):
+    return all(any(name.endswith("__" + wanted) for name in tools) for wanted, _ in calls)
 
 
 def _blocks(message):
