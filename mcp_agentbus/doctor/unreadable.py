@@ -41,6 +41,7 @@ _LEFT: Final = {
     subjects.TASKS: "Whoever reads that inbox next parks them.",
     subjects.RESULTS: "They count as not written, and go after 30 days.",
     subjects.DEAD: "`agentbus parked` of that agent lists them; they go after 30 days.",
+    subjects.AGENTS: "Their agents count as registered, and write them anew when they next call.",
     subjects.PRESENCE: "They go within 15 s.",
 }
 
@@ -98,7 +99,7 @@ def _is_readable(stream: str, message: Found) -> bool:
         _decode(stream, message)
     except Repeating:  # the check of schedules tells of it
         return True
-    except Undecodable:
+    except ValueError:  # of the store's, or of pydantic's
         return False
     return True
 
@@ -107,12 +108,13 @@ def _decode(stream: str, message: Found) -> None:
     """Read a message as its subject says.
 
     Raises:
-        Undecodable: it is not that.
+        ValueError: it is not that.
     """
     if stream == subjects.RESULTS:
         records.decode(message)
     elif stream == subjects.AGENTS:
         roster.decode_profile(message)
+        roster.Profile.model_validate_json(message.data)
     elif stream == subjects.PRESENCE:
         roster.decode_sign(message)
     elif subjects.parts(message.subject).kind == "sched":
@@ -140,7 +142,9 @@ def _is_useless(stream: str, message: Found) -> bool:
     whose, _, rest = subjects.parts(message.subject)
     if stream == subjects.PRESENCE:
         return False
-    if stream in (subjects.AGENTS, subjects.SCHEDULE) or not ids.is_inbox(whose):
+    if stream == subjects.AGENTS:
+        return not ids.is_agent(whose)
+    if stream == subjects.SCHEDULE or not ids.is_inbox(whose):
         return True
     return stream == subjects.RESULTS and not (ids.is_inbox(rest[0]) and ids.is_task_id(rest[1]))
 

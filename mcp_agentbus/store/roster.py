@@ -289,18 +289,18 @@ def _encoded(profile: Profile) -> bytes:
 
 
 def decode_profile(stored: Found) -> Profile:
-    """Return the registration in a stored message, as far as it can be true.
+    """Return the registration in a stored message, as far as it can be read and be true.
 
     Raises:
-        Undecodable: it is none.
+        Undecodable: it is nobody's.
     """
     whose = subjects.parts(stored.subject).whose
     if not ids.is_agent(whose):
         raise Undecodable("its subject names no agent")
     try:
         profile = Profile.model_validate_json(stored.data)
-    except ValidationError:
-        raise Undecodable("it is no registration") from None
+    except ValidationError:  # whatever was written over it, its agent has registered
+        return Profile(id=whose, registered_at=stored.stored_at)
     # Who it is about is the subject's word; what else it says is only believed if it can be true.
     return profile.model_copy(
         update={

@@ -6,6 +6,7 @@ import json
 import pytest
 from rawclient import Raw
 
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
@@ -79,6 +80,19 @@ async def test_tasks_go_to_whom_they_were_sent_and_to_all(hostile):
     assert coder.me.id in {receipt.to for receipt in everybody}
     assert not {receipt.to for receipt in everybody} & set(NAMES)
     assert {item.task.subject for item in tasks} == {"Count", "Hello"}
+
+
+@pytest.mark.parametrize("overwritten", PROFILES[:2], ids=["no JSON", "no registration"])
+async def test_whose_registration_is_overwritten_is_sent_to_all_the_same(own_world, overwritten):
+    planner, away = await own_world.session("planner"), own_world.name("away")
+    await roster.register(own_world.bus, Agent(away), None)
+    async with Raw(own_world.bus.settings.data_dir) as raw:
+        await raw.ask(f"agentbus.{away}.profile".encode(), overwritten)
+
+    [receipt] = await send_task(planner, away, "Count", "x")
+
+    assert (receipt.to, receipt.recipient) == (away, "never seen")
+    assert away in {each.entry.id for each in (await agents.page(own_world.bus)).agents}
 
 
 async def test_nobody_is_kept_for_ever_and_on_an_older_stream_gone_all_the_same(

@@ -31,8 +31,11 @@ BAD = {
     subjects.AGENTS: ["mallory.profile", f"{ODD}.profile"],
     subjects.PRESENCE: ["mallory.heartbeat.x", f"{ODD}.heartbeat.x"],
 }  # fmt: skip
-# What `--fix` leaves: what is parked, or may be of a newer version, or goes within seconds.
-KEPT = {subjects.TASKS: 1, subjects.RESULTS: 3, subjects.DEAD: 1, subjects.PRESENCE: 2}
+# What `--fix` leaves: what is parked, may be of a newer version, is written anew, or goes at once.
+KEPT = {
+    subjects.TASKS: 1, subjects.RESULTS: 3, subjects.DEAD: 1, subjects.AGENTS: 1,
+    subjects.PRESENCE: 2,
+}  # fmt: skip
 
 
 async def stored(bus):
