@@ -40,6 +40,8 @@ _NOT_ASKED_S: Final = 0.5
 # How often, in seconds, deadlines of tasks that another session sent are looked at.
 _SWEEP_S: Final = 60.0
 _BATCH: Final = 100
+# Of these so many in one look, which then takes a second: others may have written thousands.
+_SWEEP_BATCHES: Final = 3
 # A timer that fires early would be set again for nothing.
 _AFTER_DEADLINE_S: Final = 0.05
 
@@ -372,7 +374,7 @@ class Outcomes:
             return
         self.swept_at = time.monotonic()
         self._made = await tasks.end_lost(self._bus, self._me, self._made)
-        while True:
+        for _ in range(_SWEEP_BATCHES):
             try:
                 deliveries = await streams.pull(self._bus, streams.sent(self._me), _BATCH)
             except HandedOut:  # more tasks are open than the server counts deadlines for
@@ -380,13 +382,11 @@ class Outcomes:
             await together(*map(self._check_deadline, deliveries))
             if len(deliveries) < _BATCH:
                 return
+        self.swept_at = None  # the next look goes on
 
     async def _check_deadline(self, delivery: Delivery) -> None:
         sent = records.sent_in(delivery)
-        if sent is None:
-            await self._bus.finish(delivery)
-            return
-        if sent.unasked:  # there is nobody whose deadline it were
+        if sent is None or sent.unasked:  # there is nobody whose deadline it were
             await self._bus.finish(delivery)
             return
         left_s = (sent.expires_at - text.now()).total_seconds()

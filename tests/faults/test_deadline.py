@@ -7,7 +7,7 @@ import pytest
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AlreadyEnded, Refused
-from mcp_agentbus.handoff import inbox, parking
+from mcp_agentbus.handoff import inbox, outcomes, parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -48,6 +48,24 @@ async def test_a_task_that_nobody_ever_read_expires_and_its_waiting_sender_is_to
     assert "deadline passed" in told.reason
     assert (await read_inbox(planner)).results == ()
     assert (await watch_inbox(planner, timeout_s=1)).timed_out
+
+
+async def test_of_very_many_deadlines_a_look_takes_some_and_the_next_one_goes_on(
+    world, elapse, monkeypatch
+):
+    monkeypatch.setattr(outcomes, "_BATCH", 2)
+    monkeypatch.setattr(outcomes, "_SWEEP_BATCHES", 1)
+    planner, coder = await world.session("planner"), await world.session("coder")
+    for _ in range(3):
+        await send_task(planner, coder.me.id, "Soon", "x", expires_in_s=1)
+    await planner.close()
+    elapse(2)
+
+    another = await world.session("planner")
+    first = (await read_inbox(another)).results
+    second = (await read_inbox(another)).results
+
+    assert [len(first), len(second)] == [2, 1]
 
 
 @pytest.mark.promise(35)
