@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever lines come in by standard input or the local socket, the next proper one is answered."""
+
+import asyncio
+import json
+import os
+import socket
+
+import pytest
+import served
+import strategies
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from listeners import listening
+
+from mcp_agentbus.relay import local_socket
+from mcp_agentbus.tools.catalog import TOOLS
+
+METHODS = ["initialize", "ping", "tools/list", "tools/call", "resources/read", "completion/complete",
+           "prompts/get", "notifications/cancelled", "notifications/initialized", "server/discover",
+           "subscriptions/listen", "logging/setLevel"]  # fmt: skip
+OPS = ["command", "serve", "join", "mail", "status", "wake", "reload", "hangs", "called", "no such"]
+FIELDS = ["version", "args", "agent", "host", "session", "pid", "environ", "folder", "era", "lines",
+          "key", "young_s", "go", "claims", "left"]  # fmt: skip
+PARAMS = ["name", "arguments", "uri", "_meta", "requestId", "ref", "argument", "protocolVersion",
+          "capabilities", "clientInfo", "level"]  # fmt: skip
+
+
+def objects(names, **fixed):
+    """Return messages with some of these fields, each of any value, and with the fixed ones."""
+    free = st.dictionaries(st.sampled_from(names), strategies.hostile_values, max_size=6)
+    return st.tuples(st.fixed_dictionaries(fixed), free).map(lambda both: both[1] | both[0])
+
+
+calls = objects(
+    ["jsonrpc", "result", "error"],
+    id=st.integers(10_000, 99_999) | strategies.hostile_values,
+    method=st.sampled_from(METHODS) | strategies.hostile_values,
+    params=objects(PARAMS, name=st.sampled_from(list(TOOLS)) | strategies.hostile_texts)
+    | strategies.hostile_values,
+)
+requests = objects(FIELDS, op=st.sampled_from(OPS) | strategies.hostile_values)
+raw = st.binary(max_size=300).map(lambda line: line.replace(b"\n", b" "))
+
+
+@pytest.mark.parametrize("way", ["alone", "relayed"])
+async def test_a_session_answers_after_any_line_of_its_host(house, way):
+    environ = served.environ(house.data_dir.parent)
+    if way == "relayed":
+        del environ["AGENTBUS_LISTENER"]
+    async with listening(house) as listener:
+        with served.Pipes(environ) as server:
+            await asyncio.to_thread(server.greet, served.MODERN)
+
+            @given(st.lists(calls.map(strategies.spelt) | raw, max_size=10))
+            @example([b"[" * 100_000, b'{"id":1}', b"\xff\xfe", b"null", b"[]", b'"' * 4_000])
+            @settings(max_examples=12)
+            def tried(lines):
+                os.write(server.process.stdin.fileno(), b"".join(line + b"\n" for line in lines))
+                answer = server.ask("tools/list", era=served.MODERN)
+                assert len(answer["result"]["tools"]) == len(TOOLS)
+
+            await asyncio.to_thread(tried)
+            assert server.process.poll() is None
+            assert "Traceback" not in server.said()
+        assert await listener.end() == 0
+
+
+async def test_the_listener_answers_after_any_line_on_its_socket(house):
+    async with listening(house) as listener:
+
+        @given(requests.map(strategies.spelt) | raw)
+        @example(b"[" * 100_000)
+        @example(json.dumps({"op": ["status"]}).encode())
+        @settings(max_examples=120)
+        def tried(line):
+            with local_socket.connect(house) as connection:
+                connection.sendall(line + b"\n")
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65_536):
+                    pass
+            status = local_socket.ask(house, {"op": "status"})
+            assert status["pid"] == listener.process.pid
+
+        await asyncio.to_thread(tried)
+        assert await listener.end() == 0
+    assert not [line for line in listener.log if line["event"] == "failed"]
