@@ -22,9 +22,11 @@ from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store import streams, subjects, tasks
+from mcp_agentbus.store import streams, subjects, tasks, waiting
 
 _NAMES_MAX: Final = 5
+# Each message may have 512 KiB.
+_PAGE: Final = 100
 _NAME_MAX_CHARS: Final = 70
 
 
@@ -43,7 +45,8 @@ async def checks(settings: Settings) -> list[Check]:
             if error.code == NO_SUCH_STREAM:  # nobody has called yet
                 return []
             raise
-        return [*changed, *await _schedules(bus), *await _consumers(bus), *await _losses(bus)]
+        looks = (_schedules(bus), _stalled(bus), _consumers(bus), _losses(bus))
+        return [*changed, *[check for look in looks for check in await look]]
 
 
 async def _streams(bus: Bus) -> list[Check]:
@@ -93,10 +96,47 @@ async def _schedules(bus: Bus) -> list[Check]:
     return [Check("schedules", "warning", said, "Run `agentbus doctor --fix`.", mend)]
 
 
-async def _unschedule(repeating: Sequence[Found], bus: Bus) -> None:
-    for each in repeating:
+async def _unschedule(messages: Sequence[Found], bus: Bus) -> None:
+    for each in messages:
         # By number: a subject may hold a wildcard.
         await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.SCHEDULE}", {"seq": each.seq})
+
+
+async def _stalled(bus: Bus) -> list[Check]:
+    """Name the full lanes at which what has fallen due keeps all back that falls due after it."""
+    config = (await bus.admin.api(f"STREAM.INFO.{subjects.TASKS}"))["config"]
+    limit = int(config["max_msgs_per_subject"])
+    in_the_way: list[Found] = []
+    for full in [
+        lane for lane, count in (await waiting.stored_tasks(bus)).items() if count >= limit
+    ]:
+        inbox, _, rest = subjects.parts(full)
+        due = await _all(bus, subjects.SCHEDULE, subjects.due_subject(inbox, *rest))
+        if due:  # what has gone to its inbox stays there until it is over
+            gone = {_task(each) for each in await _all(bus, subjects.TASKS, full)}
+            in_the_way += [each for each in due if _task(each) not in gone]
+    if not in_the_way:
+        return []
+    parts = (subjects.parts(each.subject) for each in in_the_way)
+    who = _names(f"{sender} to {inbox}" for inbox, _, (_, sender) in parts)
+    said = (
+        f"what has fallen due of {who} finds its lane full, with {limit:,} tasks, and keeps back "
+        "all scheduled tasks of everybody"
+    )
+    what = f"remove from {subjects.SCHEDULE} what has fallen due of {who}, which end as expired"
+    mend = Step(what, asks(bus.settings, partial(_unschedule, in_the_way)))
+    fix = "Have that inbox read, or run `agentbus doctor --fix`."
+    return [Check("schedules", "wrong", said, fix, mend)]
+
+
+async def _all(bus: Bus, stream: str, subject: str) -> list[Found]:
+    return [
+        message async for page in bus.admin.stored(stream, subject, page=_PAGE) for message in page
+    ]
+
+
+def _task(message: Found) -> str:
+    return message.headers.get(subjects.H_TASK, "")
 
 
 async def _consumers(bus: Bus) -> list[Check]:
