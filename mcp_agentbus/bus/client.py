@@ -182,14 +182,16 @@ class Bus(Reconnecting):
     ) -> tuple[_T | ApiError, bool]:
         """Return JetStream's answer as `read` or refusal, and whether an earlier try may be in."""
 
-        async def answered(link: Link, timeout: float) -> _T | ApiError:
-            answer = await link.request(subject, data, headers, timeout)
+        def understood(answer: Message) -> _T | ApiError:
             try:
                 return read(api_answer(answer.data))
             except NotNow:
                 raise
             except ApiError as error:
                 return error
+
+        async def answered(link: Link, timeout: float) -> _T | ApiError:
+            return await link.asked(subject, data, headers, timeout, understood)
 
         return await self._tried(answered, stores=stores)
 
@@ -333,9 +335,13 @@ class Bus(Reconnecting):
             BusUnreachable, NotAllowed: as `publish`.
         """
 
-        async def read(link: Link, timeout: float) -> Found | None:
-            answer = await link.request(f"{API}.DIRECT.GET.{stream}.{subject}", timeout=timeout)
+        def understood(answer: Message) -> Found | None:
             return None if answer.status == "404" else found(answer)
+
+        async def read(link: Link, timeout: float) -> Found | None:
+            return await link.asked(
+                f"{API}.DIRECT.GET.{stream}.{subject}", b"", None, timeout, understood
+            )
 
         message, _ = await self._tried(read, stores=False)
         return message

@@ -12,21 +12,22 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from mcp_agentbus.bus.nats_client import Cancellable, MendedClient
-from mcp_agentbus.bus.replies import HandedOut, Message, api_answer
+from mcp_agentbus.bus.nats_client import Cancellable, MendedClient, look_up
+from mcp_agentbus.bus.replies import Garbled, HandedOut, Message, api_answer
 from mcp_agentbus.bus.trust import Trust
-from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
+
+_T = TypeVar("_T")
+_ACK: Final = "$JS.ACK."
 
 CONNECT_TIMEOUT_S: Final = 2.0
 # Two pings without an answer end the connection: a machine that went to sleep, a pulled cable.
@@ -89,7 +90,7 @@ class Link:
             link._on_end()
 
         where = urlsplit(url)
-        await _look_up(where.hostname, where.port)
+        await look_up(where.hostname, where.port, CONNECT_TIMEOUT_S)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 with Cancellable():
@@ -159,10 +160,26 @@ class Link:
             NoResponders: nobody serves the subject.
             NotAllowed: the server forbids it.
         """
+        return await self.asked(subject, data, headers, timeout, lambda answer: answer)
+
+    async def asked(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None,
+        timeout: float,
+        read: Callable[[Message], _T],
+    ) -> _T:
+        """Send a request and return what `read` makes of the first answer that is not `Garbled`.
+
+        Raises: as `request`, and as `read`.
+        """
         with self._call(subject) as call:
             async with asyncio.timeout(timeout):
                 await self._publish(subject, data, call.reply, headers)
-                return await call.next()
+                while True:
+                    with suppress(Garbled):  # somebody else's: the server's own comes yet
+                        return read(await call.next())
 
     async def stream(
         self, subject: str, data: bytes, timeout: float
@@ -195,6 +212,7 @@ class Link:
         reply = self._client.new_inbox()
         pulled: list[Message] = []
         with self._call(subject) as call:
+            call.replies_to = _ACK
             subscription = await self._subscribe(reply, call.arrived)
             try:
                 async with asyncio.timeout(timeout) as limit:
@@ -344,39 +362,21 @@ class _Answers:
     def __init__(self, reply: str) -> None:
         self.reply = reply
         self.queue: asyncio.Queue[Message | Exception] = asyncio.Queue()
+        #: How what an answer asks for begins; others' answers are passed over.
+        self.replies_to = ""
 
     async def next(self) -> Message:
-        answer = await self.queue.get()
-        if isinstance(answer, Exception):
-            raise answer
-        if answer.status == "503":
-            raise NoResponders
-        return answer
+        while True:
+            answer = await self.queue.get()
+            if isinstance(answer, Exception):
+                raise answer
+            if answer.status == "503":
+                raise NoResponders
+            if answer.status or answer.reply.startswith(self.replies_to):
+                return answer
 
     async def arrived(self, message: Msg) -> None:
         self.queue.put_nowait(_message(message))
-
-
-async def _look_up(name: str | None, port: int | None) -> None:
-    """See that a server's name has an address, which the connection asks for again.
-
-    asyncio asks in a thread that a call which gives up, and the end of its process, wait for: a
-    name server that is away costs a minute.
-
-    Raises:
-        BusUnreachable: it has none, or nobody says so.
-    """
-    hint = "Check AGENTBUS_URL, and the network of this machine."
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await in_thread(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        why = "no name server answers"
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-    else:
-        return
-    raise BusUnreachable(f"{name} has no address: {why}. Nothing was stored.", hint=hint)
 
 
 def _message(message: Msg) -> Message:

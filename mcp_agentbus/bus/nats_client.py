@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from contextlib import suppress
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from nats.aio.transport import TcpTransport
 from nats.errors import StaleConnectionError
 
 from mcp_agentbus.bus.trust import NoTls
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BusUnreachable
 
 # A connection that cannot get rid of what it has to say, as its server hangs, is dropped then.
@@ -179,3 +181,25 @@ class Cancellable:
     def __exit__(self, *_: object) -> None:
         if self._task and self._task.cancelling() > self._cancels:
             raise asyncio.CancelledError
+
+
+async def look_up(name: str | None, port: int | None, within_s: float) -> None:
+    """See that a server's name has an address, which the connection asks for again.
+
+    asyncio asks in a thread that a call which gives up, and the end of its process, wait for: a
+    name server that is away costs a minute.
+
+    Raises:
+        BusUnreachable: it has none, or nobody says so.
+    """
+    hint = "Check AGENTBUS_URL, and the network of this machine."
+    try:
+        async with asyncio.timeout(within_s):
+            await in_thread(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        why = "no name server answers"
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    else:
+        return
+    raise BusUnreachable(f"{name} has no address: {why}. Nothing was stored.", hint=hint)

@@ -93,7 +93,7 @@ class NotNow(ApiError):
 class Garbled(TimeoutError):
     """What came is no answer of a server's: whoever sees a request may answer, too.
 
-    It counts as none: what was asked is asked again.
+    It counts as none: the server's own is waited for.
     """
 
 

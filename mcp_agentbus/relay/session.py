@@ -343,6 +343,7 @@ class _Relay:
     def _catch_up(self, own: _OwnProcess) -> None:
         """Say again what the next server has to know, and then let the host speak to it."""
         with self._lock:
+            self._behind.connection.close()
             self._behind = own
             with suppress(OSError):
                 own.connection.sendall(self._conversation.so_far())
