@@ -29,6 +29,8 @@ from mcp_agentbus.store.task import (
     BODY_MAX_BYTES,
     EXPIRES_MAX_S,
     HOPS_MAX,
+    NOTE_MAX_CHARS,
+    REQUEST_MAX_CHARS,
     SUBJECT_MAX_CHARS,
     Notify,
     Record,
@@ -180,6 +182,11 @@ def _line(value: object, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def _start(value: object, limit: int) -> str:
+    """Return the beginning of a text that others wrote, of which no more may be kept."""
+    return value[:limit] if isinstance(value, str) else ""
+
+
 def _first_line(body: str) -> str:
     return _line(body.strip().partition("\n")[0], SUBJECT_MAX_CHARS) or "(no subject)"
 
@@ -298,6 +305,9 @@ def decode_sent(subject: str, data: bytes) -> Sent:
     for key in ("v", "type"):
         fields.pop(key, None)
     fields["request"] = _label_or(fields.get("request"), "")
+    fields["task_type"] = _label_or(fields.get("task_type"), "default")
+    fields["in_reply_to"] = _task_id_or_none(fields.get("in_reply_to"))
+    fields["body"] = _start(fields.get("body"), REQUEST_MAX_CHARS)
     return _validated(Sent, fields, "sender's record")
 
 
@@ -357,6 +367,7 @@ def _clean_history(history: object) -> None:
             step["state"] = _label_or(step.get("state"), "")
             step["by"] = _label_or(step.get("by"), "")
             step["reason"] = _line(step.get("reason"), _REASON_MAX_CHARS)
+            step["note"] = _start(step.get("note"), NOTE_MAX_CHARS)
 
 
 def _by(owner: str, inbox: str, given: object) -> str:

@@ -19,7 +19,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
-from mcp_agentbus.store.task import EXPIRES_MAX_S, WORKER_ENDS, Moment, Record, Sent, State, Task
+from mcp_agentbus.store.task import (
+    EXPIRES_MAX_S,
+    HELD,
+    NOTE_MAX_CHARS,
+    REQUEST_MAX_CHARS,
+    WORKER_ENDS,
+    Moment,
+    Record,
+    Sent,
+    State,
+    Task,
+)
 
 # Steps of a task's life that its record keeps: the first, and the latest of the others.
 _HISTORY_MAX: Final = 40
@@ -110,7 +121,14 @@ def step(
     record: Record, state: State, agent: str, session: str, at: datetime, **changes: Any
 ) -> Record:
     """Return the record one step further on, taken by `agent`."""
-    moment = Moment(state=state, at=at, by=agent, reason=str(changes.get("reason", "")))
+    moment = Moment(
+        state=state,
+        at=at,
+        by=agent,
+        reason=str(changes.get("reason", "")),
+        # The end's summary is the record's for good.
+        note=_cut(str(changes.get("summary", "")), NOTE_MAX_CHARS) if state in HELD else "",
+    )
     latest = (*record.history[1:], moment)[-(_HISTORY_MAX - 1) :]
     return record.model_copy(
         update={
@@ -122,6 +140,10 @@ def step(
             **changes,
         }
     )
+
+
+def _cut(note: str, most: int) -> str:
+    return note if len(note) <= most else f"{note[: most - 1]}…"
 
 
 def sent_of(task: Task) -> Sent:
@@ -139,6 +161,10 @@ def sent_of(task: Task) -> Sent:
         expires_at=task.expires_at,
         deliver_at=task.deliver_at,
         request=task.request,
+        task_type=task.task_type,
+        in_reply_to=task.in_reply_to,
+        body=task.body[:REQUEST_MAX_CHARS],
+        body_chars=len(task.body),
     )
 
 

@@ -27,6 +27,10 @@ SUBJECT_MAX_CHARS: Final = 200
 BODY_MAX_BYTES: Final = 64 * 1024
 RESULT_MAX_BYTES: Final = 256 * 1024
 SUMMARY_MAX_CHARS: Final = 2_000
+# Of what a worker said with a step that did not end the task, so much stays once it has said more.
+NOTE_MAX_CHARS: Final = 500
+# Of a request so much outlives the task itself, which is gone once it has ended.
+REQUEST_MAX_CHARS: Final = 2_000
 ARTIFACTS_MAX: Final = 50
 ARTIFACT_MAX_CHARS: Final = 1_024
 # The age limit of the task stream, in seconds: later a task would vanish without a word.
@@ -155,6 +159,8 @@ class Moment(_Frozen):
     by: str
     #: Why, in this program's words.
     reason: str = ""
+    #: What its worker said with it, a peer's words; of a long one the first 500 characters.
+    note: str = ""
 
 
 class _Stored(_Frozen):
@@ -243,6 +249,11 @@ class Sent(_Stored):
     deliver_at: Time | None = None
     #: As the task's.
     request: str = ""
+    task_type: str = "default"
+    in_reply_to: str | None = None
+    #: The first 2,000 characters of the task's body, and how many it has; 0: nobody has said so.
+    body: str = ""
+    body_chars: ServerCount = 0
     #: The task's sequence among the stored ones; 0 for one that waited for its time.
     seq: ServerCount = 0
     #: The revision of the worker's record that a session of the sender was last shown.

@@ -158,6 +158,8 @@ def of_life(life: Life) -> dict[str, Any]:
         data["seen_at"] = stamp(life.sent.seen_at) if life.sent.seen_at else None
     if life.task:
         data["task"] = of_task(life.task)
+    elif life.sent:
+        data["request"] = {"body": life.sent.body, "characters": life.sent.body_chars}
     return data
 
 

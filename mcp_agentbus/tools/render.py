@@ -26,7 +26,7 @@ from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store.roster import Entry
-from mcp_agentbus.store.task import Moment, Receipt, Record, Task
+from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
 from mcp_agentbus.tools import layout
 from mcp_agentbus.tools.layout import Block, Said, Way
 from mcp_agentbus.tools.readers import MODEL, SHELL, Reader
@@ -253,6 +253,16 @@ def _of_task(task: Task) -> Said:
     return Said(f"{_about(about)}\n\n{task.body}", task.sender)
 
 
+def _of_request(sent: Sent) -> Said:
+    """Return what is kept of a task's text once the task itself is gone."""
+    about = {
+        "Subject": sent.subject,
+        "In reply to": sent.in_reply_to,
+        "Type": sent.task_type if sent.task_type != "default" else "",
+    }
+    return Said(f"{_about(about)}\n\n{sent.body}", sent.owner)
+
+
 def _given_result_block(told: Sequence[Record], at: datetime, reader: Reader) -> Block:
     """Return what reminds a reader of a result, and those told with it, that may not be there."""
     first, *more = told
@@ -339,6 +349,11 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
         expires = f"expires {_when(sent.expires_at)}"
         lines.append(_line([expires, *([f"its result: {seen}"] if record.ended else [])]))
     said = [_of_task(life.task)] if life.task and not record.ended else []
+    if sent and sent.body and not said:
+        said = [_of_request(sent)]
+        if sent.body_chars > len(sent.body):
+            size = f"{len(sent.body):,} of {sent.body_chars:,}"
+            lines.append(f"The task itself is gone: kept of its text are {size} characters.")
     if record.body or record.summary or record.artifacts or record.ended or not said:
         said.append(_of_record(record))
     words, way = sum(len(each.text) for each in said), _way(record.task_id, reader)
@@ -369,7 +384,8 @@ def start_of(cursor: str | None) -> int:
 
 def _step_line(step: Moment) -> str:
     why = f"  ({step.reason})" if step.reason else ""
-    return f"{_when(step.at)}  {step.state:<14} {step.by}{why}"
+    note = f"\n    {one_line(step.note, NOTE_MAX_CHARS)}" if step.note else ""
+    return f"{_when(step.at)}  {step.state:<14} {step.by}{why}{note}"
 
 
 def _when(at: datetime) -> str:
