@@ -91,7 +91,7 @@ def complain(error: AgentbusError, *, as_json: bool = False, command: str = "") 
     """Print an error of a command, and what to do next; return the exit code."""
     from mcp_agentbus.core.framing import spelled
     from mcp_agentbus.core.text import columns, folded
-    from mcp_agentbus.tools.readers import SHELL
+    from mcp_agentbus.tools.answers.readers import SHELL
 
     about = SHELL.error(error, command)
     if as_json:

@@ -131,7 +131,7 @@ class _OwnProcess:
             asked = identity.Asked(load_settings(), options.agent)
             return cls(asked, identity.provisional(asked).me.by_mcp(), options)
         except AgentbusError as error:
-            from mcp_agentbus.tools.readers import SHELL
+            from mcp_agentbus.tools.answers.readers import SHELL
 
             about = SHELL.error(error)  # as commands say it; hosts keep it in their logs
             with suppress(OSError, AttributeError):  # it is full, or there is none

@@ -28,7 +28,8 @@ from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Call, Inbox
 from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Status
-from mcp_agentbus.tools import documents, render
+from mcp_agentbus.tools.answers import documents, render
+from mcp_agentbus.tools.answers.roster import roster_text
 from mcp_agentbus.tools.arguments import as_meant, complaints
 
 #: Told how far a call is: seconds waited, seconds in all, and what for.
@@ -278,7 +279,7 @@ async def _list_agents(session: Session, args: ListAgents, _: Asked) -> Answer:
     await session.called()
     page = await agents.page(session.bus, **args.model_dump())
     ids = {"agentbus/agents": documents.of_roster(page, texts=False)}
-    return Answer(render.roster_text(page), ids=ids)
+    return Answer(roster_text(page), ids=ids)
 
 
 async def _publish_result(session: Session, args: PublishResult, _: Asked) -> Answer:

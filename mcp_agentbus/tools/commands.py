@@ -28,9 +28,10 @@ from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import Receipt
-from mcp_agentbus.tools import documents, render
+from mcp_agentbus.tools.answers import documents, render
+from mcp_agentbus.tools.answers.readers import SHELL
+from mcp_agentbus.tools.answers.roster import roster_text
 from mcp_agentbus.tools.follow import Position, follow
-from mcp_agentbus.tools.readers import SHELL
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ async def _agents(call: Call) -> int:
             limit=call.args.limit,
             cursor=call.args.cursor,
         )
-    call.print(render.roster_text(page, SHELL), documents.of_roster(page, texts=True))
+    call.print(roster_text(page, SHELL), documents.of_roster(page, texts=True))
     return 0
 
 

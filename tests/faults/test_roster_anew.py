@@ -13,7 +13,8 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools.answers import render
+from mcp_agentbus.tools.answers.roster import roster_text
 
 
 async def test_after_a_restart_who_is_there_is_not_known_until_all_could_be_heard(
@@ -35,7 +36,7 @@ async def test_after_a_restart_who_is_there_is_not_known_until_all_could_be_hear
     assert "coder-" in render.receipts_text([high])
     assert f"Whether {high.to} is there is not known yet" in render.receipts_text([high])
     assert "wake: not_known (the bus server has just started" in render.receipts_text([high])
-    assert "not known yet (the bus server has just started)" in render.roster_text(page)
+    assert "not known yet (the bus server has just started)" in roster_text(page)
 
     await roster.beat(own_world.bus, coder.me, coder.id)
     await in_state("live session", planner, coder.me.id)

@@ -23,8 +23,9 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.task import Receipt, Record, Task
-from mcp_agentbus.tools import documents, layout, render
-from mcp_agentbus.tools.readers import SHELL
+from mcp_agentbus.tools.answers import documents, layout, render
+from mcp_agentbus.tools.answers.readers import SHELL
+from mcp_agentbus.tools.answers.roster import roster_text
 
 MOST = 28_000
 # Of one stored character a frame makes 1, 4, 6, 10, and of a line end 5.
@@ -139,7 +140,7 @@ def test_a_roster_of_the_longest_agents_goes_on_where_the_text_ends(char):
         for number in range(100)
     )  # fmt: skip
 
-    answer = render.roster_text(agents.Page(listed, None, 100))
+    answer = roster_text(agents.Page(listed, None, 100))
 
     assert 14_000 < len(answer) <= MOST
     last = re.findall(r"^(\d{63}): live", answer, re.MULTILINE)[-1]

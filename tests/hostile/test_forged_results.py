@@ -13,7 +13,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import records, subjects, unseen
 from mcp_agentbus.store.task import Sent
-from mcp_agentbus.tools import documents, render
+from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.wakes import demand
 
 

@@ -11,7 +11,7 @@ from mcp_agentbus.handoff import agents, lookup
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools.answers import render
 from mcp_agentbus.wakes import demand
 
 HELD = {"type": "task.result", "state": "claimed", "updated_at": "2026-05-18T10:00:00Z"}

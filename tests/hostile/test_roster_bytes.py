@@ -11,7 +11,8 @@ from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.tools import documents, render
+from mcp_agentbus.tools.answers import documents
+from mcp_agentbus.tools.answers.roster import roster_text
 
 # What is stored under the subject of a sign of life.
 SIGNS = [
@@ -59,7 +60,7 @@ async def test_the_roster_shows_who_is_there_in_words_of_our_own(hostile):
     world, planner, coder = hostile
 
     page = await agents.page(world.bus)
-    shown = render.roster_text(page) + json.dumps(documents.of_roster(page, texts=True))
+    shown = roster_text(page) + json.dumps(documents.of_roster(page, texts=True))
 
     ids = {each.entry.id for each in page.agents}
     assert {planner.me.id, coder.me.id} <= ids

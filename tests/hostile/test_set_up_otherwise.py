@@ -15,7 +15,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import records, streams, subjects
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools.answers import render
 
 _S = 10**9
 TO_MALLORY = {

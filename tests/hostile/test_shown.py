@@ -75,6 +75,7 @@ FIELDS = {
     "Moment.state": Field("label", framed=STEPS, data="task"),
     "Moment.by": Field("label", framed=STEPS, data="task"),
     "Moment.reason": Field("sentence", framed=STEPS, data="task"),
+    "Moment.note": Field("sentence", framed=STEPS, data="task"),
     "Record.task_id": Field(
         "mark",
         plain=f"{RESULT}, publish_result, result, watch --follow",
@@ -101,6 +102,9 @@ FIELDS = {
     "Sent.owner_session": Field("label"),
     "Sent.notify_given": Field("sentence"),
     "Sent.request": Field("label"),
+    "Sent.task_type": Field("label", framed=LIFE),
+    "Sent.in_reply_to": Field("word", framed=LIFE),
+    "Sent.body": Field("sentence", framed=LIFE, data="task"),
     "Wakes.moments": Field("sentence", framed=STEPS, data="task"),
     "Profile.id": Field(
         "word",
@@ -128,7 +132,7 @@ NO_WORDS = {
     "Moment": "at",
     "Record": "owner state attempts priority notify progress late unasked updated_at history",
     "Sent": "owner priority notify created_at expires_at deliver_at seq seen_revision seen_at closed "
-    "unasked",
+    "unasked body_chars",
     "Wakes": "task_id owner inbox",
     "Profile": "registered_at last_seen",
     "_Sign": "kind leaving gone",
@@ -195,7 +199,7 @@ def messages():
     role, agent = f"role-{value('Record.inbox')}", value("Record.agent")
     moment = {
         "state": value("Moment.state"), "by": value("Moment.by"), "at": AT,
-        "reason": value("Moment.reason"),
+        "reason": value("Moment.reason"), "note": value("Moment.note"),
     }  # fmt: skip
     result = common("Record") | {
         "type": "task.result", "status": "completed", "agent": agent, "updated_at": AT,
@@ -210,6 +214,8 @@ def messages():
     sent = common("Sent") | {
         "type": "task.sent", "created_at": AT, "expires_at": "2199-01-01",
         "request": value("Sent.request"), "owner_session": value("Sent.owner_session"),
+        "task_type": value("Sent.task_type"), "in_reply_to": value("Sent.in_reply_to"),
+        "body": value("Sent.body"), "body_chars": 9000,
     }  # fmt: skip
     inbox = f"role-{value('Sent.inbox')}"
     yield subjects.sent_subject(ME, inbox, value("Sent.task_id")), sent, {}

@@ -12,8 +12,9 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
+from mcp_agentbus.tools.answers.render import inbox_text
+from mcp_agentbus.tools.answers.roster import roster_text
 from mcp_agentbus.tools.follow import follow
-from mcp_agentbus.tools.render import inbox_text, roster_text
 from mcp_agentbus.wakes import demand
 
 

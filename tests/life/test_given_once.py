@@ -11,7 +11,7 @@ from mcp_agentbus.handoff.inbox import FILL, read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.turn import Calls
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools.answers import render
 
 
 @pytest.fixture

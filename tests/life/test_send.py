@@ -18,7 +18,7 @@ from mcp_agentbus.store import codec, roster, subjects
 from mcp_agentbus.store import streams as topology
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.task import HOPS_MAX
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools.answers import render
 
 
 @pytest.mark.promise(1)

@@ -16,7 +16,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life, whole_id
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.tools.readers import MODEL, SHELL
+from mcp_agentbus.tools.answers.readers import MODEL, SHELL
 
 UNKNOWN = "0" * 32
 WRONG = "ffffff0"

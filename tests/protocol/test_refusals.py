@@ -18,7 +18,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Calls
 from mcp_agentbus.tools import mcp_server
-from mcp_agentbus.tools.readers import MODEL
+from mcp_agentbus.tools.answers.readers import MODEL
 
 UNKNOWN = "0" * 32
 A_TASK = {"to": "{other}", "subject": "s", "body": "b"}

@@ -15,7 +15,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.handoff import claims
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.store import task
-from mcp_agentbus.tools import documents, render
+from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.tools.catalog import TOOLS, WatchInbox
 
 ROOT = Path(__file__).parents[3]

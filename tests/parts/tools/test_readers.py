@@ -13,9 +13,9 @@ from mcp_agentbus import errors
 from mcp_agentbus.handoff.inbox import Inbox, read_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.tools import render
+from mcp_agentbus.tools.answers import render
+from mcp_agentbus.tools.answers.readers import MODEL, SHELL
 from mcp_agentbus.tools.catalog import TOOLS
-from mcp_agentbus.tools.readers import MODEL, SHELL
 
 ROOT = Path(mcp_agentbus.__file__).parent
 # What a tool's call may come to; the other rooms speak to whoever types alone.

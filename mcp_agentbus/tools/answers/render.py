@@ -11,25 +11,22 @@ program. It asks no bus and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
 
 from mcp_agentbus.core.framing import frame, one_line
-from mcp_agentbus.core.ids import LANES, Priority, address_of, is_agent, is_inbox
-from mcp_agentbus.core.text import now
+from mcp_agentbus.core.ids import address_of, is_agent, is_inbox
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.agents import Listed, Page
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
-from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
-from mcp_agentbus.tools import layout
-from mcp_agentbus.tools.layout import Block, Said, Way
-from mcp_agentbus.tools.readers import MODEL, SHELL, Reader
+from mcp_agentbus.tools.answers import layout, words
+from mcp_agentbus.tools.answers.layout import Block, Said, Way
+from mcp_agentbus.tools.answers.readers import MODEL, SHELL, Reader
 
 # Of those to whom something was sent as one; all of them are in the data.
 _NAMES_MAX: Final = 20
@@ -53,8 +50,8 @@ def receipts_text(receipts: Sequence[Receipt], reader: Reader = MODEL) -> str:
 def _receipt_line(receipt: Receipt, reader: Reader) -> str:
     if receipt.state == "refused":
         return f"{receipt.to}: refused, nothing stored. {reader.hint(receipt.reason)}"
-    seen = f", last seen {_when(receipt.last_seen)}" if receipt.last_seen else ""
-    later = f" It is offered from {_when(receipt.deliver_at)}." if receipt.deliver_at else ""
+    seen = f", last seen {words.when(receipt.last_seen)}" if receipt.last_seen else ""
+    later = f" It is offered from {words.when(receipt.deliver_at)}." if receipt.deliver_at else ""
     is_there = (
         f"Whether {receipt.to} is there is not known yet{seen}."
         if receipt.recipient == "not known"
@@ -81,42 +78,6 @@ def published_text(published: Published) -> str:
     return f"{line} {published.note}".rstrip()
 
 
-def roster_text(page: Page, reader: Reader = MODEL) -> str:
-    """Return one line per agent, then what they say of themselves in a frame."""
-    if not page.agents:
-        return page.note or ("No more agents." if page.total else "No agent matches.")
-    costs = (
-        len(_listed_line(agent)) + len(_says_line(agent.entry)) + _INDENTED for agent in page.agents
-    )
-    count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
-    listed = page.agents[:count]
-    cursor = page.next_cursor if count == len(page.agents) else listed[-1].entry.id
-    lines = [_listed_line(agent) for agent in listed]
-    if cursor:
-        lines.append(f"{page.total} agents in all; {reader.page(cursor)} gives the next.")
-    lines += [page.note] if page.note else []
-    if said := "\n".join(filter(None, (_says_line(agent.entry) for agent in listed))):
-        lines += ["They say of themselves:", frame(said, said_by="")]
-    return "\n".join(lines)
-
-
-def _listed_line(agent: Listed) -> str:
-    return f"{_entry_line(agent.entry)} waiting: {_counts(agent.waiting)}"
-
-
-def _says_line(entry: Entry) -> str:
-    return f"{entry.id}: {one_line(entry.description, 300)}" if entry.description else ""
-
-
-def _entry_line(entry: Entry) -> str:
-    seen = f", last seen {_when(entry.last_seen)}" if entry.last_seen else ""
-    roles = f" roles: {', '.join(entry.roles)} \u00b7" if entry.roles else ""
-    hosts = f" hosts: {', '.join(entry.hosts)} \u00b7" if entry.hosts else ""
-    state = "not known yet (the bus server has just started)"
-    state = state if entry.state == "not known" else entry.state
-    return f"{entry.id}: {state}{seen} \u00b7{hosts}{roles}"
-
-
 def parked_text(parked: Sequence[Parked]) -> str:
     """Return one line per parked task, then the reasons as they are stored, in a frame."""
     if not parked:
@@ -138,7 +99,7 @@ def _parked_line(task: Parked) -> str:
     what = task.task.id if task.task else "unreadable"
     sender = task.sender if is_agent(task.sender) else "nobody who can be one"
     to = address_of(task.inbox) if is_inbox(task.inbox) else "nobody"
-    return f"{task.number}: {what} from {sender} to {to}, parked {_when(task.parked_at)}"
+    return f"{task.number}: {what} from {sender} to {to}, parked {words.when(task.parked_at)}"
 
 
 def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> str:
@@ -194,10 +155,10 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     results = [each for each in inbox.results if each.task_id not in inbox.results_given_at]
     before = len(inbox.tasks) - tasks, len(inbox.results) - len(results)
     counts = [
-        f"{_many(tasks, 'task')}{' (not claimed)' if inbox.peeked else ''}" if tasks else "",
-        _many(len(_told_as_one(results)), "result") if results else "",
-        f"{_many(before[0], 'task')} given before and still held" if before[0] else "",
-        f"{_many(before[1], 'result')} given before" if before[1] else "",
+        f"{words.many(tasks, 'task')}{' (not claimed)' if inbox.peeked else ''}" if tasks else "",
+        words.many(len(_told_as_one(results)), "result") if results else "",
+        f"{words.many(before[0], 'task')} given before and still held" if before[0] else "",
+        f"{words.many(before[1], 'result')} given before" if before[1] else "",
     ]
     nothing = "nothing of this conversation" if inbox.thread_id else "nothing new"
     what = ", ".join(filter(None, counts)) or ("timed out, " * inbox.timed_out) + nothing
@@ -206,15 +167,15 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
     if not inbox.peeked and hidden > 0:
         more = "more task" if inbox.tasks else "task"
-        head += f" {_many(hidden, more)} held by this session."
+        head += f" {words.many(hidden, more)} held by this session."
     if inbox.more_results:
         head += " More results may be there: read again."
     if not inbox.results and inbox.results_elsewhere:
-        head += f" {_many(inbox.results_elsewhere, 'result')} for another session of {me}."
+        head += f" {words.many(inbox.results_elsewhere, 'result')} for another session of {me}."
     if not inbox.tasks and inbox.held_elsewhere:
-        head += f" {_many(inbox.held_elsewhere, 'task')} held by other sessions."
+        head += f" {words.many(inbox.held_elsewhere, 'task')} held by other sessions."
     if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):
-        head += f" Waiting: {_counts(inbox.waiting)}."
+        head += f" Waiting: {words.counts(inbox.waiting)}."
         if inbox.waiting and inbox.held and not (inbox.peeked or inbox.next_cursor):
             is_full = not any(item.new for item in inbox.tasks)
             head += reader.hint(" Call read_inbox with limit 1 for another.") if is_full else ""
@@ -228,17 +189,17 @@ def _task_block(item: Item, reader: Reader) -> Block:
     task = item.task
     facts = [f"Task {task.id} from {task.sender}", task.priority]
     if item.given_at:
-        facts += [item.state, f"given to a call of this session {_ago(item.given_at)}"]
+        facts += [item.state, f"given to a call of this session {words.ago(item.given_at)}"]
         subject = Said(f"Subject: {task.subject}", task.sender)
-        return Block(_line(facts), subject, _way(task.id, reader), is_reminder=True)
+        return Block(words.line(facts), subject, _way(task.id, reader), is_reminder=True)
     state = item.state if not item.new else "claimed now"
     facts.append(f"{state} by {item.holder}" if item.holder else state)
     if item.attempt > 1:
         facts.append(f"attempt {item.attempt}")
     if task.to.startswith("role-"):
         facts.append(f"for {address_of(task.to)}")
-    facts.append(f"sent {_when(task.created_at)}, expires {_when(task.expires_at)}")
-    return Block(_line(facts), _of_task(task), _way(task.id, reader))
+    facts.append(f"sent {words.when(task.created_at)}, expires {words.when(task.expires_at)}")
+    return Block(words.line(facts), _of_task(task), _way(task.id, reader))
 
 
 def _of_task(task: Task) -> Said:
@@ -250,17 +211,18 @@ def _of_task(task: Task) -> Said:
         "In reply to": task.in_reply_to,
         "Type": task.task_type if task.task_type != "default" else "",
     }
-    return Said(f"{_about(about)}\n\n{task.body}", task.sender)
+    return Said(f"{words.about(about)}\n\n{task.body}", task.sender)
 
 
 def _of_request(sent: Sent) -> Said:
     """Return what is kept of a task's text once the task itself is gone."""
     about = {
         "Subject": sent.subject,
+        "Thread": sent.thread_id if sent.thread_id != sent.task_id else "",
         "In reply to": sent.in_reply_to,
         "Type": sent.task_type if sent.task_type != "default" else "",
     }
-    return Said(f"{_about(about)}\n\n{sent.body}", sent.owner)
+    return Said(f"{words.about(about)}\n\n{sent.body}", sent.owner)
 
 
 def _given_result_block(told: Sequence[Record], at: datetime, reader: Reader) -> Block:
@@ -269,10 +231,10 @@ def _given_result_block(told: Sequence[Record], at: datetime, reader: Reader) ->
     besides = f" and {len(more)} more that were sent as one" if more else ""
     facts = [
         f"Result of task {first.task_id} to {address_of(first.inbox)}{besides}: {first.state}",
-        f"given {_ago(at)} to a call that may have been given up",
+        f"given {words.ago(at)} to a call that may have been given up",
     ]
     said = Said(f"Subject of the task: {first.subject}", _speaker(first))
-    return Block(_line(facts), said, _way(first.task_id, reader), is_reminder=True)
+    return Block(words.line(facts), said, _way(first.task_id, reader), is_reminder=True)
 
 
 def _results_block(told: Sequence[Record], reader: Reader) -> Block:
@@ -290,8 +252,8 @@ def _results_block(told: Sequence[Record], reader: Reader) -> Block:
         facts.append(f"UNASKED: {first.owner} is not known to have sent this task")
     facts += ["late"] if first.late else []
     by = "" if more else f"by {first.agent or first.inbox}, "
-    facts.append(f"{by}{_when(first.updated_at)}")
-    return Block(_line(facts), _of_record(first), _way(first.task_id, reader))
+    facts.append(f"{by}{words.when(first.updated_at)}")
+    return Block(words.line(facts), _of_record(first), _way(first.task_id, reader))
 
 
 def _of_record(record: Record) -> Said:
@@ -303,7 +265,7 @@ def _of_record(record: Record) -> Said:
         "Thread": record.thread_id if record.thread_id != record.task_id else "",
         "Summary": record.summary,
     }
-    lines = [_about(about), *(f"Artifact: {artifact}" for artifact in record.artifacts)]
+    lines = [words.about(about), *(f"Artifact: {artifact}" for artifact in record.artifacts)]
     lines += [f"Progress: {record.progress:g} %"] if record.progress is not None else []
     lines += ["", record.body] if record.body else []
     return Said("\n".join(lines), _speaker(record))
@@ -311,22 +273,6 @@ def _of_record(record: Record) -> Said:
 
 def _way(task_id: str, reader: Reader) -> Way:
     return Way(task_id, reader.whole(task_id), partial(reader.rest, task_id))
-
-
-def _about(about: Mapping[str, str | None]) -> str:
-    return "\n".join(f"{name}: {value}" for name, value in about.items() if value)
-
-
-def _line(facts: Iterable[str]) -> str:
-    return " \u00b7 ".join(facts)
-
-
-def _ago(at: datetime) -> str:
-    """Return how long ago something was, in minutes, or in hours from two on."""
-    minutes = int((now() - at).total_seconds()) // 60
-    if minutes < 1:
-        return "just now"
-    return f"{minutes} min ago" if minutes < 120 else f"{minutes // 60} h ago"
 
 
 def _speaker(record: Record) -> str:
@@ -343,25 +289,27 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     """
     record, sent = life.record, life.sent
     who = f"sent by {record.owner} to {address_of(record.inbox)}"
-    lines = [_line([f"Task {record.task_id}: {life.state}", who, record.priority])]
+    lines = [words.line([f"Task {record.task_id}: {life.state}", who, record.priority])]
     if sent:
-        seen = f"seen {_when(sent.seen_at)}" if sent.seen_at else "not yet seen by its sender"
-        expires = f"expires {_when(sent.expires_at)}"
-        lines.append(_line([expires, *([f"its result: {seen}"] if record.ended else [])]))
+        seen = f"seen {words.when(sent.seen_at)}" if sent.seen_at else "not yet seen by its sender"
+        expires = f"expires {words.when(sent.expires_at)}"
+        lines.append(words.line([expires, *([f"its result: {seen}"] if record.ended else [])]))
     said = [_of_task(life.task)] if life.task and not record.ended else []
-    if sent and sent.body and not said:
-        said = [_of_request(sent)]
+    is_gone = not said
+    if record.body or record.summary or record.artifacts or record.ended or is_gone:
+        said.append(_of_record(record))
+    if sent and sent.body and is_gone:
+        # Behind the result, of whose text a cursor counts the characters.
+        said.append(_of_request(sent))
         if sent.body_chars > len(sent.body):
             size = f"{len(sent.body):,} of {sent.body_chars:,}"
             lines.append(f"The task itself is gone: kept of its text are {size} characters.")
-    if record.body or record.summary or record.artifacts or record.ended or not said:
-        said.append(_of_record(record))
-    words, way = sum(len(each.text) for each in said), _way(record.task_id, reader)
+    length, way = sum(len(each.text) for each in said), _way(record.task_id, reader)
     steps = Said("\n".join(map(_step_line, life.history)), "")
-    if not start or start >= words:
-        room, at = (layout.ROOM - 500, start - words) if start else (_STEPS_CHARS, 0)
-        lines += ["Steps:", *layout.sequence([steps], way, room, start=at, offset=words)]
-    if start < words:
+    if not start or start >= length:
+        room, at = (layout.ROOM - 500, start - length) if start else (_STEPS_CHARS, 0)
+        lines += ["Steps:", *layout.sequence([steps], way, room, start=at, offset=length)]
+    if start < length:
         room = layout.ROOM - sum(len(line) + 1 for line in lines) - _MORE_CHARS
         lines += ["", *layout.sequence(said, way, room, start=start)]
     return "\n".join(lines)
@@ -385,20 +333,8 @@ def start_of(cursor: str | None) -> int:
 def _step_line(step: Moment) -> str:
     why = f"  ({step.reason})" if step.reason else ""
     note = f"\n    {one_line(step.note, NOTE_MAX_CHARS)}" if step.note else ""
-    return f"{_when(step.at)}  {step.state:<14} {step.by}{why}{note}"
-
-
-def _when(at: datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%SZ")
+    return f"{words.when(step.at)}  {step.state:<14} {step.by}{why}{note}"
 
 
 def _state(state: str) -> str:
     return "in a live session" if state == "live session" else state
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
-
-
-def _counts(waiting: Mapping[Priority, int]) -> str:
-    return ", ".join(f"{waiting[lane]} {lane}" for lane in LANES if waiting.get(lane)) or "none"

@@ -24,8 +24,8 @@ from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store.task import Receipt, Record, Task
-from mcp_agentbus.tools import layout
-from mcp_agentbus.tools.readers import MODEL, Reader
+from mcp_agentbus.tools.answers import layout
+from mcp_agentbus.tools.answers.readers import MODEL, Reader
 
 
 def of_receipts(receipts: Sequence[Receipt], reader: Reader = MODEL) -> dict[str, Any]:
