@@ -19,6 +19,7 @@ of another user: a model reads them.
     │   ├── InboxFull          the addressee's inbox takes no more from this sender
     │   ├── StoreFull          the bus has no room left
     │   ├── NotAllowed         the server's permissions forbid it
+    │   ├── ArchiveBroken      the file of what became of tasks cannot be used
     │   └── BadSetup           settings or files on this machine need mending
     ├── BusUnreachable         no server answers: nothing was handed over
     │   ├── OutOfReach         one runs, in a network or container that nothing here reaches
@@ -122,6 +123,15 @@ class NotAllowed(Refused):
     """The server's permissions forbid this for this agent."""
 
     hint = "Ask the owner of the server for the permission, or check which agent you are."
+
+
+class ArchiveBroken(Refused):
+    """The archive cannot be used."""
+
+    hint = (
+        "Move that file away: it is made anew from what the bus keeps, of 30 days. "
+        "`[archive] enabled = false` in config.toml does without."
+    )
 
 
 class BadSetup(Refused):

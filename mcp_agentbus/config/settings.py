@@ -29,10 +29,23 @@ from mcp_agentbus.config.tables import (
     readers,
     unread,
 )
-from mcp_agentbus.config.values import check_url
+from mcp_agentbus.config.values import Within, boolean, check_url
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.ids import Agent, agent_id
 from mcp_agentbus.errors import BadInput, BadSetup
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """What the archive keeps."""
+
+    enabled: bool = True
+    #: Also the texts of tasks and results, without which only their subjects can be searched.
+    texts: bool = True
+    #: Of a task nothing has happened for so long: it goes.
+    days: int = 90
+    #: Where the file is larger the oldest go.
+    max_mb: int = 256
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,8 @@ class Settings:
     key_file: Path | None = None
     #: A nats-server to use instead of the one that was installed along.
     binary: Path | None = None
+    #: What is kept of tasks that are over.
+    archive: Keeps = field(default_factory=Keeps)
     #: What the configuration says of each agent, by id.
     agents: Mapping[str, Agent] = field(default_factory=dict)
     #: What the user allows for those that can be woken, by id.
@@ -67,6 +82,11 @@ class Settings:
     def ledger_file(self) -> Path:
         """Where the listener keeps its record of wakes."""
         return self.state_dir / "wakes.db"
+
+    @property
+    def archive_file(self) -> Path | None:
+        """Where the archive lies; None where nothing is to be kept."""
+        return self.state_dir / "archive.db" if self.archive.enabled else None
 
 
 #: Every key of [server].
@@ -95,8 +115,24 @@ SERVER_KEYS: Final = (
         "The nats-server that is started in the place of the one that came along.",
         '"/usr/local/bin/nats-server"', "the one that came along"),
 )  # fmt: skip
-_TABLES: Final = dict.fromkeys(("server", "agents", "wake"), of_type(dict))
+#: Every key of [archive].
+ARCHIVE_KEYS: Final = (
+    Key("enabled", boolean, Keeps,
+        "Whether what became of tasks is kept on this machine, for `agentbus tasks` and `search`.",
+        "false"),
+    Key("texts", boolean, Keeps,
+        "Whether the texts of requests, notes and results are kept, and not their subjects alone.",
+        "false"),
+    Key("days", Within(1, 3_650), Keeps,
+        "A task is removed when nothing has happened to it for so long.",
+        "30", unit="days"),
+    Key("max_mb", Within(1, 100_000), Keeps,
+        "The greatest size of the file; where it is larger the oldest tasks are removed.",
+        "1024", unit="MiB"),
+)  # fmt: skip
+_TABLES: Final = dict.fromkeys(("server", "agents", "wake", "archive"), of_type(dict))
 _IN_SERVER: Final = readers(SERVER_KEYS)
+_IN_ARCHIVE: Final = readers(ARCHIVE_KEYS)
 # What others see of an agent is read here, and what may wake it by `rules.read`.
 _IN_AGENT: Final = {key.name: key.reader if key.into is Agent else unread for key in rules.KEYS}
 # Read by OpenSSL, where it is set: by what a server with a certificate of a private CA is known.
@@ -130,6 +166,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
         name: rules.read(name, table, in_wake, _where(config_file, name))
         for name, table in tables.items()
     }
+    keeps = checked(document.get("archive", {}), _IN_ARCHIVE, f"{config_file} [archive]")
     url = env.get("AGENTBUS_URL") or server.get("url")
     if url:
         check_url(url, allow_plaintext=server.get("allow_plaintext") is True)
@@ -142,6 +179,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
         token_file=_path(env.get("AGENTBUS_TOKEN_FILE") or server.get("token_file"), env),
         **_tls_files(server, env, config_file),
         binary=_path(env.get("AGENTBUS_NATS_SERVER") or server.get("binary"), env),
+        archive=Keeps(**keeps),
         agents=agents,
         rules={name: of_agent for name, of_agent in rules_of.items() if of_agent},
         environ=env,

@@ -18,6 +18,7 @@ import os
 import shlex
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -226,6 +227,22 @@ def check_private(path: Path) -> None:
         raise not_mine(path)
     if os.name == "posix" and about.st_mode & 0o077:
         raise BadSetup(f"{path} is open to other users.", hint=f"Run: chmod 600 {path}")
+
+
+def make_private_file(path: Path) -> None:
+    """See that the file exists, and that nobody else may read or write it, or list its folder.
+
+    Raises:
+        BadSetup: as `check_private`.
+        OSError: it cannot be created.
+    """
+    make_private(path.parent)
+    path.parent.chmod(0o700)
+    with suppress(FileNotFoundError):
+        check_private(path)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    check_private(path)
+    _sync(path.parent)  # its name, too, must outlive a power cut
 
 
 def own_folder(folder: Path) -> None:

@@ -62,6 +62,8 @@ STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 ENDS: Final = frozenset({"completed", "failed", "rejected", "cancelled", "expired", "parked"})
 #: A session has the task.
 HELD: Final = frozenset({"claimed", "working", "needs_approval"})
+#: More is to come.
+OPEN: Final = HELD | {"stored"}
 # The ends that a worker chooses, and the ones that the bus sets for it.
 WORKER_ENDS: Final = frozenset({"completed", "failed", "rejected"})
 #: Of these its sender is told.

@@ -14,7 +14,6 @@ task's text it keeps nothing, of a host's output the end, for its user.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -24,8 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus.core.files import check_private
-from mcp_agentbus.core.places import make_private
+from mcp_agentbus.core.files import make_private_file
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.policy import DAY, PastWake
 
@@ -290,7 +288,7 @@ class Ledger:
                 raise LedgerBroken(f"The ledger {self.path} cannot be used: {line}.") from error
 
     def _open(self) -> None:
-        _create_private(self.path)
+        make_private_file(self.path)
         file = sqlite3.connect(
             self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
@@ -327,27 +325,6 @@ class Ledger:
             with suppress(sqlite3.Error):
                 self._file.close()
             self._file = None
-
-
-def _create_private(path: Path) -> None:
-    """See that the file exists, and that nobody else may read or write it.
-
-    Raises:
-        BadSetup: as `check_private`.
-        OSError: it cannot be created.
-    """
-    make_private(path.parent)
-    path.parent.chmod(0o700)
-    with suppress(FileNotFoundError):
-        check_private(path)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-    check_private(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        # The file's name, too, must outlive a power cut.
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _row(values: dict[str, Any]) -> Row:

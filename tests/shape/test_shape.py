@@ -38,13 +38,16 @@ ROOMS = {
     "store": "core config bus",
     "handoff": "core config bus store",
     "wakes": "core config bus store",
-    "tools": "core config bus store handoff",
+    "archive": "core config bus store handoff",
+    "tools": "core config bus store handoff archive",
     "relay": "core | config tools wakes",
     "installers": "core config relay",
     "demo": "core config bus store handoff tools",
-    "listener": "core config bus store handoff wakes tools relay",
-    "doctor": "core config bus store handoff wakes tools relay installers listener",
-    "cli": "core config bus store handoff wakes tools relay installers demo listener doctor",
+    "listener": "core config bus store handoff wakes archive tools relay",
+    "doctor": "core config bus store handoff wakes archive tools relay installers listener",
+    "cli": (
+        "core config bus store handoff wakes archive tools relay installers demo listener doctor"
+    ),
 }
 # What others need not know of a room.
 PRIVATE = {
@@ -64,7 +67,7 @@ ONLY = {
     "mcp_types": {"tools", "demo"},
     "pydantic": {"store", "tools"},
     "rich": {"demo", "doctor"},
-    "sqlite3": {"wakes"},
+    "sqlite3": {"wakes", "archive"},
     "tomlkit": {"config"},
     "argcomplete": {"cli"},
 }

@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The archive's file: the tasks of this user, each step of them, and an index of their words.
+
+    >>> with Archive(settings.archive_file, settings.archive) as archive:
+    ...     archive.note(changes, Reached("agentbus.*.*.*.*", low=1, high=48), of=stream)
+
+One SQLite file of this user alone, to which every process of this user may write at once. All in it
+can be read from the bus again for 30 days, so nothing waits for a disk: it is in WAL mode, which
+syncs at its checkpoints only. What it knows of tasks stands in `entries`, in words of the bus.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from mcp_agentbus.archive.entries import Change
+from mcp_agentbus.config.settings import Keeps
+from mcp_agentbus.core.files import make_private_file
+from mcp_agentbus.errors import ArchiveBroken, BadSetup
+
+#: The version of the tables, in the file's `user_version`; 0 is a new file.
+SCHEMA: Final = 1
+#: Seconds to wait for another process that writes: its transactions take milliseconds.
+_BUSY_S: Final = 2.0
+# So many tasks go at once where the file is too large, those that nobody has asked for first.
+_GO_AT_ONCE: Final = 500
+# How full it is afterwards, so that it is not made smaller at each write.
+_FULL: Final = 0.9
+
+_TABLES: Final = (
+    """
+    CREATE TABLE tasks (
+        n INTEGER PRIMARY KEY,
+        owner TEXT NOT NULL, inbox TEXT NOT NULL, id TEXT NOT NULL,
+        -- Which stream of the bus it was read from, and by which message each of its two records.
+        stream TEXT NOT NULL, sent_seq INTEGER NOT NULL DEFAULT 0,
+        record_seq INTEGER NOT NULL DEFAULT 0,
+        subject TEXT NOT NULL DEFAULT '', thread_id TEXT NOT NULL DEFAULT '',
+        priority TEXT NOT NULL DEFAULT 'normal', task_type TEXT NOT NULL DEFAULT 'default',
+        in_reply_to TEXT, created_at TEXT NOT NULL, expires_at TEXT, deliver_at TEXT, seen_at TEXT,
+        request TEXT NOT NULL DEFAULT '', request_chars INTEGER NOT NULL DEFAULT 0,
+        state TEXT NOT NULL DEFAULT 'stored', agent TEXT NOT NULL DEFAULT '',
+        session TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0,
+        summary TEXT NOT NULL DEFAULT '', result TEXT NOT NULL DEFAULT '',
+        artifacts TEXT NOT NULL DEFAULT '[]', -- a list in JSON
+        progress REAL, reason TEXT NOT NULL DEFAULT '', late INTEGER NOT NULL DEFAULT 0,
+        updated_at TEXT NOT NULL,
+        UNIQUE (owner, inbox, id)
+    )
+    """,
+    "CREATE INDEX tasks_by_owner ON tasks (owner, created_at)",
+    "CREATE INDEX tasks_by_inbox ON tasks (inbox, created_at)",
+    "CREATE INDEX tasks_by_time ON tasks (created_at)",
+    "CREATE INDEX tasks_by_change ON tasks (updated_at)",
+    "CREATE INDEX tasks_by_id ON tasks (id)",
+    """
+    CREATE TABLE steps (
+        n INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they became known
+        task INTEGER NOT NULL REFERENCES tasks (n) ON DELETE CASCADE,
+        at TEXT NOT NULL, state TEXT NOT NULL, by TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '',
+        UNIQUE (task, at, state, by)
+    )
+    """,
+    "CREATE INDEX steps_by_time ON steps (at)",
+    # How far a stream's records have been read: all of `wanted` from `low` until before `high`.
+    """
+    CREATE TABLE reached (
+        stream TEXT NOT NULL, wanted TEXT NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL,
+        PRIMARY KEY (stream, wanted)
+    )
+    """,
+    # A cursor of whoever reads on from where it was, such as an export.
+    "CREATE TABLE cursors (name TEXT PRIMARY KEY, step INTEGER NOT NULL)",
+    """
+    CREATE VIRTUAL TABLE words USING fts5
+        (subject, request, summary, result, content='tasks', content_rowid='n')
+    """,
+    """
+    CREATE TRIGGER tasks_in AFTER INSERT ON tasks BEGIN
+        INSERT INTO words (rowid, subject, request, summary, result)
+        VALUES (new.n, new.subject, new.request, new.summary, new.result);
+    END
+    """,
+    """
+    CREATE TRIGGER tasks_out AFTER DELETE ON tasks BEGIN
+        INSERT INTO words (words, rowid, subject, request, summary, result)
+        VALUES ('delete', old.n, old.subject, old.request, old.summary, old.result);
+    END
+    """,
+    """
+    CREATE TRIGGER tasks_anew AFTER UPDATE OF subject, request, summary, result ON tasks BEGIN
+        INSERT INTO words (words, rowid, subject, request, summary, result)
+        VALUES ('delete', old.n, old.subject, old.request, old.summary, old.result);
+        INSERT INTO words (rowid, subject, request, summary, result)
+        VALUES (new.n, new.subject, new.request, new.summary, new.result);
+    END
+    """,
+)
+# What its owner's side says counts before what a worker has copied.
+_OWNERS: Final = frozenset({"subject", "thread_id", "priority", "created_at"})
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What was read of a stream's records: all `wanted` ones from `low` until before `high`."""
+
+    #: A subject, with wildcards.
+    wanted: str
+    low: int
+    high: int
+
+
+class Archive:
+    """The archive; open within its `with` block. Its methods may be called from any thread.
+
+    All of them raise `ArchiveBroken`: the disk is full, the file is damaged, not private, of a
+    newer version, or was locked for longer than two seconds.
+    """
+
+    def __init__(self, path: Path | None, keeps: Keeps) -> None:
+        """Make one that lies at `path`, or, if that is None, in this process's memory alone."""
+        self.path, self._keeps = path, keeps
+        self._file: sqlite3.Connection
+        #: Something was written that `trim` has not looked at.
+        self._changed = False
+
+    def __enter__(self) -> Self:
+        with self._usable():
+            if self.path:
+                make_private_file(self.path)
+            self._file = sqlite3.connect(
+                self.path or ":memory:",
+                timeout=_BUSY_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._file.row_factory = sqlite3.Row
+            self._prepare()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def reached(self, stream: str, wanted: str) -> Reached | None:
+        """Return what has been read of a stream; None if nothing has."""
+        rows = self.rows("SELECT * FROM reached WHERE stream = ? AND wanted = ?", stream, wanted)
+        return Reached(wanted, rows[0]["low"], rows[0]["high"]) if rows else None
+
+    def note(self, changes: Iterable[Change], reached: Reached, *, of: str) -> None:
+        """Write down what was read of the stream `of`, and how far."""
+        with self._transaction():
+            for change in changes:
+                self._merge(change, of)
+                self._changed = True
+            self._file.execute(
+                "INSERT INTO reached VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " low = min(low, excluded.low), high = max(high, excluded.high)",
+                (of, reached.wanted, reached.low, reached.high),
+            )
+
+    def note_request(self, owner: str, inbox: str, task_id: str, request: str) -> None:
+        """Write down the whole text of a task."""
+        if self._keeps.texts:
+            with self._transaction():
+                self._file.execute(
+                    "UPDATE tasks SET request = ? WHERE owner = ? AND inbox = ? AND id = ?",
+                    (_clean(request), owner, inbox, task_id),
+                )
+
+    def lacking(self, changes: Sequence[Change]) -> set[tuple[str, str, str]]:
+        """Return whose whole text is not known, of these tasks: owner, inbox and id of each."""
+        lacking: set[tuple[str, str, str]] = set()
+        if not self._keeps.texts:
+            return lacking
+        for change in changes:
+            whose = change.owner, change.inbox, change.task_id
+            question = (
+                "SELECT 1 FROM tasks WHERE owner = ? AND inbox = ? AND id = ?"
+                " AND length(request) < request_chars"
+            )
+            if self.rows(question, *whose):
+                lacking.add(whose)
+        return lacking
+
+    def note_cursor(self, name: str, step: int) -> None:
+        """Write down how far whoever has that name has read the steps."""
+        with self._transaction():
+            self._file.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (name, step))
+
+    def rows(self, question: str, *values: Any) -> list[sqlite3.Row]:
+        """Return what a SELECT finds."""
+        with self._usable():
+            return self._file.execute(question, values).fetchall()
+
+    def trim(self) -> None:
+        """Remove what is older than is kept, and the oldest where the file is too large."""
+        if not self._changed:
+            return
+        self._changed = False
+        oldest = datetime.now(UTC) - timedelta(days=self._keeps.days)
+        with self._transaction():
+            self._file.execute("DELETE FROM tasks WHERE updated_at < ?", (iso(oldest),))
+        limit = self._keeps.max_mb << 20
+        if self._size() <= limit:
+            return
+        while self._size() > limit * _FULL:
+            with self._transaction():
+                gone = self._file.execute(
+                    "DELETE FROM tasks WHERE n IN"
+                    " (SELECT n FROM tasks ORDER BY sent_seq > 0, updated_at LIMIT ?)",
+                    (_GO_AT_ONCE,),
+                ).rowcount
+            if not gone:
+                return
+        with self._usable():
+            self._file.execute("PRAGMA incremental_vacuum")
+
+    def _size(self) -> int:
+        """Return how many bytes are in use."""
+        names = "page_count", "freelist_count", "page_size"
+        with self._usable():
+            pages, free, size = (
+                self._file.execute(f"PRAGMA {name}").fetchone()[0] for name in names
+            )
+        return int((pages - free) * size)
+
+    def _merge(self, change: Change, stream: str) -> None:
+        """Write a change into its task's row, unless what stands there is newer; and its steps."""
+        values = {name: self._kept(name, value) for name, value in change.values.items()}
+        first = {
+            "owner": change.owner, "inbox": change.inbox, "id": change.task_id, "stream": stream,
+            "created_at": iso(change.at), "updated_at": iso(change.at),
+        }  # fmt: skip
+        if change.counted_by:
+            values[change.counted_by] = change.seq
+        columns = first | values
+        # Names of columns are this room's own.
+        insert = (
+            f"INSERT INTO tasks ({', '.join(columns)})"  # noqa: S608
+            f" VALUES ({', '.join('?' * len(columns))}) ON CONFLICT (owner, inbox, id) DO "
+        )
+        self._file.execute(insert + _update(values, change.counted_by), tuple(columns.values()))
+        self._add_steps(change)
+
+    def _add_steps(self, change: Change) -> None:
+        whose = (change.owner, change.inbox, change.task_id)
+        self._file.executemany(
+            "INSERT OR IGNORE INTO steps (task, at, state, by, reason, note)"
+            " SELECT n, ?, ?, ?, ?, ? FROM tasks WHERE owner = ? AND inbox = ? AND id = ?",
+            [
+                (iso(step.at), step.state, step.by, _clean(step.reason),
+                 _clean(step.note) if self._keeps.texts else "", *whose)
+                for step in change.steps
+            ],
+        )  # fmt: skip
+
+    def _kept(self, name: str, value: Any) -> Any:
+        """Return a value as its column has it; of texts nothing, where they are not to be kept."""
+        if name in {"request", "summary", "result"} and not self._keeps.texts:
+            return ""
+        if isinstance(value, datetime):
+            return iso(value)
+        if isinstance(value, tuple):
+            return _clean(json.dumps(value if self._keeps.texts else (), ensure_ascii=False))
+        return _clean(value) if isinstance(value, str) else value
+
+    def _prepare(self) -> None:
+        """Make the tables of a new file, and set how this connection writes."""
+        file = self._file
+        file.execute("PRAGMA foreign_keys = ON")
+        (version,) = file.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA:
+            raise ArchiveBroken(
+                f"The archive {self.path} was written by a newer agentbus.",
+                hint="Upgrade agentbus.",
+            )
+        if version == 0:
+            file.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        file.execute("PRAGMA journal_mode = WAL").fetchone()
+        file.execute("PRAGMA synchronous = NORMAL")
+        if version == 0:
+            with self._transaction():
+                # Another process may have made them meanwhile.
+                if not file.execute("PRAGMA user_version").fetchone()[0]:
+                    for table in _TABLES:
+                        file.execute(table)
+                    file.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._usable():
+            self._file.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._file.execute("COMMIT")
+            except BaseException:
+                if self._file.in_transaction:
+                    self._file.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, BadSetup) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            raise ArchiveBroken(
+                f"The archive {self.path} cannot be used: {' '.join(reason.split())}."
+            ) from error
+
+
+def iso(at: datetime) -> str:
+    """Return a time in UTC and of one length, so that texts are in order as times are."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _update(names: Iterable[str], counted_by: str) -> str:
+    """Return how a row takes over what is newer."""
+    if not counted_by:
+        return "NOTHING"
+    [other] = {"sent_seq", "record_seq"} - {counted_by}
+    anew = "tasks.stream != excluded.stream"
+    sets = ", ".join(_set(name, counted_by) for name in names)
+    return (
+        f"UPDATE SET {sets}, stream = excluded.stream,"
+        # A stream that was made anew counts from 1 again.
+        f" {other} = CASE WHEN {anew} THEN min(tasks.{other}, 1) ELSE tasks.{other} END"
+        f" WHERE {anew} OR tasks.{counted_by} < excluded.{counted_by}"
+    )
+
+
+def _set(name: str, counted_by: str) -> str:
+    """Return how a column takes over what is newer."""
+    new = f"excluded.{name}"
+    if counted_by == "record_seq" and name in _OWNERS:
+        new = f"CASE WHEN tasks.sent_seq > 0 THEN tasks.{name} ELSE excluded.{name} END"
+    elif name == "request":  # the whole of it may be known already
+        new = (
+            "CASE WHEN length(tasks.request) > length(excluded.request)"
+            " THEN tasks.request ELSE excluded.request END"
+        )
+    elif name == "updated_at":
+        new = "max(tasks.updated_at, excluded.updated_at)"
+    return f"{name} = {new}"
+
+
+def _clean(value: str) -> str:
+    """Return what SQLite can store: a text without a zero byte, at which others would end."""
+    return value.replace("\0", "\u2400")

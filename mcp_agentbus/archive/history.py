@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tasks that an agent sent or received, open and over, the latest first.
+
+    >>> (await history(session, view="sent", words="tests")).tasks
+    (Past(task_id='9d0c...', owner='planner', inbox='coder', state='completed', ...),)
+
+It claims nothing and marks nothing as seen. What it tells is as new as the bus: the archive catches
+up first. Where nothing is archived the latest records of the bus are read, and it says how far.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal, TypedDict, Unpack, get_args
+
+from mcp_agentbus.archive.catch_up import Extent, catch_up
+from mcp_agentbus.archive.file import Archive, iso
+from mcp_agentbus.bus.budget import one_call
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core import text
+from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.errors import ArchiveBroken, BadInput
+from mcp_agentbus.handoff.agents import of_this_user
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.task import ENDS, HELD, OPEN, State
+
+#: Whose turn a task was or is: this agent's who sent it, or who received it; or both, not over yet.
+View = Literal["all", "sent", "received", "open"]
+VIEWS: Final[tuple[View, ...]] = get_args(View)
+LIMIT_MAX: Final = 100
+# Seconds of a call in which older records are read into the archive; the next call goes on.
+_OLDER_S: Final = 1.0
+_CURSOR: Final = re.compile(r"past-(\d{1,18})")
+_SNIPPET_WORDS: Final = 12
+
+
+@dataclass(frozen=True)
+class Past:
+    """A task as it is known, over or not."""
+
+    #: Its place in the archive; the next page begins behind it.
+    n: int
+    task_id: str
+    owner: str
+    inbox: str
+    #: A deadline that passed counts even before anybody has written it down.
+    state: State
+    #: Who holds it, or took its last step.
+    agent: str
+    session: str
+    subject: str
+    thread_id: str
+    priority: Priority
+    task_type: str
+    in_reply_to: str | None
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+    deliver_at: datetime | None
+    seen_at: datetime | None
+    #: What is kept of the task's text, and how many characters it had; 0: that is not known.
+    request: str
+    request_chars: int
+    summary: str
+    result: str
+    artifacts: tuple[str, ...]
+    progress: float | None
+    reason: str
+    late: bool
+    attempts: int
+    #: Its owner's side is known to have sent it.
+    is_asked: bool
+    #: Where words were looked for: the text around them.
+    snippet: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.state in ENDS
+
+    @property
+    def holder(self) -> str:
+        """The agent that holds it; empty if nobody does."""
+        return self.agent if self.state in HELD else ""
+
+
+@dataclass(frozen=True)
+class History:
+    """A page of tasks."""
+
+    tasks: tuple[Past, ...]
+    #: Give it to the next call for what comes after; None if this is all.
+    next_cursor: str | None = None
+    #: How far back was looked.
+    extent: Extent = field(default_factory=Extent)
+    #: What else its reader should know, in this program's words.
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which tasks are looked for; nothing means any."""
+
+    view: View = "all"
+    #: Words that all stand in its subject, its text or its result.
+    words: str = ""
+    #: The agent, or a role's inbox, at the other end.
+    other: str = ""
+    #: A state; `open`: any that is no end.
+    state: str = ""
+    thread_id: str = ""
+    since: datetime | None = None
+    limit: int = 20
+    cursor: str | None = None
+
+
+class Options(TypedDict, total=False):
+    """The fields of `Wanted`."""
+
+    view: View
+    words: str
+    other: str
+    state: str
+    thread_id: str
+    since: datetime | None
+    limit: int
+    cursor: str | None
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Whose tasks are looked for; nobody named means everybody's."""
+
+    #: As sender.
+    owners: Sequence[str] = ()
+    #: As addressee, roles by their inboxes.
+    inboxes: Sequence[str] = ()
+
+
+@one_call
+async def history(session: Session, **wanted: Unpack[Options]) -> History:
+    """Return what this agent sent and received, the latest first.
+
+    Args:
+        session: whose tasks.
+        wanted: the fields of `Wanted`, by name.
+
+    Raises:
+        BadInput: there is no such view or cursor, or the limit is out of its range.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    await session.called()
+    sides = Sides((session.me.id,), tuple(session.inboxes))
+    users = {session.me.id, *session.inboxes, *of_this_user(session.bus.settings)}
+    async with up_to_date(session.bus, users) as current:
+        return look(current, Wanted(**wanted), sides)
+
+
+def look(current: Current, wanted: Wanted, sides: Sides) -> History:
+    """Return a page of the tasks between these sides, as `history`."""
+    if not 1 <= wanted.limit <= LIMIT_MAX:
+        raise BadInput(
+            f"The limit is {wanted.limit}.", hint=f"Give a number from 1 to {LIMIT_MAX}."
+        )
+    question = _Question()
+    _ask_for(question, wanted, sides)
+    rows = question.put(current.archive, wanted.limit + 1)
+    past = tuple(map(_past, rows[: wanted.limit]))
+    more = f"past-{past[-1].n}" if len(rows) > wanted.limit else None
+    return History(past, more, current.extent, current.notes)
+
+
+@dataclass(frozen=True)
+class Current:
+    """An archive that knows what the bus knows."""
+
+    archive: Archive
+    extent: Extent
+    notes: tuple[str, ...] = ()
+
+
+@asynccontextmanager
+async def up_to_date(bus: Bus, agents: Collection[str]) -> AsyncGenerator[Current]:
+    """Open the archive, or where there is none one in memory, and have it catch up.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    settings = bus.settings
+    with ExitStack() as stack:
+        archive = Archive(settings.archive_file, settings.archive)
+        notes: tuple[str, ...] = ()
+        try:
+            stack.enter_context(archive)
+            extent = await catch_up(bus, archive, agents, within_s=_OLDER_S)
+        except ArchiveBroken as error:
+            if archive.path is None:
+                raise
+            notes = (f"{error} This is what the bus itself keeps.",)
+            archive = stack.enter_context(Archive(None, settings.archive))
+            extent = await catch_up(bus, archive, agents, within_s=_OLDER_S)
+        yield Current(archive, extent, notes)
+
+
+class _Question:
+    """A SELECT, put together of conditions and their values."""
+
+    def __init__(self) -> None:
+        self.columns, self.source = "tasks.*, '' AS snippet", "tasks"
+        self.conditions: list[str] = []
+        self.values: list[Any] = []
+
+    def ask(self, condition: str, *values: Any) -> None:
+        """Have only rows be found that meet a condition."""
+        self.conditions.append(condition)
+        self.values += values
+
+    def put(self, archive: Archive, limit: int) -> list[sqlite3.Row]:
+        """Return the rows, the latest first."""
+        where = " AND ".join(self.conditions) or "1"
+        # All of it but the values is this module's own.
+        return archive.rows(
+            f"SELECT {self.columns} FROM {self.source} WHERE {where}"  # noqa: S608
+            " ORDER BY tasks.created_at DESC, tasks.n DESC LIMIT ?",
+            *self.values,
+            limit,
+        )
+
+
+def _ask_for(question: _Question, wanted: Wanted, sides: Sides) -> None:
+    """Put what is wanted into conditions."""
+    _ask_for_view(question, wanted.view, sides)
+    if wanted.words.strip():
+        found = f"snippet(words, -1, '', '', ' \u2026 ', {_SNIPPET_WORDS})"
+        question.columns = f"tasks.*, {found} AS snippet"
+        question.source = "words JOIN tasks ON tasks.n = words.rowid"
+        question.ask("words MATCH ?", _match(wanted.words))
+    if wanted.other:
+        question.ask("? IN (tasks.owner, tasks.inbox, tasks.agent)", wanted.other)
+    if wanted.thread_id:
+        question.ask("tasks.thread_id = ?", wanted.thread_id)
+    if wanted.since:
+        question.ask("tasks.updated_at >= ?", iso(wanted.since))
+    if wanted.state:
+        states = [wanted.state] if wanted.state != "open" else sorted(OPEN)
+        question.ask(f"{_STATE} IN ({_marks(states)})", iso(text.now()), *states)
+    if wanted.cursor is not None:
+        place = _CURSOR.fullmatch(wanted.cursor)
+        if place is None:
+            raise BadInput(
+                "The cursor is not one of a history.", hint="Use the cursor of the answer before."
+            )
+        behind = "SELECT created_at, n FROM tasks WHERE n = ?"
+        question.ask(f"(tasks.created_at, tasks.n) < ({behind})", int(place[1]))
+
+
+def _ask_for_view(question: _Question, view: View, sides: Sides) -> None:
+    """Have only such tasks be found as a view has."""
+    if view not in VIEWS:
+        raise BadInput(f"{view!r} is no view.", hint=f"Use one of {', '.join(VIEWS)}.")
+    # Of what nobody is known to have asked for an agent has sent nothing, whoever says so.
+    sent = f"(tasks.owner IN ({_marks(sides.owners)}) AND tasks.sent_seq > 0)"
+    received = f"(tasks.inbox IN ({_marks(sides.inboxes)}))"
+    if not sides.owners:
+        sent = received = "1"
+    match view:
+        case "sent":
+            question.ask(sent, *sides.owners)
+        case "received":
+            question.ask(received, *sides.inboxes)
+        case "all":
+            question.ask(f"({sent} OR {received})", *sides.owners, *sides.inboxes)
+        case "open":
+            held = f"({received} AND tasks.state IN ({_marks(HELD)})"
+            agents = f" AND tasks.agent IN ({_marks(sides.owners)}))" if sides.owners else ")"
+            still = f"({sent} AND {_STATE} IN ({_marks(OPEN)}))"
+            question.ask(
+                f"({held}{agents} OR {still})",
+                *sides.inboxes, *sorted(HELD), *sides.owners,
+                *sides.owners, iso(text.now()), *sorted(OPEN),
+            )  # fmt: skip
+
+
+# The state of now: a deadline that passed counts before anybody has written it down.
+_STATE: Final = (
+    "CASE WHEN tasks.expires_at <= ? AND tasks.state IN "
+    f"({', '.join(repr(state) for state in sorted(OPEN))}) THEN 'expired' ELSE tasks.state END"
+)
+
+
+def _marks(values: Collection[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _match(words: str) -> str:
+    """Return words as FTS5 takes them: each of them, quoted, so that none is its syntax."""
+    return " ".join('"' + word.replace('"', '""') + '"' for word in words.split())
+
+
+def _past(row: sqlite3.Row) -> Past:
+    values = dict(row)
+    for name in ("created_at", "updated_at", "expires_at", "deliver_at", "seen_at"):
+        values[name] = datetime.fromisoformat(values[name]) if values[name] else None
+    state = values["state"]
+    if state in OPEN and values["expires_at"] and values["expires_at"] <= text.now():
+        state = "expired"
+    fields = Past.__dataclass_fields__.keys() & values.keys()
+    return Past(
+        **{name: values[name] for name in fields - {"state", "artifacts", "late"}},
+        task_id=values["id"],
+        state=state,
+        artifacts=tuple(json.loads(values["artifacts"])),
+        late=bool(values["late"]),
+        is_asked=values["sent_seq"] > 0,
+    )
