@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from mcp_agentbus.archive.history import history
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.core.ids import Agent
     from mcp_agentbus.errors import AgentbusError
@@ -28,6 +29,7 @@ __all__ = [
     "Bus",
     "Session",
     "__version__",
+    "history",
     "publish_result",
     "read_inbox",
     "send_task",
@@ -40,6 +42,7 @@ _HOME = {
     "AgentbusError": "errors",
     "Bus": "bus.client",
     "Session": "handoff.session",
+    "history": "archive.history",
     "task_life": "handoff.lookup",
     "publish_result": "handoff.results",
     "read_inbox": "handoff.inbox",

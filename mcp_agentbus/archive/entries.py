@@ -69,7 +69,15 @@ def _by_worker(record: Record, message: Found) -> Change:
     values = {name: getattr(record, name) for name in names}
     if record.history:
         values["created_at"] = record.history[0].at
-    return _change(record, message, "record_seq", values | {"result": record.body}, record.history)
+    return _change(record, message, "record_seq", values | {"result": record.body}, _steps(record))
+
+
+def _steps(record: Record) -> tuple[Moment, ...]:
+    """Return a record's steps, with the one that it stands at, whatever its writer kept of them."""
+    last = Moment(state=record.state, at=record.updated_at, by=record.agent, reason=record.reason)
+    steps = record.history
+    stands = bool(steps) and (steps[-1].state, steps[-1].at) == (last.state, last.at)
+    return steps if stands else (*steps, last)
 
 
 def _change(

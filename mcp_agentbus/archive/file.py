@@ -324,8 +324,11 @@ class Archive:
 
 
 def iso(at: datetime) -> str:
-    """Return a time in UTC and of one length, so that texts are in order as times are."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+    """Return a time in UTC and of one length, so that texts are in order as times are.
+
+    In milliseconds, as tasks have theirs: so a step is one, whichever record tells of it.
+    """
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _update(names: Iterable[str], counted_by: str) -> str:

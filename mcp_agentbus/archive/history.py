@@ -23,8 +23,9 @@ from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
-from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import ArchiveBroken, BadInput
 from mcp_agentbus.handoff.agents import of_this_user
 from mcp_agentbus.handoff.session import Session
@@ -157,8 +158,7 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
     """
     await session.called()
     sides = Sides((session.me.id,), tuple(session.inboxes))
-    users = {session.me.id, *session.inboxes, *of_this_user(session.bus.settings)}
-    async with up_to_date(session.bus, users) as current:
+    async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
         return look(current, Wanted(**wanted), sides)
 
 
@@ -171,7 +171,7 @@ def look(current: Current, wanted: Wanted, sides: Sides) -> History:
     question = _Question()
     _ask_for(question, wanted, sides)
     rows = question.put(current.archive, wanted.limit + 1)
-    past = tuple(map(_past, rows[: wanted.limit]))
+    past = tuple(map(past_of, rows[: wanted.limit]))
     more = f"past-{past[-1].n}" if len(rows) > wanted.limit else None
     return History(past, more, current.extent, current.notes)
 
@@ -206,6 +206,23 @@ async def up_to_date(bus: Bus, agents: Collection[str]) -> AsyncGenerator[Curren
             archive = stack.enter_context(Archive(None, settings.archive))
             extent = await catch_up(bus, archive, agents, within_s=_OLDER_S)
         yield Current(archive, extent, notes)
+
+
+def users(settings: Settings, me: Agent | None = None) -> frozenset[str]:
+    """Return the agents of this user, and their roles by their inboxes; `*` where all are.
+
+    Args:
+        settings: whose user.
+        me: one of them that nothing may be known of yet.
+
+    Raises:
+        BadSetup: as `of_this_user`.
+    """
+    known = of_this_user(settings)
+    if "*" in known:
+        return frozenset(known)
+    agents = (*settings.agents.values(), *([me] if me else []))
+    return frozenset((*known, *(inbox for agent in agents for inbox in agent.inboxes)))
 
 
 class _Question:
@@ -303,7 +320,8 @@ def _match(words: str) -> str:
     return " ".join('"' + word.replace('"', '""') + '"' for word in words.split())
 
 
-def _past(row: sqlite3.Row) -> Past:
+def past_of(row: sqlite3.Row) -> Past:
+    """Return the task in a row of the archive."""
     values = dict(row)
     for name in ("created_at", "updated_at", "expires_at", "deliver_at", "seen_at"):
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         from mcp_agentbus.cli import monitor
 
         return monitor.run(args)
-    if getattr(args, "since", None) and not args.follow:
+    if args.command == "watch" and args.since and not args.follow:
         raise BadInput("--since is of `watch --follow`.", hint="Add --follow.")
     began = time.monotonic()
     code = command.run(args, _out(args))
@@ -61,6 +61,7 @@ def _here(args: argparse.Namespace) -> int:
     from mcp_agentbus.handoff import shell
     from mcp_agentbus.store.naming import Naming
     from mcp_agentbus.tools import commands
+    from mcp_agentbus.tools.call import Call
 
     print_ = _out(args)
 
@@ -68,8 +69,8 @@ def _here(args: argparse.Namespace) -> int:
         print_(line)
 
     settings = load_settings()
-    naming = Naming(Asked(settings, args.agent), shell.agents(settings))
-    return asyncio.run(commands.start(commands.Call(args, naming, out)))
+    naming = Naming(Asked(settings, getattr(args, "agent", None)), shell.agents(settings))
+    return asyncio.run(commands.start(Call(args, naming, out)))
 
 
 def _check(args: argparse.Namespace) -> None:

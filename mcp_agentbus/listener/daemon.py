@@ -132,10 +132,13 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
     _notify("READY=1")
     watching = in_background(_watch(state, running, while_needed=while_needed), "watchdog")
     keeping = in_background(_keep_open(state, parts.door), "keeper of the socket")
+    archiving = in_background(state.keeper.run(), "keeper of the archive")
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    watching.cancel()
-    keeping.cancel()
+    for task in (watching, keeping, archiving):
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await archiving  # which closes the file
     _notify("STOPPING=1")
     _log("stopped", "", {"pid": os.getpid()})
 

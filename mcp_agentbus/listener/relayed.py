@@ -164,10 +164,11 @@ class Relayed:
 
         # Not at the top: a listener that is asked for none does without what they load.
         from mcp_agentbus.tools import commands
+        from mcp_agentbus.tools.call import Call
 
         typed = argparse.Namespace(**args)
         naming = self._state.naming(theirs, {**request, "agent": args.get("agent")})
-        call = commands.Call(typed, naming, out, self._state.bus, reached)
+        call = Call(typed, naming, out, self._state.bus, reached)
         running = _begun(commands.start(call), self._running)
         await _until_either_ends(running, part(_heard(connection.reader, said)))
         if self._leaving.is_set() and running.cancelled():

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from mcp_agentbus.archive.keeper import Keeper
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import ApiError
 from mcp_agentbus.config import identity
@@ -54,6 +55,7 @@ Event = Literal[
     "bus",  # an agent could not be looked at, or registered
     "failed",  # inside, which is a bug; or a library complains
     "ledger",  # wakes cannot be recorded
+    "archive",  # what became of tasks cannot be kept
     "config",  # config.toml cannot be read
     "configured",  # an agent's rules have changed
     "ready",  # an agent is registered, and heard of what is stored for it
@@ -83,6 +85,8 @@ class State:
         #: What the user has set, as it could be read last.
         self.watcher = Watcher(settings)
         self.members = Members()
+        #: Keeps what becomes of tasks.
+        self.keeper = Keeper(bus, self.watcher, lambda about: emit("archive", "", about))
         #: By agent; `loop` opens and closes them.
         self.desks: dict[str, Desk] = {}
         #: The sessions that are served here, by id; `relayed` begins and ends them.

@@ -25,8 +25,11 @@ from mcp_agentbus.version import __version__
 
 #: Commands that only speak to the bus.
 COMMANDS: Final = frozenset(
-    {"agents", "inbox", "parked", "replay", "result", "send", "task", "watch"}
-)
+    {
+        "agents", "audit", "export", "inbox", "parked", "replay", "result", "search", "send",
+        "task", "tasks", "watch",
+    }
+)  # fmt: skip
 # Longer than this a request is no line of the local socket; then the bus is spoken to from here.
 _REQUEST_MAX_BYTES: Final = local_socket.LINE_MAX_BYTES // 2
 # In seconds: a listener says in a millisecond that it takes a command; one that does not in this

@@ -16,33 +16,31 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import BaseModel, ValidationError
 
-from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.archive.history import View, history
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Call, Inbox
-from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Status
-from mcp_agentbus.tools.answers import documents, render
+from mcp_agentbus.tools.answers import documents, past, render
 from mcp_agentbus.tools.answers.roster import roster_text
 from mcp_agentbus.tools.arguments import as_meant, complaints
+from mcp_agentbus.tools.inputs import ListAgents, PublishResult, ReadInbox, SendTask, WatchInbox
 
 #: Told how far a call is: seconds waited, seconds in all, and what for.
 Progress = Callable[[float, float, str], Awaitable[None]]
 _Args = TypeVar("_Args", bound=BaseModel)
-_T = TypeVar("_T")
 # Tools that do more, called again, unless their call has a `request_id`.
 _ONCE: Final = frozenset({"send_task"})
 _NOT_REPEATABLE: Final = (
     "request_id was empty, which counts as none: the same call again stores a second task."
 )
-# Left out of the schema: a `null` beside every type costs more tokens than it says.
-_Optional = Annotated[_T | SkipJsonSchema[None], Field(default=None)]
+# Tasks of before in one answer.
+_PAST_LIMIT: Final = 20
 
 
 class Asked(NamedTuple):
@@ -141,85 +139,6 @@ class Tool(Generic[_Args]):
         return self.name not in _ONCE or "request_id" in as_meant(self.args, arguments)
 
 
-class _Input(BaseModel):
-    # An argument that does not exist is refused: dropping it would look like obeying it.
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SendTask(_Input):
-    """A task for one or several agents; each of them gets its own, with its own receipt.
-
-    Without `request_id` every call stores a new task.
-    """
-
-    to: str | list[str] = Field(description="Agent id, 'role:NAME', 'all', or a list of these")
-    subject: str = Field(description=f"One line, at most {SUBJECT_MAX_CHARS} characters")
-    body: str = Field(description="All that another agent needs to do it alone; at most 64 KiB")
-    priority: Priority = Field("normal", description="high is read first and may wake the agent")
-    task_type: str = Field("default", description="A word for the kind of work")
-    thread_id: _Optional[str] = Field(None, description="Conversation it belongs to")
-    in_reply_to: _Optional[str] = Field(None, description="task_id of a task that this answers")
-    expires_in_s: _Optional[int] = Field(None, description="Deadline in seconds; default 7 days")
-    deliver_in_s: _Optional[int] = Field(None, description="Seconds before it is offered")
-    notify: Notify = Field(
-        "live", description="Notice of the result: to a live session, never, or waking a closed one"
-    )
-    request_id: _Optional[str] = Field(
-        None, description="Same id again stores nothing new; makes a retry safe"
-    )
-
-
-class ReadInbox(_Input):
-    """Which part of the inbox to read; without anything: claim the next tasks, and see new results.
-
-    With `task_id` it is one task's life, of whatever state, and the rest does not count but
-    `cursor`, which goes on in that task's text.
-    """
-
-    limit: _Optional[Annotated[int, Field(ge=1, le=inbox.LIMIT_MAX)]] = Field(
-        None, description="New tasks to claim; default: until 5 are held"
-    )
-    peek: bool = Field(False, description="Show waiting tasks without claiming them")
-    task_id: _Optional[str] = Field(None, description="Show this one task's life, sent or received")
-    thread_id: _Optional[str] = Field(None, description="Only this conversation; claims nothing")
-    detail: Literal["concise", "full"] = Field("concise", description="full: long texts too")
-    cursor: _Optional[str] = Field(None, description="From the answer before")
-
-
-class WatchInbox(_Input):
-    """How long to wait, and for what; a result is shown whichever `priority` is given."""
-
-    timeout_s: float = Field(45, ge=0, le=inbox.WATCH_MAX_S)
-    task_id: _Optional[str] = Field(None, description="Wait for this sent task's result only")
-    priority: Literal[Priority, "any"] = Field("any", description="Claim only tasks of this one")
-
-
-class ListAgents(_Input):
-    """Which agents to show: also those that are not there now, unless that is said."""
-
-    query: str = Field("", description="Part of an id, role, host or description")
-    include_offline: bool = True
-    limit: int = Field(20, ge=1, le=100)
-    cursor: _Optional[str] = Field(None, description="From the answer before")
-
-
-class PublishResult(_Input):
-    """What became of a task: a word of its status, and for its sender a summary and a text."""
-
-    task_id: str
-    status: Status = Field(
-        description="working and needs_approval keep the task; released gives it back; cancelled "
-        "is the sender's and withdraws it; the others end it"
-    )
-    summary: str = Field("", description=f"At most {SUMMARY_MAX_CHARS:,} characters")
-    body: str = Field("", description="The result; at most 256 KiB")
-    artifacts: list[str] = Field([], description="References such as paths, URLs, commits")
-    # The limits stand at the number: beside the None, pydantic's schema would call them ge and le.
-    progress: _Optional[Annotated[float, Field(ge=0, le=100)]] = Field(
-        None, description="Percent done"
-    )
-
-
 async def _send_task(session: Session, args: SendTask, _: Asked) -> Answer:
     options = send.Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
     options["in_reply_to"] = await lookup.answered_id(session, args.in_reply_to)
@@ -246,11 +165,28 @@ async def look(session: Session, args: ReadInbox, call: Call | None = None) -> I
 
 
 async def _read_inbox(session: Session, args: ReadInbox, asked: Asked) -> Answer:
+    if args.task_id is None and (args.view != "inbox" or args.query):
+        return await _look_back(session, args)
     start = 0 if args.task_id is None else render.start_of(args.cursor)
     read = await look(session, args, asked.call)
     if isinstance(read, Life):
         return Answer(render.life_text(read, start))
     return _inbox_answer(session, read, full=args.detail == "full")
+
+
+async def _look_back(session: Session, args: ReadInbox) -> Answer:
+    view: View = "all" if args.view == "inbox" else args.view
+    page = await history(
+        session,
+        view=view,
+        words=args.query,
+        thread_id=args.thread_id or "",
+        limit=args.limit or _PAST_LIMIT,
+        cursor=args.cursor,
+    )
+    whose = past.TITLES[view].format(who=session.me.id)
+    ids = {"agentbus/tasks": [past.ids_of(task) for task in page.tasks]}
+    return Answer(past.history_text(page, whose), ids=ids)
 
 
 async def _watch_inbox(session: Session, args: WatchInbox, asked: Asked) -> Answer:
@@ -329,9 +265,9 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "send_task",
             "Send a task",
-            "Store a task for another agent, of any host or machine on this bus. The receipt says "
-            "that it is stored and will be offered until it ends; it does not say that anybody "
-            "has seen it. Its result comes back through read_inbox or watch_inbox.",
+            "Store a task for another agent on this bus. The receipt says that it is stored and "
+            "offered until it ends, not that anybody has seen it. Its result comes through "
+            "read_inbox or watch_inbox.",
             SendTask,
             _send_task,
             _WRITE,
@@ -350,8 +286,8 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "watch_inbox",
             "Watch inbox",
-            "Wait for a new task or result and return it as read_inbox does; calls that wait at "
-            "once get one task each. Running out of time is a normal, empty answer.",
+            "Wait for a new task or result and return it as read_inbox does. Running out of time "
+            "is a normal, empty answer.",
             WatchInbox,
             _watch_inbox,
             _WRITE,
@@ -367,9 +303,8 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "publish_result",
             "Post result",
-            "Report on a task that this session holds, or nobody, or end it with its result, "
-            "kept until the sender has seen it. A task has one end: the same again changes "
-            "nothing, another one is refused.",
+            "Report on a task that this session or nobody holds, or end it with its result. A "
+            "task has one end: the same again changes nothing, another is refused.",
             PublishResult,
             _publish_result,
             _REPORT,

@@ -32,7 +32,8 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
 from mcp_agentbus.tools.answers import layout, render
 from mcp_agentbus.tools.answers.readers import MODEL
-from mcp_agentbus.tools.catalog import INSTRUCTIONS, TOOLS, Answer, ReadInbox, look
+from mcp_agentbus.tools.catalog import INSTRUCTIONS, TOOLS, Answer, look
+from mcp_agentbus.tools.inputs import ReadInbox
 from mcp_agentbus.version import __version__
 
 # Only this program's release changes its lists, so a host may keep them for an hour.

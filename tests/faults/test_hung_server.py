@@ -28,6 +28,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.tools import commands
+from mcp_agentbus.tools.call import Call
 
 PROMISED_S = 5
 _STOP = "If it stays so, run `agentbus server stop`, then `agentbus server start`."
@@ -170,7 +171,7 @@ async def test_a_command_names_its_own_option_for_a_second_try(planner, monkeypa
         ["send", "coder", "Count", "x", "--agent", "planner", "--request-id", "once"]
     )
     naming = Naming(Asked(planner.bus.settings, typed.agent))
-    call = commands.Call(typed, naming, print, planner.bus)
+    call = Call(typed, naming, print, planner.bus)
 
     with pytest.raises(Unconfirmed, match="Run the same with --request-id once: it is stored once"):
         await commands.start(call)

@@ -57,66 +57,85 @@ RESULT = "inbox, read_inbox, task, task://{task_id}, watch, watch_inbox"
 STEPS = "read_inbox, task, task://{task_id}"
 LIFE = "read_inbox, task"
 ROSTER = "agents, list_agents"
+LISTS = "search, tasks"
+TRAIL = "audit, export"
+PAST = f"{TRAIL}, {LISTS}"
 TEXTS = "inbox, task, watch"
 IDS = "_meta, inbox, task, watch"
 FIELDS = {
-    "Task.id": Field("mark", plain=f"{TASK}, publish_result, result", data=f"{IDS}, agent, result"),
-    "Task.sender": Field("word", framed=STEPS, plain=TASK, data=IDS),
-    "Task.subject": Field("sentence", framed=TASK, data=TEXTS),
+    "Task.id": Field(
+        "mark",
+        plain=f"{TASK}, publish_result, result, {PAST}",
+        data=f"{IDS}, agent, result, {PAST}",
+        framed=f"read_inbox, {LISTS}",
+    ),
+    "Task.sender": Field("word", framed=STEPS, plain=f"{TASK}, {PAST}", data=f"{IDS}, {PAST}"),
+    "Task.subject": Field("sentence", framed=f"{TASK}, export, {LISTS}", data=f"{TEXTS}, {PAST}"),
     "Task.body": Field("sentence", framed=TASK, data=TEXTS),
     "Task.priority_given": Field("sentence", framed=TASK),
     "Task.task_type": Field("label", framed=TASK, data=IDS),
-    "Task.thread_id": Field("label", framed=TASK, data=IDS),
+    "Task.thread_id": Field("label", framed=f"{TASK}, export", data=f"{IDS}, {PAST}"),
     "Task.in_reply_to": Field("word", framed=TASK, data=IDS),
     "Task.notify_given": Field("sentence"),
     "Task.chain": Field("word", data=IDS),
     "Task.session": Field("label"),
     "Task.request": Field("label"),
-    "Moment.state": Field("label", framed=STEPS, data="task"),
-    "Moment.by": Field("label", framed=STEPS, data="task"),
-    "Moment.reason": Field("sentence", framed=STEPS, data="task"),
-    "Moment.note": Field("sentence", framed=STEPS, data="task"),
+    "Moment.state": Field("label", framed=STEPS, data=f"task, {TRAIL}"),
+    "Moment.by": Field("label", framed=STEPS, data=f"task, {TRAIL}"),
+    "Moment.reason": Field("sentence", framed=f"{STEPS}, export", data=f"task, {TRAIL}"),
+    "Moment.note": Field("sentence", framed=f"{STEPS}, export", data=f"task, {TRAIL}"),
     "Record.task_id": Field(
         "mark",
-        plain=f"{RESULT}, publish_result, result, watch --follow",
-        data=f"{IDS}, result, watch --follow",
+        plain=f"{RESULT}, publish_result, result, watch --follow, {PAST}",
+        data=f"{IDS}, result, watch --follow, {PAST}",
+        framed=f"{LISTS}",
     ),
-    "Record.inbox": Field("word", plain=RESULT, data=IDS),
+    "Record.inbox": Field("word", plain=f"{RESULT}, {PAST}", data=f"{IDS}, {PAST}"),
     "Record.state_given": Field("sentence", framed=LIFE),
-    "Record.agent": Field("word", plain=f"{RESULT}, watch --follow", data=f"{IDS}, watch --follow"),
+    "Record.agent": Field(
+        "word", plain=f"{RESULT}, watch --follow, {PAST}", data=f"{IDS}, watch --follow, {PAST}"
+    ),
     "Record.session": Field("label", data=IDS),
-    "Record.subject": Field("sentence", framed=RESULT, data=TEXTS),
-    "Record.thread_id": Field("label", framed=RESULT, data=IDS),
+    "Record.subject": Field("sentence", framed=f"{RESULT}, {LISTS}", data=f"{TEXTS}, {PAST}"),
+    "Record.thread_id": Field("label", framed=RESULT, data=f"{IDS}, {PAST}"),
     "Record.priority_given": Field("sentence"),
     "Record.owner_session": Field("label"),
     "Record.notify_given": Field("sentence"),
-    "Record.summary": Field("sentence", framed=RESULT, data=TEXTS),
-    "Record.body": Field("sentence", framed=RESULT, data=TEXTS),
-    "Record.artifacts": Field("sentence", framed=RESULT, data=TEXTS),
-    "Record.reason": Field("sentence", framed=RESULT, data=TEXTS),
-    "Sent.task_id": Field("mark", plain=LIFE, data="task"),
-    "Sent.inbox": Field("word", plain=LIFE, data="task"),
-    "Sent.subject": Field("sentence", framed=LIFE, data="task"),
-    "Sent.thread_id": Field("label", framed=LIFE, data="task"),
+    "Record.summary": Field(
+        "sentence", framed=f"{RESULT}, export, {LISTS}", data=f"{TEXTS}, {PAST}"
+    ),
+    "Record.body": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, export"),
+    "Record.artifacts": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
+    "Record.reason": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
+    "Sent.task_id": Field(
+        "mark", plain=f"{LIFE}, {PAST}", data=f"task, _meta, {PAST}", framed=f"read_inbox, {LISTS}"
+    ),
+    "Sent.inbox": Field("word", plain=f"{LIFE}, {PAST}", data=f"task, _meta, {PAST}"),
+    "Sent.subject": Field("sentence", framed=f"{LIFE}, export, {LISTS}", data=f"task, {PAST}"),
+    "Sent.thread_id": Field("label", framed=f"{LIFE}, export", data=f"task, {PAST}"),
     "Sent.priority_given": Field("sentence"),
     "Sent.owner_session": Field("label"),
     "Sent.notify_given": Field("sentence"),
     "Sent.request": Field("label"),
-    "Sent.task_type": Field("label", framed=LIFE),
-    "Sent.in_reply_to": Field("word", framed=LIFE),
-    "Sent.body": Field("sentence", framed=LIFE, data="task"),
+    "Sent.task_type": Field("label", framed=LIFE, data=f"{PAST}"),
+    "Sent.in_reply_to": Field("word", framed=f"{LIFE}, export", data=f"{PAST}"),
+    "Sent.body": Field("sentence", framed=f"{LIFE}, export", data=f"task, export"),
     "Wakes.moments": Field("sentence", framed=STEPS, data="task"),
     "Profile.id": Field(
         "word",
         framed=ROSTER,
-        plain=f"{ROSTER}, completion, send, send_task, tab key",
-        data="_meta, agents, send",
+        plain=f"{ROSTER}, completion, send, send_task, tab key, {TRAIL}, tasks",
+        data=f"_meta, agents, send, {TRAIL}, tasks",
     ),
     "Profile.description": Field("sentence", framed=ROSTER, data="agents"),
-    "Profile.roles": Field("word", plain=f"{ROSTER}, send_task", data="_meta, agents"),
+    "Profile.roles": Field(
+        "word", plain=f"{ROSTER}, send_task, {TRAIL}, tasks", data=f"_meta, agents, {TRAIL}, tasks"
+    ),
     "Profile.hosts": Field("word", plain=ROSTER, data="_meta, agents"),
     "_Sign.agent": Field(
-        "word", plain=f"{ROSTER}, completion, send_task, tab key", data="_meta, agents"
+        "word",
+        plain=f"{ROSTER}, completion, send_task, tab key, {TRAIL}, tasks",
+        data=f"_meta, agents, {TRAIL}, tasks",
     ),
     "_Sign.session": Field("word"),
     "_Sign.host": Field("word", plain=ROSTER, data="_meta, agents"),

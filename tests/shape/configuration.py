@@ -41,10 +41,11 @@ def _by_name(keys: Iterable[Key]) -> dict[str, Key]:
 
 
 SERVER: Final = _by_name(settings.SERVER_KEYS)
+ARCHIVE: Final = _by_name(settings.ARCHIVE_KEYS)
 AGENT: Final = _by_name(KEYS)
 WAKE: Final = _by_name(key for key in KEYS if key.in_wake)
 FOLDER: Final = _by_name(folder_file.FOLDER_KEYS)
-TABLES: Final = {"server": SERVER, "agents.x": AGENT, "wake": WAKE}
+TABLES: Final = {"server": SERVER, "agents.x": AGENT, "wake": WAKE, "archive": ARCHIVE}
 
 
 def keys_of(table: str) -> list[str]:

@@ -166,6 +166,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "holds": _holds,
     "rooms": _rooms,
     "server keys": lambda: configuration.table(configuration.SERVER),
+    "archive keys": lambda: configuration.table(configuration.ARCHIVE),
     "agent keys": lambda: configuration.table(configuration.AGENT, configuration.WAKE),
     "wake keys": lambda: configuration.table(configuration.WAKE),
     "folder keys": lambda: configuration.table(configuration.FOLDER),

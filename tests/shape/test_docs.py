@@ -171,7 +171,7 @@ def test_the_examples_of_an_agents_keys_are_taken_with_each_host_that_they_are_f
     assert {which: why for which, why in refused.items() if why} == {}
 
 
-@pytest.mark.parametrize("table", ["server", "wake"])
+@pytest.mark.parametrize("table", ["server", "wake", "archive"])
 def test_the_examples_of_a_table_are_taken(table):
     lines = [f"{key} = {one.example}" for key, one in configuration.TABLES[table].items()]
 

@@ -322,6 +322,7 @@ def test_the_public_names_are_these():
         "Bus",
         "Session",
         "__version__",
+        "history",
         "publish_result",
         "read_inbox",
         "send_task",

@@ -81,6 +81,8 @@ async def look_by_tools(places, client, me, which):
         *(("read_inbox", {"task_id": task_id}) for task_id in (
             which.task, which.result, which.sent, "odd-state", "abcdef",
         )),
+        ("read_inbox", {"view": "received"}),
+        ("read_inbox", {"query": "Ignore"}),
         ("watch_inbox", {"task_id": which.result, "timeout_s": 0}),
         ("publish_result", {"task_id": which.result, "status": "completed"}),
         ("publish_result", {"task_id": which.result, "status": "cancelled"}),
@@ -105,6 +107,10 @@ async def look_by_commands(places, folder, me, which):
         "agents": [()],
         "inbox": [("--peek",), ("--full",), ()],
         "parked": [()],
+        "tasks": [("--all",), ("Ignore",)],
+        "search": [("Ignore",)],
+        "audit": [()],
+        "export": [()],
         "replay": [("parked-1",)],
         "task": [(which.task,), (which.result,), (which.sent,), ("odd-state",), ("abcdef",)],
         "watch": [("--timeout", "0"), ("--task", which.result, "--timeout", "0")],
@@ -115,7 +121,7 @@ async def look_by_commands(places, folder, me, which):
         "doctor": [()],
         "server": [("status",)],
     }  # fmt: skip
-    of_nobody = {"agents", "listen", "agent", "doctor", "server"}
+    of_nobody = {"agents", "listen", "agent", "doctor", "server", "search"}
     for command, ways in typed.items():
         as_me = () if command in of_nobody else ("--agent", me)
         for way in ways:

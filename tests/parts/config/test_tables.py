@@ -14,7 +14,7 @@ from mcp_agentbus.config.tables import Wrong, checked, of_type, unread
 from mcp_agentbus.config.values import Within
 from mcp_agentbus.errors import BadSetup
 
-ALL = (*rules.KEYS, *settings.SERVER_KEYS, *folder_file.FOLDER_KEYS)
+ALL = (*rules.KEYS, *settings.SERVER_KEYS, *settings.ARCHIVE_KEYS, *folder_file.FOLDER_KEYS)
 KNOWN = {"name": of_type(str), "more": of_type(list), "other": unread}
 
 

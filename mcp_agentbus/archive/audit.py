@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every step that is known of tasks, in the order of time, or as they became known.
+
+>>> steps(archive, Sides(), Span(since=yesterday))
+[Entry(n=17, at=..., state='claimed', by='coder', task=Past(task_id='9d0c...', ...)), ...]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from mcp_agentbus.archive.file import Archive, iso
+from mcp_agentbus.archive.history import Past, Sides, past_of
+
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A step of a task."""
+
+    #: Steps are counted as they become known.
+    n: int
+    at: datetime
+    state: str
+    by: str
+    #: Why, in the words of whoever wrote the record.
+    reason: str
+    #: What its worker said with it.
+    note: str
+    #: The task as it is known by now.
+    task: Past
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which steps: those behind `after`, up to `until`, since a time; nothing means all."""
+
+    after: int = 0
+    until: int | None = None
+    since: datetime | None = None
+
+
+def last(archive: Archive) -> int:
+    """Return the number of the step that became known last; 0 if none is."""
+    return int(archive.rows("SELECT coalesce(max(n), 0) AS n FROM steps")[0]["n"])
+
+
+def steps(archive: Archive, sides: Sides, span: Span) -> Iterator[Entry]:
+    """Yield the steps of the tasks between these sides, in the order of time."""
+    conditions, values = _conditions(sides, span)
+    at, n = "", 0
+    while True:
+        # Conditions are constants of this room.
+        rows = archive.rows(
+            "SELECT tasks.*, '' AS snippet, steps.n AS step, steps.at AS step_at,"  # noqa: S608
+            " steps.state AS step_state, steps.by AS step_by, steps.reason AS step_reason,"
+            " steps.note AS step_note FROM steps JOIN tasks ON tasks.n = steps.task"
+            f" WHERE {conditions} AND (steps.at, steps.n) > (?, ?)"
+            " ORDER BY steps.at, steps.n LIMIT ?",
+            *values, at, n, _PAGE,
+        )  # fmt: skip
+        for row in rows:
+            yield Entry(
+                n=row["step"],
+                at=datetime.fromisoformat(row["step_at"]),
+                state=row["step_state"],
+                by=row["step_by"],
+                reason=row["step_reason"],
+                note=row["step_note"],
+                task=past_of(row),
+            )
+        if len(rows) < _PAGE:
+            return
+        at, n = rows[-1]["step_at"], rows[-1]["step"]
+
+
+def _conditions(sides: Sides, span: Span) -> tuple[str, list[Any]]:
+    conditions: list[str] = ["steps.n > ?"]
+    values: list[Any] = [span.after]
+    if span.until is not None:
+        conditions.append("steps.n <= ?")
+        values.append(span.until)
+    if span.since is not None:
+        conditions.append("steps.at >= ?")
+        values.append(iso(span.since))
+    if sides.owners:
+        owners, inboxes = (", ".join("?" * len(each)) for each in (sides.owners, sides.inboxes))
+        conditions.append(f"(tasks.owner IN ({owners}) OR tasks.inbox IN ({inboxes}))")
+        values += [*sides.owners, *sides.inboxes]
+    return " AND ".join(conditions), values

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the larger groups of commands are typed; `parser` puts them together."""

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks of before, as a list and step by step: as text, and as data for a program.
+
+    >>> print(history_text(page, "sent by planner"))
+    2 tasks sent by planner, the latest first.
+    9d0c2f1a · completed by coder · to coder · sent 3 h ago
+
+Ids, states, names and times stand outside of a frame; subjects, summaries and what was looked for
+stand inside of one. It asks no bus and changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, get_args
+
+from mcp_agentbus.archive.audit import Entry
+from mcp_agentbus.archive.catch_up import Extent
+from mcp_agentbus.archive.history import History, Past
+from mcp_agentbus.core.framing import frame, one_line
+from mcp_agentbus.core.ids import address_of, is_inbox
+from mcp_agentbus.core.text import now, stamp
+from mcp_agentbus.store.task import ENDS, HELD, State
+from mcp_agentbus.tools.answers import layout, words
+from mcp_agentbus.tools.answers.readers import MODEL, Reader
+
+#: What a page says that it shows, by the view.
+TITLES: Final = {
+    "all": "of {who}",
+    "sent": "sent by {who}",
+    "received": "received by {who}",
+    "open": "of {who} still open",
+}
+# Of each text in a list.
+_SUBJECT_CHARS: Final = 120
+_SAID_CHARS: Final = 160
+# For what an answer says of those for which it has no room, and around a line in a frame.
+_MORE_CHARS: Final = 400
+_INDENTED: Final = 6
+# What the ids made here look like; so much of one names its task.
+_OWN_ID: Final = re.compile(r"[0-9a-f]{32}")
+_SHORT_CHARS: Final = 8
+# A step of another may have any word.
+_STATES: Final = frozenset(get_args(State)) | {"waking", "woken", "wake-failed", "wake-held"}
+
+
+def history_text(page: History, whose: str, reader: Reader = MODEL) -> str:
+    """Return a page of tasks, two lines each; `whose` says which, such as `sent by planner`."""
+    notes = [*page.notes, *_extent_notes(page.extent)]
+    if not page.tasks:
+        return "\n".join([f"No task {whose}.", *layout.noted([reader.hint(x) for x in notes])])
+    costs = (len(fact_line(past)) + len(said_line(past)) + _INDENTED for past in page.tasks)
+    count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
+    listed = page.tasks[:count]
+    cursor = page.next_cursor if count == len(page.tasks) else f"past-{listed[-1].n}"
+    head = f"{words.many(len(listed), 'task')} {whose}, the latest first."
+    head += f" More: {reader.page(cursor)}." if cursor else ""
+    return "\n".join(
+        [
+            head,
+            *layout.noted([reader.hint(note) for note in notes]),
+            *map(fact_line, listed),
+            "What they are about:",
+            frame("\n".join(map(said_line, listed)), said_by=""),
+            f"One of them whole: {reader.whole('ID')}",
+        ]
+    )
+
+
+def _extent_notes(extent: Extent) -> list[str]:
+    if extent.is_whole:
+        return []
+    since = f" since {words.when(extent.since)}" if extent.since else ""
+    return [f"Looked at so far is what was stored{since}; the same call again looks further back."]
+
+
+def short(task_id: str) -> str:
+    """Return what names a task in a list: the beginning of an id that was made here."""
+    return task_id[:_SHORT_CHARS] if _OWN_ID.fullmatch(task_id) else task_id
+
+
+def fact_line(past: Past) -> str:
+    """Return what is known of a task, but for what was written."""
+    by = f" by {past.agent}" if past.agent and past.state in HELD | ENDS - {"expired"} else ""
+    facts = [
+        short(past.task_id),
+        f"{past.state}{by}",
+        f"{past.owner} to {address_of(past.inbox)}",
+        *([past.priority] if past.priority != "normal" else []),
+        f"sent {words.ago(past.created_at)}",
+    ]
+    if past.state != "stored":
+        facts.append(f"{past.state} {words.ago(past.updated_at)}")
+    facts += ["late"] * past.late
+    if past.deliver_at and past.deliver_at > now():
+        facts.append(f"for {words.when(past.deliver_at)}")
+    facts += [f"UNASKED: {past.owner} is not known to have sent it"] * (not past.is_asked)
+    return words.line(facts)
+
+
+def said_line(past: Past) -> str:
+    """Return what was written of a task, on one line."""
+    said = past.snippet if past.snippet not in {"", past.subject} else past.summary
+    more = f" | {one_line(said, _SAID_CHARS)}" if said else ""
+    return f"{short(past.task_id)}: {one_line(past.subject, _SUBJECT_CHARS)}{more}"
+
+
+def of_history(page: History) -> dict[str, Any]:
+    """Return a page of tasks as data, without the texts of requests and results."""
+    return {
+        "tasks": [of_past(past) for past in page.tasks],
+        "next_cursor": page.next_cursor,
+        "whole": page.extent.is_whole,
+        "since": stamp(page.extent.since) if page.extent.since else None,
+        "notes": list(page.notes),
+    }
+
+
+def ids_of(past: Past) -> dict[str, Any]:
+    """Return a task as data, without what anybody wrote."""
+    return {
+        "task_id": past.task_id,
+        "from": past.owner,
+        "to": address_of(past.inbox),
+        "state": past.state,
+        "agent": past.agent,
+    }
+
+
+def of_past(past: Past, *, texts: bool = False) -> dict[str, Any]:
+    """Return a task as data."""
+    data: dict[str, Any] = {
+        **ids_of(past),
+        "priority": past.priority,
+        "task_type": past.task_type,
+        "thread_id": past.thread_id,
+        "in_reply_to": past.in_reply_to,
+        "attempts": past.attempts,
+        "late": past.late,
+        "asked": past.is_asked,
+        "progress": past.progress,
+        "subject": past.subject,
+        "summary": past.summary,
+        "reason": past.reason,
+        "artifacts": list(past.artifacts),
+    }
+    for name in ("created_at", "updated_at", "expires_at", "deliver_at", "seen_at"):
+        at = getattr(past, name)
+        data[name] = stamp(at) if at else None
+    if texts:
+        data |= {"request": past.request, "characters": past.request_chars, "result": past.result}
+    return data
+
+
+def step_line(entry: Entry) -> str:
+    """Return one step: when, what, which task, by whom; a reason may be a sentence of anybody's."""
+    state = entry.state if entry.state in _STATES else "a state that is not known here"
+    by = entry.by if is_inbox(entry.by) else "nobody who can be one"
+    task = entry.task
+    return (
+        f"{words.when(entry.at)}  {state:<14}  {short(task.task_id)}  "
+        f"{task.owner} to {address_of(task.inbox)}, by {by}"
+    )
+
+
+def of_step(entry: Entry, *, texts: bool) -> dict[str, Any]:
+    """Return one step as data, with the task's texts as they are known by now or without."""
+    return {
+        "step": entry.n,
+        "at": stamp(entry.at),
+        "state": entry.state,
+        "by": entry.by,
+        "reason": entry.reason,
+        "note": entry.note,
+        "task": of_past(entry.task, texts=texts),
+    }
+
+
+def step_markdown(entry: Entry) -> str:
+    """Return one step as an entry of a diary: what was written stands in a frame.
+
+    Nobody who has written it can end the frame or begin an entry of another's.
+    """
+    task = entry.task
+    lines = [
+        f"## {stamp(entry.at)} {entry.state if entry.state in _STATES else 'step'}",
+        "",
+        f"- task: {task.task_id}",
+        f"- from: {task.owner}",
+        f"- to: {address_of(task.inbox)}",
+        f"- priority: {task.priority}",
+        f"- by: {entry.by if is_inbox(entry.by) else 'nobody who can be one'}",
+    ]
+    if said := _said_with(entry):
+        by = task.owner if entry.state in {"stored", "cancelled"} else task.agent or task.inbox
+        lines += ["", frame(said, said_by=by)]
+    return "\n".join([*lines, ""])
+
+
+def _said_with(entry: Entry) -> str:
+    """Return the texts that belong to a step."""
+    task = entry.task
+    if entry.state == "stored" and not entry.reason:
+        about = [f"Subject: {task.subject}", f"Thread: {task.thread_id}"]
+        about += [f"In reply to: {task.in_reply_to}"] * bool(task.in_reply_to)
+        text = [task.request] if task.request else []
+        if text and len(task.request) < task.request_chars:
+            text.append(f"({len(task.request):,} of {task.request_chars:,} characters are kept)")
+        return "\n".join([*about, "", *text]).rstrip()
+    if entry.state in ENDS:
+        about = [f"Why: {task.reason}"] * bool(task.reason)
+        about += [f"Summary: {task.summary}"] * bool(task.summary)
+        about += [f"Artifact: {artifact}" for artifact in task.artifacts]
+        return "\n".join([*about, *(["", task.result] if task.result else [])]).strip()
+    return "\n".join(filter(None, (entry.reason, entry.note)))

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command that was typed: what, by whom, and where what it prints goes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.framing import spelled
+from mcp_agentbus.handoff import agents
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.store.naming import Naming
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command that was typed, and where."""
+
+    args: argparse.Namespace
+    #: How whoever typed it, there where it was typed, comes by its name.
+    naming: Naming
+    #: Takes what is to be printed, and the arguments that changed by it: with those another process
+    #: would go on from here.
+    out: Callable[[str, Mapping[str, Any]], None]
+    #: A connection that is open already, and stays; None: it opens one of its own.
+    open_bus: Bus | None = None
+    #: Waits until what was printed has reached whoever typed it; None: it has once it is printed.
+    reached: Callable[[], Awaitable[None]] | None = None
+
+    async def print_results(self, session: Session, text: str, data: object) -> None:
+        """Print results, and note that they were seen: no later call of a shell says so."""
+        self.print(text, data)
+        if self.reached:
+            await self.reached()
+        await session.outcomes.confirm()
+
+    def print(self, text: str, data: object, **changed: Any) -> None:
+        """Print the text, or the data if that was asked for; `changed` as in `out`."""
+        as_json = getattr(self.args, "json", False)
+        self.out(spelled(data) if as_json else text, changed)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of whoever typed it."""
+        return self.naming.asked.settings
+
+    @asynccontextmanager
+    async def bus(self) -> AsyncGenerator[Bus, None]:
+        """Open the bus, unless it is open."""
+        if self.open_bus:
+            yield self.open_bus
+            return
+        async with Bus(self.settings) as bus:
+            yield bus
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[Session, None]:
+        """Open the shell's session."""
+        async with self.bus() as bus:
+            found = await self.naming.take(bus)
+            left = await agents.under_old_names(bus, found.me.id)
+            async with shell_session(bus, found.me, self.settings.state_dir) as session:
+                yield session
+        for remark in filter(None, (*found.remarks, *left, found.news)):
+            if not getattr(self.args, "json", False):
+                self.out(remark, {})

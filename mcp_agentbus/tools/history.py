@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that look back: `tasks`, `search`, `audit` and `export`.
+
+They claim nothing, mark nothing as seen and register nobody. Where the bus is away they tell what
+the archive knew before, and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from mcp_agentbus.archive import audit
+from mcp_agentbus.archive.audit import Entry, Span
+from mcp_agentbus.archive.catch_up import catch_up
+from mcp_agentbus.archive.file import Archive
+from mcp_agentbus.archive.history import Sides, Wanted, look, up_to_date, users
+from mcp_agentbus.archive.keeper import heard, next_of
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.framing import spelled
+from mcp_agentbus.core.ids import agent_id, inbox_of
+from mcp_agentbus.errors import BusUnreachable, Unconfirmed
+from mcp_agentbus.store import streams
+from mcp_agentbus.tools.answers import past
+from mcp_agentbus.tools.answers.readers import SHELL
+from mcp_agentbus.tools.call import Call
+
+_EVERYBODY: Final = "your agents"
+# How long one look for a server may take that has gone, in seconds; then comes the next.
+_RECONNECT_S: Final = 60.0
+
+
+async def tasks(call: Call) -> int:
+    """Show what an agent sent and received, or all of this user's agents."""
+    args = call.args
+    wanted = Wanted(
+        view=args.view,
+        words=" ".join(args.words),
+        other=inbox_of(args.other) if args.other else "",
+        state=args.state or "",
+        thread_id=args.thread or "",
+        since=_time(args.since),
+        limit=args.limit,
+        cursor=args.cursor,
+    )
+    async with call.bus() as bus:
+        await streams.ensure_streams(bus)
+        me = (await call.naming.look(bus)).me
+        sides = Sides() if args.all else Sides((me.id,), me.inboxes)
+        async with up_to_date(bus, users(call.settings, me)) as current:
+            page = look(current, wanted, sides)
+    title = past.TITLES[args.view].format(who=_EVERYBODY if args.all else me.id)
+    title += f' with "{wanted.words}" in it' if wanted.words else ""
+    call.print(past.history_text(page, title, SHELL), past.of_history(page))
+    return 0
+
+
+async def search(call: Call) -> int:
+    """Show the tasks of all this user's agents that have these words in them."""
+    call.args.all, call.args.view = True, "all"
+    for name in ("other", "state", "thread"):
+        setattr(call.args, name, None)
+    return await tasks(call)
+
+
+async def audited(call: Call) -> int:
+    """Print the steps of tasks, a line each, the latest last."""
+    args = call.args
+    async with _trail(call, past.step_line) as trail:
+        span = Span(getattr(args, "after", 0), since=_time(args.since))
+        steps = list(trail.steps(span))
+        hidden = max(0, len(steps) - args.limit)
+        if not args.json and (hidden or not steps):
+            earlier = f"({hidden:,} earlier steps: --limit N shows more of them.)"
+            call.out(earlier if hidden else "No step of a task is known in this time.", {})
+        trail.print(steps[hidden:])
+        if args.follow:
+            await trail.follow()
+    return 0
+
+
+async def export(call: Call) -> int:
+    """Print the steps of tasks with all their texts, as entries of a diary or as data."""
+    args = call.args
+    async with _trail(call, past.step_markdown) as trail:
+        after = trail.cursor(args.cursor) if args.cursor else getattr(args, "after", 0)
+        until = audit.last(trail.archive)
+        trail.print(trail.steps(Span(after, until, _time(args.since))))
+        await trail.go_on_from(until)
+        if args.follow:
+            await trail.follow()
+    return 0
+
+
+@dataclass
+class _Trail:
+    """The steps of tasks, printed as they are or become known."""
+
+    call: Call
+    bus: Bus
+    archive: Archive
+    line: Callable[[Entry], str]
+    #: Whose tasks.
+    sides: Sides
+    #: Whose records are read.
+    agents: Collection[str]
+    #: Up to this step all were printed.
+    step: int = 0
+
+    def steps(self, span: Span) -> Iterator[Entry]:
+        """Return steps in the order of time; from now on only later ones are new."""
+        self.step = audit.last(self.archive)
+        return audit.steps(self.archive, self.sides, span)
+
+    def print(self, entries: Iterable[Entry]) -> None:
+        """Print steps; once the last is printed, whoever goes on does so behind all of them."""
+        shown = ""
+        for entry in entries:
+            if shown:
+                self.call.out(shown, {})
+            shown = self._shown(entry)
+        if shown:
+            self.call.out(shown, {"after": self.step})
+
+    def _shown(self, entry: Entry) -> str:
+        if not self.call.args.json:
+            return self.line(entry)
+        return spelled(past.of_step(entry, texts=self.line is past.step_markdown))
+
+    async def follow(self) -> None:
+        """Print each step as it becomes known, until it is cancelled."""
+        while True:
+            # Waiting for a server does not start one: `agentbus server stop` stands.
+            while not await self.bus.reconnected(_RECONNECT_S):
+                pass
+            with suppress(BusUnreachable, Unconfirmed):
+                async with heard(self.bus, self.agents) as written:
+                    while True:
+                        written.clear()
+                        await catch_up(self.bus, self.archive, self.agents)
+                        self.print(self.steps(Span(self.step)))
+                        await self.go_on_from(self.step)
+                        await next_of(written)
+
+    def cursor(self, name: str) -> int:
+        """Return the step from which an export of this name goes on."""
+        rows = self.archive.rows("SELECT step FROM cursors WHERE name = ?", name)
+        return int(rows[0]["step"]) if rows else 0
+
+    async def go_on_from(self, step: int) -> None:
+        """Have the next export of this name begin behind a step, once what it is told was read."""
+        if name := getattr(self.call.args, "cursor", None):
+            if self.call.reached:
+                await self.call.reached()
+            self.archive.note_cursor(name, step)
+
+
+@asynccontextmanager
+async def _trail(call: Call, line: Callable[[Entry], str]) -> AsyncGenerator[_Trail]:
+    """Open the archive as it is now; say so where it could not catch up."""
+    async with call.bus() as bus:
+        await streams.ensure_streams(bus)
+        agents = users(call.settings)
+        agent = call.args.agent
+        sides = Sides((agent_id(agent),), (agent,)) if agent else Sides()
+        async with up_to_date(bus, agents) as current:
+            for note in current.notes:
+                if not call.args.json:
+                    call.out(f"Note: {SHELL.hint(note)}", {})
+            yield _Trail(call, bus, current.archive, line, sides, agents)
+
+
+def _time(written: str | None) -> datetime | None:
+    return datetime.fromisoformat(written) if written else None

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that look back: lists, every step, and a diary that goes on where it was."""
+
+import asyncio
+import json
+
+import pytest
+import pytest_asyncio
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.config.identity import Asked
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.tools import commands
+from mcp_agentbus.tools.call import Call
+
+
+class Shell:
+    """Whoever types commands on a bus of their own."""
+
+    def __init__(self, bus):
+        self.bus = bus
+
+    def call(self, out, *argv):
+        naming = Naming(Asked(self.bus.settings, "planner"))
+        return Call(parser().parse_args(argv), naming, out, self.bus)
+
+    async def typed(self, *argv):
+        """Return what a command prints."""
+        lines = []
+        assert await commands.start(self.call(lambda line, _: lines.append(line), *argv)) == 0
+        return "\n".join(lines)
+
+
+@pytest_asyncio.fixture
+async def shell():
+    async with Bus.ephemeral() as bus:
+        yield Shell(bus)
+
+
+@pytest_asyncio.fixture
+async def done(shell):
+    """The id of a task that planner sent, and coder has worked on and ended."""
+    async with (
+        Session(shell.bus, Agent("planner")) as planner,
+        Session(shell.bus, Agent("coder")) as coder,
+    ):
+        await coder.called()
+        [receipt] = await send_task(planner, "coder", "Count the tests", "All of them.")
+        await read_inbox(coder)
+        await publish_result(coder, receipt.task_id, "working", summary="Half of them.")
+        await publish_result(coder, receipt.task_id, "completed", body="214\n## forged")
+    return receipt.task_id
+
+
+async def test_tasks_are_listed_and_found(shell, done):
+    listed = await shell.typed("tasks", "--sent")
+    [task] = json.loads(await shell.typed("search", "214", "--json"))["tasks"]
+
+    assert listed.startswith("1 task sent by planner, the latest first.\n" + done[:8])
+    assert "completed by coder" in listed
+    assert (task["task_id"], task["state"], task["to"]) == (done, "completed", "coder")
+    assert await shell.typed("tasks", "--received") == "No task received by planner."
+    assert (await shell.typed("tasks", "--all", "--received")).count(done[:8]) == 2
+    assert (await shell.typed("tasks", "--with", "role:coder")).startswith("No task of planner")
+
+
+async def test_every_step_has_a_line(shell, done):
+    lines = (await shell.typed("audit")).splitlines()
+
+    assert [line.split()[2] for line in lines] == ["stored", "claimed", "working", "completed"]
+    assert all("planner to coder, by " in line and done[:8] in line for line in lines)
+    assert await shell.typed("audit", "--agent", "reviewer") == (
+        "No step of a task is known in this time."
+    )
+
+
+async def test_a_diary_has_all_texts_and_nobody_can_forge_an_entry(shell, done):
+    diary = await shell.typed("export")
+
+    entries = [line.split()[2] for line in diary.splitlines() if line.startswith("## ")]
+    assert entries == ["stored", "claimed", "working", "completed"]
+    for said in ("    All of them.", "    Half of them.", "    214", "    ## forged"):
+        assert said in diary.splitlines()
+
+
+async def test_a_named_export_goes_on_where_it_was(shell, done):
+    first = (await shell.typed("export", "--json", "--cursor", "backup")).splitlines()
+    async with Session(shell.bus, Agent("planner")) as planner:
+        await send_task(planner, "coder", "Another", "x")
+    second = (await shell.typed("export", "--json", "--cursor", "backup")).splitlines()
+
+    assert [json.loads(line)["state"] for line in first][::3] == ["stored", "completed"]
+    [step] = map(json.loads, second)
+    assert (step["state"], step["task"]["subject"]) == ("stored", "Another")
+    assert await shell.typed("export", "--json", "--cursor", "backup") == ""
+
+
+@pytest.mark.parametrize("command", ["audit", "export"])
+async def test_following_prints_each_step_once(shell, done, command):
+    told = asyncio.Queue()
+    call = shell.call(
+        lambda line, _: told.put_nowait(json.loads(line)), command, "--follow", "--json"
+    )
+    following = asyncio.ensure_future(commands.start(call))
+    try:
+        before = [(await told.get())["state"] for _ in range(4)]
+        async with Session(shell.bus, Agent("planner")) as planner:
+            [receipt] = await send_task(planner, "coder", "Another", "x")
+            await publish_result(planner, receipt.task_id, "cancelled")
+        async with asyncio.timeout(20):
+            after = [await told.get() for _ in range(2)]
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+
+    assert before == ["stored", "claimed", "working", "completed"]
+    assert [(step["state"], step["task"]["task_id"]) for step in after] == [
+        ("stored", receipt.task_id),
+        ("cancelled", receipt.task_id),
+    ]
+    assert told.empty()
