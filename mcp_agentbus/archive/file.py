@@ -60,6 +60,8 @@ _TABLES: Final = (
     "CREATE INDEX tasks_by_inbox ON tasks (inbox, created_at)",
     "CREATE INDEX tasks_by_time ON tasks (created_at)",
     "CREATE INDEX tasks_by_change ON tasks (updated_at)",
+    "CREATE INDEX tasks_by_state ON tasks (state, owner)",
+    "CREATE INDEX tasks_by_thread ON tasks (thread_id)",
     "CREATE INDEX tasks_by_id ON tasks (id)",
     """
     CREATE TABLE steps (
@@ -316,7 +318,9 @@ class Archive:
     def _usable(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError, BadSetup) as error:
+        except BadSetup as error:
+            raise ArchiveBroken(error.message, hint=error.hint) from None
+        except (sqlite3.Error, OSError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise ArchiveBroken(
                 f"The archive {self.path} cannot be used: {' '.join(reason.split())}."

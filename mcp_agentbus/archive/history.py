@@ -230,24 +230,36 @@ class _Question:
 
     def __init__(self) -> None:
         self.columns, self.source = "tasks.*, '' AS snippet", "tasks"
-        self.conditions: list[str] = []
-        self.values: list[Any] = []
+        self._conditions: list[str] = []
+        self._values: list[Any] = []
+        # Of which one is enough; each is asked by itself, since each has an index of its own.
+        self._either: list[tuple[str, list[Any]]] = []
 
     def ask(self, condition: str, *values: Any) -> None:
         """Have only rows be found that meet a condition."""
-        self.conditions.append(condition)
-        self.values += values
+        self._conditions.append(condition)
+        self._values += values
+
+    def ask_either(self, condition: str, *values: Any) -> None:
+        """Have rows be found that meet this condition, or another one that is asked so."""
+        self._either.append((condition, list(values)))
 
     def put(self, archive: Archive, limit: int) -> list[sqlite3.Row]:
         """Return the rows, the latest first."""
-        where = " AND ".join(self.conditions) or "1"
-        # All of it but the values is this module's own.
-        return archive.rows(
-            f"SELECT {self.columns} FROM {self.source} WHERE {where}"  # noqa: S608
-            " ORDER BY tasks.created_at DESC, tasks.n DESC LIMIT ?",
-            *self.values,
-            limit,
-        )
+        found: dict[int, sqlite3.Row] = {}
+        for condition, values in self._either or [("1", [])]:
+            where = " AND ".join([condition, *self._conditions])
+            # All of it but the values is this module's own.
+            rows = archive.rows(
+                f"SELECT {self.columns} FROM {self.source} WHERE {where}"  # noqa: S608
+                " ORDER BY tasks.created_at DESC, tasks.n DESC LIMIT ?",
+                *values,
+                *self._values,
+                limit,
+            )
+            found |= {row["n"]: row for row in rows}
+        latest = sorted(found.values(), key=lambda row: (row["created_at"], row["n"]), reverse=True)
+        return latest[:limit]
 
 
 def _ask_for(question: _Question, wanted: Wanted, sides: Sides) -> None:
@@ -256,7 +268,7 @@ def _ask_for(question: _Question, wanted: Wanted, sides: Sides) -> None:
     if wanted.words.strip():
         found = f"snippet(words, -1, '', '', ' \u2026 ', {_SNIPPET_WORDS})"
         question.columns = f"tasks.*, {found} AS snippet"
-        question.source = "words JOIN tasks ON tasks.n = words.rowid"
+        question.source = "words CROSS JOIN tasks ON tasks.n = words.rowid"  # in this order
         question.ask("words MATCH ?", _match(wanted.words))
     if wanted.other:
         question.ask("? IN (tasks.owner, tasks.inbox, tasks.agent)", wanted.other)
@@ -265,8 +277,8 @@ def _ask_for(question: _Question, wanted: Wanted, sides: Sides) -> None:
     if wanted.since:
         question.ask("tasks.updated_at >= ?", iso(wanted.since))
     if wanted.state:
-        states = [wanted.state] if wanted.state != "open" else sorted(OPEN)
-        question.ask(f"{_STATE} IN ({_marks(states)})", iso(text.now()), *states)
+        condition, values = _in_state(wanted.state)
+        question.ask(condition, *values)
     if wanted.cursor is not None:
         place = _CURSOR.fullmatch(wanted.cursor)
         if place is None:
@@ -282,33 +294,36 @@ def _ask_for_view(question: _Question, view: View, sides: Sides) -> None:
     if view not in VIEWS:
         raise BadInput(f"{view!r} is no view.", hint=f"Use one of {', '.join(VIEWS)}.")
     # Of what nobody is known to have asked for an agent has sent nothing, whoever says so.
-    sent = f"(tasks.owner IN ({_marks(sides.owners)}) AND tasks.sent_seq > 0)"
-    received = f"(tasks.inbox IN ({_marks(sides.inboxes)}))"
+    sent = f"tasks.owner IN ({_marks(sides.owners)}) AND tasks.sent_seq > 0"
+    received = f"tasks.inbox IN ({_marks(sides.inboxes)})"
+    by_them = f"tasks.agent IN ({_marks(sides.owners)})"
     if not sides.owners:
-        sent = received = "1"
-    match view:
-        case "sent":
-            question.ask(sent, *sides.owners)
-        case "received":
-            question.ask(received, *sides.inboxes)
-        case "all":
-            question.ask(f"({sent} OR {received})", *sides.owners, *sides.inboxes)
-        case "open":
-            held = f"({received} AND tasks.state IN ({_marks(HELD)})"
-            agents = f" AND tasks.agent IN ({_marks(sides.owners)}))" if sides.owners else ")"
-            still = f"({sent} AND {_STATE} IN ({_marks(OPEN)}))"
-            question.ask(
-                f"({held}{agents} OR {still})",
-                *sides.inboxes, *sorted(HELD), *sides.owners,
-                *sides.owners, iso(text.now()), *sorted(OPEN),
-            )  # fmt: skip
+        sent = received = by_them = "1"
+    if view in {"all", "sent"}:
+        question.ask_either(sent, *sides.owners)
+    if view in {"all", "received"}:
+        question.ask_either(received, *sides.inboxes)
+    if view == "open":
+        still, values = _in_state("open")
+        question.ask_either(f"{sent} AND {still}", *sides.owners, *values)
+        held = f"{received} AND tasks.state IN ({_marks(HELD)}) AND {by_them}"
+        question.ask_either(held, *sides.inboxes, *sorted(HELD), *sides.owners)
 
 
-# The state of now: a deadline that passed counts before anybody has written it down.
-_STATE: Final = (
-    "CASE WHEN tasks.expires_at <= ? AND tasks.state IN "
-    f"({', '.join(repr(state) for state in sorted(OPEN))}) THEN 'expired' ELSE tasks.state END"
-)
+def _in_state(state: str) -> tuple[str, list[str]]:
+    """Return the condition of being in a state now, and its values.
+
+    A deadline that has passed counts before anybody has written it down.
+    """
+    is_open, states, now = f"tasks.state IN ({_marks(OPEN)})", sorted(OPEN), iso(text.now())
+    if state == "expired":
+        passed = f"({is_open} AND tasks.expires_at <= ?)"
+        return f"(tasks.state = 'expired' OR {passed})", [*states, now]
+    wanted = states if state == "open" else [state]
+    is_wanted = f"tasks.state IN ({_marks(wanted)})"
+    if state not in {*states, "open"}:
+        return is_wanted, wanted
+    return f"({is_wanted} AND coalesce(tasks.expires_at > ?, 1))", [*wanted, now]
 
 
 def _marks(values: Collection[str]) -> str:

@@ -17,7 +17,7 @@ from mcp_agentbus.config import inherited
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import notices
 from mcp_agentbus.core.text import minute
-from mcp_agentbus.doctor.check import Check
+from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.errors import AgentbusError, BadSetup, NoListener
 from mcp_agentbus.installers import service
 from mcp_agentbus.installers.steps import Machine, Step
@@ -53,6 +53,16 @@ def checks(settings: Settings) -> list[Check]:
         return [_replaced(settings, wrong)]
 
 
+# What it says of parts that do not work: how bad that is, what it does then, what mends it.
+_PARTS: Final[tuple[tuple[str, State, str, str], ...]] = (
+    ("ledger", "wrong", "it wakes nobody", "Mend or move away {settings.ledger_file}."),
+    ("config", "wrong", "goes on with the rules of before",
+     "Correct config.toml; it is read again by itself."),
+    ("archive", "warning", "keeps no history",
+     "Move {settings.archive_file} away: it is made anew from what the bus keeps."),
+)  # fmt: skip
+
+
 def _running(settings: Settings, answer: Mapping[str, Any]) -> Check:
     """Check a listener that runs, by its answer about its standing."""
     by = f"kept by {service.manager().NAME}"
@@ -64,17 +74,13 @@ def _running(settings: Settings, answer: Mapping[str, Any]) -> Check:
         return _replaced(settings, f"{wrong}, so sessions serve themselves")
     if elsewhere := status.elsewhere(settings, answer):
         return Check("listener", "wrong", f"{who}: {elsewhere}", status.ELSEWHERE)
-    if answer["ledger"] != "ok":
-        fix = f"Mend or move away {settings.ledger_file}."
-        return Check("listener", "wrong", f"{who}: it wakes nobody. {answer['ledger']}", fix)
-    if answer["config"] != "ok":
-        fix = "Correct config.toml; it is read again by itself."
-        wrong = f"{who}: goes on with the rules of before. {answer['config']}"
-        return Check("listener", "wrong", wrong, fix)
     if answer["bus"] != "ok":
         since = minute(answer["away_since"]) if answer.get("away_since") else "now"
         fix = "Run `agentbus server start`, or see `server` above."
         return Check("listener", "warning", f"{who}: no bus since {since}", fix)
+    for part, grade, does, fix in _PARTS:
+        if (says := answer[part]) != "ok":
+            return Check("listener", grade, f"{who}: {does}. {says}", fix.format(settings=settings))
     return Check("listener", "ok", who)
 
 

@@ -138,6 +138,7 @@ def _secrets(settings: Settings) -> Iterator[Path]:
     ours = embedded.Files(settings.data_dir)
     yield from (
         settings.ledger_file,
+        *filter(None, [settings.archive_file]),
         names.file_of(settings),
         machine_key.file_in(settings.state_dir),
     )

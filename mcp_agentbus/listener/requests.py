@@ -56,6 +56,7 @@ class Requests:
                 "away_says": state.bus.away_says if away else "",
                 "ledger": state.ledger_says or "ok",
                 "config": state.watcher.says or "ok",
+                "archive": state.keeper.says or "ok",
                 "failures": list(failures),
                 "logins": inherited.logins(state.settings.environ),
                 "relayed": len(state.sessions),

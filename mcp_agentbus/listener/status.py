@@ -94,11 +94,15 @@ def text(standing: Mapping[str, Any]) -> str:
     if standing["away_since"]:
         why = f". {says}" if (says := standing.get("away_says")) else ""
         lines.append(f"NO BUS since {minute(standing['away_since'])}: nobody is woken{why}")
-    warnings = {"ledger": "HOLDS EVERY WAKE", "config": "GOES ON WITH THE RULES OF BEFORE"}
+    warnings = {
+        "ledger": "HOLDS EVERY WAKE",
+        "config": "GOES ON WITH THE RULES OF BEFORE",
+        "archive": "KEEPS NO HISTORY",
+    }
     lines += [
         f"{warning}: {standing[part]}"
         for part, warning in warnings.items()
-        if standing[part] != "ok"
+        if standing.get(part, "ok") != "ok"
     ]
     lines += [f"FAILED INSIDE, see its log: {failure}" for failure in standing.get("failures", ())]
     agents = standing["agents"]

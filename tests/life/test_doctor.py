@@ -112,6 +112,7 @@ def opened(settings, what):
         "token": files.token,
         "conf": files.conf,
         "ledger": settings.ledger_file,
+        "archive": settings.archive_file,
         "data": settings.data_dir,
         "state": settings.state_dir,
         "run": Path(settings.runtime_dir),
@@ -129,7 +130,7 @@ def opened(settings, what):
 
 
 @pytest.mark.parametrize(
-    "what", ["config", "token", "conf", "ledger", "data", "state", "run", "home"]
+    "what", ["config", "token", "conf", "ledger", "archive", "data", "state", "run", "home"]
 )
 async def test_what_others_may_read_is_wrong_until_a_fix_closes_it(there, what):
     await with_streams(there)

@@ -45,6 +45,7 @@ def shown(**changed):
         ({"version": "0.0.9"}, f"{__version__} that is installed: sessions serve themselves"),
         ({"away_since": "2026-11-21T10:00:00+00:00"}, "nobody is woken"),
         ({"ledger": "The disk is full."}, "HOLDS EVERY WAKE: The disk is full."),
+        ({"archive": "The disk is full."}, "KEEPS NO HISTORY: The disk is full."),
         ({"config": "No TOML."}, "GOES ON WITH THE RULES OF BEFORE: No TOML."),
     ],
 )

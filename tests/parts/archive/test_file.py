@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The archive's file: whose it is, how large it may become, and what is newer."""
+
+import os
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mcp_agentbus.archive.entries import Change
+from mcp_agentbus.archive.file import SCHEMA, Archive, Reached
+from mcp_agentbus.config.settings import Keeps
+from mcp_agentbus.errors import ArchiveBroken
+from mcp_agentbus.store.task import Moment
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+ALL = "agentbus.*.*.*.*"
+
+
+def sent(number, at=NOW, body="x", seq=1):
+    values = {"subject": f"Task {number}", "created_at": at, "request": body}
+    steps = (Moment(state="stored", at=at, by="planner"),)
+    return Change("planner", "coder", f"t{number:05d}", at, seq, "sent_seq", values, steps)
+
+
+def record(number, state, seq, at=NOW):
+    values = {"state": state, "updated_at": at}
+    return Change("planner", "coder", f"t{number:05d}", at, seq, "record_seq", values)
+
+
+def ids(archive):
+    return [row["id"] for row in archive.rows("SELECT id FROM tasks ORDER BY id")]
+
+
+@pytest.fixture
+def archive(tmp_path):
+    with Archive(tmp_path / "archive.db", Keeps()) as archive:
+        yield archive
+
+
+def note(archive, *changes, of="made"):
+    archive.note(changes, Reached(ALL, 1, 2), of=of)
+
+
+def test_it_is_its_users_alone(tmp_path):
+    umask = os.umask(0)
+    try:
+        with Archive(tmp_path / "state" / "archive.db", Keeps()) as archive:
+            note(archive, sent(1))
+            modes = {
+                file.name: file.stat().st_mode & 0o777 for file in archive.path.parent.iterdir()
+            }
+    finally:
+        os.umask(umask)
+
+    assert set(modes.values()) == {0o600}
+    assert "archive.db-wal" in modes
+
+
+def test_one_that_others_can_read_is_refused(tmp_path):
+    path = tmp_path / "archive.db"
+    path.touch()
+    path.chmod(0o644)
+
+    with pytest.raises(ArchiveBroken, match="chmod 600"), Archive(path, Keeps()):
+        pass
+
+
+def test_one_of_a_newer_version_is_left_alone(tmp_path):
+    path = tmp_path / "archive.db"
+    with Archive(path, Keeps()) as archive:
+        note(archive, sent(1))
+    with sqlite3.connect(path) as file:
+        file.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+
+    with pytest.raises(ArchiveBroken, match="newer agentbus"), Archive(path, Keeps()):
+        pass
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1), (1, 2, 1)])
+def test_what_is_newer_stands_whenever_it_was_read(archive, order):
+    changes = {1: record(7, "working", 11), 2: record(7, "completed", 12)}
+    note(archive, sent(7))
+    for which in order:
+        note(archive, changes[which])
+
+    assert archive.rows("SELECT state FROM tasks")[0]["state"] == "completed"
+
+
+def test_a_stream_that_was_made_anew_counts_from_one_again(archive):
+    note(archive, sent(7, seq=5_000), record(7, "working", 5_001))
+    note(archive, record(7, "completed", 3), of="made anew")
+    note(archive, sent(7, seq=4), of="made anew")
+
+    assert archive.rows("SELECT state, sent_seq FROM tasks")[0][:] == ("completed", 4)
+
+
+def test_what_was_known_first_is_not_made_shorter(archive):
+    note(archive, sent(7, body="the beginning"))
+    archive.note_request("planner", "coder", "t00007", "the beginning and all the rest")
+    note(archive, sent(7, body="the beginning", seq=2))
+
+    assert archive.rows("SELECT request FROM tasks")[0]["request"].endswith("the rest")
+
+
+def test_what_is_old_goes_with_its_steps_and_words(tmp_path):
+    now = datetime.now(UTC)
+    with Archive(tmp_path / "archive.db", Keeps(days=30)) as archive:
+        note(archive, sent(1, now - timedelta(days=31)), sent(2, now - timedelta(days=29)))
+        archive.trim()
+
+        assert ids(archive) == ["t00002"]
+        assert archive.rows("SELECT count(*) AS n FROM steps")[0]["n"] == 1
+        assert len(archive.rows("SELECT rowid FROM words WHERE words MATCH 'task'")) == 1
+
+
+def test_where_it_is_too_large_what_nobody_asked_for_goes_first_then_the_oldest(tmp_path):
+    now = datetime.now(UTC)
+    body = "".join(f"w{number} " for number in range(1_000))
+    with Archive(tmp_path / "archive.db", Keeps(max_mb=5)) as archive:
+        note(archive, *(record(number, "completed", 1, now) for number in range(600, 700)))
+        for number in range(600):
+            at = now - timedelta(seconds=600 - number)
+            note(archive, sent(number, at, f"{number} {body}"))
+        archive.trim()
+
+        left = ids(archive)
+        assert archive._size() <= 5 << 20
+        assert left == [f"t{number:05d}" for number in range(600 - len(left), 600)]
+        assert left
+
+
+def test_without_texts_only_subjects_are_kept(tmp_path):
+    with Archive(tmp_path / "archive.db", Keeps(texts=False)) as archive:
+        note(archive, sent(1, body="private"))
+        archive.note_request("planner", "coder", "t00001", "private, all of it")
+
+        [row] = archive.rows("SELECT subject, request FROM tasks")
+        assert row[:] == ("Task 1", "")
+
+
+def test_two_write_at_once(tmp_path):
+    path = tmp_path / "archive.db"
+    with Archive(path, Keeps()) as one, Archive(path, Keeps()) as other:
+        one.note([sent(1)], Reached(ALL, 10, 20), of="made")
+        other.note([sent(2)], Reached(ALL, 5, 15), of="made")
+
+        assert ids(one) == ids(other) == ["t00001", "t00002"]
+        assert one.reached("made", ALL) == Reached(ALL, 5, 20)
