@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from claude_user import at_model, install, terminal
+from claude_user import QUESTION, at_model, begun, install, terminal
 from listeners import listening
 from local_server import server_folder
 from mcp_agentbus.installers import claude_code
@@ -21,20 +21,10 @@ from mcp_agentbus.tools.catalog import TOOLS
 pytestmark = pytest.mark.node
 
 SENDS = ("send_task", {"to": "shop-claude", "subject": "hello", "body": "there"})
-QUESTION = "Do you want to proceed?"
 NEVER_AGAIN = "Yes, and don't ask again for {server} — {title} commands in /…"
 # Claude Code offers that where the line fits beside its frame, and else no more than a single yes.
 FRAME_COLUMNS = 14
 PLUGIN_COLUMNS, ENTRY_COLUMNS = 96, 80
-
-
-async def begun(screen, model):
-    """Have the model begin its plan: a host may ask it before it has the tools of all servers."""
-    tools = set()
-    while not any(name.endswith("__send_task") for name in tools):
-        screen.type("go\r")
-        request = await asyncio.to_thread(model.turn)
-        tools = {tool["name"] for tool in request["tools"]}
 
 
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=list(TOOLS))
@@ -65,7 +55,7 @@ async def test_what_was_allowed_runs_unasked_and_of_the_rest_a_person_can_say_ne
             with terminal(argv, folder, environ, PLUGIN_COLUMNS) as screen:
                 for _ in range(2):  # its server and its monitor
                     await listener.logged("joined", agent="shop-claude")
-                await begun(screen, model)
+                await asyncio.to_thread(begun, screen, model)
                 offered = NEVER_AGAIN.format(server="plugin:agentbus:agentbus", title="Send a task")
                 await asyncio.to_thread(screen.shows, QUESTION, offered)
             await listener.end()
@@ -84,7 +74,7 @@ async def test_without_the_plugin_a_person_can_say_never_again_in_80_columns(mac
             environ = dict(at_model(machine, model).environ)
             with terminal(argv, folder, environ, ENTRY_COLUMNS) as screen:
                 await listener.logged("joined", agent="shop-claude")
-                await begun(screen, model)
+                await asyncio.to_thread(begun, screen, model)
                 offered = NEVER_AGAIN.format(server="agentbus", title="Send a task")
                 await asyncio.to_thread(screen.shows, QUESTION, offered)
             await listener.end()

@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 PARTS = (".claude-plugin", ".mcp.json", "README.md", "bin", "hooks", "monitors", "skills")
 _COLUMNS, _LINES = 120, 50
 _WITHIN_S = 60  # only a hang takes as long
+_TAKES_KEYS_S = 0.5  # a question that came up takes keys after about as long
+QUESTION = "Do you want to proceed?"
 KEY = "dummy-dummy-dummy-dummy-dummy"
 TOOLS = {f"mcp__plugin_agentbus_agentbus__{name}" for name in (
     "send_task", "read_inbox", "watch_inbox", "list_agents", "publish_result")}  # fmt: skip
@@ -78,8 +80,11 @@ def at_model(machine, model):
 
 
 @contextlib.contextmanager
-def terminal(argv, folder, environ, columns=_COLUMNS):
-    """Run an interactive session in a folder that its user trusts, in a terminal of its own."""
+def terminal(argv, folder, environ, columns=_COLUMNS, *, beside=()):
+    """Run an interactive session in a folder that its user trusts, in a terminal of its own.
+
+    `beside`: folders of later sessions. A session keeps the list, and writes it back.
+    """
     file = Path(environ["HOME"]) / ".claude.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     trusted = {
@@ -87,7 +92,10 @@ def terminal(argv, folder, environ, columns=_COLUMNS):
         "lastOnboardingVersion": node_tools.CLAUDE_CODE_VERSION,
         "theme": "dark",
         "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []},
-        "projects": {str(folder): {"hasTrustDialogAccepted": True}},
+        "projects": {
+            **known.get("projects", {}),
+            **{str(each): {"hasTrustDialogAccepted": True} for each in (folder, *beside)},
+        },
     }
     file.write_text(json.dumps({**known, **trusted}))
     ours, theirs = pty.openpty()
@@ -110,6 +118,14 @@ def terminal(argv, folder, environ, columns=_COLUMNS):
         os.close(ours)
 
 
+def begun(screen, model):
+    """Have the model begin its plan: a host may ask it before it has the tools of all servers."""
+    tools = set()
+    while not any(name.endswith("__send_task") for name in tools):
+        screen.type("go\r")
+        tools = {tool["name"] for tool in model.turn()["tools"]}
+
+
 class Screen:
     """What a terminal shows, and its keyboard."""
 
@@ -118,13 +134,17 @@ class Screen:
         self._shown = pyte.Screen(columns, _LINES)
         self._stream = pyte.ByteStream(self._shown)
         self._changed = threading.Condition()
+        self.asked = 0  # how often the question came up
 
     def drain(self):
         """Draw what the program writes, to its end."""
+        asks = False
         with contextlib.suppress(OSError):  # the other end has closed
             while written := os.read(self._descriptor, 65536):
                 with self._changed:
                     self._stream.feed(written)
+                    asked, asks = asks, QUESTION in self._text()
+                    self.asked += asks and not asked
                     self._changed.notify_all()
 
     def type(self, keys):
@@ -133,11 +153,29 @@ class Screen:
 
     def shows(self, *words):
         """Wait until all of these are on the screen; return its lines."""
+        self._wait(lambda text: all(word in text for word in words), f"not all of {words}")
+        return [line.rstrip() for line in self._shown.display]
+
+    def shows_one_of(self, *words):
+        """Wait until one of these is on the screen; return the first that is."""
+        text = self._wait(lambda text: any(word in text for word in words), f"none of {words}")
+        return next(word for word in words if word in text)
+
+    def answer(self, question, keys):
+        """Press these keys until the question has left the screen: it takes none at once."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: all(word in "\n".join(self._shown.display) for word in words), _WITHIN_S
-            )
-            lines = [line.rstrip() for line in self._shown.display]
-        missing = [word for word in words if word not in "\n".join(lines)]
-        assert not missing, f"{missing} is not on the screen:\n" + "\n".join(filter(None, lines))
-        return lines
+            for _ in range(int(_WITHIN_S / _TAKES_KEYS_S)):
+                self.type(keys)
+                if self._changed.wait_for(lambda: question not in self._text(), _TAKES_KEYS_S):
+                    return
+        self._wait(lambda text: question not in text, f"still {question!r}")
+
+    def _wait(self, shows, otherwise):
+        with self._changed:
+            came = self._changed.wait_for(lambda: shows(self._text()), _WITHIN_S)
+            text = self._text()
+        assert came, f"{otherwise} is on the screen:\n{text}"
+        return text
+
+    def _text(self):
+        return "\n".join(filter(None, map(str.rstrip, self._shown.display)))

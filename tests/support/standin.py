@@ -7,6 +7,9 @@
 
 What stands in a list of its own is called at once. `LATEST` in an argument becomes the id of the
 task that the last tool result named. The calls have the ids `toolu_0`, `toolu_1`, and so on.
+
+In its auto mode Claude Code has the API check each call in the same request (`safeguards`), and
+runs what is `PASSED`. `model.checks` has the calls of which the check says something else.
 """
 
 import json
@@ -21,6 +24,11 @@ ANSWERING = [
     ("read_inbox", {}),
     ("publish_result", {"task_id": LATEST, "status": "completed", "summary": "done"}),
 ]
+# What the check of auto mode says of a call; read in Claude Code 2.1.329.
+PASSED = {"type": "evaluated", "outcome": "not_flagged"}
+BLOCKED = {"type": "evaluated", "outcome": "flagged", "explanation": "it sends text to an agent"}
+UNANSWERED = {"type": "unavailable", "reason": "timeout"}
+_CHECK = "dangerous_tool_use"
 # What is to be shown to it of one urgent task before it reads; of the task's own words nothing.
 NOTICE = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
 CANARY = "zq7canary"
@@ -37,6 +45,7 @@ class Standin:
         self._patient = patient
         self.shown = []
         self.headers = []  # of the same requests, in lower case
+        self.checks = {}  # ids of calls to what the check says of them; None: no check passes here
         self._turns = queue.Queue()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -81,6 +90,16 @@ class Standin:
             first += len(calls)
         return [{"type": "text", "text": "DONE"}], "end_turn"
 
+    def checked(self, request, blocks):
+        """Return what the API adds to an answer whose calls it was asked to check."""
+        asked = [each["type"] for each in request.get("safeguards") or ()]
+        if _CHECK not in asked or self.checks is None:
+            return {}
+        uses = [block["id"] for block in blocks if block["type"] == "tool_use"]
+        verdicts = {use: self.checks.get(use, PASSED) for use in uses}
+        status = {"type": "available", "tool_uses": verdicts}
+        return {"safeguard_results": [{"type": _CHECK, "status": status}]}
+
     @staticmethod
     def _use(use, call, tools, named):
         wanted, given = call
@@ -100,7 +119,7 @@ def _blocks(message):
     return [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
 
 
-def _events(message, blocks, stop):
+def _events(message, blocks, stop, checked):
     yield "message_start", {"message": {**message, "content": [], "stop_reason": None}}
     for index, block in enumerate(blocks):
         if block["type"] == "text":
@@ -114,8 +133,8 @@ def _events(message, blocks, stop):
         yield "content_block_start", {"index": index, "content_block": start}
         yield "content_block_delta", {"index": index, "delta": delta}
         yield "content_block_stop", {"index": index}
-    yield "message_delta", {"delta": {"stop_reason": stop, "stop_sequence": None},
-                            "usage": {"output_tokens": 5}}  # fmt: skip
+    delta = {"stop_reason": stop, "stop_sequence": None, **checked}
+    yield "message_delta", {"delta": delta, "usage": {"output_tokens": 5}}
     yield "message_stop", {}
 
 
@@ -147,17 +166,19 @@ def _handler(model):
             if request.get("tools"):
                 model.headers.append({name.lower(): value for name, value in self.headers.items()})
             blocks, stop = model.answer(request)
+            checked = model.checked(request, blocks)
             message = {
                 "id": "msg_1", "type": "message", "role": "assistant",
                 "model": request.get("model", "m"), "content": blocks, "stop_reason": stop,
                 "stop_sequence": None, "usage": {"input_tokens": 10, "output_tokens": 5},
+                **checked,
             }  # fmt: skip
             if not request.get("stream"):
                 self.reply(json.dumps(message).encode())
                 return
             stream = "".join(
                 f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n"
-                for name, data in _events(message, blocks, stop)
+                for name, data in _events(message, blocks, stop, checked)
             )
             self.reply(stream.encode(), "text/event-stream")
 
