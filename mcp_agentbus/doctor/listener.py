@@ -27,6 +27,9 @@ from mcp_agentbus.version import __version__
 
 # A listener that was told to end is gone within 10 s; one that starts needs about a second.
 _STARTS_WITHIN_S: Final = 10.0
+# What takes no connection for so long neither starts nor ends: a host that was asked meanwhile
+# starts one, and ends it with the session.
+_SETTLES_WITHIN_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.05
 # What a person can do about an agent that is held, by `notices.Reason`; the others pass by
 # themselves.
@@ -41,7 +44,7 @@ _HELD: Final = {
 def checks(settings: Settings) -> list[Check]:
     """See that a listener of this version runs, and that it can wake."""
     try:
-        answer = local_socket.ask(settings, {"op": "status"})
+        answer = _settled(settings)
     except NoListener as error:
         return [_none(settings, error)]
     try:
@@ -61,6 +64,26 @@ _PARTS: Final[tuple[tuple[str, State, str, str], ...]] = (
     ("archive", "warning", "keeps no history",
      "Move {settings.archive_file} away: it is made anew from what the bus keeps."),
 )  # fmt: skip
+
+
+def _settled(settings: Settings) -> Mapping[str, Any]:
+    """Ask the listener how it stands; one that just starts or ends is given the time for it.
+
+    Raises:
+        NoListener: there is none, it is deaf, or it does not answer.
+    """
+    give_up = time.monotonic() + _SETTLES_WITHIN_S
+    while True:
+        try:
+            return local_socket.ask(settings, {"op": "status"})
+        except NoListener as error:
+            there = seat.seated(settings)
+            settling = (
+                there is not None and there.is_here and "does not answer" not in error.message
+            )
+            if not settling or time.monotonic() >= give_up:
+                raise
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _running(settings: Settings, answer: Mapping[str, Any]) -> Check:
@@ -99,8 +122,8 @@ def _none(settings: Settings, error: NoListener) -> Check:
         return Check("listener", "wrong", "it runs, but does not answer", error.hint, mend)
     if there := seat.seated(settings):
         mend = Step("end that listener and start another one", partial(_renew, settings))
-        ours = there.process is None or there.process.is_here
-        return Check("listener", "wrong", error.message, error.hint, mend if ours else None)
+        mends = mend if there.is_here else None
+        return Check("listener", "wrong", error.message, error.hint, mends)
     if starter.keeps(settings.environ):
         manager, fix = service.manager(), _again(settings)
         wrong = f"not running, although {manager.NAME} should keep it"

@@ -43,6 +43,11 @@ class Seated(NamedTuple):
         """Who it is, for people."""
         return f"a listener ({self.process.where})" if self.process else "a listener"
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it can be reached from here, as far as is known."""
+        return self.process is None or self.process.is_here
+
 
 def door_lock(where: Where) -> str:
     """Return the lock beside the socket."""

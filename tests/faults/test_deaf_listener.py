@@ -17,6 +17,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import places
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.places import Place
+from mcp_agentbus.doctor import listener as listener_checks
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket, seat
 
@@ -101,7 +102,10 @@ async def test_after_a_logout_it_is_where_all_look_for_it_then(settings, tmp_pat
         assert await asyncio.to_thread(asked, later) == listener.process.pid
 
 
-async def test_while_nobody_reaches_it_all_who_ask_say_the_same_and_no_second_one_starts(settings):
+async def test_while_nobody_reaches_it_all_who_ask_say_the_same_and_no_second_one_starts(
+    settings, monkeypatch
+):
+    monkeypatch.setattr(listener_checks, "_SETTLES_WITHIN_S", 0)
     async with listening(settings, script=NEVER) as deaf:
         folder_gone(settings)
         who = f"listener (pid {deaf.process.pid} on host {os.uname().nodename} since "

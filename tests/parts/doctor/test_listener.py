@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `agentbus doctor` says of the listener, by what that answers and what keeps it."""
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +13,7 @@ from mcp_agentbus.installers import service
 from mcp_agentbus import errors
 from mcp_agentbus.core import notices
 from mcp_agentbus.doctor import listener
-from mcp_agentbus.relay import local_socket, starter
+from mcp_agentbus.relay import local_socket, seat, starter
 from mcp_agentbus.version import __version__
 
 RUNS = {
@@ -122,3 +125,24 @@ def test_what_a_hosts_login_lacks_where_the_listener_was_started_is_named(
     assert [check.state for check in named] == ["warning"] * bool(lacks)
     assert all(f"lacks {lacks}, by which claude-code" in check.said for check in named)
     assert "zq9secret" not in str(named)
+
+
+def test_one_that_just_starts_or_ends_is_waited_for(settings, monkeypatch):
+    """As while a host is asked, whose session starts a listener and ends it."""
+    looks, seated, decided = count(1), seat.seated, Event()
+
+    def look(where):
+        there = seated(where)
+        if next(looks) == 2:  # the first is for the words of the error
+            decided.set()
+        return there
+
+    monkeypatch.setattr(seat, "seated", look)
+    with ThreadPoolExecutor() as other:
+        with seat.taken(settings):
+            checked = other.submit(listener.checks, settings)
+            decided.wait(10)
+        [check] = checked.result()
+
+    assert check.state == "ok"
+    assert check.said.startswith("not running")
