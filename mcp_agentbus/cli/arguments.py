@@ -3,8 +3,8 @@
 
     >>> duration(0, 3600)("1h")
     3600.0
-    >>> Parser().parse_args(["--timout", "5"])
-    error: there is no --timout. Nearest: --timeout
+    >>> parser.parse_args(["watch", "--timout", "5"])
+    error: there is no --timout. Nearest: --timeout. Try: agentbus watch --timeout 5
 
 Every command line loads it, so it loads next to nothing itself.
 """
@@ -80,8 +80,10 @@ class Parser(argparse.ArgumentParser):
     def _takes_no(self, rest: Sequence[str], typed: list[str]) -> NoReturn:
         options = re.findall(r"--[a-z][a-z-]+", self.format_help())
         for word in rest:
-            if word.startswith("--") and (near := _nearest(word.partition("=")[0], options)):
-                self.error(f"there is no {word[:40]}.{near}")
+            option = word.partition("=")[0]
+            if word.startswith("--") and (near := _nearest(option, options)):
+                line = self._instead(typed.index(word), near + word.removeprefix(option))
+                self.error(f"there is no {word[:40]}. Nearest: {near}. {line}")
             at = len(typed) - typed[::-1].index(word)  # of two equal words the last is too many
             del typed[at - 1]
         if self.text_option and not any(word.startswith("-") for word in rest):
@@ -111,20 +113,44 @@ class Parser(argparse.ArgumentParser):
             return self._try()
         return ""
 
+    def _refused(self, message: str, near: str) -> str:
+        """Return the line to try where a value is refused: with the nearest, or with its name."""
+        wrong = re.match(r"argument (.+?): (?:invalid choice: )?'(.+?)'(?: |$)", message)
+        if wrong is None:
+            return ""
+        option, given = wrong[1].rpartition("/")[2], wrong[2]
+        if option in {"COMMAND", "ACTION"} and not near:
+            self.typed = []
+            return self._try("--help")
+        due = near or option.lstrip("-").upper()
+        of = option if option.startswith("-") else None
+        for at, word in enumerate(self.typed):
+            if word == f"{option}={given}":
+                return self._instead(at, f"{option}={due}")
+            if word == given and (of is None or self.typed[at - 1] == of):
+                return self._instead(at, due)
+        return ""
+
+    def _instead(self, at: int, right: str) -> str:
+        """Return the line to try that has this in the place of the word there."""
+        self.typed = [*self.typed[:at], right, *self.typed[at + 1 :]]
+        return self._try()
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end with exit code 2."""
         wrong = re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", message)
         near = _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
-        line = self._lacking(message)
-        message = f"{message}. {line}" if line else message
-        super().error(f"there is no {wrong[1][:40]}.{near}" if wrong and near else message)
+        line = self._lacking(message) or self._refused(message, near)
+        if wrong and near:
+            message = f"there is no {wrong[1][:40]}. Nearest: {near}"
+        super().error(f"{message}. {line}" if line else message)
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
+    """Return the one of these that is meant, if one is like it; else nothing."""
     from difflib import get_close_matches
 
-    near = get_close_matches(word.lower(), known, n=1)
-    return f" Nearest: {near[0]}" if near else ""
+    return next(iter(get_close_matches(word.lower(), known, n=1)), "")
 
 
 class WithProgram(Parser):

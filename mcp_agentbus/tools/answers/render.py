@@ -52,11 +52,12 @@ def _receipt_line(receipt: Receipt, reader: Reader) -> str:
         return f"{receipt.to}: refused, nothing stored. {reader.hint(receipt.reason)}"
     seen = f", last seen {words.when(receipt.last_seen)}" if receipt.last_seen else ""
     later = f" It is offered from {words.when(receipt.deliver_at)}." if receipt.deliver_at else ""
-    is_there = (
-        f"Whether {receipt.to} is there is not known yet{seen}."
-        if receipt.recipient == "not known"
-        else f"{receipt.to} is {_state(receipt.recipient)}{seen}."
-    )
+    if receipt.recipient == "not known":
+        is_there = f"Whether {receipt.to} is there is not known yet{seen}."
+    elif receipt.recipient == "never seen":
+        is_there = f"{receipt.to} has not been seen yet."
+    else:
+        is_there = f"{receipt.to} is {_state(receipt.recipient)}{seen}."
     sentences = [
         f"{receipt.to}: stored as task {receipt.task_id}.{later} {is_there}",
         _wake_text(receipt),

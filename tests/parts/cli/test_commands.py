@@ -136,6 +136,27 @@ def test_what_a_command_lacks_stands_in_capitals_in_a_line_to_try(capsys, argv, 
 
 
 @pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ("send x huge b --priority huge", "agentbus send x huge b --priority PRIORITY"),
+        ("send x s b --priority hihg", "agentbus send x s b --priority high"),
+        ("send x s b --priorty=high", "agentbus send x s b --priority=high"),
+        ("inbox --limit=x --json", "agentbus inbox --limit=LIMIT --json"),
+        ("watch --timeout 61m", "agentbus watch --timeout TIMEOUT"),
+        ("result 1a2b done", "agentbus result 1a2b STATUS"),
+        ("sendd x s b", "agentbus send x s b"),
+        ("agent zzzz x", "agentbus agent --help"),
+    ],
+)
+def test_what_is_refused_is_put_right_in_a_line_to_try(capsys, argv, line):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(argv.split())
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"Try: {line}\n")
+
+
+@pytest.mark.parametrize(
     ("argv", "option", "seconds"),
     [
         ("send c s b --expires-in 2d --deliver-in 90m", "expires_in", 172_800),

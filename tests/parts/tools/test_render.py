@@ -150,6 +150,19 @@ def test_a_receipt_says_the_same_as_text_and_as_fields(receipt):
 
 
 @pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ("never seen", "coder has not been seen yet."),
+        ("live session", "coder is in a live session."),
+        ("offline", "coder is offline."),
+        ("not known", "Whether coder is there is not known yet."),
+    ],
+)
+def test_a_receipt_says_in_a_sentence_whether_its_addressee_is_there(state, sentence):
+    assert render.receipts_text([Receipt(**_SENT, recipient=state)]).endswith(sentence)
+
+
+@pytest.mark.parametrize(
     ("published", "note"),
     [
         (Published("9d0c", "completed"), None),
