@@ -22,11 +22,10 @@ from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store import streams, subjects, tasks, waiting
+from mcp_agentbus.store import streams, subjects, tasks
+from mcp_agentbus.store.upkeep import due, lost
 
 _NAMES_MAX: Final = 5
-# Each message may have 512 KiB.
-_PAGE: Final = 100
 _NAME_MAX_CHARS: Final = 70
 
 
@@ -45,7 +44,7 @@ async def checks(settings: Settings) -> list[Check]:
             if error.code == NO_SUCH_STREAM:  # nobody has called yet
                 return []
             raise
-        looks = (_schedules(bus), _stalled(bus), _consumers(bus), _losses(bus))
+        looks = (_schedules(bus), _kept_back(bus), _consumers(bus), _losses(bus))
         return [*changed, *[check for look in looks for check in await look]]
 
 
@@ -102,41 +101,20 @@ async def _unschedule(messages: Sequence[Found], bus: Bus) -> None:
         await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.SCHEDULE}", {"seq": each.seq})
 
 
-async def _stalled(bus: Bus) -> list[Check]:
-    """Name the full lanes at which what has fallen due keeps all back that falls due after it."""
-    config = (await bus.admin.api(f"STREAM.INFO.{subjects.TASKS}"))["config"]
-    limit = int(config["max_msgs_per_subject"])
-    in_the_way: list[Found] = []
-    for full in [
-        lane for lane, count in (await waiting.stored_tasks(bus)).items() if count >= limit
-    ]:
-        inbox, _, rest = subjects.parts(full)
-        due = await _all(bus, subjects.SCHEDULE, subjects.due_subject(inbox, *rest))
-        if due:  # what has gone to its inbox stays there until it is over
-            gone = {_task(each) for each in await _all(bus, subjects.TASKS, full)}
-            in_the_way += [each for each in due if _task(each) not in gone]
-    if not in_the_way:
+async def _kept_back(bus: Bus) -> list[Check]:
+    """Name the task that has fallen due and keeps all back that falls due after it."""
+    kept_back = await due.in_the_way(bus)
+    if not kept_back:
         return []
-    parts = (subjects.parts(each.subject) for each in in_the_way)
-    who = _names(f"{sender} to {inbox}" for inbox, _, (_, sender) in parts)
+    who = _names([f"{kept_back.sender} to {kept_back.inbox}"])
     said = (
-        f"what has fallen due of {who} finds its lane full, with {limit:,} tasks, and keeps back "
-        "all scheduled tasks of everybody"
+        f"what has fallen due of {who} cannot be put into its inbox, as {kept_back.why}, and keeps "
+        "back all scheduled tasks of everybody"
     )
-    what = f"remove from {subjects.SCHEDULE} what has fallen due of {who}, which end as expired"
-    mend = Step(what, asks(bus.settings, partial(_unschedule, in_the_way)))
-    fix = "Have that inbox read, or run `agentbus doctor --fix`."
+    what = f"remove from {subjects.SCHEDULE} what has fallen due of {who}, which ends as failed"
+    mend = Step(what, asks(bus.settings, partial(due.let_go, kept_back=kept_back)))
+    fix = "A listener does so within half a minute. Run `agentbus doctor --fix` to do it now."
     return [Check("schedules", "wrong", said, fix, mend)]
-
-
-async def _all(bus: Bus, stream: str, subject: str) -> list[Found]:
-    return [
-        message async for page in bus.admin.stored(stream, subject, page=_PAGE) for message in page
-    ]
-
-
-def _task(message: Found) -> str:
-    return message.headers.get(subjects.H_TASK, "")
 
 
 async def _consumers(bus: Bus) -> list[Check]:
@@ -156,13 +134,13 @@ async def _consumers(bus: Bus) -> list[Check]:
 
 async def _losses(bus: Bus) -> list[Check]:
     """Tell of a stream that was made anew, without what it had held."""
-    made = await tasks.made(bus)
+    made = await lost.made(bus)
     gone = "the tasks that waited there before are lost, and end as failed when their senders look"
     unknown = (
         "what was kept there of earlier tasks is lost, unread results too; tasks that wait are "
         "read as before, and a result of theirs comes as UNASKED"
     )
-    lost = [
+    losses = [
         f"{name} was made anew on {minute(at.isoformat())}, after the streams beside it: {what}"
         for name, at, what in (
             (subjects.TASKS, made.tasks, gone),
@@ -172,7 +150,7 @@ async def _losses(bus: Bus) -> list[Check]:
         if made.is_anew(at)
     ]
     again = "Send again what is still wanted."
-    return [Check("losses", "warning", "; ".join(lost), again)] if lost else []
+    return [Check("losses", "warning", "; ".join(losses), again)] if losses else []
 
 
 async def _remove(names: Sequence[str], bus: Bus) -> None:

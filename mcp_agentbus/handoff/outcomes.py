@@ -31,7 +31,7 @@ from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
 from mcp_agentbus.store.records import read_kept, read_record, sent_key
 from mcp_agentbus.store.steps import Write, as_asked, sent_by_record
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task, utc
-from mcp_agentbus.store.unseen import Looked, Unseen
+from mcp_agentbus.store.upkeep.lost import Losses
 
 # How soon, in seconds, another session's result is offered again; that session is told besides.
 _NOT_MINE_S: Final = 2.0
@@ -87,7 +87,7 @@ class Outcomes:
         self.taken: dict[str, Result] = {}
         #: When the deadlines of this agent's open tasks were last looked at; monotonic.
         self.swept_at: float | None = None
-        self._made: tasks.Made | None = None
+        self._losses = Losses(bus, me)
 
     @contextmanager
     def awaiting(self, task: Task) -> Iterator[None]:
@@ -164,7 +164,7 @@ class Outcomes:
                 at = result.given.at if result.given and not result.is_new else text.now()
                 self.taken[record.task_id] = replace(result, given=Given(at, call))
 
-    async def look_up(self, limit: int, thread_id: str | None = None) -> Looked:
+    async def look_up(self, limit: int, thread_id: str | None = None) -> unseen.Looked:
         """Return results that this session should see, and take none of them.
 
         It finds what another session has taken and not confirmed as well.
@@ -177,7 +177,7 @@ class Outcomes:
             self._bus, self._me, limit, session=self._session_id, thread_id=thread_id
         )
 
-    def take(self, end: Unseen) -> Result:
+    def take(self, end: unseen.Unseen) -> Result:
         """Take what was looked up; return it with what is known of it."""
         self.unread.discard(end.record.task_id)
         return self._keep(end.record, end.revision, None)
@@ -222,7 +222,7 @@ class Outcomes:
             return None
         if not record.ended and seen >= revision:
             return None  # the same question is not asked twice
-        return self.take(Unseen(record, revision)).record
+        return self.take(unseen.Unseen(record, revision)).record
 
     async def confirm(self, by: Call | None = None) -> None:
         """Note that the session has seen what it was given; what cannot be noted is given again.
@@ -373,7 +373,7 @@ class Outcomes:
         if fresh and not due:
             return
         self.swept_at = time.monotonic()
-        self._made = await tasks.end_lost(self._bus, self._me, self._made)
+        await self._losses.look()
         for _ in range(_SWEEP_BATCHES):
             try:
                 deliveries = await streams.pull(self._bus, streams.sent(self._me), _BATCH)

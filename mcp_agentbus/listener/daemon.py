@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import processes
-from mcp_agentbus.core.aio import in_background, part
+from mcp_agentbus.core.aio import in_background, note_failure, part
 from mcp_agentbus.core.files import unusable
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import stamp
-from mcp_agentbus.errors import BadSetup, NoListener
+from mcp_agentbus.errors import AgentbusError, BadSetup, NoListener
 from mcp_agentbus.relay import local_socket, seat
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ _UNNEEDED_S: Final = 60.0
 _PAUSE_S: Final = 10.0
 # How often it is looked whether the socket is there; some system calls.
 _LOOK_AT_DOOR_S: Final = 1.0
+# How often `Due` is asked, which knows when to look.
+_LOOK_AT_DUE_S: Final = 3.0
 
 
 async def listen(settings: Settings, *, while_needed: bool) -> int:
@@ -132,10 +134,11 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
     _notify("READY=1")
     watching = in_background(_watch(state, running, while_needed=while_needed), "watchdog")
     keeping = in_background(_keep_open(state, parts.door), "keeper of the socket")
+    letting_go = in_background(_let_go(state), "keeper of what falls due")
     archiving = in_background(state.keeper.run(), "keeper of the archive")
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    for task in (watching, keeping, archiving):
+    for task in (watching, keeping, letting_go, archiving):
         task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await archiving  # which closes the file
@@ -195,6 +198,24 @@ async def _keep_open(state: State, door: Door) -> None:
         if deaf_since:
             state.became_heard(time.monotonic() - deaf_since)
             deaf_since = 0.0
+
+
+async def _let_go(state: State) -> None:
+    """Have nothing kept back that falls due, whoever sent it."""
+    from mcp_agentbus.bus.address import start_no_server
+    from mcp_agentbus.store.upkeep.due import Due
+
+    start_no_server()
+    due = Due(state.bus)
+    while True:
+        await asyncio.sleep(_LOOK_AT_DUE_S)
+        try:
+            if await state.bus.reconnected(0) and (kept_back := await due.look()):
+                state.emit("let_go", "", {"why": kept_back.why})
+        except (AgentbusError, TimeoutError) as error:  # the next look does it
+            state.emit("bus", "", {"error": type(error).__name__})
+        except Exception as error:  # noqa: BLE001  # or what falls due is kept back from then on
+            note_failure("keeper of what falls due", error)
 
 
 def _log(event: Event, agent: str, more: Mapping[str, Any]) -> None:

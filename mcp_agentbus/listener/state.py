@@ -54,6 +54,7 @@ Event = Literal[
     "back",
     "bus",  # an agent could not be looked at, or registered
     "failed",  # inside, which is a bug; or a library complains
+    "let_go",  # a task that had fallen due and kept back all others
     "ledger",  # wakes cannot be recorded
     "archive",  # what became of tasks cannot be kept
     "config",  # config.toml cannot be read

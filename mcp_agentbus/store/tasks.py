@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import (
@@ -24,33 +23,25 @@ from mcp_agentbus.bus.replies import (
     Delivery,
     Found,
     Stored,
-    server_time,
 )
 from mcp_agentbus.core import text
-from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, StoreFull, Unconfirmed
-from mcp_agentbus.store import codec, roster, subjects
+from mcp_agentbus.store import codec, subjects
 from mcp_agentbus.store.records import (
     Written,
     read_record,
     read_sent,
     record_key,
-    sent_in,
     update,
-    write_record,
     write_sent,
 )
-from mcp_agentbus.store.steps import Step, first_record, next_record, sent_of, step
-from mcp_agentbus.store.task import EXPIRES_MAX_S, Record, Repeating, Sent, State, Task, Undecodable
+from mcp_agentbus.store.steps import Step, first_record, next_record, sent_of
+from mcp_agentbus.store.task import Record, Repeating, Sent, State, Task, Undecodable
 
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
 _SCHEDULE_FULL_AT: Final = 0.9
 # Stored tasks in one answer, each of which may have 512 KiB.
 _PAGE: Final = 100
-# All streams of a new bus are made within this time.
-_TOGETHER: Final = timedelta(seconds=5)
-# By then the last task that went with a stream has expired.
-_LOSS_MATTERS: Final = timedelta(seconds=2 * EXPIRES_MAX_S)
 
 
 @dataclass(frozen=True)
@@ -144,89 +135,6 @@ async def remove(bus: Bus, sent: Sent) -> None:
         await _delete(bus, subjects.TASKS, subject, sent.seq, sent.task_id)
 
 
-@dataclass(frozen=True)
-class Made:
-    """When the streams were made that hold what is sent, and what is kept of it."""
-
-    tasks: datetime
-    schedule: datetime
-    results: datetime
-
-    @property
-    def anew(self) -> bool:
-        """Whether one that held tasks was lost with them."""
-        return self.is_anew(max(self.tasks, self.schedule))
-
-    def is_anew(self, made_at: datetime) -> bool:
-        """Whether one of them was lost and made then, not so long ago that it plays no role."""
-        first = min(self.tasks, self.schedule, self.results)
-        return made_at - first > _TOGETHER and text.now() - made_at < _LOSS_MATTERS
-
-
-async def made(bus: Bus) -> Made:
-    """Ask the server when the streams were made; raises as `Bus.api`."""
-    names = subjects.TASKS, subjects.SCHEDULE, subjects.RESULTS
-    infos = await together(*(_info(bus, name) for name in names))
-    return Made(*(server_time(str(info["created"])) for info in infos))
-
-
-async def end_lost(bus: Bus, agent: str, known: Made | None) -> Made:
-    """End the tasks of an agent that went with a lost stream: nobody can read them any more.
-
-    Whoever has claimed one has it whole, and may still answer.
-
-    Args:
-        bus: where they were.
-        agent: who sent them.
-        known: what this returned before; if nothing was made anew since, nothing is looked at.
-
-    Raises: as `Bus.publish`.
-    """
-    now = await made(bus)
-    if now == known or not now.anew:
-        return now
-    places = (
-        (subjects.TASKS, subjects.task_subject("*", "*", agent)),
-        (subjects.SCHEDULE, subjects.scheduled_subject("*", "*", agent, "*")),
-        (subjects.SCHEDULE, subjects.due_subject("*", "*", agent)),
-    )
-    there = {
-        message.headers.get(subjects.H_TASK)
-        for stream, subject in places
-        async for page in bus.admin.stored(stream, subject, page=_PAGE)
-        for message in page
-    }
-    latest = max(now.tasks, now.schedule)
-    async for page in bus.admin.stored(subjects.RESULTS, subjects.sent_subject(agent, "*", "*")):
-        for sent in filter(None, map(sent_in, page)):
-            gone = sent.created_at < latest and sent.task_id not in there
-            if gone and not (sent.closed or sent.unasked):
-                await _end_lost(bus, sent)
-    return now
-
-
-async def _info(bus: Bus, stream: str) -> dict[str, Any]:
-    call = f"STREAM.INFO.{stream}"
-    try:
-        return await bus.admin.api(call)
-    except ApiError as error:
-        if error.code != NO_SUCH_STREAM or bus.on_missing is None:
-            raise
-    await bus.on_missing()
-    return await bus.admin.api(call)
-
-
-async def _end_lost(bus: Bus, sent: Sent) -> None:
-    record, revision = await read_record(bus, sent.owner, sent.inbox, sent.task_id)
-    if record and (record.ended or await roster.may_hold(bus, record)):
-        return
-    reason = "the bus server has lost it, and nobody can read it: send it again if it is wanted"
-    first = record or first_record(sent)
-    with suppress(Conflict):  # another session has seen it as well
-        ended = step(first, "failed", sent.owner, "", text.now(), reason=reason)
-        await write_record(bus, ended, revision)
-
-
 async def expire(bus: Bus, sent: Sent, agent: str) -> bool:
     """End a task whose deadline passed, unless it has an end; tell whether it was done here.
 
@@ -275,7 +183,12 @@ async def _delete(bus: Bus, stream: str, subject: str, seq: int, task_id: str) -
 
 
 async def _check_schedule_has_room(bus: Bus) -> None:
-    info = await _info(bus, subjects.SCHEDULE)
+    try:
+        info = await bus.admin.api(f"STREAM.INFO.{subjects.SCHEDULE}")
+    except ApiError as error:
+        if error.code == NO_SUCH_STREAM:  # storing makes it anew
+            return
+        raise
     if info["state"]["bytes"] > info["config"]["max_bytes"] * _SCHEDULE_FULL_AT:
         raise StoreFull(
             "Too many tasks wait for their time. Nothing was stored.",

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a server has lost of the bus is made anew by whoever misses it, while its sessions go on."""
 
+from datetime import timedelta
+
 import pytest
 
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import streams, subjects, tasks
+from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.upkeep import lost as upkeep_lost
 
 
 async def lose(bus, *lost):
@@ -74,7 +77,7 @@ async def test_a_task_goes_over_and_back_where_one_stream_was_lost(pair, lost):
 async def test_who_sent_what_was_lost_with_its_stream_is_told_and_so_is_doctor(
     pair, monkeypatch, lost
 ):
-    monkeypatch.setattr(tasks, "_TOGETHER", tasks.timedelta())
+    monkeypatch.setattr(upkeep_lost, "_TOGETHER", timedelta())
     planner, coder = pair
     later = 3600 if lost == subjects.SCHEDULE else None
     [held] = await send_task(planner, coder.me.id, "Held", "x")
@@ -98,7 +101,7 @@ async def test_who_sent_what_was_lost_with_its_stream_is_told_and_so_is_doctor(
 
 
 async def test_doctor_tells_of_the_loss_of_what_was_kept_of_tasks(pair, monkeypatch):
-    monkeypatch.setattr(tasks, "_TOGETHER", tasks.timedelta())
+    monkeypatch.setattr(upkeep_lost, "_TOGETHER", timedelta())
     planner, coder = pair
     await planner.bus.api(f"STREAM.DELETE.{subjects.RESULTS}")
     await send_task(planner, coder.me.id, "Fresh", "x")

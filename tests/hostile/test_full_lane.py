@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A full lane keeps back what falls due of everybody's: doctor names it, and lets the others go."""
+"""What has fallen due and fits into no inbox keeps nobody else's back: a listener ends it, or doctor."""
 
 import asyncio
+import itertools
+from types import SimpleNamespace
 
+import pytest
 from local_server import until
 
 from mcp_agentbus.bus.client import Bus
@@ -12,20 +15,14 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.upkeep import due
 
 FEW = 2
 
 
-def stalled(settings):
-    """Wait until doctor sees that something is kept back; return its check."""
-    seen = []
-    until(lambda: seen.extend(asyncio.run(strangers.checks(settings))) or seen, "it is kept back")
-    return seen[-1]
-
-
-async def test_doctor_names_the_full_lane_and_after_its_fix_others_get_what_has_fallen_due(
-    monkeypatch,
-):
+@pytest.fixture
+async def sessions(monkeypatch):
+    """Three sessions on a bus whose lanes are soon full."""
     fewer = [
         {**each, "max_msgs_per_subject": FEW} if each["name"] == subjects.TASKS else each
         for each in streams._STREAMS
@@ -39,16 +36,69 @@ async def test_doctor_names_the_full_lane_and_after_its_fix_others_get_what_has_
     ):
         for session in (planner, mallory, coder):
             await read_inbox(session)
-        for _ in range(FEW):
-            await send_task(mallory, "mallory", "Fill", "x")
-        await send_task(mallory, "mallory", "Too much", "x", deliver_in_s=1)
-        [mine] = await send_task(planner, "coder", "Count", "x", deliver_in_s=2)
+        yield planner, mallory, coder
 
-        check = await asyncio.to_thread(stalled, bus.settings)
-        await asyncio.to_thread(check.mend.do)
-        inbox = await watch_inbox(coder, timeout_s=20)
 
-        assert (check.name, check.state) == ("schedules", "wrong")
-        assert "mallory to mallory finds its lane full, with 2 tasks" in check.said
-        assert [item.task.id for item in inbox.tasks] == [mine.task_id]
-        assert await strangers.checks(bus.settings) == []
+async def fill(mallory):
+    """Have a task of mallory's fall due in a lane that is full."""
+    for _ in range(FEW):
+        await send_task(mallory, "mallory", "Fill", "x")
+    [over] = await send_task(mallory, "mallory", "Too much", "x", deliver_in_s=1)
+    return over.task_id
+
+
+def kept_back(settings):
+    """Wait until doctor sees that something is kept back; return its check."""
+    seen = []
+    until(lambda: seen.extend(asyncio.run(strangers.checks(settings))) or seen, "it is kept back")
+    return seen[-1]
+
+
+async def test_doctor_names_the_full_lane_and_after_its_fix_others_get_what_has_fallen_due(
+    sessions,
+):
+    planner, mallory, coder = sessions
+    over = await fill(mallory)
+    [mine] = await send_task(planner, "coder", "Count", "x", deliver_in_s=2)
+
+    check = await asyncio.to_thread(kept_back, planner.bus.settings)
+    await asyncio.to_thread(check.mend.do)
+    inbox = await watch_inbox(coder, timeout_s=20)
+    [told] = (await watch_inbox(mallory, timeout_s=5, task_id=over)).results
+
+    assert (check.name, check.state) == ("schedules", "wrong")
+    assert "mallory to mallory cannot be put into its inbox, as its lane is full" in check.said
+    assert [item.task.id for item in inbox.tasks] == [mine.task_id]
+    assert (told.state, "its lane is full" in told.reason) == ("failed", True)
+    assert await strangers.checks(planner.bus.settings) == []
+
+
+async def test_whoever_looks_lets_go_what_no_inbox_can_take_and_nothing_that_it_can(
+    sessions, monkeypatch
+):
+    clock = itertools.count(step=due._STANDS_S)
+    monkeypatch.setattr(due, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(due, "_PAUSE_S", due._STANDS_S)
+    planner, mallory, coder = sessions
+    bus = planner.bus
+    keeper = due.Due(bus)
+    over = await fill(mallory)
+    # With what the server adds it has more headers than the server takes.
+    large = {"X": "y" * 65_450}
+    await bus.publish(subjects.due_subject("coder", "high", "mallory"), b"x", large)
+    [mine] = await send_task(planner, "coder", "Count", "x", deliver_in_s=2)
+
+    nothing = await watch_inbox(coder, timeout_s=3)
+    looks = [await keeper.look() for _ in range(4)]
+    inbox = await watch_inbox(coder, timeout_s=20)
+    [told] = (await watch_inbox(mallory, timeout_s=5, task_id=over)).results
+    later = [await keeper.look() for _ in range(3)]
+
+    assert nothing.tasks == ()
+    # The large one came first; it is told by nobody's word, as it is no task.
+    assert [look.why for look in looks if look] == [
+        "it is larger than the server takes", "its lane is full",
+    ]  # fmt: skip
+    assert [item.task.id for item in inbox.tasks] == [mine.task_id]
+    assert (told.state, "its lane is full" in told.reason) == ("failed", True)
+    assert later == [None, None, None]

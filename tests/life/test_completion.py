@@ -37,7 +37,7 @@ def offered(house, folder, line):
 
 
 def test_commands_options_and_values_are_offered(house, tmp_path):
-    assert offered(house, tmp_path, "agentbus se") == ["search", "send", "server", "serve", "setup"]
+    assert offered(house, tmp_path, "agentbus se") == ["send", "search", "server", "serve", "setup"]
     assert offered(house, tmp_path, "agentbus send --prio") == ["--priority"]
     assert offered(house, tmp_path, "agentbus send --priority ") == ["high", "normal", "low"]
     assert "wakes" in offered(house, tmp_path, "agentbus agent w")

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What went with a stream that the server has lost, and who has to be told of it.
+
+>>> (await made(bus)).anew
+False
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Conflict, server_time
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.records import read_record, sent_in, write_record
+from mcp_agentbus.store.steps import first_record, step
+from mcp_agentbus.store.task import EXPIRES_MAX_S, Sent
+
+# Stored tasks in one answer, each of which may have 512 KiB.
+_PAGE: Final = 100
+# All streams of a new bus are made within this time.
+_TOGETHER: Final = timedelta(seconds=5)
+# By then the last task that went with a stream has expired.
+_LOSS_MATTERS: Final = timedelta(seconds=2 * EXPIRES_MAX_S)
+
+
+@dataclass(frozen=True)
+class Made:
+    """When the streams were made that hold what is sent, and what is kept of it."""
+
+    tasks: datetime
+    schedule: datetime
+    results: datetime
+
+    @property
+    def anew(self) -> bool:
+        """Whether one that held tasks was lost with them."""
+        return self.is_anew(max(self.tasks, self.schedule))
+
+    def is_anew(self, made_at: datetime) -> bool:
+        """Whether one of them was lost and made then, not so long ago that it plays no role."""
+        first = min(self.tasks, self.schedule, self.results)
+        return made_at - first > _TOGETHER and text.now() - made_at < _LOSS_MATTERS
+
+
+async def made(bus: Bus) -> Made:
+    """Ask the server when the streams were made; raises as `Bus.api`."""
+    names = subjects.TASKS, subjects.SCHEDULE, subjects.RESULTS
+    infos = await together(*(_info(bus, name) for name in names))
+    return Made(*(server_time(str(info["created"])) for info in infos))
+
+
+class Losses:
+    """Looks whether tasks of an agent went with a stream; such a task nobody can read any more."""
+
+    def __init__(self, bus: Bus, agent: str) -> None:
+        self._bus, self._agent = bus, agent
+        self._known: Made | None = None
+
+    async def look(self) -> None:
+        """End the tasks that were lost since the look before, so that their sender is told.
+
+        Whoever has claimed one has it whole, and may still answer.
+
+        Raises: as `Bus.publish`.
+        """
+        now = await made(self._bus)
+        if now != self._known and now.anew:
+            await self._end_lost(max(now.tasks, now.schedule))
+        self._known = now
+
+    async def _end_lost(self, made_at: datetime) -> None:
+        bus, agent = self._bus, self._agent
+        places = (
+            (subjects.TASKS, subjects.task_subject("*", "*", agent)),
+            (subjects.SCHEDULE, subjects.scheduled_subject("*", "*", agent, "*")),
+            (subjects.SCHEDULE, subjects.due_subject("*", "*", agent)),
+        )
+        there = {
+            message.headers.get(subjects.H_TASK)
+            for stream, subject in places
+            async for page in bus.admin.stored(stream, subject, page=_PAGE)
+            for message in page
+        }
+        kept = subjects.sent_subject(agent, "*", "*")
+        async for page in bus.admin.stored(subjects.RESULTS, kept):
+            for sent in filter(None, map(sent_in, page)):
+                gone = sent.created_at < made_at and sent.task_id not in there
+                if gone and not (sent.closed or sent.unasked):
+                    await _end(bus, sent)
+
+
+async def _info(bus: Bus, stream: str) -> dict[str, Any]:
+    """Ask how a stream stands; one that is missing is made anew. Raises as `Bus.api`."""
+    call = f"STREAM.INFO.{stream}"
+    try:
+        return await bus.admin.api(call)
+    except ApiError as error:
+        if error.code != NO_SUCH_STREAM or bus.on_missing is None:
+            raise
+    await bus.on_missing()
+    return await bus.admin.api(call)
+
+
+async def _end(bus: Bus, sent: Sent) -> None:
+    record, revision = await read_record(bus, sent.owner, sent.inbox, sent.task_id)
+    if record and (record.ended or await roster.may_hold(bus, record)):
+        return
+    reason = "the bus server has lost it, and nobody can read it: send it again if it is wanted"
+    first = record or first_record(sent)
+    with suppress(Conflict):  # another session has seen it as well
+        ended = step(first, "failed", sent.owner, "", text.now(), reason=reason)
+        await write_record(bus, ended, revision)
