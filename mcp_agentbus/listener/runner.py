@@ -24,6 +24,7 @@ from typing import Final
 
 from mcp_agentbus.core import notices, processes
 from mcp_agentbus.core.aio import in_background, part
+from mcp_agentbus.core.children.group import outlive
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.listener.desk import Desk, Notified
@@ -34,7 +35,6 @@ from mcp_agentbus.relay import seat
 from mcp_agentbus.store.records import add_wake, read_sent
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.wakes.hosts import registry
-from mcp_agentbus.wakes.hosts.process import outlive
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended, Waker
 from mcp_agentbus.wakes.ledger import LedgerBroken, Row
 from mcp_agentbus.wakes.policy import Waiting, Wake

@@ -4,36 +4,26 @@
     >>> await run(["true"], stdin=b"", call=call, time_limit_s=60)
     Ended(outcome='exited', said='exit code 0 after 0 s', exit_code=0, output='', usd=None)
 
-It leads a process group of its own. When it ends, by itself or not, the rest of the group is
-killed: what a wake starts does not outlive it. Only a process that the listener is to leave alone
-at its own end (`on_stop = "leave"`) stays, with its group.
+It leads a process group of its own, which ends with it. Only a process that the listener is to
+leave alone at its own end (`on_stop = "leave"`) stays, with its group.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import select
-import signal
 import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Generator, Sequence
-from typing import Final, Self
+from collections.abc import Sequence
+from typing import Final
 
+from mcp_agentbus.core.children.group import Group, start
+from mcp_agentbus.core.children.output import End, FileEnd
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended
 
 #: What is kept of the output, in bytes: enough for the message with which a program ends.
 KEEP_BYTES: Final = 4096
-#: How long a group may take, in seconds, to end itself after SIGTERM.
-GRACE_S: Final = 5.0
-# What is in the pipe at the end is there at once; only a process outside the group adds more.
-_LAST_READ_S: Final = 0.5
-# As much as a pipe of Linux or macOS holds.
-_READ_BYTES: Final = 64 * 1024
 # What a pipe takes without a reader on every system (PIPE_BUF of Linux; macOS takes 16 KiB).
 _STDIN_MAX_BYTES: Final = 4096
 
@@ -59,152 +49,33 @@ async def run(
     if not call.rules.folder.is_dir():
         return Ended("not_started", f"its folder {call.rules.folder} is not there")
     leave = call.rules.on_stop == "leave"
-    start = time.monotonic()
-    with _FileOutput(keep_bytes) if leave else _PipeOutput(keep_bytes) as output:
+    began = time.monotonic()
+    with FileEnd(keep_bytes) if leave else End(keep_bytes) as output:
         try:
-            process = _start(argv, call, output)
+            process = start(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=output.descriptor,
+                stderr=output.descriptor,
+                folder=call.rules.folder,
+                environ=call.environ,
+            )
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             return Ended("not_started", f"{argv[0]} cannot be run: {why}")
+        output.started()
         try:
-            in_time = await _wait(process, stdin, call, time_limit_s)
-        except BaseException as error:
-            if leave and isinstance(error, asyncio.CancelledError):
+            with Group(process, leave=leave) as group:
+                call.started(process.pid)
+                _say(process, stdin)
+                in_time = await group.ended(time_limit_s)
+        except asyncio.CancelledError:
+            if leave:
                 # It keeps the object, which would complain of a running process when it goes.
                 threading.Thread(target=process.wait, name="agentbus-reaper", daemon=True).start()
             raise
         await output.rest()
-        return _said(process.returncode, time.monotonic() - start, output.text(), in_time=in_time)
-
-
-async def outlive(pid: int) -> None:
-    """Wait for the end of a process, which need not be a child of this one."""
-    try:
-        with _end_of(pid) as descriptor:
-            await _readable(descriptor)
-    except ProcessLookupError:
-        return
-
-
-class _PipeOutput:
-    """A pipe that is read all the time; only the end is kept."""
-
-    def __init__(self, keep_bytes: int) -> None:
-        self._keep_bytes = keep_bytes
-        self._end = b""
-        self._closed = asyncio.Event()
-
-    def __enter__(self) -> Self:
-        self._reader, self.descriptor = os.pipe()
-        os.set_blocking(self._reader, False)
-        asyncio.get_running_loop().add_reader(self._reader, self._read)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.started()
-        asyncio.get_running_loop().remove_reader(self._reader)
-        os.close(self._reader)
-
-    def started(self) -> None:
-        """Close what the process has now."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-    async def rest(self) -> None:
-        """Read what is left, for as long as somebody may be writing, but not for long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_READ_S):
-                await self._closed.wait()
-
-    def text(self) -> str:
-        return self._end.decode(errors="replace")
-
-    def _read(self) -> None:
-        if chunk := os.read(self._reader, _READ_BYTES):
-            self._end = (self._end + chunk)[-self._keep_bytes :]
-        else:
-            asyncio.get_running_loop().remove_reader(self._reader)
-            self._closed.set()
-
-
-class _FileOutput:
-    """A file without a name: it takes what is written even after this process is gone.
-
-    A pipe would end the process that is left alone with SIGPIPE.
-    """
-
-    def __init__(self, keep_bytes: int) -> None:
-        self._keep_bytes = keep_bytes
-
-    def __enter__(self) -> Self:
-        self._file = tempfile.TemporaryFile("ab+", prefix="agentbus-")
-        self.descriptor = self._file.fileno()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def started(self) -> None:
-        """Do nothing: it is read at the end."""
-
-    async def rest(self) -> None:
-        """Do nothing: all is there."""
-
-    def text(self) -> str:
-        size = self._file.seek(0, os.SEEK_END)
-        self._file.seek(max(0, size - self._keep_bytes))
-        return self._file.read(self._keep_bytes).decode(errors="replace")
-
-
-def _start(
-    argv: Sequence[str], call: Call, output: _PipeOutput | _FileOutput
-) -> subprocess.Popen[bytes]:
-    # Not asyncio's: that one kills a process which is to be left alone.
-    process = subprocess.Popen(
-        argv,
-        bufsize=0,
-        stdin=subprocess.PIPE,
-        stdout=output.descriptor,
-        stderr=output.descriptor,
-        cwd=call.rules.folder,
-        env=dict(call.environ),
-        start_new_session=True,
-    )
-    output.started()
-    return process
-
-
-async def _wait(
-    process: subprocess.Popen[bytes], stdin: bytes, call: Call, time_limit_s: float
-) -> bool:
-    """Wait until the process has ended and its group is gone; tell whether it did so in time."""
-    # The process is not reaped before the end of this: its number, which is its group's as well,
-    # cannot become another one's.
-    in_time = True
-    left = False
-    try:
-        call.started(process.pid)
-        _say(process, stdin)
-        with _end_of(process.pid) as descriptor:
-            try:
-                async with asyncio.timeout(time_limit_s):
-                    await _readable(descriptor)
-            except TimeoutError:
-                in_time = False
-                await _end(process, descriptor)
-            except asyncio.CancelledError:
-                left = call.rules.on_stop == "leave"
-                if not left:
-                    await _end(process, descriptor)
-                raise
-    finally:
-        if process.stdin:
-            process.stdin.close()
-        if not left:
-            _signal(process, signal.SIGKILL)
-            process.wait()  # killed just now, or ended before
-    return in_time
+        return _said(group.exit_code, time.monotonic() - began, output.text(), in_time=in_time)
 
 
 def _say(process: subprocess.Popen[bytes], stdin: bytes) -> None:
@@ -215,55 +86,6 @@ def _say(process: subprocess.Popen[bytes], stdin: bytes) -> None:
     assert process.stdin  # noqa: S101 - for mypy: it was started so
     with process.stdin, contextlib.suppress(BrokenPipeError):  # it does not read, or has ended
         process.stdin.write(stdin)
-
-
-async def _end(process: subprocess.Popen[bytes], descriptor: int) -> None:
-    """Ask the group to end; its caller kills what does not."""
-    _signal(process, signal.SIGTERM)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(GRACE_S):
-            await _readable(descriptor)
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    # macOS says PermissionError of a group in which nobody lives.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
-
-
-@contextlib.contextmanager
-def _end_of(pid: int) -> Generator[int]:
-    """Yield a descriptor that can be read once the process has ended; it is not reaped.
-
-    Raises:
-        ProcessLookupError: there is no such process.
-    """
-    if sys.platform == "linux":
-        descriptor = os.pidfd_open(pid)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-    else:
-        with contextlib.closing(select.kqueue()) as queue:
-            its_end = select.kevent(
-                pid,
-                select.KQ_FILTER_PROC,
-                select.KQ_EV_ADD | select.KQ_EV_ONESHOT,
-                select.KQ_NOTE_EXIT,
-            )
-            queue.control([its_end], 0)
-            yield queue.fileno()
-
-
-async def _readable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(descriptor, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(descriptor)
 
 
 def _said(code: int, seconds: float, output: str, *, in_time: bool) -> Ended:

@@ -14,9 +14,11 @@ import pytest
 from local_server import is_gone, script, until
 
 from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.core.children import group
+from mcp_agentbus.core.children.group import outlive
 from mcp_agentbus.core.processes import born
-from mcp_agentbus.wakes.hosts import command, process
-from mcp_agentbus.wakes.hosts.process import outlive, run
+from mcp_agentbus.wakes.hosts import command
+from mcp_agentbus.wakes.hosts.process import run
 from mcp_agentbus.wakes.hosts.protocol import Call
 
 PATH = "/usr/bin:/bin"
@@ -143,7 +145,7 @@ async def test_a_hung_program_is_ended_at_its_time_limit(call):
 
 
 async def test_one_that_ignores_sigterm_is_killed_with_its_children(call, tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "GRACE_S", 0.1)
+    monkeypatch.setattr(group, "GRACE_S", 0.1)
     lines = ("trap '' TERM", "tail -f /dev/null & echo $! > child", "wait")
 
     ended = await command.wake(call(*shell(*lines), limits=Limits(time_limit_s=0.3)))
