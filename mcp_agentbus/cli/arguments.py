@@ -63,7 +63,12 @@ class Parser(argparse.ArgumentParser):
 
     #: The option that takes a text which was typed as one more word; empty if there is none.
     text_option = ""
-    #: What was typed after the command; behind it, what `--` has kept from being read as options.
+    #: Whether what follows `--` is a program: it stays as it is, where argparse would take its
+    #: options for ours, and is `argv` of what was parsed.
+    takes_program = False
+    #: Whether it takes words of its own; else one before `--` was meant for the program.
+    takes_words = True
+    #: What was typed after the command; behind it, `--` and the program.
     typed: Sequence[str] = ()
     behind: Sequence[str] = ()
 
@@ -71,13 +76,27 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Parse all of it; end with an error at a word that the command does not take."""
-        self.typed = typed = list(sys.argv[1:] if args is None else args)
+        typed = list(sys.argv[1:] if args is None else args)
+        if self.takes_program:
+            cut = typed.index("--") if "--" in typed else len(typed)
+            typed, self.behind = typed[:cut], typed[cut:]
+            self.check_program()
+        self.typed = typed
         parsed, rest = super().parse_known_args(typed, namespace)
         if rest:
             self._takes_no(rest, typed)
+        if self.takes_program:
+            parsed.argv = self.behind[1:]
         return parsed, rest
 
+    def check_program(self) -> None:
+        """End with an error where the program that stands behind `--` is not taken."""
+
     def _takes_no(self, rest: Sequence[str], typed: list[str]) -> NoReturn:
+        if not self.takes_words and not rest[0].startswith("-"):
+            at = typed.index(rest[0])
+            self.typed, self.behind = typed[:at], ["--", *typed[at:], *self.behind[1:]]
+            self.error(f"a program stands behind --. {self._try()}")
         options = re.findall(r"--[a-z][a-z-]+", self.format_help())
         for word in rest:
             option = word.partition("=")[0]
@@ -154,17 +173,11 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 
 class WithProgram(Parser):
-    """Keeps what follows `--` as it is: argparse would take its options for ours."""
+    """The commands of `agent`, of which only `add` takes a program."""
 
-    def parse_known_args(  # type: ignore[override]  # its overloads say the same
-        self, args: Sequence[str] | None = None, namespace: Any = None
-    ) -> tuple[Any, list[str]]:
-        """Parse what stands before `--`; what follows is the program."""
-        given = list(args or ())
-        cut = given.index("--") if "--" in given else len(given)
-        if given[cut + 1 :] and not self.prog.endswith(" add"):
+    takes_program = True
+
+    def check_program(self) -> None:
+        """End with an error where none is taken."""
+        if self.behind[1:] and not self.prog.endswith(" add"):
             self.error("only `agent add` takes a program after --")
-        self.behind = given[cut:]
-        parsed, rest = super().parse_known_args(given[:cut], namespace)
-        parsed.argv = given[cut + 1 :]
-        return parsed, rest

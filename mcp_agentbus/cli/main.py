@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "server": ("cli.server", "run"),
     "serve": ("__main__", "serve"),
     "listen": ("cli.listen", "run"),
+    "work": ("cli.rooms", "work"),
     "agent": ("cli.agent", "run"),
     "setup": ("cli.install", "run"),
     "install": ("cli.install", "run"),

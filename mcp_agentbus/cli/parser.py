@@ -14,7 +14,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import Parser, duration
-from mcp_agentbus.cli.typed import agent, history, tasks
+from mcp_agentbus.cli.typed import agent, history, tasks, work
 from mcp_agentbus.cli.typed.command import WATCH_MAX_S, command
 from mcp_agentbus.core import hosts
 from mcp_agentbus.version import __version__
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         help="the most that watch_inbox waits, for a client that ends longer calls (default: 1h)",
     )  # fmt: skip
     _add_listen(commands)
+    work.add(commands)
     agent.add(commands)
     _add_install_commands(commands)
     _add_doctor(commands)

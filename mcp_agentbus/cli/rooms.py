@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus doctor` and `agentbus demo`, as they were typed: each does what its room is for.
+"""`agentbus doctor`, `work` and `demo`, as they were typed: each does what its room is for.
 
 $ agentbus doctor
 ok  server  nats-server 2.15.1 at nats://127.0.0.1:39327
@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
-from mcp_agentbus.cli.output import say
+from mcp_agentbus.cli.output import say, show
 from mcp_agentbus.config.settings import load_settings, settings_or_defaults
 
 
@@ -50,3 +51,14 @@ def demo(args: argparse.Namespace) -> int:
 
     load_settings()
     return asyncio.run(handoff.run(Path(args.folder), as_json=args.json, wake=args.wake))
+
+
+def work(args: argparse.Namespace) -> int:
+    """Do an agent's tasks by a program; return the exit code.
+
+    Raises:
+        AgentbusError: it was refused, or with --once the bus was not there.
+    """
+    from mcp_agentbus.work import command
+
+    return command.work(args, partial(show, args))

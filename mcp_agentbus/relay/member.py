@@ -94,16 +94,24 @@ class Membership:
         self._lives_at = 0.0
         #: Set while it is joined, or about to be.
         self._connection: socket.socket | None = None
+        self._left = threading.Event()
 
     def start(self) -> None:
         """Join, and join again, in the background."""
         threading.Thread(target=self.run, name="agentbus-member", daemon=True).start()
 
+    def leave(self) -> None:
+        """Be there no more, and join no more: the process goes on without this session."""
+        self._left.set()
+        if connection := self._connection:
+            with suppress(OSError):  # it has ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
+
     def run(self) -> None:
-        """Join, and join again; never returns."""
+        """Join, and join again, until `leave`."""
         self._lives_at = time.monotonic() + LIVES_AFTER_S
         failures = 0
-        while True:
+        while not self._left.is_set():
             try:
                 failures = 0 if self._joined() else failures + 1
             except (OSError, ValueError):
@@ -112,7 +120,7 @@ class Membership:
                 if failures == 1:
                     start_listener(self._where)
             pause_s = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
-            time.sleep(min(pause_s, self._young_s()) or pause_s)
+            self._left.wait(min(pause_s, self._young_s()) or pause_s)
 
     def _young_s(self) -> float:
         """Return in how many seconds the session has lived for long enough; 0 if it has."""
@@ -153,6 +161,8 @@ class Membership:
                     # It may have got another name here; the next listener knows of no such thing.
                     self._me = me._replace(agent=str(answer.get("agent") or me.agent))
                 connection.settimeout(None)
+                if self._left.is_set():
+                    return True
                 for line in lines:
                     self._heard(connection, local_socket.message(line))
             finally:

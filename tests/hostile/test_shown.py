@@ -52,6 +52,7 @@ class Field(NamedTuple):
 
 # The places that show a task, a result, the steps of a life, all of a life, and agents; and where
 # `--json` and what hosts keep to themselves have the texts, and only ids and the like.
+BRIEF = "a worker's program"
 TASK = "inbox, inbox://{agent}, read_inbox, task, task://{task_id}, watch, watch_inbox"
 RESULT = "inbox, read_inbox, task, task://{task_id}, watch, watch_inbox"
 STEPS = "read_inbox, task, task://{task_id}"
@@ -65,17 +66,21 @@ IDS = "_meta, inbox, task, watch"
 FIELDS = {
     "Task.id": Field(
         "mark",
-        plain=f"{TASK}, publish_result, result, {PAST}",
-        data=f"{IDS}, agent, result, {PAST}",
+        plain=f"{TASK}, {BRIEF}, work, publish_result, result, {PAST}",
+        data=f"{IDS}, agent, result, work, {PAST}",
         framed=f"read_inbox, {LISTS}",
     ),
-    "Task.sender": Field("word", framed=STEPS, plain=f"{TASK}, {PAST}", data=f"{IDS}, {PAST}"),
-    "Task.subject": Field("sentence", framed=f"{TASK}, export, {LISTS}", data=f"{TEXTS}, {PAST}"),
-    "Task.body": Field("sentence", framed=TASK, data=TEXTS),
+    "Task.sender": Field(
+        "word", framed=STEPS, plain=f"{TASK}, {BRIEF}, work, {PAST}", data=f"{IDS}, work, {PAST}"
+    ),
+    "Task.subject": Field(
+        "sentence", framed=f"{TASK}, {BRIEF}, export, {LISTS}", data=f"{TEXTS}, {PAST}"
+    ),
+    "Task.body": Field("sentence", framed=f"{TASK}, {BRIEF}", data=TEXTS),
     "Task.priority_given": Field("sentence", framed=TASK),
-    "Task.task_type": Field("label", framed=TASK, data=IDS),
-    "Task.thread_id": Field("label", framed=f"{TASK}, export", data=f"{IDS}, {PAST}"),
-    "Task.in_reply_to": Field("word", framed=TASK, data=IDS),
+    "Task.task_type": Field("label", framed=f"{TASK}, {BRIEF}", data=IDS),
+    "Task.thread_id": Field("label", framed=f"{TASK}, {BRIEF}, export", data=f"{IDS}, {PAST}"),
+    "Task.in_reply_to": Field("word", framed=f"{TASK}, {BRIEF}", data=IDS),
     "Task.notify_given": Field("sentence"),
     "Task.chain": Field("word", data=IDS),
     "Task.session": Field("label"),
@@ -161,7 +166,7 @@ NO_WORDS = {
 SILENT = {"completion", "demo", "hook", "install", "serve", "setup", "uninstall"}
 # What is no tool, no resource and no command.
 BESIDES = {
-    "_meta", "completion", "tab key", "watch --follow", "hook", "notice", "a started process",
+    "_meta", "completion", "tab key", BRIEF, "watch --follow", "hook", "notice", "a started process",
     "listener's log",
 }  # fmt: skip
 

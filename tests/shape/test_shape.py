@@ -42,11 +42,13 @@ ROOMS = {
     "tools": "core config bus store handoff archive",
     "relay": "core | config tools wakes",
     "installers": "core config relay",
+    "work": "core config bus store handoff relay",
     "demo": "core config bus store handoff tools",
     "listener": "core config bus store handoff wakes archive tools relay",
     "doctor": "core config bus store handoff wakes archive tools relay installers listener",
     "cli": (
-        "core config bus store handoff wakes archive tools relay installers demo listener doctor"
+        "core config bus store handoff wakes archive tools relay installers work demo "
+        "listener doctor"
     ),
 }
 # What others need not know of a room.
@@ -55,6 +57,7 @@ PRIVATE = {
     "listener.desk", "listener.endpoint", "listener.members", "listener.memory",
     "listener.relayed", "listener.requests", "listener.runner", "listener.state",
     "doctor.check", "doctor.member", "doctor.report", "demo.survey",
+    "work.brief", "work.heartbeats", "work.intake", "work.output",
 }  # fmt: skip
 # Who looks at a private part all the same, and why.
 LOOKED_AT = {

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that does an agent's tasks: work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mcp_agentbus.cli.arguments import count, duration
+from mcp_agentbus.cli.typed.command import WEEK_S, command
+
+if TYPE_CHECKING:
+    from mcp_agentbus.cli.typed.command import Commands
+
+_JOBS_MAX: Final = 64
+# In seconds.
+_TIME_LIMIT_S: Final = 1800
+
+
+def add(commands: Commands) -> None:
+    """Declare it."""
+    work = command(commands, "work", "do an agent's tasks by a program until told to end")
+    work.takes_program, work.takes_words = True, False
+    work.usage = "agentbus work [options] -- PROGRAM [ARGUMENT ...]"
+    work.epilog = (
+        "The program is run once for each task, which it reads on standard input, with rules and "
+        "in a frame; what it prints is the result, and its exit code says whether it is done."
+    )
+    work.add_argument(
+        "--jobs", type=count(_JOBS_MAX), default=1, metavar="N", help="so many at once (default: 1)"
+    )
+    work.add_argument(
+        "--time-limit",
+        type=duration(1, WEEK_S),
+        default=_TIME_LIMIT_S,
+        metavar="S",
+        help="the program is ended after so many seconds, or such as 2h (default: 30m)",
+    )
+    work.add_argument(
+        "--instruction", default="", metavar="TEXT", help="what you tell it besides, for each task"
+    )
+    work.add_argument("--once", action="store_true", help="do one task that waits, if any, and end")

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus work`: a worker in this process, by a program, until it is told to end.
+
+    $ agentbus work --agent coder --jobs 2 -- claude -p
+    {"at": "2026-11-27T04:00:01.120Z", "level": "info", "event": "started", "agent": "coder", ...}
+
+At the first SIGTERM or SIGINT it takes no more and ends with what is at work; at the second, and
+where its terminal goes, it gives that back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.identity import Asked
+from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, Unconfirmed
+from mcp_agentbus.handoff import shell
+from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.work import log
+from mcp_agentbus.work.program import TIME_LIMIT_S, Program
+from mcp_agentbus.work.worker import Done, Patience, Worker
+
+#: What its sessions run in, for the roster.
+HOST: Final = "worker"
+# As a shell tells of SIGINT: not all was done that was begun.
+_INTERRUPTED: Final = 130
+
+#: Prints a text for a person, or the data for a program.
+Show = Callable[[str, object], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the user of a worker has asked for."""
+
+    settings: Settings
+    #: The program and its arguments.
+    argv: tuple[str, ...]
+    #: As --agent says; None: by environment and folder.
+    agent: str | None = None
+    instruction: str = ""
+    jobs: int = 1
+    time_limit_s: float = TIME_LIMIT_S
+    #: As `Program.task_max_bytes`.
+    task_max_bytes: int | None = None
+    patience: Patience = field(default_factory=Patience)
+
+
+def work(args: argparse.Namespace, show: Show) -> int:
+    """Do what was typed after `agentbus work`; return the exit code.
+
+    Raises:
+        BadInput: there is no program.
+        BadSetup: it is not there, or the settings make no sense.
+        BusUnreachable, Unconfirmed, NotAllowed: with --once, the bus cannot be read.
+    """
+    argv = tuple(args.argv)
+    if not argv:
+        raise BadInput(
+            "There is no program.", hint="Write it behind --: agentbus work -- PROGRAM ARGUMENTS"
+        )
+    plan = Plan(load_settings(), argv, args.agent, args.instruction, args.jobs, args.time_limit)
+    log.write(logging.WARNING if args.once else logging.INFO)
+    return run(plan, show, once=args.once)
+
+
+def run(plan: Plan, show: Show, *, once: bool = False) -> int:
+    """Work until told to end, or `once`; return the exit code.
+
+    Raises: as `work`.
+    """
+    if not shutil.which(plan.argv[0]):
+        raise BadSetup(
+            f"{plan.argv[0]} is no program that can be run here.",
+            hint="Give its path, or a name that is on PATH.",
+        )
+    return asyncio.run(_work(plan, show, once=once))
+
+
+async def _work(plan: Plan, show: Show, *, once: bool) -> int:
+    async with Bus(plan.settings) as bus:
+        me = await _named(bus, plan, patience=Patience(0, 0) if once else plan.patience)
+        program = _program(plan, me)
+        async with Worker(
+            bus, me, jobs=plan.jobs, time_limit_s=None, patience=plan.patience
+        ) as worker:
+            told = _told_to_end(worker)
+            if once:
+                show(*_said(me.id, await worker.run_once(program)))
+            else:
+                await worker.run(program)
+    return _INTERRUPTED if told.released else 0
+
+
+async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:
+    """Return whose tasks are done, once the bus says that it may be; take the folder's name."""
+    naming = Naming(Asked(plan.settings, plan.agent), shell.agents(plan.settings))
+    tries = 0
+    while True:
+        try:
+            identity = await naming.take(bus)
+        except (BusUnreachable, Unconfirmed) as error:
+            tries += 1
+            if tries > patience.tries:
+                raise
+            if tries == 1:
+                log.note("away", logging.WARNING, why=error.message)
+            await asyncio.sleep(patience.try_s)
+        else:
+            return replace(identity.me, host=HOST)
+
+
+def _program(plan: Plan, me: Agent) -> Program:
+    # What it starts of agentbus is the same agent, on the same bus.
+    environ = {"AGENTBUS_AGENT": me.id}
+    if plan.settings.url:
+        environ["AGENTBUS_URL"] = plan.settings.url
+    return Program(
+        plan.argv,
+        me.id,
+        plan.settings.state_dir / "outputs",
+        plan.instruction,
+        plan.time_limit_s,
+        plan.task_max_bytes,
+        environ,
+    )
+
+
+@dataclass
+class _Told:
+    """What signals have told a worker."""
+
+    to_end: bool = False
+    #: What was at work was given back.
+    released: bool = False
+
+
+def _told_to_end(worker: Worker) -> _Told:
+    """Have signals end a worker: softly by the first, at once by the second."""
+    told, loop = _Told(), asyncio.get_running_loop()
+
+    def end(*, at_once: bool = False) -> None:
+        if told.to_end or at_once:
+            told.released = True
+            worker.stop()
+        else:
+            told.to_end = True
+            worker.drain()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        loop.add_signal_handler(signal.SIGHUP, lambda: end(at_once=True))
+    return told
+
+
+def _said(me: str, done: Done | None) -> tuple[str, dict[str, Any]]:
+    """Return what is printed of one task, and the same as data."""
+    if done is None:
+        return f"No task waits for {me}.", {"agent": me, "task_id": None}
+    data = {"agent": me, "task_id": done.task_id, "from": done.sender, "state": done.state}
+    ends = {
+        "over": "is over: its sender withdrew it, or another session has it.",
+        "released": "was given back unfinished.",
+    }
+    said = ends.get(done.state, f"{done.state}.")
+    return f"Task {done.task_id} from {done.sender}: {said}", data

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program of the user's as a handler: run once for each task, without a shell.
+
+    program = Program(("claude", "-p"), "coder", folder, time_limit_s=1800, ...)
+    result = await program(task)
+
+| it                                                | the task                                     |
+|---------------------------------------------------|----------------------------------------------|
+| ends with exit code 0                             | `completed`; what it printed is the body     |
+| the same, and printed more than a result holds    | `completed`; a file has it, an artifact      |
+| ends otherwise, or cannot be run                  | `failed`; the end of standard error says why |
+| does not end in time                              | `failed`; it is ended with all it started    |
+
+It reads the task on standard input, or as one argument where one of its arguments says `{input}`.
+No byte of a peer is in its environment or in a path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+from mcp_agentbus.core import text
+from mcp_agentbus.core.children.group import Group, start
+from mcp_agentbus.core.children.output import End
+from mcp_agentbus.errors import BadInput
+from mcp_agentbus.store.task import RESULT_MAX_BYTES, SUMMARY_MAX_CHARS, Task
+from mcp_agentbus.work.brief import brief, filled, has_place
+from mcp_agentbus.work.output import KEPT_MAX_BYTES, Whole
+from mcp_agentbus.work.result import Result, not_done
+
+#: How long a task may take, in seconds, if its user has not said otherwise.
+TIME_LIMIT_S: Final = 1800
+# Of standard error so much is kept, in bytes: the message with which a program ends.
+_ERRORS_BYTES: Final = 4096
+
+
+@dataclass(frozen=True)
+class Program:
+    """Runs a program for each task."""
+
+    #: The program and its arguments.
+    argv: tuple[str, ...]
+    #: The agent whose tasks it does.
+    me: str
+    #: Where what is too long for a result is kept.
+    kept: Path
+    #: What its user tells it besides; empty if nothing.
+    instruction: str = ""
+    #: It is ended after so many seconds.
+    time_limit_s: float = TIME_LIMIT_S
+    #: A task with more bytes, subject and body, is rejected; None: it takes what the bus takes.
+    task_max_bytes: int | None = None
+    #: Variables that it gets besides this process's own.
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    async def __call__(self, task: Task) -> Result:
+        """Run it for a task; return how the task ended."""
+        size = len(f"{task.subject}{task.body}".encode())
+        if self.task_max_bytes is not None and size > self.task_max_bytes:
+            return Result(
+                "rejected",
+                summary=f"The task has {size:,} bytes; this worker's user lets it take "
+                f"{self.task_max_bytes:,}.",
+            )
+        said = brief(task, self.me, self.instruction)
+        if not has_place(self.argv):
+            with tempfile.TemporaryFile() as stdin:
+                stdin.write(said.encode())
+                stdin.seek(0)
+                return await self._run(self.argv, stdin)
+        try:
+            return await self._run(filled(self.argv, said), subprocess.DEVNULL)
+        except BadInput as error:
+            return not_done(f"{error.message}; its worker could take it on standard input")
+
+    async def _run(self, argv: tuple[str, ...] | list[str], stdin: int | IO[bytes]) -> Result:
+        began = time.monotonic()
+        with Whole(self.kept) as output, End(_ERRORS_BYTES) as errors:
+            try:
+                process = start(
+                    argv,
+                    stdin=stdin,
+                    stdout=output.descriptor,
+                    stderr=errors.descriptor,
+                    folder=Path(),
+                    environ={**os.environ, **self.environ},
+                )
+            except (OSError, ValueError) as error:
+                return not_done(f"its worker's program cannot be run: {_why(error)}")
+            output.started()
+            errors.started()
+            with Group(process) as group:
+                in_time = await group.ended(self.time_limit_s)
+            await output.rest()
+            await errors.rest()
+            how = _how(group.exit_code, time.monotonic() - began)
+            if not in_time:
+                how = f"not done in {text.duration(self.time_limit_s)}: the program was ended"
+            return _result(output, errors.text(), how, is_done=in_time and not group.exit_code)
+
+
+def _why(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno == errno.E2BIG:
+        return "its arguments and its environment are too long for the system"
+    return (error.strerror if isinstance(error, OSError) else str(error)) or "the system refuses it"
+
+
+def _how(code: int, seconds: float) -> str:
+    how = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+    return f"{how} after {seconds:.0f} s"
+
+
+def _result(output: Whole, errors: str, how: str, *, is_done: bool) -> Result:
+    """Return the end of a task whose program has ended."""
+    said = [] if is_done else [f"{how[0].upper()}{how[1:]}."]
+    body, kept = output.text, None
+    if body is None:
+        kept = output.keep()
+        said.append(_elsewhere(output, has_file=kept is not None))
+        is_done = is_done and kept is not None and output.kept == output.count
+    elif not output.count:
+        said.append("It printed nothing.")
+    if not is_done and errors.strip():
+        said.append(f"The end of its standard error:\n{errors.strip()}")
+    return Result(
+        "completed" if is_done else "failed",
+        summary=_summary(said),
+        body=body or "",
+        artifacts=(str(kept),) if kept else (),
+    )
+
+
+def _elsewhere(output: Whole, *, has_file: bool) -> str:
+    """Say why a result has no body, and where what was printed is."""
+    too_long = output.count > RESULT_MAX_BYTES
+    why = f"of which a result holds {RESULT_MAX_BYTES:,}" if too_long else "which are no UTF-8 text"
+    printed = f"The program printed {output.count:,} bytes, {why}"
+    if not has_file:
+        return f"{printed}; they could not be kept in a file either: {output.lost}."
+    where = f"the file named as its artifact, on host {os.uname().nodename}"
+    if output.kept < output.count:
+        return f"{printed}; only the first {KEPT_MAX_BYTES:,} are kept, in {where}."
+    return f"{printed}: all of it is in {where}."
+
+
+def _summary(said: list[str]) -> str:
+    """Return the sentences as a summary; of the last only the end, where that is too long."""
+    summary = " ".join(said)
+    if len(summary) <= SUMMARY_MAX_CHARS:
+        return summary
+    *before, last = said
+    begin = " ".join(before)
+    title, _, errors = last.partition("\n")
+    room = SUMMARY_MAX_CHARS - len(begin) - len(title) - len(" \n...")
+    return f"{begin} {title}\n...{errors[-room:]}"

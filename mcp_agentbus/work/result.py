@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a handler makes of a task, and what is said where it makes nothing of it.
+
+    >>> of_answer("214 tests").status
+    'completed'
+    >>> of_error(KeyError("shop")).summary
+    'The task was not done: the handler failed with KeyError.'
+
+Pure. What is stored of it, and whether it fits, `handoff.results` knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mcp_agentbus.store.task import SUMMARY_MAX_CHARS
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a task ended, as its handler says it.
+
+    >>> Result(summary="2 of 214 tests fail", body=report, artifacts=("/srv/shop/report.html",))
+    """
+
+    #: `failed`: it was tried in vain; `rejected`: it is not for this worker, or needs a yes first.
+    status: Literal["completed", "failed", "rejected"] = "completed"
+    #: One paragraph for a reader in a hurry; at most 2,000 characters.
+    summary: str = ""
+    #: The result itself; at most 256 KiB of UTF-8.
+    body: str = ""
+    #: References (paths, URLs, commits), at most 50 of 1,024 characters. Nothing here opens them.
+    artifacts: tuple[str, ...] = field(default=())
+
+
+def of_answer(answer: Any) -> Result:
+    """Return what a handler has returned: a `Result`, or a text, which is the body of one."""
+    if isinstance(answer, Result):
+        return answer
+    if isinstance(answer, str):
+        return Result(body=answer)
+    return not_done(f"the handler returned {type(answer).__name__}, which is no result")
+
+
+def of_error(error: BaseException) -> Result:
+    """Return what the sender is told of an exception: its kind, and nothing that it says."""
+    return not_done(f"the handler failed with {type(error).__name__}")
+
+
+def not_done(why: str) -> Result:
+    """Return the end of a task of which nothing came, with the reason in this program's words."""
+    return Result("failed", summary=f"The task was not done: {why}."[:SUMMARY_MAX_CHARS])

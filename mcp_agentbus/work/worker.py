@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker: a session that takes an agent's tasks and has a handler do them, some at a time.
+
+    async with Worker(bus, Agent("coder"), jobs=4) as worker:
+        await worker.run(handler)         # async def handler(task: Task) -> str | Result: ...
+
+| what happens                        | the task                                            |
+|-------------------------------------|-----------------------------------------------------|
+| the handler returns                 | its result is stored, then the task is finished     |
+| it raises, or does not end in time  | `failed`, with the kind of error                    |
+| its sender withdraws the task       | is over: the handler is cancelled                   |
+| the worker drains                   | is done to its end; no other one is taken           |
+| the worker is stopped               | is given back: released                             |
+| its process or machine dies         | is offered again within 30 s, and has not failed    |
+| the bus is away                     | is done; what came of it is stored once it is back  |
+
+It claims, keeps and ends tasks as any other session does; its host's listener starts nobody beside
+it. What its agent's other sessions have sent, and their results, it does not touch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Self, Unpack
+
+from mcp_agentbus.bus.address import start_no_server
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import in_background, note_failure, part
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import (
+    AgentbusError,
+    AlreadyEnded,
+    BadInput,
+    BusUnreachable,
+    InboxFull,
+    NotClaimed,
+    NotYourTask,
+    StoreFull,
+    Unconfirmed,
+    UnknownTask,
+)
+from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.results import Details, publish_result
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.turn import Item
+from mcp_agentbus.relay.member import Me, Membership
+from mcp_agentbus.store.task import Status, Task
+from mcp_agentbus.work import result
+from mcp_agentbus.work.heartbeats import Heartbeats, OnGone
+from mcp_agentbus.work.intake import claim_next, claim_waiting
+from mcp_agentbus.work.log import note
+from mcp_agentbus.work.result import Result
+
+#: Does a task, and returns its result; a text is the body of one.
+Handler = Callable[[Task], Awaitable[str | Result]]
+#: More than any machine runs at once.
+JOBS_MAX: Final = 64
+_DoneState = Literal["completed", "failed", "rejected", "released", "over"]
+# How often it is seen, in seconds, that what is worked on is this session's still.
+_LOOK_S: Final = 5.0
+# A handler that was cancelled may take so long to end, in seconds: a program has 5 after SIGTERM.
+_ENDS_WITHIN_S: Final = 10.0
+# Until the bus has room again: people make it.
+_ROOM_AGAIN_S: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a task that a worker has taken."""
+
+    task_id: str
+    sender: str
+    #: `over`: somebody else has ended or taken it meanwhile.
+    state: _DoneState
+
+
+@dataclass(eq=False)
+class _Job:
+    """A task at work."""
+
+    task: Task
+    #: Set once nobody wants it done here any more: its handler is cancelled.
+    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Its end is about to be stored, so that its claim goes.
+    is_ending: bool = False
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a worker waits for a bus that is away."""
+
+    #: It is tried again for so long, in seconds, before that counts as a try.
+    try_s: float = 2.0
+    #: After so many tries it gives up.
+    tries: float = math.inf
+
+
+class Worker:
+    """Takes the tasks of an agent, of all priorities, and has a handler do them.
+
+    Several of them, anywhere, may be the same agent: each task goes to one. It is one session, so
+    it is used once: `async with`, then `run`.
+
+    Args:
+        bus: where it works.
+        agent: whose tasks; those of its roles, too.
+        jobs: so many tasks are done at the same time, 1 to 64.
+        time_limit_s: a handler is cancelled after so many seconds, and its task has failed; None:
+            it sees to that itself.
+        on_gone: awaited with the id of an agent whose last session has died: it said nothing for
+            15 s, and did not say goodbye.
+        patience: how long `run` waits for a bus that is away; for ever, if not given.
+
+    Raises:
+        BadInput: `jobs` or `time_limit_s` is out of its range.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        agent: Agent,
+        *,
+        jobs: int = 1,
+        time_limit_s: float | None = 1800,
+        on_gone: OnGone | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        if not 1 <= jobs <= JOBS_MAX:
+            raise BadInput(f"jobs is {jobs}.", hint=f"Use 1 to {JOBS_MAX}.")
+        if time_limit_s is not None and time_limit_s <= 0:
+            raise BadInput(f"time_limit_s is {time_limit_s}.", hint="Use seconds, or None.")
+        #: What handlers may send tasks by: such a task counts as caused by those that are held.
+        self.session = Session(bus, agent)
+        self._jobs, self._time_limit_s, self._on_gone = jobs, time_limit_s, on_gone
+        self._patience = patience or Patience()
+        self._at_work: dict[str, _Job] = {}
+        self._running: set[asyncio.Task[Done]] = set()
+        self._draining = asyncio.Event()
+        self._stopped = False
+        # A worker needs no listener: it joins the one that is there.
+        where = replace(bus.settings, environ={**bus.settings.environ, "AGENTBUS_LISTENER": "off"})
+        me = Me(agent.id, agent.host, self.session.id)
+        self._membership = Membership(where, me, lambda *_: "it reads by itself")
+
+    async def __aenter__(self) -> Self:
+        with suppress(BusUnreachable, Unconfirmed):  # `run` waits for it
+            await self.session.called()
+            await self.session.can_read()
+        self._membership.start()
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._membership.leave()
+        self._draining.set()
+        await self.session.__aexit__(kind, error, trace)
+
+    @property
+    def me(self) -> str:
+        """Whose tasks it does."""
+        return self.session.me.id
+
+    def drain(self) -> None:
+        """Take no more: `run` returns once what is at work has ended. Safe to call at any time."""
+        if not self._draining.is_set():
+            note("draining", at_work=len(self._running))
+        self._draining.set()
+
+    def stop(self) -> None:
+        """Take no more, and give back what is at work: its handlers are cancelled."""
+        self._stopped = True
+        self.drain()
+        for job in self._at_work.values():
+            job.unwanted.set()
+
+    async def run(self, handler: Handler) -> None:
+        """Do tasks until `drain` or `stop`; cancelled, it gives back what is at work.
+
+        A server that somebody has stopped it does not start again; it waits for it.
+
+        Args:
+            handler: gets each task in a call of its own; up to `jobs` calls run at once.
+
+        Raises:
+            BusUnreachable: the bus was closed, or is away for longer than `patience`.
+            NotAllowed, BadSetup: it cannot work on this bus; what was at work has ended.
+        """
+        await part(self._run(handler))  # a context of its own, which starts no server
+
+    async def run_once(self, handler: Handler) -> Done | None:
+        """Do one task that waits, and return what became of it; None if none waits.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: the inbox could not be read.
+        """
+        for item in await claim_waiting(self.session, 1):
+            keeper = in_background(self._keep(), f"keeper of {self.me}'s work")
+            try:
+                return await self._done(item, handler)
+            finally:
+                keeper.cancel()
+        return None
+
+    async def _run(self, handler: Handler) -> None:
+        start_no_server()
+        beside = [in_background(self._keep(), f"keeper of {self.me}'s work")]
+        if self._on_gone:
+            heartbeats = Heartbeats(self.session.bus, self._on_gone)
+            beside.append(in_background(heartbeats.watch(), f"heartbeats for {self.me}"))
+        taking, draining = part(self._take_on(handler)), part(self._draining.wait())
+        try:
+            await asyncio.wait({taking, draining}, return_when=asyncio.FIRST_COMPLETED)
+            taking.cancel()
+            await asyncio.wait({taking})
+            await self.session.undone()
+            if self._running:
+                await asyncio.wait(self._running)
+            if not taking.cancelled():
+                taking.result()
+        finally:
+            for task in (*beside, taking, draining, *self._running):
+                task.cancel()
+            if self._running:
+                await asyncio.wait(self._running)
+            note("stopped")
+
+    async def _take_on(self, handler: Handler) -> None:
+        """Take tasks as there is room, and begin each; never returns."""
+        note("started", agent=self.me, session=self.session.id, jobs=self._jobs)
+        while True:
+            while len(self._running) >= self._jobs:
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                items = await claim_next(self.session, self._jobs - len(self._running))
+            except (BusUnreachable, Unconfirmed) as error:
+                await self._bus_is_back(error)
+                continue
+            for item in items:
+                running = in_background(self._done(item, handler), f"task {item.task.id}")
+                self._running.add(running)
+                running.add_done_callback(self._running.discard)
+
+    async def _bus_is_back(self, error: AgentbusError) -> None:
+        """Wait for a bus that is away.
+
+        Raises:
+            BusUnreachable: it was closed, or the worker's patience is at its end.
+        """
+        note("away", logging.WARNING, why=error.message)
+        tries = 0
+        while not await self.session.bus.reconnected(self._patience.try_s):
+            tries += 1
+            if tries >= self._patience.tries or self._stopped:
+                raise BusUnreachable(
+                    f"The bus was tried {tries} times in vain: {self.session.bus.away_says}"
+                )
+        note("back")
+
+    async def _done(self, item: Item, handler: Handler) -> Done:
+        """Do a task to its end, and store that; return what became of it."""
+        task = item.task
+        job = self._at_work[task.id] = _Job(task)
+        note("taken", task=task.id, sender=task.sender, attempt=item.attempt)
+        shell.remember(self.session, task)
+        state: _DoneState = "over"
+        try:
+            if await self._published(job, "working"):
+                outcome = await self._handled(job, handler)
+                if outcome is not None:
+                    state = outcome.status if await self._stored(job, outcome) else "over"
+                elif self._stopped and await self._published(job, "released"):
+                    state = "released"
+        except BusUnreachable:  # the claim goes with the session
+            state = "released"
+        finally:
+            del self._at_work[task.id]
+        note("ended", task=task.id, sender=task.sender, state=state)
+        return Done(task.id, task.sender, state)
+
+    async def _handled(self, job: _Job, handler: Handler) -> Result | None:
+        """Return what a handler makes of a task; None: it was cancelled, as nobody wants that."""
+        work = part(_called(handler, job.task))
+        work.add_done_callback(_seen)
+        unwanted = part(job.unwanted.wait())
+        try:
+            await asyncio.wait(
+                {work, unwanted},
+                timeout=self._time_limit_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            unwanted.cancel()
+            in_time = work.done()
+            if not in_time:
+                await self._end(work, job.task)
+        if in_time:
+            return _outcome(work)
+        if job.unwanted.is_set():
+            return None
+        limit = text.duration(self._time_limit_s or 0)
+        return result.not_done(f"the handler did not end in {limit} and was cancelled")
+
+    async def _end(self, work: asyncio.Task[Any], task: Task) -> None:
+        """Cancel a handler; one that does not end all the same is left to itself."""
+        work.cancel()
+        await asyncio.wait({work}, timeout=_ENDS_WITHIN_S)
+        if not work.done():
+            note("hangs", logging.ERROR, task=task.id)
+
+    async def _stored(self, job: _Job, outcome: Result) -> bool:
+        """Store how a task ended; tell whether it was this session's to end."""
+        job.is_ending = True
+        said: Details = {
+            "summary": outcome.summary,
+            "body": outcome.body,
+            "artifacts": outcome.artifacts,
+        }
+        try:
+            return await self._published(job, outcome.status, **said)
+        except BadInput as error:
+            why = result.not_done(f"its result cannot be stored. {error.message.rstrip('.')}")
+            return await self._published(job, "failed", summary=why.summary)
+
+    async def _published(self, job: _Job, status: Status, **details: Unpack[Details]) -> bool:
+        """Store a step of a task, however long the bus is away; False: it is another's by now.
+
+        Raises:
+            BadInput: it is nothing that can be stored.
+            BusUnreachable: the worker's patience is at its end.
+        """
+        while True:
+            try:
+                await publish_result(self.session, job.task.id, status, **details)
+            except (BusUnreachable, Unconfirmed) as error:
+                await self._bus_is_back(error)
+            except (AlreadyEnded, NotClaimed, NotYourTask, UnknownTask):
+                return False
+            except (StoreFull, InboxFull) as error:
+                note("refused", logging.ERROR, task=job.task.id, why=error.message)
+                await asyncio.sleep(_ROOM_AGAIN_S)
+            else:
+                return True
+
+    async def _keep(self) -> None:
+        """See, as long as tasks are at work, that they are this session's; it counts as a call."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                await self._look_after()
+            except AgentbusError:
+                continue  # the next look finds it out
+            except Exception as error:  # noqa: BLE001  # without it claims would go after 2 hours
+                note_failure(f"keeper of {self.me}'s work", error)
+
+    async def _look_after(self) -> None:
+        jobs = [job for job in self._at_work.values() if not job.is_ending]
+        if not jobs:
+            return
+        await self.session.called()
+        shell.remember(self.session, max((job.task for job in jobs), key=lambda task: task.hops))
+        claims = self.session.claims
+        async with self.session.lock:
+            await claims.check([claims[job.task.id] for job in jobs if job.task.id in claims])
+        for job in jobs:
+            if job.task.id not in claims and not job.is_ending:
+                job.unwanted.set()
+
+
+async def _called(handler: Handler, task: Task) -> Any:
+    return await handler(task)
+
+
+def _outcome(work: asyncio.Task[Any]) -> Result:
+    """Return what has become of a task by what has become of its handler."""
+    if work.cancelled():
+        return result.of_error(asyncio.CancelledError())
+    if error := work.exception():
+        logging.getLogger(__name__).error("a handler failed", exc_info=error)
+        return result.of_error(error)
+    return result.of_answer(work.result())
+
+
+def _seen(work: asyncio.Task[Any]) -> None:
+    """Have asyncio not complain of a failure of what was cancelled."""
+    if not work.cancelled():
+        work.exception()

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program is told of a task: this program's words first, a peer's in one frame only."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from places import outside_and_inside
+
+from mcp_agentbus.errors import BadInput
+from mcp_agentbus.store.task import Task
+from mcp_agentbus.work.brief import ARGUMENT_MAX_BYTES, brief, filled, has_place
+
+AT = datetime(2026, 11, 27, tzinfo=UTC)
+HOSTILE = json.loads((Path(__file__).parents[1] / "hostile.json").read_text())
+
+
+def task(**fields):
+    given = {"id": "9d0c", "sender": "planner", "to": "coder", "subject": "Count", "body": "all"}
+    given |= {"thread_id": "9d0c", "created_at": AT, "expires_at": AT}
+    return Task.model_validate({**given, **fields}, by_name=True)
+
+
+def test_it_begins_with_who_one_is_then_come_the_rules_the_instruction_and_the_task():
+    told = brief(task(task_type="review"), "coder", "Answer in German.\n")
+
+    outside, inside = outside_and_inside(told)
+    assert told.startswith("You are coder, an agent of your user's on agentbus. Another agent, pla")
+    places = [outside.index(words) for words in ("Rules:", "Answer in German.", "<<<")]
+    assert places == sorted(places)
+    assert inside == "    Subject: Count\n    Type: review\n    \n    all"
+
+
+def test_of_a_role_it_is_said_to_whom_it_was_sent():
+    assert "from planner, to role:review, priority high:" in brief(
+        task(to="role-review", priority="high"), "coder"
+    )
+
+
+@pytest.mark.promise(37)
+@pytest.mark.parametrize("text", HOSTILE if isinstance(HOSTILE, list) else HOSTILE.values())
+def test_whatever_a_peer_writes_stays_inside_the_frame(text):
+    plain = outside_and_inside(brief(task(), "coder"))[0]
+    told = brief(task(subject=str(text)[:200], body=str(text)), "coder")
+
+    outside, inside = outside_and_inside(told)
+    fences = re.compile("[0-9a-f]{6}")
+    assert fences.sub("", outside) == fences.sub("", plain)
+    assert all(line.startswith("    ") for line in inside.split("\n"))
+
+
+def test_the_brief_takes_the_place_that_the_arguments_give_it():
+    assert filled(["ai", "--ask={input}", "-q"], "Do it") == ["ai", "--ask=Do it", "-q"]
+    assert has_place(["ai", "--ask={input}"])
+    assert not has_place(["ai", "{other}"])
+
+
+def test_an_argument_that_the_system_does_not_take_is_refused_and_says_what_to_do():
+    assert filled(["ai", "{input}"], "x" * ARGUMENT_MAX_BYTES)
+
+    with pytest.raises(BadInput, match="131,072 bytes, and the system takes 131,071") as refused:
+        filled(["ai", "{input}"], "x" * (ARGUMENT_MAX_BYTES + 1))
+    assert "agentbus work -- PROGRAM" in refused.value.hint
