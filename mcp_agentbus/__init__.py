@@ -22,12 +22,18 @@ if TYPE_CHECKING:
     from mcp_agentbus.handoff.results import publish_result
     from mcp_agentbus.handoff.send import send_task
     from mcp_agentbus.handoff.session import Session
+    from mcp_agentbus.store.task import Task
+    from mcp_agentbus.work.result import Result
+    from mcp_agentbus.work.worker import Worker
 
 __all__ = [
     "Agent",
     "AgentbusError",
     "Bus",
+    "Result",
     "Session",
+    "Task",
+    "Worker",
     "__version__",
     "history",
     "publish_result",
@@ -41,7 +47,10 @@ _HOME = {
     "Agent": "core.ids",
     "AgentbusError": "errors",
     "Bus": "bus.client",
+    "Result": "work.result",
     "Session": "handoff.session",
+    "Task": "store.task",
+    "Worker": "work.worker",
     "history": "archive.history",
     "task_life": "handoff.lookup",
     "publish_result": "handoff.results",

@@ -129,9 +129,10 @@ def test_every_link_leads_somewhere(page):
     assert lost == []
 
 
-def test_the_python_example_does_what_it_says():
+@pytest.mark.parametrize(("example", "prints"), [("python", "three\n"), ("worker", "3 words\n")])
+def test_the_python_examples_do_what_they_say(example, prints):
     code = re.search(
-        r"<!-- example: python -->\n```python\n(.*?)```", DOCS["docs/python.md"], re.DOTALL
+        rf"<!-- example: {example} -->\n```python\n(.*?)```", DOCS["docs/python.md"], re.DOTALL
     )[1]
 
     ran = subprocess.run(
@@ -142,7 +143,7 @@ def test_the_python_example_does_what_it_says():
         timeout=60,
     )
 
-    assert ran.stdout == "three\n"
+    assert ran.stdout == prints
     assert ran.stderr == ""
 
 
