@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("__main__", "serve"),
     "listen": ("cli.listen", "run"),
     "work": ("cli.rooms", "work"),
+    "worker": ("cli.rooms", "worker"),
     "agent": ("cli.agent", "run"),
     "setup": ("cli.install", "run"),
     "install": ("cli.install", "run"),

@@ -62,3 +62,15 @@ def work(args: argparse.Namespace) -> int:
     from mcp_agentbus.work import command
 
     return command.work(args, partial(show, args))
+
+
+def worker(args: argparse.Namespace) -> int:
+    """Do the same as a worker's file says; return the exit code.
+
+    Raises:
+        BadSetup: it makes no sense.
+        BusUnreachable: no bus was there for as long as it says.
+    """
+    from mcp_agentbus.work import command
+
+    return command.worker(args, partial(show, args))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus work`: a worker in this process, by a program, until it is told to end.
+"""`agentbus work`, `agentbus worker run`: a worker in this process, until it is told to end.
 
     $ agentbus work --agent coder --jobs 2 -- claude -p
     {"at": "2026-11-27T04:00:01.120Z", "level": "info", "event": "started", "agent": "coder", ...}
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.store.naming import Naming
-from mcp_agentbus.work import log
+from mcp_agentbus.work import log, worker_file
 from mcp_agentbus.work.program import TIME_LIMIT_S, Program
 from mcp_agentbus.work.worker import Done, Patience, Worker
 
@@ -72,6 +73,27 @@ def work(args: argparse.Namespace, show: Show) -> int:
     plan = Plan(load_settings(), argv, args.agent, args.instruction, args.jobs, args.time_limit)
     log.write(logging.WARNING if args.once else logging.INFO)
     return run(plan, show, once=args.once)
+
+
+def worker(args: argparse.Namespace, show: Show) -> int:
+    """Do what was typed after `agentbus worker`, which is `run`; return the exit code.
+
+    Raises:
+        BadSetup: its file or the settings make no sense, or its program is not there.
+        BusUnreachable: no bus was there for as long as its file says.
+    """
+    file = worker_file.read(args.config)
+    plan = Plan(
+        file.settings(os.environ),
+        file.argv,
+        file.agent,
+        file.instruction,
+        time_limit_s=file.time_limit_s,
+        task_max_bytes=file.task_max_bytes,
+        patience=Patience(file.try_s, file.tries),
+    )
+    log.write(file.level, file.log)
+    return run(plan, show)
 
 
 def run(plan: Plan, show: Show, *, once: bool = False) -> int:

@@ -241,3 +241,38 @@ async def test_what_a_program_sends_on_goes_on_from_its_task(world, home, here):
 
     assert (item.task.sender, item.task.hops) == (agent, 1)
     assert item.task.chain == (planner.me.id, agent)
+
+
+async def test_a_worker_by_its_file_does_tasks_as_an_argument_and_logs_no_text(world, home, here):
+    planner, agent = await world.session("planner"), world.name("coder")
+    file = here / "worker.toml"
+    program = json.dumps([*shell('printf %s "$0"; exit "$1"'), "{input}", "0"])
+    file.write_text(f"""
+        [agent]
+        id = "{agent}"
+        chat_cmd = {program}
+        extra_instruction = "In German."
+        [worker]
+        max_task_bytes = 2000
+        task_timeout_seconds = 60
+        [log]
+        dir = "{here}/logs"
+        level = "debug"
+    """)
+    words = ("worker", "run", "--config", str(file))
+    async with at_work(home, agent, words=words) as worker:
+        done = await result_of(planner, await send(planner, agent))
+        [receipt] = await send_task(planner, agent, "Too large", "x" * 2000)
+        refused = await result_of(planner, receipt.task_id)
+        worker.tell()
+        assert await worker.ended() == 0
+
+    assert done.body.startswith(f"You are {agent}, an agent of your user's on agentbus.")
+    assert "Your user's instruction:\nIn German.\n" in done.body
+    assert refused.state == "rejected"
+    logged = await written(here / "logs/agentbus-worker.log")
+    assert [json.loads(line) for line in logged.splitlines()] == worker.log
+    assert [word for word in ("Count", "all of them", "German", "xxx") if word in logged] == []
+    assert [line["event"] for line in worker.log] == [
+        "started", "taken", "ended", "taken", "ended", "draining", "stopped",
+    ]  # fmt: skip

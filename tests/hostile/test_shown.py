@@ -163,7 +163,7 @@ NO_WORDS = {
     "Parked": "number inbox parked_at task size",
 }
 # Commands that show nothing of the bus.
-SILENT = {"completion", "demo", "hook", "install", "serve", "setup", "uninstall"}
+SILENT = {"completion", "demo", "hook", "install", "serve", "setup", "uninstall", "worker"}
 # What is no tool, no resource and no command.
 BESIDES = {
     "_meta", "completion", "tab key", BRIEF, "watch --follow", "hook", "notice", "a started process",

@@ -36,6 +36,7 @@ from mcp_agentbus.handoff import inbox, lanes, send  # noqa: E402
 from mcp_agentbus.relay.messages import DEPTH_MAX, LINE_MAX_BYTES, VALUES_MAX  # noqa: E402
 from mcp_agentbus.store import streams, task  # noqa: E402
 from mcp_agentbus.tools.catalog import TOOLS  # noqa: E402
+from mcp_agentbus.work import worker_file  # noqa: E402
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
@@ -158,6 +159,15 @@ def _rooms() -> str:
     return "\n".join(rows)
 
 
+def _worker_keys() -> str:
+    """Return the tables of a worker's file."""
+    tables = (
+        f"`[{name}]`\n\n{configuration.table({key.name: key for key in keys})}"
+        for name, keys in worker_file.KEYS.items()
+    )
+    return "\n\n".join(tables)
+
+
 #: What fills each part, by its name.
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "tools": _tools,
@@ -170,6 +180,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "agent keys": lambda: configuration.table(configuration.AGENT, configuration.WAKE),
     "wake keys": lambda: configuration.table(configuration.WAKE),
     "folder keys": lambda: configuration.table(configuration.FOLDER),
+    "worker keys": _worker_keys,
     "variables": configuration.variables,
     "hosts' variables": configuration.hosts_variables,
 }

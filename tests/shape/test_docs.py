@@ -19,6 +19,7 @@ from mcp_agentbus import __version__
 from mcp_agentbus.config import folder_file
 from mcp_agentbus.config.variables import VARIABLES
 from mcp_agentbus.store.streams import STREAMS
+from mcp_agentbus.work import worker_file
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -179,10 +180,13 @@ def test_the_examples_of_a_table_are_taken(table):
     assert configuration.refused("\n".join([f"[{table}]", *lines])) == ""
 
 
-def test_the_blocks_of_toml_are_taken():
+def test_the_blocks_of_toml_are_taken(tmp_path):
     for page, text in DOCS.items():
         for block in re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-            if not block.startswith("# .agentbus.toml"):
+            if block.startswith("# agentbus.toml"):
+                (tmp_path / "agentbus.toml").write_text(block)
+                assert worker_file.read(str(tmp_path / "agentbus.toml")), page
+            elif not block.startswith("# .agentbus.toml"):
                 assert configuration.refused(block) == "", page
             assert tomllib.loads(block)
 

@@ -130,18 +130,18 @@ async def look_by_commands(places, folder, me, which):
             assert not re.search("Traceback|^usage:", shown + spelled, re.MULTILINE)
             places.text(command, shown)
             places.json(command, spelled)
-    told = folder / "brief"
-    for agent, way in (("woken", ()), ("told", ("--json",))):
-        once = ("work", "--once", "--agent", agent, *way, "--", "tee", str(told))
-        _, shown = await served.typed(folder, *once)
-        (places.json if way else places.text)("work", shown)
-    places.text("a worker's program", told.read_text())
     follow = ("watch", "--follow", "--since", "1d", "--agent", me)
     places.text("watch --follow", await followed(folder, *follow))
     places.json("watch --follow", await followed(folder, *follow, "--json"))
     tab = "from mcp_agentbus.cli import completion; print('\\n'.join(completion.agents()))"
     _, offered = await served.typed(folder, program=[served.AGENTBUS[0], "-c", tab])
     places.text("tab key", offered)
+    told = folder / "brief"
+    for agent, way in (("woken", ()), ("told", ("--json",))):
+        once = ("work", "--once", "--agent", agent, *way, "--", "tee", str(told))
+        _, shown = await served.typed(folder, *once)
+        (places.json if way else places.text)("work", shown)
+    places.text("a worker's program", told.read_text())
 
 
 async def followed(folder, *argv):

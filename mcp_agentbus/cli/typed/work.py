@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command that does an agent's tasks: work."""
+"""The commands that do an agent's tasks: work, worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ _TIME_LIMIT_S: Final = 1800
 
 
 def add(commands: Commands) -> None:
-    """Declare it."""
+    """Declare them."""
+    _add_work(commands)
+    _add_worker(commands)
+
+
+def _add_work(commands: Commands) -> None:
     work = command(commands, "work", "do an agent's tasks by a program until told to end")
     work.takes_program, work.takes_words = True, False
     work.usage = "agentbus work [options] -- PROGRAM [ARGUMENT ...]"
@@ -39,3 +44,16 @@ def add(commands: Commands) -> None:
         "--instruction", default="", metavar="TEXT", help="what you tell it besides, for each task"
     )
     work.add_argument("--once", action="store_true", help="do one task that waits, if any, and end")
+
+
+def _add_worker(commands: Commands) -> None:
+    about = "do an agent's tasks as a TOML file says"
+    worker = commands.add_parser("worker", help=about, description=f"D{about[1:]}.")
+    actions = worker.add_subparsers(dest="action", required=True, metavar="ACTION")
+    about = "run a worker that a TOML file describes, until it is told to end"
+    run = actions.add_parser("run", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    run.add_argument(
+        "--config",
+        metavar="FILE",
+        help="default: ./agentbus.toml, ~/.agentbus/config.toml or /etc/agentbus/agentbus.toml",
+    )
