@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
+import forking
 import guard
 import pytest
 import pytest_asyncio
@@ -32,6 +33,8 @@ _FOLDER = pytest.StashKey[guard.RunFolder]()
 _FAILED = pytest.StashKey[bool]()
 # Waiting is most of what tests do, but the real hosts each fill a core, and have time limits.
 _WORKERS = 3
+# In these folders tests are about what processes do, and not about how hosts and users start them.
+_FORKED = {"faults", "hostile", "life", "protocol"}
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -104,6 +107,21 @@ def elapse(monkeypatch):
     return lambda seconds: ahead.__setitem__(0, ahead[0] + seconds)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forks(request):
+    """Have processes be forked where the tests are about what they do, see `forking`."""
+    marked = request.node.get_closest_marker("started")
+    with forking.on(request.path.parent.name in _FORKED and not marked):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def started_if_marked(request, forks):
+    """Have the processes of a test that is marked be started."""
+    with forking.on(False) if request.node.get_closest_marker("started") else nullcontext():
+        yield
+
+
 @pytest.fixture(scope="session")
 def home():
     """The settings of a private server that all tests share."""
@@ -127,7 +145,7 @@ def way(request, home):
     if request.param == "alone":
         yield "alone"
         return
-    listener = subprocess.Popen(
+    listener = forking.start(
         [sys.executable, "-m", "mcp_agentbus", "listen"],
         env=served.environ(home.data_dir.parent),
         stderr=subprocess.PIPE,

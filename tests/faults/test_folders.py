@@ -24,6 +24,7 @@ COMMANDS = [
     ["agent", "add", "zed", "--host", "claude-code", "--dir", "/usr"],
     ["serve"],
 ]
+pytestmark = pytest.mark.started
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root is another user")
 NOBODY = 54321  # a user without an account
 

@@ -4,8 +4,10 @@
 import asyncio
 import contextlib
 import json
+import subprocess
 from datetime import UTC, datetime, timedelta
 
+import forking
 import pytest
 import served
 from listeners import known, listening
@@ -171,9 +173,9 @@ async def test_another_process_goes_on_when_the_listener_ends_and_doubles_no_ste
     coder = Session(planner.bus, Agent("coder"))
     first, second = await send(planner, coder, "1"), await send(planner, coder, "2")
     async with asyncio.timeout(_HANG_S), listening(settings) as listener:
-        process = await asyncio.create_subprocess_exec(
-            *served.AGENTBUS, "watch", "--follow", "--json", "--agent", "planner",
-            env=served.environ(settings.data_dir.parent), stdout=asyncio.subprocess.PIPE,
+        process = await forking.Awaited.started(
+            [*served.AGENTBUS, "watch", "--follow", "--json", "--agent", "planner"],
+            env=served.environ(settings.data_dir.parent), stdout=subprocess.PIPE,
         )  # fmt: skip
 
         async def step():
@@ -191,7 +193,7 @@ async def test_another_process_goes_on_when_the_listener_ends_and_doubles_no_ste
         await publish_result(coder, second, "failed")
         assert await step() == (second, "failed")
         process.terminate()
-        await process.communicate()
+        await process.rest()
         await coder.close()
 
     assert told == {(first, "claimed"), (first, "completed"), (second, "claimed")}

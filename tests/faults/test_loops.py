@@ -7,8 +7,10 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 
+import forking
 import pytest
 import served
 from halting import halt
@@ -45,15 +47,15 @@ sys.exit(cli.main(["listen"]))
 @contextlib.asynccontextmanager
 async def following(settings, agent):
     """Run `agentbus watch --follow`; yield its process."""
-    process = await asyncio.create_subprocess_exec(
-        *served.AGENTBUS, "watch", "--follow", "--agent", agent,
-        env=served.environ(settings.data_dir.parent), stdout=asyncio.subprocess.PIPE,
+    process = await forking.Awaited.started(
+        [*served.AGENTBUS, "watch", "--follow", "--agent", agent],
+        env=served.environ(settings.data_dir.parent), stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
         yield process
     finally:
         process.kill()
-        await process.communicate()
+        await process.rest()
 
 
 async def test_a_listener_ends_though_it_follows_an_inbox_and_the_shell_goes_on(planner):

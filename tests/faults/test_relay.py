@@ -4,10 +4,12 @@
 import asyncio
 import json
 import signal
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+import forking
 import pytest
 import served
 from halting import halted
@@ -48,6 +50,7 @@ async def ends(planner, task_id):
     return [one.state for one in life.history]
 
 
+@pytest.mark.started
 async def test_a_relayed_session_loads_neither_the_sdk_nor_the_bus(planner):
     async with listening(planner.bus.settings):
         with pipes(planner) as server:
@@ -180,6 +183,7 @@ PATIENT = (
 )
 
 
+@pytest.mark.started
 @pytest.mark.promise(46)
 async def test_a_listener_that_is_told_to_end_serves_until_its_sessions_can_go_on_at_once(planner):
     async with listening(planner.bus.settings, script=["-c", PATIENT]) as listener:
@@ -255,10 +259,10 @@ async def test_a_listener_takes_no_session_of_another_version_or_bus(planner, re
 
 async def typed(planner, *argv):
     """Type `agentbus ARGV` as coder; return its process."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mcp_agentbus", *argv, "--agent", "coder",
+    return await forking.Awaited.started(
+        [*served.AGENTBUS, *argv, "--agent", "coder"],
         env=served.environ(planner.bus.settings.data_dir.parent),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
@@ -267,12 +271,12 @@ async def test_a_command_whose_listener_dies_is_done_all_the_same_and_once(plann
     settings = planner.bus.settings
     nats = embedded.find(settings).pid
     async with listening(settings) as listener:
-        await (await typed(planner, "agents")).communicate()
+        await (await typed(planner, "agents")).rest()
         with halted(nats):
             sending = await typed(planner, "send", "planner", "Count", "the tests")
             await asyncio.to_thread(busy, settings)
             await listener.end(signal.SIGKILL)
-        said, _ = await sending.communicate()
+        said = await sending.rest()
 
     assert sending.returncode == 0, said
     assert len((await read_inbox(planner)).tasks) == 1
@@ -283,7 +287,7 @@ async def test_a_text_that_is_too_long_for_the_local_socket_is_sent_all_the_same
     await asyncio.to_thread(text.write_text, "x" * 60_000)
     async with listening(planner.bus.settings):
         send = ("send", "planner", "Count", "--body-file", str(text))
-        said, _ = await (await typed(planner, *send)).communicate()
+        said = await (await typed(planner, *send)).rest()
 
     assert b"stored as task" in said
     [item] = (await read_inbox(planner)).tasks
@@ -295,9 +299,9 @@ async def test_a_command_that_is_interrupted_ends_in_the_listener_as_well(planne
         watching = await typed(planner, "watch", "--timeout", "600")
         await asyncio.to_thread(busy, planner.bus.settings)
         watching.send_signal(signal.SIGINT)
-        await watching.communicate()
+        await watching.rest()
         await asyncio.to_thread(idle, planner.bus.settings)
-        said, _ = await (await typed(planner, "inbox")).communicate()
+        said = await (await typed(planner, "inbox")).rest()
 
     assert watching.returncode == 130
     assert b"Inbox of coder: ok" in said

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import forking
 import pytest
 import served
 from listeners import configure, known, listening, recorder, send
@@ -68,16 +69,12 @@ class Run:
 
     def typed(self, *argv, code=0, **environ):
         """Run a command; keep and return all that it prints."""
-        ran = subprocess.run(
+        ran = forking.ran(
             [sys.executable, "-m", "mcp_agentbus", *argv],
+            _WITHIN_S,
             env=self.environ | environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             cwd=self.folder,
-            timeout=_WITHIN_S,
-            check=False,
         )
         self.keep("typed", f"{argv}: {ran.returncode}\n{ran.stdout}")
         assert ran.returncode == code, ran.stdout
@@ -191,6 +188,7 @@ def all_commands(run):
     run.typed("doctor", "--self-test")
 
 
+@pytest.mark.started  # their command lines are looked at
 @pytest.mark.promise(40)
 async def test_a_secret_stands_in_the_files_that_keep_it_and_is_shown_nowhere(run, gateway):
     agents_of(run, gateway)

@@ -3,11 +3,11 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import forking
 import pytest
 from doctors import listener_goes, printed, report, with_streams
 from halting import halted
@@ -233,14 +233,7 @@ async def test_without_a_listener_agents_are_not_woken(there, tmp_path):
 
 def doctor_process(settings):
     """Run `agentbus doctor --fix` in a process of its own; return what it printed as data."""
-    ran = subprocess.run(
-        [sys.executable, "-c", _DOCTOR],
-        env=dict(settings.environ),
-        capture_output=True,
-        text=True,
-        timeout=_WITHIN_S,
-        check=False,
-    )
+    ran = forking.ran([sys.executable, "-c", _DOCTOR], _WITHIN_S, env=dict(settings.environ))
     assert not ran.stderr
     return ran.returncode, json.loads(ran.stdout)
 
@@ -257,6 +250,7 @@ async def test_a_fix_starts_a_listener_for_agents_that_are_to_be_woken(there, tm
     assert status["version"] == __version__
 
 
+@pytest.mark.started  # it says its version before the rest of it is loaded
 async def test_a_listener_of_another_version_is_wrong_until_a_fix_replaces_it(there, tmp_path):
     await with_streams(there)
     configure(there, tmp_path, coder=coder(tmp_path))

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import stat
-import subprocess
 from pathlib import Path
 
 import hooking
@@ -350,11 +349,9 @@ async def test_without_a_server_there_is_silence_and_nothing_counts_as_told(plan
     await send(planner, "fourteen")
     async with listening(house) as listener:
         host = Host(house, "fourteen")
-        server, options = [*served.AGENTBUS, "server"], {"check": True, "capture_output": True}
-        options["env"] = served.environ(house.data_dir.parent)
-        await asyncio.to_thread(subprocess.run, [*server, "stop"], **options)
+        assert (await served.typed(house.data_dir.parent, "server", "stop"))[0] == 0
         away = await host("SessionStart")
-        await asyncio.to_thread(subprocess.run, [*server, "start"], **options)
+        assert (await served.typed(house.data_dir.parent, "server", "start"))[0] == 0
         back = ""
         for _ in range(100):
             back = back or await host("UserPromptSubmit")

@@ -5,11 +5,11 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import forking
 import pytest
 import served
 from doctors import listener_goes, sent_round
@@ -77,10 +77,9 @@ async def test_where_no_listener_runs_it_starts_one_as_a_session_does(there):
     with listener_goes(there):
         # In a process of its own, which the listener outlives.
         ran = await asyncio.to_thread(
-            subprocess.run,
+            forking.ran,
             [sys.executable, "-m", "mcp_agentbus", "doctor", "--self-test", "--json"],
-            env=dict(there.environ), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=_WITHIN_S, check=False,
+            _WITHIN_S, env=dict(there.environ),
         )  # fmt: skip
         stages = {one["name"]: one for one in json.loads(ran.stdout)["stages"]}
 

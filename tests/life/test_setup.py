@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forking
 import pytest
 from local_server import server_folder
 
@@ -20,10 +21,10 @@ def home(tmp_path):
 
 
 def typed(home, *argv, code=0, stdin=subprocess.DEVNULL, by=()):
-    ran = subprocess.run(
-        [*by, sys.executable, "-m", "mcp_agentbus", *argv],
+    ran = forking.ran(
+        [*by, sys.executable, "-m", "mcp_agentbus", *argv], 120,
         env={"PATH": os.environ["PATH"], "HOME": str(home), "AGENTBUS_HOME": str(home / "bus")},
-        stdin=stdin, capture_output=True, text=True, check=False, timeout=120,
+        stdin=stdin,
     )  # fmt: skip
     assert ran.returncode == code, ran.stdout + ran.stderr
     assert "Traceback" not in ran.stderr

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 
+import forking
 import pytest
 
 _WITHIN_S = 60
@@ -32,7 +33,7 @@ class Shell:
         return f"{agent}-{self.suffix}"
 
     def start(self, *arguments, **options):
-        return subprocess.Popen(
+        return forking.start(
             [sys.executable, "-m", "mcp_agentbus", *arguments],
             env=self.env,
             cwd=self.folder,

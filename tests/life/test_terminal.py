@@ -6,9 +6,9 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import termios
 
+import forking
 import pytest
 import pytest_asyncio
 import served
@@ -26,7 +26,7 @@ def printed(home, width, *argv):
     """Return the lines that a command shows in a terminal of that width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    with subprocess.Popen(
+    with forking.start(
         [*served.AGENTBUS, *argv], env=served.environ(home), stdout=theirs, stderr=theirs
     ):
         os.close(theirs)

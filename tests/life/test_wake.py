@@ -14,6 +14,7 @@ from listeners import (
     in_state,
     known,
     listening,
+    on_roster,
     one_woken,
     recorder,
     send,
@@ -153,6 +154,7 @@ async def test_a_live_session_that_can_be_told_gets_the_notice_instead(house, pl
         session(house, "eight", notes) as (pipes, notices),
     ):
         await listener.logged("joined", agent="eight")
+        await on_roster(planner, "eight")
         await send(planner, "eight")
         told = await notice(notices)
         await asyncio.to_thread(pipes.call, "read_inbox")
@@ -225,13 +227,9 @@ async def test_a_broken_ledger_holds_every_wake_and_leaves_tasks_readable(house,
 async def test_a_second_listener_does_not_stay(house, notes):
     configure(house, notes)
     async with listening(house) as listener:
-        process = await asyncio.create_subprocess_exec(
-            *served.AGENTBUS, "listen", env=served.environ(house.data_dir.parent),
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        _, said = await process.communicate()
+        code, said = await served.typed(house.data_dir.parent, "listen")
         stays = await asyncio.to_thread(local_socket.ask, house, {"op": "status"})
 
-    assert process.returncode == 0
-    assert b"runs already" in said
+    assert code == 0
+    assert "runs already" in said
     assert stays["pid"] == listener.process.pid

@@ -23,6 +23,8 @@ from mcp_agentbus.handoff.session import Session
 # 2 s are promised; the rest is for a machine that runs other tests meanwhile.
 ENDS_WITHIN_S = 4
 
+pytestmark = pytest.mark.started
+
 NOBODY = {"name": "nobody", "version": "1"}
 
 # A server that writes to standard output in every way there is while it answers list_agents.

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import forking
 import guard
 import pytest
 import surroundings
@@ -81,3 +82,30 @@ def test_nobody_that_was_started_for_a_run_outlives_it(tmp_path):
     assert len(pids) == 3  # the guard itself, too
     until(lambda: not guard.started_for(folder), "nobody is left")
     assert list(tmp_path.iterdir()) == []
+
+
+# What a process can see of how it came to be.
+_LOOKS = """
+import json, os, signal, sys, warnings
+ignored = [s.name for s in signal.Signals if signal.getsignal(s) is signal.SIG_IGN]
+streams = [(one.encoding, one.isatty(), one.line_buffering) for one in (sys.stdin, sys.stdout)]
+filters = [(action, category.__name__) for action, _, category, *_ in warnings.filters]
+seen = [sys.argv, dict(os.environ), os.getcwd(), sys.path, os.umask(0), ignored, streams, filters]
+print(json.dumps([*seen, sys.warnoptions, sys.stdin.read(), os.listdir("/dev/fd"), __name__]), flush=True)
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-W", "error"]])
+@pytest.mark.parametrize("end", ["pass", "sys.exit(3)", "sys.exit('why')", "1 / 0", "os.abort()"])
+def test_a_process_that_is_forked_sees_what_one_that_is_started_sees(tmp_path, options, end):
+    given = tmp_path / "given"
+    given.write_text("a line")
+    environ = {"HOME": "/nowhere", "LC_CTYPE": "C.UTF-8", "PYTHONPATH": _SUPPORT}
+
+    def seen(forks):
+        with forking.on(forks), given.open() as stdin:
+            argv = [sys.executable, *options, "-c", _LOOKS + end, "word", ""]
+            ran = forking.ran(argv, 60, env=environ, cwd=tmp_path, stdin=stdin)
+        return ran.returncode, ran.stdout, ran.stderr.splitlines()[-1:]
+
+    assert seen(forks=True) == seen(forks=False)

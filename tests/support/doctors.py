@@ -9,10 +9,10 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 
+import forking
 import served
 from local_server import kill_servers, settings_at
 
@@ -66,14 +66,7 @@ def listener_goes(settings):
     try:
         yield
     finally:
-        subprocess.run(
-            [sys.executable, "-m", "mcp_agentbus", "listen", "--stop"],
-            env=dict(settings.environ),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_WITHIN_S,
-            check=False,
-        )
+        forking.ran([*served.AGENTBUS, "listen", "--stop"], _WITHIN_S, env=dict(settings.environ))
 
 
 async def with_streams(settings):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forking
 import served
 
 SCRIPT = Path(__file__).parents[2] / "hooks" / "agentbus_hook.py"
@@ -111,9 +112,9 @@ async def notice(notices):
 @contextlib.asynccontextmanager
 async def monitor(listener, environ, agent):
     """Run a session's monitor; yield its lines once it has joined."""
-    process = await asyncio.create_subprocess_exec(
-        *served.living("watch", "--notices", "--agent", agent, after_s=0),
-        env=environ, stdout=asyncio.subprocess.PIPE,
+    process = await forking.Awaited.started(
+        served.living("watch", "--notices", "--agent", agent, after_s=0),
+        env=environ, stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
         await listener.logged("joined", agent=agent)

@@ -14,10 +14,12 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import forking
 import served
 from local_server import until
 
@@ -141,12 +143,8 @@ async def listening(settings, *, script=None, **environ):
 @contextlib.asynccontextmanager
 async def running(argv, environ, folder=None):
     """Start a listener by this command, with this environment alone; wait until it listens."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env=environ,
-        cwd=folder,
+    process = await forking.Awaited.started(
+        argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environ, cwd=folder
     )
     listener = Listening(process)
     try:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+import forking
 import served
 
 from mcp_agentbus.bus import embedded
@@ -130,7 +131,7 @@ class Crowd:
         gate, self._gate = os.pipe()
         environ = {**os.environ, "AGENTBUS_HOME": str(home), "PYTHONPATH": served.PACKAGE}
         self.processes = [
-            subprocess.Popen(
+            forking.start(
                 [sys.executable, "-W", "error", _STARTER, str(step or 0)],
                 stdin=gate,
                 stdout=subprocess.PIPE,

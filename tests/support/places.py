@@ -9,8 +9,10 @@ places.texts["read_inbox"]
 import asyncio
 import json
 import re
+import subprocess
 from dataclasses import dataclass
 
+import forking
 import hooking
 import served
 from listeners import starts
@@ -146,8 +148,8 @@ async def look_by_commands(places, folder, me, which):
 
 async def followed(folder, *argv):
     """Return what is followed until the last record that was stored."""
-    process = await asyncio.create_subprocess_exec(
-        *served.AGENTBUS, *argv, env=served.environ(folder), stdout=asyncio.subprocess.PIPE
+    process = await forking.Awaited.started(
+        [*served.AGENTBUS, *argv], env=served.environ(folder), stdout=subprocess.PIPE
     )
     shown = b""
     async with asyncio.timeout(60):

@@ -21,6 +21,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import forking
 import mcp_types as types
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
@@ -77,13 +78,11 @@ async def typed(
     home: Path, *argv: str, program: Sequence[str] = AGENTBUS, folder: Path | None = None
 ) -> tuple[int, str]:
     """Type `agentbus ARGV` on the bus of that home, in a folder; return exit code and output."""
-    process = await asyncio.create_subprocess_exec(
-        *program, *argv, env=environ(home), cwd=folder,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    ran = await asyncio.to_thread(
+        forking.ran, [*program, *argv], ANSWER_WITHIN_S, env=environ(home), cwd=folder,
+        stderr=subprocess.STDOUT,
     )  # fmt: skip
-    async with asyncio.timeout(ANSWER_WITHIN_S):
-        printed, _ = await process.communicate()
-    return process.returncode, printed.decode()
+    return ran.returncode, ran.stdout
 
 
 @asynccontextmanager
@@ -154,7 +153,7 @@ class Pipes:
     ) -> None:
         self.agent = agent
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by __exit__
-        self.process = subprocess.Popen(
+        self.process = forking.start(
             argv or command(agent),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

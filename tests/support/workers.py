@@ -12,9 +12,11 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import forking
 import served
 
 from mcp_agentbus.store import subjects
@@ -68,9 +70,9 @@ class Worker:
 
     async def end(self):
         """End its input, and kill it if it is still there."""
+        self._process.stdin.close()
         if self._process.returncode is None:
             self.signal(signal.SIGCONT)
-            self._process.stdin.close()
             try:
                 async with asyncio.timeout(10):
                     await self._process.wait()
@@ -95,16 +97,11 @@ async def workers(settings, **changes):
     started = []
 
     async def start(agent):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-W",
-            "error",
-            _WORKER,
-            agent,
-            json.dumps(changes),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        process = await forking.Awaited.started(
+            [sys.executable, "-W", "error", _WORKER, agent, json.dumps(changes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**os.environ, "AGENTBUS_HOME": str(home), "PYTHONPATH": served.PACKAGE},
         )
         worker = Worker(process)
