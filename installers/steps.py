@@ -60,7 +60,7 @@ class Machine:
     settings: Settings
     #: The `time.monotonic` at which all work here must be through: a host's command is ended then.
     ends_at: float = math.inf
-    #: Hosts' programs that have said their version here: they run.
+    #: Hosts' programs that have said here that they run, and can do what is asked of them.
     known_to_run: set[str] = field(default_factory=set, compare=False)
 
     @property

@@ -220,7 +220,7 @@ def test_what_is_ours_is_found_in_a_file_with_comments_too(box):
 
     server, hooks, token = openclaw.uninstall(box.machine)
 
-    assert "mcp unset agentbus" in server.what
+    assert "config patch --stdin`: no mcp.servers.agentbus" in server.what
     assert "config patch" in hooks.what
     assert str(box.token) in token.what
 

@@ -257,12 +257,24 @@ def answers(tmp_path, given):
     )  # fmt: skip
 
 
-def test_what_a_file_says_plainly_openclaw_is_not_asked(tmp_path, environ):
-    document = {"mcp": {"servers": {"agentbus": OURS}}}
-    (Path(environ["HOME"]) / ".openclaw" / "openclaw.json").write_text(json.dumps(document))
-    told = tmp_path / "told"
-    script(tmp_path / "openclaw", f'echo "$@" >> {told}')
+@pytest.mark.parametrize(
+    ("mcp", "patch"),
+    [
+        ({"servers": {"agentbus": OURS}}, None),
+        ({"servers": {"agentbus": OURS}, "more": {}}, {"servers": None}),
+        ({"servers": {"agentbus": OURS, "mine": OURS}}, {"servers": {"agentbus": None}}),
+    ],
+)
+def test_an_entry_is_taken_out_with_the_tables_that_hold_nothing_else(
+    tmp_path, environ, mcp, patch
+):
+    """What a file says plainly OpenClaw is not asked."""
+    file = Path(environ["HOME"]) / ".openclaw" / "openclaw.json"
+    file.write_text(json.dumps({"mcp": mcp}))
+    answers(tmp_path, {})
     steps = openclaw.uninstall(Machine(settings_at(tmp_path / "bus", **environ)))
 
     assert [step.do() for step in steps] == [""]
-    assert told.read_text().splitlines() == ["--version", "mcp unset agentbus"]
+    asked = (tmp_path / "arguments").read_text().splitlines()
+    assert asked == ["--version", "config patch --stdin"]
+    assert json.loads((tmp_path / "stdin").read_text()) == {"mcp": patch}
