@@ -213,7 +213,7 @@ async def flood(home, world):
     return me
 
 
-@pytest.mark.parametrize("era", served.ERAS)
+@pytest.mark.parametrize(*served.PAIRED, indirect=["way"])
 async def test_tools_resources_and_commands_keep_within_it_together(home, way, flood, era):
     folder = home.data_dir.parent
     async with served.client(folder, flood, era) as client:
