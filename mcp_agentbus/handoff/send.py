@@ -313,12 +313,12 @@ def _times(options: Options, at: datetime) -> tuple[datetime | None, datetime]:
 
 
 async def _stored_before(session: Session, drawn_up: Sequence[Task]) -> dict[str, Sent]:
-    """Return what is kept of those that an earlier call has stored, by task id.
+    """Return what is kept of those that an earlier call has stored, by task id, wherever they went.
 
     Raises:
         BadInput: it has stored another task under one of the ids.
     """
-    looks = (read_sent(session.bus, task.sender, task.to, task.id) for task in drawn_up)
+    looks = (read_sent(session.bus, task.sender, "*", task.id) for task in drawn_up)
     stored: dict[str, Sent] = {}
     for task, (before, _) in zip(drawn_up, await together(*looks), strict=True):
         if before:

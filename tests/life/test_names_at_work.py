@@ -18,6 +18,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
+from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS, TASKS
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 
@@ -245,6 +246,24 @@ async def test_what_comes_back_under_an_old_name_goes_to_the_new_one_by_the_same
     )  # fmt: skip
     assert (none[0], "Moved: 0 waiting tasks, 0 results." in none[1]) == (0, True)
     assert (other[0], "is an agent already" in other[1]) == (2, True)
+
+
+async def test_a_send_that_is_repeated_after_its_addressee_was_renamed_stores_nothing_again(
+    world, folder, word, typed
+):
+    shop, new = folder(f"{word}+"), f"{word}-new"
+    old = (await typed(shop, "inbox"))[1].removeprefix("Inbox of ").partition(":")[0]
+    planner = await world.session("planner")
+    [first] = await send_task(planner, old, "Once", "b", request_id="r")
+    async with Session(world.bus, Agent(old)):  # it lives, so its old name stays on the roster
+        await typed(shop, "agent", "rename", old, new)
+        [again] = await send_task(planner, old, "Once", "b", request_id="r")
+    in_old, _ = await read_sent(world.bus, planner.me.id, old, first.task_id)
+    await typed(shop, "result", first.task_id, "completed", "--summary", "done")
+    inbox = await read_inbox(planner)
+
+    assert (again.task_id, again.duplicate, in_old) == (first.task_id, True, None)
+    assert [(end.task_id, end.state) for end in inbox.results] == [(first.task_id, "completed")]
 
 
 async def test_an_agent_that_gets_its_name_back_has_all_that_waited(home, folder, word, typed):
