@@ -23,14 +23,19 @@ pytestmark = pytest.mark.node
 EVERY = tuple(sorted(name.rpartition("__")[2] for name in TOOLS))
 ERRAND = "The errand of a subagent: read the inbox, and end what is there."
 READING = ANSWERING[:1]
+TOO_MANY_TOKENS = 990_000  # for its window: its host compacts before the next request
+FEW_TOKENS = 10
+COMPACTED = "This session is being continued"
 ANSWER = {"task_id": LATEST, "status": "completed", "summary": "done"}
 
 
-async def test_a_compacted_session_finds_its_task_and_ends_it_once(machine, tree, tmp_path):
+async def test_a_session_that_was_compacted_by_itself_and_by_its_user_ends_its_task_once(
+    machine, tree, tmp_path
+):
     folder = tmp_path / "shop"
     folder.mkdir()
     install(machine, tree, allow_tools=EVERY)
-    with server_folder(tmp_path / "bus"), Standin(READING) as model:
+    with server_folder(tmp_path / "bus"), Filled(READING) as model:
         async with (
             listening(machine.settings) as listener,
             Bus.connect(machine.settings) as bus,
@@ -46,6 +51,8 @@ async def test_a_compacted_session_finds_its_task_and_ends_it_once(machine, tree
                 screen.type("go\r")
                 await asyncio.to_thread(screen.shows, "DONE")
                 read = model.shown[-1]
+                screen.type("go on\r")
+                line = await asyncio.to_thread(read_again, model)
                 screen.type("/compact\r")
                 await asyncio.to_thread(screen.shows, "Compacted")
                 model.plan = [*READING, ("read_inbox", {"task_id": LATEST}), *ANSWERING[1:]]
@@ -54,12 +61,35 @@ async def test_a_compacted_session_finds_its_task_and_ends_it_once(machine, tree
                 life = await task_life(planner, sent.task_id)
             await listener.end()
 
-    [line] = [each for each in results(model.shown[-1]) if "still held" in each]
-    assert f"the whole: read_inbox(task_id='{sent.task_id}')" in line
-    assert "the tests" not in line
+    [later] = [each for each in results(model.shown[-1]) if "still held" in each]
+    for again in (line, later):
+        assert f"the whole: read_inbox(task_id='{sent.task_id}')" in again
+        assert "the tests" not in again
     assert "the tests" in results(read)[0]
     assert [end.summary for end in result.results] == ["done"]
     assert [step.state for step in life.history] == ["stored", "claimed", "completed"]
+
+
+class Filled(Standin):
+    """A model whose context is full once it has read, and after that no more."""
+
+    _filled = False
+
+    def answer(self, request):
+        """Return as `Standin.answer`."""
+        fills = bool(results(request)) and not self._filled
+        self._filled = self._filled or fills
+        self.tokens = TOO_MANY_TOKENS if fills else FEW_TOKENS
+        return super().answer(request)
+
+
+def read_again(model):
+    """Wait until a model that has lost its context has read its inbox; return what that answered."""
+    while True:
+        request = model.turn()
+        answers = results(request)
+        if answers and COMPACTED in json.dumps(request["messages"]):
+            return answers[0]
 
 
 async def test_two_subagents_at_once_do_a_task_each_and_none_twice(machine, tree, tmp_path):

@@ -45,6 +45,7 @@ class Standin:
         self._patient = patient
         self.shown = []
         self.headers = []  # of the same requests, in lower case
+        self.tokens = 10  # how many its requests had, as it reports them
         self.checks = {}  # ids of calls to what the check says of them; None: no check passes here
         self._turns = queue.Queue()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -170,7 +171,7 @@ def _handler(model):
             message = {
                 "id": "msg_1", "type": "message", "role": "assistant",
                 "model": request.get("model", "m"), "content": blocks, "stop_reason": stop,
-                "stop_sequence": None, "usage": {"input_tokens": 10, "output_tokens": 5},
+                "stop_sequence": None, "usage": {"input_tokens": model.tokens, "output_tokens": 5},
                 **checked,
             }  # fmt: skip
             if not request.get("stream"):
