@@ -22,6 +22,8 @@ from mcp_agentbus.errors import AgentbusError, BadInput, InboxFull, Refused, Sto
 NO_SUCH_STREAM: Final = 10059
 NO_SUCH_CONSUMER: Final = 10014
 WRONG_REVISION: Final = 10071
+#: Of a batched direct get: over 1,024 subjects fit.
+TOO_MANY_RESULTS: Final = 413
 # What a cluster says while a write is under way there, or while it has no leader.
 _NOT_NOW: Final = frozenset({10008, 10009, 10118, 10158, 10163, 10164})
 _TOO_LARGE: Final = 10054

@@ -28,7 +28,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import EVERYBODY, LANES, Priority
-from mcp_agentbus.errors import AgentbusError, UnknownAgent, UnknownTask
+from mcp_agentbus.errors import AgentbusError, BadInput, UnknownAgent, UnknownTask
 from mcp_agentbus.store import roster, streams, subjects, unseen, waiting
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry
@@ -38,6 +38,9 @@ _NEAREST_MAX: Final = 3
 _NEAR: Final = 0.4
 # Whom `all` means: of others nobody knows whether anybody will ever be them again.
 _SEEN_WITHIN: Final = timedelta(days=30)
+# Whoever is on the bus may have written thousands of registrations: more tasks than so many no call
+# stores in its time, and what it had stored by then it could not say.
+_OTHERS_MAX: Final = 500
 # Of what waits under an old name nobody needs a larger number.
 _LEFT_MAX: Final = 20
 # What the roster said so long ago, in seconds, still goes into a receipt: sessions say that they
@@ -158,6 +161,7 @@ class Addressees:
         """Return the addressees that checked addresses name; `all` is who else was there of late.
 
         Raises:
+            BadInput: `all` are too many.
             UnknownAgent: one of them is not registered.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
@@ -186,6 +190,12 @@ class Addressees:
         if not entries:
             raise UnknownAgent(
                 f"No other agent was there in the last {_SEEN_WITHIN.days} days. Nothing was sent."
+            )
+        if len(entries) > _OTHERS_MAX:
+            raise BadInput(
+                f"{EVERYBODY!r} are {len(entries):,} agents on this bus, and at most {_OTHERS_MAX} "
+                "can be sent to at once. Nothing was sent.",
+                hint="Name those whom you mean; list_agents with a query finds them.",
             )
         return [Addressee(entry.id, entry.id, entry) for entry in entries]
 

@@ -34,6 +34,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.records import (
     Written,
+    lasts,
     read_record,
     read_sent,
     record_in,
@@ -42,7 +43,7 @@ from mcp_agentbus.store.records import (
     write_sent,
 )
 from mcp_agentbus.store.steps import Lost, Same, Step, first_record, next_record, step
-from mcp_agentbus.store.subjects import RESULTS, TASKS
+from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import (
     ARTIFACT_MAX_CHARS,
     ARTIFACTS_MAX,
@@ -305,7 +306,7 @@ async def _records_in_inboxes(session: Session, task_id: str) -> list[Record]:
     There is one at most, but for ids that were chosen by those who write plain NATS.
     """
     wanted = [subjects.record_subject("*", inbox, task_id) for inbox in session.inboxes]
-    messages = await session.bus.admin.many(RESULTS, {"multi_last": wanted})
+    messages = await lasts(session.bus, wanted)
     return [record for message in messages if (record := record_in(message))]
 
 

@@ -333,7 +333,8 @@ class Loop:
     async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         """Return what waits, and what is to be done about it at this moment."""
         ran, rejoins = desk.running is not None, await self._state.may_rejoin(desk.agent)
-        looked = await demand.look(self._state.bus, desk.agent, self._state.inboxes(desk.agent))
+        known, inboxes = self._state.of_this_machine(), self._state.inboxes(desk.agent)
+        looked = await demand.look(self._state.bus, desk.agent, inboxes, known)
         # From here on nothing is awaited until a wake has begun: two desks may share a role.
         desk.counts = looked.counts
         things = self._state.for_somebody(desk.agent, looked.things)

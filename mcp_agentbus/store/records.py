@@ -11,13 +11,13 @@ claim while it slept finds out here (`Conflict`) and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Conflict, Delivery, Found, Message
+from mcp_agentbus.bus.replies import TOO_MANY_RESULTS, ApiError, Conflict, Delivery, Found, Message
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.store import codec, subjects
@@ -179,9 +179,26 @@ async def read_kept(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sen
     key = sent_key(owner, inbox, task_id)
     if inbox != "*":
         return await read(bus, key)
-    messages = await bus.admin.many(key.stream, {"multi_last": [key.subject]})
+    messages = await lasts(bus, [key.subject])
     kept = [(sent, message.seq) for message in messages if (sent := sent_in(message))]
     return max(kept, key=lambda each: (not each[0].unasked, each[1]), default=(None, 0))
+
+
+async def lasts(bus: Bus, filters: Sequence[str]) -> list[Found]:
+    """Return all records under subjects that fit one of some filters, undecoded.
+
+    Where more fit than the server names at once, as after a flood, they are gone through.
+
+    Raises:
+        ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
+    """
+    try:
+        return await bus.admin.many(RESULTS, {"multi_last": list(filters)}) if filters else []
+    except ApiError as error:
+        if error.code != TOO_MANY_RESULTS:
+            raise
+    pages = [page for each in filters async for page in bus.admin.stored(RESULTS, each)]
+    return [message for page in pages for message in page]
 
 
 async def write_sent(bus: Bus, sent: Sent, revision: int) -> int:

@@ -24,8 +24,8 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.store import roster, subjects, tasks
-from mcp_agentbus.store.records import record_in
-from mcp_agentbus.store.subjects import RESULTS, TASKS
+from mcp_agentbus.store.records import lasts, record_in
+from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
 
 #: Of so many stored tasks in a lane each is looked at. Hooks and readers wait for the answer.
@@ -151,7 +151,7 @@ def _subject(task: Task) -> str:
 
 async def _records(bus: Bus, of: Sequence[Task]) -> dict[str, Record]:
     wanted = [_subject(task) for task in of]
-    messages = await bus.admin.many(RESULTS, {"multi_last": wanted}) if wanted else []
+    messages = await lasts(bus, wanted)
     return {message.subject: record for message in messages if (record := record_in(message))}
 
 

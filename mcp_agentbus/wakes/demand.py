@@ -10,7 +10,8 @@ were missed: a listener that slept, or died, finds the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -40,32 +41,40 @@ class Looked:
     things: tuple[Waiting, ...]
 
 
-async def look(bus: Bus, agent: str, inboxes: Sequence[str]) -> Looked:
+async def look(bus: Bus, agent: str, inboxes: Sequence[str], known: Container[str] = ()) -> Looked:
     """Return what waits for an agent in its inboxes, and which of its results nobody has seen.
+
+    Args:
+        bus: where it waits.
+        agent: whose results.
+        inboxes: whose tasks.
+        known: senders whose tasks are looked at whoever else has sent some.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     # All at once: an urgent task waits for the slowest of them only.
     others, urgent = await both(
-        waiting.counts(bus, inboxes, ("normal", "low")), look_for_urgent(bus, agent, inboxes)
+        waiting.counts(bus, inboxes, ("normal", "low")), look_for_urgent(bus, agent, inboxes, known)
     )
     counts = replace(urgent.counts, others=sum(others.values()))
     return replace(urgent, counts=counts)
 
 
-async def look_for_urgent(bus: Bus, agent: str, inboxes: Sequence[str]) -> Looked:
+async def look_for_urgent(
+    bus: Bus, agent: str, inboxes: Sequence[str], known: Container[str] = ()
+) -> Looked:
     """Return the same, but for how many tasks wait that wake nobody.
 
     Raises: as `look`.
     """
-    results, high = await both(_results(bus, agent), _high_tasks(bus, inboxes))
+    results, high = await both(_results(bus, agent), _high_tasks(bus, inboxes, known))
     counts = Counts(high=sum(lane.count for lane in high), results=len(results))
     return Looked(counts, (*(task for lane in high for task in lane.tasks), *results))
 
 
-async def _high_tasks(bus: Bus, inboxes: Sequence[str]) -> list[_High]:
-    return await together(*(_high(bus, inbox) for inbox in inboxes))
+async def _high_tasks(bus: Bus, inboxes: Sequence[str], known: Container[str]) -> list[_High]:
+    return await together(*(_high(bus, inbox, known) for inbox in inboxes))
 
 
 @dataclass(frozen=True)
@@ -77,11 +86,11 @@ class _High:
     tasks: list[Waiting]
 
 
-async def _high(bus: Bus, inbox: str) -> _High:
+async def _high(bus: Bus, inbox: str, known: Container[str]) -> _High:
     lane = await waiting.look(bus, inbox, "high")
     if lane.tasks is not None:
         return _High(lane.count, [_task(task) for task in lane.tasks.values()])
-    seen = await together(*(tasks.at(bus, stored) for stored in await _oldest(bus, inbox)))
+    seen = await together(*(tasks.at(bus, stored) for stored in await _oldest(bus, inbox, known)))
     high_tasks = [
         _task(each.task)
         for each in seen
@@ -90,16 +99,18 @@ async def _high(bus: Bus, inbox: str) -> _High:
     return _High(max(lane.count, len(high_tasks)), high_tasks)
 
 
-async def _oldest(bus: Bus, inbox: str) -> list[Found]:
-    """Return the oldest high tasks of each sender.
+async def _oldest(bus: Bus, inbox: str, known: Container[str]) -> list[Found]:
+    """Return the oldest high tasks of each sender; of many senders, of those that are known first.
 
-    One sender's flood, which its limits may hold, must not hide the task of another one.
+    One sender's flood, which its limits may hold, must not hide the task of another one, nor must
+    a flood under many names: of those that nobody knows each look takes others.
     """
-    subject = subjects.task_subject(inbox, "high", "*")
-    latest = await bus.admin.many(TASKS, {"multi_last": [subject]})
+    there = list(await waiting.stored_tasks(bus, subjects.task_subject(inbox, "high", "*")))
+    random.shuffle(there)
+    there.sort(key=lambda subject: subjects.parts(subject).rest[1] not in known)
     of_senders = (
-        bus.admin.many(TASKS, {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": last.subject})
-        for last in latest[:_SENDERS_MAX]
+        bus.admin.many(TASKS, {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": subject})
+        for subject in there[:_SENDERS_MAX]
     )
     return [task for of_sender in await together(*of_senders) for task in of_sender]
 
