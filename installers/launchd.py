@@ -72,24 +72,41 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
         BadSetup: launchd does not answer this user, or did not take the plist; then the plist of
             before is back.
     """
-    _launchctl(run, "print", _domain())  # before anything is written
-    file = plist_file(settings.environ)
-    content = _wanted(settings)
+    done = keep(LABEL, _wanted(settings), settings.environ, run)
+    return [*done, *service.left_out(settings)]
+
+
+def keep(
+    label: str, content: bytes, environ: Mapping[str, str], run: Run, by_hand: str = BY_HAND
+) -> list[str]:
+    """Have launchd keep an agent; return what was done.
+
+    Args:
+        label: the agent's.
+        content: what its plist holds.
+        environ: whose.
+        run: runs launchctl.
+        by_hand: what to do without launchd.
+
+    Raises: as `install`.
+    """
+    _launchctl(run, "print", _domain(), by_hand=by_hand)  # before anything is written
+    file = plist_file(environ, label)
     old = files.content(file)
     files.write(file, content)
     done = [f"wrote {file}"]
-    loaded = _is_loaded(run)
+    loaded = _is_loaded(label, run)
     if loaded and old == content:
-        return [*done, f"{LABEL} is loaded already"]
+        return [*done, f"{label} is loaded already"]
     try:
         if loaded:
-            _launchctl(run, "bootout", f"{_domain()}/{LABEL}")
-        _launchctl(run, "bootstrap", _domain(), str(file))
+            _launchctl(run, "bootout", f"{_domain()}/{label}", by_hand=by_hand)
+        _launchctl(run, "bootstrap", _domain(), str(file), by_hand=by_hand)
     except BadSetup:
         # Sessions start no listener where a plist is there, so none may stay that does not work.
-        _undo(settings, run, old)
+        _undo(file, run, old)
         raise
-    return [*done, f"started {LABEL}, now and at each login", *service.left_out(settings)]
+    return [*done, f"started {label}, now and at each login"]
 
 
 def is_current(settings: Settings) -> bool:
@@ -113,22 +130,30 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
     Raises:
         BadSetup: the plist cannot be removed.
     """
-    file = plist_file(settings.environ)
+    return drop(LABEL, settings.environ, run)
+
+
+def drop(label: str, environ: Mapping[str, str], run: Run) -> list[str]:
+    """Have launchd keep an agent no more, and leave nothing of it; return what was done.
+
+    Raises: as `uninstall`.
+    """
+    file = plist_file(environ, label)
     if not file.exists():
-        return [f"{LABEL} is not installed"]
+        return [f"{label} is not installed"]
     done = []
     try:
-        _launchctl(run, "bootout", f"{_domain()}/{LABEL}")
-        done.append(f"stopped {LABEL}")
+        _launchctl(run, "bootout", f"{_domain()}/{label}")
+        done.append(f"stopped {label}")
     except BadSetup as error:
         done.append(f"not stopped by launchd: {error.message}")
     files.remove(file)
     return [*done, f"removed {file}"]
 
 
-def plist_file(environ: Mapping[str, str]) -> Path:
-    """Return where launchd looks for this user's plist."""
-    return Path(starter.plist_file(environ))
+def plist_file(environ: Mapping[str, str], label: str = LABEL) -> Path:
+    """Return where launchd looks for a plist of this user's."""
+    return Path(starter.plist_file(environ)).with_name(f"{label}.plist")
 
 
 def restart() -> list[str]:
@@ -142,9 +167,8 @@ def _wanted(settings: Settings) -> bytes:
     return plist(Path(sys.executable), home, path, environ)
 
 
-def _undo(settings: Settings, run: Run, old: bytes | None) -> None:
+def _undo(file: Path, run: Run, old: bytes | None) -> None:
     """Put back the plist that was there before, if one was."""
-    file = plist_file(settings.environ)
     if old is None:
         files.remove(file)
         return
@@ -157,13 +181,13 @@ def _domain() -> str:
     return f"gui/{os.getuid()}"
 
 
-def _is_loaded(run: Run) -> bool:
+def _is_loaded(label: str, run: Run) -> bool:
     try:
-        _launchctl(run, "print", f"{_domain()}/{LABEL}")
+        _launchctl(run, "print", f"{_domain()}/{label}")
     except BadSetup:
         return False
     return True
 
 
-def _launchctl(run: Run, *words: str) -> None:
-    checked(run, "launchctl", *words, hint=f"Run this command again. {BY_HAND}")
+def _launchctl(run: Run, *words: str, by_hand: str = BY_HAND) -> None:
+    checked(run, "launchctl", *words, hint=f"Run this command again. {by_hand}")

@@ -27,6 +27,7 @@ from mcp_agentbus.relay.starter import UNIT
 
 NAME: Final = "systemd"
 LOG: Final = f"journalctl --user -u {UNIT}"
+LINGER: Final = "to keep it running while you are logged out: loginctl enable-linger"
 
 # What is not here, and why: MemoryDenyWriteExecute ends the JIT of node. RestrictNamespaces ends
 # the sandboxes of hosts. Protect*, Private* and CapabilityBoundingSet (ProtectClock sets it, too)
@@ -71,9 +72,9 @@ def unit(
     """
     given = {"AGENTBUS_HOME": home, **(others or {}), "PATH": path}
     words = [f"{name}={value}" for name, value in given.items() if value]
-    environ = "".join(f"Environment={_quoted(word)}\n" for word in words)
+    environ = "".join(f"Environment={quoted(word)}\n" for word in words)
     python_, *words = programs.ourselves("listen", "--replace", python=str(python))
-    command = " ".join([_quoted(python_), *words])
+    command = " ".join([quoted(python_), *words])
     return _UNIT_TEXT.format(command=command, environ=environ)
 
 
@@ -84,25 +85,40 @@ def install(settings: Settings, run: Run = run_program) -> list[str]:
         BadSetup: systemd does not answer this user, or the listener did not start; then all is as
             it was before.
     """
-    _systemctl(run, "show-environment")  # before anything is written
-    file = unit_file(settings.environ)
-    content = _wanted(settings)
+    done = keep(UNIT, _wanted(settings), settings.environ, run)
+    return [*done, *service.left_out(settings), LINGER]
+
+
+def keep(
+    name: str, content: bytes, environ: Mapping[str, str], run: Run, by_hand: str = BY_HAND
+) -> list[str]:
+    """Have systemd keep a unit; return what was done.
+
+    Args:
+        name: the unit's.
+        content: what its file holds.
+        environ: whose.
+        run: runs systemctl.
+        by_hand: what to do without systemd.
+
+    Raises: as `install`.
+    """
+    _systemctl(run, name, by_hand, "show-environment")  # before anything is written
+    file = unit_file(environ, name)
     old = files.content(file)
     files.write(file, content)
     done = [f"wrote {file}"]
     try:
-        _systemctl(run, "daemon-reload")
-        _systemctl(run, "enable", "--now", UNIT)
-        done.append(f"started {UNIT}, now and at each login")
+        _systemctl(run, name, by_hand, "daemon-reload")
+        _systemctl(run, name, by_hand, "enable", "--now", name)
+        done.append(f"started {name}, now and at each login")
         if old not in {None, content}:
-            _systemctl(run, "restart", UNIT)
-            done.append(f"restarted {UNIT}, as it has changed")
+            _systemctl(run, name, by_hand, "restart", name)
+            done.append(f"restarted {name}, as it has changed")
     except BadSetup:
         # Sessions start no listener where a unit is there, so none may stay that does not work.
-        _undo(settings, run, old)
+        _undo(name, environ, run, old)
         raise
-    done += service.left_out(settings)
-    done.append("to keep it running while you are logged out: loginctl enable-linger")
     return done
 
 
@@ -126,14 +142,22 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
     Raises:
         BadSetup: a file cannot be removed.
     """
-    file = unit_file(settings.environ)
-    link = file.parent / "default.target.wants" / UNIT
+    return drop(UNIT, settings.environ, run)
+
+
+def drop(name: str, environ: Mapping[str, str], run: Run) -> list[str]:
+    """Have systemd keep a unit no more, and leave nothing of it; return what was done.
+
+    Raises: as `uninstall`.
+    """
+    file = unit_file(environ, name)
+    link = file.parent / "default.target.wants" / name
     if not file.exists() and not link.is_symlink():
-        return [f"{UNIT} is not installed"]
+        return [f"{name} is not installed"]
     done = []
     try:
-        _systemctl(run, "disable", "--now", UNIT)
-        done.append(f"stopped {UNIT}")
+        _systemctl(run, name, BY_HAND, "disable", "--now", name)
+        done.append(f"stopped {name}")
     except BadSetup as error:
         done.append(f"not stopped by systemd: {error.message}")
     for path in (link, file):
@@ -142,13 +166,13 @@ def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
         link.parent.rmdir()
     done.append(f"removed {file}")
     with contextlib.suppress(BadSetup):  # without systemd there is nothing to tell it
-        _systemctl(run, "daemon-reload")
+        _systemctl(run, name, BY_HAND, "daemon-reload")
     return done
 
 
-def unit_file(environ: Mapping[str, str]) -> Path:
-    """Return where systemd looks for this user's unit."""
-    return Path(starter.unit_file(environ))
+def unit_file(environ: Mapping[str, str], name: str = UNIT) -> Path:
+    """Return where systemd looks for a unit of this user's."""
+    return Path(starter.unit_file(environ)).with_name(name)
 
 
 def restart() -> list[str]:
@@ -167,26 +191,30 @@ def _varies(line: str) -> bool:
     return bool(begins) and not service.is_fixed(variable)
 
 
-def _undo(settings: Settings, run: Run, old: bytes | None) -> None:
+def _undo(name: str, environ: Mapping[str, str], run: Run, old: bytes | None) -> None:
     """Put back the unit that was there before, if one was."""
     if old is None:
-        uninstall(settings, run)
+        drop(name, environ, run)
         return
-    files.write(unit_file(settings.environ), old)
+    files.write(unit_file(environ, name), old)
     with contextlib.suppress(BadSetup):
-        _systemctl(run, "daemon-reload")
-        _systemctl(run, "restart", UNIT)
+        _systemctl(run, name, BY_HAND, "daemon-reload")
+        _systemctl(run, name, BY_HAND, "restart", name)
 
 
-def _systemctl(run: Run, *words: str) -> None:
-    hint = BY_HAND
+def _systemctl(run: Run, name: str, by_hand: str, *words: str) -> None:
+    hint = by_hand
     if words[0] in {"enable", "restart"}:
-        hint = f"See `{LOG}`. {BY_HAND}"
+        hint = f"See `journalctl --user -u {name}`. {by_hand}"
     checked(run, "systemctl", "--user", *words, hint=hint)
 
 
-def _quoted(text: str) -> str:
-    """Quote one word by systemd's rules: C escapes, and %% for %."""
+def quoted(text: str) -> str:
+    """Quote one word by systemd's rules: C escapes, and %% for %.
+
+    Raises:
+        BadSetup: it has a control character in it.
+    """
     check_plain(text)
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'

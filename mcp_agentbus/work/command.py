@@ -18,9 +18,11 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config import identity
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.ids import Agent
@@ -36,8 +38,8 @@ HOST: Final = "worker"
 # As a shell tells of SIGINT: not all was done that was begun.
 _INTERRUPTED: Final = 130
 
-#: Prints a text for a person, or the data for a program.
-Show = Callable[[str, object], None]
+#: Prints a text for a person, or the data for a program; see `cli.output.show`.
+Show = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,16 @@ def work(args: argparse.Namespace, show: Show) -> int:
         BadSetup: it is not there, or the settings make no sense.
         BusUnreachable, Unconfirmed, NotAllowed: with --once, the bus cannot be read.
     """
-    argv = tuple(args.argv)
+    settings, argv = load_settings(), tuple(args.argv)
+    if args.uninstall:
+        return _kept_no_more(identity.who(settings, args.agent).id, settings, show)
     if not argv:
         raise BadInput(
             "There is no program.", hint="Write it behind --: agentbus work -- PROGRAM ARGUMENTS"
         )
-    plan = Plan(load_settings(), argv, args.agent, args.instruction, args.jobs, args.time_limit)
+    plan = Plan(settings, argv, args.agent, args.instruction, args.jobs, args.time_limit)
+    if args.install is not None:
+        return _kept(plan, _as_typed(plan), args.install, show)
     log.write(logging.WARNING if args.once else logging.INFO)
     return run(plan, show, once=args.once)
 
@@ -92,6 +98,11 @@ def worker(args: argparse.Namespace, show: Show) -> int:
         task_max_bytes=file.task_max_bytes,
         patience=Patience(file.try_s, file.tries),
     )
+    if args.uninstall:
+        return _kept_no_more(file.agent, plan.settings, show)
+    if args.install is not None:
+        words = ("worker", "run", "--config", str(file.path.resolve()))
+        return _kept(plan, words, args.install, show)
     log.write(file.level, file.log)
     return run(plan, show)
 
@@ -101,12 +112,52 @@ def run(plan: Plan, show: Show, *, once: bool = False) -> int:
 
     Raises: as `work`.
     """
-    if not shutil.which(plan.argv[0]):
+    _found(plan.argv[0])
+    return asyncio.run(_work(plan, show, once=once))
+
+
+def _found(program: str) -> str:
+    """Return where a program is.
+
+    Raises:
+        BadSetup: it is not there.
+    """
+    found = shutil.which(program)
+    if found is None:
         raise BadSetup(
-            f"{plan.argv[0]} is no program that can be run here.",
+            f"{program} is no program that can be run here.",
             hint="Give its path, or a name that is on PATH.",
         )
-    return asyncio.run(_work(plan, show, once=once))
+    return str(Path(found).absolute())
+
+
+def _as_typed(plan: Plan) -> tuple[str, ...]:
+    """Return what is to be typed behind `agentbus` for the same worker from anywhere."""
+    me = identity.who(plan.settings, plan.agent).id
+    said = ("--instruction", plan.instruction) if plan.instruction else ()
+    options = ("--jobs", str(plan.jobs), "--time-limit", f"{plan.time_limit_s:g}", *said)
+    return ("work", "--agent", me, *options, "--", _found(plan.argv[0]), *plan.argv[1:])
+
+
+def _kept(plan: Plan, words: tuple[str, ...], form: str, show: Show) -> int:
+    """Have a worker kept by a service manager."""
+    from mcp_agentbus.installers import worker as installer  # not for those who work
+
+    _found(plan.argv[0])
+    me = identity.who(plan.settings, plan.agent).id
+    kept = installer.Kept(me, words, Path.cwd(), plan.time_limit_s)
+    by: Any = form or None  # argparse has checked it
+    lines = installer.install(kept, plan.settings, by)
+    show("\n".join(lines), {"done": lines}, verbatim=form == "supervisor")
+    return 0
+
+
+def _kept_no_more(me: str, settings: Settings, show: Show) -> int:
+    from mcp_agentbus.installers import worker as installer  # as above
+
+    lines = installer.uninstall(me, settings)
+    show("\n".join(lines), {"done": lines})
+    return 0
 
 
 async def _work(plan: Plan, show: Show, *, once: bool) -> int:
@@ -130,7 +181,7 @@ async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:
     tries = 0
     while True:
         try:
-            identity = await naming.take(bus)
+            found = await naming.take(bus)
         except (BusUnreachable, Unconfirmed) as error:
             tries += 1
             if tries > patience.tries:
@@ -139,7 +190,7 @@ async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:
                 log.note("away", logging.WARNING, why=error.message)
             await asyncio.sleep(patience.try_s)
         else:
-            return replace(identity.me, host=HOST)
+            return replace(found.me, host=HOST)
 
 
 def _program(plan: Plan, me: Agent) -> Program:

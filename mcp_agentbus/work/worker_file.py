@@ -43,6 +43,8 @@ _DAY_S: Final = 24 * 3600
 class WorkerFile:
     """What such a file says."""
 
+    #: Where it lies.
+    path: Path
     #: The agent whose tasks are done.
     agent: str
     #: The program and its arguments, one of which has the place of the task.
@@ -203,7 +205,7 @@ def read(named: str | None, environ: Mapping[str, str] = os.environ) -> WorkerFi
                     f"{path} [{table}] has no {key.name}.", hint=f"Add {key.name} = {key.example}"
                 )
     folder = _path(given[LogFile].pop("folder", _LOGS), environ).absolute()
-    return WorkerFile(**given[WorkerFile], log=LogFile(folder, **given[LogFile]))
+    return WorkerFile(path, **given[WorkerFile], log=LogFile(folder, **given[LogFile]))
 
 
 def _place(named: str | None, environ: Mapping[str, str]) -> Path:

@@ -42,7 +42,7 @@ ROOMS = {
     "tools": "core config bus store handoff archive",
     "relay": "core | config tools wakes",
     "installers": "core config relay",
-    "work": "core config bus store handoff relay",
+    "work": "core config bus store handoff relay installers",
     "demo": "core config bus store handoff tools",
     "listener": "core config bus store handoff wakes archive tools relay",
     "doctor": "core config bus store handoff wakes archive tools relay installers listener",
@@ -80,6 +80,7 @@ KNOW_PYTHON = {
     "installers/claude_code.py": "it is noted for the scripts of the plugin",
     "installers/systemd.py": "it is written into the unit",
     "installers/launchd.py": "it is written into the plist",
+    "installers/worker.py": "it is written into either",
     "mcp_agentbus/doctor/hosts.py": "it measures what a hook takes",
 }
 # Who reads what is never a pipe in the place of a file, or is to be waited for.

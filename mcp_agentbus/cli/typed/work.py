@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.cli.arguments import count, duration
@@ -43,7 +44,21 @@ def _add_work(commands: Commands) -> None:
     work.add_argument(
         "--instruction", default="", metavar="TEXT", help="what you tell it besides, for each task"
     )
-    work.add_argument("--once", action="store_true", help="do one task that waits, if any, and end")
+    act = work.add_mutually_exclusive_group()
+    act.add_argument("--once", action="store_true", help="do one task that waits, if any, and end")
+    _add_service(act)
+
+
+def _add_service(act: argparse._MutuallyExclusiveGroup) -> None:
+    act.add_argument(
+        "--install",
+        nargs="?",
+        const="",
+        choices=("", "systemd", "launchd", "supervisor"),
+        metavar="BY",
+        help="have systemd or launchd keep it; with supervisor, print what to give that",
+    )
+    act.add_argument("--uninstall", action="store_true", help="undo --install")
 
 
 def _add_worker(commands: Commands) -> None:
@@ -57,3 +72,5 @@ def _add_worker(commands: Commands) -> None:
         metavar="FILE",
         help="default: ./agentbus.toml, ~/.agentbus/config.toml or /etc/agentbus/agentbus.toml",
     )
+    run.add_argument("--json", action="store_true", help="print JSON")
+    _add_service(run.add_mutually_exclusive_group())

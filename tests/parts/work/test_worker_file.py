@@ -66,12 +66,14 @@ def read_at(home, named=None):
 
 @pytest.mark.parametrize("text", [LEAST, WHOLE])
 def test_the_file_of_the_task_bus_is_taken_with_its_own_defaults(home, text):
-    file = read_at(home, str(put(home / "agentbus.toml", text)))
+    path = put(home / "agentbus.toml", text)
+
+    file = read_at(home, str(path))
 
     assert file.agent == "coder"
     assert "{input}" in file.argv
     assert file == WorkerFile(
-        "coder", file.argv, "", file.url, 1800, 1 << 20, 2, math.inf, logging.INFO,
+        path, "coder", file.argv, "", file.url, 1800, 1 << 20, 2, math.inf, logging.INFO,
         LogFile(home / ".agentbus/logs", 104_857_600, 5),
     )  # fmt: skip
 
@@ -82,10 +84,12 @@ def test_each_key_is_taken_and_means_something(home):
         for table, keys in KEYS.items()
     )
 
-    file = read_at(home, str(put(home / "w.toml", examples)))
+    path = put(home / "w.toml", examples)
+
+    file = read_at(home, str(path))
 
     assert file == WorkerFile(
-        "coder", ("agent-cli", "chat", "--oneshot", "{input}"), "Answer in German.",
+        path, "coder", ("agent-cli", "chat", "--oneshot", "{input}"), "Answer in German.",
         "nats://127.0.0.1:7422", 3600, 65536, 5, 30, logging.WARNING,
         LogFile(home / "logs", 10 << 20, 2),
     )  # fmt: skip
