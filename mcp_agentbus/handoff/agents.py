@@ -195,7 +195,7 @@ class Addressees:
             raise BadInput(
                 f"{EVERYBODY!r} are {len(entries):,} agents on this bus, and at most {_OTHERS_MAX} "
                 "can be sent to at once. Nothing was sent.",
-                hint="Name those whom you mean; list_agents with a query finds them.",
+                hint="Name those whom you mean. Run `agentbus agents` to find them.",
             )
         return [Addressee(entry.id, entry.id, entry) for entry in entries]
 

@@ -28,6 +28,7 @@ ORDERS = {
     "Correct",
     "Finish",
     "Mend",
+    "Move",
     "Run",
     "Tell",
     "Use",

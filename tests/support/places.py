@@ -143,7 +143,8 @@ async def look_by_commands(places, folder, me, which):
         once = ("work", "--once", "--agent", agent, *way, "--", "tee", str(told))
         _, shown = await served.typed(folder, *once)
         (places.json if way else places.text)("work", shown)
-    places.text("a worker's program", told.read_text())
+    # It is told nothing where no task of the inbox can be read.
+    places.text("a worker's program", told.read_text() if told.exists() else "")
 
 
 async def followed(folder, *argv):
