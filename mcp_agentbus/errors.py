@@ -143,7 +143,10 @@ class BadSetup(Refused):
 class BusUnreachable(AgentbusError):
     """No bus server answers. Nothing was stored."""
 
-    hint = "Run `agentbus server start`, or check AGENTBUS_URL if the server is a shared one."
+    hint = (
+        "Run `agentbus server start`; if the server is a shared one, check AGENTBUS_URL, or url in "
+        "config.toml."
+    )
     exit_code = 3
 
 

@@ -192,7 +192,7 @@ async def look_up(name: str | None, port: int | None, within_s: float) -> None:
     Raises:
         BusUnreachable: it has none, or nobody says so.
     """
-    hint = "Check AGENTBUS_URL, and the network of this machine."
+    hint = "Check AGENTBUS_URL, or url in config.toml, and the network of this machine."
     try:
         async with asyncio.timeout(within_s):
             await in_thread(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)

@@ -206,3 +206,4 @@ async def test_a_name_that_nobody_has_is_said_to_have_no_address(tmp_path):
         error = await failed(bus.api("INFO"))
 
     assert error.message.startswith("bus.invalid has no address: ")
+    assert error.hint.startswith("Check AGENTBUS_URL, or url in config.toml, ")

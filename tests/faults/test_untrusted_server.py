@@ -126,8 +126,11 @@ async def test_what_listens_there_and_is_no_bus_for_us_is_told_from_nobody(greet
         url = f"nats://127.0.0.1:{listens.getsockname()[1]}"
         with pytest.raises(BusUnreachable, match=said):
             await Link.open(url, None)
-    with pytest.raises(BusUnreachable, match=r"No server answers at 127\S+: Connection refused"):
+    with pytest.raises(
+        BusUnreachable, match=r"No server answers at 127\S+: Connection refused"
+    ) as no:
         await Link.open(url, None)
+    assert "check AGENTBUS_URL, or url in config.toml" in no.value.hint
 
 
 @pytest.mark.parametrize(
