@@ -127,7 +127,7 @@ class Bus(Reconnecting):
             unforeseen(self.settings.state_dir, message_id) if message_id else secrets.token_hex(8)
         )
         all_headers = {**(headers or {}), H_MSG_ID: own}
-        ack, _ = await self._asked(subject, data, all_headers, stored, stores=True)
+        ack, _ = await self._stored(subject, data, all_headers)
         if isinstance(ack, ApiError):
             raise refusal(ack)
         return ack
@@ -147,7 +147,7 @@ class Bus(Reconnecting):
         """
         message_id = secrets.token_hex(8)
         headers = {H_MSG_ID: message_id, H_EXPECTED_REVISION: str(revision)}
-        ack, repeated = await self._asked(subject, data, headers, stored, stores=True)
+        ack, repeated = await self._stored(subject, data, headers)
         if not isinstance(ack, ApiError):
             return ack.seq
         if ack.code != WRONG_REVISION:
@@ -156,6 +156,16 @@ class Bus(Reconnecting):
         if latest and latest.headers.get(H_MSG_ID) == message_id:
             return latest.seq  # the acknowledgement of our own write was lost
         raise Conflict
+
+    async def _stored(
+        self, subject: str, data: bytes, headers: Mapping[str, str]
+    ) -> tuple[Stored | ApiError, bool]:
+        """Store a message; where a stream refuses that somebody has changed, it is set up anew."""
+        answer = await self._asked(subject, data, headers, stored, stores=True)
+        if isinstance(answer[0], ApiError) and answer[0].code != WRONG_REVISION:
+            await self._repair()
+            answer = await self._asked(subject, data, headers, stored, stores=True)
+        return answer
 
     async def api(self, call: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Call JetStream's API, such as `STREAM.INFO.AGENTBUS_TASKS`.

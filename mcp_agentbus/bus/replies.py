@@ -27,6 +27,7 @@ TOO_MANY_RESULTS: Final = 413
 # What a cluster says while a write is under way there, or while it has no leader.
 _NOT_NOW: Final = frozenset({10008, 10009, 10118, 10158, 10163, 10164})
 _TOO_LARGE: Final = 10054
+_SEALED: Final = 10109
 _FULL: Final = 10077
 #: Of a stream's `max_bytes`, when it is made.
 NO_ROOM_TO_RESERVE: Final = 10047
@@ -201,6 +202,12 @@ def refusal(error: ApiError) -> AgentbusError:
         return InboxFull()
     if error.code == _FULL or error.code in _NO_STORAGE:
         return StoreFull()
+    if error.code == _SEALED:
+        return Refused(
+            "Another program has sealed a stream of the bus: nothing can be stored there any more. "
+            "What is stored can be read. Nothing was stored.",
+            hint="Run `agentbus doctor --fix`: it says what to do.",
+        )
     if error.code == _TOO_LARGE:
         return BadInput("The message is larger than the bus takes. Nothing was stored.")
     return error

@@ -56,16 +56,21 @@ async def _streams(bus: Bus) -> list[Check]:
     changed = await streams.strange_streams(bus)
     if not changed:
         return []
-    named = [f"{name} ({', '.join(settings)})" for name, settings in changed.items()]
-    said = f"another program has changed how the bus keeps messages: {_names(named)}"
+    named = _names(f"{each.name} ({', '.join(each.settings)})" for each in changed)
+    if all(each.is_newer for each in changed):
+        said = f"a later version of agentbus has set up how the bus keeps messages: {named}"
+        fix = "Upgrade this one. If nobody here has a later one, run `agentbus doctor --fix`."
+    else:
+        said = f"another program has changed how the bus keeps messages: {named}"
+        fix = "Run `agentbus doctor --fix`."
     mend = Step("set the streams up anew; they keep what they hold", asks(bus.settings, _reset))
-    return [Check("streams", "wrong", said, "Run `agentbus doctor --fix`.", mend)]
+    return [Check("streams", "wrong", said, fix, mend)]
 
 
 async def _reset(bus: Bus) -> None:
-    await streams.ensure_streams(bus)
+    await streams.ensure_streams(bus, newer=True)
     if left := await streams.strange_streams(bus):
-        names = ", ".join(left)
+        names = ", ".join(each.name for each in left)
         raise Refused(
             f"The server does not let {names} be set up anew. What is stored there can be read.",
             hint="Stop the bus, move its folder away, and start it: it begins with none.",

@@ -1,18 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands on the server: six streams, and the consumers of each agent.
 
-    agentbus.<inbox>.tasks.<lane>.<sender>         TASKS     a work queue; three lanes an inbox
-    agentbus.<inbox>.wake.<lane>.<sender>          (none)    each task's headers, once stored
-    agentbus.<inbox>.back                          (none)    a session gave a task back
-    agentbus.<owner>.results.<inbox>.<task>        RESULTS   what became of a task; the last only
-    agentbus.<owner>.sent.<inbox>.<task>           RESULTS   what its sender keeps; the last only
-    agentbus.<owner>.wakes.<inbox>.<task>          RESULTS   what listeners did; the last only
-    agentbus.<agent>.heartbeat.<session>           PRESENCE  in memory, gone after 15 s
-    agentbus.<agent>.profile                       AGENTS    who is registered
-    agentbus.<inbox>.dead.<lane>.<sender>          DEAD      parked tasks
-    agentbus.<inbox>.sched.<lane>.<sender>.<task>  SCHED     tasks that wait for their time, and go
-    agentbus.<inbox>.due.<lane>.<sender>           SCHED     from here to TASKS
-
 All of it is made through `Bus.admin`; an agent's own connection needs none of these rights.
 """
 
@@ -23,7 +11,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
@@ -63,6 +51,10 @@ PARKED_MAX_PER_SENDER: Final = 200
 CLAIMS_MAX: Final = 2_000
 
 _FILE: Final = {"storage": "file", "num_replicas": 1, "allow_direct": True}
+
+#: By which of our versions' `_STREAMS` a stream was set up: one more whenever these change.
+LAYOUT: Final = 1
+_LAYOUT: Final = "agentbus-layout"
 
 # What each stream is created with; where the store has less room, `fitted` makes `max_bytes` less.
 _STREAMS: Final[tuple[dict[str, Any], ...]] = (
@@ -171,17 +163,18 @@ _BESIDE_OTHERS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
 STREAMS: Final = tuple(stream["name"] for stream in _STREAMS)
 
 
-async def ensure_streams(bus: Bus) -> None:
-    """Create the streams that are missing, and give older ones the subjects that they lack.
+async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
+    """Create the streams that are missing, and set up anew what is not as this version makes it.
 
-    From then on the bus makes anew what its server loses.
+    From then on the bus makes anew what its server loses. What a later version has set up stays, or
+    two side by side would take turns; unless `newer` says that there is none.
 
     Raises:
         StoreFull: the disk has too little room for them.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     admin = bus.admin
-    calls = await together(*(_needed(admin, stream) for stream in _STREAMS))
+    calls = await together(*(_needed(admin, stream, newer=newer) for stream in _STREAMS))
     if any(calls):
         room = None if bus.settings.url else embedded.store_limit(bus.settings)
         for stream, call in zip(_STREAMS, calls, strict=True):  # in order: TASKS takes from SCHED
@@ -205,7 +198,11 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
     """Create or update a stream, beside whoever does the same at this moment."""
     for pause_s in (*_BESIDE_OTHERS_S, None):
         try:
-            config = await _updated(admin, stream) if call == "UPDATE" else stream
+            config = {**stream, "metadata": {_LAYOUT: str(LAYOUT)}}
+            if call == "UPDATE":  # with what it has that cannot be taken back
+                config |= kept_settings(
+                    (await admin.api(f"STREAM.INFO.{stream['name']}"))["config"]
+                )
             await admin.api(f"STREAM.{call}.{stream['name']}", config)
         except ApiError as error:
             if error.code != NO_ROOM_TO_RESERVE:
@@ -224,13 +221,7 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
             return
 
 
-async def _updated(admin: Bus, stream: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stream's configuration with what an older one has that cannot be taken back."""
-    has = (await admin.api(f"STREAM.INFO.{stream['name']}"))["config"]
-    return {**stream, **kept_settings(has)}
-
-
-async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
+async def _needed(admin: Bus, stream: Mapping[str, Any], *, newer: bool = False) -> str:
     """Return CREATE, UPDATE for a stream of an older version or of somebody else's, or nothing."""
     # Asking first: a repeated STREAM.CREATE checks the room again and may fail on a full disk.
     try:
@@ -239,20 +230,36 @@ async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
         if error.code == NO_SUCH_STREAM:
             return "CREATE"
         raise
-    return "UPDATE" if stream_differs(stream, info["config"]) else ""
+    may = newer or not _is_newer(info["config"])
+    return "UPDATE" if may and stream_differs(stream, info["config"]) else ""
 
 
-async def strange_streams(bus: Bus) -> dict[str, list[str]]:
-    """Return the settings of streams that are not as agentbus makes them, by stream.
+def _is_newer(config: Mapping[str, Any]) -> bool:
+    """Tell whether a later version than this one has set a stream up, as it says itself."""
+    layout = str((config.get("metadata") or {}).get(_LAYOUT, ""))
+    return layout.isdecimal() and layout.isascii() and len(layout) < 9 and int(layout) > LAYOUT
 
-    Raises:
-        ApiError: a stream is missing.
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+
+class Strange(NamedTuple):
+    """A stream that is not as this version makes it."""
+
+    name: str
+    settings: list[str]
+    #: A later version has set it up, or somebody says so.
+    is_newer: bool
+
+
+async def strange_streams(bus: Bus) -> list[Strange]:
+    """Return the streams that are not as agentbus makes them.
+
+    Raises: as `Bus.api`; ApiError also where one is missing.
     """
     infos = await together(*(bus.admin.api(f"STREAM.INFO.{name}") for name in STREAMS))
-    compared = zip(_STREAMS, infos, strict=True)
-    changed = {stream["name"]: stream_differs(stream, info["config"]) for stream, info in compared}
-    return {name: settings for name, settings in changed.items() if settings}
+    looked = [
+        Strange(made["name"], stream_differs(made, has), _is_newer(has))
+        for made, has in zip(_STREAMS, (info["config"] for info in infos), strict=True)
+    ]
+    return [each for each in looked if each.settings]
 
 
 @dataclass(frozen=True)

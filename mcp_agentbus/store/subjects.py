@@ -6,6 +6,18 @@
     >>> parts("agentbus.coder.tasks.high.planner")
     Parts(whose='coder', kind='tasks', rest=('high', 'planner'))
 
+    agentbus.<inbox>.tasks.<lane>.<sender>         TASKS     a work queue; three lanes an inbox
+    agentbus.<inbox>.wake.<lane>.<sender>          (none)    each task's headers, once stored
+    agentbus.<inbox>.back                          (none)    a session gave a task back
+    agentbus.<owner>.results.<inbox>.<task>        RESULTS   what became of a task; the last only
+    agentbus.<owner>.sent.<inbox>.<task>           RESULTS   what its sender keeps; the last only
+    agentbus.<owner>.wakes.<inbox>.<task>          RESULTS   what listeners did; the last only
+    agentbus.<agent>.heartbeat.<session>           PRESENCE  in memory, gone after 15 s
+    agentbus.<agent>.profile                       AGENTS    who is registered
+    agentbus.<inbox>.dead.<lane>.<sender>          DEAD      parked tasks
+    agentbus.<inbox>.sched.<lane>.<sender>.<task>  SCHED     tasks that wait for their time, and go
+    agentbus.<inbox>.due.<lane>.<sender>           SCHED     from here to TASKS
+
 What makes a subject checks nothing: it takes names that `core.ids` has checked, so that no dot or
 wildcard of another's gets in, or `*` where a reader wants all.
 """

@@ -25,7 +25,7 @@ from mcp_agentbus.bus.replies import (
     Stored,
 )
 from mcp_agentbus.core import text
-from mcp_agentbus.errors import AgentbusError, StoreFull, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, Unconfirmed
 from mcp_agentbus.store import codec, subjects
 from mcp_agentbus.store.records import (
     Written,
@@ -85,8 +85,10 @@ async def put(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | 
         if not is_same(before, task):
             return Taken()
         sent, duplicate = before, True
-    except AgentbusError:
-        raise Unconfirmed("The task is stored, but not what its sender keeps of it.") from None
+    except AgentbusError as error:
+        mend = f"{error.message.replace(' Nothing was stored.', '')} {error.hint}"
+        what = "The task is stored, but not what its sender keeps of it."
+        raise Unconfirmed(what, mend=mend if isinstance(error, Refused) else "") from None
     return Kept(sent, duplicate)
 
 

@@ -6,6 +6,7 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
+import small_lanes
 from local_server import until
 
 from mcp_agentbus.bus.client import Bus
@@ -14,7 +15,7 @@ from mcp_agentbus.doctor import strangers
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store import subjects
 from mcp_agentbus.store.upkeep import due
 
 FEW = 2
@@ -23,11 +24,7 @@ FEW = 2
 @pytest.fixture
 async def sessions(monkeypatch):
     """Three sessions on a bus whose lanes are soon full."""
-    fewer = [
-        {**each, "max_msgs_per_subject": FEW} if each["name"] == subjects.TASKS else each
-        for each in streams._STREAMS
-    ]
-    monkeypatch.setattr(streams, "_STREAMS", tuple(fewer))
+    small_lanes.settle(monkeypatch, FEW)
     async with (
         Bus.ephemeral() as bus,
         Session(bus, Agent("planner")) as planner,

@@ -5,12 +5,14 @@ What was changed is set up anew by whoever begins next, and doctor names what ca
 """
 
 import asyncio
+import hashlib
+import json
 
 import pytest
 from rawclient import Raw
 
 from mcp_agentbus.doctor import strangers
-from mcp_agentbus.errors import Refused
+from mcp_agentbus.errors import Refused, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -104,6 +106,67 @@ async def test_what_the_server_keeps_as_it_was_changed_doctor_says(own_world):
     with pytest.raises(Refused, match="does not let AGENTBUS_RESULTS"):
         await asyncio.to_thread(named.mend.do)
     assert "sealed" in named.said
+
+
+@pytest.mark.parametrize(("stream", "changed"), [
+    (subjects.TASKS, {"max_msgs": 1}),
+    (subjects.TASKS, {"max_msg_size": 10}),
+    (subjects.RESULTS, {"max_msgs": 1}),
+    (subjects.RESULTS, {"max_msg_size": 10}),
+    (subjects.RESULTS, {"subjects": ["agentbus.*.results.*.*"]}),
+    (subjects.SCHEDULE, {"max_msgs_per_subject": 1, "max_msg_size": 10}),
+], ids=str)  # fmt: skip
+async def test_whoever_is_refused_by_a_changed_stream_sets_it_up_anew_within_the_call(
+    own_world, stream, changed
+):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    await change(planner.bus, stream, changed)
+
+    await send_task(planner, planner.me.id, "Later", "x", deliver_in_s=3600)
+
+    assert await hand_over(planner, coder)
+
+
+async def test_who_meets_a_sealed_stream_is_told_what_to_do(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    await change(planner.bus, subjects.RESULTS, {"sealed": True})
+    with pytest.raises(Unconfirmed, match="The task is stored") as half:
+        await send_task(planner, coder.me.id, "Count", "x")
+    await change(planner.bus, subjects.TASKS, {"sealed": True})
+
+    with pytest.raises(Refused, match=r"has sealed a stream.*Nothing was stored"):
+        await send_task(planner, coder.me.id, "Count", "x")
+
+    assert "has sealed a stream" in half.value.hint
+    assert "agentbus doctor --fix" in half.value.hint
+
+
+async def test_what_a_later_version_has_set_up_stays_until_its_user_says_that_there_is_none(
+    own_world, monkeypatch
+):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    older = streams._STREAMS
+    monkeypatch.setattr(streams, "LAYOUT", streams.LAYOUT + 1)
+    monkeypatch.setattr(streams, "_STREAMS", tuple(
+        {**each, "max_age": each.get("max_age", 0) + 3600 * _S} for each in older
+    ))  # fmt: skip
+    await streams.ensure_streams(planner.bus)  # as a session of that version
+    monkeypatch.undo()
+
+    await streams.ensure_streams(coder.bus)  # as one of this version
+    [named] = await strangers.checks(planner.bus.settings)
+    assert await hand_over(planner, coder)
+    await asyncio.to_thread(named.mend.do)
+
+    assert "a later version of agentbus has set up" in named.said
+    assert await strangers.checks(planner.bus.settings) == []
+
+
+def test_the_layout_has_a_new_number_with_each_change_of_the_streams():
+    """Where this fails: add one to `streams.LAYOUT`, and write down its streams' hash here."""
+    made = json.dumps(streams._STREAMS, sort_keys=True).encode()
+
+    assert (streams.LAYOUT, hashlib.sha256(made).hexdigest()[:8]) == (1, "3e2011ce")
 
 
 @pytest.mark.parametrize("changed", CONSUMERS, ids=lambda each: next(iter(each)))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import pytest
+import small_lanes
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, HopLimit, InboxFull, UnknownAgent
@@ -214,12 +215,10 @@ async def test_a_role_that_nobody_holds_is_refused(world):
 
 
 @pytest.mark.promise(6)
-async def test_a_full_inbox_refuses_and_keeps_the_old_tasks(own_world):
+async def test_a_full_inbox_refuses_and_keeps_the_old_tasks(own_world, monkeypatch):
+    small_lanes.settle(monkeypatch, 3)
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     other = await own_world.session("other")
-    info = await own_world.bus.admin.api(f"STREAM.INFO.{subjects.TASKS}")
-    small = {**info["config"], "max_msgs_per_subject": 3}
-    await own_world.bus.admin.api(f"STREAM.UPDATE.{subjects.TASKS}", small)
     for number in range(3):
         await send_task(planner, coder.me.id, f"Task {number}", "x")
 
@@ -234,12 +233,10 @@ async def test_a_full_inbox_refuses_and_keeps_the_old_tasks(own_world):
 
 
 @pytest.mark.promise(6)
-async def test_among_several_addressees_a_full_inbox_is_one_refused_receipt(own_world):
+async def test_among_several_addressees_a_full_inbox_is_one_refused_receipt(own_world, monkeypatch):
+    small_lanes.settle(monkeypatch, 1)
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     tester = await own_world.session("tester")
-    info = await own_world.bus.admin.api(f"STREAM.INFO.{subjects.TASKS}")
-    small = {**info["config"], "max_msgs_per_subject": 1}
-    await own_world.bus.admin.api(f"STREAM.UPDATE.{subjects.TASKS}", small)
     await send_task(planner, coder.me.id, "Fills the inbox", "x")
 
     full, stored = await send_task(planner, [coder.me.id, tester.me.id], "To both", "x")
