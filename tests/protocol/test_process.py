@@ -23,8 +23,6 @@ from mcp_agentbus.handoff.session import Session
 # 2 s are promised; the rest is for a machine that runs other tests meanwhile.
 ENDS_WITHIN_S = 4
 
-pytestmark = pytest.mark.started
-
 NOBODY = {"name": "nobody", "version": "1"}
 
 # A server that writes to standard output in every way there is while it answers list_agents.
@@ -87,6 +85,7 @@ ENDS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.started
 @pytest.mark.promise(43)
 @pytest.mark.parametrize("era", ERAS)
 def test_a_probe_is_answered_without_a_bus_and_leaves_no_trace(empty, tmp_path, era):
@@ -106,6 +105,7 @@ def test_a_probe_is_answered_without_a_bus_and_leaves_no_trace(empty, tmp_path, 
     assert not (tmp_path / "bus").exists()
 
 
+@pytest.mark.started
 def test_the_first_tool_call_starts_the_bus_which_outlives_the_session(empty, tmp_path):
     with server_folder(tmp_path / "bus") as settings, Pipes(empty) as server:
         server.call("list_agents")
@@ -115,6 +115,7 @@ def test_the_first_tool_call_starts_the_bus_which_outlives_the_session(empty, tm
         assert server_pids(settings) == running
 
 
+@pytest.mark.started
 @pytest.mark.promise(43)
 @pytest.mark.parametrize("era", ERAS)
 def test_what_is_printed_during_a_call_does_not_reach_the_protocol(shared, era):
@@ -142,6 +143,7 @@ def test_a_line_that_is_no_message_ends_nothing(empty, era):
         end(server, "EOF")
 
 
+@pytest.mark.started
 @pytest.mark.promise(43)
 @ENDS
 def test_an_idle_server_ends_when_it_is_told_to(empty, era, how):
@@ -170,6 +172,7 @@ def test_a_server_whose_host_reads_no_more_ends_with_its_input(empty):
             host.kill()
 
 
+@pytest.mark.started
 def test_a_server_without_any_input_ends_at_once(empty):
     with Pipes(empty) as server:
         server.process.stdin.close()
@@ -186,6 +189,7 @@ def test_a_server_that_waits_for_the_inbox_ends_when_it_is_told_to(shared, era, 
         end(server, how)
 
 
+@pytest.mark.started
 @pytest.mark.promise(43)
 @pytest.mark.parametrize("waiting", [False, True], ids=["idle", "waiting"])
 def test_a_server_ends_with_its_parent_while_another_holds_its_pipes(shared, waiting):
