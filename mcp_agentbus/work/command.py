@@ -17,6 +17,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,7 @@ from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.work import log, worker_file
+from mcp_agentbus.work.guard import Guard
 from mcp_agentbus.work.program import TIME_LIMIT_S, Program
 from mcp_agentbus.work.worker import Done, Patience, Worker
 
@@ -163,15 +165,16 @@ def _kept_no_more(me: str, settings: Settings, show: Show) -> int:
 async def _work(plan: Plan, show: Show, *, once: bool) -> int:
     async with Bus(plan.settings) as bus:
         me = await _named(bus, plan, patience=Patience(0, 0) if once else plan.patience)
-        program = _program(plan, me)
-        async with Worker(
-            bus, me, jobs=plan.jobs, time_limit_s=None, patience=plan.patience
-        ) as worker:
-            told = _told_to_end(worker)
-            if once:
-                show(*_said(me.id, await worker.run_once(program)))
-            else:
-                await worker.run(program)
+        with closing(Guard()) as guard:
+            program = _program(plan, me, guard)
+            async with Worker(
+                bus, me, jobs=plan.jobs, time_limit_s=None, patience=plan.patience
+            ) as worker:
+                told = _told_to_end(worker)
+                if once:
+                    show(*_said(me.id, await worker.run_once(program)))
+                else:
+                    await worker.run(program)
     return _INTERRUPTED if told.released else 0
 
 
@@ -193,7 +196,7 @@ async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:
             return replace(found.me, host=HOST)
 
 
-def _program(plan: Plan, me: Agent) -> Program:
+def _program(plan: Plan, me: Agent, guard: Guard) -> Program:
     # What it starts of agentbus is the same agent, on the same bus.
     environ = {"AGENTBUS_AGENT": me.id}
     if plan.settings.url:
@@ -206,6 +209,7 @@ def _program(plan: Plan, me: Agent) -> Program:
         plan.time_limit_s,
         plan.task_max_bytes,
         environ,
+        guard,
     )
 
 

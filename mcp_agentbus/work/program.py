@@ -27,12 +27,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
-from mcp_agentbus.core import text
+from mcp_agentbus.core import hosts, text
 from mcp_agentbus.core.children.group import Group, start
 from mcp_agentbus.core.children.output import End
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store.task import RESULT_MAX_BYTES, SUMMARY_MAX_CHARS, Task
 from mcp_agentbus.work.brief import brief, filled, has_place
+from mcp_agentbus.work.guard import Guard
 from mcp_agentbus.work.output import KEPT_MAX_BYTES, Whole
 from mcp_agentbus.work.result import Result, not_done
 
@@ -58,8 +59,10 @@ class Program:
     time_limit_s: float = TIME_LIMIT_S
     #: A task with more bytes, subject and body, is rejected; None: it takes what the bus takes.
     task_max_bytes: int | None = None
-    #: Variables that it gets besides this process's own.
+    #: Variables that it gets besides those of this process that are not one session's alone.
     environ: Mapping[str, str] = field(default_factory=dict)
+    #: Ends it with this process, however that ends.
+    guard: Guard = field(default_factory=Guard)
 
     async def __call__(self, task: Task) -> Result:
         """Run it for a task; return how the task ended."""
@@ -91,13 +94,13 @@ class Program:
                     stdout=output.descriptor,
                     stderr=errors.descriptor,
                     folder=Path(),
-                    environ={**os.environ, **self.environ},
+                    environ={**_lasting(os.environ), **self.environ},
                 )
             except (OSError, ValueError) as error:
                 return not_done(f"its worker's program cannot be run: {_why(error)}")
             output.started()
             errors.started()
-            with Group(process) as group:
+            with Group(process) as group, self.guard.over(process.pid):
                 in_time = await group.ended(self.time_limit_s)
             await output.rest()
             await errors.rest()
@@ -105,6 +108,11 @@ class Program:
             if not in_time:
                 how = f"not done in {text.duration(self.time_limit_s)}: the program was ended"
             return _result(output, errors.text(), how, is_done=in_time and not group.exit_code)
+
+
+def _lasting(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what is one session's: the worker may be started in one."""
+    return {name: value for name, value in environ.items() if not hosts.is_of_session(name)}
 
 
 def _why(error: OSError | ValueError) -> str:

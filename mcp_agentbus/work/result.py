@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mcp_agentbus.store.task import SUMMARY_MAX_CHARS
+from mcp_agentbus.store.task import SUMMARY_MAX_CHARS, WORKER_ENDS
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ class Result:
 def of_answer(answer: Any) -> Result:
     """Return what a handler has returned: a `Result`, or a text, which is the body of one."""
     if isinstance(answer, Result):
-        return answer
+        # Another word would keep the task, or withdraw it.
+        is_end = answer.status in WORKER_ENDS
+        return answer if is_end else not_done(f"the handler ended it as {answer.status!r:.40}")
     if isinstance(answer, str):
         return Result(body=answer)
     return not_done(f"the handler returned {type(answer).__name__}, which is no result")

@@ -275,8 +275,11 @@ class Worker:
                     state = outcome.status if await self._stored(job, outcome) else "over"
                 elif self._stopped and await self._published(job, "released"):
                     state = "released"
-        except BusUnreachable:  # the claim goes with the session
+        except AgentbusError as error:  # then the claim goes with the session
+            note("refused", logging.ERROR, task=task.id, why=error.message)
             state = "released"
+            with suppress(AgentbusError):
+                await publish_result(self.session, task.id, "released")
         finally:
             del self._at_work[task.id]
         note("ended", task=task.id, sender=task.sender, state=state)

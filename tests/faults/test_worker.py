@@ -4,11 +4,12 @@
 import asyncio
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 import served
-from atwork import at_work, shell
+from atwork import at_work, has_ended, shell
 from listeners import configure, in_state, listening, recorder, starts
 from local_server import is_gone, kill_servers, until
 from workers import forget
@@ -69,8 +70,9 @@ async def test_what_a_killed_worker_was_at_is_done_by_the_next_one_and_has_not_f
     program = shell("test -e second && echo done && exit", "touch second", HANGS)
     async with at_work(home, agent, *program) as first:
         task_id = await send(planner, agent)
-        await written(here / "up")
+        pid = int(await written(here / "up"))
         await first.kill()
+    await asyncio.to_thread(until, lambda: has_ended(pid), "its program is ended, too")
     await forget(world.bus, agent, first.session)
 
     async with at_work(home, agent, *program):
@@ -95,7 +97,7 @@ async def test_a_program_that_hangs_is_ended_with_its_children_and_the_next_task
     assert records[0].summary.startswith("Not done in 1s: the program was ended.")
     assert "The end of its standard error:\nwhy" in records[0].summary
     assert [record.body for record in records] == ["before\n", "next\n"]
-    until(lambda: is_gone(int((here / "child").read_text())), "the child is gone")
+    until(lambda: has_ended(int((here / "child").read_text())), "the child is gone")
 
 
 async def test_a_worker_that_is_told_to_end_does_what_it_is_at_and_takes_no_more(world, home, here):
@@ -191,6 +193,21 @@ async def test_two_workers_of_one_agent_do_each_of_twenty_tasks_once(world, home
     assert sorted(took[0] + took[1]) == sorted(tasks)
 
 
+async def test_what_a_program_prints_comes_whole_or_in_a_file_that_the_result_names(
+    world, home, here
+):
+    planner, agent = await world.session("planner"), world.name("coder")
+    code = "import sys; print('x' * (2 << 20 if 'huge' in sys.stdin.read() else 140_000))"
+    async with at_work(home, agent, sys.executable, "-S", "-c", code):
+        long = await result_of(planner, await send(planner, agent))
+        huge = await result_of(planner, await send(planner, agent, "huge"))
+
+    assert (long.state, long.body) == ("completed", "x" * 140_000 + "\n")
+    assert (huge.state, huge.body) == ("completed", "")
+    assert "2,097,153 bytes, of which a result holds 262,144: all of it is in" in huge.summary
+    assert await written(Path(huge.artifacts[0])) == "x" * (2 << 20) + "\n"
+
+
 @pytest.mark.promise(26)
 async def test_beside_a_worker_nobody_is_started(own_world, here):
     planner, settings = await own_world.session("planner"), own_world.bus.settings
@@ -264,6 +281,7 @@ async def test_a_worker_by_its_file_does_tasks_as_an_argument_and_logs_no_text(w
         done = await result_of(planner, await send(planner, agent))
         [receipt] = await send_task(planner, agent, "Too large", "x" * 2000)
         refused = await result_of(planner, receipt.task_id)
+        await worker.logged("ended", task=receipt.task_id)
         worker.tell()
         assert await worker.ended() == 0
 

@@ -45,7 +45,7 @@ _DAY_S: Final = 24 * 3600
 # What a person can do where `doctor` has no command for it, since nothing is wrong.
 _ACTS: Final = {
     "not_allowed": "`--wake-from SENDER` of `agentbus agent add`",
-    "deaf_session": "type anything in that session",
+    "deaf_session": "type anything in that session; a worker reads by itself",
     "ledger": "`agentbus listen --status` names the file",
 }
 

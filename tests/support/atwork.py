@@ -11,6 +11,7 @@ import json
 import signal
 
 import served
+from local_server import command_lines
 
 _HANG_S = 60  # only a hang takes as long
 # What it holds comes back after 2 s, not 24: for tests of what happens then, not of when.
@@ -25,6 +26,11 @@ HASTY = (
 def shell(*lines):
     """Return the argv of a program for the shell."""
     return ("/bin/sh", "-c", "\n".join(lines))
+
+
+def has_ended(pid):
+    """Tell whether a process has ended, whoever is to reap it."""
+    return not command_lines().get(pid)
 
 
 class AtWork:

@@ -87,3 +87,21 @@ def test_one_that_serves_itself_tells_its_listener_of_its_name(listener):
 
     assert answer["shown"] is True
     assert said == {"op": "named", "agent": "coder-4f1c"}
+
+
+def test_one_that_leaves_is_there_no_more_and_joins_no_other_listener(listener):
+    """As a worker's, whose process may go on."""
+    place, listens = listener
+    membership = Membership(place, Me("coder", "python", "s1"), lambda *_: "")
+    thread = threading.Thread(target=membership.run)
+    thread.start()
+    joined = Joined(listens)
+    joined.tell({"op": "nudge", "n": 1, "text": "1 task waits."})
+    joined.says()  # from here on it knows that it has joined
+
+    membership.leave()
+    thread.join(_WITHIN_S)
+
+    assert not thread.is_alive()
+    assert joined._lines.readline() == b""
+    joined.end()

@@ -63,6 +63,8 @@ async def test_what_goes_wrong_in_a_handler_fails_the_task_in_our_words(world, c
                 raise ValueError("a secret of the worker's")
             case "nothing":
                 return None
+            case "keeps":
+                return Result("working")
             case "too long":
                 return "x" * 300_000
             case _:
@@ -71,14 +73,15 @@ async def test_what_goes_wrong_in_a_handler_fails_the_task_in_our_words(world, c
     async with working(world, handler) as worker:
         records = [
             await asked(planner, worker.me, subject)
-            for subject in ("raises", "nothing", "too long", "cancels")
+            for subject in ("raises", "nothing", "keeps", "too long", "cancels")
         ]
 
-    assert [(record.state, record.body) for record in records] == [("failed", "")] * 4
+    assert [(record.state, record.body) for record in records] == [("failed", "")] * 5
     too_long = "its result cannot be stored. The body has 300,000 bytes; the limit is 262,144"
     whys = (
         "the handler failed with ValueError",
         "the handler returned NoneType, which is no result",
+        "the handler ended it as 'working'",
         too_long,
         "the handler failed with CancelledError",
     )

@@ -4,16 +4,18 @@
 import asyncio
 import os
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from atwork import shell
-from local_server import is_gone, until
+from atwork import has_ended, shell
+from local_server import until
 
 from mcp_agentbus.core.children import group
 from mcp_agentbus.store.task import RESULT_MAX_BYTES, Task
 from mcp_agentbus.work import output
+from mcp_agentbus.work.guard import Guard
 from mcp_agentbus.work.program import Program
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
@@ -29,7 +31,8 @@ def run(tmp_path, monkeypatch):
             id="9d0c", sender="planner", to="coder", subject="Count", body=body,
             thread_id="9d0c", created_at=AT, expires_at=AT,
         )  # fmt: skip
-        return await Program(argv, "coder", tmp_path / "outputs", **fields)(task)
+        with closing(Guard()) as guard:
+            return await Program(argv, "coder", tmp_path / "outputs", guard=guard, **fields)(task)
 
     return run
 
@@ -176,4 +179,18 @@ async def test_a_cancelled_one_is_ended_with_its_children(run, tmp_path, monkeyp
     with pytest.raises(asyncio.CancelledError):
         await running
 
-    until(lambda: is_gone(int((tmp_path / "child").read_text())), "the child is gone")
+    until(lambda: has_ended(int((tmp_path / "child").read_text())), "the child is gone")
+
+
+async def test_it_is_not_taken_for_the_session_that_started_its_worker(run, monkeypatch):
+    monkeypatch.setenv("CLAUDECODE", "1")
+    monkeypatch.setenv("AGENTBUS_HOST", "claude-code")
+    monkeypatch.setenv("MINE", "1")
+
+    result = await run("env", environ={"AGENTBUS_AGENT": "coder"})
+
+    names = {line.partition("=")[0] for line in result.body.splitlines()}
+    assert names & {"CLAUDECODE", "AGENTBUS_HOST", "MINE", "AGENTBUS_AGENT"} == {
+        "MINE",
+        "AGENTBUS_AGENT",
+    }
