@@ -14,7 +14,7 @@ bus and no task: it passes on what it hears.
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -75,6 +75,7 @@ class Membership:
         claims: told what a session that the listener serves holds, whenever that changes.
         asks: by what the listener is to tell whose the session is, in the place of `me.agent`:
             `given` (--agent), `folder` and `environ`; nothing if it is to believe that.
+        again_s: as `AGAIN_S`.
     """
 
     def __init__(
@@ -83,8 +84,11 @@ class Membership:
         me: Me,
         nudge: Callable[[str, tuple[str, ...]], str],
         claims: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+        *,
         asks: Mapping[str, Any] | None = None,
+        again_s: Sequence[float] = AGAIN_S,
     ) -> None:
+        self._again_s = again_s
         self._where = where
         self._me = me
         self._nudge = nudge
@@ -119,7 +123,7 @@ class Membership:
                     failures += 1
                 if failures == 1:
                     start_listener(self._where)
-            pause_s = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
+            pause_s = self._again_s[min(failures, len(self._again_s) - 1)]
             self._left.wait(min(pause_s, self._young_s()) or pause_s)
 
     def _young_s(self) -> float:

@@ -14,6 +14,7 @@ nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -73,7 +74,7 @@ def filled(argv: Sequence[str], text: str) -> list[str]:
         BadInput: the system takes no argument of that length.
     """
     words = [word.replace(PLACE, text) for word in argv]
-    size = max(len(word.encode()) for word in words)
+    size = max(len(os.fsencode(word)) for word in words)
     if size > ARGUMENT_MAX_BYTES:
         raise BadInput(
             f"the argument with the task would have {size:,} bytes, and the system takes "

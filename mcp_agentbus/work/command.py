@@ -30,6 +30,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.task import BODY_MAX_BYTES, check_size
 from mcp_agentbus.work import log, worker_file
 from mcp_agentbus.work.guard import Guard
 from mcp_agentbus.work.program import TIME_LIMIT_S, Program
@@ -65,7 +66,7 @@ def work(args: argparse.Namespace, show: Show) -> int:
     """Do what was typed after `agentbus work`; return the exit code.
 
     Raises:
-        BadInput: there is no program.
+        BadInput: there is no program, or the instruction is no text, or over 64 KiB.
         BadSetup: it is not there, or the settings make no sense.
         BusUnreachable, Unconfirmed, NotAllowed: with --once, the bus cannot be read.
     """
@@ -76,6 +77,7 @@ def work(args: argparse.Namespace, show: Show) -> int:
         raise BadInput(
             "There is no program.", hint="Write it behind --: agentbus work -- PROGRAM ARGUMENTS"
         )
+    check_size(args.instruction, "instruction", BODY_MAX_BYTES)
     plan = Plan(settings, argv, args.agent, args.instruction, args.jobs, args.time_limit)
     if args.install is not None:
         return _kept(plan, _as_typed(plan), args.install, show)

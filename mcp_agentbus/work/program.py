@@ -66,7 +66,7 @@ class Program:
 
     async def __call__(self, task: Task) -> Result:
         """Run it for a task; return how the task ended."""
-        size = len(f"{task.subject}{task.body}".encode())
+        size = len(f"{task.subject}{task.body}".encode(errors="surrogatepass"))
         if self.task_max_bytes is not None and size > self.task_max_bytes:
             return Result(
                 "rejected",

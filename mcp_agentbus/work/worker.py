@@ -49,7 +49,7 @@ from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.results import Details, publish_result
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Item
-from mcp_agentbus.relay.member import Me, Membership
+from mcp_agentbus.relay.member import AGAIN_S, Me, Membership
 from mcp_agentbus.store.task import Status, Task
 from mcp_agentbus.work import result
 from mcp_agentbus.work.heartbeats import Heartbeats, OnGone
@@ -66,6 +66,9 @@ _DoneState = Literal["completed", "failed", "rejected", "released", "over"]
 _LOOK_S: Final = 5.0
 # A handler that was cancelled may take so long to end, in seconds: a program has 5 after SIGTERM.
 _ENDS_WITHIN_S: Final = 10.0
+# How long after a listener that is not there it is looked for, in seconds: often none is, and one
+# that starts waits 15 s for the sessions of an earlier one before it starts anybody.
+_JOIN_AGAIN_S: Final = AGAIN_S[:4]
 # Until the bus has room again: people make it.
 _ROOM_AGAIN_S: Final = 30.0
 
@@ -146,7 +149,9 @@ class Worker:
         # A worker needs no listener: it joins the one that is there.
         where = replace(bus.settings, environ={**bus.settings.environ, "AGENTBUS_LISTENER": "off"})
         me = Me(agent.id, agent.host, self.session.id)
-        self._membership = Membership(where, me, lambda *_: "it reads by itself")
+        self._membership = Membership(
+            where, me, lambda *_: "it reads by itself", again_s=_JOIN_AGAIN_S
+        )
 
     async def __aenter__(self) -> Self:
         with suppress(BusUnreachable, Unconfirmed):  # `run` waits for it

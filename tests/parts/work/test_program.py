@@ -50,6 +50,12 @@ def modes(path):
     return tuple(one.stat().st_mode & 0o777 for one in (Path(path), Path(path).parent))
 
 
+async def test_what_is_half_a_character_in_a_task_is_shown_and_counted(run):
+    result = await run("cat", body="a\ud800b", task_max_bytes=1000)
+
+    assert "    a\\ud800b\n" in result.body
+
+
 async def test_what_it_prints_is_the_body_to_the_last_byte(run):
     result = await run(*shell("printf 'a\\nb\\n\\n'; echo no >&2"))
 
