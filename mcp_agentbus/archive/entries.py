@@ -54,7 +54,7 @@ def _by_owner(sent: Sent, message: Found) -> Change:
     stored = Moment(state="stored", at=sent.created_at, by=sent.owner)
     names = (
         "subject", "thread_id", "priority", "task_type", "in_reply_to", "created_at", "expires_at",
-        "deliver_at", "seen_at",
+        "deliver_at", "seen_at", "expect",
     )  # fmt: skip
     values = {name: getattr(sent, name) for name in names}
     values |= {"request": sent.body, "request_chars": sent.body_chars}

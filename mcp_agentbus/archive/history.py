@@ -29,7 +29,7 @@ from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import ArchiveBroken, BadInput
 from mcp_agentbus.handoff.agents import of_this_user
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.task import ENDS, HELD, OPEN, State
+from mcp_agentbus.store.task import ENDS, HELD, OPEN, Expect, State
 
 #: Whose turn a task was or is: this agent's who sent it, or who received it; or both, not over yet.
 View = Literal["all", "sent", "received", "open"]
@@ -60,6 +60,7 @@ class Past:
     priority: Priority
     task_type: str
     in_reply_to: str | None
+    expect: Expect
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None

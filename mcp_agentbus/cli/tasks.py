@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         AgentbusError: it was refused, or the bus was not there.
     """
-    if args.command == "send":
+    if args.command in {"send", "tell"}:
         args.body = _body(args.body, args.body_file, optional=args.no_body)
         _check(args)
     elif args.command == "result":
@@ -85,7 +85,7 @@ def _check(args: argparse.Namespace) -> None:
             "--request-id is empty, so the same command again would store a second task.",
             hint="Give a word, the same for each try, or leave the option out.",
         )
-    if args.no_body == bool(args.body.strip()):
+    if args.expect == "answer" and args.no_body == bool(args.body.strip()):
         raise BadInput(
             "There is a body beside --no-body." if args.no_body else "The body is empty.",
             hint="Say in it all that another agent needs to do it alone; with --no-body the "

@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -24,14 +24,14 @@ from mcp_agentbus.bus.budget import one_call, renew
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, Unconfirmed
+from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import lanes, lookup
+from mcp_agentbus.handoff.beside import news, words
+from mcp_agentbus.handoff.beside.news import Results
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.lanes import Left, Taken
-from mcp_agentbus.handoff.outcomes import Result
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session, Turn
 from mcp_agentbus.handoff.turn import Call, Given, Inbox, Item, Watch
-from mcp_agentbus.store.task import Record
 
 LIMIT_MAX: Final = 50
 # What nobody asked for more of: as many tasks are held then, as many results shown.
@@ -184,6 +184,7 @@ async def _note_what_arrived(session: Session, call: Call) -> None:
     """A session that calls again has got answers of its calls before, and what they gave."""
     async with session.lock:
         await session.outcomes.confirm(call)
+        await words.confirm(session.bus, session.claims, call)
 
 
 def check_watch(
@@ -202,34 +203,6 @@ def check_watch(
         ids.task_id(task_id)
 
 
-@dataclass(frozen=True)
-class _Results:
-    """The results of an answer."""
-
-    records: Sequence[Record] = ()
-    #: Those that were given before, and may not have arrived.
-    doubtful: Sequence[Result] = ()
-    #: As `Inbox.results_elsewhere`.
-    elsewhere: int = 0
-    #: Why they could not be read; empty if they could.
-    degraded: str = ""
-
-    @property
-    def any(self) -> bool:
-        """Whether there is something to say of them."""
-        return bool(self.records or self.doubtful or self.degraded)
-
-    def of_inbox(self, limit: int) -> dict[str, Any]:
-        """Return what an `Inbox` says of them."""
-        given_at = {each.record.task_id: each.given.at for each in self.doubtful if each.given}
-        return {
-            "results": (*(result.record for result in self.doubtful), *self.records),
-            "results_given_at": given_at,
-            "more_results": len(self.records) >= limit,
-            "results_elsewhere": self.elsewhere,
-        }
-
-
 async def _read(session: Session, call: Call, limit: int | None, after: int) -> Inbox:
     """Return open claims from number `after` on, then newly claimed tasks, and new results."""
     notes = await session.claims.check(session.claims.after(after))
@@ -240,11 +213,11 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     if wanted <= 0 and limit is None:  # what is urgent does not wait for the end of the others
         taken = await lanes.take(session, 1, LANES[:1])
     tasks = (*held, *map(_new_item, taken.claims))
-    results = await _results(session, limit or FILL, call)
+    results = await news.results(session, limit or FILL, call)
     if tasks or notes or taken.notes or results.any:
         left = await lanes.left(session, taken)
     else:
-        results, left = await both(_looked_up(session, limit or FILL), lanes.looked_at(session))
+        results, left = await both(news.looked_up(session, limit or FILL), lanes.looked_at(session))
     last = (held if more else tasks)[-1:]
     more = more or (limit is not None and bool(left.waiting))
     return Inbox(
@@ -300,12 +273,12 @@ async def _new(
         taken = await lanes.take_for_one(session, FILL, wanted, new)
     else:
         taken = await lanes.take(session, limit, wanted, new[:limit])
-    results = await _results(session, FILL, by) if RECORDS in places or last else _Results()
+    results = await news.results(session, FILL, by) if RECORDS in places or last else Results()
     left = Left({})
     if lines or taken.claims or (results.any and not results.degraded):
         left = await lanes.left(session, taken)
     elif last and not (taken.notes or results.degraded):
-        results, left = await both(_looked_up(session, FILL), lanes.looked_at(session))
+        results, left = await both(news.looked_up(session, FILL), lanes.looked_at(session))
     return Inbox(
         tasks=(*lines, *map(_new_item, taken.claims)),
         **results.of_inbox(FILL),
@@ -332,7 +305,7 @@ async def _peek(
 ) -> Inbox:
     """Return what waits, and new results; of one conversation also what this session holds."""
     glance = await lookup.peek(session, limit, thread_id, cursor)
-    results = await _looked_up(session, limit, thread_id, take=take)
+    results = await news.looked_up(session, limit, thread_id, take=take)
     held = [
         _item(claim)
         for claim in session.claims.values()
@@ -355,37 +328,6 @@ async def _peek(
         peeked=True,
         thread_id=thread_id,
     )
-
-
-async def _results(session: Session, limit: int, by: Call | None) -> _Results:
-    """Return new results, and why there may be more: tasks are shown even if results fail.
-
-    And those that were given and may not have arrived, by what the call `by` tells.
-    """
-    try:
-        records = await session.outcomes.results(limit)
-    except AgentbusError as error:
-        return _Results(degraded=_unreadable(error))
-    return _Results(records, session.outcomes.doubtful(by))
-
-
-async def _looked_up(
-    session: Session, limit: int, thread_id: str | None = None, *, take: bool = True
-) -> _Results:
-    """Return results as stored, whoever has them; `take` those that no answer here has yet."""
-    try:
-        looked = await session.outcomes.look_up(limit, thread_id)
-    except AgentbusError as error:
-        return _Results(degraded=_unreadable(error))
-    if not take:
-        return _Results([end.record for end in looked.results], elsewhere=looked.elsewhere)
-    taken = map(session.outcomes.take, looked.results)
-    records = [result.record for result in taken if result.is_new or thread_id is not None]
-    return _Results(records, elsewhere=looked.elsewhere)
-
-
-def _unreadable(error: AgentbusError) -> str:
-    return f"results could not be read: {error.message}"
 
 
 def _item(claim: Claim) -> Item:

@@ -16,7 +16,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
+from mcp_agentbus.handoff.beside.awaited import Awaited, Result, no_answer_comes
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
 from mcp_agentbus.store.records import read_kept, read_record, sent_key
@@ -44,31 +45,6 @@ _BATCH: Final = 100
 _SWEEP_BATCHES: Final = 3
 # A timer that fires early would be set again for nothing.
 _AFTER_DEADLINE_S: Final = 0.05
-
-
-@dataclass(frozen=True)
-class Awaited:
-    """A sent task that has no end yet."""
-
-    inbox: str
-    deadline: datetime
-
-
-@dataclass(frozen=True)
-class Result:
-    """A result that was taken and does not yet count as seen."""
-
-    record: Record
-    revision: int
-    #: What to finish once it counts as seen; None if another session has pulled it.
-    delivery: Delivery | None
-    #: None: no answer has had it yet.
-    given: Given | None = None
-
-    @property
-    def is_new(self) -> bool:
-        """Whether its reader is to get it yet."""
-        return self.given is None or self.given.is_lost
 
 
 class Outcomes:
@@ -92,7 +68,8 @@ class Outcomes:
     @contextmanager
     def awaiting(self, task: Task) -> Iterator[None]:
         """Expect an outcome of a task from before it is stored; not if storing it fails."""
-        self.sent[task.id] = Awaited(task.to, task.expires_at)
+        if task.expect == "answer":
+            self.sent[task.id] = Awaited(task.to, task.expires_at)
         try:
             yield
         except BaseException:
@@ -209,6 +186,7 @@ class Outcomes:
         """Return what became of a task that this agent sent; None while there is nothing to tell.
 
         Raises:
+            BadInput: it wants no answer.
             UnknownTask: this agent sent no such task.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
@@ -217,8 +195,10 @@ class Outcomes:
         if record is None and sent is None:
             said = f"{self._me} sent no task {task_id}"
             raise await unknown_task(self._bus, task_id, said, "wait for", by="sender")
+        if sent and sent.expect == "nothing":
+            raise no_answer_comes(task_id)
         seen = sent.seen_revision if sent else 0
-        if record is None or record.state not in TOLD:
+        if record is None or not record.is_told:
             return None
         if not record.ended and seen >= revision:
             return None  # the same question is not asked twice
@@ -304,14 +284,14 @@ class Outcomes:
                 self.unread.add(task_id)
         for task_id in handed["given"]:
             known = ids.is_task_id(task_id) and await self._read(task_id)
-            if known and (record := known[0]) and record.state in TOLD:
+            if known and (record := known[0]) and record.is_told:
                 self.give([self._keep(record, known[1], None).record], given_up)
 
     async def _take_own(self, task_id: str) -> None:
         """Take a task's record if there is something to tell about it, whoever pulled it."""
         self.unread.discard(task_id)
         record, revision, sent = await self._read(task_id)
-        if record and record.state in TOLD:
+        if record and record.is_told:
             await self._take(record, revision, None, sent)
 
     async def _take_delivered(self, delivery: Delivery) -> None:
@@ -326,6 +306,9 @@ class Outcomes:
                 await self._bus.give_back(delivery, _NOT_ASKED_S)
                 return
             record = as_asked(record, sent)
+        if not record.is_told:
+            await self._bus.finish(delivery)
+            return
         owner = record.owner_session
         if owner not in {"", self._session_id} and (
             await roster.may_live(self._bus, self._me, owner)

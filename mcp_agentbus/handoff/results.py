@@ -11,10 +11,9 @@ its one record that succeeds only if nobody else has written.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Unpack, cast
 
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Conflict, untaken
@@ -22,13 +21,14 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import (
     AgentbusError,
     AlreadyEnded,
-    BadInput,
     NotClaimed,
     NotYourTask,
     UnknownTask,
 )
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.agents import unknown_task
+from mcp_agentbus.handoff.beside import words
+from mcp_agentbus.handoff.beside.details import Details, checked
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects, tasks
@@ -45,32 +45,13 @@ from mcp_agentbus.store.records import (
 from mcp_agentbus.store.steps import Lost, Same, Step, first_record, next_record, step
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import (
-    ARTIFACT_MAX_CHARS,
-    ARTIFACTS_MAX,
     HELD,
-    RESULT_MAX_BYTES,
-    STATUSES,
-    SUMMARY_MAX_CHARS,
     WORKER_ENDS,
     Record,
     Sent,
     State,
     Status,
-    check_size,
 )
-
-
-class Details(TypedDict, total=False):
-    """What may be said with a status."""
-
-    #: One paragraph for a reader in a hurry; at most 2,000 characters.
-    summary: str
-    #: The result itself; at most 256 KiB of UTF-8.
-    body: str
-    #: References: paths, URLs, commits. Nothing here opens them.
-    artifacts: Sequence[str]
-    #: Percent done, 0 to 100.
-    progress: float | None
 
 
 @dataclass(frozen=True)
@@ -84,10 +65,14 @@ class Published:
     unchanged: bool = False
     #: The result came after the task's deadline.
     late: bool = False
+    #: It is a word: there is nothing to be answered, and nothing was stored.
+    is_word: bool = False
 
     @property
     def note(self) -> str:
         """What its fields do not say by themselves, as `Receipt.note`."""
+        if self.is_word:
+            return words.NOTHING_TO_ANSWER
         if self.state == "stored":
             where = "in the inbox as before" if self.unchanged else "back in the inbox"
             return f"The task is {where}."
@@ -124,7 +109,7 @@ async def publish_result(
         BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
     """
     ids.task_id(task_id)
-    changes = _checked(status, details)
+    changes = checked(status, details)
     await session.called()
     async with session.lock:
         if status == "cancelled":
@@ -133,6 +118,8 @@ async def publish_result(
         claim = held or await _unheld(session, task_id, status)
         if claim is None:
             return await _not_held(session, task_id, status, changes)
+        if claim.task.expect == "nothing":
+            return Published(task_id, claim.record.state, unchanged=True, is_word=True)
         session.claims.named(task_id)
         if status == "released":
             if held is None:
@@ -142,36 +129,6 @@ async def publish_result(
         if task_id not in session.claims:  # its client may start another server for the next call
             shell.remember(session, claim.task)
         return await _publish(session, claim, cast("State", status), changes)
-
-
-def _checked(status: Status, details: Details) -> dict[str, Any]:
-    if status not in STATUSES:
-        raise BadInput(f"{status!r} is no status.", hint=f"Use one of {', '.join(STATUSES)}.")
-    summary = details.get("summary", "")
-    if len(summary) > SUMMARY_MAX_CHARS:
-        raise BadInput(
-            f"The summary has {len(summary):,} characters; the limit is {SUMMARY_MAX_CHARS:,}.",
-            hint="Shorten it and put the rest into the body.",
-        )
-    artifacts = tuple(details.get("artifacts", ()))
-    if len(artifacts) > ARTIFACTS_MAX or any(
-        len(artifact) > ARTIFACT_MAX_CHARS for artifact in artifacts
-    ):
-        raise BadInput(
-            "There are too many artifacts, or one is too long.",
-            hint=f"Give at most {ARTIFACTS_MAX} references of {ARTIFACT_MAX_CHARS:,} characters.",
-        )
-    for artifact in artifacts:
-        check_size(artifact, "artifact", ARTIFACT_MAX_CHARS * 4)
-    progress = details.get("progress")
-    if progress is not None and not 0 <= progress <= 100:
-        raise BadInput(f"progress is {progress}.", hint="Give percent done, 0 to 100.")
-    return {
-        "summary": check_size(summary, "summary", SUMMARY_MAX_CHARS * 4),
-        "body": check_size(details.get("body", ""), "body", RESULT_MAX_BYTES),
-        "artifacts": artifacts,
-        "progress": progress,
-    }
 
 
 async def _publish(
@@ -281,6 +238,8 @@ async def _not_held(
         raise await _without_record(session, task_id)
     texts = {key: changes[key] for key in ("summary", "body", "artifacts")}
     for record in records:
+        if record.expect == "nothing":
+            return Published(task_id, record.state, unchanged=True, is_word=True)
         if record.ended and record.says(record.model_copy(update={"state": status, **texts})):
             return Published(task_id, record.state, unchanged=True, late=record.late)
     record = min(records, key=lambda record: record.ended)

@@ -18,14 +18,13 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, TypedDict, Unpack
+from typing import Final, TypedDict, Unpack
 
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, Priority
 from mcp_agentbus.errors import (
-    AgentbusError,
     BadInput,
     BusUnreachable,
     HopLimit,
@@ -33,15 +32,16 @@ from mcp_agentbus.errors import (
     Unconfirmed,
 )
 from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.beside.receipts import receipt_of
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.records import read_sent
-from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import (
     BODY_MAX_BYTES,
     DELIVER_MAX_S,
     EXPIRES_MAX_S,
     HOPS_MAX,
+    Expect,
     Notify,
     Receipt,
     Sent,
@@ -75,6 +75,10 @@ class Options(TypedDict, total=False):
     notify: Notify
     #: Makes a repeated call store nothing new.
     request_id: str | None
+    #: `nothing`: it is a word, shown once; it wakes nobody, and no result of it comes.
+    expect: Expect
+    #: What the body is: text, markdown or json. Told to its reader, and not interpreted.
+    content_type: str
 
 
 @one_call
@@ -125,7 +129,7 @@ async def send_task(
     )
     _raise_common(outcomes, key)
     return tuple(
-        _receipt(addressee.address, entry, task, outcome)
+        receipt_of(addressee.address, entry, task, outcome)
         for addressee, entry, task, outcome in zip(
             addressees, entries, drawn_up, outcomes, strict=True
         )
@@ -208,6 +212,8 @@ class _Draft:
     thread_given: str | None
     in_reply_to: str | None
     notify: Notify
+    expect: Expect
+    content_type: str
     created_at: datetime
     deliver_at: datetime | None
     expires_at: datetime
@@ -225,8 +231,15 @@ class _Draft:
             self.notify,
             self.deliver_at and (self.deliver_at - self.created_at).total_seconds(),
             (self.expires_at - (self.deliver_at or self.created_at)).total_seconds(),
+            # Older versions know neither, and what they have stored is to be known again.
+            *([self.expect, self.content_type] if self.says_more else []),
         ]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:_REQUEST_CHARS]
+
+    @property
+    def says_more(self) -> bool:
+        """Whether it has what older versions do not know."""
+        return (self.expect, self.content_type) != ("answer", "text")
 
     def task_for(self, inbox: str, task_id: str, way: _Way) -> Task:
         """Return the task for one inbox."""
@@ -244,6 +257,8 @@ class _Draft:
             deliver_at=self.deliver_at,
             expires_at=self.expires_at,
             notify=self.notify,
+            expect=self.expect,
+            content_type=self.content_type,
             session=self.session,
             chain=way.chain,
             hops=way.hops,
@@ -264,6 +279,14 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> _Draf
         raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
     if notify not in {"live", "never", "wake"}:
         raise BadInput(f"{notify!r} is no way to notify.", hint="Use live, never or wake.")
+    expect, content_type = options.get("expect", "answer"), options.get("content_type", "text")
+    if expect not in {"answer", "nothing"}:
+        raise BadInput(f"{expect!r} is nothing to expect.", hint="Use answer or nothing.")
+    if expect == "nothing" and notify == "wake":
+        raise BadInput(
+            "notify is wake, and no result comes of a task that expects nothing.",
+            hint="Leave notify out, or expect an answer.",
+        )
     thread_id, in_reply_to = options.get("thread_id"), options.get("in_reply_to")
     if in_reply_to is not None:
         ids.task_id(in_reply_to)
@@ -279,7 +302,9 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> _Draf
         thread_id=ids.label(thread_id, "thread id") if thread_id is not None else None,
         thread_given=options.get("thread_id"),
         in_reply_to=in_reply_to,
-        notify=notify,
+        notify=notify if expect == "answer" else "never",
+        expect=expect,
+        content_type=ids.label(content_type, "content type"),
         created_at=created_at,
         deliver_at=deliver_at,
         expires_at=expires_at,
@@ -352,49 +377,3 @@ def _used_for_another(task: Task) -> BadInput:
         hint="Use a new request_id for each task, and the same one only to repeat a call as it "
         "was.",
     )
-
-
-def _receipt(
-    address: str, entry: Entry | None, task: Task, outcome: Kept | BaseException
-) -> Receipt:
-    common: dict[str, Any] = {
-        "task_id": task.id,
-        "to": address,
-        "recipient": entry.state if entry else "not known",
-        "last_seen": entry.last_seen if entry else None,
-    }
-    if isinstance(outcome, BaseException):
-        why = _why(outcome)
-        return Receipt(**common, state="refused", reason=why, expires_at=task.expires_at)
-    wake, reason = _wake(task, entry)
-    return Receipt(
-        **common,
-        duplicate=outcome.duplicate,
-        wake=wake,
-        reason=reason,
-        notify=outcome.sent.notify,
-        deliver_at=outcome.sent.deliver_at,
-        expires_at=outcome.sent.expires_at,
-    )
-
-
-def _why(failure: BaseException) -> str:
-    return f"{failure.message} {failure.hint}" if isinstance(failure, AgentbusError) else ""
-
-
-def _wake(
-    task: Task, entry: Entry | None
-) -> tuple[Literal["requested", "held", "not_known", "not_requested"], str]:
-    """Return what is known about a wake when the task is stored."""
-    if task.priority != "high":
-        return "not_requested", ""
-    if entry is None:
-        return "not_known", "the roster cannot be read"
-    held = entry.held_for(task.sender)
-    if held is not None:
-        return ("held", held) if held else ("requested", "")
-    if entry.state == "not known":
-        return "not_known", "the bus server has just started and has not heard from its listener"
-    if entry.state == "live session":
-        return "held", "no listener looks after it; a live session sees the task at its next call"
-    return "held", "no listener looks after it; the task is seen when a session of the agent starts"

@@ -27,7 +27,7 @@ from mcp_agentbus.version import __version__
 COMMANDS: Final = frozenset(
     {
         "agents", "audit", "export", "inbox", "parked", "replay", "result", "search", "send",
-        "task", "tasks", "watch",
+        "task", "tasks", "tell", "watch",
     }
 )  # fmt: skip
 # Longer than this a request is no line of the local socket; then the bus is spoken to from here.
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
         AgentbusError: the command was refused.
         Unconfirmed: the listener hangs, with the command in its hands.
     """
-    if args.command == "send" and not args.request_id:
+    if args.command in {"send", "tell"} and not args.request_id:
         # So that it may be repeated, whatever becomes of the listener.
         args.request_id = f"cli-{os.urandom(8).hex()}"
     place = Place(places.runtime_folder(os.environ), os.environ)

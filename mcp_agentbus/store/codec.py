@@ -32,6 +32,7 @@ from mcp_agentbus.store.task import (
     NOTE_MAX_CHARS,
     REQUEST_MAX_CHARS,
     SUBJECT_MAX_CHARS,
+    Expect,
     Notify,
     Record,
     Sent,
@@ -80,6 +81,10 @@ def encode_task(task: Task) -> bytes:
         fields["in_reply_to"] = task.in_reply_to
     if task.deliver_at:
         fields["deliver_at"] = stamp(task.deliver_at)
+    if task.expect != "answer":
+        fields["expect"] = task.expect
+    if task.content_type != "text":
+        fields["content_type"] = task.content_type
     return _dump(fields)
 
 
@@ -140,6 +145,8 @@ def decode_task(subject: str, headers: Mapping[str, str], data: bytes, stored_at
         hops=_hops(headers.get(subjects.H_HOPS)),
         session=_label_or(headers.get(subjects.H_SESSION), ""),
         request=_label_or(headers.get(subjects.H_REQUEST), ""),
+        expect=_expect(fields),
+        content_type=_label_or(fields.get("content_type"), "text"),
     )
 
 
@@ -211,6 +218,11 @@ _Default = TypeVar("_Default", str, None)
 
 def _label_or(value: object, default: _Default) -> str | _Default:
     return value if isinstance(value, str) and ids.is_label(value) else default
+
+
+def _expect(fields: Mapping[str, Any]) -> Expect:
+    """Return what a sender wants; of a word that this version does not know, an answer."""
+    return cast("Expect", _known(fields.get("expect"), get_args(Expect), "answer")[0])
 
 
 def _task_id_or_none(value: object) -> str | None:
@@ -340,6 +352,7 @@ def _record_fields(subject: str, data: bytes, kind: str) -> dict[str, Any]:
         fields[key] = _label_or(fields.get(key), "")
     _keep_known(fields, "priority", LANES, "normal")
     _keep_known(fields, "notify", get_args(Notify), "live")
+    fields["expect"] = _expect(fields)
     return fields
 
 

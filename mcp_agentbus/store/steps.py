@@ -163,6 +163,7 @@ def sent_of(task: Task) -> Sent:
         request=task.request,
         task_type=task.task_type,
         in_reply_to=task.in_reply_to,
+        expect=task.expect,
         body=task.body[:REQUEST_MAX_CHARS],
         body_chars=len(task.body),
     )
@@ -175,7 +176,8 @@ def as_asked(record: Record, sent: Sent | None) -> Record:
     record is `unasked`, for no session in particular, and starts nobody.
     """
     if sent is None or sent.unasked:
-        return record.model_copy(update={"unasked": True, "owner_session": "", "notify": "never"})
+        nobodys = {"unasked": True, "owner_session": "", "notify": "never", "expect": "answer"}
+        return record.model_copy(update=nobodys)
     return record.model_copy(
         update={
             "subject": sent.subject or record.subject,
@@ -183,6 +185,7 @@ def as_asked(record: Record, sent: Sent | None) -> Record:
             "priority": sent.priority,
             "owner_session": sent.owner_session,
             "notify": sent.notify,
+            "expect": sent.expect,
         }
     )
 
@@ -217,6 +220,7 @@ def first_record(sent: Sent) -> Record:
         priority=sent.priority,
         owner_session=sent.owner_session,
         notify=sent.notify,
+        expect=sent.expect,
         updated_at=sent.created_at,
         history=(Moment(state="stored", at=sent.created_at, by=sent.owner),),
     )

@@ -70,6 +70,10 @@ WORKER_ENDS: Final = frozenset({"completed", "failed", "rejected"})
 TOLD: Final = ENDS | {"needs_approval"}
 
 Notify = Literal["live", "never", "wake"]
+#: `nothing`: a word, which is over once it is shown.
+Expect = Literal["answer", "nothing"]
+# Of a word, its sender is told only if it went wrong otherwise.
+_WORD_IS_OVER: Final = frozenset({"completed", "expired"})
 # Before the first message on any bus, and later than any deadline.
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -150,6 +154,10 @@ class Task(_Frozen):
     session: str = ""
     #: A hash of all that its sender said in the call; empty if that is not known.
     request: str = ""
+    #: What its sender wants of its reader.
+    expect: Expect = "answer"
+    #: A word of the sender's for what the body is, such as `markdown`; not interpreted.
+    content_type: str = "text"
 
 
 class Moment(_Frozen):
@@ -194,6 +202,7 @@ class Record(_Stored):
     #: The session that sent the task.
     owner_session: str = ""
     notify: Notify = "live"
+    expect: Expect = "answer"
     #: One paragraph for a reader in a hurry; at most 2,000 characters.
     summary: str = ""
     #: The result itself; at most 256 KiB of UTF-8.
@@ -217,6 +226,12 @@ class Record(_Stored):
     def ended(self) -> bool:
         """Whether nothing more is to come."""
         return self.state in ENDS
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its sender is told of it: it has ended, or its worker has a question."""
+        quiet = self.expect == "nothing" and self.state in _WORD_IS_OVER
+        return self.state in TOLD and not quiet
 
     @property
     def told_with(self) -> tuple[str, ...]:
@@ -251,6 +266,7 @@ class Sent(_Stored):
     deliver_at: Time | None = None
     #: As the task's.
     request: str = ""
+    expect: Expect = "answer"
     task_type: str = "default"
     in_reply_to: str | None = None
     #: The first 2,000 characters of the task's body, and how many it has; 0: nobody has said so.
@@ -277,6 +293,11 @@ class Wakes(_Frozen):
     moments: tuple[Moment, ...] = ()
 
 
+_IS_A_WORD: Final = (
+    "It is shown once, at its reader's next call; it wakes nobody, and no result of it comes."
+)
+
+
 class Receipt(_Frozen):
     """What `send_task` knows about one addressee: that the task is stored, and nothing more."""
 
@@ -296,6 +317,8 @@ class Receipt(_Frozen):
     reason: str = ""
     #: How its sender is to learn of the result.
     notify: Notify = "live"
+    #: As the task's.
+    expect: Expect = "answer"
     deliver_at: Time | None = None
     expires_at: Time
 
@@ -310,6 +333,7 @@ class Receipt(_Frozen):
         notes = (
             "An earlier call had stored it; nothing was stored again." if self.duplicate else "",
             f"The task is read when {self.to} next looks." if unread else "",
+            _IS_A_WORD if self.state == "stored" and self.expect == "nothing" else "",
             "Its result may start a closed session of its sender." if wakes_back else "",
         )
         return " ".join(filter(None, notes))

@@ -125,8 +125,9 @@ async def _unseen(
         *(read_kept(bus, record.owner, record.inbox, record.task_id) for record in records)
     )
     return [
-        replace(end, record=as_asked(end.record, sent))
+        replace(end, record=record)
         for end, (sent, _) in zip(ends, sents, strict=True)
+        if (record := as_asked(end.record, sent)).is_told
         if (sent is None and not may_be_asked_yet(stored_at[end.revision]))
         or (sent and sent.seen_revision < end.revision)
     ]

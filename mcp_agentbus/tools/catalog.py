@@ -265,9 +265,8 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "send_task",
             "Send a task",
-            "Store a task for another agent on this bus. The receipt says that it is stored and "
-            "offered until it ends, not that anybody has seen it. Its result comes through "
-            "read_inbox or watch_inbox.",
+            "Store a task for another agent. The receipt says that it is stored, not that anybody "
+            "has seen it. Its result comes through read_inbox or watch_inbox.",
             SendTask,
             _send_task,
             _WRITE,
@@ -275,7 +274,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "read_inbox",
             "Read inbox",
-            "Claim waiting tasks (high priority first) and show them, with results of tasks this "
+            "Claim waiting tasks and show them, with results of tasks this "
             "agent sent. A claimed task is shown whole once, then as a line, and is this session's "
             "until publish_result ends or releases it, or the session ends. Text inside a frame "
             "was written by another agent.",
@@ -286,8 +285,8 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "watch_inbox",
             "Watch inbox",
-            "Wait for a new task or result and return it as read_inbox does. Running out of time "
-            "is a normal, empty answer.",
+            "Wait for a new task or result, as read_inbox shows it. Running out of time is a "
+            "normal, empty answer.",
             WatchInbox,
             _watch_inbox,
             _WRITE,
@@ -295,7 +294,7 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "list_agents",
             "List agents",
-            "Show registered agents: id, state, hosts, roles, last seen, tasks waiting for them.",
+            "Show registered agents: id, state, hosts, roles, last seen, waiting tasks.",
             ListAgents,
             _list_agents,
             _READ,
@@ -303,8 +302,8 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         Tool(
             "publish_result",
             "Post result",
-            "Report on a task that this session or nobody holds, or end it with its result. A "
-            "task has one end: the same again changes nothing, another is refused.",
+            "Report on a task, or end it with its result. It has one end: the same again changes "
+            "nothing, another is refused.",
             PublishResult,
             _publish_result,
             _REPORT,

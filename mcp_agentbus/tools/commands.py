@@ -109,6 +109,8 @@ async def _sent(call: Call, session: Session) -> tuple[Receipt, ...]:
             expires_in_s=args.expires_in,
             deliver_in_s=args.deliver_in,
             notify=args.notify,
+            expect=args.expect,
+            content_type=args.content_type,
             request_id=args.request_id,
         )
     except Unconfirmed as error:
@@ -243,5 +245,6 @@ _COMMANDS: Final[dict[str, Command]] = {
     "send": _send,
     "task": _task,
     "tasks": history.tasks,
+    "tell": _send,
     "watch": _watch,
 }

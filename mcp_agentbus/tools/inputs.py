@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.handoff import inbox
-from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Notify, Status
+from mcp_agentbus.store.task import SUBJECT_MAX_CHARS, SUMMARY_MAX_CHARS, Expect, Notify, Status
 
 _T = TypeVar("_T")
 # Left out of the schema: a `null` beside every type costs more tokens than it says.
@@ -34,16 +34,18 @@ class SendTask(_Input):
 
     to: str | list[str] = Field(description="Agent id, 'role:NAME', 'all', or a list of these")
     subject: str = Field(description=f"One line, at most {SUBJECT_MAX_CHARS} characters")
-    body: str = Field(description="All that another agent needs to do it alone; at most 64 KiB")
+    body: str = Field(description="All that is needed to do it alone; at most 64 KiB")
     priority: Priority = Field("normal", description="high is read first and may wake the agent")
     task_type: str = Field("default", description="A word for the kind of work")
-    thread_id: _Optional[str] = Field(None, description="Conversation it belongs to")
-    in_reply_to: _Optional[str] = Field(None, description="task_id of a task that this answers")
+    thread_id: _Optional[str] = Field(None, description="Conversation")
+    in_reply_to: _Optional[str] = Field(None, description="task_id that this answers")
     expires_in_s: _Optional[int] = Field(None, description="Deadline in seconds; default 7 days")
     deliver_in_s: _Optional[int] = Field(None, description="Seconds before it is offered")
     notify: Notify = Field(
         "live", description="Notice of the result: to a live session, never, or wakes a closed one"
     )
+    expect: Expect = Field("answer", description="nothing: shown once, then over")
+    content_type: Literal["text", "markdown", "json"] = "text"
     request_id: _Optional[str] = Field(None, description="Same id again stores nothing new")
 
 
@@ -57,13 +59,13 @@ class ReadInbox(_Input):
     limit: _Optional[Annotated[int, Field(ge=1, le=inbox.LIMIT_MAX)]] = Field(
         None, description="New tasks to claim; default: until 5 are held"
     )
-    peek: bool = Field(False, description="Show waiting tasks without claiming them")
-    task_id: _Optional[str] = Field(None, description="Show this one task's life, sent or received")
+    peek: bool = Field(False, description="Claim nothing")
+    task_id: _Optional[str] = Field(None, description="One task's life, sent or received")
     thread_id: _Optional[str] = Field(None, description="Only this conversation; claims nothing")
     detail: Literal["concise", "full"] = Field("concise", description="full: long texts too")
     cursor: _Optional[str] = Field(None, description="From the answer before")
     view: Literal["inbox", "sent", "received", "open"] = Field(
-        "inbox", description="Tasks sent or received before, or open ones; claims nothing"
+        "inbox", description="Tasks sent or received before, or open ones"
     )
     query: str = Field("", description="Words in those tasks")
 

@@ -57,19 +57,20 @@ async def look(bus: Bus, agent: str, inboxes: Sequence[str], known: Container[st
     others, urgent = await both(
         waiting.counts(bus, inboxes, ("normal", "low")), look_for_urgent(bus, agent, inboxes, known)
     )
-    counts = replace(urgent.counts, others=sum(others.values()))
+    counts = replace(urgent.counts, others=urgent.counts.others + sum(others.values()))
     return replace(urgent, counts=counts)
 
 
 async def look_for_urgent(
     bus: Bus, agent: str, inboxes: Sequence[str], known: Container[str] = ()
 ) -> Looked:
-    """Return the same, but for how many tasks wait that wake nobody.
+    """Return the same, but for how many tasks wait in lanes that wake nobody.
 
     Raises: as `look`.
     """
     results, high = await both(_results(bus, agent), _high_tasks(bus, inboxes, known))
-    counts = Counts(high=sum(lane.count for lane in high), results=len(results))
+    words = sum(lane.words for lane in high)
+    counts = Counts(sum(lane.count for lane in high) - words, words, len(results))
     return Looked(counts, (*(task for lane in high for task in lane.tasks), *results))
 
 
@@ -84,19 +85,21 @@ class _High:
     count: int
     #: The oldest first; where many are stored, the oldest of each sender.
     tasks: list[Waiting]
+    #: Of those that are counted: what wants no answer, and so wakes nobody.
+    words: int = 0
 
 
 async def _high(bus: Bus, inbox: str, known: Container[str]) -> _High:
     lane = await waiting.look(bus, inbox, "high")
     if lane.tasks is not None:
-        return _High(lane.count, [_task(task) for task in lane.tasks.values()])
+        wakes = [_task(task) for task in lane.tasks.values() if task.expect == "answer"]
+        return _High(lane.count, wakes, lane.count - len(wakes))
     seen = await together(*(tasks.at(bus, stored) for stored in await _oldest(bus, inbox, known)))
     high_tasks = [
-        _task(each.task)
-        for each in seen
-        if isinstance(each, tasks.Seen) and not await _is_held(bus, each)
+        each.task for each in seen if isinstance(each, tasks.Seen) and not await _is_held(bus, each)
     ]
-    return _High(max(lane.count, len(high_tasks)), high_tasks)
+    wakes = [_task(task) for task in high_tasks if task.expect == "answer"]
+    return _High(max(lane.count, len(high_tasks)), wakes, len(high_tasks) - len(wakes))
 
 
 async def _oldest(bus: Bus, inbox: str, known: Container[str]) -> list[Found]:

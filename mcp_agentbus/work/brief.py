@@ -57,6 +57,7 @@ def _written(task: Task) -> str:
         "Type": task.task_type if task.task_type != "default" else "",
         "Thread": task.thread_id if task.thread_id != task.id else "",
         "In reply to": task.in_reply_to,
+        "Content type": task.content_type if task.content_type != "text" else "",
     }
     lines = [f"{name}: {value}" for name, value in about.items() if value]
     return "\n".join([*lines, *(["", task.body] if task.body else [])])

@@ -46,7 +46,9 @@ from mcp_agentbus.errors import (
     UnknownTask,
 )
 from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.results import Details, publish_result
+from mcp_agentbus.handoff.beside import words
+from mcp_agentbus.handoff.beside.details import Details
+from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Item
 from mcp_agentbus.relay.member import AGAIN_S, Me, Membership
@@ -323,6 +325,10 @@ class Worker:
     async def _stored(self, job: _Job, outcome: Result) -> bool:
         """Store how a task ended; tell whether it was this session's to end."""
         job.is_ending = True
+        if job.task.expect == "nothing":  # whatever came of it, nobody waits for that
+            if claim := self.session.claims.get(job.task.id):
+                await words.end(self.session.bus, self.session.claims, claim)
+            return True
         said: Details = {
             "summary": outcome.summary,
             "body": outcome.body,

@@ -81,6 +81,7 @@ FIELDS = {
     "Task.task_type": Field("label", framed=f"{TASK}, {BRIEF}", data=IDS),
     "Task.thread_id": Field("label", framed=f"{TASK}, {BRIEF}, export", data=f"{IDS}, {PAST}"),
     "Task.in_reply_to": Field("word", framed=f"{TASK}, {BRIEF}", data=IDS),
+    "Task.content_type": Field("label", framed=f"{TASK}, {BRIEF}", data=IDS),
     "Task.notify_given": Field("sentence"),
     "Task.chain": Field("word", data=IDS),
     "Task.session": Field("label"),
@@ -129,8 +130,8 @@ FIELDS = {
     "Profile.id": Field(
         "word",
         framed=ROSTER,
-        plain=f"{ROSTER}, completion, send, send_task, tab key, {TRAIL}, tasks",
-        data=f"_meta, agents, send, {TRAIL}, tasks",
+        plain=f"{ROSTER}, completion, send, tell, send_task, tab key, {TRAIL}, tasks",
+        data=f"_meta, agents, send, tell, {TRAIL}, tasks",
     ),
     "Profile.description": Field("sentence", framed=ROSTER, data="agents"),
     "Profile.roles": Field(
@@ -152,10 +153,10 @@ FIELDS = {
 }
 # Numbers, times, words of a list and ids of the reader's own: no word of a peer fits in.
 NO_WORDS = {
-    "Task": "to priority created_at expires_at deliver_at notify hops",
+    "Task": "expect to priority created_at expires_at deliver_at notify hops",
     "Moment": "at",
-    "Record": "owner state attempts priority notify progress late unasked updated_at history",
-    "Sent": "owner priority notify created_at expires_at deliver_at seq seen_revision seen_at closed "
+    "Record": "expect owner state attempts priority notify progress late unasked updated_at history",
+    "Sent": "expect owner priority notify created_at expires_at deliver_at seq seen_revision seen_at closed "
     "unasked body_chars",
     "Wakes": "task_id owner inbox",
     "Profile": "registered_at last_seen",
@@ -194,7 +195,7 @@ def task(name):
     value = VALUES.__getitem__
     body = {
         "type": "task.request", "id": value("Task.id"), "subject": value("Task.subject"),
-        "priority": value("Task.priority_given"), "task_type": value("Task.task_type"),
+        "priority": value("Task.priority_given"), "task_type": value("Task.task_type"), "content_type": value("Task.content_type"),
         "in_reply_to": value("Task.in_reply_to"), "notify": value("Task.notify_given"),
         "payload": {"content": value("Task.body")}, "zz": value("an unknown field"),
         value("an unknown field"): 1,

@@ -117,6 +117,7 @@ async def look_by_commands(places, folder, me, which):
         "task": [(which.task,), (which.result,), (which.sent,), ("odd-state",), ("abcdef",)],
         "watch": [("--timeout", "0"), ("--task", which.result, "--timeout", "0")],
         "send": [(which.agent, "s", "b", "--priority", "high", "--wait", "0")],
+        "tell": [(which.agent, "s", "b")],
         "result": [(which.task, "working"), (which.result, "completed")],
         "listen": [("--status",)],
         "agent": [("wakes", "woken"), ("list",)],

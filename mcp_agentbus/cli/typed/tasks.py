@@ -9,44 +9,75 @@ from mcp_agentbus.cli.arguments import count, duration, moment, whole_seconds
 from mcp_agentbus.cli.typed.command import TASK, WATCH_MAX_S, WEEK_S, add_body, command, completed
 
 if TYPE_CHECKING:
+    from mcp_agentbus.cli.arguments import Parser
     from mcp_agentbus.cli.typed.command import Commands
 
 
 def add(commands: Commands) -> None:
     """Declare them."""
+    _add_send(commands)
+    _add_tell(commands)
     _add_task_commands(commands)
     _add_inbox_commands(commands)
     _add_parking_commands(commands)
 
 
-def _add_task_commands(commands: Commands) -> None:
+def _add_send(commands: Commands) -> None:
     send = command(commands, "send", "store a task for another agent")
-    to = send.add_argument("to", help="agent id, role:NAME, all, or several joined by commas")
-    completed(to)
-    send.add_argument("subject", help="one line, at most 200 characters")
+    _add_addressee(send)
     send.add_argument(
         "body", nargs="?", help="the task; other users of this machine can see it in the process "
         "list, so give private text on stdin or with --body-file",
     )  # fmt: skip
     add_body(send, "task")
     send.add_argument("--priority", choices=("high", "normal", "low"), default="normal")
+    _add_about(send)
+    send.add_argument(
+        "--deliver-in", type=whole_seconds(1, WEEK_S), metavar="S", help="not offered before"
+    )
+    send.add_argument("--notify", choices=("live", "never", "wake"), default="live")
+    send.add_argument(
+        "--wait", type=duration(0, WATCH_MAX_S), metavar="S", help="wait for the results"
+    )
+    send.add_argument("--no-body", action="store_true", help="the subject says all of it")
+    send.set_defaults(expect="answer")
+
+
+def _add_tell(commands: Commands) -> None:
+    tell = command(commands, "tell", "send a word: shown once at its reader's next call, no answer")
+    _add_addressee(tell)
+    tell.add_argument("body", nargs="?", help="what does not fit into the subject")
+    add_body(tell, "rest of it")
+    tell.add_argument(
+        "--priority", choices=("high", "normal", "low"), default="normal",
+        help="high is read first, and wakes nobody either",
+    )  # fmt: skip
+    _add_about(tell)
+    tell.set_defaults(expect="nothing", no_body=True, notify="live", deliver_in=None, wait=None)
+
+
+def _add_addressee(send: Parser) -> None:
+    to = send.add_argument("to", help="agent id, role:NAME, all, or several joined by commas")
+    completed(to)
+    send.add_argument("subject", help="one line, at most 200 characters")
+
+
+def _add_about(send: Parser) -> None:
     send.add_argument("--task-type", default="default", metavar="WORD")
+    send.add_argument(
+        "--content-type", choices=("text", "markdown", "json"), default="text",
+        help="told to the reader, not looked at",
+    )  # fmt: skip
     send.add_argument("--thread", metavar="ID", help="the conversation it belongs to")
     send.add_argument("--in-reply-to", metavar="TASK", help="the task that it answers")
     send.add_argument(
         "--expires-in", type=whole_seconds(1, WEEK_S), metavar="S",
         help="deadline in seconds, or such as 90m or 2d (default: 7d)",
     )  # fmt: skip
-    send.add_argument(
-        "--deliver-in", type=whole_seconds(1, WEEK_S), metavar="S", help="not offered before"
-    )
-    send.add_argument("--notify", choices=("live", "never", "wake"), default="live")
     send.add_argument("--request-id", metavar="ID", help="the same again stores nothing new")
-    send.add_argument(
-        "--wait", type=duration(0, WATCH_MAX_S), metavar="S", help="wait for the results"
-    )
-    send.add_argument("--no-body", action="store_true", help="the subject says all of it")
 
+
+def _add_task_commands(commands: Commands) -> None:
     result = command(commands, "result", "publish the status or result of a claimed task")
     result.add_argument("task_id", metavar="TASK", help=TASK)
     result.add_argument(

@@ -43,7 +43,7 @@ def of_receipts_within(receipts: Sequence[Receipt]) -> dict[str, Any]:
 
 
 def _receipt(receipt: Receipt, reader: Reader) -> dict[str, Any]:
-    data = receipt.model_dump(mode="json", exclude_none=True, exclude={"notify"})
+    data = receipt.model_dump(mode="json", exclude_none=True, exclude={"notify", "expect"})
     note = {"note": receipt.note} if receipt.note else {}
     return data | {"reason": reader.hint(receipt.reason)} | note
 
@@ -190,6 +190,8 @@ def _task_ids(task: Task) -> dict[str, Any]:
         "task_type": task.task_type,
         "thread_id": task.thread_id,
         "in_reply_to": task.in_reply_to,
+        "expect": task.expect,
+        "content_type": task.content_type,
         "created_at": stamp(task.created_at),
         "expires_at": stamp(task.expires_at),
         "hops": task.hops,
@@ -208,6 +210,7 @@ def _record_ids(record: Record) -> dict[str, Any]:
         "attempts": record.attempts,
         "thread_id": record.thread_id,
         "late": record.late,
+        "expect": record.expect,
         **({"unasked": True} if record.unasked else {}),
         "updated_at": stamp(record.updated_at),
     }

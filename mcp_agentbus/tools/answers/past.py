@@ -91,7 +91,7 @@ def fact_line(past: Past) -> str:
     ]
     if past.state != "stored":
         facts.append(f"{past.state} {words.ago(past.updated_at)}")
-    facts += ["late"] * past.late
+    facts += ["late"] * past.late + ["wants no answer"] * (past.expect == "nothing")
     if past.deliver_at and past.deliver_at > now():
         facts.append(f"for {words.when(past.deliver_at)}")
     facts += [f"UNASKED: {past.owner} is not known to have sent it"] * (not past.is_asked)
@@ -135,6 +135,7 @@ def of_past(past: Past, *, texts: bool = False) -> dict[str, Any]:
         "task_type": past.task_type,
         "thread_id": past.thread_id,
         "in_reply_to": past.in_reply_to,
+        "expect": past.expect,
         "attempts": past.attempts,
         "late": past.late,
         "asked": past.is_asked,

@@ -28,6 +28,8 @@ from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.layout import Block, Said, Way
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL, Reader
 
+#: Of a word: it is over once it was shown.
+WANTS_NOTHING: Final = "wants no answer"
 # Of those to whom something was sent as one; all of them are in the data.
 _NAMES_MAX: Final = 20
 # Of a task's steps, in characters, before its text; what our own writers keep has room.
@@ -187,8 +189,8 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
 
 def _task_block(item: Item, reader: Reader) -> Block:
     """Return a task with its text, or what reminds a reader of one that it has."""
-    task = item.task
-    facts = [f"Task {task.id} from {task.sender}", task.priority]
+    task, what = item.task, "Task" if item.task.expect == "answer" else "Word"
+    facts = [f"{what} {task.id} from {task.sender}", task.priority]
     if item.given_at:
         facts += [item.state, f"given to a call of this session {words.ago(item.given_at)}"]
         subject = Said(f"Subject: {task.subject}", task.sender)
@@ -199,6 +201,7 @@ def _task_block(item: Item, reader: Reader) -> Block:
         facts.append(f"attempt {item.attempt}")
     if task.to.startswith("role-"):
         facts.append(f"for {address_of(task.to)}")
+    facts += [WANTS_NOTHING] if task.expect == "nothing" else []
     facts.append(f"sent {words.when(task.created_at)}, expires {words.when(task.expires_at)}")
     return Block(words.line(facts), _of_task(task), _way(task.id, reader))
 
@@ -211,6 +214,7 @@ def _of_task(task: Task) -> Said:
         "Thread": task.thread_id if task.thread_id != task.id else "",
         "In reply to": task.in_reply_to,
         "Type": task.task_type if task.task_type != "default" else "",
+        "Content type": task.content_type if task.content_type != "text" else "",
     }
     return Said(f"{words.about(about)}\n\n{task.body}", task.sender)
 
@@ -290,8 +294,10 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     """
     record, sent = life.record, life.sent
     who = f"sent by {record.owner} to {address_of(record.inbox)}"
-    lines = [words.line([f"Task {record.task_id}: {life.state}", who, record.priority])]
-    if sent:
+    facts = [f"Task {record.task_id}: {life.state}", who, record.priority]
+    facts += [WANTS_NOTHING] if record.expect == "nothing" else []
+    lines = [words.line(facts)]
+    if sent and record.expect == "answer":
         seen = f"seen {words.when(sent.seen_at)}" if sent.seen_at else "not yet seen by its sender"
         expires = f"expires {words.when(sent.expires_at)}"
         lines.append(words.line([expires, *([f"its result: {seen}"] if record.ended else [])]))

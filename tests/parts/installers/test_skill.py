@@ -29,7 +29,9 @@ SCENARIOS = sorted((EVALS / "scenarios").glob("*.json"))
 # What stands in backquotes and is a word of the bus; anything else there must be in one of these.
 FIELDS = {name for tool in TOOLS.values() for name in tool.args.model_fields}
 STATES = {*task.STATUSES, *task.ENDS, *task.HELD, "stored"}
-VALUES = {"low", "normal", "high", "live", "never", "wake", "all", "timed_out", "true"}
+VALUES = {
+    "low", "normal", "high", "live", "never", "wake", "all", "timed_out", "true", "nothing",
+}  # fmt: skip
 SHOWN = {"role:NAME", "DEGRADED", "agent", "reason"}  # in answers, addresses and files
 
 ids = pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)

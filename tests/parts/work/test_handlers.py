@@ -9,6 +9,7 @@ import pytest
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster, subjects
@@ -52,6 +53,22 @@ async def test_a_text_is_the_body_and_a_result_is_stored_as_it_is(world):
     assert (result.state, result.summary, result.body) == ("rejected", "Not mine.", "because")
     assert result.artifacts == ("https://example.org/1",)
     assert [step.state for step in text.history] == ["stored", "claimed", "working", "completed"]
+
+
+async def test_a_word_is_handled_once_and_over_then_whatever_came_of_it(world):
+    planner, words = await world.session("planner"), []
+
+    async def handler(task):
+        words.append(task.body)
+        return Result("failed", "no")
+
+    async with working(world, handler) as worker:
+        [word] = await send_task(planner, worker.me, "Green", "all", expect="nothing")
+        await asked(planner, worker.me)
+
+    life = await task_life(planner, word.task_id)
+    assert words == ["all", "all"]
+    assert (life.state, life.record.summary) == ("completed", "")
 
 
 async def test_what_goes_wrong_in_a_handler_fails_the_task_in_our_words(world, caplog):

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A task whose end is awaited, and a result that was taken and does not yet count as seen.
+
+>>> Result(record, revision=18, delivery=None).is_new
+True
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from mcp_agentbus.bus.replies import Delivery
+from mcp_agentbus.errors import BadInput
+from mcp_agentbus.handoff.turn import Given
+from mcp_agentbus.store.task import Record
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """A sent task that has no end yet."""
+
+    inbox: str
+    deadline: datetime
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result that was taken and does not yet count as seen."""
+
+    record: Record
+    revision: int
+    #: What to finish once it counts as seen; None if another session has pulled it.
+    delivery: Delivery | None
+    #: None: no answer has had it yet.
+    given: Given | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its reader is to get it yet."""
+        return self.given is None or self.given.is_lost
+
+
+def no_answer_comes(task_id: str) -> BadInput:
+    """Return the error of a wait for the result of a word."""
+    return BadInput(
+        f"Task {task_id} is a word that wants no answer: no result of it comes.",
+        hint="Call task_life with this task_id to see whether it was shown.",
+    )

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be said with a status, and what of it is refused.
+
+>>> checked("working", {"progress": 40})["progress"]
+40
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from mcp_agentbus.errors import BadInput
+from mcp_agentbus.store.task import (
+    ARTIFACT_MAX_CHARS,
+    ARTIFACTS_MAX,
+    RESULT_MAX_BYTES,
+    STATUSES,
+    SUMMARY_MAX_CHARS,
+    Status,
+    check_size,
+)
+
+
+class Details(TypedDict, total=False):
+    """What may be said with a status."""
+
+    #: One paragraph for a reader in a hurry; at most 2,000 characters.
+    summary: str
+    #: The result itself; at most 256 KiB of UTF-8.
+    body: str
+    #: References: paths, URLs, commits. Nothing here opens them.
+    artifacts: Sequence[str]
+    #: Percent done, 0 to 100.
+    progress: float | None
+
+
+def checked(status: Status, details: Details) -> dict[str, Any]:
+    """Return all that is said with a status, by the fields of a record.
+
+    Raises:
+        BadInput: it is no status, or a value breaks its rule; nothing is cut.
+    """
+    if status not in STATUSES:
+        raise BadInput(f"{status!r} is no status.", hint=f"Use one of {', '.join(STATUSES)}.")
+    summary = details.get("summary", "")
+    if len(summary) > SUMMARY_MAX_CHARS:
+        raise BadInput(
+            f"The summary has {len(summary):,} characters; the limit is {SUMMARY_MAX_CHARS:,}.",
+            hint="Shorten it and put the rest into the body.",
+        )
+    artifacts = tuple(details.get("artifacts", ()))
+    if len(artifacts) > ARTIFACTS_MAX or any(
+        len(artifact) > ARTIFACT_MAX_CHARS for artifact in artifacts
+    ):
+        raise BadInput(
+            "There are too many artifacts, or one is too long.",
+            hint=f"Give at most {ARTIFACTS_MAX} references of {ARTIFACT_MAX_CHARS:,} characters.",
+        )
+    for artifact in artifacts:
+        check_size(artifact, "artifact", ARTIFACT_MAX_CHARS * 4)
+    progress = details.get("progress")
+    if progress is not None and not 0 <= progress <= 100:
+        raise BadInput(f"progress is {progress}.", hint="Give percent done, 0 to 100.")
+    return {
+        "summary": check_size(summary, "summary", SUMMARY_MAX_CHARS * 4),
+        "body": check_size(details.get("body", ""), "body", RESULT_MAX_BYTES),
+        "artifacts": artifacts,
+        "progress": progress,
+    }
