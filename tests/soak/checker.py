@@ -74,6 +74,7 @@ def check(ledger: Ledger, contents: Contents) -> list[Violation]:
         *_nobody_passed_over(ledger),
         *_slow(ledger),
         *_counts(contents),
+        *_archived(contents),
     ]
 
 
@@ -379,6 +380,23 @@ def _counts(contents: Contents) -> Iterator[Violation]:
         if _has_ended(contents, task) and (place in offered or not contents.lanes):
             told = f"it is over, and its message is still offered in {'/'.join(place)}"
             yield Violation("left over", told, task)
+
+
+def _archived(contents: Contents) -> Iterator[Violation]:
+    """The archive knows every task, its state, and every step that its record has."""
+    if contents.archived is None:
+        return
+    for task in contents.sent.keys() | contents.records.keys():
+        known, record = contents.archived.get(task), contents.records.get(task)
+        if known is None:
+            yield Violation("not archived", "the archive does not know it", task)
+        elif record and (
+            known.state != record.state or (missing := set(record.states) - known.states)
+        ):
+            told = f"the archive says {known.state}, the record {record.state}"
+            if known.state == record.state:
+                told = f"the archive lacks its steps: {', '.join(sorted(missing))}"
+            yield Violation("not archived", told, task)
 
 
 def _open(contents: Contents, inbox: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 #: Who may be sent a task, and how often in proportion.
-INBOXES = {"ana": 5, "bo": 3, "cy": 3, "pia": 3, "role:pool": 4, "wanda": 1}
+INBOXES = {"ana": 5, "bo": 3, "cy": 3, "pia": 3, "role:pool": 4, "wanda": 1, "wes": 2}
 _LANES = {"high": 2, "normal": 5, "low": 3}
 # What a worker does with a task, step by step. `keep` holds it and says nothing, `ask` sends a task
 # of its own before it goes on; what comes after an end must change nothing.
@@ -46,6 +46,9 @@ FAULTS = {
     "kill_woken": 2,
     "term_woken": 1,
     "stop_woken": 1,
+    "kill_worker": 3,
+    "term_worker": 1,
+    "stop_worker": 1,
     "kill_command": 6,
     "server_at_due": 3,
     "server_after_release": 3,

@@ -13,14 +13,16 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from held import Contents, Lane, Record
+from held import Archived, Contents, Lane, Record
 from rawclient import Raw
 
 _LANES = ("high", "normal", "low")
 
 
-async def contents(data_dir: Path, listed: dict[str, int]) -> Contents:
-    """Read all streams; `listed` is what `agentbus agents` has just said."""
+async def contents(
+    data_dir: Path, listed: dict[str, int], archived: dict[str, Archived]
+) -> Contents:
+    """Read all streams; commands have just said what is `listed` and `archived`."""
     async with Raw(data_dir) as raw:
         records, sent = await _records(raw)
         waiting, stored = {}, Counter()
@@ -33,7 +35,9 @@ async def contents(data_dir: Path, listed: dict[str, int]) -> Contents:
             for message in await raw.contents("AGENTBUS_SCHED")
             if message.subject.split(".")[2] == "sched"
         )
-        return Contents(records, sent, waiting, scheduled, await _lanes(raw, stored), listed)
+        return Contents(
+            records, sent, waiting, scheduled, await _lanes(raw, stored), listed, archived
+        )
 
 
 async def _records(raw: Raw) -> tuple[dict[str, Record], dict[str, str]]:

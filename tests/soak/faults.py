@@ -197,6 +197,21 @@ async def stop_woken(world: World, planned: Planned) -> str:
 
 
 @_fault
+async def kill_worker(world: World, planned: Planned) -> str:
+    return await _end(world, planned, "worker", signal.SIGKILL)
+
+
+@_fault
+async def term_worker(world: World, planned: Planned) -> str:
+    return await _end(world, planned, "worker", signal.SIGTERM)
+
+
+@_fault
+async def stop_worker(world: World, planned: Planned) -> str:
+    return await _stop(world, planned, "worker")
+
+
+@_fault
 async def kill_command(world: World, planned: Planned) -> str:
     """Kill -9 a command that a shell has typed, a moment after it began."""
     await until(lambda: world.place.commands, _TYPED_WITHIN_S, every_s=_LOOK_AGAIN_S)

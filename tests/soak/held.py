@@ -20,6 +20,15 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Archived:
+    """A task as the archive has it."""
+
+    state: str
+    #: The states of all steps that it knows.
+    states: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Lane:
     """A lane of an inbox, by the server's own counts and by what lies there."""
 
@@ -43,3 +52,5 @@ class Contents:
     lanes: tuple[Lane, ...] = ()
     #: What `agentbus agents` says waits, by inbox.
     listed: dict[str, int] = field(default_factory=dict)
+    #: What `agentbus export` says of each task; None: it was not asked.
+    archived: dict[str, Archived] | None = None

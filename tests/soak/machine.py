@@ -28,6 +28,8 @@ _KINDS = (
     (" listen", "listener"),
     (" serve ", "session"),
     ("worker.py", "python"),
+    (" work ", "worker"),
+    ("toiling.py", "program"),
     ("mcp_agentbus", "command"),
 )
 

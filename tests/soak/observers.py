@@ -13,10 +13,11 @@ import contextlib
 import json
 import sys
 import time
+from pathlib import Path
 
 from actors import World
 from faults import start_listener
-from ledger import Call, Pulse, Trouble
+from ledger import Call, Ended, Pulse, Trouble
 from machine import Sample, faulty_files, processes, sample
 from voices import AGENTBUS, ANSWER_WITHIN_S, ENDS_WITHIN_S, ROOT, typed
 
@@ -124,6 +125,29 @@ async def person(world: World) -> None:
             outcome = "none"
         world.ledger.add(Call(world.clock(), began, "person", " ".join(argv[:2]), outcome))
         await asyncio.sleep(chance.uniform(*_LOOK_EVERY_S))
+
+
+async def worker(world: World) -> None:
+    """Keep a worker running, which must end well when it is told to."""
+    number = 0
+    toiling = Path(__file__).with_name("toiling.py")
+    while not world.settled.is_set():
+        number += 1
+        session = f"work-{number}"
+        with (world.place.logs / f"{session}.err").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *AGENTBUS, "work", "--agent", "wes", "--jobs", "2", "--", sys.executable, "-S",
+                str(toiling), str(world.folder / "toiled.jsonl"), str(world.choices.seed),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=log,
+                env={**world.place.environ, "SOAK_SESSION": session},
+            )  # fmt: skip
+        running = asyncio.create_task(process.wait())
+        settled = asyncio.create_task(world.settled.wait())
+        await asyncio.wait({running, settled}, return_when=asyncio.FIRST_COMPLETED)
+        settled.cancel()
+        if not running.done() and not await _ended(process):
+            world.trouble("no end", f"`work` (pid {process.pid}) was there after SIGTERM")
+        world.ledger.add(Ended(world.clock(), session, f"exit {await running}"))
 
 
 async def pulse(world: World) -> None:

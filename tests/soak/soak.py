@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -34,10 +35,10 @@ from checker import check
 from choices import FAULTS, Choices
 from contents import contents
 from growth import grown, spinning
-from held import Contents
+from held import Archived, Contents
 from ledger import Claimed, Ledger, Said
 from machine import Sample, processes, tracebacks
-from observers import follower, hooks, listeners, measure, measured, person, pulse
+from observers import follower, hooks, listeners, measure, measured, person, pulse, worker
 from table import stories, table
 from voices import Mcp, Place, Python, Shell, environ, typed
 
@@ -89,7 +90,8 @@ async def _run(folder: Path, seed: int, minutes: float, kinds: list[str]) -> int
         within_s = _BEGINS_WITHIN_S + minutes * 60 + _SETTLES_WITHIN_S + _ENDS_WITHIN_S
         async with asyncio.timeout(within_s):
             await _live(world, samples, minutes, kinds)
-            held = await contents(world.home / "data", await _listed(world))
+            said = await _listed(world), await _archived(world)
+            held = await contents(world.home / "data", *said)
             await _end(world)
     except TimeoutError:
         world.trouble("hang", f"the run itself did not end; these did not: {processes(folder)}")
@@ -98,6 +100,7 @@ async def _run(folder: Path, seed: int, minutes: float, kinds: list[str]) -> int
     for told in grown(samples):
         world.trouble("grown", told)
     _add_woken(world)
+    _add_toiled(world)
     broken = check(world.ledger, held)
     print(table(world.ledger, held, samples, broken))
     if broken:
@@ -115,6 +118,7 @@ async def _live(world: World, samples: list[Sample], minutes: float, kinds: list
         group.create_task(measure(world, samples))
         group.create_task(listeners(world))
         group.create_task(pulse(world))
+        group.create_task(worker(world))
         await _work(world, minutes * 60, kinds)
         await _settle(world)
     await _idle(world)
@@ -230,6 +234,18 @@ async def _listed(world: World) -> dict[str, int]:
     }
 
 
+async def _archived(world: World) -> dict[str, Archived]:
+    code, out, err = await typed(world.place, "export", "--json")
+    if code:
+        world.trouble("bad end", f"agentbus export: exit {code}, {err[-400:]}")
+    states, known = defaultdict(set), {}
+    for step in map(json.loads, out.splitlines() if code == 0 else ()):
+        task = step["task"]
+        states[task["task_id"]].add(step["state"])
+        known[task["task_id"]] = task["state"]
+    return {task: Archived(state, frozenset(states[task])) for task, state in known.items()}
+
+
 async def _end(world: World) -> None:
     """End everything as its user would; nothing may be left."""
     await asyncio.gather(*(actor.close() for actor in world.actors))
@@ -242,6 +258,21 @@ async def _end(world: World) -> None:
         world.trouble("orphan", f"pid {orphan.pid}, {orphan.kind}: {orphan.argv[:200]}")
         with contextlib.suppress(ProcessLookupError):
             os.kill(orphan.pid, signal.SIGKILL)
+
+
+def _add_toiled(world: World) -> None:
+    """Add what the worker's programs have noted to the ledger."""
+    notes = world.folder / "toiled.jsonl"
+    offset = time.monotonic() - world.clock()
+    for line in notes.read_text().splitlines() if notes.exists() else []:
+        noted = json.loads(line)
+        at, began = noted["at"] - offset, noted["began"] - offset
+        who = ("wes", noted["session"])
+        if "status" in noted:
+            said = (noted["status"], "", "unknown")
+            world.ledger.add(Said(at, noted["task"], at, *who, *said))
+        else:
+            world.ledger.add(Claimed(at, noted["task"], began, *who, attempt=1, new=True))
 
 
 def _add_woken(world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 from checker import check
 from choices import FAULTS, Choices
 from growth import grown, spinning
-from held import Contents, Lane, Record
+from held import Archived, Contents, Lane, Record
 from ledger import (
     Call,
     Claimed,
@@ -108,6 +108,7 @@ def test_what_an_honest_run_may_contain_besides_breaks_nothing():
 
 
 FORGED = {
+    "not archived": ([*HONEST], {"archived": {}}),
     "lost": ([*HONEST], {"records": {}, "sent": {}}),
     "unended": ([*sent()], {"records": {TASK: Record("claimed", "", ("stored", "claimed"))}}),
     "unseen": ([*sent(), claimed(3.0), said(4.0)], {}),
@@ -281,3 +282,17 @@ def test_within_a_minute_and_a_half_of_faults_each_kind_comes_once():
 
 def test_each_fault_that_may_be_chosen_is_one_that_can_be_carried_out():
     assert set(FAULTS) == set(faults.FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("state", "states", "kinds"),
+    [
+        ("completed", DONE.states, set()),
+        ("working", DONE.states, {"not archived"}),
+        ("completed", DONE.states[:-1], {"not archived"}),
+    ],
+)
+def test_what_the_archive_lacks_is_told(state, states, kinds):
+    known = {TASK: Archived(state, frozenset(states))}
+
+    assert broken(HONEST, archived=known) == kinds
