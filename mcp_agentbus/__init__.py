@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mcp_agentbus.archive.history import history
+    from mcp_agentbus.archive.lives import task_life
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.core.ids import Agent
     from mcp_agentbus.errors import AgentbusError
     from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-    from mcp_agentbus.handoff.lookup import task_life
     from mcp_agentbus.handoff.results import publish_result
     from mcp_agentbus.handoff.send import send_task
     from mcp_agentbus.handoff.session import Session
@@ -52,7 +52,7 @@ _HOME = {
     "Task": "store.task",
     "Worker": "work.worker",
     "history": "archive.history",
-    "task_life": "handoff.lookup",
+    "task_life": "archive.lives",
     "publish_result": "handoff.results",
     "read_inbox": "handoff.inbox",
     "send_task": "handoff.send",

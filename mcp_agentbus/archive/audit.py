@@ -42,6 +42,8 @@ class Span:
     after: int = 0
     until: int | None = None
     since: datetime | None = None
+    #: Of one task, by its place in the archive.
+    task: int | None = None
 
 
 def last(archive: Archive) -> int:
@@ -87,6 +89,9 @@ def _conditions(sides: Sides, span: Span) -> tuple[str, list[Any]]:
     if span.since is not None:
         conditions.append("steps.at >= ?")
         values.append(iso(span.since))
+    if span.task is not None:
+        conditions.append("steps.task = ?")
+        values.append(span.task)
     if sides.owners:
         owners, inboxes = (", ".join("?" * len(each)) for each in (sides.owners, sides.inboxes))
         conditions.append(f"(tasks.owner IN ({owners}) OR tasks.inbox IN ({inboxes}))")

@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mcp_agentbus.archive.history import View, history
+from mcp_agentbus.archive.lives import task_life
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
 from mcp_agentbus.handoff.lookup import Life
@@ -153,7 +154,7 @@ async def look(session: Session, args: ReadInbox, call: Call | None = None) -> I
         AgentbusError: it could not be read, or there is no such task.
     """
     if args.task_id is not None:
-        return await lookup.task_life(session, await lookup.whole_id(session, args.task_id))
+        return await task_life(session, args.task_id)
     return await inbox.read_inbox(
         session,
         limit=args.limit,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
+from mcp_agentbus.archive import lives
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
@@ -189,8 +190,7 @@ async def _result(call: Call) -> int:
 async def _task(call: Call) -> int:
     """Show a task's life."""
     async with call.session() as session:
-        task_id = await lookup.whole_id(session, call.args.task_id)
-        life = await lookup.task_life(session, task_id)
+        life = await lives.task_life(session, call.args.task_id)
     start = render.start_of(call.args.cursor)
     call.print(render.life_text(life, start, SHELL), documents.of_life(life))
     return 0

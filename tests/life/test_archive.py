@@ -10,15 +10,18 @@ import pytest_asyncio
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import history
 from mcp_agentbus.archive.keeper import Keeper
+from mcp_agentbus.archive.lives import task_life
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects
+from mcp_agentbus.tools.answers import render
 
 BODY = "All of it. " * 500
 
@@ -51,6 +54,14 @@ async def test_what_the_bus_has_lost_is_found_all_the_same(bus):
 
     [past] = await known(bus, view="sent")
     assert (past.task_id, past.state, past.summary) == (task_id, "completed", "Done.")
+    async with Session(bus, Agent("coder")) as coder:
+        for written in (task_id, task_id[:6]):
+            life = await task_life(coder, written)
+            steps = [step.state for step in life.history]
+            assert (life.state, steps) == ("completed", ["stored", "claimed", "completed"])
+            assert "All of it. " in render.life_text(life)
+        with pytest.raises(UnknownTask):
+            await task_life(coder, "f" * 32)
 
 
 async def test_nothing_is_missed_while_nobody_reads(bus):
