@@ -66,6 +66,9 @@ PROMISES = {
     "within 2 s of EOF, SIGTERM, SIGINT or its parent's death.",
     44: "An installer that is run twice leaves the same bytes; taken out again it leaves a file as "
     "it was; what is no JSON is refused and left alone.",
+    45: "Each step of a task, accepted, held, woken, claimed, noted, finished, expired or parked, is "
+    "a line of the audit, with ids and without a text, also of what happened while no listener "
+    "ran.",
     46: "A session or a command that the listener serves outlives it, with all that it holds; what "
     "may have happened twice is said.",
 }

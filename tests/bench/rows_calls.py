@@ -40,7 +40,7 @@ _Call = Callable[[], Awaitable[Any]]
 
 async def rows(size: Size, *, with_peers: bool) -> list[Row]:
     """Measure all of them."""
-    found = [await _send_row(size)]
+    found = [await _send_row(size), await _archive_row(size)]
     bars = {_SENDS: Bar(0.6), _WAITS: Bar(0.35)}
     if not with_peers:
         return found + [missing(what, PEER, bar, "run with --peers") for what, bar in bars.items()]
@@ -75,13 +75,16 @@ def _ours(settings: Settings, agent: str) -> StdioServerParameters:
 
 
 @asynccontextmanager
-async def _planner() -> AsyncIterator[tuple[Settings, Client]]:
+async def _planner(configured: str = "") -> AsyncIterator[tuple[Settings, Client]]:
     """Give a client of planner's session on a server where coder is registered."""
-    with embedded.ephemeral() as settings, listener(settings):
-        async with session_of(settings, "coder"):
-            pass
-        async with _client(_ours(settings, "planner")) as client:
-            yield settings, client
+    with embedded.ephemeral() as settings:
+        if configured:
+            settings.config_file.write_text(configured)
+        with listener(settings):
+            async with session_of(settings, "coder"):
+                pass
+            async with _client(_ours(settings, "planner")) as client:
+                yield settings, client
 
 
 @asynccontextmanager
@@ -119,6 +122,18 @@ async def _send_row(size: Size) -> Row:
             lambda: _timed_call(floor, "nothing"),
         )
     return row(_SENDS, *figures, unit="ms", floor_is="empty call, same SDK", bar=Bar(2.0))
+
+
+async def _archive_row(size: Size) -> Row:
+    """What it costs a sender that its listener keeps what becomes of tasks."""
+    async with _planner() as (_, ours), _planner("[archive]\nenabled = false\n") as (_, floor):
+        sending = {"to": "coder", "subject": "Count", "body": size.body}
+        figures = await interleaved(
+            size.calls,
+            lambda: _timed_call(ours, "send_task", **sending),
+            lambda: _timed_call(floor, "send_task", **sending),
+        )
+    return row(_SENDS, *figures, unit="ms", floor_is="the same without an archive", bar=Bar(1.1))
 
 
 async def _peer_send_row(size: Size, swarm: Any, bar: Bar) -> Row:

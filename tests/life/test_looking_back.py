@@ -10,12 +10,15 @@ import pytest_asyncio
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.config.identity import Asked
+from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.records import add_wake
+from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands
 from mcp_agentbus.tools.call import Call
 
@@ -70,10 +73,16 @@ async def test_tasks_are_listed_and_found(shell, done):
     assert (await shell.typed("tasks", "--with", "role:coder")).startswith("No task of planner")
 
 
+@pytest.mark.promise(45)
 async def test_every_step_has_a_line(shell, done):
+    held = Moment(state="wake-held", at=text.now(), by="coder", reason="quiet hours")
+    await add_wake(shell.bus, "planner", "coder", done, held)
     lines = (await shell.typed("audit")).splitlines()
 
-    assert [line.split()[2] for line in lines] == ["stored", "claimed", "working", "completed"]
+    assert [line.split()[2] for line in lines] == [
+        "stored", "claimed", "working", "completed", "wake-held",
+    ]  # fmt: skip
+    assert "Count" not in "".join(lines)
     assert all("planner to coder, by " in line and done[:8] in line for line in lines)
     assert await shell.typed("audit", "--agent", "reviewer") == (
         "No step of a task is known in this time."
