@@ -11,6 +11,7 @@ from mcp_agentbus.handoff import agents, lookup
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import subjects
 from mcp_agentbus.wakes import demand
 
 ANSWERS = [
@@ -78,3 +79,16 @@ async def test_if_nobody_else_answers_the_server_is_said_to_be_silent(own_world,
         with pytest.raises(BusUnreachable) as refused:
             await planner.bus.api("NO.SUCH.CALL")
     assert "does not answer" in refused.value.message
+
+
+async def test_what_a_server_would_say_is_believed_whoever_says_it(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    await read_inbox(planner)
+    mallory = await own_world.another_bus()
+    # Nobody hears of it who could store it.
+    await mallory.api(f"STREAM.DELETE.{subjects.TASKS}")
+
+    async with answering(mallory, b'{"stream":"AGENTBUS_TASKS","seq":7}'):
+        [sent] = await send_task(planner, coder.me.id, "Count", "x")
+
+    assert sent.state == "stored"

@@ -28,6 +28,21 @@ async def test_a_task_goes_from_one_machine_to_another(shared):
     assert item.task.id == receipt.task_id
 
 
+async def test_with_its_token_one_machine_is_whom_it_likes_and_reads_what_is_anothers(shared):
+    async with (
+        Bus.connect(shared) as here,
+        Bus.connect(shared) as there,
+        Session(here, Agent("planner")) as planner,
+        Session(there, Agent("planner")) as another,
+        Session(there, Agent("coder")) as coder,
+    ):
+        await read_inbox(planner)
+        await send_task(coder, "planner", "For the first", "x")
+        [item] = (await read_inbox(another)).tasks
+
+    assert item.task.subject == "For the first"
+
+
 async def test_whoever_has_another_token_is_told_so(shared):
     await asyncio.to_thread(shared.token_file.write_text, "of-somebody-else\n")
     async with Bus(shared) as bus, Session(bus, Agent("planner")) as planner:

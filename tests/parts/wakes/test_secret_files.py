@@ -62,6 +62,16 @@ def test_hard_links_to_a_secret_or_to_what_is_outside_are_named(shop):
     assert linked(shop) == ["./.env", "./a/notes*1*.txt", "./todo.md"]
 
 
+def test_what_an_ordinary_name_holds_and_what_is_linked_later_is_not_seen(shop):
+    (shop / "notes.md").write_text("token: hunter2")
+
+    before = linked(shop)
+    os.link(shop.parent / "outside", shop / "later.md")
+
+    assert not secret_files.is_secret(PurePath("notes.md"))
+    assert before == []  # by which a run that has begun goes on
+
+
 def test_very_many_links_are_named_by_their_folders(shop, monkeypatch):
     monkeypatch.setattr(secret_files, "_LINKS_MAX", 3)
     for at in range(4):
