@@ -64,7 +64,7 @@ def _by_owner(sent: Sent, message: Found) -> Change:
 def _by_worker(record: Record, message: Found) -> Change:
     names = (
         "subject", "thread_id", "priority", "state", "agent", "session", "attempts", "summary",
-        "artifacts", "progress", "reason", "late", "updated_at",
+        "artifacts", "progress", "reason", "late", "updated_at", "asked_by",
     )  # fmt: skip
     values = {name: getattr(record, name) for name in names}
     if record.history:

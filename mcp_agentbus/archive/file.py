@@ -45,7 +45,7 @@ _TABLES: Final = (
         record_seq INTEGER NOT NULL DEFAULT 0,
         subject TEXT NOT NULL DEFAULT '', thread_id TEXT NOT NULL DEFAULT '',
         priority TEXT NOT NULL DEFAULT 'normal', task_type TEXT NOT NULL DEFAULT 'default',
-        expect TEXT NOT NULL DEFAULT 'answer',
+        expect TEXT NOT NULL DEFAULT 'answer', asked_by TEXT NOT NULL DEFAULT '',
         in_reply_to TEXT, created_at TEXT NOT NULL, expires_at TEXT, deliver_at TEXT, seen_at TEXT,
         request TEXT NOT NULL DEFAULT '', request_chars INTEGER NOT NULL DEFAULT 0,
         state TEXT NOT NULL DEFAULT 'stored', agent TEXT NOT NULL DEFAULT '',

@@ -61,6 +61,8 @@ class Past:
     task_type: str
     in_reply_to: str | None
     expect: Expect
+    #: Of the result of another agent's task: whose that is, as its worker says.
+    asked_by: str
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
@@ -304,6 +306,9 @@ def _ask_for_view(question: _Question, view: View, sides: Sides) -> None:
         question.ask_either(sent, *sides.owners)
     if view in {"all", "received"}:
         question.ask_either(received, *sides.inboxes)
+        # Results of others' tasks that those had sent here as well.
+        copies = f"tasks.owner IN ({_marks(sides.owners)}) AND " if sides.owners else ""
+        question.ask_either(f"{copies}tasks.asked_by != ''", *sides.owners)
     if view == "open":
         still, values = _in_state("open")
         question.ask_either(f"{sent} AND {still}", *sides.owners, *values)

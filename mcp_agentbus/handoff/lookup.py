@@ -28,8 +28,8 @@ from mcp_agentbus.errors import AgentbusError, BadInput, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user, unknown_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks, waiting
-from mcp_agentbus.store.records import read_record, read_sent, read_wakes
-from mcp_agentbus.store.steps import as_asked, first_record
+from mcp_agentbus.store.records import as_asked, read_record, read_sent, read_wakes
+from mcp_agentbus.store.steps import first_record
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import HELD, Moment, Record, Sent, State, Task, Wakes
 from mcp_agentbus.store.tasks import Seen, Unreadable
@@ -93,7 +93,7 @@ async def task_life(session: Session, task_id: str) -> Life:
         record = first_record(sent)
     session.claims.named(task_id)
     if record.owner == me:
-        record = as_asked(record, sent)
+        record = await as_asked(session.bus, record, sent)
     task = claim.task if claim else None
     if not claim and record.inbox in session.inboxes and not record.ended:
         # Its reader may be one that has a session for each call.

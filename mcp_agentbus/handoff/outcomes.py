@@ -30,7 +30,7 @@ from mcp_agentbus.handoff.beside.awaited import Awaited, Result, no_answer_comes
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
 from mcp_agentbus.store.records import read_kept, read_record, sent_key
-from mcp_agentbus.store.steps import Write, as_asked, sent_by_record
+from mcp_agentbus.store.steps import Write, sent_by_record
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task, utc
 from mcp_agentbus.store.upkeep.lost import Losses
 
@@ -179,7 +179,7 @@ class Outcomes:
         inbox = sent.inbox if sent else self.sent[task_id].inbox if task_id in self.sent else "*"
         record, revision = await read_record(self._bus, self._me, inbox, task_id)
         if record and not (sent is None and task_id in self.sent):  # of our own, it comes yet
-            record = as_asked(record, sent)
+            record = await records.as_asked(self._bus, record, sent)
         return record, revision, sent
 
     async def result_of(self, task_id: str) -> Record | None:
@@ -302,10 +302,10 @@ class Outcomes:
             return
         sent, _ = await read_kept(self._bus, self._me, record.inbox, record.task_id)
         if sent is not None or not self._awaits(record):
-            if sent is None and unseen.may_be_asked_yet(delivery.stored_at):
+            record = await records.as_asked(self._bus, record, sent)
+            if sent is None and record.unasked and unseen.may_be_asked_yet(delivery.stored_at):
                 await self._bus.give_back(delivery, _NOT_ASKED_S)
                 return
-            record = as_asked(record, sent)
         if not record.is_told:
             await self._bus.finish(delivery)
             return
@@ -325,6 +325,8 @@ class Outcomes:
         self, record: Record, revision: int, delivery: Delivery | None, sent: Sent | None
     ) -> None:
         """Take a record, unless the agent knows it already."""
+        with suppress(AgentbusError):  # its worker may be of an older version, or have died
+            await records.copy(self._bus, record)
         already = self.taken.get(record.task_id)
         if already and already.record.inbox != record.inbox:
             # Whoever writes plain NATS chooses ids: what was asked for goes first.

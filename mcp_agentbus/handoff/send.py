@@ -77,6 +77,8 @@ class Options(TypedDict, total=False):
     request_id: str | None
     #: `nothing`: it is a word, shown once; it wakes nobody, and no result of it comes.
     expect: Expect
+    #: An agent that gets the result as well; the sender keeps its own, and the right to cancel.
+    reply_to: str | None
     #: What the body is: text, markdown or json. Told to its reader, and not interpreted.
     content_type: str
 
@@ -110,6 +112,8 @@ async def send_task(
     request_id = options.get("request_id")
     await session.called()
     way, draft = _way(session), _in_thread(session, draft)
+    if draft.reply_to:
+        await session.known.find([draft.reply_to])
     addressees = await session.known.find(addresses)
     # A request id of our own makes even an unconfirmed call repeatable.
     key = request_id or secrets.token_hex(16)
@@ -213,6 +217,7 @@ class _Draft:
     in_reply_to: str | None
     notify: Notify
     expect: Expect
+    reply_to: str
     content_type: str
     created_at: datetime
     deliver_at: datetime | None
@@ -232,14 +237,14 @@ class _Draft:
             self.deliver_at and (self.deliver_at - self.created_at).total_seconds(),
             (self.expires_at - (self.deliver_at or self.created_at)).total_seconds(),
             # Older versions know neither, and what they have stored is to be known again.
-            *([self.expect, self.content_type] if self.says_more else []),
+            *([self.expect, self.content_type, self.reply_to] if self.says_more else []),
         ]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:_REQUEST_CHARS]
 
     @property
     def says_more(self) -> bool:
         """Whether it has what older versions do not know."""
-        return (self.expect, self.content_type) != ("answer", "text")
+        return (self.expect, self.content_type, self.reply_to) != ("answer", "text", "")
 
     def task_for(self, inbox: str, task_id: str, way: _Way) -> Task:
         """Return the task for one inbox."""
@@ -258,6 +263,7 @@ class _Draft:
             expires_at=self.expires_at,
             notify=self.notify,
             expect=self.expect,
+            reply_to=self.reply_to,
             content_type=self.content_type,
             session=self.session,
             chain=way.chain,
@@ -304,11 +310,22 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> _Draf
         in_reply_to=in_reply_to,
         notify=notify if expect == "answer" else "never",
         expect=expect,
+        reply_to=_reply_to(session, expect, options.get("reply_to")),
         content_type=ids.label(content_type, "content type"),
         created_at=created_at,
         deliver_at=deliver_at,
         expires_at=expires_at,
     )
+
+
+def _reply_to(session: Session, expect: Expect, given: str | None) -> str:
+    """Return the agent that gets the result as well; empty for none."""
+    if given is None:
+        return ""
+    if expect == "nothing" or given == session.me.id:
+        why = "no result comes" if expect == "nothing" else "the result comes to its sender anyway"
+        raise BadInput(f"reply_to is {given[:70]!r}, and {why}.", hint="Leave reply_to out.")
+    return ids.agent_id(given)
 
 
 def _in_thread(session: Session, draft: _Draft) -> _Draft:

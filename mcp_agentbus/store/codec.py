@@ -67,7 +67,7 @@ def encode_task(task: Task) -> bytes:
         "id": task.id,
         "from": task.sender,
         "to": task.to,
-        "reply_to": task.sender,
+        "reply_to": task.reply_to or task.sender,
         "task_type": task.task_type,
         "subject": task.subject,
         "priority": task.priority_given or task.priority,
@@ -146,6 +146,7 @@ def decode_task(subject: str, headers: Mapping[str, str], data: bytes, stored_at
         session=_label_or(headers.get(subjects.H_SESSION), ""),
         request=_label_or(headers.get(subjects.H_REQUEST), ""),
         expect=_expect(fields),
+        reply_to="" if fields.get("reply_to") == sender else fields.get("reply_to"),
         content_type=_label_or(fields.get("content_type"), "text"),
     )
 
@@ -287,7 +288,8 @@ def decode_record(subject: str, data: bytes, stored_at: datetime | None = None) 
     """
     fields = _record_fields(subject, data, "task.result")
     derived = {key: fields.pop(key, None) for key in _DERIVED}
-    fields.pop("unasked", None)  # that is its reader's word
+    for key in ("unasked", "chain", "hops"):  # those are its reader's word
+        fields.pop(key, None)
     if fields.setdefault("state", derived["status"]) is None:
         raise Undecodable("it is no record: state")
     # Of a state that only a newer version knows, the task is not over for all that we know.

@@ -19,9 +19,9 @@ from typing import Any, Final, Generic, TypeVar
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import TOO_MANY_RESULTS, ApiError, Conflict, Delivery, Found, Message
 from mcp_agentbus.core import text
-from mcp_agentbus.errors import Refused
-from mcp_agentbus.store import codec, subjects
-from mcp_agentbus.store.steps import Write
+from mcp_agentbus.errors import AgentbusError, Refused
+from mcp_agentbus.store import codec, steps, subjects
+from mcp_agentbus.store.steps import Write, copied_for
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import Moment, Record, Sent, Undecodable, Wakes
 
@@ -94,6 +94,41 @@ async def read(bus: Bus, key: Key[_T]) -> tuple[_T | None, int]:
     return None, message.seq
 
 
+async def as_asked(bus: Bus, record: Record, kept: Sent | None) -> Record:
+    """Return a worker's record with the word of who asked for it, as `steps.as_asked`.
+
+    A copy for another agent counts as asked for if the task's sender has kept that it gets one.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    if record.asked_by and (kept is None or kept.unasked):
+        theirs, _ = await read_sent(bus, record.asked_by, record.inbox, record.task_id)
+        if theirs and theirs.reply_to == record.owner:
+            copied = {"owner_session": "", "notify": "live", "reply_to": ""}
+            asked = steps.as_asked(record, theirs.model_copy(update=copied))
+            return asked.model_copy(update={"chain": theirs.chain, "hops": theirs.hops})
+    return steps.as_asked(record.model_copy(update={"asked_by": ""}), kept)
+
+
+async def copy(bus: Bus, record: Record) -> None:
+    """Write the copy of a record that its sender's side is told of, unless it is there.
+
+    Of one that nobody else is to have, or that is nothing to tell, none is written.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
+    """
+    if not (record.reply_to and record.is_told) or record.reply_to == record.owner:
+        return
+    theirs = copied_for(record)
+
+    def newer(standing: Record | None) -> Write[Record] | None:
+        return None if standing and standing.updated_at >= theirs.updated_at else Write(theirs)
+
+    await update(bus, record_key(theirs.owner, theirs.inbox, theirs.task_id), newer)
+
+
 async def write(bus: Bus, key: Key[_T], value: _T, revision: int) -> int:
     """Store a record if its revision is still `revision`; return the new one.
 
@@ -101,7 +136,11 @@ async def write(bus: Bus, key: Key[_T], value: _T, revision: int) -> int:
         Conflict: somebody else has written it.
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
     """
-    return await bus.replace(key.stream, key.subject, key.encode(value), revision)
+    written = await bus.replace(key.stream, key.subject, key.encode(value), revision)
+    if isinstance(value, Record):
+        with suppress(AgentbusError):  # its sender's side does so when it is told
+            await copy(bus, value)
+    return written
 
 
 @dataclass(frozen=True)

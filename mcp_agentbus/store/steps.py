@@ -22,6 +22,7 @@ from typing import Any, Final, Generic, TypeVar
 from mcp_agentbus.store.task import (
     EXPIRES_MAX_S,
     HELD,
+    HOPS_MAX,
     NOTE_MAX_CHARS,
     REQUEST_MAX_CHARS,
     WORKER_ENDS,
@@ -164,6 +165,9 @@ def sent_of(task: Task) -> Sent:
         task_type=task.task_type,
         in_reply_to=task.in_reply_to,
         expect=task.expect,
+        reply_to=task.reply_to,
+        chain=task.chain if task.reply_to else (),
+        hops=min(task.hops, HOPS_MAX) if task.reply_to else 0,
         body=task.body[:REQUEST_MAX_CHARS],
         body_chars=len(task.body),
     )
@@ -176,7 +180,10 @@ def as_asked(record: Record, sent: Sent | None) -> Record:
     record is `unasked`, for no session in particular, and starts nobody.
     """
     if sent is None or sent.unasked:
-        nobodys = {"unasked": True, "owner_session": "", "notify": "never", "expect": "answer"}
+        nobodys = {
+            "unasked": True, "owner_session": "", "notify": "never", "expect": "answer",
+            "reply_to": "", "asked_by": "",
+        }  # fmt: skip
         return record.model_copy(update=nobodys)
     return record.model_copy(
         update={
@@ -186,8 +193,18 @@ def as_asked(record: Record, sent: Sent | None) -> Record:
             "owner_session": sent.owner_session,
             "notify": sent.notify,
             "expect": sent.expect,
+            "reply_to": sent.reply_to,
         }
     )
+
+
+def copied_for(record: Record) -> Record:
+    """Return the copy of a record for the agent that gets the result as well."""
+    theirs = {
+        "owner": record.reply_to, "asked_by": record.owner, "reply_to": "", "owner_session": "",
+        "notify": "live",
+    }  # fmt: skip
+    return record.model_copy(update=theirs)
 
 
 def sent_by_record(record: Record) -> Sent:
@@ -221,6 +238,7 @@ def first_record(sent: Sent) -> Record:
         owner_session=sent.owner_session,
         notify=sent.notify,
         expect=sent.expect,
+        reply_to=sent.reply_to,
         updated_at=sent.created_at,
         history=(Moment(state="stored", at=sent.created_at, by=sent.owner),),
     )

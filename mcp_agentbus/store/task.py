@@ -17,10 +17,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mcp_agentbus.core import text
-from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.core.ids import Priority, is_agent
 from mcp_agentbus.errors import BadInput
 
 SUBJECT_MAX_CHARS: Final = 200
@@ -105,6 +105,14 @@ def _percent(value: float | None) -> float | None:
 
 
 Time = Annotated[datetime, AfterValidator(utc)]
+
+
+def _agent(value: object) -> str:
+    return value if isinstance(value, str) and is_agent(value) else ""
+
+
+#: An agent as others have named it; empty if that is no agent's id.
+AgentId = Annotated[str, BeforeValidator(_agent)]
 #: A number of the server's, which counts in 64 bits.
 ServerCount = Annotated[int, Field(ge=0, lt=1 << 64)]
 
@@ -156,6 +164,8 @@ class Task(_Frozen):
     request: str = ""
     #: What its sender wants of its reader.
     expect: Expect = "answer"
+    #: The agent that gets its result besides its sender; empty for none.
+    reply_to: AgentId = ""
     #: A word of the sender's for what the body is, such as `markdown`; not interpreted.
     content_type: str = "text"
 
@@ -203,6 +213,12 @@ class Record(_Stored):
     owner_session: str = ""
     notify: Notify = "live"
     expect: Expect = "answer"
+    reply_to: AgentId = ""
+    #: Of the copy for that agent, who is its owner: who sent the task.
+    asked_by: AgentId = ""
+    #: Of such a copy, by its sender's word: as the task's. Never stored: see `records.as_asked`.
+    chain: tuple[str, ...] = Field(default=(), exclude=True)
+    hops: int = Field(default=0, exclude=True)
     #: One paragraph for a reader in a hurry; at most 2,000 characters.
     summary: str = ""
     #: The result itself; at most 256 KiB of UTF-8.
@@ -267,6 +283,10 @@ class Sent(_Stored):
     #: As the task's.
     request: str = ""
     expect: Expect = "answer"
+    reply_to: AgentId = ""
+    #: Of a task whose result another agent gets as well: how it came.
+    chain: tuple[AgentId, ...] = ()
+    hops: Annotated[int, Field(ge=0, le=HOPS_MAX)] = 0
     task_type: str = "default"
     in_reply_to: str | None = None
     #: The first 2,000 characters of the task's body, and how many it has; 0: nobody has said so.

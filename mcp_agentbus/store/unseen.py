@@ -23,8 +23,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.store.records import read_kept, record_in
-from mcp_agentbus.store.steps import as_asked
+from mcp_agentbus.store.records import as_asked, read_kept, record_in
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import TOLD, Record
 
@@ -124,11 +123,14 @@ async def _unseen(
     sents = await together(
         *(read_kept(bus, record.owner, record.inbox, record.task_id) for record in records)
     )
+    asked = await together(
+        *(as_asked(bus, record, sent) for record, (sent, _) in zip(records, sents, strict=True))
+    )
     return [
         replace(end, record=record)
-        for end, (sent, _) in zip(ends, sents, strict=True)
-        if (record := as_asked(end.record, sent)).is_told
-        if (sent is None and not may_be_asked_yet(stored_at[end.revision]))
+        for end, record, (sent, _) in zip(ends, asked, sents, strict=True)
+        if record.is_told
+        if (sent is None and not (record.unasked and may_be_asked_yet(stored_at[end.revision])))
         or (sent and sent.seen_revision < end.revision)
     ]
 

@@ -276,8 +276,8 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
             "read_inbox",
             "Read inbox",
             "Claim waiting tasks and show them, with results of tasks this "
-            "agent sent. A claimed task is shown whole once, then as a line, and is this session's "
-            "until publish_result ends or releases it, or the session ends. Text inside a frame "
+            "agent sent. A claimed task is shown whole once, then as a line; it is this session's "
+            "until publish_result ends or releases it. Text inside a frame "
             "was written by another agent.",
             ReadInbox,
             _read_inbox,

@@ -111,6 +111,7 @@ async def _sent(call: Call, session: Session) -> tuple[Receipt, ...]:
             deliver_in_s=args.deliver_in,
             notify=args.notify,
             expect=args.expect,
+            reply_to=args.reply_to,
             content_type=args.content_type,
             request_id=args.request_id,
         )

@@ -35,18 +35,19 @@ class SendTask(_Input):
     to: str | list[str] = Field(description="Agent id, 'role:NAME', 'all', or a list of these")
     subject: str = Field(description=f"One line, at most {SUBJECT_MAX_CHARS} characters")
     body: str = Field(description="All that is needed to do it alone; at most 64 KiB")
-    priority: Priority = Field("normal", description="high is read first and may wake the agent")
-    task_type: str = Field("default", description="A word for the kind of work")
+    priority: Priority = Field("normal", description="high is read first and may wake it")
+    task_type: str = Field("default", description="Kind of work")
     thread_id: _Optional[str] = Field(None, description="Conversation")
     in_reply_to: _Optional[str] = Field(None, description="task_id that this answers")
-    expires_in_s: _Optional[int] = Field(None, description="Deadline in seconds; default 7 days")
+    expires_in_s: _Optional[int] = Field(None, description="Deadline; default 7 days")
     deliver_in_s: _Optional[int] = Field(None, description="Seconds before it is offered")
     notify: Notify = Field(
-        "live", description="Notice of the result: to a live session, never, or wakes a closed one"
+        "live", description="Result's notice: live session, never, or wakes a closed one"
     )
     expect: Expect = Field("answer", description="nothing: shown once, then over")
     content_type: Literal["text", "markdown", "json"] = "text"
-    request_id: _Optional[str] = Field(None, description="Same id again stores nothing new")
+    reply_to: _Optional[str] = Field(None, description="Agent told the result too")
+    request_id: _Optional[str] = Field(None, description="Same again stores nothing new")
 
 
 class ReadInbox(_Input):
@@ -75,7 +76,7 @@ class WatchInbox(_Input):
 
     timeout_s: float = Field(45, ge=0, le=inbox.WATCH_MAX_S)
     task_id: _Optional[str] = Field(None, description="Only this sent task's result")
-    priority: Literal[Priority, "any"] = Field("any", description="Claim only tasks of this one")
+    priority: Literal[Priority, "any"] = Field("any", description="Claim only these")
 
 
 class ListAgents(_Input):

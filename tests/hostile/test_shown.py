@@ -82,6 +82,7 @@ FIELDS = {
     "Task.thread_id": Field("label", framed=f"{TASK}, {BRIEF}, export", data=f"{IDS}, {PAST}"),
     "Task.in_reply_to": Field("word", framed=f"{TASK}, {BRIEF}", data=IDS),
     "Task.content_type": Field("label", framed=f"{TASK}, {BRIEF}", data=IDS),
+    "Task.reply_to": Field("word", framed=TASK, data=IDS),
     "Task.notify_given": Field("sentence"),
     "Task.chain": Field("word", data=IDS),
     "Task.session": Field("label"),
@@ -94,7 +95,7 @@ FIELDS = {
         "mark",
         plain=f"{RESULT}, publish_result, result, watch --follow, {PAST}",
         data=f"{IDS}, result, watch --follow, {PAST}",
-        framed=LISTS,
+        framed=f"read_inbox, {LISTS}",
     ),
     "Record.inbox": Field("word", plain=f"{RESULT}, {PAST}", data=f"{IDS}, {PAST}"),
     "Record.state_given": Field("sentence", framed=LIFE),
@@ -113,6 +114,8 @@ FIELDS = {
     "Record.body": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, export"),
     "Record.artifacts": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
     "Record.reason": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
+    "Record.reply_to": Field("word"),
+    "Record.asked_by": Field("word", plain=f"read_inbox, {LISTS}", data=PAST),
     "Sent.task_id": Field(
         "mark", plain=f"{LIFE}, {PAST}", data=f"task, _meta, {PAST}", framed=f"read_inbox, {LISTS}"
     ),
@@ -122,6 +125,8 @@ FIELDS = {
     "Sent.priority_given": Field("sentence"),
     "Sent.owner_session": Field("label"),
     "Sent.notify_given": Field("sentence"),
+    "Sent.reply_to": Field("word"),
+    "Sent.chain": Field("word"),
     "Sent.request": Field("label"),
     "Sent.task_type": Field("label", framed=LIFE, data=PAST),
     "Sent.in_reply_to": Field("word", framed=f"{LIFE}, export", data=PAST),
@@ -155,8 +160,8 @@ FIELDS = {
 NO_WORDS = {
     "Task": "expect to priority created_at expires_at deliver_at notify hops",
     "Moment": "at",
-    "Record": "expect owner state attempts priority notify progress late unasked updated_at history",
-    "Sent": "expect owner priority notify created_at expires_at deliver_at seq seen_revision seen_at closed "
+    "Record": "chain hops expect owner state attempts priority notify progress late unasked updated_at history",
+    "Sent": "hops expect owner priority notify created_at expires_at deliver_at seq seen_revision seen_at closed "
     "unasked body_chars",
     "Wakes": "task_id owner inbox",
     "Profile": "registered_at last_seen",
@@ -195,7 +200,7 @@ def task(name):
     value = VALUES.__getitem__
     body = {
         "type": "task.request", "id": value("Task.id"), "subject": value("Task.subject"),
-        "priority": value("Task.priority_given"), "task_type": value("Task.task_type"), "content_type": value("Task.content_type"),
+        "priority": value("Task.priority_given"), "task_type": value("Task.task_type"), "content_type": value("Task.content_type"), "reply_to": value("Task.reply_to"),
         "in_reply_to": value("Task.in_reply_to"), "notify": value("Task.notify_given"),
         "payload": {"content": value("Task.body")}, "zz": value("an unknown field"),
         value("an unknown field"): 1,
@@ -228,7 +233,8 @@ def messages():
     }  # fmt: skip
     result = common("Record") | {
         "type": "task.result", "status": "completed", "agent": agent, "updated_at": AT,
-        "session": value("Record.session"), "summary": value("Record.summary"),
+        "session": value("Record.session"), "reply_to": value("Record.reply_to"),
+        "asked_by": value("Record.asked_by"), "summary": value("Record.summary"),
         "result": value("Record.body"), "artifacts": [value("Record.artifacts")],
         "reason": value("Record.reason"), "history": [moment, moment],
     }  # fmt: skip
@@ -238,6 +244,7 @@ def messages():
     yield subjects.wakes_subject(ME, role, value("Record.task_id")), waked, {}
     sent = common("Sent") | {
         "type": "task.sent", "created_at": AT, "expires_at": "2199-01-01",
+        "reply_to": value("Sent.reply_to"), "chain": [value("Sent.chain")],
         "request": value("Sent.request"), "owner_session": value("Sent.owner_session"),
         "task_type": value("Sent.task_type"), "in_reply_to": value("Sent.in_reply_to"),
         "body": value("Sent.body"), "body_chars": 9000,

@@ -40,6 +40,9 @@ def _add_send(commands: Commands) -> None:
         "--wait", type=duration(0, WATCH_MAX_S), metavar="S", help="wait for the results"
     )
     send.add_argument("--no-body", action="store_true", help="the subject says all of it")
+    completed(
+        send.add_argument("--reply-to", metavar="ID", help="an agent that gets the result as well")
+    )
     send.set_defaults(expect="answer")
 
 
@@ -53,7 +56,9 @@ def _add_tell(commands: Commands) -> None:
         help="high is read first, and wakes nobody either",
     )  # fmt: skip
     _add_about(tell)
-    tell.set_defaults(expect="nothing", no_body=True, notify="live", deliver_in=None, wait=None)
+    tell.set_defaults(
+        expect="nothing", no_body=True, notify="live", deliver_in=None, wait=None, reply_to=None
+    )
 
 
 def _add_addressee(send: Parser) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.beside.awaited import Result
 from mcp_agentbus.handoff.session import Session
@@ -55,6 +56,7 @@ async def results(session: Session, limit: int, by: Call | None) -> Results:
     """
     try:
         records = await session.outcomes.results(limit)
+        _go_on_from(session, records)
     except AgentbusError as error:
         return Results(degraded=_unreadable(error))
     return Results(records, session.outcomes.doubtful(by))
@@ -70,6 +72,7 @@ async def looked_up(
         return Results(degraded=_unreadable(error))
     if not take:
         return Results([end.record for end in looked.results], elsewhere=looked.elsewhere)
+    _go_on_from(session, [end.record for end in looked.results])
     taken = map(session.outcomes.take, looked.results)
     records = [result.record for result in taken if result.is_new or thread_id is not None]
     return Results(records, elsewhere=looked.elsewhere)
@@ -77,3 +80,11 @@ async def looked_up(
 
 def _unreadable(error: AgentbusError) -> str:
     return f"results could not be read: {error.message}"
+
+
+def _go_on_from(session: Session, records: Sequence[Record]) -> None:
+    """Have what is sent next count as caused by results of tasks that others have sent."""
+    copies = [record for record in records if record.asked_by]
+    if copies:
+        deepest = max(copies, key=lambda record: record.hops)
+        session.claims.recall(deepest.chain, deepest.hops, text.now())

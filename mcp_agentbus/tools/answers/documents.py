@@ -192,6 +192,7 @@ def _task_ids(task: Task) -> dict[str, Any]:
         "in_reply_to": task.in_reply_to,
         "expect": task.expect,
         "content_type": task.content_type,
+        "reply_to": task.reply_to,
         "created_at": stamp(task.created_at),
         "expires_at": stamp(task.expires_at),
         "hops": task.hops,
@@ -211,6 +212,7 @@ def _record_ids(record: Record) -> dict[str, Any]:
         "thread_id": record.thread_id,
         "late": record.late,
         "expect": record.expect,
+        "asked_by": record.asked_by,
         **({"unasked": True} if record.unasked else {}),
         "updated_at": stamp(record.updated_at),
     }

@@ -94,7 +94,10 @@ def fact_line(past: Past) -> str:
     facts += ["late"] * past.late + ["wants no answer"] * (past.expect == "nothing")
     if past.deliver_at and past.deliver_at > now():
         facts.append(f"for {words.when(past.deliver_at)}")
-    facts += [f"UNASKED: {past.owner} is not known to have sent it"] * (not past.is_asked)
+    if past.asked_by:
+        facts.append(f"result of a task of {past.asked_by}, as its worker says")
+    elif not past.is_asked:
+        facts.append(f"UNASKED: {past.owner} is not known to have sent it")
     return words.line(facts)
 
 
@@ -136,6 +139,7 @@ def of_past(past: Past, *, texts: bool = False) -> dict[str, Any]:
         "thread_id": past.thread_id,
         "in_reply_to": past.in_reply_to,
         "expect": past.expect,
+        "asked_by": past.asked_by,
         "attempts": past.attempts,
         "late": past.late,
         "asked": past.is_asked,

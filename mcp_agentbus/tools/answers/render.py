@@ -215,6 +215,7 @@ def _of_task(task: Task) -> Said:
         "In reply to": task.in_reply_to,
         "Type": task.task_type if task.task_type != "default" else "",
         "Content type": task.content_type if task.content_type != "text" else "",
+        "Result also to": task.reply_to,
     }
     return Said(f"{words.about(about)}\n\n{task.body}", task.sender)
 
@@ -253,6 +254,8 @@ def _results_block(told: Sequence[Record], reader: Reader) -> Block:
             f"Results of {len(told)} tasks that were sent as one: {first.state}",
             f"to {', '.join(names)}{others}",
         ]
+    if first.asked_by:
+        facts.append(f"task of {first.asked_by}, who had its result sent here too")
     if first.unasked:
         facts.append(f"UNASKED: {first.owner} is not known to have sent this task")
     facts += ["late"] if first.late else []
@@ -293,7 +296,7 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     Behind the characters of its texts those of its steps are counted, which stand before them.
     """
     record, sent = life.record, life.sent
-    who = f"sent by {record.owner} to {address_of(record.inbox)}"
+    who = f"sent by {record.asked_by or record.owner} to {address_of(record.inbox)}"
     facts = [f"Task {record.task_id}: {life.state}", who, record.priority]
     facts += [WANTS_NOTHING] if record.expect == "nothing" else []
     lines = [words.line(facts)]
