@@ -23,14 +23,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, Self, Unpack
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Self, Unpack
 
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_background, note_failure, part
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import (
@@ -52,22 +50,19 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Item
 from mcp_agentbus.relay.member import AGAIN_S, Me, Membership
-from mcp_agentbus.store.task import Status, Task
+from mcp_agentbus.store.task import Status
 from mcp_agentbus.work import result
 from mcp_agentbus.work.heartbeats import Heartbeats, OnGone
 from mcp_agentbus.work.intake import claim_next, claim_waiting
+from mcp_agentbus.work.job import Handler, Job
 from mcp_agentbus.work.log import note
 from mcp_agentbus.work.result import Result
 
-#: Does a task, and returns its result; a text is the body of one.
-Handler = Callable[[Task], Awaitable[str | Result]]
 #: More than any machine runs at once.
 JOBS_MAX: Final = 64
 _DoneState = Literal["completed", "failed", "rejected", "released", "over"]
 # How often it is seen, in seconds, that what is worked on is this session's still.
 _LOOK_S: Final = 5.0
-# A handler that was cancelled may take so long to end, in seconds: a program has 5 after SIGTERM.
-_ENDS_WITHIN_S: Final = 10.0
 # How long after a listener that is not there it is looked for, in seconds: often none is, and one
 # that starts waits 15 s for the sessions of an earlier one before it starts anybody.
 _JOIN_AGAIN_S: Final = AGAIN_S[:4]
@@ -83,17 +78,6 @@ class Done:
     sender: str
     #: `over`: somebody else has ended or taken it meanwhile.
     state: _DoneState
-
-
-@dataclass(eq=False)
-class _Job:
-    """A task at work."""
-
-    task: Task
-    #: Set once nobody wants it done here any more: its handler is cancelled.
-    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
-    #: Its end is about to be stored, so that its claim goes.
-    is_ending: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +128,7 @@ class Worker:
         self.session = Session(bus, agent)
         self._jobs, self._time_limit_s, self._on_gone = jobs, time_limit_s, on_gone
         self._patience = patience or Patience()
-        self._at_work: dict[str, _Job] = {}
+        self._at_work: dict[str, Job] = {}
         self._running: set[asyncio.Task[Done]] = set()
         self._draining = asyncio.Event()
         self._stopped = False
@@ -271,13 +255,13 @@ class Worker:
     async def _done(self, item: Item, handler: Handler) -> Done:
         """Do a task to its end, and store that; return what became of it."""
         task = item.task
-        job = self._at_work[task.id] = _Job(task)
+        job = self._at_work[task.id] = Job(task)
         note("taken", task=task.id, sender=task.sender, attempt=item.attempt)
         shell.remember(self.session, task)
         state: _DoneState = "over"
         try:
             if await self._published(job, "working"):
-                outcome = await self._handled(job, handler)
+                outcome = await job.outcome(handler, self._time_limit_s)
                 if outcome is not None:
                     state = outcome.status if await self._stored(job, outcome) else "over"
                 elif self._stopped and await self._published(job, "released"):
@@ -292,37 +276,7 @@ class Worker:
         note("ended", task=task.id, sender=task.sender, state=state)
         return Done(task.id, task.sender, state)
 
-    async def _handled(self, job: _Job, handler: Handler) -> Result | None:
-        """Return what a handler makes of a task; None: it was cancelled, as nobody wants that."""
-        work = part(_called(handler, job.task))
-        work.add_done_callback(_seen)
-        unwanted = part(job.unwanted.wait())
-        try:
-            await asyncio.wait(
-                {work, unwanted},
-                timeout=self._time_limit_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            unwanted.cancel()
-            in_time = work.done()
-            if not in_time:
-                await self._end(work, job.task)
-        if in_time:
-            return _outcome(work)
-        if job.unwanted.is_set():
-            return None
-        limit = text.duration(self._time_limit_s or 0)
-        return result.not_done(f"the handler did not end in {limit} and was cancelled")
-
-    async def _end(self, work: asyncio.Task[Any], task: Task) -> None:
-        """Cancel a handler; one that does not end all the same is left to itself."""
-        work.cancel()
-        await asyncio.wait({work}, timeout=_ENDS_WITHIN_S)
-        if not work.done():
-            note("hangs", logging.ERROR, task=task.id)
-
-    async def _stored(self, job: _Job, outcome: Result) -> bool:
+    async def _stored(self, job: Job, outcome: Result) -> bool:
         """Store how a task ended; tell whether it was this session's to end."""
         job.is_ending = True
         if job.task.expect == "nothing":  # whatever came of it, nobody waits for that
@@ -340,7 +294,7 @@ class Worker:
             why = result.not_done(f"its result cannot be stored. {error.message.rstrip('.')}")
             return await self._published(job, "failed", summary=why.summary)
 
-    async def _published(self, job: _Job, status: Status, **details: Unpack[Details]) -> bool:
+    async def _published(self, job: Job, status: Status, **details: Unpack[Details]) -> bool:
         """Store a step of a task, however long the bus is away; False: it is another's by now.
 
         Raises:
@@ -383,23 +337,3 @@ class Worker:
         for job in jobs:
             if job.task.id not in claims and not job.is_ending:
                 job.unwanted.set()
-
-
-async def _called(handler: Handler, task: Task) -> Any:
-    return await handler(task)
-
-
-def _outcome(work: asyncio.Task[Any]) -> Result:
-    """Return what has become of a task by what has become of its handler."""
-    if work.cancelled():
-        return result.of_error(asyncio.CancelledError())
-    if error := work.exception():
-        logging.getLogger(__name__).error("a handler failed", exc_info=error)
-        return result.of_error(error)
-    return result.of_answer(work.result())
-
-
-def _seen(work: asyncio.Task[Any]) -> None:
-    """Have asyncio not complain of a failure of what was cancelled."""
-    if not work.cancelled():
-        work.exception()

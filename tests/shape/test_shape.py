@@ -57,7 +57,7 @@ PRIVATE = {
     "listener.desk", "listener.endpoint", "listener.members", "listener.memory",
     "listener.relayed", "listener.requests", "listener.runner", "listener.state",
     "doctor.check", "doctor.member", "doctor.report", "demo.survey",
-    "work.brief", "work.heartbeats", "work.intake", "work.output",
+    "work.brief", "work.heartbeats", "work.intake", "work.job", "work.output",
 }  # fmt: skip
 # Who looks at a private part all the same, and why.
 LOOKED_AT = {

@@ -13,7 +13,7 @@ from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.work import worker as module
+from mcp_agentbus.work import job
 from mcp_agentbus.work.result import Result
 from mcp_agentbus.work.worker import Worker
 
@@ -110,7 +110,7 @@ async def test_what_goes_wrong_in_a_handler_fails_the_task_in_our_words(world, c
 async def test_a_handler_that_hangs_is_cancelled_and_one_that_does_not_end_is_left(
     world, monkeypatch
 ):
-    monkeypatch.setattr(module, "_ENDS_WITHIN_S", 0.05)
+    monkeypatch.setattr(job, "_ENDS_WITHIN_S", 0.05)
     planner, free = await world.session("planner"), asyncio.Event()
 
     async def handler(task):

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A task at work: its handler is called once, has so long, and ends once nobody wants it done.
+
+    >>> await Job(task).outcome(handler, time_limit_s=1800)
+    Result(status='completed', summary='', body='214 tests', artifacts=())
+
+It knows no bus: what becomes of the outcome, and when a task is unwanted, its worker says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import part
+from mcp_agentbus.store.task import Task
+from mcp_agentbus.work import result
+from mcp_agentbus.work.log import note
+from mcp_agentbus.work.result import Result
+
+#: Does a task, and returns its result; a text is the body of one.
+Handler = Callable[[Task], Awaitable[str | Result]]
+# A handler that was cancelled may take so long to end, in seconds: a program has 5 after SIGTERM.
+_ENDS_WITHIN_S: Final = 10.0
+
+
+@dataclass(eq=False)
+class Job:
+    """A task at work."""
+
+    task: Task
+    #: Set once nobody wants it done here any more: its handler is cancelled.
+    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Its end is about to be stored, so that its claim goes.
+    is_ending: bool = False
+
+    async def outcome(self, handler: Handler, time_limit_s: float | None) -> Result | None:
+        """Return what a handler makes of the task; None: it was cancelled, as nobody wants that.
+
+        Cancelled, it ends the handler.
+        """
+        work = part(_called(handler, self.task))
+        work.add_done_callback(_seen)
+        unwanted = part(self.unwanted.wait())
+        try:
+            await asyncio.wait(
+                {work, unwanted}, timeout=time_limit_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            unwanted.cancel()
+            in_time = work.done()
+            if not in_time:
+                await self._end(work)
+        if in_time:
+            return _outcome(work)
+        if self.unwanted.is_set():
+            return None
+        limit = text.duration(time_limit_s or 0)
+        return result.not_done(f"the handler did not end in {limit} and was cancelled")
+
+    async def _end(self, work: asyncio.Task[Any]) -> None:
+        """Cancel a handler; one that does not end all the same is left to itself."""
+        work.cancel()
+        await asyncio.wait({work}, timeout=_ENDS_WITHIN_S)
+        if not work.done():
+            note("hangs", logging.ERROR, task=self.task.id)
+
+
+async def _called(handler: Handler, task: Task) -> Any:
+    return await handler(task)
+
+
+def _outcome(work: asyncio.Task[Any]) -> Result:
+    """Return what has become of a task by what has become of its handler."""
+    if work.cancelled():
+        return result.of_error(asyncio.CancelledError())
+    if error := work.exception():
+        logging.getLogger(__name__).error("a handler failed", exc_info=error)
+        return result.of_error(error)
+    return result.of_answer(work.result())
+
+
+def _seen(work: asyncio.Task[Any]) -> None:
+    """Have asyncio not complain of a failure of what was cancelled."""
+    if not work.cancelled():
+        work.exception()
