@@ -26,7 +26,7 @@ from mcp_agentbus.config.names import Book, Holder
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.framing import one_line
-from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_inbox
+from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_agent, is_inbox
 
 _ID_MAX: Final = 63
 # How much of the hash stands in a name: as little as tells it from the others here.
@@ -99,7 +99,9 @@ def find(asked: Asked, book: Book | None = None, elsewhere: Collection[str] = ()
         name = set_up
     else:
         (name, news), takes = _own(book, settings, folder, host), names.holder(folder, host)
-    me, roles = _described(Agent(name, host), file, book, settings)
+    worker = settings.environ.get("AGENTBUS_WORKER", "")
+    agent = Agent(name, host, worker=worker if is_agent(worker) else "")
+    me, roles = _described(agent, file, book, settings)
     # Of another folder it can only be if its user has allowed that; then it stays that folder's.
     is_held = takes is None or book.holder(name) is not None
     return Identity(

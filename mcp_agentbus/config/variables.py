@@ -85,4 +85,11 @@ VARIABLES: Final = (
         "3600",
         "25",
     ),
+    Variable(
+        "AGENTBUS_WORKER",
+        "In whose worker's program this session runs: what it sends goes on from the task that the "
+        "worker is at. `agentbus work` sets it.",
+        "in none",
+        "coder",
+    ),
 )

@@ -155,7 +155,10 @@ HOSTS: Final = (
     Host("command", keys=("command", "env"), waker="command"),
 )
 # Of this program's own variables those that say who one session is.
-_OURS_OF_SESSION: Final = ("AGENTBUS_AGENT", "AGENTBUS_HOST", "AGENTBUS_WATCH_MAX_S")
+_OURS_OF_SESSION: Final = (
+    *("AGENTBUS_AGENT", "AGENTBUS_HOST", "AGENTBUS_WATCH_MAX_S"),
+    "AGENTBUS_WORKER",
+)
 #: The names of hosts whose agents can be woken without a live session.
 WOKEN: Final = tuple(host.name for host in HOSTS if host.waker)
 #: Of those that `agentbus install` connects.

@@ -61,6 +61,9 @@ class Agent:
     description: str = ""
     #: The shared inboxes it also reads.
     roles: tuple[str, ...] = ()
+    #: In whose worker's program its session runs, so that what it sends goes on from what that is
+    #: at; empty if in none.
+    worker: str = ""
 
     @property
     def inboxes(self) -> tuple[str, ...]:

@@ -161,8 +161,14 @@ def remember(session: Session, task: Task) -> None:
 def cause(session: Session) -> tuple[tuple[str, ...], int]:
     """Return the chain and hops that a task sent now continues, as `Claims.cause`.
 
-    Of a client that starts a server for each call, those of the task that it reported on last.
+    Of a client that starts a server for each call, those of the task that it reported on last; in a
+    worker's program at least those of what that is at.
     """
+    own = _own_cause(session)
+    return max(own, _workers_cause(session), key=lambda way: way[1]) if session.me.worker else own
+
+
+def _own_cause(session: Session) -> tuple[tuple[str, ...], int]:
     known = session.claims.cause()
     if known[1] >= 0 or session.leased or session.calls.count > 1:
         return known
@@ -171,8 +177,20 @@ def cause(session: Session) -> tuple[tuple[str, ...], int]:
     return session.claims.cause()
 
 
+def _workers_cause(session: Session) -> tuple[tuple[str, ...], int]:
+    """Return the chain and hops of what the worker is at in whose program this session runs."""
+    its_own = Claims(session.bus, session.me.worker, "")
+    with suppress(AgentbusError):  # as above
+        _memory(session, session.me.worker, its_own).recall(make=False)
+    return its_own.cause()
+
+
 def _memory_of(session: Session) -> Memory:
-    return Memory(session.bus.settings.state_dir / f"shell-{session.me.id}.json", session.claims)
+    return _memory(session, session.me.id, session.claims)
+
+
+def _memory(session: Session, agent: str, claims: Claims) -> Memory:
+    return Memory(session.bus.settings.state_dir / f"shell-{agent}.json", claims)
 
 
 def agents(settings: Settings) -> frozenset[str]:

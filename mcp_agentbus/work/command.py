@@ -200,7 +200,7 @@ async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:
 
 def _program(plan: Plan, me: Agent, guard: Guard) -> Program:
     # What it starts of agentbus is the same agent, on the same bus.
-    environ = {"AGENTBUS_AGENT": me.id}
+    environ = {"AGENTBUS_AGENT": me.id, "AGENTBUS_WORKER": me.id}
     if plan.settings.url:
         environ["AGENTBUS_URL"] = plan.settings.url
     return Program(
