@@ -33,7 +33,6 @@ from mcp_agentbus.listener.relayed import Relayed
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.relay.member import AGAIN_S
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.roster import Holds
 from mcp_agentbus.store.subjects import AGENTS
@@ -345,9 +344,10 @@ class Loop:
         if isinstance(decision, Hold) and len(facts.waiting) < len(things):
             again = datetime.now(UTC) + _ROLE_AGAIN
             decision = replace(decision, until=min(decision.until or again, again))
-        unsure_s = self._state.unsure_s(desk.agent) or rejoins * AGAIN_S[1]
-        if isinstance(decision, Wake) and decision.means == "start" and unsure_s:
-            decision = Hold(Reason.NOTHING, datetime.now(UTC) + timedelta(seconds=unsure_s))
+        if isinstance(decision, Wake) and (
+            awaited_s := self._state.awaited_s(desk.agent, decision.means, rejoins=rejoins)
+        ):
+            decision = Hold(Reason.NOTHING, datetime.now(UTC) + timedelta(seconds=awaited_s))
         return things, decision
 
     def _facts(self, desk: Desk, things: tuple[Waiting, ...]) -> Facts:

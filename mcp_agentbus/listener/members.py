@@ -30,6 +30,8 @@ from mcp_agentbus.relay import local_socket
 NUDGE_TIMEOUT_S: Final = 5.0
 # A session says itself for how many seconds it may still be a probe; it is 2 (`relay.member`).
 _YOUNG_MAX_S: Final = 3600.0
+# A host starts a session's server and its monitor at once; each joins once it has lived for 2 s.
+_MONITOR_COMES_S: Final = 5.0
 #: Why such a notice was not shown, as far as is known.
 HANGS: Final = "its session did not take the notice"
 # More sessions than one user opens; stops a program that opens them in a loop.
@@ -53,6 +55,8 @@ class Member:
     host_session: str
     writer: asyncio.StreamWriter
     is_monitor: bool = False
+    #: Whether its host starts one beside it.
+    has_monitor: bool = False
     #: `host_session` as it joined; that one may change, as by `/clear`.
     started_in: str = ""
     #: Monotonic, as `called_at`, which is when a tool was last called in it; 0 if none was.
@@ -128,6 +132,14 @@ class Members:
             above = processes.above(member.pid)
             there.sort(key=lambda other: (_apart(above, other.pid), other.agent != member.agent))
         return there[0] if there else member
+
+    def monitor_comes_s(self, agent: str) -> float:
+        """Return for how long a monitor of one of its sessions may be about to join; 0: none is."""
+        accompanied = {self.session_of(member) for member in self.all if member.is_monitor}
+        since = time.monotonic() - _MONITOR_COMES_S
+        alone = (member for member in self.sessions_of(agent) if member not in accompanied)
+        left = (member.joined_at - since for member in alone if member.has_monitor)
+        return max(0.0, *left, 0.0)
 
     def get(self, session: str) -> Member | None:
         """Return a session, if it is there."""
@@ -229,5 +241,6 @@ def _member(request: Mapping[str, Any], pid: int, writer: asyncio.StreamWriter) 
         host_session=conversation,
         writer=writer,
         is_monitor=request.get("is_monitor") is True,
+        has_monitor=request.get("has_monitor") is True,
         started_in=conversation,
     )

@@ -156,6 +156,15 @@ class State:
         until = max(self._rejoined_by, self.members.arrived_by(agent))
         return max(0.0, until - time.monotonic())
 
+    def awaited_s(self, agent: str, means: Literal["nudge", "start"], *, rejoins: bool) -> float:
+        """Return for how long such a wake is put off, for who may be about to join; 0: not.
+
+        A session that is here needs no start; its monitor shows a notice better than its server.
+        """
+        if means == "nudge":
+            return self.members.monitor_comes_s(agent)
+        return self.unsure_s(agent) or rejoins * AGAIN_S[1]
+
     async def may_rejoin(self, agent: str) -> bool:
         """Tell whether a session of an earlier listener may be about to join this one.
 

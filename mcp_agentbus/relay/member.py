@@ -40,6 +40,8 @@ class Me(NamedTuple):
     host_session: str = ""
     #: Whether it only shows notices, beside the session of that conversation if one is here.
     is_monitor: bool = False
+    #: Whether its host starts such a one beside it.
+    has_monitor: bool = False
 
 
 def joins(me: Me, young_s: float = 0.0) -> dict[str, Any]:
@@ -57,6 +59,11 @@ def can_nudge(environ: Mapping[str, str]) -> bool:
     from mcp_agentbus.wakes.hosts import claude_session
 
     return claude_session.can_nudge(environ)
+
+
+def has_monitor(environ: Mapping[str, str]) -> bool:
+    """Tell whether a plugin has brought this session, and so a monitor: Claude Code says so."""
+    return "CLAUDE_PLUGIN_ROOT" in environ
 
 
 def nudged(nudge: Mapping[str, Any], why_not: str = "") -> dict[str, Any]:

@@ -192,6 +192,7 @@ class _Relay:
             session,
             can_nudge=member.can_nudge(place.environ),
             host_session=hosts.session_of(place.environ),
+            has_monitor=member.has_monitor(place.environ),
         )
         return cls(place, options, me, host, behind)
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from claude_user import TOOLS, at_model, install, terminal
+from doctors import listener_goes
 from listeners import known, listening
 from local_server import server_folder
 from standin import ANSWERING, CANARY, NOTICE, Standin
@@ -71,6 +72,29 @@ async def test_the_model_of_an_idle_session_is_told_once_and_does_the_task(
     assert said.count("in your agentbus inbox") == 1  # neither the other way nor a hook said it
     assert len(model.shown) == 3
     assert [(one.task_id, one.summary) for one in found.results] == [(receipt.task_id, "done")]
+
+
+async def test_what_waits_when_a_session_and_its_listener_start_comes_by_the_monitor(
+    machine, tree, tmp_path
+):
+    """As in the first session of a day, where no service manager keeps a listener."""
+    install(machine, tree)
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    with server_folder(tmp_path / "bus"), Standin() as model:
+        environ = dict(at_model(machine, model).environ)
+        with listener_goes(machine.settings):
+            async with (
+                Bus.connect(machine.settings) as bus,
+                Session(bus, Agent("planner")) as planner,
+            ):
+                await known(planner, "shop-claude")
+                await send_task(planner, "shop-claude", "Count", "the tests", priority="high")
+            with terminal([machine.program("claude")], folder, environ) as screen:
+                ways = "Monitor event", "Another Claude session"
+                way = await asyncio.to_thread(screen.shows_one_of, *ways)
+
+    assert way == "Monitor event"
 
 
 async def test_who_opens_a_session_sees_that_urgent_tasks_wait(machine, tree, tmp_path):

@@ -25,10 +25,10 @@ def members():
 def enter(members):
     """Lets a process in: which it is, of whom, in which conversation."""
 
-    def entered(session, agent="coder", *, pid=0, of="c1", is_monitor=False):
+    def entered(session, agent="coder", *, pid=0, of="c1", is_monitor=False, has_monitor=False):
         request = {
             "agent": agent, "host": "claude-code", "session": session, "can_nudge": True,
-            "host_session": of, "is_monitor": is_monitor,
+            "host_session": of, "is_monitor": is_monitor, "has_monitor": has_monitor,
         }  # fmt: skip
         return members.enter(request, pid, Mute())
 
@@ -73,6 +73,22 @@ def test_of_two_servers_in_one_window_a_monitor_is_of_its_agents(members, enter)
     session, monitor = enter("s2"), enter("m", is_monitor=True)
 
     assert members.session_of(monitor) is session
+
+
+def test_the_monitor_of_a_session_that_has_one_is_awaited_until_it_is_here_or_too_late(
+    members, enter
+):
+    enter("s1")
+    without = members.monitor_comes_s("coder")
+    session = enter("s2", of="c2", has_monitor=True)
+    soon = members.monitor_comes_s("coder")
+    monitor = enter("m", of="c2", is_monitor=True)
+    here = members.monitor_comes_s("coder")
+    members.leave(monitor)
+    session.joined_at -= 3600
+
+    assert (without, here, members.monitor_comes_s("coder")) == (0, 0, 0)
+    assert 0 < soon < 60
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parents of a process are read from /proc")
