@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever bytes lie under a subject of ours, every look goes on and others' tasks come through."""
 
+import itertools
+
+import corpus
 import strategies
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rawclient import Raw
 
@@ -20,6 +23,8 @@ FAMILIES = [
     "planner.results.coder.{}", "planner.sent.coder.{}", "planner.wakes.coder.{}", "{}.profile",
     "{}.heartbeat.x", "coder.heartbeat.{}",
 ]  # fmt: skip
+# Each finding under each family.
+CORPUS = [*itertools.product(FAMILIES, corpus.read("records").values())]
 NAMES = ["mallory", "planner", "e/vil", "\u202e", "\x1b[2J", "all", "a" * 300, "role-x"]
 FIELDS = ["id", "type", "state", "payload", "attempts", "history", "updated_at", "kind", "roles",
           "registered_at", "created_at", "expires_at", "notify", "agent", "held_for"]  # fmt: skip
@@ -29,6 +34,7 @@ bodies = st.binary(max_size=200) | st.dictionaries(
 
 
 @given(st.lists(st.tuples(st.sampled_from(FAMILIES), st.sampled_from(NAMES), bodies), max_size=30))
+@example([(family, f"m{number}", body) for number, (family, body) in enumerate(CORPUS)])
 @settings(max_examples=8)
 async def test_others_go_on_whatever_is_stored_under_our_subjects(messages):
     async with (
@@ -53,3 +59,11 @@ async def test_others_go_on_whatever_is_stored_under_our_subjects(messages):
         [result] = (await watch_inbox(planner, timeout_s=5, task_id=sent.task_id)).results
         assert result.state == "completed"
         assert (await lookup.task_life(planner, sent.task_id)).state == "completed"
+
+
+def test_each_finding_says_what_it_did_and_is_another():
+    for kind in ("records", "lines", "repositories"):
+        assert all(said.endswith(".") for said in corpus.said(kind).values())
+    lines, records = corpus.read("lines"), corpus.read("records", "held-")
+    assert len(set(lines.values())) == len(lines) > 0
+    assert len(set(records.values())) == len(records) > 0

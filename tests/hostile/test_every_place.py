@@ -9,6 +9,7 @@ import itertools
 import json
 from contextlib import AsyncExitStack
 
+import corpus
 import hooking
 import served
 import strategies
@@ -48,7 +49,7 @@ FIELDS = ["type", "state", "status", "attempts", "history", "updated_at", "kind"
 # One task and two results can be read, and are looked at by their ids.
 GOOD = {"payload": {"content": "x"}, "status": "completed", "updated_at": AT, "kind": "session",
         "created_at": AT, "expires_at": "2199-01-01", "registered_at": AT, "moments": []}  # fmt: skip
-UNREADABLE = [b"", b"\xff\xfe", b"[" * 100_000, b"null", b"{", b'"x"']
+UNREADABLE = corpus.read("records").values()
 BODIES = [
     *UNREADABLE,
     *(strategies.spelt({**GOOD, field: odd}) for field, odd in zip(FIELDS, itertools.cycle(ODD), strict=False)),

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 
+import corpus
 import pytest
 
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
@@ -14,10 +15,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
 from mcp_agentbus.wakes import demand
 
-ANSWERS = [
-    b"garbage", b"", b"[]", b"null", b"[" * 100_000, b'{"error":7}', b'{"error":{"err_code":"x"}}',
-    b'{"stream":"AGENTBUS_TASKS","seq":"x","duplicate":true}', b'{"type":["x"],"config":7}',
-]  # fmt: skip
+ANSWERS = corpus.read("records", "reply-")
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +33,7 @@ async def answering(bus, answer, headers=None):
     yield
 
 
-@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: ascii(answer[:20]))
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 async def test_a_task_is_handed_over_all_the_same(own_world, answer):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     await read_inbox(coder)

@@ -1,41 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whoever answers a new session in the place of an earlier one gives it nothing and keeps it not."""
 
-import json
-
+import corpus
 import pytest
 
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
 
-REFERENCE = {
-    "subject": "agentbus.coder.tasks.normal.m", "token": "$JS.ACK.AGENTBUS_TASKS.c.1.1.1.1.0",
-    "stream": "AGENTBUS_TASKS", "seq": 1, "offered": 1, "waiting": 0,
-    "stored_at": "2026-05-18T10:00:00+00:00",
-}  # fmt: skip
-HANDED = {"claims": [], "outcomes": {"given": [], "sent": {}}, "ended": None}
-ANSWERS = [
-    b"[" * 100_000, b"null", b"7", b"\xff", b'{"claims":{}}',
-    *(
-        json.dumps({**HANDED, **changed}).encode()
-        for changed in (
-            {"claims": [7, None, "x", {"seq": "a"}]},
-            {"claims": [{**REFERENCE, "token": "agentbus.coder.tasks.high.planner"}]},
-            {"claims": [{**REFERENCE, "token": "x\r\nPUB y 0\r\n"}]},
-            {"claims": [{**REFERENCE, "subject": "x y\r\n"}]},
-            {"claims": [{**REFERENCE, "seq": "1e9"}, {**REFERENCE, "stream": "a b"}]},
-            {"outcomes": 7}, {"outcomes": {"given": 7, "sent": []}},
-            {"outcomes": {"given": [], "sent": {"x\r\ny": ["a b", "2026-05-18"]}}},
-            {"outcomes": {"given": ["\r\n"], "sent": {}}},
-            {"ended": {"chain": ["a\nb", 7], "hops": "7", "at": "2026-05-18T10:00:00"}},
-            {"ended": {"chain": [], "hops": 10**300, "at": "9999-12-31T23:59:59-14:00"}},
-        )
-    ),
-]  # fmt: skip
+ANSWERS = corpus.read("records", "handed-")
 
 
-@pytest.mark.parametrize("answer", ANSWERS, ids=range(len(ANSWERS)))
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 async def test_a_session_begins_whatever_it_is_handed(own_world, answer):
     mallory = await own_world.another_bus()
     asked = []

@@ -3,10 +3,10 @@
 
 import json
 
+import corpus
 import pytest
 from rawclient import Raw
 
-from mcp_agentbus.core import ids
 from mcp_agentbus.handoff import agents, lookup
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
@@ -14,24 +14,11 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.tools.answers import render
 from mcp_agentbus.wakes import demand
 
-HELD = {"type": "task.result", "state": "claimed", "updated_at": "2026-05-18T10:00:00Z"}
-AS_SHELL = {**HELD, "session": f"{ids.SHELL_PREFIX}feedfeed"}
-RECORDS = [
-    {**AS_SHELL, "updated_at": "9999-12-31T23:59:59Z"},
-    {**AS_SHELL, "updated_at": "9999-12-31T23:59:59-14:00"},
-    {**AS_SHELL, "updated_at": "0001-01-01T00:00:00+14:00"},
-    {**HELD, "attempts": -1},
-    {**HELD, "attempts": 10**300},
-    {**HELD, "progress": 1e308},
-    {**HELD, "history": [{"state": "x", "at": "9999-12-31T23:59:59-14:00", "by": "m"}] * 500},
-    {**HELD, "history": [{}] * 500},
-    {**HELD, "summary": "\u0000" * 100_000},
-    {**HELD, "artifacts": ["\u001b[2J"] * 50_000},
-]
+RECORDS = corpus.read("records", "held-")
 SENT = {"type": "task.sent", "created_at": "2026-05-18", "expires_at": "9999-12-31T23:59:59-14:00"}
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=range(len(RECORDS)))
+@pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
 async def test_whoever_looks_at_a_task_with_a_crafted_record_goes_on(own_world, record):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     await read_inbox(coder)
@@ -39,7 +26,7 @@ async def test_whoever_looks_at_a_task_with_a_crafted_record_goes_on(own_world, 
     subject = f"agentbus.{planner.me.id}.results.{coder.me.id}.{receipt.task_id}"
     other = f"agentbus.{planner.me.id}.sent.{coder.me.id}.{'f' * 32}"
     async with Raw(own_world.bus.settings.data_dir) as raw:
-        await raw.ask(subject.encode(), json.dumps({**record, "agent": coder.me.id}).encode())
+        await raw.ask(subject.encode(), record.replace(b"AGENT", coder.me.id.encode()))
         await raw.ask(other.encode(), json.dumps({**SENT, "seq": 2**70}).encode())
 
     await demand.look(own_world.bus, coder.me.id, coder.inboxes)  # as its listener does

@@ -12,29 +12,19 @@ import json
 import os
 import subprocess
 
+import corpus
 from local_server import script
 
 SECRET, INSTRUCTION, README = "zq9secret", "zq9instruction", "zq9readme"
-SECRETS = (
-    *(".env", ".env.local", ".envrc", ".npmrc", ".netrc", ".pypirc", ".git-credentials"),
-    *("lib/.env", "lib/.ENV", "id_ed25519", "server.key", "ca.pem", "secrets.yaml", ".git/config"),
-    *(".ssh/config", ".docker/config.json", ".claude/settings.local.json", ".mcp.json"),
-)
+SECRETS = corpus.names("secrets-by-name")
 LINKS = (
     *("link", "linked/outside", "linked-env", "hard", "hard-env", "linked-env.png", "deep/env"),
     *("chain", "self/.env", "git/config", "environ", "root/etc/passwd", "hard [1] *?!.txt"),
 )
 # Where Claude Code finds what a session is to know and to do, in a folder and below the user's.
-_INSTRUCTIONS = (
-    *("CLAUDE.md", "CLAUDE.local.md", "AGENTS.md", ".claude/CLAUDE.md", "lib/CLAUDE.md"),
-    *(".claude/rules/all.md", ".claude/output-styles/evil.md", "lib/.claude/rules/all.md"),
-    *(".claude/skills/evil/SKILL.md", ".claude/commands/evil.md", ".claude/agents/evil.md"),
-)
+_INSTRUCTIONS = corpus.names("instructions")
 # What Python would import instead of its own or ours.
-_MODULES = (
-    *("json", "asyncio", "nats", "sitecustomize", "usercustomize", "mcp_agentbus/__init__"),
-    *("mcp_agentbus/__main__", "_distutils_hack/__init__"),
-)
+_MODULES = corpus.names("modules")
 _EVENTS = ("SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "Stop", "SessionEnd")
 
 

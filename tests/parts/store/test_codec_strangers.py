@@ -3,6 +3,7 @@
 
 import json
 
+import corpus
 import pytest
 import strategies
 from hypothesis import assume, given, settings
@@ -147,15 +148,8 @@ def test_another_version_is_read_by_what_it_says(version):
 
 # What cannot be read.
 
-NO_JSON = [
-    *(b"", b"\x00", b"hello", b"{", b'{"id":', b"\xff\xfe\x00"),
-    b'{"id":"t1","payload":{"content":"\xed\xa0\x80"}}',
-    '{"id":"t1"}'.encode("utf-16"),
-    b'{"x":1' + b"0" * 5000 + b"}",
-    b"[" * 200_000,
-    b'{"a":' * 200_000,
-]
-NO_OBJECT = [b"null", b"[]", b"7", b'"text"', b"true", b"NaN"]
+NO_JSON = corpus.read("records", "no-json-").values()
+NO_OBJECT = corpus.read("records", "no-object-").values()
 
 
 @pytest.mark.promise(16)
