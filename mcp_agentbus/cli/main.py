@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "result": ("cli.tasks", "run"),
     "task": ("cli.tasks", "run"),
     "tasks": ("cli.tasks", "run"),
+    "answer": ("cli.tasks", "run"),
     "tell": ("cli.tasks", "run"),
     "search": ("cli.tasks", "run"),
     "audit": ("cli.tasks", "run"),

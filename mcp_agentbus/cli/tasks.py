@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     if args.command in {"send", "tell"}:
         args.body = _body(args.body, args.body_file, optional=args.no_body)
         _check(args)
+    elif args.command == "answer":
+        args.body = _body(args.body, args.body_file, optional=False)
     elif args.command == "result":
         args.body = _body(None, args.body_file, optional=True)
     if getattr(args, "notices", False):

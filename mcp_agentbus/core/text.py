@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from unicodedata import combining, east_asian_width
 
+from mcp_agentbus.errors import BadInput
+
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _PART: Final = r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])"
 # A terminal that is narrower than this is left to cut lines as it likes.
@@ -161,3 +163,24 @@ def _fits(line: str, width: int) -> int:
         if cells > width:
             return max(1, at)
     return len(line)
+
+
+def check_size(value: str, what: str, limit: int) -> str:
+    """Return `value` if its UTF-8 form has at most `limit` bytes.
+
+    Raises:
+        BadInput: it is larger, or is not text that UTF-8 can hold. Nothing is ever cut.
+    """
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise BadInput(
+            f"The {what} has half a surrogate pair in it, which is not text.",
+            hint="Send it as valid UTF-8.",
+        ) from None
+    if size > limit:
+        raise BadInput(
+            f"The {what} has {size:,} bytes; the limit is {limit:,}.",
+            hint="Store it as a file both agents can reach, and send the path or URL instead.",
+        )
+    return value

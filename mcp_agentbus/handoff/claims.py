@@ -31,7 +31,7 @@ from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import step
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import HELD, HOPS_MAX, Record, Task, Undecodable, utc
+from mcp_agentbus.store.task import ASKING, HELD, HOPS_MAX, Record, Task, Undecodable, utc
 
 # What a claim's token and its task's subject look like. Another session's word is checked: what it
 # names is published to, again and again.
@@ -57,6 +57,16 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What was said to a question about a held task, until its reader has it."""
+
+    #: How many answers there are.
+    count: int
+    #: None: no answer of a call has had them yet.
+    given: Given | None = None
+
+
+@dataclass(frozen=True)
 class Finished:
     """How the task had come that a session ended last: what it sends next may go on from there."""
 
@@ -77,6 +87,8 @@ class Claims(Mapping[str, Claim]):
         #: Held tasks that an answer had whole. Of the others the call that claimed them failed, or
         #: its process may have died.
         self._given: dict[str, Given] = {}
+        #: What answers give of what senders have said to questions about held tasks.
+        self.answers: dict[str, Answered] = {}
         self.finished: Finished | None = None
         #: When `find` was told what the session holds; None: it was not called.
         self._found_at: datetime | None = None
@@ -104,6 +116,7 @@ class Claims(Mapping[str, Claim]):
         """Forget a claim."""
         self._held.pop(task_id, None)
         self._given.pop(task_id, None)
+        self.answers.pop(task_id, None)
         self._changed()
 
     def end(self, task: Task) -> None:
@@ -153,6 +166,9 @@ class Claims(Mapping[str, Claim]):
             if task_id in self._held:
                 given = self.given(task_id)
                 self._given[task_id] = Given(given.at if given else text.now(), call)
+            answered = self.answers.get(task_id)
+            if answered and answered.given is None:
+                self.answers[task_id] = replace(answered, given=Given(text.now(), call))
         self._changed()
 
     def named(self, task_id: str) -> None:
@@ -270,7 +286,7 @@ class Claims(Mapping[str, Claim]):
         claims = await together(*(self._by_record(taken) for lane in lanes for taken in lane))
         for claim in sorted(filter(None, claims), key=_claimed_at):
             self.hold(replace(claim, found=True))
-            if claim.record.state == "needs_approval":
+            if claim.record.state in ASKING:
                 self._given[claim.task.id] = Given(claim.record.updated_at)
         self._found_at = found_at
 

@@ -26,7 +26,7 @@ from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import lanes, lookup
-from mcp_agentbus.handoff.beside import news, words
+from mcp_agentbus.handoff.beside import arrivals, news, questions
 from mcp_agentbus.handoff.beside.news import Results
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.lanes import Left, Taken
@@ -184,7 +184,7 @@ async def _note_what_arrived(session: Session, call: Call) -> None:
     """A session that calls again has got answers of its calls before, and what they gave."""
     async with session.lock:
         await session.outcomes.confirm(call)
-        await words.confirm(session.bus, session.claims, call)
+        await arrivals.confirm(session.bus, session.claims, call)
 
 
 def check_watch(
@@ -220,7 +220,7 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
         results, left = await both(news.looked_up(session, limit or FILL), lanes.looked_at(session))
     last = (held if more else tasks)[-1:]
     more = more or (limit is not None and bool(left.waiting))
-    return Inbox(
+    inbox = Inbox(
         tasks=tasks,
         **results.of_inbox(limit or FILL),
         **left._asdict(),
@@ -229,6 +229,7 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
         next_cursor=session.claims.cursor(last[0].task.id) if more and last else None,
         held=len(session.claims),
     )
+    return await questions.with_answers(session.bus, session.claims, call, inbox)
 
 
 def _of_held(session: Session, limit: int, after: int) -> tuple[list[Item], bool]:
@@ -279,7 +280,7 @@ async def _new(
         left = await lanes.left(session, taken)
     elif last and not (taken.notes or results.degraded):
         results, left = await both(news.looked_up(session, FILL), lanes.looked_at(session))
-    return Inbox(
+    inbox = Inbox(
         tasks=(*lines, *map(_new_item, taken.claims)),
         **results.of_inbox(FILL),
         **left._asdict(),
@@ -287,6 +288,7 @@ async def _new(
         notes=tuple(taken.notes),
         held=len(session.claims),
     )
+    return await questions.with_answers(session.bus, session.claims, by, inbox)
 
 
 async def _outcomes(

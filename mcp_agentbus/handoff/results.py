@@ -27,7 +27,7 @@ from mcp_agentbus.errors import (
 )
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.agents import unknown_task
-from mcp_agentbus.handoff.beside import words
+from mcp_agentbus.handoff.beside import arrivals, questions
 from mcp_agentbus.handoff.beside.details import Details, checked
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
@@ -39,10 +39,11 @@ from mcp_agentbus.store.records import (
     read_sent,
     record_in,
     record_key,
+    sent_key,
     update,
     write_sent,
 )
-from mcp_agentbus.store.steps import Lost, Same, Step, first_record, next_record, step
+from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record, step
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import (
     HELD,
@@ -65,6 +66,8 @@ class Published:
     unchanged: bool = False
     #: The result came after the task's deadline.
     late: bool = False
+    #: An answer to its worker's question is stored beside it.
+    is_answer: bool = False
     #: It is a word: there is nothing to be answered, and nothing was stored.
     is_word: bool = False
 
@@ -72,7 +75,9 @@ class Published:
     def note(self) -> str:
         """What its fields do not say by themselves, as `Receipt.note`."""
         if self.is_word:
-            return words.NOTHING_TO_ANSWER
+            return arrivals.NOTHING_TO_ANSWER
+        if self.is_answer and not self.unchanged:
+            return "The answer is stored; its worker is shown it at its next call."
         if self.state == "stored":
             where = "in the inbox as before" if self.unchanged else "back in the inbox"
             return f"The task is {where}."
@@ -93,11 +98,11 @@ async def publish_result(
     a shell holds one, so that a client which starts a server for each call goes on with it.
 
     Args:
-        session: the worker's session; for `cancelled` the sender's.
+        session: the worker's session; for `cancelled` and `answered` the sender's.
         task_id: a task that the session holds or that nobody does, or, for `cancelled`, one that
             its agent sent.
-        status: `working` and `needs_approval` keep the task, `released` gives it back to its
-            inbox, the others end it.
+        status: `working`, `needs_input` and `needs_approval` keep the task, `released` gives it
+            back to its inbox, `answered` is its sender's answer to a question, the others end it.
         details: see `Details`.
 
     Raises:
@@ -106,14 +111,16 @@ async def publish_result(
         NotYourTask: it is somebody else's to finish or to cancel.
         UnknownTask: this agent neither sent nor received it.
         AlreadyEnded: it has another end; the message names it.
+        Refused: it was answered, and asks nothing.
         BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
     """
     ids.task_id(task_id)
     changes = checked(status, details)
     await session.called()
     async with session.lock:
-        if status == "cancelled":
-            return await _cancel(session, task_id, changes)
+        if status in {"cancelled", "answered"}:
+            by_sender = _cancel if status == "cancelled" else _answer
+            return await by_sender(session, task_id, changes)
         held = session.claims.get(task_id) or await _taken_up(session, task_id)
         claim = held or await _unheld(session, task_id, status)
         if claim is None:
@@ -330,6 +337,28 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
         await tasks.remove(bus, sent)
     await _note_as_seen(session, sent, sent_revision, outcome.revision)
     return Published(task_id, "cancelled")
+
+
+async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Published:
+    """Answer the question of the worker of a task that this agent sent."""
+    bus, me = session.bus, session.me.id
+    sent, _ = await read_sent(bus, me, "*", task_id)
+    if sent is None:
+        raise await _not_sent(session, task_id)
+    record, revision = await read_record(bus, me, sent.inbox, task_id)
+    record = record or first_record(sent)
+    if record.ended:
+        raise _ended(record)
+    answer = questions.answered(record, changes["body"] or changes["summary"])
+
+    def said(kept: Sent | None) -> Write[Sent] | Sent:
+        return questions.with_answer(kept or sent, answer, revision)
+
+    outcome = await update(bus, sent_key(me, sent.inbox, task_id), said)
+    with suppress(AgentbusError):  # its worker looks by itself
+        await bus.send(subjects.back_subject(sent.inbox), b"", {})
+    unchanged = isinstance(outcome, Sent)
+    return Published(task_id, record.state, unchanged=unchanged, is_answer=True)
 
 
 async def _note_as_seen(session: Session, sent: Sent, sent_revision: int, revision: int) -> None:

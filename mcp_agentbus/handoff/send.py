@@ -46,7 +46,6 @@ from mcp_agentbus.store.task import (
     Receipt,
     Sent,
     Task,
-    check_size,
     check_subject,
 )
 from mcp_agentbus.store.tasks import Kept
@@ -65,7 +64,7 @@ class Options(TypedDict, total=False):
     task_type: str
     #: The conversation it belongs to; a new one if not given.
     thread_id: str | None
-    #: The id of a task that this one answers; gives its thread, if that task is held here.
+    #: The id of a task that this one answers; gives its thread, if that was sent or is held here.
     in_reply_to: str | None
     #: Seconds, at most 7 days, the default; counted from `deliver_in_s`.
     expires_in_s: int | None
@@ -111,7 +110,7 @@ async def send_task(
     draft = _draft(session, subject, body, options)
     request_id = options.get("request_id")
     await session.called()
-    way, draft = _way(session), _in_thread(session, draft)
+    way, draft = _way(session), await _in_thread(session, draft)
     if draft.reply_to:
         await session.known.find([draft.reply_to])
     addressees = await session.known.find(addresses)
@@ -302,7 +301,7 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> _Draf
         sender=session.me.id,
         session=session.id,
         subject=check_subject(subject),
-        body=check_size(body, "body", BODY_MAX_BYTES),
+        body=text.check_size(body, "body", BODY_MAX_BYTES),
         priority=priority,
         task_type=ids.label(options.get("task_type", "default"), "task type"),
         thread_id=ids.label(thread_id, "thread id") if thread_id is not None else None,
@@ -328,12 +327,15 @@ def _reply_to(session: Session, expect: Expect, given: str | None) -> str:
     return ids.agent_id(given)
 
 
-def _in_thread(session: Session, draft: _Draft) -> _Draft:
-    """Return the draft in the conversation of the task that it answers, if that is held here."""
-    answered = session.claims.get(draft.in_reply_to or "")
-    if draft.thread_id or not answered:
+async def _in_thread(session: Session, draft: _Draft) -> _Draft:
+    """Return the draft in the conversation of the task that it answers, held or sent here."""
+    if draft.thread_id or draft.in_reply_to is None:
         return draft
-    return replace(draft, thread_id=answered.task.thread_id)
+    held = session.claims.get(draft.in_reply_to)
+    if held:
+        return replace(draft, thread_id=held.task.thread_id)
+    sent, _ = await read_sent(session.bus, session.me.id, "*", draft.in_reply_to)
+    return replace(draft, thread_id=sent.thread_id or None) if sent else draft
 
 
 def _times(options: Options, at: datetime) -> tuple[datetime | None, datetime]:

@@ -27,7 +27,7 @@ from mcp_agentbus.core.aio import in_background, note_failure, part, together
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.agents import Addressees, under_old_names
-from mcp_agentbus.handoff.beside import words
+from mcp_agentbus.handoff.beside import arrivals
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.turn import Call, Calls, Inbox, Watches
@@ -311,7 +311,7 @@ class Session:
                 await asyncio.gather(*unfinished, return_exceptions=True)
                 # `reconnected(0)` never starts a server: a person may have stopped it.
                 if not self.leased and "known" in self._done and await self.bus.reconnected(0):
-                    await words.leave(self.bus, self.claims, self.calls.ended)
+                    await arrivals.leave(self.bus, self.claims, self.calls.ended)
                     await self.claims.give_all_back("its session ended")
                     await roster.beat(self.bus, self.me, self.id, leaving=True)
                     await self.outcomes.leave(self.calls.ended)

@@ -32,7 +32,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from mcp_agentbus.core.ids import Priority
-from mcp_agentbus.store.task import Record, State, Task
+from mcp_agentbus.store.task import Answer, Record, State, Task
 
 Arrival = Literal["not yet", "arrived", "doubtful", "lost"]
 
@@ -219,6 +219,10 @@ class Item:
     new: bool = False
     #: Who holds it: empty for this session, or for nobody if `state` is `stored`.
     holder: str = ""
+    #: What its worker has asked, this session's or one before it, and what its sender answered.
+    question: str = ""
+    asked_by: str = ""
+    answers: tuple[Answer, ...] = ()
     #: When an answer had it whole: this one has a line of it. None: it is whole here.
     given_at: datetime | None = None
 

@@ -26,8 +26,8 @@ from mcp_agentbus.version import __version__
 #: Commands that only speak to the bus.
 COMMANDS: Final = frozenset(
     {
-        "agents", "audit", "export", "inbox", "parked", "replay", "result", "search", "send",
-        "task", "tasks", "tell", "watch",
+        "agents", "answer", "audit", "export", "inbox", "parked", "replay", "result", "search",
+        "send", "task", "tasks", "tell", "watch",
     }
 )  # fmt: skip
 # Longer than this a request is no line of the local socket; then the bus is spoken to from here.

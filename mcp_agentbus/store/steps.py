@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from mcp_agentbus.store.task import (
+    ASKING,
     EXPIRES_MAX_S,
     HELD,
     HOPS_MAX,
@@ -196,6 +197,19 @@ def as_asked(record: Record, sent: Sent | None) -> Record:
             "reply_to": sent.reply_to,
         }
     )
+
+
+def question_of(record: Record) -> Moment | None:
+    """Return the step in which a task's worker asked something and has not gone on since.
+
+    A worker that died has not: whoever is offered the task next has its question.
+    """
+    for moment in reversed(record.history):
+        if moment.state in ASKING:
+            return None if record.ended else moment
+        if moment.state not in {"stored", "claimed"}:
+            return None
+    return None
 
 
 def copied_for(record: Record) -> Record:

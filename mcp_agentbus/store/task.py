@@ -6,7 +6,7 @@
     Sent     what its sender keeps about it: deadline, seen (AGENTBUS_RESULTS)
     Wakes    whom it woke, by what means, how that ended (AGENTBUS_RESULTS)
 
-    stored -> claimed -> working -> (needs_approval <-> working) -> completed | failed | rejected
+    stored -> claimed -> working -> (needs_... <-> working) -> completed | failed | rejected
     or, at any time before such an end: cancelled, expired, parked
 
 Everything is frozen. Nothing here reads a clock or a network. The bytes are `codec`'s business.
@@ -48,6 +48,7 @@ State = Literal[
     "claimed",  # a session holds it
     "working",  # its worker said that it is at it
     "needs_approval",  # its worker waits for a person or for the sender
+    "needs_input",  # its worker has a question for the sender
     "completed",
     "failed",
     "rejected",  # its worker will not do it
@@ -56,18 +57,21 @@ State = Literal[
     "parked",  # set aside: undecodable, or claimed too often without an end
 ]
 Status = Literal[
-    "working", "completed", "failed", "rejected", "needs_approval", "released", "cancelled"
-]
+    "working", "completed", "failed", "rejected", "needs_approval", "needs_input", "released",
+    "cancelled", "answered",
+]  # fmt: skip
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 ENDS: Final = frozenset({"completed", "failed", "rejected", "cancelled", "expired", "parked"})
 #: A session has the task.
-HELD: Final = frozenset({"claimed", "working", "needs_approval"})
+HELD: Final = frozenset({"claimed", "working", "needs_approval", "needs_input"})
+#: Its worker waits for an answer.
+ASKING: Final = frozenset({"needs_approval", "needs_input"})
 #: More is to come.
 OPEN: Final = HELD | {"stored"}
 # The ends that a worker chooses, and the ones that the bus sets for it.
 WORKER_ENDS: Final = frozenset({"completed", "failed", "rejected"})
 #: Of these its sender is told.
-TOLD: Final = ENDS | {"needs_approval"}
+TOLD: Final = ENDS | ASKING
 
 Notify = Literal["live", "never", "wake"]
 #: `nothing`: a word, which is over once it is shown.
@@ -183,6 +187,16 @@ class Moment(_Frozen):
     note: str = ""
 
 
+class Answer(_Frozen):
+    """What a task's sender says to a question of its worker."""
+
+    #: When that was asked, by the worker's clock: it names the question.
+    question: Time
+    at: Time
+    #: At most 64 KiB of UTF-8.
+    body: str
+
+
 class _Stored(_Frozen):
     #: Values that this version does not know and treats as the default, as their writer wrote them.
     priority_given: str | None = None
@@ -289,6 +303,8 @@ class Sent(_Stored):
     hops: Annotated[int, Field(ge=0, le=HOPS_MAX)] = 0
     task_type: str = "default"
     in_reply_to: str | None = None
+    #: To the questions of its worker, the latest last.
+    answers: tuple[Answer, ...] = ()
     #: The first 2,000 characters of the task's body, and how many it has; 0: nobody has said so.
     body: str = ""
     body_chars: ServerCount = 0
@@ -375,25 +391,6 @@ def check_subject(value: str) -> str:
         )
     if len(value.splitlines()) > 1:
         raise BadInput("The subject has more than one line.", hint="Move the rest into the body.")
-    return check_size(value, "subject", 4 * SUBJECT_MAX_CHARS)  # a character has 4 bytes at most
-
-
-def check_size(value: str, what: str, limit: int) -> str:
-    """Return `value` if its UTF-8 form has at most `limit` bytes.
-
-    Raises:
-        BadInput: it is larger, or is not text that UTF-8 can hold. Nothing is ever cut.
-    """
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise BadInput(
-            f"The {what} has half a surrogate pair in it, which is not text.",
-            hint="Send it as valid UTF-8.",
-        ) from None
-    if size > limit:
-        raise BadInput(
-            f"The {what} has {size:,} bytes; the limit is {limit:,}.",
-            hint="Store it as a file both agents can reach, and send the path or URL instead.",
-        )
-    return value
+    return text.check_size(
+        value, "subject", 4 * SUBJECT_MAX_CHARS
+    )  # a character has 4 bytes at most

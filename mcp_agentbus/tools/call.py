@@ -13,7 +13,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.handoff import agents
-from mcp_agentbus.handoff.beside import words
+from mcp_agentbus.handoff.beside import arrivals
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.store.naming import Naming
@@ -40,7 +40,7 @@ class Call:
         if self.reached:
             await self.reached()
         await session.outcomes.confirm()
-        await words.confirm(session.bus, session.claims)
+        await arrivals.confirm(session.bus, session.claims)
 
     def print(self, text: str, data: object, **changed: Any) -> None:
         """Print the text, or the data if that was asked for; `changed` as in `out`."""

@@ -236,6 +236,7 @@ async def _replay(call: Call) -> int:
 #: By their names as typed; `relay.command.COMMANDS` has the same, for which it need not load these.
 _COMMANDS: Final[dict[str, Command]] = {
     "agents": _agents,
+    "answer": _result,
     "audit": history.audited,
     "export": history.export,
     "inbox": _inbox,

@@ -93,8 +93,8 @@ class PublishResult(_Input):
 
     task_id: str
     status: Status = Field(
-        description="working and needs_approval keep the task; released gives it back; cancelled "
-        "is the sender's and withdraws it; the others end it"
+        description="working, needs_*: the task is kept; released: given back; of its sender: "
+        "cancelled, answered; the others end it"
     )
     summary: str = Field("", description=f"At most {SUMMARY_MAX_CHARS:,} characters")
     body: str = Field("", description="The result; at most 256 KiB")

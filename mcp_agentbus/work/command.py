@@ -27,10 +27,11 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import check_size
 from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.store.naming import Naming
-from mcp_agentbus.store.task import BODY_MAX_BYTES, check_size
+from mcp_agentbus.store.task import BODY_MAX_BYTES
 from mcp_agentbus.work import log, worker_file
 from mcp_agentbus.work.guard import Guard
 from mcp_agentbus.work.program import TIME_LIMIT_S, Program

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mcp_agentbus.handoff.beside.details import Details
 from mcp_agentbus.store.task import SUMMARY_MAX_CHARS, WORKER_ENDS
 
 
@@ -32,6 +33,11 @@ class Result:
     body: str = ""
     #: References (paths, URLs, commits), at most 50 of 1,024 characters. Nothing here opens them.
     artifacts: tuple[str, ...] = field(default=())
+
+    @property
+    def said(self) -> Details:
+        """What is published with the status."""
+        return {"summary": self.summary, "body": self.body, "artifacts": self.artifacts}
 
 
 def of_answer(answer: Any) -> Result:

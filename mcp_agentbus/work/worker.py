@@ -44,7 +44,7 @@ from mcp_agentbus.errors import (
     UnknownTask,
 )
 from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.beside import words
+from mcp_agentbus.handoff.beside import arrivals
 from mcp_agentbus.handoff.beside.details import Details
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
@@ -280,16 +280,10 @@ class Worker:
         """Store how a task ended; tell whether it was this session's to end."""
         job.is_ending = True
         if job.task.expect == "nothing":  # whatever came of it, nobody waits for that
-            if claim := self.session.claims.get(job.task.id):
-                await words.end(self.session.bus, self.session.claims, claim)
+            await arrivals.word_is_over(self.session.bus, self.session.claims, job.task.id)
             return True
-        said: Details = {
-            "summary": outcome.summary,
-            "body": outcome.body,
-            "artifacts": outcome.artifacts,
-        }
         try:
-            return await self._published(job, outcome.status, **said)
+            return await self._published(job, outcome.status, **outcome.said)
         except BadInput as error:
             why = result.not_done(f"its result cannot be stored. {error.message.rstrip('.')}")
             return await self._published(job, "failed", summary=why.summary)

@@ -117,7 +117,10 @@ FIELDS = {
     "Record.reply_to": Field("word"),
     "Record.asked_by": Field("word", plain=f"read_inbox, {LISTS}", data=PAST),
     "Sent.task_id": Field(
-        "mark", plain=f"{LIFE}, {PAST}", data=f"task, _meta, {PAST}", framed=f"read_inbox, {LISTS}"
+        "mark",
+        plain=f"{LIFE}, answer, {PAST}",
+        data=f"task, answer, _meta, {PAST}",
+        framed=f"read_inbox, {LISTS}",
     ),
     "Sent.inbox": Field("word", plain=f"{LIFE}, {PAST}", data=f"task, _meta, {PAST}"),
     "Sent.subject": Field("sentence", framed=f"{LIFE}, export, {LISTS}", data=f"task, {PAST}"),
@@ -130,6 +133,7 @@ FIELDS = {
     "Sent.request": Field("label"),
     "Sent.task_type": Field("label", framed=LIFE, data=PAST),
     "Sent.in_reply_to": Field("word", framed=f"{LIFE}, export", data=PAST),
+    "Sent.answers": Field("sentence", framed=LIFE, data="task"),
     "Sent.body": Field("sentence", framed=f"{LIFE}, export", data="task, export"),
     "Wakes.moments": Field("sentence", framed=STEPS, data="task"),
     "Profile.id": Field(
@@ -245,6 +249,7 @@ def messages():
     sent = common("Sent") | {
         "type": "task.sent", "created_at": AT, "expires_at": "2199-01-01",
         "reply_to": value("Sent.reply_to"), "chain": [value("Sent.chain")],
+        "answers": [{"question": AT, "at": AT, "body": value("Sent.answers")}],
         "request": value("Sent.request"), "owner_session": value("Sent.owner_session"),
         "task_type": value("Sent.task_type"), "in_reply_to": value("Sent.in_reply_to"),
         "body": value("Sent.body"), "body_chars": 9000,

@@ -118,6 +118,7 @@ async def look_by_commands(places, folder, me, which):
         "watch": [("--timeout", "0"), ("--task", which.result, "--timeout", "0")],
         "send": [(which.agent, "s", "b", "--priority", "high", "--wait", "0")],
         "tell": [(which.agent, "s", "b")],
+        "answer": [(which.sent, "x")],
         "result": [(which.task, "working"), (which.result, "completed")],
         "listen": [("--status",)],
         "agent": [("wakes", "woken"), ("list",)],

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # The states of a task, and any of those that are no end.
 _STATES: Final = (
-    "open", "stored", "claimed", "working", "needs_approval", "completed", "failed", "rejected",
-    "cancelled", "expired", "parked",
+    "open", "stored", "claimed", "working", "needs_approval", "needs_input", "completed", "failed",
+    "rejected", "cancelled", "expired", "parked",
 )  # fmt: skip
 
 

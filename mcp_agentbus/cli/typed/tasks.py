@@ -88,7 +88,8 @@ def _add_task_commands(commands: Commands) -> None:
     result.add_argument(
         "status",
         choices=(
-            "working", "completed", "failed", "rejected", "needs_approval", "released", "cancelled",
+            "working", "completed", "failed", "rejected", "needs_approval", "needs_input",
+            "released", "cancelled", "answered",
         ),
     )  # fmt: skip
     result.text_option = "--summary"
@@ -96,6 +97,12 @@ def _add_task_commands(commands: Commands) -> None:
     add_body(result, "result")
     result.add_argument("--artifact", action="append", default=[], metavar="REF")
     result.add_argument("--progress", type=float, metavar="PERCENT")
+
+    answer = command(commands, "answer", "answer the question of a task's worker")
+    answer.add_argument("task_id", metavar="TASK", help=TASK)
+    answer.add_argument("body", nargs="?", help="the answer; else on stdin or with --body-file")
+    add_body(answer, "answer")
+    answer.set_defaults(status="answered", summary="", artifact=[], progress=None)
 
     task = command(commands, "task", "show the life of a task that was sent or received")
     task.add_argument("task_id", metavar="TASK", help=TASK)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
+from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store.task import (
     ARTIFACT_MAX_CHARS,
@@ -18,7 +19,6 @@ from mcp_agentbus.store.task import (
     STATUSES,
     SUMMARY_MAX_CHARS,
     Status,
-    check_size,
 )
 
 
@@ -58,13 +58,13 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
             hint=f"Give at most {ARTIFACTS_MAX} references of {ARTIFACT_MAX_CHARS:,} characters.",
         )
     for artifact in artifacts:
-        check_size(artifact, "artifact", ARTIFACT_MAX_CHARS * 4)
+        text.check_size(artifact, "artifact", ARTIFACT_MAX_CHARS * 4)
     progress = details.get("progress")
     if progress is not None and not 0 <= progress <= 100:
         raise BadInput(f"progress is {progress}.", hint="Give percent done, 0 to 100.")
     return {
-        "summary": check_size(summary, "summary", SUMMARY_MAX_CHARS * 4),
-        "body": check_size(details.get("body", ""), "body", RESULT_MAX_BYTES),
+        "summary": text.check_size(summary, "summary", SUMMARY_MAX_CHARS * 4),
+        "body": text.check_size(details.get("body", ""), "body", RESULT_MAX_BYTES),
         "artifacts": artifacts,
         "progress": progress,
     }

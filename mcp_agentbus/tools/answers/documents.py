@@ -22,7 +22,7 @@ from mcp_agentbus.handoff.agents import Page
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
-from mcp_agentbus.handoff.turn import Inbox
+from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store.task import Receipt, Record, Task
 from mcp_agentbus.tools.answers import layout
 from mcp_agentbus.tools.answers.readers import MODEL, Reader
@@ -106,6 +106,7 @@ def of_inbox(inbox: Inbox, *, texts: bool, reader: Reader = MODEL) -> dict[str, 
     """Return an inbox, with the texts that peers wrote or with ids and states alone."""
     tasks = [
         {**(of_task(item.task) if texts else _task_ids(item.task)), "state": item.state,
+         **(_asked(item) if texts else {}),
          "attempt": item.attempt, "new": item.new, "holder": item.holder,
          "given_at": stamp(item.given_at) if item.given_at else None}
         for item in inbox.tasks
@@ -128,6 +129,14 @@ def of_inbox(inbox: Inbox, *, texts: bool, reader: Reader = MODEL) -> dict[str, 
         "next_cursor": inbox.next_cursor,
         "timed_out": inbox.timed_out,
     }
+
+
+def _asked(item: Item) -> dict[str, Any]:
+    """Return what a task's worker asked, and its sender answered, if it did."""
+    if not item.question:
+        return {}
+    answers = [{"at": stamp(answer.at), "body": answer.body} for answer in item.answers]
+    return {"question": item.question, "answers": answers}
 
 
 def of_answers(answers: Inbox, unanswered: Sequence[Life]) -> dict[str, Any]:
@@ -155,6 +164,8 @@ def of_life(life: Life) -> dict[str, Any]:
     data["history"] = [moment.model_dump(mode="json") for moment in life.history]
     if life.sent:
         data["expires_at"] = stamp(life.sent.expires_at)
+        answers = life.sent.answers
+        data["answers"] = [{"at": stamp(each.at), "body": each.body} for each in answers]
         data["seen_at"] = stamp(life.sent.seen_at) if life.sent.seen_at else None
     if life.task:
         data["task"] = of_task(life.task)

@@ -20,7 +20,7 @@ from mcp_agentbus.archive.history import History, Past
 from mcp_agentbus.core.framing import frame, one_line
 from mcp_agentbus.core.ids import address_of, is_inbox
 from mcp_agentbus.core.text import now, stamp
-from mcp_agentbus.store.task import ENDS, HELD, State
+from mcp_agentbus.store.task import ASKING, ENDS, HELD, State
 from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.readers import MODEL, Reader
 
@@ -91,6 +91,7 @@ def fact_line(past: Past) -> str:
     ]
     if past.state != "stored":
         facts.append(f"{past.state} {words.ago(past.updated_at)}")
+    facts += [f"to answer: agentbus answer {short(past.task_id)}"] * (past.state in ASKING)
     facts += ["late"] * past.late + ["wants no answer"] * (past.expect == "nothing")
     if past.deliver_at and past.deliver_at > now():
         facts.append(f"for {words.when(past.deliver_at)}")

@@ -36,6 +36,8 @@ class Reader:
     reads: str
     reads_on: str
     pages_on: str
+    #: How the question of a task's worker is answered by its sender.
+    answers_by: str
     #: The same as `words` for how messages begin; what follows there may be what a caller wrote.
     beginnings: Sequence[tuple[str, str]] = ()
 
@@ -67,6 +69,10 @@ class Reader:
         """Return how the rest of a task's text is read, from this character on."""
         return self.reads_on.format(task_id=task_id, cursor=cursor)
 
+    def answers(self, task_id: str) -> str:
+        """Return how its sender answers what a task's worker has asked."""
+        return f"to answer: {self.answers_by.format(task_id=task_id)}"
+
     def page(self, cursor: str) -> str:
         """Return what gives the next part of a list."""
         return self.pages_on.format(cursor=cursor)
@@ -95,6 +101,7 @@ MODEL: Final = Reader(
     reads="read_inbox(task_id={task_id!r})",
     reads_on="read_inbox(task_id={task_id!r}, cursor='{cursor}')",
     pages_on="cursor {cursor!r}",
+    answers_by="publish_result(task_id={task_id!r}, status='answered', body=…)",
 )
 
 # By the name of an argument.
@@ -137,6 +144,7 @@ SHELL: Final = Reader(
     reads="agentbus task {task_id}",
     reads_on="agentbus task {task_id} --cursor {cursor}",
     pages_on="--cursor {cursor}",
+    answers_by="agentbus answer {task_id} TEXT",
     beginnings=tuple(
         (rf"^(This )?{argument} (is|was)\b", rf"\1{option} \2") for argument, option in _OPTIONS
     ),

@@ -23,7 +23,7 @@ from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
-from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
+from mcp_agentbus.store.task import ASKING, NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
 from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.layout import Block, Said, Way
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL, Reader
@@ -113,7 +113,7 @@ def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MO
     before = inbox.results_given_at
     again = _told_as_one(record for record in inbox.results if record.task_id in before)
     results = _told_as_one(record for record in inbox.results if record.task_id not in before)
-    blocks = [_task_block(item, reader) for item in inbox.tasks]
+    blocks = [block for item in inbox.tasks for block in _task_blocks(item, reader)]
     blocks += [_given_result_block(told, before[told[0].task_id], reader) for told in again]
     blocks += [_results_block(told, reader) for told in results]
     notes = [reader.hint(note) for note in inbox.notes]
@@ -156,10 +156,12 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     """Return the first line: what is shown, and what else there is."""
     tasks = sum(item.given_at is None for item in inbox.tasks)
     results = [each for each in inbox.results if each.task_id not in inbox.results_given_at]
+    answers = sum(len(item.answers) for item in inbox.tasks)
     before = len(inbox.tasks) - tasks, len(inbox.results) - len(results)
     counts = [
         f"{words.many(tasks, 'task')}{' (not claimed)' if inbox.peeked else ''}" if tasks else "",
         words.many(len(_told_as_one(results)), "result") if results else "",
+        f"{words.many(answers, 'answer')} to a question" if answers else "",
         f"{words.many(before[0], 'task')} given before and still held" if before[0] else "",
         f"{words.many(before[1], 'result')} given before" if before[1] else "",
     ]
@@ -185,6 +187,19 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     if inbox.next_cursor:
         head += f" More: {reader.page(inbox.next_cursor)}."
     return head
+
+
+def _task_blocks(item: Item, reader: Reader) -> list[Block]:
+    """Return a task, and what its worker asked and its sender answered besides."""
+    task_id, way = item.task.id, _way(item.task.id, reader)
+    blocks = [_task_block(item, reader)]
+    if item.question and (item.new or item.answers):
+        asked = f"Question of its worker, {item.asked_by}, about task {task_id}"
+        blocks.append(Block(asked, Said(item.question, item.asked_by), way))
+    for answer in item.answers:
+        facts = [f"Answer of {item.task.sender} about task {task_id}", words.when(answer.at)]
+        blocks.append(Block(words.line(facts), Said(answer.body, item.task.sender), way))
+    return blocks
 
 
 def _task_block(item: Item, reader: Reader) -> Block:
@@ -259,6 +274,7 @@ def _results_block(told: Sequence[Record], reader: Reader) -> Block:
     if first.unasked:
         facts.append(f"UNASKED: {first.owner} is not known to have sent this task")
     facts += ["late"] if first.late else []
+    facts += [reader.answers(first.task_id)] if first.state in ASKING else []
     by = "" if more else f"by {first.agent or first.inbox}, "
     facts.append(f"{by}{words.when(first.updated_at)}")
     return Block(words.line(facts), _of_record(first), _way(first.task_id, reader))
@@ -299,6 +315,7 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     who = f"sent by {record.asked_by or record.owner} to {address_of(record.inbox)}"
     facts = [f"Task {record.task_id}: {life.state}", who, record.priority]
     facts += [WANTS_NOTHING] if record.expect == "nothing" else []
+    facts += [reader.answers(record.task_id)] if life.state in ASKING else []
     lines = [words.line(facts)]
     if sent and record.expect == "answer":
         seen = f"seen {words.when(sent.seen_at)}" if sent.seen_at else "not yet seen by its sender"
@@ -308,6 +325,10 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     is_gone = not said
     if record.body or record.summary or record.artifacts or record.ended or is_gone:
         said.append(_of_record(record))
+    said += [
+        Said(f"Answer, {words.when(answer.at)}:\n{answer.body}", record.owner)
+        for answer in (sent.answers if sent else ())
+    ]
     if sent and sent.body and is_gone:
         # Behind the result, of whose text a cursor counts the characters.
         said.append(_of_request(sent))

@@ -8,9 +8,10 @@ import strategies
 from hypothesis import given
 from pydantic import ValidationError
 
+from mcp_agentbus.core.text import check_size
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store import task
-from mcp_agentbus.store.task import BODY_MAX_BYTES, RESULT_MAX_BYTES, check_size, check_subject
+from mcp_agentbus.store.task import BODY_MAX_BYTES, RESULT_MAX_BYTES, check_subject
 
 NOW = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 LINE_BREAKS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What follows once it is known that what an answer gave of held tasks has arrived.
+
+    >>> await confirm(session.bus, session.claims, call)
+
+A word is over then: a task that wants no answer is claimed, given and named like any other, and
+that it was shown ends it. And a worker that has the answer to its question goes on.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import Conflict
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.turn import Call
+from mcp_agentbus.store import tasks
+from mcp_agentbus.store.records import read_sent, write_record
+from mcp_agentbus.store.steps import question_of, step
+from mcp_agentbus.store.task import Answer
+
+#: What `publish_result` says of a word.
+NOTHING_TO_ANSWER: Final = (
+    "It is a word that wants no answer, so nothing was stored: it ends by itself once it was shown."
+)
+_SHOWN: Final = "it was shown to its reader, and wants no answer"
+_READ: Final = "the answer to its question was read"
+
+
+async def confirm(bus: Bus, claims: Claims, by: Call | None = None) -> None:
+    """Note what has arrived as `by` tells; if that is None, all that was given.
+
+    What cannot be noted is given again.
+    """
+    await _words(bus, claims, by)
+    await _answers(bus, claims, by)
+
+
+async def leave(bus: Bus, claims: Claims, end: Call | None) -> None:
+    """Note what has arrived by the `end` of whoever called; None: it was cut off."""
+    if end:
+        await confirm(bus, claims, end)
+
+
+async def word_is_over(bus: Bus, claims: Claims, task_id: str) -> None:
+    """Note that a held word was dealt with; if that cannot be written now, it is held as before."""
+    if claim := claims.get(task_id):
+        await _end(bus, claims, claim)
+
+
+async def _words(bus: Bus, claims: Claims, by: Call | None) -> None:
+    """End the held words whose reader has them."""
+    shown = [
+        claim
+        for claim in list(claims.values())
+        if claim.task.expect == "nothing" and (given := claims.given(claim.task.id))
+        if by is None or given.has_arrived(by)
+    ]
+    await together(*(_end(bus, claims, claim) for claim in shown))
+
+
+async def _end(bus: Bus, claims: Claims, claim: Claim) -> None:
+    """End a held word that was shown; if that cannot be written now, it is held as before."""
+    record = claim.record
+    ended = step(record, "completed", record.agent, record.session, text.now(), reason=_SHOWN)
+    with suppress(AgentbusError):
+        try:
+            await write_record(bus, ended, claim.revision)
+        except Conflict:  # it was withdrawn, has expired, or is another session's by now
+            claims.let_go(claim.task.id)
+            return
+        claims.end(claim.task)  # what its reader sends now goes on from there
+        await tasks.finish(bus, claim.delivery)
+
+
+async def _answers(bus: Bus, claims: Claims, by: Call | None) -> None:
+    """Have those go on who have the answers to their questions."""
+    there = [
+        claim
+        for task_id, told in list(claims.answers.items())
+        if told.given and not told.given.is_lost and (by is None or told.given.has_arrived(by))
+        if (claim := claims.get(task_id))
+    ]
+    await together(*(_go_on(bus, claims, claim) for claim in there))
+
+
+async def _go_on(bus: Bus, claims: Claims, claim: Claim) -> None:
+    """Have a worker's record say that it goes on, unless there is more to be read."""
+    told, question = claims.answers.pop(claim.task.id), question_of(claim.record)
+    with suppress(AgentbusError, Conflict):  # then it is given again
+        if question and len(await answers_of(bus, claim, question.at)) == told.count:
+            record = claim.record
+            went_on = step(
+                record, "working", record.agent, record.session, text.now(), reason=_READ
+            )
+            revision = await write_record(bus, went_on, claim.revision)
+            claims.hold(replace(claim, record=went_on, revision=revision))
+
+
+async def answers_of(bus: Bus, claim: Claim, question: datetime) -> tuple[Answer, ...]:
+    """Return what a held task's sender has said to the question of that time.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    task = claim.task
+    sent, _ = await read_sent(bus, task.sender, task.to, task.id)
+    return tuple(each for each in sent.answers if each.question == question) if sent else ()

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions of a task's worker, and what its sender answers on the same task.
+
+    >>> await publish_result(coder, task_id, "needs_input", summary="Which branch?")
+    >>> await publish_result(planner, task_id, "answered", body="main")
+    >>> (await read_inbox(coder)).tasks[0].answers[0].body
+    'main'
+
+The answer stands in the sender's own record, so that it fences nobody, and whoever is offered the
+task after its worker has died finds it there. The worker is given it until it has arrived; then its
+record says that it goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.errors import BadInput, Refused
+from mcp_agentbus.handoff.beside.arrivals import answers_of
+from mcp_agentbus.handoff.claims import Answered, Claim, Claims
+from mcp_agentbus.handoff.turn import Call, Inbox, Item
+from mcp_agentbus.store.steps import Write, question_of
+from mcp_agentbus.store.task import BODY_MAX_BYTES, Answer, Record, Sent
+
+# Of answers to one question: more than anybody gives to what is asked once.
+_ANSWERS_MAX: Final = 5
+
+
+def answered(record: Record, given: str) -> Answer:
+    """Return the answer to the question that a worker's record has now.
+
+    Raises:
+        Refused: nothing is asked.
+        BadInput: it says nothing, or is larger than 64 KiB.
+    """
+    question = question_of(record)
+    if question is None:
+        raise Refused(
+            f"Task {record.task_id} is {record.state}, and its worker has asked nothing that is "
+            "still open. Nothing was stored.",
+            hint="Send what you have to say as a task of its own, with in_reply_to.",
+        )
+    if not given.strip():
+        raise BadInput("The answer is empty.", hint="Say it in the body.")
+    body = text.check_size(given, "answer", BODY_MAX_BYTES)
+    return Answer(question=question.at, at=text.now(), body=body)
+
+
+def with_answer(sent: Sent, answer: Answer, revision: int) -> Write[Sent] | Sent:
+    """Return what a sender keeps once it has answered; the same if it has said that before.
+
+    Args:
+        sent: what it has kept until now.
+        answer: what it says.
+        revision: the worker's record that asks, which counts as seen by who answers it.
+
+    Raises:
+        Refused: there are so many answers to this question that nobody has read.
+    """
+    same = [each for each in sent.answers if each.question == answer.question]
+    if any(each.body == answer.body for each in same):
+        return sent
+    if len(same) >= _ANSWERS_MAX:
+        raise Refused(
+            f"{len(same)} answers to this question are stored. Nothing more was stored.",
+            hint="They are shown to its worker at its next call.",
+        )
+    # What was said to earlier questions was read, or nobody asks for it any more.
+    update = {
+        "answers": (*same, answer),
+        "seen_revision": max(sent.seen_revision, revision),
+        "seen_at": text.now(),
+    }
+    return Write(sent.model_copy(update=update))
+
+
+async def with_answers(bus: Bus, claims: Claims, by: Call | None, inbox: Inbox) -> Inbox:
+    """Return an answer of the inbox with what senders have said to questions about held tasks.
+
+    What was given and may have arrived, as `by` tells, is left out.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    asking = [claim for claim in claims.values() if question_of(claim.record)]
+    items = await together(*(_item(bus, claims, by, claim) for claim in asking))
+    told = {item.task.id: item for item in items if item}
+    shown = {item.task.id for item in inbox.tasks}
+    tasks = [_merged(item, told.get(item.task.id)) for item in inbox.tasks]
+    more = [item for task_id, item in told.items() if item.answers and task_id not in shown]
+    return replace(inbox, tasks=(*tasks, *more)) if told else inbox
+
+
+def _merged(item: Item, told: Item | None) -> Item:
+    """Return an item with a question and answers, which a line of a task that was given has not."""
+    if told is None or (item.given_at and not told.answers):
+        return item
+    given_at = item.given_at
+    return replace(told, attempt=item.attempt, new=item.new, given_at=given_at)
+
+
+async def _item(bus: Bus, claims: Claims, by: Call | None, claim: Claim) -> Item | None:
+    """Return a held task with its question, and the answers that its reader is to get."""
+    task, record, question = claim.task, claim.record, question_of(claim.record)
+    if question is None:
+        return None
+    answers = await answers_of(bus, claim, question.at)
+    before, given = claims.answers.get(task.id), claims.given(task.id)
+    if before and before.count == len(answers) and _is_there(before, by):
+        answers = ()
+    elif answers:
+        claims.answers[task.id] = Answered(len(answers))
+    asked = record.summary + ("\n\n" + record.body if record.body else "")
+    return Item(
+        task,
+        record.state,
+        record.attempts,
+        question=asked.strip() or question.note,
+        asked_by=question.by,
+        answers=answers,
+        given_at=given.at if given else None,
+    )
+
+
+def _is_there(told: Answered, by: Call | None) -> bool:
+    """Tell whether its reader has it, or is about to get it, for all that call `by` tells."""
+    given = told.given
+    return given is not None and not (given.is_lost or given.is_doubtful(by))

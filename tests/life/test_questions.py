@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker's question, and its sender's answer on the same task: told once, until it arrived."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from test_shell import Shell
+
+from mcp_agentbus.errors import AlreadyEnded, BadInput, NotYourTask, Refused
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.tools.answers import past, render
+from mcp_agentbus.tools.answers.readers import SHELL
+
+
+@pytest.fixture
+def shell(home, tmp_path):
+    return Shell(home.data_dir.parent, tmp_path)
+
+
+async def _asking(world, status="needs_input"):
+    """Return planner, coder and the id of a task about which coder has asked something."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Fix it", "please")
+    await read_inbox(coder)
+    await publish_result(coder, receipt.task_id, status, summary="Which branch?")
+    return planner, coder, receipt.task_id
+
+
+@pytest.mark.parametrize("status", ["needs_input", "needs_approval"])
+async def test_a_question_is_answered_on_the_task_and_its_worker_is_told_once(world, status):
+    planner, coder, task_id = await _asking(world, status)
+    asked = await watch_inbox(planner, timeout_s=20)
+    waiting = asyncio.create_task(watch_inbox(coder, timeout_s=20))
+
+    published = await publish_result(planner, task_id, "answered", body="main")
+    told = await waiting
+    again = await read_inbox(coder)
+    after = await task_life(planner, task_id)
+
+    assert [result.state for result in asked.results] == [status]
+    shown = render.inbox_text(asked, planner.me.id)
+    assert f"publish_result(task_id='{task_id}', status='answered'" in shown
+    assert f"agentbus answer {task_id}" in render.inbox_text(asked, planner.me.id, reader=SHELL)
+    assert "its worker is shown it at its next call" in render.published_text(published)
+    [item] = told.tasks
+    assert (item.question, [answer.body for answer in item.answers]) == ("Which branch?", ["main"])
+    text = render.inbox_text(told, coder.me.id)
+    assert f"Answer of {planner.me.id} about task {task_id}" in text
+    assert "1 answer to a question" in text
+    assert [(item.state, item.answers) for item in again.tasks] == [("working", ())]
+    assert (after.state, "main" in render.life_text(after)) == ("working", True)
+    # The question was seen by who answered it.
+    assert (await read_inbox(planner)).empty
+
+
+async def test_an_answer_that_may_not_have_arrived_is_told_again(world):
+    planner, coder, task_id = await _asking(world)
+    await publish_result(planner, task_id, "answered", body="main")
+
+    lost, later = coder.calls.begin(), coder.calls.begin()
+    await read_inbox(coder, call=lost)
+    lost.lost()
+    [again] = (await read_inbox(coder, call=later)).tasks
+    later.answered(surely=True)
+    [after] = (await read_inbox(coder)).tasks
+
+    assert [answer.body for answer in again.answers] == ["main"]
+    assert (after.answers, after.state) == ((), "working")
+
+
+async def test_whoever_is_offered_the_task_next_sees_question_and_answer(world):
+    planner, coder, task_id = await _asking(world)
+    await coder.close()
+    await publish_result(planner, task_id, "answered", body="main")
+
+    async with Session(world.bus, coder.me) as next_session:
+        inbox = await read_inbox(next_session)
+        [item] = inbox.tasks
+        assert (item.question, [answer.body for answer in item.answers]) == (
+            "Which branch?", ["main"],
+        )  # fmt: skip
+        text = render.inbox_text(inbox, coder.me.id)
+        assert f"Question of its worker, {coder.me.id}, about task {task_id}" in text
+        await publish_result(next_session, task_id, "completed")
+    assert [result.state for result in (await read_inbox(planner)).results] == ["completed"]
+
+
+async def test_a_second_question_is_not_answered_by_what_was_said_to_the_first(world):
+    planner, coder, task_id = await _asking(world)
+    await publish_result(planner, task_id, "answered", body="main")
+    await read_inbox(coder)
+    await publish_result(coder, task_id, "needs_input", summary="Which file?")
+
+    before = await read_inbox(coder)
+    await publish_result(planner, task_id, "answered", body="a.py")
+    [item] = (await read_inbox(coder)).tasks
+
+    assert [item.answers for item in before.tasks] == [()]
+    assert (item.question, [answer.body for answer in item.answers]) == ("Which file?", ["a.py"])
+
+
+async def test_two_answers_are_both_told_and_the_same_twice_is_one(world):
+    planner, coder, task_id = await _asking(world)
+    await publish_result(planner, task_id, "answered", body="main")
+    same = await publish_result(planner, task_id, "answered", body="main")
+    await read_inbox(coder)
+    await publish_result(planner, task_id, "answered", body="no, dev")
+
+    [item] = (await read_inbox(coder)).tasks
+
+    assert same.unchanged
+    assert [answer.body for answer in item.answers] == ["main", "no, dev"]
+
+
+async def test_only_its_sender_answers_and_only_what_is_asked(world):
+    planner, coder, task_id = await _asking(world)
+
+    with pytest.raises(NotYourTask):
+        await publish_result(coder, task_id, "answered", body="I do")
+    with pytest.raises(BadInput, match="empty"):
+        await publish_result(planner, task_id, "answered")
+    await publish_result(coder, task_id, "working")
+    with pytest.raises(Refused, match="asked nothing"):
+        await publish_result(planner, task_id, "answered", body="main")
+    await publish_result(coder, task_id, "completed")
+    with pytest.raises(AlreadyEnded):
+        await publish_result(planner, task_id, "answered", body="main")
+
+
+async def test_a_task_that_answers_one_that_was_sent_is_in_its_thread(world):
+    planner, coder, task_id = await _asking(world)
+
+    await send_task(planner, coder.me.id, "Besides", "x", in_reply_to=task_id, thread_id=None)
+
+    [_, item] = (await read_inbox(coder, limit=1)).tasks
+    assert item.task.thread_id == task_id
+
+
+def test_a_shell_answers_and_is_told(shell):
+    shell("inbox", agent="coder")
+    [receipt] = shell.json("send", shell.name("coder"), "Fix", "it", agent="planner")["receipts"]
+    task_id = receipt["task_id"]
+    shell("inbox", agent="coder")
+    shell("result", task_id, "needs_input", "--summary", "Which branch?", agent="coder")
+
+    listed = shell("tasks", "--state", "needs_input", agent="planner")
+    shell("answer", task_id[:6], "main", agent="planner")
+    told = shell("inbox", agent="coder")
+    again = shell("inbox", agent="coder")
+
+    assert f"to answer: agentbus answer {past.short(task_id)}" in listed
+    assert "  main" in told
+    assert "  main" not in again
+    assert "working" in again
