@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import json
 import signal
+import subprocess
 
+import forking
 import served
 from local_server import command_lines
 
@@ -72,11 +74,11 @@ class AtWork:
 async def at_work(settings, agent, *program, options=(), changes=HASTY, words=None):
     """Start a worker that is ready; give back what it is at, at the end."""
     typed = words or ("work", "--agent", agent, *options, "--", *program)
-    process = await asyncio.create_subprocess_exec(
-        *(served.AGENTBUS[0], *served.changed(*changes), *typed),
+    process = await forking.Awaited.started(
+        [served.AGENTBUS[0], *served.changed(*changes), *typed],
         env=served.environ(settings.data_dir.parent),
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     worker = AtWork(process)
     try:
