@@ -40,9 +40,12 @@ ExecStart={command}
 WorkingDirectory={folder}
 {environ}Restart=on-failure
 RestartSec=5
-# The worker alone is told to end: its program goes on until its task is done.
-KillMode=mixed
+# The worker alone is told to end: it ends its programs itself, once their tasks are done; and the
+# bus server may be its child, which others need.
+KillMode=process
 TimeoutStopSec={stop_s}
+# A program that runs out of memory does not end the worker.
+OOMPolicy=continue
 NoNewPrivileges=yes
 
 [Install]

@@ -51,7 +51,7 @@ def test_the_unit_quotes_what_was_typed_and_gives_a_task_its_time():
     assert '"--" "/bin/cat" "a b%%h $$HOME \\"q\\" \\\\x"\n' in text
     assert "WorkingDirectory=/srv/a b%%\n" in text
     assert 'Environment="A=$b"\n' in text
-    assert "KillMode=mixed\nTimeoutStopSec=1830\n" in text
+    assert "KillMode=process\nTimeoutStopSec=1830\n" in text
 
 
 def test_the_plist_reads_back_as_it_was_meant():
