@@ -20,12 +20,12 @@ from mcp_agentbus.store.task import Moment, Record, Sent
 
 
 @one_call
-async def task_life(session: Session, written: str) -> Life:
+async def task_life(session: Session, task_id: str) -> Life:
     """Return what is known of a task that this agent sent or received; claims nothing.
 
     Args:
         session: whose task.
-        written: its id, or at least the first 6 characters.
+        task_id: its id, or at least the first 6 characters.
 
     Raises:
         BadInput: it is no task id, or several begin so.
@@ -33,11 +33,11 @@ async def task_life(session: Session, written: str) -> Life:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     try:
-        return await lookup.task_life(session, await lookup.whole_id(session, written))
+        return await lookup.task_life(session, await lookup.whole_id(session, task_id))
     except UnknownTask as unknown:
         sides = Sides((session.me.id,), tuple(session.inboxes))
         async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
-            life = _archived(current, sides, written)
+            life = _archived(current, sides, task_id)
         if life is None:
             raise unknown from None
         return life

@@ -18,7 +18,7 @@ from itertools import pairwise
 from math import inf
 from operator import attrgetter
 
-from held import Contents
+from held import Contents, unarchived
 from ledger import (
     ENDS,
     HELD,
@@ -384,19 +384,8 @@ def _counts(contents: Contents) -> Iterator[Violation]:
 
 def _archived(contents: Contents) -> Iterator[Violation]:
     """The archive knows every task, its state, and every step that its record has."""
-    if contents.archived is None:
-        return
-    for task in contents.sent.keys() | contents.records.keys():
-        known, record = contents.archived.get(task), contents.records.get(task)
-        if known is None:
-            yield Violation("not archived", "the archive does not know it", task)
-        elif record and (
-            known.state != record.state or (missing := set(record.states) - known.states)
-        ):
-            told = f"the archive says {known.state}, the record {record.state}"
-            if known.state == record.state:
-                told = f"the archive lacks its steps: {', '.join(sorted(missing))}"
-            yield Violation("not archived", told, task)
+    for task, told in unarchived(contents):
+        yield Violation("not archived", told, task)
 
 
 def _open(contents: Contents, inbox: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -54,3 +55,17 @@ class Contents:
     listed: dict[str, int] = field(default_factory=dict)
     #: What `agentbus export` says of each task; None: it was not asked.
     archived: dict[str, Archived] | None = None
+
+
+def unarchived(contents: Contents) -> Iterator[tuple[str, str]]:
+    """Return the tasks of which the archive does not know all that the server does, and what."""
+    if contents.archived is None:
+        return
+    for task in contents.sent.keys() | contents.records.keys():
+        known, record = contents.archived.get(task), contents.records.get(task)
+        if known is None:
+            yield task, "the archive does not know it"
+        elif record and known.state != record.state:
+            yield task, f"the archive says {known.state}, the record {record.state}"
+        elif record and (missing := set(record.states) - known.states):
+            yield task, f"the archive lacks its steps: {', '.join(sorted(missing))}"

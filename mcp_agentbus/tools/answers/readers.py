@@ -108,6 +108,7 @@ MODEL: Final = Reader(
 _OPTIONS: Final = (
     ("request_id", "--request-id"),
     ("in_reply_to", "--in-reply-to"),
+    ("reply_to", "--reply-to"),
     ("expires_in_s", "--expires-in"),
     ("deliver_in_s", "--deliver-in"),
     ("timeout_s", "--timeout"),
