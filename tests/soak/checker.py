@@ -74,7 +74,7 @@ def check(ledger: Ledger, contents: Contents) -> list[Violation]:
         *_nobody_passed_over(ledger),
         *_slow(ledger),
         *_counts(contents),
-        *_archived(contents),
+        *(Violation("not archived", told, task) for task, told in unarchived(contents)),
     ]
 
 
@@ -380,12 +380,6 @@ def _counts(contents: Contents) -> Iterator[Violation]:
         if _has_ended(contents, task) and (place in offered or not contents.lanes):
             told = f"it is over, and its message is still offered in {'/'.join(place)}"
             yield Violation("left over", told, task)
-
-
-def _archived(contents: Contents) -> Iterator[Violation]:
-    """The archive knows every task, its state, and every step that its record has."""
-    for task, told in unarchived(contents):
-        yield Violation("not archived", told, task)
 
 
 def _open(contents: Contents, inbox: str) -> tuple[int, int]:
