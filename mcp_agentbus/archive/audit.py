@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from sqlite3 import Row
 from typing import Any, Final
 
 from mcp_agentbus.archive.file import Archive, iso
@@ -66,18 +67,23 @@ def steps(archive: Archive, sides: Sides, span: Span) -> Iterator[Entry]:
             *values, at, n, _PAGE,
         )  # fmt: skip
         for row in rows:
-            yield Entry(
-                n=row["step"],
-                at=datetime.fromisoformat(row["step_at"]),
-                state=row["step_state"],
-                by=row["step_by"],
-                reason=row["step_reason"],
-                note=row["step_note"],
-                task=past_of(row),
-            )
+            yield entry_of(row, past_of(row))
         if len(rows) < _PAGE:
             return
         at, n = rows[-1]["step_at"], rows[-1]["step"]
+
+
+def entry_of(row: Row, task: Past) -> Entry:
+    """Return the step in a row of the archive."""
+    return Entry(
+        n=row["step"],
+        at=datetime.fromisoformat(row["step_at"]),
+        state=row["step_state"],
+        by=row["step_by"],
+        reason=row["step_reason"],
+        note=row["step_note"],
+        task=task,
+    )
 
 
 def _conditions(sides: Sides, span: Span) -> tuple[str, list[Any]]:

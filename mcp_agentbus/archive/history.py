@@ -189,8 +189,15 @@ class Current:
 
 
 @asynccontextmanager
-async def up_to_date(bus: Bus, agents: Collection[str]) -> AsyncGenerator[Current]:
+async def up_to_date(
+    bus: Bus, agents: Collection[str], *, older_s: float = _OLDER_S
+) -> AsyncGenerator[Current]:
     """Open the archive, or where there is none one in memory, and have it catch up.
+
+    Args:
+        bus: where the records are.
+        agents: as `catch_up`.
+        older_s: seconds for records of before the archive was begun; the next call goes on.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
@@ -201,13 +208,13 @@ async def up_to_date(bus: Bus, agents: Collection[str]) -> AsyncGenerator[Curren
         notes: tuple[str, ...] = ()
         try:
             stack.enter_context(archive)
-            extent = await catch_up(bus, archive, agents, within_s=_OLDER_S)
+            extent = await catch_up(bus, archive, agents, within_s=older_s)
         except ArchiveBroken as error:
             if archive.path is None:
                 raise
             notes = (f"{error} This is what the bus itself keeps.",)
             archive = stack.enter_context(Archive(None, settings.archive))
-            extent = await catch_up(bus, archive, agents, within_s=_OLDER_S)
+            extent = await catch_up(bus, archive, agents, within_s=older_s)
         yield Current(archive, extent, notes)
 
 

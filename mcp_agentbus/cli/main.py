@@ -25,6 +25,8 @@ from mcp_agentbus.errors import AgentbusError
 #: Who does a command: a module of this package, and its function there, which takes the parsed
 #: arguments and returns the exit code. What can be typed is declared in `parser`.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "status": ("cli.rooms", "status"),
+    "why": ("cli.rooms", "why"),
     "send": ("cli.tasks", "run"),
     "result": ("cli.tasks", "run"),
     "task": ("cli.tasks", "run"),
@@ -64,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from mcp_agentbus.cli import completion
 
         completion.complete(top)
-    args = top.parse_args(argv)
+    typed = list(sys.argv[1:] if argv is None else argv)
+    # Alone, in a terminal: somebody wants to know what goes on.
+    args = top.parse_args(typed or ["status"] * os.isatty(1))
     module, function = COMMANDS[args.command]
     try:
         code: int = getattr(import_module(f"mcp_agentbus.{module}"), function)(args)

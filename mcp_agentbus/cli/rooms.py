@@ -17,6 +17,42 @@ from mcp_agentbus.cli.output import say, show
 from mcp_agentbus.config.settings import load_settings, settings_or_defaults
 
 
+def status(args: argparse.Namespace) -> int:
+    """Show what goes on; return the exit code.
+
+    Raises:
+        BadSetup: this user's configuration cannot be read.
+        NotAllowed: a shared server does not let this user read.
+    """
+    from mcp_agentbus.core import text
+    from mcp_agentbus.overview import document, screen, situation
+
+    now = asyncio.run(situation.look(load_settings()))
+    shown = screen.screen(now, columns=text.columns(), rows=text.rows())
+    show(args, shown, document.of_situation(now), verbatim=not args.json)
+    return 0
+
+
+def why(args: argparse.Namespace) -> int:
+    """Say why a task is not done; return the exit code.
+
+    Raises:
+        BadInput, UnknownTask: it is not known which task is meant.
+        BadSetup, NotAllowed: as `status`.
+    """
+    return asyncio.run(_why(args))
+
+
+async def _why(args: argparse.Namespace) -> int:
+    from mcp_agentbus.overview import document, known, why
+
+    async with known.known(load_settings()) as here:
+        case = here.case(here.task(args.task_id), placed=True)
+    answer = why.why(case)
+    show(args, document.why_text(case, answer), document.of_case(case, answer))
+    return 0
+
+
 def doctor(args: argparse.Namespace) -> int:
     """Look, mend or test; return 0 if nothing is wrong or unknown, else 1.
 

@@ -120,6 +120,19 @@ def columns(descriptor: int = 1) -> int:
         return 0
 
 
+def rows(descriptor: int = 1) -> int:
+    """Return how many lines of what is printed there a person sees at once; 0 if nobody looks."""
+    try:
+        return os.get_terminal_size(descriptor).lines
+    except OSError:
+        return 0
+
+
+def cut(line: str, width: int) -> str:
+    """Return a line, or as much of it as is at most `width` cells wide, and that there is more."""
+    return line if _cells(line) <= width else line[: _fits(line, width - 1)] + "\u2026"
+
+
 def folded(line: str, width: int, indent: str = "", *, cut: bool = False) -> str:
     """Return a line in as many as are needed for none to be wider than `width` cells.
 

@@ -38,10 +38,14 @@ class Requests:
         self._state, self._loop, self._relayed, self._digest = state, loop, relayed, digest
 
     async def status(self, connection: Connection) -> None:
-        """Tell how the listener and each agent stand; for `agentbus listen --status`."""
+        """Tell how the listener and each agent stand; for `agentbus listen --status`.
+
+        With `"count": false` what waits is as it was at the last look at each agent.
+        """
         start_no_server()
-        with suppress(AgentbusError):
-            await self._count()
+        if connection.request.get("count", True):
+            with suppress(AgentbusError):
+                await self._count()
         state = self._state
         away = state.away_since
         connection.say(

@@ -4,7 +4,8 @@
     >>> ask(settings, {"op": "status"})
     {'pid': 4711, 'agents': [...], ...}
 
-Lines of JSON, each an object of at most 64 KiB. A request names what it wants under `op`:
+Lines of JSON, each an object of at most 64 KiB, but for answers, which may tell of each agent.
+A request names what it wants under `op`:
 
 - one answer and the end: `status`, `mail` (a hook), `wake`, `reload` and others;
 - `join` (see `member`): the connection stays open, and both sides speak when they like;
@@ -32,6 +33,8 @@ from mcp_agentbus.errors import AgentbusError, NoListener
 
 #: A line holds ids and numbers; this is far more than any of them needs.
 LINE_MAX_BYTES: Final = 64 * 1024
+#: What our own listener answers may be longer: 250 bytes for each of its agents.
+ANSWER_MAX_BYTES: Final = 4 * 1024 * 1024
 #: In seconds: a listener answers in a millisecond; one that does not in this time hangs.
 ASK_TIMEOUT_S: Final = 5.0
 # What `sun_path` holds on Linux is 108 bytes, on macOS 104, with the zero at its end.
@@ -145,7 +148,7 @@ def exchange(connection: socket.socket, request: Mapping[str, Any]) -> dict[str,
     """
     connection.sendall(line(request))
     with connection.makefile("rb") as lines:
-        return message(lines.readline(LINE_MAX_BYTES))
+        return message(lines.readline(ANSWER_MAX_BYTES))
 
 
 def ask(where: Where, request: Mapping[str, Any]) -> dict[str, Any]:

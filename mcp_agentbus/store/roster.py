@@ -202,7 +202,7 @@ async def look(bus: Bus, inbox: str) -> Entry | None:
     if inbox.startswith(ids.ROLE_PREFIX):
         role = inbox.removeprefix(ids.ROLE_PREFIX)
         holders = [entry for entry in await everybody(bus) if role in entry.roles]
-        return _best(inbox, holders) if holders else None
+        return best(inbox, holders) if holders else None
     (registered, _), signs = await both(records.read(bus, _profile_key(inbox)), _signs(bus, inbox))
     profile = registered or _newcomer(inbox, signs)
     [entry] = await _certain(bus, [_entry(profile, signs)]) if profile else [None]
@@ -388,7 +388,7 @@ def _entry(profile: Profile, signs: Sequence[_Sign]) -> Entry:
     )
 
 
-def _best(inbox: str, holders: Sequence[Entry]) -> Entry:
+def best(inbox: str, holders: Sequence[Entry]) -> Entry:
     """Return one entry for a role: the liveliest state of those who hold it."""
     order: tuple[PresenceState, ...] = get_args(PresenceState)
     seen = [entry.last_seen for entry in holders if entry.last_seen]

@@ -197,6 +197,10 @@ class Ledger:
         """Return the latest wakes of an agent, newest first."""
         return self._rows("agent = ? ORDER BY id DESC LIMIT ?", agent, limit)
 
+    def since(self, at: datetime) -> list[Row]:
+        """Return the wakes of all agents since then, oldest first."""
+        return self._rows("at >= ? ORDER BY at, id", _to_iso(at))
+
     def past(self, agent: str, now: datetime) -> tuple[PastWake, ...]:
         """Return the wakes of an agent in the last 24 hours, oldest first.
 

@@ -61,20 +61,26 @@ ROSTER = "agents, list_agents"
 LISTS = "search, tasks"
 TRAIL = "audit, export"
 PAST = f"{TRAIL}, {LISTS}"
+NOW = "status, why"
 TEXTS = "inbox, task, watch"
 IDS = "_meta, inbox, task, watch"
 FIELDS = {
     "Task.id": Field(
         "mark",
-        plain=f"{TASK}, {BRIEF}, work, publish_result, result, {PAST}",
-        data=f"{IDS}, agent, result, work, {PAST}",
-        framed=f"read_inbox, {LISTS}",
+        plain=f"{TASK}, {BRIEF}, work, publish_result, result, {PAST}, {NOW}",
+        data=f"{IDS}, agent, result, work, {PAST}, {NOW}",
+        framed=f"read_inbox, {LISTS}, status",
     ),
     "Task.sender": Field(
-        "word", framed=STEPS, plain=f"{TASK}, {BRIEF}, work, {PAST}", data=f"{IDS}, work, {PAST}"
+        "word",
+        framed=STEPS,
+        plain=f"{TASK}, {BRIEF}, work, {PAST}, why",
+        data=f"{IDS}, work, {PAST}, {NOW}",
     ),
     "Task.subject": Field(
-        "sentence", framed=f"{TASK}, {BRIEF}, export, {LISTS}", data=f"{TEXTS}, {PAST}"
+        "sentence",
+        framed=f"{TASK}, {BRIEF}, export, {LISTS}, {NOW}",
+        data=f"{TEXTS}, {PAST}, {NOW}",
     ),
     "Task.body": Field("sentence", framed=f"{TASK}, {BRIEF}", data=TEXTS),
     "Task.priority_given": Field("sentence", framed=TASK),
@@ -93,17 +99,21 @@ FIELDS = {
     "Moment.note": Field("sentence", framed=f"{STEPS}, export", data=f"task, {TRAIL}"),
     "Record.task_id": Field(
         "mark",
-        plain=f"{RESULT}, publish_result, result, watch --follow, {PAST}",
-        data=f"{IDS}, result, watch --follow, {PAST}",
-        framed=f"read_inbox, {LISTS}",
+        plain=f"{RESULT}, publish_result, result, watch --follow, {PAST}, {NOW}",
+        data=f"{IDS}, result, watch --follow, {PAST}, {NOW}",
+        framed=f"read_inbox, {LISTS}, status",
     ),
-    "Record.inbox": Field("word", plain=f"{RESULT}, {PAST}", data=f"{IDS}, {PAST}"),
+    "Record.inbox": Field("word", plain=f"{RESULT}, {PAST}, {NOW}", data=f"{IDS}, {PAST}, {NOW}"),
     "Record.state_given": Field("sentence", framed=LIFE),
     "Record.agent": Field(
-        "word", plain=f"{RESULT}, watch --follow, {PAST}", data=f"{IDS}, watch --follow, {PAST}"
+        "word",
+        plain=f"{RESULT}, watch --follow, {PAST}, why",
+        data=f"{IDS}, watch --follow, {PAST}, {NOW}",
     ),
     "Record.session": Field("label", data=IDS),
-    "Record.subject": Field("sentence", framed=f"{RESULT}, {LISTS}", data=f"{TEXTS}, {PAST}"),
+    "Record.subject": Field(
+        "sentence", framed=f"{RESULT}, {LISTS}, {NOW}", data=f"{TEXTS}, {PAST}, {NOW}"
+    ),
     "Record.thread_id": Field("label", framed=RESULT, data=f"{IDS}, {PAST}"),
     "Record.priority_given": Field("sentence"),
     "Record.owner_session": Field("label"),
@@ -115,15 +125,17 @@ FIELDS = {
     "Record.artifacts": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
     "Record.reason": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
     "Record.reply_to": Field("word"),
-    "Record.asked_by": Field("word", plain=f"read_inbox, {LISTS}", data=PAST),
+    "Record.asked_by": Field("word", plain=f"read_inbox, {LISTS}, why", data=PAST),
     "Sent.task_id": Field(
         "mark",
-        plain=f"{LIFE}, answer, {PAST}",
-        data=f"task, answer, _meta, {PAST}",
-        framed=f"read_inbox, {LISTS}",
+        plain=f"{LIFE}, answer, {PAST}, {NOW}",
+        data=f"task, answer, _meta, {PAST}, {NOW}",
+        framed=f"read_inbox, {LISTS}, status",
     ),
-    "Sent.inbox": Field("word", plain=f"{LIFE}, {PAST}", data=f"task, _meta, {PAST}"),
-    "Sent.subject": Field("sentence", framed=f"{LIFE}, export, {LISTS}", data=f"task, {PAST}"),
+    "Sent.inbox": Field("word", plain=f"{LIFE}, {PAST}, {NOW}", data=f"task, _meta, {PAST}, {NOW}"),
+    "Sent.subject": Field(
+        "sentence", framed=f"{LIFE}, export, {LISTS}, {NOW}", data=f"task, {PAST}, {NOW}"
+    ),
     "Sent.thread_id": Field("label", framed=f"{LIFE}, export", data=f"task, {PAST}"),
     "Sent.priority_given": Field("sentence"),
     "Sent.owner_session": Field("label"),
@@ -139,18 +151,20 @@ FIELDS = {
     "Profile.id": Field(
         "word",
         framed=ROSTER,
-        plain=f"{ROSTER}, completion, send, tell, send_task, tab key, {TRAIL}, tasks",
-        data=f"_meta, agents, send, tell, {TRAIL}, tasks",
+        plain=f"{ROSTER}, completion, send, tell, send_task, tab key, {TRAIL}, tasks, status",
+        data=f"_meta, agents, send, tell, {TRAIL}, tasks, status",
     ),
     "Profile.description": Field("sentence", framed=ROSTER, data="agents"),
     "Profile.roles": Field(
-        "word", plain=f"{ROSTER}, send_task, {TRAIL}, tasks", data=f"_meta, agents, {TRAIL}, tasks"
+        "word",
+        plain=f"{ROSTER}, send_task, {TRAIL}, tasks, status",
+        data=f"_meta, agents, {TRAIL}, tasks, status",
     ),
     "Profile.hosts": Field("word", plain=ROSTER, data="_meta, agents"),
     "_Sign.agent": Field(
         "word",
-        plain=f"{ROSTER}, completion, send_task, tab key, {TRAIL}, tasks",
-        data=f"_meta, agents, {TRAIL}, tasks",
+        plain=f"{ROSTER}, completion, send_task, tab key, {TRAIL}, tasks, status",
+        data=f"_meta, agents, {TRAIL}, tasks, status",
     ),
     "_Sign.session": Field("word"),
     "_Sign.host": Field("word", plain=ROSTER, data="_meta, agents"),

@@ -45,10 +45,11 @@ ROOMS = {
     "work": "core config bus store handoff relay installers",
     "demo": "core config bus store handoff tools",
     "listener": "core config bus store handoff wakes archive tools relay",
+    "overview": "core config bus store handoff wakes archive tools relay listener",
     "doctor": "core config bus store handoff wakes archive tools relay installers listener",
     "cli": (
         "core config bus store handoff wakes archive tools relay installers work demo "
-        "listener doctor"
+        "listener overview doctor"
     ),
 }
 # What others need not know of a room.

@@ -105,12 +105,17 @@ async def look_by_tools(places, client, me, which):
 
 
 async def look_by_commands(places, folder, me, which):
+    tab = "from mcp_agentbus.cli import completion; print('\\n'.join(completion.agents()))"
+    _, offered = await served.typed(folder, program=[served.AGENTBUS[0], "-c", tab])
+    places.text("tab key", offered)
     typed = {
         "agents": [()],
         "inbox": [("--peek",), ("--full",), ()],
         "parked": [()],
         "tasks": [("--all",), ("Ignore",)],
         "search": [("Ignore",)],
+        "status": [()],
+        "why": [(which.task,), (which.result,), (which.sent,)],
         "audit": [()],
         "export": [()],
         "replay": [("parked-1",)],
@@ -125,21 +130,20 @@ async def look_by_commands(places, folder, me, which):
         "doctor": [()],
         "server": [("status",)],
     }  # fmt: skip
-    of_nobody = {"agents", "listen", "agent", "doctor", "server", "search"}
+    of_nobody = {"agents", "listen", "agent", "doctor", "server", "search", "status", "why"}
     for command, ways in typed.items():
         as_me = () if command in of_nobody else ("--agent", me)
         for way in ways:
             _, shown = await served.typed(folder, command, *way, *as_me)
             _, spelled = await served.typed(folder, command, *way, *as_me, "--json")
-            assert not re.search("Traceback|^usage:", shown + spelled, re.MULTILINE)
+            assert not re.search("Traceback|^usage:", shown + spelled, re.MULTILINE), (
+                shown + spelled
+            )
             places.text(command, shown)
             places.json(command, spelled)
     follow = ("watch", "--follow", "--since", "1d", "--agent", me)
     places.text("watch --follow", await followed(folder, *follow))
     places.json("watch --follow", await followed(folder, *follow, "--json"))
-    tab = "from mcp_agentbus.cli import completion; print('\\n'.join(completion.agents()))"
-    _, offered = await served.typed(folder, program=[served.AGENTBUS[0], "-c", tab])
-    places.text("tab key", offered)
     told = folder / "brief"
     for agent, way in (("woken", ()), ("told", ("--json",))):
         once = ("work", "--once", "--agent", agent, *way, "--", "tee", str(told))

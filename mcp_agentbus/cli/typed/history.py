@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that look back: tasks, search, audit, export."""
+"""The commands that look: status and why; and back: tasks, search, audit, export."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.cli.arguments import count
-from mcp_agentbus.cli.typed.command import add_page, add_since, add_words, command, completed
+from mcp_agentbus.cli.typed.command import (
+    TASK,
+    add_page,
+    add_since,
+    add_words,
+    command,
+    completed,
+)
 
 if TYPE_CHECKING:
     from mcp_agentbus.cli.typed.command import Commands
@@ -20,6 +27,9 @@ _STATES: Final = (
 
 def add(commands: Commands) -> None:
     """Declare them."""
+    command(commands, "status", "show what goes on and what needs you", agent=False)
+    why = command(commands, "why", "say why a task is not done, and what to do", agent=False)
+    why.add_argument("task_id", metavar="TASK", help=TASK)
     tasks = command(commands, "tasks", "list what was sent and received, the latest first")
     add_words(tasks, "*", "only tasks with all these words in their texts")
     which = tasks.add_mutually_exclusive_group()

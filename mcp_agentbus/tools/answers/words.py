@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Final
 
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.core.text import now
+
+# From when on a time that has passed is told in hours, and in days.
+_HOURS_FROM_MIN: Final = 120
+_DAYS_FROM_H: Final = 48
 
 
 def about(facts: Mapping[str, str | None]) -> str:
@@ -24,12 +29,21 @@ def line(facts: Iterable[str]) -> str:
     return " \u00b7 ".join(facts)
 
 
-def ago(at: datetime) -> str:
-    """Return how long ago something was, in minutes, or in hours from two on."""
-    minutes = int((now() - at).total_seconds()) // 60
+def ago(at: datetime, since: datetime | None = None) -> str:
+    """Return how long before now, or another time, something was; hours and days from two on."""
+    minutes = int(((since or now()) - at).total_seconds()) // 60
     if minutes < 1:
         return "just now"
-    return f"{minutes} min ago" if minutes < 120 else f"{minutes // 60} h ago"
+    if minutes < _HOURS_FROM_MIN:
+        return f"{minutes} min ago"
+    hours = minutes // 60
+    return f"{hours} h ago" if hours < _DAYS_FROM_H else f"{hours // 24} d ago"
+
+
+def clock(at: datetime, current: datetime) -> str:
+    """Return a time as this user's clock shows it, with its day where that is not today's."""
+    here, today = at.astimezone(), current.astimezone()
+    return f"{here:%H:%M}" if here.date() == today.date() else f"{here:%Y-%m-%d %H:%M}"
 
 
 def when(at: datetime) -> str:

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the tasks of this user stand: what rests in which lane, who holds what, what ended last.
+
+    >>> resting(archive, at)
+    (Resting(inbox='coder', priority='normal', is_early=False, count=4, oldest=Past(...)),)
+
+It reads the archive as it is, which is as new as its last catch up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from mcp_agentbus.archive.audit import Entry, entry_of
+from mcp_agentbus.archive.file import Archive, iso
+from mcp_agentbus.archive.history import Past, past_of
+from mcp_agentbus.core.ids import LANES, Priority, whole_task_id
+from mcp_agentbus.errors import UnknownTask
+from mcp_agentbus.store.task import ENDS, HELD
+
+# A deadline that passed counts before anybody has written it down.
+_NOT_OVERDUE: Final = "(tasks.expires_at IS NULL OR tasks.expires_at > ?)"
+_BY_LANE: Final = f"instr('{' '.join(LANES)}', tasks.priority)"
+# Of a task that was woken for and of which nobody has kept more nothing is known but that.
+_KNOWN: Final = "tasks.sent_seq + tasks.record_seq > 0"
+# Ids that begin alike; more than these nobody is told.
+_ALIKE_MAX: Final = 100
+# Behind all letters that an id may have.
+_BEHIND: Final = "~"
+
+
+@dataclass(frozen=True)
+class Resting:
+    """Tasks of one lane that nobody has claimed, or all of them given back."""
+
+    inbox: str
+    priority: Priority
+    #: Their senders want them offered later.
+    is_early: bool
+    count: int
+    oldest: Past
+
+
+def resting(archive: Archive, at: datetime) -> tuple[Resting, ...]:
+    """Return what rests, high before normal before low, and the longest first."""
+    rows = archive.rows(
+        "SELECT tasks.*, '' AS snippet, count(*) AS of_them, min(tasks.created_at) AS since,"  # noqa: S608
+        " coalesce(tasks.deliver_at > ?, 0) AS is_early FROM tasks"
+        f" WHERE tasks.state = 'stored' AND {_KNOWN} AND {_NOT_OVERDUE}"
+        " GROUP BY tasks.inbox, tasks.priority, is_early"
+        f" ORDER BY is_early, {_BY_LANE}, since",
+        iso(at), iso(at),
+    )  # fmt: skip
+    return tuple(
+        Resting(row["inbox"], row["priority"], bool(row["is_early"]), row["of_them"], past_of(row))
+        for row in rows
+    )
+
+
+def held(archive: Archive, at: datetime, limit: int = 1_000) -> tuple[Past, ...]:
+    """Return what sessions have claimed, whether or not those still live, the latest first."""
+    return _tasks(
+        archive,
+        f"tasks.state IN ({_listed(HELD)}) AND {_NOT_OVERDUE} ORDER BY tasks.updated_at DESC",
+        limit,
+        iso(at),
+    )
+
+
+def ended(archive: Archive, limit: int) -> tuple[Past, ...]:
+    """Return what ended last."""
+    return _tasks(
+        archive, f"tasks.state IN ({_listed(ENDS)}) ORDER BY tasks.updated_at DESC", limit
+    )
+
+
+def parked(archive: Archive, limit: int) -> tuple[Past, ...]:
+    """Return what was set aside, the latest first."""
+    return _tasks(archive, "tasks.state = 'parked' ORDER BY tasks.updated_at DESC", limit)
+
+
+def before(archive: Archive, task: Past, at: datetime) -> int:
+    """Return how many tasks of a task's lane rest that are older."""
+    [row] = archive.rows(
+        "SELECT count(*) AS n FROM tasks WHERE tasks.state = 'stored' AND tasks.inbox = ?"  # noqa: S608
+        f" AND tasks.priority = ? AND (tasks.created_at, tasks.n) < (?, ?) AND {_NOT_OVERDUE}"
+        " AND coalesce(tasks.deliver_at <= ?, 1)",
+        task.inbox, task.priority, iso(task.created_at), task.n, iso(at), iso(at),
+    )  # fmt: skip
+    return int(row["n"])
+
+
+def steps_of(archive: Archive, task: Past) -> tuple[Entry, ...]:
+    """Return all that is known of a task's way, in the order of time."""
+    rows = archive.rows(
+        "SELECT n AS step, at AS step_at, state AS step_state, by AS step_by,"
+        " reason AS step_reason, note AS step_note FROM steps WHERE task = ? ORDER BY at, n",
+        task.n,
+    )
+    return tuple(entry_of(row, task) for row in rows)
+
+
+def number_of(archive: Archive, owner: str, inbox: str, task_id: str) -> int:
+    """Return the place of a task in the archive; 0 if it has none."""
+    rows = archive.rows(
+        "SELECT n FROM tasks WHERE owner = ? AND inbox = ? AND id = ?", owner, inbox, task_id
+    )
+    return int(rows[0]["n"]) if rows else 0
+
+
+def named(archive: Archive, written: str) -> Past:
+    """Return the one task whose id is what was written, or begins so.
+
+    Raises:
+        BadInput: several begin with it; the message names them.
+        UnknownTask: none does.
+    """
+    alike = _tasks(
+        archive,
+        "tasks.id >= ? AND tasks.id < ? ORDER BY tasks.id, tasks.sent_seq DESC",
+        _ALIKE_MAX,
+        written,
+        written + _BEHIND,
+    )
+    whole = whole_task_id(written, {task.task_id for task in alike})
+    task = next((task for task in alike if task.task_id == whole), None)
+    if task is None:
+        raise UnknownTask(
+            f"No task of your agents is known by {written[:70]!r}.",
+            hint="`agentbus tasks --all` lists them with their ids.",
+        )
+    return task
+
+
+def _tasks(archive: Archive, condition: str, limit: int, *values: Any) -> tuple[Past, ...]:
+    # Conditions are constants of this module.
+    rows = archive.rows(
+        f"SELECT tasks.*, '' AS snippet FROM tasks WHERE {condition} LIMIT ?",  # noqa: S608
+        *values,
+        limit,
+    )
+    return tuple(map(past_of, rows))
+
+
+def _listed(states: frozenset[str]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))

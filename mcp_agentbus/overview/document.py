@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes on, and why a task is not done, as data for a program; texts as they were written."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from mcp_agentbus.archive.history import Past
+from mcp_agentbus.core.framing import frame, one_line
+from mcp_agentbus.core.ids import address_of
+from mcp_agentbus.core.text import stamp
+from mcp_agentbus.overview.situation import Situation
+from mcp_agentbus.overview.why import Case, Why
+from mcp_agentbus.tools.answers.past import fact_line, ids_of
+
+
+def of_situation(now: Situation) -> dict[str, Any]:
+    """Return what goes on."""
+    answer = now.listener.answer
+    return {
+        "at": stamp(now.now),
+        "server": {"url": now.server or None, "away": now.away_says},
+        "listener": {
+            "state": now.listener.state,
+            "says": now.listener.says,
+            "since": answer.get("since"),
+            "pid": answer.get("pid"),
+        },
+        "agents": [
+            {
+                "id": agent.id,
+                "state": agent.state,
+                "last_seen": _stamp(agent.last_seen),
+                "waking": agent.is_waking,
+                "holds": [{**_task(task), "since": stamp(since)} for task, since in agent.held],
+                "waiting": dict(agent.waiting),
+            }
+            for agent in now.agents
+        ],
+        "needs": [
+            {
+                "kind": need.kind,
+                "about": need.about,
+                "what": need.what,
+                "todo": need.todo,
+                "since": _stamp(need.since),
+                "task": _task(need.task) if need.task else None,
+            }
+            for need in now.needs
+        ],
+        "waiting": now.waiting,
+        "waits": [
+            {
+                "to": address_of(some.inbox),
+                "priority": some.priority,
+                "count": some.count,
+                "oldest": _task(some.oldest) if some.oldest else None,
+                **of_why(some.why),
+            }
+            for some in now.waits
+        ],
+        "over": [{**_task(each.task), "at": stamp(each.at)} for each in now.ended],
+        "wakes_today": vars(now.wakes) if now.wakes else None,
+        "whole": now.extent.is_whole,
+        "notes": list(now.notes),
+    }
+
+
+def of_why(answer: Why) -> dict[str, str]:
+    """Return why a task is not done."""
+    return {"why": answer.sentence, "todo": answer.todo}
+
+
+def of_case(case: Case, answer: Why) -> dict[str, Any]:
+    """Return which task it is, and why it is not done."""
+    return {**_task(case.task), **of_why(answer)}
+
+
+def why_text(case: Case, answer: Why) -> str:
+    """Return the same for a person; what the task is about stands in a frame."""
+    lines = (fact_line(case.task), answer.sentence, answer.todo)
+    subject = frame(one_line(case.task.subject), said_by=case.task.owner)
+    return "\n".join([*filter(None, lines), subject])
+
+
+def _task(task: Past) -> dict[str, Any]:
+    return {**ids_of(task), "priority": task.priority, "subject": task.subject}
+
+
+def _stamp(at: datetime | None) -> str | None:
+    return stamp(at) if at else None

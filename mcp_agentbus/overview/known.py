@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known at this moment: of the bus, of the listener, of tasks; and of one task its case.
+
+    >>> async with known(settings) as here:
+    ...     why(here.case(here.task("9d0c2f")))
+
+It starts no server, registers nobody and changes nothing. What cannot be asked is left open:
+without a bus the archive as it was last brought up to date is all there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from mcp_agentbus.archive import standing
+from mcp_agentbus.archive.audit import Entry as Step
+from mcp_agentbus.archive.catch_up import Extent
+from mcp_agentbus.archive.file import Archive
+from mcp_agentbus.archive.history import Current, Past, up_to_date, users
+from mcp_agentbus.bus.address import start_no_server
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import both, part, together
+from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, SHELL_PREFIX, Priority, is_inbox
+from mcp_agentbus.errors import ArchiveBroken, BusUnreachable, NoListener, Unconfirmed
+from mcp_agentbus.overview.why import Case, Word
+from mcp_agentbus.relay import local_socket, seat
+from mcp_agentbus.store import roster, streams, subjects, waiting
+from mcp_agentbus.store.roster import Entry
+from mcp_agentbus.store.subjects import DEAD
+from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, Task
+from mcp_agentbus.store.waiting import Lane
+
+# A person waits: older records are read for so long, in seconds, the rest by the next look.
+_OLDER_S: Final = 0.2
+# In seconds; a listener answers in a millisecond, and one that has not in this time hangs.
+_LISTENER_S: Final = 1.0
+# Lanes in which more is stored than is known of, looked at one by one.
+_LANES_MAX: Final = 20
+# By which words a step says that its agent was woken, and that a worker said something.
+_WOKEN: Final = frozenset({"waking", "woken"})
+_SAID: Final = HELD - {"claimed"}
+
+#: An inbox and a priority.
+Place = tuple[str, Priority]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What the listener has answered."""
+
+    state: Literal["runs", "silent", "none"] = "none"
+    #: Why it is not there, or what to do about it.
+    says: str = ""
+    #: See `listener.requests`; empty without an answer.
+    answer: Mapping[str, Any] = field(default_factory=dict)
+
+    def word(self, agent: str) -> Word | None:
+        """Return what it says of an agent; None: it looks after no such agent."""
+        for said in self.answer.get("agents", ()):
+            if said["agent"] == agent:
+                until = said["until"] and datetime.fromisoformat(said["until"])
+                return Word(agent, said["reason"] or "", until or None, said["waking"])
+        return None
+
+
+@dataclass(frozen=True)
+class OnBus:
+    """What the bus has answered."""
+
+    #: By id.
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    #: The sessions that live.
+    sessions: frozenset[str] = frozenset()
+    #: Tasks that were set aside, by inbox.
+    parked: Mapping[str, int] = field(default_factory=dict)
+    #: Unfinished tasks, held ones included, and those that are over and were not cleared away.
+    stored: Mapping[Place, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Known:
+    """All that is known."""
+
+    settings: Settings
+    now: datetime
+    current: Current
+    listener: Listener
+    #: None without a bus.
+    bus: OnBus | None = None
+    #: Why there is no bus.
+    away_says: str = ""
+    #: What waits in lanes that have more than the records tell of, as from other producers.
+    lanes: Mapping[Place, Lane] = field(default_factory=dict)
+
+    def task(self, written: str) -> Past:
+        """Return the task that is meant.
+
+        Raises: as `standing.named`.
+        """
+        for lane in self.lanes.values():
+            for task in (lane.tasks or {}).values():
+                if task.id == written:
+                    return self.unlisted(task)
+        return standing.named(self.current.archive, written)
+
+    def unlisted(self, task: Task) -> Past:
+        """Return a task as it is told of, of which perhaps no record is kept."""
+        whose = task.sender, task.to, task.id
+        return _unlisted(task, standing.number_of(self.current.archive, *whose))
+
+    def case(self, task: Past, *, placed: bool = False) -> Case:
+        """Return what is known of a task, for `why`; `placed`: also how many rest before it."""
+        archive = self.current.archive
+        steps = standing.steps_of(archive, task)
+        return Case(
+            task=task,
+            now=self.now,
+            is_live=self.bus is not None,
+            addressee=self.entry(task.inbox),
+            is_here=self._is_here(task.inbox),
+            listener=self.listener.state,
+            word=self._word(task.inbox),
+            holder_lives=self.holder_lives(task),
+            claimed_at=_last(steps, frozenset({"claimed"})),
+            noted_at=_last(steps, _SAID),
+            woken_at=_last(steps, _WOKEN),
+            ended_at=_last(steps, ENDS),
+            before=standing.before(archive, task, self.now) if placed else None,
+        )
+
+    def entry(self, inbox: str) -> Entry | None:
+        """Return what the roster says of an agent, or of the liveliest that holds a role."""
+        if self.bus is None:
+            return None
+        if not inbox.startswith(ROLE_PREFIX):
+            return self.bus.entries.get(inbox)
+        holders = self._holders(inbox)
+        return roster.best(inbox, holders) if holders else None
+
+    def holder_lives(self, task: Past) -> bool | None:
+        """Tell whether the session that holds a task lives; None: nobody knows, or none does."""
+        if task.state not in HELD or self.bus is None:
+            return None
+        if task.session.startswith(SHELL_PREFIX):
+            return self.now < task.updated_at + timedelta(seconds=CLAIM_MAX_S)
+        if task.session in self.bus.sessions:
+            return True
+        forgotten = any(entry.state == "not known" for entry in self.bus.entries.values())
+        return None if forgotten else False
+
+    def _holders(self, inbox: str) -> list[Entry]:
+        role = inbox.removeprefix(ROLE_PREFIX)
+        entries = self.bus.entries.values() if self.bus else ()
+        return [entry for entry in entries if role in entry.roles]
+
+    def _word(self, inbox: str) -> Word | None:
+        """Return what the listener says of whom a task is for; of several who may have it one."""
+        agents = [inbox]
+        if inbox.startswith(ROLE_PREFIX):
+            agents = [entry.id for entry in self._holders(inbox)]
+        said = [word for agent in agents if (word := self.listener.word(agent))]
+        return min(said, key=lambda word: (not word.waking, bool(word.reason)), default=None)
+
+    def _is_here(self, inbox: str) -> bool:
+        mine = users(self.settings)
+        return "*" in mine or inbox in mine
+
+
+def _unlisted(task: Task, number: int) -> Past:
+    """Return a task of which its sender's side has kept nothing, as of another producer."""
+    return Past(
+        n=number, task_id=task.id, owner=task.sender, inbox=task.to, state="stored", agent="",
+        session="", subject=task.subject, thread_id=task.thread_id, priority=task.priority,
+        task_type=task.task_type, in_reply_to=task.in_reply_to, created_at=task.created_at,
+        updated_at=task.created_at, expires_at=task.expires_at, deliver_at=task.deliver_at,
+        seen_at=None, request=task.body, request_chars=len(task.body), summary="", result="",
+        artifacts=(), progress=None, reason="", late=False, attempts=0, is_asked=False,
+        expect=task.expect, asked_by="",
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def known(settings: Settings) -> AsyncGenerator[Known]:
+    """Find out what is known; the archive is open within the block.
+
+    Raises:
+        BadSetup: the book of names cannot be read.
+        NotAllowed: a shared server does not let this user read.
+    """
+    start_no_server()
+    asking = part(asyncio.to_thread(ask_listener, settings))
+    async with AsyncExitStack() as stack:
+        stack.callback(asking.cancel)
+        bus = await stack.enter_async_context(Bus(settings))
+        on_bus, says = None, ""
+        current = Current(stack.enter_context(Archive(None, settings.archive)), Extent())
+        try:
+            if await bus.reconnected(0):
+                await streams.ensure_streams(bus)
+                kept = up_to_date(bus, users(settings), older_s=_OLDER_S)
+                current, on_bus = await stack.enter_async_context(kept), await _ask(bus)
+        except (BusUnreachable, Unconfirmed) as error:
+            says = error.message
+        if on_bus is None:
+            says = says or bus.away_says
+            current = stack.enter_context(_as_it_is(settings))
+        now = text.now()
+        lanes = await _more(bus, on_bus, current.archive, now) if on_bus else {}
+        yield Known(settings, now, current, await asking, on_bus, says, lanes)
+
+
+def ask_listener(settings: Settings) -> Listener:
+    """Ask the listener how it stands, without having it count what waits."""
+    try:
+        with local_socket.connect(settings) as connection:
+            connection.settimeout(_LISTENER_S)
+            answer = local_socket.exchange(connection, {"op": "status", "count": False})
+    except TimeoutError:
+        return Listener("silent", "It does not answer: `agentbus listen --replace`.")
+    except (OSError, ValueError):
+        away = seat.absence(settings)
+        nobody = away.message == NoListener().message
+        return Listener("none" if nobody else "silent", f"{away.message} {away.hint}")
+    if "error" in answer:
+        return Listener("silent", f"{answer['error']} {answer.get('hint', '')}")
+    return Listener("runs", "", answer)
+
+
+async def _ask(bus: Bus) -> OnBus:
+    """Ask the bus who is there, and how much is stored where."""
+    everybody, sessions = await both(roster.everybody(bus), roster.live_sessions(bus, "*"))
+    stored, dead = await both(
+        waiting.stored_tasks(bus),
+        waiting.stored_subjects(bus, DEAD, subjects.dead_subject("*", "*", "*")),
+    )
+    places: Counter[Place] = Counter()
+    for subject, count in stored.items():
+        inbox, _, (lane, _) = subjects.parts(subject)
+        for priority in LANES:
+            if lane == priority and is_inbox(inbox):
+                places[inbox, priority] += count
+    parked: Counter[str] = Counter()
+    for subject, count in dead.items():
+        parked[subjects.parts(subject).whose] += count
+    return OnBus({entry.id: entry for entry in everybody}, sessions, parked, places)
+
+
+async def _more(bus: Bus, on_bus: OnBus, archive: Archive, now: datetime) -> dict[Place, Lane]:
+    """Return what waits in lanes of which the bus has more than the records tell of."""
+    told: Counter[Place] = Counter()
+    for some in standing.resting(archive, now):
+        told[some.inbox, some.priority] += some.count
+    for task in standing.held(archive, now):
+        told[task.inbox, task.priority] += 1
+    more = [place for place, count in on_bus.stored.items() if count > told[place]]
+    try:
+        looks = (waiting.look(bus, *place) for place in more[:_LANES_MAX])
+        return dict(zip(more, await together(*looks), strict=False))
+    except (BusUnreachable, Unconfirmed):  # it has gone this moment
+        return {}
+
+
+@contextmanager
+def _as_it_is(settings: Settings) -> Generator[Current]:
+    """Open the archive without a bus, by which it would be brought up to date."""
+    path = settings.archive_file
+    if path is None or not path.exists():
+        notes = () if path is None else ("Nothing is archived yet.",)
+        with Archive(None, settings.archive) as archive:
+            yield Current(archive, Extent(), notes)
+        return
+    try:
+        with Archive(path, settings.archive) as archive:
+            yield Current(archive, Extent())
+    except ArchiveBroken as error:
+        with Archive(None, settings.archive) as archive:
+            yield Current(archive, Extent(), (str(error),))
+
+
+def _last(steps: Sequence[Step], states: Collection[str]) -> datetime | None:
+    return max((step.at for step in steps if step.state in states), default=None)

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes on, as one screen: most important first, and of each part as much as there is room for.
+
+    >>> print(screen(situation, columns=80, rows=24))
+    agentbus 0.1.0 · server runs · listener since 10:00
+    AGENTS: 1, 1 with an open session
+      coder    session open   at 9d0c2f1a, 12 min · 3 normal wait
+
+Pure. Ids, states, numbers, times and this program's own sentences stand outside of a frame; what
+tasks are about stands in one at the end, by their ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from mcp_agentbus.archive.history import Past
+from mcp_agentbus.core import text
+from mcp_agentbus.core.framing import INDENT, frame, one_line
+from mcp_agentbus.core.ids import address_of
+from mcp_agentbus.overview.situation import Ended, Need, Situation, Standing, Waits
+from mcp_agentbus.tools.answers.past import short
+from mcp_agentbus.tools.answers.words import ago, clock, counts, line, many
+from mcp_agentbus.version import __version__
+
+# Where nobody looks, so that a pipe gets a whole answer that is not endless.
+_ROWS: Final = 60
+_ROWS_MIN: Final = 12
+# An id of another producer's may be long; its beginning names it as well.
+_ID_CHARS: Final = 12
+# Names stand in a column that is as wide as the widest, but not wider than this.
+_NAME_CHARS: Final = 22
+_SUBJECT_CHARS: Final = 120
+_STATES: Final = {"live session": "session open", "not known": "not known"}
+_HOW: Final = "Why is one not done: agentbus why ID    All of one: agentbus task ID"
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A line of a part, or several that belong together."""
+
+    lines: tuple[str, ...]
+    task: Past | None = None
+
+    @property
+    def height(self) -> int:
+        """How many lines it takes, with what its task is about."""
+        return len(self.lines) + bool(self.task)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One part of the screen."""
+
+    title: str
+    items: Sequence[_Item]
+    #: What shows all of it.
+    whole: str
+    #: There is more than these items.
+    goes_on: bool = False
+    #: So many of them come before a second one of another part.
+    first: int = 1
+
+
+def screen(now: Situation, *, columns: int = 0, rows: int = 0) -> str:
+    """Return what goes on.
+
+    Args:
+        now: what that is.
+        columns: no line is wider than so many cells; 0 for any.
+        rows: so many lines are seen at once; 0 for a pipe. Each part has a line at least.
+    """
+    head = _folded(_head(now), columns)
+    foot = _folded(_foot(now), columns)
+    parts = [part for part in _parts(now, columns) if part.items]
+    frames = 3 * any(item.task for part in parts for item in part.items)
+    room = max(rows or _ROWS, _ROWS_MIN) - 1 - len(head) - len(foot) - frames - len(parts)
+    blocks, tasks = [head], dict[str, Past]()
+    for part, count in zip(parts, _shares(parts, room), strict=True):
+        shown = part.items[:count]
+        is_cut = count < len(part.items) or part.goes_on
+        title = _folded([part.title + f" \u00b7 all: {part.whole}" * is_cut], columns)
+        blocks.append([*title, *(each for item in shown for each in item.lines)])
+        tasks |= {_id(item.task): item.task for item in shown if item.task}
+    blocks.append(foot)
+    if tasks:
+        said = (_said(name, task, columns) for name, task in tasks.items())
+        about = frame("\n".join(said), said_by="").split("\n")
+        blocks.append([*about, *_folded([_HOW], columns)])
+    blocks = [block for block in blocks if block]
+    # A line between parts, where that leaves all of them on the screen.
+    is_wide = sum(map(len, blocks)) + len(blocks) <= rows
+    return ("\n\n" if is_wide else "\n").join("\n".join(block) for block in blocks)
+
+
+def _shares(parts: Sequence[_Part], room: int) -> list[int]:
+    """Return how many items of each part are shown: one each, the first, then turn by turn."""
+    shares = [1 for _ in parts]
+    room -= sum(part.items[0].height for part in parts)
+    of_all = max((len(part.items) for part in parts), default=0)
+    turns = [place for place, part in enumerate(parts) for _ in range(part.first - 1)]
+    for place in [*turns, *list(range(len(parts))) * of_all]:
+        items = parts[place].items
+        if shares[place] < len(items) and (height := items[shares[place]].height) <= room:
+            room -= height
+            shares[place] += 1
+    return shares
+
+
+def _head(now: Situation) -> list[str]:
+    """Return how things stand: server, listener, agents."""
+    listener = {"none": "no listener", "silent": "LISTENER SILENT"}.get(now.listener.state, "")
+    if now.listener.answer:
+        since = datetime.fromisoformat(now.listener.answer["since"])
+        listener = f"listener since {clock(since, now.now)}"
+    server = "server runs" if now.server else "no server"
+    lines = [line((f"agentbus {__version__}", server, listener))]
+    if not now.server:
+        lines.append(f"From the archive, as it was last known. {now.away_says}")
+    if now.listener.state == "none":
+        lines.append("Nobody is woken without a listener: agentbus listen --install")
+    return lines
+
+
+def _foot(now: Situation) -> list[str]:
+    """Return what wakes cost, and how far was looked."""
+    lines = []
+    if now.wakes and now.wakes.count:
+        usd = f", {now.wakes.usd:.2f} USD" if now.wakes.usd else ""
+        lines.append(
+            f"Wakes today: {now.wakes.count}, {now.wakes.read} of them led to a read{usd}."
+        )
+    if now.is_empty:
+        lines.append(_next(now))
+    lines += now.notes
+    if not now.extent.is_whole:
+        lines.append("What is older than the archive is read bit by bit: look again.")
+    return lines
+
+
+def _next(now: Situation) -> str:
+    """Return what to type on a bus where nothing was sent yet."""
+    if not now.server:
+        return "Nothing is known of any task. Connect your hosts: agentbus setup"
+    if not now.agents:
+        return "No agent is known yet. Connect your hosts: agentbus setup"
+    to = now.agents[0].id
+    return f'No task was sent yet. Try: agentbus send {to} "SUBJECT" "WHAT TO DO"'
+
+
+def _parts(now: Situation, columns: int) -> list[_Part]:
+    agents = _table([_agent_row(agent, now) for agent in now.agents], columns)
+    waits = _table([_waits_row(some, now) for some in now.waits], columns)
+    ended = _table([_ended_row(each, now) for each in now.ended], columns)
+    open_ = sum(agent.state == "live session" for agent in now.agents)
+    more = now.waiting > sum(some.count for some in now.waits)
+    return [
+        _Part(
+            f"NEEDS YOU: {len(now.needs)}",
+            [_need(need, now, columns) for need in now.needs],
+            "agentbus status --json",
+            first=3,
+        ),
+        _Part(
+            f"AGENTS: {len(now.agents)}, {open_} with an open session",
+            _items(agents, now.agents),
+            "agentbus agents",
+            first=3,
+        ),
+        _Part(
+            f"WAITING: {many(now.waiting, 'task')}",
+            _items(waits, now.waits),
+            "agentbus tasks --all --open",
+            goes_on=more,
+        ),
+        _Part("OVER", _items(ended, now.ended), "agentbus tasks --all"),
+    ]
+
+
+def _items(rows: Iterable[tuple[str, ...]], of: Iterable[Standing | Waits | Ended]) -> list[_Item]:
+    return [_Item(lines, _task_of(each)) for lines, each in zip(rows, of, strict=True)]
+
+
+def _task_of(each: Standing | Waits | Ended) -> Past | None:
+    if isinstance(each, Standing):
+        return each.held[0][0] if each.held else None
+    return each.oldest if isinstance(each, Waits) else each.task
+
+
+def _need(need: Need, now: Situation, columns: int) -> _Item:
+    who = _id(need.task) if need.task else need.about
+    since = f", {_lasting(need.since, now)}" if need.since else ""
+    lines = (f"  {f'{who}  ' if who else ''}{need.what}{since}", f"      {need.todo}")
+    return _Item(tuple(_folded(lines, columns)), need.task)
+
+
+def _agent_row(agent: Standing, now: Situation) -> tuple[str, ...]:
+    seen = f"seen {ago(agent.last_seen, now.now)}" if agent.last_seen else "never seen"
+    facts = []
+    if agent.held:
+        task, since = agent.held[0]
+        done = f" {task.progress:g}%" if task.progress is not None else ""
+        facts.append(f"at {_id(task)}{done}, {_lasting(since, now)}")
+        facts += [f"and {len(agent.held) - 1} more"] * (len(agent.held) > 1)
+    facts += ["a wake is under way"] * agent.is_waking
+    facts += [f"{counts(agent.waiting)} wait"] * bool(agent.waiting)
+    return agent.id, _STATES.get(agent.state, seen), line(facts)
+
+
+def _waits_row(some: Waits, now: Situation) -> tuple[str, ...]:
+    number = f"{some.count} {some.priority}"
+    if some.oldest is None:
+        return address_of(some.inbox), number, some.why.brief
+    which = _id(some.oldest)
+    which = f"{which}, {_lasting(some.oldest.created_at, now)}"
+    return address_of(some.inbox), number, which, some.why.brief
+
+
+def _ended_row(each: Ended, now: Situation) -> tuple[str, ...]:
+    task = each.task
+    between = f"{task.owner} to {address_of(task.inbox)}"
+    facts = [between, each.why.brief, *["UNASKED"] * (not task.is_asked)]
+    return _id(task), task.state, ago(each.at, now.now), line(facts)
+
+
+def _table(rows: Sequence[tuple[str, ...]], columns: int) -> list[tuple[str, ...]]:
+    """Return the lines of each row: cells under each other but for the last, folded."""
+    widths: dict[int, int] = {}
+    for row in rows:
+        for place, cell in enumerate(row[:-1]):
+            widths[place] = max(widths.get(place, 0), min(len(cell), _NAME_CHARS))
+    lines = (
+        "  ".join(
+            cell.ljust(widths[place]) if place < len(row) - 1 else cell
+            for place, cell in enumerate(row)
+        )
+        for row in rows
+    )
+    return [tuple(_folded([f"  {each}".rstrip()], columns)) for each in lines]
+
+
+def _folded(lines: Iterable[str], columns: int) -> list[str]:
+    return [
+        part
+        for each in lines
+        for part in text.folded(each, columns, f"{_indent(each)}  ").split("\n")
+    ]
+
+
+def _indent(each: str) -> str:
+    return each[: len(each) - len(each.lstrip(" "))]
+
+
+def _said(name: str, task: Past, columns: int) -> str:
+    """Return what a task is about, on one line of the screen."""
+    said = one_line(f"{name}: {task.subject}", _SUBJECT_CHARS)
+    return text.cut(said, columns - len(INDENT)) if columns else said
+
+
+def _id(task: Past) -> str:
+    """Return what names a task here: it is enough of its id for every command."""
+    return short(task.task_id)[:_ID_CHARS]
+
+
+def _lasting(since: datetime, now: Situation) -> str:
+    return ago(since, now.now).removesuffix(" ago")

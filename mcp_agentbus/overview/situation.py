@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes on: who is at what, what needs a person, what waits and why, what ended last.
+
+    >>> (await look(settings)).agents[0]
+    Standing(id='coder', state='live session', held=(Past(...),), ...)
+
+Made of what is known at one moment; it decides what is told, `screen` how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+from mcp_agentbus.archive import standing
+from mcp_agentbus.archive.catch_up import Extent
+from mcp_agentbus.archive.history import Past
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
+from mcp_agentbus.core.notices import WHY
+from mcp_agentbus.listener import status
+from mcp_agentbus.overview.known import Known, Listener, known
+from mcp_agentbus.overview.why import ASKS, FOR_A_PERSON, Why, todo_for, why
+from mcp_agentbus.store.roster import PresenceState
+from mcp_agentbus.tools.answers.words import many
+from mcp_agentbus.version import __version__
+from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
+
+# No screen shows more; of the rest it is said how many there are.
+_WAITS_MAX: Final = 30
+_ENDED_MAX: Final = 10
+_NEEDS_MAX: Final = 30
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An agent, and what it is at."""
+
+    id: str
+    state: PresenceState
+    last_seen: datetime | None = None
+    #: What its sessions hold, the last first, and since when.
+    held: tuple[tuple[Past, datetime], ...] = ()
+    #: By priority; a priority without any is left out.
+    waiting: Mapping[Priority, int] = field(default_factory=dict)
+    #: A wake is under way.
+    is_waking: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that goes on only when a person does something."""
+
+    kind: Literal["asks", "parked", "held", "broken"]
+    #: The task or the agent, as it is typed; empty of the listener itself.
+    about: str
+    what: str
+    todo: str
+    task: Past | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Tasks that wait in one lane of an inbox, for the same reason."""
+
+    inbox: str
+    priority: Priority
+    count: int
+    #: None where it is not known which one that is.
+    oldest: Past | None
+    why: Why
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task that is over."""
+
+    task: Past
+    at: datetime
+    why: Why
+
+
+@dataclass(frozen=True)
+class WakesToday:
+    """What wakes have cost since midnight, by this machine's clock."""
+
+    count: int = 0
+    #: Those after which something was read.
+    read: int = 0
+    #: As far as hosts have told.
+    usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What goes on."""
+
+    now: datetime
+    #: Where the server is; empty if it was not reached, then `away_says` why.
+    server: str
+    away_says: str
+    listener: Listener
+    agents: tuple[Standing, ...] = ()
+    needs: tuple[Need, ...] = ()
+    waits: tuple[Waits, ...] = ()
+    #: Tasks that wait, also in lanes that are not among `waits`.
+    waiting: int = 0
+    ended: tuple[Ended, ...] = ()
+    wakes: WakesToday | None = None
+    extent: Extent = field(default_factory=Extent)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever sent, as far as is known."""
+        return not (self.waits or self.ended or any(agent.held for agent in self.agents))
+
+
+async def look(settings: Settings) -> Situation:
+    """Find out what goes on.
+
+    Raises: as `known`.
+    """
+    async with known(settings) as here:
+        wakes, broken = await asyncio.to_thread(_wakes_today, settings, here.now)
+        in_hand = standing.held(here.current.archive, here.now)
+        waits = _waits(here, in_hand)
+        held = [task for task in in_hand if here.holder_lives(task) is not False]
+        shown = tuple(_explained(here, some) for some in waits[:_WAITS_MAX])
+        needs = (*_asked(here, held), *_parked(here), *_held_back(here), *_broken(here), *broken)
+        return Situation(
+            now=here.now,
+            server=await asyncio.to_thread(_server, here),
+            away_says=here.away_says,
+            listener=here.listener,
+            agents=_agents(here, held, waits),
+            needs=needs[:_NEEDS_MAX],
+            waits=shown,
+            waiting=sum(some.count for some in waits),
+            ended=tuple(_ended(here)),
+            wakes=wakes,
+            extent=here.current.extent,
+            notes=here.current.notes,
+        )
+
+
+def _server(here: Known) -> str:
+    if here.bus is None:
+        return ""
+    if here.settings.url:
+        return here.settings.url
+    server = embedded.find(here.settings)
+    return server.url if server else ""
+
+
+@dataclass(frozen=True)
+class _Resting:
+    """Tasks that nobody holds, of one lane."""
+
+    inbox: str
+    priority: Priority
+    count: int
+    oldest: Past | None
+    is_early: bool = False
+
+    def order(self) -> tuple[bool, int, float]:
+        """Return what sorts it: what may be read now before what may not, high before low."""
+        since = self.oldest.created_at.timestamp() if self.oldest else 0.0
+        return self.is_early, LANES.index(self.priority), since
+
+
+def _waits(here: Known, in_hand: Iterable[Past]) -> list[_Resting]:
+    """Return what waits: never claimed, held by a session that is gone, or of other producers."""
+    lanes: dict[tuple[str, Priority, bool], _Resting] = {
+        (some.inbox, some.priority, some.is_early): _Resting(
+            some.inbox, some.priority, some.count, some.oldest, some.is_early
+        )
+        for some in standing.resting(here.current.archive, here.now)
+    }
+    for task in in_hand:
+        if here.holder_lives(task) is False:
+            place = (task.inbox, task.priority, False)
+            some = lanes.get(place)
+            oldest = min(
+                (each for each in (task, some and some.oldest) if each),
+                key=lambda each: each.created_at,
+            )
+            count = 1 + (some.count if some else 0)
+            lanes[place] = _Resting(task.inbox, task.priority, count, oldest)
+    for (inbox, priority), lane in here.lanes.items():
+        place = (inbox, priority, False)
+        some = lanes.get(place)
+        if lane.count > (some.count if some else 0):
+            tasks = list((lane.tasks or {}).values())
+            first = here.unlisted(tasks[0]) if tasks else None
+            lanes[place] = _Resting(inbox, priority, lane.count, some.oldest if some else first)
+    return sorted(lanes.values(), key=_Resting.order)
+
+
+def _explained(here: Known, some: _Resting) -> Waits:
+    reason = why(here.case(some.oldest)) if some.oldest else Why("", "", "")
+    return Waits(some.inbox, some.priority, some.count, some.oldest, reason)
+
+
+def _agents(here: Known, held: Iterable[Past], waits: Iterable[_Resting]) -> tuple[Standing, ...]:
+    """Return all agents, those that are at something first."""
+    in_hand: dict[str, list[tuple[Past, datetime]]] = {}
+    for task in held:
+        in_hand.setdefault(task.agent, []).append((task, _since(here, task)))
+    waiting: dict[str, dict[Priority, int]] = {}
+    for some in waits:
+        lanes = waiting.setdefault(some.inbox, {})
+        lanes[some.priority] = lanes.get(some.priority, 0) + some.count
+    entries = here.bus.entries if here.bus else {}
+    known_ids = {*entries, *here.settings.agents, *in_hand, *waiting}
+    agents = [
+        Standing(
+            id=name,
+            state=entries[name].state if name in entries else "not known",
+            last_seen=entries[name].last_seen if name in entries else None,
+            held=tuple(in_hand.get(name, ())),
+            waiting=waiting.get(name, {}),
+            is_waking=bool((word := here.listener.word(name)) and word.waking),
+        )
+        for name in known_ids
+        if is_agent(name)
+    ]
+    return tuple(sorted(agents, key=_order))
+
+
+def _since(here: Known, task: Past) -> datetime:
+    return here.case(task).claimed_at or task.updated_at
+
+
+def _order(agent: Standing) -> tuple[bool, bool, bool, float, str]:
+    """Return what sorts agents: at work, open, waited for; then whom was seen last."""
+    seen = agent.last_seen.timestamp() if agent.last_seen else 0.0
+    is_open = agent.state == "live session"
+    return not (agent.held or agent.is_waking), not is_open, not agent.waiting, -seen, agent.id
+
+
+def _asked(here: Known, held: Iterable[Past]) -> Iterable[Need]:
+    for task in held:
+        if task.state in ASKS:
+            case = here.case(task)
+            answer = why(case)
+            since = case.noted_at or task.updated_at
+            yield Need(
+                "asks", task.task_id, f"{task.agent} {answer.brief}", answer.todo, task, since
+            )
+
+
+def _parked(here: Known) -> Iterable[Need]:
+    if here.bus:
+        parked = dict(here.bus.parked)
+    else:
+        parked = {}
+        for task in standing.parked(here.current.archive, _NEEDS_MAX):
+            parked[task.inbox] = parked.get(task.inbox, 0) + 1
+    for inbox, count in sorted(parked.items()):
+        agent = "ID" if inbox.startswith(ROLE_PREFIX) else inbox
+        yield Need(
+            "parked",
+            address_of(inbox),
+            f"{many(count, 'task')} set aside",
+            f"`agentbus parked --agent {agent}` says why; `agentbus replay` offers one again.",
+        )
+
+
+def _held_back(here: Known) -> Iterable[Need]:
+    for said in here.listener.answer.get("agents", ()):
+        if said["reason"] in FOR_A_PERSON:
+            agent, reason = said["agent"], said["reason"]
+            yield Need("held", agent, f"wake held: {WHY[reason]}", todo_for(reason, agent))
+
+
+def _broken(here: Known) -> Iterable[Need]:
+    """Tell of what does not work at the listener."""
+    answer = here.listener.answer
+    if here.listener.state == "silent":
+        yield Need("broken", "", "the listener does not answer", here.listener.says)
+        return
+    if not answer:
+        return
+    doctor = "`agentbus doctor` says how to mend it."
+    if answer["version"] != __version__:
+        what = f"the listener is of version {answer['version']}, this is {__version__}"
+        yield Need("broken", "", what, "`agentbus listen --replace`.")
+    if elsewhere := status.elsewhere(here.settings, answer):
+        yield Need("broken", "", f"the listener is another one: {elsewhere}", status.ELSEWHERE)
+    if here.bus and answer["away_since"]:
+        what = "the listener does not reach the bus, and wakes nobody"
+        yield Need("broken", "", what, doctor)
+    for part, what in (
+        ("ledger", "the listener holds every wake"),
+        ("config", "the listener goes on with the rules of before"),
+    ):
+        if answer[part] != "ok":
+            yield Need("broken", "", f"{what}: {answer[part]}", doctor)
+    for failure in answer.get("failures", ()):
+        yield Need("broken", "", f"the listener failed inside: {failure}", "Its log has more.")
+
+
+def _ended(here: Known) -> Iterable[Ended]:
+    for task in standing.ended(here.current.archive, _ENDED_MAX):
+        case = here.case(task)
+        yield Ended(task, case.ended_at or task.updated_at, why(case))
+
+
+def _wakes_today(settings: Settings, now: datetime) -> tuple[WakesToday | None, tuple[Need, ...]]:
+    """Return what wakes cost today, and what is wrong with the record of them."""
+    if not settings.ledger_file.exists():
+        return None, ()
+    midnight = now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        with closing(Ledger(settings.ledger_file)) as ledger:
+            rows = [row for row in ledger.since(midnight) if not row.live_only]
+    except LedgerBroken as error:
+        return None, (Need("broken", "", str(error), error.hint),)
+    read = sum(bool(row.led_to_read) for row in rows)
+    return WakesToday(len(rows), read, sum(row.usd or 0.0 for row in rows)), ()

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a task is not done, and what to do about it.
+
+    >>> why(case).sentence
+    'It is normal, and nobody is woken for normal; no session of coder is open, last seen 3 d ago.'
+
+Pure: what is known goes in, this program's own sentences come out, with ids and times in them and
+nothing that a peer wrote. What is not known is said to be not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from mcp_agentbus.archive.history import Past
+from mcp_agentbus.core.ids import ROLE_PREFIX, SHELL_PREFIX, address_of
+from mcp_agentbus.core.notices import WHY, Reason
+from mcp_agentbus.store.roster import AWAY, Entry
+from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, ENDS, HELD
+from mcp_agentbus.tools.answers.past import short
+from mcp_agentbus.tools.answers.words import ago, clock, many
+
+#: What a state asks of whoever can give it.
+ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
+#: Holds of wakes that end only when a person does something.
+FOR_A_PERSON: Final = frozenset(
+    {Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST, Reason.DEAF_SESSION,
+     Reason.LEDGER}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Word:
+    """What this user's listener says of an agent."""
+
+    agent: str
+    #: Why it was not woken at the last look, a `Reason`; empty if nothing urgent waited.
+    reason: str = ""
+    #: When it is looked at again.
+    until: datetime | None = None
+    #: A wake is under way.
+    waking: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that an answer is made from."""
+
+    task: Past
+    now: datetime
+    #: Whether the bus was asked; without it only the archive is known, and nobody's presence.
+    is_live: bool = True
+    #: Of whom it is for; None: nobody of that name is registered.
+    addressee: Entry | None = None
+    #: Whether the addressee is known to be this user's, on this machine.
+    is_here: bool = True
+    listener: Literal["runs", "silent", "none"] = "none"
+    #: What it says of the addressee; None: nothing.
+    word: Word | None = None
+    #: Whether the session that holds the task lives; None: not known.
+    holder_lives: bool | None = None
+    claimed_at: datetime | None = None
+    #: When its worker last said something.
+    noted_at: datetime | None = None
+    woken_at: datetime | None = None
+    #: When it ended, by the step that ended it.
+    ended_at: datetime | None = None
+    #: Tasks of its lane that are read before it; None: not known.
+    before: int | None = None
+
+    @property
+    def inbox(self) -> str:
+        """Whom it is for, as it is typed."""
+        return address_of(self.task.inbox)
+
+    @property
+    def rests(self) -> bool:
+        """Whether nobody holds it, as far as is known: neither over nor in a session that lives."""
+        held = self.task.state in HELD and self.holder_lives is not False
+        return not (held or self.task.ended)
+
+
+@dataclass(frozen=True)
+class Why:
+    """An answer."""
+
+    #: A few words, for a list.
+    brief: str
+    #: One sentence.
+    sentence: str
+    #: What to do, with the command; empty if there is nothing to do but wait.
+    todo: str = ""
+
+
+def why(case: Case) -> Why:
+    """Return why a task is not done, or how it ended, and what to do about it."""
+    if case.task.state in ENDS:
+        return _over(case)
+    if not case.rests:
+        return _asks(case) if case.task.state in ASKS else _held(case)
+    return next(answer for rule in _RESTING if (answer := rule(case)))
+
+
+def _over(case: Case) -> Why:
+    task = case.task
+    at = case.ended_at or task.updated_at
+    when = ago(at, case.now)
+    if task.state == "expired":
+        return _expired(case)
+    if task.state == "parked":
+        who = task.inbox if _is_agent(case) else "ID"  # of any that holds the role
+        often = f" after {many(task.attempts, 'claim')}" if task.attempts >= ATTEMPTS_MAX else ""
+        return Why(
+            f"set aside{often}",
+            f"It was set aside {when}{often} without an end.",
+            f"`agentbus parked --agent {who}` says why; to offer it again: "
+            f"`agentbus replay {short(task.task_id)} --agent {who}`.",
+        )
+    if task.state == "cancelled":
+        return Why("withdrawn", f"{task.owner}, who sent it, withdrew it {when}.")
+    seen = task.seen_at is not None and task.seen_at >= at
+    late = ", after its deadline" if task.late else ""
+    told = "has seen that" if seen else "has not seen that yet"
+    return Why(
+        "seen" if seen else "not seen yet",
+        f"It is over: {task.state} by {task.agent or 'nobody known'} {when}{late}; "
+        f"{task.owner} {told}.",
+        f"Its result: `agentbus task {short(task.task_id)}`.",
+    )
+
+
+def _expired(case: Case) -> Why:
+    task = case.task
+    nobody = not case.claimed_at
+    at = clock(task.expires_at, case.now) if task.expires_at else "some time"
+    had = f"nobody of {case.inbox} had read it" if nobody else "it was claimed, and had no end"
+    return Why(
+        "its deadline passed",
+        f"Its deadline passed at {at}: {had}.",
+        "Send it again if it is still wanted; --expires-in gives it longer.",
+    )
+
+
+def _asks(case: Case) -> Why:
+    task = case.task
+    what, when = ASKS[task.state], ago(case.noted_at or task.updated_at, case.now)
+    gone = "" if case.holder_lives else "; whether its session lives is not known"
+    return Why(
+        f"waits for {what}",
+        f"{task.agent} holds it and asked for {what} {when}{gone}.",
+        f"What it asks: `agentbus task {short(task.task_id)}`; "
+        f"answer in the session of {task.agent}.",
+    )
+
+
+def _held(case: Case) -> Why:
+    task = case.task
+    since = "for a time that is not known"
+    if case.claimed_at:
+        since = f"since {clock(case.claimed_at, case.now)}"
+    facts = [f"{task.agent} holds it {since}"]
+    if task.progress is not None:
+        facts.append(f"{task.progress:g}% done")
+    if case.noted_at:
+        facts.append(f"its last word came {ago(case.noted_at, case.now)}")
+    if task.session.startswith(SHELL_PREFIX):
+        ends = task.updated_at + timedelta(seconds=CLAIM_MAX_S)
+        facts.append(f"in a shell, which keeps it until {clock(ends, case.now)}")
+    elif case.holder_lives:
+        facts.append("its session lives")
+    else:
+        facts.append("whether its session lives is not known")
+    brief = f"held by {task.agent} {since}"
+    return Why(brief, ", ".join(facts) + ".", f"Its steps: `agentbus task {short(task.task_id)}`.")
+
+
+# What may be said of a task that nobody holds, each None if it does not apply; the first counts.
+
+
+def _not_yet(case: Case) -> Why | None:
+    at = case.task.deliver_at
+    if at is None or at <= case.now:
+        return None
+    when = clock(at, case.now)
+    return Why(f"for {when}", f"Its sender wants it offered from {when} on, not before.")
+
+
+def _bus_away(case: Case) -> Why | None:
+    if case.is_live:
+        return None
+    return Why(
+        "the bus is away",
+        "Nobody can read it while the bus server is away; whether it was read since the archive "
+        "was last brought up to date is not known.",
+        "`agentbus server start`, or `agentbus doctor` where that does not help.",
+    )
+
+
+def _unregistered(case: Case) -> Why | None:
+    if case.addressee is not None:
+        return None
+    role = case.task.inbox.startswith(ROLE_PREFIX)
+    who = f"no registered agent holds {case.inbox}" if role else f"no agent {case.inbox} is known"
+    return Why(
+        who,
+        f"Nobody can read it: {who}.",
+        "`agentbus agents` shows who is known; an agent is from its first session on.",
+    )
+
+
+def _wakes_nobody(case: Case) -> Why | None:
+    if case.task.priority == "high":
+        return None
+    lane = case.task.priority
+    return Why(
+        f"wakes nobody; {_there(case, brief=True)}",
+        f"It is {lane}, and nobody is woken for {lane}; {_there(case)}.{_place(case)}",
+        _have_it_read(case),
+    )
+
+
+def _under_way(case: Case) -> Why | None:
+    if case.word is None or not case.word.waking:
+        return None
+    return Why(
+        "a wake is under way",
+        f"A wake of {case.inbox} for it is under way.{_place(case)}",
+        f"How it goes: `agentbus agent wakes {case.word.agent}`.",
+    )
+
+
+def _held_back(case: Case) -> Why | None:
+    word = case.word
+    if word is None or not word.reason:
+        return None
+    until = f" until {clock(word.until, case.now)}" if word.until else ""
+    reason = WHY.get(word.reason, "its listener holds wakes")
+    return Why(
+        f"held{until}: {reason}",
+        f"The wake of {case.inbox} is held{until}: {reason}; {_there(case)}.{_place(case)}",
+        todo_for(word.reason, word.agent, case.task.owner),
+    )
+
+
+def _told(case: Case) -> Why | None:
+    if not case.woken_at:
+        return None
+    when = ago(case.woken_at, case.now)
+    return Why(
+        f"woken {when}, not read yet",
+        f"{case.inbox} was woken for it {when} and has not read it; {_there(case)}.",
+        _have_it_read(case),
+    )
+
+
+def _no_listener(case: Case) -> Why | None:
+    if not case.is_here or case.listener == "runs":
+        return None
+    silent = case.listener == "silent"
+    what = "the listener does not answer" if silent else "no listener runs"
+    return Why(
+        what,
+        f"It is high, and {what} that could wake {case.inbox}; {_there(case)}."
+        if not silent
+        else f"It is high, and {what}, so nobody is woken for it; {_there(case)}.",
+        "`agentbus listen --replace`."
+        if silent
+        else f"`agentbus listen --install` keeps one running; or open a session of {case.inbox}.",
+    )
+
+
+def _elsewhere(case: Case) -> Why | None:
+    """Of an agent that no listener of this user looks after."""
+    entry = case.addressee
+    held = entry.held_for(case.task.owner) if entry else None
+    if held:
+        brief, what = f"held: {held}", f"its wake is held: {held}"
+    elif held == "":
+        brief = "its listener wakes it"
+        what = "its listener was about to wake it; whether it did is not known yet"
+    elif case.is_here:
+        what = brief = WHY[Reason.UNKNOWN_HOST]
+    else:
+        brief = "nobody wakes it"
+        what = "no listener of another machine has said that it could wake it"
+    add = f"`agentbus agent add {case.inbox} --host HOST --dir FOLDER` lets a listener start it"
+    is_mine = held is None and case.is_here and _is_agent(case)
+    return Why(
+        brief,
+        f"It is high, but {what}; {_there(case)}.{_place(case)}",
+        f"{add}; or open a session of it." if is_mine else _have_it_read(case),
+    )
+
+
+_RESTING: Final[Sequence[Callable[[Case], Why | None]]] = (
+    _not_yet, _bus_away, _unregistered, _wakes_nobody, _under_way, _held_back, _told, _no_listener,
+    _elsewhere,
+)  # fmt: skip
+
+
+def todo_for(reason: str, agent: str, sender: str = "") -> str:
+    """Return what a person can do about a wake that is held; empty if only time helps."""
+    opened = f"open a session of {agent}"
+    from_whom = sender or "its sender"
+    todo: dict[str, str] = {
+        Reason.NOT_ALLOWED: f"Add {from_whom} to wake_from of [agents.{agent}] in config.toml, or "
+        f"{opened}.",
+        Reason.GAVE_UP: f"`agentbus agent wakes {agent}` shows how they ended; to try again: "
+        f"`agentbus agent wake {agent}`.",
+        Reason.PROFILE: f'Set wake = "answer" of [agents.{agent}] in config.toml, or {opened}.',
+        Reason.UNKNOWN_HOST: f"`agentbus agent add {agent} --host HOST --dir FOLDER`, or {opened}.",
+        Reason.DEAF_SESSION: f'Say "read your inbox" in the open session of {agent}.',
+        Reason.LEDGER: "`agentbus doctor` says how to mend it.",
+    }
+    return todo.get(reason, f"Wait, or {opened}.")
+
+
+def _is_agent(case: Case) -> bool:
+    return not case.task.inbox.startswith(ROLE_PREFIX)
+
+
+def _there(case: Case, *, brief: bool = False) -> str:
+    """Return whether a session of the addressee is open."""
+    entry = case.addressee
+    if entry is None:
+        return "whether a session is open is not known"
+    who = f"session of {case.inbox}"
+    if entry.state == "live session":
+        return "a session is open" if brief else f"a {who} is open"
+    if entry.state == "not known":
+        return f"whether a {who} is open is not known: the bus server has just started"
+    seen = f"last seen {ago(entry.last_seen, case.now)}" if entry.last_seen else "never seen"
+    return seen if brief else f"no {who} is open, {seen}"
+
+
+def _have_it_read(case: Case) -> str:
+    entry = case.addressee
+    if entry and entry.state == "live session":
+        return f'Say "read your inbox" in the open session of {case.inbox}.'
+    if entry and (entry.state in AWAY or entry.state == "listening"):
+        return f"Open a session of {case.inbox}: it is read there."
+    return ""
+
+
+def _place(case: Case) -> str:
+    """Return what is read before it."""
+    if not case.before:
+        return ""
+    return f" {many(case.before, 'task')} of its lane {'is' if case.before == 1 else 'are'} older."

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes on, and why a task is not done, asked of a real bus, a real listener and an archive."""
+
+import json
+import re
+import sys
+from contextlib import AsyncExitStack
+
+import pytest
+import pytest_asyncio
+import served
+from listeners import configure, listening
+from rawclient import Raw
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import subjects
+
+
+@pytest_asyncio.fixture
+async def bus():
+    async with Bus.ephemeral() as bus:
+        yield bus
+
+
+@pytest.fixture
+def home(bus):
+    return bus.settings.data_dir.parent
+
+
+async def sent(planner, to, subject="Count the tests", **more):
+    """Send a task and return its id."""
+    [receipt] = await send_task(planner, to, subject, "All of them.", **more)
+    return receipt.task_id
+
+
+async def asked(home, *argv):
+    """Return what a command answers as data."""
+    code, printed = await served.typed(home, *argv, "--json")
+    assert code == 0, printed
+    return json.loads(printed)
+
+
+async def test_it_says_who_is_at_what_what_needs_a_person_what_waits_and_what_is_over(bus, home):
+    async with Session(bus, Agent("planner")) as planner, Session(bus, Agent("coder")) as coder:
+        await coder.called()
+        first = await sent(planner, "coder")
+        await read_inbox(coder)
+        await publish_result(coder, first, "completed", body="214")
+        doubtful = await sent(planner, "coder")
+        await read_inbox(coder)
+        await publish_result(coder, doubtful, "needs_approval", summary="May I?")
+        waits = await sent(planner, "coder", priority="high")
+        now = await asked(home, "status")
+        _, shown = await served.typed(home, "status")
+        why = await asked(home, "why", waits[:8])
+        bare = await asked(home, "why", first)
+
+    agents = {agent["id"]: agent for agent in now["agents"]}
+    assert [held["task_id"] for held in agents["coder"]["holds"]] == [doubtful]
+    assert agents["coder"]["waiting"] == {"high": 1}
+    assert [(need["kind"], need["about"]) for need in now["needs"]] == [("asks", doubtful)]
+    assert [(some["count"], some["oldest"]["task_id"]) for some in now["waits"]] == [(1, waits)]
+    assert [over["task_id"] for over in now["over"]] == [first]
+    assert why["why"].startswith("It is high, and no listener runs that could wake coder; a")
+    assert bare["why"].startswith("It is over: completed by coder just now; planner has not")
+    titles = re.findall("^[A-Z]{4}.*", shown, re.MULTILINE)
+    assert titles == [
+        "NEEDS YOU: 1", "AGENTS: 2, 2 with an open session", "WAITING: 1 task", "OVER"
+    ]  # fmt: skip
+
+
+async def test_it_starts_no_server_and_tells_what_the_archive_knows(bus, home):
+    async with Session(bus, Agent("planner")) as planner, Session(bus, Agent("coder")) as coder:
+        await coder.called()
+        task = await sent(planner, "coder")
+        await asked(home, "status")
+    await served.typed(home, "server", "stop")
+
+    now = await asked(home, "status")
+    why = await asked(home, "why", task)
+    _, unknown = await served.typed(home, "why", "abcdef")
+
+    assert embedded.find(bus.settings) is None
+    assert now["server"]["url"] is None
+    assert "not running" in now["server"]["away"]
+    assert [some["oldest"]["task_id"] for some in now["waits"]] == [task]
+    assert {agent["state"] for agent in now["agents"]} == {"not known"}
+    assert "while the bus server is away" in why["why"]
+    assert unknown.startswith("agentbus: No task of your agents is known by 'abcdef'.")
+
+
+async def test_a_task_of_another_producer_waits_although_its_sender_keeps_nothing(bus, home):
+    async with Session(bus, Agent("coder")) as coder:
+        await coder.called()
+        body = json.dumps({"type": "task.request", "id": "odd-id", "payload": {"content": "y"}})
+        async with Raw(bus.settings.data_dir) as raw:
+            where = subjects.task_subject("coder", "normal", "stranger")
+            await raw.ask(where.encode(), body.encode())
+        now = await asked(home, "status")
+        [waits] = now["waits"]
+        why = await asked(home, "why", waits["oldest"]["task_id"])
+
+    assert (waits["to"], waits["count"], waits["oldest"]["from"]) == ("coder", 1, "stranger")
+    assert why["why"] == "It is normal, and nobody is woken for normal; a session of coder is open."
+
+
+async def test_what_a_session_held_that_was_killed_waits_again(bus, home):
+    async with Session(bus, Agent("planner")) as planner:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(served.client(home, "coder", served.MODERN))
+            await served.call(client, "list_agents")
+            task = await sent(planner, "coder")
+            await served.call(client, "read_inbox")
+            held = await asked(home, "why", task)
+        ended = await asked(home, "why", task)
+
+    assert held["why"].startswith("coder holds it since ")
+    assert held["why"].endswith("its session lives.")
+    assert ended["why"].startswith("It is normal, and nobody is woken for normal; no session")
+
+
+async def test_a_wake_that_is_held_for_a_person_needs_one(tmp_path):
+    with embedded.ephemeral() as settings:
+        home = settings.data_dir.parent
+        rules = {"command": [sys.executable, "-c", ""], "wake": "hold"}
+        configure(settings, tmp_path, coder=rules)
+        async with (
+            Bus.connect(settings) as bus,
+            Session(bus, Agent("planner")) as planner,
+            listening(settings) as listener,
+        ):
+            await listener.logged("ready", agent="coder")
+            task = await sent(planner, "coder", priority="high")
+            await listener.logged("held", agent="coder")
+            now = await asked(home, "status")
+            why = await asked(home, "why", task)
+
+    assert [(need["kind"], need["about"]) for need in now["needs"]] == [("held", "coder")]
+    assert now["listener"]["state"] == "runs"
+    assert "is held: its user wants no session started for it; no session" in why["why"]
+    assert why["todo"].startswith('Set wake = "answer" of [agents.coder] in config.toml')
