@@ -148,11 +148,14 @@ def _asks(case: Case) -> Why:
     task = case.task
     what, when = ASKS[task.state], ago(case.noted_at or task.updated_at, case.now)
     gone = "" if case.holder_lives else "; whether its session lives is not known"
+    task_id = short(task.task_id)
+    answer = f"answer in the session of {task.agent}"
+    if task.state == "needs_input":
+        answer = f"`agentbus answer {task_id} TEXT --agent {task.owner}` answers it"
     return Why(
         f"waits for {what}",
         f"{task.agent} holds it and asked for {what} {when}{gone}.",
-        f"What it asks: `agentbus task {short(task.task_id)}`; "
-        f"answer in the session of {task.agent}.",
+        f"What it asks: `agentbus task {task_id}`; {answer}.",
     )
 
 

@@ -25,7 +25,7 @@ def past(**changed):
         in_reply_to=None, created_at=before(hours=2), updated_at=before(hours=2),
         expires_at=NOW + timedelta(days=6), deliver_at=None, seen_at=None, request="",
         request_chars=0, summary="", result="", artifacts=(), progress=None, reason="", late=False,
-        attempts=0, is_asked=True,
+        attempts=0, is_asked=True, expect="answer", asked_by="",
     )  # fmt: skip
     return replace(task, **changed)
 
