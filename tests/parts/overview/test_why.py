@@ -101,8 +101,10 @@ CASES = {
     "waits for an answer of its sender": (
         case(of={**HELD, "state": "needs_input"}, holder_lives=True, noted_at=before(hours=1)),
         "coder holds it and asked for an answer 60 min ago.",
-        "What it asks: `agentbus task 9d0c2f1a`; "
-        "`agentbus answer 9d0c2f1a TEXT --agent planner` answers it.",
+        (
+            "What it asks: `agentbus task 9d0c2f1a`; "
+            "`agentbus answer 9d0c2f1a TEXT --agent planner` answers it."
+        ),
     ),
     "offered later": (
         case(of={"deliver_at": NOW + timedelta(hours=1)}),
