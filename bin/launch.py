@@ -9,7 +9,7 @@ it. This process becomes that program. With none of them it says so and ends wit
 looked up in a registry: whoever owns it there would get all that a session's environment holds.
 """
 # Any Python 3.9 or later starts it, next to no package; pathlib would take a third of its time.
-# ruff: noqa: INP001, PTH111, PTH112, PTH113, PTH117, PTH118, PTH119, PTH120, PTH123, S606, T201
+# ruff: noqa: INP001, PTH111, PTH112, PTH113, PTH117, PTH118, PTH119, PTH120, PTH123, S606
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import sys
 TYPE_CHECKING = False  # the module that has it is not little
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import NoReturn
 
 TREE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 NOTE = "program"
@@ -32,8 +33,8 @@ NONE = (
 )
 
 
-def main() -> int:
-    """Become the first program that is there; return an exit code if there is none."""
+def main() -> NoReturn:
+    """Become the first program that is there, or what says that there is none."""
     noted, home = note()
     if home:
         # What is exported where the host was started is newer than what was noted at the install.
@@ -43,8 +44,12 @@ def main() -> int:
             os.execv(argv[0], argv + sys.argv[1:])
         except OSError:  # its interpreter has gone, or it is for another machine
             continue
-    print(NONE.format(gone=f": {noted} is gone" if noted else ""), file=sys.stderr)
-    return 1
+    why = NONE.format(gone=f": {noted} is gone" if noted else "")
+    said = "".join(
+        letter if letter.isprintable() and letter not in '"\\' else "?" for letter in why
+    )
+    refuse = os.path.join(TREE, "bin", "refuse.sh")
+    os.execv("/bin/sh", ["/bin/sh", refuse, said, *sys.argv[1:2]])
 
 
 def note() -> tuple[str, str]:
@@ -121,4 +126,4 @@ def beginning(file: str) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -39,6 +39,8 @@ _PLUGIN: Final = f"agentbus@{_MARKETPLACE}"
 _DATA: Final = "agentbus-agentbus"
 _NOTE: Final = "program"
 _ALLOWED: Final = "allowed"
+# Of what Claude Code says of a server that it does not get through to.
+_WHY_MAX_CHARS: Final = 300
 _NEEDS: Final = "Put `claude` on PATH (npm install -g @anthropic-ai/claude-code), then try again."
 #: Where what an entry said can stand, now that the plugin takes its place.
 _ELSEWHERE: Final = ": say that in .agentbus.toml or export it"
@@ -146,10 +148,13 @@ def verify(machine: Machine) -> str:
     except BadSetup as error:
         raise BadSetup(error.message, hint=hint) from None
     # It ends with 0 whatever became of the server.
-    status = re.search(r"^\s*Status:\s*(.*)$", shown, re.MULTILINE)
-    if status is None or "Connected" not in status[1]:
-        why = status[1].strip() if status else "no status"
-        raise BadSetup(f"Claude Code does not get through to agentbus: {why[:200]}.", hint=hint)
+    lines = dict(re.findall(r"^\s*(Status|Issue):\s*(.*?)[\s.]*$", shown, re.MULTILINE))
+    if "Connected" not in lines.get("Status", ""):
+        # What its launcher answers says more than that it failed.
+        why = lines.get("Issue") or lines.get("Status") or "no status"
+        raise BadSetup(
+            f"Claude Code does not get through to agentbus: {why[:_WHY_MAX_CHARS]}.", hint=hint
+        )
     about = f"Claude Code started agentbus ({name}) and is connected"
     return about if name == SERVER else f"{about}; {allowed.told(allowed_tools(machine) or ())}"
 

@@ -287,6 +287,11 @@ def test_a_server_that_is_not_there_or_does_not_start_is_told(machine, tree):
         claude_code.verify(machine)
 
     install(machine, tree)
+    note = machine.home / ".claude/plugins/data/agentbus-agentbus/program"
+    note.write_text("/gone/agentbus\n\n\n")
+    with pytest.raises(BadSetup, match=r"-32000: agentbus: .*: /gone/agentbus is gone. Install it"):
+        claude_code.verify(machine)
+
     (tree / "bin" / "agentbus").write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(BadSetup, match=r"does not get through .*by hand"):
         claude_code.verify(machine)

@@ -142,6 +142,26 @@ def test_without_a_program_it_says_one_line(tree):
     assert "agentbus install claude-code" in ended.stderr
 
 
+def test_a_host_is_answered_what_is_missing_as_it_shows_no_more_of_a_server(tree, tmp_path):
+    probe = {"jsonrpc": "2.0", "id": "probe-1", "method": "server/discover", "params": {}}
+    asks = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"capabilities": {}}}
+    lines = "".join(f"{json.dumps(each)}\n" for each in (probe, {"method": "x"}, asks))
+
+    gone = launch(tree, note='/gone/"a b"/agentbus\n\n\n', words=["serve"], typed=lines)
+    hide_pythons(tree)
+    none = launch(tree, path=[tmp_path / "empty"], words=["serve"], typed=lines)
+
+    for ended, why in (
+        (gone, "/gone/?a b?/agentbus is gone. Install it"),
+        (none, "no Python here"),
+    ):
+        answers = [json.loads(line) for line in ended.stdout.splitlines()]
+        assert ended.returncode == 1
+        assert [answer["id"] for answer in answers] == ["probe-1", 0]
+        assert all(why in answer["error"]["message"] for answer in answers)
+        assert why in ended.stderr
+
+
 def test_a_program_that_has_gone_is_named(tree):
     ended = launch(tree, note="/gone/venv/bin/agentbus\n\n/gone/venv/bin/python\n")
 
@@ -301,8 +321,7 @@ def test_a_python_in_a_relative_folder_on_path_is_passed_by(tree, tmp_path):
 
 
 def test_where_no_python_is_it_says_what_to_do(tree, tmp_path):
-    script = (tree / "bin" / "python.sh").read_text()
-    (tree / "bin" / "python.sh").write_text(script.replace("/usr/bin/python3", "/gone/python3"))
+    hide_pythons(tree)
 
     ended = launch(tree, path=[tmp_path / "empty"])
 
@@ -310,6 +329,12 @@ def test_where_no_python_is_it_says_what_to_do(tree, tmp_path):
     assert ended.stderr == (
         "agentbus: there is no Python here. Run `agentbus install claude-code`: it notes its own.\n"
     )
+
+
+def hide_pythons(tree):
+    """Have a launcher find none but on PATH."""
+    script = (tree / "bin" / "python.sh").read_text()
+    (tree / "bin" / "python.sh").write_text(script.replace("/usr/bin/python3", "/gone/python3"))
 
 
 def read(name):
@@ -324,7 +349,7 @@ def program(file, text=OURS + TELLS):
     return file
 
 
-def launch(tree, *, note=None, path=None, words=("watch", "--notices"), **environ):
+def launch(tree, *, note=None, path=None, words=("watch", "--notices"), typed="", **environ):
     """Run the launcher of a plugin's folder as a host does, in a folder of the user's."""
     home = next(one for one in tree.parents if one.name.startswith("test_"))
     if note is not None:
@@ -336,6 +361,7 @@ def launch(tree, *, note=None, path=None, words=("watch", "--notices"), **enviro
         [tree / "bin" / "agentbus", *words],
         env={"PATH": folders, "HOME": str(home), **environ},
         cwd=home,
+        input=typed,
         capture_output=True,
         text=True,
         timeout=60,
