@@ -29,7 +29,7 @@ APART = ["-E", "-P"]
 NONE = (
     "agentbus: the plugin is here, its program is not{gone}. "
     "Install it: uv tool install mcp-agentbus (or pipx install mcp-agentbus). "
-    "Then tell the plugin where it is: agentbus install claude-code"
+    "Then tell the plugin where it is: agentbus setup"
 )
 
 

@@ -26,5 +26,5 @@ for python in "$(command -v python3)" /usr/bin/python3; do
         exec "$python" -I -S "$@"
     fi
 done
-why='agentbus: there is no Python here. Run `agentbus install claude-code`: it notes its own.'
+why='agentbus: there is no Python here. Run `agentbus setup`: it notes its own.'
 exec /bin/sh "${0%/*}/refuse.sh" "$why" "$2"

@@ -5,7 +5,8 @@
 #     sh refuse.sh WHY [serve]
 #
 # Of a server a host shows what it answers, and nothing of its standard error: each request gets
-# WHY, in which no character may need to be escaped in JSON, as an error.
+# WHY as an error. No character in it may need to be escaped in JSON, and no word stand in the
+# environment of the server's entry, such as the host's name: Claude Code blacks that out.
 
 echo "$1" >&2
 if [ "$2" = serve ]; then

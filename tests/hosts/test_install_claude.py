@@ -289,7 +289,9 @@ def test_a_server_that_is_not_there_or_does_not_start_is_told(machine, tree):
     install(machine, tree)
     note = machine.home / ".claude/plugins/data/agentbus-agentbus/program"
     note.write_text("/gone/agentbus\n\n\n")
-    with pytest.raises(BadSetup, match=r"-32000: agentbus: .*: /gone/agentbus is gone. Install it"):
+    with pytest.raises(
+        BadSetup, match=r"-32000: agentbus: .*: /gone/agentbus is gone. .* agentbus setup"
+    ):
         claude_code.verify(machine)
 
     (tree / "bin" / "agentbus").write_text("#!/bin/sh\nexit 1\n")

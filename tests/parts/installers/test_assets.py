@@ -139,7 +139,7 @@ def test_without_a_program_it_says_one_line(tree):
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.count("\n") == 1
     assert "uv tool install mcp-agentbus" in ended.stderr
-    assert "agentbus install claude-code" in ended.stderr
+    assert ended.stderr.endswith("agentbus setup\n")
 
 
 def test_a_host_is_answered_what_is_missing_as_it_shows_no_more_of_a_server(tree, tmp_path):
@@ -159,6 +159,7 @@ def test_a_host_is_answered_what_is_missing_as_it_shows_no_more_of_a_server(tree
         assert ended.returncode == 1
         assert [answer["id"] for answer in answers] == ["probe-1", 0]
         assert all(why in answer["error"]["message"] for answer in answers)
+        assert "claude-code" not in ended.stdout  # it would be blacked out
         assert why in ended.stderr
 
 
@@ -327,7 +328,7 @@ def test_where_no_python_is_it_says_what_to_do(tree, tmp_path):
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
-        "agentbus: there is no Python here. Run `agentbus install claude-code`: it notes its own.\n"
+        "agentbus: there is no Python here. Run `agentbus setup`: it notes its own.\n"
     )
 
 
