@@ -358,7 +358,8 @@ class Outcomes:
         if fresh and not due:
             return
         self.swept_at = time.monotonic()
-        await self._losses.look()
+        open_ = {task_id: (each.inbox, each.deadline) for task_id, each in self.sent.items()}
+        await self._losses.look(open_)
         for _ in range(_SWEEP_BATCHES):
             try:
                 deliveries = await streams.pull(self._bus, streams.sent(self._me), _BATCH)

@@ -111,3 +111,21 @@ async def test_doctor_tells_of_the_loss_of_what_was_kept_of_tasks(pair, monkeypa
     assert (check.name, check.state) == ("losses", "warning")
     assert subjects.RESULTS in check.said
     assert "UNASKED" in check.said
+
+
+async def test_who_sent_what_was_lost_with_all_streams_at_once_is_told(pair):
+    planner, coder = pair
+    [gone] = await send_task(planner, coder.me.id, "Gone", "x")
+    for stream in (subjects.TASKS, subjects.SCHEDULE, subjects.RESULTS):
+        await planner.bus.api(f"STREAM.DELETE.{stream}")
+    [fresh] = await send_task(planner, coder.me.id, "Fresh", "x")
+
+    planner.outcomes.swept_at = None  # as after a minute
+    told = (await watch_inbox(planner, timeout_s=5)).results
+    [item] = (await read_inbox(coder)).tasks
+    await publish_result(coder, item.task.id, "completed")
+    [result] = (await watch_inbox(planner, timeout_s=5, task_id=fresh.task_id)).results
+
+    assert [(each.task_id, each.state) for each in told] == [(gone.task_id, "failed")]
+    assert "lost it, with all that was kept of it" in told[0].reason
+    assert (item.task.id, result.state) == (fresh.task_id, "completed")

@@ -16,14 +16,14 @@ SHOWN_BY = {
     "What is woken gets": "test_an_answer_has_what_logs_in_and_finds_its_way_and_no_more test_a_service_is_told_all_that_is_needed_and_no_secret",
     "Ids and states are": "test_others_go_on_whatever_is_stored_under_our_subjects test_a_task_is_handed_over_all_the_same",
     "A live session hands": "test_a_session_hands_over_only_to_one_of_its_user_that_asks_now",
-    "Streams that another client": "test_a_changed_stream_is_named_and_set_up_anew_by_the_next_session test_whoever_is_refused_by_a_changed_stream_sets_it_up_anew_within_the_call test_a_consumer_that_hands_out_less_loses_nothing_and_is_mended_when_it_is_missed test_what_the_server_keeps_as_it_was_changed_doctor_says test_who_sent_what_was_lost_with_its_stream_is_told_and_so_is_doctor",
+    "Streams that another client": "test_a_changed_stream_is_named_and_set_up_anew_by_the_next_session test_whoever_is_refused_by_a_changed_stream_sets_it_up_anew_within_the_call test_a_consumer_that_hands_out_less_loses_nothing_and_is_mended_when_it_is_missed test_what_the_server_keeps_as_it_was_changed_doctor_says test_who_sent_what_was_lost_with_its_stream_is_told_and_so_is_doctor test_who_sent_what_was_lost_with_all_streams_at_once_is_told",
     "A scheduled task that": "test_whoever_looks_lets_go_what_no_inbox_can_take_and_nothing_that_it_can test_an_urgent_task_wakes_though_more_senders_wait_than_the_server_names_at_once test_a_task_is_answered_though_a_thousand_records_have_its_id",
     "Work that is handed": "test_a_circle_of_woken_agents_ends_at_the_hop_limit",
 }  # fmt: skip
 #: The same of what is not defended: where a test fails, a point has grown untrue.
 SHOWN_NOT = {
     "Agents of one user": "test_whoever_has_the_token_reads_every_inbox_and_writes_under_every_name test_whoever_has_the_token_ends_and_takes_anothers_task",
-    "The token is everything": "test_a_task_that_is_deleted_is_missed_at_its_deadline test_who_meets_a_sealed_stream_is_told_what_to_do test_what_the_server_keeps_as_it_was_changed_doctor_says",
+    "The token is everything": "test_a_task_that_is_deleted_is_missed_at_its_deadline test_doctor_tells_of_the_loss_of_what_was_kept_of_tasks test_who_meets_a_sealed_stream_is_told_what_to_do test_what_the_server_keeps_as_it_was_changed_doctor_says",
     "They can fill": "test_whoever_fills_the_room_of_the_bus_leaves_none_for_others test_a_flood_under_many_names_spends_the_wakes_of_an_hour_and_no_more test_forged_signs_of_life_hold_wakes_for_the_first_15_s_of_a_listener_and_no_longer test_whoever_looks_lets_go_what_no_inbox_can_take_and_nothing_that_it_can",
     "They can answer": "test_what_a_server_would_say_is_believed_whoever_says_it",
     "A model may believe": "test_what_a_peer_says_reaches_the_model_as_it_stands_inside_a_frame",

@@ -7,6 +7,7 @@ False
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Conflict, server_
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.store.records import read_record, sent_in, write_record
+from mcp_agentbus.store.records import read_record, read_sent, sent_in, write_record
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Sent
 
@@ -42,6 +43,14 @@ class Made:
         """Whether one that held tasks was lost with them."""
         return self.is_anew(max(self.tasks, self.schedule))
 
+    def all_after(self, earlier: Made) -> bool:
+        """Whether each of them was made after `earlier` tells: what all of them held is lost."""
+        return (
+            self.tasks > earlier.tasks
+            and self.schedule > earlier.schedule
+            and self.results > earlier.results
+        )
+
     def is_anew(self, made_at: datetime) -> bool:
         """Whether one of them was lost and made then, not so long ago that it plays no role."""
         first = min(self.tasks, self.schedule, self.results)
@@ -62,37 +71,58 @@ class Losses:
         self._bus, self._agent = bus, agent
         self._known: Made | None = None
 
-    async def look(self) -> None:
+    async def look(self, awaited: Mapping[str, tuple[str, datetime]]) -> None:
         """End the tasks that were lost since the look before, so that their sender is told.
 
-        Whoever has claimed one has it whole, and may still answer.
+        Whoever has claimed one has it whole, and may still answer; unless the records went as well.
+
+        Args:
+            awaited: inbox and deadline of what is awaited here, by task id: where the records went
+                with the tasks, nobody else knows that there were any.
 
         Raises: as `Bus.publish`.
         """
         now = await made(self._bus)
         if now != self._known and now.anew:
             await self._end_lost(max(now.tasks, now.schedule))
+        if self._known and now.all_after(self._known):
+            await self._end_unknown(awaited)
         self._known = now
 
     async def _end_lost(self, made_at: datetime) -> None:
-        bus, agent = self._bus, self._agent
+        bus, there = self._bus, await self._there()
+        kept = subjects.sent_subject(self._agent, "*", "*")
+        async for page in bus.admin.stored(subjects.RESULTS, kept):
+            for sent in filter(None, map(sent_in, page)):
+                gone = sent.created_at < made_at and sent.task_id not in there
+                if gone and not (sent.closed or sent.unasked):
+                    await _end(bus, sent, "and nobody can read it")
+
+    async def _end_unknown(self, awaited: Mapping[str, tuple[str, datetime]]) -> None:
+        there = await self._there()
+        for task_id, (inbox, deadline) in awaited.items():
+            kept, _ = await read_sent(self._bus, self._agent, inbox, task_id)
+            if kept is None and task_id not in there:  # else it was sent since
+                gone = Sent(
+                    task_id=task_id, owner=self._agent, inbox=inbox, created_at=text.now(),
+                    expires_at=deadline,
+                )  # fmt: skip
+                await _end(self._bus, gone, "with all that was kept of it")
+
+    async def _there(self) -> set[str | None]:
+        """Return the ids of this agent's tasks that are stored."""
+        agent = self._agent
         places = (
             (subjects.TASKS, subjects.task_subject("*", "*", agent)),
             (subjects.SCHEDULE, subjects.scheduled_subject("*", "*", agent, "*")),
             (subjects.SCHEDULE, subjects.due_subject("*", "*", agent)),
         )
-        there = {
+        return {
             message.headers.get(subjects.H_TASK)
             for stream, subject in places
-            async for page in bus.admin.stored(stream, subject, page=_PAGE)
+            async for page in self._bus.admin.stored(stream, subject, page=_PAGE)
             for message in page
         }
-        kept = subjects.sent_subject(agent, "*", "*")
-        async for page in bus.admin.stored(subjects.RESULTS, kept):
-            for sent in filter(None, map(sent_in, page)):
-                gone = sent.created_at < made_at and sent.task_id not in there
-                if gone and not (sent.closed or sent.unasked):
-                    await _end(bus, sent)
 
 
 async def _info(bus: Bus, stream: str) -> dict[str, Any]:
@@ -107,11 +137,11 @@ async def _info(bus: Bus, stream: str) -> dict[str, Any]:
     return await bus.admin.api(call)
 
 
-async def _end(bus: Bus, sent: Sent) -> None:
+async def _end(bus: Bus, sent: Sent, what: str) -> None:
     record, revision = await read_record(bus, sent.owner, sent.inbox, sent.task_id)
     if record and (record.ended or await roster.may_hold(bus, record)):
         return
-    reason = "the bus server has lost it, and nobody can read it: send it again if it is wanted"
+    reason = f"the bus server has lost it, {what}: send it again if it is wanted"
     first = record or first_record(sent)
     with suppress(Conflict):  # another session has seen it as well
         ended = step(first, "failed", sent.owner, "", text.now(), reason=reason)
