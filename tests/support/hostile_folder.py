@@ -18,7 +18,17 @@ from local_server import script
 SECRET, INSTRUCTION, README = "zq9secret", "zq9instruction", "zq9readme"
 SECRETS = corpus.names("secrets-by-name")
 LINKS = (
-    *("link", "linked/outside", "linked-env", "hard", "hard-env", "linked-env.png", "deep/env"),
+    *(
+        "pipe",
+        "lib/linked-pipe",
+        "link",
+        "linked/outside",
+        "linked-env",
+        "hard",
+        "hard-env",
+        "linked-env.png",
+        "deep/env",
+    ),
     *("chain", "self/.env", "git/config", "environ", "root/etc/passwd", "hard [1] *?!.txt"),
 )
 # Where Claude Code finds what a session is to know and to do, in a folder and below the user's.
@@ -154,6 +164,8 @@ class Home:
         os.link(self.outside, folder / "hard")
         os.link(self.outside, folder / "hard [1] *?!.txt")
         os.link(folder / ".env", folder / "hard-env")
+        os.mkfifo(folder / "pipe")
+        (folder / "lib" / "linked-pipe").symlink_to("../pipe")
 
     def _programs(self):
         for name in _MODULES:

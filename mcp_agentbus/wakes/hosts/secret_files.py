@@ -6,7 +6,8 @@
 
 As in .gitignore. Beside the names by which secrets are known there are the hard links of the
 folder to a secret, or to a file that has another name outside: of those no path tells where they
-lead. Symbolic links are left to the host, which follows them before it decides.
+lead. And there is what is no file, as a named pipe: whoever reads it waits for ever. Symbolic links
+are left to the host, which follows them before it decides.
 """
 
 from __future__ import annotations
@@ -45,12 +46,13 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9._/-]+")
 
 
 def patterns(folder: Path) -> tuple[str, ...]:
-    """Return what must not be read below a folder, with every hard link that is there now.
+    """Return what must not be read below a folder, with every hard link and pipe there is now.
 
     Reads all of its folders: about a second for 100,000 files.
     """
-    links = _fewer({PurePath(plain(str(link))) for link in _links(folder)})
-    return (*(f"**/{name}" for name in NAMES), *sorted(f"./{link}" for link in links))
+    named = _not_to_be_read(folder)
+    paths = _fewer({PurePath(plain(str(path))) for path in named})
+    return (*(f"**/{name}" for name in NAMES), *sorted(f"./{path}" for path in paths))
 
 
 def plain(path: str) -> str:
@@ -64,8 +66,9 @@ def is_secret(path: PurePath) -> bool:
     return any(part.match(name) for part in (lower, *lower.parents) for name in NAMES)
 
 
-def _links(folder: Path) -> set[PurePath]:
-    """Return the hard links to a secret of the folder, or to what is outside of it."""
+def _not_to_be_read(folder: Path) -> set[PurePath]:
+    """Return the hard links to a secret, or to what is outside, and what is no file."""
+    no_files: set[PurePath] = set()
     names: dict[tuple[int, int], list[PurePath]] = defaultdict(list)
     counts: dict[tuple[int, int], int] = {}
     for where, _, files in os.walk(folder):
@@ -79,7 +82,9 @@ def _links(folder: Path) -> set[PurePath]:
                 which = (about.st_dev, about.st_ino)
                 names[which].append(PurePath(path).relative_to(folder))
                 counts[which] = about.st_nlink
-    return {
+            elif not (stat.S_ISREG(about.st_mode) or stat.S_ISLNK(about.st_mode)):
+                no_files.add(PurePath(path).relative_to(folder))
+    return no_files | {
         path
         for which, paths in names.items()
         if counts[which] > len(paths) or any(map(is_secret, paths))

@@ -62,6 +62,13 @@ def test_hard_links_to_a_secret_or_to_what_is_outside_are_named(shop):
     assert linked(shop) == ["./.env", "./a/notes*1*.txt", "./todo.md"]
 
 
+def test_what_is_no_file_is_named_as_whoever_reads_it_waits_for_ever(shop):
+    (shop / "lib").mkdir()
+    os.mkfifo(shop / "lib" / "todo.md")
+
+    assert linked(shop) == ["./lib/todo.md"]
+
+
 def test_what_an_ordinary_name_holds_and_what_is_linked_later_is_not_seen(shop):
     (shop / "notes.md").write_text("token: hunter2")
 
