@@ -90,6 +90,7 @@ async def test_a_session_whose_hook_was_first_is_left_alone_and_none_is_started(
     house, planner, notes
 ):
     rules = {"command": recorder(notes)}
+    await known(planner, "two")
     configure(house, notes, two={**rules, "per_hour": 0})
     try:
         async with (
