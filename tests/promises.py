@@ -71,4 +71,8 @@ PROMISES = {
     "ran.",
     46: "A session or a command that the listener serves outlives it, with all that it holds; what "
     "may have happened twice is said.",
+    47: "A worker that is killed loses no task and leaves no program running; one that is told to "
+    "end ends with what it is at, and takes no more.",
+    48: "A worker's program that hangs is ended at its time limit with all that it has started; "
+    "what it prints comes whole, or is in a file that the result names.",
 }

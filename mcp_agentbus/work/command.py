@@ -193,7 +193,7 @@ async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:
             if tries > patience.tries:
                 raise
             if tries == 1:
-                log.note("away", logging.WARNING, why=error.message)
+                log.note("away", logging.WARNING, why=error.message, hint=error.hint)
             await asyncio.sleep(patience.try_s)
         else:
             return replace(found.me, host=HOST)

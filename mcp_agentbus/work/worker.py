@@ -242,7 +242,7 @@ class Worker:
         Raises:
             BusUnreachable: it was closed, or the worker's patience is at its end.
         """
-        note("away", logging.WARNING, why=error.message)
+        note("away", logging.WARNING, why=error.message, hint=error.hint)
         tries = 0
         while not await self.session.bus.reconnected(self._patience.try_s):
             tries += 1

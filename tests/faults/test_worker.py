@@ -63,6 +63,7 @@ async def registered(session, agent):
 
 
 @pytest.mark.promise(9)
+@pytest.mark.promise(47)
 async def test_what_a_killed_worker_was_at_is_done_by_the_next_one_and_has_not_failed(
     world, home, here
 ):
@@ -82,6 +83,7 @@ async def test_what_a_killed_worker_was_at_is_done_by_the_next_one_and_has_not_f
     assert "failed" not in await states(planner, task_id)
 
 
+@pytest.mark.promise(48)
 async def test_a_program_that_hangs_is_ended_with_its_children_and_the_next_task_is_done(
     world, home, here
 ):
@@ -100,6 +102,7 @@ async def test_a_program_that_hangs_is_ended_with_its_children_and_the_next_task
     until(lambda: has_ended(int((here / "child").read_text())), "the child is gone")
 
 
+@pytest.mark.promise(47)
 async def test_a_worker_that_is_told_to_end_does_what_it_is_at_and_takes_no_more(world, home, here):
     planner, agent = await world.session("planner"), world.name("coder")
     program = shell("touch up; until test -e go; do sleep 0.02; done; echo done")
@@ -193,6 +196,7 @@ async def test_two_workers_of_one_agent_do_each_of_twenty_tasks_once(world, home
     assert sorted(took[0] + took[1]) == sorted(tasks)
 
 
+@pytest.mark.promise(48)
 async def test_what_a_program_prints_comes_whole_or_in_a_file_that_the_result_names(
     world, home, here
 ):
