@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,6 +133,8 @@ class Archive:
     def __init__(self, path: Path | None, keeps: Keeps) -> None:
         """Make one that lies at `path`, or, if that is None, in this process's memory alone."""
         self.path, self._keeps = path, keeps
+        # Whoever is cancelled leaves a thread at work here: closing it waits for that.
+        self._lock = threading.RLock()
         self._file: sqlite3.Connection
         #: Something was written that `trim` has not looked at.
         self._changed = False
@@ -156,7 +159,8 @@ class Archive:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with self._lock:
+            self._file.close()
 
     def reached(self, stream: str, wanted: str) -> Reached | None:
         """Return what has been read of a stream; None if nothing has."""
@@ -318,7 +322,8 @@ class Archive:
     @contextmanager
     def _usable(self) -> Iterator[None]:
         try:
-            yield
+            with self._lock:
+                yield
         except BadSetup as error:
             raise ArchiveBroken(error.message, hint=error.hint) from None
         except (sqlite3.Error, OSError) as error:

@@ -3,6 +3,7 @@
 
 import os
 import sqlite3
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -147,3 +148,25 @@ def test_two_write_at_once(tmp_path):
 
         assert ids(one) == ids(other) == ["t00001", "t00002"]
         assert one.reached("made", ALL) == Reached(ALL, 5, 20)
+
+
+def test_it_is_not_closed_under_whoever_still_writes(tmp_path):
+    writing, closed = threading.Event(), threading.Event()
+
+    def changes():
+        yield sent(1)
+        writing.set()
+        closed.wait(0.2)  # it must not be closed meanwhile
+        yield sent(2)
+
+    path = tmp_path / "archive.db"
+    with Archive(path, Keeps()) as archive:
+        given = (changes(), Reached(ALL, 1, 2))
+        thread = threading.Thread(target=archive.note, args=given, kwargs={"of": "made"})
+        thread.start()
+        writing.wait()
+    closed.set()
+    thread.join()
+
+    with Archive(path, Keeps()) as archive:
+        assert ids(archive) == ["t00001", "t00002"]
