@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep the archive up to date while a listener runs.
 
-    keeper = Keeper(bus, watcher, emit=log)
+    keeper = Keeper(bus, watcher, Ear(bus), emit=log)
     await keeper.run()
 
 It hears that a record was written, and reads it then: so the archive has the texts of tasks that
@@ -11,38 +11,33 @@ are gone from the bus a moment later. What it does not hear of is read at the ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mcp_agentbus.archive.catch_up import catch_up
+from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import users
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core.aio import note_failure
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken
-from mcp_agentbus.store import subjects
 
-# A record is heard of before it is stored; many come at once.
-_STORED_S: Final = 0.3
-# How often it looks without having heard anything.
-_LOOK_AGAIN_S: Final = 60.0
+# How long one attempt to reach the bus takes.
+_RECONNECT_S: Final = 60.0
 # An archive that is broken, or switched off, is looked at again after this long.
 _OPEN_AGAIN_S: Final = 10.0
-_RECORDS: Final = (subjects.record_subject, subjects.sent_subject, subjects.wakes_subject)
 
 
 class Keeper:
     """Has the archive know what the bus knows."""
 
     def __init__(
-        self, bus: Bus, watcher: Watcher, emit: Callable[[Mapping[str, Any]], None]
+        self, bus: Bus, watcher: Watcher, ear: Ear, emit: Callable[[Mapping[str, Any]], None]
     ) -> None:
-        self._bus, self._watcher, self._emit = bus, watcher, emit
+        self._bus, self._watcher, self._ear, self._emit = bus, watcher, ear, emit
         #: Why it cannot be written; empty if it can.
         self.says = ""
 
@@ -67,9 +62,9 @@ class Keeper:
     async def _keep(self, archive: Archive, settings: Settings) -> None:
         """Keep one file up to date, until the user wants another one, or has other agents."""
         agents = users(settings)
-        while not await self._bus.reconnected(_LOOK_AGAIN_S):
+        while not await self._bus.reconnected(_RECONNECT_S):
             pass
-        async with heard(self._bus, agents) as written:
+        async with self._ear.heard(agents) as written:
             while settings.archive == self._watcher.settings.archive and agents == users(
                 self._watcher.settings
             ):
@@ -83,30 +78,3 @@ class Keeper:
         if why != self.says:
             self.says = why
             self._emit({"error": why})
-
-
-@asynccontextmanager
-async def heard(bus: Bus, agents: Collection[str]) -> AsyncGenerator[asyncio.Event]:
-    """Hear of the records that concern these agents: the event is set for each that is written.
-
-    Raises:
-        BusUnreachable, NotAllowed: as `Bus.subscribed`.
-    """
-    written = asyncio.Event()
-
-    def arrived(_: Message | None) -> None:
-        written.set()
-
-    sides = [(each, "*") for each in agents] + [("*", each) for each in agents]
-    async with AsyncExitStack() as stack:
-        for subject in {record(*side, "*") for side in sides for record in _RECORDS}:
-            await stack.enter_async_context(bus.subscribed(subject, arrived))
-        yield written
-
-
-async def next_of(written: asyncio.Event) -> None:
-    """Wait until what was heard of can be read, or for a minute."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_LOOK_AGAIN_S):
-            await written.wait()
-    await asyncio.sleep(_STORED_S)

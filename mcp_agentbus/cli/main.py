@@ -46,6 +46,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "listen": ("cli.listen", "run"),
     "work": ("cli.rooms", "work"),
     "worker": ("cli.rooms", "worker"),
+    "human": ("cli.rooms", "human"),
     "agent": ("cli.agent", "run"),
     "setup": ("cli.install", "run"),
     "install": ("cli.install", "run"),

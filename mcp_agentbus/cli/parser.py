@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_listen(commands)
     work.add(commands)
+    _add_human(commands)
     agent.add(commands)
     _add_install_commands(commands)
     _add_doctor(commands)
@@ -81,6 +82,13 @@ def _add_listen(commands: Commands) -> None:
     act.add_argument("--install", action="store_true", help="have systemd or launchd keep it")
     act.add_argument("--uninstall", action="store_true", help="undo --install")
     act.add_argument("--while-needed", action="store_true", help=argparse.SUPPRESS)
+
+
+def _add_human(commands: Commands) -> None:
+    human = command(
+        commands, "human", "show how you are told that something needs a person", agent=False
+    )
+    human.add_argument("--test", action="store_true", help="tell you something now")
 
 
 def _add_install_commands(commands: Commands) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus doctor`, `work` and `demo`, as they were typed: each does what its room is for.
+"""`agentbus doctor`, `human`, `work`, `demo`, as they were typed: each does what its room is for.
 
 $ agentbus doctor
 ok  server  nats-server 2.15.1 at nats://127.0.0.1:39327
@@ -87,6 +87,24 @@ def demo(args: argparse.Namespace) -> int:
 
     load_settings()
     return asyncio.run(handoff.run(Path(args.folder), as_json=args.json, wake=args.wake))
+
+
+def human(args: argparse.Namespace) -> int:
+    """Show how a person is told, or tell one something; return 1 if that was not taken.
+
+    Raises:
+        BadSetup: config.toml cannot be read, or says no way to tell anybody.
+    """
+    from mcp_agentbus.human import standing
+
+    settings = load_settings()
+    if args.test:
+        tapped = asyncio.run(standing.test(settings))
+        show(args, standing.test_text(tapped), tapped._asdict())
+        return int(not tapped.is_told)
+    data = standing.data(settings)
+    show(args, standing.text(data), data)
+    return 0
 
 
 def work(args: argparse.Namespace) -> int:

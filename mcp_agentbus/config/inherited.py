@@ -67,10 +67,16 @@ def of(
         # The server of the run is this program, and may be found by nothing else.
         names += ("PYTHONPATH",) if "PYTHONPATH" in programs.without_project(environ) else ()
         return _among(names, environ)
+    named = {name: environ[name] for name in rules.env if name in environ}
+    return of_users_own(environ) | named
+
+
+def of_users_own(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a program gets that its user has chosen to be started."""
     return {
         name: value
         for name, value in environ.items()
-        if name in rules.env or not (hosts.is_of_session(name) or hosts.is_among(name, _NEVER))
+        if not (hosts.is_of_session(name) or hosts.is_among(name, _NEVER))
     }
 
 

@@ -17,12 +17,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import time
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from mcp_agentbus.config.tables import Key, checked, of_type, readers
 from mcp_agentbus.config.values import (
+    Hours,
     Within,
     absolute,
     allow,
@@ -86,7 +86,7 @@ class Rules:
     #: Senders that may wake it besides this machine's own; or `ANY_SENDER`.
     wake_from: frozenset[str] = frozenset()
     #: From and to, in the user's own time; may reach over midnight.
-    quiet_hours: tuple[time, time] | None = None
+    quiet_hours: Hours | None = None
     #: `claude-code` and `cursor`, profile `work`: the host's permission mode and allow rules.
     permission_mode: str = ""
     allow: tuple[str, ...] = ()

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from mcp_agentbus.config import rules
 from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.config.sections.human import Human
+from mcp_agentbus.config.sections.human import read as read_human
 from mcp_agentbus.config.tables import (
     Key,
     checked,
@@ -72,6 +74,8 @@ class Settings:
     binary: Path | None = None
     #: What is kept of tasks that are over.
     archive: Keeps = field(default_factory=Keeps)
+    #: How a person is told.
+    human: Human = field(default_factory=Human)
     #: What the configuration says of each agent, by id.
     agents: Mapping[str, Agent] = field(default_factory=dict)
     #: What the user allows for those that can be woken, by id.
@@ -82,6 +86,11 @@ class Settings:
     def ledger_file(self) -> Path:
         """Where the listener keeps its record of wakes."""
         return self.state_dir / "wakes.db"
+
+    @property
+    def taps_file(self) -> Path:
+        """Where is noted what a person was told."""
+        return self.state_dir / "taps.json"
 
     @property
     def archive_file(self) -> Path | None:
@@ -130,7 +139,7 @@ ARCHIVE_KEYS: Final = (
         "The greatest size of the file; where it is larger the oldest tasks are removed.",
         "1024", unit="MiB"),
 )  # fmt: skip
-_TABLES: Final = dict.fromkeys(("server", "agents", "wake", "archive"), of_type(dict))
+_TABLES: Final = dict.fromkeys(("server", "agents", "wake", "archive", "human"), of_type(dict))
 _IN_SERVER: Final = readers(SERVER_KEYS)
 _IN_ARCHIVE: Final = readers(ARCHIVE_KEYS)
 # What others see of an agent is read here, and what may wake it by `rules.read`.
@@ -167,6 +176,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
         for name, table in tables.items()
     }
     keeps = checked(document.get("archive", {}), _IN_ARCHIVE, f"{config_file} [archive]")
+    human = read_human(document.get("human", {}), f"{config_file} [human]")
     url = env.get("AGENTBUS_URL") or server.get("url")
     if url:
         check_url(url, allow_plaintext=server.get("allow_plaintext") is True)
@@ -180,6 +190,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
         **_tls_files(server, env, config_file),
         binary=_path(env.get("AGENTBUS_NATS_SERVER") or server.get("binary"), env),
         archive=Keeps(**keeps),
+        human=human,
         agents=agents,
         rules={name: of_agent for name, of_agent in rules_of.items() if of_agent},
         environ=env,

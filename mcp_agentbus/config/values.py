@@ -2,7 +2,7 @@
 """Values that a user has written: what each kind takes, and what it refuses.
 
     >>> hours("22:00-07:00")
-    (datetime.time(22, 0), datetime.time(7, 0))
+    Hours(begin=datetime.time(22, 0), end=datetime.time(7, 0))
     >>> absolute("shop")
     Wrong: is not an absolute path
 
@@ -15,9 +15,9 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import time
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from mcp_agentbus.config.tables import Reader, Wrong
@@ -59,6 +59,29 @@ class Within:
                 f"is no {number} from {self.low} to {self.high}", "Set one, or take it out."
             )
         return self.kind(value)
+
+
+class Hours(NamedTuple):
+    """Hours of each day, by the clock on the wall; they may reach over midnight."""
+
+    begin: time
+    end: time
+
+    def over(self, at: datetime, zone: tzinfo | None) -> datetime:
+        """Return `at`, or the end of these hours if it lies in them; `zone` is the wall's."""
+        here = at.astimezone(zone)
+        clock = here.time()
+        if self.begin <= self.end:
+            within = self.begin <= clock < self.end
+        else:
+            within = clock >= self.begin or clock < self.end
+        if not within:
+            return at
+        day = here.date() if clock < self.end else here.date() + timedelta(days=1)
+        over = datetime.combine(day, self.end, here.tzinfo)
+        # Where clocks are set back, the first of two equal times is over already in the second
+        # hour.
+        return over if over.astimezone(UTC) > at.astimezone(UTC) else over.replace(fold=1)
 
 
 def one_of(*words: str) -> Reader:
@@ -136,7 +159,19 @@ def senders(value: Any) -> frozenset[str]:
         raise Wrong(f"names nobody: {error.message.rstrip('.')}", error.hint) from None
 
 
-def hours(value: Any) -> tuple[time, time] | None:
+def some_of(*words: str) -> Reader:
+    """Return a reader that takes a list of these words, without an order; also an empty one."""
+
+    def reader(value: Any) -> frozenset[str]:
+        given = strings(value)
+        if unknown := [word for word in given if word not in words]:
+            raise Wrong(f"has {unknown[0]!r} in it", f"Known: {', '.join(words)}.")
+        return frozenset(given)
+
+    return reader
+
+
+def hours(value: Any) -> Hours | None:
     """Take begin and end of the quiet hours as HH:MM-HH:MM, also over midnight; "" means none.
 
     Refuse 24:00, and an end that is the begin: it could mean always or never.
@@ -148,7 +183,7 @@ def hours(value: Any) -> tuple[time, time] | None:
         raise Wrong(
             "is no range of two times", 'Write it as "22:00-07:00"; "" means no quiet hours.'
         )
-    return time.fromisoformat(times[1]), time.fromisoformat(times[2])
+    return Hours(time.fromisoformat(times[1]), time.fromisoformat(times[2]))
 
 
 def permission_mode(value: Any) -> str:

@@ -19,7 +19,7 @@ from mcp_agentbus.errors import BadSetup
 
 
 class Watcher:
-    """The agents and rules as they are written now."""
+    """What may change meanwhile as it is written now: agents, rules, archive, human."""
 
     def __init__(self, settings: Settings) -> None:
         #: As they could be read last.
@@ -40,7 +40,13 @@ class Watcher:
             self.says = error.message
         else:
             self.says = ""
-            self.settings = replace(self.settings, rules=new.rules, agents=new.agents)
+            self.settings = replace(
+                self.settings,
+                rules=new.rules,
+                agents=new.agents,
+                archive=new.archive,
+                human=new.human,
+            )
         return True
 
 

@@ -155,10 +155,14 @@ def is_task_id(value: str) -> bool:
     return _TASK_ID.fullmatch(value) is not None
 
 
+def is_own_task_id(value: str) -> bool:
+    """Tell whether a value is a whole task id as this program makes them: a hash."""
+    return _OWN_TASK_ID.fullmatch(value) is not None
+
+
 def may_be_short(value: str) -> bool:
     """Tell whether a value may be the beginning of a task's id, and is no whole one of ours."""
-    is_whole = _OWN_TASK_ID.fullmatch(value)
-    return not is_whole and is_task_id(value) and len(value) >= _SHORT_ID_CHARS
+    return not is_own_task_id(value) and is_task_id(value) and len(value) >= _SHORT_ID_CHARS
 
 
 def whole_task_id(written: str, known: Collection[str]) -> str | None:

@@ -63,6 +63,7 @@ _PARTS: Final[tuple[tuple[str, State, str, str], ...]] = (
      "Correct config.toml; it is read again by itself."),
     ("archive", "warning", "keeps no history",
      "Move {settings.archive_file} away: it is made anew from what the bus keeps."),
+    ("human", "warning", "cannot tell you what needs you", "Try: agentbus human --test"),
 )  # fmt: skip
 
 

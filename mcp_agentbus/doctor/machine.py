@@ -35,6 +35,7 @@ from mcp_agentbus.core.files import check_own, check_private, unusable
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
+from mcp_agentbus.human import standing
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.version import __version__
@@ -43,6 +44,7 @@ from mcp_agentbus.wakes.hosts.registry import missing_program
 _PYTHON: Final = (3, 11)
 _LIBRARIES: Final = ("mcp", "nats-py")
 _UPGRADE: Final = "Run: pip install --upgrade mcp-agentbus"
+_TRY_HUMAN: Final = "Run: agentbus human --test"
 # A program that only prints its version.
 _RUN_S: Final = 10
 
@@ -257,6 +259,20 @@ async def _identified(asked: Asked) -> Identity:
             if await bus.reconnected(0):
                 return await Naming(asked, shell.agents(asked.settings)).look(bus)
     return identity.find(asked)
+
+
+def human(settings: Settings) -> list[Check]:
+    """See that a person can be told, if one is to be; nobody is told for that."""
+    about = standing.data(settings)
+    if not about["by"]:
+        return []
+    how = f"you are told by {about['by']}"
+    if about["wrong"]:
+        return [Check("human", "wrong", f"{how}, which cannot be: {about['wrong']}")]
+    last = about["taps"][-1:]
+    if last and not last[0]["told"]:
+        return [Check("human", "warning", f"{how}: {last[0]['said']}", _TRY_HUMAN)]
+    return [Check("human", "ok", how)]
 
 
 def agents(settings: Settings) -> list[Check]:

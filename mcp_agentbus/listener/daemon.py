@@ -136,12 +136,14 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
     keeping = in_background(_keep_open(state, parts.door), "keeper of the socket")
     letting_go = in_background(_let_go(state), "keeper of what falls due")
     archiving = in_background(state.keeper.run(), "keeper of the archive")
+    telling = in_background(state.teller.run(), "teller of a person")
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    for task in (watching, keeping, letting_go, archiving):
+    for task in (watching, keeping, letting_go, archiving, telling):
         task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await archiving  # which closes the file
+    for closing in (archiving, telling):  # a file, and what it has started
+        with contextlib.suppress(asyncio.CancelledError):
+            await closing
     _notify("STOPPING=1")
     _log("stopped", "", {"pid": os.getpid()})
 

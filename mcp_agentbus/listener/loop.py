@@ -386,7 +386,7 @@ class Loop:
             self._runner.begin(desk, decision)
         for key, reason in held.items():
             if things[key].kind == "task" and reason not in _NO_DECISION:
-                await self._runner.write(desk, [things[key]], "wake-held", reason.why)
+                await self._runner.hold(desk, things[key], reason)
         if is_held:
             self._state.emit("held", desk.agent, {"reason": desk.held})
 

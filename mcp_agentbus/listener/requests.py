@@ -61,6 +61,7 @@ class Requests:
                 "ledger": state.ledger_says or "ok",
                 "config": state.watcher.says or "ok",
                 "archive": state.keeper.says or "ok",
+                "human": state.teller.says or "ok",
                 "failures": list(failures),
                 "logins": inherited.logins(state.settings.environ),
                 "relayed": len(state.sessions),

@@ -25,6 +25,7 @@ from typing import Final
 from mcp_agentbus.core import notices, processes
 from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.core.children.group import outlive
+from mcp_agentbus.core.notices import Reason
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.listener.desk import Desk, Notified
@@ -150,6 +151,11 @@ class Runner:
                     return
                 except LedgerBroken as error:
                     self._state.ledger_broke(error)
+
+    async def hold(self, desk: Desk, thing: Waiting, reason: Reason) -> None:
+        """Write into the life of a task that it wakes nobody; have a person told who can help."""
+        self._state.teller.held(reason, desk.agent, thing.inbox, thing.task_id)
+        await self.write(desk, [thing], "wake-held", reason.why)
 
     async def write(self, desk: Desk, things: Sequence[Waiting], state: str, why: str) -> None:
         """Write a step of a wake into the life of each task."""

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from mcp_agentbus.archive.ear import Ear
 from mcp_agentbus.archive.keeper import Keeper
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import ApiError
@@ -31,6 +32,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, Unconfirmed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.human.teller import Teller
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.members import Members
 from mcp_agentbus.relay.member import AGAIN_S
@@ -57,6 +59,7 @@ Event = Literal[
     "let_go",  # a task that had fallen due and kept back all others
     "ledger",  # wakes cannot be recorded
     "archive",  # what became of tasks cannot be kept
+    "human",  # a person was told what needs one, or could not be told
     "config",  # config.toml cannot be read
     "configured",  # an agent's rules have changed
     "ready",  # an agent is registered, and heard of what is stored for it
@@ -87,7 +90,10 @@ class State:
         self.watcher = Watcher(settings)
         self.members = Members()
         #: Keeps what becomes of tasks.
-        self.keeper = Keeper(bus, self.watcher, lambda about: emit("archive", "", about))
+        ear = Ear(bus)
+        self.keeper = Keeper(bus, self.watcher, ear, lambda about: emit("archive", "", about))
+        #: Tells a person what needs one.
+        self.teller = Teller(bus, self.watcher, ear, lambda about: emit("human", "", about))
         #: By agent; `loop` opens and closes them.
         self.desks: dict[str, Desk] = {}
         #: The sessions that are served here, by id; `relayed` begins and ends them.

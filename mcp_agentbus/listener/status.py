@@ -98,6 +98,7 @@ def text(standing: Mapping[str, Any]) -> str:
         "ledger": "HOLDS EVERY WAKE",
         "config": "GOES ON WITH THE RULES OF BEFORE",
         "archive": "KEEPS NO HISTORY",
+        "human": "CANNOT TELL YOU",
     }
     lines += [
         f"{warning}: {standing[part]}"

@@ -16,9 +16,9 @@ from typing import Final
 from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Entry, Span
 from mcp_agentbus.archive.catch_up import catch_up
+from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Sides, Wanted, look, up_to_date, users
-from mcp_agentbus.archive.keeper import heard, next_of
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import agent_id, inbox_of
@@ -137,7 +137,7 @@ class _Trail:
             while not await self.bus.reconnected(_RECONNECT_S):
                 pass
             with suppress(BusUnreachable, Unconfirmed):
-                async with heard(self.bus, self.agents) as written:
+                async with Ear(self.bus).heard(self.agents) as written:
                     while True:
                         written.clear()
                         await catch_up(self.bus, self.archive, self.agents)

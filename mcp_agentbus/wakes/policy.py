@@ -306,16 +306,7 @@ def _after_quiet(at: datetime, facts: Facts) -> datetime:
     """Return `at`, or the end of the quiet hours that it lies in, by the clock on the wall."""
     if not facts.rules or not facts.rules.quiet_hours:
         return at
-    start, end = facts.rules.quiet_hours
-    here = at.astimezone(facts.now.tzinfo)
-    clock = here.time()
-    quiet = start <= clock < end if start <= end else clock >= start or clock < end
-    if not quiet:
-        return at
-    day = here.date() if clock < end else here.date() + timedelta(days=1)
-    over = datetime.combine(day, end, here.tzinfo)
-    # Where clocks are set back, the first of two equal times is over already in the second hour.
-    return over if over.astimezone(UTC) > at.astimezone(UTC) else over.replace(fold=1)
+    return facts.rules.quiet_hours.over(at, facts.now.tzinfo)
 
 
 def _later(reason: Reason, until: datetime, facts: Facts) -> _Block | None:

@@ -44,13 +44,15 @@ async def test_what_was_allowed_runs_unasked_and_of_the_rest_a_person_can_say_ne
     folder = tmp_path / "shop"
     folder.mkdir()
     install(machine, tree, allow_tools=allowed.USUAL)
-    assert claude_code.verify(machine).endswith("send_task asks you first, the others do not")
     argv = [machine.program("claude"), "--permission-mode", "manual"]
     with (
         server_folder(tmp_path / "bus"),
         Standin([("list_agents", {}), SENDS], patient=True) as model,
     ):
         async with listening(machine.settings) as listener:
+            assert claude_code.verify(machine).endswith(
+                "send_task asks you first, the others do not"
+            )
             environ = dict(at_model(machine, model).environ)
             with terminal(argv, folder, environ, PLUGIN_COLUMNS) as screen:
                 for _ in range(2):  # its server and its monitor

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
+from mcp_agentbus.archive.ear import Ear
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import history
 from mcp_agentbus.archive.keeper import Keeper
@@ -79,7 +80,7 @@ async def test_a_listener_keeps_long_texts_before_they_are_gone(bus, monkeypatch
         loop.call_soon_threadsafe(kept.set)
 
     monkeypatch.setattr(Archive, "note_request", noted)
-    keeper = asyncio.ensure_future(Keeper(bus, Watcher(bus.settings), print).run())
+    keeper = asyncio.ensure_future(Keeper(bus, Watcher(bus.settings), Ear(bus), print).run())
     try:
         async with Session(bus, Agent("planner")) as planner, asyncio.timeout(30):
             [receipt] = await send_task(planner, "planner", "To itself", BODY)

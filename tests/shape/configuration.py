@@ -19,6 +19,7 @@ from typing import Final
 
 from mcp_agentbus.config import folder_file, settings
 from mcp_agentbus.config.rules import KEYS
+from mcp_agentbus.config.sections.human import HUMAN_KEYS
 from mcp_agentbus.config.tables import Key
 from mcp_agentbus.config.values import Within
 from mcp_agentbus.config.variables import VARIABLES
@@ -42,10 +43,13 @@ def _by_name(keys: Iterable[Key]) -> dict[str, Key]:
 
 SERVER: Final = _by_name(settings.SERVER_KEYS)
 ARCHIVE: Final = _by_name(settings.ARCHIVE_KEYS)
+HUMAN: Final = _by_name(HUMAN_KEYS)
 AGENT: Final = _by_name(KEYS)
 WAKE: Final = _by_name(key for key in KEYS if key.in_wake)
 FOLDER: Final = _by_name(folder_file.FOLDER_KEYS)
-TABLES: Final = {"server": SERVER, "agents.x": AGENT, "wake": WAKE, "archive": ARCHIVE}
+TABLES: Final = {
+    "server": SERVER, "agents.x": AGENT, "wake": WAKE, "archive": ARCHIVE, "human": HUMAN,
+}  # fmt: skip
 
 
 def keys_of(table: str) -> list[str]:

@@ -177,6 +177,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "rooms": _rooms,
     "server keys": lambda: configuration.table(configuration.SERVER),
     "archive keys": lambda: configuration.table(configuration.ARCHIVE),
+    "human keys": lambda: configuration.table(configuration.HUMAN),
     "agent keys": lambda: configuration.table(configuration.AGENT, configuration.WAKE),
     "wake keys": lambda: configuration.table(configuration.WAKE),
     "folder keys": lambda: configuration.table(configuration.FOLDER),

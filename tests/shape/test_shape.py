@@ -39,16 +39,17 @@ ROOMS = {
     "handoff": "core config bus store",
     "wakes": "core config bus store",
     "archive": "core config bus store handoff",
+    "human": "core config bus store wakes archive",
     "tools": "core config bus store handoff archive",
     "relay": "core | config tools wakes",
     "installers": "core config relay",
     "work": "core config bus store handoff relay installers",
     "demo": "core config bus store handoff tools",
-    "listener": "core config bus store handoff wakes archive tools relay",
-    "overview": "core config bus store handoff wakes archive tools relay listener",
-    "doctor": "core config bus store handoff wakes archive tools relay installers listener",
+    "listener": "core config bus store handoff wakes archive human tools relay",
+    "overview": "core config bus store handoff wakes archive human tools relay listener",
+    "doctor": "core config bus store handoff wakes archive human tools relay installers listener",
     "cli": (
-        "core config bus store handoff wakes archive tools relay installers work demo "
+        "core config bus store handoff wakes archive human tools relay installers work demo "
         "listener overview doctor"
     ),
 }

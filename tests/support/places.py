@@ -128,9 +128,20 @@ async def look_by_commands(places, folder, me, which):
         "listen": [("--status",)],
         "agent": [("wakes", "woken"), ("list",)],
         "doctor": [()],
+        "human": [()],
         "server": [("status",)],
     }  # fmt: skip
-    of_nobody = {"agents", "listen", "agent", "doctor", "server", "search", "status", "why"}
+    of_nobody = {
+        "agents",
+        "listen",
+        "agent",
+        "doctor",
+        "server",
+        "search",
+        "status",
+        "why",
+        "human",
+    }
     for command, ways in typed.items():
         as_me = () if command in of_nobody else ("--agent", me)
         for way in ways:

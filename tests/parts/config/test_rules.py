@@ -12,6 +12,7 @@ from local_server import configured
 from mcp_agentbus.config import rules, values
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.config.values import Hours
 from mcp_agentbus.core import places
 from mcp_agentbus.errors import BadSetup
 
@@ -67,7 +68,7 @@ def test_every_key_has_its_place(configure):
         Path("/shop"),
         "work",
         wake_from=frozenset({"b", "c"}),
-        quiet_hours=(time(22), time(7)),
+        quiet_hours=Hours(time(22), time(7)),
         permission_mode="acceptEdits",
         allow=("Edit",),
         resume=True,

@@ -18,7 +18,7 @@ from mcp_agentbus.version import __version__
 
 RUNS = {
     "pid": 4711, "version": __version__, "since": "2026-11-21T10:00:00+00:00", "bus": "ok",
-    "away_since": None, "ledger": "ok", "config": "ok", "archive": "ok", "agents": [],
+    "away_since": None, "ledger": "ok", "config": "ok", "archive": "ok", "human": "ok", "agents": [],
 }  # fmt: skip
 
 

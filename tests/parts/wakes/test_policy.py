@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.config.values import Hours
 from mcp_agentbus.wakes.policy import (
     BACKOFF,
     DAY,
@@ -28,7 +29,7 @@ from mcp_agentbus.wakes.policy import (
 NOW = datetime(2026, 5, 18, 10, 0, tzinfo=timezone(timedelta(hours=2)))
 MINUTE = timedelta(minutes=1)
 RULES = Rules("coder", "claude-code", Path("/home/me/shop"), "answer")
-NIGHT = (time(22), time(7))
+NIGHT = Hours(time(22), time(7))
 
 
 def _task(name="a", sender="planner"):
@@ -122,7 +123,7 @@ def test_out_of_quiet_hours(hour):
 def test_quiet_hours_end_later_where_the_clock_is_set_back(fold):
     """02:30 comes twice that night; the end is never past."""
     now = datetime(2026, 10, 25, 2, 10, tzinfo=ZoneInfo("Europe/Berlin"), fold=fold)
-    rules = replace(RULES, quiet_hours=(time(22), time(2, 30)))
+    rules = replace(RULES, quiet_hours=Hours(time(22), time(2, 30)))
     until = decide(_facts(_task(), rules=rules, now=now)).until
 
     assert until.astimezone(UTC) - now.astimezone(UTC) == 20 * MINUTE
@@ -130,7 +131,7 @@ def test_quiet_hours_end_later_where_the_clock_is_set_back(fold):
 
 def test_a_pause_that_ends_in_quiet_hours_ends_with_them():
     """One look in the morning is enough."""
-    rules = replace(RULES, quiet_hours=(time(10, 2), time(12)))
+    rules = replace(RULES, quiet_hours=Hours(time(10, 2), time(12)))
     past = tuple(_past(n * MINUTE, "task a") for n in range(2))
     found = decide(_facts(_task(), rules=rules, past=past))
 
@@ -218,7 +219,9 @@ def test_a_result_is_told_once():
 
 
 def test_a_notice_for_a_live_session_passes_the_limits_and_brings_nothing_along():
-    rules = replace(_limited(per_day=1, result_notices_per_hour=2), quiet_hours=(time(9), time(12)))
+    rules = replace(
+        _limited(per_day=1, result_notices_per_hour=2), quiet_hours=Hours(time(9), time(12))
+    )
     past = (_past(MINUTE, "task a"), _past(MINUTE, "x", live_only=True))
     facts = _facts(_task(), _result(), rules=rules, past=past, session="can_be_told")
     found = decide(facts)
@@ -276,7 +279,7 @@ _some_rules = st.builds(
     host=st.sampled_from(["claude-code", "openclaw"]),
     profile=st.sampled_from(["hold", "answer"]),
     wake_from=st.sampled_from([frozenset(), frozenset({"tester"})]),
-    quiet_hours=st.none() | st.tuples(_times, _times),
+    quiet_hours=st.none() | st.builds(Hours, _times, _times),
     limits=_limits,
 )
 _any_facts = st.builds(
@@ -299,7 +302,7 @@ def test_no_wake_while_one_runs_or_without_a_ledger(facts):
 @given(_any_facts, st.sampled_from(["none", "can_be_told"]))
 def test_in_quiet_hours_only_notices_for_live_sessions(facts, session):
     for hours in ((time(9), time(12)), (time(9, 30), time(9)), (time(23), time(10, 1))):
-        rules = replace(facts.rules or RULES, quiet_hours=hours)
+        rules = replace(facts.rules or RULES, quiet_hours=Hours(*hours))
         found = decide(replace(facts, rules=rules, session=session))
 
         assert isinstance(found, Hold) or all(thing.live_only for thing in found.covers)
@@ -393,7 +396,7 @@ def test_no_day_and_no_hour_has_more_wakes_than_allowed(arrivals, per_sender, pe
         (_facts(rules=None), "unknown_host", "unknown_host"),
         (_facts(session="cannot_be_told"), "deaf_session", "deaf_session"),
         (_facts(ledger_works=False), "ledger", "ledger"),
-        (_facts(rules=replace(RULES, quiet_hours=(time(9), time(11)))), "quiet_hours",
+        (_facts(rules=replace(RULES, quiet_hours=Hours(time(9), time(11)))), "quiet_hours",
          "quiet_hours"),
         (_facts(past=(_past(MINUTE),) * 6), "", "sender_rate"),
         (_facts(past=(_past(MINUTE),) * 12), "agent_rate", "sender_rate"),

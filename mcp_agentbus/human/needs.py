@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What needs a person, and the line that says so.
+
+    >>> line([Need("needs_approval", "coder", "9d0c2f1e...", ...)])
+    'coder needs an approval: agentbus task 9d0c2f'
+
+Pure. Fixed words, names of this user's own agents, and the beginnings of ids that this program has
+made: not one byte of a line is chosen by a peer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from mcp_agentbus.config.sections.human import NEEDS
+from mcp_agentbus.core import ids
+from mcp_agentbus.core.notices import Reason
+from mcp_agentbus.core.text import stamp
+from mcp_agentbus.store.task import Record
+
+# Among agents it is all of them.
+_ALL: Final = "*"
+# Enough for `agentbus task`, unless another begins the same, which then says so.
+_SHOWN_CHARS: Final = 8
+# What a person can do something about; the others pass by themselves.
+_HOLDS: Final[Mapping[Reason, str]] = MappingProxyType(
+    {
+        Reason.NOT_ALLOWED: "held",
+        Reason.GAVE_UP: "held",
+        Reason.PROFILE: "held",
+        Reason.UNKNOWN_HOST: "held",
+        Reason.DEAF_SESSION: "held",
+        Reason.DAILY_BUDGET: "budget",
+    }
+)
+
+
+class _Words(NamedTuple):
+    #: Of one thing, with what to type.
+    one: str
+    #: Of a number of them.
+    single: str
+    several: str
+
+
+_WORDS: Final[Mapping[str, _Words]] = MappingProxyType(
+    {
+        "needs_approval": _Words(
+            "{agent} needs an approval: {task}", "approval is needed", "approvals are needed"
+        ),
+        "needs_input": _Words(
+            "{agent} needs an answer: {task}", "answer is needed", "answers are needed"
+        ),
+        "parked": _Words(
+            "a task for {agent} was set aside: agentbus parked",
+            "task was set aside",
+            "tasks were set aside",
+        ),
+        "held": _Words(
+            "an urgent task waits for {agent}, and wakes nobody: {task}",
+            "urgent task wakes nobody",
+            "urgent tasks wake nobody",
+        ),
+        "failed": _Words("{agent} could not do a task: {task}", "task failed", "tasks failed"),
+        "budget": _Words(
+            "{agent} has had its wakes of today: agentbus agent wakes {agent}",
+            "agent has had its wakes of today",
+            "agents have had their wakes of today",
+        ),
+    }
+)
+assert tuple(_WORDS) == NEEDS  # noqa: S101  # each that can be asked for has its words
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that needs a person."""
+
+    #: One of `NEEDS`.
+    kind: str
+    #: An agent of this user, or a role's inbox that one reads; empty if it is another's.
+    agent: str
+    #: Empty where there is none, or its id was not made by this program.
+    task_id: str
+    #: Names it for as long as it is the same: it is told once.
+    key: str
+
+
+def of_record(record: Record, users: Collection[str]) -> Need | None:
+    """Return what a task needs as it stands; None if that is nothing, or nobody's of `users`.
+
+    Args:
+        record: its worker's.
+        users: the agents of this user and their roles by inboxes; `*` is everybody.
+    """
+    kind = record.state_given or record.state
+    if kind not in {"needs_approval", "needs_input", "parked", "failed"}:
+        return None
+    # A failure is its sender's to deal with; the others can be of use to either end.
+    ends = (record.owner,) if kind == "failed" else (record.owner, record.inbox, record.agent)
+    if _ALL not in users and not any(end in users for end in ends):
+        return None
+    at_work = record.agent if kind != "parked" else record.inbox
+    key = f"{kind} {record.inbox} {record.task_id} {stamp(record.updated_at)}"
+    return Need(kind, _named(at_work, users), _shown(record.task_id), key)
+
+
+def of_hold(reason: Reason, agent: str, inbox: str, task_id: str, at: datetime) -> Need | None:
+    """Return what a wake needs that is held; None if it passes by itself.
+
+    An agent of this user has had its wakes once a day, however many tasks wait for it.
+    """
+    kind = _HOLDS.get(reason)
+    if kind is None:
+        return None
+    about = f"{at:%Y-%m-%d}" if kind == "budget" else f"{inbox} {task_id}"
+    return Need(kind, agent, _shown(task_id), f"{kind} {agent} {about}")
+
+
+def line(needs: Sequence[Need], more: Mapping[str, int] = MappingProxyType({})) -> str:
+    """Return what a person is told: of one thing what to type, of several their numbers.
+
+    Args:
+        needs: at least one of them, or of `more`.
+        more: further ones, of which only the kind is known.
+    """
+    counts = Counter(need.kind for need in needs) + Counter(more)
+    if counts.total() == 1 and needs:
+        [need] = needs
+        agent = ids.address_of(need.agent) if need.agent else "an agent"
+        task = f"agentbus task {need.task_id}" if need.task_id else "agentbus tasks --all --open"
+        return _WORDS[need.kind].one.format(agent=agent, task=task)
+    parts = [
+        f"{counts[kind]} {words.single if counts[kind] == 1 else words.several}"
+        for kind, words in _WORDS.items()
+        if counts[kind]
+    ]
+    return f"{', '.join(parts)}: agentbus tasks --all"
+
+
+def _named(agent: str, users: Collection[str]) -> str:
+    """Return a name only if it is this user's own."""
+    known = agent in users or _ALL in users
+    return agent if known and ids.is_inbox(agent) else ""
+
+
+def _shown(task_id: str) -> str:
+    """Return the beginning of an id, as commands take it; nothing of one that a peer has chosen."""
+    return task_id[:_SHOWN_CHARS] if ids.is_own_task_id(task_id) else ""

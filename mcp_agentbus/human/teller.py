@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells this user what needs a person, while a listener runs.
+
+    teller = Teller(bus, watcher, ear, emit=log)
+    await teller.run()
+    teller.held(reason, "coder", "coder", task_id)
+
+Steps of tasks are read from the records of the bus, from where the last listener has left off; what
+is held, the loop says. A person is told at most once a minute, of all that has come meanwhile, and
+of each thing once. It waits for no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from mcp_agentbus.archive.ear import Ear, next_of
+from mcp_agentbus.archive.history import users
+from mcp_agentbus.bus.address import start_no_server
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
+from mcp_agentbus.config.sections.human import Human
+from mcp_agentbus.config.watcher import Watcher
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import note_failure
+from mcp_agentbus.core.notices import Reason
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.human import needs
+from mcp_agentbus.human.book import Book, Bookmark
+from mcp_agentbus.human.needs import Need
+from mcp_agentbus.human.tap import tap
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.records import record_in
+from mcp_agentbus.store.subjects import RESULTS
+
+#: The least time between two taps.
+PAUSE: Final = timedelta(minutes=1)
+# After a tap that failed it waits twice as long each time, up to this.
+_PAUSE_MAX: Final = timedelta(hours=1)
+# How often it is looked whether the user wants to be told, and how.
+_LOOK_AGAIN_S: Final = 2.0
+# How long one attempt to reach the bus takes.
+_RECONNECT_S: Final = 60.0
+# Records in one answer; one has up to 1 MiB.
+_PAGE: Final = 50
+
+
+class Teller:
+    """Tells a person what needs one."""
+
+    def __init__(
+        self, bus: Bus, watcher: Watcher, ear: Ear, emit: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        self._bus, self._watcher, self._ear, self._emit = bus, watcher, ear, emit
+        self._book = Book(watcher.settings.taps_file)
+        #: Something has come that is to be told.
+        self._new = asyncio.Event()
+
+    @property
+    def says(self) -> str:
+        """Why a person is not told; empty if one is, or does not want to be."""
+        if not self._human.is_told:
+            return ""
+        book = self._book
+        if book.failures:
+            many = book.waiting.count
+            return f"{book.taps[-1].said} {many} thing{'s' * (many != 1)} to be told of."
+        return book.says
+
+    @property
+    def _human(self) -> Human:
+        return self._watcher.settings.human
+
+    def held(self, reason: Reason, agent: str, inbox: str, task_id: str) -> None:
+        """Take note that a task wakes nobody."""
+        self._add(needs.of_hold(reason, agent, inbox, task_id, datetime.now().astimezone()))
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        start_no_server()
+        while True:
+            human = self._human
+            try:
+                if human.is_told:
+                    await self._while_wanted(human)
+                else:
+                    self._book.forget()
+            except (AgentbusError, TimeoutError):
+                pass  # the bus is away, of which the loop tells
+            except Exception as error:  # noqa: BLE001  # without it nobody would be told any more
+                note_failure("teller of a person", error)
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _while_wanted(self, human: Human) -> None:
+        """Read and tell until the user wants to be told otherwise."""
+        if self._book.bookmark is None:  # what has come before was told to nobody
+            self._book.bookmark = Bookmark("", 1, text.now())
+            self._book.save()
+        try:
+            async with asyncio.TaskGroup() as group:
+                at_work = [group.create_task(work()) for work in (self._read_on, self._tell)]
+                while human == self._human:  # noqa: ASYNC110  # it is the loop that reads it
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                for task in at_work:
+                    task.cancel()
+        except* (AgentbusError, TimeoutError) as errors:
+            raise errors.exceptions[0] from None
+
+    async def _read_on(self) -> None:
+        """Read what is stored of tasks, from where the last listener has left off."""
+        while True:
+            agents = users(self._watcher.settings)
+            while not await self._bus.reconnected(_RECONNECT_S):
+                pass
+            with suppress(AgentbusError, TimeoutError):
+                async with self._ear.heard(agents) as written:
+                    while agents == users(self._watcher.settings):
+                        written.clear()
+                        await self._read(agents)
+                        await next_of(written)
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _read(self, agents: frozenset[str]) -> None:
+        """Read the records that were written since."""
+        try:
+            info = await self._bus.admin.api(f"STREAM.INFO.{RESULTS}")
+        except ApiError as error:
+            if error.code == NO_SUCH_STREAM:
+                return
+            raise
+        stream, end = str(info["created"]), int(info["state"]["last_seq"]) + 1
+        before = self._book.bookmark
+        stands = Bookmark(stream, end, text.now())
+        if before is None or before[:2] == stands[:2]:
+            return
+        # In another stream may stand what has come before as well.
+        is_known = before.stream == stream
+        start, since = (before.next, None) if is_known else (1, before.at)
+        for subject in sorted(_subjects(agents)):
+            await self._read_from(subject, start, since, agents)
+        self._book.bookmark = stands
+        self._book.save()
+
+    async def _read_from(
+        self, subject: str, start: int, since: datetime | None, agents: frozenset[str]
+    ) -> None:
+        stored = self._bus.admin.stored(RESULTS, subject, start=start, page=_PAGE)
+        async with aclosing(stored) as pages:
+            async for messages in pages:
+                for message in messages:
+                    record = record_in(message)
+                    if record and (since is None or message.stored_at >= since):
+                        self._add(needs.of_record(record, agents))
+
+    def _add(self, need: Need | None) -> None:
+        if need and self._human.is_told and need.kind in self._human.on and self._book.add(need):
+            self._new.set()
+
+    async def _tell(self) -> None:
+        """Tell what waits as soon as it may be told."""
+        while True:
+            self._new.clear()
+            if not self._book.waiting:
+                await self._new.wait()
+            if (pause_s := self._pause_s()) > 0:
+                await asyncio.sleep(min(pause_s, _RECONNECT_S))  # clocks are set, laptops sleep
+                continue
+            taken = self._book.take(datetime.now(UTC))
+            tapped = await tap(self._human, taken.line, self._watcher.settings.environ)
+            self._book.ended(taken, **tapped._asdict())
+            self._emit({"told": taken.count} if tapped.is_told else {"error": tapped.said})
+
+    def _pause_s(self) -> float:
+        """Return for how long nothing may be told, in seconds; 0 or less: it may be now."""
+        now = datetime.now(UTC)
+        due = now
+        last = self._book.last_at
+        if last and last <= now:  # else the clock was set back meanwhile
+            due = last + min(PAUSE * 2 ** min(self._book.failures, 10), _PAUSE_MAX)
+        if hours := self._human.quiet_hours:
+            due = hours.over(max(due, now), datetime.now().astimezone().tzinfo)
+        return (due - now).total_seconds()
+
+
+def _subjects(agents: frozenset[str]) -> set[str]:
+    """Return where the records stand that concern these agents, as sender or as addressee."""
+    sides = [(each, "*") for each in agents] + [("*", each) for each in agents]
+    return {subjects.record_subject(*side, "*") for side in sides}

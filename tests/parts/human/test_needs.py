@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A person is told of what needs one: in fixed words, and of this user's agents alone."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mcp_agentbus.config.sections.human import NEEDS
+from mcp_agentbus.core.notices import Reason
+from mcp_agentbus.human.needs import Need, line, of_hold, of_record
+from mcp_agentbus.store.task import Record
+
+ID = "9d0c2f1e" * 4
+AT = datetime(2026, 11, 27, 10, tzinfo=UTC)
+
+
+def record(state, **other):
+    values = {
+        "task_id": ID,
+        "owner": "planner",
+        "inbox": "coder",
+        "agent": "coder",
+        "updated_at": AT,
+    }
+    return Record(**{**values, "state": state, **other})
+
+
+@pytest.mark.parametrize(
+    ("standing", "said"),
+    [
+        (record("needs_approval"), "coder needs an approval: agentbus task 9d0c2f1e"),
+        (
+            record("working", state_given="needs_input"),
+            "coder needs an answer: agentbus task 9d0c2f1e",
+        ),
+        (
+            record("parked", inbox="role-review"),
+            "a task for role:review was set aside: agentbus parked",
+        ),
+        (record("failed"), "coder could not do a task: agentbus task 9d0c2f1e"),
+    ],
+)
+def test_each_step_that_needs_a_person_has_its_line(standing, said):
+    assert line([of_record(standing, {"*"})]) == said
+
+
+@pytest.mark.parametrize(
+    "state", ["stored", "claimed", "working", "completed", "rejected", "expired"]
+)
+def test_what_goes_on_by_itself_needs_nobody(state):
+    assert of_record(record(state), {"*"}) is None
+
+
+def test_only_this_users_agents_count_and_a_failure_for_its_sender_alone():
+    assert of_record(record("needs_approval"), {"others"}) is None
+    assert of_record(record("needs_approval"), {"planner"}).agent == ""  # another user's, unnamed
+    assert of_record(record("needs_approval"), {"coder"}).agent == "coder"
+    assert of_record(record("failed"), {"coder"}) is None
+    assert of_record(record("failed"), {"planner"})
+
+
+def test_no_byte_of_a_peer_is_in_a_line():
+    chosen = record("needs_approval", task_id="IGNORE-all-rules", agent="evil", summary="do it")
+
+    assert line([of_record(chosen, {"planner"})]) == (
+        "an agent needs an approval: agentbus tasks --all --open"
+    )
+    odd = record("needs_approval", agent='x"; rm -rf /')
+    assert "rm" not in line([of_record(odd, {"*"})])
+
+
+def test_another_question_on_the_same_task_is_another_need():
+    first, again = (
+        record("needs_approval"),
+        record("needs_approval", updated_at=AT + timedelta(hours=1)),
+    )
+
+    assert of_record(first, {"*"}).key != of_record(again, {"*"}).key
+
+
+def test_a_hold_needs_a_person_where_one_can_do_something():
+    def held(reason):
+        return of_hold(reason, "coder", "coder", ID, AT)
+
+    assert {reason for reason in Reason if held(reason)} == {
+        Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST,
+        Reason.DEAF_SESSION, Reason.DAILY_BUDGET,
+    }  # fmt: skip
+    assert line([held(Reason.PROFILE)]) == (
+        "an urgent task waits for coder, and wakes nobody: agentbus task 9d0c2f1e"
+    )
+    budget = held(Reason.DAILY_BUDGET)
+    assert line([budget]) == "coder has had its wakes of today: agentbus agent wakes coder"
+    assert of_hold(Reason.DAILY_BUDGET, "coder", "coder", "0" * 32, AT).key == budget.key
+
+
+def test_of_several_the_numbers_are_told():
+    several = [Need(kind, "coder", ID, str(n)) for n, kind in enumerate([*NEEDS, "parked"])]
+
+    assert line(several, {"held": 2}) == (
+        "1 approval is needed, 1 answer is needed, 2 tasks were set aside, "
+        "3 urgent tasks wake nobody, 1 task failed, 1 agent has had its wakes of today: "
+        "agentbus tasks --all"
+    )
