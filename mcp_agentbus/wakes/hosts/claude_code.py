@@ -133,6 +133,10 @@ def _mcp_config(call: Call) -> str:
 def _may_resume(call: Call) -> bool:
     if not call.rules.resume or not _is_uuid(call.host_session):
         return False
+    # A conversation brings the tools along with which it was begun, whatever this one is given:
+    # seen with Claude Code 2.1.329, where `--tools Read,Glob,Grep` left Bash and Write in it.
+    if call.rules.profile == "answer":
+        return False
     # A second process in a conversation would continue a copy that the first one never sees.
     return not any(
         session.get("sessionId") == call.host_session and _lives(session)

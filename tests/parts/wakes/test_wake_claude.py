@@ -257,18 +257,22 @@ def test_a_conversation_that_nobody_has_open_is_resumed(call, tmp_path):
     session_file(tmp_path, pid=2**22 + 1, sessionId=SESSION)
     (tmp_path / ".claude" / "sessions" / "3.json").write_text("{")
 
-    argv = claude_code.argv(call(session=SESSION, resume=True))
+    argv = claude_code.argv(call("work", SESSION, resume=True))
 
     assert after(argv, "--resume") == [SESSION]
 
 
+def test_whoever_may_only_answer_is_not_given_a_conversation_with_other_tools(call):
+    assert "--resume" not in claude_code.argv(call("answer", SESSION, resume=True))
+
+
 @pytest.mark.parametrize("session", ["", "x", "--continue", SESSION.upper(), f"{{{SESSION}}}"])
 def test_what_is_no_id_of_a_conversation_is_not_resumed(call, session):
-    assert "--resume" not in claude_code.argv(call(session=session, resume=True))
+    assert "--resume" not in claude_code.argv(call("work", session, resume=True))
 
 
 def test_a_conversation_is_not_resumed_without_a_rule(call):
-    assert "--resume" not in claude_code.argv(call(session=SESSION))
+    assert "--resume" not in claude_code.argv(call("work", SESSION))
 
 
 @pytest.mark.parametrize("own_folder", [True, False])
@@ -279,7 +283,7 @@ def test_a_conversation_that_a_live_process_has_is_not_resumed(call, tmp_path, o
     if own_folder:
         environ = {"CLAUDE_CONFIG_DIR": str(tmp_path / ".claude"), "HOME": "/nowhere"}
 
-    argv = claude_code.argv(call(session=SESSION, resume=True, environ=environ))
+    argv = claude_code.argv(call("work", SESSION, environ, resume=True))
 
     assert "--resume" not in argv
 
@@ -287,7 +291,7 @@ def test_a_conversation_that_a_live_process_has_is_not_resumed(call, tmp_path, o
 def test_a_later_process_with_the_same_number_is_not_the_live_one(call, tmp_path):
     session_file(tmp_path, pid=os.getpid(), sessionId=SESSION, procStart="1")
 
-    assert "--resume" in claude_code.argv(call(session=SESSION, resume=True))
+    assert "--resume" in claude_code.argv(call("work", SESSION, resume=True))
 
 
 @pytest.mark.parametrize(
