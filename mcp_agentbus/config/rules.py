@@ -144,7 +144,7 @@ KEYS: Final = (
         "[what it inherits](waking.md#what-it-inherits).",
         '["JAVA_HOME"]', "none"),
     Key("resume", boolean, Rules,
-        "Claude Code, with `wake = \"work\"`: go on with its last conversation, unless a live process "
+        'Claude Code, with `wake = "work"`: go on with its last conversation, unless a live process '
         "has it.",
         "true"),
     Key("chat", chat, Rules,
