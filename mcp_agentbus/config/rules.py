@@ -144,8 +144,8 @@ KEYS: Final = (
         "[what it inherits](waking.md#what-it-inherits).",
         '["JAVA_HOME"]', "none"),
     Key("resume", boolean, Rules,
-        'Claude Code, with `wake = "work"`: go on with its last conversation, unless a live process '
-        "has it.",
+        'Claude Code, with `wake = "work"`: go on with its last conversation, unless a live '
+        "process has it.",
         "true"),
     Key("chat", chat, Rules,
         "The chat that is continued, as `cursor-agent ls` shows it.",
