@@ -59,6 +59,8 @@ class Teller:
         self._book = Book(watcher.settings.taps_file)
         #: Something has come that is to be told.
         self._new = asyncio.Event()
+        if self._human.is_told:
+            self._begin()
 
     @property
     def says(self) -> str:
@@ -97,9 +99,8 @@ class Teller:
 
     async def _while_wanted(self, human: Human) -> None:
         """Read and tell until the user wants to be told otherwise."""
-        if self._book.bookmark is None:  # what has come before was told to nobody
-            self._book.bookmark = Bookmark("", 1, text.now())
-            self._book.save()
+        self._begin()
+        self._book.save()
         try:
             async with asyncio.TaskGroup() as group:
                 at_work = [group.create_task(work()) for work in (self._read_on, self._tell)]
@@ -109,6 +110,11 @@ class Teller:
                     task.cancel()
         except* (AgentbusError, TimeoutError) as errors:
             raise errors.exceptions[0] from None
+
+    def _begin(self) -> None:
+        """Tell of what comes from now on: what has come before was told to nobody."""
+        if self._book.bookmark is None:
+            self._book.bookmark = Bookmark("", 1, text.now())
 
     async def _read_on(self) -> None:
         """Read what is stored of tasks, from where the last listener has left off."""
