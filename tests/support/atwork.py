@@ -13,6 +13,7 @@ import subprocess
 
 import forking
 import served
+from listeners import Logged
 from local_server import command_lines
 
 _HANG_S = 60  # only a hang takes as long
@@ -35,23 +36,8 @@ def has_ended(pid):
     return not command_lines().get(pid)
 
 
-class AtWork:
+class AtWork(Logged):
     """A worker's process."""
-
-    def __init__(self, process):
-        self.process = process
-        self.log = []
-
-    async def logged(self, event, **fields):
-        """Wait for a line of its log; return it."""
-        async with asyncio.timeout(_HANG_S):
-            while True:
-                line = await self.process.stderr.readline()
-                assert line.startswith(b"{"), f"the worker ended: {line}; its log: {self.log}"
-                self.log.append(json.loads(line))
-                last = self.log[-1]
-                if last["event"] == event and fields.items() <= last.items():
-                    return last
 
     def tell(self, number=signal.SIGTERM):
         """Send it a signal."""

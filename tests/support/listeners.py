@@ -98,8 +98,8 @@ def configure(settings, folder, **agents):
     settings.config_file.chmod(0o600)
 
 
-class Listening:
-    """A listener's process."""
+class Logged:
+    """A process that writes its steps to standard error, a line of JSON each."""
 
     def __init__(self, process):
         self.process = process
@@ -110,11 +110,15 @@ class Listening:
         async with asyncio.timeout(_HANG_S):
             while True:
                 line = await self.process.stderr.readline()
-                assert line.startswith(b"{"), f"the listener ended: {line}; its log: {self.log}"
+                assert line.startswith(b"{"), f"it ended: {line}; its log: {self.log}"
                 self.log.append(json.loads(line))
                 last = self.log[-1]
                 if last["event"] == event and fields.items() <= last.items():
                     return last
+
+
+class Listening(Logged):
+    """A listener's process."""
 
     async def end(self, how=signal.SIGTERM):
         """End it; return its exit status."""
