@@ -12,31 +12,28 @@ only says what to finish at its end. New ones are taken in `lanes`; ends are wri
 from __future__ import annotations
 
 import itertools
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Conflict, Delivery, untaken
+from mcp_agentbus.bus.replies import Delivery, untaken
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.handoff.beside.references import delivery_of, reference_of
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import subjects, tasks
-from mcp_agentbus.store.records import read_record, write_record
-from mcp_agentbus.store.steps import step
+from mcp_agentbus.store.records import Written, read_record, record_key, update
+from mcp_agentbus.store.steps import Write, step
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ASKING, HELD, HOPS_MAX, Record, Task, Undecodable, utc
 
-# What a claim's token and its task's subject look like. Another session's word is checked: what it
-# names is published to, again and again.
-_TOKEN: Final = rf"(\$JS\.ACK\.([\w-]+\.)*{TASKS}\.[\w.-]+)?"
-_SUBJECT: Final = r"agentbus\.[a-z0-9_-]+\.tasks\.[a-z]+\.[^\s.*>]+"
 # A task sent this soon after the end of another still counts as caused by it, in seconds.
 CAUSE_LINGERS_S: Final = 600
 
@@ -210,33 +207,43 @@ class Claims(Mapping[str, Claim]):
         return (), -1
 
     async def give_back(self, claim: Claim, *, counts: bool, reason: str) -> None:
-        """Let other sessions have a task; `counts` if this was an attempt at it.
+        """Let others have a task: an attempt at it if `counts`, or if its worker has said anything.
 
         Raises:
-            BusUnreachable, Unconfirmed: as `Bus.publish`; the session still holds the task.
+            Refused, BusUnreachable, Unconfirmed: as `records.update`; the session still holds it.
         """
-        attempts = claim.record.attempts - (0 if counts else 1)
-        record = step(
-            claim.record, "stored", self._me, "", text.now(), attempts=attempts, reason=reason
-        )
-        try:
-            await write_record(self._bus, record, claim.revision)
-        except Conflict:  # it was taken over already
-            self.let_go(claim.task.id)
-            return
+
+        def back(standing: Record | None) -> Write[Record] | Record | None:
+            if standing is None or not _is_still(claim, standing):
+                return standing
+            attempts = standing.attempts - (not counts and standing.state == "claimed")
+            changes = {"attempts": attempts, "reason": reason}
+            return Write(step(standing, "stored", self._me, "", text.now(), **changes))
+
+        outcome = await self._change(claim, back)
         self.let_go(claim.task.id)
-        with suppress(AgentbusError):  # it is given back: the server offers it by itself, later
-            await self._bus.give_back(claim.delivery)
-            await self._bus.send(subjects.back_subject(claim.task.to), b"", {})
+        await self._settle(claim, outcome.value if isinstance(outcome, Written) else outcome)
+
+    async def _settle(self, claim: Claim, record: Record | None) -> None:
+        """Tell the server what a task's record says: it is over, or is to be offered again."""
+        with suppress(AgentbusError):  # it offers the task by itself, later
+            if record and record.ended:
+                await tasks.finish(self._bus, claim.delivery)
+            elif record and record.state == "stored":
+                await self._bus.give_back(claim.delivery)
+                await self._bus.send(subjects.back_subject(claim.task.to), b"", {})
+
+    async def _change(
+        self, claim: Claim, change: Callable[[Record | None], Write[Record] | Record | None]
+    ) -> Written[Record] | Record | None:
+        """Write a claim's record: what stands may be newer, by another or by a write of ours."""
+        key = record_key(claim.task.sender, claim.task.to, claim.task.id)
+        return await update(self._bus, key, change, known=(claim.record, claim.revision))
 
     async def give_all_back(self, reason: str) -> None:
-        """Give back every claim; one that was never worked on does not count as an attempt."""
-        await together(
-            *(
-                self.give_back(claim, counts=claim.record.state != "claimed", reason=reason)
-                for claim in list(self._held.values())
-            )
-        )
+        """Give back every claim."""
+        each = list(self._held.values())
+        await together(*(self.give_back(claim, counts=False, reason=reason) for claim in each))
 
     async def check(self, claims: Sequence[Claim]) -> list[str]:
         """Let go of those that are no longer this session's; return what to say about them.
@@ -359,41 +366,35 @@ class Claims(Mapping[str, Claim]):
         Raises:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
+
+        def theirs(claim: Claim, standing: Record | None) -> Write[Record] | Record | None:
+            if standing is None or not _is_still(claim, standing):
+                return standing
+            return Write(standing.model_copy(update={"session": to}))
+
         references = self.references()
         for claim in list(self._held.values()):
-            with suppress(Conflict):  # it was taken over already
-                record = claim.record.model_copy(update={"session": to})
-                await write_record(self._bus, record, claim.revision)
+            outcome = await self._change(claim, partial(theirs, claim))
             self.let_go(claim.task.id)
+            if isinstance(outcome, Record):
+                await self._settle(claim, outcome)
         return references
 
     def references(self) -> list[dict[str, Any]]:
         """Return the references of all claims, oldest first."""
-        return [reference_of(claim, self.given(claim.task.id)) for claim in self._held.values()]
+        references = []
+        for task_id, claim in self._held.items():
+            given = self.given(task_id)
+            references.append(reference_of(claim.delivery, given.at if given else None))
+        return references
+
+
+def _is_still(claim: Claim, standing: Record) -> bool:
+    """Tell whether a record says that its task is held by the session of a claim."""
+    return not standing.ended and standing.session == claim.record.session
 
 
 def _claimed_at(claim: Claim) -> datetime:
     """Return when a task was claimed last; its history may have lost that, if it is long."""
     moments = [moment.at for moment in claim.record.history if moment.state == "claimed"]
     return moments[-1] if moments else claim.record.updated_at
-
-
-def reference_of(claim: Claim, given: Given | None = None) -> dict[str, Any]:
-    """Return what a claim can be found by again, as JSON has it, and whether its reader has it."""
-    delivery = {**asdict(claim.delivery), "data": "", "headers": {}}
-    reference = {**delivery, "stored_at": claim.delivery.stored_at.isoformat()}
-    return {**reference, "given_at": given.at.isoformat()} if given else reference
-
-
-def delivery_of(reference: Mapping[str, Any]) -> Delivery:
-    """Return the delivery that a reference names.
-
-    Raises:
-        ValueError, LookupError, TypeError: it names none.
-    """
-    token, subject = str(reference["token"]), str(reference["subject"])
-    stored_at = datetime.fromisoformat(str(reference["stored_at"]))
-    if not re.fullmatch(_TOKEN, token) or not re.fullmatch(_SUBJECT, subject):
-        raise ValueError("it names no delivery")
-    seq, offered, waiting = (int(reference[key]) for key in ("seq", "offered", "waiting"))
-    return Delivery(subject, b"", {}, token, TASKS, seq, offered, stored_at, waiting)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A call is cut off half done: what is stored is never denied, and calling again completes it."""
 
+from contextlib import contextmanager
+
 import pytest
 from local_server import kill_servers
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
@@ -21,6 +23,15 @@ TASK_ACK = b'{"stream":"AGENTBUS_TASKS"'
 RECORD_ACK = b'{"stream":"AGENTBUS_RESULTS"'
 
 
+@contextmanager
+def hurried():
+    """Have a call give up sooner than it does for its users."""
+    with pytest.MonkeyPatch.context() as sooner:
+        sooner.setattr(budget, "CALL_S", 1.0)
+        sooner.setattr(budget, "_ANSWERS_WITHIN_S", 1.0)
+        yield
+
+
 async def stored_tasks(bus):
     return (await bus.admin.api(f"STREAM.INFO.{subjects.TASKS}"))["state"]["messages"]
 
@@ -35,7 +46,7 @@ async def test_a_retry_after_a_lost_acknowledgement_leaves_one_task(proxied, ser
         proxy.before_cut = lambda: kill_servers(settings)
     proxy.cut_at_answer(TASK_ACK)
 
-    with pytest.raises(Unconfirmed) as unsure:
+    with hurried(), pytest.raises(Unconfirmed) as unsure:
         await send_task(planner, coder.me.id, "Once", "x", request_id="r1")
     embedded.ensure(settings)
     proxy.accept()
@@ -57,7 +68,7 @@ async def test_the_hint_of_an_unconfirmed_send_names_an_id_that_makes_it_repeata
     proxy.stay_away = True
     proxy.cut_at_answer(TASK_ACK)
 
-    with pytest.raises(Unconfirmed) as unsure:
+    with hurried(), pytest.raises(Unconfirmed) as unsure:
         await send_task(planner, coder.me.id, "Once", "x")
     proxy.accept()
     request_id = unsure.value.hint.split("'")[1]
@@ -86,7 +97,7 @@ async def test_a_task_that_is_stored_is_never_reported_as_not_stored(proxied):
     proxy.stay_away = True
     proxy.cut_at_request(f"HPUB {subjects.sent_subject(planner.me.id, coder.me.id, '')}".encode())
 
-    with pytest.raises(Unconfirmed) as unsure:
+    with hurried(), pytest.raises(Unconfirmed) as unsure:
         await send_task(planner, coder.me.id, "Stored", "x", request_id="r1")
     proxy.accept()
 
@@ -103,7 +114,7 @@ async def test_a_task_stored_for_one_of_two_is_never_reported_as_not_stored(prox
     proxy.stay_away = True
     proxy.cut_at_answer(RECORD_ACK)
 
-    with pytest.raises(Unconfirmed) as unsure:
+    with hurried(), pytest.raises(Unconfirmed) as unsure:
         await send_task(planner, [coder.me.id, tester.me.id], "To both", "x", request_id="r1")
     proxy.accept()
     receipts = await send_task(
@@ -150,7 +161,7 @@ async def test_a_result_that_was_not_confirmed_can_be_published_again(proxied):
     proxy.stay_away = True
     proxy.cut_at_answer(RECORD_ACK)
 
-    with pytest.raises(Unconfirmed):
+    with hurried(), pytest.raises(Unconfirmed):
         await publish_result(coder, first.task_id, "completed", summary="done")
     proxy.accept()
     published = await publish_result(coder, first.task_id, "completed", summary="done")
@@ -168,12 +179,78 @@ async def test_a_status_that_was_not_confirmed_does_not_cost_the_claim(proxied):
     proxy.stay_away = True
     proxy.cut_at_answer(RECORD_ACK)
 
-    with pytest.raises(Unconfirmed):
+    with hurried(), pytest.raises(Unconfirmed):
         await publish_result(coder, first.task_id, "working")
     proxy.accept()
 
     assert [item.task.id for item in (await read_inbox(coder)).tasks] == [first.task_id]
     assert (await publish_result(coder, first.task_id, "completed")).state == "completed"
+
+
+async def say_unconfirmed(proxied, status, **details):
+    """Have a worker hold a task and say something of it that is stored; it is not told so."""
+    _, proxy, coder, planner = proxied
+    [sent] = await send_task(planner, coder.me.id, "Do it", "x", **details)
+    await read_inbox(coder)
+    proxy.stay_away = True
+    proxy.cut_at_answer(RECORD_ACK)
+    with hurried(), pytest.raises(AgentbusError):  # a word is over once its reader calls again
+        await (publish_result(coder, sent.task_id, status) if status else read_inbox(coder))
+    assert proxy.cut.is_set()
+    proxy.accept()
+    return sent.task_id
+
+
+async def handed_out(world, coder):
+    consumer = subjects.lane_consumer(coder.me.id, "normal")
+    return (await world.bus.admin.api(f"CONSUMER.INFO.{subjects.TASKS}.{consumer}"))[
+        "num_ack_pending"
+    ]
+
+
+@pytest.mark.promise(13)
+async def test_a_session_that_ends_without_its_note_being_confirmed_keeps_the_task_from_nobody(
+    proxied,
+):
+    world, _, coder, _ = proxied  # here the worker is the one behind the proxy
+    task_id = await say_unconfirmed(proxied, "working")
+
+    await coder.close()
+
+    [again] = (await watch_inbox(await world.session("planner"), timeout_s=0)).tasks
+    assert (again.task.id, again.attempt) == (task_id, 2)
+
+
+async def test_a_session_that_ends_without_its_result_being_confirmed_leaves_nothing_offered(
+    proxied,
+):
+    world, _, coder, _ = proxied
+    await say_unconfirmed(proxied, "completed")
+
+    await coder.close()
+
+    assert (await stored_tasks(world.bus), await handed_out(world, coder)) == (0, 0)
+
+
+async def test_a_word_whose_end_was_not_confirmed_leaves_nothing_offered(proxied):
+    world, _, coder, _ = proxied
+    await say_unconfirmed(proxied, None, expect="nothing")
+
+    assert (await read_inbox(coder)).held == 0
+    assert (await stored_tasks(world.bus), await handed_out(world, coder)) == (0, 0)
+
+
+@pytest.mark.parametrize(("status", "session"), [("working", "next"), ("completed", "")])
+async def test_what_was_not_confirmed_is_handed_over_as_it_stands(proxied, status, session):
+    world, _, coder, planner = proxied
+    task_id = await say_unconfirmed(proxied, status)
+
+    await coder.claims.hand_over("next")
+
+    record, _ = await read_record(world.bus, planner.me.id, coder.me.id, task_id)
+    assert record.state == status
+    assert (record.session == "next") is bool(session)
+    assert await handed_out(world, coder) == bool(session)
 
 
 @pytest.mark.promise(31)
@@ -185,7 +262,8 @@ async def test_a_result_that_is_stored_is_never_reported_as_not_stored(proxied):
     proxy.stay_away = True
     proxy.cut_at_request(b"PUB $JS.ACK.AGENTBUS_TASKS")
 
-    published = await publish_result(coder, first.task_id, "completed", summary="done")
+    with hurried():
+        published = await publish_result(coder, first.task_id, "completed", summary="done")
 
     assert proxy.cut.is_set()
     assert published.state == "completed"

@@ -18,10 +18,9 @@ from itertools import pairwise
 from math import inf
 from operator import attrgetter
 
-from held import Contents, unarchived
+from held import Contents, has_ended, miscounted, unarchived
 from ledger import (
     ENDS,
-    HELD,
     Call,
     Claimed,
     Ended,
@@ -73,7 +72,8 @@ def check(ledger: Ledger, contents: Contents) -> list[Violation]:
         *_order(ledger),
         *_nobody_passed_over(ledger),
         *_slow(ledger),
-        *_counts(contents),
+        *(Violation("counts", told) for told in miscounted(contents)),
+        *_left_over(ledger, contents),
         *(Violation("not archived", told, task) for task, told in unarchived(contents)),
     ]
 
@@ -358,38 +358,17 @@ def _slow(ledger: Ledger) -> Iterator[Violation]:
             yield Violation(kind, told, span=(call.began, call.at))
 
 
-def _counts(contents: Contents) -> Iterator[Violation]:
-    """What the server and `agentbus agents` count is what is there."""
-    for lane in contents.lanes:
-        # A server that is killed as it takes a finished task out may keep it, and offers it to nobody.
-        kept = sum(
-            place == (lane.inbox, lane.lane) and _has_ended(contents, task)
-            for task, place in contents.waiting.items()
-        )
-        # And what it has taken out it may count as handed out, until it offers it again.
-        if not lane.pending <= lane.stored <= lane.pending + lane.held + kept:
-            told = f"{lane.inbox}/{lane.lane}: {lane.stored} stored, {lane.pending} pending"
-            yield Violation("counts", f"{told}, {lane.held} handed out")
-    for inbox, count in contents.listed.items():
-        free, held = _open(contents, inbox)
-        # Of what is held it depends on whether its holder lives.
-        if not free <= count <= free + held:
-            yield Violation("counts", f"{inbox}: {count} listed, {free} free, {held} held")
+def _left_over(ledger: Ledger, contents: Contents) -> Iterator[Violation]:
+    """What is over is offered no more, but for what somebody lost who had it just now."""
+    ends = {ended.session: ended.at for ended in ledger.all(Ended) if ended.how != "closed"}
+    claimed, said = ledger.by_task(Claimed), ledger.by_task(Said)
+    now = max((entry.at for entry in (*ledger.all(Call), *ledger.all(Shown))), default=0.0)
     offered = {(lane.inbox, lane.lane) for lane in contents.lanes if lane.pending or lane.held}
     for task, place in contents.waiting.items():
-        if _has_ended(contents, task) and (place in offered or not contents.lanes):
+        if not has_ended(contents, task) or (contents.lanes and place not in offered):
+            continue
+        lost = [ends.get(claim.session, -inf) for claim in claimed[task]]
+        lost += [word.at for word in said[task] if word.outcome == "unknown"]
+        if now - max(lost, default=-inf) > _BACK_WITHIN_S:
             told = f"it is over, and its message is still offered in {'/'.join(place)}"
             yield Violation("left over", told, task)
-
-
-def _open(contents: Contents, inbox: str) -> tuple[int, int]:
-    """Return how many tasks of an inbox wait for anybody, and how many are somebody's."""
-    there = [task for task, (whose, _) in contents.waiting.items() if whose == inbox]
-    tasks = [task for task in there if not _has_ended(contents, task)]
-    held = sum(task in contents.records and contents.records[task].state in HELD for task in tasks)
-    return len(tasks) - held, held
-
-
-def _has_ended(contents: Contents, task: str) -> bool:
-    record = contents.records.get(task)
-    return record is not None and record.state in ENDS

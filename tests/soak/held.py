@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ledger import ENDS, HELD
+
 
 @dataclass(frozen=True)
 class Record:
@@ -69,3 +71,36 @@ def unarchived(contents: Contents) -> Iterator[tuple[str, str]]:
             yield task, f"the archive says {known.state}, the record {record.state}"
         elif record and (missing := set(record.states) - known.states):
             yield task, f"the archive lacks its steps: {', '.join(sorted(missing))}"
+
+
+def miscounted(contents: Contents) -> Iterator[str]:
+    """Return what the server or `agentbus agents` counts otherwise than it is there."""
+    for lane in contents.lanes:
+        # A server that is killed as it takes a finished task out may keep it, and offers it to nobody.
+        kept = sum(
+            place == (lane.inbox, lane.lane) and has_ended(contents, task)
+            for task, place in contents.waiting.items()
+        )
+        # And what it has taken out it may count as handed out, until it offers it again.
+        if not lane.pending <= lane.stored <= lane.pending + lane.held + kept:
+            told = f"{lane.inbox}/{lane.lane}: {lane.stored} stored, {lane.pending} pending"
+            yield f"{told}, {lane.held} handed out"
+    for inbox, count in contents.listed.items():
+        free, held = _open(contents, inbox)
+        # Of what is held it depends on whether its holder lives.
+        if not free <= count <= free + held:
+            yield f"{inbox}: {count} listed, {free} free, {held} held"
+
+
+def _open(contents: Contents, inbox: str) -> tuple[int, int]:
+    """Return how many tasks of an inbox wait for anybody, and how many are somebody's."""
+    there = [task for task, (whose, _) in contents.waiting.items() if whose == inbox]
+    tasks = [task for task in there if not has_ended(contents, task)]
+    held = sum(task in contents.records and contents.records[task].state in HELD for task in tasks)
+    return len(tasks) - held, held
+
+
+def has_ended(contents: Contents, task: str) -> bool:
+    """Tell whether a task's record says that it is over."""
+    record = contents.records.get(task)
+    return record is not None and record.state in ENDS

@@ -140,6 +140,16 @@ FORGED = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("ago_s", [10.0, 60.0])
+def test_what_was_lost_just_now_may_still_be_offered_though_it_is_over(ago_s):
+    unsure = Said(4.0, TASK, 3.9, "ana", "ana-1#1", "completed", "ana-1#1 completed", "unknown")
+    entries = [*HONEST, unsure, Call(4.0 + ago_s, 3.9 + ago_s, "ana-1#1", "read_inbox", "stored")]
+
+    assert broken(entries, waiting={TASK: ("ana", "normal")}) == (
+        {"left over"} if ago_s > 45.0 else set()
+    )
+
+
 @pytest.mark.parametrize("kind", FORGED)
 def test_each_kind_of_broken_promise_is_found_and_no_other(kind):
     entries, more = FORGED[kind]

@@ -73,8 +73,8 @@ async def _end(bus: Bus, claims: Claims, claim: Claim) -> None:
     with suppress(AgentbusError):
         try:
             await write_record(bus, ended, claim.revision)
-        except Conflict:  # it was withdrawn, has expired, or is another session's by now
-            claims.let_go(claim.task.id)
+        except Conflict:  # it was withdrawn, has expired, is another's, or a write of ours was lost
+            await claims.check([claim])
             return
         claims.end(claim.task)  # what its reader sends now goes on from there
         await tasks.finish(bus, claim.delivery)

@@ -8,7 +8,8 @@ from messages import read_record, read_task
 
 from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core import text
-from mcp_agentbus.handoff.claims import CAUSE_LINGERS_S, Claim, Claims, delivery_of, reference_of
+from mcp_agentbus.handoff.beside.references import delivery_of, reference_of
+from mcp_agentbus.handoff.claims import CAUSE_LINGERS_S, Claim, Claims
 from mcp_agentbus.handoff.turn import Calls, Given
 from mcp_agentbus.store.subjects import TASKS
 
@@ -120,7 +121,7 @@ def test_a_task_that_an_earlier_process_ended_is_a_cause_for_as_long(claims, ago
 
 
 def test_a_claim_is_found_again_by_its_reference_which_holds_no_body():
-    reference = reference_of(claim("a"))
+    reference = reference_of(claim("a").delivery)
 
     assert delivery_of(reference) == Delivery(
         DELIVERY.subject, b"", {}, DELIVERY.token, DELIVERY.stream, DELIVERY.seq,
