@@ -26,7 +26,7 @@ from mcp_agentbus.bus.address import find_server
 from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import Message, NotNow
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core.aio import in_thread
+from mcp_agentbus.core.aio import in_background, in_thread
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, OutOfReach, Unconfirmed, Untrusted
 
 # One try of a request; a call has `budget.CALL_S` for all that it asks.
@@ -37,8 +37,77 @@ _WHY_TIMEOUT_S: Final = 0.4
 _LATE: Final = "No bus server answered in time. Nothing was stored."
 GONE: Final = "The bus server went away. Nothing was stored."
 
+# A subject on which more than this comes in a second is not heard for a second: somebody's flood of
+# 500,000 costs each that hears it a tenth of a processor then, and not all of one.
+HEARD_MAX: Final = 500
+_REST_S: Final = 1.0
+
 _T = TypeVar("_T")
-_Subscription = tuple[str, Callable[[Message | None], None], Callable[[], Awaitable[None]]]
+_Arrived = Callable[[Message | None], None]
+
+
+class _Subscription:
+    """What is heard on a subject, on the connection there is."""
+
+    def __init__(self, subject: str, arrived: _Arrived, most: int) -> None:
+        self._subject, self._arrived, self._most = subject, arrived, most
+        self._link: Link | None = None
+        self._end: Callable[[], Awaitable[None]] | None = None
+        self._resting: asyncio.Task[None] | None = None
+        #: How many have come in the second that began then; monotonic.
+        self._heard, self._since = 0, 0.0
+
+    async def begin(self, link: Link, within_s: float) -> None:
+        """Hear it on a connection.
+
+        Raises:
+            LinkLost, TimeoutError: as `Link.flush`.
+        """
+        self._link = link
+        end = await link.subscribe(self._subject, self._hear)
+        try:
+            # Interest must be known to the server before anything is done that it should see.
+            await link.flush(within_s)
+        except BaseException:
+            await end()
+            raise
+        self._end = end
+
+    async def end(self) -> None:
+        """Hear it no more."""
+        self._link = None
+        if self._resting:
+            self._resting.cancel()
+        if self._end:
+            await self._end()
+
+    def lost(self) -> None:
+        """Say that something may have been missed."""
+        self._arrived(None)
+
+    def _hear(self, message: Message) -> None:
+        now = time.monotonic()
+        if now - self._since >= _REST_S:
+            self._heard, self._since = 0, now
+        self._heard += 1
+        if self._heard <= self._most:
+            self._arrived(message)
+        elif self._resting is None and self._end:
+            self._resting = in_background(self._rest(self._end), f"rest from {self._subject}")
+
+    async def _rest(self, end: Callable[[], Awaitable[None]]) -> None:
+        """Hear nothing for a while; then it is as after a lost connection."""
+        try:
+            await end()
+            link, began = self._link, False
+            while link and self._link is link and link.alive and not began:
+                await asyncio.sleep(_REST_S)
+                with contextlib.suppress(LinkLost, TimeoutError):
+                    await self.begin(link, _TRY_TIMEOUT_S)
+                    began = True
+        finally:
+            self._resting = None
+        self.lost()
 
 
 class Reconnecting:
@@ -55,9 +124,7 @@ class Reconnecting:
         self._link: Link | None = None
         self._opening = asyncio.Lock()
         self._closed = False
-        #: What is heard: subject, whom to call, what ends it on the present connection.
-        self._subscriptions: dict[int, _Subscription] = {}
-        self._numbers = itertools.count()
+        self._subscriptions: list[_Subscription] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -206,37 +273,29 @@ class Reconnecting:
 
     @contextlib.asynccontextmanager
     async def subscribed(
-        self, subject: str, arrived: Callable[[Message | None], None]
+        self, subject: str, arrived: _Arrived, *, most: int = HEARD_MAX
     ) -> AsyncGenerator[None, None]:
         """Call `arrived` for every message on `subject`, also after a lost connection.
 
-        It is called with None when the connection ends: something may have been missed.
+        It is called with None when something may have been missed: after the connection has ended,
+        and once it is heard again where more than `most` had come within a second.
         """
-        number = next(self._numbers)
-        end = await self._subscribe(await self._live(), subject, arrived)
-        self._subscriptions[number] = (subject, arrived, end)
+        subscription = _Subscription(subject, arrived, most)
+        await self._hear(await self._live(), subscription)
+        self._subscriptions.append(subscription)
         try:
             yield
         finally:
-            _, _, end = self._subscriptions.pop(number)
-            await end()
+            self._subscriptions.remove(subscription)
+            await subscription.end()
 
-    async def _subscribe(
-        self, link: Link, subject: str, arrived: Callable[[Message | None], None]
-    ) -> Callable[[], Awaitable[None]]:
+    async def _hear(self, link: Link, subscription: _Subscription) -> None:
         try:
-            end = await link.subscribe(subject, arrived)
-            try:
-                # Interest must be known to the server before anything is done that it should see.
-                await link.flush(min(_TRY_TIMEOUT_S, budget.current().left_s))
-            except BaseException:
-                await end()
-                raise
+            await subscription.begin(link, min(_TRY_TIMEOUT_S, budget.current().left_s))
         except LinkLost:
             raise BusUnreachable(GONE) from None
         except TimeoutError:
             raise self._silent() from None
-        return end
 
     async def reconnected(self, within_s: float) -> bool:
         """Wait until there is a connection again, without starting a server.
@@ -286,12 +345,10 @@ class Reconnecting:
             raise
         self._refused = None
         try:
-            for number, (subject, arrived, _) in list(self._subscriptions.items()):
-                end = await self._subscribe(link, subject, arrived)
-                if number in self._subscriptions:
-                    self._subscriptions[number] = (subject, arrived, end)
-                else:  # whoever wanted to hear it has ended meanwhile
-                    await end()
+            for subscription in list(self._subscriptions):
+                await self._hear(link, subscription)
+                if subscription not in self._subscriptions:  # it has ended meanwhile
+                    await subscription.end()
         except BaseException:
             await link.close()
             raise
@@ -300,8 +357,8 @@ class Reconnecting:
         return link
 
     def _lost(self) -> None:
-        for _, arrived, _ in list(self._subscriptions.values()):
-            arrived(None)
+        for subscription in list(self._subscriptions):
+            subscription.lost()
 
 
 def _closed() -> BusUnreachable:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thousands of names that one client makes up hide nobody, and end nobody's call."""
 
+import asyncio
 import json
 
 import pytest
 from rawclient import Raw
 
+from mcp_agentbus.bus.reconnect import HEARD_MAX
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
@@ -15,6 +17,7 @@ from mcp_agentbus.wakes import demand
 
 # More than a server names in one answer, which is 1,024.
 MANY = 1_100
+HANG_S = 60  # only a hang takes as long
 TASK = {"id": "abcdef1", "type": "task.request", "payload": {"content": "x"}}
 
 
@@ -72,3 +75,20 @@ async def test_all_is_refused_at_once_where_thousands_have_been_registered(own_w
 
     with pytest.raises(BadInput, match=r"'all' are 1,\d\d\d agents.*Nothing was sent"):
         await send_task(planner, "all", "Count", "x")
+
+
+async def test_of_a_flood_of_signs_only_the_beginning_is_heard_and_then_what_comes_after(own_world):
+    bus, heard = own_world.bus, asyncio.Queue()
+    subject = "agentbus.nobody.wake.high.planner"
+
+    async with asyncio.timeout(HANG_S), bus.subscribed(subject, heard.put_nowait):
+        for _ in range(5 * HEARD_MAX):
+            await bus.send(subject, b"", {})
+        before = 0
+        while await heard.get() is not None:
+            before += 1
+        await bus.send(subject, b"last", {})
+        while not (message := await heard.get()) or message.data != b"last":
+            pass
+
+    assert before < 3 * HEARD_MAX
