@@ -304,7 +304,8 @@ def _row(row: dict[str, Any]) -> str:
     if row["dir"] is None:
         return f"{row['id']}  {row['host']}  cannot be woken: it has no dir"
     quiet = f"  quiet {row['quiet_hours']}" if row["quiet_hours"] else ""
-    return f"{row['id']}  {row['host']}  {row['dir']}  wake {row['wake']}{quiet}"
+    lanes = "".join(f"  {words}" for words in status.lanes(row))
+    return f"{row['id']}  {row['host']}  {row['dir']}  wake {row['wake']}{lanes}{quiet}"
 
 
 def _data(rules: Rules) -> dict[str, Any]:
@@ -313,6 +314,7 @@ def _data(rules: Rules) -> dict[str, Any]:
         "host": rules.host,
         "dir": str(rules.folder),
         "wake": rules.profile,
+        "wake_on": list(rules.wake_on),
         "wake_from": sorted(rules.wake_from),
         "quiet_hours": _hours(rules),
         "command": list(rules.command),
@@ -359,7 +361,8 @@ def _added_text(rules: Rules, settings: Settings, next_: str) -> str:
     if rules.profile != "hold":
         limits = rules.limits
         quiet = f", not from {_hours(rules)}".replace("-", " to ") if rules.quiet_hours else ""
-        lines.append(f"May wake it: {senders}{quiet}.")
+        lanes = " or ".join(rules.wake_on)
+        lines.append(f"May wake it: a task of priority {lanes} of {senders}{quiet}.")
         lines.append(
             f"At most {limits.per_hour} wakes an hour and {limits.per_day} a day, "
             f"each of {limits.time_limit_s} s."

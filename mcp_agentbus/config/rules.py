@@ -35,17 +35,18 @@ from mcp_agentbus.config.values import (
     permission_mode,
     senders,
     variables,
+    wake_on,
 )
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
 from mcp_agentbus.errors import BadSetup
 
 Profile = Literal["hold", "answer", "work"]
 #: What each wake profile means.
 MEANS: Final[Mapping[Profile, str]] = {
     "hold": "nothing starts it; it reads its inbox in sessions that you open",
-    "answer": "an urgent task may start it, to read and answer only",
-    "work": "an urgent task may start it, to work with its host's own permissions",
+    "answer": "a task may start it, to read and answer only",
+    "work": "a task may start it, to work with its host's own permissions",
 }
 
 
@@ -85,6 +86,8 @@ class Rules:
     command: tuple[str, ...] = ()
     #: Senders that may wake it besides this machine's own; or `ANY_SENDER`.
     wake_from: frozenset[str] = frozenset()
+    #: The priorities of tasks that wake it, from high on.
+    wake_on: tuple[Priority, ...] = WAKE_ON
     #: From and to, in the user's own time; may reach over midnight.
     quiet_hours: Hours | None = None
     #: `claude-code` and `cursor`, profile `work`: the host's permission mode and allow rules.
@@ -124,7 +127,7 @@ KEYS: Final = (
         "wakes.",
         '"~/shop"', "none: live sessions only", field="folder"),
     Key("wake", one_of(*get_args(Profile)), Rules,
-        "`hold`: nothing starts it. `answer`: an urgent task may start it to read and answer. "
+        "`hold`: nothing starts it. `answer`: a task may start it, to read and answer. "
         "`work`: it may, with its host's own permissions.",
         '"work"',
         "`answer` for `claude-code`; for every other host it must be given: `hold` or `work`",
@@ -162,6 +165,10 @@ KEYS: Final = (
         "When nothing wakes it, in this machine's time; `\"\"` means never, also where "
         "`[wake]` has some.",
         '"22:00-07:00"', "none", in_wake=True),
+    Key("wake_on", wake_on, Rules,
+        "The priorities of tasks that wake it, from `high` on; the limits below hold for all of "
+        "them together.",
+        '["high", "normal"]', '`["high"]`', in_wake=True),
     Key("wake_from", senders, Rules,
         'Senders that may wake it besides your own agents on this machine; `"*"` is everybody '
         "on the bus.",

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from mcp_agentbus.config.tables import Reader, Wrong
-from mcp_agentbus.core.ids import agent_id, is_label
+from mcp_agentbus.core.ids import LANES, Priority, agent_id, is_label
 from mcp_agentbus.errors import BadInput, BadSetup
 
 #: In `wake_from`: everybody on the bus.
@@ -169,6 +169,23 @@ def some_of(*words: str) -> Reader:
         return frozenset(given)
 
     return reader
+
+
+def wake_on(value: Any) -> tuple[Priority, ...]:
+    """Take a list of priorities; refuse one without a priority that is read before another of it.
+
+    A wake has its agent read high before normal before low, so it would be woken for what it then
+    reads later than what does not wake it.
+    """
+    given = strings(value)
+    lanes = LANES[: len(set(given))]
+    if not given or set(given) != set(lanes):
+        raise Wrong(
+            "is no list of priorities from high on",
+            'Write it as ["high"], ["high", "normal"] or ["high", "normal", "low"]. For no wake at '
+            'all: wake = "hold", or per_day = 0.',
+        )
+    return lanes
 
 
 def hours(value: Any) -> Hours | None:

@@ -25,6 +25,8 @@ from mcp_agentbus.errors import BadInput
 Priority = Literal["high", "normal", "low"]
 #: Each priority has a lane of its own in an inbox; in the order in which they are read.
 LANES: Final[tuple[Priority, ...]] = get_args(Priority)
+#: The lanes whose tasks wake an agent, if its user has not said otherwise.
+WAKE_ON: Final[tuple[Priority, ...]] = ("high",)
 #: The address of all agents that are registered.
 EVERYBODY: Final = "all"
 #: How the inbox of a role begins, and so no agent's id.

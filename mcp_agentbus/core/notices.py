@@ -11,11 +11,13 @@ Numbers and this program's own sentences; not one byte of them is chosen by a pe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Any, Final, Self
+
+from mcp_agentbus.core.ids import LANES, WAKE_ON, Priority
 
 
 class Reason(StrEnum):
@@ -60,6 +62,34 @@ class Reason(StrEnum):
 WHY: Final[Mapping[str, str]] = MappingProxyType(
     {reason.value: reason.why for reason in Reason if reason.why}
 )
+
+
+@dataclass(frozen=True)
+class Holds:
+    """Why one listener would hold a wake of an agent by a task that came now: `Reason`s."""
+
+    #: Whoever sends; empty if it would wake.
+    everybodys: str = ""
+    #: By sender.
+    senders: Mapping[str, str] = field(default_factory=dict)
+    #: The priorities of tasks that are to wake it; of others nothing is said.
+    wake_on: Sequence[Priority] = WAKE_ON
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Self:
+        """Return what a sign of life says of wakes; what makes no sense there says nothing."""
+        senders, lanes = said.get("held_for"), said.get("wake_on")
+        return cls(
+            str(said.get("held") or ""),
+            {who: str(why) for who, why in senders.items()} if isinstance(senders, dict) else {},
+            # An earlier version says nothing of lanes.
+            [lane for lane in LANES if lane in lanes] if isinstance(lanes, list) else WAKE_ON,
+        )
+
+    def said(self) -> dict[str, Any]:
+        """Return what a sign of life says of it."""
+        held = {"held": self.everybodys, "held_for": dict(self.senders)}
+        return {**held, "wake_on": list(self.wake_on)}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from mcp_agentbus.config import names
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.core.ids import EVERYBODY, LANES, Priority
+from mcp_agentbus.core.ids import EVERYBODY, LANES, WAKE_ON, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput, UnknownAgent, UnknownTask
 from mcp_agentbus.store import roster, streams, subjects, unseen, waiting
 from mcp_agentbus.store.records import read_sent
@@ -199,13 +199,14 @@ class Addressees:
             )
         return [Addressee(entry.id, entry.id, entry) for entry in entries]
 
-    async def entry(self, addressee: Addressee, *, anew: bool) -> Entry | None:
+    async def entry(self, addressee: Addressee, priority: Priority) -> Entry | None:
         """Return what the roster knows; None if it cannot be read: the task is stored anyway.
 
-        What it said a moment ago does as well, unless it is to be asked `anew`.
+        What it said a moment ago does as well, for a task that wakes nobody.
         """
         at, known = self._entries.get(addressee.inbox, (0.0, None))
-        fresh = not anew and time.monotonic() - at < _KNOWN_S
+        wakes = known.wakes_on(priority) if known else priority in WAKE_ON
+        fresh = not wakes and time.monotonic() - at < _KNOWN_S
         entry = addressee.entry or (known if fresh else None)
         if entry is None:
             with suppress(AgentbusError):

@@ -124,10 +124,7 @@ async def send_task(
         asyncio.gather(*storing, return_exceptions=True),
         # A wake is held or not by the latest word of its listener.
         asyncio.gather(
-            *(
-                session.known.entry(addressee, anew=draft.priority == "high")
-                for addressee in addressees
-            )
+            *(session.known.entry(addressee, draft.priority) for addressee in addressees)
         ),
     )
     _raise_common(outcomes, key)

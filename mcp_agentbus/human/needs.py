@@ -62,9 +62,9 @@ _WORDS: Final[Mapping[str, _Words]] = MappingProxyType(
             "tasks were set aside",
         ),
         "held": _Words(
-            "an urgent task waits for {agent}, and wakes nobody: {task}",
-            "urgent task wakes nobody",
-            "urgent tasks wake nobody",
+            "a wake of {agent} is held: {task}",
+            "wake is held",
+            "wakes are held",
         ),
         "failed": _Words("{agent} could not do a task: {task}", "task failed", "tasks failed"),
         "budget": _Words(

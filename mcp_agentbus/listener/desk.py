@@ -16,9 +16,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.core.notices import Counts
+from mcp_agentbus.core.notices import Counts, Holds
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.store.roster import Holds
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.core import hosts, ids, notices
 from mcp_agentbus.core.aio import both
-from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.ids import LANES, Agent
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.core.processes import parent_of
 from mcp_agentbus.listener.members import Member
@@ -54,7 +54,7 @@ class _Asking(NamedTuple):
     #: The process of that session that has joined, if it is known.
     member: Member | None
     told: Told
-    #: The hook is one after a tool: it tells high tasks and results only.
+    #: The hook is one after a tool: it tells what wakes its agent, and results, only.
     urgent: bool
     #: A tool's answer has just told all that waits.
     answered: bool
@@ -82,8 +82,8 @@ class Digest:
 
         Args:
             request: `host`, `session` (the host's id), `folder` and `environ` of the hook;
-                `urgent`: only high tasks and results; `looked`: a tool has just told the model
-                all that waits.
+                `urgent`: only what wakes its agent, and results; `looked`: a tool has just told
+                the model all that waits.
 
         Raises:
             BadInput: the hook's process is on another bus.
@@ -182,9 +182,11 @@ class Digest:
             if error.code == NO_SUCH_STREAM:
                 return _Mail()
             raise
+        wake_on = self._state.wake_on(me.id)
+        rest = [] if asking.urgent else [lane for lane in LANES if lane not in wake_on]
         looked, others = await both(
-            demand.look_for_urgent(bus, me.id, me.inboxes),
-            backlog.unseen(bus, () if asking.urgent else stored, asking.told.seen),
+            demand.look_for_waking(bus, me.id, me.inboxes, wake_on=wake_on),
+            backlog.unseen(bus, stored, asking.told.seen, rest),
         )
         return _Mail(await self._for_session(asking, looked.things), others)
 

@@ -34,9 +34,8 @@ from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.roster import Holds
 from mcp_agentbus.store.subjects import AGENTS
-from mcp_agentbus.wakes import demand, policy
+from mcp_agentbus.wakes import policy
 from mcp_agentbus.wakes.ledger import LedgerBroken
 from mcp_agentbus.wakes.policy import Facts, Hold, Waiting, Wake
 
@@ -243,7 +242,7 @@ class Loop:
 
     async def _publish_prospects(self, desk: Desk, *, only_news: bool = False) -> None:
         """Say what would become of a task that came now, or that this agent is not here now."""
-        holds = Holds(*policy.prospects(self._facts(desk, ()))) if self._is_here(desk) else None
+        holds = policy.prospects(self._facts(desk, ())) if self._is_here(desk) else None
         if holds != desk.holds or (holds and not only_news):
             with suppress(AgentbusError):  # it is said again with the next sign of life
                 await roster.beat_for(self._state.bus, desk.agent, self._id, holds)
@@ -323,8 +322,9 @@ class Loop:
             await roster.register(bus, settings.agents.get(desk.agent, Agent(desk.agent)), None)
         for inbox in self._state.inboxes(desk.agent):
             await streams.ensure_inbox(bus, inbox)
-            subject = subjects.wake_subject(inbox, "high")
-            await desk.subscriptions.enter_async_context(bus.subscribed(subject, stored))
+            for lane in self._state.wake_on(desk.agent):
+                subject = subjects.wake_subject(inbox, lane)
+                await desk.subscriptions.enter_async_context(bus.subscribed(subject, stored))
         await streams.ensure_sender(bus, desk.agent)
         subject = subjects.record_subject(desk.agent, "*", "*")
         await desk.subscriptions.enter_async_context(bus.subscribed(subject, answered))
@@ -332,8 +332,7 @@ class Loop:
     async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         """Return what waits, and what is to be done about it at this moment."""
         ran, rejoins = desk.running is not None, await self._state.may_rejoin(desk.agent)
-        known, inboxes = self._state.of_this_machine(), self._state.inboxes(desk.agent)
-        looked = await demand.look(self._state.bus, desk.agent, inboxes, known)
+        looked = await self._state.look(desk.agent)
         # From here on nothing is awaited until a wake has begun: two desks may share a role.
         desk.counts = looked.counts
         things = self._state.for_somebody(desk.agent, looked.things)

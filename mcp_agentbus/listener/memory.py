@@ -9,7 +9,7 @@
 Mail reaches the model of a live session by four channels. What each does here, for what waits when
 it is used:
 
-| channel | it says | high tasks, results | other lanes | stands for a notice |
+| channel | it says | what wakes, results | other lanes | stands for a notice |
 |---|---|---|---|---|
 | a hook | what this session was not told | told | told | of one later wake |
 | a hook after a tool | the same, but no lanes | told | unchanged | of one later wake |
@@ -41,7 +41,7 @@ from mcp_agentbus.wakes.backlog import Lane
 from mcp_agentbus.wakes.policy import Waiting
 
 #: What a session is told of one by one, and how much of what waits no more is remembered. The key
-#: of a high task or result has 130 bytes at most.
+#: of a task or result has 130 bytes at most.
 KEYS_MAX: Final = 500
 # More than a user has open; the session that asked least lately is forgotten first.
 _SESSIONS_MAX: Final = 200
@@ -59,7 +59,7 @@ class News(NamedTuple):
 class Told:
     """What one session was told."""
 
-    #: Of high tasks and results: those that wait no more, then those that do.
+    #: Of tasks that wake, and results: those that wait no more, then those that do.
     keys: list[str] = field(default_factory=list)
     #: Of a lane: when its stream was made, and the last task's sequence.
     marks: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -83,9 +83,10 @@ class Told:
         still = [key for key in self.uncounted if key in waiting]
         self.uncounted = [*still, *(thing.key for thing in new)]
         self.marks |= {lane.name: (lane.made, lane.last) for lane in later}
-        high = sum(thing.kind == "task" for thing in new)
-        others = sum(lane.new for lane in later)
-        return Counts(high=high, others=others, results=len(new) - high)
+        tasks = [thing.priority for thing in new if thing.kind == "task"]
+        high = tasks.count("high")
+        others = len(tasks) - high + sum(lane.new for lane in later)
+        return Counts(high=high, others=others, results=len(new) - len(tasks))
 
     def by_notice(self, things: Sequence[Waiting]) -> None:
         """Remember these as told by a notice: no hook tells them, each later wake does."""
@@ -112,7 +113,7 @@ class Told:
         """Remember what a hook finds as told; return what is new of it.
 
         Args:
-            things: the high tasks and results that wait.
+            things: the tasks that wake its agent, and the results, that wait.
             lanes: the other tasks that wait; none if it is `urgent`.
             under_way: the keys of what a wake has told, or is about to: the session that gets it
                 reads them, or they are told later.

@@ -27,7 +27,6 @@ from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.relayed import Relayed
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.version import __version__
-from mcp_agentbus.wakes import demand
 from mcp_agentbus.wakes.ledger import LedgerBroken
 
 
@@ -119,8 +118,8 @@ class Requests:
         if not await state.reachable():
             return
         desks = list(state.desks.values())
-        looks = (demand.look(state.bus, desk.agent, state.inboxes(desk.agent)) for desk in desks)
-        for desk, looked in zip(desks, await together(*looks), strict=True):
+        looks = await together(*(state.look(desk.agent) for desk in desks))
+        for desk, looked in zip(desks, looks, strict=True):
             desk.counts = looked.counts
 
     def _agent(self, desk: Desk) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.config.watcher import Watcher
-from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, Unconfirmed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.session import Session
@@ -39,6 +39,8 @@ from mcp_agentbus.relay.member import AGAIN_S
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.streams import PRESENCE_S
+from mcp_agentbus.wakes import demand
+from mcp_agentbus.wakes.demand import Looked
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 from mcp_agentbus.wakes.policy import Waiting
 
@@ -118,6 +120,19 @@ class State:
     def inboxes(self, agent: str) -> tuple[str, ...]:
         """Return the inboxes that an agent reads, as far as config.toml says."""
         return self.settings.agents.get(agent, Agent(agent)).inboxes
+
+    def wake_on(self, agent: str) -> tuple[Priority, ...]:
+        """Return the priorities of tasks that wake an agent."""
+        rules = self.settings.rules.get(agent)
+        return rules.wake_on if rules else WAKE_ON
+
+    async def look(self, agent: str) -> Looked:
+        """Return what waits for an agent, and what of it may wake it.
+
+        Raises: as `demand.look`.
+        """
+        known, wake_on = self.of_this_machine(), self.wake_on(agent)
+        return await demand.look(self.bus, agent, self.inboxes(agent), known, wake_on)
 
     async def reachable(self) -> bool:
         """Tell whether there is a bus; a listener does not start one."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing, notices
+from mcp_agentbus.core.ids import WAKE_ON
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.version import __version__
@@ -44,6 +45,7 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
         "agent": desk.agent,
         "host": rules.host if rules else None,
         "profile": rules.profile if rules else None,
+        "wake_on": list(rules.wake_on if rules else WAKE_ON),
         "sessions": sessions,
         "waking": desk.running is not None,
         # For programs, which ask by name; `held` is the same for people.
@@ -128,7 +130,7 @@ def woken_text(agent: Mapping[str, Any]) -> str:
     elif agent["held"]:
         outcome = f"held{_until(agent)}: {agent['held']}"
     else:
-        outcome = "nothing urgent waits"
+        outcome = "nothing waits that may wake it"
     return f"{agent['agent']}: {outcome} ({_waiting(agent)})."
 
 
@@ -175,6 +177,7 @@ def _agent_line(agent: Mapping[str, Any]) -> str:
     host, sessions = agent["host"], agent["sessions"]
     parts = [
         f"{host}, wake profile {agent['profile']}" if host else "live sessions only",
+        *lanes(agent),
         f"{sessions} live session{'s' * (sessions != 1)}",
         _waiting(agent),
     ]
@@ -183,6 +186,12 @@ def _agent_line(agent: Mapping[str, Any]) -> str:
     if agent["held"]:
         parts.append(f"HELD{_until(agent)}: {agent['held']}")
     return " \u00b7 ".join(parts)
+
+
+def lanes(agent: Mapping[str, Any]) -> list[str]:
+    """Return what wakes it, unless that is high alone, which goes without saying."""
+    wake_on = agent.get("wake_on") or WAKE_ON
+    return [] if tuple(wake_on) == WAKE_ON else [f"woken for {' and '.join(wake_on)}"]
 
 
 def _waiting(agent: Mapping[str, Any]) -> str:

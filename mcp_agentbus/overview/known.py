@@ -28,7 +28,14 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import both, part, together
-from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, SHELL_PREFIX, Priority, is_inbox
+from mcp_agentbus.core.ids import (
+    LANES,
+    ROLE_PREFIX,
+    SHELL_PREFIX,
+    WAKE_ON,
+    Priority,
+    is_inbox,
+)
 from mcp_agentbus.errors import ArchiveBroken, BusUnreachable, NoListener, Unconfirmed
 from mcp_agentbus.overview.why import Case, Word
 from mcp_agentbus.relay import local_socket, seat
@@ -128,6 +135,7 @@ class Known:
             is_here=self._is_here(task.inbox),
             listener=self.listener.state,
             word=self._word(task.inbox),
+            wake_on=self._wake_on(task.inbox),
             holder_lives=self.holder_lives(task),
             claimed_at=_last(steps, frozenset({"claimed"})),
             noted_at=_last(steps, _SAID),
@@ -163,11 +171,22 @@ class Known:
 
     def _word(self, inbox: str) -> Word | None:
         """Return what the listener says of whom a task is for; of several who may have it one."""
-        agents = [inbox]
-        if inbox.startswith(ROLE_PREFIX):
-            agents = [entry.id for entry in self._holders(inbox)]
+        agents = self._agents_of(inbox)
         said = [word for agent in agents if (word := self.listener.word(agent))]
         return min(said, key=lambda word: (not word.waking, bool(word.reason)), default=None)
+
+    def _wake_on(self, inbox: str) -> tuple[Priority, ...]:
+        """Return what is to wake whom a task is for: by a listener's word, or by config.toml."""
+        rules, entry = self.settings.rules, self.entry(inbox)
+        mine = [rules[agent].wake_on for agent in self._agents_of(inbox) if agent in rules]
+        told = [lane for lane in LANES if entry and entry.wakes_on(lane)]
+        return tuple({*WAKE_ON, *told}.union(*mine))
+
+    def _agents_of(self, inbox: str) -> list[str]:
+        """Return the agents that read an inbox: one, or all that hold a role."""
+        if not inbox.startswith(ROLE_PREFIX):
+            return [inbox]
+        return [entry.id for entry in self._holders(inbox)]
 
     def _is_here(self, inbox: str) -> bool:
         mine = users(self.settings)

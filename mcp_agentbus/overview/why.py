@@ -10,13 +10,13 @@ nothing that a peer wrote. What is not known is said to be not known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from mcp_agentbus.archive.history import Past
-from mcp_agentbus.core.ids import ROLE_PREFIX, SHELL_PREFIX, address_of
+from mcp_agentbus.core.ids import ROLE_PREFIX, SHELL_PREFIX, WAKE_ON, Priority, address_of
 from mcp_agentbus.core.notices import WHY, Reason
 from mcp_agentbus.store.roster import AWAY, Entry
 from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, ENDS, HELD
@@ -37,7 +37,7 @@ class Word:
     """What this user's listener says of an agent."""
 
     agent: str
-    #: Why it was not woken at the last look, a `Reason`; empty if nothing urgent waited.
+    #: Why it was not woken at the last look, a `Reason`; empty if nothing waited that may wake it.
     reason: str = ""
     #: When it is looked at again.
     until: datetime | None = None
@@ -60,6 +60,8 @@ class Case:
     listener: Literal["runs", "silent", "none"] = "none"
     #: What it says of the addressee; None: nothing.
     word: Word | None = None
+    #: The priorities of tasks that are to wake the addressee.
+    wake_on: Collection[Priority] = WAKE_ON
     #: Whether the session that holds the task lives; None: not known.
     holder_lives: bool | None = None
     claimed_at: datetime | None = None
@@ -215,9 +217,9 @@ def _unregistered(case: Case) -> Why | None:
 
 
 def _wakes_nobody(case: Case) -> Why | None:
-    if case.task.priority == "high":
-        return None
     lane = case.task.priority
+    if lane in case.wake_on:
+        return None
     return Why(
         f"wakes nobody; {_there(case, brief=True)}",
         f"It is {lane}, and nobody is woken for {lane}; {_there(case)}.{_place(case)}",
@@ -266,9 +268,9 @@ def _no_listener(case: Case) -> Why | None:
     what = "the listener does not answer" if silent else "no listener runs"
     return Why(
         what,
-        f"It is high, and {what} that could wake {case.inbox}; {_there(case)}."
+        f"It is {case.task.priority}, and {what} that could wake {case.inbox}; {_there(case)}."
         if not silent
-        else f"It is high, and {what}, so nobody is woken for it; {_there(case)}.",
+        else f"It is {case.task.priority}, and {what}, so nobody is woken for it; {_there(case)}.",
         "`agentbus listen --replace`."
         if silent
         else f"`agentbus listen --install` keeps one running; or open a session of {case.inbox}.",
@@ -278,7 +280,7 @@ def _no_listener(case: Case) -> Why | None:
 def _elsewhere(case: Case) -> Why | None:
     """Of an agent that no listener of this user looks after."""
     entry = case.addressee
-    held = entry.held_for(case.task.owner) if entry else None
+    held = entry.held_for(case.task.owner, case.task.priority) if entry else None
     if held:
         brief, what = f"held: {held}", f"its wake is held: {held}"
     elif held == "":
@@ -293,7 +295,7 @@ def _elsewhere(case: Case) -> Why | None:
     is_mine = held is None and case.is_here and _is_agent(case)
     return Why(
         brief,
-        f"It is high, but {what}; {_there(case)}.{_place(case)}",
+        f"It is {case.task.priority}, but {what}; {_there(case)}.{_place(case)}",
         f"{add}; or open a session of it." if is_mine else _have_it_read(case),
     )
 

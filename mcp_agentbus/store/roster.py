@@ -26,8 +26,8 @@ from mcp_agentbus.bus.replies import Found, server_time
 from mcp_agentbus.config.tables import ROLES_MAX
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.core.notices import WHY
+from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
+from mcp_agentbus.core.notices import WHY, Holds
 from mcp_agentbus.store import records, streams, subjects
 from mcp_agentbus.store.records import Key
 from mcp_agentbus.store.steps import Write
@@ -62,16 +62,6 @@ class Profile(BaseModel):
     registered_at: Time
     #: Start, touch or end of its latest session; None if it never had one.
     last_seen: Time | None = None
-
-
-@dataclass(frozen=True)
-class Holds:
-    """Why one listener would hold a wake of an agent by a task that came now: `Reason`s."""
-
-    #: Whoever sends; empty if it would wake.
-    everybodys: str = ""
-    #: By sender.
-    senders: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,12 +102,17 @@ class Entry:
         at = self.last_seen or self.registered_at
         return at is not None and at >= since
 
-    def held_for(self, sender: str) -> str | None:
-        """Return why a wake by `sender` would be held now; empty if it would not; None if unknown.
+    def wakes_on(self, priority: Priority) -> bool:
+        """Tell whether tasks of a priority are to wake it, as far as its listeners have said."""
+        return priority in WAKE_ON or any(priority in holds.wake_on for holds in self.holds)
+
+    def held_for(self, sender: str, priority: Priority) -> str | None:
+        """Return why such a wake would be held now; empty if it would not; None if unknown.
 
         One listener that would wake it is enough.
         """
-        reasons = (holds.senders.get(sender, holds.everybodys) for holds in self.holds)
+        asked = [holds for holds in self.holds if priority in holds.wake_on]
+        reasons = (holds.senders.get(sender, holds.everybodys) for holds in asked)
         # What another machine's listener says is one of our own reasons, or is not repeated.
         sentences = (WHY.get(why, "its listener holds wakes") if why else "" for why in reasons)
         return min(sentences, default=None)
@@ -171,8 +166,7 @@ async def beat_for(bus: Bus, agent: str, listener: str, holds: Holds | None) -> 
     Raises:
         BusUnreachable: there is no connection.
     """
-    held = {"held": holds.everybodys, "held_for": dict(holds.senders)} if holds else {}
-    said = {"kind": "listener", "leaving": holds is None, **held}
+    said = {"kind": "listener", "leaving": holds is None, **(holds.said() if holds else {})}
     await _say(bus, subjects.heartbeat_subject(agent, listener), said)
 
 
@@ -354,8 +348,7 @@ def decode_sign(beat: Found) -> _Sign:
     kind = said.get("kind") if isinstance(said, dict) else None
     if kind not in ("session", "listener") or not ids.is_agent(whose):  # no set: it may be anything
         raise Undecodable("it is the sign of neither a session nor a listener")
-    host, senders = said.get("host"), said.get("held_for")
-    held_for = senders.items() if isinstance(senders, dict) else ()
+    host = said.get("host")
     return _Sign(
         agent=whose,
         session=session,
@@ -363,7 +356,7 @@ def decode_sign(beat: Found) -> _Sign:
         host=host if isinstance(host, str) and ids.is_inbox(host) else "",
         leaving=bool(said.get("leaving")),
         gone=bool(said.get("gone")),
-        holds=Holds(str(said.get("held") or ""), {who: str(why) for who, why in held_for}),
+        holds=Holds.of(said),
     )
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks of normal and low priority that wait, and how many of them are new to a session.
+"""The tasks that wait in lanes that wake nobody, and how many of them are new to a session.
 
-    >>> await unseen(bus, await stored(bus, ("coder",)), seen)
+    >>> await unseen(bus, await stored(bus, ("coder",)), seen, ("normal", "low"))
     (Lane(name='coder_normal', made='2026-11-21T10:00:00Z', last=9, new=1),)
 
-They wake nobody. Where few are stored each was looked at; where many are, four numbers of the
+Where few are stored each was looked at; where many are, four numbers of the
 server's are compared. Say that tasks 3, 4, 6 and 9 are stored in coder's normal lane, and that its
 sessions were offered those up to 4. Then 6 and 9 wait, the last is 9, and new are, to a session
 that was told of all
@@ -30,7 +30,6 @@ from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.store import subjects, waiting
 from mcp_agentbus.store.subjects import TASKS
 
-_LANES: Final[tuple[Priority, ...]] = ("normal", "low")
 # Of so many new tasks in a lane their number is told; where more are new, that of all that wait.
 _NEWER_MAX: Final = 50
 
@@ -79,13 +78,16 @@ async def _stored(bus: Bus, inbox: str) -> Stored:
     return Stored(inbox, str(info["created"]), info["state"].get("subjects") or {})
 
 
-async def unseen(bus: Bus, inboxes: Sequence[Stored], seen: Seen) -> tuple[Lane, ...]:
-    """Return the lanes in which tasks wait, with how many of them are new to a session.
+async def unseen(
+    bus: Bus, inboxes: Sequence[Stored], seen: Seen, priorities: Sequence[Priority]
+) -> tuple[Lane, ...]:
+    """Return those of these lanes in which tasks wait, with how many are new to a session.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    lanes = await together(*(_lane(bus, there, lane, seen) for there in inboxes for lane in _LANES))
+    places = [(there, lane) for there in inboxes for lane in priorities]
+    lanes = await together(*(_lane(bus, *place, seen) for place in places))
     return tuple(lane for lane in lanes if lane)
 
 

@@ -18,6 +18,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import both, together
+from mcp_agentbus.core.ids import LANES, WAKE_ON, Priority
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.store import roster, subjects, tasks, unseen, waiting
 from mcp_agentbus.store.subjects import TASKS
@@ -37,11 +38,17 @@ class Looked:
     """What waits."""
 
     counts: Counts
-    #: High tasks that no live session holds, and results that no session was shown.
+    #: Tasks in lanes that wake, which no live session holds; results that no session was shown.
     things: tuple[Waiting, ...]
 
 
-async def look(bus: Bus, agent: str, inboxes: Sequence[str], known: Container[str] = ()) -> Looked:
+async def look(
+    bus: Bus,
+    agent: str,
+    inboxes: Sequence[str],
+    known: Container[str] = (),
+    wake_on: Sequence[Priority] = WAKE_ON,
+) -> Looked:
     """Return what waits for an agent in its inboxes, and which of its results nobody has seen.
 
     Args:
@@ -49,39 +56,45 @@ async def look(bus: Bus, agent: str, inboxes: Sequence[str], known: Container[st
         agent: whose results.
         inboxes: whose tasks.
         known: senders whose tasks are looked at whoever else has sent some.
+        wake_on: the lanes that wake it.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    # All at once: an urgent task waits for the slowest of them only.
-    others, urgent = await both(
-        waiting.counts(bus, inboxes, ("normal", "low")), look_for_urgent(bus, agent, inboxes, known)
+    rest = [lane for lane in LANES if lane not in wake_on]
+    # All at once: a task that wakes it waits for the slowest of them only.
+    others, waking = await both(
+        waiting.counts(bus, inboxes, rest), look_for_waking(bus, agent, inboxes, known, wake_on)
     )
-    counts = replace(urgent.counts, others=urgent.counts.others + sum(others.values()))
-    return replace(urgent, counts=counts)
+    counts = replace(waking.counts, others=waking.counts.others + sum(others.values()))
+    return replace(waking, counts=counts)
 
 
-async def look_for_urgent(
-    bus: Bus, agent: str, inboxes: Sequence[str], known: Container[str] = ()
+async def look_for_waking(
+    bus: Bus,
+    agent: str,
+    inboxes: Sequence[str],
+    known: Container[str] = (),
+    wake_on: Sequence[Priority] = WAKE_ON,
 ) -> Looked:
     """Return the same, but for how many tasks wait in lanes that wake nobody.
 
     Raises: as `look`.
     """
-    results, high = await both(_results(bus, agent), _high_tasks(bus, inboxes, known))
-    words = sum(lane.words for lane in high)
-    counts = Counts(sum(lane.count for lane in high) - words, words, len(results))
-    return Looked(counts, (*(task for lane in high for task in lane.tasks), *results))
-
-
-async def _high_tasks(bus: Bus, inboxes: Sequence[str], known: Container[str]) -> list[_High]:
-    return await together(*(_high(bus, inbox, known) for inbox in inboxes))
+    places = [(inbox, priority) for priority in wake_on for inbox in inboxes]
+    results, lanes = await both(
+        _results(bus, agent), together(*(_lane(bus, *place, known) for place in places))
+    )
+    high = sum(lane.count - lane.words for lane in lanes if lane.priority == "high")
+    counts = Counts(high, sum(lane.count for lane in lanes) - high, len(results))
+    return Looked(counts, (*(task for lane in lanes for task in lane.tasks), *results))
 
 
 @dataclass(frozen=True)
-class _High:
-    """The high tasks of an inbox that no live session holds."""
+class _Lane:
+    """The tasks of a lane of an inbox that no live session holds."""
 
+    priority: Priority
     count: int
     #: The oldest first; where many are stored, the oldest of each sender.
     tasks: list[Waiting]
@@ -89,26 +102,27 @@ class _High:
     words: int = 0
 
 
-async def _high(bus: Bus, inbox: str, known: Container[str]) -> _High:
-    lane = await waiting.look(bus, inbox, "high")
+async def _lane(bus: Bus, inbox: str, priority: Priority, known: Container[str]) -> _Lane:
+    lane = await waiting.look(bus, inbox, priority)
     if lane.tasks is not None:
-        wakes = [_task(task) for task in lane.tasks.values() if task.expect == "answer"]
-        return _High(lane.count, wakes, lane.count - len(wakes))
-    seen = await together(*(tasks.at(bus, stored) for stored in await _oldest(bus, inbox, known)))
-    high_tasks = [
+        wakes = [_task(task, priority) for task in lane.tasks.values() if task.expect == "answer"]
+        return _Lane(priority, lane.count, wakes, lane.count - len(wakes))
+    oldest = await _oldest(bus, inbox, priority, known)
+    seen = await together(*(tasks.at(bus, stored) for stored in oldest))
+    there = [
         each.task for each in seen if isinstance(each, tasks.Seen) and not await _is_held(bus, each)
     ]
-    wakes = [_task(task) for task in high_tasks if task.expect == "answer"]
-    return _High(max(lane.count, len(high_tasks)), wakes, len(high_tasks) - len(wakes))
+    wakes = [_task(task, priority) for task in there if task.expect == "answer"]
+    return _Lane(priority, max(lane.count, len(there)), wakes, len(there) - len(wakes))
 
 
-async def _oldest(bus: Bus, inbox: str, known: Container[str]) -> list[Found]:
-    """Return the oldest high tasks of each sender; of many senders, of those that are known first.
+async def _oldest(bus: Bus, inbox: str, priority: Priority, known: Container[str]) -> list[Found]:
+    """Return a lane's oldest tasks of each sender; of many senders, of those that are known first.
 
     One sender's flood, which its limits may hold, must not hide the task of another one, nor must
     a flood under many names: of those that nobody knows each look takes others.
     """
-    there = list(await waiting.stored_tasks(bus, subjects.task_subject(inbox, "high", "*")))
+    there = list(await waiting.stored_tasks(bus, subjects.task_subject(inbox, priority, "*")))
     random.shuffle(there)
     there.sort(key=lambda subject: subjects.parts(subject).rest[1] not in known)
     of_senders = (
@@ -122,9 +136,9 @@ async def _is_held(bus: Bus, seen: tasks.Seen) -> bool:
     return seen.record is not None and await roster.may_hold(bus, seen.record)
 
 
-def _task(task: Task) -> Waiting:
+def _task(task: Task, priority: Priority) -> Waiting:
     key = f"task {task.to} {task.id}"
-    return Waiting(key, "task", task.id, task.sender, task.sender, task.to)
+    return Waiting(key, "task", task.id, task.sender, task.sender, task.to, priority=priority)
 
 
 async def _results(bus: Bus, agent: str) -> list[Waiting]:

@@ -20,7 +20,8 @@ from typing import Final, Literal, NamedTuple
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.config.values import ANY_SENDER
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.notices import Reason
+from mcp_agentbus.core.ids import WAKE_ON, Priority
+from mcp_agentbus.core.notices import Holds, Reason
 
 #: How long after a wake that led to no read the next one may come; after the last one: none.
 BACKOFF: Final = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=25))
@@ -46,6 +47,8 @@ class Waiting:
     live_only: bool = False
     #: The session it is for, of those that are live; empty for any.
     session: str = ""
+    #: Of a task.
+    priority: Priority = "high"
 
 
 @dataclass(frozen=True)
@@ -151,16 +154,7 @@ def decide(facts: Facts) -> Wake | Hold:
     return Wake(means, because, because + _told_before(because, held, facts), reasons)
 
 
-class Prospects(NamedTuple):
-    """Why a task that came now would not wake the agent; empty: it would."""
-
-    #: Whoever sends it.
-    everybodys: str
-    #: By sender, where it is another reason.
-    senders: dict[str, str]
-
-
-def prospects(facts: Facts) -> Prospects:
+def prospects(facts: Facts) -> Holds:
     """Return what would become of a task that came now, beside a wake that is under way."""
     strangers = _prospect("", facts)
     # Of two that may wake it only their own wakes make a difference.
@@ -169,9 +163,8 @@ def prospects(facts: Facts) -> Prospects:
     senders = dict.fromkeys(named - {ANY_SENDER}, of_allowed)
     for sender in frozenset[str]().union(*(wake.senders for wake in facts.past)):
         senders[sender] = _prospect(sender, facts)
-    return Prospects(
-        strangers, {sender: why for sender, why in senders.items() if why != strangers}
-    )
+    others = {sender: why for sender, why in senders.items() if why != strangers}
+    return Holds(strangers, others, facts.rules.wake_on if facts.rules else WAKE_ON)
 
 
 def _prospect(sender: str, facts: Facts) -> str:

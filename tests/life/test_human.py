@@ -67,7 +67,7 @@ async def test_each_thing_is_told_once_whatever_becomes_of_the_listener(house, t
                 await listener.logged("human", told=1)
 
     assert notes.read_text() == (
-        f"an urgent task waits for slow, and wakes nobody: agentbus task {held.task_id[:8]}\n"
+        f"a wake of slow is held: agentbus task {held.task_id[:8]}\n"
         "2 approvals are needed: agentbus tasks --all\n"
         f"coder could not do a task: agentbus task {task_id[:8]}\n"
     )

@@ -96,7 +96,7 @@ async def test_waking_by_hand_says_why_nothing_happens(house, planner, notes):
     async with listening(house) as listener:
         await listener.logged("ready", agent="held")
         assert (await served.typed(house.data_dir.parent, "agent", "wake", "held"))[1] == (
-            "held: nothing urgent waits (waiting: 0 high, 0 other).\n"
+            "held: nothing waits that may wake it (waiting: 0 high, 0 other).\n"
         )
         await send(planner, "held")
         await listener.logged("held", agent="held", reason="profile")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from mcp_agentbus.core.ids import WAKE_ON
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Receipt, Task
@@ -58,11 +59,13 @@ def _wake(
     task: Task, entry: Entry | None
 ) -> tuple[Literal["requested", "held", "not_known", "not_requested"], str]:
     """Return what is known about a wake when the task is stored."""
-    if task.priority != "high" or task.expect == "nothing":
+    # Whom high wakes is known without a roster; who is woken for more, only by it.
+    wakes = entry.wakes_on(task.priority) if entry else task.priority in WAKE_ON
+    if not wakes or task.expect == "nothing":
         return "not_requested", ""
     if entry is None:
         return "not_known", "the roster cannot be read"
-    held = entry.held_for(task.sender)
+    held = entry.held_for(task.sender, task.priority)
     if held is not None:
         return ("held", held) if held else ("requested", "")
     if entry.state == "not known":

@@ -81,6 +81,14 @@ def test_every_key_has_its_place(configure):
     assert program.command == ("python3", '{"a": 1}')
 
 
+def test_priorities_that_wake_are_taken_in_any_order_and_high_alone_is_the_default(configure):
+    wake = '[wake]\nwake_on = ["normal", "high"]\n'
+
+    assert configure(CLAUDE).rules["a"].wake_on == ("high",)
+    assert configure(wake + CLAUDE).rules["a"].wake_on == ("high", "normal")
+    assert configure(wake + CLAUDE + 'wake_on = ["high"]').rules["a"].wake_on == ("high",)
+
+
 def test_the_wake_table_is_the_default_and_the_agents_own_value_wins(configure):
     wake = '[wake]\nquiet_hours = "22:00-07:00"\nwake_from = "*"\nper_hour = 3\non_stop = "leave"\n'
 
@@ -108,6 +116,11 @@ def test_the_wake_table_is_the_default_and_the_agents_own_value_wins(configure):
         (CLAUDE + "wake_form = []", "does not exist: wake_form"),
         (CLAUDE + 'wake_from = "b"', "wake_from is not a list"),
         (CLAUDE + 'wake_from = ["B"]', "wake_from names nobody"),
+        (CLAUDE + 'wake_on = "high"', "wake_on is not a list"),
+        (CLAUDE + "wake_on = []", "wake_on is no list of priorities from high on.*hold"),
+        (CLAUDE + 'wake_on = ["normal"]', "wake_on is no list of priorities from high on"),
+        (CLAUDE + 'wake_on = ["high", "low"]', "wake_on is no list of priorities from high on"),
+        (CLAUDE + 'wake_on = ["urgent"]', "wake_on is no list of priorities from high on"),
         (CLAUDE + 'quiet_hours = "22-7"', "quiet_hours is no range"),
         (CLAUDE + 'quiet_hours = "22:00-24:00"', "quiet_hours is no range"),
         (CLAUDE + 'quiet_hours = "07:00-07:00"', "quiet_hours is no range"),

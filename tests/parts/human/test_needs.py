@@ -86,9 +86,7 @@ def test_a_hold_needs_a_person_where_one_can_do_something():
         Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST,
         Reason.DEAF_SESSION, Reason.DAILY_BUDGET,
     }  # fmt: skip
-    assert line([held(Reason.PROFILE)]) == (
-        "an urgent task waits for coder, and wakes nobody: agentbus task 9d0c2f1e"
-    )
+    assert line([held(Reason.PROFILE)]) == ("a wake of coder is held: agentbus task 9d0c2f1e")
     budget = held(Reason.DAILY_BUDGET)
     assert line([budget]) == "coder has had its wakes of today: agentbus agent wakes coder"
     assert of_hold(Reason.DAILY_BUDGET, "coder", "coder", "0" * 32, AT).key == budget.key
@@ -99,6 +97,6 @@ def test_of_several_the_numbers_are_told():
 
     assert line(several, {"held": 2}) == (
         "1 approval is needed, 1 answer is needed, 2 tasks were set aside, "
-        "3 urgent tasks wake nobody, 1 task failed, 1 agent has had its wakes of today: "
+        "3 wakes are held, 1 task failed, 1 agent has had its wakes of today: "
         "agentbus tasks --all"
     )

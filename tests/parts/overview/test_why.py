@@ -6,9 +6,8 @@ from datetime import timedelta
 import pytest
 from situations import NOW, before, case, entry
 
-from mcp_agentbus.core.notices import Reason
+from mcp_agentbus.core.notices import Holds, Reason
 from mcp_agentbus.overview.why import FOR_A_PERSON, Case, Word, todo_for, why
-from mcp_agentbus.store.roster import Holds
 from mcp_agentbus.store.task import ENDS, OPEN
 from mcp_agentbus.tools.answers.words import clock
 
@@ -167,6 +166,22 @@ CASES = {
         case(of=HIGH, listener="silent"),
         f"It is high, and the listener does not answer, so nobody is woken for it; {AWAY}.",
         "`agentbus listen --replace`.",
+    ),
+    "normal, and its user lets normal wake it": (
+        case(wake_on=("high", "normal"), listener="none"),
+        f"It is normal, and no listener runs that could wake coder; {AWAY}.",
+        "`agentbus listen --install` keeps one running; or open a session of coder.",
+    ),
+    "normal on another machine, whose listener holds it": (
+        case(
+            is_here=False,
+            wake_on=("high", "normal"),
+            addressee=entry(
+                "listening", holds=(Holds(), Holds("quiet_hours", wake_on=("high", "normal")))
+            ),
+        ),
+        f"It is normal, but its wake is held: its user's quiet hours; {AWAY}.",
+        OPEN_IT,
     ),
     "no rules for it here": (
         case(of=HIGH),
