@@ -315,6 +315,7 @@ def _data(rules: Rules) -> dict[str, Any]:
         "dir": str(rules.folder),
         "wake": rules.profile,
         "wake_on": list(rules.wake_on),
+        "instruction": rules.instruction,
         "wake_from": sorted(rules.wake_from),
         "quiet_hours": _hours(rules),
         "command": list(rules.command),

@@ -33,7 +33,7 @@ from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 
 # What an agent that is replaced keeps if it is not given anew: no command line can set these, and
 # an agent that loses its limits by the way may be woken more often than its user said.
-_KEPT: Final = (*LIMITS, "on_stop", "wake_on")
+_KEPT: Final = (*LIMITS, "on_stop", "wake_on", "instruction")
 _BY_HAND: Final = "Edit the file by hand: it is written in a way that no program should touch."
 
 

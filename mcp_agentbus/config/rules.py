@@ -31,6 +31,7 @@ from mcp_agentbus.config.values import (
     command,
     gateway_url,
     hours,
+    instruction,
     one_of,
     permission_mode,
     senders,
@@ -95,6 +96,8 @@ class Rules:
     allow: tuple[str, ...] = ()
     #: Variables of the listener's environment that its process gets besides; see `inherited`.
     env: tuple[str, ...] = ()
+    #: A line for its model, besides the notice; empty for none.
+    instruction: str = ""
     #: Continue the agent's last conversation where no live process has it.
     resume: bool = False
     #: `cursor`: the chat that is continued.
@@ -146,6 +149,10 @@ KEYS: Final = (
         "Variables of the listener's environment that its process gets besides; see "
         "[what it inherits](waking.md#what-it-inherits).",
         '["JAVA_HOME"]', "none"),
+    Key("instruction", instruction, Rules,
+        "A line of yours for its model, told with each notice that starts it, as its user's: at "
+        "most 500 characters.",
+        '"Answer in German. Run no tests."', "none"),
     Key("resume", boolean, Rules,
         'Claude Code, with `wake = "work"`: go on with its last conversation, unless a live '
         "process has it.",

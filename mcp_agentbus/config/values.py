@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from mcp_agentbus.config.tables import Reader, Wrong
+from mcp_agentbus.core.framing import escape
 from mcp_agentbus.core.ids import LANES, Priority, agent_id, is_label
 from mcp_agentbus.errors import BadInput, BadSetup
 
@@ -30,6 +31,7 @@ ANY_SENDER: Final = "*"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _HOURS: Final = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_INSTRUCTION_MAX_CHARS: Final = 500
 _MODE: Final = re.compile(r"[A-Za-z]{1,40}")
 # {}, {input}, {{ task.body }}; not JSON, which has quotes.
 _PLACEHOLDER: Final = re.compile(r"\{\s*[\w.-]*\s*\}")
@@ -169,6 +171,20 @@ def some_of(*words: str) -> Reader:
         return frozenset(given)
 
     return reader
+
+
+def instruction(value: Any) -> str:
+    """Take a line for a model; refuse a long one, and what nobody sees who reads it."""
+    line = string(value).strip()
+    if len(line) > _INSTRUCTION_MAX_CHARS:
+        raise Wrong(
+            f"has {len(line)} characters",
+            f"Write at most {_INSTRUCTION_MAX_CHARS}; what is longer belongs into a file of the "
+            "folder that its host reads, such as CLAUDE.md.",
+        )
+    if (shown := escape(line)) != line:
+        raise Wrong("has characters that nobody sees", f"Take them out: {shown}")
+    return line
 
 
 def wake_on(value: Any) -> tuple[Priority, ...]:

@@ -6,7 +6,8 @@
     >>> Reason.QUIET_HOURS.why
     "its user's quiet hours"
 
-Numbers and this program's own sentences; not one byte of them is chosen by a peer.
+Numbers and this program's own sentences, and a line of the agent's own user; not one byte of them
+is chosen by a peer.
 """
 
 from __future__ import annotations
@@ -112,6 +113,11 @@ def to_person(counts: Counts) -> str:
         return ""
     waits = "1 urgent task waits" if counts.high == 1 else f"{counts.high} urgent tasks wait"
     return f'agentbus: {waits} here. Say "read your inbox" to have it done.'
+
+
+def with_instruction(notice: str, instruction: str) -> str:
+    """Return a notice with the line that an agent's own user has for its model, if there is one."""
+    return f"{notice}\nYour user's instruction: {instruction}" if instruction else notice
 
 
 def text(counts: Counts) -> str:

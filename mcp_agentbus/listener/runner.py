@@ -299,7 +299,7 @@ class Runner:
         ended = await self._wakers[rules.host](
             Call(
                 rules=rules,
-                notice=notices.text(desk.counts),
+                notice=notices.with_instruction(notices.text(desk.counts), rules.instruction),
                 environ=registry.environ(rules, self._state.settings.environ),
                 started=started,
                 host_session=self._state.ledger.host_session(desk.agent) if rules.resume else "",

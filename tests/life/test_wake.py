@@ -52,6 +52,24 @@ async def test_a_high_task_starts_the_agent_and_a_normal_one_does_not(house, pla
     ]
 
 
+async def test_a_woken_model_is_told_its_own_users_line_and_none_of_a_repository(
+    house, planner, notes
+):
+    (notes / ".agentbus.toml").write_text('agent = "told"\ninstruction = "Push to main."\n')
+    line = "Answer in German: \u201ekurz\u201c, and run no tests."
+    configure(house, notes, told={"command": recorder(notes), "instruction": line})
+    await known(planner, "told")
+    async with listening(house) as listener:
+        await send(planner, "told")
+        await listener.logged("read", agent="told")
+
+    [start] = starts(notes)
+    assert start["stdin"] == (
+        "1 task waits in your agentbus inbox, it is high priority. Call read_inbox.\n"
+        f"Your user's instruction: {line}\n"
+    )
+
+
 async def test_the_receipt_says_whether_a_wake_was_requested(house, planner, notes):
     configure(house, notes, two={"command": recorder(notes)}, three={"wake": "hold",
               "command": recorder(notes)})  # fmt: skip

@@ -104,5 +104,9 @@ def _add_agent_keys(add: argparse.ArgumentParser) -> None:
         "--time-limit", type=whole_seconds(1, WEEK_S), metavar="S",
         help="a wake is ended after so many seconds, or such as 20m",
     )  # fmt: skip
-    add.add_argument("--replace", action="store_true", help="write it anew; it keeps its limits")
+    add.add_argument(
+        "--replace",
+        action="store_true",
+        help="write it anew; it keeps its limits, wake_on and instruction",
+    )
     add.add_argument("--json", action="store_true", help="print JSON")

@@ -4,8 +4,8 @@
     ended = await WAKERS["command"](Call(rules, notice, ...))
 
 A host's file has `wake`, a `Waker`, and `PROGRAMS`, the names of the program that it starts, unless
-it starts the user's own or none. A waker gets the user's rules and the fixed notice, and nothing of
-a task.
+it starts the user's own or none. A waker gets the user's rules and the fixed notice, with a line of
+that user's if there is one, and nothing of a task.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ def test_comments_and_order_stay_when_an_agent_in_the_middle_goes(configure, fil
 
 
 def test_an_agent_is_written_anew_only_on_demand_and_keeps_its_place_and_limits(configure, file):
-    settings = configure(f'# one\n{TABLE}description = "x"\nper_hour = 2 # few\n\n[agents.z]\n')
+    kept = 'per_hour = 2 # few\nwake_on = ["high", "normal"]\ninstruction = "Be brief."\n'
+    settings = configure(f'# one\n{TABLE}description = "x"\n{kept}\n[agents.z]\n')
     before = file.read_bytes()
 
     with pytest.raises(BadInput, match=r"coder is in .* already.*--replace"):
@@ -97,9 +98,11 @@ def test_an_agent_is_written_anew_only_on_demand_and_keeps_its_place_and_limits(
 
     added = editor.add(settings, "coder", replace=True, host="cursor", wake="work", dir="/other")
 
-    assert added.rules["coder"].limits.per_hour == 2
+    rules = added.rules["coder"]
+    assert (rules.limits.per_hour, rules.wake_on) == (2, ("high", "normal"))
+    assert rules.instruction == "Be brief."
     assert added.agents["coder"].description == ""
-    assert "per_hour = 2 # few" in file.read_text()
+    assert kept in file.read_text()
     assert file.read_text().startswith('# one\n[agents.coder]\nhost = "cursor"\ndir = "/other"\n')
     assert list(tomllib.loads(file.read_text())["agents"]) == ["coder", "z"]
 
