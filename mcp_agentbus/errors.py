@@ -26,6 +26,7 @@ of another user: a model reads them.
     │   └── Untrusted          one answers, and is not known by TLS to be the right one
     ├── Unconfirmed            handed over, but the server did not confirm it in time
     └── NoListener             no listener runs for this user
+        └── SilentListener     one runs, and does not answer here
 
 `replies.ApiError` is a `Refused` besides, in the bus server's words. The listener names an error of
 a command to `remote` by its class, so whatever has an exit code of its own must be in this file.
@@ -178,3 +179,7 @@ class NoListener(AgentbusError):
     """No listener runs for this user."""
 
     hint = "Run `agentbus listen`, or `agentbus listen --install` to keep it running."
+
+
+class SilentListener(NoListener):
+    """A listener runs, and does not answer here."""

@@ -2,7 +2,7 @@
 """`agentbus listen`: run, look at, end or keep this user's listener.
 
     $ agentbus listen --status
-    listener 0.1.0, pid 4711, since 2026-11-21 10:00
+    listener runs: 0.1.0, pid 4711, since 2026-11-21 10:00
 
 Looking and ending load no library: a person waits for them. What a listener does is `listener`'s.
 """
@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import sys
 
-from mcp_agentbus.cli.output import say, show
+from mcp_agentbus.cli.output import complain, say, show
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadSetup, NoListener
 from mcp_agentbus.listener import status
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Do what the arguments of `agentbus listen` say; return the exit code.
 
     Raises:
-        NoListener: there is none to stop or to look at.
+        NoListener: there is none to stop.
         BadSetup: this user's runtime folder or service manager cannot be used, or another
             listener was to be ended or replaced, and is there still.
     """
@@ -39,9 +39,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
-    answer = local_socket.ask(settings, {"op": "status"})
-    answer["elsewhere"] = status.elsewhere(settings, answer)
-    show(args, status.text(answer), answer)
+    try:
+        standing = status.seen_from(settings, local_socket.ask(settings, {"op": "status"}))
+    except NoListener as error:
+        state = status.absent(error)
+        if not args.json:
+            say(f"listener {state}")
+        return complain(error, as_json=args.json, command=args.command, state=state)
+    show(args, status.text(standing), standing)
     return 0
 
 

@@ -87,15 +87,20 @@ def show(args: argparse.Namespace, text: str, data: object, *, verbatim: bool = 
         tell(text)
 
 
-def complain(error: AgentbusError, *, as_json: bool = False, command: str = "") -> int:
-    """Print an error of a command, and what to do next; return the exit code."""
+def complain(
+    error: AgentbusError, *, as_json: bool = False, command: str = "", **known: str
+) -> int:
+    """Print an error of a command, and what to do next; return the exit code.
+
+    `known` is what stands beside it for a program.
+    """
     from mcp_agentbus.core.framing import spelled
     from mcp_agentbus.core.text import columns, folded
     from mcp_agentbus.tools.answers.readers import SHELL
 
     about = SHELL.error(error, command)
     if as_json:
-        print(spelled({"error": about}))
+        print(spelled({**known, "error": about}))
     else:
         lines = (f"agentbus: {about['message']}", f"Hint: {about['hint']}")
         width = columns(2)

@@ -92,12 +92,13 @@ def _running(settings: Settings, answer: Mapping[str, Any]) -> Check:
     by = f"kept by {service.manager().NAME}"
     by = by if starter.keeps(settings.environ) else f"not {by}"
     since = minute(answer["since"])
-    who = f"{answer['version']}, pid {answer['pid']}, since {since}, {by}"
+    seen = status.seen_from(settings, answer)
+    who = f"{seen['state']}: {answer['version']}, pid {answer['pid']}, since {since}, {by}"
     if answer["version"] != __version__:
         wrong = f"{who}: another version than the {__version__} that is installed"
         return _replaced(settings, f"{wrong}, so sessions serve themselves")
-    if elsewhere := status.elsewhere(settings, answer):
-        return Check("listener", "wrong", f"{who}: {elsewhere}", status.ELSEWHERE)
+    if seen["elsewhere"]:
+        return Check("listener", "wrong", f"{who}: {seen['elsewhere']}", status.ELSEWHERE)
     if answer["bus"] != "ok":
         since = minute(answer["away_since"]) if answer.get("away_since") else "now"
         fix = "Run `agentbus server start`, or see `server` above."
@@ -118,26 +119,24 @@ def _replaced(settings: Settings, wrong: str) -> Check:
 
 
 def _none(settings: Settings, error: NoListener) -> Check:
-    if "does not answer" in error.message:
+    if status.absent(error) == "silent":
+        there = seat.seated(settings)
         mend = Step("end that listener and start another one", partial(_renew, settings))
-        return Check("listener", "wrong", "it runs, but does not answer", error.hint, mend)
-    if there := seat.seated(settings):
-        mend = Step("end that listener and start another one", partial(_renew, settings))
-        mends = mend if there.is_here else None
-        return Check("listener", "wrong", error.message, error.hint, mends)
+        mends = mend if there is None or there.is_here else None
+        return Check("listener", "wrong", f"silent: {error.message}", error.hint, mends)
     if starter.keeps(settings.environ):
         manager, fix = service.manager(), _again(settings)
-        wrong = f"not running, although {manager.NAME} should keep it"
+        wrong = f"stopped, although {manager.NAME} should keep it"
         mend = Step(f"have {manager.NAME} start it", partial(_renew, settings))
         fix += f"; if it ends again, see {manager.LOG}" if manager.LOG else ""
         return Check("listener", "wrong", wrong, fix, mend)
     woken = sorted(name for name, rules in settings.rules.items() if rules.profile != "hold")
     if not woken:
-        return Check("listener", "ok", "not running; the first session that lives starts one")
+        return Check("listener", "ok", "stopped; the first session that lives starts one")
     return Check(
         "listener",
         "warning",
-        f"not running: nothing wakes {', '.join(woken)} until a session starts one",
+        f"stopped: nothing wakes {', '.join(woken)} until a session starts one",
         "Run `agentbus listen --install` to keep one running.",
         Step("start a listener", partial(_renew, settings)),
     )

@@ -2,7 +2,7 @@
 """What a listener says of its agents: as data for `--json`, as lines for a person.
 
     $ agentbus listen --status
-    listener 0.1.0, pid 4711, since 2026-11-21 10:00
+    listener runs: 0.1.0, pid 4711, since 2026-11-21 10:00
     coder  claude-code, wake profile answer · 1 live session · waiting: 0 high, 2 other
 
 Nothing of it is a peer's: ids, counts, times and this program's own sentences; what a host has
@@ -12,7 +12,7 @@ printed stands in a frame. It asks nobody, and loads no library: a person waits 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
@@ -20,6 +20,7 @@ from mcp_agentbus.core import framing, notices
 from mcp_agentbus.core.ids import WAKE_ON
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import minute
+from mcp_agentbus.errors import NoListener, SilentListener
 from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:  # both load what a person would wait for: pydantic and SQLite
@@ -36,6 +37,41 @@ ELSEWHERE: Final = (
     "everywhere, or none, then run `agentbus listen --replace`, or `agentbus listen --install` "
     "if a service manager keeps it."
 )
+
+
+#: How a listener stands for who asks it; docs/words.md says what each word means.
+State = Literal["stopped", "silent", "foreign", "away", "degraded", "runs"]
+# What it says of its parts, "ok" or why it does not work; what it does then.
+_PARTS: Final[Mapping[str, str]] = {
+    "ledger": "HOLDS EVERY WAKE",
+    "config": "GOES ON WITH THE RULES OF BEFORE",
+    "archive": "KEEPS NO HISTORY",
+    "human": "CANNOT TELL YOU",
+}
+
+
+def absent(error: NoListener) -> State:
+    """Return how a listener stands that has not answered."""
+    return "silent" if isinstance(error, SilentListener) else "stopped"
+
+
+def seen_from(settings: Settings, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a listener has answered, with its `state` for who has these settings.
+
+    With `elsewhere` as well: as `elsewhere` returns it.
+    """
+    differs = elsewhere(settings, answer)
+    return {**answer, "elsewhere": differs, "state": _state(answer, differs)}
+
+
+def _state(answer: Mapping[str, Any], differs: str) -> State:
+    if differs:
+        return "foreign"
+    if answer.get("bus", "ok") != "ok":
+        return "away"
+    parts = any(answer.get(part, "ok") != "ok" for part in _PARTS)
+    is_whole = not parts and not answer.get("failures") and answer.get("version") == __version__
+    return "runs" if is_whole else "degraded"
 
 
 def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) -> dict[str, Any]:
@@ -77,7 +113,7 @@ def elsewhere(settings: Settings, answer: Mapping[str, Any]) -> str:
 
 
 def text(standing: Mapping[str, Any]) -> str:
-    """Return the lines for what the listener answered to `status`."""
+    """Return the lines for what the listener answered to `status`, as `seen_from` returns it."""
     relayed = standing["relayed"]
     serves = f", serves {relayed} of the live sessions" if relayed else ""
     since = minute(standing["since"])
@@ -85,26 +121,21 @@ def text(standing: Mapping[str, Any]) -> str:
     # A listener of another container may answer, where both have the folder of the socket.
     if (process := _process(standing)) and not process.is_here:
         who = process._replace(since=0.0).where
-    lines = [f"listener {standing['version']}, {who}, since {since}{serves}"]
-    if standing["version"] != __version__:
+    version = standing["version"]
+    lines = [f"listener {standing['state']}: {version}, {who}, since {since}{serves}"]
+    if version != __version__:
         lines.append(
             f"OLDER OR NEWER than the {__version__} that is installed: sessions serve themselves. "
             "Run `agentbus listen --replace`."
         )
-    if standing.get("elsewhere"):
+    if standing["elsewhere"]:
         lines.append(f"ANOTHER BUS OR OTHER FOLDERS: {standing['elsewhere']}. {ELSEWHERE}")
     if standing["away_since"]:
         why = f". {says}" if (says := standing.get("away_says")) else ""
         lines.append(f"NO BUS since {minute(standing['away_since'])}: nobody is woken{why}")
-    warnings = {
-        "ledger": "HOLDS EVERY WAKE",
-        "config": "GOES ON WITH THE RULES OF BEFORE",
-        "archive": "KEEPS NO HISTORY",
-        "human": "CANNOT TELL YOU",
-    }
     lines += [
         f"{warning}: {standing[part]}"
-        for part, warning in warnings.items()
+        for part, warning in _PARTS.items()
         if standing.get(part, "ok") != "ok"
     ]
     lines += [f"FAILED INSIDE, see its log: {failure}" for failure in standing.get("failures", ())]

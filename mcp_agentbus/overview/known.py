@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequ
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from mcp_agentbus.archive import standing
 from mcp_agentbus.archive.audit import Entry as Step
@@ -36,7 +36,9 @@ from mcp_agentbus.core.ids import (
     Priority,
     is_inbox,
 )
-from mcp_agentbus.errors import ArchiveBroken, BusUnreachable, NoListener, Unconfirmed
+from mcp_agentbus.errors import ArchiveBroken, BusUnreachable, Unconfirmed
+from mcp_agentbus.listener import status
+from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.why import Case, Word
 from mcp_agentbus.relay import local_socket, seat
 from mcp_agentbus.store import roster, streams, subjects, waiting
@@ -63,7 +65,7 @@ Place = tuple[str, Priority]
 class Listener:
     """What the listener has answered."""
 
-    state: Literal["runs", "silent", "none"] = "none"
+    state: State = "stopped"
     #: Why it is not there, or what to do about it.
     says: str = ""
     #: See `listener.requests`; empty without an answer.
@@ -246,11 +248,11 @@ def ask_listener(settings: Settings) -> Listener:
         return Listener("silent", "It does not answer: `agentbus listen --replace`.")
     except (OSError, ValueError):
         away = seat.absence(settings)
-        nobody = away.message == NoListener().message
-        return Listener("none" if nobody else "silent", f"{away.message} {away.hint}")
+        return Listener(status.absent(away), f"{away.message} {away.hint}")
     if "error" in answer:
         return Listener("silent", f"{answer['error']} {answer.get('hint', '')}")
-    return Listener("runs", "", answer)
+    seen = status.seen_from(settings, answer)
+    return Listener(seen["state"], "", seen)
 
 
 async def _ask(bus: Bus) -> OnBus:

@@ -112,15 +112,16 @@ def _shares(parts: Sequence[_Part], room: int) -> list[int]:
 
 def _head(now: Situation) -> list[str]:
     """Return how things stand: server, listener, agents."""
-    listener = {"none": "no listener", "silent": "LISTENER SILENT"}.get(now.listener.state, "")
-    if now.listener.answer:
+    state = now.listener.state
+    listener = f"listener {state if state in {'runs', 'stopped'} else state.upper()}"
+    if state == "runs":
         since = datetime.fromisoformat(now.listener.answer["since"])
-        listener = f"listener since {clock(since, now.now)}"
+        listener += f" since {clock(since, now.now)}"
     server = "server runs" if now.server else "no server"
     lines = [line((f"agentbus {__version__}", server, listener))]
     if not now.server:
         lines.append(f"From the archive, as it was last known. {now.away_says}")
-    if now.listener.state == "none":
+    if now.listener.state == "stopped":
         lines.append("Nobody is woken without a listener: agentbus listen --install")
     return lines
 

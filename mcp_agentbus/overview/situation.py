@@ -292,7 +292,7 @@ def _broken(here: Known) -> Iterable[Need]:
     if answer["version"] != __version__:
         what = f"the listener is of version {answer['version']}, this is {__version__}"
         yield Need("broken", "", what, "`agentbus listen --replace`.")
-    if elsewhere := status.elsewhere(here.settings, answer):
+    if elsewhere := answer["elsewhere"]:
         yield Need("broken", "", f"the listener is another one: {elsewhere}", status.ELSEWHERE)
     if here.bus and answer["away_since"]:
         what = "the listener does not reach the bus, and wakes nobody"

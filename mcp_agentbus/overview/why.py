@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 
 from mcp_agentbus.archive.history import Past
 from mcp_agentbus.core.ids import ROLE_PREFIX, SHELL_PREFIX, WAKE_ON, Priority, address_of
 from mcp_agentbus.core.notices import WHY, Reason
+from mcp_agentbus.listener.status import State
 from mcp_agentbus.store.roster import AWAY, Entry
 from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, ENDS, HELD
 from mcp_agentbus.tools.answers.past import short
@@ -57,7 +58,7 @@ class Case:
     addressee: Entry | None = None
     #: Whether the addressee is known to be this user's, on this machine.
     is_here: bool = True
-    listener: Literal["runs", "silent", "none"] = "none"
+    listener: State = "stopped"
     #: What it says of the addressee; None: nothing.
     word: Word | None = None
     #: The priorities of tasks that are to wake the addressee.
@@ -261,19 +262,36 @@ def _told(case: Case) -> Why | None:
     )
 
 
+# What is so, and what to do, where no listener of this user can wake anybody.
+_AWAY: Final[Mapping[State, tuple[str, str, str]]] = {
+    "stopped": (
+        "no listener runs", " that could wake {inbox}",
+        "`agentbus listen --install` keeps one running; or open a session of {inbox}.",
+    ),
+    "silent": (
+        "the listener does not answer", ", so nobody is woken for it",
+        "`agentbus listen --replace`.",
+    ),
+    "away": (
+        "the listener does not reach the bus", ", so nobody is woken for it",
+        "`agentbus doctor` says how to mend it.",
+    ),
+    "foreign": (
+        "the listener that runs serves another bus or other folders", ", so it wakes nobody here",
+        "`agentbus listen --status` says which, and what to do.",
+    ),
+}  # fmt: skip
+
+
 def _no_listener(case: Case) -> Why | None:
-    if not case.is_here or case.listener == "runs":
+    if not case.is_here or case.listener not in _AWAY:
         return None
-    silent = case.listener == "silent"
-    what = "the listener does not answer" if silent else "no listener runs"
+    what, so, todo = _AWAY[case.listener]
+    so = so.format(inbox=case.inbox)
     return Why(
         what,
-        f"It is {case.task.priority}, and {what} that could wake {case.inbox}; {_there(case)}."
-        if not silent
-        else f"It is {case.task.priority}, and {what}, so nobody is woken for it; {_there(case)}.",
-        "`agentbus listen --replace`."
-        if silent
-        else f"`agentbus listen --install` keeps one running; or open a session of {case.inbox}.",
+        f"It is {case.task.priority}, and {what}{so}; {_there(case)}.",
+        todo.format(inbox=case.inbox),
     )
 
 

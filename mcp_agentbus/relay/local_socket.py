@@ -29,7 +29,7 @@ from typing import Any, Final
 
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.places import Where
-from mcp_agentbus.errors import AgentbusError, NoListener
+from mcp_agentbus.errors import AgentbusError, SilentListener
 
 #: A line holds ids and numbers; this is far more than any of them needs.
 LINE_MAX_BYTES: Final = 64 * 1024
@@ -155,14 +155,14 @@ def ask(where: Where, request: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the listener one thing and return its answer; for commands and hooks.
 
     Raises:
-        NoListener: none runs, or none that answers here.
+        NoListener: none runs; SilentListener: none that answers here.
         AgentbusError: it refused; the message says why.
     """
     try:
         with connect(where) as connection:
             answer = exchange(connection, request)
     except TimeoutError:
-        raise NoListener(
+        raise SilentListener(
             "The listener does not answer.", hint="Run `agentbus listen --replace`."
         ) from None
     except (OSError, ValueError):

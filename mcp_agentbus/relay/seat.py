@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from mcp_agentbus.core import locks, places, processes
 from mcp_agentbus.core.places import Where
 from mcp_agentbus.core.processes import Process
-from mcp_agentbus.errors import NoListener
+from mcp_agentbus.errors import NoListener, SilentListener
 
 # Whoever looks whether a lock is held has it for some microseconds.
 _TRIES: Final = 3
@@ -107,18 +107,18 @@ def absence(where: Where) -> NoListener:
         return NoListener()
     process, socket = there.process, f"{where.runtime_dir}/listener.sock"
     if process is None:
-        return NoListener(
+        return SilentListener(
             "A listener runs that takes no connection.",
             hint="It may just start or end: run this again. "
             f"If that does not help, end the process that this names: fuser {there.lock}",
         )
     if not process.is_here:
-        return NoListener(
+        return SilentListener(
             f"The listener runs elsewhere: {process.where}. Nothing here reaches {socket}.",
             hint="Run `agentbus listen --stop` there, or set XDG_RUNTIME_DIR to a folder that is "
             "this machine's alone.",
         )
-    return NoListener(
+    return SilentListener(
         f"The listener ({process.where}) runs, but takes no connection at {socket}.",
         hint="If its socket was removed, it is there again in a second: run this again. If the "
         "listener was started under another XDG_RUNTIME_DIR: `agentbus listen --replace`",

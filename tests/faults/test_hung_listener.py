@@ -2,6 +2,7 @@
 """A listener that hangs: commands go on without it, nothing is done twice, and it can be ended."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -140,7 +141,7 @@ async def test_it_is_stopped(planner):
         assert await hung.process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("how", ["--stop", "--replace"])
+@pytest.mark.parametrize("how", ["--stop", "--replace", "--status"])
 async def test_one_that_takes_no_connection_is_told_of_by_its_lock(planner, how):
     settings = planner.bus.settings
     lock = settings.runtime_dir / "listener.lock"
@@ -148,15 +149,22 @@ async def test_one_that_takes_no_connection_is_told_of_by_its_lock(planner, how)
         code, said = await typed(settings, "listen", how)
 
     assert code == 1
+    assert ("listener silent\n" in said) == (how == "--status")
     assert "takes no connection" in said
     assert f"fuser {lock}" in said
 
 
-async def test_where_none_runs_there_is_none_to_stop(planner):
+async def test_where_none_runs_there_is_none_to_stop_or_to_look_at(planner):
     code, said = await typed(planner.bus.settings, "listen", "--stop")
+    looked, shown = await typed(planner.bus.settings, "listen", "--status")
+    _, data = await typed(planner.bus.settings, "listen", "--status", "--json")
 
-    assert code == 1
+    assert (code, looked) == (1, 1)
     assert "No listener runs" in said
+    assert shown.startswith("listener stopped\n")
+    assert "No listener runs" in shown
+    assert json.loads(data)["state"] == "stopped"
+    assert json.loads(data)["error"]["hint"]
 
 
 def test_one_that_lets_nobody_in_any_more_hangs_too(tmp_path):

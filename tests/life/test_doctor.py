@@ -298,6 +298,7 @@ async def test_a_listener_that_cannot_record_wakes_is_wrong(there, tmp_path):
         code, found = await report(there)
 
     assert code == 1
+    assert found["listener"]["said"].startswith("degraded: ")
     assert "wakes nobody" in found["listener"]["said"]
     assert str(there.ledger_file) in found["listener"]["fix"]
 
@@ -313,6 +314,7 @@ async def test_a_listener_that_has_no_bus_is_told_of(there, tmp_path):
         _, found = await report(there)
 
     assert found["listener"]["state"] == "warning"
+    assert found["listener"]["said"].startswith("away: ")
     assert "no bus since" in found["listener"]["said"]
 
 

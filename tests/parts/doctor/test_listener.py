@@ -145,4 +145,4 @@ def test_one_that_just_starts_or_ends_is_waited_for(settings, monkeypatch):
         [check] = checked.result()
 
     assert check.state == "ok"
-    assert check.said.startswith("not running")
+    assert check.said.startswith("stopped")

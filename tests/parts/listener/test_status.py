@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from local_server import settings_at
 
 from mcp_agentbus.listener import status
 from mcp_agentbus.version import __version__
@@ -33,13 +34,13 @@ AGENT = {
 
 
 def shown(**changed):
-    return status.text({**FOUND, **changed})
+    return status.text({**FOUND, "state": "runs", "elsewhere": "", **changed})
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, f"listener {__version__}, pid 4711, since 2026-11-2"),
+        ({}, f"listener runs: {__version__}, pid 4711, since 2026-11-2"),
         ({}, "agentbus agent add ID"),
         ({"relayed": 3}, "serves 3 of the live sessions"),
         ({"version": "0.0.9"}, f"{__version__} that is installed: sessions serve themselves"),
@@ -51,6 +52,25 @@ def shown(**changed):
 )
 def test_what_a_person_must_know_stands_in_a_line_of_its_own(changed, said):
     assert said in shown(**changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "state"),
+    [
+        ({}, "runs"),
+        ({"bus": "away", "ledger": "The disk is full."}, "away"),
+        ({"ledger": "The disk is full."}, "degraded"),
+        ({"human": "No program."}, "degraded"),
+        ({"failures": ["desk of coder"]}, "degraded"),
+        ({"version": "0.0.9"}, "degraded"),
+        ({"bus_at": "tls://elsewhere", "bus": "away"}, "foreign"),
+    ],
+)
+def test_how_it_stands_has_one_word(tmp_path, changed, state):
+    seen = status.seen_from(settings_at(tmp_path), {**FOUND, **changed})
+
+    assert seen["state"] == state
+    assert status.text({**seen, **changed}).startswith(f"listener {state}: ")
 
 
 def test_an_installed_version_that_is_the_listeners_own_is_not_mentioned():

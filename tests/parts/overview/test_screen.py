@@ -26,7 +26,7 @@ def test_three_agents_and_thirty_tasks_at_80_columns():
     assert (
         shown(situation(), columns=80, rows=24)
         == f"""\
-agentbus {__version__} · server runs · listener since {AT_10}
+agentbus {__version__} · server runs · listener runs since {AT_10}
 NEEDS YOU: 2
   00000063  coder waits for an approval, 3 min
       What it asks: `agentbus task 00000063`.
@@ -89,7 +89,7 @@ def test_without_a_server_and_a_listener_it_says_so_first():
     lines = shown(away, columns=80).splitlines()
 
     assert lines[:3] == [
-        f"agentbus {__version__} · no server · no listener",
+        f"agentbus {__version__} · no server · listener stopped",
         "From the archive, as it was last known. Start it.",
         "Nobody is woken without a listener: agentbus listen --install",
     ]

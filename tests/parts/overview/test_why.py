@@ -158,7 +158,7 @@ CASES = {
         OPEN_IT,
     ),
     "no listener": (
-        case(of=HIGH, listener="none"),
+        case(of=HIGH, listener="stopped"),
         f"It is high, and no listener runs that could wake coder; {AWAY}.",
         "`agentbus listen --install` keeps one running; or open a session of coder.",
     ),
@@ -167,8 +167,21 @@ CASES = {
         f"It is high, and the listener does not answer, so nobody is woken for it; {AWAY}.",
         "`agentbus listen --replace`.",
     ),
+    "a listener without a bus": (
+        case(of=HIGH, listener="away"),
+        f"It is high, and the listener does not reach the bus, so nobody is woken for it; {AWAY}.",
+        "`agentbus doctor` says how to mend it.",
+    ),
+    "a listener of another bus": (
+        case(of=HIGH, listener="foreign"),
+        (
+            "It is high, and the listener that runs serves another bus or other folders, so it "
+            f"wakes nobody here; {AWAY}."
+        ),
+        "`agentbus listen --status` says which, and what to do.",
+    ),
     "normal, and its user lets normal wake it": (
-        case(wake_on=("high", "normal"), listener="none"),
+        case(wake_on=("high", "normal"), listener="stopped"),
         f"It is normal, and no listener runs that could wake coder; {AWAY}.",
         "`agentbus listen --install` keeps one running; or open a session of coder.",
     ),
@@ -202,7 +215,7 @@ CASES = {
         OPEN_IT,
     ),
     "of another machine without a listener": (
-        case(of=HIGH, is_here=False, listener="none"),
+        case(of=HIGH, is_here=False, listener="stopped"),
         f"It is high, but no listener of another machine has said that it could wake it; {AWAY}.",
         OPEN_IT,
     ),
