@@ -230,6 +230,28 @@ def test_the_changelog_speaks_of_this_version():
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def unanswered(changelog):
+    """Return what the entries of a changelog do not say of versions on one bus."""
+    entries = re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]
+    wire = {entry.split("\n")[0]: entry.partition("\n### Wire\n")[2] for entry in entries}
+    return [
+        (entry, question)
+        for entry, answers in wire.items()
+        for question in ("Messages", "Subjects", "Streams", "Tools")
+        if not re.search(rf"^- {question}: \S.*\.$", answers.partition("\n### ")[0], re.MULTILINE)
+    ]
+
+
+def test_each_entry_of_the_changelog_says_whether_versions_go_together_on_one_bus():
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    silent = "\n## [9.9.9]\n\n### Wire\n\n- Messages: as before.\n- Tools: \n\n### Added\n\n- Streams: .\n"
+
+    assert unanswered(changelog) == []
+    assert unanswered(changelog + silent) == [
+        ("[9.9.9]", question) for question in ("Subjects", "Streams", "Tools")
+    ]
+
+
 def test_the_version_has_one_source():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
