@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/migrating.md: what it shows for another bus's commands and calls exists here, as written."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+from functools import reduce
+from pathlib import Path
+
+import configuration
+import pytest
+
+import mcp_agentbus
+from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.tools.catalog import TOOLS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "migrating.md").read_text()
+ROWS = [
+    [cell.strip() for cell in row.split("|")[1:-1]]
+    for row in re.findall(r"^\|.*\|$", PAGE, re.MULTILINE)
+    if not row.startswith(("| there |", "|---"))
+]
+#: What stands in code where it is ours.
+OURS = [code for row in ROWS for cell in row[1:] for code in re.findall(r"`([^`]+)`", cell)]
+COMMANDS = sorted({code for code in OURS if code.startswith("agentbus ")})
+CALLS = sorted({code for code in OURS if re.match(r"[\w.]+\(", code)})
+KEYS = sorted({code for code in OURS if re.match(r"\w+ = ", code)})
+
+
+def test_each_row_has_what_is_there_what_is_here_and_what_differs():
+    assert [row for row in ROWS if len(row) != 3 or not row[0] or not row[1]] == []
+    assert (len(COMMANDS) > 40, len(CALLS) > 10, len(KEYS)) == (True, True, 2)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_can_be_typed(command):
+    parser().parse_args(shlex.split(command)[1:])
+
+
+def test_what_cannot_be_typed_would_be_told():
+    with pytest.raises(SystemExit):
+        parser().parse_args(shlex.split('agentbus send coder "hello" --from main')[1:])
+
+
+@pytest.mark.parametrize("code", CALLS)
+def test_a_call_can_be_made(code):
+    call = ast.parse(code, mode="eval").body
+    name, given = ast.unparse(call.func), {each.arg: each.value for each in call.keywords}
+    if name in TOOLS and not call.args:
+        TOOLS[name].args(**{key: ast.literal_eval(value) for key, value in given.items()})
+    else:  # in Python a session comes first
+        function = reduce(getattr, name.split("."), mcp_agentbus)
+        inspect.signature(function).bind(*call.args, **given)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_is_taken(key):
+    table = '[agents.coder]\nhost = "claude-code"\ndir = "/shop"\n'
+
+    assert configuration.refused(table + key) == ""
