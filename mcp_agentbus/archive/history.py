@@ -351,8 +351,9 @@ def _match(words: str) -> str:
 def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tuple[Past, ...]:
     """Return the tasks of these sides that have this id, or whose ids begin so; two at most."""
     question = _Question()
-    question.ask_either(f"tasks.owner IN ({_marks(sides.owners)})", *sides.owners)
-    question.ask_either(f"tasks.inbox IN ({_marks(sides.inboxes)})", *sides.inboxes)
+    if sides.owners:
+        question.ask_either(f"tasks.owner IN ({_marks(sides.owners)})", *sides.owners)
+        question.ask_either(f"tasks.inbox IN ({_marks(sides.inboxes)})", *sides.inboxes)
     if is_short:  # what begins so has an id up to the one that ends with the last character of all
         question.ask("tasks.id BETWEEN ? AND ?", task_id, f"{task_id}\U0010ffff")
     else:

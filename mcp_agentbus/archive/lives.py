@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Entry, Span
 from mcp_agentbus.archive.history import Current, Past, Sides, of_id, up_to_date, users
@@ -20,22 +22,25 @@ from mcp_agentbus.store.task import Moment, Record, Sent
 
 
 @one_call
-async def task_life(session: Session, task_id: str) -> Life:
+async def task_life(session: Session, task_id: str, others: Collection[str] = ()) -> Life:
     """Return what is known of a task that this agent sent or received; claims nothing.
 
     Args:
         session: whose task.
         task_id: its id, or at least the first 6 characters.
+        others: as `lookup.task_life`.
 
     Raises:
         BadInput: it is no task id, or several begin so.
-        UnknownTask: this agent neither sent nor received it.
+        UnknownTask: neither this agent nor any of the others sent or received it.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     try:
-        return await lookup.task_life(session, await lookup.whole_id(session, task_id))
+        return await lookup.task_life(session, await lookup.whole_id(session, task_id), others)
     except UnknownTask as unknown:
-        sides = Sides((session.me.id,), tuple(session.inboxes))
+        sides = Sides((session.me.id, *others), (*session.inboxes, *others))
+        if "*" in others:
+            sides = Sides()
         async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
             life = _archived(current, sides, task_id)
         if life is None:

@@ -57,9 +57,11 @@ def run(args: argparse.Namespace) -> int:
 def _here(args: argparse.Namespace) -> int:
     """Do it in this process."""
     import asyncio
+    import os
 
     from mcp_agentbus.config.identity import Asked
     from mcp_agentbus.config.settings import load_settings
+    from mcp_agentbus.core import hosts
     from mcp_agentbus.handoff import shell
     from mcp_agentbus.store.naming import Naming
     from mcp_agentbus.tools import commands
@@ -71,7 +73,10 @@ def _here(args: argparse.Namespace) -> int:
         print_(line)
 
     settings = load_settings()
-    naming = Naming(Asked(settings, getattr(args, "agent", None)), shell.agents(settings))
+    asked = Asked(
+        settings, getattr(args, "agent", None), is_persons=not hosts.are_around(os.environ)
+    )
+    naming = Naming(asked, shell.agents(settings))
     return asyncio.run(commands.start(Call(args, naming, out)))
 
 

@@ -4,7 +4,8 @@
     >>> who(settings, folder=Path("/home/me/shop")).id
     'shop-claude'
 
-A name is one folder's: the first on this machine whose session called a tool with it (`names`). A
+What a person types outside of any host is that person's own, `me-alice`, in every folder. Any other
+name is one folder's: the first on this machine whose session called a tool with it (`names`). A
 later folder of that name gets `shop-claude-1f3a`, and so does one whose name loses letters on the
 way to an id. Nobody is registered here, and no file is written but by `take`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shlex
 from collections.abc import Collection, Mapping
@@ -29,6 +31,10 @@ from mcp_agentbus.core.framing import one_line
 from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_agent, is_inbox
 
 _ID_MAX: Final = 63
+#: The host of what no host has started.
+SHELL: Final = "shell"
+# How persons' names begin.
+_ME: Final = "me-"
 # How much of the hash stands in a name: as little as tells it from the others here.
 _HASH_LENGTHS: Final = (4, 8, 16)
 
@@ -41,6 +47,13 @@ class Asked:
     #: As --agent says.
     given: str | None = None
     folder: Path = field(default_factory=lambda: Path(places.working_folder(os.environ)))
+    #: A command that was typed outside of any host, see `hosts.are_around`; or is of a script.
+    is_persons: bool = False
+
+    @property
+    def is_unnamed(self) -> bool:
+        """Whether it is a person who has not said to be an agent."""
+        return self.is_persons and not (self.given or self.settings.environ.get("AGENTBUS_AGENT"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def who(settings: Settings, given: str | None = None, folder: Path | None = None
 
     In this order: `given` (--agent), AGENTBUS_AGENT, the nearest .agentbus.toml if its name is free
     or allowed, the agent that `agentbus agent add` has set up for this very folder and host, else
-    the name that the folder has or would get.
+    the name that the folder has or would get. A person has another one, see `find`.
 
     Raises:
         BadInput: the id that was found may not name an agent.
@@ -77,10 +90,14 @@ def who(settings: Settings, given: str | None = None, folder: Path | None = None
 def find(asked: Asked, book: Book | None = None, elsewhere: Collection[str] = ()) -> Identity:
     """Tell who a session is, and why it is not who one would expect.
 
+    As `who`; but instead of a folder's name a person has one for all folders, unless that folder
+    has had one before for what is typed in it.
+
     Args:
         asked: whose session.
         book: the book of names, if it was read.
-        elsewhere: ids that the roster knows from elsewhere; no file can name them unasked.
+        elsewhere: ids that the roster knows from elsewhere; no file can name them unasked, and no
+            person has them.
 
     Raises: as `who`.
     """
@@ -97,6 +114,8 @@ def find(asked: Asked, book: Book | None = None, elsewhere: Collection[str] = ()
         name, takes = file.agent, names.holder(file.folder, "")
     elif set_up := _set_up_for(settings, folder, host):
         name = set_up
+    elif asked.is_persons and not folders_name(folder, book, settings):
+        (name, news), takes = _persons(book, settings, elsewhere), persons(settings)
     else:
         (name, news), takes = _own(book, settings, folder, host), names.holder(folder, host)
     worker = settings.environ.get("AGENTBUS_WORKER", "")
@@ -147,12 +166,60 @@ def host_of(environ: Mapping[str, str]) -> str:
     if is_inbox(given):
         return given
     host = hosts.marked(environ)
-    return host.name if host else "shell"
+    return host.name if host else SHELL
 
 
 def default_id(folder: Path, host: str) -> str:
     """Return an id made of the folder's name and the host's: `shop-claude`."""
     return _spelled(_slug(folder.name) or "agent", host)
+
+
+def persons(settings: Settings) -> Holder:
+    """Return this user as the holder of a name, by the folder in which the book is."""
+    return names.holder(settings.state_dir, names.PERSON)
+
+
+def plain_name() -> str:
+    """Return the name that this user has at a terminal where nobody else has it: `me-alice`."""
+    return _spelled_name(_slug(places.login()) or "user")
+
+
+def folders_name(folder: Path, book: Book, settings: Settings) -> str | None:
+    """Return the name that a folder has had for what is typed in it; None if it has none.
+
+    Names in use stay: somebody sends to them, and what is typed there may be a script's.
+    """
+    plain = default_id(folder, SHELL)
+    was = plain in book.before and plain not in book.renamed
+    was = was and not _other(plain, book, settings, folder)
+    return book.of(folder, SHELL) or (plain if was else None)
+
+
+def _persons(book: Book, settings: Settings, elsewhere: Collection[str]) -> tuple[str, str]:
+    """Return the name that this user has or would get, and what is to be said if it is new now."""
+    if held := book.person():
+        return held, ""
+    login, plain = places.login(), plain_name()
+
+    def is_free(name: str) -> bool:
+        return name not in elsewhere and not _other(name, book, settings, settings.state_dir)
+
+    if _loses_nothing(login) and is_free(plain):
+        return plain, ""
+    # The machine is in it: on a shared server many machines have a user of that name.
+    digest = hashlib.sha256(f"{platform.node()} {login}".encode(errors="surrogateescape"))
+    slug = _slug(login) or "user"
+    hashed = [_spelled_name(slug, digest.hexdigest()[:length]) for length in _HASH_LENGTHS]
+    name = next(filter(is_free, hashed), hashed[-1])
+    why = "letters of your user's name cannot stand in an id"
+    if _loses_nothing(login):
+        why = f"{plain} is somebody's already"
+    return name, f"You are {name}: {why}. A better name: agentbus agent rename {name} NAME"
+
+
+def _spelled_name(slug: str, digest: str = "") -> str:
+    ending = f"-{digest}" if digest else ""
+    return agent_id(f"{_ME}{slug}"[: _ID_MAX - 1 - len(ending)] + ending)
 
 
 def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
@@ -222,9 +289,13 @@ def _not_free(file: FolderFile, book: Book, settings: Settings, elsewhere: Colle
     if _is_allowed(file, book) or _is_set_up_in(file, settings):
         return ""
     holder = book.holder(file.agent)
+    if holder and holder.host == names.PERSON:
+        return "which is you at a terminal"
     if holder:
         mine = holder.is_at(file.folder)
         return "" if mine else f"which is the agent of {_shown(Path(holder.folder))}"
+    if file.agent.startswith(_ME):  # sooner or later somebody is called so who is trusted
+        return "which is the name of a person"
     if file.agent in settings.rules:
         return "which config.toml has for another folder"
     return "which the roster knows from elsewhere" if file.agent in elsewhere else ""

@@ -28,6 +28,8 @@ from mcp_agentbus.core.files import HOSTS_MAX_BYTES, check_private, read_whole, 
 from mcp_agentbus.errors import BadSetup
 
 _FILE: Final = "names.json"
+#: In the place of a host's name, of the name that this user has in all folders.
+PERSON: Final = "person"
 # Writing takes milliseconds; who waits longer, in seconds, waits for a process that was stopped.
 _LOCK_S: Final = 2.0
 _LOOK_AGAIN_S: Final = 0.01
@@ -42,7 +44,8 @@ class Holder:
 
     #: Its real path.
     folder: str
-    #: The host whose sessions there have it; empty for all: a file in the folder names them.
+    #: The host whose sessions there have it; empty for all: a file in the folder names them. Of
+    #: `PERSON` the folder is that of the book.
     host: str
     #: Where it was seen: of a folder of another machine's, or container's, nobody here can tell
     #: that it has vanished.
@@ -82,6 +85,11 @@ class Book:
         """Return the name that a folder has for a host's sessions; None if it has none yet."""
         held = (name for name, holder in self.names.items() if host and holder.host == host)
         return next((name for name in held if self.names[name].is_at(folder)), None)
+
+    def person(self) -> str | None:
+        """Return the name that this user has at a terminal; None if there is none yet."""
+        held = (name for name, holder in self.names.items() if holder.host == PERSON)
+        return next(held, None)
 
     def holder(self, name: str) -> Holder | None:
         """Return who has a name; None if nobody has, or the folder has vanished."""

@@ -39,7 +39,7 @@ class Host(NamedTuple):
     around: tuple[str, ...] = ()
     #: Hosts that start what is this one's, such as its hooks: beside their marks its own are void.
     runs_in: tuple[str, ...] = ()
-    #: What its processes are called, by which `said` tells it among several.
+    #: What its processes are called, by which `said` tells it among several; see `are_around`.
     programs: tuple[str, ...] = ()
     #: How the names of variables begin that are one session's: a listener which inherits them would
     #: be taken for that session.
@@ -148,9 +148,9 @@ HOSTS: Final = (
         installer="openclaw",
         hands_on=True,
     ),
-    Host("codex", "Codex", installer="any_host:CODEX"),
-    Host("copilot", "Copilot CLI", installer="any_host:COPILOT"),
-    Host("gemini", "Gemini CLI", installer="any_host:GEMINI"),
+    Host("codex", "Codex", programs=("codex",), installer="any_host:CODEX"),
+    Host("copilot", "Copilot CLI", programs=("copilot",), installer="any_host:COPILOT"),
+    Host("gemini", "Gemini CLI", programs=("gemini",), installer="any_host:GEMINI"),
     # Any program of the user's.
     Host("command", keys=("command", "env"), waker="command"),
 )
@@ -203,6 +203,21 @@ def said(environ: Mapping[str, str]) -> dict[str, str]:
             if not words.isdisjoint(host.programs):
                 return {"AGENTBUS_HOST": host.name}
     return {}
+
+
+def are_around(environ: Mapping[str, str]) -> bool:
+    """Tell whether this process was started within any host, as far as can be told.
+
+    By variables, or where those say nothing by the names of its ancestors: some hosts leave no mark
+    to what they start.
+    """
+    if environ.get("AGENTBUS_HOST") or marked(environ):
+        return True
+    # Imported late: a relayed session does without it.
+    from mcp_agentbus.core import processes
+
+    programs = {program for host in HOSTS for program in host.programs}
+    return any(not words.isdisjoint(programs) for words in processes.ancestors())
 
 
 def session_of(environ: Mapping[str, str]) -> str:

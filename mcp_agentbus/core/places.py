@@ -96,6 +96,19 @@ def user_home(environ: Mapping[str, str]) -> str:
     )
 
 
+def login() -> str:
+    """Return the name of who runs this, as the system has it; the number of who has none."""
+    if os.name != "posix":
+        return os.environ.get("USERNAME", "")
+    # Imported late: few need it.
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in a container
+        return str(os.getuid())
+
+
 def xdg_folders(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the folders to which XDG_CONFIG_HOME, XDG_DATA_HOME and XDG_STATE_HOME lead.
 

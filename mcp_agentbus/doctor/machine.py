@@ -30,7 +30,7 @@ from mcp_agentbus.config import folder_file, identity, machine_key, names
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core import programs
+from mcp_agentbus.core import hosts, programs
 from mcp_agentbus.core.files import check_own, check_private, unusable
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Unconfirmed
@@ -237,19 +237,35 @@ def _changed(path: Path, mode: int) -> str:
 
 
 async def name(settings: Settings) -> list[Check]:
-    """See which files would say who a session in this folder is, and do not count; else nothing."""
+    """See which files would say who a session in this folder is, and do not count.
+
+    And who a person is here that is another one elsewhere; else nothing.
+    """
     checks = [
         Check("name", "warning", passed, "Mend that, or name the agent with AGENTBUS_AGENT.")
         for passed in folder_file.passed_over(Path.cwd().resolve())
     ]
     try:
-        found = await _identified(Asked(settings))
+        asked = Asked(settings, is_persons=not hosts.are_around(os.environ))
+        found = await _identified(asked)
     except AgentbusError as error:
         return [*checks, Check("name", "wrong", error.message, error.hint)]
     for remark in found.remarks:
         said, to_let_it, allow = remark.partition(" To let it: ")
         checks.append(Check("name", "warning", said, f"{to_let_it.strip()} {allow}".strip()))
-    return checks
+    return [*checks, *_person(asked, found)] if asked.is_unnamed else checks
+
+
+def _person(asked: Asked, found: Identity) -> list[Check]:
+    """Say who a person is in this folder, if another one than elsewhere."""
+    book = names.read(asked.settings)
+    me, here = book.person() or identity.plain_name(), found.me.id
+    if here == me:
+        return []
+    said = f"what you type in this folder is {here}'s; elsewhere you are {me}"
+    if identity.folders_name(asked.folder.resolve(), book, asked.settings) == here:
+        said += f" (to be that here as well: agentbus agent rename {here} {me})"
+    return [Check("name", "ok", said)]
 
 
 async def _identified(asked: Asked) -> Identity:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -67,12 +67,17 @@ class Life:
 
 
 @one_call
-async def task_life(session: Session, task_id: str) -> Life:
-    """Return what is known of a task; claims nothing.
+async def task_life(session: Session, task_id: str, others: Collection[str] = ()) -> Life:
+    """Return what is known of a task that this agent sent or received; claims nothing.
+
+    Args:
+        session: whose task.
+        task_id: its whole id.
+        others: agents and inboxes whose tasks are told of as well; `*`: everybody's.
 
     Raises:
         BadInput: it is not a task id.
-        UnknownTask: this agent neither sent nor received it.
+        UnknownTask: neither this agent nor any of the others sent or received it.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     ids.task_id(task_id)
@@ -83,6 +88,10 @@ async def task_life(session: Session, task_id: str) -> Life:
     if claim:  # others may have written of a task of that id
         sides.insert(0, (claim.task.sender, claim.task.to))
     stored = await together(*(_stored(session.bus, *side, task_id) for side in sides))
+    is_own = any(side.record or side.sent for side in stored)
+    if others and not is_own:
+        sides = list({side for each in others for side in ((each, "*"), ("*", each))})
+        stored = await together(*(_stored(session.bus, *side, task_id) for side in sides))
     record = next((side.record for side in stored if side.record), None)
     sent = next((side.sent for side in stored if side.sent), None)
     wakes = next((side.wakes for side in stored if side.wakes), None)
@@ -92,7 +101,7 @@ async def task_life(session: Session, task_id: str) -> Life:
             raise await unknown_task(session.bus, task_id, said, "read", by="sender")
         record = first_record(sent)
     session.claims.named(task_id)
-    if record.owner == me:
+    if record.owner == me or not is_own:
         record = await as_asked(session.bus, record, sent)
     task = claim.task if claim else None
     if not claim and record.inbox in session.inboxes and not record.ended:

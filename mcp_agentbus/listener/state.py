@@ -200,10 +200,11 @@ class State:
     def naming(self, theirs: Settings, request: Mapping[str, Any]) -> Naming:
         """Return how a process here comes by its name, which has sent its `folder` and `agent`.
 
-        `theirs` are its settings, of its own environment.
+        `theirs` are its settings, of its own environment. Of a command it has sent `is_persons`.
         """
         agent, folder = request.get("agent"), Path(str(request.get("folder")))
-        asked = Asked(theirs, str(agent) if agent else None, folder)
+        is_persons = request.get("is_persons") is True
+        asked = Asked(theirs, str(agent) if agent else None, folder, is_persons)
         here = self.of_this_machine() if theirs.url else frozenset()
         return Naming(asked, here, self._silent)
 

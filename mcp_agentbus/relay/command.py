@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from mcp_agentbus import errors
-from mcp_agentbus.core import lines, places
+from mcp_agentbus.core import hosts, lines, places
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import AgentbusError, Unconfirmed
 from mcp_agentbus.relay import local_socket
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
             "op": "command",
             "version": __version__,
             "args": vars(args),
+            "is_persons": not hosts.are_around(os.environ),
             **local_socket.surroundings(os.environ),
         }
     )

@@ -80,7 +80,10 @@ class Naming:
     async def _elsewhere(
         self, bus: Bus, registered: frozenset[str], found: Identity, book: Book
     ) -> frozenset[str]:
-        """Return the name that a file asks for if the roster has it from elsewhere."""
+        """Return what the roster has from elsewhere: the name that a file asks for, or any."""
+        if _is_new_person(found):
+            # This machine's own book is the first to know its user by a name, unless it was lost.
+            return registered - self._ours(registered)
         file = found.doubtful
         if file is None or file.agent not in registered:
             return _NOBODY
@@ -138,5 +141,10 @@ async def _registered(bus: Bus) -> frozenset[str]:
 
 
 def _asks_roster(found: Identity, book: Book) -> bool:
-    """Tell whether the roster has a say: as the book begins, and for a name out of a file."""
-    return book.since is None or found.doubtful is not None
+    """Tell whether the roster has a say: as the book begins, for a name of a file or a person."""
+    return book.since is None or found.doubtful is not None or _is_new_person(found)
+
+
+def _is_new_person(found: Identity) -> bool:
+    """Tell whether a person has no name yet: others of theirs may be on the server."""
+    return bool(found.takes and found.takes.host == names.PERSON and not found.is_settled)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from mcp_agentbus.archive import lives
+from mcp_agentbus.archive.history import users
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
@@ -190,8 +191,10 @@ async def _result(call: Call) -> int:
 
 async def _task(call: Call) -> int:
     """Show a task's life."""
+    # A person who has not said to be an agent asks for the tasks of all of theirs.
+    others = users(call.settings) if call.naming.asked.is_unnamed else ()
     async with call.session() as session:
-        life = await lives.task_life(session, call.args.task_id)
+        life = await lives.task_life(session, call.args.task_id, others)
     start = render.start_of(call.args.cursor)
     call.print(render.life_text(life, start, SHELL), documents.of_life(life))
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -29,6 +29,7 @@ from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.call import Call
 
 _EVERYBODY: Final = "your agents"
+_OF_ALL: Final = "Those of all your agents: `agentbus tasks --all`."
 # How long one look for a server may take that has gone, in seconds; then comes the next.
 _RECONNECT_S: Final = 60.0
 
@@ -52,6 +53,8 @@ async def tasks(call: Call) -> int:
         sides = Sides() if args.all else Sides((me.id,), me.inboxes)
         async with up_to_date(bus, users(call.settings, me)) as current:
             page = look(current, wanted, sides)
+    if not (page.tasks or args.all) and call.naming.asked.is_unnamed:
+        page = replace(page, notes=(*page.notes, _OF_ALL))
     title = past.TITLES[args.view].format(who=_EVERYBODY if args.all else me.id)
     title += f' with "{wanted.words}" in it' if wanted.words else ""
     call.print(past.history_text(page, title, SHELL), past.of_history(page))

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError, Conflict, Found
-from mcp_agentbus.config import editor, names
+from mcp_agentbus.config import editor, identity, names
 from mcp_agentbus.config.folder_file import FOLDER_FILE
 from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import ids, text
@@ -71,7 +71,10 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     entry, taken = await both(roster.look(bus, old), roster.look(bus, new))
     book = names.read(settings)
     again = book.became(old, new) and old not in settings.agents
-    if not again and (taken or book.holder(new) or new in settings.agents):
+    is_persons = new == (book.person() or identity.plain_name())
+    if not (again or (is_persons and _is_typed(book, old))) and (
+        taken or is_persons or book.holder(new) or new in settings.agents
+    ):
         raise BadInput(f"{new} is an agent already.", hint="Take another name.")
     if not again and entry is None and old not in {*book.names, *settings.agents}:
         raise UnknownAgent(f"No agent {old!r} is known.", hint="`agentbus agents` lists them.")
@@ -83,7 +86,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     with names.writing(settings) as book:
         holder = book.names.pop(old, None)
         if holder:
-            book.names[new] = holder
+            book.names[new] = identity.persons(settings) if is_persons else holder
         book.rename(old, new)
     host = entry.hosts[-1] if entry and entry.hosts else "shell"
     about = settings.agents.get(old) or Agent(
@@ -96,6 +99,12 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     if not (moved.held or moved.awaited or moved.sessions):
         await _forget(bus, old)
     return moved
+
+
+def _is_typed(book: names.Book, agent: str) -> bool:
+    """Tell whether a name was one for what is typed in a folder: its user may be more than one."""
+    holder = book.names.get(agent)
+    return holder.host == identity.SHELL if holder else agent in book.before
 
 
 async def forget(bus: Bus, agent: str) -> None:

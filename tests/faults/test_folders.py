@@ -69,7 +69,9 @@ def gone(tmp_path):
 
 def test_in_a_working_folder_that_is_gone_a_shell_is_who_it_was_there(tmp_path, gone):
     with server_folder(tmp_path / "bus"):
-        code, said = typed("inbox", env=served.environ(tmp_path / "bus"), before=gone)
+        code, said = typed(
+            "inbox", env=served.environ(tmp_path / "bus") | {"AGENTBUS_HOST": "shell"}, before=gone
+        )
 
     assert (code, said) == (0, "Inbox of shop-shell: ok, nothing new. Waiting: none.\n")
 

@@ -147,7 +147,7 @@ def test_whatever_the_umask_its_folders_are_its_users_alone(mask, tmp_path):
                {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}],
 )  # fmt: skip
 def test_a_terminal_that_cannot_show_a_letter_is_shown_its_number(locale, tmp_path):
-    environ = served.environ(tmp_path / "bus") | locale
+    environ = served.environ(tmp_path / "bus") | locale | {"AGENTBUS_HOST": "shell"}
     folder = tmp_path / "项目"
     folder.mkdir()
 

@@ -23,6 +23,8 @@ from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS, TASKS
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 
 ERA = served.MODERN
+# With it what is typed is not a person's own, and has its folder's name.
+FOLDERS = {"AGENTBUS_HOST": "shell"}
 
 
 @pytest.fixture
@@ -279,7 +281,9 @@ async def test_an_agent_that_gets_its_name_back_has_all_that_waited(home, folder
 
 async def test_an_agent_that_was_renamed_reads_on_a_bus_that_has_no_streams_yet(folder, word):
     with embedded.ephemeral() as settings:
-        typed = functools.partial(served.typed, settings.data_dir.parent, folder=folder(word))
+        typed = functools.partial(
+            served.typed, settings.data_dir.parent, folder=folder(word), **FOLDERS
+        )
         await typed("inbox")
         await typed("agent", "rename", f"{word}-shell", f"{word}-new")
         async with Bus.connect(settings) as bus:
@@ -294,7 +298,7 @@ async def test_an_agent_that_was_renamed_reads_on_a_bus_that_has_no_streams_yet(
 @pytest.fixture
 def typed(home):
     async def type_(folder, *argv):
-        return await served.typed(home.data_dir.parent, *argv, folder=folder)
+        return await served.typed(home.data_dir.parent, *argv, folder=folder, **FOLDERS)
 
     return type_
 

@@ -75,11 +75,18 @@ def living(*argv: str, after_s: float) -> list[str]:
 
 
 async def typed(
-    home: Path, *argv: str, program: Sequence[str] = AGENTBUS, folder: Path | None = None
+    home: Path,
+    *argv: str,
+    program: Sequence[str] = AGENTBUS,
+    folder: Path | None = None,
+    **more: str,
 ) -> tuple[int, str]:
-    """Type `agentbus ARGV` on the bus of that home, in a folder; return exit code and output."""
+    """Type `agentbus ARGV` on the bus of that home, in a folder; return exit code and output.
+
+    `more` are variables of its environment.
+    """
     ran = await asyncio.to_thread(
-        forking.ran, [*program, *argv], ANSWER_WITHIN_S, env=environ(home), cwd=folder,
+        forking.ran, [*program, *argv], ANSWER_WITHIN_S, env=environ(home) | more, cwd=folder,
         stderr=subprocess.STDOUT,
     )  # fmt: skip
     return ran.returncode, ran.stdout

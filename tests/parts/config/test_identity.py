@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Identity: which agent a session is, and what a fresh install is called."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_server import configured
 
-from mcp_agentbus.config import identity
+from mcp_agentbus.config import identity, names
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput, BadSetup
@@ -267,3 +268,106 @@ def test_every_folder_name_gives_an_id_that_may_be_used(folder, host):
     name = identity.default_id(Path("/work") / folder, host)
 
     assert ids.agent_id(name) == name
+
+
+def typed(folder, book=None, elsewhere=(), **environ):
+    """Return who a person is that types in a folder."""
+    asked = identity.Asked(settings(**environ), None, folder, is_persons=True)
+    return identity.find(asked, book, elsewhere)
+
+
+@pytest.fixture
+def alice(monkeypatch):
+    """Have alice be the user of this process, or somebody of the name that is given."""
+
+    def named(name="alice"):
+        monkeypatch.setattr(identity.places, "login", lambda: name)
+
+    named()
+    return named
+
+
+def test_a_person_is_one_agent_in_every_folder_whatever_variables_call_them(alice, shop, tmp_path):
+    for folder in (shop, tmp_path, Path("/")):
+        found = typed(folder, USER="mallory", LOGNAME="")
+        assert (found.me.id, found.takes.host, found.news) == ("me-alice", names.PERSON, "")
+
+    assert typed(shop, AGENTBUS_AGENT="variable").me.id == "variable"
+    (shop / ".agentbus.toml").write_text('agent = "file"')
+    assert typed(shop).me.id == "file"
+
+
+def test_what_a_host_starts_or_is_no_command_has_the_folders_name(alice, shop):
+    asked = identity.Asked(settings(CLAUDECODE="1"), None, shop)
+
+    assert identity.find(asked).me.id == "deep-claude"
+    assert identity.who(settings(), None, shop).id == "deep-shell"
+    assert not asked.is_unnamed
+
+
+def test_a_person_who_says_to_be_an_agent_asks_for_that_agents_tasks(alice, shop):
+    asked = partial(identity.Asked, folder=shop, is_persons=True)
+
+    assert asked(settings(AGENTBUS_AGENT="")).is_unnamed
+    assert not asked(settings(), "coder").is_unnamed
+    assert not asked(settings(AGENTBUS_AGENT="coder")).is_unnamed
+
+
+def test_a_name_that_a_folder_has_for_what_is_typed_there_stays_until_it_is_renamed(
+    alice, shop, tmp_path
+):
+    held = names.Book(since=1.0, names={"own": names.holder(shop, "shell")})
+    before = names.Book(since=1.0, before=frozenset({"deep-shell"}))
+
+    assert [typed(at, held).me.id for at in (shop, tmp_path)] == ["own", "me-alice"]
+    assert [typed(at, before).me.id for at in (shop, tmp_path)] == ["deep-shell", "me-alice"]
+    before.rename("deep-shell", "me-alice")
+    assert typed(shop, before).me.id == "me-alice"
+
+
+@pytest.mark.parametrize(
+    "name", ["Alice", "a b", "john.doe", "\u9879\u76ee", "a@b", "x" * 200, "-", "", "\udcff"]
+)
+def test_any_users_name_gives_an_id_that_may_be_used(alice, shop, name):
+    alice(name)
+
+    found = typed(shop)
+
+    assert ids.is_agent(found.me.id)
+    assert found.me.id.startswith("me-")
+    assert bool(found.news) == (len(name) > 63 or not name.isascii() or "@" in name)
+
+
+def test_a_name_that_somebody_has_on_the_server_or_here_gets_a_hash_and_keeps_it(alice, shop):
+    book = names.Book(since=1.0)
+    found = typed(shop, book, elsewhere={"me-alice"})
+    first = found.me.id
+    book.names[first] = found.takes
+    folders = names.Book(since=1.0, names={"me-alice": names.holder(shop, "")})
+
+    assert first.startswith("me-alice-")
+    assert f"You are {first}: me-alice is somebody's already." in found.news
+    assert typed(shop, book, elsewhere={first}).me.id == first
+    assert typed(Path("/"), folders).me.id == first
+
+
+def test_a_person_without_an_account_is_a_number(monkeypatch, shop):
+    def nobody(_):
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+
+    assert re.fullmatch(r"me-\d+", typed(shop).me.id)
+
+
+def test_a_folders_file_cannot_be_a_person_unless_its_user_allows_it(alice, shop):
+    (shop / ".agentbus.toml").write_text('agent = "me-bob"')
+    asked = identity.Asked(settings(CLAUDECODE="1"), None, shop)
+    mine = names.Book(since=1.0, names={"me-bob": names.holder(shop.parent, names.PERSON)})
+    allowed = names.Book(since=1.0, allowed={str(shop): ["me-bob"]})
+
+    for book, why in ((names.Book(), "the name of a person"), (mine, "you at a terminal")):
+        found = identity.find(asked, book)
+        assert found.me.id == "deep-claude"
+        assert f"names the agent me-bob, which is {why}, so it does not" in found.remarks[0]
+    assert identity.find(asked, allowed).me.id == "me-bob"
