@@ -30,8 +30,10 @@ from mcp_agentbus.store.records import record_in, sent_in
 from mcp_agentbus.store.steps import first_record
 from mcp_agentbus.store.subjects import RESULTS
 
-# Older records are read so many messages of the stream at a time.
-_WINDOW: Final = 5_000
+# Of the stream so many numbers are looked through at a time, of which few may still be there: a
+# record that was written anew has left its old one.
+_WINDOW: Final = 500
+_WINDOW_MAX: Final = 16 * _WINDOW
 # Records in one transaction; one has up to 1 MiB.
 _PAGE: Final = 200
 
@@ -116,16 +118,18 @@ class _Reading:
 
     async def older(self, stop_at: float | None) -> bool:
         """Read what was stored before, until then; tell whether all of it is read."""
+        window = _WINDOW
         while (low := self._reached.low) > max(self._stream.first, 1):
             if stop_at is not None and time.monotonic() > stop_at:
                 return False
-            start = max(1, low - _WINDOW)
+            start = max(1, low - window)
             async with aclosing(self._pages(start, low)) as pages:
                 read = [message async for messages in pages for message in messages]
             for at in range(0, len(read), _PAGE):
                 await self._note(read[at : at + _PAGE])
             await self._note([], low=start)
             self.oldest = read[0].stored_at if read else self.oldest
+            window = min(2 * window, _WINDOW_MAX) if len(read) < _WINDOW / 2 else _WINDOW
         return True
 
     async def _pages(self, start: int, end: int | None) -> AsyncGenerator[list[Found], None]:

@@ -50,6 +50,7 @@ def of_situation(now: Situation) -> dict[str, Any]:
             for need in now.needs
         ],
         "waiting": now.waiting,
+        "unread": now.unread,
         "waits": [
             {
                 "to": address_of(some.inbox),

@@ -14,15 +14,17 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from functools import cached_property
+from typing import Any, Final, Literal
 
 from mcp_agentbus.archive import standing
 from mcp_agentbus.archive.audit import Entry as Step
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Current, Past, up_to_date, users
+from mcp_agentbus.archive.standing import Resting
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
@@ -48,9 +50,9 @@ from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, Task
 from mcp_agentbus.store.waiting import Lane
 
 # A person waits: older records are read for so long, in seconds, the rest by the next look.
-_OLDER_S: Final = 0.2
+_OLDER_S: Final = 0.1
 # In seconds; a listener answers in a millisecond, and one that has not in this time hangs.
-_LISTENER_S: Final = 1.0
+_LISTENER_S: Final = 2.0
 # Lanes in which more is stored than is known of, looked at one by one.
 _LANES_MAX: Final = 20
 # By which words a step says that its agent was woken, and that a worker said something.
@@ -93,6 +95,11 @@ class OnBus:
     #: Unfinished tasks, held ones included, and those that are over and were not cleared away.
     stored: Mapping[Place, int] = field(default_factory=dict)
 
+    @cached_property
+    def has_forgotten(self) -> bool:
+        """Whether the server has just started, so that sessions may live of which it knows none."""
+        return any(entry.state == "not known" for entry in self.entries.values())
+
 
 @dataclass(frozen=True)
 class Known:
@@ -106,6 +113,10 @@ class Known:
     bus: OnBus | None = None
     #: Why there is no bus.
     away_says: str = ""
+    #: What nobody has claimed, by lanes.
+    resting: Sequence[Resting] = ()
+    #: What sessions have claimed, whether or not those still live.
+    held: Sequence[Past] = ()
     #: What waits in lanes that have more than the records tell of, as from other producers.
     lanes: Mapping[Place, Lane] = field(default_factory=dict)
 
@@ -163,8 +174,7 @@ class Known:
             return self.now < task.updated_at + timedelta(seconds=CLAIM_MAX_S)
         if task.session in self.bus.sessions:
             return True
-        forgotten = any(entry.state == "not known" for entry in self.bus.entries.values())
-        return None if forgotten else False
+        return None if self.bus.has_forgotten else False
 
     def _holders(self, inbox: str) -> list[Entry]:
         role = inbox.removeprefix(ROLE_PREFIX)
@@ -234,8 +244,9 @@ async def known(settings: Settings) -> AsyncGenerator[Known]:
             says = says or bus.away_says
             current = stack.enter_context(_as_it_is(settings))
         now = text.now()
-        lanes = await _more(bus, on_bus, current.archive, now) if on_bus else {}
-        yield Known(settings, now, current, await asking, on_bus, says, lanes)
+        resting, held = standing.resting(current.archive, now), standing.held(current.archive, now)
+        here = Known(settings, now, current, await asking, on_bus, says, resting, held)
+        yield replace(here, lanes=await _more(bus, here))
 
 
 def ask_listener(settings: Settings) -> Listener:
@@ -274,14 +285,16 @@ async def _ask(bus: Bus) -> OnBus:
     return OnBus({entry.id: entry for entry in everybody}, sessions, parked, places)
 
 
-async def _more(bus: Bus, on_bus: OnBus, archive: Archive, now: datetime) -> dict[Place, Lane]:
+async def _more(bus: Bus, here: Known) -> dict[Place, Lane]:
     """Return what waits in lanes of which the bus has more than the records tell of."""
+    if here.bus is None:
+        return {}
     told: Counter[Place] = Counter()
-    for some in standing.resting(archive, now):
+    for some in here.resting:
         told[some.inbox, some.priority] += some.count
-    for task in standing.held(archive, now):
+    for task in here.held:
         told[task.inbox, task.priority] += 1
-    more = [place for place, count in on_bus.stored.items() if count > told[place]]
+    more = [place for place, count in here.bus.stored.items() if count > told[place]]
     try:
         looks = (waiting.look(bus, *place) for place in more[:_LANES_MAX])
         return dict(zip(more, await together(*looks), strict=False))

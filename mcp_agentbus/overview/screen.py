@@ -138,7 +138,8 @@ def _foot(now: Situation) -> list[str]:
         lines.append(_next(now))
     lines += now.notes
     if not now.extent.is_whole:
-        lines.append("What is older than the archive is read bit by bit: look again.")
+        unread = f", {many(now.unread, 'unfinished task')} among it," * bool(now.unread)
+        lines.append(f"What is older{unread} is read bit by bit: look again.")
     return lines
 
 

@@ -10,7 +10,7 @@ Made of what is known at one moment; it decides what is told, `screen` how.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -111,6 +111,8 @@ class Situation:
     waits: tuple[Waits, ...] = ()
     #: Tasks that wait, also in lanes that are not among `waits`.
     waiting: int = 0
+    #: Tasks on the bus of which the archive does not know yet, if it does not know all.
+    unread: int = 0
     ended: tuple[Ended, ...] = ()
     wakes: WakesToday | None = None
     extent: Extent = field(default_factory=Extent)
@@ -129,9 +131,8 @@ async def look(settings: Settings) -> Situation:
     """
     async with known(settings) as here:
         wakes, broken = await asyncio.to_thread(_wakes_today, settings, here.now)
-        in_hand = standing.held(here.current.archive, here.now)
-        waits = _waits(here, in_hand)
-        held = [task for task in in_hand if here.holder_lives(task) is not False]
+        held = [task for task in here.held if here.holder_lives(task) is not False]
+        waits = _waits(here)
         shown = tuple(_explained(here, some) for some in waits[:_WAITS_MAX])
         needs = (*_asked(here, held), *_parked(here), *_held_back(here), *_broken(here), *broken)
         return Situation(
@@ -143,6 +144,7 @@ async def look(settings: Settings) -> Situation:
             needs=needs[:_NEEDS_MAX],
             waits=shown,
             waiting=sum(some.count for some in waits),
+            unread=_unread(here, waits, held),
             ended=tuple(_ended(here)),
             wakes=wakes,
             extent=here.current.extent,
@@ -175,15 +177,15 @@ class _Resting:
         return self.is_early, LANES.index(self.priority), since
 
 
-def _waits(here: Known, in_hand: Iterable[Past]) -> list[_Resting]:
+def _waits(here: Known) -> list[_Resting]:
     """Return what waits: never claimed, held by a session that is gone, or of other producers."""
     lanes: dict[tuple[str, Priority, bool], _Resting] = {
         (some.inbox, some.priority, some.is_early): _Resting(
             some.inbox, some.priority, some.count, some.oldest, some.is_early
         )
-        for some in standing.resting(here.current.archive, here.now)
+        for some in here.resting
     }
-    for task in in_hand:
+    for task in here.held:
         if here.holder_lives(task) is False:
             place = (task.inbox, task.priority, False)
             some = lanes.get(place)
@@ -201,6 +203,13 @@ def _waits(here: Known, in_hand: Iterable[Past]) -> list[_Resting]:
             first = here.unlisted(tasks[0]) if tasks else None
             lanes[place] = _Resting(inbox, priority, lane.count, some.oldest if some else first)
     return sorted(lanes.values(), key=_Resting.order)
+
+
+def _unread(here: Known, waits: Iterable[_Resting], held: Sequence[Past]) -> int:
+    if here.bus is None or here.current.extent.is_whole:
+        return 0
+    told = sum(some.count for some in waits if not some.is_early) + len(held)
+    return max(0, sum(here.bus.stored.values()) - told)
 
 
 def _explained(here: Known, some: _Resting) -> Waits:

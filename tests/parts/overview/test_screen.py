@@ -8,6 +8,7 @@ import pytest
 from places import outside_and_inside
 from situations import NOW, before, number, situation
 
+from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.overview.known import Listener
 from mcp_agentbus.overview.screen import screen
 from mcp_agentbus.overview.situation import Ended, Standing
@@ -93,6 +94,12 @@ def test_without_a_server_and_a_listener_it_says_so_first():
         "From the archive, as it was last known. Start it.",
         "Nobody is woken without a listener: agentbus listen --install",
     ]
+
+
+def test_what_is_not_read_yet_is_counted_and_not_left_out():
+    some = replace(situation(), extent=Extent(is_whole=False), unread=2_714)
+
+    assert "older, 2714 unfinished tasks among it, is read bit by bit: look again" in shown(some)
 
 
 @pytest.mark.parametrize("columns", [60, 80])
