@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes on, and why a task is not done, asked of a real bus, a real listener and an archive."""
 
+import asyncio
 import json
 import re
 import sys
@@ -14,11 +15,14 @@ from rawclient import Raw
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.overview.known import ask_listener
+from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import subjects
 
 
@@ -145,3 +149,21 @@ async def test_a_wake_that_is_held_for_a_person_needs_one(tmp_path):
     assert now["listener"]["state"] == "runs"
     assert "is held: its user wants no session started for it; no session" in why["why"]
     assert why["todo"].startswith('Set wake = "answer" of [agents.coder] in config.toml')
+
+
+async def test_a_listener_that_tells_of_hundreds_of_agents_is_heard_whole(tmp_path):
+    environ = {"AGENTBUS_HOME": str(tmp_path / "bus"), "AGENTBUS_URL": "nats://127.0.0.1:9"}
+    settings = load_settings(environ)  # nobody is there: nothing has to be made for each of them
+    settings.config_file.parent.mkdir()
+    names = {f"agent-{number:050}" for number in range(350)}
+    configure(settings, tmp_path, **{name: {"command": ["true"]} for name in names})
+    async with listening(settings, AGENTBUS_URL=environ["AGENTBUS_URL"]):
+        heard = await asyncio.to_thread(ask_listener, settings)
+        _, shown = await served.typed(
+            tmp_path / "bus", "listen", "--status", "--json", AGENTBUS_URL=environ["AGENTBUS_URL"]
+        )
+
+    assert len(json.dumps(heard.answer)) > local_socket.LINE_MAX_BYTES
+    assert heard.state == "runs"
+    assert {agent["agent"] for agent in heard.answer["agents"]} == names
+    assert {agent["agent"] for agent in json.loads(shown)["agents"]} == names
