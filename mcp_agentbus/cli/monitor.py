@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         BadSetup: the configuration cannot be read, or does not say who this is.
     """
 
-    def nudge(notice: str, _: tuple[str, ...]) -> str:
+    def nudge(notice: str) -> str:
         line = {"event": "notice", "text": notice}
         print(json.dumps(line) if args.json else notice, flush=True)
         return ""

@@ -90,10 +90,10 @@ class Outcomes:
         self.sent.pop(task_id, None)
         self.unread.discard(task_id)
 
-    def has_shown(self, task_ids: Collection[str]) -> bool:
-        """Tell whether this session shows the results of all these tasks; False for none."""
+    def shown(self, task_ids: Collection[str]) -> frozenset[str]:
+        """Return those of these tasks of whose results this session shows one."""
         given = {task_id for task_id, result in self.taken.items() if not result.is_new}
-        return bool(task_ids) and set(task_ids) <= given
+        return frozenset(task_ids) & given
 
     async def results(self, limit: int) -> list[Record]:
         """Take records of this agent's tasks that no session was given; return those to give now.

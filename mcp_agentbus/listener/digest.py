@@ -22,7 +22,7 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.core import hosts, ids, notices
-from mcp_agentbus.core.aio import both
+from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, Agent
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.core.processes import parent_of
@@ -200,12 +200,14 @@ class Digest:
         mine = {"", *(process.session for process in here)}
         foreign = any(thing.session not in mine for thing in things)
         live = await roster.live_sessions(state.bus, asking.me.id) if foreign else frozenset()
+        results = {thing.task_id for thing in things if thing.kind == "result"}
+        shown = await together(*(state.shown(session, results) for session in mine))
+        shown_here = frozenset[str]().union(*shown)
         return tuple(
             thing
             for thing in things
             if thing.session in mine or thing.session not in live
-            if thing.kind != "result"
-            or not any(state.has_shown(session, (thing.task_id,)) for session in mine)
+            if thing.kind != "result" or thing.task_id not in shown_here
         )
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ NUDGE_TIMEOUT_S: Final = 5.0
 _YOUNG_MAX_S: Final = 3600.0
 # A host starts a session's server and its monitor at once; each joins once it has lived for 2 s.
 _MONITOR_COMES_S: Final = 5.0
+# One that serves itself says at once what it has shown: a hook waits for that, for 0.2 s in all.
+_SHOWN_TIMEOUT_S: Final = 0.1
 #: Why such a notice was not shown, as far as is known.
 HANGS: Final = "its session did not take the notice"
 # More sessions than one user opens; stops a program that opens them in a loop.
@@ -198,20 +200,39 @@ class Members:
         for member in self._members.values():
             member.writer.close()
 
-    async def nudge(self, member: Member, text: str, results: tuple[str, ...] = ()) -> str:
+    async def nudge(self, member: Member, text: str) -> str:
         """Have a session's own process show a notice; return "" or why it was not shown."""
+        try:
+            answer = await self._ask(member, {"op": "nudge", "text": text}, NUDGE_TIMEOUT_S)
+        except (TimeoutError, OSError):
+            return HANGS
+        return "" if answer.get("shown") is True else str(answer.get("why", ""))[:_WHY_MAX_CHARS]
+
+    async def shown(self, member: Member, results: Collection[str]) -> frozenset[str]:
+        """Return those of these tasks whose results a session that serves itself has shown.
+
+        One that does not say so at once counts as one that has shown none.
+        """
+        try:
+            question = {"op": "shown", "results": sorted(results)}
+            answer = await self._ask(member, question, _SHOWN_TIMEOUT_S)
+        except (TimeoutError, OSError):
+            return frozenset()
+        shown = answer.get("results")
+        return frozenset(results).intersection(shown if isinstance(shown, list) else ())
+
+    async def _ask(
+        self, member: Member, question: Mapping[str, Any], within_s: float
+    ) -> Mapping[str, Any]:
         number = next(self._numbers)
         member.answers[number] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(NUDGE_TIMEOUT_S):
-                member.say({"op": "nudge", "n": number, "text": text, "results": results})
+            async with asyncio.timeout(within_s):
+                member.say({**question, "n": number})
                 await member.writer.drain()
-                answer = await member.answers[number]
-        except (TimeoutError, OSError):
-            return HANGS
+                return await member.answers[number]
         finally:
             del member.answers[number]
-        return "" if answer.get("shown") is True else str(answer.get("why", ""))[:_WHY_MAX_CHARS]
 
     def answered(self, member: Member, answer: Mapping[str, Any]) -> None:
         """Pass a session's answer on to whoever waits for it; late ones are dropped."""

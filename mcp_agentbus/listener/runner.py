@@ -252,12 +252,12 @@ class Runner:
     async def _nudge(self, desk: Desk, decision: Wake) -> Ended:
         """Have one live session show a notice; the one that a result is for before the others."""
         wanted = {thing.session for thing in decision.because if thing.session}
-        results = tuple(thing.task_id for thing in decision.covers if thing.kind == "result")
+        results = {thing.task_id for thing in decision.covers if thing.kind == "result"}
         ended = Ended("not_started", "its session had ended")
-        for session, member in self._ways(desk.agent, wanted, results):
-            if self._state.has_shown(session.session, results):
+        for session, member in self._ways(desk.agent, wanted):
+            if results and await self._state.shown(session.session, results) == results:
                 return Ended("asked", "its session was shown it already")
-            why = await self._state.members.nudge(member, notices.text(desk.counts), results)
+            why = await self._state.members.nudge(member, notices.text(desk.counts))
             if not why and session.conversation:
                 self._memory.of(session.conversation).by_notice(decision.covers[:KEYS_MAX])
                 self._memory.save()
@@ -268,20 +268,15 @@ class Runner:
                 break
         return ended
 
-    def _ways(
-        self, agent: str, wanted: Collection[str], results: Collection[str]
-    ) -> list[tuple[Member, Member]]:
+    def _ways(self, agent: str, wanted: Collection[str]) -> list[tuple[Member, Member]]:
         """Return its sessions, those that are wanted first, each with who shows it a notice."""
         members, ways = self._state.members, list[tuple[Member, Member]]()
         for session in sorted(
             members.sessions_of(agent), key=lambda one: one.session not in wanted
         ):
             window = [one for one in members.of(agent) if members.session_of(one) is session]
-            # What its own process shows looks as if its user had typed it. But where that serves
-            # itself, it alone knows which results its model was shown.
-            serves_itself = session.session not in self._state.sessions
-            monitor_last = bool(results) and serves_itself
-            window.sort(key=lambda one: one.is_monitor is monitor_last)
+            # What its own process shows looks as if its user had typed it.
+            window.sort(key=lambda one: not one.is_monitor)
             ways += [(session, one) for one in window if one.can_nudge]
         return ways
 

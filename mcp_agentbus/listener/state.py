@@ -253,10 +253,12 @@ class State:
             if desk and desk.notified:
                 desk.changed.set()
 
-    def has_shown(self, session_id: str, results: Collection[str]) -> bool:
-        """Tell whether a session that is served here was shown the results of all these tasks."""
-        session = self.sessions.get(session_id)
-        return session is not None and session.outcomes.has_shown(results)
+    async def shown(self, session_id: str, results: Collection[str]) -> frozenset[str]:
+        """Return those of these tasks whose results a session of this machine was shown."""
+        if session := self.sessions.get(session_id):
+            return session.outcomes.shown(results)
+        member = self.members.get(session_id)
+        return await self.members.shown(member, results) if member and results else frozenset()
 
     def ledger_broke(self, error: LedgerBroken) -> None:
         """Remember, and say once, that wakes cannot be recorded."""

@@ -14,7 +14,7 @@ bus and no task: it passes on what it hears.
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -77,9 +77,10 @@ class Membership:
     Args:
         where: which listener.
         me: which session.
-        nudge: shows the session's model a notice, given the results that it tells of; returns ""
-            or why it did not. An OSError says the same.
+        nudge: shows the session's model a notice; returns "" or why it did not. An OSError says
+            the same.
         claims: told what a session that the listener serves holds, whenever that changes.
+        shown: returns those of these tasks whose results this process has shown that model.
         asks: by what the listener is to tell whose the session is, in the place of `me.agent`:
             `given` (--agent), `folder` and `environ`; nothing if it is to believe that.
         again_s: as `AGAIN_S`.
@@ -89,8 +90,9 @@ class Membership:
         self,
         where: Where,
         me: Me,
-        nudge: Callable[[str, tuple[str, ...]], str],
+        nudge: Callable[[str], str],
         claims: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+        shown: Callable[[Sequence[str]], Collection[str]] = lambda _: (),
         *,
         asks: Mapping[str, Any] | None = None,
         again_s: Sequence[float] = AGAIN_S,
@@ -99,6 +101,7 @@ class Membership:
         self._where = where
         self._me = me
         self._nudge = nudge
+        self._shown = shown
         self._claims = claims
         self._asks = asks or {}
         # Monotonic.
@@ -187,12 +190,14 @@ class Membership:
             self.renamed(str(message.get("agent")))
         elif message.get("op") == "nudge":
             connection.sendall(local_socket.line(self._nudged(message)))
+        elif message.get("op") == "shown":
+            shown = list(self._shown(message.get("results") or ()))
+            connection.sendall(local_socket.line({"n": message.get("n"), "results": shown}))
 
     def _nudged(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Show the model a notice; return what the listener is told about that."""
-        results = tuple(str(task_id) for task_id in message.get("results") or ())
         try:
-            why_not = self._nudge(str(message.get("text", "")), results)
+            why_not = self._nudge(str(message.get("text", "")))
         except OSError as error:
             why_not = f"the host did not take it: {type(error).__name__}"
         return nudged(message, why_not)

@@ -22,7 +22,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -171,7 +171,7 @@ class _Relay:
         self._prepares = False
         #: Set once this process serves the session.
         self._standalone: Standalone | None = None
-        self._membership = Membership(place, me, self._nudge, self._note_claims)
+        self._membership = Membership(place, me, self._nudge, self._note_claims, self._shown)
 
     @classmethod
     def open(cls, options: Options) -> _Relay:
@@ -303,14 +303,13 @@ class _Relay:
                 sys.stderr.flush()
             os._exit(code or self._refused())
 
-        options = own.options
         self._standalone = load(
             own.asked,
             own.me,
             self._me.session,
             hosted=hosts.hosted(self._place.environ),
-            watch_max_s=options.watch_max_s,
-            fault=options.fault,
+            watch_max_s=own.options.watch_max_s,
+            fault=own.options.fault,
         )
         self._is_served.set()
         self._standalone.serve(
@@ -351,14 +350,15 @@ class _Relay:
                 if self._input_ended:
                     own.connection.shutdown(socket.SHUT_WR)
 
-    def _nudge(self, notice: str, results: tuple[str, ...]) -> str:
-        """Show the session's model a notice; return "" or why it was not shown."""
-        if self._standalone and self._standalone.has_shown(results):
-            return "the session has been shown it"
+    def _nudge(self, notice: str) -> str:
+        """Show the session's model a notice; return ""; an OSError says that it was not shown."""
         from mcp_agentbus.wakes.hosts import claude_session
 
         claude_session.nudge(self._place.environ, notice)
         return ""
+
+    def _shown(self, results: Sequence[str]) -> frozenset[str]:
+        return self._standalone.shown(results) if self._standalone else frozenset()
 
     def _note_claims(self, claims: list[dict[str, Any]]) -> None:
         self._claims = claims

@@ -70,12 +70,9 @@ class Standalone:
         """Who the session is, as far as is known."""
         return self._session.me.id
 
-    def has_shown(self, results: Collection[str]) -> bool:
-        """Tell whether the session was shown all these results; False for none.
-
-        May be called from any thread.
-        """
-        return self._session.outcomes.has_shown(results)
+    def shown(self, task_ids: Collection[str]) -> frozenset[str]:
+        """Return those of these tasks whose results the session was shown; from any thread."""
+        return self._session.outcomes.shown(task_ids)
 
     def serve(
         self,

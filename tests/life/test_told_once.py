@@ -12,7 +12,7 @@ import sys
 import pytest
 import served
 from halting import halt
-from hooking import HIGH, NEW, NORMAL, Host, interactive, line, monitor, notice, session
+from hooking import HIGH, NEW, NORMAL, RESULT, Host, interactive, line, monitor, notice, session
 from listeners import (
     ATTENTIVE,
     configure,
@@ -25,6 +25,10 @@ from listeners import (
     steps,
 )
 
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket
 
 
@@ -223,6 +227,40 @@ async def test_a_window_with_a_monitor_is_one_session_and_the_monitor_tells_it(
     assert nine["sessions"] == 1
     assert (told, again) == (HIGH + "\n", "")
     assert notices.empty()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the id is found by the parent's process id")
+async def test_a_session_that_serves_itself_is_told_of_results_by_its_monitor_and_only_of_new_ones(
+    house, planner, notes
+):
+    """As the first session of a day, which has started the listener."""
+    await known(planner, "coder")
+    noted = house.data_dir.parent / ".claude" / "sessions" / f"{os.getpid()}.json"
+    environ = served.environ(house.data_dir.parent) | interactive("s-ten", notes / "ten.sock")
+    async with (
+        session(house, "ten", notes) as (pipes, notices),
+        listening(house, script=ATTENTIVE) as listener,
+        monitor(listener, environ, "ten") as lines,
+        Session(planner.bus, Agent("coder")) as coder,
+    ):
+        await listener.logged("joined", agent="ten")
+        for _ in range(2):
+            await asyncio.to_thread(pipes.call, "send_task", to="coder", subject="s", body="b")
+        first, second = [item.task.id for item in (await read_inbox(coder)).tasks]
+        await publish_result(coder, first, "completed")
+        told = await line(lines)
+        await asyncio.to_thread(pipes.call, "read_inbox")
+        noted.parent.mkdir(parents=True, exist_ok=True)
+        noted.write_text(json.dumps({"sessionId": "s-cleared"}))
+        shown = await Host(house, "ten", session="s-cleared")("UserPromptSubmit")
+        await asyncio.to_thread(pipes.call, "read_inbox")
+        await listener.logged("read", agent="ten")
+        await publish_result(coder, second, "completed")
+        later = await line(lines)
+
+    assert [told, later] == [RESULT + "\n"] * 2
+    assert notices.empty()
+    assert shown == ""
 
 
 async def test_beside_a_server_that_hangs_and_may_tell_it_yet_its_monitor_is_silent(
