@@ -13,50 +13,128 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from mcp_agentbus.archive.history import history
+    from mcp_agentbus.archive.history import History, Past, history
     from mcp_agentbus.archive.lives import task_life
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.core.ids import Agent
-    from mcp_agentbus.errors import AgentbusError
+    from mcp_agentbus.errors import (
+        AgentbusError,
+        AlreadyEnded,
+        ArchiveBroken,
+        BadInput,
+        BadSetup,
+        BusUnreachable,
+        HopLimit,
+        InboxFull,
+        NoAnswer,
+        NobodyListens,
+        NotAllowed,
+        NotClaimed,
+        NotYourTask,
+        OutOfReach,
+        Refused,
+        StoreFull,
+        Unconfirmed,
+        UnknownAgent,
+        UnknownTask,
+        Untrusted,
+    )
     from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-    from mcp_agentbus.handoff.results import publish_result
-    from mcp_agentbus.handoff.send import send_task
+    from mcp_agentbus.handoff.lookup import Life
+    from mcp_agentbus.handoff.results import Published, publish_result
+    from mcp_agentbus.handoff.send import Options, send_task
     from mcp_agentbus.handoff.session import Session
-    from mcp_agentbus.store.task import Task
+    from mcp_agentbus.handoff.turn import Inbox, Item
+    from mcp_agentbus.patterns.events import Event, Events, publish, reply, request, subscribe
+    from mcp_agentbus.patterns.gather import Gathered, Missing, gather
+    from mcp_agentbus.patterns.inbox import count, list_agents, peek, register
+    from mcp_agentbus.store.task import Moment, Receipt, Record, State, Status, Task
+    from mcp_agentbus.work.job import Handler
     from mcp_agentbus.work.result import Result
-    from mcp_agentbus.work.worker import Worker
+    from mcp_agentbus.work.worker import Done, Worker
 
 __all__ = [
     "Agent",
     "AgentbusError",
+    "AlreadyEnded",
+    "ArchiveBroken",
+    "BadInput",
+    "BadSetup",
     "Bus",
+    "BusUnreachable",
+    "Done",
+    "Event",
+    "Events",
+    "Gathered",
+    "Handler",
+    "History",
+    "HopLimit",
+    "Inbox",
+    "InboxFull",
+    "Item",
+    "Life",
+    "Missing",
+    "Moment",
+    "NoAnswer",
+    "NobodyListens",
+    "NotAllowed",
+    "NotClaimed",
+    "NotYourTask",
+    "Options",
+    "OutOfReach",
+    "Past",
+    "Published",
+    "Receipt",
+    "Record",
+    "Refused",
     "Result",
     "Session",
+    "State",
+    "Status",
+    "StoreFull",
     "Task",
+    "Unconfirmed",
+    "UnknownAgent",
+    "UnknownTask",
+    "Untrusted",
     "Worker",
     "__version__",
+    "count",
+    "gather",
     "history",
+    "list_agents",
+    "peek",
+    "publish",
     "publish_result",
     "read_inbox",
+    "register",
+    "reply",
+    "request",
     "send_task",
+    "subscribe",
     "task_life",
     "watch_inbox",
 ]
 
+# Where each stands; the others are errors.
 _HOME = {
-    "Agent": "core.ids",
-    "AgentbusError": "errors",
-    "Bus": "bus.client",
-    "Result": "work.result",
-    "Session": "handoff.session",
-    "Task": "store.task",
-    "Worker": "work.worker",
-    "history": "archive.history",
-    "task_life": "archive.lives",
-    "publish_result": "handoff.results",
-    "read_inbox": "handoff.inbox",
-    "send_task": "handoff.send",
-    "watch_inbox": "handoff.inbox",
+    "archive.history": ("History", "Past", "history"),
+    "archive.lives": ("task_life",),
+    "bus.client": ("Bus",),
+    "core.ids": ("Agent",),
+    "handoff.inbox": ("read_inbox", "watch_inbox"),
+    "handoff.lookup": ("Life",),
+    "handoff.results": ("Published", "publish_result"),
+    "handoff.send": ("Options", "send_task"),
+    "handoff.session": ("Session",),
+    "handoff.turn": ("Inbox", "Item"),
+    "patterns.events": ("Event", "Events", "publish", "reply", "request", "subscribe"),
+    "patterns.gather": ("Gathered", "Missing", "gather"),
+    "patterns.inbox": ("count", "list_agents", "peek", "register"),
+    "store.task": ("Moment", "Receipt", "Record", "State", "Status", "Task"),
+    "work.job": ("Handler",),
+    "work.result": ("Result",),
+    "work.worker": ("Done", "Worker"),
 }
 
 
@@ -64,6 +142,11 @@ def __getattr__(name: str) -> "Any":
     # Imported at first use: `agentbus --help` and hooks need none of it.
     from importlib import import_module
 
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    home = next((home for home, names in _HOME.items() if name in names), "errors")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

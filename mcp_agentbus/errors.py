@@ -25,6 +25,8 @@ of another user: a model reads them.
     │   ├── OutOfReach         one runs, in a network or container that nothing here reaches
     │   └── Untrusted          one answers, and is not known by TLS to be the right one
     ├── Unconfirmed            handed over, but the server did not confirm it in time
+    ├── NoAnswer               a request was handed over, and nobody answered it in its time
+    │   └── NobodyListens      nobody is there to hear it
     └── NoListener             no listener runs for this user
         └── SilentListener     one runs, and does not answer here
 
@@ -173,6 +175,18 @@ class Unconfirmed(AgentbusError):
         #: What else may have to be done, whoever calls again; empty if nothing is known.
         self.mend = mend
         super().__init__(message, hint=hint or f"{again or self.hint} {mend}".rstrip())
+
+
+class NoAnswer(AgentbusError):
+    """Nobody has answered in time. Somebody may have heard the request."""
+
+    hint = "Ask again, or for what must be done by somebody use send_task: it is stored."
+
+
+class NobodyListens(NoAnswer):
+    """Nobody listens there. Nothing was stored."""
+
+    hint = "Use send_task for what must be done by somebody: it is stored until it is."
 
 
 class NoListener(AgentbusError):

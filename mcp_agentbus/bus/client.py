@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
+from mcp_agentbus.bus.connection import API, Link, NoResponders
 from mcp_agentbus.bus.reconnect import Reconnecting
 from mcp_agentbus.bus.replies import (
     NO_SUCH_CONSUMER,
@@ -44,7 +44,7 @@ from mcp_agentbus.bus.replies import (
 )
 from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import NoAnswer
 
 _T = TypeVar("_T")
 # Header names; the values are checked ids, numbers and this program's own words.
@@ -211,13 +211,10 @@ class Bus(Reconnecting):
         Raises:
             BusUnreachable, NotAllowed: as `publish`.
         """
-        link = await self._live()
         try:
-            return await link.request(subject, data, timeout=within_s)
-        except (NoResponders, TimeoutError):
+            return await self.request(subject, data, within_s)
+        except NoAnswer:
             return None
-        except LinkLost:
-            raise BusUnreachable from None
 
     async def pull(self, stream: str, consumer: str, batch: int) -> list[Delivery]:
         """Take up to `batch` messages that wait now; an empty list means that none does.

@@ -245,14 +245,17 @@ class Link:
         return await call.next()
 
     async def subscribe(
-        self, subject: str, arrived: Callable[[Message], None]
+        self, subject: str, arrived: Callable[[Message], None], group: str = ""
     ) -> Callable[[], Awaitable[None]]:
-        """Call `arrived` for every message on `subject`; return what ends it."""
+        """Call `arrived` for every message on `subject`; return what ends it.
+
+        Of all that subscribe there with the same `group`, one is called; without it, each.
+        """
 
         async def callback(message: Msg) -> None:
             arrived(_message(message))
 
-        subscription = await self._subscribe(subject, callback)
+        subscription = await self._subscribe(subject, callback, group)
 
         async def end() -> None:
             await self._unsubscribe(subscription)
@@ -289,10 +292,10 @@ class Link:
             del self._waiting[token]
 
     async def _subscribe(
-        self, subject: str, callback: Callable[[Msg], Awaitable[None]]
+        self, subject: str, callback: Callable[[Msg], Awaitable[None]], group: str = ""
     ) -> Subscription:
         async with self._saying():
-            return await self._client.subscribe(subject, cb=callback)
+            return await self._client.subscribe(subject, queue=group, cb=callback)
 
     async def _unsubscribe(self, subscription: Subscription) -> None:
         with suppress(LinkLost, nats.errors.Error):

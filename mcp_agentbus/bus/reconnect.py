@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -27,7 +27,15 @@ from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import Message, NotNow
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.aio import in_background, in_thread
-from mcp_agentbus.errors import AgentbusError, BusUnreachable, OutOfReach, Unconfirmed, Untrusted
+from mcp_agentbus.errors import (
+    AgentbusError,
+    BusUnreachable,
+    NoAnswer,
+    NobodyListens,
+    OutOfReach,
+    Unconfirmed,
+    Untrusted,
+)
 
 # One try of a request; a call has `budget.CALL_S` for all that it asks.
 _TRY_TIMEOUT_S: Final = 1.5
@@ -49,8 +57,8 @@ _Arrived = Callable[[Message | None], None]
 class _Subscription:
     """What is heard on a subject, on the connection there is."""
 
-    def __init__(self, subject: str, arrived: _Arrived, most: int) -> None:
-        self._subject, self._arrived, self._most = subject, arrived, most
+    def __init__(self, subject: str, arrived: _Arrived, group: str, most: int) -> None:
+        self._subject, self.arrived, self._group, self._most = subject, arrived, group, most
         self._link: Link | None = None
         self._end: Callable[[], Awaitable[None]] | None = None
         self._resting: asyncio.Task[None] | None = None
@@ -58,13 +66,9 @@ class _Subscription:
         self._heard, self._since = 0, 0.0
 
     async def begin(self, link: Link, within_s: float) -> None:
-        """Hear it on a connection.
-
-        Raises:
-            LinkLost, TimeoutError: as `Link.flush`.
-        """
+        """Hear it on a connection. Raises: as `Link.flush`."""
         self._link = link
-        end = await link.subscribe(self._subject, self._hear)
+        end = await link.subscribe(self._subject, self._hear, self._group)
         try:
             # Interest must be known to the server before anything is done that it should see.
             await link.flush(within_s)
@@ -81,17 +85,13 @@ class _Subscription:
         if self._end:
             await self._end()
 
-    def lost(self) -> None:
-        """Say that something may have been missed."""
-        self._arrived(None)
-
     def _hear(self, message: Message) -> None:
         now = time.monotonic()
         if now - self._since >= _REST_S:
             self._heard, self._since = 0, now
         self._heard += 1
         if self._heard <= self._most:
-            self._arrived(message)
+            self.arrived(message)
         elif self._resting is None and self._end:
             self._resting = in_background(self._rest(self._end), f"rest from {self._subject}")
 
@@ -99,15 +99,14 @@ class _Subscription:
         """Hear nothing for a while; then it is as after a lost connection."""
         try:
             await end()
-            link, began = self._link, False
-            while link and self._link is link and link.alive and not began:
+            self._end, link = None, self._link
+            while link and self._link is link and link.alive and self._end is None:
                 await asyncio.sleep(_REST_S)
                 with contextlib.suppress(LinkLost, TimeoutError):
                     await self.begin(link, _TRY_TIMEOUT_S)
-                    began = True
         finally:
             self._resting = None
-        self.lost()
+        self.arrived(None)
 
 
 class Reconnecting:
@@ -157,6 +156,44 @@ class Reconnecting:
             await link.send(subject, data, headers)
         except LinkLost:
             raise BusUnreachable from None
+
+    async def handed_over(self) -> None:
+        """Wait until the server has taken what was sent so far, before a process may end.
+
+        Raises:
+            BusUnreachable: the connection has ended; what was sent may be lost.
+        """
+        link = await self._live(may_start=False)
+        with self._answering():
+            await link.flush(min(_TRY_TIMEOUT_S, budget.current().left_s))
+
+    @contextlib.contextmanager
+    def _answering(self) -> Generator[None, None, None]:
+        """Say to a caller what it means that a server does not answer."""
+        try:
+            yield
+        except LinkLost:
+            raise BusUnreachable(GONE) from None
+        except TimeoutError:
+            raise self._silent() from None
+
+    async def request(self, subject: str, data: bytes, within_s: float) -> Message:
+        """Ask whoever else is on the bus, once; return the first answer.
+
+        Raises:
+            NobodyListens: nobody does, there.
+            NoAnswer: none came in so many seconds.
+            BusUnreachable, NotAllowed: as `Bus.publish`.
+        """
+        link = await self._live()
+        try:
+            return await link.request(subject, data, timeout=within_s)
+        except NoResponders:
+            raise NobodyListens from None
+        except TimeoutError:
+            raise NoAnswer from None
+        except LinkLost:
+            raise BusUnreachable(GONE) from None
 
     async def _connected(self) -> None:
         """Have a connection, tried for as long as a request is."""
@@ -273,14 +310,15 @@ class Reconnecting:
 
     @contextlib.asynccontextmanager
     async def subscribed(
-        self, subject: str, arrived: _Arrived, *, most: int = HEARD_MAX
+        self, subject: str, arrived: _Arrived, *, group: str = "", most: int = HEARD_MAX
     ) -> AsyncGenerator[None, None]:
         """Call `arrived` for every message on `subject`, also after a lost connection.
 
         It is called with None when something may have been missed: after the connection has ended,
-        and once it is heard again where more than `most` had come within a second.
+        and once it is heard again where more than `most` had come within a second. Of all that are
+        subscribed there with the same `group`, one is called.
         """
-        subscription = _Subscription(subject, arrived, most)
+        subscription = _Subscription(subject, arrived, group, most)
         await self._hear(await self._live(), subscription)
         self._subscriptions.append(subscription)
         try:
@@ -290,12 +328,8 @@ class Reconnecting:
             await subscription.end()
 
     async def _hear(self, link: Link, subscription: _Subscription) -> None:
-        try:
+        with self._answering():
             await subscription.begin(link, min(_TRY_TIMEOUT_S, budget.current().left_s))
-        except LinkLost:
-            raise BusUnreachable(GONE) from None
-        except TimeoutError:
-            raise self._silent() from None
 
     async def reconnected(self, within_s: float) -> bool:
         """Wait until there is a connection again, without starting a server.
@@ -345,10 +379,10 @@ class Reconnecting:
             raise
         self._refused = None
         try:
-            for subscription in list(self._subscriptions):
-                await self._hear(link, subscription)
-                if subscription not in self._subscriptions:  # it has ended meanwhile
-                    await subscription.end()
+            for each in list(self._subscriptions):
+                await self._hear(link, each)
+                if each not in self._subscriptions:  # it has ended meanwhile
+                    await each.end()
         except BaseException:
             await link.close()
             raise
@@ -358,7 +392,7 @@ class Reconnecting:
 
     def _lost(self) -> None:
         for subscription in list(self._subscriptions):
-            subscription.lost()
+            subscription.arrived(None)
 
 
 def _closed() -> BusUnreachable:

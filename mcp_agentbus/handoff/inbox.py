@@ -54,9 +54,7 @@ async def read_inbox(
     cursor: str | None = None,
     call: Call | None = None,
 ) -> Inbox:
-    """Return this session's claims, then newly claimed tasks, and new results.
-
-    Claims that an answer gave before have `given_at`, and are named only.
+    """Return this session's claims, those given before by `given_at`, new tasks and new results.
 
     Args:
         session: the reader's session.
@@ -91,6 +89,7 @@ async def watch_inbox(
     *,
     timeout_s: float = 45,
     task_id: str | Sequence[str] | None = None,
+    enough: int | None = None,
     priority: Priority | None = None,
     limit: int | None = None,
     waiting: Callable[[float], Awaitable[None]] | None = None,
@@ -105,6 +104,7 @@ async def watch_inbox(
         timeout_s: give up after so many seconds, 0 to 3600; that is a normal, empty answer.
         task_id: wait for what becomes of this task, or of all of these, and claim nothing; at the
             time limit of those that have become something.
+        enough: so many of these are; None: all.
         priority: claim only tasks of this priority.
         limit: claim up to so many; None: one while other calls wait besides, else until 5 are held.
         waiting: called every few seconds with the seconds waited so far.
@@ -119,7 +119,7 @@ async def watch_inbox(
         await session.can_read()
         await _note_what_arrived(session, this)
         if awaited:
-            look = partial(_outcomes, session, awaited)
+            look = partial(_outcomes, session, awaited, enough)
         else:
             look = partial(_new, session, this, limit, priority)
         return await _wait(
@@ -292,12 +292,17 @@ async def _new(
 
 
 async def _outcomes(
-    session: Session, task_ids: Sequence[str], _: AbstractSet[str], *, last: bool
+    session: Session,
+    task_ids: Sequence[str],
+    enough: int | None,
+    _: AbstractSet[str],
+    *,
+    last: bool,
 ) -> Inbox:
-    """Return what became of sent tasks once that is known of all, or at the `last` look of some."""
+    """Return what became of sent tasks once that is known of enough, or at the `last` look."""
     records = [await session.outcomes.result_of(task_id) for task_id in task_ids]
     results = tuple(record for record in records if record)
-    if len(results) < len(task_ids) and not last:
+    if len(results) < (enough or len(task_ids)) and not last:
         results = ()
     return Inbox(results=results, held=len(session.claims))
 

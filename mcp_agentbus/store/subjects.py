@@ -17,6 +17,7 @@
     agentbus.<inbox>.dead.<lane>.<sender>          DEAD      parked tasks
     agentbus.<inbox>.sched.<lane>.<sender>.<task>  SCHED     tasks that wait for their time, and go
     agentbus.<inbox>.due.<lane>.<sender>           SCHED     from here to TASKS
+    agentbus-events.<sender>.<topic>               (none)    events, for whoever listens
 
 What makes a subject checks nothing: it takes names that `core.ids` has checked, so that no dot or
 wildcard of another's gets in, or `*` where a reader wants all.
@@ -39,6 +40,8 @@ H_HOPS: Final = "Agentbus-Hops"
 H_SESSION: Final = "Agentbus-Session"
 H_REQUEST: Final = "Agentbus-Request"
 H_REASON: Final = "Agentbus-Reason"
+#: Of the answer to a request: whose it is.
+H_FROM: Final = "Agentbus-From"
 H_SCHEDULER: Final = "Nats-Scheduler"
 #: When a schedule comes again; `ONCE` for one that does not.
 H_SCHEDULE_NEXT: Final = "Nats-Schedule-Next"
@@ -126,6 +129,11 @@ def scheduled_subject(inbox: str, lane: str, sender: str, task: str) -> str:
 def due_subject(inbox: str, lane: str, sender: str) -> str:
     """Where the server puts a scheduled task when its time has come."""
     return f"agentbus.{inbox}.due.{lane}.{sender}"
+
+
+def event_subject(sender: str, topic: str) -> str:
+    """Where an event is heard: no stream keeps it, and no subject that begins otherwise is one."""
+    return f"agentbus-events.{sender}.{topic}"
 
 
 def profile_subject(agent: str) -> str:

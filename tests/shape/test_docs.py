@@ -130,11 +130,26 @@ def test_every_link_leads_somewhere(page):
     assert lost == []
 
 
-@pytest.mark.parametrize(("example", "prints"), [("python", "three\n"), ("worker", "3 words\n")])
-def test_the_python_examples_do_what_they_say(example, prints):
-    code = re.search(
-        rf"<!-- example: {example} -->\n```python\n(.*?)```", DOCS["docs/python.md"], re.DOTALL
-    )[1]
+EXAMPLES = dict(
+    re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", DOCS["docs/python.md"], re.DOTALL)
+)
+PRINTS = {
+    "python": "three\n",
+    "worker": "3 words\n",
+    "gather": "['looks good', 'looks good']\n['third']\n",
+    "events": "builder build.done 214 tests pass\nyes\nnobody listens\n",
+    "test": "",
+}
+
+
+def test_every_python_example_is_run():
+    assert list(EXAMPLES) == list(PRINTS)
+    assert DOCS["docs/python.md"].count("```python") == len(EXAMPLES)
+
+
+@pytest.mark.parametrize("example", PRINTS)
+def test_the_python_examples_do_what_they_say(example):
+    code, prints = EXAMPLES[example], PRINTS[example]
 
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +30,18 @@ def test_types_hold_in_the_package_as_it_is_installed(tmp_path):
     for part in (*(ROOT / "mcp_agentbus").iterdir(), ROOT / "installers"):
         (package / part.name).symlink_to(part)
 
-    ran = _run("mypy", "--config-file", ROOT / "pyproject.toml", "-p", package.name, cwd=tmp_path)
+    # And so do they for whoever uses it: the examples of the page are strictly typed.
+    page = (ROOT / "docs/python.md").read_text()
+    for name, code in re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", page, re.DOTALL):
+        (tmp_path / f"{name}_example.py").write_text(code)
 
+    ran = _run(
+        *("mypy", "--config-file", ROOT / "pyproject.toml", "-p", package.name),
+        *(word for file in sorted(tmp_path.glob("*_example.py")) for word in ("-m", file.stem)),
+        cwd=tmp_path,
+    )
+
+    assert (package / "py.typed").exists()
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
