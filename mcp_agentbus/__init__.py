@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mcp_agentbus.handoff.send import Options, send_task
     from mcp_agentbus.handoff.session import Session
     from mcp_agentbus.handoff.turn import Inbox, Item
+    from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
     from mcp_agentbus.patterns.events import Event, Events, publish, reply, request, subscribe
     from mcp_agentbus.patterns.gather import Gathered, Missing, gather
     from mcp_agentbus.patterns.inbox import count, list_agents, peek, register
@@ -62,6 +63,8 @@ __all__ = [
     "BadSetup",
     "Bus",
     "BusUnreachable",
+    "Cleared",
+    "Clearing",
     "Done",
     "Event",
     "Events",
@@ -99,6 +102,7 @@ __all__ = [
     "Untrusted",
     "Worker",
     "__version__",
+    "clear",
     "count",
     "gather",
     "history",
@@ -113,6 +117,7 @@ __all__ = [
     "send_task",
     "subscribe",
     "task_life",
+    "to_clear",
     "watch_inbox",
 ]
 
@@ -128,6 +133,7 @@ _HOME = {
     "handoff.send": ("Options", "send_task"),
     "handoff.session": ("Session",),
     "handoff.turn": ("Inbox", "Item"),
+    "patterns.clear": ("Cleared", "Clearing", "clear", "to_clear"),
     "patterns.events": ("Event", "Events", "publish", "reply", "request", "subscribe"),
     "patterns.gather": ("Gathered", "Missing", "gather"),
     "patterns.inbox": ("count", "list_agents", "peek", "register"),

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mcp_agentbus.cli.output import say, show
+from mcp_agentbus.cli.output import agreed, say, show
 from mcp_agentbus.config import folder_file, identity, names
 from mcp_agentbus.config.rules import MEANS, Rules, profile_of
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -26,8 +25,6 @@ from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket
-
-_YES = frozenset({"y", "yes"})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -242,26 +239,13 @@ async def _forget(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.tools import moving
 
-    if not _agreed(args):
+    if not agreed(args, f"Forget {args.id}, its name and its rules?"):
         say("Nothing was done.")
         return
     async with Bus.connect(settings) as bus:
         await moving.forget(bus, args.id)
     _reload(load_settings(settings.environ))
     show(args, f"{args.id} is forgotten.", {"id": args.id, "forgotten": True})
-
-
-def _agreed(args: argparse.Namespace) -> bool:
-    """Ask whether to go on; raises BadInput if nobody is there to be asked."""
-    if args.yes:
-        return True
-    if args.json or not (sys.stdin and sys.stdin.isatty()):
-        raise BadInput("Nobody is there to be asked. Nothing was done.", hint="Give --yes.")
-    try:
-        answer = input(f"Forget {args.id}, its name and its rules? [y/N] ")
-    except EOFError:  # Ctrl-D
-        return False
-    return answer.strip().lower() in _YES
 
 
 def _allow(args: argparse.Namespace, settings: Settings) -> None:

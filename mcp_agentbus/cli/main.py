@@ -46,6 +46,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "listen": ("cli.listen", "run"),
     "work": ("cli.rooms", "work"),
     "worker": ("cli.rooms", "worker"),
+    "events": ("cli.rooms", "events"),
+    "clear": ("cli.rooms", "clear"),
     "human": ("cli.rooms", "human"),
     "agent": ("cli.agent", "run"),
     "setup": ("cli.install", "run"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a command of this process prints: a text for a person, or with `--json` the data.
+"""How a command of this process prints, a text or with `--json` the data, and how it asks.
 
     >>> show(args, "stopped", {"running": False})
     stopped
@@ -17,10 +17,11 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, BadInput
 
 # Of what a peer or a host's program wrote, see `core.framing`.
 _FRAME_INDENT: Final = 4
+_YES: Final = frozenset({"y", "yes"})
 
 
 class _Patient(io.FileIO):
@@ -85,6 +86,23 @@ def show(args: argparse.Namespace, text: str, data: object, *, verbatim: bool = 
         say(spelled(data) if args.json else text)
     else:
         tell(text)
+
+
+def agreed(args: argparse.Namespace, question: str) -> bool:
+    """Ask whether to go on, unless `--yes` was typed.
+
+    Raises:
+        BadInput: nobody is there to be asked.
+    """
+    if args.yes:
+        return True
+    if args.json or not (sys.stdin and sys.stdin.isatty()):
+        raise BadInput("Nobody is there to be asked. Nothing was done.", hint="Give --yes.")
+    try:
+        answer = input(f"{question} [y/N] ")
+    except EOFError:  # Ctrl-D
+        return False
+    return answer.strip().lower() in _YES
 
 
 def complain(

@@ -14,7 +14,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import Parser, duration
-from mcp_agentbus.cli.typed import agent, history, tasks, work
+from mcp_agentbus.cli.typed import agent, history, patterns, tasks, work
 from mcp_agentbus.cli.typed.command import WATCH_MAX_S, command
 from mcp_agentbus.core import hosts
 from mcp_agentbus.version import __version__
@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_listen(commands)
     work.add(commands)
+    patterns.add(commands)
     _add_human(commands)
     agent.add(commands)
     _add_install_commands(commands)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus doctor`, `human`, `work`, `demo`, as they were typed: each does what its room is for.
+"""`agentbus doctor`, `work`, `events` and others, as typed: each does what its room is for.
 
 $ agentbus doctor
 ok  server  nats-server 2.15.1 at nats://127.0.0.1:39327
@@ -13,7 +13,8 @@ import os
 from functools import partial
 from pathlib import Path
 
-from mcp_agentbus.cli.output import say, show
+from mcp_agentbus.cli import tasks
+from mcp_agentbus.cli.output import agreed, say, show, tell
 from mcp_agentbus.config.settings import load_settings, settings_or_defaults
 
 
@@ -128,3 +129,58 @@ def worker(args: argparse.Namespace) -> int:
     from mcp_agentbus.work import command
 
     return command.worker(args, partial(show, args))
+
+
+def events(args: argparse.Namespace) -> int:
+    """Say or hear events; return the exit code.
+
+    Raises:
+        BadInput: a topic, a group or a body breaks its rule.
+        AgentbusError: the bus was not there, or this user may not.
+    """
+    return asyncio.run(_publish(args) if args.action == "publish" else _subscribe(args))
+
+
+async def _publish(args: argparse.Namespace) -> int:
+    from mcp_agentbus.patterns import command
+
+    body = tasks.body(args.body, args.body_file, optional=True)
+    call = tasks.call(args, say)
+    async with call.session() as session:
+        return await command.publish(session, args.topic, body, call.print)
+
+
+async def _subscribe(args: argparse.Namespace) -> int:
+    from mcp_agentbus.patterns import command
+
+    call = tasks.call(args, say if args.json else tell)
+    async with call.session() as session:
+        limits = {"group": args.group, "limit": args.limit, "within_s": args.timeout}
+        return await command.subscribe(session, args.topic, call.print, **limits)
+
+
+def clear(args: argparse.Namespace) -> int:
+    """Clear up after an agent, once that is agreed to; return the exit code.
+
+    Raises:
+        BadInput: nobody is there to be asked.
+        AgentbusError: the bus was not there, or this user may not.
+    """
+    return asyncio.run(_clear(args))
+
+
+async def _clear(args: argparse.Namespace) -> int:
+    from mcp_agentbus.patterns import command
+    from mcp_agentbus.patterns.clear import to_clear
+
+    call = tasks.call(args, say if args.json else tell)
+    async with call.session() as session:
+        what = await to_clear(session)
+        if not (what.received or what.sent):
+            return await command.cleared(session, what, call.print)
+        if not (args.yes or args.json):
+            tell(command.clearing_text(session.me.id, what))
+        if agreed(args, "Go on?"):
+            return await command.cleared(session, what, call.print)
+        say("Nothing was done.")
+        return 0

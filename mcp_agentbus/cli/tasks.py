@@ -14,11 +14,14 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.cli.output import say, tell
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import command
+
+if TYPE_CHECKING:
+    from mcp_agentbus.tools.call import Call
 
 # Bytes, or characters of a file; no body may have as many, and a device has no end.
 _READ_MAX: Final = 1 << 20
@@ -31,12 +34,12 @@ def run(args: argparse.Namespace) -> int:
         AgentbusError: it was refused, or the bus was not there.
     """
     if args.command in {"send", "tell"}:
-        args.body = _body(args.body, args.body_file, optional=args.no_body)
+        args.body = body(args.body, args.body_file, optional=args.no_body)
         _check(args)
     elif args.command == "answer":
-        args.body = _body(args.body, args.body_file, optional=False)
+        args.body = body(args.body, args.body_file, optional=False)
     elif args.command == "result":
-        args.body = _body(None, args.body_file, optional=True)
+        args.body = body(None, args.body_file, optional=True)
     if getattr(args, "notices", False):
         from mcp_agentbus.cli import monitor
 
@@ -57,6 +60,18 @@ def run(args: argparse.Namespace) -> int:
 def _here(args: argparse.Namespace) -> int:
     """Do it in this process."""
     import asyncio
+
+    from mcp_agentbus.tools import commands
+
+    return asyncio.run(commands.start(call(args, _out(args))))
+
+
+def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
+    """Return what was typed, as it is done in this process.
+
+    Raises:
+        BadSetup: this user's configuration cannot be read.
+    """
     import os
 
     from mcp_agentbus.config.identity import Asked
@@ -64,10 +79,7 @@ def _here(args: argparse.Namespace) -> int:
     from mcp_agentbus.core import hosts
     from mcp_agentbus.handoff import shell
     from mcp_agentbus.store.naming import Naming
-    from mcp_agentbus.tools import commands
     from mcp_agentbus.tools.call import Call
-
-    print_ = _out(args)
 
     def out(line: str, _: object) -> None:
         print_(line)
@@ -77,7 +89,7 @@ def _here(args: argparse.Namespace) -> int:
         settings, getattr(args, "agent", None), is_persons=not hosts.are_around(os.environ)
     )
     naming = Naming(asked, shell.agents(settings))
-    return asyncio.run(commands.start(Call(args, naming, out)))
+    return Call(args, naming, out)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -105,7 +117,7 @@ def _out(args: argparse.Namespace) -> Callable[[str], None]:
     return say if args.json or getattr(args, "follow", False) else tell
 
 
-def _body(given: str | None, file: str | None, *, optional: bool) -> str:
+def body(given: str | None, file: str | None, *, optional: bool) -> str:
     """Return what is to be sent: the argument, the text of a file, or standard input.
 
     Without any it is empty where it is `optional`. A file named `-` is standard input.

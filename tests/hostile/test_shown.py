@@ -11,13 +11,22 @@ import json
 import re
 import unicodedata
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 import served
 from listeners import configure, listening, recorder
-from places import Places, Which, look_at_wakes, look_by_commands, look_by_tools, outside_and_inside
+from places import (
+    Places,
+    Which,
+    look_at_wakes,
+    look_by_commands,
+    look_by_listening,
+    look_by_tools,
+    outside_and_inside,
+)  # fmt: skip
 from rawclient import Raw
 
 from mcp_agentbus.bus import embedded
@@ -26,6 +35,7 @@ from mcp_agentbus.cli import parser
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.parking import Parked
+from mcp_agentbus.patterns.events import Event
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.roster import Profile, _Sign
 from mcp_agentbus.store.task import Moment, Record, Sent, Task, Wakes
@@ -171,6 +181,9 @@ FIELDS = {
     "_Sign.holds": Field("sentence"),
     "Parked.sender": Field("word", data="parked"),
     "Parked.reason": Field("sentence", framed="parked", data="parked"),
+    "Event.topic": Field("word", plain="events", data="events"),
+    "Event.sender": Field("word", plain="events", data="events"),
+    "Event.body": Field("sentence", framed="events", data="events"),
     "an unknown field": Field("sentence"),
     "a token of a subject": Field("word"),
 }
@@ -185,6 +198,7 @@ NO_WORDS = {
     "Profile": "registered_at last_seen",
     "_Sign": "kind leaving gone",
     "Parked": "number inbox parked_at task size",
+    "Event": "missed answer_to",
 }
 # Commands that show nothing of the bus.
 SILENT = {"completion", "demo", "hook", "install", "serve", "setup", "uninstall", "worker"}
@@ -282,11 +296,8 @@ def messages():
         "zz": value("an unknown field"),
     }  # fmt: skip
     yield subjects.profile_subject(value("Profile.id")), profile, {}
-    listens = {
-        "kind": "listener",
-        "held": value("_Sign.holds"),
-        "held_for": {ME: value("_Sign.holds")},
-    }
+    holds = value("_Sign.holds")
+    listens = {"kind": "listener", "held": holds, "held_for": {ME: holds}}
     yield subjects.heartbeat_subject(value("Profile.id"), "listener"), listens, {}
     lives = {"kind": "session", "host": value("_Sign.host"), "zz": value("an unknown field")}
     yield subjects.heartbeat_subject(value("_Sign.agent"), value("_Sign.session")), lives, {}
@@ -325,6 +336,9 @@ async def places(tmp_path_factory):
         await look_by_tools(places, client, ME, WHICH)
         await plant(".results.")  # they are new again
         await look_by_commands(places, folder, ME, WHICH)
+        said = subjects.event_subject(VALUES["Event.sender"], VALUES["Event.topic"])
+        say = partial(bus.send, said, VALUES["Event.body"].encode(), {})
+        await look_by_listening(places, folder, ME, say)
         places.text("listener's log", "\n".join(map(json.dumps, listener.log)))
         return places
 
@@ -368,7 +382,7 @@ async def test_nothing_that_is_shown_hides(places):
 def test_every_field_has_a_row():
     kinds = (Task, Moment, Record, Sent, Wakes, Profile)
     fields = {f"{kind.__name__}.{name}" for kind in kinds for name in kind.model_fields}
-    for kind in (_Sign, Parked):
+    for kind in (_Sign, Parked, Event):
         fields |= {f"{kind.__name__}.{field.name}" for field in dataclasses.fields(kind)}
     rows = {f"{kind}.{name}" for kind, names in NO_WORDS.items() for name in names.split()}
 

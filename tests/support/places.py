@@ -129,6 +129,7 @@ async def look_by_commands(places, folder, me, which):
         "agent": [("wakes", "woken"), ("list",)],
         "doctor": [()],
         "human": [()],
+        "clear": [()],
         "server": [("status",)],
     }  # fmt: skip
     of_nobody = {
@@ -162,6 +163,21 @@ async def look_by_commands(places, folder, me, which):
         (places.json if way else places.text)("work", shown)
     # It is told nothing where no task of the inbox can be read.
     places.text("a worker's program", told.read_text() if told.exists() else "")
+
+
+async def look_by_listening(places, folder, me, say):
+    """Hear the event that `say` has said."""
+    for way in ((), ("--json",)):
+        argv = ("events", "subscribe", "--limit", "1", "--agent", me, *way)
+        process = await forking.Awaited.started(
+            [*served.AGENTBUS, *argv], env=served.environ(folder), stdout=subprocess.PIPE
+        )
+        async with asyncio.timeout(60):
+            shown = await process.stdout.readline()
+            await say()
+            shown += await process.stdout.read()
+            await process.wait()
+        (places.json if way else places.text)("events", shown.decode())
 
 
 async def followed(folder, *argv):

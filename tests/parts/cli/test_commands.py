@@ -249,7 +249,7 @@ def stdin(monkeypatch):
 def test_a_body_is_an_argument_a_file_or_a_pipe(stdin, given, file, optional, body):
     stdin(b"from the pipe")
 
-    assert tasks._body(given, file, optional=optional) == body
+    assert tasks.body(given, file, optional=optional) == body
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_body_that_cannot_be_is_refused(stdin, given, file, read, said):
     stdin(read)
 
     with pytest.raises(BadInput, match=said):
-        tasks._body(given, file, optional=False)
+        tasks.body(given, file, optional=False)
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clear up after an agent: reject what waits for it, withdraw what it has sent.
+
+    >>> what = await to_clear(session)
+    >>> len(what.received), len(what.sent)
+    (3, 2)
+    >>> await clear(session, what)
+    Cleared(rejected=3, withdrawn=2, left=0)
+
+Nothing goes without a word: every task has an end that its sender is told, and its life stays. What
+nobody has read, results and words, and what a live session holds, stays as it is, and so do the
+tasks of roles, which belong to several.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core import text
+from mcp_agentbus.errors import AlreadyEnded, NotClaimed, NotYourTask, UnknownTask
+from mcp_agentbus.handoff import lookup
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store.records import lasts, record_in, sent_in
+from mcp_agentbus.store.subjects import RESULTS
+from mcp_agentbus.store.task import HELD, Sent
+
+# Tasks of an inbox that are looked at in one go.
+_PAGE: Final = 100
+
+
+@dataclass(frozen=True)
+class Clearing:
+    """What `clear` would end, by task ids, and what it would leave."""
+
+    #: What waits for the agent, the urgent first; what it holds itself is in it, too.
+    received: tuple[str, ...] = ()
+    #: What it has sent to others and that has no end, the oldest first.
+    sent: tuple[str, ...] = ()
+    #: So many tasks that live sessions hold.
+    held: int = 0
+    #: So many words that were not shown yet, see `send_task(expect="nothing")`.
+    words: int = 0
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """What was done."""
+
+    rejected: int
+    withdrawn: int
+    #: Tasks that have ended, or that somebody has claimed, since they were looked at.
+    left: int
+
+
+async def to_clear(session: Session) -> Clearing:
+    """Return what `clear` would end; nothing is claimed.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    await session.called()
+    received: list[str] = []
+    held = words = 0
+    cursor: str | None = ""
+    while cursor is not None:
+        glance = await lookup.peek(session, _PAGE, None, cursor or None)
+        cursor = glance.next_cursor
+        for seen in glance.seen:
+            if seen.task.to != session.me.id:
+                continue
+            if await _is_held(session, seen):
+                held += 1
+            elif seen.task.expect == "nothing":
+                words += 1
+            else:
+                received.append(seen.task.id)
+    sent = await _sent(session.bus, session.me.id)
+    to_itself = set(received)
+    others = tuple(task_id for task_id in sent if task_id not in to_itself)
+    return Clearing(tuple(received), others, held, words)
+
+
+async def clear(session: Session, what: Clearing) -> Cleared:
+    """End these tasks: what was received as rejected, what was sent as cancelled.
+
+    Where it fails, the same again goes on.
+
+    Raises:
+        BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
+    """
+    rejected = withdrawn = 0
+    for task_id in what.received:
+        with suppress(AlreadyEnded, NotClaimed, NotYourTask, UnknownTask):
+            why = f"{session.me.id} has cleared its inbox without doing this."
+            await publish_result(session, task_id, "rejected", summary=why)
+            rejected += 1
+    for task_id in what.sent:
+        with suppress(AlreadyEnded, NotYourTask, UnknownTask):
+            await publish_result(session, task_id, "cancelled")
+            withdrawn += 1
+    done = rejected + withdrawn
+    return Cleared(rejected, withdrawn, len(what.received) + len(what.sent) - done)
+
+
+async def _is_held(session: Session, seen: tasks.Seen) -> bool:
+    """Tell whether another session that lives has it."""
+    record = seen.record
+    if record is None or record.state not in HELD or record.session == session.id:
+        return False
+    return await roster.may_hold(session.bus, record)
+
+
+async def _sent(bus: Bus, agent: str) -> list[str]:
+    """Return what an agent has sent and that has no end."""
+    is_open: list[str] = []
+    async for page in bus.admin.stored(RESULTS, subjects.sent_subject(agent, "*", "*")):
+        sent = [kept for message in page if (kept := sent_in(message)) and _may_be_open(kept)]
+        wanted = [subjects.record_subject(kept.owner, kept.inbox, kept.task_id) for kept in sent]
+        records = [record_in(message) for message in await lasts(bus, wanted)]
+        ended = {(record.inbox, record.task_id) for record in records if record and record.ended}
+        is_open += [kept.task_id for kept in sent if (kept.inbox, kept.task_id) not in ended]
+    return is_open
+
+
+def _may_be_open(kept: Sent) -> bool:
+    return not (kept.closed or kept.unasked) and text.now() < kept.expires_at

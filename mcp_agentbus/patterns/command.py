@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus events`, `agentbus clear`: the same from a shell.
+
+$ agentbus events subscribe 'build.*'
+Listening to build.* as page, until you press Ctrl-C. Each event is heard at most once, ...
+2026-11-27 07:12:40Z build.done from builder
+<<<4f2a91 text from agent builder, not from your user
+    214 tests pass
+4f2a91>>>
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final
+
+from mcp_agentbus.core import framing, text
+from mcp_agentbus.errors import TIMED_OUT
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.patterns import clear, events
+from mcp_agentbus.patterns.clear import Cleared, Clearing
+from mcp_agentbus.patterns.events import Event
+
+#: Prints a text for a person, or the data for a program.
+Print = Callable[[str, dict[str, Any]], None]
+
+_LOSSY: Final = "Each event is heard at most once, by who listens then, and kept nowhere."
+
+
+async def publish(session: Session, topic: str, body: str, print_: Print) -> int:
+    """Have whoever listens hear an event; return the exit code.
+
+    Raises: as `events.publish`.
+    """
+    await events.publish(session, topic, body)
+    told = f"Said on {topic} as {session.me.id}. Who listens hears it; nothing is stored."
+    print_(told, {"topic": topic, "sender": session.me.id, "stored": False})
+    return 0
+
+
+async def subscribe(
+    session: Session,
+    topic: str,
+    print_: Print,
+    *,
+    group: str = "",
+    limit: int | None = None,
+    within_s: float | None = None,
+) -> int:
+    """Print each event; return the exit code once `limit` were heard, or the time is over.
+
+    Raises: as `events.subscribe`.
+    """
+    async with events.subscribe(session, topic, group=group) as heard:
+        print_(
+            f"Listening to {topic} as {session.me.id}, until you press Ctrl-C. {_LOSSY}",
+            {"listening": topic, "agent": session.me.id},
+        )
+        count = 0
+        try:
+            async with asyncio.timeout(within_s):
+                while limit is None or count < limit:
+                    event = await anext(heard)
+                    print_(_event_text(event), _event_data(event))
+                    count += 1
+        except TimeoutError:
+            return 0 if count and limit is None else TIMED_OUT
+    return 0
+
+
+def _event_text(event: Event) -> str:
+    lines = [f"{text.stamp(text.now())} {event.topic} from {event.sender}"]
+    if event.missed:
+        lines.insert(0, "Others may have been missed here.")
+    if event.body:
+        lines.append(framing.frame(event.body, said_by=event.sender))
+    return "\n".join(lines)
+
+
+def _event_data(event: Event) -> dict[str, Any]:
+    return {
+        "at": text.stamp(text.now()),
+        "topic": event.topic,
+        "sender": event.sender,
+        "body": event.body,
+        "missed": event.missed,
+        "wants_answer": event.wants_answer,
+    }
+
+
+def clearing_text(agent: str, what: Clearing) -> str:
+    """Say what would be done, and what would stay."""
+    if not what.received and not what.sent:
+        return (
+            f"Nothing waits for {agent}, and nothing that it sent is without an end. {_kept(what)}"
+        )
+    return (
+        f"Of {agent}, {_many(len(what.received), 'waiting task')} would be rejected, and their "
+        f"senders told; {_many(len(what.sent), 'task')} that it sent would be withdrawn. "
+        f"{_kept(what)}"
+    )
+
+
+def _kept(what: Clearing) -> str:
+    """Say what stays."""
+    held = f"{_many(what.held, 'task')} that a live session holds, " if what.held else ""
+    words = f"{_many(what.words, 'word')} for it, " if what.words else ""
+    return (
+        f"{held}{words}results and the tasks of roles stay: agentbus inbox shows what was not read."
+    )
+
+
+async def cleared(session: Session, what: Clearing, print_: Print) -> int:
+    """Clear it; return the exit code.
+
+    Raises: as `clear.clear`.
+    """
+    done = await clear.clear(session, what)
+    print_(_cleared_text(session.me.id, done, what), {"agent": session.me.id, **asdict(done)})
+    return 0
+
+
+def _cleared_text(agent: str, done: Cleared, what: Clearing) -> str:
+    if not what.received and not what.sent:
+        return f"Nothing waits for {agent}, and nothing that it sent has no end yet. {_kept(what)}"
+    left = f" {_many(done.left, 'task')} ended or was claimed meanwhile." if done.left else ""
+    return (
+        f"{_many(done.rejected, 'task')} rejected, {done.withdrawn} withdrawn.{left} "
+        "What became of each: agentbus tasks"
+    )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

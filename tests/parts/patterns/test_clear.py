@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waits for an agent and what it sent is ended, each with a word to the other side."""
+
+from mcp_agentbus.archive.lives import task_life
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
+
+
+async def sent(session, to, subject, **options):
+    [receipt] = await send_task(session, to, subject, "all of it", **options)
+    return receipt.task_id
+
+
+async def test_what_waits_is_rejected_what_was_sent_is_withdrawn_and_the_rest_stays(world):
+    planner = await world.session("planner")
+    role = world.name("review")
+    coder = await world.session("coder", roles=(role,))
+    beside = await world.session("coder")
+    me = coder.me.id
+    held = await sent(planner, me, "being done")
+    await read_inbox(beside)
+    done = await sent(coder, planner.me.id, "done")
+    [item] = (await read_inbox(planner)).tasks
+    await publish_result(planner, item.task.id, "completed", summary="so it is")
+    word = await sent(planner, me, "a word", expect="nothing")
+    shared = await sent(planner, f"role:{role}", "anybody's")
+    urgent, waits = [
+        await sent(planner, me, "waits", priority=priority) for priority in ("high", "low")
+    ]
+    to_itself = await sent(coder, me, "to itself")
+    asked = await sent(coder, planner.me.id, "asked")
+
+    what = await to_clear(coder)
+    assert what == Clearing((urgent, to_itself, waits), (asked,), held=1, words=1)
+    await publish_result(coder, waits, "completed", summary="done meanwhile")
+    assert await clear(coder, what) == Cleared(rejected=2, withdrawn=1, left=1)
+
+    assert await to_clear(coder) == Clearing(held=1, words=1)
+    states = {
+        task_id: (await task_life(session, task_id)).state
+        for session, ids in ((planner, (held, word, shared, urgent, waits)), (coder, (done, asked)))
+        for task_id in ids
+    }
+    assert states == {
+        held: "claimed", word: "stored", shared: "stored", urgent: "rejected", waits: "completed",
+        done: "completed", asked: "cancelled",
+    }  # fmt: skip
+    told = {record.task_id: record.summary for record in (await read_inbox(planner)).results}
+    assert told[urgent] == f"{me} has cleared its inbox without doing this."
+
+
+async def test_a_clearing_that_was_cut_off_goes_on_with_the_same_again(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    ids = tuple([await sent(planner, coder.me.id, f"{number}") for number in range(3)])
+    what = await to_clear(coder)
+    await clear(coder, Clearing(what.received[:1]))
+
+    assert await clear(coder, what) == Cleared(rejected=3, withdrawn=0, left=0)
+    assert what.received == ids
