@@ -29,7 +29,7 @@ def status(args: argparse.Namespace) -> int:
     from mcp_agentbus.overview import document, screen, situation
 
     now = asyncio.run(situation.look(load_settings()))
-    shown = screen.screen(now, columns=text.columns(), rows=text.rows())
+    shown = screen.screen(now, columns=text.columns(), rows=text.rows(), styled=text.is_styled())
     show(args, shown, document.of_situation(now), verbatim=not args.json)
     return 0
 

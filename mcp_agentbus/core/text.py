@@ -128,6 +128,15 @@ def rows(descriptor: int = 1) -> int:
         return 0
 
 
+def is_styled(descriptor: int = 1) -> bool:
+    """Tell whether a person looks at what is printed there, and has not asked for plain text.
+
+    As https://no-color.org has it.
+    """
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return os.isatty(descriptor) and not plain
+
+
 def cut(line: str, width: int) -> str:
     """Return a line, or as much of it as is at most `width` cells wide, and that there is more."""
     return line if _cells(line) <= width else line[: _fits(line, width - 1)] + "\u2026"

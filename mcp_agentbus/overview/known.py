@@ -145,7 +145,7 @@ class Known:
             now=self.now,
             is_live=self.bus is not None,
             addressee=self.entry(task.inbox),
-            is_here=self._is_here(task.inbox),
+            is_here=self.is_here(task.inbox),
             listener=self.listener.state,
             word=self._word(task.inbox),
             wake_on=self._wake_on(task.inbox),
@@ -176,6 +176,11 @@ class Known:
             return True
         return None if self.bus.has_forgotten else False
 
+    def is_here(self, inbox: str) -> bool:
+        """Tell whether an agent or a role is this user's on this machine."""
+        mine = users(self.settings)
+        return "*" in mine or inbox in mine
+
     def _holders(self, inbox: str) -> list[Entry]:
         role = inbox.removeprefix(ROLE_PREFIX)
         entries = self.bus.entries.values() if self.bus else ()
@@ -199,10 +204,6 @@ class Known:
         if not inbox.startswith(ROLE_PREFIX):
             return [inbox]
         return [entry.id for entry in self._holders(inbox)]
-
-    def _is_here(self, inbox: str) -> bool:
-        mine = users(self.settings)
-        return "*" in mine or inbox in mine
 
 
 def _unlisted(task: Task, number: int) -> Past:

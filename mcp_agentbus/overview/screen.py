@@ -12,7 +12,7 @@ tasks are about stands in one at the end, by their ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -34,7 +34,9 @@ _ID_CHARS: Final = 12
 # Names stand in a column that is as wide as the widest, but not wider than this.
 _NAME_CHARS: Final = 22
 _SUBJECT_CHARS: Final = 120
-_STATES: Final = {"live session": "session open", "not known": "not known"}
+_STATES: Final = {"live session": "session open", "not known": "session unknown"}
+# How a terminal shows titles, as ECMA-48 has it.
+_BOLD, _URGENT, _PLAIN = "\x1b[1m", "\x1b[1;31m", "\x1b[0m"
 _HOW: Final = "Why is one not done: agentbus why ID    All of one: agentbus task ID"
 
 
@@ -45,10 +47,9 @@ class _Item:
     lines: tuple[str, ...]
     task: Past | None = None
 
-    @property
-    def height(self) -> int:
-        """How many lines it takes, with what its task is about."""
-        return len(self.lines) + bool(self.task)
+    def height(self, told: Collection[str]) -> int:
+        """Return how many lines it takes, with what its task is about if that is not told yet."""
+        return len(self.lines) + (self.task is not None and _id(self.task) not in told)
 
 
 @dataclass(frozen=True)
@@ -63,33 +64,45 @@ class _Part:
     goes_on: bool = False
     #: So many of them come before a second one of another part.
     first: int = 1
+    style: str = _BOLD
+
+    def titled(self, columns: int, *, is_cut: bool) -> list[str]:
+        """Return the lines of its title, which says where all is if not all is shown."""
+        return _folded([self.title + f" \u00b7 all: {self.whole}" * is_cut], columns)
 
 
-def screen(now: Situation, *, columns: int = 0, rows: int = 0) -> str:
+def screen(now: Situation, *, columns: int = 0, rows: int = 0, styled: bool = False) -> str:
     """Return what goes on.
 
     Args:
         now: what that is.
         columns: no line is wider than so many cells; 0 for any.
         rows: so many lines are seen at once; 0 for a pipe. Each part has a line at least.
+        styled: titles are shown as such.
     """
     head = _folded(_head(now), columns)
     foot = _folded(_foot(now), columns)
     parts = [part for part in _parts(now, columns) if part.items]
-    frames = 3 * any(item.task for part in parts for item in part.items)
-    room = max(rows or _ROWS, _ROWS_MIN) - 1 - len(head) - len(foot) - frames - len(parts)
+    how = (
+        _folded([_HOW], columns) if any(item.task for each in parts for item in each.items) else []
+    )
+    around = len(head) + len(foot) + (2 + len(how) if how else 0)
+    titles = sum(len(part.titled(columns, is_cut=True)) for part in parts)
+    room = max(rows or _ROWS, _ROWS_MIN) - 1 - around - titles
     blocks, tasks = [head], dict[str, Past]()
     for part, count in zip(parts, _shares(parts, room), strict=True):
         shown = part.items[:count]
         is_cut = count < len(part.items) or part.goes_on
-        title = _folded([part.title + f" \u00b7 all: {part.whole}" * is_cut], columns)
+        title = part.titled(columns, is_cut=is_cut)
+        if styled:
+            title = [f"{part.style}{each}{_PLAIN}" for each in title]
         blocks.append([*title, *(each for item in shown for each in item.lines)])
         tasks |= {_id(item.task): item.task for item in shown if item.task}
     blocks.append(foot)
     if tasks:
         said = (_said(name, task, columns) for name, task in tasks.items())
         about = frame("\n".join(said), said_by="").split("\n")
-        blocks.append([*about, *_folded([_HOW], columns)])
+        blocks.append([*about, *how])
     blocks = [block for block in blocks if block]
     # A line between parts, where that leaves all of them on the screen.
     is_wide = sum(map(len, blocks)) + len(blocks) <= rows
@@ -98,15 +111,19 @@ def screen(now: Situation, *, columns: int = 0, rows: int = 0) -> str:
 
 def _shares(parts: Sequence[_Part], room: int) -> list[int]:
     """Return how many items of each part are shown: one each, the first, then turn by turn."""
-    shares = [1 for _ in parts]
-    room -= sum(part.items[0].height for part in parts)
+    shares, told = [0 for _ in parts], set[str]()
+    every = list(range(len(parts)))
     of_all = max((len(part.items) for part in parts), default=0)
     turns = [place for place, part in enumerate(parts) for _ in range(part.first - 1)]
-    for place in [*turns, *list(range(len(parts))) * of_all]:
+    for place in [*every, *turns, *every * of_all]:
         items = parts[place].items
-        if shares[place] < len(items) and (height := items[shares[place]].height) <= room:
+        if shares[place] == len(items):
+            continue
+        item = items[shares[place]]
+        if (height := item.height(told)) <= room or not shares[place]:
             room -= height
             shares[place] += 1
+            told |= {_id(item.task)} if item.task else set()
     return shares
 
 
@@ -121,7 +138,7 @@ def _head(now: Situation) -> list[str]:
     lines = [line((f"agentbus {__version__}", server, listener))]
     if not now.server:
         lines.append(f"From the archive, as it was last known. {now.away_says}")
-    if now.listener.state == "stopped":
+    if now.listener.state == "stopped" and not any(need.kind == "held" for need in now.needs):
         lines.append("Nobody is woken without a listener: agentbus listen --install")
     return lines
 
@@ -163,8 +180,9 @@ def _parts(now: Situation, columns: int) -> list[_Part]:
         _Part(
             f"NEEDS YOU: {len(now.needs)}",
             [_need(need, now, columns) for need in now.needs],
-            "agentbus status --json",
+            "agentbus status | less",
             first=3,
+            style=_URGENT,
         ),
         _Part(
             f"AGENTS: {len(now.agents)}, {open_} with an open session",
@@ -202,11 +220,13 @@ def _need(need: Need, now: Situation, columns: int) -> _Item:
 def _agent_row(agent: Standing, now: Situation) -> tuple[str, ...]:
     seen = f"seen {ago(agent.last_seen, now.now)}" if agent.last_seen else "never seen"
     facts = []
-    if agent.held:
+    at = len(agent.held) - agent.asks
+    if at:
         task, since = agent.held[0]
         done = f" {task.progress:g}%" if task.progress is not None else ""
         facts.append(f"at {_id(task)}{done}, {_lasting(since, now)}")
-        facts += [f"and {len(agent.held) - 1} more"] * (len(agent.held) > 1)
+        facts += [f"and {at - 1} more"] * (at > 1)
+    facts += [many(agent.asks, "question")] * bool(agent.asks)
     facts += ["a wake is under way"] * agent.is_waking
     facts += [f"{counts(agent.waiting)} wait"] * bool(agent.waiting)
     return agent.id, _STATES.get(agent.state, seen), line(facts)

@@ -26,7 +26,7 @@ from mcp_agentbus.core.notices import WHY
 from mcp_agentbus.listener import status
 from mcp_agentbus.overview.known import Known, Listener, known
 from mcp_agentbus.overview.why import ASKS, FOR_A_PERSON, Why, todo_for, why
-from mcp_agentbus.store.roster import PresenceState
+from mcp_agentbus.store.roster import AWAY, PresenceState
 from mcp_agentbus.tools.answers.words import many
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
@@ -44,12 +44,17 @@ class Standing:
     id: str
     state: PresenceState
     last_seen: datetime | None = None
-    #: What its sessions hold, the last first, and since when.
+    #: What its sessions hold, the last first but for what waits for an answer, and since when.
     held: tuple[tuple[Past, datetime], ...] = ()
     #: By priority; a priority without any is left out.
     waiting: Mapping[Priority, int] = field(default_factory=dict)
     #: A wake is under way.
     is_waking: bool = False
+
+    @property
+    def asks(self) -> int:
+        """How many of those that it holds wait for an answer."""
+        return sum(task.state in ASKS for task, _ in self.held)
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,10 @@ async def look(settings: Settings) -> Situation:
         held = [task for task in here.held if here.holder_lives(task) is not False]
         waits = _waits(here)
         shown = tuple(_explained(here, some) for some in waits[:_WAITS_MAX])
-        needs = (*_asked(here, held), *_parked(here), *_held_back(here), *_broken(here), *broken)
+        needs = (
+            *_unwoken(here, waits), *_asked(here, held), *_parked(here), *_held_back(here),
+            *_broken(here), *broken,
+        )  # fmt: skip
         return Situation(
             now=here.now,
             server=await asyncio.to_thread(_server, here),
@@ -220,7 +228,7 @@ def _explained(here: Known, some: _Resting) -> Waits:
 def _agents(here: Known, held: Iterable[Past], waits: Iterable[_Resting]) -> tuple[Standing, ...]:
     """Return all agents, those that are at something first."""
     in_hand: dict[str, list[tuple[Past, datetime]]] = {}
-    for task in held:
+    for task in sorted(held, key=lambda task: task.state in ASKS):  # what it is at comes first
         in_hand.setdefault(task.agent, []).append((task, _since(here, task)))
     waiting: dict[str, dict[Priority, int]] = {}
     for some in waits:
@@ -263,6 +271,26 @@ def _asked(here: Known, held: Iterable[Past]) -> Iterable[Need]:
             yield Need(
                 "asks", task.task_id, f"{task.agent} {answer.brief}", answer.todo, task, since
             )
+
+
+def _unwoken(here: Known, waits: Iterable[_Resting]) -> Iterable[Need]:
+    """Tell of what is high and would wake somebody, if a listener ran."""
+    if here.bus is None or here.listener.state != "stopped":
+        return
+    urgent = [
+        some
+        for some in waits
+        if some.priority == "high" and not some.is_early and here.is_here(some.inbox)
+        if (entry := here.entry(some.inbox)) and entry.state in AWAY
+    ]
+    tasks = [some.oldest for some in urgent if some.oldest]
+    if tasks:
+        first = min(tasks, key=lambda task: task.created_at)
+        count = sum(some.count for some in urgent)
+        more = f"and {count - 1} more are" if count > 1 else "is"
+        what = f"{more} high and wake{'s' * (count == 1)} nobody: no listener runs"
+        todo = "`agentbus listen --install` keeps one running."
+        yield Need("held", first.task_id, what, todo, first, first.created_at)
 
 
 def _parked(here: Known) -> Iterable[Need]:

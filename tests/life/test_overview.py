@@ -23,7 +23,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.overview.known import ask_listener
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.store import subjects
+from mcp_agentbus.store import roster, subjects
 
 
 @pytest_asyncio.fixture
@@ -60,6 +60,8 @@ async def test_it_says_who_is_at_what_what_needs_a_person_what_waits_and_what_is
         await read_inbox(coder)
         await publish_result(coder, doubtful, "needs_approval", summary="May I?")
         waits = await sent(planner, "coder", priority="high")
+        await roster.register(bus, Agent("reviewer"), None)
+        urgent = await sent(planner, "reviewer", priority="high")
         now = await asked(home, "status")
         _, shown = await served.typed(home, "status")
         why = await asked(home, "why", waits[:8])
@@ -68,14 +70,19 @@ async def test_it_says_who_is_at_what_what_needs_a_person_what_waits_and_what_is
     agents = {agent["id"]: agent for agent in now["agents"]}
     assert [held["task_id"] for held in agents["coder"]["holds"]] == [doubtful]
     assert agents["coder"]["waiting"] == {"high": 1}
-    assert [(need["kind"], need["about"]) for need in now["needs"]] == [("asks", doubtful)]
-    assert [(some["count"], some["oldest"]["task_id"]) for some in now["waits"]] == [(1, waits)]
+    assert [(need["kind"], need["about"]) for need in now["needs"]] == [
+        ("held", urgent), ("asks", doubtful)
+    ]  # fmt: skip
+    assert now["needs"][0]["what"] == "is high and wakes nobody: no listener runs"
+    assert [(some["count"], some["oldest"]["task_id"]) for some in now["waits"]] == [
+        (1, waits), (1, urgent)
+    ]  # fmt: skip
     assert [over["task_id"] for over in now["over"]] == [first]
     assert why["why"].startswith("It is high, and no listener runs that could wake coder; a")
     assert bare["why"].startswith("It is over: completed by coder just now; planner has not")
     titles = re.findall("^[A-Z]{4}.*", shown, re.MULTILINE)
     assert titles == [
-        "NEEDS YOU: 1", "AGENTS: 2, 2 with an open session", "WAITING: 1 task", "OVER"
+        "NEEDS YOU: 2", "AGENTS: 3, 2 with an open session", "WAITING: 2 tasks", "OVER"
     ]  # fmt: skip
 
 

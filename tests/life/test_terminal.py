@@ -16,6 +16,7 @@ import served
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
+from mcp_agentbus.version import __version__
 
 WIDTHS = (60, 80, 200)
 LONG = "tests " * 15 + "of the shop"
@@ -74,6 +75,19 @@ async def test_no_word_of_a_table_is_cut_at_any_width(home, way, coder, width):
     at_the_edge = [line for line in lines if not line.startswith("  ")]
     assert [unfenced(line)[:5] for line in at_the_edge] == ["coder", "They ", "<<<F ", "F>>>"]
     assert list(map(unfenced, piped.splitlines())) == list(map(unfenced, whole))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_alone_in_a_terminal_it_shows_on_one_screen_what_goes_on(home, way, coder, width):
+    lines = printed(home.data_dir.parent, width)
+    _, piped = await served.typed(home.data_dir.parent)
+
+    assert lines[0].startswith(f"agentbus {__version__} \u00b7 server runs")
+    assert len(lines) < 24  # below it there is room for the prompt
+    assert max(map(len, lines)) <= width
+    assert sum(line.startswith(("AGENTS: ", "WAITING: ")) for line in lines) == 2
+    assert "agentbus why ID" in " ".join(lines)
+    assert piped.startswith("usage: agentbus")
 
 
 @pytest.mark.parametrize("argv", [("listen", "--status"), ("agent", "list"), ("doctor",)])

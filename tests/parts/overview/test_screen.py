@@ -96,6 +96,27 @@ def test_without_a_server_and_a_listener_it_says_so_first():
     ]
 
 
+def test_a_terminal_that_shows_styles_shows_titles_so_and_nothing_else_differs():
+    now = situation()
+    styled = shown(now, columns=80, rows=24, styled=True)
+
+    titles = re.findall("\x1b\\[[0-9;]+m([A-Z]{4})", styled)
+    assert titles == ["NEED", "AGEN", "WAIT", "OVER"]
+    assert re.sub("\x1b\\[[0-9;]*m", "", styled) == shown(now, columns=80, rows=24)
+
+
+def test_an_agent_is_shown_with_what_it_is_at_and_not_with_what_it_asks():
+    at, asks = (
+        (replace(number(n), state=state, agent="coder"), NOW)
+        for n, state in ((7, "working"), (8, "needs_input"))
+    )
+    agent = Standing("coder", "live session", NOW, (at, asks, asks))
+
+    lines = shown(replace(situation(), agents=(agent,)), columns=80).splitlines()
+
+    assert "  coder  session open  at 00000007, just now \u00b7 2 questions" in lines
+
+
 def test_what_is_not_read_yet_is_counted_and_not_left_out():
     some = replace(situation(), extent=Extent(is_whole=False), unread=2_714)
 
