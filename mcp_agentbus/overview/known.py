@@ -75,11 +75,15 @@ class Listener:
 
     def word(self, agent: str) -> Word | None:
         """Return what it says of an agent; None: it looks after no such agent."""
-        for said in self.answer.get("agents", ()):
-            if said["agent"] == agent:
-                until = said["until"] and datetime.fromisoformat(said["until"])
-                return Word(agent, said["reason"] or "", until or None, said["waking"])
-        return None
+        said = self._agents.get(agent)
+        if said is None:
+            return None
+        until = said["until"] and datetime.fromisoformat(said["until"])
+        return Word(agent, said["reason"] or "", until or None, said["waking"])
+
+    @cached_property
+    def _agents(self) -> dict[str, Mapping[str, Any]]:
+        return {said["agent"]: said for said in self.answer.get("agents", ())}
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ class Known:
             addressee=self.entry(task.inbox),
             is_here=self.is_here(task.inbox),
             listener=self.listener.state,
-            word=self._word(task.inbox),
+            word=self.word(task.inbox),
             wake_on=self._wake_on(task.inbox),
             holder_lives=self.holder_lives(task),
             claimed_at=_last(steps, frozenset({"claimed"})),
@@ -181,12 +185,7 @@ class Known:
         mine = users(self.settings)
         return "*" in mine or inbox in mine
 
-    def _holders(self, inbox: str) -> list[Entry]:
-        role = inbox.removeprefix(ROLE_PREFIX)
-        entries = self.bus.entries.values() if self.bus else ()
-        return [entry for entry in entries if role in entry.roles]
-
-    def _word(self, inbox: str) -> Word | None:
+    def word(self, inbox: str) -> Word | None:
         """Return what the listener says of whom a task is for; of several who may have it one."""
         agents = self._agents_of(inbox)
         said = [word for agent in agents if (word := self.listener.word(agent))]
@@ -204,6 +203,11 @@ class Known:
         if not inbox.startswith(ROLE_PREFIX):
             return [inbox]
         return [entry.id for entry in self._holders(inbox)]
+
+    def _holders(self, inbox: str) -> list[Entry]:
+        role = inbox.removeprefix(ROLE_PREFIX)
+        entries = self.bus.entries.values() if self.bus else ()
+        return [entry for entry in entries if role in entry.roles]
 
 
 def _unlisted(task: Task, number: int) -> Past:

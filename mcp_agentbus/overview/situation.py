@@ -274,23 +274,28 @@ def _asked(here: Known, held: Iterable[Past]) -> Iterable[Need]:
 
 
 def _unwoken(here: Known, waits: Iterable[_Resting]) -> Iterable[Need]:
-    """Tell of what is high and would wake somebody, if a listener ran."""
-    if here.bus is None or here.listener.state != "stopped":
+    """Tell of what is high where no session is open, and nothing starts one."""
+    if here.bus is None or here.listener.state in {"silent", "foreign"}:
         return
-    urgent = [
-        some
-        for some in waits
-        if some.priority == "high" and not some.is_early and here.is_here(some.inbox)
-        if (entry := here.entry(some.inbox)) and entry.state in AWAY
-    ]
-    tasks = [some.oldest for some in urgent if some.oldest]
-    if tasks:
+    urgent: dict[tuple[str, str], list[_Resting]] = {}
+    for some in waits:
+        entry = here.entry(some.inbox)
+        if some.priority != "high" or some.is_early or some.oldest is None:
+            continue
+        if not here.is_here(some.inbox) or entry is None or entry.state not in AWAY:
+            continue
+        cause = "no listener runs", "`agentbus listen --install` keeps one running."
+        if here.listener.state != "stopped":
+            if here.word(some.inbox):  # which says itself why it is held
+                continue
+            cause = f"nothing starts {address_of(some.inbox)}", why(here.case(some.oldest)).todo
+        urgent.setdefault(cause, []).append(some)
+    for (reason, todo), lanes in urgent.items():
+        tasks = (some.oldest for some in lanes if some.oldest)
         first = min(tasks, key=lambda task: task.created_at)
-        count = sum(some.count for some in urgent)
-        more = f"and {count - 1} more are" if count > 1 else "is"
-        what = f"{more} high and wake{'s' * (count == 1)} nobody: no listener runs"
-        todo = "`agentbus listen --install` keeps one running."
-        yield Need("held", first.task_id, what, todo, first, first.created_at)
+        more = sum(some.count for some in lanes) - 1
+        what = f"and {more} more are high and wake nobody" if more else "is high and wakes nobody"
+        yield Need("held", first.task_id, f"{what}: {reason}", todo, first, first.created_at)
 
 
 def _parked(here: Known) -> Iterable[Need]:

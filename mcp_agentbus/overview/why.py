@@ -305,7 +305,7 @@ def _elsewhere(case: Case) -> Why | None:
         brief = "its listener wakes it"
         what = "its listener was about to wake it; whether it did is not known yet"
     elif case.is_here:
-        what = brief = WHY[Reason.UNKNOWN_HOST]
+        brief, what = "nothing starts it", WHY[Reason.UNKNOWN_HOST]
     else:
         brief = "nobody wakes it"
         what = "no listener of another machine has said that it could wake it"

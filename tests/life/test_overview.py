@@ -17,6 +17,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.notices import WHY, Reason
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -149,10 +150,15 @@ async def test_a_wake_that_is_held_for_a_person_needs_one(tmp_path):
             await listener.logged("ready", agent="coder")
             task = await sent(planner, "coder", priority="high")
             await listener.logged("held", agent="coder")
+            await roster.register(bus, Agent("reviewer"), None)
+            strange = await sent(planner, "reviewer", priority="high")
             now = await asked(home, "status")
             why = await asked(home, "why", task)
 
-    assert [(need["kind"], need["about"]) for need in now["needs"]] == [("held", "coder")]
+    assert [(need["kind"], need["about"], need["what"]) for need in now["needs"]] == [
+        ("held", strange, "is high and wakes nobody: nothing starts reviewer"),
+        ("held", "coder", f"wake held: {WHY[Reason.PROFILE]}"),
+    ]
     assert now["listener"]["state"] == "runs"
     assert "is held: its user wants no session started for it; no session" in why["why"]
     assert why["todo"].startswith('Set wake = "answer" of [agents.coder] in config.toml')
