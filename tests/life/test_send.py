@@ -77,6 +77,7 @@ async def test_an_unknown_name_is_refused_with_the_nearest(world):
     [
         ({"to": "Not An Id"}, "not an agent id"),
         ({"to": "a.b"}, "not an agent id"),
+        ({"to": "coder "}, "not an agent id"),
         ({"to": "*"}, "not an agent id"),
         ({"to": []}, "0 addressees"),
         ({"to": ["all", "coder"]}, "'all' stands among"),
