@@ -17,6 +17,7 @@ import forking
 import guard
 import pytest
 import pytest_asyncio
+import seeds
 import served
 import surroundings
 
@@ -71,6 +72,13 @@ def pytest_unconfigure(config):
 
 def pytest_sessionfinish(session, exitstatus):
     session.config.stash[_FAILED] = exitstatus == pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how much of what came before is shown, where that was looked at."""
+    passed = terminalreporter.stats.get("passed", ())
+    if any("test_seeds" in report.nodeid for report in passed):
+        terminalreporter.write_line(f"what came before: {seeds.counted()}")
 
 
 class World:

@@ -27,6 +27,8 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 import configuration  # noqa: E402  # found through the path set above
 import demo_picture  # noqa: E402
 from promises import PROMISES  # noqa: E402
+from seed_failures import FAILURES  # noqa: E402
+from seeds import FEATURES, SYSTEMS, Row  # noqa: E402
 from test_shape import ROOMS  # noqa: E402
 
 from mcp_agentbus.cli.parser import parser  # noqa: E402
@@ -130,6 +132,25 @@ def _promises() -> str:
     return "\n".join(["| | promise |", "|---:|---|", *rows])
 
 
+def _systems() -> str:
+    return "\n".join(f"- **{kind}**: {name}" for kind, name in SYSTEMS.items())
+
+
+def _rows(rows: dict[str, Row]) -> str:
+    """Return the table of rows: each test is the sentence of its name, and leads to its file."""
+    table = ["| | there | here | shown by |", "|---|---|---|---|"]
+    for number, row in rows.items():
+        tests = ", ".join(map(_sentence, row.tests))
+        here = f"{row.here}. **Differs**: {row.differs}" if row.differs else row.here
+        table.append(f"| {number} | {row.there} | {here} | {tests} |")
+    return "\n".join(table)
+
+
+def _sentence(test: str) -> str:
+    file, _, name = test.partition("::")
+    return f"[{name.removeprefix('test_').replace('_', ' ')}](../tests/{file})"
+
+
 def _holds() -> str:
     """Return the table of what holds a wake, and what a person can do about it."""
     rows = ["| why it is held | what to do |", "|---|---|"]
@@ -173,6 +194,9 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "tools": _tools,
     "limits": _limits,
     "promises": _promises,
+    "earlier systems": _systems,
+    "features": lambda: _rows(FEATURES),
+    "failures": lambda: _rows(FAILURES),
     "holds": _holds,
     "rooms": _rooms,
     "server keys": lambda: configuration.table(configuration.SERVER),
