@@ -73,8 +73,8 @@ def install(
         _set_server(machine, before, server),
         skill.copying(openclaw_config.state_folder(machine), source),
         Step(
-            f"run `openclaw config patch --stdin`: hooks.enabled, and a fresh hooks.token unless "
-            f"there is one; keep the token in {file} (0600)",
+            f"with it hooks.enabled, and a fresh hooks.token unless there is one; keep the token "
+            f"in {file} (0600)",
             lambda: openclaw_hooks.switch_on(machine, name),
         ),
     ]
@@ -178,7 +178,11 @@ def _set_server(machine: Machine, before: dict[str, Any], server: dict[str, Any]
     def do() -> str:
         if server == before:
             return "it is there already"
-        _patch_server(machine, _changes(before, server))
+        changes = {"mcp": {"servers": {SERVER: _changes(before, server)}}}
+        try:  # both at once: it takes OpenClaw some seconds to change its file
+            openclaw_config.patch(machine, {**changes, **openclaw_hooks.missing(machine)})
+        except BadSetup:  # hooks of an included file are not changed, and none else has to wait
+            openclaw_config.patch(machine, changes)
         return ""
 
     return Step(f"make OpenClaw the agent {_agent_of(server)}: {what}", do)

@@ -50,18 +50,33 @@ def switch_on(machine: Machine, agent: str) -> str:
         not isinstance(token, str) or "${" in token or token == openclaw_config.HIDDEN
     ):
         return f"hooks.token cannot be read from openclaw.json: put it into {file}, mode 0600"
-    if not token:
-        kept = openclaw_config.text(file).strip()
-        token = kept if is_ours(kept) else _OURS + secrets.token_urlsafe(32)
-        # First here: should the next line fail, the next try takes the same token.
+    if token:
         files.write(file, f"{token}\n".encode(), mode=0o600)
-        openclaw_config.patch(machine, {"hooks": {"enabled": True, "token": token}})
     else:
-        files.write(file, f"{token}\n".encode(), mode=0o600)
+        openclaw_config.patch(machine, missing(machine))
     path = hooks.get("path", _HOOKS_PATH)
     if str(path).strip("/") != _HOOKS_PATH.strip("/"):
         return f"hooks.path is {path!r}: no wake reaches OpenClaw before it is {_HOOKS_PATH!r}"
     return f"to let it be woken: agentbus agent add {agent} --host openclaw --wake work"
+
+
+def missing(machine: Machine) -> dict[str, Any]:
+    """Return the change by which the gateway takes wakes with a token of ours, which is kept here.
+
+    Empty where there is a token, or hooks are off by the user's word.
+
+    Raises:
+        BadSetup: as `switch_on`.
+    """
+    hooks = openclaw_config.section(machine, "hooks")
+    if _token(machine, hooks) or hooks.get("enabled", True) is not True:
+        return {}
+    file = token_file(machine)
+    kept = openclaw_config.text(file).strip()
+    token = kept if is_ours(kept) else _OURS + secrets.token_urlsafe(32)
+    # First here: should OpenClaw refuse it, the next try takes the same token.
+    files.write(file, f"{token}\n".encode(), mode=0o600)
+    return {"hooks": {"enabled": True, "token": token}}
 
 
 def gateway(machine: Machine) -> dict[str, str]:

@@ -95,6 +95,7 @@ def _every_task_ends(ledger: Ledger, contents: Contents) -> Iterator[Violation]:
             yield Violation("unended", f"{sent.token} {_where(sent.task, contents)}", sent.task)
         elif sent.task in still_open:
             told = f"{sent.token} is {record.state}, and no session of {sent.sender} was shown it"
+            told += f": {record.owner}'s, seen {record.seen} of {record.revision}"
             yield Violation("unseen", told, sent.task)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from held import Archived, Contents, Lane, Record
@@ -41,16 +42,19 @@ async def contents(
 
 
 async def _records(raw: Raw) -> tuple[dict[str, Record], dict[str, str]]:
-    records, sent = {}, {}
+    records, sent, seen = {}, {}, {}
     for message in await raw.contents("AGENTBUS_RESULTS"):
         _, _, kind, _, task = message.subject.split(".")
         fields = json.loads(message.data)
         if kind == "sent":
             sent[task] = fields["subject"]
+            seen[task] = fields.get("seen_revision", 0)
         elif kind == "results":
             states = tuple(moment["state"] for moment in fields["history"])
-            records[task] = Record(fields["status"], fields.get("summary", ""), states)
-    return records, sent
+            told = fields["status"], fields.get("summary", ""), states
+            records[task] = Record(*told, fields.get("owner_session", ""), revision=message.seq)
+    known = {task: replace(record, seen=seen.get(task, 0)) for task, record in records.items()}
+    return known, sent
 
 
 async def _lanes(raw: Raw, stored: Counter) -> tuple[Lane, ...]:

@@ -20,6 +20,10 @@ class Record:
     summary: str
     #: Its states, oldest first.
     states: tuple[str, ...]
+    #: The session whose task it is, and which revision of it its sender's side has seen of which.
+    owner: str = ""
+    seen: int = 0
+    revision: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chaos run, a minute and a half of it, with other faults each time; it says by which seed."""
+"""The chaos run, a minute of it, with other faults each time; it says by which seed."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 _SOAK = Path(__file__).with_name("soak.py")
-_FAULTS_MINUTES = 0.8
-# It mostly takes a minute and a half; it gives up by itself before, even when everything hangs.
+_FAULTS_MINUTES = 0.6
+# It mostly takes a minute; it gives up by itself before, even when everything hangs.
 _WITHIN_S = 330
 
 

@@ -144,7 +144,8 @@ def test_what_the_user_added_is_neither_shown_nor_sent_again(tmp_path, environ):
     if args:
         changed["args"] = [*args, "serve"]
     env = {"AGENTBUS_HOST": "openclaw", "AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"]}
-    assert patch == {"mcp": {"servers": {"agentbus": {**changed, "env": env}}}}
+    assert patch["mcp"] == {"servers": {"agentbus": {**changed, "env": env}}}
+    assert patch["hooks"]["enabled"] is True
 
 
 @pytest.mark.parametrize(
