@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.store import records
-from mcp_agentbus.store.task import Moment, Record, Sent, Undecodable
+from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Record, Sent, Undecodable
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,17 @@ def change_in(message: Found) -> Change | None:
 
 def _by_owner(sent: Sent, message: Found) -> Change:
     stored = Moment(state="stored", at=sent.created_at, by=sent.owner)
+    answered = (
+        Moment(state="answered", at=each.at, by=sent.owner, note=each.body[:NOTE_MAX_CHARS])
+        for each in sent.answers
+    )
     names = (
         "subject", "thread_id", "priority", "task_type", "in_reply_to", "created_at", "expires_at",
         "deliver_at", "seen_at", "expect",
     )  # fmt: skip
     values = {name: getattr(sent, name) for name in names}
     values |= {"request": sent.body, "request_chars": sent.body_chars}
-    return _change(sent, message, "sent_seq", values, (stored,))
+    return _change(sent, message, "sent_seq", values, (stored, *answered))
 
 
 def _by_worker(record: Record, message: Found) -> Change:

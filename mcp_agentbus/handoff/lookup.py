@@ -150,6 +150,14 @@ async def _meant(session: Session, written: str) -> str | None:
     return ids.whole_task_id(written, known)
 
 
+async def sender_of(bus: Bus, task_id: str) -> str | None:
+    """Return the agent that has sent a task; None if that is not known, or not for us to know."""
+    with suppress(AgentbusError):
+        sent, _ = await read_sent(bus, "*", "*", task_id)
+        return sent.owner if sent else None
+    return None
+
+
 async def answered_id(session: Session, written: str | None) -> str | None:
     """Return the id of the task that a new one answers, as `whole_id`; None if it answers none.
 

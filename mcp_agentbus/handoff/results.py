@@ -316,7 +316,7 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     bus, me = session.bus, session.me.id
     sent, sent_revision = await read_sent(bus, me, "*", task_id)
     if sent is None:
-        raise await _not_sent(session, task_id)
+        raise await _not_sent(session, task_id, "withdraw")
     wanted = Step(
         "cancelled",
         me,
@@ -344,7 +344,7 @@ async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     bus, me = session.bus, session.me.id
     sent, _ = await read_sent(bus, me, "*", task_id)
     if sent is None:
-        raise await _not_sent(session, task_id)
+        raise await _not_sent(session, task_id, "answer")
     record, revision = await read_record(bus, me, sent.inbox, task_id)
     record = record or first_record(sent)
     if record.ended:
@@ -370,15 +370,15 @@ async def _note_as_seen(session: Session, sent: Sent, sent_revision: int, revisi
         await write_sent(session.bus, seen, sent_revision)
 
 
-async def _not_sent(session: Session, task_id: str) -> NotYourTask | UnknownTask:
-    """Return the error for the withdrawing of a task that this agent has not sent."""
+async def _not_sent(session: Session, task_id: str, deed: str) -> NotYourTask | UnknownTask:
+    """Return the error for what only the sender of a task may do, which this agent is not."""
     if task_id in session.claims or await _received(session, task_id):
         return NotYourTask(
             f"Task {task_id} was sent by another agent.",
             hint="Publish 'rejected' if you will not do it, or 'released' to give it back.",
         )
     said = f"{session.me.id} sent no task {task_id}"
-    return await unknown_task(session.bus, task_id, said, "withdraw", by="sender")
+    return await unknown_task(session.bus, task_id, said, deed, by="sender")
 
 
 def _ended(record: Record) -> AlreadyEnded:

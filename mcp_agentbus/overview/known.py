@@ -157,6 +157,7 @@ class Known:
             claimed_at=_last(steps, frozenset({"claimed"})),
             noted_at=_last(steps, _SAID),
             woken_at=_last(steps, _WOKEN),
+            answered_at=_last(steps, frozenset({"answered"})),
             ended_at=_last(steps, ENDS),
             before=standing.before(archive, task, self.now) if placed else None,
         )

@@ -50,11 +50,8 @@ class Standing:
     waiting: Mapping[Priority, int] = field(default_factory=dict)
     #: A wake is under way.
     is_waking: bool = False
-
-    @property
-    def asks(self) -> int:
-        """How many of those that it holds wait for an answer."""
-        return sum(task.state in ASKS for task, _ in self.held)
+    #: How many of those that it holds wait for an answer.
+    asks: int = 0
 
 
 @dataclass(frozen=True)
@@ -228,7 +225,8 @@ def _explained(here: Known, some: _Resting) -> Waits:
 def _agents(here: Known, held: Iterable[Past], waits: Iterable[_Resting]) -> tuple[Standing, ...]:
     """Return all agents, those that are at something first."""
     in_hand: dict[str, list[tuple[Past, datetime]]] = {}
-    for task in sorted(held, key=lambda task: task.state in ASKS):  # what it is at comes first
+    asks = {task for task in held if _is_asking(here, task)}
+    for task in sorted(held, key=asks.__contains__):  # what it is at comes first
         in_hand.setdefault(task.agent, []).append((task, _since(here, task)))
     waiting: dict[str, dict[Priority, int]] = {}
     for some in waits:
@@ -242,6 +240,7 @@ def _agents(here: Known, held: Iterable[Past], waits: Iterable[_Resting]) -> tup
             state=entries[name].state if name in entries else "not known",
             last_seen=entries[name].last_seen if name in entries else None,
             held=tuple(in_hand.get(name, ())),
+            asks=sum(task in asks for task, _ in in_hand.get(name, ())),
             waiting=waiting.get(name, {}),
             is_waking=bool((word := here.listener.word(name)) and word.waking),
         )
@@ -249,6 +248,10 @@ def _agents(here: Known, held: Iterable[Past], waits: Iterable[_Resting]) -> tup
         if is_agent(name)
     ]
     return tuple(sorted(agents, key=_order))
+
+
+def _is_asking(here: Known, task: Past) -> bool:
+    return task.state in ASKS and not here.case(task).is_answered
 
 
 def _since(here: Known, task: Past) -> datetime:
@@ -264,7 +267,7 @@ def _order(agent: Standing) -> tuple[bool, bool, bool, float, str]:
 
 def _asked(here: Known, held: Iterable[Past]) -> Iterable[Need]:
     for task in held:
-        if task.state in ASKS:
+        if _is_asking(here, task):
             case = here.case(task)
             answer = why(case)
             since = case.noted_at or task.updated_at

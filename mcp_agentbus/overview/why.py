@@ -69,6 +69,8 @@ class Case:
     #: When its worker last said something.
     noted_at: datetime | None = None
     woken_at: datetime | None = None
+    #: When its sender last answered what its worker asked, now or before.
+    answered_at: datetime | None = None
     #: When it ended, by the step that ended it.
     ended_at: datetime | None = None
     #: Tasks of its lane that are read before it; None: not known.
@@ -78,6 +80,11 @@ class Case:
     def inbox(self) -> str:
         """Whom it is for, as it is typed."""
         return address_of(self.task.inbox)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is an answer to what its worker asks."""
+        return self.answered_at is not None and self.answered_at >= self.task.updated_at
 
     @property
     def rests(self) -> bool:
@@ -152,6 +159,13 @@ def _asks(case: Case) -> Why:
     what, when = ASKS[task.state], ago(case.noted_at or task.updated_at, case.now)
     gone = "" if case.holder_lives else "; whether its session lives is not known"
     task_id = short(task.task_id)
+    if case.is_answered and case.answered_at:
+        return Why(
+            "answered, not read yet",
+            f"{task.agent} holds it and asked for {what} {when}; {task.owner} answered "
+            f"{ago(case.answered_at, case.now)}, and it has not gone on since{gone}.",
+            f'Say "read your inbox" in the session of {task.agent}.',
+        )
     answer = f"answer in the session of {task.agent}"
     if task.state == "needs_input":
         answer = f"`agentbus answer {task_id} TEXT --agent {task.owner}` answers it"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mcp_agentbus.bus.client import Bus
@@ -46,6 +46,11 @@ class Call:
         """Print the text, or the data if that was asked for; `changed` as in `out`."""
         as_json = getattr(self.args, "json", False)
         self.out(spelled(data) if as_json else text, changed)
+
+    def by(self, agent: str) -> Call:
+        """Return the same command as one that an agent of this user's was named for."""
+        asked = replace(self.naming.asked, given=agent)
+        return replace(self, naming=replace(self.naming, asked=asked))
 
     @property
     def settings(self) -> Settings:

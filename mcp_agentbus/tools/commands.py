@@ -189,6 +189,18 @@ async def _result(call: Call) -> int:
     return 0
 
 
+async def _answer(call: Call) -> int:
+    """Answer a worker's question; a person does so for whichever agent of theirs sent the task."""
+    if call.naming.asked.is_unnamed:
+        async with call.session() as session:
+            call.args.task_id = await lookup.whole_id(session, call.args.task_id)
+            sender = await lookup.sender_of(session.bus, call.args.task_id)
+        mine = users(call.settings)
+        if sender and ("*" in mine or sender in mine):
+            call = call.by(sender)
+    return await _result(call)
+
+
 async def _task(call: Call) -> int:
     """Show a task's life."""
     # A person who has not said to be an agent asks for the tasks of all of theirs.
@@ -239,7 +251,7 @@ async def _replay(call: Call) -> int:
 #: By their names as typed; `relay.command.COMMANDS` has the same, for which it need not load these.
 _COMMANDS: Final[dict[str, Command]] = {
     "agents": _agents,
-    "answer": _result,
+    "answer": _answer,
     "audit": history.audited,
     "export": history.export,
     "inbox": _inbox,

@@ -155,7 +155,7 @@ FIELDS = {
     "Sent.request": Field("label"),
     "Sent.task_type": Field("label", framed=LIFE, data=PAST),
     "Sent.in_reply_to": Field("word", framed=f"{LIFE}, export", data=PAST),
-    "Sent.answers": Field("sentence", framed=LIFE, data="task"),
+    "Sent.answers": Field("sentence", framed=f"{LIFE}, export", data="task, audit, export"),
     "Sent.body": Field("sentence", framed=f"{LIFE}, export", data="task, export"),
     "Wakes.moments": Field("sentence", framed=STEPS, data="task"),
     "Profile.id": Field(

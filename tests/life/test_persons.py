@@ -14,6 +14,8 @@ from mcp_agentbus.config import identity, names
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.naming import Naming
@@ -70,6 +72,33 @@ async def test_a_person_is_one_agent_everywhere_and_finds_what_is_between_others
     assert code == inside[0] == 1
     assert "reviewer neither sent nor received a task" in refused
     assert "agentbus tasks --all" in nothing
+
+
+async def test_a_person_answers_for_the_agent_that_sent_the_task_and_is_not_asked_again(
+    world, way, typed, folders
+):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    await coder.called()
+    [sent] = await send_task(planner, coder.me.id, "Fix it", "b")
+    await read_inbox(coder)
+    await publish_result(coder, sent.task_id, "needs_input", summary="Which branch?")
+    argv = ("answer", sent.task_id[:12], "main")
+    inside = await typed(*argv, folder=folders[0], CLAUDECODE="1")
+    _, before = await typed("status", "--json")
+    code, said = await typed(*argv, folder=folders[0])
+    _, after = await typed("status", "--json")
+    _, why = await typed("why", sent.task_id)
+    _, steps = await typed("audit", "--agent", planner.me.id)
+    [item] = (await read_inbox(coder)).tasks
+
+    assert (inside[0], f"With --agent {planner.me.id} you can answer it." in inside[1]) == (1, True)
+    assert (code, "The answer is stored" in said) == (0, True)
+    assert [answer.body for answer in item.answers] == ["main"]
+    for shown, asks in ((before, 1), (after, 0)):
+        needs = [need["about"] for need in json.loads(shown)["needs"]]
+        assert needs.count(sent.task_id) == asks
+    assert f"{planner.me.id} answered just now, and it has not gone on since" in why
+    assert " answered " in steps
 
 
 async def test_a_folder_that_had_a_name_keeps_it_until_its_user_joins_it_to_theirs(

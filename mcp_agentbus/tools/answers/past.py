@@ -41,7 +41,9 @@ _INDENTED: Final = 6
 _OWN_ID: Final = re.compile(r"[0-9a-f]{32}")
 _SHORT_CHARS: Final = 8
 # A step of another may have any word.
-_STATES: Final = frozenset(get_args(State)) | {"waking", "woken", "wake-failed", "wake-held"}
+_STATES: Final = frozenset(get_args(State)) | {
+    *("answered", "waking", "woken", "wake-failed", "wake-held"),
+}
 
 
 def history_text(page: History, whose: str, reader: Reader = MODEL) -> str:

@@ -110,7 +110,7 @@ def test_an_agent_is_shown_with_what_it_is_at_and_not_with_what_it_asks():
         (replace(number(n), state=state, agent="coder"), NOW)
         for n, state in ((7, "working"), (8, "needs_input"))
     )
-    agent = Standing("coder", "live session", NOW, (at, asks, asks))
+    agent = Standing("coder", "live session", NOW, (at, asks, asks), asks=2)
 
     lines = shown(replace(situation(), agents=(agent,)), columns=80).splitlines()
 

@@ -105,6 +105,26 @@ CASES = {
             "`agentbus answer 9d0c2f1a TEXT --agent planner` answers it."
         ),
     ),
+    "was answered and has not gone on": (
+        case(
+            of={**HELD, "state": "needs_input", "updated_at": before(hours=2)},
+            holder_lives=True, noted_at=before(hours=2), answered_at=before(hours=1),
+        ),
+        ("coder holds it and asked for an answer 2 h ago; planner answered 60 min ago, and it has "
+        "not gone on since."),
+        'Say "read your inbox" in the session of coder.',
+    ),
+    "asks again after an answer": (
+        case(
+            of={**HELD, "state": "needs_input"}, holder_lives=True, noted_at=before(hours=1),
+            answered_at=before(hours=2),
+        ),
+        "coder holds it and asked for an answer 60 min ago.",
+        (
+            "What it asks: `agentbus task 9d0c2f1a`; "
+            "`agentbus answer 9d0c2f1a TEXT --agent planner` answers it."
+        ),
+    ),
     "offered later": (
         case(of={"deliver_at": NOW + timedelta(hours=1)}),
         f"Its sender wants it offered from {AT_13} on, not before.",
