@@ -73,7 +73,7 @@ def work(args: argparse.Namespace, show: Show) -> int:
     """
     settings, argv = load_settings(), tuple(args.argv)
     if args.uninstall:
-        return _kept_no_more(identity.who(settings, args.agent).id, settings, show)
+        return _kept_no_more(_who(settings, args.agent), settings, show)
     if not argv:
         raise BadInput(
             "There is no program.", hint="Write it behind --: agentbus work -- PROGRAM ARGUMENTS"
@@ -138,7 +138,7 @@ def _found(program: str) -> str:
 
 def _as_typed(plan: Plan) -> tuple[str, ...]:
     """Return what is to be typed behind `agentbus` for the same worker from anywhere."""
-    me = identity.who(plan.settings, plan.agent).id
+    me = _who(plan.settings, plan.agent)
     said = ("--instruction", plan.instruction) if plan.instruction else ()
     options = ("--jobs", str(plan.jobs), "--time-limit", f"{plan.time_limit_s:g}", *said)
     return ("work", "--agent", me, *options, "--", _found(plan.argv[0]), *plan.argv[1:])
@@ -149,7 +149,7 @@ def _kept(plan: Plan, words: tuple[str, ...], form: str, show: Show) -> int:
     from mcp_agentbus.installers import worker as installer  # not for those who work
 
     _found(plan.argv[0])
-    me = identity.who(plan.settings, plan.agent).id
+    me = _who(plan.settings, plan.agent)
     kept = installer.Kept(me, words, Path.cwd(), plan.time_limit_s)
     by: Any = form or None  # argparse has checked it
     lines = installer.install(kept, plan.settings, by)
@@ -163,6 +163,17 @@ def _kept_no_more(me: str, settings: Settings, show: Show) -> int:
     lines = installer.uninstall(me, settings)
     show("\n".join(lines), {"done": lines})
     return 0
+
+
+def _asked(settings: Settings, agent: str | None) -> Asked:
+    """Ask for a worker's name: in its folder another one than that of who types there."""
+    environ = {**settings.environ, "AGENTBUS_HOST": HOST}
+    return Asked(replace(settings, environ=environ), agent)
+
+
+def _who(settings: Settings, agent: str | None) -> str:
+    """Return whose tasks a worker does, as far as it can be told without the roster."""
+    return identity.find(_asked(settings, agent)).me.id
 
 
 async def _work(plan: Plan, show: Show, *, once: bool) -> int:
@@ -183,7 +194,7 @@ async def _work(plan: Plan, show: Show, *, once: bool) -> int:
 
 async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:
     """Return whose tasks are done, once the bus says that it may be; take the folder's name."""
-    naming = Naming(Asked(plan.settings, plan.agent), shell.agents(plan.settings))
+    naming = Naming(_asked(plan.settings, plan.agent), shell.agents(plan.settings))
     tries = 0
     while True:
         try:
@@ -196,7 +207,7 @@ async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:
                 log.note("away", logging.WARNING, why=error.message, hint=error.hint)
             await asyncio.sleep(patience.try_s)
         else:
-            return replace(found.me, host=HOST)
+            return found.me
 
 
 def _program(plan: Plan, me: Agent, guard: Guard) -> Program:

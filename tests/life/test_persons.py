@@ -122,6 +122,16 @@ async def test_a_folder_that_had_a_name_keeps_it_until_its_user_joins_it_to_thei
     assert (refused, f"{me} is an agent already" in why) == (2, True)
 
 
+async def test_a_worker_of_a_folder_is_an_agent_of_its_own_beside_who_types_there(
+    typed, me, folders
+):
+    code, done = await typed("work", "--once", "--json", "--", "cat", folder=folders[0])
+    _, inbox = await typed("inbox", folder=folders[0])
+
+    assert (code, json.loads(done)["agent"]) == (0, f"{folders[0].name}-worker")
+    assert inbox.startswith(f"Inbox of {me}:")
+
+
 async def test_what_runs_below_a_host_that_leaves_no_variables_is_no_person(way, home, folders):
     shop, _ = folders
     codex = shop / "codex"
