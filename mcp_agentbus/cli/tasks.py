@@ -72,11 +72,8 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
     Raises:
         BadSetup: this user's configuration cannot be read.
     """
-    import os
-
     from mcp_agentbus.config.identity import Asked
     from mcp_agentbus.config.settings import load_settings
-    from mcp_agentbus.core import hosts
     from mcp_agentbus.handoff import shell
     from mcp_agentbus.store.naming import Naming
     from mcp_agentbus.tools.call import Call
@@ -85,9 +82,8 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
         print_(line)
 
     settings = load_settings()
-    asked = Asked(
-        settings, getattr(args, "agent", None), is_persons=not hosts.are_around(os.environ)
-    )
+    given = getattr(args, "agent", None)
+    asked = Asked(settings, given, is_persons=command.is_persons(args))
     naming = Naming(asked, shell.agents(settings))
     return Call(args, naming, out)
 

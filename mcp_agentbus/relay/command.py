@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
             "op": "command",
             "version": __version__,
             "args": vars(args),
-            "is_persons": not hosts.are_around(os.environ),
+            "is_persons": is_persons(args),
             **local_socket.surroundings(os.environ),
         }
     )
@@ -87,6 +87,12 @@ def run(args: argparse.Namespace, out: Callable[[str], None]) -> int | None:
             else:
                 return None
     return None
+
+
+def is_persons(args: argparse.Namespace) -> bool:
+    """Tell whether a command is of a person, or a script of theirs, who has named no agent."""
+    # It is asked last, as it looks at every process above.
+    return not getattr(args, "agent", None) and not hosts.are_around(os.environ)
 
 
 def _received(connection: socket.socket, place: Place, args: argparse.Namespace) -> bytes:
