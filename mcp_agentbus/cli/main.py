@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final
 
-from mcp_agentbus.cli.output import be_patient, complain
+from mcp_agentbus.cli.output import be_patient, complain, spell_out
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.errors import AgentbusError
 
@@ -63,6 +63,7 @@ _INTERRUPTED: Final = 130  # as a shell tells of SIGINT
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    spell_out()
     be_patient()
     top = parser()
     if "_ARGCOMPLETE" in os.environ:

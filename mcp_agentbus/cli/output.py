@@ -10,6 +10,7 @@ What the listener prints for a command comes as text, and goes through `tell`, o
 from __future__ import annotations
 
 import argparse
+import codecs
 import io
 import json
 import os
@@ -47,16 +48,24 @@ def be_patient() -> None:
                 setattr(sys, name, text)
 
 
-def say(text: str) -> None:
-    r"""Print a line now, as the reader may wait for it at the other end of a pipe.
+def spell_out() -> None:
+    r"""Have a letter that standard output cannot show printed as `\u` and its number."""
 
-    Where standard output cannot show a letter, it is `\u` and its number, as JSON has it.
-    """
-    try:
-        print(text, flush=True)
-    except UnicodeEncodeError:
-        shown = (char if char.isascii() else json.dumps(char)[1:-1] for char in text)
-        print("".join(shown), flush=True)
+    def spelled(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        letters = error.object[error.start : error.end]
+        return "".join(json.dumps(letter)[1:-1] for letter in letters), error.end
+
+    codecs.register_error("spelled", spelled)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # else there is none, or no encoding
+        with suppress(OSError):  # since it was opened, its descriptor has become a pipe's
+            sys.stdout.reconfigure(errors="spelled")
+
+
+def say(text: str) -> None:
+    """Print a line now, as the reader may wait for it at the other end of a pipe."""
+    print(text, flush=True)
 
 
 def tell(text: str) -> None:

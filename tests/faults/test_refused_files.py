@@ -169,6 +169,20 @@ def test_a_terminal_that_cannot_show_a_letter_is_shown_its_number(locale, tmp_pa
     assert data["agents"][0]["hosts"] == ["shell"]
 
 
+def test_the_demo_is_shown_in_a_terminal_that_cannot_show_a_letter(tmp_path):
+    environ = served.environ(tmp_path / "bus") | {"PYTHONIOENCODING": "ascii"}
+
+    shown = subprocess.run(
+        [*served.AGENTBUS, "demo", tmp_path],
+        env=environ,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    ).stdout
+
+    assert b"completed \\u00b7 by coder" in shown
+
+
 def test_a_working_folder_that_was_removed_takes_no_tools_away(tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
