@@ -14,6 +14,7 @@ from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core import text
 from mcp_agentbus.handoff import claims
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
+from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import task
 from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.tools.catalog import TOOLS, WatchInbox
@@ -30,7 +31,7 @@ SCENARIOS = sorted((EVALS / "scenarios").glob("*.json"))
 FIELDS = {name for tool in TOOLS.values() for name in tool.args.model_fields}
 STATES = {*task.STATUSES, *task.ENDS, *task.HELD, "stored"}
 VALUES = {
-    "low", "normal", "high", "live", "never", "wake", "all", "timed_out", "true", "nothing",
+    "low", "normal", "high", "live", "never", "wake", "all", "true", "nothing",
 }  # fmt: skip
 SHOWN = {"role:NAME", "DEGRADED", "agent", "reason"}  # in answers, addresses and files
 
@@ -193,6 +194,12 @@ def test_what_it_quotes_of_a_receipt_stands_in_its_text_and_in_its_fields():
     [bold] = re.findall(r"The receipt says \*\*(\w+)\*\*", WHOLE)
     assert fields["state"] == bold
     assert bold in said
+
+
+def test_what_it_quotes_of_a_wait_that_ended_stands_in_its_text():
+    [quoted] = re.findall(r'^- "([^"]+)" is a normal, empty answer', WHOLE, re.MULTILINE)
+
+    assert quoted in render.inbox_text(Inbox(timed_out=True), "planner")
 
 
 def test_it_never_says_that_a_task_was_delivered():
