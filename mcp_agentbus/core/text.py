@@ -19,6 +19,7 @@ _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400
 _PART: Final = r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])"
 # A terminal that is narrower than this is left to cut lines as it likes.
 _COLUMNS_MIN: Final = 20
+_COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
 _DURATION: Final = rf"(?:\d{{1,9}}(?:\.\d{{1,3}})?|(?:{_PART})+)"
 
 
@@ -169,7 +170,8 @@ def folded(line: str, width: int, indent: str = "", *, cut: bool = False) -> str
 
 
 def _cells(line: str) -> int:
-    """Return how wide a terminal shows a line."""
+    """Return how wide a terminal shows a line, in which colours take no room."""
+    line = _COLOUR.sub("", line)
     return len(line) if line.isascii() else sum(map(_width, line))
 
 

@@ -90,6 +90,12 @@ def test_a_word_that_is_wider_stands_on_a_line_of_its_own_unless_it_may_be_cut()
     assert text.folded(word, 30, "  ", cut=True).split("\n") == [word[:30], f"  {word[30:]}"]
 
 
+def test_colours_take_no_room():
+    line = f"\x1b[32mok\x1b[0m  {'word ' * 5}x"
+
+    assert text.folded(line, len("ok  ") + 26) == line
+
+
 @pytest.mark.parametrize("width", [0, 7])
 def test_where_nobody_looks_or_the_terminal_is_tiny_a_line_stays_whole(width):
     assert text.folded(LINE, width, "  ") == LINE
