@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -28,6 +29,7 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.config.watcher import Watcher
+from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, Unconfirmed
 from mcp_agentbus.handoff import shell
@@ -129,10 +131,14 @@ class State:
     async def look(self, agent: str) -> Looked:
         """Return what waits for an agent, and what of it may wake it.
 
+        A result that a session of it here has shown waits no more, though no call has told yet
+        that it has arrived.
+
         Raises: as `demand.look`.
         """
         known, wake_on = self.of_this_machine(), self.wake_on(agent)
-        return await demand.look(self.bus, agent, self.inboxes(agent), known, wake_on)
+        looked = await demand.look(self.bus, agent, self.inboxes(agent), known, wake_on)
+        return await self._but_shown(agent, looked)
 
     async def reachable(self) -> bool:
         """Tell whether there is a bus; a listener does not start one."""
@@ -252,6 +258,19 @@ class State:
             desk = self.desks.get(member.agent)
             if desk and desk.notified:
                 desk.changed.set()
+
+    async def _but_shown(self, agent: str, looked: Looked) -> Looked:
+        results = {thing.task_id for thing in looked.things if thing.kind == "result"}
+        if not results:
+            return looked
+        here = self.members.of(agent)
+        shown = await together(*(self.shown(member.session, results) for member in here))
+        seen = frozenset[str]().union(*shown)
+        things = tuple(
+            thing for thing in looked.things if thing.kind == "task" or thing.task_id not in seen
+        )
+        left = looked.counts.results - (len(looked.things) - len(things))
+        return Looked(replace(looked.counts, results=left), things)
 
     async def shown(self, session_id: str, results: Collection[str]) -> frozenset[str]:
         """Return those of these tasks whose results a session of this machine was shown."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -230,20 +231,27 @@ async def test_a_window_with_a_monitor_is_one_session_and_the_monitor_tells_it(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the id is found by the parent's process id")
-async def test_a_session_that_serves_itself_is_told_of_results_by_its_monitor_and_only_of_new_ones(
-    house, planner, notes
+@pytest.mark.parametrize(
+    ("me", "serves_itself"),
+    [("itself", True), ("relayed", False)],
+    ids=["serves itself", "relayed"],
+)
+async def test_a_session_is_told_of_results_by_its_monitor_and_of_none_that_it_has_shown(
+    house, planner, notes, me, serves_itself
 ):
-    """As the first session of a day, which has started the listener."""
+    """One that serves itself is, for one, the first of a day, which has started the listener."""
     await known(planner, "coder")
     noted = house.data_dir.parent / ".claude" / "sessions" / f"{os.getpid()}.json"
-    environ = served.environ(house.data_dir.parent) | interactive("s-ten", notes / "ten.sock")
-    async with (
-        session(house, "ten", notes) as (pipes, notices),
-        listening(house, script=ATTENTIVE) as listener,
-        monitor(listener, environ, "ten") as lines,
-        Session(planner.bus, Agent("coder")) as coder,
-    ):
-        await listener.logged("joined", agent="ten")
+    environ = served.environ(house.data_dir.parent) | interactive(f"s-{me}", notes / f"{me}.sock")
+    async with contextlib.AsyncExitStack() as stack:
+        if serves_itself:
+            pipes, notices = await stack.enter_async_context(session(house, me, notes))
+        listener = await stack.enter_async_context(listening(house, script=ATTENTIVE))
+        if not serves_itself:
+            pipes, notices = await stack.enter_async_context(session(house, me, notes))
+        lines = await stack.enter_async_context(monitor(listener, environ, me))
+        coder = await stack.enter_async_context(Session(planner.bus, Agent("coder")))
+        await listener.logged("joined", agent=me)
         for _ in range(2):
             await asyncio.to_thread(pipes.call, "send_task", to="coder", subject="s", body="b")
         first, second = [item.task.id for item in (await read_inbox(coder)).tasks]
@@ -252,9 +260,8 @@ async def test_a_session_that_serves_itself_is_told_of_results_by_its_monitor_an
         await asyncio.to_thread(pipes.call, "read_inbox")
         noted.parent.mkdir(parents=True, exist_ok=True)
         noted.write_text(json.dumps({"sessionId": "s-cleared"}))
-        shown = await Host(house, "ten", session="s-cleared")("UserPromptSubmit")
-        await asyncio.to_thread(pipes.call, "read_inbox")
-        await listener.logged("read", agent="ten")
+        shown = await Host(house, me, session="s-cleared")("UserPromptSubmit")
+        # Though no call has told yet that the first has arrived.
         await publish_result(coder, second, "completed")
         later = await line(lines)
 
