@@ -101,7 +101,7 @@ def _running(settings: Settings, answer: Mapping[str, Any]) -> Check:
         return Check("listener", "wrong", f"{who}: {seen['elsewhere']}", status.ELSEWHERE)
     if answer["bus"] != "ok":
         since = minute(answer["away_since"]) if answer.get("away_since") else "now"
-        fix = "Run `agentbus server start`, or see `server` above."
+        fix = "See `server` above." if settings.url else "Run `agentbus server start`."
         return Check("listener", "warning", f"{who}: no bus since {since}", fix)
     for part, grade, does, fix in _PARTS:
         if (says := answer[part]) != "ok":

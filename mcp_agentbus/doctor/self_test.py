@@ -311,7 +311,8 @@ async def _forget(bus: Bus, agents: Sequence[str], *, whole: bool) -> str:
     """
     # One that went away meanwhile is not started for this.
     if not await bus.reconnected(1):
-        raise BusUnreachable("The server has gone.", hint="Run `agentbus server start`.")
+        start = "" if bus.settings.url else "Run `agentbus server start`."
+        raise BusUnreachable("The server has gone.", hint=start)
     for agent in agents:
         for stream in streams.STREAMS if whole else (subjects.AGENTS, subjects.PRESENCE):
             purge = {"filter": subjects.everything_of(agent)}

@@ -45,6 +45,8 @@ _NEARLY_FULL: Final = 0.8
 #: Deadlines and quiet hours are kept by the clocks of several machines.
 CLOCKS_DIFFER_S: Final = 2.0
 _START: Final = "Run `agentbus server start`."
+# Also where the server is a shared one, which no command of ours starts.
+_MAKE: Final = "Run `agentbus agents`: it makes them."
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def store(infos: Mapping[str, Mapping[str, Any] | None]) -> Check:
     missing = [name for name, info in infos.items() if info is None]
     if missing:
         absent = f"streams that are not there yet: {', '.join(missing)}; the first call makes them"
-        return Check("store", "warning", absent, _START)
+        return Check("store", "warning", absent, _MAKE)
     full = []
     for name, info in infos.items():
         stored, limit = _room(info)
@@ -257,8 +259,8 @@ def clock(settings: Settings, asked: _Asked) -> Check:
     if asked.ahead_s is None:
         if settings.url is None:
             return Check("clock", "ok", "the server's is this machine's")
-        why = "not compared: the server has no stream that would tell its time"
-        return Check("clock", "warning", why, _START)
+        why = "not compared: the server has no streams yet, which would tell its time"
+        return Check("clock", "warning", why, _MAKE)
     if abs(asked.ahead_s) <= CLOCKS_DIFFER_S + asked.within_s:
         return Check("clock", "ok", f"the server's differs by {abs(asked.ahead_s):.1f} s")
     way = "ahead of" if asked.ahead_s > 0 else "behind"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import forking
 import pytest
+import served
 from doctors import listener_goes, printed, report, with_streams
 from halting import halted
 from listeners import configure, false_listener, known, listening, recorder, send
@@ -345,6 +346,22 @@ async def test_a_shared_server_is_asked_and_its_token_not_shown(shared):
     assert found["server"]["state"] == found["clock"]["state"] == "ok"
     assert found["durability"]["state"] == "warning"
     assert "of-the-bus" not in text
+
+
+async def test_what_a_new_shared_server_lacks_is_made_by_the_command_that_is_named(shared):
+    """`agentbus server start` keeps this user's own."""
+    _, found = await report(shared)
+    named = {found[name]["fix"] for name in ("store", "clock")}
+    assert named == {"Run `agentbus agents`: it makes them."}
+
+    ran = await asyncio.to_thread(
+        forking.ran, [*served.AGENTBUS, "agents"], 60,
+        env={**shared.environ, "PYTHONPATH": served.PACKAGE, "AGENTBUS_LISTENER": "off"},
+    )  # fmt: skip
+    _, found = await report(shared)
+
+    assert ran.returncode == 0
+    assert [found[name]["state"] for name in ("store", "clock")] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize("fault", ["another token", "no file", "open file"])

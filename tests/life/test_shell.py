@@ -232,6 +232,7 @@ def test_an_unknown_agent_is_exit_code_1_with_a_hint(shell):
     out = shell("send", shell.name("codr"), "x", "y", agent="planner", code=1)
 
     assert f"Nearest: {shell.name('coder')}" in out
+    assert "or from `agentbus inbox --agent ID` on." in out
 
 
 def test_an_error_is_json_where_json_was_asked_for(shell):

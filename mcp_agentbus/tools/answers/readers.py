@@ -129,6 +129,7 @@ SHELL: Final = Reader(
     words=(
         _SHORT,
         (r"\bCall task_life with this task_id\b", "Run `agentbus task ID`"),
+        (r"(from its first session on)\.$", r"\1, or from `agentbus inbox --agent ID` on."),
         (r"\bCall again with request_id='([^']*)'", r"Run it again with --request-id \1"),
         (r"\bCall again\b", "Run it again"),
         (r"\bcall again\b", "run it again"),

@@ -89,7 +89,8 @@ def test_a_model_is_told_to_type_nothing(hint):
 @pytest.mark.parametrize(
     ("hint", "typed"),
     [
-        (errors.UnknownAgent.hint, errors.UnknownAgent.hint),
+        (errors.UnknownAgent.hint,
+         errors.UnknownAgent.hint.removesuffix(".") + ", or from `agentbus inbox --agent ID` on."),
         ("Call read_inbox: it claims tasks.", "Run `agentbus inbox`: it claims tasks."),
         (errors.AlreadyEnded.hint, "Run `agentbus task ID` to see the stored result."),
         (errors.Unconfirmed.hint, "Run it again: what is stored already is not stored twice."),
