@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from mcp_agentbus.archive.audit import Entry
+    from mcp_agentbus.archive.follow import follow
     from mcp_agentbus.archive.history import History, Past, history
     from mcp_agentbus.archive.lives import task_life
     from mcp_agentbus.bus.client import Bus
@@ -66,6 +68,7 @@ __all__ = [
     "Cleared",
     "Clearing",
     "Done",
+    "Entry",
     "Event",
     "Events",
     "Gathered",
@@ -104,6 +107,7 @@ __all__ = [
     "__version__",
     "clear",
     "count",
+    "follow",
     "gather",
     "history",
     "list_agents",
@@ -123,6 +127,8 @@ __all__ = [
 
 # Where each stands; the others are errors.
 _HOME = {
+    "archive.audit": ("Entry",),
+    "archive.follow": ("follow",),
     "archive.history": ("History", "Past", "history"),
     "archive.lives": ("task_life",),
     "bus.client": ("Bus",),

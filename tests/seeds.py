@@ -283,10 +283,10 @@ FEATURES = {
     ),
     "AR5": Row(
         "`receive`, `peek`, `count`, `clear`, `subscribe` to everything",
-        "`read_inbox`, `peek`, `count`, `clear`, `agentbus audit --follow`",
+        "`read_inbox`, `peek`, `count`, `clear`, `follow`",
         ("parts/patterns/test_looking.py::test_on_a_new_bus_an_agent_is_registered_sent_to_and_looked_at",
          "parts/patterns/test_clear.py::test_what_waits_is_rejected_what_was_sent_is_withdrawn_and_the_rest_stays",
-         "life/test_looking_back.py::test_every_step_has_a_line"),
+         "life/test_followed.py::test_each_step_comes_once_from_a_time_on_and_over_a_kill_of_the_server"),
     ),
     "GB1": Row(
         "Publish, Subscribe, QueueSubscribe, Request, Close, with four errors",

@@ -8,21 +8,19 @@ the archive knew before, and say so.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Entry, Span
-from mcp_agentbus.archive.catch_up import catch_up
-from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.file import Archive
+from mcp_agentbus.archive.follow import news
 from mcp_agentbus.archive.history import Sides, Wanted, look, up_to_date, users
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import agent_id, inbox_of
-from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.store import streams
 from mcp_agentbus.tools.answers import past
 from mcp_agentbus.tools.answers.readers import SHELL
@@ -30,8 +28,6 @@ from mcp_agentbus.tools.call import Call
 
 _EVERYBODY: Final = "your agents"
 _OF_ALL: Final = "Those of all your agents: `agentbus tasks --all`."
-# How long one look for a server may take that has gone, in seconds; then comes the next.
-_RECONNECT_S: Final = 60.0
 
 
 async def tasks(call: Call) -> int:
@@ -135,18 +131,10 @@ class _Trail:
 
     async def follow(self) -> None:
         """Print each step as it becomes known, until it is cancelled."""
-        while True:
-            # Waiting for a server does not start one: `agentbus server stop` stands.
-            while not await self.bus.reconnected(_RECONNECT_S):
-                pass
-            with suppress(BusUnreachable, Unconfirmed):
-                async with Ear(self.bus).heard(self.agents) as written:
-                    while True:
-                        written.clear()
-                        await catch_up(self.bus, self.archive, self.agents)
-                        self.print(self.steps(Span(self.step)))
-                        await self.go_on_from(self.step)
-                        await next_of(written)
+        known = news(self.bus, self.archive, self.agents, self.sides, self.step)
+        async for self.step, steps in known:
+            self.print(steps)
+            await self.go_on_from(self.step)
 
     def cursor(self, name: str) -> int:
         """Return the step from which an export of this name goes on."""

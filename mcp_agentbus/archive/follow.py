@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follow the tasks of all this user's agents, step by step, as they become known.
+
+>>> async for step in follow(bus):
+...     print(step.task.task_id, step.state, step.by)
+
+Nothing is claimed or marked as seen. What was written while the bus was away is told afterwards,
+each step once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+from mcp_agentbus.archive import audit
+from mcp_agentbus.archive.audit import Entry, Span
+from mcp_agentbus.archive.catch_up import catch_up
+from mcp_agentbus.archive.ear import Ear, next_of
+from mcp_agentbus.archive.file import Archive
+from mcp_agentbus.archive.history import Sides, up_to_date, users
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
+from mcp_agentbus.store import streams
+
+# How long one look for a server may take that has gone, in seconds; then comes the next.
+_RECONNECT_S: Final = 60.0
+
+
+async def follow(bus: Bus, *, since: datetime | None = None) -> AsyncGenerator[Entry]:
+    """Yield each step of a task of this user's agents: those since a time, then each new one.
+
+    Args:
+        bus: where they are; on a shared server only what this user's agents sent and received.
+        since: a time with its zone; None: only what comes from now on.
+
+    Raises:
+        BadInput: the time has no zone.
+        ArchiveBroken, BadSetup: the archive, or the book of names, cannot be read.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`, at the beginning; later only if
+            the bus was closed.
+    """
+    if since and since.tzinfo is None:
+        raise BadInput("since has no zone.", hint="Use such as datetime.now(UTC) - timedelta(1).")
+    await streams.ensure_streams(bus)
+    agents = users(bus.settings)
+    async with up_to_date(bus, agents) as current:
+        after = audit.last(current.archive)
+        if since:
+            for step in audit.steps(current.archive, Sides(), Span(until=after, since=since)):
+                yield step
+        async for _, steps in news(bus, current.archive, agents, Sides(), after):
+            for step in steps:
+                yield step
+
+
+async def news(
+    bus: Bus, archive: Archive, agents: Collection[str], sides: Sides, after: int
+) -> AsyncGenerator[tuple[int, list[Entry]]]:
+    """Yield what steps have become known, in the order of time, and the last one's number.
+
+    Args:
+        bus: where the records are.
+        archive: what reads them.
+        agents: as `catch_up`.
+        sides: whose tasks.
+        after: steps up to this number are not told.
+
+    Raises:
+        BusUnreachable: the bus was closed.
+        ArchiveBroken: the archive cannot be written.
+    """
+    while True:
+        # Waiting for a server does not start one: `agentbus server stop` stands.
+        while not await bus.reconnected(_RECONNECT_S):
+            pass
+        with suppress(BusUnreachable, Unconfirmed):
+            async with Ear(bus).heard(agents) as written:
+                while True:
+                    written.clear()
+                    await catch_up(bus, archive, agents)
+                    before, after = after, audit.last(archive)
+                    yield after, list(audit.steps(archive, sides, Span(before, after)))
+                    await next_of(written)
