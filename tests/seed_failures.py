@@ -15,7 +15,7 @@ FAILURES = {
     ),
     "sw02": Row(
         "1,500 messages to one who is away: 500 lost, nobody told",
-        "a lane has room for 10,000 of each sender; the next is refused",
+        "a lane has room for 20,000 of each sender; the next is refused",
         ("life/test_send.py::test_among_several_addressees_a_full_inbox_is_one_refused_receipt",),
     ),
     "sw03": Row(

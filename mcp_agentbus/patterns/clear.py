@@ -24,7 +24,7 @@ from mcp_agentbus.errors import AlreadyEnded, NotClaimed, NotYourTask, UnknownTa
 from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store import roster, streams, subjects, tasks
 from mcp_agentbus.store.records import lasts, record_in, sent_in
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import HELD, Sent
@@ -58,12 +58,12 @@ class Cleared:
 
 
 async def to_clear(session: Session) -> Clearing:
-    """Return what `clear` would end; nothing is claimed.
+    """Return what `clear` would end; nothing is claimed, and nobody registered.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    await session.called()
+    await streams.ensure_streams(session.bus)
     received: list[str] = []
     held = words = 0
     cursor: str | None = ""

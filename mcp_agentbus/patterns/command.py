@@ -105,11 +105,9 @@ def clearing_text(agent: str, what: Clearing) -> str:
 
 def _kept(what: Clearing) -> str:
     """Say what stays."""
-    held = f"{_many(what.held, 'task')} that a live session holds, " if what.held else ""
-    words = f"{_many(what.words, 'word')} for it, " if what.words else ""
-    return (
-        f"{held}{words}results and the tasks of roles stay: agentbus inbox shows what was not read."
-    )
+    held = f"what live sessions hold ({_many(what.held, 'task')}), " if what.held else ""
+    words = f"words ({what.words}), " if what.words else ""
+    return f"Left are {held}{words}results, and the tasks of roles: see agentbus inbox --peek"
 
 
 async def cleared(session: Session, what: Clearing, print_: Print) -> int:

@@ -13,6 +13,7 @@ import served
 from mcp_agentbus.errors import TIMED_OUT
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import roster
 
 
 async def test_what_one_shell_publishes_others_hear_in_a_frame_or_as_data(home, world):
@@ -100,3 +101,12 @@ async def test_with_yes_nobody_is_asked_and_nothing_to_do_is_no_fault(home, worl
     }  # fmt: skip
     assert code == 0
     assert again.startswith(f"Nothing waits for {coder.me.id}, and nothing that it sent has no end")
+
+
+async def test_looking_what_could_be_cleared_registers_nobody(home, world):
+    folder, nobody = home.data_dir.parent, world.name("nobody")
+
+    code, _ = await served.typed(folder, "clear", "--yes", "--agent", nobody)
+
+    assert code == 0
+    assert await roster.look(world.bus, nobody) is None

@@ -35,6 +35,7 @@ from mcp_agentbus.cli.parser import parser  # noqa: E402
 from mcp_agentbus.core import notices  # noqa: E402
 from mcp_agentbus.doctor import listener  # noqa: E402
 from mcp_agentbus.handoff import inbox, lanes, send  # noqa: E402
+from mcp_agentbus.patterns import events  # noqa: E402
 from mcp_agentbus.relay.messages import DEPTH_MAX, LINE_MAX_BYTES, VALUES_MAX  # noqa: E402
 from mcp_agentbus.store import streams, task  # noqa: E402
 from mcp_agentbus.tools.catalog import TOOLS  # noqa: E402
@@ -123,6 +124,9 @@ def _limits() -> str:
         ("hand-offs of one piece of work", f"{task.HOPS_MAX}"),
         ("a claim without any call of its session", f"{task.CLAIM_MAX_S // 3600} hours"),
         ("offers of a task that nobody works on", f"{lanes.OFFERS_MAX}"),
+        ("body of an event", f"{task.BODY_MAX_BYTES // 1024} KiB of UTF-8"),
+        ("topic of an event", f"{events.TOPIC_MAX_CHARS} characters"),
+        ("events that wait for their reader", f"{events.WAITING_MAX:,}; later ones are missed"),
     ]
     return "\n".join(["| what | limit |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
 
