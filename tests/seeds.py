@@ -156,8 +156,9 @@ FEATURES = {
     ),
     "SB20": Row(
         "wake wrappers: policy by priority, Claude Code and OpenClaw's gateway",
-        "`agentbus agent add`: limits, quiet hours, profiles; the gate is before the start",
-        ("parts/wakes/test_policy.py::test_no_day_and_no_hour_has_more_wakes_than_allowed",
+        "`agentbus agent add`: `wake_on`, limits, quiet hours, profiles; the gate is before the start",
+        ("life/test_wake_on.py::test_a_priority_that_its_user_has_named_wakes_it_within_the_same_limits",
+         "parts/wakes/test_policy.py::test_no_day_and_no_hour_has_more_wakes_than_allowed",
          "parts/wakes/test_wake_claude.py::test_answer_may_use_the_bus_and_read_the_folder_and_nothing_else",
          "parts/wakes/test_wake_openclaw.py::test_the_gateway_gets_the_notice_and_the_token"),
     ),
@@ -182,15 +183,18 @@ FEATURES = {
     ),
     "SB24": Row(
         "named runtime states, errors that an empty list hides, quarantine, versions of the store",
-        "errors by kind with a next step, parked tasks, files of a newer version left alone",
-        ("protocol/test_refusals.py::test_every_kind_of_error_reaches_the_model_with_its_hint",
+        "a word for how the listener stands, errors by kind with a next step, parked tasks, files of a "
+        "newer version left alone",
+        ("parts/listener/test_status.py::test_how_it_stands_has_one_word",
+         "protocol/test_refusals.py::test_every_kind_of_error_reaches_the_model_with_its_hint",
          "faults/test_bad_bytes.py::test_bytes_that_are_no_task_are_parked_and_delay_nobody",
          "parts/wakes/test_ledger.py::test_the_file_of_a_newer_version_is_left_alone"),
     ),
     "SB25": Row(
         "every changelog entry answers for the wire",
-        "so it does where the wire changes; tools and streams have a version that tests hold",
-        ("protocol/test_tools_snapshot.py::test_a_tool_is_defined_as_its_file_says",
+        "the same; a file holds each tool, and the streams have a number",
+        ("shape/test_docs.py::test_each_entry_of_the_changelog_says_whether_versions_go_together_on_one_bus",
+         "protocol/test_tools_snapshot.py::test_a_tool_is_defined_as_its_file_says",
          "hostile/test_set_up_otherwise.py::test_the_layout_has_a_new_number_with_each_change_of_the_streams"),
     ),
     "AB1": Row(
