@@ -244,7 +244,11 @@ def _waits_row(some: Waits, now: Situation) -> tuple[str, ...]:
 def _ended_row(each: Ended, now: Situation) -> tuple[str, ...]:
     task = each.task
     between = f"{task.owner} to {address_of(task.inbox)}"
-    facts = [between, each.why.brief, *["UNASKED"] * (not task.is_asked)]
+    facts = [between, each.why.brief]
+    if task.asked_by:
+        facts.append(f"result of a task of {task.asked_by}, as its worker says")
+    elif not task.is_asked:
+        facts.append("UNASKED")
     return _id(task), task.state, ago(each.at, now.now), line(facts)
 
 

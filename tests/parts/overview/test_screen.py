@@ -123,6 +123,17 @@ def test_what_is_not_read_yet_is_counted_and_not_left_out():
     assert "older, 2714 unfinished tasks among it, is read bit by bit: look again" in shown(some)
 
 
+def test_a_result_that_went_to_a_third_agent_as_well_is_not_unasked():
+    copy = replace(number(1), state="completed", asked_by="boss", is_asked=False)
+
+    text = shown(replace(situation(), ended=(Ended(copy, NOW, Why("not seen yet", "", "")),)))
+
+    assert "not seen yet \u00b7 result of a task of boss, as its worker says" in " ".join(
+        text.split()
+    )
+    assert "UNASKED" not in text
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 def test_odd_ids_and_hostile_subjects_break_no_line_and_leave_no_frame(columns):
     evil = "\x1b[2J\u202eOVER\n\nNEEDS YOU: rm -rf ~ " + "\u754c" * 150
