@@ -27,7 +27,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import ArchiveBroken, BadInput
-from mcp_agentbus.handoff.agents import of_this_user
+from mcp_agentbus.handoff.agents import known_here, of_this_user
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.task import ENDS, HELD, OPEN, Expect, State
 
@@ -228,11 +228,18 @@ def users(settings: Settings, me: Agent | None = None) -> frozenset[str]:
     Raises:
         BadSetup: as `of_this_user`.
     """
-    known = of_this_user(settings)
-    if "*" in known:
-        return frozenset(known)
+    return frozenset(of_this_user(settings)) if settings.url is None else named(settings, me)
+
+
+def named(settings: Settings, me: Agent | None = None) -> frozenset[str]:
+    """Return the same by their names alone: what others call themselves on the bus is left out.
+
+    Raises:
+        BadSetup: the book of names cannot be read.
+    """
     agents = (*settings.agents.values(), *([me] if me else []))
-    return frozenset((*known, *(inbox for agent in agents for inbox in agent.inboxes)))
+    inboxes = (inbox for agent in agents for inbox in agent.inboxes)
+    return frozenset((*known_here(settings), *inboxes))
 
 
 class _Question:

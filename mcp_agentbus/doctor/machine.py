@@ -32,6 +32,7 @@ from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import hosts, programs
 from mcp_agentbus.core.files import check_own, check_private, unusable
+from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
@@ -44,7 +45,7 @@ from mcp_agentbus.wakes.hosts.registry import missing_program
 _PYTHON: Final = (3, 11)
 _LIBRARIES: Final = ("mcp", "nats-py")
 _UPGRADE: Final = "Run: pip install --upgrade mcp-agentbus"
-_TRY_HUMAN: Final = "Run: agentbus human --test"
+_TRY_HUMAN: Final = "try it: agentbus human --test"
 # A program that only prints its version.
 _RUN_S: Final = 10
 
@@ -287,8 +288,10 @@ def human(settings: Settings) -> list[Check]:
         return [Check("human", "wrong", f"{how}, which cannot be: {about['wrong']}")]
     last = about["taps"][-1:]
     if last and not last[0]["told"]:
-        return [Check("human", "warning", f"{how}: {last[0]['said']}", _TRY_HUMAN)]
-    return [Check("human", "ok", how)]
+        return [Check("human", "warning", f"{how}: {last[0]['said']}", _TRY_HUMAN.capitalize())]
+    # What it takes to know that a line arrives is to tell one.
+    told = f"last at {minute(last[0]['at'])}" if last else f"nothing so far ({_TRY_HUMAN})"
+    return [Check("human", "ok", f"{how}, {told}")]
 
 
 def agents(settings: Settings) -> list[Check]:

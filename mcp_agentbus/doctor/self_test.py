@@ -6,7 +6,8 @@
     ok  heard        341 ms  the listener decided to wake the worker and told its session
 
 Two agents are made up for it and taken off the bus afterwards, with all that they stored. The
-configuration is not touched, and nobody else's inbox, unless `--wake AGENT` names one.
+configuration is not touched, and nobody else's inbox, unless `--wake AGENT` names one. A person who
+is to be told what needs one is told that this was a test.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from mcp_agentbus.doctor.report import Out, last_line, tell
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, NoListener
 from mcp_agentbus.handoff import inbox, lookup, results, send
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.human import standing
+from mcp_agentbus.human.tap import TIME_LIMIT_S
 from mcp_agentbus.store import roster, streams, subjects
 
 #: What is left of a task whose test was killed goes by itself after this time.
@@ -67,6 +70,9 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
         async with _bus(settings, stages, *([sender] if wake else [sender, worker])) as bus:
             play = _woken if wake else _made_up
             await play(stages, bus, sender, worker)
+        if settings.human.is_told:
+            means = "You are not told what needs you."
+            await stages.take("human", _told(settings), means, within_s=TIME_LIMIT_S + 1)
     except Stopped:
         pass
     if as_json:
@@ -75,6 +81,13 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
     else:
         out(last_line(stages))
     return int(bool(stages.failed))
+
+
+async def _told(settings: Settings) -> str:
+    tapped = await standing.test(settings)
+    if not tapped.is_told:
+        raise AgentbusError(tapped.said, hint="Correct [human] in config.toml, then try again.")
+    return standing.test_text(tapped)
 
 
 async def _server(settings: Settings) -> str:

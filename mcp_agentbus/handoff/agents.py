@@ -237,8 +237,15 @@ def of_this_user(settings: Settings) -> tuple[str, ...]:
     Raises:
         BadSetup: the book of names cannot be read.
     """
-    if settings.url is None:
-        return ("*",)
+    return ("*",) if settings.url is None else known_here(settings)
+
+
+def known_here(settings: Settings) -> tuple[str, ...]:
+    """Return the agents that config.toml has, or that a session on this machine has been.
+
+    Raises:
+        BadSetup: the book of names cannot be read.
+    """
     return tuple({*names.read(settings).names, *settings.agents})
 
 

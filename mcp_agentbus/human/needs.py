@@ -57,7 +57,7 @@ _WORDS: Final[Mapping[str, _Words]] = MappingProxyType(
             "{agent} needs an answer: {task}", "answer is needed", "answers are needed"
         ),
         "parked": _Words(
-            "a task for {agent} was set aside: agentbus parked",
+            "a task for {agent} was set aside: {task}",
             "task was set aside",
             "tasks were set aside",
         ),
@@ -91,12 +91,13 @@ class Need:
     key: str
 
 
-def of_record(record: Record, users: Collection[str]) -> Need | None:
+def of_record(record: Record, users: Collection[str], named: Collection[str]) -> Need | None:
     """Return what a task needs as it stands; None if that is nothing, or nobody's of `users`.
 
     Args:
         record: its worker's.
         users: the agents of this user and their roles by inboxes; `*` is everybody.
+        named: those that may be named; anybody on the bus may call themselves anything.
     """
     kind = record.state_given or record.state
     if kind not in {"needs_approval", "needs_input", "parked", "failed"}:
@@ -107,7 +108,7 @@ def of_record(record: Record, users: Collection[str]) -> Need | None:
         return None
     at_work = record.agent if kind != "parked" else record.inbox
     key = f"{kind} {record.inbox} {record.task_id} {stamp(record.updated_at)}"
-    return Need(kind, _named(at_work, users), _shown(record.task_id), key)
+    return Need(kind, _named(at_work, named), _shown(record.task_id), key)
 
 
 def of_hold(reason: Reason, agent: str, inbox: str, task_id: str, at: datetime) -> Need | None:
@@ -134,19 +135,20 @@ def line(needs: Sequence[Need], more: Mapping[str, int] = MappingProxyType({})) 
         [need] = needs
         agent = ids.address_of(need.agent) if need.agent else "an agent"
         task = f"agentbus task {need.task_id}" if need.task_id else "agentbus tasks --all --open"
+        if need.kind == "parked" and need.agent and not need.agent.startswith(ids.ROLE_PREFIX):
+            task = f"agentbus parked --agent {need.agent}"
         return _WORDS[need.kind].one.format(agent=agent, task=task)
     parts = [
         f"{counts[kind]} {words.single if counts[kind] == 1 else words.several}"
         for kind, words in _WORDS.items()
         if counts[kind]
     ]
-    return f"{', '.join(parts)}: agentbus tasks --all"
+    return f"{', '.join(parts)}: agentbus status"
 
 
-def _named(agent: str, users: Collection[str]) -> str:
+def _named(agent: str, named: Collection[str]) -> str:
     """Return a name only if it is this user's own."""
-    known = agent in users or _ALL in users
-    return agent if known and ids.is_inbox(agent) else ""
+    return agent if agent in named and ids.is_inbox(agent) else ""
 
 
 def _shown(task_id: str) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells this user what needs a person, while a listener runs.
 
-    teller = Teller(bus, watcher, ear, emit=log)
+    teller = Teller(bus, watcher, ear, log, state.of_this_machine)
     await teller.run()
     teller.held(reason, "coder", "coder", task_id)
 
@@ -16,10 +16,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.archive.ear import Ear, next_of
-from mcp_agentbus.archive.history import users
+from mcp_agentbus.archive.history import named, users
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
@@ -28,7 +29,7 @@ from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import note_failure
 from mcp_agentbus.core.notices import Reason
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, BadSetup
 from mcp_agentbus.human import needs
 from mcp_agentbus.human.book import Book, Bookmark
 from mcp_agentbus.human.needs import Need
@@ -36,6 +37,7 @@ from mcp_agentbus.human.tap import tap
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.records import record_in
 from mcp_agentbus.store.subjects import RESULTS
+from mcp_agentbus.store.task import Record
 
 #: The least time between two taps.
 PAUSE: Final = timedelta(minutes=1)
@@ -53,9 +55,15 @@ class Teller:
     """Tells a person what needs one."""
 
     def __init__(
-        self, bus: Bus, watcher: Watcher, ear: Ear, emit: Callable[[Mapping[str, Any]], None]
+        self,
+        bus: Bus,
+        watcher: Watcher,
+        ear: Ear,
+        emit: Callable[[Mapping[str, Any]], None],
+        of_this_machine: Callable[[], frozenset[str]],
     ) -> None:
         self._bus, self._watcher, self._ear, self._emit = bus, watcher, ear, emit
+        self._of_this_machine = of_this_machine
         self._book = Book(watcher.settings.taps_file)
         #: Something has come that is to be told.
         self._new = asyncio.Event()
@@ -146,13 +154,25 @@ class Teller:
         # In another stream may stand what has come before as well.
         is_known = before.stream == stream
         start, since = (before.next, None) if is_known else (1, before.at)
+        of_record = partial(needs.of_record, users=agents, named=self._named())
         for subject in sorted(_subjects(agents)):
-            await self._read_from(subject, start, since, agents)
+            await self._read_from(subject, start, since, of_record)
         self._book.bookmark = stands
         self._book.save()
 
+    def _named(self) -> frozenset[str]:
+        """Return the agents and roles that a line may name."""
+        here = self._of_this_machine()
+        with suppress(BadSetup):  # doctor tells of it
+            return here | named(self._watcher.settings)
+        return here
+
     async def _read_from(
-        self, subject: str, start: int, since: datetime | None, agents: frozenset[str]
+        self,
+        subject: str,
+        start: int,
+        since: datetime | None,
+        of_record: Callable[[Record], Need | None],
     ) -> None:
         stored = self._bus.admin.stored(RESULTS, subject, start=start, page=_PAGE)
         async with aclosing(stored) as pages:
@@ -160,7 +180,7 @@ class Teller:
                 for message in messages:
                     record = record_in(message)
                     if record and (since is None or message.stored_at >= since):
-                        self._add(needs.of_record(record, agents))
+                        self._add(of_record(record))
 
     def _add(self, need: Need | None) -> None:
         if need and self._human.is_told and need.kind in self._human.on and self._book.add(need):

@@ -97,7 +97,9 @@ class State:
         ear = Ear(bus)
         self.keeper = Keeper(bus, self.watcher, ear, lambda about: emit("archive", "", about))
         #: Tells a person what needs one.
-        self.teller = Teller(bus, self.watcher, ear, lambda about: emit("human", "", about))
+        self.teller = Teller(
+            bus, self.watcher, ear, lambda about: emit("human", "", about), self.of_this_machine
+        )
         #: By agent; `loop` opens and closes them.
         self.desks: dict[str, Desk] = {}
         #: The sessions that are served here, by id; `relayed` begins and ends them.

@@ -28,6 +28,7 @@ from places import (
     outside_and_inside,
 )  # fmt: skip
 from rawclient import Raw
+from taps import AT_ONCE, look_at_taps, needing, tell_by
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
@@ -205,7 +206,7 @@ SILENT = {"completion", "demo", "hook", "install", "serve", "setup", "uninstall"
 # What is no tool, no resource and no command.
 BESIDES = {
     "_meta", "completion", "tab key", BRIEF, "watch --follow", "hook", "notice", "a started process",
-    "listener's log",
+    "listener's log", "a tap",
 }  # fmt: skip
 
 
@@ -256,8 +257,7 @@ def common(kind):
 def messages():
     """Yield subjects, bodies and headers of all that is stored for an agent."""
     value = VALUES.__getitem__
-    for name in (ME, "woken", "told"):
-        yield task(name)
+    yield from map(task, (ME, "woken", "told"))
     role, agent = f"role-{value('Record.inbox')}", value("Record.agent")
     moment = {
         "state": value("Moment.state"), "by": value("Moment.by"), "at": AT,
@@ -313,22 +313,20 @@ async def places(tmp_path_factory):
     async with AsyncExitStack() as stack:
         settings = stack.enter_context(embedded.ephemeral())
         process = {"command": recorder(notes, "look")}
-        configure(settings, notes, woken=process, told=process)
+        configure(settings, notes, woken=process, told=process, slow={**process, "wake": "hold"})
+        tell_by(settings)
         bus = await stack.enter_async_context(Bus.connect(settings))
         await streams.ensure_streams(bus)
-        for agent in (ME, "woken", "told"):
+        for agent in (ME, "woken", "told", "slow"):
             await streams.ensure_inbox(bus, agent)
             await roster.register(bus, Agent(agent), None)
-        listener = await stack.enter_async_context(listening(settings))
+        listener = await stack.enter_async_context(listening(settings, script=AT_ONCE))
         raw = await stack.enter_async_context(Raw(settings.data_dir))
 
         async def plant(kind=""):
-            for where, body, headers in messages():
-                if kind not in where:
-                    continue
-                lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-                block = f"NATS/1.0\r\n{lines}\r\n".encode() if headers else b""
-                await raw.ask(where.encode(), json.dumps(body).encode(), block)
+            for message in messages():
+                if kind in message[0]:
+                    await raw.put(*message)
 
         await look_at_wakes(places, settings, listener, notes, plant)
         folder = settings.data_dir.parent
@@ -339,6 +337,8 @@ async def places(tmp_path_factory):
         said = subjects.event_subject(VALUES["Event.sender"], VALUES["Event.topic"])
         say = partial(bus.send, said, VALUES["Event.body"].encode(), {})
         await look_by_listening(places, folder, ME, say)
+        needs = needing(ME, VALUES, AT, common("Record"), task("slow"))
+        await look_at_taps(places, settings, listener, raw, needs)
         places.text("listener's log", "\n".join(map(json.dumps, listener.log)))
         return places
 

@@ -31,7 +31,7 @@ def told(house, folder, **human):
     notes = folder / "rung"
     ring = ["/bin/sh", "-c", f'cat >> "{notes}"']
     with house.config_file.open("a") as file:
-        file.write("[archive]\nenabled = false\n[human]\n")
+        file.write("[agents.coder]\n[archive]\nenabled = false\n[human]\n")
         given = {"command": ring, "on": ["needs_approval", "held", "failed"], **human}
         file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in given.items())
     return notes
@@ -68,7 +68,7 @@ async def test_each_thing_is_told_once_whatever_becomes_of_the_listener(house, t
 
     assert notes.read_text() == (
         f"a wake of slow is held: agentbus task {held.task_id[:8]}\n"
-        "2 approvals are needed: agentbus tasks --all\n"
+        "2 approvals are needed: agentbus status\n"
         f"coder could not do a task: agentbus task {task_id[:8]}\n"
     )
 
@@ -84,8 +84,24 @@ async def test_what_came_before_a_person_wanted_to_be_told_is_not_told(house, tm
             async with listening(house, script=[*served.changed(AT_ONCE), "listen"]) as listener:
                 task_id = await asked(planner, coder)
                 await listener.logged("human", told=1)
+                # A shell's agent that no file names is this machine's, and a program's is not.
+                await known(planner, "shelly", "stranger")
+                shells = await send(planner, "shelly", priority="normal")
+                approval = ["result", shells.task_id, "needs_approval", "--summary", "May I?"]
+                for words in (["inbox"], approval):
+                    typed(house, *words, "--agent", "shelly")
+                await listener.logged("human", told=1)
+                async with Session(bus, Agent("stranger")) as stranger:
+                    strangers = await send(planner, "stranger", priority="normal")
+                    await read_inbox(stranger)
+                    await publish_result(stranger, strangers.task_id, "needs_approval")
+                    await listener.logged("human", told=1)
 
-    assert notes.read_text() == f"coder needs an approval: agentbus task {task_id[:8]}\n"
+    assert notes.read_text() == (
+        f"coder needs an approval: agentbus task {task_id[:8]}\n"
+        f"shelly needs an approval: agentbus task {shells.task_id[:8]}\n"
+        f"an agent needs an approval: agentbus task {strangers.task_id[:8]}\n"
+    )
 
 
 async def test_one_who_cannot_be_told_reads_why_and_hears_of_it_later(house, tmp_path):

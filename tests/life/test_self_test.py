@@ -18,6 +18,7 @@ from listeners import configure, false_listener, listening
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.doctor import check, self_test
 from mcp_agentbus.doctor.run import run
@@ -60,17 +61,34 @@ async def left_of(settings):
 
 async def test_a_task_comes_through_and_leaves_nothing(there, tmp_path):
     configure(there, tmp_path)
+    rung = tmp_path / "rung"
+    with there.config_file.open("a") as file:
+        file.write(f"[human]\ncommand = {json.dumps(['/bin/sh', '-c', f'cat > {rung}'])}\n")
+    there = load_settings(there.environ)
     async with listening(there):
         code, stages = await sent_round(there)
 
     assert code == 0
+    assert rung.read_text() == "This is a test: so you are told what needs you.\n"
     assert list(stages) == [
         "server", "register", "listener", "send", "stored", "heard", "claim", "result", "seen",
-        "wake", "cleanup",
+        "wake", "cleanup", "human",
     ]  # fmt: skip
     assert [name for name, one in stages.items() if one["state"] != "ok"] == ["wake"]
     assert "agentbus agent add" in stages["wake"]["fix"]
     assert await left_of(there) == []
+
+
+async def test_one_who_would_be_told_nothing_hears_of_it(alone):
+    alone.config_file.write_text('[human]\ncommand = ["/bin/false"]\n')
+    alone.config_file.chmod(0o600)
+
+    code, stages = await sent_round(replace(load_settings(alone.environ), environ=alone.environ))
+
+    assert code == 1
+    assert [name for name, one in stages.items() if one["state"] == "failed"] == ["human"]
+    assert stages["human"]["said"] == "/bin/false ended with exit code 1."
+    assert "[human]" in stages["human"]["fix"]
 
 
 async def test_where_no_listener_runs_it_starts_one_as_a_session_does(there):

@@ -13,6 +13,7 @@ checks our work asks nothing of us: address and token are read from the files of
 import asyncio
 import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -59,6 +60,12 @@ class Raw:
         self._writer.write(header_block + data + b"\r\n")
         async with asyncio.timeout(_WITHIN_S):
             return json.loads(await self._answer(reply))
+
+    async def put(self, subject: str, body: Any, headers: Mapping[str, str]) -> Any:
+        """Publish JSON with these headers, none of which is checked; return the answer."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        block = f"NATS/1.0\r\n{lines}\r\n".encode() if headers else b""
+        return await self.ask(subject.encode(), json.dumps(body).encode(), block)
 
     async def _answer(self, reply: bytes) -> bytes:
         while True:

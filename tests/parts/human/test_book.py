@@ -54,7 +54,7 @@ def test_what_could_not_be_told_waits_with_what_came_since(file):
 
     after = Book(file)
     assert (after.failures, after.waiting.count) == (1, 2)
-    assert after.waiting.line == "1 approval is needed, 1 task failed: agentbus tasks --all"
+    assert after.waiting.line == "1 approval is needed, 1 task failed: agentbus status"
 
 
 def test_of_very_many_things_numbers_are_kept(file):
@@ -62,7 +62,7 @@ def test_of_very_many_things_numbers_are_kept(file):
     for number in range(300):
         book.add(need(str(number)))
 
-    assert Book(file).waiting.line == "300 approvals are needed: agentbus tasks --all"
+    assert Book(file).waiting.line == "300 approvals are needed: agentbus status"
     assert file.stat().st_size < 20_000
 
 

@@ -18,7 +18,7 @@ RING = Human(command=("ring",))
 @pytest.fixture
 def teller(settings):
     def make(human=RING):
-        return Teller(None, Watcher(replace(settings, human=human)), None, print)
+        return Teller(None, Watcher(replace(settings, human=human)), None, print, frozenset)
 
     return make
 
