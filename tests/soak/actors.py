@@ -93,6 +93,8 @@ class Actor:
         self._turns_left = self._chance.randint(*_CLOSES_AFTER)
         #: The last words that were no help.
         self.complaint = ""
+        #: What its last look said.
+        self.looked = ""
         #: Somebody of the run is about to kill its process.
         self._doomed = False
 
@@ -272,6 +274,7 @@ class Actor:
 
     async def _look(self, tool: str, **arguments) -> None:
         answer, began = await self._ask(tool, **arguments)
+        self.looked = answer.text
         if answer.outcome == "stored":
             limit = arguments.get("limit", 5)
             self._note(answer, began, limit)

@@ -36,7 +36,7 @@ from choices import FAULTS, Choices
 from contents import contents
 from growth import grown, spinning
 from held import Archived, Contents
-from ledger import Claimed, Ledger, Said
+from ledger import Claimed, Ledger, Said, Sent
 from machine import Sample, processes, tracebacks
 from observers import follower, hooks, listeners, measure, measured, person, pulse, worker
 from table import stories, table
@@ -213,6 +213,12 @@ async def _settle(world: World) -> None:
             for left in actor.owes:
                 told = f"{actor.voice.session} could not {left}; last: {actor.complaint}"
                 world.trouble("not served", told)
+        unseen = world.ledger.open()
+        senders = {sent.sender for sent in world.ledger.all(Sent) if sent.task in unseen}
+        for actor in world.actors:
+            if actor.voice.agent in senders:
+                told = f"{actor.voice.session} looked last, and was told: {actor.looked[-400:]!r}"
+                world.trouble("not shown", told)
         world.settled.set()
 
 
