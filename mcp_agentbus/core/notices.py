@@ -55,6 +55,8 @@ class Reason(StrEnum):
     )
     # The session cannot be told, and a second one is not started beside it.
     DEAF_SESSION = "deaf_session", "a live session is open that sees the task at its next call"
+    # Whoever is started for it could only ask the same again.
+    UNANSWERED = "unanswered", "what its last worker has asked is not answered"
     LEDGER = "ledger", "its listener cannot record wakes"
 
 
@@ -102,6 +104,8 @@ class Counts:
     others: int = 0
     #: Results of tasks that it sent.
     results: int = 0
+    #: To questions of its own about tasks that it holds.
+    answers: int = 0
 
 
 def to_person(counts: Counts) -> str:
@@ -133,4 +137,7 @@ def text(counts: Counts) -> str:
     if counts.results:
         came = "result of a task" if counts.results == 1 else "results of tasks"
         parts.append(f"{counts.results} {came} that you sent with agentbus can be read")
+    if counts.answers:
+        came = "answer to a question" if counts.answers == 1 else "answers to questions"
+        parts.append(f"{counts.answers} {came} about a task that you hold can be read")
     return f"{'; '.join(parts) or 'Your agentbus inbox has changed'}. Call read_inbox."

@@ -27,7 +27,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.handoff.beside.references import delivery_of, reference_of
-from mcp_agentbus.handoff.turn import Call, Given
+from mcp_agentbus.handoff.turn import Answered, Call, Given
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import Written, read_record, record_key, update
 from mcp_agentbus.store.steps import Write, step
@@ -51,16 +51,6 @@ class Claim:
     number: int = 0
     #: An earlier process of the session has claimed it.
     found: bool = False
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What was said to a question about a held task, until its reader has it."""
-
-    #: How many answers there are.
-    count: int
-    #: None: no answer of a call has had them yet.
-    given: Given | None = None
 
 
 @dataclass(frozen=True)

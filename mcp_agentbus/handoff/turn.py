@@ -157,6 +157,21 @@ class Given:
         return self.call is None or self.call.arrival(by) == "arrived"
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What was said to a question about a held task, until its reader has it."""
+
+    #: How many answers there are.
+    count: int
+    #: None: no answer of a call has had them yet.
+    given: Given | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether an answer of a call has had them, and nothing says that it was lost."""
+        return self.given is not None and not self.given.is_lost
+
+
 class Watch:
     """What came in since a waiting call looked last: where, never what."""
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts, Holds
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.store.task import Record
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Desk:
     #: What the roster was told of wakes by tasks to come; None if it was told nothing.
     holds: Holds | None = None
     counts: Counts = field(default_factory=Counts)
+    #: What its sessions hold and had asked something about at the last look.
+    asking: tuple[Record, ...] = ()
     #: When to look again, if nothing changes before.
     look_again_at: datetime | None = None
     #: Its sessions that have ended, as long as the roster was not told.

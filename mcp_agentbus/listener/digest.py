@@ -30,7 +30,7 @@ from mcp_agentbus.listener.members import Member
 from mcp_agentbus.listener.memory import Memory, Told
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.store import roster
-from mcp_agentbus.wakes import backlog, demand
+from mcp_agentbus.wakes import answers, backlog, demand
 from mcp_agentbus.wakes.backlog import Lane
 from mcp_agentbus.wakes.hosts.claude_session import current_session
 from mcp_agentbus.wakes.policy import Waiting
@@ -182,32 +182,35 @@ class Digest:
             if error.code == NO_SUCH_STREAM:
                 return _Mail()
             raise
-        wake_on = self._state.wake_on(me.id)
+        desk, wake_on = self._state.desks.get(me.id), self._state.wake_on(me.id)
         rest = [] if asking.urgent else [lane for lane in LANES if lane not in wake_on]
-        looked, others = await both(
+        looked, (told, others) = await both(
             demand.look_for_waking(bus, me.id, me.inboxes, wake_on=wake_on),
-            backlog.unseen(bus, stored, asking.told.seen, rest),
+            both(
+                answers.to_holders(bus, desk.asking if desk else ()),
+                backlog.unseen(bus, stored, asking.told.seen, rest),
+            ),
         )
-        return _Mail(await self._for_session(asking, looked.things), others)
+        return _Mail(await self._for_session(asking, (*looked.things, *told)), others)
 
     async def _for_session(
         self, asking: _Asking, things: tuple[Waiting, ...]
     ) -> tuple[Waiting, ...]:
-        """Leave out the results that another live session is shown, or that this one was."""
+        """Leave out the results and answers that another session is shown, or that this one was."""
         member, state = asking.member, self._state
         # Of one conversation there may be more servers than one here.
         here = [other for other in state.members.all if member and _are_one(other, member)]
         mine = {"", *(process.session for process in here)}
         foreign = any(thing.session not in mine for thing in things)
         live = await roster.live_sessions(state.bus, asking.me.id) if foreign else frozenset()
-        results = {thing.task_id for thing in things if thing.kind == "result"}
-        shown = await together(*(state.shown(session, results) for session in mine))
+        about = {thing.shown_as for thing in things if thing.kind != "task"}
+        shown = await together(*(state.shown(session, about) for session in mine))
         shown_here = frozenset[str]().union(*shown)
         return tuple(
             thing
             for thing in things
             if thing.session in mine or thing.session not in live
-            if thing.kind != "result" or thing.task_id not in shown_here
+            if thing.kind == "task" or thing.shown_as not in shown_here
         )
 
 

@@ -322,8 +322,8 @@ class Loop:
             await roster.register(bus, settings.agents.get(desk.agent, Agent(desk.agent)), None)
         for inbox in self._state.inboxes(desk.agent):
             await streams.ensure_inbox(bus, inbox)
-            for lane in self._state.wake_on(desk.agent):
-                subject = subjects.wake_subject(inbox, lane)
+            signs = [subjects.wake_subject(inbox, lane) for lane in self._state.wake_on(desk.agent)]
+            for subject in (*signs, subjects.back_subject(inbox)):
                 await desk.subscriptions.enter_async_context(bus.subscribed(subject, stored))
         await streams.ensure_sender(bus, desk.agent)
         subject = subjects.record_subject(desk.agent, "*", "*")
@@ -334,7 +334,7 @@ class Loop:
         ran, rejoins = desk.running is not None, await self._state.may_rejoin(desk.agent)
         looked = await self._state.look(desk.agent)
         # From here on nothing is awaited until a wake has begun: two desks may share a role.
-        desk.counts = looked.counts
+        desk.counts, desk.asking = looked.counts, looked.asking
         things = self._state.for_somebody(desk.agent, looked.things)
         if not ran:  # else the look may be older than what was read
             self._runner.note_reads(desk, {thing.key for thing in things})

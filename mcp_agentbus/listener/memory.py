@@ -86,7 +86,8 @@ class Told:
         tasks = [thing.priority for thing in new if thing.kind == "task"]
         high = tasks.count("high")
         others = len(tasks) - high + sum(lane.new for lane in later)
-        return Counts(high=high, others=others, results=len(new) - len(tasks))
+        answers = sum(thing.kind == "answer" for thing in new)
+        return Counts(high, others, len(new) - len(tasks) - answers, answers)
 
     def by_notice(self, things: Sequence[Waiting]) -> None:
         """Remember these as told by a notice: no hook tells them, each later wake does."""

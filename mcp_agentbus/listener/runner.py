@@ -252,10 +252,12 @@ class Runner:
     async def _nudge(self, desk: Desk, decision: Wake) -> Ended:
         """Have one live session show a notice; the one that a result is for before the others."""
         wanted = {thing.session for thing in decision.because if thing.session}
-        results = {thing.task_id for thing in decision.covers if thing.kind == "result"}
+        told = {thing.shown_as for thing in decision.covers if thing.kind != "task"}
+        # What is told as well when something else is new is no reason to be silent.
+        told = told if len(told) == len(decision.covers) else set()
         ended = Ended("not_started", "its session had ended")
         for session, member in self._ways(desk.agent, wanted):
-            if results and await self._state.shown(session.session, results) == results:
+            if told and await self._state.shown(session.session, told) == told:
                 return Ended("asked", "its session was shown it already")
             why = await self._state.members.nudge(member, notices.text(desk.counts))
             if not why and session.conversation:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -33,6 +34,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, Unconfirmed
 from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.beside import news
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.human.teller import Teller
 from mcp_agentbus.listener.desk import Desk
@@ -262,24 +264,30 @@ class State:
                 desk.changed.set()
 
     async def _but_shown(self, agent: str, looked: Looked) -> Looked:
-        results = {thing.task_id for thing in looked.things if thing.kind == "result"}
-        if not results:
+        asked = {thing.shown_as for thing in looked.things if thing.kind != "task"}
+        if not asked:
             return looked
         here = self.members.of(agent)
-        shown = await together(*(self.shown(member.session, results) for member in here))
+        shown = await together(*(self.shown(member.session, asked) for member in here))
         seen = frozenset[str]().union(*shown)
-        things = tuple(
-            thing for thing in looked.things if thing.kind == "task" or thing.task_id not in seen
+        read = Counter(
+            thing.kind for thing in looked.things if thing.kind != "task" and thing.shown_as in seen
         )
-        left = looked.counts.results - (len(looked.things) - len(things))
-        return Looked(replace(looked.counts, results=left), things)
+        things = tuple(
+            thing for thing in looked.things if thing.kind == "task" or thing.shown_as not in seen
+        )
+        results, answers = looked.counts.results, looked.counts.answers
+        counts = replace(
+            looked.counts, results=results - read["result"], answers=answers - read["answer"]
+        )
+        return replace(looked, counts=counts, things=things)
 
-    async def shown(self, session_id: str, results: Collection[str]) -> frozenset[str]:
-        """Return those of these tasks whose results a session of this machine was shown."""
+    async def shown(self, session_id: str, things: Collection[str]) -> frozenset[str]:
+        """Return those of these that a session of this machine was shown, as `news.shown`."""
         if session := self.sessions.get(session_id):
-            return session.outcomes.shown(results)
+            return news.shown(session, things)
         member = self.members.get(session_id)
-        return await self.members.shown(member, results) if member and results else frozenset()
+        return await self.members.shown(member, things) if member and things else frozenset()
 
     def ledger_broke(self, error: LedgerBroken) -> None:
         """Remember, and say once, that wakes cannot be recorded."""

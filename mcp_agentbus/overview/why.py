@@ -29,7 +29,7 @@ ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input"
 #: Holds of wakes that end only when a person does something.
 FOR_A_PERSON: Final = frozenset(
     {Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST, Reason.DEAF_SESSION,
-     Reason.LEDGER}
+     Reason.UNANSWERED, Reason.LEDGER}
 )  # fmt: skip
 
 
@@ -350,6 +350,8 @@ def todo_for(reason: str, agent: str, sender: str = "") -> str:
         Reason.PROFILE: f'Set wake = "answer" of [agents.{agent}] in config.toml, or {opened}.',
         Reason.UNKNOWN_HOST: f"`agentbus agent add {agent} --host HOST --dir FOLDER`, or {opened}.",
         Reason.DEAF_SESSION: f'Say "read your inbox" in the open session of {agent}.',
+        Reason.UNANSWERED: f"`agentbus tasks --with {agent} --open` names the task; who sent it "
+        "answers: `agentbus answer TASK TEXT`.",
         Reason.LEDGER: "`agentbus doctor` says how to mend it.",
     }
     return todo.get(reason, f"Wait, or {opened}.")

@@ -87,7 +87,10 @@ def wake_subject(inbox: str, lane: str = "*") -> str:
 
 
 def back_subject(inbox: str) -> str:
-    """Where a session says that it has given a task back; wakes nobody but waiting sessions."""
+    """Where it is said that a task was given back, or the question about a held one answered.
+
+    Its listener and the sessions that wait look then; by itself it wakes nobody.
+    """
     return f"agentbus.{inbox}.back"
 
 

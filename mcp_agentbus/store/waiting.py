@@ -25,6 +25,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.records import lasts, record_in
+from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
 
@@ -42,6 +43,10 @@ class Lane:
     held: int = 0
     #: What is counted, by sequence, the oldest first; None where it is the server's number.
     tasks: Mapping[int, Task] | None = field(default_factory=dict)
+    #: What stands of those, as far as they have been claimed before.
+    records: Mapping[int, Record] = field(default_factory=dict)
+    #: Of the tasks that one holds, the records of those that it has asked something about.
+    asking: tuple[Record, ...] = ()
 
 
 class _HandedOut(NamedTuple):
@@ -85,7 +90,12 @@ async def look_together(bus: Bus, inboxes: Sequence[str], priority: Priority) ->
     Raises: as `counts`.
     """
     lanes = await together(*(look(bus, inbox, priority) for inbox in inboxes))
-    return Lane(sum(lane.count for lane in lanes), sum(lane.held for lane in lanes), None)
+    return Lane(
+        sum(lane.count for lane in lanes),
+        sum(lane.held for lane in lanes),
+        None,
+        asking=tuple(record for lane in lanes for record in lane.asking),
+    )
 
 
 async def look(bus: Bus, inbox: str, priority: Priority) -> Lane:
@@ -136,7 +146,13 @@ async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
     is_live = dict(zip(by_holder, live, strict=True))
     held = {seq for seq, record in taken.items() if is_live[_holder(record)]}
     waiting = {seq: task for seq, task in open_tasks.items() if seq not in ended | held}
-    return Lane(len(waiting), len(held), waiting)
+    return Lane(
+        len(waiting),
+        len(held),
+        waiting,
+        {seq: record for seq in waiting if (record := standing[seq])},
+        tuple(taken[seq] for seq in sorted(held) if question_of(taken[seq])),
+    )
 
 
 def _holder(record: Record) -> tuple[str, str, datetime | None]:

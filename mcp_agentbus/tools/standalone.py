@@ -29,6 +29,7 @@ from mcp_agentbus.core import processes
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.beside import news
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.naming import Naming, Refusing, Rereading
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream
@@ -70,9 +71,9 @@ class Standalone:
         """Who the session is, as far as is known."""
         return self._session.me.id
 
-    def shown(self, task_ids: Collection[str]) -> frozenset[str]:
-        """Return those of these tasks whose results the session was shown; from any thread."""
-        return self._session.outcomes.shown(task_ids)
+    def shown(self, things: Collection[str]) -> frozenset[str]:
+        """Return those of these that the session was shown, as `news.shown`; from any thread."""
+        return news.shown(self._session, things)
 
     def serve(
         self,

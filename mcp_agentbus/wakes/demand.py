@@ -23,6 +23,7 @@ from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.store import roster, subjects, tasks, unseen, waiting
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import Record, Task
+from mcp_agentbus.wakes import answers
 from mcp_agentbus.wakes.policy import Waiting
 
 # A wake names at most so many tasks of one sender, and senders; the rest is in the counts.
@@ -38,8 +39,11 @@ class Looked:
     """What waits."""
 
     counts: Counts
-    #: Tasks in lanes that wake, which no live session holds; results that no session was shown.
+    #: Tasks in lanes that wake, which no live session holds; results that no session was shown;
+    #: answers that the sessions which have asked are not known to have.
     things: tuple[Waiting, ...]
+    #: The records of held tasks with a question; of lanes in which many tasks lie none.
+    asking: tuple[Record, ...] = ()
 
 
 async def look(
@@ -64,10 +68,17 @@ async def look(
     rest = [lane for lane in LANES if lane not in wake_on]
     # All at once: a task that wakes it waits for the slowest of them only.
     others, waking = await both(
-        waiting.counts(bus, inboxes, rest), look_for_waking(bus, agent, inboxes, known, wake_on)
+        together(*(waiting.look_together(bus, inboxes, lane) for lane in rest)),
+        look_for_waking(bus, agent, inboxes, known, wake_on),
     )
-    counts = replace(waking.counts, others=waking.counts.others + sum(others.values()))
-    return replace(waking, counts=counts)
+    asking = (*waking.asking, *(record for lane in others for record in lane.asking))
+    told = await answers.to_holders(bus, asking)
+    counts = replace(
+        waking.counts,
+        others=waking.counts.others + sum(lane.count for lane in others),
+        answers=len(told),
+    )
+    return Looked(counts, (*waking.things, *told), asking)
 
 
 async def look_for_waking(
@@ -77,7 +88,7 @@ async def look_for_waking(
     known: Container[str] = (),
     wake_on: Sequence[Priority] = WAKE_ON,
 ) -> Looked:
-    """Return the same, but for how many tasks wait in lanes that wake nobody.
+    """Return the same, but for how many tasks wait in lanes that wake nobody, and for answers.
 
     Raises: as `look`.
     """
@@ -87,7 +98,8 @@ async def look_for_waking(
     )
     high = sum(lane.count - lane.words for lane in lanes if lane.priority == "high")
     counts = Counts(high, sum(lane.count for lane in lanes) - high, len(results))
-    return Looked(counts, (*(task for lane in lanes for task in lane.tasks), *results))
+    things = (*(task for lane in lanes for task in lane.tasks), *results)
+    return Looked(counts, things, tuple(record for lane in lanes for record in lane.asking))
 
 
 @dataclass(frozen=True)
@@ -100,19 +112,24 @@ class _Lane:
     tasks: list[Waiting]
     #: Of those that are counted: what wants no answer, and so wakes nobody.
     words: int = 0
+    #: As `waiting.Lane.asking`.
+    asking: tuple[Record, ...] = ()
 
 
 async def _lane(bus: Bus, inbox: str, priority: Priority, known: Container[str]) -> _Lane:
     lane = await waiting.look(bus, inbox, priority)
     if lane.tasks is not None:
-        wakes = [_task(task, priority) for task in lane.tasks.values() if task.expect == "answer"]
-        return _Lane(priority, lane.count, wakes, lane.count - len(wakes))
+        there = [(task, lane.records.get(seq)) for seq, task in lane.tasks.items()]
+        wakes = await _that_wake(bus, there, priority)
+        return _Lane(priority, lane.count, wakes, lane.count - len(wakes), lane.asking)
     oldest = await _oldest(bus, inbox, priority, known)
     seen = await together(*(tasks.at(bus, stored) for stored in oldest))
     there = [
-        each.task for each in seen if isinstance(each, tasks.Seen) and not await _is_held(bus, each)
+        (each.task, each.record)
+        for each in seen
+        if isinstance(each, tasks.Seen) and not await _is_held(bus, each)
     ]
-    wakes = [_task(task, priority) for task in there if task.expect == "answer"]
+    wakes = await _that_wake(bus, there, priority)
     return _Lane(priority, max(lane.count, len(there)), wakes, len(there) - len(wakes))
 
 
@@ -136,9 +153,25 @@ async def _is_held(bus: Bus, seen: tasks.Seen) -> bool:
     return seen.record is not None and await roster.may_hold(bus, seen.record)
 
 
-def _task(task: Task, priority: Priority) -> Waiting:
-    key = f"task {task.to} {task.id}"
-    return Waiting(key, "task", task.id, task.sender, task.sender, task.to, priority=priority)
+async def _that_wake(
+    bus: Bus, there: Sequence[tuple[Task, Record | None]], priority: Priority
+) -> list[Waiting]:
+    """Return the tasks that may wake somebody, which words do not."""
+    wanted = [(task, record) for task, record in there if task.expect == "answer"]
+    missing = await together(*(answers.is_missing(bus, record) for _, record in wanted))
+    return [
+        Waiting(
+            f"task {task.to} {task.id}",
+            "task",
+            task.id,
+            task.sender,
+            task.sender,
+            task.to,
+            priority=priority,
+            unanswered=is_missing,
+        )
+        for (task, _), is_missing in zip(wanted, missing, strict=True)
+    ]
 
 
 async def _results(bus: Bus, agent: str) -> list[Waiting]:

@@ -34,9 +34,9 @@ DAY: Final = timedelta(hours=24)
 class Waiting:
     """Something that waits for an agent and may wake it."""
 
-    #: Names it in the ledger: `task INBOX ID`, or `result ID REVISION`.
+    #: Names it in the ledger: `task INBOX ID`, `result ID REVISION`, or `answer ID QUESTION.COUNT`.
     key: str
-    kind: Literal["task", "result"]
+    kind: Literal["task", "result", "answer"]
     task_id: str
     #: Who is behind it: the sender of the task, or the worker whose result it is.
     sender: str
@@ -49,6 +49,15 @@ class Waiting:
     session: str = ""
     #: Of a task.
     priority: Priority = "high"
+    #: Its last worker has asked something, and nobody has answered.
+    unanswered: bool = False
+    #: Of answers, what tells them from fewer or more of them: no blank is in it.
+    mark: str = ""
+
+    @property
+    def shown_as(self) -> str:
+        """By what a session knows whether it has shown it: `news.shown`."""
+        return f"{self.task_id} {self.mark}" if self.kind == "answer" else self.task_id
 
 
 @dataclass(frozen=True)
@@ -214,6 +223,8 @@ def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
     """Return all that keeps it from waking the agent now."""
     if thing.kind == "task" and not _may_wake(thing.sender, facts):
         return [_Block(Reason.NOT_ALLOWED, None)]
+    if thing.unanswered:
+        return [_Block(Reason.UNANSWERED, None)]
     limits = _limits(facts)
     counted = [wake for wake in facts.past if not wake.live_only]
     of_sender = [wake for wake in counted if thing.sender in wake.senders]

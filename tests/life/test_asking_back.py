@@ -9,6 +9,7 @@ import pytest
 from test_shell import Shell
 
 from mcp_agentbus.errors import AlreadyEnded, BadInput, NotYourTask, Refused
+from mcp_agentbus.handoff.beside import news
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
@@ -16,6 +17,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.tools.answers import past, render
 from mcp_agentbus.tools.answers.readers import SHELL
+from mcp_agentbus.wakes import demand
 
 
 @pytest.fixture
@@ -23,10 +25,10 @@ def shell(home, tmp_path):
     return Shell(home.data_dir.parent, tmp_path)
 
 
-async def _asking(world, status="needs_input"):
+async def _asking(world, status="needs_input", **options):
     """Return planner, coder and the id of a task about which coder has asked something."""
     planner, coder = await world.session("planner"), await world.session("coder")
-    [receipt] = await send_task(planner, coder.me.id, "Fix it", "please")
+    [receipt] = await send_task(planner, coder.me.id, "Fix it", "please", **options)
     await read_inbox(coder)
     await publish_result(coder, receipt.task_id, status, summary="Which branch?")
     return planner, coder, receipt.task_id
@@ -39,11 +41,14 @@ async def test_a_question_is_answered_on_the_task_and_its_worker_is_told_once(wo
     waiting = asyncio.create_task(watch_inbox(coder, timeout_s=20))
 
     published = await publish_result(planner, task_id, "answered", body="main")
+    before = news.shown(coder, [f"{task_id} 1"])
     told = await waiting
+    shown_now = news.shown(coder, [f"{task_id} {count}" for count in (1, 2)])
     again = await read_inbox(coder)
     after = await task_life(planner, task_id)
 
     assert [result.state for result in asked.results] == [status]
+    assert (before, shown_now) == (set(), {f"{task_id} 1"})
     shown = render.inbox_text(asked, planner.me.id)
     assert f"publish_result(task_id='{task_id}', status='answered'" in shown
     assert f"agentbus answer {task_id}" in render.inbox_text(asked, planner.me.id, reader=SHELL)
@@ -89,6 +94,18 @@ async def test_whoever_is_offered_the_task_next_sees_question_and_answer(world):
         assert f"Question of its worker, {coder.me.id}, about task {task_id}" in text
         await publish_result(next_session, task_id, "completed")
     assert [result.state for result in (await read_inbox(planner)).results] == ["completed"]
+
+
+async def test_a_task_that_nobody_holds_wakes_once_its_question_is_answered(world):
+    planner, coder, task_id = await _asking(world, priority="high")
+    await coder.close()
+    asked = await demand.look(world.bus, coder.me.id, coder.inboxes)
+    await publish_result(planner, task_id, "answered", body="main")
+    answered = await demand.look(world.bus, coder.me.id, coder.inboxes)
+
+    assert [(thing.kind, thing.unanswered) for thing in asked.things] == [("task", True)]
+    assert [(thing.kind, thing.unanswered) for thing in answered.things] == [("task", False)]
+    assert vars(answered.counts) == {"high": 1, "others": 0, "results": 0, "answers": 0}
 
 
 async def test_a_second_question_is_not_answered_by_what_was_said_to_the_first(world):

@@ -13,7 +13,19 @@ import sys
 import pytest
 import served
 from halting import halt
-from hooking import HIGH, NEW, NORMAL, RESULT, Host, interactive, line, monitor, notice, session
+from hooking import (
+    ANSWER,
+    HIGH,
+    NEW,
+    NORMAL,
+    RESULT,
+    Host,
+    interactive,
+    line,
+    monitor,
+    notice,
+    session,
+)
 from listeners import (
     ATTENTIVE,
     configure,
@@ -186,6 +198,75 @@ async def test_a_hook_tells_what_a_notice_could_not(house, planner, notes):
             said = [await Host(house, "six")(one) for one in ("UserPromptSubmit", "Stop")]
 
     assert said == [HIGH, ""]
+
+
+async def _asked(planner, agent, pipes):
+    """Have an agent's session ask about a task; return its id."""
+    receipt = await send(planner, agent, priority="normal")
+    await asyncio.to_thread(pipes.call, "read_inbox")
+    asks = {"task_id": receipt.task_id, "status": "needs_input", "summary": "Which branch?"}
+    await asyncio.to_thread(pipes.call, "publish_result", **asks)
+    return receipt.task_id
+
+
+async def test_the_session_that_asked_is_told_of_the_answer_once(house, planner, notes):
+    await known(planner, "thirty")
+    async with (
+        listening(house, script=ATTENTIVE) as listener,
+        session(house, "thirty", notes) as (pipes, notices),
+    ):
+        await listener.logged("joined", agent="thirty")
+        task_id = await _asked(planner, "thirty", pipes)
+        await publish_result(planner, task_id, "answered", body="main")
+        told = await notice(notices)
+        await listener.logged("ended", agent="thirty", outcome="asked")
+        by_hook = await Host(house, "thirty")("UserPromptSubmit")
+        for _ in range(2):  # the second call tells that the first one's answer has arrived
+            read = await asyncio.to_thread(pipes.call, "read_inbox")
+        await listener.logged("read", agent="thirty")
+
+    assert (told, by_hook) == (ANSWER, "")
+    assert "working" in read["content"][0]["text"]
+    assert notices.empty()
+
+
+async def test_an_answer_that_a_waiting_call_has_shown_is_told_by_nothing_else(
+    house, planner, notes
+):
+    await known(planner, "thirty-one")
+    async with (
+        listening(house, script=ATTENTIVE) as listener,
+        session(house, "thirty-one", notes) as (pipes, notices),
+    ):
+        await listener.logged("joined", agent="thirty-one")
+        task_id = await _asked(planner, "thirty-one", pipes)
+        pipes.watch()
+        await publish_result(planner, task_id, "answered", body="main")
+        shown = await asyncio.to_thread(pipes.message)
+        await listener.logged("ended", agent="thirty-one", outcome="asked")
+        by_hook = await Host(house, "thirty-one")("UserPromptSubmit")
+
+    assert "Answer of planner about task" in shown["result"]["content"][0]["text"]
+    assert by_hook == ""
+    assert notices.empty()
+
+
+async def test_a_hook_tells_of_an_answer_where_no_notice_can(house, planner, notes):
+    await known(planner, "thirty-two")
+    nowhere = interactive("s-thirty-two", notes / "nowhere")
+    environ = served.environ(house.data_dir.parent) | nowhere
+    async with listening(house, script=ATTENTIVE) as listener:
+        with served.Pipes(environ, agent="thirty-two") as pipes:
+            await asyncio.to_thread(pipes.greet, served.MODERN)
+            await listener.logged("joined", agent="thirty-two")
+            task_id = await _asked(planner, "thirty-two", pipes)
+            await publish_result(planner, task_id, "answered", body="main")
+            await listener.logged("ended", agent="thirty-two", outcome="failed")
+            await listener.logged("unread", agent="thirty-two")
+            host = Host(house, "thirty-two")
+            said = [await host(event) for event in ("Stop", "UserPromptSubmit")]
+
+    assert said == [ANSWER, ""]
 
 
 async def test_where_a_sessions_server_cannot_tell_it_its_monitor_does(house, planner, notes):

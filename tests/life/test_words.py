@@ -90,9 +90,12 @@ async def test_a_word_of_high_priority_wakes_nobody_and_is_counted(world):
     [receipt] = await send_task(planner, coder.me.id, "Do it", "now", priority="high")
     both = await demand.look(world.bus, coder.me.id, coder.inboxes)
 
-    assert (looked.things, vars(looked.counts)) == ((), {"high": 0, "others": 1, "results": 0})
+    assert (looked.things, vars(looked.counts)) == (
+        (),
+        {"high": 0, "others": 1, "results": 0, "answers": 0},
+    )
     assert [thing.task_id for thing in both.things] == [receipt.task_id]
-    assert vars(both.counts) == {"high": 1, "others": 1, "results": 0}
+    assert vars(both.counts) == {"high": 1, "others": 1, "results": 0, "answers": 0}
 
 
 async def test_to_answer_a_word_changes_nothing_and_says_so(world):

@@ -20,6 +20,7 @@ SCRIPT = Path(__file__).parents[2] / "hooks" / "agentbus_hook.py"
 HIGH = "1 task waits in your agentbus inbox, it is high priority. Call read_inbox."
 NORMAL = "1 task waits in your agentbus inbox. Call read_inbox."
 RESULT = "1 result of a task that you sent with agentbus can be read. Call read_inbox."
+ANSWER = "1 answer to a question about a task that you hold can be read. Call read_inbox."
 NEW = "New since the last notice: "
 _WITHIN_S = 30  # only a hang takes as long
 

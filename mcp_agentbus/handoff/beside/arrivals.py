@@ -85,7 +85,7 @@ async def _answers(bus: Bus, claims: Claims, by: Call | None) -> None:
     there = [
         claim
         for task_id, told in list(claims.answers.items())
-        if told.given and not told.given.is_lost and (by is None or told.given.has_arrived(by))
+        if told.given and told.is_given and (by is None or told.given.has_arrived(by))
         if (claim := claims.get(task_id))
     ]
     await together(*(_go_on(bus, claims, claim) for claim in there))

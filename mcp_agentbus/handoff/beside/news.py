@@ -9,7 +9,7 @@ Tasks are shown even where results cannot be read: then it is said why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,16 @@ class Results:
             "more_results": len(self.records) >= limit,
             "results_elsewhere": self.elsewhere,
         }
+
+
+def shown(session: Session, things: Collection[str]) -> frozenset[str]:
+    """Return those of these that a session shows: results, or answers about tasks that it holds.
+
+    A result is named by its task's id, answers by that and their number: `ID 2`.
+    """
+    answers = session.claims.answers.items()
+    told = {f"{task_id} {each.count}" for task_id, each in answers if each.is_given}
+    return session.outcomes.shown(things) | told.intersection(things)
 
 
 async def results(session: Session, limit: int, by: Call | None) -> Results:

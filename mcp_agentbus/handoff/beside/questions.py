@@ -21,8 +21,8 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.handoff.beside.arrivals import answers_of
-from mcp_agentbus.handoff.claims import Answered, Claim, Claims
-from mcp_agentbus.handoff.turn import Call, Inbox, Item
+from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.turn import Answered, Call, Inbox, Item
 from mcp_agentbus.store.steps import Write, question_of
 from mcp_agentbus.store.task import BODY_MAX_BYTES, Answer, Record, Sent
 

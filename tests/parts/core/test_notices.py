@@ -21,6 +21,7 @@ from mcp_agentbus.core.notices import WHY, Counts, Reason, text
             Counts(high=2, results=2),
             "2 tasks wait in your agentbus inbox, all high priority; 2 results of tasks that you sent with agentbus can be read.",
         ),
+        (Counts(answers=1), "1 answer to a question about a task that you hold can be read."),
         (Counts(), "Your agentbus inbox has changed."),
     ],
 )
@@ -28,7 +29,7 @@ def test_it_says_how_much_waits(counts, expected):
     assert text(counts) == f"{expected} Call read_inbox."
 
 
-@given(st.builds(Counts, *[st.integers(0, 10**6)] * 3))
+@given(st.builds(Counts, *[st.integers(0, 10**6)] * 4))
 def test_it_is_one_short_line(counts):
     assert len(text(counts)) < 240
     assert len(text(counts).splitlines()) == 1

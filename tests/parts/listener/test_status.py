@@ -29,7 +29,7 @@ AGENT = {
     "waking": False,
     "held": "",
     "until": None,
-    "waiting": {"high": 0, "others": 2, "results": 0},
+    "waiting": {"high": 0, "others": 2, "results": 0, "answers": 0},
 }
 
 

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was said to the questions of an agent's workers, looked at from outside.
+
+    >>> await to_holders(bus, asking)
+    [Waiting(key='answer 9d0c... 1795743849000000.1', kind='answer', session='1f0c...', ...)]
+
+A question that has an answer wakes whoever asked: the session that holds the task is told, and of
+a task that nobody holds the next one is started. One that has none wakes nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.store.records import read_record, read_sent
+from mcp_agentbus.store.steps import question_of
+from mcp_agentbus.store.task import Moment, Record
+from mcp_agentbus.wakes.policy import Waiting
+
+
+async def to_holders(bus: Bus, asking: Sequence[Record]) -> list[Waiting]:
+    """Return the answers that those who hold a task, and have asked, are not known to have.
+
+    Args:
+        bus: where it is looked.
+        asking: the records of held tasks with a question, as they stood before.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    return [thing for thing in await together(*(_to(bus, each) for each in asking)) if thing]
+
+
+async def is_missing(bus: Bus, record: Record | None) -> bool:
+    """Tell whether a task that waits has a question of its last worker that nobody has answered.
+
+    Raises: as `to_holders`.
+    """
+    question = question_of(record) if record else None
+    if record is None or question is None:
+        return False
+    return not await _count(bus, record, question)
+
+
+async def _to(bus: Bus, before: Record) -> Waiting | None:
+    place = before.owner, before.inbox, before.task_id
+    record, _ = await read_record(bus, *place)
+    question = question_of(record) if record else None
+    if record is None or question is None or record.session != before.session:
+        return None
+    count = await _count(bus, record, question)
+    return _answer(record, question, count) if count else None
+
+
+async def _count(bus: Bus, record: Record, question: Moment) -> int:
+    """Return how often a question was answered."""
+    sent, _ = await read_sent(bus, record.owner, record.inbox, record.task_id)
+    return sum(each.question == question.at for each in sent.answers) if sent else 0
+
+
+def _answer(record: Record, question: Moment, count: int) -> Waiting:
+    asked_us = int(question.at.timestamp() * 1_000_000)
+    return Waiting(
+        f"answer {record.task_id} {asked_us}.{count}",
+        "answer",
+        record.task_id,
+        record.owner,
+        record.owner,
+        record.inbox,
+        live_only=True,
+        session=record.session,
+        mark=str(count),
+    )
