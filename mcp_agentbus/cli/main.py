@@ -32,6 +32,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "task": ("cli.tasks", "run"),
     "tasks": ("cli.tasks", "run"),
     "answer": ("cli.tasks", "run"),
+    "approve": ("cli.rooms", "decide"),
+    "deny": ("cli.rooms", "decide"),
     "tell": ("cli.tasks", "run"),
     "search": ("cli.tasks", "run"),
     "audit": ("cli.tasks", "run"),

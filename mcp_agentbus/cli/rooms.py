@@ -54,6 +54,22 @@ async def _why(args: argparse.Namespace) -> int:
     return 0
 
 
+def decide(args: argparse.Namespace) -> int:
+    """Approve or deny what an agent asks, as its user confirms at the terminal; return 0.
+
+    Raises:
+        Refused: no person types, or the task asks for no approval.
+        BadInput, UnknownTask: as `decide.find`, or it was not confirmed, or the note is too long.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    from mcp_agentbus.human import decide
+
+    approved = args.command == "approve"
+    asked = decide.decide(load_settings(), args.task_id, approved=approved, note=args.note)
+    show(args, decide.text(asked, approved=approved), decide.data(asked, approved=approved))
+    return 0
+
+
 def doctor(args: argparse.Namespace) -> int:
     """Look, mend or test; return 0 if nothing is wrong or unknown, else 1.
 

@@ -78,6 +78,11 @@ class Published:
             return arrivals.NOTHING_TO_ANSWER
         if self.is_answer and not self.unchanged:
             return "The answer is stored; its worker is shown it at its next call."
+        if self.state == "needs_approval" and not self.is_answer:
+            return (
+                f"Your user decides: `agentbus approve {self.task_id}`, or deny, typed outside of "
+                "any agent. The decision comes on this task."
+            )
         if self.state == "stored":
             where = "in the inbox as before" if self.unchanged else "back in the inbox"
             return f"The task is {where}."

@@ -32,6 +32,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.task import Answer, Record, State, Task
 
 Arrival = Literal["not yet", "arrived", "doubtful", "lost"]
@@ -161,14 +162,14 @@ class Given:
 class Answered:
     """What was said to a question about a held task, until its reader has it."""
 
-    #: How many answers there are.
-    count: int
-    #: None: no answer of a call has had them yet.
+    #: As `Replies.mark`.
+    mark: str
+    #: None: no answer of a call has had it yet.
     given: Given | None = None
 
     @property
     def is_given(self) -> bool:
-        """Whether an answer of a call has had them, and nothing says that it was lost."""
+        """Whether an answer of a call has had it, and nothing says that it was lost."""
         return self.given is not None and not self.given.is_lost
 
 
@@ -238,6 +239,8 @@ class Item:
     question: str = ""
     asked_by: str = ""
     answers: tuple[Answer, ...] = ()
+    #: What this session's own user has decided about that: no peer's word.
+    decision: Decision | None = None
     #: When an answer had it whole: this one has a line of it. None: it is whole here.
     given_at: datetime | None = None
 

@@ -2,7 +2,7 @@
 """What needs a person, and the line that says so.
 
     >>> line([Need("needs_approval", "coder", "9d0c2f1e...", ...)])
-    'coder needs an approval: agentbus task 9d0c2f'
+    'coder needs an approval: agentbus approve 9d0c2f1e, or deny'
 
 Pure. Fixed words, names of this user's own agents, and the beginnings of ids that this program has
 made: not one byte of a line is chosen by a peer.
@@ -51,10 +51,14 @@ class _Words(NamedTuple):
 _WORDS: Final[Mapping[str, _Words]] = MappingProxyType(
     {
         "needs_approval": _Words(
-            "{agent} needs an approval: {task}", "approval is needed", "approvals are needed"
+            "{agent} needs an approval: agentbus approve {id}, or deny",
+            "approval is needed",
+            "approvals are needed",
         ),
         "needs_input": _Words(
-            "{agent} needs an answer: {task}", "answer is needed", "answers are needed"
+            "{agent} needs an answer: {task}, then agentbus answer {id} TEXT",
+            "answer is needed",
+            "answers are needed",
         ),
         "parked": _Words(
             "a task for {agent} was set aside: {task}",
@@ -137,7 +141,10 @@ def line(needs: Sequence[Need], more: Mapping[str, int] = MappingProxyType({})) 
         task = f"agentbus task {need.task_id}" if need.task_id else "agentbus tasks --all --open"
         if need.kind == "parked" and need.agent and not need.agent.startswith(ids.ROLE_PREFIX):
             task = f"agentbus parked --agent {need.agent}"
-        return _WORDS[need.kind].one.format(agent=agent, task=task)
+        sentence = _WORDS[need.kind].one
+        if "{id}" in sentence and not (need.agent and need.task_id):
+            sentence = f"{sentence.partition(':')[0]}: {{task}}"
+        return sentence.format(agent=agent, task=task, id=need.task_id)
     parts = [
         f"{counts[kind]} {words.single if counts[kind] == 1 else words.several}"
         for kind, words in _WORDS.items()

@@ -3,7 +3,7 @@
 
     $ agentbus human
     You are told by desktop: needs_approval, needs_input, parked, held, budget.
-    2026-11-27 05:10  coder needs an approval: agentbus task 9d0c2f1e (desktop took it)
+    2026-11-27 05:10  coder needs an approval: agentbus approve 9d0c2f1e, or deny (desktop took it)
 
 It reads the file of what was told, which the listener keeps.
 """

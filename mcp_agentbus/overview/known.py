@@ -44,6 +44,7 @@ from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.why import Case, Word
 from mcp_agentbus.relay import local_socket, seat
 from mcp_agentbus.store import roster, streams, subjects, waiting
+from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, Task
@@ -158,9 +159,18 @@ class Known:
             noted_at=_last(steps, _SAID),
             woken_at=_last(steps, _WOKEN),
             answered_at=_last(steps, frozenset({"answered"})),
+            decided_at=self._decided_at(task),
             ended_at=_last(steps, ENDS),
             before=standing.before(archive, task, self.now) if placed else None,
         )
+
+    def _decided_at(self, task: Past) -> datetime | None:
+        """Return when this user has decided what a task's worker asks."""
+        if task.state != "needs_approval":
+            return None
+        of = task.owner, task.inbox, task.task_id
+        at = decisions.given_at(self.settings.state_dir, *of)
+        return at if at and at > task.updated_at else None
 
     def entry(self, inbox: str) -> Entry | None:
         """Return what the roster says of an agent, or of the liveliest that holds a role."""

@@ -269,6 +269,8 @@ def _asked(here: Known, held: Iterable[Past]) -> Iterable[Need]:
     for task in held:
         if _is_asking(here, task):
             case = here.case(task)
+            if case.decided_at:
+                continue
             answer = why(case)
             since = case.noted_at or task.updated_at
             yield Need(

@@ -71,6 +71,8 @@ class Case:
     woken_at: datetime | None = None
     #: When its sender last answered what its worker asked, now or before.
     answered_at: datetime | None = None
+    #: When this user has decided what its worker asks, which has not read it yet.
+    decided_at: datetime | None = None
     #: When it ended, by the step that ended it.
     ended_at: datetime | None = None
     #: Tasks of its lane that are read before it; None: not known.
@@ -166,7 +168,14 @@ def _asks(case: Case) -> Why:
             f"{ago(case.answered_at, case.now)}, and it has not gone on since{gone}.",
             f'Say "read your inbox" in the session of {task.agent}.',
         )
-    answer = f"answer in the session of {task.agent}"
+    if case.decided_at:
+        return Why(
+            "decided, not read yet",
+            f"{task.agent} holds it and asked for {what} {when}; you decided that "
+            f"{ago(case.decided_at, case.now)}, and it has not read it yet{gone}.",
+            f'Say "read your inbox" in the session of {task.agent}.',
+        )
+    answer = f"its user decides: `agentbus approve {task_id}`, or deny"
     if task.state == "needs_input":
         answer = f"`agentbus answer {task_id} TEXT --agent {task.owner}` answers it"
     return Why(

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
+from mcp_agentbus.core.ids import is_agent
 from mcp_agentbus.store.task import (
     ASKING,
     EXPIRES_MAX_S,
@@ -202,14 +203,26 @@ def as_asked(record: Record, sent: Sent | None) -> Record:
 def question_of(record: Record) -> Moment | None:
     """Return the step in which a task's worker asked something and has not gone on since.
 
-    A worker that died has not: whoever is offered the task next has its question.
+    A worker that died has not: whoever is offered the task next has its question. Who asked is an
+    agent; else it is no question.
     """
     for moment in reversed(record.history):
         if moment.state in ASKING:
-            return None if record.ended else moment
+            return moment if is_agent(moment.by) and not record.ended else None
         if moment.state not in {"stored", "claimed"}:
             return None
     return None
+
+
+def asked_in(record: Record) -> str:
+    """Return what the worker of a record says in it, in all: while it asks, that is its question.
+
+    That stays when the task goes to another session, until that says something itself.
+    """
+    artifacts = "\n".join(f"Artifact: {artifact}" for artifact in record.artifacts)
+    parts = (record.summary.strip(), record.body.strip(), artifacts)
+    question = question_of(record)
+    return "\n\n".join(filter(None, parts)) or (question.note if question else "")
 
 
 def copied_for(record: Record) -> Record:

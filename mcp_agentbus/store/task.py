@@ -320,12 +320,15 @@ class Sent(_Stored):
 
 
 class Wakes(_Frozen):
-    """What listeners did about a task. One per task; only listeners of its addressee write it."""
+    """What was done about a task at its addressee's, beside its worker's record; one per task.
+
+    Written by listeners there, and once its user has decided what it asks.
+    """
 
     task_id: str
     owner: str
     inbox: str
-    #: `waking`, `woken`, `wake-failed` or `wake-held`, the latest last.
+    #: `waking`, `woken`, `wake-failed`, `wake-held` or `decided`, the latest last.
     moments: tuple[Moment, ...] = ()
 
 

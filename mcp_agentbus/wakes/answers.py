@@ -2,7 +2,7 @@
 """What was said to the questions of an agent's workers, looked at from outside.
 
     >>> await to_holders(bus, asking)
-    [Waiting(key='answer 9d0c... 1795743849000000.1', kind='answer', session='1f0c...', ...)]
+    [Waiting(key='answer 9d0c... 1795743849.218201:1', kind='answer', session='1f0c...', ...)]
 
 A question that has an answer wakes whoever asked: the session that holds the task is told, and of
 a task that nobody holds the next one is started. One that has none wakes nobody.
@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.store.records import read_record, read_sent
+from mcp_agentbus.store.asked.replies import to_question
+from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.store.task import Moment, Record
 from mcp_agentbus.wakes.policy import Waiting
@@ -34,14 +35,13 @@ async def to_holders(bus: Bus, asking: Sequence[Record]) -> list[Waiting]:
 
 
 async def is_missing(bus: Bus, record: Record | None) -> bool:
-    """Tell whether a task that waits has a question of its last worker that nobody has answered.
+    """Tell whether a task that waits has a question of its last worker with no answer to it.
 
     Raises: as `to_holders`.
     """
-    question = question_of(record) if record else None
-    if record is None or question is None:
+    if record is None or question_of(record) is None:
         return False
-    return not await _count(bus, record, question)
+    return not await to_question(bus, record)
 
 
 async def _to(bus: Bus, before: Record) -> Waiting | None:
@@ -50,20 +50,13 @@ async def _to(bus: Bus, before: Record) -> Waiting | None:
     question = question_of(record) if record else None
     if record is None or question is None or record.session != before.session:
         return None
-    count = await _count(bus, record, question)
-    return _answer(record, question, count) if count else None
+    replies = await to_question(bus, record)
+    return _answer(record, question, replies.mark) if replies else None
 
 
-async def _count(bus: Bus, record: Record, question: Moment) -> int:
-    """Return how often a question was answered."""
-    sent, _ = await read_sent(bus, record.owner, record.inbox, record.task_id)
-    return sum(each.question == question.at for each in sent.answers) if sent else 0
-
-
-def _answer(record: Record, question: Moment, count: int) -> Waiting:
-    asked_us = int(question.at.timestamp() * 1_000_000)
+def _answer(record: Record, question: Moment, mark: str) -> Waiting:
     return Waiting(
-        f"answer {record.task_id} {asked_us}.{count}",
+        f"answer {record.task_id} {question.at.timestamp():.6f}:{mark}",
         "answer",
         record.task_id,
         record.owner,
@@ -71,5 +64,5 @@ def _answer(record: Record, question: Moment, count: int) -> Waiting:
         record.inbox,
         live_only=True,
         session=record.session,
-        mark=str(count),
+        mark=mark,
     )

@@ -34,7 +34,7 @@ DAY: Final = timedelta(hours=24)
 class Waiting:
     """Something that waits for an agent and may wake it."""
 
-    #: Names it in the ledger: `task INBOX ID`, `result ID REVISION`, or `answer ID QUESTION.COUNT`.
+    #: Names it in the ledger: `task INBOX ID`, `result ID REVISION`, or `answer ID QUESTION:MARK`.
     key: str
     kind: Literal["task", "result", "answer"]
     task_id: str
@@ -51,7 +51,7 @@ class Waiting:
     priority: Priority = "high"
     #: Its last worker has asked something, and nobody has answered.
     unanswered: bool = False
-    #: Of answers, what tells them from fewer or more of them: no blank is in it.
+    #: Of answers, as `Replies.mark`.
     mark: str = ""
 
     @property

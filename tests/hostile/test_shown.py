@@ -73,25 +73,26 @@ LISTS = "search, tasks"
 TRAIL = "audit, export"
 PAST = f"{TRAIL}, {LISTS}"
 NOW = "status, why"
+DECIDE = "approve, deny"
+SAID = f"{RESULT}, {DECIDE}"
+ANY = f"{PAST}, {NOW}"
 TEXTS = "inbox, task, watch"
 IDS = "_meta, inbox, task, watch"
 FIELDS = {
     "Task.id": Field(
         "mark",
-        plain=f"{TASK}, {BRIEF}, work, publish_result, result, {PAST}, {NOW}",
-        data=f"{IDS}, agent, result, work, {PAST}, {NOW}",
+        plain=f"{TASK}, {BRIEF}, work, publish_result, result, {ANY}",
+        data=f"{IDS}, agent, result, work, {ANY}",
         framed=f"read_inbox, {LISTS}, status",
     ),
     "Task.sender": Field(
         "word",
         framed=STEPS,
         plain=f"{TASK}, {BRIEF}, work, {PAST}, why",
-        data=f"{IDS}, work, {PAST}, {NOW}",
+        data=f"{IDS}, work, {ANY}",
     ),
     "Task.subject": Field(
-        "sentence",
-        framed=f"{TASK}, {BRIEF}, export, {LISTS}, {NOW}",
-        data=f"{TEXTS}, {PAST}, {NOW}",
+        "sentence", framed=f"{TASK}, {BRIEF}, export, {LISTS}, {NOW}", data=f"{TEXTS}, {ANY}"
     ),
     "Task.body": Field("sentence", framed=f"{TASK}, {BRIEF}", data=TEXTS),
     "Task.priority_given": Field("sentence", framed=TASK),
@@ -110,42 +111,38 @@ FIELDS = {
     "Moment.note": Field("sentence", framed=f"{STEPS}, export", data=f"task, {TRAIL}"),
     "Record.task_id": Field(
         "mark",
-        plain=f"{RESULT}, publish_result, result, watch --follow, {PAST}, {NOW}",
-        data=f"{IDS}, result, watch --follow, {PAST}, {NOW}",
+        plain=f"{RESULT}, publish_result, result, watch --follow, {ANY}, {DECIDE}",
+        data=f"{IDS}, result, watch --follow, {ANY}, {DECIDE}",
         framed=f"read_inbox, {LISTS}, status",
     ),
-    "Record.inbox": Field("word", plain=f"{RESULT}, {PAST}, {NOW}", data=f"{IDS}, {PAST}, {NOW}"),
+    "Record.inbox": Field("word", plain=f"{RESULT}, {ANY}, {DECIDE}", data=f"{IDS}, {ANY}"),
     "Record.state_given": Field("sentence", framed=LIFE),
     "Record.agent": Field(
         "word",
-        plain=f"{RESULT}, watch --follow, {PAST}, why",
-        data=f"{IDS}, watch --follow, {PAST}, {NOW}",
+        plain=f"{RESULT}, watch --follow, {PAST}, why, {DECIDE}",
+        data=f"{IDS}, watch --follow, {ANY}, {DECIDE}",
     ),
     "Record.session": Field("label", data=IDS),
-    "Record.subject": Field(
-        "sentence", framed=f"{RESULT}, {LISTS}, {NOW}", data=f"{TEXTS}, {PAST}, {NOW}"
-    ),
+    "Record.subject": Field("sentence", framed=f"{SAID}, {LISTS}, {NOW}", data=f"{TEXTS}, {ANY}"),
     "Record.thread_id": Field("label", framed=RESULT, data=f"{IDS}, {PAST}"),
     "Record.priority_given": Field("sentence"),
     "Record.owner_session": Field("label"),
     "Record.notify_given": Field("sentence"),
-    "Record.summary": Field(
-        "sentence", framed=f"{RESULT}, export, {LISTS}", data=f"{TEXTS}, {PAST}"
-    ),
-    "Record.body": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, export"),
-    "Record.artifacts": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
+    "Record.summary": Field("sentence", framed=f"{SAID}, export, {LISTS}", data=f"{TEXTS}, {PAST}"),
+    "Record.body": Field("sentence", framed=f"{SAID}, export", data=f"{TEXTS}, export"),
+    "Record.artifacts": Field("sentence", framed=f"{SAID}, export", data=f"{TEXTS}, {PAST}"),
     "Record.reason": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
     "Record.reply_to": Field("word"),
     "Record.asked_by": Field("word", plain=f"read_inbox, {LISTS}, {NOW}", data=PAST),
     "Sent.task_id": Field(
         "mark",
-        plain=f"{LIFE}, answer, {PAST}, {NOW}",
-        data=f"task, answer, _meta, {PAST}, {NOW}",
+        plain=f"{LIFE}, answer, {ANY}",
+        data=f"task, answer, _meta, {ANY}",
         framed=f"read_inbox, {LISTS}, status",
     ),
-    "Sent.inbox": Field("word", plain=f"{LIFE}, {PAST}, {NOW}", data=f"task, _meta, {PAST}, {NOW}"),
+    "Sent.inbox": Field("word", plain=f"{LIFE}, {ANY}", data=f"task, _meta, {ANY}"),
     "Sent.subject": Field(
-        "sentence", framed=f"{LIFE}, export, {LISTS}, {NOW}", data=f"task, {PAST}, {NOW}"
+        "sentence", framed=f"{LIFE}, export, {LISTS}, {NOW}", data=f"task, {ANY}"
     ),
     "Sent.thread_id": Field("label", framed=f"{LIFE}, export", data=f"task, {PAST}"),
     "Sent.priority_given": Field("sentence"),
@@ -224,7 +221,7 @@ ME = "coder"
 WHICH = Which(
     task=VALUES["Task.id"], result=VALUES["Record.task_id"], sent=VALUES["Sent.task_id"],
     thread=VALUES["Task.thread_id"], agent=VALUES["Profile.id"], newcomer=VALUES["_Sign.agent"],
-    role=VALUES["Profile.roles"],
+    role=VALUES["Profile.roles"], asked="asks-something",
 )  # fmt: skip
 
 
@@ -290,6 +287,9 @@ def messages():
     yield subjects.record_subject(ME, role, "odd-state"), odd, {}
     for token in (f"abcdef-{value('a token of a subject')}\u202e", "abcdef-1", "abcdef-2"):
         yield subjects.record_subject(ME, role, token), {**odd, "status": "working"}, {}
+    asks = {**result, "status": "needs_approval"}
+    asks["history"] = [moment, {**moment, "state": "needs_approval", "by": agent}]
+    yield subjects.record_subject(ME, role, WHICH.asked), asks, {}
     profile = {
         "id": "x", "description": value("Profile.description"), "roles": [value("Profile.roles")],
         "hosts": [value("Profile.hosts")], "registered_at": AT, "last_seen": AT,

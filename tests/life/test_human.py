@@ -98,8 +98,8 @@ async def test_what_came_before_a_person_wanted_to_be_told_is_not_told(house, tm
                     await listener.logged("human", told=1)
 
     assert notes.read_text() == (
-        f"coder needs an approval: agentbus task {task_id[:8]}\n"
-        f"shelly needs an approval: agentbus task {shells.task_id[:8]}\n"
+        f"coder needs an approval: agentbus approve {task_id[:8]}, or deny\n"
+        f"shelly needs an approval: agentbus approve {shells.task_id[:8]}, or deny\n"
         f"an agent needs an approval: agentbus task {strangers.task_id[:8]}\n"
     )
 

@@ -17,6 +17,7 @@ import hooking
 import served
 from listeners import starts
 from mcp_types import PromptReference
+from persons import at_terminal
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Which:
     agent: str
     newcomer: str
     role: str
+    asked: str = ""
 
 
 def outside_and_inside(shown):
@@ -153,6 +155,7 @@ async def look_by_commands(places, folder, me, which):
             )
             places.text(command, shown)
             places.json(command, spelled)
+    await decide(places, folder, which)
     follow = ("watch", "--follow", "--since", "1d", "--agent", me)
     places.text("watch --follow", await followed(folder, *follow))
     places.json("watch --follow", await followed(folder, *follow, "--json"))
@@ -178,6 +181,18 @@ async def look_by_listening(places, folder, me, say):
             shown += await process.stdout.read()
             await process.wait()
         (places.json if way else places.text)("events", shown.decode())
+
+
+async def decide(places, folder, which):
+    """Approve and deny, at a terminal: two that begin alike, what asks nothing, and what asks."""
+    for word in ("approve", "deny"):
+        for to, more in ((places.text, ()), (places.json, ("--json",))):
+            for task_id in filter(None, ("abcdef", which.result, which.asked)):
+                argv = (word, task_id, *more)
+                typed = await asyncio.to_thread(at_terminal, folder, task_id[:6], *argv)
+                assert not re.search("Traceback|^usage:", typed.out, re.MULTILINE), typed.out
+                places.text(word, typed.shown)
+                to(word, typed.out)
 
 
 async def followed(folder, *argv):

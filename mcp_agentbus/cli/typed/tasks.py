@@ -104,6 +104,14 @@ def _add_task_commands(commands: Commands) -> None:
     add_body(answer, "answer")
     answer.set_defaults(status="answered", summary="", artifact=[], progress=None)
 
+    for word, about in (
+        ("approve", "allow what an agent of yours asks its user to decide"),
+        ("deny", "forbid what an agent of yours asks its user to decide"),
+    ):
+        decide = command(commands, word, about, agent=False)
+        decide.add_argument("task_id", metavar="TASK", help=TASK)
+        decide.add_argument("--note", default="", metavar="TEXT", help="what it is told with that")
+
     task = command(commands, "task", "show the life of a task that was sent or received")
     task.add_argument("task_id", metavar="TASK", help=TASK)
     task.add_argument("--cursor", help="from the answer before: the rest of its text")

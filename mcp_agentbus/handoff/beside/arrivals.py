@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
@@ -22,9 +21,10 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.turn import Call
 from mcp_agentbus.store import tasks
-from mcp_agentbus.store.records import read_sent, write_record
-from mcp_agentbus.store.steps import question_of, step
-from mcp_agentbus.store.task import Answer
+from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.asked.replies import to_question
+from mcp_agentbus.store.records import write_record
+from mcp_agentbus.store.steps import step
 
 #: What `publish_result` says of a word.
 NOTHING_TO_ANSWER: Final = (
@@ -32,6 +32,7 @@ NOTHING_TO_ANSWER: Final = (
 )
 _SHOWN: Final = "it was shown to its reader, and wants no answer"
 _READ: Final = "the answer to its question was read"
+_DECIDED: Final = "its user's decision was read"
 
 
 async def confirm(bus: Bus, claims: Claims, by: Call | None = None) -> None:
@@ -93,23 +94,12 @@ async def _answers(bus: Bus, claims: Claims, by: Call | None) -> None:
 
 async def _go_on(bus: Bus, claims: Claims, claim: Claim) -> None:
     """Have a worker's record say that it goes on, unless there is more to be read."""
-    told, question = claims.answers.pop(claim.task.id), question_of(claim.record)
+    told, record = claims.answers.pop(claim.task.id), claim.record
     with suppress(AgentbusError, Conflict):  # then it is given again
-        if question and len(await answers_of(bus, claim, question.at)) == told.count:
-            record = claim.record
-            went_on = step(
-                record, "working", record.agent, record.session, text.now(), reason=_READ
-            )
+        replies = await to_question(bus, record)
+        if replies and replies.mark == told.mark:
+            why = _DECIDED if replies.decision else _READ
+            went_on = step(record, "working", record.agent, record.session, text.now(), reason=why)
             revision = await write_record(bus, went_on, claim.revision)
             claims.hold(replace(claim, record=went_on, revision=revision))
-
-
-async def answers_of(bus: Bus, claim: Claim, question: datetime) -> tuple[Answer, ...]:
-    """Return what a held task's sender has said to the question of that time.
-
-    Raises:
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
-    """
-    task = claim.task
-    sent, _ = await read_sent(bus, task.sender, task.to, task.id)
-    return tuple(each for each in sent.answers if each.question == question) if sent else ()
+            decisions.forget(bus.settings.state_dir, record)

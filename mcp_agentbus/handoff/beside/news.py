@@ -52,10 +52,10 @@ class Results:
 def shown(session: Session, things: Collection[str]) -> frozenset[str]:
     """Return those of these that a session shows: results, or answers about tasks that it holds.
 
-    A result is named by its task's id, answers by that and their number: `ID 2`.
+    A result is named by its task's id, answers by that and their mark: `ID 2`.
     """
     answers = session.claims.answers.items()
-    told = {f"{task_id} {each.count}" for task_id, each in answers if each.is_given}
+    told = {f"{task_id} {each.mark}" for task_id, each in answers if each.is_given}
     return session.outcomes.shown(things) | told.intersection(things)
 
 

@@ -20,10 +20,10 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import BadInput, Refused
-from mcp_agentbus.handoff.beside.arrivals import answers_of
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.turn import Answered, Call, Inbox, Item
-from mcp_agentbus.store.steps import Write, question_of
+from mcp_agentbus.store.asked.replies import Replies, to_question
+from mcp_agentbus.store.steps import Write, asked_in, question_of
 from mcp_agentbus.store.task import BODY_MAX_BYTES, Answer, Record, Sent
 
 # Of answers to one question: more than anybody gives to what is asked once.
@@ -91,37 +91,41 @@ async def with_answers(bus: Bus, claims: Claims, by: Call | None, inbox: Inbox) 
     told = {item.task.id: item for item in items if item}
     shown = {item.task.id for item in inbox.tasks}
     tasks = [_merged(item, told.get(item.task.id)) for item in inbox.tasks]
-    more = [item for task_id, item in told.items() if item.answers and task_id not in shown]
+    more = [
+        item
+        for task_id, item in told.items()
+        if (item.answers or item.decision) and task_id not in shown
+    ]
     return replace(inbox, tasks=(*tasks, *more)) if told else inbox
 
 
 def _merged(item: Item, told: Item | None) -> Item:
     """Return an item with a question and answers, which a line of a task that was given has not."""
-    if told is None or (item.given_at and not told.answers):
+    if told is None or (item.given_at and not (told.answers or told.decision)):
         return item
     given_at = item.given_at
     return replace(told, attempt=item.attempt, new=item.new, given_at=given_at)
 
 
 async def _item(bus: Bus, claims: Claims, by: Call | None, claim: Claim) -> Item | None:
-    """Return a held task with its question, and the answers that its reader is to get."""
+    """Return a held task with its question, and the replies that its reader is to get."""
     task, record, question = claim.task, claim.record, question_of(claim.record)
     if question is None:
         return None
-    answers = await answers_of(bus, claim, question.at)
+    replies = await to_question(bus, record)
     before, given = claims.answers.get(task.id), claims.given(task.id)
-    if before and before.count == len(answers) and _is_there(before, by):
-        answers = ()
-    elif answers:
-        claims.answers[task.id] = Answered(len(answers))
-    asked = record.summary + ("\n\n" + record.body if record.body else "")
+    if before and before.mark == replies.mark and _is_there(before, by):
+        replies = Replies()
+    elif replies:
+        claims.answers[task.id] = Answered(replies.mark)
     return Item(
         task,
         record.state,
         record.attempts,
-        question=asked.strip() or question.note,
+        question=asked_in(record),
         asked_by=question.by,
-        answers=answers,
+        answers=replies.answers,
+        decision=replies.decision,
         given_at=given.at if given else None,
     )
 

@@ -132,11 +132,16 @@ def of_inbox(inbox: Inbox, *, texts: bool, reader: Reader = MODEL) -> dict[str, 
 
 
 def _asked(item: Item) -> dict[str, Any]:
-    """Return what a task's worker asked, and its sender answered, if it did."""
+    """Return what a task's worker asked, its sender answered and its own user decided."""
     if not item.question:
         return {}
     answers = [{"at": stamp(answer.at), "body": answer.body} for answer in item.answers]
-    return {"question": item.question, "answers": answers}
+    decision = item.decision and {
+        "approved": item.decision.approved,
+        "note": item.decision.note,
+        "at": stamp(item.decision.at),
+    }
+    return {"question": item.question, "answers": answers, "decision": decision}
 
 
 def of_answers(answers: Inbox, unanswered: Sequence[Life]) -> dict[str, Any]:

@@ -42,7 +42,12 @@ _OWN_ID: Final = re.compile(r"[0-9a-f]{32}")
 _SHORT_CHARS: Final = 8
 # A step of another may have any word.
 _STATES: Final = frozenset(get_args(State)) | {
-    *("answered", "waking", "woken", "wake-failed", "wake-held"),
+    "answered", "waking", "woken", "wake-failed", "wake-held", "decided",
+}  # fmt: skip
+# What is typed about a task that waits for a word, by its state.
+_COMMANDS: Final = {
+    "needs_input": "to answer: agentbus answer {0}",
+    "needs_approval": "to decide: agentbus approve {0}, or deny",
 }
 
 
@@ -93,7 +98,8 @@ def fact_line(past: Past) -> str:
     ]
     if past.state != "stored":
         facts.append(f"{past.state} {words.ago(past.updated_at)}")
-    facts += [f"to answer: agentbus answer {short(past.task_id)}"] * (past.state in ASKING)
+    if past.state in ASKING:
+        facts.append(_COMMANDS[past.state].format(short(past.task_id)))
     facts += ["late"] * past.late + ["wants no answer"] * (past.expect == "nothing")
     if past.deliver_at and past.deliver_at > now():
         facts.append(f"for {words.when(past.deliver_at)}")

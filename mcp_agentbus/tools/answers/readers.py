@@ -69,9 +69,13 @@ class Reader:
         """Return how the rest of a task's text is read, from this character on."""
         return self.reads_on.format(task_id=task_id, cursor=cursor)
 
-    def answers(self, task_id: str) -> str:
-        """Return how its sender answers what a task's worker has asked."""
-        return f"to answer: {self.answers_by.format(task_id=task_id)}"
+    def answers(self, task_id: str, state: str) -> list[str]:
+        """Return how its sender answers what a task's worker has asked, and its user decides."""
+        answer = f"to answer: {self.answers_by.format(task_id=task_id)}"
+        decide = "its worker's user decides: agentbus approve {0}, or agentbus deny {0}"
+        return {"needs_input": [answer], "needs_approval": [answer, decide.format(task_id)]}.get(
+            state, []
+        )
 
     def page(self, cursor: str) -> str:
         """Return what gives the next part of a list."""

@@ -23,7 +23,8 @@ from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
-from mcp_agentbus.store.task import ASKING, NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
+from mcp_agentbus.store.asked.decisions import Decision
+from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
 from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.layout import Block, Said, Way
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL, Reader
@@ -157,11 +158,13 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     tasks = sum(item.given_at is None for item in inbox.tasks)
     results = [each for each in inbox.results if each.task_id not in inbox.results_given_at]
     answers = sum(len(item.answers) for item in inbox.tasks)
+    decisions = sum(item.decision is not None for item in inbox.tasks)
     before = len(inbox.tasks) - tasks, len(inbox.results) - len(results)
     counts = [
         f"{words.many(tasks, 'task')}{' (not claimed)' if inbox.peeked else ''}" if tasks else "",
         words.many(len(_told_as_one(results)), "result") if results else "",
         f"{words.many(answers, 'answer')} to a question" if answers else "",
+        f"{words.many(decisions, 'decision')} of your user" if decisions else "",
         f"{words.many(before[0], 'task')} given before and still held" if before[0] else "",
         f"{words.many(before[1], 'result')} given before" if before[1] else "",
     ]
@@ -193,13 +196,23 @@ def _task_blocks(item: Item, reader: Reader) -> list[Block]:
     """Return a task, and what its worker asked and its sender answered besides."""
     task_id, way = item.task.id, _way(item.task.id, reader)
     blocks = [_task_block(item, reader)]
-    if item.question and (item.new or item.answers):
+    if item.decision:
+        facts = [_decision(item.task.id, item.decision), f"what {item.asked_by} had asked"]
+        blocks.append(Block(words.line(facts), Said(item.question, item.asked_by), way))
+    elif item.question and (item.new or item.answers):
         asked = f"Question of its worker, {item.asked_by}, about task {task_id}"
         blocks.append(Block(asked, Said(item.question, item.asked_by), way))
     for answer in item.answers:
         facts = [f"Answer of {item.task.sender} about task {task_id}", words.when(answer.at)]
         blocks.append(Block(words.line(facts), Said(answer.body, item.task.sender), way))
     return blocks
+
+
+def _decision(task_id: str, decision: Decision) -> str:
+    """Return what a worker's own user has decided, in that person's words: in no frame."""
+    what = "APPROVED" if decision.approved else "DENIED"
+    note = f', with the words "{one_line(decision.note, NOTE_MAX_CHARS)}"' if decision.note else ""
+    return f"Your user has {what} this about task {task_id}, {words.when(decision.at)}{note}"
 
 
 def _task_block(item: Item, reader: Reader) -> Block:
@@ -274,7 +287,7 @@ def _results_block(told: Sequence[Record], reader: Reader) -> Block:
     if first.unasked:
         facts.append(f"UNASKED: {first.owner} is not known to have sent this task")
     facts += ["late"] if first.late else []
-    facts += [reader.answers(first.task_id)] if first.state in ASKING else []
+    facts += reader.answers(first.task_id, first.state)
     by = "" if more else f"by {first.agent or first.inbox}, "
     facts.append(f"{by}{words.when(first.updated_at)}")
     return Block(words.line(facts), _of_record(first), _way(first.task_id, reader))
@@ -315,7 +328,7 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     who = f"sent by {record.asked_by or record.owner} to {address_of(record.inbox)}"
     facts = [f"Task {record.task_id}: {life.state}", who, record.priority]
     facts += [WANTS_NOTHING] if record.expect == "nothing" else []
-    facts += [reader.answers(record.task_id)] if life.state in ASKING else []
+    facts += reader.answers(record.task_id, life.state)
     lines = [words.line(facts)]
     if sent and record.expect == "answer":
         seen = f"seen {words.when(sent.seen_at)}" if sent.seen_at else "not yet seen by its sender"

@@ -29,10 +29,10 @@ def record(state, **other):
 @pytest.mark.parametrize(
     ("standing", "said"),
     [
-        (record("needs_approval"), "coder needs an approval: agentbus task 9d0c2f1e"),
+        (record("needs_approval"), "coder needs an approval: agentbus approve 9d0c2f1e, or deny"),
         (
             record("working", state_given="needs_input"),
-            "coder needs an answer: agentbus task 9d0c2f1e",
+            "coder needs an answer: agentbus task 9d0c2f1e, then agentbus answer 9d0c2f1e TEXT",
         ),
         (
             record("parked", inbox="role-review"),

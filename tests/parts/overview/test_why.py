@@ -95,7 +95,21 @@ CASES = {
     "waits for an approval": (
         case(of={**HELD, "state": "needs_approval"}, holder_lives=True, noted_at=before(hours=1)),
         "coder holds it and asked for an approval 60 min ago.",
-        "What it asks: `agentbus task 9d0c2f1a`; answer in the session of coder.",
+        (
+            "What it asks: `agentbus task 9d0c2f1a`; "
+            "its user decides: `agentbus approve 9d0c2f1a`, or deny."
+        ),
+    ),
+    "has an approval that was not read yet": (
+        case(
+            of={**HELD, "state": "needs_approval"}, holder_lives=True, noted_at=before(hours=1),
+            decided_at=before(minutes=2),
+        ),
+        (
+            "coder holds it and asked for an approval 60 min ago; you decided that 2 min ago, "
+            "and it has not read it yet."
+        ),
+        'Say "read your inbox" in the session of coder.',
     ),
     "waits for an answer of its sender": (
         case(of={**HELD, "state": "needs_input"}, holder_lives=True, noted_at=before(hours=1)),

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent asks its own user to decide, and that user's word on it.
+
+    >>> decide(settings, "9d0c2f", approved=True, note="only main").by
+    'coder'
+
+The word itself stays in this user's folder. On the bus it is only said that it was given, so that
+its sender sees that, and who waits looks at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from mcp_agentbus.archive import standing
+from mcp_agentbus.archive.history import up_to_date, users
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import processes
+from mcp_agentbus.core.framing import frame
+from mcp_agentbus.core.ids import address_of
+from mcp_agentbus.core.text import now, stamp
+from mcp_agentbus.errors import AgentbusError, AlreadyEnded, BadInput, NotYourTask, Refused
+from mcp_agentbus.human.person import Terminal, check_is_person
+from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.asked.decisions import NOTE_MAX_CHARS, Decision
+from mcp_agentbus.store.records import add_wake, read_record
+from mcp_agentbus.store.steps import asked_in, question_of
+from mcp_agentbus.store.task import HELD, Moment, Record
+
+#: So many characters of a task's id are typed to decide.
+TYPED_CHARS: Final = 6
+# The state in a task's life.
+_DECIDED: Final = "decided"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Something that an agent of this user asks it to decide."""
+
+    #: As it was read: a decision is about this question alone.
+    record: Record
+    #: Which agent has asked, and when.
+    by: str
+    at: datetime
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a session has the task, as far as its record tells."""
+        return self.record.state in HELD
+
+    @property
+    def text(self) -> str:
+        """What is asked, for a person: a peer's words in a frame."""
+        task = self.record
+        about = f"Task {task.task_id} from {task.owner} to {address_of(task.inbox)}"
+        subject = f"Subject: {task.subject}" if task.subject else ""
+        said = "\n\n".join(filter(None, (subject, asked_in(task))))
+        return f"{about}. {self.by} asks for your approval:\n{frame(said, said_by=self.by)}"
+
+
+def decide(settings: Settings, written: str, *, approved: bool, note: str) -> Asked:
+    """Ask the person at the terminal whether a decision is meant, and keep it.
+
+    Args:
+        settings: whose.
+        written: the task's id, or the beginning of it.
+        approved: what was typed.
+        note: what its agent is told with it.
+
+    Raises:
+        Refused: no person types, as far as that can be told.
+        BadInput: it was not confirmed, or the note has more than one line of 500 characters.
+        BadSetup, OSError: as `decisions.keep`.
+        AgentbusError: as `find`.
+    """
+    check_is_person(settings.environ, processes.ancestors())
+    if len(note) > NOTE_MAX_CHARS or len(note.splitlines()) > 1:
+        raise BadInput("The note has more than one line of 500 characters. Nothing was stored.")
+    asked = asyncio.run(_on_the_bus(settings, lambda bus: find(bus, written)))
+    with Terminal.opened() as terminal:
+        terminal.show(asked.text)
+        does = "allow" if approved else "forbid"
+        typed = terminal.ask(f"To {does} that, type the first {TYPED_CHARS} characters of its id: ")
+    if typed != asked.record.task_id[:TYPED_CHARS]:
+        raise BadInput(
+            "That is not how the task's id begins. Nothing was stored.",
+            hint="Run the same again to decide; until then it stays open.",
+        )
+    decision = Decision(approved, note.strip(), now())
+    decisions.keep(settings.state_dir, asked.record, decision)
+    # Its session finds it by itself.
+    with suppress(AgentbusError):
+        asyncio.run(_on_the_bus(settings, lambda bus: _say(bus, asked, decision.at)))
+    return asked
+
+
+async def _on_the_bus(settings: Settings, do: Callable[[Bus], Awaitable[_T]]) -> _T:
+    async with Bus.connect(settings) as bus:
+        return await do(bus)
+
+
+async def find(bus: Bus, written: str) -> Asked:
+    """Return what is asked about the task that is meant.
+
+    Args:
+        bus: where it is.
+        written: its id, or the beginning of it.
+
+    Raises:
+        BadInput, UnknownTask: it is not known which task is meant.
+        AlreadyEnded: it is over.
+        NotYourTask: it was not an agent of this user here that asked.
+        Refused: it asks for no approval.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    await streams.ensure_streams(bus)
+    mine = users(bus.settings)
+    async with up_to_date(bus, mine) as current:
+        task = standing.named(current.archive, written)
+    record, _ = await read_record(bus, task.owner, task.inbox, task.task_id)
+    question = question_of(record) if record else None
+    if record and record.ended:
+        raise AlreadyEnded(f"Task {task.task_id} is over: {record.state}. Nothing was stored.")
+    if record is None or question is None or question.state != "needs_approval":
+        raise _no_approval(task.task_id, task.owner, question)
+    if "*" not in mine and question.by not in mine:
+        raise NotYourTask(
+            f"It is asked by {question.by}, which is no agent of yours on this machine, so it is "
+            "for its own user to decide there. Nothing was stored.",
+            hint=f"What you know of it as its sender: `agentbus answer {task.task_id} TEXT`.",
+        )
+    return Asked(record, question.by, question.at)
+
+
+def _no_approval(task_id: str, owner: str, question: Moment | None) -> Refused:
+    if question is None:
+        return Refused(
+            f"Task {task_id} waits for nobody's approval. Nothing was stored.",
+            hint=f"How it stands: `agentbus why {task_id}`.",
+        )
+    return Refused(
+        f"Task {task_id} waits for an answer, not for an approval. Nothing was stored.",
+        hint=f"{owner}, who sent it, gives that: `agentbus answer {task_id} TEXT --agent {owner}`.",
+    )
+
+
+async def _say(bus: Bus, asked: Asked, at: datetime) -> None:
+    """Say that it was decided, and have whoever waits for that look."""
+    record = asked.record
+    reason = f"its user has decided what it asked at {stamp(asked.at)}"
+    moment = Moment(state=_DECIDED, at=at, by=asked.by, reason=reason)
+    await add_wake(bus, record.owner, record.inbox, record.task_id, moment)
+    await bus.send(subjects.back_subject(record.inbox), b"", {})
+
+
+def text(asked: Asked, *, approved: bool) -> str:
+    """Return what is kept now, and who is told of it when."""
+    done = "Approved" if approved else "Denied"
+    told = f"{asked.by} is told now where it waits for that, else at its next call"
+    if not asked.is_held:
+        told = f"nobody holds the task now: the next session of {asked.by} that gets it is told"
+    return f"{done} what {asked.by} asks about task {asked.record.task_id}; {told}."
+
+
+def data(asked: Asked, *, approved: bool) -> dict[str, Any]:
+    """Return the same as data."""
+    return {"task_id": asked.record.task_id, "agent": asked.by, "approved": approved}

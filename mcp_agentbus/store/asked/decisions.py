@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker's own user has decided about what it asks: approved or denied, on this machine.
+
+    >>> keep(state_dir, record, Decision(approved=True, note="only main", at=now()))
+    >>> kept(state_dir, record).approved
+    True
+
+It is never on the bus, where whoever has the token could make one up: it lies in this user's own
+folder, a 0600 file a task, and counts for the very question, of that time and with those words,
+that its user has seen. Whoever changes a stored question has nothing approved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from mcp_agentbus.core.files import check_private, own_folder, read_whole, write_whole
+from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.store.steps import asked_in, question_of
+from mcp_agentbus.store.task import EXPIRES_MAX_S, Record
+
+#: Of what a person says with it, in characters.
+NOTE_MAX_CHARS: Final = 500
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person has decided."""
+
+    approved: bool
+    #: What that person says with it; may be empty.
+    note: str
+    at: datetime
+
+
+def keep(folder: Path, record: Record, decision: Decision) -> None:
+    """Write a decision about a record's question down, in the place of an earlier one.
+
+    Raises:
+        BadSetup, OSError: as `own_folder` and `write_whole`.
+    """
+    file = _file(folder, record)
+    own_folder(file.parent)
+    _forget_old(file.parent)
+    kept_of_it = {
+        "question": _question(record),
+        "approved": decision.approved,
+        "note": decision.note,
+        "at": decision.at.isoformat(),
+    }
+    write_whole(file, json.dumps(kept_of_it).encode())
+
+
+def kept(folder: Path, record: Record) -> Decision | None:
+    """Return what was decided about a record's question; None if nothing was.
+
+    What others could have written, or nobody can read, is no decision.
+    """
+    file = _file(folder, record)
+    with suppress(OSError, ValueError, LookupError, TypeError, BadSetup):
+        check_private(file)
+        read = json.loads(read_whole(file))
+        if read["question"] == _question(record):
+            at = datetime.fromisoformat(read["at"])
+            return Decision(read["approved"] is True, str(read["note"]), at)
+    return None
+
+
+def given_at(folder: Path, owner: str, inbox: str, task_id: str) -> datetime | None:
+    """Return when something was decided about a task last, and was not read; None if nothing was.
+
+    Whether that is about what is asked now, it does not tell: for those who only show it.
+    """
+    file = _file_of(folder, owner, inbox, task_id)
+    with suppress(OSError, ValueError, LookupError, TypeError, BadSetup):
+        check_private(file)
+        return datetime.fromisoformat(json.loads(read_whole(file))["at"])
+    return None
+
+
+def forget(folder: Path, record: Record) -> None:
+    """Remove the decision about a task's question: its worker has it."""
+    with suppress(OSError):
+        _file(folder, record).unlink()
+
+
+def _question(record: Record) -> str:
+    """Return what tells a record's question from any other."""
+    moment = question_of(record)
+    if moment is None:
+        return ""
+    words = f"{moment.at.isoformat()}\0{moment.by}\0{asked_in(record)}"
+    return hashlib.sha256(words.encode()).hexdigest()
+
+
+def _file(folder: Path, record: Record) -> Path:
+    return _file_of(folder, record.owner, record.inbox, record.task_id)
+
+
+def _file_of(folder: Path, *names_: str) -> Path:
+    # Others choose names, and never a path.
+    names = "\0".join(names_)
+    return folder / "decisions" / f"{hashlib.sha256(names.encode()).hexdigest()}.json"
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove those that no task can need any more, whose workers never read them."""
+    oldest = time.time() - EXPIRES_MAX_S
+    for file in folder.glob("*.json"):
+        with suppress(OSError):
+            if file.stat().st_mtime < oldest:
+                file.unlink()

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A person at a terminal of their own, in tests: what is typed there, and what it shows.
+
+>>> at_terminal(home, "9d0c2f", "approve", "9d0c2f1e")
+Typed(code=0, out='Approved ...', shown='Task 9d0c2f1e... from planner ...')
+"""
+
+import fcntl
+import os
+import pty
+import subprocess
+import sys
+import termios
+from typing import NamedTuple
+
+import served
+
+_WITHIN_S = 60  # only a hang takes as long
+
+
+class Typed(NamedTuple):
+    """What became of a command."""
+
+    code: int
+    out: str
+    #: What the terminal showed, without what was typed.
+    shown: str
+
+
+def at_terminal(home, reply, *argv, ancestors=(), **variables):
+    """Run `agentbus ARGV` at a terminal, and type `reply` where it asks for something.
+
+    Its ancestors are called as said, whoever runs the tests.
+    """
+    called = f"core.processes.ancestors = lambda: iter([set({list(ancestors)})])"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, *served.changed(called), *argv],
+        env={**served.environ(home), **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=[theirs],  # else the terminal ends before it is opened
+        preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )
+    os.close(theirs)
+    shown, is_typed = b"", False
+    try:
+        while piece := os.read(ours, 65_536):
+            shown += piece
+            if not is_typed and shown.endswith(b": "):
+                is_typed = True
+                os.write(ours, reply.encode() + b"\n")
+    except OSError:  # the end of a terminal
+        pass
+    out, _ = process.communicate(timeout=_WITHIN_S)
+    os.close(ours)
+    return Typed(process.returncode, out.decode(), shown.decode().replace("\r\n", "\n"))
