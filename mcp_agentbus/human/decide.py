@@ -77,7 +77,7 @@ def decide(settings: Settings, written: str, *, approved: bool, note: str) -> As
         note: what its agent is told with it.
 
     Raises:
-        Refused: no person types, as far as that can be told.
+        Refused: no person types, as far as that can be told; or its agent went on meanwhile.
         BadInput: it was not confirmed, or the note has more than one line of 500 characters.
         BadSetup, OSError: as `decisions.keep`.
         AgentbusError: as `find`.
@@ -97,9 +97,16 @@ def decide(settings: Settings, written: str, *, approved: bool, note: str) -> As
         )
     decision = Decision(approved, note.strip(), now())
     decisions.keep(settings.state_dir, asked.record, decision)
+    still_asks = True
     # Its session finds it by itself.
     with suppress(AgentbusError):
-        asyncio.run(_on_the_bus(settings, lambda bus: _say(bus, asked, decision.at)))
+        still_asks = asyncio.run(_on_the_bus(settings, lambda bus: _say(bus, asked, decision.at)))
+    if not still_asks:
+        decisions.forget(settings.state_dir, asked.record)
+        raise Refused(
+            f"{asked.by} has gone on meanwhile, and waits for that no more. Nothing was stored.",
+            hint=f"How the task stands: `agentbus why {asked.record.task_id}`.",
+        )
     return asked
 
 
@@ -153,13 +160,21 @@ def _no_approval(task_id: str, owner: str, question: Moment | None) -> Refused:
     )
 
 
-async def _say(bus: Bus, asked: Asked, at: datetime) -> None:
-    """Say that it was decided, and have whoever waits for that look."""
+async def _say(bus: Bus, asked: Asked, at: datetime) -> bool:
+    """Say that it was decided, and have whoever waits for that look; not if nobody asks any more.
+
+    A person may take minutes, and its agent need not wait. Returns whether somebody asks.
+    """
     record = asked.record
+    standing_now, _ = await read_record(bus, record.owner, record.inbox, record.task_id)
+    question = question_of(standing_now) if standing_now else None
+    if question is None or question.at != asked.at:
+        return False
     reason = f"its user has decided what it asked at {stamp(asked.at)}"
     moment = Moment(state=_DECIDED, at=at, by=asked.by, reason=reason)
     await add_wake(bus, record.owner, record.inbox, record.task_id, moment)
     await bus.send(subjects.back_subject(record.inbox), b"", {})
+    return True
 
 
 def text(asked: Asked, *, approved: bool) -> str:

@@ -360,7 +360,8 @@ def todo_for(reason: str, agent: str, sender: str = "") -> str:
         Reason.UNKNOWN_HOST: f"`agentbus agent add {agent} --host HOST --dir FOLDER`, or {opened}.",
         Reason.DEAF_SESSION: f'Say "read your inbox" in the open session of {agent}.',
         Reason.UNANSWERED: f"`agentbus tasks --with {agent} --open` names the task; who sent it "
-        "answers: `agentbus answer TASK TEXT`.",
+        "answers: `agentbus answer TASK TEXT`, or its user decides: `agentbus approve TASK`, or "
+        "deny.",
         Reason.LEDGER: "`agentbus doctor` says how to mend it.",
     }
     return todo.get(reason, f"Wait, or {opened}.")

@@ -137,6 +137,20 @@ async def test_what_no_person_has_confirmed_is_no_decision(world, reply, options
     assert [item.decision for item in (await read_inbox(coder)).tasks] == [None]
 
 
+async def test_what_its_agent_waits_for_no_more_is_not_decided(world):
+    planner, coder, task_id = await _asking(world)
+    loop = asyncio.get_running_loop()
+
+    def goes_on():
+        went_on = publish_result(coder, task_id, "working")
+        asyncio.run_coroutine_threadsafe(went_on, loop).result(20)
+
+    typed = await _typed(world, task_id[:6], "approve", task_id, meanwhile=goes_on)
+
+    assert (typed.code, "has gone on meanwhile" in typed.out) == (1, True)
+    assert _decided(planner, coder, task_id) is None
+
+
 async def test_without_a_terminal_nobody_decides(world):
     planner, coder, task_id = await _asking(world)
     alone = served.changed("core.processes.ancestors = lambda: iter(())")

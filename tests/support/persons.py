@@ -27,10 +27,10 @@ class Typed(NamedTuple):
     shown: str
 
 
-def at_terminal(home, reply, *argv, ancestors=(), **variables):
+def at_terminal(home, reply, *argv, ancestors=(), meanwhile=None, **variables):
     """Run `agentbus ARGV` at a terminal, and type `reply` where it asks for something.
 
-    Its ancestors are called as said, whoever runs the tests.
+    Its ancestors are called as said, whoever runs the tests; `meanwhile` is called before the reply.
     """
     called = f"core.processes.ancestors = lambda: iter([set({list(ancestors)})])"
     ours, theirs = pty.openpty()
@@ -51,6 +51,8 @@ def at_terminal(home, reply, *argv, ancestors=(), **variables):
             shown += piece
             if not is_typed and shown.endswith(b": "):
                 is_typed = True
+                if meanwhile:
+                    meanwhile()
                 os.write(ours, reply.encode() + b"\n")
     except OSError:  # the end of a terminal
         pass
