@@ -17,7 +17,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from choices import INBOXES, Choices, Errand
-from ledger import ENDS, Call, Claimed, Ended, Ledger, Looked, Said, Sent, Shown, Tried, Trouble
+from ledger import (
+    ENDS,
+    Call,
+    Claimed,
+    Ended,
+    Ledger,
+    Looked,
+    Said,
+    Sent,
+    Shown,
+    Told,
+    Tried,
+    Trouble,
+)
 from voices import Answer, Gone, Place, Refused, Shell, Voice
 
 _TURN_S = (0.05, 0.5)
@@ -90,6 +103,8 @@ class Actor:
         self._unsent: list[Unsent] = []
         #: Sent tasks that it will withdraw, and in how many turns.
         self._withdrawals: dict[str, int] = {}
+        #: Sent tasks whose workers have asked, with the token of its answer.
+        self._asked: dict[str, str] = {}
         self._turns_left = self._chance.randint(*_CLOSES_AFTER)
         #: The last words that were no help.
         self.complaint = ""
@@ -127,6 +142,7 @@ class Actor:
         while not self._world.settled.is_set():
             if await self._ready():
                 await self._say_again()
+                await self._reply()
                 await self._look("read_inbox", limit=_LIMIT_MAX)
                 for task in list(self._held):
                     self._held[task] = self._held[task][:1] or ["completed"]
@@ -180,6 +196,7 @@ class Actor:
             self._turns_left = self._chance.randint(*_CLOSES_AFTER)
             await self.close()
             return
+        await self._reply()
         choice = self._chance.random()
         if self._sends:
             await self._say_again()
@@ -272,6 +289,12 @@ class Actor:
                 if outcome != "unknown":
                     del self._withdrawals[task]
 
+    async def _reply(self) -> None:
+        """Answer what workers have asked; what is not confirmed is said again."""
+        for task, token in list(self._asked.items()):
+            if await self._publish(task, "answered", token) != "unknown":
+                self._asked.pop(task, None)
+
     async def _look(self, tool: str, **arguments) -> None:
         answer, began = await self._ask(tool, **arguments)
         self.looked = answer.text
@@ -297,8 +320,13 @@ class Actor:
             )
             if item.task not in self._held:
                 self._held[item.task] = list(next(self._treatments))
+        for token, task in answer.replies:
+            self._world.ledger.add(Told(at, task, agent, session, token))
         for task, state in answer.results:
             self._world.ledger.add(Shown(at, task, agent, session, state))
+            if state == "needs_input":
+                self._number += 1
+                self._asked[task] = reply_to(task, self._number)
 
     async def _step(self, task: str) -> None:
         """Take the next step with a task that is held."""
@@ -319,10 +347,10 @@ class Actor:
         elif not steps:
             steps.append("completed")
 
-    async def _publish(self, task: str, status: str) -> str:
+    async def _publish(self, task: str, status: str, token: str = "") -> str:
         """Publish a status under the token that it has; return what came of it."""
         session = self.voice.session
-        token = self._tokens.setdefault((task, status), f"{session} {status} {task[:8]}")
+        token = token or self._tokens.setdefault((task, status), f"{session} {status} {task[:8]}")
         answer, began = await self._ask(
             "publish_result", task_id=task, status=status, summary=token
         )
@@ -331,6 +359,11 @@ class Actor:
                  answer.outcome)
         )  # fmt: skip
         return answer.outcome
+
+
+def reply_to(task: str, number: object) -> str:
+    """Return the token of a reply to a question about a task."""
+    return f"reply-{task}-{number}"
 
 
 def _told_lost(task: str, text: str) -> bool:

@@ -18,6 +18,7 @@ from itertools import pairwise
 from math import inf
 from operator import attrgetter
 
+from heard import unheard
 from held import Contents, has_ended, miscounted, unarchived
 from ledger import (
     ENDS,
@@ -72,6 +73,7 @@ def check(ledger: Ledger, contents: Contents) -> list[Violation]:
         *_order(ledger),
         *_nobody_passed_over(ledger),
         *_slow(ledger),
+        *(Violation("not told", told, task) for task, told in unheard(ledger)),
         *(Violation("counts", told) for told in miscounted(contents)),
         *_left_over(ledger, contents),
         *(Violation("not archived", told, task) for task, told in unarchived(contents)),

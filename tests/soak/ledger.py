@@ -21,7 +21,7 @@ _PULSES_S = 4.0
 #: A task is over in these states.
 ENDS = frozenset({"completed", "failed", "rejected", "cancelled", "expired", "parked"})
 #: In which a session has it.
-HELD = frozenset({"claimed", "working", "needs_approval"})
+HELD = frozenset({"claimed", "working", "needs_approval", "needs_input"})
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Looked(Entry):
 
 @dataclass(frozen=True)
 class Said(Entry):
-    """A status that was published, or a withdrawal."""
+    """A status that was published, a withdrawal, an answer, or what a person has approved."""
 
     task: str
     began: float
@@ -95,6 +95,16 @@ class Said(Entry):
     token: str
     #: `stored`, `refused`, or `unknown`.
     outcome: str
+
+
+@dataclass(frozen=True)
+class Told(Entry):
+    """An answer had a reply to a question about a task, by its token."""
+
+    task: str
+    agent: str
+    session: str
+    token: str
 
 
 @dataclass(frozen=True)
@@ -176,7 +186,7 @@ class Ledger:
         """Return what is known of one task, by time."""
         entries = [
             entry
-            for kind in (Sent, Claimed, Said, Shown)
+            for kind in (Sent, Claimed, Said, Told, Shown)
             for entry in self.all(kind)
             if entry.task == task
         ]

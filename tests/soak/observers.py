@@ -13,17 +13,21 @@ import contextlib
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from actors import World
+from actors import World, reply_to
 from faults import start_listener
-from ledger import Call, Ended, Pulse, Trouble
+from ledger import Call, Ended, Pulse, Said, Trouble
 from machine import Sample, faulty_files, processes, sample
+from persons import at_terminal
 from voices import AGENTBUS, ANSWER_WITHIN_S, ENDS_WITHIN_S, ROOT, typed
 
 _HOOK = ROOT / "hooks/agentbus_hook.py"
 _EVENTS = ("SessionStart", "UserPromptSubmit", "PostToolBatch", "Stop")
 _HOOK_EVERY_S = (2.0, 5.0)
+_APPROVES_EVERY_S = (1.0, 3.0)
+_APPROVES = 0.5
 _LOOK_EVERY_S = (1.5, 4.0)
 _MEASURE_EVERY_S = 2.0
 _PULSE_EVERY_S = 2.5
@@ -36,6 +40,30 @@ _LOOKS = (
     ("agents",), ("agents", "--online"), ("inbox", "--peek"), ("parked",), ("server", "status"),
     ("listen", "--status"),
 )  # fmt: skip
+
+
+async def user(world: World) -> None:
+    """Approve at a terminal some of what agents ask their user."""
+    chance, seen = world.choices.of("user"), 0
+    while not world.calm.is_set():
+        await asyncio.sleep(chance.uniform(*_APPROVES_EVERY_S))
+        asked = [said for said in world.ledger.all(Said) if said.status == "needs_approval"]
+        for said in asked[seen:]:
+            if said.outcome != "refused" and chance.random() < _APPROVES:
+                await _approve(world, said.task)
+        seen = len(asked)
+
+
+async def _approve(world: World, task: str) -> None:
+    began, token = world.clock(), reply_to(task, f"u{int(world.clock() * 1000)}")
+    argv = ("approve", task, "--note", token)
+    typed_ = partial(at_terminal, world.home, task[:6], *argv, **world.place.environ)
+    typed = await asyncio.to_thread(typed_)
+    if "Traceback" in typed.out:
+        world.trouble("bug", f"agentbus approve: {typed.out[-400:]}")
+    outcome = "refused" if typed.code else "stored"
+    world.ledger.add(Said(world.clock(), task, began, "user", "user", "approved", token, outcome))
+    world.ledger.add(Call(world.clock(), began, "user", "approve", "stored"))
 
 
 async def hooks(world: World) -> None:

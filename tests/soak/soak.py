@@ -38,7 +38,7 @@ from growth import grown, spinning
 from held import Archived, Contents
 from ledger import Claimed, Ledger, Said, Sent
 from machine import Sample, processes, tracebacks
-from observers import follower, hooks, listeners, measure, measured, person, pulse, worker
+from observers import follower, hooks, listeners, measure, measured, person, pulse, user, worker
 from table import stories, table
 from voices import Mcp, Place, Python, Shell, environ, typed
 
@@ -186,7 +186,7 @@ async def _work(world: World, seconds: float, kinds: list[str]) -> None:
     async with asyncio.TaskGroup() as group:
         for actor in world.actors:
             group.create_task(actor.live())
-        for look in (hooks, follower, person):
+        for look in (hooks, follower, person, user):
             group.create_task(look(world))
         for planned in world.choices.faults(seconds, kinds):
             await asyncio.sleep(max(0.0, began + planned.at - world.clock()))

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 
 from checker import Violation
 from held import Contents
-from ledger import ENDS, Call, Claimed, Entry, Fault, Ledger, Pulse, Said, Sent, Shown
+from ledger import ENDS, Call, Claimed, Entry, Fault, Ledger, Pulse, Said, Sent, Shown, Told
 from machine import Sample
 
 # Faults that began so long before or after a step of a task are told with it.
@@ -35,6 +35,15 @@ def table(
         ("unconfirmed", sum(call.outcome == "unknown" for call in calls), Counter()),
         ("tasks", len(sent), kinds),
         ("ends", sum(ends.values()), ends),
+        (
+            "replies",
+            len(ledger.all(Told)),
+            Counter(
+                said.status
+                for said in ledger.all(Said)
+                if said.status in {"answered", "approved"} and said.outcome == "stored"
+            ),
+        ),
         ("faults", sum(faults.values()), faults),
         ("violations", len(broken), Counter(violation.kind for violation in broken)),
     ]
@@ -114,6 +123,8 @@ def _line(entry: Entry) -> str:
             what = f"{entry.session} {how} it, attempt {entry.attempt}, asked {entry.began:.2f} s"
         case Said():
             what = f"{entry.session} said {entry.status} at {entry.began:.2f} s: {entry.outcome}"
+        case Told():
+            what = f"{entry.session} was told {entry.token}"
         case Shown():
             what = f"{entry.session} was shown {entry.state}"
         case Fault():

@@ -22,6 +22,7 @@ from ledger import (
     Said,
     Shown,
     Stalled,
+    Told,
     Tried,
     Trouble,
 )
@@ -55,6 +56,16 @@ def shown(at, state="completed", task=TASK):
 
 
 HONEST = [*sent(), claimed(3.0), said(4.0), shown(5.0)]
+
+
+def asked(*then):
+    """Return a task about which its worker asks, and which is answered, with what comes then."""
+    reply = Said(5.0, TASK, 4.9, "pat", "pat#1", "answered", "reply-t1-1", "stored")
+    return [*sent(), claimed(3.0), said(4.0, "needs_input"), reply, *then]
+
+
+def told(at, session="ana-1#1"):
+    return Told(at, TASK, "ana", session, "reply-t1-1")
 
 
 def broken(entries, records=None, **more):
@@ -103,6 +114,14 @@ def test_what_an_honest_run_may_contain_besides_breaks_nothing():
     ends = [said(4.0), said(4.0, task="t2"), shown(5.0), shown(5.0, task="t2")]
     assert broken([*swapped, *ends], {TASK: DONE, "t2": DONE}) == set()
 
+    # It is told the next time; its worker has died, or has not waited.
+    end = [said(9.0), shown(10.0)]
+    assert broken(asked(claimed(6.0), told(6.0), claimed(7.0), *end)) == set()
+    assert broken(asked(said(5.5, "working"), claimed(6.0), *end)) == set()
+    other = claimed(8.0, "ana-2#1", attempt=2), told(8.0, "ana-2#1")
+    ends = said(9.0, session="ana-2#1"), shown(10.0)
+    assert broken(asked(Ended(5.5, "ana-1#1", "SIGKILL"), *other, *ends)) == set()
+
     again = [said(4.0), said(4.2), said(4.4, "failed", token="other", outcome="refused")]
     assert broken([*sent(), claimed(3.0), *again, shown(5.0)]) == set()
 
@@ -132,6 +151,7 @@ FORGED = {
         [*HONEST, Looked(2.8, 2.5, "ana", "ana-2#1", ("ana",), 5), Fault(20.0, "kill_server")],
         {},
     ),
+    "not told": (asked(claimed(6.0), claimed(7.0), told(7.0), said(9.0), shown(10.0)), {}),
     "slow": ([*HONEST, Call(40.0, 12.0, "ana-1#1", "read_inbox", "stored")], {}),
     "counts": ([*HONEST], {"lanes": (Lane("ana", "low", stored=2, pending=1, held=0),)}),
     "left over": ([*HONEST], {"waiting": {TASK: ("ana", "normal")}}),

@@ -17,6 +17,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -46,10 +47,12 @@ _PYTHONS = {
 _FINAL = (
     "is over:", "did not claim it", "hand-offs", "taken over", "sent no task", "is registered",
     "was used for another", "takes no more", "neither sent nor received", "held by",
-    "Only the addressee", "was sent by another",
+    "Only the addressee", "was sent by another", "has asked nothing",
 )  # fmt: skip
 _BUG = ("which is a bug", "That is a bug", "Traceback (most recent call last)")
 _LINE_MAX_BYTES = 16 << 20
+# As `actors.reply_to` writes it.
+_REPLY = re.compile(r"reply-([0-9a-f]+)-\w+")
 
 
 class Gone(Exception):
@@ -81,6 +84,11 @@ class Answer:
     results: tuple[tuple[str, str], ...] = ()
     #: The inbox said that it could be read as a whole.
     whole: bool = False
+
+    @property
+    def replies(self) -> set[tuple[str, str]]:
+        """The tokens of replies to questions that it has, each with its task."""
+        return {(found[0], found[1]) for found in _REPLY.finditer(self.text)}
 
     @property
     def is_bug(self) -> bool:

@@ -71,6 +71,8 @@ def told(answer):
         "tasks": [item.task.id for item in answer.tasks],
         "attempts": [item.attempt for item in answer.tasks],
         "results": [[record.task_id, record.state] for record in answer.results],
+        "replies": [reply.body for item in answer.tasks for reply in item.answers]
+        + [item.decision.note for item in answer.tasks if item.decision],
         "notes": answer.notes,
         "timed_out": answer.timed_out,
     }
