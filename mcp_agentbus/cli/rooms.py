@@ -171,8 +171,14 @@ async def _subscribe(args: argparse.Namespace) -> int:
 
     call = tasks.call(args, say if args.json else tell)
     async with call.session() as session:
-        limits = {"group": args.group, "limit": args.limit, "within_s": args.timeout}
-        return await command.subscribe(session, args.topic, call.print, **limits)
+        return await command.subscribe(
+            session,
+            args.topic,
+            call.print,
+            group=args.group,
+            limit=args.limit,
+            within_s=args.timeout,
+        )
 
 
 def clear(args: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.patterns import clear, events
 from mcp_agentbus.patterns.clear import Cleared, Clearing
 from mcp_agentbus.patterns.events import Event
+from mcp_agentbus.tools.answers.words import many, when
 
 #: Prints a text for a person, or the data for a program.
 Print = Callable[[str, dict[str, Any]], None]
@@ -71,7 +72,7 @@ async def subscribe(
 
 
 def _event_text(event: Event) -> str:
-    lines = [f"{text.stamp(text.now())} {event.topic} from {event.sender}"]
+    lines = [f"{when(text.now())} {event.topic} from {event.sender}"]
     if event.missed:
         lines.insert(0, "Others may have been missed here.")
     if event.body:
@@ -92,20 +93,16 @@ def _event_data(event: Event) -> dict[str, Any]:
 
 def clearing_text(agent: str, what: Clearing) -> str:
     """Say what would be done, and what would stay."""
-    if not what.received and not what.sent:
-        return (
-            f"Nothing waits for {agent}, and nothing that it sent is without an end. {_kept(what)}"
-        )
     return (
-        f"Of {agent}, {_many(len(what.received), 'waiting task')} would be rejected, and their "
-        f"senders told; {_many(len(what.sent), 'task')} that it sent would be withdrawn. "
+        f"Of {agent}, {many(len(what.received), 'waiting task')} would be rejected, and their "
+        f"senders told; {many(len(what.sent), 'task')} that it sent would be withdrawn. "
         f"{_kept(what)}"
     )
 
 
 def _kept(what: Clearing) -> str:
     """Say what stays."""
-    held = f"what live sessions hold ({_many(what.held, 'task')}), " if what.held else ""
+    held = f"what live sessions hold ({many(what.held, 'task')}), " if what.held else ""
     words = f"words ({what.words}), " if what.words else ""
     return f"Left are {held}{words}results, and the tasks of roles: see agentbus inbox --peek"
 
@@ -123,12 +120,8 @@ async def cleared(session: Session, what: Clearing, print_: Print) -> int:
 def _cleared_text(agent: str, done: Cleared, what: Clearing) -> str:
     if not what.received and not what.sent:
         return f"Nothing waits for {agent}, and nothing that it sent has no end yet. {_kept(what)}"
-    left = f" {_many(done.left, 'task')} ended or was claimed meanwhile." if done.left else ""
+    left = f" {many(done.left, 'task')} ended or was claimed meanwhile." if done.left else ""
     return (
-        f"{_many(done.rejected, 'task')} rejected, {done.withdrawn} withdrawn.{left} "
+        f"{many(done.rejected, 'task')} rejected, {done.withdrawn} withdrawn.{left} "
         "What became of each: agentbus tasks"
     )
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"

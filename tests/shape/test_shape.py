@@ -46,7 +46,7 @@ ROOMS = {
     "relay": "core | config tools wakes",
     "installers": "core config relay",
     "work": "core config bus store handoff relay installers",
-    "patterns": "core config bus store handoff",
+    "patterns": "core config bus store handoff tools",
     "demo": "core config bus store handoff tools",
     "listener": "core config bus store handoff wakes archive human tools relay",
     "overview": "core config bus store handoff wakes archive human tools relay listener",
