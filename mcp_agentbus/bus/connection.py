@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, TypeVar
@@ -63,6 +64,8 @@ class Link:
         self._inbox = client.new_inbox()
         self._calls = 0
         self._waiting: dict[str, tuple[str, asyncio.Queue[Message | Exception]]] = {}
+        #: Subjects that the server has forbidden, in small letters; the latest, as it may be many.
+        self._denied: deque[str] = deque(maxlen=100)
         self._ended = False
         self._on_ended: Callable[[], None] | None = None
 
@@ -338,10 +341,18 @@ class Link:
     def _on_error(self, error: Exception) -> None:
         violation = _VIOLATION.search(str(error))
         if violation:
+            self._denied.append(violation[1].lower())
             for subject, queue in self._waiting.values():
                 # The server lower-cases nothing in subjects, nats-py does.
                 if subject.lower() == violation[1].lower():
                     queue.put_nowait(NotAllowed())
+
+    def was_denied(self, subject: str) -> bool:
+        """Tell once whether what was said last, and flushed, was forbidden by the server."""
+        with suppress(ValueError):
+            self._denied.remove(subject.lower())
+            return True
+        return False
 
     def on_end(self, call: Callable[[], None]) -> None:
         """Have `call` called when the connection ends, at once if it has."""

@@ -32,6 +32,7 @@ from mcp_agentbus.errors import (
     BusUnreachable,
     NoAnswer,
     NobodyListens,
+    NotAllowed,
     OutOfReach,
     Unconfirmed,
     Untrusted,
@@ -64,6 +65,8 @@ class _Subscription:
         self._resting: asyncio.Task[None] | None = None
         #: How many have come in the second that began then; monotonic.
         self._heard, self._since = 0, 0.0
+        #: Whether the server's permissions let it be heard.
+        self.is_allowed = True
 
     async def begin(self, link: Link, within_s: float) -> None:
         """Hear it on a connection. Raises: as `Link.flush`."""
@@ -75,7 +78,7 @@ class _Subscription:
         except BaseException:
             await end()
             raise
-        self._end = end
+        self._end, self.is_allowed = end, not link.was_denied(self._subject)
 
     async def end(self) -> None:
         """Hear it no more."""
@@ -142,30 +145,25 @@ class Reconnecting:
         if self._link:
             await self._link.close()
 
-    async def send(self, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
+    async def send(
+        self, subject: str, data: bytes, headers: Mapping[str, str], *, taken: bool = False
+    ) -> None:
         """Hand over what may be lost, such as a sign of life. Never for a task.
 
         It does not start the embedded server: a session that only lives on must not undo
-        `agentbus server stop`.
+        `agentbus server stop`. With `taken` it returns once the server has it.
 
         Raises:
             BusUnreachable: there is no connection.
-        """
-        link = await self._live(may_start=False)
-        try:
-            await link.send(subject, data, headers)
-        except LinkLost:
-            raise BusUnreachable from None
-
-    async def handed_over(self) -> None:
-        """Wait until the server has taken what was sent so far, before a process may end.
-
-        Raises:
-            BusUnreachable: the connection has ended; what was sent may be lost.
+            NotAllowed: with `taken`, the server's permissions forbid it.
         """
         link = await self._live(may_start=False)
         with self._answering():
-            await link.flush(min(_TRY_TIMEOUT_S, budget.current().left_s))
+            await link.send(subject, data, headers)
+            if taken:
+                await link.flush(min(_TRY_TIMEOUT_S, budget.current().left_s))
+        if taken and link.was_denied(subject):
+            raise NotAllowed
 
     @contextlib.contextmanager
     def _answering(self) -> Generator[None, None, None]:
@@ -311,9 +309,10 @@ class Reconnecting:
     @contextlib.asynccontextmanager
     async def subscribed(
         self, subject: str, arrived: _Arrived, *, group: str = "", most: int = HEARD_MAX
-    ) -> AsyncGenerator[None, None]:
+    ) -> AsyncGenerator[bool, None]:
         """Call `arrived` for every message on `subject`, also after a lost connection.
 
+        What it yields is whether the server's permissions let it be heard.
         It is called with None when something may have been missed: after the connection has ended,
         and once it is heard again where more than `most` had come within a second. Of all that are
         subscribed there with the same `group`, one is called.
@@ -322,7 +321,7 @@ class Reconnecting:
         await self._hear(await self._live(), subscription)
         self._subscriptions.append(subscription)
         try:
-            yield
+            yield subscription.is_allowed
         finally:
             self._subscriptions.remove(subscription)
             await subscription.end()

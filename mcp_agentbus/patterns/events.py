@@ -26,7 +26,7 @@ from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.text import check_size
-from mcp_agentbus.errors import BadInput, NoAnswer
+from mcp_agentbus.errors import BadInput, NoAnswer, NotAllowed
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.task import BODY_MAX_BYTES
@@ -81,8 +81,7 @@ async def publish(session: Session, topic: str, body: str = "") -> None:
     data = check_size(body, "body", BODY_MAX_BYTES).encode()
     subject = subjects.event_subject(session.me.id, _topic(topic))
     await session.called()
-    await session.bus.send(subject, data, {})
-    await session.bus.handed_over()
+    await session.bus.send(subject, data, {}, taken=True)
 
 
 @asynccontextmanager
@@ -108,7 +107,10 @@ async def subscribe(
         )
     await session.called()
     events = Events(session)
-    async with session.bus.subscribed(subject, events.heard, group=group, most=_HEARD_MAX):
+    heard = session.bus.subscribed(subject, events.heard, group=group, most=_HEARD_MAX)
+    async with heard as is_allowed:
+        if not is_allowed:
+            raise NotAllowed
         yield events
 
 
@@ -155,8 +157,8 @@ async def reply(session: Session, event: Event, body: str = "") -> None:
         )
     data = check_size(body, "body", BODY_MAX_BYTES).encode()
     await session.called()
-    await session.bus.send(event.answer_to, data, {subjects.H_FROM: session.me.id})
-    await session.bus.handed_over()
+    answered_by = {subjects.H_FROM: session.me.id}
+    await session.bus.send(event.answer_to, data, answered_by, taken=True)
 
 
 class Events:

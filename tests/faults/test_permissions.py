@@ -18,6 +18,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.patterns.events import publish, subscribe
 from mcp_agentbus.store import subjects
 
 PROMISED_S = 5
@@ -50,6 +51,13 @@ def forbidding(*subjects):
     rights = f"permissions: {{ publish: {{ deny: {denied} }} }}"
     users = f"users: [ {{ user: worker, password: x, {rights} }} ]"
     return f"no_auth_user: worker\nauthorization {{ {users} }}"
+
+
+def forbidding_to_hear(*subjects):
+    """The same for what is listened to."""
+    return forbidding().replace(
+        "publish: { deny: [] }", f"subscribe: {{ deny: {json.dumps(list(subjects))} }}"
+    )
 
 
 def token_file(folder, text, mode=0o600):
@@ -93,6 +101,31 @@ async def test_a_forbidden_result_is_refused_at_once_and_the_claim_stays(tmp_pat
                 with pytest.raises(NotAllowed):
                     await read_inbox(coder)
             assert coder.claims == {}
+
+
+async def test_a_forbidden_event_is_refused_and_others_are_heard(tmp_path):
+    with shared_server(tmp_path, forbidding("agentbus-events.page.>")) as settings:
+        async with (
+            Bus.connect(settings) as bus,
+            Session(bus, Agent("builder")) as builder,
+            Session(bus, Agent("page")) as page,
+            subscribe(page, "build.*") as heard,
+        ):
+            for _ in range(2):
+                with pytest.raises(NotAllowed):
+                    await publish(page, "build.Done")
+            await publish(builder, "build.Done")
+            assert (await anext(heard)).sender == "builder"
+
+
+async def test_whoever_may_not_hear_events_is_told_so_and_reads_on(tmp_path):
+    with shared_server(tmp_path, forbidding_to_hear("agentbus-events.>")) as settings:
+        async with Bus.connect(settings) as bus, Session(bus, Agent("page")) as page:
+            for group in ("", "pages"):
+                with pytest.raises(NotAllowed):
+                    async with subscribe(page, "build.*", group=group):
+                        pass
+            assert (await read_inbox(page)).empty
 
 
 async def test_a_forbidden_pull_is_refused_at_once(tmp_path):

@@ -31,8 +31,7 @@ async def restarted(bus):
 async def say(bus, *bodies):
     """Have the server hand these out, and wait until it has: its answer comes behind them."""
     for body in bodies:
-        await bus.send(SUBJECT, body, {})
-    await bus.handed_over()
+        await bus.send(SUBJECT, body, {}, taken=True)
     await bus.api("INFO")
 
 
