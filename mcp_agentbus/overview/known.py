@@ -153,7 +153,7 @@ class Known:
             is_here=self.is_here(task.inbox),
             listener=self.listener.state,
             word=self.word(task.inbox),
-            wake_on=self._wake_on(task.inbox),
+            wake_on=self.wake_on(task.inbox),
             holder_lives=self.holder_lives(task),
             claimed_at=_last(steps, frozenset({"claimed"})),
             noted_at=_last(steps, _SAID),
@@ -196,18 +196,18 @@ class Known:
         mine = users(self.settings)
         return "*" in mine or inbox in mine
 
-    def word(self, inbox: str) -> Word | None:
-        """Return what the listener says of whom a task is for; of several who may have it one."""
-        agents = self._agents_of(inbox)
-        said = [word for agent in agents if (word := self.listener.word(agent))]
-        return min(said, key=lambda word: (not word.waking, bool(word.reason)), default=None)
-
-    def _wake_on(self, inbox: str) -> tuple[Priority, ...]:
+    def wake_on(self, inbox: str) -> tuple[Priority, ...]:
         """Return what is to wake whom a task is for: by a listener's word, or by config.toml."""
         rules, entry = self.settings.rules, self.entry(inbox)
         mine = [rules[agent].wake_on for agent in self._agents_of(inbox) if agent in rules]
         told = [lane for lane in LANES if entry and entry.wakes_on(lane)]
         return tuple({*WAKE_ON, *told}.union(*mine))
+
+    def word(self, inbox: str) -> Word | None:
+        """Return what the listener says of whom a task is for; of several who may have it one."""
+        agents = self._agents_of(inbox)
+        said = [word for agent in agents if (word := self.listener.word(agent))]
+        return min(said, key=lambda word: (not word.waking, bool(word.reason)), default=None)
 
     def _agents_of(self, inbox: str) -> list[str]:
         """Return the agents that read an inbox: one, or all that hold a role."""

@@ -279,13 +279,14 @@ def _asked(here: Known, held: Iterable[Past]) -> Iterable[Need]:
 
 
 def _unwoken(here: Known, waits: Iterable[_Resting]) -> Iterable[Need]:
-    """Tell of what is high where no session is open, and nothing starts one."""
+    """Tell of what is to wake an agent where no session is open, and nothing starts one."""
     if here.bus is None or here.listener.state in {"silent", "foreign"}:
         return
     urgent: dict[tuple[str, str], list[_Resting]] = {}
     for some in waits:
         entry = here.entry(some.inbox)
-        if some.priority != "high" or some.is_early or some.oldest is None:
+        wakes = some.priority in here.wake_on(some.inbox)
+        if not wakes or some.is_early or some.oldest is None:
             continue
         if not here.is_here(some.inbox) or entry is None or entry.state not in AWAY:
             continue
@@ -299,8 +300,10 @@ def _unwoken(here: Known, waits: Iterable[_Resting]) -> Iterable[Need]:
         tasks = (some.oldest for some in lanes if some.oldest)
         first = min(tasks, key=lambda task: task.created_at)
         more = sum(some.count for some in lanes) - 1
-        what = f"and {more} more are high and wake nobody" if more else "is high and wakes nobody"
-        yield Need("held", first.task_id, f"{what}: {reason}", todo, first, first.created_at)
+        priorities = {some.priority for some in lanes}
+        which = " or ".join(lane for lane in LANES if lane in priorities)
+        what = f"and {more} more are {which} and wake" if more else f"is {which} and wakes"
+        yield Need("held", first.task_id, f"{what} nobody: {reason}", todo, first, first.created_at)
 
 
 def _parked(here: Known) -> Iterable[Need]:

@@ -24,7 +24,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.overview.known import ask_listener
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store import roster, streams, subjects
 
 
 @pytest_asyncio.fixture
@@ -135,6 +135,25 @@ async def test_what_a_session_held_that_was_killed_waits_again(bus, home):
     assert held["why"].startswith("coder holds it since ")
     assert held["why"].endswith("its session lives.")
     assert ended["why"].startswith("It is normal, and nobody is woken for normal; no session")
+
+
+async def test_what_should_wake_an_agent_and_does_not_needs_a_person_of_whatever_priority(tmp_path):
+    with embedded.ephemeral() as settings:
+        rules = {"command": [sys.executable, "-c", ""]}
+        configure(settings, tmp_path, coder=rules, eager={**rules, "wake_on": ["high", "normal"]})
+        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as planner:
+            await streams.ensure_streams(bus)
+            for agent in ("coder", "eager"):
+                await roster.register(bus, Agent(agent), None)
+                await sent(planner, agent, priority="normal")
+            eager = await asked(settings.data_dir.parent, "status")
+            await sent(planner, "coder", priority="high")
+            both = await asked(settings.data_dir.parent, "status")
+
+    assert [need["what"] for need in [*eager["needs"], *both["needs"]]] == [
+        "is normal and wakes nobody: no listener runs",
+        "and 1 more are high or normal and wake nobody: no listener runs",
+    ]
 
 
 async def test_a_wake_that_is_held_for_a_person_needs_one(tmp_path):
