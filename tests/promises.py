@@ -29,7 +29,7 @@ PROMISES = {
     17: "A newer sender's unknown fields and values are kept, shown and treated as the default.",
     18: "A task claimed 5 times without an end is parked, its sender gets a result that says so, "
     "and one command offers it again.",
-    19: "A high-priority task starts or nudges its agent; a normal one does not.",
+    19: "A high-priority task starts or nudges its agent; a normal one does not, unless its user says `wake_on`.",
     20: "A listener killed at any point between its decision and its record starts a host twice at "
     "most, and the next listener goes on.",
     21: "However many urgent tasks come, one wake runs and one is pending; all are readable.",
