@@ -239,7 +239,8 @@ FEATURES = {
         "its results are read; five ends, questions and approvals besides",
         ("parts/store/test_codec.py::test_our_results_have_every_field_of_the_seed",
          "life/test_result.py::test_every_end_of_a_worker_reaches_the_sender",
-         "life/test_asking_back.py::test_a_question_is_answered_on_the_task_and_its_worker_is_told_once"),
+         "life/test_asking_back.py::test_a_question_is_answered_on_the_task_and_its_worker_is_told_once",
+         "life/test_approvals.py::test_its_user_decides_and_the_session_that_asked_is_told_once"),
     ),
     "AB8": Row(
         "a prompt with who one is, safety rules, the instruction, the task",

@@ -10,8 +10,9 @@ from mcp_agentbus.archive.history import Past
 from mcp_agentbus.core.framing import frame, one_line
 from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.core.text import stamp
+from mcp_agentbus.overview.case import Case
 from mcp_agentbus.overview.situation import Situation
-from mcp_agentbus.overview.why import Case, Why
+from mcp_agentbus.overview.why import Why
 from mcp_agentbus.tools.answers.past import fact_line, ids_of
 
 

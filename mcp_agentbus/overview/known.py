@@ -41,7 +41,7 @@ from mcp_agentbus.core.ids import (
 from mcp_agentbus.errors import ArchiveBroken, BusUnreachable, Unconfirmed
 from mcp_agentbus.listener import status
 from mcp_agentbus.listener.status import State
-from mcp_agentbus.overview.why import Case, Word
+from mcp_agentbus.overview.case import Case, Word
 from mcp_agentbus.relay import local_socket, seat
 from mcp_agentbus.store import roster, streams, subjects, waiting
 from mcp_agentbus.store.asked import decisions

@@ -10,17 +10,17 @@ nothing that a peer wrote. What is not known is said to be not known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
-from mcp_agentbus.archive.history import Past
-from mcp_agentbus.core.ids import ROLE_PREFIX, SHELL_PREFIX, WAKE_ON, Priority, address_of
+from mcp_agentbus.core.ids import ROLE_PREFIX, SHELL_PREFIX
 from mcp_agentbus.core.notices import WHY, Reason
 from mcp_agentbus.listener.status import State
-from mcp_agentbus.store.roster import AWAY, Entry
-from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, ENDS, HELD
+from mcp_agentbus.overview.case import Case
+from mcp_agentbus.store.roster import AWAY
+from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, ENDS
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.tools.answers.words import ago, clock, many
 
@@ -31,68 +31,6 @@ FOR_A_PERSON: Final = frozenset(
     {Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST, Reason.DEAF_SESSION,
      Reason.UNANSWERED, Reason.LEDGER}
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Word:
-    """What this user's listener says of an agent."""
-
-    agent: str
-    #: Why it was not woken at the last look, a `Reason`; empty if nothing waited that may wake it.
-    reason: str = ""
-    #: When it is looked at again.
-    until: datetime | None = None
-    #: A wake is under way.
-    waking: bool = False
-
-
-@dataclass(frozen=True)
-class Case:
-    """All that an answer is made from."""
-
-    task: Past
-    now: datetime
-    #: Whether the bus was asked; without it only the archive is known, and nobody's presence.
-    is_live: bool = True
-    #: Of whom it is for; None: nobody of that name is registered.
-    addressee: Entry | None = None
-    #: Whether the addressee is known to be this user's, on this machine.
-    is_here: bool = True
-    listener: State = "stopped"
-    #: What it says of the addressee; None: nothing.
-    word: Word | None = None
-    #: The priorities of tasks that are to wake the addressee.
-    wake_on: Collection[Priority] = WAKE_ON
-    #: Whether the session that holds the task lives; None: not known.
-    holder_lives: bool | None = None
-    claimed_at: datetime | None = None
-    #: When its worker last said something.
-    noted_at: datetime | None = None
-    woken_at: datetime | None = None
-    #: When its sender last answered what its worker asked, now or before.
-    answered_at: datetime | None = None
-    #: When this user has decided what its worker asks, which has not read it yet.
-    decided_at: datetime | None = None
-    #: When it ended, by the step that ended it.
-    ended_at: datetime | None = None
-    #: Tasks of its lane that are read before it; None: not known.
-    before: int | None = None
-
-    @property
-    def inbox(self) -> str:
-        """Whom it is for, as it is typed."""
-        return address_of(self.task.inbox)
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether there is an answer to what its worker asks."""
-        return self.answered_at is not None and self.answered_at >= self.task.updated_at
-
-    @property
-    def rests(self) -> bool:
-        """Whether nobody holds it, as far as is known: neither over nor in a session that lives."""
-        held = self.task.state in HELD and self.holder_lives is not False
-        return not (held or self.task.ended)
 
 
 @dataclass(frozen=True)
@@ -161,18 +99,12 @@ def _asks(case: Case) -> Why:
     what, when = ASKS[task.state], ago(case.noted_at or task.updated_at, case.now)
     gone = "" if case.holder_lives else "; whether its session lives is not known"
     task_id = short(task.task_id)
-    if case.is_answered and case.answered_at:
+    if replied := _replied(case):
+        brief, told = replied
         return Why(
-            "answered, not read yet",
-            f"{task.agent} holds it and asked for {what} {when}; {task.owner} answered "
-            f"{ago(case.answered_at, case.now)}, and it has not gone on since{gone}.",
-            f'Say "read your inbox" in the session of {task.agent}.',
-        )
-    if case.decided_at:
-        return Why(
-            "decided, not read yet",
-            f"{task.agent} holds it and asked for {what} {when}; you decided that "
-            f"{ago(case.decided_at, case.now)}, and it has not read it yet{gone}.",
+            f"{brief}, not read yet",
+            f"{task.agent} holds it and asked for {what} {when}; {told}, and it has not read that "
+            f"yet{gone}.",
             f'Say "read your inbox" in the session of {task.agent}.',
         )
     answer = f"its user decides: `agentbus approve {task_id}`, or deny"
@@ -183,6 +115,15 @@ def _asks(case: Case) -> Why:
         f"{task.agent} holds it and asked for {what} {when}{gone}.",
         f"What it asks: `agentbus task {task_id}`; {answer}.",
     )
+
+
+def _replied(case: Case) -> tuple[str, str] | None:
+    """Return what was said to a question, in a word and a clause; None if nothing was."""
+    if case.decided_at:
+        return "decided", f"you decided that {ago(case.decided_at, case.now)}"
+    if case.is_answered and case.answered_at:
+        return "answered", f"{case.task.owner} answered {ago(case.answered_at, case.now)}"
+    return None
 
 
 def _held(case: Case) -> Why:

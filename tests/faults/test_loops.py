@@ -144,5 +144,5 @@ async def test_a_desk_that_failed_goes_on_and_the_listener_tells_of_it(planner, 
 
     assert (failed["what"], failed["error"]) == ("desk of woken failed", "KeyError")
     assert standing["failures"] == ["desk of woken: KeyError"]
-    assert "desk of woken: KeyError" in status.text(standing)
+    assert "desk of woken: KeyError" in status.text(status.seen_from(settings, standing))
     assert "peer" not in json.dumps([failed, standing])

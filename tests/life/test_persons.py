@@ -97,7 +97,7 @@ async def test_a_person_answers_for_the_agent_that_sent_the_task_and_is_not_aske
     for shown, asks in ((before, 1), (after, 0)):
         needs = [need["about"] for need in json.loads(shown)["needs"]]
         assert needs.count(sent.task_id) == asks
-    assert f"{planner.me.id} answered just now, and it has not gone on since" in why
+    assert f"{planner.me.id} answered just now, and it has not read that yet" in why
     assert " answered " in steps
 
 

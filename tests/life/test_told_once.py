@@ -243,12 +243,13 @@ async def test_an_answer_that_a_waiting_call_has_shown_is_told_by_nothing_else(
         pipes.watch()
         await publish_result(planner, task_id, "answered", body="main")
         shown = await asyncio.to_thread(pipes.message)
-        await listener.logged("ended", agent="thirty-one", outcome="asked")
         by_hook = await Host(house, "thirty-one")("UserPromptSubmit")
+        await send(planner, "thirty-one")
+        told = await notice(notices)
 
     assert "Answer of planner about task" in shown["result"]["content"][0]["text"]
     assert by_hook == ""
-    assert notices.empty()
+    assert told.startswith("1 task waits")
 
 
 async def test_a_hook_tells_of_an_answer_where_no_notice_can(house, planner, notes):

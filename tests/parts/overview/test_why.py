@@ -7,7 +7,8 @@ import pytest
 from situations import NOW, before, case, entry
 
 from mcp_agentbus.core.notices import Holds, Reason
-from mcp_agentbus.overview.why import FOR_A_PERSON, Case, Word, todo_for, why
+from mcp_agentbus.overview.case import Case, Word
+from mcp_agentbus.overview.why import FOR_A_PERSON, todo_for, why
 from mcp_agentbus.store.task import ENDS, OPEN
 from mcp_agentbus.tools.answers.words import clock
 
@@ -107,7 +108,7 @@ CASES = {
         ),
         (
             "coder holds it and asked for an approval 60 min ago; you decided that 2 min ago, "
-            "and it has not read it yet."
+            "and it has not read that yet."
         ),
         'Say "read your inbox" in the session of coder.',
     ),

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that is known of a task that is not done, as `why` takes it.
+
+>>> Case(task, now, addressee=entry, listener="runs").rests
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from mcp_agentbus.archive.history import Past
+from mcp_agentbus.core.ids import WAKE_ON, Priority, address_of
+from mcp_agentbus.listener.status import State
+from mcp_agentbus.store.roster import Entry
+from mcp_agentbus.store.task import HELD
+
+
+@dataclass(frozen=True)
+class Word:
+    """What this user's listener says of an agent."""
+
+    agent: str
+    #: Why it was not woken at the last look, a `Reason`; empty if nothing waited that may wake it.
+    reason: str = ""
+    #: When it is looked at again.
+    until: datetime | None = None
+    #: A wake is under way.
+    waking: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that an answer is made from."""
+
+    task: Past
+    now: datetime
+    #: Whether the bus was asked; without it only the archive is known, and nobody's presence.
+    is_live: bool = True
+    #: Of whom it is for; None: nobody of that name is registered.
+    addressee: Entry | None = None
+    #: Whether the addressee is known to be this user's, on this machine.
+    is_here: bool = True
+    listener: State = "stopped"
+    #: What it says of the addressee; None: nothing.
+    word: Word | None = None
+    #: The priorities of tasks that are to wake the addressee.
+    wake_on: Collection[Priority] = WAKE_ON
+    #: Whether the session that holds the task lives; None: not known.
+    holder_lives: bool | None = None
+    claimed_at: datetime | None = None
+    #: When its worker last said something.
+    noted_at: datetime | None = None
+    woken_at: datetime | None = None
+    #: When its sender last answered what its worker asked, now or before.
+    answered_at: datetime | None = None
+    #: When this user has decided what its worker asks, which has not read it yet.
+    decided_at: datetime | None = None
+    #: When it ended, by the step that ended it.
+    ended_at: datetime | None = None
+    #: Tasks of its lane that are read before it; None: not known.
+    before: int | None = None
+
+    @property
+    def inbox(self) -> str:
+        """Whom it is for, as it is typed."""
+        return address_of(self.task.inbox)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is an answer to what its worker asks."""
+        return self.answered_at is not None and self.answered_at >= self.task.updated_at
+
+    @property
+    def rests(self) -> bool:
+        """Whether nobody holds it, as far as is known: neither over nor in a session that lives."""
+        held = self.task.state in HELD and self.holder_lives is not False
+        return not (held or self.task.ended)
