@@ -126,7 +126,7 @@ CASES = {
             holder_lives=True, noted_at=before(hours=2), answered_at=before(hours=1),
         ),
         ("coder holds it and asked for an answer 2 h ago; planner answered 60 min ago, and it has "
-        "not gone on since."),
+        "not read that yet."),
         'Say "read your inbox" in the session of coder.',
     ),
     "asks again after an answer": (
