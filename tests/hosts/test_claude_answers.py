@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real Claude Code, woken to answer, in a folder and by a user who let far more happen."""
 
+import asyncio
+import contextlib
 import json
 import shlex
 import subprocess
 import sysconfig
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import watch_inbox
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay.starter import UNIT
+from mcp_agentbus.wakes.ledger import Ledger
 
 pytestmark = pytest.mark.node
 
@@ -80,11 +84,13 @@ class Woken:
         return shlex.split(command), managers | dict(w.split("=", 1) for w in words), Path("/")
 
 
-async def woken(claude, home, model, start, **variables):
+async def woken(claude, home, model, start, *, resumes="", **variables):
     """Have the agent of that folder woken by a peer's task; return what came back."""
     with embedded.ephemeral() as settings:
         rules = {"host": "claude-code", "wake": "answer", "max_turns": 300, "max_usd": 9.0}
-        configure(settings, home.named, coder=rules)
+        configure(settings, home.named, coder={**rules, "resume": bool(resumes)})
+        with contextlib.closing(Ledger(settings.ledger_file)) as ledger:
+            ledger.remember("coder", resumes)
         user = Woken(claude, home, settings, ANTHROPIC_BASE_URL=model.url, **variables)
         async with (
             Bus.connect(settings) as bus,
@@ -127,6 +133,39 @@ async def test_it_reads_its_folder_and_answers_and_nothing_else_happens(
     assert {request["model"] for request in model.shown}.isdisjoint({"the-folders"})
     offered = {tool["name"] for request in model.shown for tool in request["tools"]}
     assert offered - {"DeferredToolPlaceholder"} == {"Read", "Glob", "Grep"} | BUS_TOOLS
+
+
+async def test_it_goes_on_with_no_conversation_that_had_more_rights(claude, home):
+    home.write(".claude/settings.json", env={"ANTHROPIC_API_KEY": KEY})
+    earlier, written = str(uuid.uuid4()), home.elsewhere / "written"
+    deeds = [
+        ("Read", {"file_path": str(home.outside)}),
+        ("Write", {"file_path": str(written), "content": "x"}),
+    ]
+    rights = ["--add-dir", str(home.elsewhere), "--permission-mode", "acceptEdits"]
+    rights += ["--setting-sources", "user", "--allowedTools", "Read", "Write", "Bash"]
+    argv = [str(claude / "claude"), "-p", "--session-id", earlier, "--strict-mcp-config", *rights]
+    with Standin(deeds) as model:
+        environ = {
+            "HOME": str(home.root), "PATH": "/usr/bin:/bin", "ANTHROPIC_BASE_URL": model.url,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        }  # fmt: skip
+        await asyncio.to_thread(
+            subprocess.run, argv, input=b"Go.", env=environ, cwd=home.folder, check=True,
+            timeout=60, capture_output=True,
+        )  # fmt: skip
+    assert SECRET in json.dumps(model.shown[-1])
+    written.unlink()
+    for file in home.ran.iterdir():  # what its own user's hooks have run
+        file.unlink()
+
+    with Standin([*deeds, *ANSWERING]) as model:
+        answered = await woken(claude, home, model, Woken.unit, resumes=earlier)
+
+    assert answered == ["done"]
+    assert SECRET not in json.dumps(model.shown)
+    assert not written.exists()
+    assert list(home.ran.iterdir()) == []
 
 
 def results(messages):
