@@ -5,8 +5,9 @@ r"""What attacks were made of: one file a finding, in `tests/hostile/corpus`, th
     {'sign-of-a-ghost': b'{"kind":"ghost"}', ...}
 
 `records` are bytes under a subject of ours or in an answer, `lines` come by standard input or the
-local socket, `repositories` are the names of files in a folder. A file has `did`, and `bytes` as
-pieces with how often each is repeated, where `\udcff` is the byte 0xff; or `names`.
+local socket, `repositories` are files in a folder or its user's home. A file has `did`, and `bytes`
+as pieces with how often each is repeated, where `\udcff` is the byte 0xff; for what a repository
+has see `hostile_folder`.
 """
 
 import json
@@ -35,7 +36,6 @@ def said(kind):
     return {name: each["did"] for name, each in _findings(kind, "")}
 
 
-def names(finding):
-    """Return the names of files in a repository that one finding is made of."""
-    [(_, each)] = _findings("repositories", finding)
-    return tuple(each["names"])
+def repositories():
+    """Return what each finding of a repository puts there, by its file's name."""
+    return dict(_findings("repositories", ""))
