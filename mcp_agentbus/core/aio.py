@@ -68,19 +68,32 @@ def _ended(task: asyncio.Task[Any]) -> None:
         note_failure(task.get_name(), error)
 
 
-async def together(*work: Awaitable[_T]) -> list[_T]:
-    """Return all outcomes in order, or raise the first failure once all have ended."""
-    outcomes = await asyncio.gather(*work, return_exceptions=True)
+def together(*work: Awaitable[_T]) -> Coroutine[Any, Any, list[_T]]:
+    """Return all outcomes in order, or raise the first failure once all have ended.
+
+    All are begun by the call: what waits for them may be cancelled before its own first step, and
+    asyncio would complain of work that nobody has begun.
+    """
+    return _outcomes(asyncio.gather(*work, return_exceptions=True))
+
+
+async def _outcomes(work: asyncio.Future[list[_T | BaseException]]) -> list[_T]:
+    outcomes = await work
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
     return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
 
 
-async def both(first: Awaitable[_A], second: Awaitable[_B]) -> tuple[_A, _B]:
+def both(first: Awaitable[_A], second: Awaitable[_B]) -> Coroutine[Any, Any, tuple[_A, _B]]:
     """Return two outcomes of different kinds, as `together`."""
-    work: tuple[Awaitable[Any], Awaitable[Any]] = (first, second)
-    return cast("tuple[_A, _B]", tuple(await together(*work)))
+    work: list[Awaitable[Any]] = [first, second]
+    return _pair(asyncio.gather(*work, return_exceptions=True))
+
+
+async def _pair(work: asyncio.Future[list[Any]]) -> tuple[Any, Any]:
+    first, second = await _outcomes(work)
+    return first, second
 
 
 async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,10 @@ def test_the_server_refuses_whoever_has_not_the_token(settings, token):
 def test_the_server_listens_on_one_port_of_the_loopback_address_and_nowhere_else(settings):
     server = embedded.ensure(settings)
     process = Path(f"/proc/{server.pid}")
-    held = {str(path.readlink()) for path in (process / "fd").iterdir()}
-    listening = set()
+    held, listening = set(), set()
+    for path in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # it has closed that meanwhile
+            held.add(str(path.readlink()))
     for table in ("tcp", "tcp6", "udp", "udp6"):
         for row in (process / "net" / table).read_text().splitlines()[1:]:
             _, local, _, state, *_, inode = row.split()[:10]

@@ -2,6 +2,7 @@
 """Work beside other work: what fails in the background is seen, and a thread holds up nobody."""
 
 import asyncio
+import gc
 import logging
 import threading
 
@@ -63,3 +64,15 @@ async def test_whoever_gives_up_on_a_thread_leaves_it_behind():
     go_on.set()
 
     assert await asyncio.to_thread(done.wait, 60)
+
+
+async def test_who_waits_for_several_may_be_cancelled_before_any_has_begun():
+    async def work():
+        await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(aio.both(aio.together(work(), work()), aio.both(work(), work())))
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    gc.collect()  # of work that nobody has begun Python complains then
