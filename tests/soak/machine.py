@@ -101,9 +101,11 @@ def faulty_files(home: Path) -> list[str]:
                     complaints += _damaged(path, home)
     for ledger in (home / "state").glob("*.db"):
         with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as opened:
-            [[verdict]] = opened.execute("PRAGMA quick_check")
-            if verdict != "ok":
-                complaints.append(f"{ledger.name}: {verdict}")
+            # A full disk has no room for what a look at it needs.
+            with contextlib.suppress(sqlite3.OperationalError):
+                [[verdict]] = opened.execute("PRAGMA quick_check")
+                if verdict != "ok":
+                    complaints.append(f"{ledger.name}: {verdict}")
     return complaints
 
 

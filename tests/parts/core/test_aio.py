@@ -68,7 +68,7 @@ async def test_whoever_gives_up_on_a_thread_leaves_it_behind():
 
 async def test_who_waits_for_several_may_be_cancelled_before_any_has_begun():
     async def work():
-        await asyncio.sleep(0)
+        """Do nothing."""
 
     waiting = asyncio.create_task(aio.both(aio.together(work(), work()), aio.both(work(), work())))
     waiting.cancel()

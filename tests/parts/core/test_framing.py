@@ -219,6 +219,7 @@ def test_an_escape_is_written_as_in_python(text, shown):
 @given(strategies.hostile_texts)
 def test_json_hides_nothing_and_a_program_reads_what_was_written(text):
     """Whatever the terminal on which it is printed would make of it."""
+    text = json.loads(json.dumps(text))  # two halves of a letter are that letter to JSON
     spelled = framing.spelled({text: [text]})
 
     assert not [char for char in spelled if _is_hidden(char)]
