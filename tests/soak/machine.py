@@ -100,12 +100,14 @@ def faulty_files(home: Path) -> list[str]:
                 if path.suffix == ".json" and stat.S_ISREG(about.st_mode):
                     complaints += _damaged(path, home)
     for ledger in (home / "state").glob("*.db"):
-        with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as opened:
+        with (
             # A full disk has no room for what a look at it needs.
-            with contextlib.suppress(sqlite3.OperationalError):
-                [[verdict]] = opened.execute("PRAGMA quick_check")
-                if verdict != "ok":
-                    complaints.append(f"{ledger.name}: {verdict}")
+            contextlib.suppress(sqlite3.OperationalError),
+            contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as opened,
+        ):
+            [[verdict]] = opened.execute("PRAGMA quick_check")
+            if verdict != "ok":
+                complaints.append(f"{ledger.name}: {verdict}")
     return complaints
 
 
