@@ -44,7 +44,7 @@ def serve(args: "argparse.Namespace") -> int:
     from mcp_agentbus.relay import session
     from mcp_agentbus.relay.options import Options
 
-    return session.run(Options(args.agent, args.watch_max))
+    return session.run(Options(args.agent, args.watch_max, args.only))
 
 
 def hook(args: "argparse.Namespace") -> int:

@@ -41,6 +41,10 @@ def parser() -> argparse.ArgumentParser:
         "--watch-max", type=duration(1, WATCH_MAX_S), default=WATCH_MAX_S, metavar="S",
         help="the most that watch_inbox waits, for a client that ends longer calls (default: 1h)",
     )  # fmt: skip
+    serve.add_argument(
+        "--only", default="", metavar="TASK",
+        help="give the session this task alone, by its whole id, and show it nothing else",
+    )  # fmt: skip
     _add_listen(commands)
     work.add(commands)
     patterns.add(commands)

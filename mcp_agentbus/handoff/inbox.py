@@ -26,7 +26,7 @@ from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import lanes, lookup
-from mcp_agentbus.handoff.beside import arrivals, news, questions
+from mcp_agentbus.handoff.beside import arrivals, news, only, questions
 from mcp_agentbus.handoff.beside.news import Results
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.lanes import Left, Taken
@@ -66,6 +66,7 @@ async def read_inbox(
 
     Raises:
         BadInput: a value breaks its rule.
+        Refused: the session was started for one task alone, and this shows others.
         BusUnreachable, Unconfirmed, NotAllowed: the inbox could not be read at all.
     """
     if limit is not None and not 1 <= limit <= LIMIT_MAX:
@@ -76,7 +77,11 @@ async def read_inbox(
         await session.called()
         await session.can_read()
         await _note_what_arrived(session, this)
-        if peek or thread_id is not None:
+        if session.only:
+            if peek or thread_id is not None:
+                raise only.refused(session)
+            look = partial(_only, session, this, reads=True)
+        elif peek or thread_id is not None:
             look = partial(_peek, session, limit or FILL, thread_id, cursor, take=not peek)
         else:
             look = partial(_read, session, this, limit, session.claims.number_of(cursor))
@@ -120,6 +125,8 @@ async def watch_inbox(
         await _note_what_arrived(session, this)
         if awaited:
             look = partial(_outcomes, session, awaited, enough)
+        elif session.only:
+            look = partial(_only, session, this)
         else:
             look = partial(_new, session, this, limit, priority)
         return await _wait(
@@ -288,6 +295,36 @@ async def _new(
         notes=tuple(taken.notes),
         held=len(session.claims),
     )
+    return await questions.with_answers(session.bus, session.claims, by, inbox)
+
+
+async def _only(
+    session: Session,
+    call: Call,
+    _: AbstractSet[str] = EVERYTHING,
+    *,
+    last: bool = False,
+    reads: bool = False,
+) -> Inbox:
+    """Return the one task that a session was started for: as it stands if it `reads`, else as news.
+
+    The `last` look of one that waits is as that of `_new`.
+    """
+    by = None if last else call
+    notes = await session.claims.check([*session.claims.values()])
+    given = {task_id: session.claims.given(task_id) for task_id in session.claims}
+    items = [
+        _line(claim, at) if (at := given[task_id]) else _new_item(claim)
+        for task_id, claim in session.claims.items()
+        if reads or (at := given[task_id]) is None or at.is_doubtful(by)
+    ]
+    if not session.claims and not notes:
+        taken = await only.claim(session)
+        if isinstance(taken, only.Gone):
+            notes = [taken.note]
+        else:
+            items = [_new_item(taken)]
+    inbox = Inbox(tasks=tuple(items), notes=tuple(notes), held=len(session.claims))
     return await questions.with_answers(session.bus, session.claims, by, inbox)
 
 

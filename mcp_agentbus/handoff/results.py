@@ -10,13 +10,12 @@ its one record that succeeds only if nobody else has written.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Unpack, cast
 
 from mcp_agentbus.bus.budget import one_call
-from mcp_agentbus.bus.replies import Conflict, untaken
+from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import (
     AgentbusError,
@@ -27,7 +26,7 @@ from mcp_agentbus.errors import (
 )
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.agents import unknown_task
-from mcp_agentbus.handoff.beside import arrivals, questions
+from mcp_agentbus.handoff.beside import arrivals, only, questions
 from mcp_agentbus.handoff.beside.details import Details, checked
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
@@ -43,8 +42,7 @@ from mcp_agentbus.store.records import (
     update,
     write_sent,
 )
-from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record, step
-from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record
 from mcp_agentbus.store.task import (
     HELD,
     WORKER_ENDS,
@@ -127,7 +125,7 @@ async def publish_result(
             by_sender = _cancel if status == "cancelled" else _answer
             return await by_sender(session, task_id, changes)
         held = session.claims.get(task_id) or await _taken_up(session, task_id)
-        claim = held or await _unheld(session, task_id, status)
+        claim = held or await only.unheld(session, task_id, _holder(session, status))
         if claim is None:
             return await _not_held(session, task_id, status, changes)
         if claim.task.expect == "nothing":
@@ -213,32 +211,15 @@ async def _taken_up(session: Session, task_id: str) -> Claim | None:
     return None
 
 
-async def _unheld(session: Session, task_id: str, status: Status) -> Claim | None:
-    """Return the claim of a task that waits in an inbox of this agent; None if none does.
+def _holder(session: Session, status: Status) -> str:
+    """Return who is to have a task that nobody held, and of which that is published.
 
-    It is written with what is published of it. So that a task which is kept outlives this session,
-    the shell's session has it: a client may start a server for each call.
+    So that a task which is kept outlives this session, the shell's session has it: a client may
+    start a server for each call.
     """
-    holder = session.id
-    if status not in WORKER_ENDS:
-        holder = shell.session_id(session.me.id, session.bus.settings.state_dir)
-    for inbox in session.inboxes:
-        (standing, revision), (sent, _) = await asyncio.gather(
-            read_record(session.bus, "*", inbox, task_id),
-            read_sent(session.bus, "*", inbox, task_id),
-        )
-        record = standing or (first_record(sent) if sent else None)
-        if record is None or record.ended or await roster.may_hold(session.bus, record):
-            continue
-        stored = await tasks.find(session.bus, record, sent.seq if sent else 0)
-        if stored and text.now() < stored[0].expires_at:
-            task, message = stored
-            attempts = record.attempts + 1
-            claimed = step(
-                record, "claimed", session.me.id, holder, text.now(), attempts=attempts, reason=""
-            )
-            return Claim(task, untaken(TASKS, message), claimed, revision)
-    return None
+    if status in WORKER_ENDS or session.only:
+        return session.id
+    return shell.session_id(session.me.id, session.bus.settings.state_dir)
 
 
 async def _not_held(

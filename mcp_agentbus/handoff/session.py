@@ -55,11 +55,11 @@ class Session:
     id: str = field(default_factory=ids.new_session_id)
     #: It has no process of its own, as a shell's: its claims are leases, and outlive this one.
     leased: bool = False
-    #: For which of its sessions, by which of its processes, a host has started its server; empty if
-    #: that tells no id. A host that leaves a server may start another one.
+    #: For which of its sessions, by which process, a host has started its server; empty if unknown.
     hosted: str = ""
     #: The session of another server of its host's, which has all that this one had; empty if none.
     successor: str = field(default="", init=False)
+    only: str = ""  #: The id of the one task that it was started for; empty for any.
     #: How it comes by its name, as that of an MCP client; None if that is `me`'s for good.
     naming: Naming | None = None
     claims: Claims = field(init=False)
@@ -183,7 +183,7 @@ class Session:
             await roster.beat(self.bus, self.me, self.id)
         # Before the first task is sent, so that no answer to it can be missed.
         await self._hear_records()
-        if self.hosted:
+        if self.hosted and not self.only:
             await self._succeed()
         self._ending.callback(in_background(self._keep(), f"keeper of session {self.id}").cancel)
 

@@ -130,8 +130,10 @@ class Relayed:
             raise BadInput("A session is served under an id of its own.")
         naming = self._state.naming(theirs, request)
         me = (await self._state.identified(naming)).me
-        hosted = str(request.get("hosted", ""))
-        session = Session(self._state.bus, me, id=session_id, naming=naming, hosted=hosted)
+        hosted, only = (str(request.get(name, "")) for name in ("hosted", "only"))
+        session = Session(
+            self._state.bus, me, id=session_id, naming=naming, hosted=hosted, only=only
+        )
         session.claims.on_change = lambda: self.tell_claims(session_id)
         return session
 

@@ -21,10 +21,11 @@ WATCH_MAX_S: Final = 3600
 #: Where nothing is.
 NOWHERE: Final = "/dev/null"
 _VARIABLE: Final = "AGENTBUS_WATCH_MAX_S"
-_VALUED: Final = ("--agent", "--watch-max")
+_VALUED: Final = ("--agent", "--watch-max", "--only")
 _HINT: Final = (
     "Have it corrected where the host starts agentbus: agentbus serve [--agent ID] "
-    "[--watch-max SECONDS], which `agentbus install` writes. Then start the session anew."
+    "[--watch-max SECONDS] [--only TASK], which `agentbus install` writes. Then start the session "
+    "anew."
 )
 
 
@@ -35,6 +36,8 @@ class Options(NamedTuple):
     agent: str | None = None
     #: The most that a call of watch_inbox waits, in seconds.
     watch_max_s: float = WATCH_MAX_S
+    #: The id of the one task that the session is given; empty for any.
+    only: str = ""
     #: What is wrong with them, or with where the session was started; None if nothing is.
     fault: BadInput | BadSetup | None = None
 
@@ -59,7 +62,8 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
                 given[name] = value if has_value else _next(words, name)
             elif word != "--json":
                 raise BadInput(f"`agentbus serve` takes no {word[:40]!r}.", hint=_HINT)
-        return Options(given.get("--agent"), _watch_max_s(given.get("--watch-max"), environ))
+        watch_max_s = _watch_max_s(given.get("--watch-max"), environ)
+        return Options(given.get("--agent"), watch_max_s, _only(given.get("--only", "")))
     except BadInput as fault:
         return Options(given.get("--agent"), fault=fault)
 
@@ -69,6 +73,14 @@ def _next(words: Iterator[str], name: str) -> str:
     if value.startswith("-"):
         raise BadInput(f"`agentbus serve {name}` was given no value.", hint=_HINT)
     return value
+
+
+def _only(typed: str) -> str:
+    from mcp_agentbus.core import ids  # few say it
+
+    if typed and not ids.is_task_id(typed):
+        raise BadInput(f"--only: {typed[:40]!r} is not the id of a task.", hint=_HINT)
+    return typed
 
 
 def _watch_max_s(typed: str | None, environ: Mapping[str, str]) -> float:

@@ -45,8 +45,7 @@ _CHUNK_BYTES: Final = 64 * 1024
 # A listener says at once whether it takes a session; one that does not in this time, in seconds,
 # hangs.
 _TAKES_WITHIN_S: Final = 1.0
-# A session that goes on for so long after its input has ended hangs. Hosts kill a server that
-# needs 2 s to end.
+# A session that goes on for so long after its input has ended hangs; hosts kill it after 2 s.
 _HANGS_S: Final = 1.0
 # What is on its way to the host when the session has ended.
 _DRAIN_S: Final = 0.15
@@ -82,6 +81,7 @@ class _Listener:
             "session": session,
             "agent": options.agent,
             "watch_max_s": options.watch_max_s,
+            "only": options.only,
             "hosted": hosts.hosted(place.environ),
             **local_socket.surroundings(place.environ),
         }
@@ -309,6 +309,7 @@ class _Relay:
             self._me.session,
             hosted=hosts.hosted(self._place.environ),
             watch_max_s=own.options.watch_max_s,
+            only=own.options.only,
             fault=own.options.fault,
         )
         self._is_served.set()

@@ -24,6 +24,7 @@ from mcp_agentbus.archive.history import View, history
 from mcp_agentbus.archive.lives import task_life
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
+from mcp_agentbus.handoff.beside import only
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Call, Inbox
@@ -124,6 +125,8 @@ class Tool(Generic[_Args]):
                 f"{self.name}: {complaints(error)}.",
                 hint=f"The tool takes: {', '.join(self.args.model_fields)}.",
             ) from None
+        if session.only and self.name not in only.TOOLS:
+            raise only.refused(session)
         notes = []
         if isinstance(args, WatchInbox):
             if args.timeout_s > watch_max_s and "timeout_s" in meant:
@@ -154,7 +157,8 @@ async def look(session: Session, args: ReadInbox, call: Call | None = None) -> I
         AgentbusError: it could not be read, or there is no such task.
     """
     if args.task_id is not None:
-        return await task_life(session, args.task_id)
+        task_id = only.meant(session, args.task_id) if session.only else args.task_id
+        return await task_life(session, task_id)
     return await inbox.read_inbox(
         session,
         limit=args.limit,
@@ -176,6 +180,8 @@ async def _read_inbox(session: Session, args: ReadInbox, asked: Asked) -> Answer
 
 
 async def _look_back(session: Session, args: ReadInbox) -> Answer:
+    if session.only:
+        raise only.refused(session)
     view: View = "all" if args.view == "inbox" else args.view
     page = await history(
         session,
@@ -197,7 +203,7 @@ async def _watch_inbox(session: Session, args: WatchInbox, asked: Asked) -> Answ
     answer = await inbox.watch_inbox(
         session,
         timeout_s=args.timeout_s,
-        task_id=await _whole(session, args.task_id),
+        task_id=None if args.task_id is None else await _whole(session, args.task_id),
         priority=None if args.priority == "any" else args.priority,
         waiting=waiting,
         call=asked.call,
@@ -222,7 +228,7 @@ async def _list_agents(session: Session, args: ListAgents, _: Asked) -> Answer:
 async def _publish_result(session: Session, args: PublishResult, _: Asked) -> Answer:
     published = await results.publish_result(
         session,
-        await lookup.whole_id(session, args.task_id),
+        await _whole(session, args.task_id),
         args.status,
         summary=args.summary,
         body=args.body,
@@ -232,8 +238,10 @@ async def _publish_result(session: Session, args: PublishResult, _: Asked) -> An
     return Answer(render.published_text(published), documents.of_published(published))
 
 
-async def _whole(session: Session, task_id: str | None) -> str | None:
-    return None if task_id is None else await lookup.whole_id(session, task_id)
+async def _whole(session: Session, task_id: str) -> str:
+    if session.only:
+        return only.meant(session, task_id)
+    return await lookup.whole_id(session, task_id)
 
 
 def _plain(number: float) -> float:

@@ -54,6 +54,7 @@ class Standalone:
         *,
         hosted: str = "",
         watch_max_s: float,
+        only: str = "",
         fault: BadInput | BadSetup | None,
     ) -> None:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
@@ -63,7 +64,9 @@ class Standalone:
             asked, shell.agents(settings), lambda: frozenset({session_id})
         )
         naming = Refusing(asked, fault=fault) if fault else naming
-        self._session = Session(Bus(settings), me, id=session_id, naming=naming, hosted=hosted)
+        self._session = Session(
+            Bus(settings), me, id=session_id, naming=naming, hosted=hosted, only=only
+        )
         self._watch_max_s = watch_max_s
 
     @property
