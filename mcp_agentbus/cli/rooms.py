@@ -12,10 +12,15 @@ import asyncio
 import os
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli import tasks
 from mcp_agentbus.cli.output import agreed, say, show, tell
-from mcp_agentbus.config.settings import load_settings, settings_or_defaults
+from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
+from mcp_agentbus.errors import AgentbusError
+
+if TYPE_CHECKING:
+    from mcp_agentbus.human.decide import Asked
 
 
 def status(args: argparse.Namespace) -> int:
@@ -55,7 +60,7 @@ async def _why(args: argparse.Namespace) -> int:
 
 
 def decide(args: argparse.Namespace) -> int:
-    """Approve or deny what an agent asks, as its user confirms at the terminal; return 0.
+    """Approve or deny what an agent asks, as its user confirms at the terminal; return the code.
 
     Raises:
         Refused: no person types, or the task asks for no approval.
@@ -64,10 +69,41 @@ def decide(args: argparse.Namespace) -> int:
     """
     from mcp_agentbus.human import decide
 
-    approved = args.command == "approve"
-    asked = decide.decide(load_settings(), args.task_id, approved=approved, note=args.note)
-    show(args, decide.text(asked, approved=approved), decide.data(asked, approved=approved))
-    return 0
+    settings, approved = load_settings(), args.command == "approve"
+    profile = args.wake if approved else None
+    asked = decide.decide(
+        settings, args.task_id, approved=approved, note=args.note, starts=bool(profile)
+    )
+    started, then = _start(settings, asked, profile) if profile else (False, "")
+    said = decide.text(asked, approved=approved, then=then)
+    if approved and not profile and decide.may_start(settings, asked):
+        said += " With `--wake answer`, or work, the same starts it for this task alone."
+    show(args, said, decide.data(asked, approved=approved, started=started))
+    return int(bool(profile) and not started)
+
+
+def _start(settings: Settings, asked: Asked, profile: str) -> tuple[bool, str]:
+    """Have the listener start an agent for one task; return whether it does, and what to say."""
+    from mcp_agentbus.core.ids import address_of
+    from mcp_agentbus.core.notices import WHY
+    from mcp_agentbus.relay import local_socket
+
+    task = asked.record
+    place = {"owner": task.owner, "inbox": address_of(task.inbox), "task_id": task.task_id}
+    kept = "The approval is kept; nothing was started"
+    try:
+        answer = local_socket.ask(settings, {"op": "approved", **place, "profile": profile})
+    except AgentbusError as error:
+        return False, f"{kept}: {error.message} {error.hint}"
+    if answer["started"]:
+        return (
+            True,
+            f"{asked.by} is started for this task alone: `agentbus agent wakes {asked.by}`.",
+        )
+    if answer["held"] == "deaf_session":
+        return False, f"{kept}: a live session of {asked.by} is open, and is told at its next call."
+    why = WHY.get(str(answer["held"]), str(answer["held"]))
+    return False, f"{kept}: {why}. Run the same later, or open a session of {asked.by}."
 
 
 def doctor(args: argparse.Namespace) -> int:

@@ -124,6 +124,14 @@ def with_instruction(notice: str, instruction: str) -> str:
     return f"{notice}\nYour user's instruction: {instruction}" if instruction else notice
 
 
+def approved(task_id: str) -> str:
+    """Return the notice of a session that is started for one task alone."""
+    return (
+        f"Your user has approved what was asked about task {task_id} in your agentbus inbox. This "
+        "session is for that task alone. Call read_inbox."
+    )
+
+
 def text(counts: Counts) -> str:
     """Return the notice of what waits; of nothing in particular if all are 0."""
     parts = []

@@ -33,6 +33,7 @@ from mcp_agentbus.store.asked.decisions import NOTE_MAX_CHARS, Decision
 from mcp_agentbus.store.records import add_wake, read_record
 from mcp_agentbus.store.steps import asked_in, question_of
 from mcp_agentbus.store.task import HELD, Moment, Record
+from mcp_agentbus.wakes import alone
 
 #: So many characters of a task's id are typed to decide.
 TYPED_CHARS: Final = 6
@@ -67,7 +68,9 @@ class Asked:
         return f"{about}. {self.by} asks for your approval:\n{frame(said, said_by=self.by)}"
 
 
-def decide(settings: Settings, written: str, *, approved: bool, note: str) -> Asked:
+def decide(
+    settings: Settings, written: str, *, approved: bool, note: str, starts: bool = False
+) -> Asked:
     """Ask the person at the terminal whether a decision is meant, and keep it.
 
     Args:
@@ -75,6 +78,7 @@ def decide(settings: Settings, written: str, *, approved: bool, note: str) -> As
         written: the task's id, or the beginning of it.
         approved: what was typed.
         note: what its agent is told with it.
+        starts: the agent is about to be started for that, so nobody else is to look at once.
 
     Raises:
         Refused: no person types, as far as that can be told; or its agent went on meanwhile.
@@ -100,7 +104,9 @@ def decide(settings: Settings, written: str, *, approved: bool, note: str) -> As
     still_asks = True
     # Its session finds it by itself.
     with suppress(AgentbusError):
-        still_asks = asyncio.run(_on_the_bus(settings, lambda bus: _say(bus, asked, decision.at)))
+        still_asks = asyncio.run(
+            _on_the_bus(settings, lambda bus: _say(bus, asked, decision.at, at_once=not starts))
+        )
     if not still_asks:
         decisions.forget(settings.state_dir, asked.record)
         raise Refused(
@@ -160,8 +166,8 @@ def _no_approval(task_id: str, owner: str, question: Moment | None) -> Refused:
     )
 
 
-async def _say(bus: Bus, asked: Asked, at: datetime) -> bool:
-    """Say that it was decided, and have whoever waits for that look; not if nobody asks any more.
+async def _say(bus: Bus, asked: Asked, at: datetime, *, at_once: bool) -> bool:
+    """Say that it was decided, and have whoever waits look `at_once`; not if nobody asks any more.
 
     A person may take minutes, and its agent need not wait. Returns whether somebody asks.
     """
@@ -173,19 +179,36 @@ async def _say(bus: Bus, asked: Asked, at: datetime) -> bool:
     reason = f"its user has decided what it asked at {stamp(asked.at)}"
     moment = Moment(state=_DECIDED, at=at, by=asked.by, reason=reason)
     await add_wake(bus, record.owner, record.inbox, record.task_id, moment)
-    await bus.send(subjects.back_subject(record.inbox), b"", {})
+    if at_once:
+        await bus.send(subjects.back_subject(record.inbox), b"", {})
     return True
 
 
-def text(asked: Asked, *, approved: bool) -> str:
-    """Return what is kept now, and who is told of it when."""
+def may_start(settings: Settings, asked: Asked) -> bool:
+    """Tell whether the listener may start the agent for this task alone, as far as rules tell."""
+    if asked.is_held:
+        return False
+    with suppress(Refused):
+        alone.profile_of(settings.rules.get(asked.by), asked.by, asked.record.task_id, "answer")
+        return True
+    return False
+
+
+def text(asked: Asked, *, approved: bool, then: str = "") -> str:
+    """Return what is kept now, and who is told of it when, or what is done about it `then`."""
     done = "Approved" if approved else "Denied"
     told = f"{asked.by} is told now where it waits for that, else at its next call"
     if not asked.is_held:
         told = f"nobody holds the task now: the next session of {asked.by} that gets it is told"
-    return f"{done} what {asked.by} asks about task {asked.record.task_id}; {told}."
+    about = f"{done} what {asked.by} asks about task {asked.record.task_id}"
+    return f"{about}. {then}" if then else f"{about}; {told}."
 
 
-def data(asked: Asked, *, approved: bool) -> dict[str, Any]:
+def data(asked: Asked, *, approved: bool, started: bool = False) -> dict[str, Any]:
     """Return the same as data."""
-    return {"task_id": asked.record.task_id, "agent": asked.by, "approved": approved}
+    return {
+        "task_id": asked.record.task_id,
+        "agent": asked.by,
+        "approved": approved,
+        "started": started,
+    }

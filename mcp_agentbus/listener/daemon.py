@@ -110,8 +110,9 @@ def _parts(state: State) -> _Parts:
 
     memory = Memory(state.settings.runtime_dir / "told.json")
     relayed = Relayed(state)
-    loop = Loop(state, relayed, Runner(state, memory, WAKERS))
-    requests = Requests(state, loop, relayed, Digest(state, memory))
+    runner = Runner(state, memory, WAKERS)
+    loop = Loop(state, relayed, runner)
+    requests = Requests(state, loop, relayed, runner, Digest(state, memory))
     handlers = {
         "join": loop.join,
         "serve": relayed.serve,
@@ -120,6 +121,7 @@ def _parts(state: State) -> _Parts:
         "reload": requests.reload,
         "mail": requests.mail,
         "wake": requests.wake,
+        "approved": requests.approved,
     }
     endpoint = Endpoint(handlers)
     return _Parts(loop, relayed, endpoint, Door(state.settings, endpoint))

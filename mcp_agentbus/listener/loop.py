@@ -242,7 +242,7 @@ class Loop:
 
     async def _publish_prospects(self, desk: Desk, *, only_news: bool = False) -> None:
         """Say what would become of a task that came now, or that this agent is not here now."""
-        holds = policy.prospects(self._facts(desk, ())) if self._is_here(desk) else None
+        holds = policy.prospects(self.facts(desk, ())) if self._is_here(desk) else None
         if holds != desk.holds or (holds and not only_news):
             with suppress(AgentbusError):  # it is said again with the next sign of life
                 await roster.beat_for(self._state.bus, desk.agent, self._id, holds)
@@ -338,7 +338,7 @@ class Loop:
         things = self._state.for_somebody(desk.agent, looked.things)
         if not ran:  # else the look may be older than what was read
             self._runner.note_reads(desk, {thing.key for thing in things})
-        facts = self._facts(desk, things)
+        facts = self.facts(desk, things)
         decision = policy.decide(facts)
         if isinstance(decision, Hold) and len(facts.waiting) < len(things):
             again = datetime.now(UTC) + _ROLE_AGAIN
@@ -349,7 +349,8 @@ class Loop:
             decision = Hold(Reason.NOTHING, datetime.now(UTC) + timedelta(seconds=awaited_s))
         return things, decision
 
-    def _facts(self, desk: Desk, things: tuple[Waiting, ...]) -> Facts:
+    def facts(self, desk: Desk, things: tuple[Waiting, ...]) -> Facts:
+        """Return what is known of an agent, and of these things that wait for it."""
         state = self._state
         members = state.members.of(desk.agent)
         now = datetime.now().astimezone()

@@ -12,29 +12,40 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.config import inherited
 from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.aio import failures, together
-from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
+from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup, Refused
 from mcp_agentbus.listener import status
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.digest import Digest
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.relayed import Relayed
+from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
+from mcp_agentbus.store import roster
+from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.records import read_record
+from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.version import __version__
+from mcp_agentbus.wakes import alone, policy
 from mcp_agentbus.wakes.ledger import LedgerBroken
+from mcp_agentbus.wakes.policy import Hold, Wake
 
 
 class Requests:
     """The questions of commands and hooks, put to the parts that know."""
 
-    def __init__(self, state: State, loop: Loop, relayed: Relayed, digest: Digest) -> None:
+    def __init__(
+        self, state: State, loop: Loop, relayed: Relayed, runner: Runner, digest: Digest
+    ) -> None:
         self._state, self._loop, self._relayed, self._digest = state, loop, relayed, digest
+        self._runner = runner
 
     async def status(self, connection: Connection) -> None:
         """Tell how the listener and each agent stand; for `agentbus listen --status`.
@@ -111,6 +122,46 @@ class Requests:
             self._state.ledger_broke(error)
             raise AgentbusError(str(error), hint=error.hint) from None
         connection.say(self._agent(desk))
+
+    async def approved(self, connection: Connection) -> None:
+        """Start an agent for the one task that its user has approved; for `approve --wake`.
+
+        Raises:
+            BadInput, Refused: nobody has approved that, or its agent cannot be started for it.
+            AgentbusError: wakes cannot be recorded; and as `read_record`.
+        """
+        start_no_server()
+        state, request = self._state, connection.request
+        task_id = ids.task_id(str(request.get("task_id", "")))
+        owner = ids.agent_id(str(request.get("owner", "")))
+        inbox = ids.inbox_of(str(request.get("inbox", "")))
+        self._loop.reload()
+        record, _ = await read_record(state.bus, owner, inbox, task_id)
+        question = question_of(record) if record else None
+        decision = record and decisions.kept(state.settings.state_dir, record)
+        if not (record and question and decision and decision.approved):
+            raise Refused(f"The listener finds no approval of task {task_id} on its bus.")
+        rules = state.settings.rules.get(question.by)
+        profile = alone.profile_of(rules, question.by, task_id, str(request.get("profile")))
+        thing = alone.waiting(record)
+        desk = self._loop.desk(question.by)
+        async with desk.looking:
+            facts = self._loop.facts(desk, (thing,))
+            # What a session holds that lives elsewhere is told there, too.
+            if await roster.may_hold(state.bus, record):
+                facts = replace(facts, session="cannot_be_told")
+            started = policy.approved(facts, thing, profile)
+            if isinstance(started, Wake):
+                self._begin(desk, started)
+        held = started.reason if isinstance(started, Hold) else ""
+        connection.say({"agent": question.by, "started": not held, "held": held})
+
+    def _begin(self, desk: Desk, wake: Wake) -> None:
+        try:
+            self._runner.begin(desk, wake)
+        except LedgerBroken as error:
+            self._state.ledger_broke(error)
+            raise AgentbusError(str(error), hint=error.hint) from None
 
     async def _count(self) -> None:
         """Count anew what waits for each agent, if there is a bus."""

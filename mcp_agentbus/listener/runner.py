@@ -284,8 +284,13 @@ class Runner:
 
     async def _start(self, desk: Desk, wake: int, decision: Wake) -> Ended:
         """Start the agent's host by the user's rules, and wait until it has ended."""
-        rules = self._state.settings.rules[desk.agent]
-        step = f"starts {rules.host}, profile {rules.profile}"
+        rules, notice = self._state.settings.rules[desk.agent], notices.text(desk.counts)
+        only = decision.because[0].task_id if decision.alone else ""
+        if decision.alone:
+            # A conversation that is gone on with would bring other tasks along.
+            rules = replace(rules, profile=decision.alone, resume=False)
+            notice = notices.approved(only)
+        step = f"starts {rules.host}, profile {rules.profile}{only and ', for this task alone'}"
         writing = part(self.write(desk, decision.covers, "waking", step))
 
         def started(pid: int) -> None:
@@ -296,10 +301,11 @@ class Runner:
         ended = await self._wakers[rules.host](
             Call(
                 rules=rules,
-                notice=notices.with_instruction(notices.text(desk.counts), rules.instruction),
+                notice=notices.with_instruction(notice, rules.instruction),
                 environ=registry.environ(rules, self._state.settings.environ),
                 started=started,
                 host_session=self._state.ledger.host_session(desk.agent) if rules.resume else "",
+                only=only,
             )
         )
         await writing

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Final, Literal, NamedTuple
 
-from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.config.rules import Limits, Profile, Rules
 from mcp_agentbus.config.values import ANY_SENDER
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.ids import WAKE_ON, Priority
@@ -110,6 +110,8 @@ class Wake:
     covers: tuple[Waiting, ...]
     #: What it is not for, by key.
     held: dict[str, Reason] = field(default_factory=dict)
+    #: For its one task alone, with that profile: its user's word. None: by the rules.
+    alone: Profile | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,19 @@ def decide(facts: Facts) -> Wake | Hold:
     if isinstance(means, Reason):
         return Hold(means, None, {**reasons, **{thing.key: means for thing in because}})
     return Wake(means, because, because + _told_before(because, held, facts), reasons)
+
+
+def approved(facts: Facts, thing: Waiting, profile: Profile) -> Wake | Hold:
+    """Return whether an agent is started now for one task alone, as its user has just said.
+
+    That one is there, so there are neither quiet hours nor pauses; all limits hold.
+    """
+    if facts.session != "none":
+        return Hold(Reason.DEAF_SESSION)
+    rules = facts.rules and replace(facts.rules, profile=profile, quiet_hours=None)
+    past = tuple(replace(wake, cleared=True) for wake in facts.past)
+    decision = decide(replace(facts, waiting=(thing,), rules=rules, past=past, trusted=None))
+    return replace(decision, alone=profile) if isinstance(decision, Wake) else decision
 
 
 def prospects(facts: Facts) -> Holds:

@@ -111,6 +111,12 @@ def _add_task_commands(commands: Commands) -> None:
         decide = command(commands, word, about, agent=False)
         decide.add_argument("task_id", metavar="TASK", help=TASK)
         decide.add_argument("--note", default="", metavar="TEXT", help="what it is told with that")
+        if word == "approve":
+            decide.add_argument(
+                "--wake", choices=("answer", "work"),
+                help="have the listener start its agent for this task alone: to read and answer, "
+                "or to work with its host's own permissions",
+            )  # fmt: skip
 
     task = command(commands, "task", "show the life of a task that was sent or received")
     task.add_argument("task_id", metavar="TASK", help=TASK)

@@ -119,7 +119,8 @@ def _mcp_config(call: Call) -> str:
     env = {"AGENTBUS_HOST": call.rules.host}
     if home := call.environ.get("AGENTBUS_HOME"):
         env["AGENTBUS_HOME"] = home
-    command, *args = programs.ourselves("serve", "--agent", call.rules.agent)
+    alone = ("--only", call.only) if call.only else ()
+    command, *args = programs.ourselves("serve", "--agent", call.rules.agent, *alone)
     server = {
         "command": command,
         "args": args,

@@ -31,6 +31,8 @@ class Call:
     started: Callable[[int], None]
     #: The host's own id of the agent's last conversation; empty if none is known.
     host_session: str = ""
+    #: The id of the one task that its session is to be given; empty for any.
+    only: str = ""
 
 
 @dataclass(frozen=True)
