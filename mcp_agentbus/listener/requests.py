@@ -34,6 +34,7 @@ from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes import alone, policy
+from mcp_agentbus.wakes.hosts import registry
 from mcp_agentbus.wakes.ledger import LedgerBroken
 from mcp_agentbus.wakes.policy import Hold, Wake
 
@@ -143,6 +144,12 @@ class Requests:
             raise Refused(f"The listener finds no approval of task {task_id} on its bus.")
         rules = state.settings.rules.get(question.by)
         profile = alone.profile_of(rules, question.by, task_id, str(request.get("profile")))
+        if rules and (programs := registry.missing_program(rules, state.settings.environ)):
+            raise Refused(
+                f"{programs[0]} is not on the listener's PATH.",
+                hint="Install it, or start the listener anew where it is: `agentbus listen "
+                "--replace`. Then run the same again.",
+            )
         thing = alone.waiting(record)
         desk = self._loop.desk(question.by)
         async with desk.looking:

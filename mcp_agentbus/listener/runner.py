@@ -33,7 +33,8 @@ from mcp_agentbus.listener.members import HANGS, Member
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
-from mcp_agentbus.store.records import add_wake, read_sent
+from mcp_agentbus.store.records import add_wake, read_record, read_sent
+from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.wakes.hosts import registry
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended, Waker
@@ -132,9 +133,24 @@ class Runner:
                 continue
             read = not notified.keys.issubset(waiting)
             if read or now >= notified.until:
-                del desk.notified[wake]
-                self._state.ledger.led_to_read(wake, read)
-                self._state.emit("read" if read else "unread", desk.agent, {"wake": wake})
+                self._note_read(desk, wake, read=read)
+
+    def _note_read(self, desk: Desk, wake: int, *, read: bool | None) -> None:
+        del desk.notified[wake]
+        if read is not None:
+            self._state.ledger.led_to_read(wake, read)
+            self._state.emit("read" if read else "unread", desk.agent, {"wake": wake})
+
+    async def _was_read(self, decision: Wake) -> bool | None:
+        """Tell whether its worker has what was approved; None if that is not known.
+
+        A look does not tell: it finds only what wakes the agent by its rules.
+        """
+        thing = decision.because[0]
+        with suppress(AgentbusError):
+            record, _ = await read_record(self._state.bus, thing.owner, thing.inbox, thing.task_id)
+            return record is not None and question_of(record) is None
+        return None
 
     async def catch_up(self) -> None:
         """Write the ends that only the ledger knows into the lives of their tasks."""
@@ -167,7 +183,7 @@ class Runner:
 
     async def _wake(self, desk: Desk, wake: int, decision: Wake, *, heard: bool) -> None:
         """Wake an agent by one of its means, and note how that ended."""
-        ended = Ended("stopped", "the listener ended")
+        ended, read = Ended("stopped", "the listener ended"), None
         try:
             match decision.means:
                 case "nudge" if heard:
@@ -176,6 +192,7 @@ class Runner:
                     ended = await self._nudge(desk, decision)
                 case "start":
                     ended = await self._start(desk, wake, decision)
+                    read = await self._was_read(decision) if decision.alone else None
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  # a waker's fault is a wake that failed
@@ -183,6 +200,9 @@ class Runner:
         finally:
             within_s = READ_WITHIN_S if ended.outcome == "asked" else 0.0
             self._end(desk, wake, ended, read_within_s=within_s)
+            if decision.alone:
+                with suppress(LedgerBroken):  # its end has told that
+                    self._note_read(desk, wake, read=read)
         await self.catch_up()
 
     async def _outlive(self, desk: Desk, wake: int, pid: int) -> None:

@@ -75,24 +75,46 @@ async def test_it_is_started_once_with_the_named_profile_and_given_no_other_task
     assert [state for state, _ in life][-2:] == ["completed", "woken"]
     assert {"claimed", "woken"}.isdisjoint(state for state, _ in await steps(planner, other))
     [wake] = json.loads(wakes)
-    assert (wake["outcome"], wake["usd"]) == ("exited", 0.25)
+    assert (wake["outcome"], wake["usd"], wake["read"]) == ("exited", 0.25, True)
+
+
+async def test_one_that_ends_without_a_look_has_read_nothing_and_the_approval_is_kept(
+    house, planner, notes
+):
+    configure(house, notes, deaf={"host": "claude-code"})
+    task_id = await asked(house, planner, "deaf")
+    (notes / "bin").mkdir()
+    script(notes / "bin" / "claude", "exit 1")
+    async with listening(house, PATH=f"{notes / 'bin'}:{os.environ['PATH']}") as listener:
+        await approved(house, task_id, "--wake", "answer")
+        await listener.logged("unread", agent="deaf")
+    async with Bus.connect(house) as bus, Session(bus, Agent("deaf")) as session:
+        [item] = (await read_inbox(session)).tasks
+
+    assert item.decision.approved
+    assert "wake-failed" in [state for state, _ in await steps(planner, task_id)]
 
 
 async def test_one_that_cannot_be_started_is_not_and_it_says_why_and_keeps_the_approval(
     house, planner, notes
 ):
     limited = {"host": "claude-code", "per_day": 0}
-    configure(house, notes, spent=limited, other={"command": ["/bin/true"]}, open=limited)
-    agents = ("spent", "other", "nobody", "open")
+    rules = {"other": {"command": ["/bin/true"]}, "lost": {"host": "claude-code"}}
+    configure(house, notes, spent=limited, open=limited, **rules)
+    agents = ("spent", "other", "nobody", "open", "lost")
     ids = {agent: await asked(house, planner, agent) for agent in agents}
     said = {"off": await approved(house, ids["spent"], "--wake", "answer")}
+    (notes / "bin").mkdir()
+    (notes / "bin" / "claude").symlink_to("/bin/true")
+    async with listening(house, PATH=str(notes)):
+        said["lost"] = await approved(house, ids["lost"], "--wake", "answer")
     async with (
-        listening(house) as listener,
+        listening(house, PATH=f"{notes / 'bin'}:{os.environ['PATH']}") as listener,
         served.client(house.data_dir.parent, "open", served.LEGACY) as live,
     ):
         await served.call(live, "list_agents")
         await listener.logged("joined", agent="open")
-        for agent in agents:
+        for agent in agents[:-1]:
             said[agent] = await approved(house, ids[agent], "--wake", "answer")
     async with Bus.connect(house) as bus, Session(bus, Agent("spent")) as session:
         [item] = (await read_inbox(session)).tasks
@@ -102,6 +124,7 @@ async def test_one_that_cannot_be_started_is_not_and_it_says_why_and_keeps_the_a
         "spent": "it was woken as often, or spent as much, as a day allows",
         "other": "other runs in command, whose sessions cannot be given one task alone",
         "nobody": "Nothing says how nobody is started",
+        "lost": "claude is not on the listener's PATH",
         "open": "a live session of open is open, and is told at its next call",
     }.items():
         assert (agent, said[agent][0], why in said[agent][1]) == (agent, 1, True), said[agent]
