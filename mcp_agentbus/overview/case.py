@@ -48,6 +48,11 @@ class Case:
     word: Word | None = None
     #: The priorities of tasks that are to wake the addressee.
     wake_on: Collection[Priority] = WAKE_ON
+    #: What its worker asked and has not gone on from, such as `needs_approval`, also if its session
+    #: has ended since; empty: nothing.
+    asks: str = ""
+    #: Which agent asked that.
+    asked_by: str = ""
     #: Whether the session that holds the task lives; None: not known.
     holder_lives: bool | None = None
     claimed_at: datetime | None = None
@@ -71,7 +76,8 @@ class Case:
     @property
     def is_answered(self) -> bool:
         """Whether there is an answer to what its worker asks."""
-        return self.answered_at is not None and self.answered_at >= self.task.updated_at
+        asked_at = self.noted_at or self.task.updated_at
+        return self.answered_at is not None and self.answered_at >= asked_at
 
     @property
     def rests(self) -> bool:

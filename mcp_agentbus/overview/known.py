@@ -122,6 +122,8 @@ class Known:
     resting: Sequence[Resting] = ()
     #: What sessions have claimed, whether or not those still live.
     held: Sequence[Past] = ()
+    #: Of what nobody holds, that whose last worker asked something and has not gone on.
+    asking: Sequence[Past] = ()
     #: What waits in lanes that have more than the records tell of, as from other producers.
     lanes: Mapping[Place, Lane] = field(default_factory=dict)
 
@@ -145,6 +147,7 @@ class Known:
         """Return what is known of a task, for `why`; `placed`: also how many rest before it."""
         archive = self.current.archive
         steps = standing.steps_of(archive, task)
+        question = None if task.ended else standing.question_in(steps)
         return Case(
             task=task,
             now=self.now,
@@ -154,23 +157,25 @@ class Known:
             listener=self.listener.state,
             word=self.word(task.inbox),
             wake_on=self.wake_on(task.inbox),
+            asks=question.state if question else "",
+            asked_by=question.by if question else "",
             holder_lives=self.holder_lives(task),
             claimed_at=_last(steps, frozenset({"claimed"})),
             noted_at=_last(steps, _SAID),
             woken_at=_last(steps, _WOKEN),
             answered_at=_last(steps, frozenset({"answered"})),
-            decided_at=self._decided_at(task),
+            decided_at=self._decided_at(task, question),
             ended_at=_last(steps, ENDS),
             before=standing.before(archive, task, self.now) if placed else None,
         )
 
-    def _decided_at(self, task: Past) -> datetime | None:
+    def _decided_at(self, task: Past, question: Step | None) -> datetime | None:
         """Return when this user has decided what a task's worker asks."""
-        if task.state != "needs_approval":
+        if question is None or question.state != "needs_approval":
             return None
         of = task.owner, task.inbox, task.task_id
         at = decisions.given_at(self.settings.state_dir, *of)
-        return at if at and at > task.updated_at else None
+        return at if at and at > question.at else None
 
     def entry(self, inbox: str) -> Entry | None:
         """Return what the roster says of an agent, or of the liveliest that holds a role."""
@@ -261,7 +266,8 @@ async def known(settings: Settings) -> AsyncGenerator[Known]:
             current = stack.enter_context(_as_it_is(settings))
         now = text.now()
         resting, held = standing.resting(current.archive, now), standing.held(current.archive, now)
-        here = Known(settings, now, current, await asking, on_bus, says, resting, held)
+        asked = standing.asking(current.archive, now)
+        here = Known(settings, now, current, await asking, on_bus, says, resting, held, asked)
         yield replace(here, lanes=await _more(bus, here))
 
 

@@ -25,7 +25,7 @@ from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_a
 from mcp_agentbus.core.notices import WHY
 from mcp_agentbus.listener import status
 from mcp_agentbus.overview.known import Known, Listener, known
-from mcp_agentbus.overview.why import ASKS, FOR_A_PERSON, Why, todo_for, why
+from mcp_agentbus.overview.why import FOR_A_PERSON, Why, todo_for, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
 from mcp_agentbus.tools.answers.words import many
 from mcp_agentbus.version import __version__
@@ -137,7 +137,7 @@ async def look(settings: Settings) -> Situation:
         waits = _waits(here)
         shown = tuple(_explained(here, some) for some in waits[:_WAITS_MAX])
         needs = (
-            *_unwoken(here, waits), *_asked(here, held), *_parked(here), *_held_back(here),
+            *_unwoken(here, waits), *_asked(here), *_parked(here), *_held_back(here),
             *_broken(here), *broken,
         )  # fmt: skip
         return Situation(
@@ -251,7 +251,8 @@ def _agents(here: Known, held: Iterable[Past], waits: Iterable[_Resting]) -> tup
 
 
 def _is_asking(here: Known, task: Past) -> bool:
-    return task.state in ASKS and not here.case(task).is_answered
+    case = here.case(task)
+    return bool(case.asks) and not case.is_answered
 
 
 def _since(here: Known, task: Past) -> datetime:
@@ -265,16 +266,15 @@ def _order(agent: Standing) -> tuple[bool, bool, bool, float, str]:
     return not (agent.held or agent.is_waking), not is_open, not agent.waiting, -seen, agent.id
 
 
-def _asked(here: Known, held: Iterable[Past]) -> Iterable[Need]:
-    for task in held:
-        if _is_asking(here, task):
-            case = here.case(task)
-            if case.decided_at:
-                continue
+def _asked(here: Known) -> Iterable[Need]:
+    """Tell of each open question, whether or not the session that asked it is still there."""
+    for task in (*here.held, *here.asking):
+        case = here.case(task)
+        if case.asks and not (case.is_answered or case.decided_at):
             answer = why(case)
             since = case.noted_at or task.updated_at
             yield Need(
-                "asks", task.task_id, f"{task.agent} {answer.brief}", answer.todo, task, since
+                "asks", task.task_id, f"{case.asked_by} {answer.brief}", answer.todo, task, since
             )
 
 

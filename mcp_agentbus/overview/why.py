@@ -49,8 +49,10 @@ def why(case: Case) -> Why:
     """Return why a task is not done, or how it ended, and what to do about it."""
     if case.task.state in ENDS:
         return _over(case)
+    if case.asks and not (case.rests and _replied(case)):
+        return _asks(case)
     if not case.rests:
-        return _asks(case) if case.task.state in ASKS else _held(case)
+        return _held(case)
     return next(answer for rule in _RESTING if (answer := rule(case)))
 
 
@@ -96,23 +98,29 @@ def _expired(case: Case) -> Why:
 
 def _asks(case: Case) -> Why:
     task = case.task
-    what, when = ASKS[task.state], ago(case.noted_at or task.updated_at, case.now)
-    gone = "" if case.holder_lives else "; whether its session lives is not known"
+    what, when = ASKS[case.asks], ago(case.noted_at or task.updated_at, case.now)
+    gone = "" if case.holder_lives or case.rests else "; whether its session lives is not known"
+    fact = f"{case.asked_by} asked for {what} {when}, and {{}} holds it now"
+    if case.rests:
+        fact = fact.format("nobody")
+    elif case.asked_by != task.agent:
+        fact = fact.format(task.agent)
+    else:
+        fact = f"{task.agent} holds it and asked for {what} {when}"
     task_id = short(task.task_id)
     if replied := _replied(case):
         brief, told = replied
         return Why(
             f"{brief}, not read yet",
-            f"{task.agent} holds it and asked for {what} {when}; {told}, and it has not read that "
-            f"yet{gone}.",
+            f"{fact}; {told}, and it has not read that yet{gone}.",
             f'Say "read your inbox" in the session of {task.agent}.',
         )
     answer = f"its user decides: `agentbus approve {task_id}`, or deny"
-    if task.state == "needs_input":
+    if case.asks == "needs_input":
         answer = f"`agentbus answer {task_id} TEXT --agent {task.owner}` answers it"
     return Why(
         f"waits for {what}",
-        f"{task.agent} holds it and asked for {what} {when}{gone}.",
+        f"{fact}{gone}.",
         f"What it asks: `agentbus task {task_id}`; {answer}.",
     )
 

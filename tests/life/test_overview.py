@@ -137,6 +137,32 @@ async def test_what_a_session_held_that_was_killed_waits_again(bus, home):
     assert ended["why"].startswith("It is normal, and nobody is woken for normal; no session")
 
 
+async def test_a_question_needs_a_person_until_it_is_answered_though_its_session_has_ended(
+    bus, home
+):
+    async with Session(bus, Agent("planner")) as planner:
+        async with Session(bus, Agent("coder")) as coder:
+            await coder.called()
+            for_sender = await sent(planner, "coder")
+            for_user = await sent(planner, "coder")
+            await read_inbox(coder, limit=2)
+            await publish_result(coder, for_sender, "needs_input", summary="Red or blue?")
+            await publish_result(coder, for_user, "needs_approval", summary="May I?")
+        open_ones = await asked(home, "status")
+        why = await asked(home, "why", for_user)
+        await publish_result(planner, for_sender, "answered", body="Red.")
+        left = await asked(home, "status")
+        answered = await asked(home, "why", for_sender)
+
+    needs = {need["about"]: need for need in open_ones["needs"]}
+    assert needs.keys() == {for_sender, for_user}
+    assert needs[for_sender]["what"] == "coder waits for an answer"
+    assert f"agentbus approve {for_user[:8]}" in needs[for_user]["todo"]
+    assert "and nobody holds it now" in why["why"]
+    assert [need["about"] for need in left["needs"]] == [for_user]
+    assert "nobody is woken for normal" in answered["why"]
+
+
 async def test_what_should_wake_an_agent_and_does_not_needs_a_person_of_whatever_priority(tmp_path):
     with embedded.ephemeral() as settings:
         rules = {"command": [sys.executable, "-c", ""]}

@@ -129,6 +129,41 @@ CASES = {
         "not read that yet."),
         'Say "read your inbox" in the session of coder.',
     ),
+    "asked for an approval in a session that has ended": (
+        case(asks="needs_approval", asked_by="coder", noted_at=before(minutes=5)),
+        "coder asked for an approval 5 min ago, and nobody holds it now.",
+        (
+            "What it asks: `agentbus task 9d0c2f1a`; "
+            "its user decides: `agentbus approve 9d0c2f1a`, or deny."
+        ),
+    ),
+    "asked in a session that was killed": (
+        case(of={**HELD, "state": "needs_input"}, holder_lives=False, noted_at=before(minutes=5)),
+        "coder asked for an answer 5 min ago, and nobody holds it now.",
+        (
+            "What it asks: `agentbus task 9d0c2f1a`; "
+            "`agentbus answer 9d0c2f1a TEXT --agent planner` answers it."
+        ),
+    ),
+    "asked in a session that has ended, and was answered before that": (
+        case(
+            of={"updated_at": before(minutes=1)}, asks="needs_input", asked_by="coder",
+            noted_at=before(minutes=5), answered_at=before(minutes=2),
+        ),
+        f"It is normal, and nobody is woken for normal; {AWAY}.",
+        OPEN_IT,
+    ),
+    "its next holder of the same role has not gone on from a question": (
+        case(
+            of={**HELD, "agent": "other"}, asks="needs_input", asked_by="coder",
+            holder_lives=True, noted_at=before(minutes=5),
+        ),
+        "coder asked for an answer 5 min ago, and other holds it now.",
+        (
+            "What it asks: `agentbus task 9d0c2f1a`; "
+            "`agentbus answer 9d0c2f1a TEXT --agent planner` answers it."
+        ),
+    ),
     "asks again after an answer": (
         case(
             of={**HELD, "state": "needs_input"}, holder_lives=True, noted_at=before(hours=1),
