@@ -135,6 +135,52 @@ async def test_it_reads_its_folder_and_answers_and_nothing_else_happens(
     assert offered - {"DeferredToolPlaceholder"} == {"Read", "Glob", "Grep"} | BUS_TOOLS
 
 
+async def test_no_plugin_of_its_users_runs(claude, home):
+    market, word = home.root / "market", "zq9plugin"
+    plugin = {"name": "mine", "version": "1.0.0", "description": word}
+    listed = {"name": "market", "owner": {"name": "me"}, "plugins": [{**plugin, "source": "./"}]}
+    server = {"command": "sh", "args": ["-c", f"touch {home.ran}/plugin-server; cat"]}
+    skill = f"---\nname: mine\ndescription: {word}\n---\n{word}\n"
+    for name, content in {
+        ".claude-plugin/plugin.json": json.dumps(plugin),
+        ".claude-plugin/marketplace.json": json.dumps(listed),
+        "hooks/hooks.json": json.dumps({"hooks": home.hooks("plugin")}),
+        ".mcp.json": json.dumps({"mcpServers": {"mine": server}}),
+        **dict.fromkeys(("skills/mine/SKILL.md", "agents/mine.md", "commands/mine.md"), skill),
+    }.items():
+        (market / name).parent.mkdir(parents=True, exist_ok=True)
+        (market / name).write_text(content)
+    config = {"CLAUDE_CONFIG_DIR": str(home.root / "conf")}
+
+    async def typed(*argv, **variables):
+        environ = {
+            "HOME": str(home.root), "PATH": "/usr/bin:/bin",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", **config, **variables,
+        }  # fmt: skip
+        await asyncio.to_thread(
+            subprocess.run, [str(claude / "claude"), *argv], input=b"Go.", env=environ,
+            cwd=home.elsewhere, check=True, timeout=60, capture_output=True,
+        )  # fmt: skip
+
+    await typed("plugin", "marketplace", "add", str(market))
+    await typed("plugin", "install", "mine@market")
+    # Not before: it would ask Anthropic, and wait for that where there is no network.
+    home.write("conf/settings.json", env={"ANTHROPIC_API_KEY": KEY})
+    with Standin() as model:  # a session that its user starts has all of it
+        await typed("-p", ANTHROPIC_BASE_URL=model.url)
+    assert {file.name for file in home.ran.iterdir()} == {"plugin-hook", "plugin-server"}
+    assert word in json.dumps(model.shown)
+    for file in home.ran.iterdir():
+        file.unlink()
+
+    with Standin(ANSWERING) as model:
+        answered = await woken(claude, home, model, Woken.terminal, **config)
+
+    assert answered == ["done"]
+    assert list(home.ran.iterdir()) == []
+    assert word not in json.dumps(model.shown)
+
+
 async def test_it_goes_on_with_no_conversation_that_had_more_rights(claude, home):
     home.write(".claude/settings.json", env={"ANTHROPIC_API_KEY": KEY})
     earlier, written = str(uuid.uuid4()), home.elsewhere / "written"
