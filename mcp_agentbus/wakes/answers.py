@@ -17,7 +17,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.store.asked.replies import to_question
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
-from mcp_agentbus.store.task import Moment, Record
+from mcp_agentbus.store.task import Record
 from mcp_agentbus.wakes.policy import Waiting
 
 
@@ -47,16 +47,15 @@ async def is_missing(bus: Bus, record: Record | None) -> bool:
 async def _to(bus: Bus, before: Record) -> Waiting | None:
     place = before.owner, before.inbox, before.task_id
     record, _ = await read_record(bus, *place)
-    question = question_of(record) if record else None
-    if record is None or question is None or record.session != before.session:
+    if record is None or question_of(record) is None or record.session != before.session:
         return None
     replies = await to_question(bus, record)
-    return _answer(record, question, replies.mark) if replies else None
+    return _answer(record, replies.mark) if replies else None
 
 
-def _answer(record: Record, question: Moment, mark: str) -> Waiting:
+def _answer(record: Record, mark: str) -> Waiting:
     return Waiting(
-        f"answer {record.task_id} {question.at.timestamp():.6f}:{mark}",
+        f"answer {record.task_id} {mark}",
         "answer",
         record.task_id,
         record.owner,

@@ -119,7 +119,7 @@ FIELDS = {
     "Record.state_given": Field("sentence", framed=LIFE),
     "Record.agent": Field(
         "word",
-        plain=f"{RESULT}, watch --follow, {PAST}, why, {DECIDE}",
+        plain=f"{RESULT}, watch --follow, {ANY}, {DECIDE}",
         data=f"{IDS}, watch --follow, {ANY}, {DECIDE}",
     ),
     "Record.session": Field("label", data=IDS),

@@ -15,6 +15,7 @@ from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.asked.replies import to_question
 from mcp_agentbus.tools.answers import past, render
 from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.wakes import demand
@@ -41,14 +42,15 @@ async def test_a_question_is_answered_on_the_task_and_its_worker_is_told_once(wo
     waiting = asyncio.create_task(watch_inbox(coder, timeout_s=20))
 
     published = await publish_result(planner, task_id, "answered", body="main")
-    before = news.shown(coder, [f"{task_id} 1"])
+    mark = (await to_question(coder.bus, coder.claims[task_id].record)).mark
+    before = news.shown(coder, [f"{task_id} {mark}"])
     told = await waiting
-    shown_now = news.shown(coder, [f"{task_id} {count}" for count in (1, 2)])
+    shown_now = news.shown(coder, [f"{task_id} {each}" for each in (mark, f"{mark}0")])
     again = await read_inbox(coder)
     after = await task_life(planner, task_id)
 
     assert [result.state for result in asked.results] == [status]
-    assert (before, shown_now) == (set(), {f"{task_id} 1"})
+    assert (before, shown_now) == (set(), {f"{task_id} {mark}"})
     shown = render.inbox_text(asked, planner.me.id)
     assert f"publish_result(task_id='{task_id}', status='answered'" in shown
     assert f"agentbus answer {task_id}" in render.inbox_text(asked, planner.me.id, reader=SHELL)
@@ -62,6 +64,20 @@ async def test_a_question_is_answered_on_the_task_and_its_worker_is_told_once(wo
     assert (after.state, "main" in render.life_text(after)) == ("working", True)
     # The question was seen by who answered it.
     assert (await read_inbox(planner)).empty
+
+
+async def test_what_is_asked_right_after_an_answer_has_an_answer_of_its_own(world):
+    planner, coder, task_id = await _asking(world)
+    await publish_result(planner, task_id, "answered", body="main")
+    first, later = coder.calls.begin(), coder.calls.begin()
+    await read_inbox(coder, call=first)
+    first.answered()  # it is not known to have arrived when its worker asks again
+    await publish_result(coder, task_id, "needs_input", summary="And which commit?")
+    await publish_result(planner, task_id, "answered", body="the last")
+
+    [item] = (await read_inbox(coder, call=later)).tasks
+
+    assert [answer.body for answer in item.answers] == ["the last"]
 
 
 async def test_an_answer_that_may_not_have_arrived_is_told_again(world):

@@ -2,12 +2,13 @@
 """All that was said to the question which a task's record has now.
 
 >>> (await to_question(bus, record)).mark
-'2'
+'1795767302.250000:2'
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.store.asked import decisions
@@ -21,6 +22,8 @@ from mcp_agentbus.store.task import Answer, Record
 class Replies:
     """What was said to a question."""
 
+    #: When that was asked.
+    question: datetime | None = None
     #: The sender's, a peer's word; the latest last.
     answers: tuple[Answer, ...] = ()
     #: That of the worker's own user, on this machine.
@@ -32,9 +35,10 @@ class Replies:
 
     @property
     def mark(self) -> str:
-        """What tells this from what was said before, or after: no blank is in it."""
+        """What tells this from what was said before, or after, or to another question; no blank."""
+        asked = f"{self.question.timestamp():.6f}" if self.question else ""
         decided = f"-{self.decision.at.timestamp():.6f}" if self.decision else ""
-        return f"{len(self.answers)}{decided}"
+        return f"{asked}:{len(self.answers)}{decided}"
 
 
 async def to_question(bus: Bus, record: Record | None) -> Replies:
@@ -49,6 +53,7 @@ async def to_question(bus: Bus, record: Record | None) -> Replies:
     sent, _ = await read_sent(bus, record.owner, record.inbox, record.task_id)
     answers = sent.answers if sent else ()
     return Replies(
+        question.at,
         tuple(each for each in answers if each.question == question.at),
         decisions.kept(bus.settings.state_dir, record),
     )
