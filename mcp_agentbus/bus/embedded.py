@@ -97,7 +97,7 @@ def find(settings: Settings) -> Server | None:
     if not locks.is_held(files.lock) or is_cut_off(settings):
         return None
     for path in files.ports.glob("*.ports"):
-        with suppress(OSError, ValueError, LookupError):  # gone, or still being written
+        with suppress(OSError, ValueError, LookupError, RecursionError):  # gone, or half written
             url = str(json.loads(read_whole(path))["nats"][0])
             # The next server may be on the same port, but this file goes before it starts.
             if _answers(url, token) and path.exists():

@@ -107,7 +107,7 @@ def holder(path: str | os.PathLike[str]) -> Process | None:
         finally:
             os.close(descriptor)
         process = Process(**about)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     kinds = [type(value) for value in process]
     return process if kinds == [int, str, str, str, str, float] else None

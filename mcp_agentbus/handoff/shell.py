@@ -32,7 +32,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.claims import Claims, Finished
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.task import Task
+from mcp_agentbus.store.task import Task, utc
 
 # What tells one Linux from another, see machine-id(5); the second is of those without systemd.
 _MACHINE_IDS: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
@@ -113,7 +113,7 @@ class Memory:
             check_private(self._path)
             document = json.loads(read_whole(self._path) or "{}")
             if ended := document.get("ended"):
-                at = datetime.fromisoformat(ended["at"])
+                at = utc(datetime.fromisoformat(ended["at"]))
                 self._claims.recall(map(str, ended["chain"]), int(ended["hops"]), at)
         except FileNotFoundError:
             if not make:
@@ -127,7 +127,7 @@ class Memory:
                     os.close(new)
         except OSError as error:
             _log.warning("%s", unusable(error, self._path, done="read"))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             _log.warning("%s says nothing of use: %s", self._path, error)
         self._noted = self._claims.finished
 

@@ -23,6 +23,7 @@ from mcp_agentbus.core import files
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.human import needs
 from mcp_agentbus.human.needs import Need
+from mcp_agentbus.store.task import utc
 
 # What is remembered of things that were told: more do not need a person within a month.
 _KEYS_MAX: Final = 5_000
@@ -159,16 +160,26 @@ class Book:
             files.check_private(self._file)
             kept = json.loads(files.read_whole(self._file, files.HOSTS_MAX_BYTES))
             self._take_over(kept)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, BadSetup):
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            BadSetup,
+        ):
             return
 
     def _take_over(self, kept: dict[str, Any]) -> None:
         stands = kept["bookmark"]
         bookmark = stands and Bookmark(
-            str(stands[0]), int(stands[1]), datetime.fromisoformat(stands[2])
+            str(stands[0]), int(stands[1]), utc(datetime.fromisoformat(stands[2]))
         )
         waiting = Waiting(tuple(_needs(kept["waiting"])), Counter(kept["more"]))
-        taps = [Tap(**{**tap, "at": datetime.fromisoformat(tap["at"])}) for tap in kept["taps"]]
+        taps = [
+            Tap(**{**tap, "at": utc(datetime.fromisoformat(tap["at"]))}) for tap in kept["taps"]
+        ]
         keys = dict.fromkeys(map(str, kept["keys"]))
         failures = int(kept["failures"])
         self.bookmark, self.waiting, self.taps = bookmark, waiting, taps

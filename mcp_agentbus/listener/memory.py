@@ -175,7 +175,15 @@ class Memory:
             files.check_private(self._file)
             kept = json.loads(files.read_whole(self._file, files.HOSTS_MAX_BYTES))
             return {conversation: _told(fields) for conversation, fields in kept.items()}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, BadSetup):
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            BadSetup,
+        ):
             return {}
 
 

@@ -164,9 +164,9 @@ async def test_a_report_that_is_killed_at_any_request_leaves_all_other_claims_he
 
 @pytest.mark.parametrize(
     "content",
-    [None, b"", b'{"session": "shell-1", "cla', b"\x00\xff", b"[]", b'{"ended": {"at": 1}}',
+    [None, b"", b'{"session": "shell-1", "cla', b"\x00\xff", b"[]", b"[" * 10**5, b'{"ended": {"at": 1}}',
      b'{"session": "shell-0123456789abcdef", "claims": []}'],
-    ids=["gone", "empty", "cut", "bytes", "another kind", "another shape", "an older version's"],
+    ids=["gone", "empty", "cut", "bytes", "another kind", "nested", "another shape", "an older version's"],
 )  # fmt: skip
 async def test_whatever_becomes_of_its_file_a_shell_holds_what_it_held(
     world, tell, tmp_path, content

@@ -207,10 +207,19 @@ async def test_what_others_could_have_written_is_no_decision(world):
     file.chmod(0o644)
     is_open = decisions.kept(state_dir, record)
     file.chmod(0o600)
-    file.write_text("{}")
+    written = json.loads(file.read_text())
+    file.write_text(json.dumps({**written, "at": "2099-01-01T00:00:00"}))  # in no time zone
+    _, shown = await served.typed(world.bus.settings.data_dir.parent, "why", task_id)
+    odd = []
+    for content in ("{}", "[]", "[" * 100_000):
+        file.write_text(content)
+        odd += [decisions.kept(state_dir, record)]
+        odd += [decisions.given_at(state_dir, record.owner, record.inbox, task_id)]
 
     assert kept.approved
-    assert (is_open, decisions.kept(state_dir, record)) == (None, None)
+    assert is_open is None
+    assert "you decided that" in shown
+    assert odd == [None] * 6
 
 
 async def test_every_place_that_shows_it_says_what_to_type(world):

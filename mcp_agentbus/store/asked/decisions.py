@@ -24,10 +24,12 @@ from typing import Final
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, write_whole
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.store.steps import asked_in, question_of
-from mcp_agentbus.store.task import EXPIRES_MAX_S, Record
+from mcp_agentbus.store.task import EXPIRES_MAX_S, Record, utc
 
 #: Of what a person says with it, in characters.
 NOTE_MAX_CHARS: Final = 500
+# What a file raises that is not as it is written here.
+_UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, RecursionError, BadSetup)
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,11 @@ def kept(folder: Path, record: Record) -> Decision | None:
     What others could have written, or nobody can read, is no decision.
     """
     file = _file(folder, record)
-    with suppress(OSError, ValueError, LookupError, TypeError, BadSetup):
+    with suppress(*_UNREADABLE):
         check_private(file)
         read = json.loads(read_whole(file))
         if read["question"] == _question(record):
-            at = datetime.fromisoformat(read["at"])
+            at = utc(datetime.fromisoformat(read["at"]))
             return Decision(read["approved"] is True, str(read["note"]), at)
     return None
 
@@ -79,9 +81,9 @@ def given_at(folder: Path, owner: str, inbox: str, task_id: str) -> datetime | N
     Whether that is about what is asked now, it does not tell: for those who only show it.
     """
     file = _file_of(folder, owner, inbox, task_id)
-    with suppress(OSError, ValueError, LookupError, TypeError, BadSetup):
+    with suppress(*_UNREADABLE):
         check_private(file)
-        return datetime.fromisoformat(json.loads(read_whole(file))["at"])
+        return utc(datetime.fromisoformat(json.loads(read_whole(file))["at"]))
     return None
 
 

@@ -185,7 +185,9 @@ def test_a_server_that_hangs_is_not_waited_for_as_one_that_starts(
     assert time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "no JSON", '{"pid": "1"}', "\0" * 9000])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "no JSON", '{"pid": "1"}', "\0" * 9000, "[" * 9000]
+)
 def test_a_lock_that_holds_no_name_is_nobodys(settings, files, text):
     files.root.mkdir(parents=True)
     files.lock.write_text(text)

@@ -66,7 +66,7 @@ def test_of_very_many_things_numbers_are_kept(file):
     assert file.stat().st_size < 20_000
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"bookmark": 1}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"bookmark": 1}', b"\xff", b"[" * 10**5])
 def test_a_file_that_is_not_as_it_is_written_counts_as_none(file, content):
     file.write_bytes(content)
     file.chmod(0o600)

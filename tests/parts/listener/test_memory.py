@@ -174,6 +174,7 @@ def test_what_the_first_version_has_written_can_be_read(tmp_path):
     [
         "",
         "[]",
+        "[" * 10**5,
         "null",
         '{"s":{}}',
         '{"s":[1]}',
