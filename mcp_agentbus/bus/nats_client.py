@@ -128,6 +128,13 @@ class MendedClient(Client):
         with suppress(OSError):
             await super()._process_op_err(e)
 
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        # It would go past what waits to be written, and its answer is to say that this was taken.
+        if self._transport and self._pending:
+            waiting, self._pending, self._pending_data_size = self._pending, [], 0
+            self._transport.writelines(waiting)
+        await super()._send_ping(future)
+
     async def _process_pong(self) -> None:
         # A flush that was cancelled, or has waited long enough, is answered all the same; nats-py
         # stops reading over it.
