@@ -220,6 +220,20 @@ def are_around(environ: Mapping[str, str]) -> bool:
     return any(not words.isdisjoint(programs) for words in processes.ancestors())
 
 
+def begun_with() -> dict[str, str]:
+    """Return the environment with which its user has started the host whose child this process is.
+
+    What a host hands down is one session's: what its folder's settings add is in it, and with some
+    hosts hardly anything else. Empty if the parent is no host, or the system does not tell.
+    """
+    # Imported late: only who starts a listener asks.
+    from mcp_agentbus.core import processes
+
+    parent = next(processes.ancestors(), set())
+    programs = {program for host in HOSTS for program in host.programs}
+    return {} if parent.isdisjoint(programs) else processes.begun_with(os.getppid())
+
+
 def session_of(environ: Mapping[str, str]) -> str:
     """Return the host's own id of the session that has this environment; empty if none tells it."""
     ids = (environ.get(host.session_id, "") for host in HOSTS if host.session_id)

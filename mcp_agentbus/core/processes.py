@@ -30,6 +30,8 @@ _ANCESTORS_MAX: Final = 64
 # In /proc/PID/stat behind the name, counted from 0; proc(5) counts them from 1, as 4 and 22.
 _PARENT: Final = 1
 _STARTED: Final = 19
+# Linux takes 2 MiB of arguments and environment at most, unless somebody has raised that.
+_ENVIRON_MAX_BYTES: Final = 4 << 20
 _LINUX: Final = sys.platform == "linux"
 
 
@@ -140,6 +142,21 @@ def ancestors() -> Iterator[set[str]]:
         with suppress(OSError):
             yield {name.lower().partition(" ")[0] for name in _names(pid) if name}
         pid = parent_of(pid) if _LINUX else int(_ps(pid, "ppid") or 0)
+
+
+def begun_with(pid: int) -> dict[str, str]:
+    """Return the environment with which a process was started, whatever it has made of it since.
+
+    Empty where the system does not tell: of other users' processes, and other than on Linux.
+    """
+    if not _LINUX:
+        return {}
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+            entries = os.fsdecode(file.read(_ENVIRON_MAX_BYTES)).split("\0")
+    except OSError:
+        return {}
+    return {name: value for name, given, value in (e.partition("=") for e in entries) if given}
 
 
 def born(pid: int) -> str:

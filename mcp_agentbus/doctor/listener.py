@@ -49,7 +49,7 @@ def checks(settings: Settings) -> list[Check]:
         return [_none(settings, error)]
     try:
         agents, failures = answer.get("agents") or (), answer.get("failures") or ()
-        lacks = _lacking(settings, answer.get("logins"))
+        lacks = _lacking(settings, answer)
         return [_running(settings, answer), *lacks, *_failed(failures), *_held(agents)]
     except (LookupError, TypeError, ValueError):
         wrong = "what runs there does not say how it stands; it is of another version"
@@ -151,22 +151,51 @@ def _again(settings: Settings) -> str:
     return f"Run `agentbus listen --install`, as {manager.NAME} has another one than that writes"
 
 
-def _lacking(settings: Settings, logins: Any) -> list[Check]:
-    """Say which variables of a host's login are here, and not where the listener was started."""
+def with_login(settings: Settings, host: str) -> str:
+    """Have the listener have the variables by which a host logs in here; return what it lacked.
+
+    It is replaced for that; but one is left as it is that a session would not have started.
+
+    Raises:
+        NoListener: there is none, or it does not answer.
+        BadSetup: none is there after that.
+    """
+    if not starter.is_started(settings.environ):
+        return ""
+    lacked = ", ".join(_lacked(settings, host, local_socket.ask(settings, {"op": "status"})))
+    if lacked:
+        _renew(settings)
+    return lacked
+
+
+def _lacked(settings: Settings, host: str, answer: Mapping[str, Any]) -> list[str]:
+    """Return the variables of a host's login that are here, and not where a listener was started."""
+    logins = answer.get("logins")
     there = logins if isinstance(logins, list) else inherited.logins(settings.environ)
-    checks = []
+    return [name for name in inherited.logins(settings.environ, host) if name not in there]
+
+
+def _lacking(settings: Settings, answer: Mapping[str, Any]) -> list[Check]:
+    """Say of which agents the host cannot log in by what it has here, and how it can."""
+    renewed = starter.is_started(settings.environ)
+    fix = "Log it in by its own files, or run `agentbus doctor --fix` here."
+    if not renewed:
+        fix = (
+            "Log it in by its own files, or set that where the listener is started: "
+            "`agentbus listen --install` takes over what is no secret."
+        )
+    checks: list[Check] = []
     for name, rules in sorted(settings.rules.items()):
-        if rules.profile == "hold":
+        lacked = _lacked(settings, rules.host, answer)
+        if rules.profile == "hold" or not lacked:
             continue
-        here = inherited.logins(settings.environ, rules.host)
-        if lacking := [variable for variable in here if variable not in there]:
-            names = ", ".join(lacking)
-            wrong = f"the listener lacks {names}, by which {rules.host} reaches its model here"
-            fix = (
-                "Log it in by its own files, or set that where the listener is started: "
-                "`agentbus listen --install` takes over what is no secret."
-            )
-            checks.append(Check(f"login of {name}", "warning", wrong, fix))
+        wrong = (
+            f"the listener lacks {', '.join(lacked)}, by which {rules.host} reaches its model here"
+        )
+        mend = Step("start a listener that has what is set here", partial(_renew, settings))
+        # Once for all: what is set here is the same for each.
+        mends = mend if renewed and not checks else None
+        checks.append(Check(f"login of {name}", "warning", wrong, fix, mends))
     return checks
 
 

@@ -25,10 +25,12 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.doctor import check
 from mcp_agentbus.doctor.check import Stage, Stages, Stopped, since
+from mcp_agentbus.doctor.listener import with_login
 from mcp_agentbus.doctor.member import LOOK_AGAIN_S, Member, joined, listener
 from mcp_agentbus.doctor.report import Out, last_line, tell
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, NoListener
@@ -299,6 +301,8 @@ async def _looked_after(planner: Session, worker: str, stack: AsyncExitStack) ->
             hint=f"Run `agentbus agent add {worker} --host HOST --dir FOLDER`.",
         )
     how = await listener(settings)
+    if lacked := await in_thread(with_login, settings, rules.host):
+        how = f"was started anew, as it lacked {lacked}"
     await stack.enter_async_context(joined(settings, planner, can_nudge=False))
     return f"{how}, and may start {worker} ({rules.host}, {rules.profile})"
 

@@ -27,6 +27,11 @@ UNIT: Final = "agentbus-listen.service"
 LABEL: Final = "dev.agentbus.listen"
 # With one of these in AGENTBUS_LISTENER, no session starts a listener.
 _NEVER: Final = {"0", "off", "never", "no"}
+# What leads to this session's listener and bus, and to this program; its host may have others.
+_PLACES: Final = (
+    *("HOME", "AGENTBUS_", "XDG_", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("PYTHONPATH", "PYTHONUSERBASE"),
+)
 # Variables that name files.
 _FILES: Final = ("AGENTBUS_TOKEN_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 # What a listener's socket depends on.
@@ -43,13 +48,11 @@ def start_listener(where: Where) -> bool:
     """
     import subprocess
 
-    if where.environ.get("AGENTBUS_LISTENER", "").lower() in _NEVER:
-        return False
-    if keeps(where.environ):
+    if not is_started(where.environ):
         return False
     environ = {
         name: value
-        for name, value in programs.without_project(where.environ).items()
+        for name, value in programs.without_project(_users(where.environ)).items()
         if not hosts.is_of_session(name)
     }
     # It starts in another folder, where a relative path would lead elsewhere.
@@ -70,6 +73,20 @@ def start_listener(where: Where) -> bool:
         )
         return True
     return False
+
+
+def is_started(environ: Mapping[str, str]) -> bool:
+    """Tell whether a session starts a listener: its user wants that, and none is kept."""
+    return environ.get("AGENTBUS_LISTENER", "").lower() not in _NEVER and not keeps(environ)
+
+
+def _users(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what the user has set around a session: what a listener that it starts hands on."""
+    begun_with = hosts.begun_with()
+    if not begun_with:
+        return dict(environ)
+    given = {name: begun_with[name] for name in begun_with if not hosts.is_among(name, _PLACES)}
+    return given | {name: environ[name] for name in environ if hosts.is_among(name, _PLACES)}
 
 
 def keeps(environ: Mapping[str, str]) -> bool:

@@ -70,14 +70,19 @@ class User:
 
     def type(self, command, *, code=0, **environ):
         """Type a command; return what it printed."""
-        ran = subprocess.run(
+        ran = self._run(command, **environ)
+        if code not in {None, ran.returncode}:
+            woken = self._run("agentbus agent wakes shop-claude; agentbus agent wakes openclaw")
+            pytest.fail(f"{command}: exit code {ran.returncode}\n{ran.stdout}\n{woken.stdout}")
+        return ran.stdout
+
+    def _run(self, command, **environ):
+        return subprocess.run(
             ["/bin/sh", "-c", command],
             env={**self.environ, **environ}, cwd=self.home, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
             timeout=WITHIN_S,
         )  # fmt: skip
-        assert code in {None, ran.returncode}, f"{command}: {ran.stdout}"
-        return ran.stdout
 
 
 def test_the_commands_of_the_readme_lead_from_the_wheel_to_a_task_that_each_host_has_done(

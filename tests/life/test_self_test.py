@@ -4,6 +4,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ import served
 from doctors import listener_goes, sent_round
 from halting import halt
 from listeners import configure, false_listener, listening
+from local_server import script
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
@@ -231,6 +233,32 @@ async def test_a_start_that_fails_is_said_and_its_task_is_withdrawn(there, tmp_p
     assert "agentbus agent wakes coder" in "".join(one["fix"] for one in stages.values())
     assert found.tasks == ()
     assert [one for one in await left_of(there) if one.endswith("profile")] == []
+
+
+async def test_a_host_is_started_with_the_login_of_this_terminal_whoever_started_the_listener(
+    there, tmp_path
+):
+    (tmp_path / "coder.py").write_text(_CODER)
+    coder = shlex.join([sys.executable, str(tmp_path / "coder.py"), served.PACKAGE])
+    script(
+        tmp_path / "claude", "test $ANTHROPIC_API_KEY || exit 1", f"AGENTBUS_AGENT=coder {coder}"
+    )
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    (tmp_path / "shop").mkdir()
+    configure(there, tmp_path / "shop", coder={"host": "claude-code", "wake": "answer"})
+    login = {"PATH": path, "ANTHROPIC_API_KEY": "zq9secret", "AGENTBUS_LISTENER": ""}
+    terminal = replace(there, environ={**there.environ, **login})
+
+    with listener_goes(terminal):
+        async with listening(there, PATH=path) as listener:
+            await listener.logged("ready")
+            words = ("doctor", "--self-test", "--wake", "coder")
+            code, said = await served.typed(there.data_dir.parent, *words, **login)
+
+    assert code == 0, said
+    assert "anew, as it lacked ANTHROPIC_API_KEY, and" in said
+    assert said.endswith("its result came back.\n")
+    assert "zq9secret" not in said
 
 
 async def test_a_self_test_comes_through_a_shared_server(shared, tmp_path):

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a woken process inherits, by its profile, and what a service must be told for that."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import served
+from local_server import script
 
 from mcp_agentbus.config import inherited
 from mcp_agentbus.config.rules import Rules
@@ -86,6 +91,36 @@ def test_a_listener_that_a_session_starts_hands_on_what_a_terminals_would(monkey
     assert starter.start_listener(starter.places.Place("", around))
     assert inherited.of(rules(), started) == inherited.of(rules(), around)
     assert not {"CLAUDECODE", "AGENTBUS_AGENT", "CLAUDE_CODE_SESSION_ID"} & set(started)
+
+
+#: A server of a host, which says with what it would start a listener.
+STARTS = """
+import json, os, subprocess
+from mcp_agentbus.relay import starter
+subprocess.Popen = lambda *_, env, **__: print(json.dumps(env))
+starter.start_listener(starter.places.Place("", os.environ))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a host was begun with")
+def test_a_listener_that_a_host_starts_hands_on_what_its_user_has_set_and_no_folder(tmp_path):
+    bus = {"HOME": str(tmp_path), "AGENTBUS_HOME": "/bus", "PYTHONPATH": served.PACKAGE}
+    handed_down = {**bus, "ANTHROPIC_BASE_URL": "http://of-a-folder", "PATH": "/of-a-folder"}
+    words = [f"{name}={value}" for name, value in handed_down.items()]
+    host = tmp_path / "openclaw"
+    script(host, 'env -i "$@"', "exit $?")  # OpenClaw takes away what is its own
+    begun_with = {"HOME": "/another", "AGENTBUS_HOME": "/other-bus", **LOGIN, "PATH": "/bin"}
+
+    ran = subprocess.run(
+        [host, *words, sys.executable, "-c", STARTS],
+        env=begun_with, stdout=subprocess.PIPE, text=True, check=True, timeout=60,
+    )  # fmt: skip
+
+    started = json.loads(ran.stdout)
+    assert inherited.of(rules(), started) == {
+        "HOME": str(tmp_path), "AGENTBUS_HOME": "/bus", "PATH": "/bin", **LOGIN,
+        "PYTHONPATH": served.PACKAGE,
+    }  # fmt: skip
 
 
 def test_a_service_is_told_all_that_is_needed_and_no_secret():
