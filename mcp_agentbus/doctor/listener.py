@@ -169,7 +169,7 @@ def with_login(settings: Settings, host: str) -> str:
 
 
 def _lacked(settings: Settings, host: str, answer: Mapping[str, Any]) -> list[str]:
-    """Return the variables of a host's login that are here, and not where a listener was started."""
+    """Return the variables of a host's login that are here, and that a listener lacks."""
     logins = answer.get("logins")
     there = logins if isinstance(logins, list) else inherited.logins(settings.environ)
     return [name for name in inherited.logins(settings.environ, host) if name not in there]
