@@ -17,10 +17,12 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
+from mcp_agentbus.archive.questions import LEFT_OPEN, asked
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
@@ -29,7 +31,8 @@ from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import ArchiveBroken, BadInput
 from mcp_agentbus.handoff.agents import known_here, of_this_user
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.task import ENDS, HELD, OPEN, Expect, State
+from mcp_agentbus.store.asked.question import Question
+from mcp_agentbus.store.task import ASKING, ENDS, HELD, OPEN, Expect, State
 
 #: Whose turn a task was or is: this agent's who sent it, or who received it; or both, not over yet.
 View = Literal["all", "sent", "received", "open"]
@@ -82,6 +85,8 @@ class Past:
     is_asked: bool
     #: Where words were looked for: the text around them.
     snippet: str = ""
+    #: What its worker asked and has not gone on from, also if its session has ended since.
+    question: Question | None = None
 
     @property
     def ended(self) -> bool:
@@ -162,20 +167,23 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
     await session.called()
     sides = Sides((session.me.id,), tuple(session.inboxes))
     async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
-        return look(current, Wanted(**wanted), sides)
+        return look(current, Wanted(**wanted), sides, session.bus.settings.state_dir)
 
 
-def look(current: Current, wanted: Wanted, sides: Sides) -> History:
-    """Return a page of the tasks between these sides, as `history`."""
+def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> History:
+    """Return a page of the tasks between these sides, as `history`; `folder`: as `asked`."""
     if not 1 <= wanted.limit <= LIMIT_MAX:
         raise BadInput(
             f"The limit is {wanted.limit}.", hint=f"Give a number from 1 to {LIMIT_MAX}."
         )
-    question = _Question()
-    _ask_for(question, wanted, sides)
-    rows = question.put(current.archive, wanted.limit + 1)
-    past = tuple(map(past_of, rows[: wanted.limit]))
-    more = f"past-{past[-1].n}" if len(rows) > wanted.limit else None
+    select = _Select()
+    _ask_for(select, wanted, sides)
+    rows = select.put(current.archive, wanted.limit + 1)
+    more = f"past-{rows[wanted.limit - 1]['n']}" if len(rows) > wanted.limit else None
+    rows = rows[: wanted.limit]
+    whose = {row["n"]: (row["owner"], row["inbox"], row["id"]) for row in rows}
+    questions = asked(current.archive, folder, whose)
+    past = tuple(past_of(row, questions.get(row["n"])) for row in rows)
     return History(past, more, current.extent, current.notes)
 
 
@@ -242,7 +250,7 @@ def named(settings: Settings, me: Agent | None = None) -> frozenset[str]:
     return frozenset((*known_here(settings), *inboxes))
 
 
-class _Question:
+class _Select:
     """A SELECT, put together of conditions and their values."""
 
     def __init__(self) -> None:
@@ -279,23 +287,23 @@ class _Question:
         return latest[:limit]
 
 
-def _ask_for(question: _Question, wanted: Wanted, sides: Sides) -> None:
+def _ask_for(select: _Select, wanted: Wanted, sides: Sides) -> None:
     """Put what is wanted into conditions."""
-    _ask_for_view(question, wanted.view, sides)
+    _ask_for_view(select, wanted.view, sides)
     if wanted.words.strip():
         found = f"snippet(words, -1, '', '', ' \u2026 ', {_SNIPPET_WORDS})"
-        question.columns = f"tasks.*, {found} AS snippet"
-        question.source = "words CROSS JOIN tasks ON tasks.n = words.rowid"  # in this order
-        question.ask("words MATCH ?", _match(wanted.words))
+        select.columns = f"tasks.*, {found} AS snippet"
+        select.source = "words CROSS JOIN tasks ON tasks.n = words.rowid"  # in this order
+        select.ask("words MATCH ?", _match(wanted.words))
     if wanted.other:
-        question.ask("? IN (tasks.owner, tasks.inbox, tasks.agent)", wanted.other)
+        select.ask("? IN (tasks.owner, tasks.inbox, tasks.agent)", wanted.other)
     if wanted.thread_id:
-        question.ask("tasks.thread_id = ?", wanted.thread_id)
+        select.ask("tasks.thread_id = ?", wanted.thread_id)
     if wanted.since:
-        question.ask("tasks.updated_at >= ?", iso(wanted.since))
+        select.ask("tasks.updated_at >= ?", iso(wanted.since))
     if wanted.state:
         condition, values = _in_state(wanted.state)
-        question.ask(condition, *values)
+        select.ask(condition, *values)
     if wanted.cursor is not None:
         place = _CURSOR.fullmatch(wanted.cursor)
         if place is None:
@@ -303,10 +311,10 @@ def _ask_for(question: _Question, wanted: Wanted, sides: Sides) -> None:
                 "The cursor is not one of a history.", hint="Use the cursor of the answer before."
             )
         behind = "SELECT created_at, n FROM tasks WHERE n = ?"
-        question.ask(f"(tasks.created_at, tasks.n) < ({behind})", int(place[1]))
+        select.ask(f"(tasks.created_at, tasks.n) < ({behind})", int(place[1]))
 
 
-def _ask_for_view(question: _Question, view: View, sides: Sides) -> None:
+def _ask_for_view(select: _Select, view: View, sides: Sides) -> None:
     """Have only such tasks be found as a view has."""
     if view not in VIEWS:
         raise BadInput(f"{view!r} is no view.", hint=f"Use one of {', '.join(VIEWS)}.")
@@ -317,17 +325,17 @@ def _ask_for_view(question: _Question, view: View, sides: Sides) -> None:
     if not sides.owners:
         sent = received = by_them = "1"
     if view in {"all", "sent"}:
-        question.ask_either(sent, *sides.owners)
+        select.ask_either(sent, *sides.owners)
     if view in {"all", "received"}:
-        question.ask_either(received, *sides.inboxes)
+        select.ask_either(received, *sides.inboxes)
         # Results of others' tasks that those had sent here as well.
         copies = f"tasks.owner IN ({_marks(sides.owners)}) AND " if sides.owners else ""
-        question.ask_either(f"{copies}tasks.asked_by != ''", *sides.owners)
+        select.ask_either(f"{copies}tasks.asked_by != ''", *sides.owners)
     if view == "open":
         still, values = _in_state("open")
-        question.ask_either(f"{sent} AND {still}", *sides.owners, *values)
+        select.ask_either(f"{sent} AND {still}", *sides.owners, *values)
         held = f"{received} AND tasks.state IN ({_marks(HELD)}) AND {by_them}"
-        question.ask_either(held, *sides.inboxes, *sorted(HELD), *sides.owners)
+        select.ask_either(held, *sides.inboxes, *sorted(HELD), *sides.owners)
 
 
 def _in_state(state: str) -> tuple[str, list[str]]:
@@ -341,6 +349,8 @@ def _in_state(state: str) -> tuple[str, list[str]]:
         return f"(tasks.state = 'expired' OR {passed})", [*states, now]
     wanted = states if state == "open" else [state]
     is_wanted = f"tasks.state IN ({_marks(wanted)})"
+    if state in ASKING:
+        is_wanted, wanted = f"({is_wanted} OR {LEFT_OPEN.format('?')})", [state, state]
     if state not in {*states, "open"}:
         return is_wanted, wanted
     return f"({is_wanted} AND coalesce(tasks.expires_at > ?, 1))", [*wanted, now]
@@ -357,19 +367,19 @@ def _match(words: str) -> str:
 
 def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tuple[Past, ...]:
     """Return the tasks of these sides that have this id, or whose ids begin so; two at most."""
-    question = _Question()
+    select = _Select()
     if sides.owners:
-        question.ask_either(f"tasks.owner IN ({_marks(sides.owners)})", *sides.owners)
-        question.ask_either(f"tasks.inbox IN ({_marks(sides.inboxes)})", *sides.inboxes)
+        select.ask_either(f"tasks.owner IN ({_marks(sides.owners)})", *sides.owners)
+        select.ask_either(f"tasks.inbox IN ({_marks(sides.inboxes)})", *sides.inboxes)
     if is_short:  # what begins so has an id up to the one that ends with the last character of all
-        question.ask("tasks.id BETWEEN ? AND ?", task_id, f"{task_id}\U0010ffff")
+        select.ask("tasks.id BETWEEN ? AND ?", task_id, f"{task_id}\U0010ffff")
     else:
-        question.ask("tasks.id = ?", task_id)
-    return tuple(map(past_of, question.put(archive, 2)))
+        select.ask("tasks.id = ?", task_id)
+    return tuple(map(past_of, select.put(archive, 2)))
 
 
-def past_of(row: sqlite3.Row) -> Past:
-    """Return the task in a row of the archive."""
+def past_of(row: sqlite3.Row, question: Question | None = None) -> Past:
+    """Return the task in a row of the archive, with what its worker asks where that is known."""
     values = dict(row)
     for name in ("created_at", "updated_at", "expires_at", "deliver_at", "seen_at"):
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None
@@ -384,4 +394,5 @@ def past_of(row: sqlite3.Row) -> Past:
         artifacts=tuple(json.loads(values["artifacts"])),
         late=bool(values["late"]),
         is_asked=values["sent_seq"] > 0,
+        question=None if state in ENDS else question,
     )

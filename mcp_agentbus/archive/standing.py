@@ -9,7 +9,6 @@ It reads the archive as it is, which is as new as its last catch up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,12 +16,11 @@ from typing import Any, Final
 from mcp_agentbus.archive.audit import Entry, entry_of
 from mcp_agentbus.archive.file import Archive, iso
 from mcp_agentbus.archive.history import Past, past_of
-from mcp_agentbus.core.ids import LANES, Priority, is_agent, whole_task_id
+from mcp_agentbus.archive.questions import ANY_LEFT_OPEN
+from mcp_agentbus.core.ids import LANES, Priority, whole_task_id
 from mcp_agentbus.errors import UnknownTask
-from mcp_agentbus.store.task import ASKING, ENDS, HELD
+from mcp_agentbus.store.task import ENDS, HELD
 
-# What a worker says, or what ends its task: a question stands until the next of these.
-_SAID: Final = ENDS | HELD - {"claimed"}
 # A deadline that passed counts before anybody has written it down.
 _NOT_OVERDUE: Final = "(tasks.expires_at IS NULL OR tasks.expires_at > ?)"
 _BY_LANE: Final = f"instr('{' '.join(LANES)}', tasks.priority)"
@@ -74,14 +72,10 @@ def held(archive: Archive, at: datetime, limit: int = 1_000) -> tuple[Past, ...]
 
 def asking(archive: Archive, at: datetime, limit: int = 1_000) -> tuple[Past, ...]:
     """Return what nobody holds and whose last worker asked something, the latest first."""
-    last = (
-        "SELECT steps.state FROM steps WHERE steps.task = tasks.n"  # noqa: S608
-        f" AND steps.state IN ({_listed(_SAID)}) ORDER BY steps.at DESC, steps.n DESC LIMIT 1"
-    )
     return _tasks(
         archive,
-        f"tasks.state = 'stored' AND tasks.record_seq > 0 AND {_NOT_OVERDUE}"
-        f" AND ({last}) IN ({_listed(ASKING)}) ORDER BY tasks.updated_at DESC",
+        f"tasks.state = 'stored' AND {ANY_LEFT_OPEN} AND {_NOT_OVERDUE}"
+        " ORDER BY tasks.updated_at DESC",
         limit,
         iso(at),
     )
@@ -119,15 +113,6 @@ def steps_of(archive: Archive, task: Past) -> tuple[Entry, ...]:
         task.n,
     )
     return tuple(entry_of(row, task) for row in rows)
-
-
-def question_in(steps: Iterable[Entry]) -> Entry | None:
-    """Return the step in which a task's worker asked what it has not gone on from, if any.
-
-    As `store.steps.question_of`, of steps in the order of time.
-    """
-    said = [step for step in steps if step.state in _SAID][-1:]
-    return next((step for step in said if step.state in ASKING and is_agent(step.by)), None)
 
 
 def number_of(archive: Archive, owner: str, inbox: str, task_id: str) -> int:

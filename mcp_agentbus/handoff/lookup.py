@@ -28,10 +28,12 @@ from mcp_agentbus.errors import AgentbusError, BadInput, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user, unknown_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks, waiting
+from mcp_agentbus.store.asked import question
+from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.records import as_asked, read_record, read_sent, read_wakes
 from mcp_agentbus.store.steps import first_record
 from mcp_agentbus.store.subjects import RESULTS, TASKS
-from mcp_agentbus.store.task import HELD, Moment, Record, Sent, State, Task, Wakes
+from mcp_agentbus.store.task import ENDS, HELD, Moment, Record, Sent, State, Task, Wakes
 from mcp_agentbus.store.tasks import Seen, Unreadable
 
 # A thread is looked for among this many stored tasks at most; more is said, not searched.
@@ -54,6 +56,8 @@ class Life:
     task: Task | None
     #: What listeners did about it.
     wakes: tuple[Moment, ...] = ()
+    #: What its worker asked and has not gone on from.
+    question: Question | None = None
 
     @property
     def holder(self) -> str:
@@ -108,13 +112,9 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
         # Its reader may be one that has a session for each call.
         waits = await tasks.find(session.bus, record, sent.seq if sent else 0)
         task = waits[0] if waits else None
-    return Life(
-        state=_state(record, sent),
-        record=record,
-        sent=sent,
-        task=task,
-        wakes=wakes.moments if wakes else (),
-    )
+    state, steps = _state(record, sent), wakes.moments if wakes else ()
+    asks = question.of_record(session.bus.settings.state_dir, record, sent, steps)
+    return Life(state, record, sent, task, steps, None if state in ENDS else asks)
 
 
 async def whole_id(session: Session, written: str) -> str:

@@ -48,21 +48,12 @@ class Case:
     word: Word | None = None
     #: The priorities of tasks that are to wake the addressee.
     wake_on: Collection[Priority] = WAKE_ON
-    #: What its worker asked and has not gone on from, such as `needs_approval`, also if its session
-    #: has ended since; empty: nothing.
-    asks: str = ""
-    #: Which agent asked that.
-    asked_by: str = ""
     #: Whether the session that holds the task lives; None: not known.
     holder_lives: bool | None = None
     claimed_at: datetime | None = None
     #: When its worker last said something.
     noted_at: datetime | None = None
     woken_at: datetime | None = None
-    #: When its sender last answered what its worker asked, now or before.
-    answered_at: datetime | None = None
-    #: When this user has decided what its worker asks, which has not read it yet.
-    decided_at: datetime | None = None
     #: When it ended, by the step that ended it.
     ended_at: datetime | None = None
     #: Tasks of its lane that are read before it; None: not known.
@@ -72,12 +63,6 @@ class Case:
     def inbox(self) -> str:
         """Whom it is for, as it is typed."""
         return address_of(self.task.inbox)
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether there is an answer to what its worker asks."""
-        asked_at = self.noted_at or self.task.updated_at
-        return self.answered_at is not None and self.answered_at >= asked_at
 
     @property
     def rests(self) -> bool:

@@ -13,6 +13,7 @@ from mcp_agentbus.core.text import stamp
 from mcp_agentbus.overview.case import Case
 from mcp_agentbus.overview.situation import Situation
 from mcp_agentbus.overview.why import Why
+from mcp_agentbus.tools.answers import words
 from mcp_agentbus.tools.answers.past import fact_line, ids_of
 
 
@@ -76,7 +77,8 @@ def of_why(answer: Why) -> dict[str, str]:
 
 def of_case(case: Case, answer: Why) -> dict[str, Any]:
     """Return which task it is, and why it is not done."""
-    return {**_task(case.task), **of_why(answer)}
+    asked = words.of_question(case.task.question)
+    return {**_task(case.task), "question": asked, **of_why(answer)}
 
 
 def why_text(case: Case, answer: Why) -> str:

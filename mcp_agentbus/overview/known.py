@@ -24,6 +24,7 @@ from mcp_agentbus.archive.audit import Entry as Step
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Current, Past, up_to_date, users
+from mcp_agentbus.archive.questions import asked
 from mcp_agentbus.archive.standing import Resting
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
@@ -44,7 +45,6 @@ from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case, Word
 from mcp_agentbus.relay import local_socket, seat
 from mcp_agentbus.store import roster, streams, subjects, waiting
-from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, Task
@@ -147,7 +147,7 @@ class Known:
         """Return what is known of a task, for `why`; `placed`: also how many rest before it."""
         archive = self.current.archive
         steps = standing.steps_of(archive, task)
-        question = None if task.ended else standing.question_in(steps)
+        task = self._asked(task)
         return Case(
             task=task,
             now=self.now,
@@ -157,25 +157,21 @@ class Known:
             listener=self.listener.state,
             word=self.word(task.inbox),
             wake_on=self.wake_on(task.inbox),
-            asks=question.state if question else "",
-            asked_by=question.by if question else "",
             holder_lives=self.holder_lives(task),
             claimed_at=_last(steps, frozenset({"claimed"})),
             noted_at=_last(steps, _SAID),
             woken_at=_last(steps, _WOKEN),
-            answered_at=_last(steps, frozenset({"answered"})),
-            decided_at=self._decided_at(task, question),
             ended_at=_last(steps, ENDS),
             before=standing.before(archive, task, self.now) if placed else None,
         )
 
-    def _decided_at(self, task: Past, question: Step | None) -> datetime | None:
-        """Return when this user has decided what a task's worker asks."""
-        if question is None or question.state != "needs_approval":
-            return None
-        of = task.owner, task.inbox, task.task_id
-        at = decisions.given_at(self.settings.state_dir, *of)
-        return at if at and at > question.at else None
+    def _asked(self, task: Past) -> Past:
+        """Return a task with what its worker asks."""
+        if task.ended:
+            return task
+        whose = {task.n: (task.owner, task.inbox, task.task_id)}
+        questions = asked(self.current.archive, self.settings.state_dir, whose)
+        return replace(task, question=questions.get(task.n))
 
     def entry(self, inbox: str) -> Entry | None:
         """Return what the roster says of an agent, or of the liveliest that holds a role."""

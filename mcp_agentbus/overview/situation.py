@@ -251,8 +251,8 @@ def _agents(here: Known, held: Iterable[Past], waits: Iterable[_Resting]) -> tup
 
 
 def _is_asking(here: Known, task: Past) -> bool:
-    case = here.case(task)
-    return bool(case.asks) and not case.is_answered
+    question = here.case(task).task.question
+    return question is not None and question.is_open
 
 
 def _since(here: Known, task: Past) -> datetime:
@@ -270,12 +270,11 @@ def _asked(here: Known) -> Iterable[Need]:
     """Tell of each open question, whether or not the session that asked it is still there."""
     for task in (*here.held, *here.asking):
         case = here.case(task)
-        if case.asks and not (case.is_answered or case.decided_at):
+        question = case.task.question
+        if question and question.is_open:
             answer = why(case)
-            since = case.noted_at or task.updated_at
-            yield Need(
-                "asks", task.task_id, f"{case.asked_by} {answer.brief}", answer.todo, task, since
-            )
+            what = f"{question.by} {answer.brief}"
+            yield Need("asks", task.task_id, what, answer.todo, case.task, question.at)
 
 
 def _unwoken(here: Known, waits: Iterable[_Resting]) -> Iterable[Need]:

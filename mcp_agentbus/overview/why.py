@@ -19,13 +19,12 @@ from mcp_agentbus.core.ids import ROLE_PREFIX, SHELL_PREFIX
 from mcp_agentbus.core.notices import WHY, Reason
 from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case
+from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import AWAY
 from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, ENDS
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import ago, clock, many
+from mcp_agentbus.tools.answers.words import ASKS, ago, clock, many
 
-#: What a state asks of whoever can give it.
-ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
 #: Holds of wakes that end only when a person does something.
 FOR_A_PERSON: Final = frozenset(
     {Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST, Reason.DEAF_SESSION,
@@ -49,8 +48,9 @@ def why(case: Case) -> Why:
     """Return why a task is not done, or how it ended, and what to do about it."""
     if case.task.state in ENDS:
         return _over(case)
-    if case.asks and not (case.rests and _replied(case)):
-        return _asks(case)
+    question = case.task.question
+    if question and (question.is_open or not case.rests):
+        return _asks(case, question)
     if not case.rests:
         return _held(case)
     return next(answer for rule in _RESTING if (answer := rule(case)))
@@ -96,19 +96,19 @@ def _expired(case: Case) -> Why:
     )
 
 
-def _asks(case: Case) -> Why:
+def _asks(case: Case, question: Question) -> Why:
     task = case.task
-    what, when = ASKS[case.asks], ago(case.noted_at or task.updated_at, case.now)
+    what, when = ASKS[question.state], ago(question.at, case.now)
     gone = "" if case.holder_lives or case.rests else "; whether its session lives is not known"
-    fact = f"{case.asked_by} asked for {what} {when}, and {{}} holds it now"
+    fact = f"{question.by} asked for {what} {when}, and {{}} holds it now"
     if case.rests:
         fact = fact.format("nobody")
-    elif case.asked_by != task.agent:
+    elif question.by != task.agent:
         fact = fact.format(task.agent)
     else:
         fact = f"{task.agent} holds it and asked for {what} {when}"
     task_id = short(task.task_id)
-    if replied := _replied(case):
+    if replied := _replied(case, question):
         brief, told = replied
         return Why(
             f"{brief}, not read yet",
@@ -116,7 +116,7 @@ def _asks(case: Case) -> Why:
             f'Say "read your inbox" in the session of {task.agent}.',
         )
     answer = f"its user decides: `agentbus approve {task_id}`, or deny"
-    if case.asks == "needs_input":
+    if question.state == "needs_input":
         answer = f"`agentbus answer {task_id} TEXT --agent {task.owner}` answers it"
     return Why(
         f"waits for {what}",
@@ -125,12 +125,12 @@ def _asks(case: Case) -> Why:
     )
 
 
-def _replied(case: Case) -> tuple[str, str] | None:
+def _replied(case: Case, question: Question) -> tuple[str, str] | None:
     """Return what was said to a question, in a word and a clause; None if nothing was."""
-    if case.decided_at:
-        return "decided", f"you decided that {ago(case.decided_at, case.now)}"
-    if case.is_answered and case.answered_at:
-        return "answered", f"{case.task.owner} answered {ago(case.answered_at, case.now)}"
+    if question.decided_at:
+        return "decided", f"its user decided that {ago(question.decided_at, case.now)}"
+    if question.answered_at:
+        return "answered", f"{case.task.owner} answered {ago(question.answered_at, case.now)}"
     return None
 
 

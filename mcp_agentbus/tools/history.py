@@ -48,7 +48,7 @@ async def tasks(call: Call) -> int:
         me = (await call.naming.look(bus)).me
         sides = Sides() if args.all else Sides((me.id,), me.inboxes)
         async with up_to_date(bus, users(call.settings, me)) as current:
-            page = look(current, wanted, sides)
+            page = look(current, wanted, sides, call.settings.state_dir)
     if not (page.tasks or args.all) and call.naming.asked.is_unnamed:
         page = replace(page, notes=(*page.notes, _OF_ALL))
     title = past.TITLES[args.view].format(who=_EVERYBODY if args.all else me.id)

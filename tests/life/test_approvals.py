@@ -218,7 +218,7 @@ async def test_what_others_could_have_written_is_no_decision(world):
 
     assert kept.approved
     assert is_open is None
-    assert "you decided that" in shown
+    assert "its user decided that" in shown
     assert odd == [None] * 6
 
 

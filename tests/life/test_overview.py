@@ -51,6 +51,12 @@ async def asked(home, *argv):
     return json.loads(printed)
 
 
+async def lines(home, *argv):
+    """Return the lines of facts about tasks that a command prints, without what was written."""
+    _, printed = await served.typed(home, *argv)
+    return [line for line in printed.splitlines() if "planner to coder \u00b7 " in line]
+
+
 async def test_it_says_who_is_at_what_what_needs_a_person_what_waits_and_what_is_over(bus, home):
     async with Session(bus, Agent("planner")) as planner, Session(bus, Agent("coder")) as coder:
         await coder.called()
@@ -150,9 +156,14 @@ async def test_a_question_needs_a_person_until_it_is_answered_though_its_session
             await publish_result(coder, for_user, "needs_approval", summary="May I?")
         open_ones = await asked(home, "status")
         why = await asked(home, "why", for_user)
+        listed = await lines(home, "tasks", "--agent", "planner", "--state", "needs_input")
+        _, said = await served.typed(home, "why", for_user)
+        _, life = await served.typed(home, "task", for_sender, "--agent", "planner")
         await publish_result(planner, for_sender, "answered", body="Red.")
         left = await asked(home, "status")
         answered = await asked(home, "why", for_sender)
+        again = await lines(home, "tasks", "--agent", "planner")
+        [of_life] = await lines(home, "task", for_sender, "--agent", "planner")
 
     needs = {need["about"]: need for need in open_ones["needs"]}
     assert needs.keys() == {for_sender, for_user}
@@ -161,6 +172,15 @@ async def test_a_question_needs_a_person_until_it_is_answered_though_its_session
     assert "and nobody holds it now" in why["why"]
     assert [need["about"] for need in left["needs"]] == [for_user]
     assert "nobody is woken for normal" in answered["why"]
+    how = f"coder asked for an answer just now \u00b7 to answer: agentbus answer {for_sender[:8]}"
+    [line] = listed
+    assert how in line
+    assert how in life
+    decide = f"an approval just now \u00b7 to decide: agentbus approve {for_user[:8]}, or deny"
+    assert decide in said.splitlines()[0]
+    for line in (of_life, *(line for line in again if for_sender[:8] in line)):
+        assert "asked for an answer just now \u00b7 answered just now, not read yet" in line
+    assert any(decide in line for line in again)
 
 
 async def test_what_should_wake_an_agent_and_does_not_needs_a_person_of_whatever_priority(tmp_path):

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from mcp_agentbus.archive.history import Past
 from mcp_agentbus.overview.situation import Ended, Need, Situation, Standing, Waits, WakesToday
 from mcp_agentbus.overview.why import Case, Why, why
+from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import Entry
-from mcp_agentbus.store.task import ASKING
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ID = "9d0c2f1a" + 24 * "0"
@@ -37,10 +37,13 @@ def entry(state="offline", days=3, **more):
 
 def case(*, of=None, **changed):
     """Return the case of that task; coder was there three days ago, and a listener runs."""
-    task = past(**(of or {}))
-    asks = {"asks": task.state, "asked_by": task.agent} if task.state in ASKING else {}
-    known = {"addressee": entry(), "listener": "runs"} | asks | changed
-    return Case(task=task, now=NOW, **known)
+    known = {"addressee": entry(), "listener": "runs"} | changed
+    return Case(task=past(**(of or {})), now=NOW, **known)
+
+
+def asks(state="needs_input", at=None, **replied):
+    """Return what coder asked, an hour ago unless it is said otherwise."""
+    return Question(state, "coder", at or before(hours=1), **replied)
 
 
 def number(count):

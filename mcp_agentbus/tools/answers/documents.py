@@ -24,7 +24,7 @@ from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store.task import Receipt, Record, Task
-from mcp_agentbus.tools.answers import layout
+from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.readers import MODEL, Reader
 
 
@@ -166,6 +166,7 @@ def of_life(life: Life) -> dict[str, Any]:
     record = life.record
     data = of_record(record)
     data["state"] = life.state
+    data["question"] = words.of_question(life.question)
     data["history"] = [moment.model_dump(mode="json") for moment in life.history]
     if life.sent:
         data["expires_at"] = stamp(life.sent.expires_at)

@@ -20,7 +20,7 @@ from mcp_agentbus.archive.history import History, Past
 from mcp_agentbus.core.framing import frame, one_line
 from mcp_agentbus.core.ids import address_of, is_inbox
 from mcp_agentbus.core.text import now, stamp
-from mcp_agentbus.store.task import ASKING, ENDS, HELD, State
+from mcp_agentbus.store.task import ENDS, HELD, State
 from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.readers import MODEL, Reader
 
@@ -44,7 +44,7 @@ _SHORT_CHARS: Final = 8
 _STATES: Final = frozenset(get_args(State)) | {
     "answered", "waking", "woken", "wake-failed", "wake-held", "decided",
 }  # fmt: skip
-# What is typed about a task that waits for a word, by its state.
+# What is typed about a task that waits for a word, by what is asked.
 _COMMANDS: Final = {
     "needs_input": "to answer: agentbus answer {0}",
     "needs_approval": "to decide: agentbus approve {0}, or deny",
@@ -98,8 +98,9 @@ def fact_line(past: Past) -> str:
     ]
     if past.state != "stored":
         facts.append(f"{past.state} {words.ago(past.updated_at)}")
-    if past.state in ASKING:
-        facts.append(_COMMANDS[past.state].format(short(past.task_id)))
+    if past.question:
+        how = _COMMANDS[past.question.state].format(short(past.task_id))
+        facts += words.asked(past.question, past.state, [how])
     facts += ["late"] * past.late + ["wants no answer"] * (past.expect == "nothing")
     if past.deliver_at and past.deliver_at > now():
         facts.append(f"for {words.when(past.deliver_at)}")
@@ -120,7 +121,9 @@ def said_line(past: Past) -> str:
 def of_history(page: History) -> dict[str, Any]:
     """Return a page of tasks as data, without the texts of requests and results."""
     return {
-        "tasks": [of_past(past) for past in page.tasks],
+        "tasks": [
+            {**of_past(past), "question": words.of_question(past.question)} for past in page.tasks
+        ],
         "next_cursor": page.next_cursor,
         "whole": page.extent.is_whole,
         "since": stamp(page.extent.since) if page.extent.since else None,

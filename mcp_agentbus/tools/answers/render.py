@@ -328,7 +328,9 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     who = f"sent by {record.asked_by or record.owner} to {address_of(record.inbox)}"
     facts = [f"Task {record.task_id}: {life.state}", who, record.priority]
     facts += [WANTS_NOTHING] if record.expect == "nothing" else []
-    facts += reader.answers(record.task_id, life.state)
+    question = life.question
+    how = reader.answers(record.task_id, question.state) if question else ()
+    facts += words.asked(question, life.state, how)
     lines = [words.line(facts)]
     if sent and record.expect == "answer":
         seen = f"seen {words.when(sent.seen_at)}" if sent.seen_at else "not yet seen by its sender"

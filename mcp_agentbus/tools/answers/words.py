@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How times, counts and facts are spelled in answers.
+"""How times, counts, facts and questions are spelled in answers.
 
 >>> many(2, "task")
 '2 tasks'
@@ -7,13 +7,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.core.text import now
+from mcp_agentbus.core.text import now, stamp
+from mcp_agentbus.store.asked.question import Question
 
+#: What a question's state asks of whoever can give it.
+ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
 # From when on a time that has passed is told in hours, and in days.
 _HOURS_FROM_MIN: Final = 120
 _DAYS_FROM_H: Final = 48
@@ -59,3 +62,34 @@ def many(count: int, what: str) -> str:
 def counts(waiting: Mapping[Priority, int]) -> str:
     """Return how many wait in each lane that has any."""
     return ", ".join(f"{waiting[lane]} {lane}" for lane in LANES if waiting.get(lane)) or "none"
+
+
+def asked(question: Question | None, state: str, how: Sequence[str]) -> list[str]:
+    """Return what is to be said of a question.
+
+    Args:
+        question: None: there is none.
+        state: of its task, which says by itself that something is asked while its asker holds it.
+        how: what is typed or called to reply.
+    """
+    if question is None:
+        return []
+    by_whom = f"{question.by} asked for {ASKS[question.state]} {ago(question.at)}"
+    left = [by_whom] * (state != question.state)
+    if question.decided_at:
+        return [*left, f"its user decided {ago(question.decided_at)}, not read yet"]
+    if question.answered_at:
+        return [*left, f"answered {ago(question.answered_at)}, not read yet"]
+    return [*left, *how]
+
+
+def of_question(question: Question | None) -> dict[str, Any] | None:
+    """Return a question as data; None if there is none."""
+    if question is None:
+        return None
+    times = {name: getattr(question, name) for name in ("at", "answered_at", "decided_at")}
+    return {
+        "asks": question.state,
+        "by": question.by,
+        **{name: stamp(at) if at else None for name, at in times.items()},
+    }

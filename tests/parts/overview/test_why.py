@@ -4,7 +4,7 @@
 from datetime import timedelta
 
 import pytest
-from situations import NOW, before, case, entry
+from situations import NOW, asks, before, case, entry
 
 from mcp_agentbus.core.notices import Holds, Reason
 from mcp_agentbus.overview.case import Case, Word
@@ -14,6 +14,8 @@ from mcp_agentbus.tools.answers.words import clock
 
 HELD = {"agent": "coder", "session": "5e55", "state": "claimed", "updated_at": before(hours=1)}
 HIGH = {"priority": "high"}
+APPROVAL = {"state": "needs_approval", "question": asks("needs_approval")}
+INPUT = {"state": "needs_input", "question": asks()}
 OPEN_IT = "Open a session of coder: it is read there."
 SAY_IT = 'Say "read your inbox" in the open session of coder.'
 AT_11, AT_13 = clock(before(hours=1), NOW), clock(NOW + timedelta(hours=1), NOW)
@@ -94,7 +96,7 @@ CASES = {
         OPEN_IT,
     ),
     "waits for an approval": (
-        case(of={**HELD, "state": "needs_approval"}, holder_lives=True, noted_at=before(hours=1)),
+        case(of={**HELD, **APPROVAL}, holder_lives=True),
         "coder holds it and asked for an approval 60 min ago.",
         (
             "What it asks: `agentbus task 9d0c2f1a`; "
@@ -103,17 +105,21 @@ CASES = {
     ),
     "has an approval that was not read yet": (
         case(
-            of={**HELD, "state": "needs_approval"}, holder_lives=True, noted_at=before(hours=1),
-            decided_at=before(minutes=2),
+            of={
+                **HELD,
+                "state": "needs_approval",
+                "question": asks("needs_approval", decided_at=before(minutes=2)),
+            },
+            holder_lives=True,
         ),
         (
-            "coder holds it and asked for an approval 60 min ago; you decided that 2 min ago, "
+            "coder holds it and asked for an approval 60 min ago; its user decided that 2 min ago, "
             "and it has not read that yet."
         ),
         'Say "read your inbox" in the session of coder.',
     ),
     "waits for an answer of its sender": (
-        case(of={**HELD, "state": "needs_input"}, holder_lives=True, noted_at=before(hours=1)),
+        case(of={**HELD, **INPUT}, holder_lives=True),
         "coder holds it and asked for an answer 60 min ago.",
         (
             "What it asks: `agentbus task 9d0c2f1a`; "
@@ -122,15 +128,19 @@ CASES = {
     ),
     "was answered and has not gone on": (
         case(
-            of={**HELD, "state": "needs_input", "updated_at": before(hours=2)},
-            holder_lives=True, noted_at=before(hours=2), answered_at=before(hours=1),
+            of={
+                **HELD,
+                "state": "needs_input",
+                "question": asks(at=before(hours=2), answered_at=before(hours=1)),
+            },
+            holder_lives=True,
         ),
         ("coder holds it and asked for an answer 2 h ago; planner answered 60 min ago, and it has "
         "not read that yet."),
         'Say "read your inbox" in the session of coder.',
     ),
     "asked for an approval in a session that has ended": (
-        case(asks="needs_approval", asked_by="coder", noted_at=before(minutes=5)),
+        case(of={"question": asks("needs_approval", before(minutes=5))}),
         "coder asked for an approval 5 min ago, and nobody holds it now.",
         (
             "What it asks: `agentbus task 9d0c2f1a`; "
@@ -138,8 +148,8 @@ CASES = {
         ),
     ),
     "asked in a session that was killed": (
-        case(of={**HELD, "state": "needs_input"}, holder_lives=False, noted_at=before(minutes=5)),
-        "coder asked for an answer 5 min ago, and nobody holds it now.",
+        case(of={**HELD, **INPUT}, holder_lives=False),
+        "coder asked for an answer 60 min ago, and nobody holds it now.",
         (
             "What it asks: `agentbus task 9d0c2f1a`; "
             "`agentbus answer 9d0c2f1a TEXT --agent planner` answers it."
@@ -147,29 +157,16 @@ CASES = {
     ),
     "asked in a session that has ended, and was answered before that": (
         case(
-            of={"updated_at": before(minutes=1)}, asks="needs_input", asked_by="coder",
-            noted_at=before(minutes=5), answered_at=before(minutes=2),
+            of={"updated_at": before(minutes=1), "question": asks(answered_at=before(minutes=2))},
         ),
         f"It is normal, and nobody is woken for normal; {AWAY}.",
         OPEN_IT,
     ),
     "its next holder of the same role has not gone on from a question": (
         case(
-            of={**HELD, "agent": "other"}, asks="needs_input", asked_by="coder",
-            holder_lives=True, noted_at=before(minutes=5),
+            of={**HELD, "agent": "other", "question": asks()}, holder_lives=True,
         ),
-        "coder asked for an answer 5 min ago, and other holds it now.",
-        (
-            "What it asks: `agentbus task 9d0c2f1a`; "
-            "`agentbus answer 9d0c2f1a TEXT --agent planner` answers it."
-        ),
-    ),
-    "asks again after an answer": (
-        case(
-            of={**HELD, "state": "needs_input"}, holder_lives=True, noted_at=before(hours=1),
-            answered_at=before(hours=2),
-        ),
-        "coder holds it and asked for an answer 60 min ago.",
+        "coder asked for an answer 60 min ago, and other holds it now.",
         (
             "What it asks: `agentbus task 9d0c2f1a`; "
             "`agentbus answer 9d0c2f1a TEXT --agent planner` answers it."

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked by the steps of a task: until its worker goes on, whoever has the task by then."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mcp_agentbus.store.asked.question import of_steps
+from mcp_agentbus.store.task import Moment
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def steps(written):
+    """Return the steps of a task, a minute each, all by coder."""
+    return [
+        Moment(state=state, at=NOON + timedelta(minutes=number), by="coder")
+        for number, state in enumerate(written.split())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "is_open"),
+    [
+        ("stored claimed needs_input", True),
+        ("stored claimed needs_input stored", True),
+        ("stored claimed needs_input stored claimed", True),
+        ("stored claimed needs_input answered", False),
+        ("stored claimed needs_approval decided stored", False),
+        ("stored claimed needs_input answered needs_input", True),
+    ],
+)
+def test_a_question_is_open_until_somebody_replies_to_this_very_one(written, is_open):
+    assert of_steps(steps(written)).is_open is is_open
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["stored claimed", "stored claimed needs_input working", "stored claimed needs_input expired"],
+)
+def test_it_is_none_once_its_worker_went_on_or_its_task_is_over(written):
+    assert of_steps(steps(written)) is None
+
+
+def test_what_nobody_can_have_asked_is_none():
+    assert of_steps([Moment(state="needs_input", at=NOON, by="no agent\n")]) is None
