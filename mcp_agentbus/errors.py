@@ -184,7 +184,7 @@ class NoAnswer(AgentbusError):
 
 
 class NobodyListens(NoAnswer):
-    """Nobody listens there. Nothing was stored."""
+    """The answer is that nobody listens there. Nothing was stored."""
 
     hint = "Use send_task for what must be done by somebody: it is stored until it is."
 

@@ -231,7 +231,7 @@ class Bus(Reconnecting):
             try:
                 pulled = await link.pull(stream, consumer, batch, timeout)
             except NoResponders:
-                raise ApiError(NO_SUCH_CONSUMER, f"no consumer {consumer}") from None
+                raise ApiError(NO_SUCH_CONSUMER) from None
             return [delivery(stream, message) for message in pulled]
 
         deliveries, _ = await self._tried(taken, stores=False)
@@ -363,12 +363,12 @@ class Bus(Reconnecting):
         subject, body = f"{API}.DIRECT.GET.{stream}", json.dumps(request).encode()
 
         async def read(link: Link, timeout: float) -> list[Found]:
-            messages, end = await link.stream(subject, body, timeout)
+            messages, end = await link.stream(subject, body, timeout, found)
             if end.status not in {"204", "404"}:
                 if not end.status.isdecimal():
                     raise Garbled
-                raise ApiError(int(end.status), end.headers.get("Description", "no reason given"))
-            return [found(message) for message in messages]
+                raise ApiError(int(end.status))
+            return messages
 
         messages, _ = await self._tried(read, stores=False)
         return messages

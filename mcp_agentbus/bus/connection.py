@@ -185,22 +185,23 @@ class Link:
                         return read(await call.next())
 
     async def stream(
-        self, subject: str, data: bytes, timeout: float
-    ) -> tuple[list[Message], Message]:
-        """Send a request and return all answers up to one with a status, and that one.
+        self, subject: str, data: bytes, timeout: float, read: Callable[[Message], _T]
+    ) -> tuple[list[_T], Message]:
+        """Send a request; return what `read` makes of all answers up to a status, and that one.
 
-        Raises: as `request`.
+        What is `Garbled` is passed over; `timeout` is for each that is not.
+
+        Raises: as `request`, and as `read`.
         """
-        answers: list[Message] = []
+        answers: list[_T] = []
         with self._call(subject) as call:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout) as limit:
                 await self._publish(subject, data, call.reply, None)
-            while True:
-                async with asyncio.timeout(timeout):
-                    answer = await call.next()
-                if answer.status:
-                    return answers, answer
-                answers.append(answer)
+                while not (answer := await call.next()).status:
+                    with suppress(Garbled):
+                        answers.append(read(answer))
+                        limit.reschedule(asyncio.get_running_loop().time() + timeout)
+        return answers, answer
 
     async def pull(self, stream: str, consumer: str, batch: int, timeout: float) -> list[Message]:
         """Send a `no_wait` pull and return what it brings, at most `batch` messages.
@@ -215,7 +216,7 @@ class Link:
         reply = self._client.new_inbox()
         pulled: list[Message] = []
         with self._call(subject) as call:
-            call.replies_to = _ACK
+            call.is_pull = True
             subscription = await self._subscribe(reply, call.arrived)
             try:
                 async with asyncio.timeout(timeout) as limit:
@@ -376,8 +377,8 @@ class _Answers:
     def __init__(self, reply: str) -> None:
         self.reply = reply
         self.queue: asyncio.Queue[Message | Exception] = asyncio.Queue()
-        #: How what an answer asks for begins; others' answers are passed over.
-        self.replies_to = ""
+        #: Whether they bring what was pulled; what no server sends there is passed over.
+        self.is_pull = False
 
     async def next(self) -> Message:
         while True:
@@ -386,7 +387,8 @@ class _Answers:
                 raise answer
             if answer.status == "503":
                 raise NoResponders
-            if answer.status or answer.reply.startswith(self.replies_to):
+            of_pull = answer.status.startswith("4") or answer.reply.startswith(_ACK)
+            if of_pull or not self.is_pull:
                 return answer
 
     async def arrived(self, message: Msg) -> None:

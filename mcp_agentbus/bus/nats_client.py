@@ -26,6 +26,7 @@ from mcp_agentbus.bus.trust import NoTls
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BusUnreachable
 
+_STATUS_LINE: Final = b"NATS/1.0 "
 # A connection that cannot get rid of what it has to say, as its server hangs, is dropped then.
 _CLOSE_TIMEOUT_S: Final = 0.5
 
@@ -162,9 +163,13 @@ class MendedClient(Client):
         # It would end the connection over a status line that is not UTF-8, and so over one message
         # in an inbox keep its agent off the bus for good; so for the subject below.
         try:
-            return await super()._process_headers(headers)
+            named: dict[str, str] | None = await super()._process_headers(headers)
         except (UnicodeDecodeError, LookupError):
             return None
+        # A server's status stands in the first line; nats-py takes any header of that name for it.
+        if named and not headers.startswith(_STATUS_LINE):
+            named.pop("Status", None)
+        return named
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None

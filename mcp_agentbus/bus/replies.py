@@ -2,7 +2,7 @@
 """What the server's answers say: acknowledgements, deliveries, messages, settings, refusals.
 
     >>> api_answer(b'{"error":{"err_code":10059,"description":"stream not found"}}')
-    ApiError: The bus server refused: stream not found (10059). Hint: ...
+    ApiError: The bus server refused this, with its error 10059. Hint: ...
 
 Pure: it reads bytes and headers, and turns the server's error codes into this package's errors.
 """
@@ -24,6 +24,7 @@ NO_SUCH_CONSUMER: Final = 10014
 WRONG_REVISION: Final = 10071
 #: Of a batched direct get: over 1,024 subjects fit.
 TOO_MANY_RESULTS: Final = 413
+_CODE_MAX: Final = 99_999
 # What a cluster says while a write is under way there, or while it has no leader.
 _NOT_NOW: Final = frozenset({10008, 10009, 10118, 10158, 10163, 10164})
 _TOO_LARGE: Final = 10054
@@ -61,11 +62,11 @@ class Message:
     def status(self) -> str:
         """The server's status code, such as 404; empty for a message with content.
 
-        A stored message may have a header of that name too. It comes with a subject to answer to,
-        or, read directly, with its sequence.
+        Whoever sees a request can say it just as the server does. What is stored may begin so, too:
+        it comes with a subject to answer to, or, read directly, with its sequence.
         """
-        stored = self.reply or "Nats-Sequence" in self.headers
-        return "" if stored else self.headers.get("Status", "")
+        is_content = self.data or self.reply or "Nats-Sequence" in self.headers
+        return "" if is_content else self.headers.get("Status", "")
 
 
 class Conflict(Exception):
@@ -79,12 +80,15 @@ class HandedOut(AgentbusError):
 
 
 class ApiError(Refused):
-    """The server refused an administrative request."""
+    """The server refused an administrative request.
 
-    def __init__(self, code: int, description: str) -> None:
-        self.code = code
+    Its description is compared and never shown: others can answer in the server's place.
+    """
+
+    def __init__(self, code: int, description: str = "") -> None:
+        self.code, self.description = code, description
         super().__init__(
-            f"The bus server refused: {description} ({code}).",
+            f"The bus server refused this, with its error {code}.",
             hint="Run `agentbus server status`.",
         )
 
@@ -159,9 +163,11 @@ def api_answer(data: bytes) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(data)
         refused = answer.get("error")
-        code = int(refused.get("err_code", 0)) if refused is not None else 0
-    except (ValueError, AttributeError, TypeError, RecursionError):
+        code = refused.get("err_code", 0) if refused is not None else 0
+    except (ValueError, AttributeError, RecursionError):
         raise Garbled from None
+    if not isinstance(code, int) or not 0 <= code <= _CODE_MAX:
+        raise Garbled
     if refused is not None:
         description = str(refused.get("description", ""))
         if any(words in description for words in _DISK_IS_FULL):
@@ -198,7 +204,7 @@ def stored(ack: Mapping[str, Any]) -> Stored:
 
 def refusal(error: ApiError) -> AgentbusError:
     """Return the error that a refused publish means to its caller."""
-    if error.code == _FULL and "per subject" in error.message:
+    if error.code == _FULL and "per subject" in error.description:
         return InboxFull()
     if error.code == _FULL or error.code in _NO_STORAGE:
         return StoreFull()

@@ -125,7 +125,8 @@ async def request(session: Session, topic: str, body: str = "", *, within_s: flo
 
     Raises:
         BadInput: a value breaks its rule.
-        NobodyListens: nobody listens there; said at once.
+        NobodyListens: nobody listens there; said at once. It is the server that says so, or who
+            hears the request and says it in the server's place.
         NoAnswer: nobody has answered in this time; the request may have been heard.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
