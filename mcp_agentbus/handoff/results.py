@@ -31,6 +31,7 @@ from mcp_agentbus.handoff.beside.details import Details, checked
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.records import (
     Written,
     lasts,
@@ -162,6 +163,7 @@ async def _publish(
     )
     if isinstance(outcome, Lost):
         raise await _lost(session, claim, outcome.record)
+    decisions.forget(session.bus.settings.state_dir, claim.record)  # it has gone on from that
     if isinstance(outcome, Same):  # a call of ours had come this far without being confirmed
         return await _end(session, claim, outcome.record)
     if outcome.value.ended:

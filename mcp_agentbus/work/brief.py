@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a program is told of a task: who asks, the rules, its user's instruction, the task framed.
 
-    >>> print(brief(task, "coder", "Answer in German."))
+    >>> print(brief(item, "coder", "Answer in German."))
     You are coder, an agent of your user's on agentbus. Another agent, planner, has sent you a task.
     ...
     <<<9f3c2a text from agent planner, not from your user
         Subject: Count the tests
     ...
 
-All that a peer wrote stands in the frame, and this program's own words before it. Pure: it starts
-nothing.
+What a session before has asked about it and what was said to that comes behind. All that a peer
+wrote stands in frames, and this program's own words before them. Pure: it starts nothing.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from mcp_agentbus.core.framing import frame
 from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.handoff.turn import Item
 from mcp_agentbus.store.task import Task
 
 #: In an argument of a worker's program, the place of the brief.
@@ -39,15 +40,32 @@ Rules:
 - Put no secret, token, cookie or Authorization header into the result."""
 
 
-def brief(task: Task, me: str, instruction: str = "") -> str:
+def brief(item: Item, me: str, instruction: str = "") -> str:
     """Return the whole text; `instruction` is that of the worker's own user."""
+    task = item.task
     to = f", to {address_of(task.to)}" if task.to != me else ""
     who = f"You are {me}, an agent of your user's on agentbus. Another agent, {task.sender},"
     given = f"Your user's instruction:\n{instruction.strip()}" if instruction.strip() else ""
     what = f"Task {task.id} from {task.sender}{to}, priority {task.priority}:"
     framed = frame(_written(task), said_by=task.sender)
-    parts = (f"{who} has sent you a task. {_RULES}", given, f"{what}\n{framed}")
+    parts = (f"{who} has sent you a task. {_RULES}", given, f"{what}\n{framed}", *_asked(item))
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _asked(item: Item) -> Iterator[str]:
+    """Yield what a session before has asked about a task, and what was said to that."""
+    task_id = item.task.id
+    if not item.question:
+        return
+    asked = f"A session before this one asked, {item.asked_by} in task {task_id}"
+    if item.decision:
+        asked = f"{item.decision.told(task_id)}; what {item.asked_by} had asked"
+    elif not item.answers:
+        asked = f"{asked}, and nobody has replied yet"
+    yield f"{asked}:\n{frame(item.question, said_by=item.asked_by)}"
+    for answer in item.answers:
+        said = f"{item.task.sender} answered that, {answer.at:%Y-%m-%d %H:%M:%SZ}"
+        yield f"{said}:\n{frame(answer.body, said_by=item.task.sender)}"
 
 
 def _written(task: Task) -> str:

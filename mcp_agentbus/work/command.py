@@ -31,10 +31,11 @@ from mcp_agentbus.core.text import check_size
 from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.store.naming import Naming
-from mcp_agentbus.store.task import BODY_MAX_BYTES
+from mcp_agentbus.store.task import BODY_MAX_BYTES, Task
 from mcp_agentbus.work import log, worker_file
 from mcp_agentbus.work.guard import Guard
 from mcp_agentbus.work.program import TIME_LIMIT_S, Program
+from mcp_agentbus.work.result import Result
 from mcp_agentbus.work.worker import Done, Patience, Worker
 
 #: What its sessions run in, for the roster.
@@ -185,10 +186,14 @@ async def _work(plan: Plan, show: Show, *, once: bool) -> int:
                 bus, me, jobs=plan.jobs, time_limit_s=None, patience=plan.patience
             ) as worker:
                 told = _told_to_end(worker)
+
+                async def handler(task: Task) -> Result:
+                    return await program(worker.item(task))
+
                 if once:
-                    show(*_said(me.id, await worker.run_once(program)))
+                    show(*_said(me.id, await worker.run_once(handler)))
                 else:
-                    await worker.run(program)
+                    await worker.run(handler)
     return _INTERRUPTED if told.released else 0
 
 

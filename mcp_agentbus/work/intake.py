@@ -19,8 +19,9 @@ from typing import Final
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.handoff import lanes
+from mcp_agentbus.handoff.beside import questions
 from mcp_agentbus.handoff.session import Session, Turn
-from mcp_agentbus.handoff.turn import Inbox, Item, Watch
+from mcp_agentbus.handoff.turn import Call, Inbox, Item, Watch
 from mcp_agentbus.work.log import note
 
 # As often as `watch_inbox` looks without being told to, and as soon after a notice that was too
@@ -58,19 +59,18 @@ async def claim_waiting(session: Session, limit: int) -> tuple[Item, ...]:
     await session.can_read()
     with session.calls.within(None) as call:
         async with Turn(session, call) as turn:
-            return turn.give(await turn.take(_claimed(session, limit))).tasks
+            return turn.give(await turn.take(_claimed(session, limit, call))).tasks
 
 
-async def _claimed(session: Session, limit: int) -> Inbox:
+async def _claimed(session: Session, limit: int, by: Call) -> Inbox:
     taken = await lanes.take(session, limit, LANES, session.claims.to_give(None)[:limit])
     for why in (*taken.notes, *filter(None, [taken.degraded])):
         note("aside", logging.WARNING, why=why)
-    return Inbox(
-        tasks=tuple(
-            Item(claim.task, claim.record.state, claim.record.attempts, new=not claim.found)
-            for claim in taken.claims
-        )
-    )
+    items = [
+        Item(claim.task, claim.record.state, claim.record.attempts, new=not claim.found)
+        for claim in taken.claims
+    ]
+    return Inbox(await questions.with_questions(session.bus, session.claims, by, items))
 
 
 async def _is_told(watch: Watch, within_s: float) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A task at work: its handler is called once, has so long, and ends once nobody wants it done.
 
-    >>> await Job(task).outcome(handler, time_limit_s=1800)
+    >>> await Job(item).outcome(handler, time_limit_s=1800)
     Result(status='completed', summary='', body='214 tests', artifacts=())
 
 It knows no bus: what becomes of the outcome, and when a task is unwanted, its worker says.
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import part
+from mcp_agentbus.handoff.turn import Item
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.work import result
 from mcp_agentbus.work.log import note
@@ -32,11 +33,16 @@ _ENDS_WITHIN_S: Final = 10.0
 class Job:
     """A task at work."""
 
-    task: Task
+    item: Item
     #: Set once nobody wants it done here any more: its handler is cancelled.
     unwanted: asyncio.Event = field(default_factory=asyncio.Event)
     #: Its end is about to be stored, so that its claim goes.
     is_ending: bool = False
+
+    @property
+    def task(self) -> Task:
+        """What is done."""
+        return self.item.task
 
     async def outcome(self, handler: Handler, time_limit_s: float | None) -> Result | None:
         """Return what a handler makes of the task; None: it was cancelled, as nobody wants that.

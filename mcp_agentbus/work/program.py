@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program of the user's as a handler: run once for each task, without a shell.
+"""A program of the user's, as it does tasks: run once for each task, without a shell.
 
     program = Program(("claude", "-p"), "coder", folder, time_limit_s=1800, ...)
-    result = await program(task)
+    result = await program(worker.item(task))
 
 | it                                                | the task                                     |
 |---------------------------------------------------|----------------------------------------------|
@@ -31,7 +31,8 @@ from mcp_agentbus.core import hosts, text
 from mcp_agentbus.core.children.group import Group, start
 from mcp_agentbus.core.children.output import End
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.store.task import RESULT_MAX_BYTES, SUMMARY_MAX_CHARS, Task
+from mcp_agentbus.handoff.turn import Item
+from mcp_agentbus.store.task import RESULT_MAX_BYTES, SUMMARY_MAX_CHARS
 from mcp_agentbus.work.brief import brief, filled, has_place
 from mcp_agentbus.work.guard import Guard
 from mcp_agentbus.work.output import KEPT_MAX_BYTES, Whole
@@ -64,8 +65,9 @@ class Program:
     #: Ends it with this process, however that ends.
     guard: Guard = field(default_factory=Guard)
 
-    async def __call__(self, task: Task) -> Result:
+    async def __call__(self, item: Item) -> Result:
         """Run it for a task; return how the task ended."""
+        task = item.task
         size = len(f"{task.subject}{task.body}".encode(errors="surrogatepass"))
         if self.task_max_bytes is not None and size > self.task_max_bytes:
             return Result(
@@ -73,7 +75,7 @@ class Program:
                 summary=f"The task has {size:,} bytes; this worker's user lets it take "
                 f"{self.task_max_bytes:,}.",
             )
-        said = brief(task, self.me, self.instruction)
+        said = brief(item, self.me, self.instruction)
         if not has_place(self.argv):
             with tempfile.TemporaryFile() as stdin:
                 stdin.write(said.encode())

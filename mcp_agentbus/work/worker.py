@@ -50,7 +50,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Item
 from mcp_agentbus.relay.member import AGAIN_S, Me, Membership
-from mcp_agentbus.store.task import Status
+from mcp_agentbus.store.task import Status, Task
 from mcp_agentbus.work import result
 from mcp_agentbus.work.heartbeats import Heartbeats, OnGone
 from mcp_agentbus.work.intake import claim_next, claim_waiting
@@ -156,6 +156,18 @@ class Worker:
         """Whose tasks it does."""
         return self.session.me.id
 
+    def item(self, task: Task) -> Item:
+        """Return all that is known of a task at work: which attempt it is, and its question.
+
+        The question is one that a session before has asked about it, with what was said to that.
+
+        Raises:
+            NotClaimed: it is not at work here.
+        """
+        if job := self._at_work.get(task.id):
+            return job.item
+        raise NotClaimed(f"Task {task.id} is not at work here.")
+
     def drain(self) -> None:
         """Take no more: `run` returns once what is at work has ended. Safe to call at any time."""
         if not self._draining.is_set():
@@ -255,7 +267,7 @@ class Worker:
     async def _done(self, item: Item, handler: Handler) -> Done:
         """Do a task to its end, and store that; return what became of it."""
         task = item.task
-        job = self._at_work[task.id] = Job(task)
+        job = self._at_work[task.id] = Job(item)
         note("taken", task=task.id, sender=task.sender, attempt=item.attempt)
         shell.remember(self.session, task)
         state: _DoneState = "over"

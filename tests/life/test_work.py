@@ -4,10 +4,18 @@
 import json
 
 import served
+from places import outside_and_inside
 
 from mcp_agentbus.cli.typed import work as typed_work
-from mcp_agentbus.handoff.inbox import watch_inbox
+from mcp_agentbus.core import text
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.asked.decisions import Decision
+from mcp_agentbus.store.records import read_record
 from mcp_agentbus.work import program, worker
 
 
@@ -32,6 +40,35 @@ async def test_once_does_one_task_that_waits_or_says_that_there_is_none(world, h
     first, second = (await watch_inbox(planner, task_id=sent, timeout_s=60)).results
     assert "Your user's instruction:\nBe brief.\n" in first.body
     assert second.summary.startswith("Exit code 1 after 0 s.")
+
+
+async def test_a_program_is_told_what_a_session_before_asked_and_what_was_said_to_that(world, home):
+    planner, agent = await world.session("planner"), world.name("coder")
+    asks, sent = {"needs_input": "Which branch?", "needs_approval": "May I?"}, []
+    async with Session(world.bus, Agent(agent)) as coder:
+        await coder.called()
+        for status, question in asks.items():
+            [receipt] = await send_task(planner, agent, status, "b")
+            await read_inbox(coder)
+            await publish_result(coder, receipt.task_id, status, summary=question)
+            sent.append(receipt.task_id)
+    await publish_result(planner, sent[0], "answered", body="main")
+    record, _ = await read_record(world.bus, planner.me.id, agent, sent[1])
+    decided = Decision(approved=True, note="only main", at=text.now())
+    decisions.keep(home.state_dir, record, decided)
+
+    for _ in sent:
+        assert (await typed(home, "work", "--once", "--agent", agent, "--", "cat"))[0] == 0
+    results = (await watch_inbox(planner, task_id=sent, timeout_s=60)).results
+    answered, approved = [outside_and_inside(record.body) for record in results]
+
+    assert f"A session before this one asked, {agent} in task {sent[0]}:" in answered[0]
+    assert f"{planner.me.id} answered that, " in answered[0]
+    assert answered[1].endswith("    Which branch?\n    main")
+    assert f"Your user has APPROVED this about task {sent[1]}, " in approved[0]
+    assert f'with the words "only main"; what {agent} had asked:' in approved[0]
+    assert approved[1].endswith("    May I?")
+    assert decisions.kept(home.state_dir, record) is None
 
 
 async def test_what_is_no_program_is_told_with_the_line_to_try(home):

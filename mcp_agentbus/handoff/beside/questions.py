@@ -13,6 +13,7 @@ record says that it goes on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -86,9 +87,7 @@ async def with_answers(bus: Bus, claims: Claims, by: Call | None, inbox: Inbox) 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    asking = [claim for claim in claims.values() if question_of(claim.record)]
-    items = await together(*(_item(bus, claims, by, claim) for claim in asking))
-    told = {item.task.id: item for item in items if item}
+    told = await _told(bus, claims, by, claims.values())
     shown = {item.task.id for item in inbox.tasks}
     tasks = [_merged(item, told.get(item.task.id)) for item in inbox.tasks]
     more = [
@@ -97,6 +96,26 @@ async def with_answers(bus: Bus, claims: Claims, by: Call | None, inbox: Inbox) 
         if (item.answers or item.decision) and task_id not in shown
     ]
     return replace(inbox, tasks=(*tasks, *more)) if told else inbox
+
+
+async def with_questions(
+    bus: Bus, claims: Claims, by: Call, items: Sequence[Item]
+) -> tuple[Item, ...]:
+    """Return items of held tasks with their open questions and what was said to those.
+
+    Raises: as `with_answers`.
+    """
+    told = await _told(bus, claims, by, [claims[item.task.id] for item in items])
+    return tuple(_merged(item, told.get(item.task.id)) for item in items)
+
+
+async def _told(
+    bus: Bus, claims: Claims, by: Call | None, some: Iterable[Claim]
+) -> dict[str, Item]:
+    """Return those of some claims whose worker has asked something, by id."""
+    asking = [claim for claim in some if question_of(claim.record)]
+    items = await together(*(_item(bus, claims, by, claim) for claim in asking))
+    return {item.task.id: item for item in items if item}
 
 
 def _merged(item: Item, told: Item | None) -> Item:

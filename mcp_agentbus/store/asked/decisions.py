@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, write_whole
+from mcp_agentbus.core.framing import one_line
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.store.steps import asked_in, question_of
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Record, utc
@@ -40,6 +41,12 @@ class Decision:
     #: What that person says with it; may be empty.
     note: str
     at: datetime
+
+    def told(self, task_id: str) -> str:
+        """Return it as its worker is told, in its user's words: in no frame."""
+        what = "APPROVED" if self.approved else "DENIED"
+        note = f', with the words "{one_line(self.note, NOTE_MAX_CHARS)}"' if self.note else ""
+        return f"Your user has {what} this about task {task_id}, {self.at:%Y-%m-%d %H:%M:%SZ}{note}"
 
 
 def keep(folder: Path, record: Record, decision: Decision) -> None:
@@ -65,11 +72,13 @@ def kept(folder: Path, record: Record) -> Decision | None:
 
     What others could have written, or nobody can read, is no decision.
     """
-    file = _file(folder, record)
+    question, file = _question(record), _file(folder, record)
+    if not question:
+        return None
     with suppress(*_UNREADABLE):
         check_private(file)
         read = json.loads(read_whole(file))
-        if read["question"] == _question(record):
+        if read["question"] == question:
             at = utc(datetime.fromisoformat(read["at"]))
             return Decision(read["approved"] is True, str(read["note"]), at)
     return None
@@ -88,9 +97,10 @@ def given_at(folder: Path, owner: str, inbox: str, task_id: str) -> datetime | N
 
 
 def forget(folder: Path, record: Record) -> None:
-    """Remove the decision about a task's question: its worker has it."""
-    with suppress(OSError):
-        _file(folder, record).unlink()
+    """Remove the decision about a record's question, if there is one: its worker has gone on."""
+    if kept(folder, record):
+        with suppress(OSError):
+            _file(folder, record).unlink()
 
 
 def _question(record: Record) -> str:

@@ -23,7 +23,6 @@ from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
-from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
 from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.layout import Block, Said, Way
@@ -197,7 +196,7 @@ def _task_blocks(item: Item, reader: Reader) -> list[Block]:
     task_id, way = item.task.id, _way(item.task.id, reader)
     blocks = [_task_block(item, reader)]
     if item.decision:
-        facts = [_decision(item.task.id, item.decision), f"what {item.asked_by} had asked"]
+        facts = [item.decision.told(item.task.id), f"what {item.asked_by} had asked"]
         blocks.append(Block(words.line(facts), Said(item.question, item.asked_by), way))
     elif item.question and (item.new or item.answers):
         asked = f"Question of its worker, {item.asked_by}, about task {task_id}"
@@ -206,13 +205,6 @@ def _task_blocks(item: Item, reader: Reader) -> list[Block]:
         facts = [f"Answer of {item.task.sender} about task {task_id}", words.when(answer.at)]
         blocks.append(Block(words.line(facts), Said(answer.body, item.task.sender), way))
     return blocks
-
-
-def _decision(task_id: str, decision: Decision) -> str:
-    """Return what a worker's own user has decided, in that person's words: in no frame."""
-    what = "APPROVED" if decision.approved else "DENIED"
-    note = f', with the words "{one_line(decision.note, NOTE_MAX_CHARS)}"' if decision.note else ""
-    return f"Your user has {what} this about task {task_id}, {words.when(decision.at)}{note}"
 
 
 def _task_block(item: Item, reader: Reader) -> Block:

@@ -10,7 +10,8 @@ import pytest
 from places import outside_and_inside
 
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.store.task import Task
+from mcp_agentbus.handoff.turn import Item
+from mcp_agentbus.store.task import Answer, Task
 from mcp_agentbus.work.brief import ARGUMENT_MAX_BYTES, brief, filled, has_place
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
@@ -23,8 +24,14 @@ def task(**fields):
     return Task.model_validate({**given, **fields}, by_name=True)
 
 
+def item(question, answer, **fields):
+    """Return a task that a session before has asked about, and its sender's answer."""
+    answers = (Answer(question=AT, at=AT, body=answer),)
+    return Item(task(**fields), "claimed", question=question, asked_by="reviewer", answers=answers)
+
+
 def test_it_begins_with_who_one_is_then_come_the_rules_the_instruction_and_the_task():
-    told = brief(task(task_type="review"), "coder", "Answer in German.\n")
+    told = brief(Item(task(task_type="review"), "claimed"), "coder", "Answer in German.\n")
 
     outside, inside = outside_and_inside(told)
     assert told.startswith("You are coder, an agent of your user's on agentbus. Another agent, pla")
@@ -34,16 +41,23 @@ def test_it_begins_with_who_one_is_then_come_the_rules_the_instruction_and_the_t
 
 
 def test_of_a_role_it_is_said_to_whom_it_was_sent():
-    assert "from planner, to role:review, priority high:" in brief(
-        task(to="role-review", priority="high"), "coder"
-    )
+    asked = Item(task(to="role-review", priority="high"), "claimed")
+    assert "from planner, to role:review, priority high:" in brief(asked, "coder")
+
+
+def test_of_a_question_it_is_said_who_asked_it_and_that_nobody_has_replied():
+    told = brief(Item(task(), "claimed", question="Which?", asked_by="reviewer"), "coder")
+
+    outside, inside = outside_and_inside(told)
+    assert "asked, reviewer in task 9d0c, and nobody has replied yet:" in outside
+    assert inside.endswith("    Which?")
 
 
 @pytest.mark.promise(37)
 @pytest.mark.parametrize("text", HOSTILE if isinstance(HOSTILE, list) else HOSTILE.values())
 def test_whatever_a_peer_writes_stays_inside_the_frame(text):
-    plain = outside_and_inside(brief(task(), "coder"))[0]
-    told = brief(task(subject=str(text)[:200], body=str(text)), "coder")
+    plain = outside_and_inside(brief(item("Which?", "Main."), "coder"))[0]
+    told = brief(item(str(text), str(text), subject=str(text)[:200], body=str(text)), "coder")
 
     outside, inside = outside_and_inside(told)
     fences = re.compile("[0-9a-f]{6}")

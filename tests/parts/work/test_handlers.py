@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, BusUnreachable
+from mcp_agentbus.errors import BadInput, BusUnreachable, NotClaimed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.work import job
 from mcp_agentbus.work.result import Result
@@ -53,6 +54,37 @@ async def test_a_text_is_the_body_and_a_result_is_stored_as_it_is(world):
     assert (result.state, result.summary, result.body) == ("rejected", "Not mine.", "because")
     assert result.artifacts == ("https://example.org/1",)
     assert [step.state for step in text.history] == ["stored", "claimed", "working", "completed"]
+
+
+async def test_a_handler_finds_with_its_task_what_a_session_before_has_asked(world):
+    planner, agent = await world.session("planner"), world.name("coder")
+    async with Session(world.bus, Agent(agent)) as before:
+        await before.called()
+        [receipt] = await send_task(planner, agent, "Count", "all")
+        await read_inbox(before)
+        await publish_result(before, receipt.task_id, "needs_input", summary="Of what?")
+    await publish_result(planner, receipt.task_id, "answered", body="Of the tests.")
+
+    async with Worker(world.bus, Agent(agent)) as worker:
+
+        async def handler(task):
+            item = worker.item(task)
+            return f"{item.question} {item.answers[0].body} Attempt {item.attempt}."
+
+        done = await worker.run_once(handler)
+        with pytest.raises(NotClaimed):
+            worker.item(await task_of(world, planner, agent))
+
+    [record] = (await watch_inbox(planner, task_id=receipt.task_id, timeout_s=HANG_S)).results
+    assert done.state == "completed"
+    assert record.body == "Of what? Of the tests. Attempt 2."
+
+
+async def task_of(world, planner, agent):
+    """Return a task that nobody has claimed."""
+    await send_task(planner, agent, "Other", "all")
+    async with Session(world.bus, Agent(agent)) as reader:
+        return (await read_inbox(reader, peek=True)).tasks[0].task
 
 
 async def test_a_word_is_handled_once_and_over_then_whatever_came_of_it(world):

@@ -13,6 +13,7 @@ from atwork import has_ended, shell
 from local_server import until
 
 from mcp_agentbus.core.children import group
+from mcp_agentbus.handoff.turn import Item
 from mcp_agentbus.store.task import RESULT_MAX_BYTES, Task
 from mcp_agentbus.work import output
 from mcp_agentbus.work.guard import Guard
@@ -32,7 +33,9 @@ def run(tmp_path, monkeypatch):
             thread_id="9d0c", created_at=AT, expires_at=AT,
         )  # fmt: skip
         with closing(Guard()) as guard:
-            return await Program(argv, "coder", tmp_path / "outputs", guard=guard, **fields)(task)
+            return await Program(argv, "coder", tmp_path / "outputs", guard=guard, **fields)(
+                Item(task, "claimed")
+            )
 
     return run
 
