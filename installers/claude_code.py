@@ -29,6 +29,7 @@ from mcp_agentbus.installers.steps import Machine, Step
 
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadInput, BadSetup
 
 NAME: Final = "claude-code"
@@ -189,11 +190,11 @@ def _server(machine: Machine) -> dict[str, Any] | None:
     given = machine.environ.get("CLAUDE_CONFIG_DIR")
     file = (Path(given) if given else machine.home) / ".claude.json"
     try:
-        document = json.loads(read_whole(file, HOSTS_MAX_BYTES))
+        document = from_json(read_whole(file, HOSTS_MAX_BYTES))
         server = document.get("mcpServers", {}).get(SERVER)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (OSError, ValueError, AttributeError):
         raise BadSetup(f"{file} cannot be read.", hint="Run `claude doctor`.") from None
     return server if isinstance(server, dict) or server is None else {}
 
@@ -208,8 +209,8 @@ def _listed(machine: Machine, argv: list[str]) -> list[dict[str, Any]]:
     """Return the list that Claude Code prints as JSON."""
     printed = machine.run(argv)
     try:
-        rows = json.loads(printed)
-    except (ValueError, RecursionError):
+        rows = from_json(printed)
+    except ValueError:
         rows = None
     if not isinstance(rows, list):
         name = " ".join(["claude", *argv[1:]])

@@ -27,6 +27,7 @@ from mcp_agentbus.installers.steps import Machine, Step
 
 from mcp_agentbus.core import places
 from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 
 NAME: Final = "cursor"
@@ -139,9 +140,9 @@ def _server(machine: Machine, agent: str | None = None) -> dict[str, Any]:
 def _entry_there(machine: Machine) -> dict[str, Any]:
     """Return our entry as it is; empty without one, or if the file is not plain JSON."""
     try:
-        document = json.loads(read_whole(_folder_of(machine) / "mcp.json", HOSTS_MAX_BYTES))
+        document = from_json(read_whole(_folder_of(machine) / "mcp.json", HOSTS_MAX_BYTES))
         server = document["mcpServers"][SERVER]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError):
         return {}  # whoever writes it says what is wrong
     return server if isinstance(server, dict) and entry.is_ours(server) else {}
 

@@ -21,6 +21,7 @@ from mcp_agentbus.installers.steps import Machine
 
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 
 NAME: Final = "openclaw"
@@ -99,8 +100,8 @@ def plain(machine: Machine) -> dict[str, Any] | None:
     if not content.strip():
         return {}
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):  # mostly comments
+        document = from_json(content)
+    except ValueError:  # mostly comments
         return None
     return document if isinstance(document, dict) and _INCLUDE not in content else None
 
@@ -171,8 +172,8 @@ def _may_hold(machine: Machine, name: str) -> bool:
 def parsed(printed: str) -> dict[str, Any]:
     """Return what OpenClaw has printed as JSON; empty if it is none."""
     try:
-        document = json.loads(printed)
-    except (ValueError, RecursionError):
+        document = from_json(printed)
+    except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final
 
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 
 #: What every host must see.
@@ -124,7 +125,7 @@ def _say(pipe: IO[str], message: dict[str, Any]) -> None:
 def _answer(pipe: IO[str], number: int) -> dict[str, Any]:
     """Read until the answer of that number; an empty line is the end, which is no JSON."""
     while True:
-        message = json.loads(pipe.readline())
+        message = from_json(pipe.readline())
         if message.get("id") == number:
             result: dict[str, Any] = message["result"]
             return result

@@ -10,7 +10,6 @@ up first. Where nothing is archived the latest records of the bus are read, and 
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Sequence
@@ -391,7 +390,7 @@ def past_of(row: sqlite3.Row, question: Question | None = None) -> Past:
         **{name: values[name] for name in fields - {"state", "artifacts", "late"}},
         task_id=values["id"],
         state=state,
-        artifacts=tuple(json.loads(values["artifacts"])),
+        artifacts=tuple(text.from_json(values["artifacts"])),
         late=bool(values["late"]),
         is_asked=values["sent_seq"] > 0,
         question=None if state in ENDS else question,

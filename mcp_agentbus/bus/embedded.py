@@ -38,6 +38,7 @@ from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import locks, places, processes
 from mcp_agentbus.core.files import check_private, not_mine, read_whole, unusable, write_whole
 from mcp_agentbus.core.processes import Process
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 
 START_TIMEOUT_S: Final = 15.0  # a store with a million records took 6 s to come up
@@ -97,8 +98,8 @@ def find(settings: Settings) -> Server | None:
     if not locks.is_held(files.lock) or is_cut_off(settings):
         return None
     for path in files.ports.glob("*.ports"):
-        with suppress(OSError, ValueError, LookupError, RecursionError):  # gone, or half written
-            url = str(json.loads(read_whole(path))["nats"][0])
+        with suppress(OSError, ValueError, LookupError, TypeError):  # gone, or half written
+            url = str(from_json(read_whole(path))["nats"][0])
             # The next server may be on the same port, but this file goes before it starts.
             if _answers(url, token) and path.exists():
                 return Server(url, int(path.stem.rsplit("_", 1)[1]))

@@ -9,13 +9,13 @@ Pure: it reads bytes and headers, and turns the server's error codes into this p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any, Final
 
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError, BadInput, InboxFull, Refused, StoreFull
 
 # Error codes of JetStream (server/errors.json of nats-server 2.15).
@@ -161,10 +161,10 @@ def api_answer(data: bytes) -> dict[str, Any]:
         Garbled: it is no answer.
     """
     try:
-        answer: dict[str, Any] = json.loads(data)
+        answer: dict[str, Any] = from_json(data)
         refused = answer.get("error")
         code = refused.get("err_code", 0) if refused is not None else 0
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError):
         raise Garbled from None
     if not isinstance(code, int) or not 0 <= code <= _CODE_MAX:
         raise Garbled

@@ -8,11 +8,11 @@ $ agentbus send co<TAB>
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import suppress
 from typing import Any, Final
 
 from mcp_agentbus.cli.output import show
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.relay import command
 
@@ -56,5 +56,5 @@ def agents(**_: Any) -> list[str]:
     printed: list[str] = []
     with suppress(AgentbusError, ValueError, LookupError, TypeError):
         command.run(asked, printed.append)
-        return [str(agent["id"]) for agent in json.loads(printed[0])["agents"]]
+        return [str(agent["id"]) for agent in from_json(printed[0])["agents"]]
     return []

@@ -23,6 +23,7 @@ from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.hosts import CONNECTED, WITH_PLUGIN
 from mcp_agentbus.core.ids import agent_id
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.installers import service
 from mcp_agentbus.installers._parts import allowed
@@ -325,7 +326,7 @@ class _Work:
             return await run(self._machine.settings, self._say, asked=self._asked) == 0
         printed: list[str] = []
         code = await run(self._machine.settings, printed.append, as_json=True, asked=self._asked)
-        checks = json.loads("".join(printed))["checks"]
+        checks = from_json("".join(printed))["checks"]
         self._checks = [check for check in checks if check["state"] != "ok"]
         return code == 0
 

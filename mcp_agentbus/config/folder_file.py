@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.config.tables import Key, checked, checked_roles, of_type, parse_toml, readers
+from mcp_agentbus.config.tables import (
+    Key,
+    as_word,
+    checked,
+    checked_roles,
+    of_type,
+    parse_toml,
+    readers,
+)
 from mcp_agentbus.core.files import is_open, read_whole, unusable, what_lies_at
 from mcp_agentbus.core.ids import Agent, agent_id, role_name
 from mcp_agentbus.errors import BadInput, BadSetup
@@ -125,7 +133,7 @@ def _read(place: Path) -> FolderFile | None:
     if values.get("agent"):
         _check(file, "agent", agent_id, values["agent"])
     for role in values.get("roles", ()):
-        _check(file, "roles", role_name, str(role))
+        _check(file, "roles", role_name, as_word(role))
     roles = checked_roles(values.get("roles", ()), str(file))
     return FolderFile(
         place,

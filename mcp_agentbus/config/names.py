@@ -25,6 +25,7 @@ from typing import Any, Final
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
 from mcp_agentbus.core.files import HOSTS_MAX_BYTES, check_private, read_whole, write_whole
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 
 _FILE: Final = "names.json"
@@ -131,7 +132,7 @@ def read(settings: Settings) -> Book:
     file = file_of(settings)
     try:
         check_private(file)
-        kept = json.loads(read_whole(file, HOSTS_MAX_BYTES))
+        kept = from_json(read_whole(file, HOSTS_MAX_BYTES))
         return Book(
             since=float(kept["since"]) if kept["since"] is not None else None,
             names={str(name): Holder(*map(str, held)) for name, held in kept["names"].items()},
@@ -143,7 +144,7 @@ def read(settings: Settings) -> Book:
         return Book()
     except OSError as error:
         raise BadSetup(f"{file} cannot be read: {error.strerror}.") from None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise BadSetup(
             f"{file}, the book of names, cannot be read.",
             hint="Move it away: each folder then gets its name anew, as the first that asks.",

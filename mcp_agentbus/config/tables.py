@@ -112,12 +112,17 @@ def checked_roles(roles: Iterable[Any], where: str) -> tuple[str, ...]:
         BadInput: a name is none.
         BadSetup: there are too many; the message begins with `where`.
     """
-    names = tuple(role_name(str(role)) for role in roles)
+    names = tuple(role_name(as_word(role)) for role in roles)
     if len(names) > ROLES_MAX:
         raise BadSetup(
             f"{where} has {len(names)} roles.", hint=f"Leave {ROLES_MAX} of them at most."
         )
     return names
+
+
+def as_word(value: object) -> str:
+    """Return a value of TOML that is to be a word; empty if it is something else."""
+    return value if isinstance(value, str) else ""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -143,7 +148,7 @@ def parse_toml(path: Path, content: str | bytes) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(content if isinstance(content, str) else decoded(content)[0])
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number may be too long for Python
         raise BadSetup(
             f"{path} is not TOML: {error}.", hint="Correct it or move it away."
         ) from None

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers, moments and durations as people and other machines read and write them.
+"""Numbers, moments, durations and JSON as people and other machines read and write them.
 
 >>> stamp(datetime(2026, 5, 18, 10, tzinfo=UTC)), size(2048), seconds("1h30m")
 ('2026-05-18T10:00:00.000Z', '2 KiB', 5400.0)
+>>> from_json(b"1e999")
+ValueError: a number has more than 300 digits
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final, NoReturn
 from unicodedata import combining, east_asian_width
 
 from mcp_agentbus.errors import BadInput
@@ -20,6 +24,8 @@ _PART: Final = r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])"
 # A terminal that is narrower than this is left to cut lines as it likes.
 _COLUMNS_MIN: Final = 20
 _COLOUR: Final = re.compile(r"\x1b\[[\d;]*m")
+# A longer number fits into no float.
+_DIGITS_MAX: Final = 300
 _DURATION: Final = rf"(?:\d{{1,9}}(?:\.\d{{1,3}})?|(?:{_PART})+)"
 
 
@@ -187,6 +193,37 @@ def _fits(line: str, width: int) -> int:
         if cells > width:
             return max(1, at)
     return len(line)
+
+
+def from_json(written: str | bytes) -> Any:
+    """Return what JSON of somebody else's says: each of its numbers can be made a float or an int.
+
+    Args:
+        written: bytes are UTF-8, or what their first ones say; a text has no byte order mark.
+
+    Raises:
+        ValueError: it is no JSON, has NaN, Infinity or a number that is as good as that, or nests
+            deeper than Python reads.
+    """
+    try:
+        return json.loads(
+            written, parse_int=_integer, parse_float=_fraction, parse_constant=_too_long
+        )
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
+
+
+def _integer(digits: str) -> int:
+    return int(digits) if len(digits) <= _DIGITS_MAX else _too_long(digits)
+
+
+def _fraction(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _too_long(digits)
+
+
+def _too_long(_: str) -> NoReturn:
+    raise ValueError(f"a number has more than {_DIGITS_MAX} digits")
 
 
 def check_size(value: str, what: str, limit: int) -> str:

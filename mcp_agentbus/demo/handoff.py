@@ -29,7 +29,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import programs
 from mcp_agentbus.core.framing import INDENT
-from mcp_agentbus.core.text import columns, folded, stamp
+from mcp_agentbus.core.text import columns, folded, from_json, stamp
 from mcp_agentbus.demo.survey import survey
 from mcp_agentbus.demo.wake import woken
 from mcp_agentbus.errors import AgentbusError, BadInput
@@ -125,7 +125,7 @@ async def _work(coder: Client, timeline: _Timeline) -> None:
     [task] = (inbox.meta or {})["agentbus/inbox"]["tasks"]
     timeline.tell("coder", f"watch_inbox: claimed task {task['task_id']} from {task['from']}")
     in_frame = [line for line in _text(inbox).split("\n") if line.startswith(INDENT)]
-    folder = Path(json.loads(in_frame[-1])["folder"])
+    folder = Path(from_json(in_frame[-1])["folder"])
     await _call(coder, "publish_result", task_id=task["task_id"], status="working", progress=10)
     counts = await asyncio.to_thread(survey, folder)
     timeline.tell("coder", f"surveyed {counts.files:,} files")

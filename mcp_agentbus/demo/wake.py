@@ -24,6 +24,7 @@ from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import programs
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.demo.survey import survey
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import lookup
@@ -86,7 +87,7 @@ async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None
 
     async def follow() -> None:
         while line := await log.readline():
-            step = json.loads(line)
+            step = from_json(line)
             event = step["event"]
             if event == "ready":
                 ready.set()

@@ -10,7 +10,6 @@ Looking never starts a server, and makes nothing on one.
 from __future__ import annotations
 
 import asyncio
-import json
 import shlex
 import shutil
 import socket
@@ -30,7 +29,7 @@ from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, api_answer, server_time
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.values import LOOPBACK
-from mcp_agentbus.core.text import size
+from mcp_agentbus.core.text import from_json, size
 from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.installers.steps import Step
@@ -177,11 +176,11 @@ def durability(settings: Settings) -> Check:
 def _version(url: str) -> str:
     """Return what a server says of its version when it is connected to; see NATS's INFO."""
     where = urlsplit(url)
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, LookupError, TypeError):
         address = (where.hostname or "", where.port or 4222)
         with socket.create_connection(address, _ANSWER_S) as connection:
             hello = connection.makefile("rb").readline(64 * 1024)
-        return str(json.loads(hello.removeprefix(b"INFO "))["version"])
+        return str(from_json(hello.removeprefix(b"INFO "))["version"])
     return ""
 
 

@@ -231,8 +231,8 @@ class Session:
             if not (answer and answer.data):
                 break
             given_up = self.calls.given_up()
-            with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                handed = json.loads(answer.data)
+            with suppress(ValueError, LookupError, TypeError, AttributeError):
+                handed = text.from_json(answer.data)
                 await self.claims.take_over(handed["claims"], given_up)
                 await self.outcomes.take_over(handed["outcomes"], given_up)
                 self.claims.recall_handed(handed["ended"])

@@ -111,7 +111,7 @@ class Memory:
         """
         try:
             check_private(self._path)
-            document = json.loads(read_whole(self._path) or "{}")
+            document = text.from_json(read_whole(self._path) or "{}")
             if ended := document.get("ended"):
                 at = utc(datetime.fromisoformat(ended["at"]))
                 self._claims.recall(map(str, ended["chain"]), int(ended["hops"]), at)
@@ -127,7 +127,7 @@ class Memory:
                     os.close(new)
         except OSError as error:
             _log.warning("%s", unusable(error, self._path, done="read"))
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             _log.warning("%s says nothing of use: %s", self._path, error)
         self._noted = self._claims.finished
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.core import files
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.human import needs
 from mcp_agentbus.human.needs import Need
@@ -158,7 +159,7 @@ class Book:
         """Read the file; one that is not there, or not as it is written here, counts as empty."""
         try:
             files.check_private(self._file)
-            kept = json.loads(files.read_whole(self._file, files.HOSTS_MAX_BYTES))
+            kept = from_json(files.read_whole(self._file, files.HOSTS_MAX_BYTES))
             self._take_over(kept)
         except (
             OSError,
@@ -166,7 +167,6 @@ class Book:
             LookupError,
             TypeError,
             AttributeError,
-            RecursionError,
             BadSetup,
         ):
             return

@@ -36,6 +36,7 @@ from typing import Any, Final, NamedTuple
 from mcp_agentbus.core import files
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.core.notices import Counts
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.backlog import Lane
 from mcp_agentbus.wakes.policy import Waiting
@@ -173,7 +174,7 @@ class Memory:
     def _load(self) -> dict[str, Told]:
         try:
             files.check_private(self._file)
-            kept = json.loads(files.read_whole(self._file, files.HOSTS_MAX_BYTES))
+            kept = from_json(files.read_whole(self._file, files.HOSTS_MAX_BYTES))
             return {conversation: _told(fields) for conversation, fields in kept.items()}
         except (
             OSError,
@@ -181,7 +182,6 @@ class Memory:
             LookupError,
             TypeError,
             AttributeError,
-            RecursionError,
             BadSetup,
         ):
             return {}

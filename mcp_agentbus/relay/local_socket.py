@@ -107,11 +107,14 @@ def message(received: bytes) -> dict[str, Any]:
     """Return the message in a line.
 
     Raises:
-        ValueError: it is no JSON object, or was cut.
+        ValueError: it is no JSON object, nests too deep, or was cut.
     """
     if not received.endswith(b"\n"):
         raise ValueError("The line has no end.")
-    content = json.loads(received)
+    try:
+        content = json.loads(received)
+    except RecursionError:
+        raise ValueError("The line nests too deep.") from None
     if not isinstance(content, dict):
         raise ValueError("The line is no JSON object.")  # noqa: TRY004  # as of any bad JSON
     return content

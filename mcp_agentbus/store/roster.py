@@ -343,8 +343,8 @@ def decode_sign(beat: Found) -> _Sign:
     """
     whose, _, (session,) = subjects.parts(beat.subject)
     said: Any = None
-    with suppress(ValueError, RecursionError):
-        said = json.loads(beat.data)
+    with suppress(ValueError):
+        said = text.from_json(beat.data)
     kind = said.get("kind") if isinstance(said, dict) else None
     if kind not in ("session", "listener") or not ids.is_agent(whose):  # no set: it may be anything
         raise Undecodable("it is the sign of neither a session nor a listener")

@@ -117,8 +117,8 @@ def _agent(value: object) -> str:
 
 #: An agent as others have named it; empty if that is no agent's id.
 AgentId = Annotated[str, BeforeValidator(_agent)]
-#: A number of the server's, which counts in 64 bits.
-ServerCount = Annotated[int, Field(ge=0, lt=1 << 64)]
+#: A number of the server's, as large as SQLite keeps it.
+ServerCount = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class _Frozen(BaseModel):

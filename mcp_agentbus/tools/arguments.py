@@ -118,8 +118,8 @@ def _list(value: Any, *, or_text: bool) -> Any:
     """Return the list that is meant by a list, its JSON, or one value."""
     is_json = isinstance(value, str) and value.lstrip().startswith("[")
     if is_json and len(value) <= _LIST_MAX_CHARS:
-        with suppress(ValueError, RecursionError):
-            value = json.loads(value)
+        with suppress(ValueError):
+            value = text.from_json(value)
     if isinstance(value, str) and or_text:
         parts = [part.strip() for part in value.split(",")]
         return parts if len(parts) > 1 else parts[0]

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.core.files import make_private_file
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.policy import DAY, PastWake
 
@@ -335,7 +336,7 @@ def _row(values: dict[str, Any]) -> Row:
     for name in ("live_only", "interrupted", "forgiven", "fruitful", "told"):
         values[name] = None if values[name] is None else bool(values[name])
     for name in ("keys", "senders"):
-        values[name] = frozenset(json.loads(values[name]))
+        values[name] = frozenset(from_json(values[name]))
     for name in ("at", "ended_at"):
         values[name] = values[name] and datetime.fromisoformat(values[name])
     return Row(**{_COLUMNS.get(name, name): value for name, value in values.items()})

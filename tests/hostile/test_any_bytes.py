@@ -9,7 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rawclient import Raw
 
+from mcp_agentbus.archive.catch_up import catch_up
+from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import agents, lookup, parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
@@ -50,6 +53,8 @@ async def test_others_go_on_whatever_is_stored_under_our_subjects(messages):
         await demand.look(bus, "coder", coder.inboxes)
         await demand.look(bus, "planner", planner.inboxes)
         await agents.page(bus)
+        with Archive(None, Keeps()) as archive:
+            await catch_up(bus, archive, ["*"])
         await read_inbox(planner, peek=True)
         await parking.parked(bus, "coder")
         [sent] = await send_task(planner, "coder", "Count", "x", priority="high")
@@ -62,7 +67,7 @@ async def test_others_go_on_whatever_is_stored_under_our_subjects(messages):
 
 
 def test_each_finding_says_what_it_did_and_is_another():
-    for kind in ("records", "lines", "repositories"):
+    for kind in ("records", "lines", "tables", "repositories"):
         assert all(said.endswith(".") for said in corpus.said(kind).values())
     lines, records = corpus.read("lines"), corpus.read("records", "held-")
     assert len(set(lines.values())) == len(lines) > 0

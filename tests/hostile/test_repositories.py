@@ -10,6 +10,11 @@ import pytest
 from hostile_folder import INSTRUCTION, SECRET, Home
 from local_server import server_folder
 
+from mcp_agentbus.config import folder_file, identity
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.errors import BadSetup
+
+TABLES = corpus.read("tables")
 AGENTBUS = str(Path(sysconfig.get_path("scripts")) / "agentbus")
 
 
@@ -33,6 +38,15 @@ def test_commands_in_a_hostile_folder_run_nothing_of_it_and_show_nothing_of_it(t
     assert home.files() == before
     assert SECRET not in shown
     assert INSTRUCTION not in shown
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_whatever_a_folder_says_of_its_agents_is_read_or_refused_by_its_name(tmp_path, table):
+    file = tmp_path / folder_file.FOLDER_FILE
+    file.write_bytes(table)
+
+    with pytest.raises(BadSetup, match=str(file)):
+        identity.who(load_settings({"AGENTBUS_HOME": str(tmp_path)}), None, tmp_path)
 
 
 def test_each_finding_says_what_it_did():

@@ -5,9 +5,9 @@ r"""What attacks were made of: one file a finding, in `tests/hostile/corpus`, th
     {'sign-of-a-ghost': b'{"kind":"ghost"}', ...}
 
 `records` are bytes under a subject of ours or in an answer, `lines` come by standard input or the
-local socket, `repositories` are files in a folder or its user's home. A file has `did`, and `bytes`
-as pieces with how often each is repeated, where `\udcff` is the byte 0xff; for what a repository
-has see `hostile_folder`.
+local socket, `tables` are an `.agentbus.toml`, `repositories` files in a folder or its user's home.
+A file has `did`, and `bytes` as pieces with how often each is repeated, where `\udcff` is the byte
+0xff; for what a repository has see `hostile_folder`.
 """
 
 import json

@@ -23,6 +23,7 @@ from typing import Final
 
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, write_whole
 from mcp_agentbus.core.framing import one_line
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.store.steps import asked_in, question_of
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Record, utc
@@ -30,7 +31,7 @@ from mcp_agentbus.store.task import EXPIRES_MAX_S, Record, utc
 #: Of what a person says with it, in characters.
 NOTE_MAX_CHARS: Final = 500
 # What a file raises that is not as it is written here.
-_UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, RecursionError, BadSetup)
+_UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, BadSetup)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def kept(folder: Path, record: Record) -> Decision | None:
         return None
     with suppress(*_UNREADABLE):
         check_private(file)
-        read = json.loads(read_whole(file))
+        read = from_json(read_whole(file))
         if read["question"] == question:
             at = utc(datetime.fromisoformat(read["at"]))
             return Decision(read["approved"] is True, str(read["note"]), at)
@@ -92,7 +93,7 @@ def given_at(folder: Path, owner: str, inbox: str, task_id: str) -> datetime | N
     file = _file_of(folder, owner, inbox, task_id)
     with suppress(*_UNREADABLE):
         check_private(file)
-        return utc(datetime.fromisoformat(json.loads(read_whole(file))["at"]))
+        return utc(datetime.fromisoformat(from_json(read_whole(file))["at"]))
     return None
 
 

@@ -23,6 +23,7 @@ from uuid import UUID
 from mcp_agentbus.core import programs
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.processes import born
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.wakes.hosts import claude_session, claude_settings
 from mcp_agentbus.wakes.hosts.process import KEEP_BYTES, run
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path
@@ -164,8 +165,8 @@ def _lives(session: Mapping[str, Any]) -> bool:
 def _result(output: str) -> dict[str, Any]:
     """Return the JSON with which a run ends; nothing if there is none."""
     for line in reversed(output.splitlines()):
-        with contextlib.suppress(ValueError, RecursionError):
-            result = json.loads(line)
+        with contextlib.suppress(ValueError):
+            result = from_json(line)
             if isinstance(result, dict) and result.get("type", "result") == "result":
                 return result
     return {}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
+from mcp_agentbus.core.text import from_json
 
 # The first version with the socket, and how AI_AGENT says which one runs.
 _NUDGE_SINCE: Final = (2, 1, 224)
@@ -83,8 +84,8 @@ def user_settings(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _object(path: Path) -> dict[str, Any]:
     """Return what such a file says; nothing if it is gone, or is being written."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        noted = json.loads(read_whole(path, HOSTS_MAX_BYTES))
+    with contextlib.suppress(OSError, ValueError):
+        noted = from_json(read_whole(path, HOSTS_MAX_BYTES))
         if isinstance(noted, dict):
             return noted
     return {}

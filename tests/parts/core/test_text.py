@@ -106,3 +106,23 @@ def test_columns_says_how_wide_a_pipe_is_shown(monkeypatch, given, columns):
     monkeypatch.setenv("COLUMNS", given)
     with Path(os.devnull).open("w") as no_terminal:
         assert text.columns(no_terminal.fileno()) == columns
+
+
+def test_json_is_read_with_numbers_that_can_be_made_of_either_kind():
+    assert text.from_json(b'\xef\xbb\xbf{"a": [1, -2.5e3, true, null, "\\u00e9"]}') == {
+        "a": [1, -2500.0, True, None, "\u00e9"]
+    }
+    assert float(text.from_json("9" * 300)) > 0
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "", "{", "NaN", "[-Infinity]", "1e999", "-1e999", "9" * 301, "9" * 5_000, "[" * 100_000,
+        '{"a":' * 100_000, b"\xff", "\ufeff1",
+    ],
+    ids=lambda written: str(written[:12]),
+)  # fmt: skip
+def test_what_is_no_json_or_has_no_end_is_one_error_whatever_it_is(written):
+    with pytest.raises(ValueError, match=r"."):
+        text.from_json(written)
