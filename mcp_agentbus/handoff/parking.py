@@ -11,7 +11,7 @@ before it leaves the inbox, so a crash between the two parks it twice and loses 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -186,19 +186,21 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
 
 
 async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
-    if mine := await _parked_as(bus, inboxes, which):
-        return mine
-    said = f"No task {which[:70]!r} is parked for {ids.address_of(inboxes[0])}"
-    other = await _parked_as(bus, of_this_user(bus.settings), which)
+    if named := await _parked_as(bus, inboxes, which):
+        return named
+    mine = set(of_this_user(bus.settings))
+    whose = "your agents" if mine <= set(inboxes) else ids.address_of(inboxes[0])
+    said = f"No task {which[:70]!r} is parked for {whose}"
+    other = await _parked_as(bus, mine, which)
     if other is None:
         hint = "`agentbus parked` lists what is parked, with its id and number."
         raise UnknownTask(f"{said}.", hint=hint)
     to = ids.address_of(other.inbox)
-    whose = "An agent that holds" if to.startswith("role:") else "A session of"
-    raise UnknownTask(f"{said}, but one is for {to}.", hint=f"{whose} {to} can replay it.")
+    who = "An agent that holds" if to.startswith("role:") else "A session of"
+    raise UnknownTask(f"{said}, but one is for {to}.", hint=f"{who} {to} can replay it.")
 
 
-async def _parked_as(bus: Bus, inboxes: Sequence[str], which: str) -> Parked | None:
+async def _parked_as(bus: Bus, inboxes: Collection[str], which: str) -> Parked | None:
     """Return the parked task that has this number, this id, or alone an id that begins so."""
     all_of_them = [each for inbox in inboxes for each in await parked(bus, inbox)]
     whole = ids.whole_task_id(which, {each.task.id for each in all_of_them if each.task})

@@ -228,22 +228,30 @@ async def _agents(call: Call) -> int:
 
 
 async def _parked(call: Call) -> int:
-    """Show what was set aside in this agent's inboxes."""
+    """Show what was set aside in an agent's inboxes."""
     async with call.session() as session:
         await session.called()
         parked = [
-            task for own in session.inboxes for task in await parking.parked(session.bus, own)
+            task
+            for inbox in _inboxes(call, session)
+            for task in await parking.parked(session.bus, inbox)
         ]
     parked = parking.floods_last(parked)
     call.print(render.parked_text(parked), documents.of_parked(parked))
     return 0
 
 
+def _inboxes(call: Call, session: Session) -> Sequence[str]:
+    """Return whose parked tasks are meant: a person who is not said to be an agent has all."""
+    is_everybody = call.naming.asked.is_unnamed
+    return sorted(users(call.settings, session.me)) if is_everybody else session.inboxes
+
+
 async def _replay(call: Call) -> int:
     """Offer a parked task again."""
     async with call.session() as session:
         await session.called()
-        task = await parking.replay(session.bus, session.inboxes, call.args.which)
+        task = await parking.replay(session.bus, _inboxes(call, session), call.args.which)
     call.print(f"Offered again: {render.parked_text([task])}", documents.of_parked([task]))
     return 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -27,12 +27,14 @@ from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.call import Call
 
 _EVERYBODY: Final = "your agents"
-_OF_ALL: Final = "Those of all your agents: `agentbus tasks --all`."
 
 
 async def tasks(call: Call) -> int:
-    """Show what an agent sent and received, or all of this user's agents."""
-    args = call.args
+    """Show what an agent sent and received, or all of this user's agents.
+
+    A person who has not said to be an agent asks for those of all of theirs.
+    """
+    args, of_all = call.args, call.args.all or call.naming.asked.is_unnamed
     wanted = Wanted(
         view=args.view,
         words=" ".join(args.words),
@@ -46,12 +48,10 @@ async def tasks(call: Call) -> int:
     async with call.bus() as bus:
         await streams.ensure_streams(bus)
         me = (await call.naming.look(bus)).me
-        sides = Sides() if args.all else Sides((me.id,), me.inboxes)
+        sides = Sides() if of_all else Sides((me.id,), me.inboxes)
         async with up_to_date(bus, users(call.settings, me)) as current:
             page = look(current, wanted, sides, call.settings.state_dir)
-    if not (page.tasks or args.all) and call.naming.asked.is_unnamed:
-        page = replace(page, notes=(*page.notes, _OF_ALL))
-    title = past.TITLES[args.view].format(who=_EVERYBODY if args.all else me.id)
+    title = past.TITLES[args.view].format(who=_EVERYBODY if of_all else me.id)
     title += f' with "{wanted.words}" in it' if wanted.words else ""
     call.print(past.history_text(page, title, SHELL), past.of_history(page))
     return 0

@@ -18,6 +18,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import subjects
 from mcp_agentbus.store.naming import Naming
 
 # Whoever runs the tests may be within a host itself.
@@ -63,7 +64,11 @@ async def test_a_person_is_one_agent_everywhere_and_finds_what_is_between_others
     ]
     code, refused = await typed("task", between.task_id, "--agent", "reviewer", folder=other)
     inside = await typed("task", between.task_id, folder=other, CLAUDECODE="1")
-    _, nothing = await typed("tasks", "no such words", folder=other)
+    _, all_of_them = await typed("tasks", folder=other)
+    _, data = await typed("tasks", "--json", folder=other)
+    _, only_mine = await typed("tasks", "--agent", me, folder=other)
+    _, hosts_own = await typed("tasks", folder=other, CLAUDECODE="1")
+    _, of_all = await typed("tasks", "--all", folder=other, CLAUDECODE="1")
 
     assert inbox.startswith(f"Inbox of {me}:")
     assert f"From {me}" in own or f"{me} to {coder.me.id}" in own, own
@@ -71,7 +76,32 @@ async def test_a_person_is_one_agent_everywhere_and_finds_what_is_between_others
         assert (ended, "Between two others" in life) == (0, True), life
     assert code == inside[0] == 1
     assert "reviewer neither sent nor received a task" in refused
-    assert "agentbus tasks --all" in nothing
+    both = {between.task_id, mine["task_id"]}
+    assert both <= {task["task_id"] for task in json.loads(data)["tasks"]}
+    assert "tasks of your agents, the latest first." in all_of_them.splitlines()[0]
+    assert f"{planner.me.id} to {coder.me.id}" in all_of_them
+    assert f"{me} to {coder.me.id}" in all_of_them
+    assert between.task_id[:8] not in only_mine
+    assert mine["task_id"][:8] in only_mine
+    assert hosts_own.startswith(f"No task of {other.name}-claude")
+    assert between.task_id[:8] in of_all
+
+
+async def test_a_person_finds_and_offers_again_what_was_set_aside_for_any_of_their_agents(
+    world, way, typed, folders
+):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    where = subjects.dead_subject(coder.me.id, "normal", planner.me.id)
+    await world.bus.publish(where, b"no task", {subjects.H_REASON: "it cannot be read"})
+    inside = await typed("parked", "--json", folder=folders[0], CLAUDECODE="1")
+    _, listed = await typed("parked", "--json", folder=folders[0])
+    [parked] = [each for each in json.loads(listed)["parked"] if each["to"] == coder.me.id]
+    code, said = await typed("replay", str(parked["number"]), folder=folders[0])
+    again = await typed("replay", str(parked["number"]), folder=folders[0])
+
+    assert json.loads(inside[1])["parked"] == []
+    assert (code, said.startswith("Offered again: ")) == (0, True), said
+    assert "is parked for your agents." in again[1]
 
 
 async def test_a_person_answers_for_the_agent_that_sent_the_task_and_is_not_asked_again(

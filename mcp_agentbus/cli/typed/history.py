@@ -41,7 +41,10 @@ def add(commands: Commands) -> None:
         which.add_argument(
             f"--{view}", dest="view", action="store_const", const=view, default="all", help=about
         )
-    tasks.add_argument("--all", action="store_true", help="of all your agents on this machine")
+    tasks.add_argument(
+        "--all", action="store_true", help="of all your agents on this machine, as you see them "
+        "anyway outside of any host; --agent ID lists those of one",
+    )  # fmt: skip
     other = tasks.add_argument(
         "--with", dest="other", metavar="ID", help="only with this agent or role:NAME"
     )
