@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What lies on the bus and cannot be read is counted and named by doctor, and goes if it is asked.
 
-Each family of subjects has one message that is read, one of bad bytes, and one of an odd id.
+Each family of subjects has one message that is read, one of bad bytes, and one of an odd id; and
+each finding in the corpus that nobody can read is counted in every stream.
 """
 
 import asyncio
 import json
 
+import corpus
 from doctors import printed
 from rawclient import Raw
 
@@ -30,6 +32,14 @@ BAD = {
     subjects.DEAD: ["coder.dead.low.mallory", f"{ODD}.dead.low.mallory"],
     subjects.AGENTS: ["mallory.profile", f"{ODD}.profile"],
     subjects.PRESENCE: ["mallory.heartbeat.x", f"{ODD}.heartbeat.x"],
+}  # fmt: skip
+FINDINGS = corpus.read("records", "no-").values()
+FAMILIES = {
+    subjects.TASKS: ["coder.tasks.high.m{}"],
+    subjects.RESULTS: ["planner.results.coder.t{}", "planner.sent.coder.t{}", "planner.wakes.coder.t{}"],
+    subjects.DEAD: ["coder.dead.low.m{}"],
+    subjects.AGENTS: ["m{}.profile"],
+    subjects.PRESENCE: ["mallory.heartbeat.{}"],
 }  # fmt: skip
 # What `--fix` leaves: what is parked, may be of a newer version, is written anew, or goes at once.
 KEPT = {
@@ -83,6 +93,19 @@ async def test_doctor_counts_and_names_what_cannot_be_read_and_removes_what_is_n
     assert "of an id that nobody can have" in shown
     assert "Ignore" not in shown + text
     assert "and 2 more" in shown
+
+
+async def test_each_finding_that_nobody_can_read_is_counted_in_every_stream(own_world):
+    planner = await own_world.session("planner")
+    there = dict.fromkeys(FAMILIES, 0)
+    async with Raw(planner.bus.settings.data_dir) as raw:
+        for stream, family in ((name, each) for name in FAMILIES for each in FAMILIES[name]):
+            for number, body in enumerate(FINDINGS):
+                subject = f"agentbus.{family.format(number)}".encode()
+                there[stream] += "error" not in await raw.ask(subject, body)
+
+    assert counted(await unreadable.checks(planner.bus.settings)) == there
+    assert all(count >= len(FINDINGS) - 2 for count in there.values())  # of two it is too long
 
 
 def counted(checks):
