@@ -115,10 +115,10 @@ FEATURES = {
     ),
     "SB14": Row(
         "TLS, client certificates, user and password of the broker",
-        "TLS, client certificates, and a token in a file",
+        "the same, and tokens, nkeys and NATS credentials; what is secret stands in a 0600 file",
         ("faults/test_untrusted_server.py::test_a_server_that_asks_for_a_certificate_is_shown_the_one_that_is_named",
+         "faults/test_logins.py::test_the_right_login_opens_and_of_a_wrong_one_is_said_which_it_was",
          "life/test_shared_server.py::test_with_tls_it_may_listen_everywhere"),
-        "User and password would stand in a URL, which process lists and logs show.",
     ),
     "SB15": Row(
         "the envelope: id, from, to, time, subject, body, content_type, priority, reply_to",

@@ -1,34 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the server is, and what opens it: the configured one, or this user's own.
 
-    >>> find_server(load_settings(), may_start=True)
-    Address(url='nats://127.0.0.1:39327', token='k5Wm...', trust=None)
+    >>> find_servers(load_settings(), may_start=True)
+    [Address(url='nats://127.0.0.1:39327', login=Login(what='the token of the embedded server' ...
 
-It starts the embedded server if it may; to a shared one it opens no connection.
+It starts the embedded server if it may. Of a cluster there are several: `Rotation` opens the first
+that answers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Final, NamedTuple
 
 from mcp_agentbus.bus import embedded, reach
+from mcp_agentbus.bus.connection import CONNECT_TIMEOUT_S, Link
+from mcp_agentbus.bus.login.login import Login, login_of
 from mcp_agentbus.bus.trust import Trust, trusted
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files
-from mcp_agentbus.errors import BadSetup, BusUnreachable, OutOfReach
+from mcp_agentbus.errors import (
+    AgentbusError,
+    BadSetup,
+    BusUnreachable,
+    NotAllowed,
+    OutOfReach,
+    Untrusted,
+)
 
 _MAY_START: Final[ContextVar[bool]] = ContextVar("may_start", default=True)
+
+
+# Of several servers each is tried for so long, in seconds: two that are away leave a call the time
+# for the third.
+_OF_SEVERAL_S: Final = 1.0
 
 
 class Address(NamedTuple):
     """Where a server is, what opens it, and by what it is known."""
 
     url: str
-    token: str | None
+    login: Login
     #: For a server that speaks TLS.
     trust: Trust | None = None
+
+
+class Rotation:
+    """Which of several servers is next: after each that was tried the one that follows it."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    async def open(self, servers: Sequence[Address]) -> tuple[Link, Address]:
+        """Connect to the first that answers and lets us in; return which it is, too.
+
+        Raises:
+            BusUnreachable: none answers; `Untrusted` if none is what it should be.
+            NotAllowed: those that answer do not take the login.
+        """
+        refused: list[BusUnreachable | NotAllowed] = []
+        limit_s = CONNECT_TIMEOUT_S if len(servers) == 1 else _OF_SEVERAL_S
+        for _ in servers:
+            server = servers[self._next % len(servers)]
+            self._next += 1  # before it is tried: a call may have no time for the others
+            try:
+                return await Link.open(*server, within_s=limit_s), server
+            except (BusUnreachable, NotAllowed) as error:
+                refused.append(error)
+        raise _of_all(refused)
+
+
+def _of_all(refused: Sequence[BusUnreachable | NotAllowed]) -> AgentbusError:
+    """Return what is said where no server of several can be used: each in its own words."""
+    first = next((each for each in refused if isinstance(each, NotAllowed)), refused[0])
+    if len(refused) == 1:
+        return first
+    nothing = " Nothing was stored."
+    each_of = dict.fromkeys(each.message.replace(nothing, "") for each in refused)
+    kind = type(first)
+    if kind is Untrusted and not all(isinstance(each, Untrusted) for each in refused):
+        kind = BusUnreachable
+    return kind(f"{' '.join(each_of)}{nothing}", hint=first.hint)
 
 
 def start_no_server() -> None:
@@ -39,29 +93,18 @@ def start_no_server() -> None:
     _MAY_START.set(False)
 
 
-def find_server(settings: Settings, *, may_start: bool) -> Address:
-    """Return where the server is; it may take seconds where a server must be started.
+def find_servers(settings: Settings, *, may_start: bool) -> list[Address]:
+    """Return where the servers are; it may take seconds where one must be started.
 
     Raises:
         BadSetup: a file of [server] cannot be used, or the embedded server cannot be run here.
         BusUnreachable: the embedded server does not run, or did not start.
     """
-    if not settings.url:
-        return _embedded(settings, may_start=may_start and _MAY_START.get())
-    return Address(settings.url, _token(settings), trusted(_as_mended(settings)))
-
-
-def _token(settings: Settings) -> str | None:
-    if not settings.token_file:
-        return None
-    try:
-        files.check_private(settings.token_file)
-        return files.read_whole(settings.token_file).decode(errors="replace").strip()
-    except OSError as error:
-        raise BadSetup(
-            f"{settings.token_file} cannot be read: {error.strerror}.",
-            hint="Correct AGENTBUS_TOKEN_FILE.",
-        ) from None
+    if not settings.urls:
+        return [_embedded(settings, may_start=may_start and _MAY_START.get())]
+    now = _as_mended(settings)
+    login = login_of(now)
+    return [Address(url, login, trusted(now, url)) for url in settings.urls]
 
 
 def _as_mended(settings: Settings) -> Settings:
@@ -89,7 +132,8 @@ def _embedded(settings: Settings, *, may_start: bool) -> Address:
     try:
         server = (embedded.ensure if may_start else embedded.find)(settings)
         if server:
-            return Address(server.url, embedded.read_token(settings))
+            what = "the token of the embedded server"
+            return Address(server.url, Login(what, token=embedded.read_token(settings)))
         if away := embedded.absence(settings):
             raise away
     except BusUnreachable as error:

@@ -22,17 +22,17 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from mcp_agentbus.bus.login.login import Login
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient, look_up
 from mcp_agentbus.bus.replies import Garbled, HandedOut, Message, api_answer
-from mcp_agentbus.bus.trust import Trust
+from mcp_agentbus.bus.trust import Trust, in_the_open, server_at
+from mcp_agentbus.config.sections.server import is_private
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 
 _T = TypeVar("_T")
 _ACK: Final = "$JS.ACK."
 
 CONNECT_TIMEOUT_S: Final = 2.0
-# Two pings without an answer end the connection: a machine that went to sleep, a pulled cable.
-_PING_INTERVAL_S: Final = 15
 # What is said is taken at once, unless the server hangs and all that lies between is full; a
 # connection that cannot get rid of it in this time is dropped, in seconds.
 _TAKES_WITHIN_S: Final = 2.0
@@ -45,6 +45,8 @@ _ENDED: Final = (
     nats.errors.ConnectionDrainingError,
     nats.errors.OutboundBufferLimitError,
 )
+# A server's words about a login, such as 'User Authentication Expired'.
+_LOGIN = re.compile("authoriz|authentic", re.IGNORECASE)
 _VIOLATION = re.compile(r'permissions violation for \w+(?: to)? "([^"]*)"', re.IGNORECASE)
 
 
@@ -70,18 +72,27 @@ class Link:
         self._on_ended: Callable[[], None] | None = None
 
     @classmethod
-    async def open(cls, url: str, token: str | None, trust: Trust | None = None) -> Link:
+    async def open(
+        cls,
+        url: str,
+        login: Login,
+        trust: Trust | None = None,
+        *,
+        within_s: float = CONNECT_TIMEOUT_S,
+    ) -> Link:
         """Connect.
 
         Args:
             url: where the server is.
-            token: what opens it.
+            login: what opens it.
             trust: by what it is known; needed for a tls:// URL.
+            within_s: how long it is tried.
 
         Raises:
             BusUnreachable: nobody answers there.
-            Untrusted: by TLS it is not the right one, or it does not take this machine for that.
-            NotAllowed: the server does not take the token.
+            Untrusted: by TLS it is not the right one, or it does not take this machine for that;
+                without TLS it is in no private network.
+            NotAllowed: the server does not take the login.
         """
         client = MendedClient()
         link = cls(client)
@@ -92,36 +103,21 @@ class Link:
         async def ended() -> None:
             link._on_end()
 
-        where = urlsplit(url)
-        await look_up(where.hostname, where.port, CONNECT_TIMEOUT_S)
+        where, server = urlsplit(url), server_at(url)
+        addresses = await look_up(where.hostname or "", where.port, within_s)
+        if trust is None and not all(map(is_private, addresses)):
+            raise in_the_open(server, addresses)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(within_s):
                 with Cancellable():
-                    await client.connect(
-                        url,
-                        token=token,
-                        name="agentbus",
-                        tls=trust.context if trust else None,
-                        allow_reconnect=False,
-                        # nats-py tries a dead port 60 times, 2 s apart, unless told both of these.
-                        max_reconnect_attempts=1,
-                        reconnect_time_wait=0,
-                        ping_interval=_PING_INTERVAL_S,
-                        error_cb=failed,
-                        closed_cb=ended,
-                    )
+                    await client.enter(url, trust, failed, ended, **login.options)
                     await client.subscribe(f"{link._inbox}.*", cb=link._on_reply)
         except BaseException as error:
             await client.end()
             if not isinstance(error, OSError | TimeoutError | nats.errors.Error):
                 raise
-            if isinstance(error, nats.errors.AuthorizationError) or "uthoriz" in str(error):
-                raise NotAllowed(
-                    "The server does not take this token.",
-                    hint="Check AGENTBUS_TOKEN_FILE; for the embedded server run "
-                    "`agentbus server stop` and try again.",
-                ) from None
-            server = where.netloc.rpartition("@")[2]
+            if isinstance(error, nats.errors.AuthorizationError) or _LOGIN.search(str(error)):
+                raise login.refused(server, str(error)) from None
             why = client.unreachable(error, server, by_tls=trust is not None)
             why = why or (trust.refused(error) if trust else None)
             said = f"The server at {server} answers, but lets nobody in. Nothing was stored."

@@ -3,7 +3,7 @@
 
     client = MendedClient()
     with Cancellable():
-        await client.connect(url)
+        await client.enter(url, trust, failed, ended, nkey=None, token=token)
     await client.end()
 
 For one connection that never reconnects; `connection` has what is made of it.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -22,11 +23,13 @@ from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 from nats.errors import StaleConnectionError
 
-from mcp_agentbus.bus.trust import NoTls
+from mcp_agentbus.bus.trust import NoTls, Trust
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BusUnreachable
 
 _STATUS_LINE: Final = b"NATS/1.0 "
+# Two pings without an answer end the connection: a machine that went to sleep, a pulled cable.
+_PING_INTERVAL_S: Final = 15
 # A connection that cannot get rid of what it has to say, as its server hangs, is dropped then.
 _CLOSE_TIMEOUT_S: Final = 0.5
 
@@ -54,6 +57,42 @@ class MendedClient(Client):
     _reached = _greeted = _wants_tls = False
     #: Why nobody listens there, in the system's words.
     _refused = ""
+
+    async def enter(
+        self,
+        url: str,
+        trust: Trust | None,
+        failed: Callable[[Exception], Awaitable[None]],
+        ended: Callable[[], Awaitable[None]],
+        *,
+        nkey: str | None,
+        **login: Any,
+    ) -> None:
+        """Connect, once.
+
+        Args:
+            url: where the server is.
+            trust: by what it is known, if by TLS.
+            failed: hears of what the server refuses.
+            ended: hears of the end.
+            nkey: the public one, where `login` has what signs by it.
+            login: what opens the server, in the words of nats-py's `connect`.
+        """
+        # It sets these two for those alone whose seed it reads itself, by a library of its own.
+        self._public_nkey, self._auth_configured = nkey, nkey is not None
+        await self.connect(
+            url,
+            **login,
+            name="agentbus",
+            tls=trust.context if trust else None,
+            allow_reconnect=False,
+            # nats-py tries a dead port 60 times, 2 s apart, unless told both of these.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            ping_interval=_PING_INTERVAL_S,
+            error_cb=failed,
+            closed_cb=ended,
+        )
 
     def unreachable(
         self, error: BaseException, server: str, *, by_tls: bool
@@ -195,8 +234,8 @@ class Cancellable:
             raise asyncio.CancelledError
 
 
-async def look_up(name: str | None, port: int | None, within_s: float) -> None:
-    """See that a server's name has an address, which the connection asks for again.
+async def look_up(name: str, port: int | None, within_s: float) -> list[str]:
+    """Return a server's addresses, for which the connection asks again.
 
     asyncio asks in a thread that a call which gives up, and the end of its process, wait for: a
     name server that is away costs a minute.
@@ -207,11 +246,11 @@ async def look_up(name: str | None, port: int | None, within_s: float) -> None:
     hint = "Check AGENTBUS_URL, or url in config.toml, and the network of this machine."
     try:
         async with asyncio.timeout(within_s):
-            await in_thread(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
+            known = await in_thread(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
     except TimeoutError:
         why = "no name server answers"
     except OSError as error:
         why = error.strerror or type(error).__name__
     else:
-        return
+        return [str(place[0]) for *_, place in known]
     raise BusUnreachable(f"{name} has no address: {why}. Nothing was stored.", hint=hint)

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from mcp_agentbus.bus import budget, disk
-from mcp_agentbus.bus.address import find_server
+from mcp_agentbus.bus.address import Rotation, find_servers
 from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import Message, NotNow
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -124,6 +124,7 @@ class Reconnecting:
         self._repairing = False
         self._refused: BusUnreachable | None = None
         self._link: Link | None = None
+        self._rotation = Rotation()
         self._opening = asyncio.Lock()
         self._closed = False
         self._subscriptions: list[_Subscription] = []
@@ -371,8 +372,8 @@ class Reconnecting:
     async def _open(self, *, may_start: bool) -> Link:
         """Open a connection on which everything is heard that was heard before."""
         try:
-            where = await in_thread(find_server, self.settings, may_start=may_start)
-            link = await Link.open(*where)
+            servers = await in_thread(find_servers, self.settings, may_start=may_start)
+            link, _ = await self._rotation.open(servers)
         except BusUnreachable as error:
             self._refused = error
             raise

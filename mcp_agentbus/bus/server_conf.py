@@ -9,8 +9,10 @@ Pure: texts in, a configuration out; see https://docs.nats.io/running-a-nats-ser
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Final
 
+from mcp_agentbus.config.sections.server import is_private
 from mcp_agentbus.config.values import LOOPBACK
 from mcp_agentbus.errors import BadInput
 
@@ -38,7 +40,13 @@ jetstream {{
 
 
 def shared(
-    listen: str, store: str, *, max_gib: float = 8, cert: str | None = None, key: str | None = None
+    listen: str,
+    store: str,
+    *,
+    max_gib: float = 8,
+    cert: str | None = None,
+    key: str | None = None,
+    allow_plaintext: bool = False,
 ) -> str:
     """Return the configuration of a server for several machines; it holds no secret.
 
@@ -48,36 +56,47 @@ def shared(
         max_gib: how much of the disk it may take.
         cert: the server's certificates, a file in PEM.
         key: their key; both or none.
+        allow_plaintext: the network of that address encrypts by itself.
 
     Raises:
         BadInput: it would be open to others without TLS, or a value makes no sense.
     """
     host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise BadInput(f"{listen!r} is no HOST:PORT.", hint="Give --listen such as 0.0.0.0:4222.")
     if (cert is None) != (key is None):
         raise BadInput("TLS needs both files.", hint="Give --tls-cert and --tls-key.")
-    if cert is None and host not in LOOPBACK:
+    if cert is None and host not in LOOPBACK and not (allow_plaintext and _is_private(host)):
         raise BadInput(
             f"On {host} the token and all tasks would go over the network in plain text.",
-            hint="Give --tls-cert and --tls-key, or --listen 127.0.0.1:4222.",
+            hint="Give --tls-cert and --tls-key, or --listen 127.0.0.1:4222; on an address of "
+            "Tailscale or WireGuard --allow-plaintext.",
         )
     if max_gib <= 0:
         raise BadInput("A store needs room.", hint="Give --max-store in GiB, such as 8.")
     tls = f"tls {{ cert_file: {quoted(cert)}, key_file: {quoted(str(key))} }}\n" if cert else ""
     scheme = "tls" if cert else "nats"
-    known = (
-        "# Where the certificate is of a private CA, besides: ca_file, [server] of config.toml\n"
-    )
+    known = ""
+    if cert:
+        known = "# Where it is of a private CA, besides: ca_file, [server] of config.toml\n"
+    if allow_plaintext and not cert and host not in LOOPBACK:
+        known = "# The network encrypts: besides allow_plaintext = true, [server] of config.toml\n"
     return f"""\
 # A bus for several machines. Whoever has its token may do everything on it.
 #   {TOKEN_VARIABLE}=... nats-server -c agentbus.conf
 # On each machine, with the token in a file that only its user can read:
 #   AGENTBUS_URL={scheme}://HOST:{port} AGENTBUS_TOKEN_FILE=/path/to/token
-{known if cert else ""}listen: {quoted(listen)}
+{known}listen: {quoted(listen)}
 server_name: agentbus
 authorization {{ token: ${TOKEN_VARIABLE} }}
 {tls}{jetstream(store, int(max_gib * _GIB))}"""
+
+
+def _is_private(host: str) -> bool:
+    with suppress(ValueError):  # a name, or all addresses
+        return is_private(host)
+    return False
 
 
 def quoted(text: str) -> str:

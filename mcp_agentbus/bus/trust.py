@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS to a shared server: by what it is known, what it is shown, and why it was not taken.
 
-    >>> trust = trusted(load_settings())  # reads ca_file, cert_file and key_file of [server]
+    >>> trust = trusted(settings, settings.url)  # reads ca_file, cert_file and key_file of [server]
     >>> raise trust.refused(error)
     Untrusted: The certificate of bus.example.org:4222 is signed by nobody whom this machine trusts.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -114,21 +115,36 @@ class Trust:
         )
 
 
-def trusted(settings: Settings) -> Trust | None:
-    """Return what a connection to the shared server is opened with; None if that is without TLS.
+def trusted(settings: Settings, url: str) -> Trust | None:
+    """Return what a connection to a shared server is opened with; None if that is without TLS.
 
     Raises:
         BadSetup: a file of [server] cannot be used: it is not there, holds no certificate or none
             that goes with the key, or the key is open to others.
     """
-    where = urlsplit(settings.url or "")
+    where = urlsplit(url)
     if where.scheme != "tls" and not (settings.ca_file or settings.cert_file):
         return None
     context = _trusting(settings.ca_file) if settings.ca_file else _by_default()
     if settings.cert_file:
         _show(context, settings.cert_file, settings.key_file)
-    server = f"{where.hostname}:{where.port or 4222}"
-    return Trust(context, server, settings.ca_file, settings.cert_file)
+    return Trust(context, server_at(url), settings.ca_file, settings.cert_file)
+
+
+def server_at(url: str) -> str:
+    """Return HOST:PORT for people; an address of IPv6 stands in brackets."""
+    where = urlsplit(url)
+    host = where.hostname or ""
+    return f"[{host}]:{where.port or 4222}" if ":" in host else f"{host}:{where.port or 4222}"
+
+
+def in_the_open(server: str, addresses: Sequence[str]) -> Untrusted:
+    """Return the error of a server that is spoken to without TLS, and is in no private network."""
+    return Untrusted(
+        f"The server {server} is at {addresses[0]}, in no private network, and its URL is without "
+        f"TLS. {_KEPT}",
+        hint="Use tls://: allow_plaintext is for private addresses, as those of Tailscale.",
+    )
 
 
 def _by_default() -> ssl.SSLContext:

@@ -76,6 +76,8 @@ def _add_server(commands: Commands) -> None:
     config.add_argument("--max-store", type=float, default=8, metavar="GIB", help="default: 8")
     config.add_argument("--tls-cert", metavar="FILE", help="needed unless it is on loopback")
     config.add_argument("--tls-key", metavar="FILE")
+    plain = "for an address of Tailscale or WireGuard, which encrypt by themselves"
+    config.add_argument("--allow-plaintext", action="store_true", help=plain)
 
 
 def _add_listen(commands: Commands) -> None:

@@ -49,7 +49,12 @@ def _config(args: argparse.Namespace) -> int:
     from mcp_agentbus.bus import server_conf
 
     conf = server_conf.shared(
-        args.listen, args.store, max_gib=args.max_store, cert=args.tls_cert, key=args.tls_key
+        args.listen,
+        args.store,
+        max_gib=args.max_store,
+        cert=args.tls_cert,
+        key=args.tls_key,
+        allow_plaintext=args.allow_plaintext,
     )
     show(args, conf.rstrip(), {"config": conf}, verbatim=True)
     return 0

@@ -4,8 +4,8 @@
     >>> load_settings({"AGENTBUS_HOME": "/tmp/bus"}).data_dir
     PosixPath('/tmp/bus/data')
 
-One file (`config.toml`) and a few environment variables, which win; `SERVER_KEYS`,
-`rules.KEYS` and `variables` list them all. It makes no folder and opens no connection.
+One file (`config.toml`) and a few environment variables, which win; `rules.KEYS`,
+`sections` and `variables` list them all. It makes no folder and opens no connection.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from mcp_agentbus.config import rules
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.sections.human import Human
 from mcp_agentbus.config.sections.human import read as read_human
+from mcp_agentbus.config.sections.server import IN_ENVIRON, Server
+from mcp_agentbus.config.sections.server import read as read_server
 from mcp_agentbus.config.tables import (
     Key,
     checked,
@@ -31,7 +33,7 @@ from mcp_agentbus.config.tables import (
     readers,
     unread,
 )
-from mcp_agentbus.config.values import Within, boolean, check_url
+from mcp_agentbus.config.values import Within, boolean
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.ids import Agent, agent_id
 from mcp_agentbus.errors import BadInput, BadSetup
@@ -50,8 +52,8 @@ class Keeps:
     max_mb: int = 256
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(Server):
     """Everything that is configured."""
 
     #: The bus's data, 0700: the embedded server and its token.
@@ -61,17 +63,6 @@ class Settings:
     config_file: Path
     #: The listener's socket; gone after a reboot.
     runtime_dir: Path
-    #: A shared server; None means the embedded one of this user.
-    url: str | None = None
-    #: A file that holds the shared server's token.
-    token_file: Path | None = None
-    #: The certificates of who signs the shared server's; what the system trusts if None.
-    ca_file: Path | None = None
-    #: What this machine shows the shared server: its certificate and, if not in there, its key.
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    #: A nats-server to use instead of the one that was installed along.
-    binary: Path | None = None
     #: What is kept of tasks that are over.
     archive: Keeps = field(default_factory=Keeps)
     #: How a person is told.
@@ -98,32 +89,6 @@ class Settings:
         return self.state_dir / "archive.db" if self.archive.enabled else None
 
 
-#: Every key of [server].
-SERVER_KEYS: Final = (
-    Key("url", of_type(str), Settings,
-        "The shared server: one `nats://` or `tls://` URL, without a secret in it.",
-        '"tls://bus.example.org:4222"', "this user's own server"),
-    Key("token_file", of_type(str), Settings,
-        "The file (0600) that holds the shared server's token.",
-        '"~/.config/agentbus/token"', "no token"),
-    Key("allow_plaintext", of_type(bool), None,
-        "Whether a server off this machine may be used without TLS: say it only where the network "
-        "itself is encrypted.",
-        "true", "`false`"),
-    Key("ca_file", of_type(str), Settings,
-        "The certificate (PEM) of the private CA that signs the shared server's; then no other "
-        "counts.",
-        '"~/.config/agentbus/ca.pem"', "what the system trusts, or SSL_CERT_FILE"),
-    Key("cert_file", of_type(str), Settings,
-        "The certificate (PEM) that this machine shows to a shared server that asks for one.",
-        '"~/.config/agentbus/client.pem"', "none"),
-    Key("key_file", of_type(str), Settings,
-        "The file (0600) with the key of `cert_file`, without a passphrase.",
-        '"~/.config/agentbus/client.key"', "it stands in `cert_file`"),
-    Key("binary", of_type(str), Settings,
-        "The nats-server that is started in the place of the one that came along.",
-        '"/usr/local/bin/nats-server"', "the one that came along"),
-)  # fmt: skip
 #: Every key of [archive].
 ARCHIVE_KEYS: Final = (
     Key("enabled", boolean, Keeps,
@@ -140,16 +105,15 @@ ARCHIVE_KEYS: Final = (
         "1024", unit="MiB"),
 )  # fmt: skip
 _TABLES: Final = dict.fromkeys(("server", "agents", "wake", "archive", "human"), of_type(dict))
-_IN_SERVER: Final = readers(SERVER_KEYS)
 _IN_ARCHIVE: Final = readers(ARCHIVE_KEYS)
 # What others see of an agent is read here, and what may wake it by `rules.read`.
 _IN_AGENT: Final = {key.name: key.reader if key.into is Agent else unread for key in rules.KEYS}
 # Read by OpenSSL, where it is set: by what a server with a certificate of a private CA is known.
 _TRUSTED: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-# What [server] says of the server.
-_SERVER: Final = ("url", "token_file", "ca_file", "cert_file", "key_file")
+# What says which server it is, and what opens it.
+_SERVER: Final = (*IN_ENVIRON, "allow_plaintext")
 # What tells one bus from another.
-_BUS: Final = ("url", "token_file", "data_dir", "state_dir", "config_file")
+_BUS: Final = (*_SERVER, "data_dir", "state_dir", "config_file")
 
 
 def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None = None) -> Settings:
@@ -167,7 +131,6 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
     data_dir, state_dir, config_file, runtime_dir = _folders(env)
     file = read_toml(config_file) if text is None else parse_toml(config_file, text)
     document = checked(file, _TABLES, str(config_file))
-    server = checked(document.get("server", {}), _IN_SERVER, f"{config_file} [server]")
     tables = document.get("agents", {})
     agents = {name: _agent(name, table, config_file) for name, table in tables.items()}
     in_wake = rules.read_defaults(document.get("wake", {}), f"{config_file} [wake]")
@@ -177,18 +140,13 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
     }
     keeps = checked(document.get("archive", {}), _IN_ARCHIVE, f"{config_file} [archive]")
     human = read_human(document.get("human", {}), f"{config_file} [human]")
-    url = env.get("AGENTBUS_URL") or server.get("url")
-    if url:
-        check_url(url, allow_plaintext=server.get("allow_plaintext") is True)
+    server = read_server(document.get("server", {}), env, f"{config_file} [server]")
     return Settings(
         data_dir=data_dir,
         state_dir=state_dir,
         config_file=config_file,
         runtime_dir=runtime_dir,
-        url=url,
-        token_file=_path(env.get("AGENTBUS_TOKEN_FILE") or server.get("token_file"), env),
-        **_tls_files(server, env, config_file),
-        binary=_path(env.get("AGENTBUS_NATS_SERVER") or server.get("binary"), env),
+        **server,
         archive=Keeps(**keeps),
         human=human,
         agents=agents,
@@ -220,10 +178,12 @@ def settings_as_before(environ: Mapping[str, str], server: Mapping[str, str]) ->
 
     For a session that has begun by a file that cannot be read any more.
     """
-    told = {name: str(server[name]) for name in _SERVER if server.get(name)}
-    url = told.pop("url", None)
-    files: dict[str, Any] = {name: Path(file) for name, file in told.items()}
-    return replace(settings_or_defaults(environ), url=url, **files)
+    told: dict[str, Any] = {name: str(server[name]) for name in _SERVER if server.get(name)}
+    for name, value in told.items():
+        told[name] = Path(value) if name.endswith("_file") else value
+    told["allow_plaintext"] = "allow_plaintext" in told
+    nothing: dict[str, Any] = dict.fromkeys(IN_ENVIRON)
+    return replace(settings_or_defaults(environ), **{**nothing, **told})
 
 
 def neighbour_settings(ours: Settings, environ: object) -> Settings:
@@ -260,14 +220,15 @@ def neighbour_environ(settings: Settings) -> dict[str, str]:
         without = {name: value for name, value in env.items() if name != "XDG_RUNTIME_DIR"}
         if places.runtime_folder(env) != places.runtime_folder(without):
             folders["XDG_RUNTIME_DIR"] = env["XDG_RUNTIME_DIR"]
-    server = {"AGENTBUS_URL": settings.url, "AGENTBUS_TOKEN_FILE": settings.token_file}
-    set_here = {name: str(value) for name, value in server.items() if env.get(name)}
+    set_here = {
+        name: str(getattr(settings, key)) for key, name in IN_ENVIRON.items() if env.get(name)
+    }
     return folders | set_here | _trusted_by(settings)
 
 
 def _trusted_by(settings: Settings) -> dict[str, str]:
     """Return the variables by which OpenSSL knows who is spoken to, as far as they are set."""
-    env, urls = settings.environ, [settings.url or "", *(of.url for of in settings.rules.values())]
+    env, urls = settings.environ, [*settings.urls, *(of.url for of in settings.rules.values())]
     is_tls = any(url.startswith(("tls:", "https:")) for url in urls)
     return {name: places.absolute(env[name], env) for name in _TRUSTED if is_tls and env.get(name)}
 
@@ -281,26 +242,6 @@ def _folders(env: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
     xdg = places.xdg_folders(env)
     config = Path(xdg["XDG_CONFIG_HOME"], "agentbus", "config.toml")
     return Path(xdg["XDG_DATA_HOME"], "agentbus"), state, config, runtime
-
-
-def _path(value: object, env: Mapping[str, str]) -> Path | None:
-    return Path(places.absolute(str(value), env)) if value else None
-
-
-def _tls_files(
-    server: Mapping[str, Any], env: Mapping[str, str], file: Path
-) -> dict[str, Path | None]:
-    """Return what [server] says of certificates; whoever opens a connection reads them.
-
-    Raises:
-        BadSetup: there is a key, and nothing that it belongs to.
-    """
-    if server.get("key_file") and not server.get("cert_file"):
-        raise BadSetup(
-            f"{file} [server] has a key_file and no cert_file.",
-            hint="Name the certificate of that key, too, or take it out.",
-        )
-    return {name: _path(server.get(name), env) for name in ("ca_file", "cert_file", "key_file")}
 
 
 def _where(file: Path, agent: str) -> str:

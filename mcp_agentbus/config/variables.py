@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every environment variable of agentbus's own: what it says, and what holds without it.
 
-    >>> VARIABLES[1].name, VARIABLES[1].example
+    >>> VARIABLES[4].name, VARIABLES[4].example
     ('AGENTBUS_HOME', '/srv/agentbus')
 
 They are read where they are needed; a test sees that the sources name these and no other. None
@@ -34,6 +34,24 @@ VARIABLES: Final = (
         "reviewer",
     ),
     Variable(
+        "AGENTBUS_CA_FILE",
+        "As `ca_file` of `[server]`, which it comes before.",
+        "`ca_file`",
+        "~/.config/agentbus/ca.pem",
+    ),
+    Variable(
+        "AGENTBUS_CERT_FILE",
+        "As `cert_file` of `[server]`, which it comes before.",
+        "`cert_file`",
+        "~/.config/agentbus/client.pem",
+    ),
+    Variable(
+        "AGENTBUS_CREDS_FILE",
+        "As `creds_file` of `[server]`, which it comes before.",
+        "`creds_file`",
+        "~/.config/agentbus/laptop.creds",
+    ),
+    Variable(
         "AGENTBUS_HOME",
         "One folder for everything: `data`, `state`, `run` and `config.toml`. Another folder is "
         "another bus.",
@@ -48,6 +66,12 @@ VARIABLES: Final = (
         "openclaw",
     ),
     Variable(
+        "AGENTBUS_KEY_FILE",
+        "As `key_file` of `[server]`, which it comes before.",
+        "`key_file`",
+        "~/.config/agentbus/client.key",
+    ),
+    Variable(
         "AGENTBUS_LISTENER",
         "`off`, `0`, `no` or `never` keeps sessions from starting a listener.",
         "they start one where none is",
@@ -58,6 +82,18 @@ VARIABLES: Final = (
         "As `binary` of `[server]`, which it comes before.",
         "`binary`",
         "/usr/local/bin/nats-server",
+    ),
+    Variable(
+        "AGENTBUS_NKEY_FILE",
+        "As `nkey_file` of `[server]`, which it comes before.",
+        "`nkey_file`",
+        "~/.config/agentbus/laptop.nk",
+    ),
+    Variable(
+        "AGENTBUS_PASSWORD_FILE",
+        "As `password_file` of `[server]`, which it comes before.",
+        "`password_file`",
+        "~/.config/agentbus/password",
     ),
     Variable(
         "AGENTBUS_TOKEN",
@@ -77,6 +113,12 @@ VARIABLES: Final = (
         "As `url` of `[server]`, which it comes before.",
         "`url`",
         "tls://bus.example.org:4222",
+    ),
+    Variable(
+        "AGENTBUS_USER",
+        "As `user` of `[server]`, which it comes before.",
+        "`user`",
+        "laptop",
     ),
     Variable(
         "AGENTBUS_WATCH_MAX_S",

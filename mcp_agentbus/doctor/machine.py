@@ -147,7 +147,7 @@ def _secrets(settings: Settings) -> Iterator[Path]:
     )
     if settings.url is None:
         yield from (ours.token, ours.conf)
-    yield from filter(None, (settings.token_file, settings.key_file))
+    yield from settings.secret_files
     yield from (rules.token_file for rules in settings.rules.values() if rules.token_file)
 
 

@@ -33,12 +33,11 @@ def veiled(settings: Settings, out: Out) -> Out:
         for name, value in settings.environ.items()
         if _SECRET_NAMES.search(name) and not value.startswith("/")  # a path is none
     }
-    files = [embedded.Files(settings.data_dir).token, settings.token_file]
-    files += [rules.token_file for rules in settings.rules.values()]
+    files = [embedded.Files(settings.data_dir).token, *settings.secret_files]
+    files += filter(None, [rules.token_file for rules in settings.rules.values()])
     for file in files:
         with suppress(OSError, ValueError):
-            if file:
-                secrets |= {*read_whole(file).decode(errors="replace").split()}
+            secrets |= {*read_whole(file).decode(errors="replace").split()}
     # The longest first: one may be in another.
     hidden = sorted((secret for secret in secrets if len(secret) >= _SECRET_MIN_CHARS), key=len)
 

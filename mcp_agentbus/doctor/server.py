@@ -24,11 +24,12 @@ from urllib.parse import urlsplit
 
 from mcp_agentbus.bus import disk as server_disk
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.bus.address import find_server
+from mcp_agentbus.bus.address import Address, Rotation, find_servers
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, api_answer, server_time
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.values import LOOPBACK
+from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.text import from_json, size
 from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
@@ -62,8 +63,8 @@ class _Asked:
 async def checks(settings: Settings) -> list[Check]:
     """See how the server stands, without starting one."""
     try:
-        server = await asyncio.to_thread(find_server, settings, may_start=False)
-        link = await Link.open(*server)
+        servers = await asyncio.to_thread(find_servers, settings, may_start=False)
+        link, server = await Rotation().open(servers)
     except AgentbusError as error:
         return [_unreachable(settings, error), *_without_server(settings)]
     try:
@@ -76,7 +77,11 @@ async def checks(settings: Settings) -> list[Check]:
         return [Check("server", "wrong", wrong, fix), *_without_server(settings)]
     finally:
         await link.close()
-    there = await asyncio.to_thread(_shared if settings.url else _own, settings, server.url)
+    if settings.url:
+        others = (_away(each) for each in servers if each is not server)
+        there = _shared(settings, server, [why for why in await together(*others) if why])
+    else:
+        there = await asyncio.to_thread(_own, settings, server.url)
     free = None if settings.url else shutil.disk_usage(settings.data_dir).free
     return [*there, store(asked.infos), *disk(asked.infos, free), clock(settings, asked)]
 
@@ -184,17 +189,37 @@ def _version(url: str) -> str:
     return ""
 
 
-def _shared(settings: Settings, url: str) -> list[Check]:
-    """See how a shared server is reached; `files` looks at the token's file."""
-    where = urlsplit(url)
-    token = f"token in {settings.token_file}" if settings.token_file else "without a token"
-    about = f"shared server at {url}, {token}"
-    check = Check("server", "ok", about)
+async def _away(server: Address) -> str:
+    """Return why one of several servers cannot be used; empty if it can."""
+    try:
+        link = await Link.open(*server)
+    except AgentbusError as error:
+        return error.message.replace(" Nothing was stored.", "")
+    await link.close()
+    return ""
+
+
+def _shared(settings: Settings, server: Address, away: list[str]) -> list[Check]:
+    """See how a shared server is reached; `files` looks at the files with secrets.
+
+    Args:
+        settings: the user's.
+        server: which of them it is that answers.
+        away: why others of a cluster cannot be used.
+    """
+    where = urlsplit(server.url)
+    login = f"by {server.login.what}" if server.login.file else "without a login"
+    about = f"shared server at {server.url}, {login}"
+    if len(settings.urls) > 1:
+        about += f", one of {len(settings.urls)}"
     if where.scheme != "tls" and where.hostname not in LOOPBACK:
-        fix = "Use a tls:// URL, unless the network itself is encrypted."
-        check = Check("server", "warning", f"{about}; the token goes over it without TLS", fix)
-    elif not settings.token_file:
-        fix = "Name a 0600 file with its token in AGENTBUS_TOKEN_FILE."
+        about += "; without TLS, as allow_plaintext says of its network"
+    check = Check("server", "ok", about)
+    if away:
+        fix = "Tell whoever runs them; until then the others are used."
+        check = Check("server", "warning", f"{about}. {' '.join(away)}", fix)
+    elif not server.login.file:
+        fix = "Have whoever runs it ask for a login, and name its file: token_file of [server]."
         check = Check("server", "warning", f"{about}: everybody who reaches it is let in", fix)
     durable = Check(
         "durability",

@@ -33,7 +33,11 @@ _PLACES: Final = (
     *("PYTHONPATH", "PYTHONUSERBASE"),
 )
 # Variables that name files.
-_FILES: Final = ("AGENTBUS_TOKEN_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_FILES: Final = (
+    *("AGENTBUS_TOKEN_FILE", "AGENTBUS_PASSWORD_FILE", "AGENTBUS_CREDS_FILE", "AGENTBUS_NKEY_FILE"),
+    *("AGENTBUS_CA_FILE", "AGENTBUS_CERT_FILE", "AGENTBUS_KEY_FILE"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
 # What a listener's socket depends on.
 _SOCKETS_OWN: Final = ("AGENTBUS_HOME", "XDG_RUNTIME_DIR")
 # A variable in a unit, as `installers.systemd` writes it, or a user without the quotes.

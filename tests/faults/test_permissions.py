@@ -2,15 +2,12 @@
 """A shared server that forbids something says so at once, and not by a time-out."""
 
 import asyncio
-import contextlib
 import json
-import subprocess
 from dataclasses import replace
 
 import pytest
-from local_server import settings_at, until
+from nats_owner import shared_server
 
-from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup, NotAllowed
@@ -23,26 +20,6 @@ from mcp_agentbus.store import subjects
 
 PROMISED_S = 5
 BY_TOKEN = 'authorization { token: "right-token" }'
-
-
-@contextlib.contextmanager
-def shared_server(folder, authorization):
-    """Run a server as its owner has set it up; give the settings of its users."""
-    ports, conf = folder / "ports", folder / "nats.conf"
-    ports.mkdir()
-    conf.write_text(
-        f'listen: "127.0.0.1:-1"\nports_file_dir: "{ports}"\nlogfile: "{folder / "log"}"\n'
-        f'jetstream {{ store_dir: "{folder / "store"}" }}\n{authorization}\n'
-    )
-    settings = settings_at(folder / "home")
-    server = subprocess.Popen([embedded.binary(settings), "-c", conf], stdin=subprocess.DEVNULL)
-    try:
-        file = ports / f"nats-server_{server.pid}.ports"
-        until(lambda: file.exists() and file.read_text().endswith("}"), "it says where it is")
-        yield replace(settings, url=json.loads(file.read_text())["nats"][0])
-    finally:
-        server.kill()
-        server.wait()
 
 
 def forbidding(*subjects):

@@ -322,7 +322,7 @@ def hooked(environ):
 READERS = {
     "config.toml": lambda settings, _: load_settings(settings.environ),
     "data/token": lambda settings, _: embedded.read_token(settings),
-    "shared.token": lambda settings, file: address.find_server(
+    "shared.token": lambda settings, file: address.find_servers(
         replace(settings, url="tls://bus.example.org", token_file=file), may_start=True
     ),
     "hooks.token": lambda _, file: openclaw._token(file),
@@ -368,9 +368,9 @@ def test_a_file_that_is_not_its_users_alone_is_refused_with_what_to_do(
 def test_a_server_off_this_machine_gets_no_word_without_tls_unless_that_is_allowed(run):
     url = json.loads(run.typed("server", "start", "--json"))["url"]
     copy = run.token_file("copy", embedded.read_token(run.settings))
-    # No address of loopback, but it leads to this machine.
+    # No address of loopback as it is written, but it leads there.
     shared = {
-        "AGENTBUS_URL": url.replace("127.0.0.1", "0.0.0.0"),
+        "AGENTBUS_URL": url.replace("127.0.0.1", "127.1"),
         "AGENTBUS_TOKEN_FILE": str(copy),
     }
     log = run.bus / "data" / "nats.log"

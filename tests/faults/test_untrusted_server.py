@@ -15,6 +15,7 @@ from local_server import configured
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import Link
+from mcp_agentbus.bus.login.login import Login
 from mcp_agentbus.errors import BusUnreachable, Untrusted
 
 ASKS_FOR_A_CERTIFICATE = 'ca_file: "{}", verify: true, '
@@ -89,7 +90,7 @@ async def test_each_place_that_says_why_there_is_no_connection_says_the_same(bus
             asked = (typed(settings), self_tested(settings), standing, report(settings))
             *printed, (_, checks) = await asyncio.gather(*asked)
         with pytest.raises(BusUnreachable, match=silent) as refused:
-            await Link.open(settings.url, None)
+            await Link.open(settings.url, Login())
 
     assert [(silent in said, "take handshake_first out of" in said) for _, said in printed] == [
         (True, True)
@@ -125,11 +126,11 @@ async def test_what_listens_there_and_is_no_bus_for_us_is_told_from_nobody(greet
         [listens] = server.sockets
         url = f"nats://127.0.0.1:{listens.getsockname()[1]}"
         with pytest.raises(BusUnreachable, match=said):
-            await Link.open(url, None)
+            await Link.open(url, Login())
     with pytest.raises(
         BusUnreachable, match=r"No server answers at 127\S+: Connection refused"
     ) as no:
-        await Link.open(url, None)
+        await Link.open(url, Login())
     assert "check AGENTBUS_URL, or url in config.toml" in no.value.hint
 
 

@@ -46,7 +46,7 @@ async def test_with_its_token_one_machine_is_whom_it_likes_and_reads_what_is_ano
 async def test_whoever_has_another_token_is_told_so(shared):
     await asyncio.to_thread(shared.token_file.write_text, "of-somebody-else\n")
     async with Bus(shared) as bus, Session(bus, Agent("planner")) as planner:
-        with pytest.raises(NotAllowed, match="does not take this token"):
+        with pytest.raises(NotAllowed, match="does not take the token in"):
             await planner.called()
 
 
@@ -63,6 +63,9 @@ def test_it_waits_for_the_disk_and_holds_no_secret():
     [
         ("0.0.0.0:4222", {}, "in plain text"),
         ("0.0.0.0:4222", {"cert": "c.pem"}, "both files"),
+        ("0.0.0.0:4222", {"allow_plaintext": True}, "in plain text"),
+        ("8.8.8.8:4222", {"allow_plaintext": True}, "in plain text"),
+        ("100.64.0.7:4222", {}, "--allow-plaintext"),
         ("4222", {}, "no HOST:PORT"),
         ("127.0.0.1:0", {}, "no HOST:PORT"),
         ("127.0.0.1:4222", {"max_gib": 0}, "needs room"),
@@ -78,3 +81,13 @@ def test_with_tls_it_may_listen_everywhere():
 
     assert 'tls { cert_file: "c.pem", key_file: "k.pem" }' in text
     assert "AGENTBUS_URL=tls://" in text
+
+
+@pytest.mark.parametrize("listen", ["100.64.0.7:4222", "[fd7a:115c:a1e0::7]:4222"])
+def test_on_a_private_network_that_encrypts_it_may_listen_without(listen):
+    text = server_conf.shared(listen, "/store", allow_plaintext=True)
+
+    assert f'listen: "{listen}"' in text
+    assert "besides allow_plaintext = true" in text
+    assert "tls" not in text
+    assert "allow_plaintext" not in server_conf.shared("[::1]:4222", "/store")

@@ -20,6 +20,7 @@ from typing import Final
 from mcp_agentbus.config import folder_file, settings
 from mcp_agentbus.config.rules import KEYS
 from mcp_agentbus.config.sections.human import HUMAN_KEYS
+from mcp_agentbus.config.sections.server import SERVER_KEYS
 from mcp_agentbus.config.tables import Key
 from mcp_agentbus.config.values import Within
 from mcp_agentbus.config.variables import VARIABLES
@@ -41,7 +42,7 @@ def _by_name(keys: Iterable[Key]) -> dict[str, Key]:
     return {key.name: key for key in keys}
 
 
-SERVER: Final = _by_name(settings.SERVER_KEYS)
+SERVER: Final = _by_name(SERVER_KEYS)
 ARCHIVE: Final = _by_name(settings.ARCHIVE_KEYS)
 HUMAN: Final = _by_name(HUMAN_KEYS)
 AGENT: Final = _by_name(KEYS)

@@ -17,6 +17,7 @@ from test_shape import FILES, ROOMS
 
 from mcp_agentbus import __version__
 from mcp_agentbus.config import folder_file
+from mcp_agentbus.config.sections import server
 from mcp_agentbus.config.variables import VARIABLES
 from mcp_agentbus.store.streams import STREAMS
 from mcp_agentbus.work import worker_file
@@ -188,7 +189,16 @@ def test_the_examples_of_an_agents_keys_are_taken_with_each_host_that_they_are_f
     assert {which: why for which, why in refused.items() if why} == {}
 
 
-@pytest.mark.parametrize("table", ["server", "wake", "archive"])
+@pytest.mark.parametrize("key", configuration.SERVER)
+def test_the_example_of_a_key_of_a_server_is_taken_with_what_it_needs(key):
+    """But beside no other, as there is one way to log in."""
+    needed = [each for each in (key, server._NEEDS.get(key)) if each]
+    lines = [f"{each} = {configuration.SERVER[each].example}" for each in needed]
+
+    assert configuration.refused("\n".join(["[server]", *lines])) == ""
+
+
+@pytest.mark.parametrize("table", ["wake", "archive"])
 def test_the_examples_of_a_table_are_taken(table):
     lines = [f"{key} = {one.example}" for key, one in configuration.TABLES[table].items()]
 

@@ -70,7 +70,7 @@ class Starting:
     def __init__(self):
         self.tries = 0
 
-    async def open(self, *_):
+    async def open(self, *_, **__):
         self.tries += 1
         if self.tries == 1:
             raise BusUnreachable

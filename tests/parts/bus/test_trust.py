@@ -8,11 +8,15 @@ import pytest
 from certificates import Authority
 from local_server import configured
 
-from mcp_agentbus.bus.trust import trusted
+from mcp_agentbus.bus import trust as trusting
 from mcp_agentbus.config.settings import neighbour_environ
 from mcp_agentbus.errors import BadSetup
 
 URL = 'url = "tls://bus.example.org"'
+
+
+def trusted(settings):
+    return trusting.trusted(settings, settings.url or "")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +102,7 @@ def test_openssl_is_not_given_a_pipe_to_wait_for(saying, tmp_path, monkeypatch):
 
 
 def test_a_key_without_a_certificate_is_refused_where_it_is_written(saying):
-    with pytest.raises(BadSetup, match=r"has a key_file and no cert_file"):
+    with pytest.raises(BadSetup, match=r"has key_file and no cert_file"):
         saying(URL, 'key_file = "/etc/key.pem"')
 
 

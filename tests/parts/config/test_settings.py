@@ -193,7 +193,7 @@ def test_a_configuration_that_makes_no_sense_is_refused_by_file_and_key(configur
 
 
 def test_a_misspelt_key_is_answered_with_the_right_ones(configure):
-    with pytest.raises(BadSetup, match=r"Known: url, token_file, allow_plaintext, ca_file, "):
+    with pytest.raises(BadSetup, match=r"Known: url, token_file, user, password_file, "):
         configure('[server]\nulr = "x"')
 
 
@@ -289,8 +289,8 @@ def test_a_server_on_this_machine_or_behind_tls_is_taken(url):
     [
         REMOTE,
         "nats://10.0.0.7:4222",
-        "nats://0.0.0.0:4222",
-        "nats://[2001:db8::1]:4222",
+        "nats://100.64.0.7:4222",
+        "nats://[fd7a:115c:a1e0::7]:4222",
         "nats://localhost.example.org",
         "nats://127.0.0.1.example.org",
         "nats://notlocalhost",
@@ -353,10 +353,9 @@ def test_a_refused_secret_is_answered_with_the_place_for_it():
         "nats://127.0.0.1:port",
         "nats://[::1:4222",
         "nats://127.0.0.1,bus.example.org",
-        "nats://127.0.0.1:4222,nats://bus.example.org:4222",
         "nats://127.0.0.1#@bus.example.org",
     ],
 )
-def test_what_is_not_the_address_of_one_server_is_refused_with_an_example(url):
+def test_what_is_not_the_address_of_a_server_is_refused_with_an_example(url):
     with pytest.raises(BadSetup, match=r"not a nats:// or tls:// URL.*tls://bus\.example\.org"):
         settings(AGENTBUS_URL=url)

@@ -10,11 +10,12 @@ import pytest
 
 from mcp_agentbus.config import folder_file, rules, settings
 from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.config.sections.server import SERVER_KEYS
 from mcp_agentbus.config.tables import Wrong, checked, of_type, unread
 from mcp_agentbus.config.values import Within
 from mcp_agentbus.errors import BadSetup
 
-ALL = (*rules.KEYS, *settings.SERVER_KEYS, *settings.ARCHIVE_KEYS, *folder_file.FOLDER_KEYS)
+ALL = (*rules.KEYS, *SERVER_KEYS, *settings.ARCHIVE_KEYS, *folder_file.FOLDER_KEYS)
 KNOWN = {"name": of_type(str), "more": of_type(list), "other": unread}
 
 

@@ -111,7 +111,7 @@ def test_each_key_is_taken_and_means_something(home):
         (', "{input}"', "", "has no {input}, where", "agentbus work -- PROGRAM"),
         ('"agent-cli"', '"{input}"', "chat_cmd names no program.", "Write the program first"),
         ("tls://", "nats://", "is off this machine and the URL is without TLS", "Use tls://"),
-        ("tls://", "http://", "server_url is not a nats:// or tls:// URL", "Name one server"),
+        ("tls://", "http://", "server_url is not a nats:// or tls:// URL", "Name the server"),
         (
             "tls://",
             "tls://coder:secret@",
