@@ -14,7 +14,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import Parser, duration
-from mcp_agentbus.cli.typed import agent, history, patterns, tasks, work
+from mcp_agentbus.cli.typed import agent, history, patterns, server, tasks, work
 from mcp_agentbus.cli.typed.command import WATCH_MAX_S, command
 from mcp_agentbus.core import hosts
 from mcp_agentbus.version import __version__
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     tasks.add(commands)
     history.add(commands)
-    _add_server(commands)
+    server.add(commands)
     serve = command(commands, "serve", "speak MCP on stdin and stdout, for one session of a host")
     serve.add_argument(
         "--watch-max", type=duration(1, WATCH_MAX_S), default=WATCH_MAX_S, metavar="S",
@@ -56,28 +56,6 @@ def parser() -> argparse.ArgumentParser:
     _add_completion(commands)
     _add_demo(commands)
     return top
-
-
-def _add_server(commands: Commands) -> None:
-    about = "start, stop or look at this user's server"
-    server = commands.add_parser("server", help=about, description=f"{about.capitalize()}.")
-    actions = server.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for action, does in (
-        ("start", "start it, if it does not run"),
-        ("stop", "stop it; its tasks are kept"),
-        ("status", "show where it is and what it holds"),
-    ):
-        command(actions, action, does, agent=False)
-    config = command(
-        actions, "config", "print the configuration of a server for several machines", agent=False
-    )
-    config.add_argument("--listen", default="127.0.0.1:4222", metavar="HOST:PORT")
-    config.add_argument("--store", default="/var/lib/agentbus", metavar="DIR")
-    config.add_argument("--max-store", type=float, default=8, metavar="GIB", help="default: 8")
-    config.add_argument("--tls-cert", metavar="FILE", help="needed unless it is on loopback")
-    config.add_argument("--tls-key", metavar="FILE")
-    plain = "for an address of Tailscale or WireGuard, which encrypt by themselves"
-    config.add_argument("--allow-plaintext", action="store_true", help=plain)
 
 
 def _add_listen(commands: Commands) -> None:

@@ -1,21 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus server`: start, stop or look at this user's nats-server, or print one for several.
+"""`agentbus server`: this user's nats-server, one for several, and what either of them holds.
 
     $ agentbus server stop
     stopped; its tasks are kept
 
-A shared server it only tells of; whoever runs that keeps it.
+A shared server it neither starts nor stops; whoever runs that keeps it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import time
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.cli.output import show
+from mcp_agentbus.cli.output import agreed, say, show, tell
 from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core import places
 from mcp_agentbus.errors import BadInput, BusUnreachable
+
+if TYPE_CHECKING:
+    from mcp_agentbus.shared.backup import Progress
+
+# Of what takes longer a line is printed every so many seconds.
+_SAY_EVERY_S: Final = 2.0
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings()
     if args.action == "config":
         return _config(args)
+    if args.action in {"backup", "restore"}:
+        return asyncio.run((_backup if args.action == "backup" else _restore)(args, settings))
     if settings.url:
         raise BadInput(
             "The bus is a shared server, which this command does not keep.",
@@ -74,3 +87,72 @@ def _standing(args: argparse.Namespace, settings: Settings) -> int:
     stands = asyncio.run(standing())
     show(args, stands.text, stands.data)
     return 0
+
+
+async def _backup(args: argparse.Namespace, settings: Settings) -> int:
+    from mcp_agentbus.bus.client import Bus
+    from mcp_agentbus.shared import backup
+
+    folder = Path(places.absolute(args.folder, settings.environ))
+    teller = _Teller(args)
+    async with Bus(settings) as bus, aclosing(backup.back_up(bus, folder)) as steps:
+        async for step in steps:
+            teller.tell(step)
+    done = f"The backup is in {folder}. It holds no token and no key; whoever has it can read all."
+    show(args, done, {"folder": str(folder), "streams": teller.streams})
+    return 0
+
+
+async def _restore(args: argparse.Namespace, settings: Settings) -> int:
+    from mcp_agentbus.bus.client import Bus
+    from mcp_agentbus.shared import backup, restore
+
+    kept = backup.find(Path(places.absolute(args.folder, settings.environ)))
+    async with Bus(settings) as bus:
+        there = await restore.holds(bus)
+    if there and args.replace:
+        if not (args.yes or args.json):
+            tell(
+                f"The bus holds {restore.told(there)}. All of it goes, and a backup of it is taken "
+                f"before. What was sent or answered since {kept.taken_at:%Y-%m-%d %H:%M} UTC is "
+                "not in the one that is restored."
+            )
+        if not agreed(args, "Go on?"):
+            say("Nothing was done.")
+            return 0
+    teller, before = _Teller(args), None
+    steps = restore.restore(settings, kept, replace=args.replace)
+    async with aclosing(steps):
+        async for step in steps:
+            if isinstance(step, Path):
+                before = step
+            else:
+                teller.tell(step)
+    done = f"The bus holds what it did at {kept.taken_at:%Y-%m-%d %H:%M:%S} UTC."
+    if before:
+        done += f" What was there before: agentbus server restore --replace {before}"
+    data = {
+        "restored": str(kept.folder),
+        "streams": teller.streams,
+        "before": before and str(before),
+    }
+    show(args, done, data)
+    return 0
+
+
+class _Teller:
+    """Prints how far a backup has come, each stream once it is complete, and keeps what it was."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._is_silent = args.json
+        self._said_at = time.monotonic()
+        self.streams: dict[str, dict[str, int]] = {}
+
+    def tell(self, step: Progress) -> None:
+        """Take one step."""
+        if step.is_complete:
+            self.streams[step.stream] = {"messages": step.messages, "bytes": step.bytes}
+        is_due = step.is_complete or time.monotonic() - self._said_at > _SAY_EVERY_S
+        if is_due and not self._is_silent:
+            self._said_at = time.monotonic()
+            say(str(step))

@@ -62,8 +62,8 @@ def read_whole(file: str | os.PathLike[str], at_most: int = READ_MAX_BYTES) -> b
         OSError: it cannot be read, is no file, is too large, or is a link that leads to nothing;
             `strerror` says which.
     """
-    with _opened(file) as opened:
-        content = opened.read(at_most + 1)
+    with opened(file) as there:
+        content = there.read(at_most + 1)
     if len(content) > at_most:
         raise OSError(errno.EFBIG, f"it is larger than {at_most >> 10:,} KiB", os.fspath(file))
     return content
@@ -74,9 +74,9 @@ def read_end(file: str | os.PathLike[str], at_most: int) -> bytes:
 
     Raises: as `read_whole`, whatever its size.
     """
-    with _opened(file) as opened:
-        opened.seek(max(0, opened.seek(0, os.SEEK_END) - at_most))
-        return opened.read(at_most)
+    with opened(file) as there:
+        there.seek(max(0, there.seek(0, os.SEEK_END) - at_most))
+        return there.read(at_most)
 
 
 def what_lies_at(path: str | os.PathLike[str]) -> os.stat_result:
@@ -97,7 +97,11 @@ def what_lies_at(path: str | os.PathLike[str]) -> os.stat_result:
     return about
 
 
-def _opened(file: str | os.PathLike[str]) -> BinaryIO:
+def opened(file: str | os.PathLike[str]) -> BinaryIO:
+    """Return a file to read from, for what is too large to be read in one go.
+
+    Raises: as `read_whole`, whatever its size.
+    """
     what_lies_at(file)  # to open a device may do something already
     descriptor = os.open(file, _READING)
     try:
@@ -157,13 +161,13 @@ def write_whole(
             Path(name).unlink(missing_ok=True)
             raise
         if durable:
-            _sync(file.parent)
+            sync(file.parent)
     except OSError as error:
         error.filename, error.filename2 = str(file), None  # nobody knows the other name
         raise
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Have the folder's list of names on the disk, without which a new file may be lost."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -242,7 +246,7 @@ def make_private_file(path: Path) -> None:
         check_private(path)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     check_private(path)
-    _sync(path.parent)  # its name, too, must outlive a power cut
+    sync(path.parent)  # its name, too, must outlive a power cut
 
 
 def own_folder(folder: Path) -> None:

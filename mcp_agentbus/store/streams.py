@@ -52,12 +52,12 @@ CLAIMS_MAX: Final = 2_000
 
 _FILE: Final = {"storage": "file", "num_replicas": 1, "allow_direct": True}
 
-#: By which of our versions' `_STREAMS` a stream was set up: one more whenever these change.
+#: By which of our versions' `SETTINGS` a stream was set up: one more whenever these change.
 LAYOUT: Final = 1
 _LAYOUT: Final = "agentbus-layout"
 
-# What each stream is created with; where the store has less room, `fitted` makes `max_bytes` less.
-_STREAMS: Final[tuple[dict[str, Any], ...]] = (
+#: What each stream is created with; where the store has less room, `fitted` makes `max_bytes` less.
+SETTINGS: Final[tuple[dict[str, Any], ...]] = (
     {
         "name": SCHEDULE,
         "subjects": ["agentbus.*.sched.*.*.*", "agentbus.*.due.*.*"],
@@ -160,7 +160,7 @@ _STREAMS: Final[tuple[dict[str, Any], ...]] = (
 # refuses all but one, or all: so it is looked at again, for 3 s at most.
 _BESIDE_OTHERS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
 
-STREAMS: Final = tuple(stream["name"] for stream in _STREAMS)
+STREAMS: Final = tuple(stream["name"] for stream in SETTINGS)
 
 
 async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
@@ -174,10 +174,10 @@ async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     admin = bus.admin
-    calls = await together(*(_needed(admin, stream, newer=newer) for stream in _STREAMS))
+    calls = await together(*(_needed(admin, stream, newer=newer) for stream in SETTINGS))
     if any(calls):
         room = None if bus.settings.url else embedded.store_limit(bus.settings)
-        for stream, call in zip(_STREAMS, calls, strict=True):  # in order: TASKS takes from SCHED
+        for stream, call in zip(SETTINGS, calls, strict=True):  # in order: TASKS takes from SCHED
             if call:
                 await _make(admin, call, fitted(stream, room))
     bus.on_missing = bus.on_missing or partial(ensure_streams, bus)
@@ -188,21 +188,21 @@ def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
 
     JetStream reserves `max_bytes` of every stream when it creates it (10047 if it cannot).
     """
-    wanted = sum(each["max_bytes"] for each in _STREAMS if each["storage"] == "file")
+    made = {**stream, "metadata": {_LAYOUT: str(LAYOUT)}}
+    wanted = sum(each["max_bytes"] for each in SETTINGS if each["storage"] == "file")
     if room is None or room >= wanted or stream["storage"] != "file":
-        return dict(stream)
-    return {**stream, "max_bytes": stream["max_bytes"] * room // wanted}
+        return made
+    return {**made, "max_bytes": stream["max_bytes"] * room // wanted}
 
 
 async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
     """Create or update a stream, beside whoever does the same at this moment."""
     for pause_s in (*_BESIDE_OTHERS_S, None):
         try:
-            config = {**stream, "metadata": {_LAYOUT: str(LAYOUT)}}
+            config = dict(stream)
             if call == "UPDATE":  # with what it has that cannot be taken back
-                config |= kept_settings(
-                    (await admin.api(f"STREAM.INFO.{stream['name']}"))["config"]
-                )
+                has = await admin.api(f"STREAM.INFO.{stream['name']}")
+                config |= kept_settings(has["config"])
             await admin.api(f"STREAM.{call}.{stream['name']}", config)
         except ApiError as error:
             if error.code != NO_ROOM_TO_RESERVE:
@@ -230,11 +230,11 @@ async def _needed(admin: Bus, stream: Mapping[str, Any], *, newer: bool = False)
         if error.code == NO_SUCH_STREAM:
             return "CREATE"
         raise
-    may = newer or not _is_newer(info["config"])
+    may = newer or not is_newer(info["config"])
     return "UPDATE" if may and stream_differs(stream, info["config"]) else ""
 
 
-def _is_newer(config: Mapping[str, Any]) -> bool:
+def is_newer(config: Mapping[str, Any]) -> bool:
     """Tell whether a later version than this one has set a stream up, as it says itself."""
     layout = str((config.get("metadata") or {}).get(_LAYOUT, ""))
     return layout.isdecimal() and layout.isascii() and len(layout) < 9 and int(layout) > LAYOUT
@@ -256,8 +256,8 @@ async def strange_streams(bus: Bus) -> list[Strange]:
     """
     infos = await together(*(bus.admin.api(f"STREAM.INFO.{name}") for name in STREAMS))
     looked = [
-        Strange(made["name"], stream_differs(made, has), _is_newer(has))
-        for made, has in zip(_STREAMS, (info["config"] for info in infos), strict=True)
+        Strange(made["name"], stream_differs(made, has), is_newer(has))
+        for made, has in zip(SETTINGS, (info["config"] for info in infos), strict=True)
     ]
     return [each for each in looked if each.settings]
 

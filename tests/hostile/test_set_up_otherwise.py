@@ -145,9 +145,9 @@ async def test_what_a_later_version_has_set_up_stays_until_its_user_says_that_th
     own_world, monkeypatch
 ):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
-    older = streams._STREAMS
+    older = streams.SETTINGS
     monkeypatch.setattr(streams, "LAYOUT", streams.LAYOUT + 1)
-    monkeypatch.setattr(streams, "_STREAMS", tuple(
+    monkeypatch.setattr(streams, "SETTINGS", tuple(
         {**each, "max_age": each.get("max_age", 0) + 3600 * _S} for each in older
     ))  # fmt: skip
     await streams.ensure_streams(planner.bus)  # as a session of that version
@@ -164,7 +164,7 @@ async def test_what_a_later_version_has_set_up_stays_until_its_user_says_that_th
 
 def test_the_layout_has_a_new_number_with_each_change_of_the_streams():
     """Where this fails: add one to `streams.LAYOUT`, and write down its streams' hash here."""
-    made = json.dumps(streams._STREAMS, sort_keys=True).encode()
+    made = json.dumps(streams.SETTINGS, sort_keys=True).encode()
 
     assert (streams.LAYOUT, hashlib.sha256(made).hexdigest()[:8]) == (1, "3e2011ce")
 

@@ -346,7 +346,7 @@ async def test_the_headers_that_wake_somebody_hold_no_text_of_the_sender(world):
 
 
 async def test_a_stream_is_made_smaller_where_the_store_has_less_room():
-    streams = [topology.fitted(one, 1 << 30) for one in topology._STREAMS]
+    streams = [topology.fitted(one, 1 << 30) for one in topology.SETTINGS]
 
     on_disk = [one["max_bytes"] for one in streams if one["storage"] == "file"]
     assert sum(on_disk) <= 1 << 30

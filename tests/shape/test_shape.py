@@ -38,6 +38,7 @@ ROOMS = {
     "config": "core",
     "bus": "core config",
     "store": "core config bus",
+    "shared": "core config bus store",
     "handoff": "core config bus store",
     "wakes": "core config bus store",
     "archive": "core config bus store handoff",
@@ -52,8 +53,8 @@ ROOMS = {
     "overview": "core config bus store handoff wakes archive human tools relay listener",
     "doctor": "core config bus store handoff wakes archive human tools relay installers listener",
     "cli": (
-        "core config bus store handoff wakes archive human tools relay installers work patterns "
-        "demo listener overview doctor"
+        "core config bus store shared handoff wakes archive human tools relay installers work "
+        "patterns demo listener overview doctor"
     ),
 }
 # What others need not know of a room.

@@ -8,6 +8,6 @@ def settle(monkeypatch, count):
     """Have each lane take so many tasks of one sender; before a session opens."""
     fewer = [
         {**each, "max_msgs_per_subject": count} if each["name"] == subjects.TASKS else each
-        for each in streams._STREAMS
+        for each in streams.SETTINGS
     ]
-    monkeypatch.setattr(streams, "_STREAMS", tuple(fewer))
+    monkeypatch.setattr(streams, "SETTINGS", tuple(fewer))

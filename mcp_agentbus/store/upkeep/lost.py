@@ -22,6 +22,8 @@ from mcp_agentbus.store.records import read_record, read_sent, sent_in, write_re
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Sent
 
+#: Of a stream that was restored from a backup: when all of them were.
+RESTORED: Final = "agentbus-restored"
 # Stored tasks in one answer, each of which may have 512 KiB.
 _PAGE: Final = 100
 # All streams of a new bus are made within this time.
@@ -58,10 +60,17 @@ class Made:
 
 
 async def made(bus: Bus) -> Made:
-    """Ask the server when the streams were made; raises as `Bus.api`."""
+    """Ask the server when the streams were made, or restored; raises as `Bus.api`."""
     names = subjects.TASKS, subjects.SCHEDULE, subjects.RESULTS
     infos = await together(*(_info(bus, name) for name in names))
-    return Made(*(server_time(str(info["created"])) for info in infos))
+    return Made(*map(_made_at, infos))
+
+
+def _made_at(info: Mapping[str, Any]) -> datetime:
+    with suppress(ValueError):  # somebody else's word
+        if restored := str((info["config"].get("metadata") or {}).get(RESTORED, "")):
+            return server_time(restored)
+    return server_time(str(info["created"]))
 
 
 class Losses:
@@ -84,22 +93,13 @@ class Losses:
         """
         now = await made(self._bus)
         if now != self._known and now.anew:
-            await self._end_lost(max(now.tasks, now.schedule))
+            await end_lost(self._bus, self._agent, max(now.tasks, now.schedule))
         if self._known and now.all_after(self._known):
             await self._end_unknown(awaited)
         self._known = now
 
-    async def _end_lost(self, made_at: datetime) -> None:
-        bus, there = self._bus, await self._there()
-        kept = subjects.sent_subject(self._agent, "*", "*")
-        async for page in bus.admin.stored(subjects.RESULTS, kept):
-            for sent in filter(None, map(sent_in, page)):
-                gone = sent.created_at < made_at and sent.task_id not in there
-                if gone and not (sent.closed or sent.unasked):
-                    await _end(bus, sent, "and nobody can read it")
-
     async def _end_unknown(self, awaited: Mapping[str, tuple[str, datetime]]) -> None:
-        there = await self._there()
+        there = await _there(self._bus, self._agent)
         for task_id, (inbox, deadline) in awaited.items():
             kept, _ = await read_sent(self._bus, self._agent, inbox, task_id)
             if kept is None and task_id not in there:  # else it was sent since
@@ -109,20 +109,41 @@ class Losses:
                 )  # fmt: skip
                 await _end(self._bus, gone, "with all that was kept of it")
 
-    async def _there(self) -> set[str | None]:
-        """Return the ids of this agent's tasks that are stored."""
-        agent = self._agent
-        places = (
-            (subjects.TASKS, subjects.task_subject("*", "*", agent)),
-            (subjects.SCHEDULE, subjects.scheduled_subject("*", "*", agent, "*")),
-            (subjects.SCHEDULE, subjects.due_subject("*", "*", agent)),
-        )
-        return {
-            message.headers.get(subjects.H_TASK)
-            for stream, subject in places
-            async for page in self._bus.admin.stored(stream, subject, page=_PAGE)
-            for message in page
-        }
+
+async def end_lost(bus: Bus, agent: str, before: datetime) -> None:
+    """End what an agent has sent before then and is not stored any more, as failed.
+
+    Its sender is told. What has ended or what a live session holds stays as it is.
+
+    Args:
+        bus: where.
+        agent: whose tasks; `*` for everybody's.
+        before: what was sent later may be just on its way.
+
+    Raises: as `Bus.publish`.
+    """
+    there = await _there(bus, agent)
+    kept = subjects.sent_subject(agent, "*", "*")
+    async for page in bus.admin.stored(subjects.RESULTS, kept):
+        for sent in filter(None, map(sent_in, page)):
+            gone = sent.created_at < before and sent.task_id not in there
+            if gone and not (sent.closed or sent.unasked):
+                await _end(bus, sent, "and nobody can read it")
+
+
+async def _there(bus: Bus, agent: str) -> set[str | None]:
+    """Return the ids of an agent's tasks that are stored."""
+    places = (
+        (subjects.TASKS, subjects.task_subject("*", "*", agent)),
+        (subjects.SCHEDULE, subjects.scheduled_subject("*", "*", agent, "*")),
+        (subjects.SCHEDULE, subjects.due_subject("*", "*", agent)),
+    )
+    return {
+        message.headers.get(subjects.H_TASK)
+        for stream, subject in places
+        async for page in bus.admin.stored(stream, subject, page=_PAGE)
+        for message in page
+    }
 
 
 async def _info(bus: Bus, stream: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_a_session_server_ends_in_the_promised_time_also_if_the_bus_hangs():
 
 
 def test_no_task_leaves_the_stream_before_its_deadline():
-    [tasks] = [one for one in streams._STREAMS if one["name"] == "AGENTBUS_TASKS"]
+    [tasks] = [one for one in streams.SETTINGS if one["name"] == "AGENTBUS_TASKS"]
 
     assert tasks["max_age"] >= task.EXPIRES_MAX_S * 1_000_000_000
 

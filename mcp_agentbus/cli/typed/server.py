@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is typed after `agentbus server`: this user's own, and one for several machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mcp_agentbus.cli.typed.command import command
+
+if TYPE_CHECKING:
+    from mcp_agentbus.cli.typed.command import Commands
+
+
+def add(commands: Commands) -> None:
+    """Declare it."""
+    about = "start, stop, look at or back up this user's server"
+    server = commands.add_parser("server", help=about, description=f"{about.capitalize()}.")
+    actions = server.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action, does in (
+        ("start", "start it, if it does not run"),
+        ("stop", "stop it; its tasks are kept"),
+        ("status", "show where it is and what it holds"),
+    ):
+        command(actions, action, does, agent=False)
+    config = command(
+        actions, "config", "print the configuration of a server for several machines", agent=False
+    )
+    config.add_argument("--listen", default="127.0.0.1:4222", metavar="HOST:PORT")
+    config.add_argument("--store", default="/var/lib/agentbus", metavar="DIR")
+    config.add_argument("--max-store", type=float, default=8, metavar="GIB", help="default: 8")
+    config.add_argument("--tls-cert", metavar="FILE", help="needed unless it is on loopback")
+    config.add_argument("--tls-key", metavar="FILE")
+    plain = "for an address of Tailscale or WireGuard, which encrypt by themselves"
+    config.add_argument("--allow-plaintext", action="store_true", help=plain)
+    _add_backup(actions)
+
+
+def _add_backup(actions: Commands) -> None:
+    backup = command(actions, "backup", "write all that the bus holds into a folder", agent=False)
+    backup.add_argument("folder", metavar="FOLDER", help="a new one")
+    backup.epilog = (
+        "Tasks, where they stand, results and who is registered; no token and no key. The bus goes "
+        "on meanwhile, and the folder is there once all of it is."
+    )
+    restore = command(actions, "restore", "have a bus hold what a backup does", agent=False)
+    restore.add_argument("folder", metavar="FOLDER", help="as `agentbus server backup` made it")
+    restore.add_argument(
+        "--replace", action="store_true",
+        help="also where the bus holds something: that is backed up, and goes",
+    )  # fmt: skip
+    restore.add_argument("--yes", action="store_true", help="do not ask")

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backup becomes a bus again: this user's own, or a shared one.
+
+    >>> held = await holds(settings)                # by streams, before anything is touched
+    >>> async for step in restore(settings, backup.find(folder), replace=True):
+    ...     print(step)
+
+What is there is replaced as a whole, and only if that is said. Before it goes a backup of it is
+taken, so that the same command brings it back.
+
+This user's own server is replaced unseen: the backup is restored into a server that nobody else
+knows, whose files then take the place of the others at one blow, while no server runs on either.
+Whoever dies in between, one of the two is there whole. A shared server keeps running, and what it
+holds is removed stream by stream; so all who use it must have ended, or it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_STREAM, ApiError
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import text
+from mcp_agentbus.errors import AgentbusError, Refused, StoreFull
+from mcp_agentbus.shared import snapshot, unseen
+from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
+from mcp_agentbus.store import streams
+from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
+
+# Of JetStream's API: somebody else has made the stream meanwhile.
+_THERE_ALREADY: Final = frozenset({10058, 10130})
+_IN_USE: Final = (
+    "End all that uses the bus (agentbus listen --stop, and every session), then run it again with "
+    "--replace."
+)
+
+
+async def holds(bus: Bus) -> dict[str, dict[str, Any]]:
+    """Return how the streams stand that hold anything, by name, as `STREAM.INFO` says it.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    states = {name: await _state(bus, name) for name in ORDER}
+    return {name: state for name, state in states.items() if state and state["messages"]}
+
+
+async def restore(
+    settings: Settings, backup: Backup, *, replace: bool, replicas: int = 1
+) -> AsyncGenerator[Progress | Path, None]:
+    """Restore a backup; yield how far that is, and where a backup of what was there lies.
+
+    Args:
+        settings: which bus.
+        backup: as `backup.find` returned it.
+        replace: whether what the bus holds goes.
+        replicas: of how many servers of a shared bus each keeps all of it.
+
+    Raises:
+        Refused: the bus holds something that is not to go, or is in use.
+        StoreFull: there is no room for it. Nothing was changed.
+        BadSetup: a file or folder cannot be used.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    async with Bus(settings) as bus:
+        there = await holds(bus)
+        if there and not replace:
+            raise Refused(
+                f"The bus holds {told(there)}. Nothing was changed.",
+                hint="With --replace a backup of that is taken, and then it is replaced.",
+            )
+        if settings.url:
+            async with aclosing(_in_place(bus, backup, there, replicas)) as steps:
+                async for step in steps:
+                    yield step
+            return
+    async with aclosing(_unseen(settings, backup)) as steps:
+        async for step in steps:
+            yield step
+
+
+def told(there: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what streams hold."""
+    return ", ".join(f"{state['messages']:,} {WHAT[name]}" for name, state in there.items())
+
+
+async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress | Path, None]:
+    """Restore into a server that nobody knows, and have it take the place of this user's."""
+    room = await asyncio.to_thread(embedded.store_limit, settings)
+    needed = sum(int(stream.state["bytes"]) for stream in backup.streams)
+    if needed > room:
+        raise StoreFull(
+            f"The backup takes {text.size(needed)}, and a bus here may take {text.size(room)}, a "
+            "quarter of what the disk has left for it. Nothing was changed.",
+            hint="Free some disk space, then run it again.",
+        )
+    with unseen.server(settings) as other:
+        async with Bus(other.settings) as bus, aclosing(_filled(bus, backup, room, 1)) as steps:
+            async for step in steps:
+                yield step
+        await asyncio.to_thread(other.take_its_place, settings)
+        if folder := await _kept(settings, other):
+            yield folder
+    await asyncio.to_thread(embedded.ensure, settings)
+
+
+async def _kept(settings: Settings, other: unseen.Unseen) -> Path | None:
+    """Back up what was there before, to which nobody has added anything since; None if nothing."""
+    folder = None
+    try:
+        async with Bus(other.settings) as bus:
+            if await holds(bus):
+                folder = await _backed_up(bus, settings)
+    except AgentbusError as error:
+        first = embedded.Files(settings.data_dir).store
+        raise type(error)(
+            "The backup is restored, but of what was there before none could be taken: that is "
+            f"kept in {other.store}. {error.message}",
+            hint=f"To have it back: agentbus server stop; mv {first} {first}-restored; "
+            f"mv {other.store} {first}",
+        ) from None
+    other.let_go()
+    return folder
+
+
+async def _backed_up(bus: Bus, settings: Settings) -> Path:
+    """Take a backup of what is to be replaced; return where."""
+    folder = settings.data_dir / "backups" / f"before-restore-{text.now():%Y-%m-%d-%H%M%S.%f}"
+    async with aclosing(back_up(bus, folder)) as steps:
+        async for _ in steps:
+            pass
+    return folder
+
+
+async def _in_place(
+    bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]], replicas: int
+) -> AsyncGenerator[Progress | Path, None]:
+    """Restore on a server that others may use."""
+    if there:
+        yield await _backed_up(bus, bus.settings)
+    for name in ORDER:
+        now = await _state(bus, name)
+        if now and now["messages"] and now["last_seq"] != there.get(name, {}).get("last_seq"):
+            raise Refused(f"Somebody uses the bus: {name} has changed.", hint=_IN_USE)
+    for name in ORDER:
+        if await _state(bus, name):
+            await bus.admin.api(f"STREAM.DELETE.{name}")
+    async with aclosing(_filled(bus, backup, None, replicas)) as steps:
+        async for step in steps:
+            yield step
+
+
+async def _filled(
+    bus: Bus, backup: Backup, room: int | None, replicas: int
+) -> AsyncGenerator[Progress, None]:
+    """Give a server without our streams those of a backup, and mend what lies between them."""
+    made = {each["name"]: streams.fitted(each, room) for each in streams.SETTINGS}
+    # One is made minutes after another, where that is large; none was lost in between.
+    at_once = {RESTORED: text.stamp(text.now())}
+    for stream in backup.streams:
+        config = made[stream.name]
+        config["metadata"] |= at_once
+        config["num_replicas"] = replicas
+        async with aclosing(_given(bus, backup, stream, config)) as steps:
+            async for step in steps:
+                yield step
+    await streams.ensure_streams(bus)
+    await end_lost(bus, "*", text.now())
+
+
+async def _given(
+    bus: Bus, backup: Backup, stream: Stream, config: Mapping[str, Any]
+) -> AsyncGenerator[Progress, None]:
+    count = 0
+    try:
+        given = await snapshot.given(bus, config, stream.state)
+        for part in backup.parts(stream, snapshot.GIVEN):
+            await given.put(part)
+            count += len(part)
+            yield Progress(stream.name, stream.messages, count)
+        info = await given.complete()
+    except ApiError as error:
+        if error.code == NO_ROOM_TO_RESERVE:
+            raise StoreFull from None
+        if error.code in _THERE_ALREADY:
+            what = f"Somebody uses the bus: {stream.name} was made anew while it was restored."
+            raise Refused(what, hint=_IN_USE) from None
+        raise
+    # What is too old by now has gone already.
+    if info["state"]["last_seq"] < stream.state["last_seq"]:
+        what = f"{stream.name} was not restored as a whole."
+        raise Refused(what, hint="Run it again with --replace.")
+    yield Progress(stream.name, stream.messages, count, is_complete=True)
+
+
+async def _state(bus: Bus, stream: str) -> dict[str, Any] | None:
+    try:
+        info = await bus.admin.api(f"STREAM.INFO.{stream}")
+    except ApiError as error:
+        if error.code == NO_SUCH_STREAM:
+            return None
+        raise
+    return dict(info["state"])

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A second server of this user that nobody knows, whose files can take the place of the first's.
+
+    with unseen.server(settings) as other:
+        ...  # fill it, by `other.settings`
+        other.take_its_place(settings)
+        ...  # look at what was there before
+
+It lies beside the first, on the same disk, and is gone with all that it holds at the end of the
+block, unless what was there before could not be backed up. Should this process be killed, the next
+one ends that server, and removes what only it had.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import locks, processes
+from mcp_agentbus.core.files import own_folder, sync, write_whole
+from mcp_agentbus.errors import BadSetup, BusUnreachable
+
+# Sessions that go on start a server again as soon as one has ended; this is as often stopped.
+_STOPS_WITHIN_S: Final = 20.0
+# Of linux/fs.h and fcntl.h, and of macOS's sys/stdio.h.
+_AT_FDCWD: Final = -100
+_EXCHANGE: Final = 2
+
+
+class Unseen:
+    """The second server; its folder is locked for as long as this process lives."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lock = settings.data_dir / "restoring.lock"
+        self._mark = settings.data_dir / "has-what-was-there-before"
+
+    @property
+    def store(self) -> Path:
+        """Where its files are."""
+        return embedded.Files(self.settings.data_dir).store
+
+    @property
+    def has_what_was_there(self) -> bool:
+        """Whether they are the first server's of before."""
+        return self._mark.exists()
+
+    def let_go(self) -> None:
+        """Need them no more."""
+        self._mark.unlink()
+
+    def end(self) -> None:
+        """Stop it, and remove it unless it has what was there before."""
+        with suppress(BusUnreachable, BadSetup):
+            embedded.stop(self.settings, signal.SIGKILL)
+        if not self.has_what_was_there:
+            shutil.rmtree(self.settings.data_dir, ignore_errors=True)
+
+    def take_its_place(self, settings: Settings) -> None:
+        """Have the first server go on with these files, and this one with the first's.
+
+        Both are stopped; whoever needs the first one starts it.
+
+        Raises:
+            BadSetup, BusUnreachable: the first one cannot be stopped.
+            OSError: the folders cannot be moved. Nothing was changed.
+        """
+        embedded.stop(self.settings)
+        first = embedded.Files(settings.data_dir)
+        give_up = time.monotonic() + _STOPS_WITHIN_S
+        while time.monotonic() < give_up:
+            embedded.stop(settings)
+            with locks.held(first.lock, wait=False) as lock:
+                if lock is not None:  # none runs, and none can be started
+                    locks.sign(lock, processes.known(os.getpid()))
+                    own_folder(first.store)
+                    write_whole(self._mark, b"")
+                    _exchange(self.store, first.store)
+                    return
+        raise BusUnreachable(
+            "The bus server was started again each time that it was stopped. Nothing was changed.",
+            hint="End what uses it (agentbus listen --stop, and every session), then run it again.",
+        )
+
+
+@contextmanager
+def server(settings: Settings) -> Generator[Unseen]:
+    """Give a server that has nothing yet; it starts when it is connected to.
+
+    Raises:
+        OSError: its folder cannot be made.
+    """
+    own_folder(settings.data_dir)
+    for left in settings.data_dir.glob("restoring-*"):
+        other = Unseen(replace(settings, data_dir=left, url=None))
+        if not locks.is_held(other.lock):
+            other.end()
+    folder = Path(tempfile.mkdtemp(prefix="restoring-", dir=settings.data_dir))
+    other = Unseen(replace(settings, data_dir=folder, url=None))
+    with locks.held(other.lock, wait=True):
+        try:
+            yield other
+        finally:
+            other.end()
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Have two folders take each other's place at one blow, or one after the other at worst.
+
+    Raises:
+        OSError: they are where they were.
+    """
+    if not _exchanged(os.fsencode(one), os.fsencode(other)):
+        aside = other.with_name(f"{other.name}.before")
+        other.rename(aside)
+        one.rename(other)
+        aside.rename(one)
+    sync(other.parent)
+    sync(one.parent)
+
+
+def _exchanged(one: bytes, other: bytes) -> bool:
+    """Ask the system to do it; return False where it or the disk knows no such thing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        if sys.platform == "darwin":
+            failed = libc.renamex_np(one, other, _EXCHANGE)
+        else:
+            failed = libc.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, _EXCHANGE)
+    except AttributeError:
+        return False
+    number = ctypes.get_errno()
+    if failed and number not in {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}:
+        raise OSError(number, os.strerror(number), os.fsdecode(other))
+    return not failed

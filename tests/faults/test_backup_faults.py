@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backup or its restoring that is kept from ending: one of two buses is there whole, or it says so."""
+
+import asyncio
+import os
+import subprocess
+import threading
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from backups import backed_up, held, restored
+from local_server import kill, server_folder, server_pids
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core import locks
+from mcp_agentbus.core.files import write_whole
+from mcp_agentbus.errors import BadSetup, BusUnreachable, Refused, StoreFull
+from mcp_agentbus.shared import backup, restore, unseen
+from mcp_agentbus.store import streams, subjects
+
+_SUBJECT = subjects.task_subject("coder", "low", "planner")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    with server_folder(tmp_path / "home") as settings:
+        yield settings
+
+
+@pytest.fixture
+async def two(settings, tmp_path):
+    """A bus with two messages, and a backup of it with one; the second is of many parts."""
+    async with Bus.connect(settings) as bus:
+        await streams.ensure_streams(bus)
+        await bus.publish(_SUBJECT, b"first")
+    await backed_up(settings, tmp_path / "backup")
+    async with Bus.connect(settings) as bus:
+        await bus.publish(_SUBJECT, os.urandom(400 << 10))
+    return settings
+
+
+async def test_of_a_backup_whose_server_dies_nothing_is_left_and_it_says_so(two, tmp_path):
+    async with Bus(two) as bus:
+        for _ in range(24):  # more than is under way at once
+            await bus.publish(_SUBJECT, os.urandom(500 << 10))
+        steps = backup.back_up(bus, tmp_path / "died")
+        async for step in steps:
+            if step.stream == subjects.TASKS:
+                kill(embedded.find(two))
+                break
+        with pytest.raises(BusUnreachable, match="lost on the way"):
+            [_ async for _ in steps]
+
+    assert list(tmp_path.glob("*died*")) == []
+
+
+async def test_a_server_that_all_want_back_at_once_is_replaced_all_the_same(two, tmp_path):
+    done = threading.Event()
+
+    def want():
+        while not done.is_set():
+            with suppress(BusUnreachable):  # it was stopped before it answered
+                embedded.ensure(two)
+
+    wanting = threading.Thread(target=want)
+    wanting.start()
+    try:
+        *_, before = await restored(two, tmp_path / "backup", replace=True)
+    finally:
+        done.set()
+        await asyncio.to_thread(wanting.join)
+    there = await held(two)
+    await restored(two, before, replace=True)
+
+    assert there[subjects.TASKS] == 1
+    assert (await held(two))[subjects.TASKS] == 2
+
+
+async def test_what_could_not_be_backed_up_is_kept_and_said_to_be(two, tmp_path, monkeypatch):
+    (two.data_dir / "backups").write_bytes(b"in the way")
+
+    with pytest.raises(BadSetup, match="of what was there before none could be taken") as failed:
+        await restored(two, tmp_path / "backup", replace=True)
+    there = await held(two)
+    embedded.stop(two)
+    _, *moves = failed.value.hint.partition(": ")[2].split("; ")  # the first stops the server
+    await asyncio.to_thread(subprocess.run, ["sh", "-c", "; ".join(moves)], check=True)
+
+    assert there[subjects.TASKS] == 1
+    assert (await held(two))[subjects.TASKS] == 2
+
+
+async def test_what_a_killed_one_has_left_is_ended_but_for_what_was_there_before(two, tmp_path):
+    left, kept = two.data_dir / "restoring-left", two.data_dir / "restoring-kept"
+    for folder in (left, kept):
+        other = unseen.Unseen(replace(two, data_dir=folder))
+        embedded.ensure(other.settings)
+    write_whole(kept / "has-what-was-there-before", b"")
+    with locks.held(two.data_dir / "restoring-live" / "restoring.lock", wait=True):
+        await restored(two, tmp_path / "backup", replace=True)
+    pids = [server_pids(replace(two, data_dir=folder)) for folder in (left, kept)]
+
+    assert pids == [[], []]
+    assert sorted(path.name for path in two.data_dir.glob("restoring-*")) == [
+        "restoring-kept", "restoring-live",
+    ]  # fmt: skip
+
+
+async def test_what_has_no_room_or_is_in_use_is_refused_before_anything_goes(
+    two, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(embedded, "store_limit", lambda _: 10)
+    with pytest.raises(StoreFull, match="may take 10 B"):
+        await restored(two, tmp_path / "backup", replace=True)
+    monkeypatch.undo()
+    # As one that is shared, of which somebody stores while it is backed up.
+    async with Bus.connect(two) as bus:
+        there = await restore.holds(bus)
+        await bus.publish(_SUBJECT, b"meanwhile")
+        steps = restore._in_place(bus, backup.find(tmp_path / "backup"), there, 1)
+        with pytest.raises(Refused, match="Somebody uses the bus: AGENTBUS_TASKS has changed"):
+            [_ async for _ in steps]
+
+    assert (await held(two))[subjects.TASKS] == 3
+
+
+def test_two_folders_take_each_others_place_where_the_system_cannot_do_it_at_once(
+    tmp_path, monkeypatch
+):
+    one, other = tmp_path / "one", tmp_path / "other"
+    for at_once in (True, False):
+        for folder in (one, other):
+            folder.mkdir(exist_ok=True)
+        (one / "mine").touch()
+        if not at_once:
+            monkeypatch.setattr(unseen, "_exchanged", lambda *_: False)
+        unseen._exchange(one, other)
+        assert [path.name for path in other.iterdir()] == ["mine"]
+        assert list(one.iterdir()) == []
+        (other / "mine").unlink()
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="No such file"):
+        unseen._exchange(tmp_path / "missing", other)
