@@ -42,6 +42,7 @@ from typing import Any, Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import opened, own_folder, read_whole, sync, unusable, write_whole
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import snapshot
 from mcp_agentbus.store import streams, subjects
@@ -236,7 +237,7 @@ def find(folder: Path) -> Backup:
 
 def _listed(folder: Path, content: bytes) -> Backup:
     try:
-        listed = json.loads(content)
+        listed = from_json(content)
         if listed["format"] > _FORMAT:
             raise _too_new(folder, str(listed["agentbus"]))
         backup = Backup(

@@ -10,7 +10,6 @@ Secrets are read as a connection is opened, so that one which was changed counts
 from __future__ import annotations
 
 import base64
-import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from typing import Any, Final
 from mcp_agentbus.bus.login.nkey import Nkey, NoSeed
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import files
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup, NotAllowed
 
 # The two parts of a file of credentials; dashes around their names, as many as there are.
@@ -148,9 +148,7 @@ def _ended(jwt: str) -> datetime | None:
     """Return when a JWT has expired; None if it has not, or does not say."""
     try:
         claims = jwt.split(".")[1]
-        expires = int(
-            json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]
-        )
+        expires = int(from_json(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])
         at = datetime.fromtimestamp(expires, UTC)
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError):
         return None
