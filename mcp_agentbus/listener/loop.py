@@ -82,8 +82,9 @@ class Loop:
                 self.desk(agent)
             while True:
                 self.reload()
-                await self._publish_presence()
                 if await self._state.reachable():
+                    for desk in list(self._state.desks.values()):
+                        await self._publish_here(desk)
                     await self._runner.catch_up()
                 await self._close_idle_desks()
                 await asyncio.sleep(roster.BEAT_S)
@@ -229,16 +230,12 @@ class Loop:
             member.agent = agent
             self._joined(member)
 
-    async def _publish_presence(self) -> None:
-        """Publish who is here."""
-        state = self._state
-        with suppress(AgentbusError):
-            if not await state.reachable():
-                return
-            for desk in list(state.desks.values()):
-                await self._publish_prospects(desk)
-            for member in state.members.sessions:
-                await roster.beat(state.bus, member.me, member.session)
+    async def _publish_here(self, desk: Desk) -> None:
+        """Publish that an agent is here, and its sessions."""
+        await self._publish_prospects(desk)
+        with suppress(AgentbusError):  # it is said again with the next sign of life
+            for member in self._state.members.sessions_of(desk.agent):
+                await roster.beat(self._state.bus, member.me, member.session)
 
     async def _publish_prospects(self, desk: Desk, *, only_news: bool = False) -> None:
         """Say what would become of a task that came now, or that this agent is not here now."""
@@ -298,7 +295,7 @@ class Loop:
                 note_failure(f"desk of {desk.agent}", error)
                 await asyncio.sleep(LOOK_AGAIN_S)
             else:
-                await self._publish_presence()
+                await self._publish_here(desk)  # of it alone: there may be hundreds
                 state.emit("ready", desk.agent, {})
                 return
 

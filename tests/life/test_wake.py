@@ -27,6 +27,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket
+from mcp_agentbus.store import subjects
 
 
 @pytest.mark.promise(19)
@@ -219,6 +220,23 @@ async def test_its_end_ends_what_it_started(house, planner, notes):
 
 
 @pytest.mark.promise(30)
+async def test_a_listener_that_starts_tells_of_each_agent_and_not_of_all_for_each(
+    house, planner, notes
+):
+    told, agents = [], [f"one-of-many-{number}" for number in range(16)]
+    rare = [*served.changed("store.roster.BEAT_S = 3600"), "listen"]
+    configure(house, notes, **{agent: {"command": recorder(notes)} for agent in agents})
+    where = subjects.heartbeat_subject("*", "*")
+    async with planner.bus.subscribed(where, lambda heard: told.append(heard.subject)):
+        async with listening(house, script=rare) as listener:
+            for _ in agents:
+                await listener.logged("ready")
+        await on_roster(planner, agents[-1])  # whose answer comes behind what was heard
+
+    signs = [subject for subject in told if "one-of-many" in subject]
+    assert len(agents) <= len(signs) <= 4 * len(agents)
+
+
 async def test_a_broken_ledger_holds_every_wake_and_leaves_tasks_readable(house, planner, notes):
     configure(house, notes, ten={"command": recorder(notes)})
     await known(planner, "ten")
