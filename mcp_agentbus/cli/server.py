@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import time
 from contextlib import aclosing
 from pathlib import Path
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings()
     if args.action == "config":
         return _config(args)
+    if args.action == "init":
+        return _init(args, settings)
     if args.action in {"backup", "restore"}:
         return asyncio.run((_backup if args.action == "backup" else _restore)(args, settings))
     if settings.url:
@@ -73,6 +76,31 @@ def _config(args: argparse.Namespace) -> int:
     return 0
 
 
+def _init(args: argparse.Namespace, settings: Settings) -> int:
+    """Make the folder of a shared server, or bring it up to date."""
+    from mcp_agentbus.installers import server as service
+    from mcp_agentbus.shared import init
+
+    folder = _folder(args.dir, settings) if args.dir else settings.data_dir / "shared"
+    given = init.Given(
+        listen=args.listen,
+        names=tuple(args.name or ()),
+        cert=_folder(args.cert, settings) if args.cert else None,
+        key=_folder(args.key, settings) if args.key else None,
+    )
+    program, by_root = embedded.binary(settings), os.geteuid() == 0
+    unit = service.unit(program, init.conf_in(folder), by_root=by_root)
+    plan = init.plan(folder, given, unit)
+    if not args.dry_run:
+        plan.carry_out()
+    show(args, init.text(plan, dry_run=args.dry_run), init.data(plan), verbatim=not args.json)
+    return 0
+
+
+def _folder(typed: str, settings: Settings) -> Path:
+    return Path(places.absolute(typed, settings.environ))
+
+
 def _standing(args: argparse.Namespace, settings: Settings) -> int:
     """Print how the server stands; connecting starts it, if it does not run."""
     # Before the event loop begins: loading them takes longer than one should be kept from its work.
@@ -93,7 +121,7 @@ async def _backup(args: argparse.Namespace, settings: Settings) -> int:
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.shared import backup
 
-    folder = Path(places.absolute(args.folder, settings.environ))
+    folder = _folder(args.folder, settings)
     teller = _Teller(args)
     async with Bus(settings) as bus, aclosing(backup.back_up(bus, folder)) as steps:
         async for step in steps:
@@ -107,7 +135,7 @@ async def _restore(args: argparse.Namespace, settings: Settings) -> int:
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.shared import backup, restore
 
-    kept = backup.find(Path(places.absolute(args.folder, settings.environ)))
+    kept = backup.find(_folder(args.folder, settings))
     async with Bus(settings) as bus:
         there = await restore.holds(bus)
     if there and args.replace:

@@ -79,6 +79,7 @@ ONLY = {
     "sqlite3": {"wakes", "archive"},
     "tomlkit": {"config"},
     "argcomplete": {"cli"},
+    "cryptography": {"bus", "shared"},
 }
 # Who needs to know which Python this is, and starts no agentbus by it.
 KNOW_PYTHON = {

@@ -100,8 +100,15 @@ def shared_server(folder, cert=None, key=None, *, more=""):
             "PATH": os.environ["PATH"],
         }
     )
+    with running([str(embedded.binary(settings)), "-c", str(conf)]):
+        yield settings
+
+
+@contextmanager
+def running(command):
+    """Have a nats-server run that such a command starts; give its process."""
     process = subprocess.Popen(
-        [embedded.binary(settings), "-c", str(conf)],
+        command,
         env={**os.environ, server_conf.TOKEN_VARIABLE: "of-the-bus"},
         stderr=subprocess.PIPE,
     )
@@ -111,7 +118,7 @@ def shared_server(folder, cert=None, key=None, *, more=""):
     drained = threading.Thread(target=process.stderr.read)
     drained.start()
     try:
-        yield settings
+        yield process
     finally:
         process.terminate()
         drained.join()

@@ -32,6 +32,7 @@ def add(commands: Commands) -> None:
     config.add_argument("--tls-key", metavar="FILE")
     plain = "for an address of Tailscale or WireGuard, which encrypt by themselves"
     config.add_argument("--allow-plaintext", action="store_true", help=plain)
+    _add_init(actions)
     _add_backup(actions)
 
 
@@ -49,3 +50,24 @@ def _add_backup(actions: Commands) -> None:
         help="also where the bus holds something: that is backed up, and goes",
     )  # fmt: skip
     restore.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _add_init(actions: Commands) -> None:
+    init = command(actions, "init", "make the folder of a server for several machines", agent=False)
+    init.add_argument("--shared", action="store_true", required=True, help="say that it is that")
+    init.add_argument(
+        "--listen", metavar="ADDR[:PORT]", help="default: every address of this machine, port 4222"
+    )
+    init.add_argument(
+        "--name", nargs="+", metavar="HOST",
+        help="by what other machines reach it, a name or an address; the first is the one that "
+        "they are told (default: the address and name of this machine)",
+    )  # fmt: skip
+    init.add_argument("--cert", metavar="FILE", help="its certificate (PEM), if you have one")
+    init.add_argument("--key", metavar="FILE", help="that one's key")
+    init.add_argument("--dir", metavar="FOLDER", help="default: shared/ in agentbus's data folder")
+    init.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    init.epilog = (
+        "The same again keeps token and keys, and renews a certificate that expires within 30 days "
+        "or whose names have changed."
+    )

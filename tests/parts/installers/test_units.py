@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from local_server import settings_at
-from mcp_agentbus.installers import launchd, service, systemd
+from mcp_agentbus.installers import launchd, server, service, systemd
 from mcp_agentbus.installers._parts import files
 from mcp_agentbus.installers._parts.service import run_program
 
@@ -70,6 +70,29 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path, home):
     )
 
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
+@pytest.mark.parametrize("by_root", [True, False])
+def test_systemd_finds_no_fault_in_the_unit_of_a_shared_server(tmp_path, by_root):
+    program = tmp_path / "a b%h $c" / "nats-server"
+    program.parent.mkdir()
+    program.symlink_to(sys.executable)
+    file = tmp_path / "agentbus-server.service"
+    file.write_text(server.unit(program, tmp_path / "a b%h $c" / "nats.conf", by_root=by_root))
+
+    ran = subprocess.run(
+        ["systemd-analyze", *(["--user"] * (not by_root)), "verify", "--man=no", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert '$$c/nats.conf"' in file.read_text()
+    assert ("ReadWritePaths=" in file.read_text()) is by_root
 
 
 def test_the_unit_quotes_by_systemds_rules():
