@@ -57,6 +57,8 @@ _STORED_S: Final = 0.3
 _ROLE_AGAIN: Final = timedelta(seconds=2)
 # A desk that could not be opened, though there is a bus, is tried again after this long.
 _OPEN_AGAIN_S: Final = 1.0
+# The server makes one inbox after the other: whoever asks it for anything waits behind as many.
+_OPENING_MAX: Final = 8
 # Reasons that say of a look only that it is not the time to decide.
 _NO_DECISION: Final = frozenset({Reason.NOTHING, Reason.RUNNING})
 
@@ -68,6 +70,7 @@ class Loop:
         self._state, self._relayed, self._runner = state, relayed, runner
         #: The listener's own session id on the roster.
         self._id = ids.new_session_id()
+        self._opening = asyncio.Semaphore(_OPENING_MAX)
 
     async def run(self) -> None:
         """Look after the agents until cancelled; then end what the rules say to end.
@@ -282,21 +285,21 @@ class Loop:
 
     async def _open(self, desk: Desk) -> None:
         """Register the agent and hear of what is stored for it, once there is a bus."""
-        state = self._state
         while True:
             try:
-                while not await state.bus.reconnected(LOOK_AGAIN_S):
+                while not await self._state.bus.reconnected(LOOK_AGAIN_S):
                     pass
-                await self._subscribe(desk)
+                async with self._opening:
+                    await self._subscribe(desk)
             except (AgentbusError, TimeoutError) as error:
-                state.emit("bus", desk.agent, {"error": type(error).__name__})
+                self._state.emit("bus", desk.agent, {"error": type(error).__name__})
                 await asyncio.sleep(_OPEN_AGAIN_S)
             except Exception as error:  # noqa: BLE001  # as in `_keep`
                 note_failure(f"desk of {desk.agent}", error)
                 await asyncio.sleep(LOOK_AGAIN_S)
             else:
                 await self._publish_here(desk)  # of it alone: there may be hundreds
-                state.emit("ready", desk.agent, {})
+                self._state.emit("ready", desk.agent, {})
                 return
 
     async def _subscribe(self, desk: Desk) -> None:
