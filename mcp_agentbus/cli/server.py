@@ -88,7 +88,7 @@ def _init(args: argparse.Namespace, settings: Settings) -> int:
         cert=_folder(args.cert, settings) if args.cert else None,
         key=_folder(args.key, settings) if args.key else None,
     )
-    program, by_root = embedded.binary(settings), os.geteuid() == 0
+    program, by_root = embedded.binary(settings), os.name == "posix" and os.geteuid() == 0
     unit = service.unit(program, init.conf_in(folder), by_root=by_root)
     plan = init.plan(folder, given, unit)
     if not args.dry_run:

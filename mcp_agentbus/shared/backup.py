@@ -41,7 +41,8 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
-from mcp_agentbus.core.files import opened, own_folder, read_whole, sync, unusable, write_whole
+from mcp_agentbus.core.files import opened, read_whole, sync, unusable, write_whole
+from mcp_agentbus.core.places import make_private
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import snapshot
@@ -82,6 +83,16 @@ class Stream:
     def messages(self) -> int:
         """How many it holds."""
         return int(self.state["messages"])
+
+    @property
+    def room(self) -> int:
+        """What they take on a server's disk, in bytes."""
+        return int(self.state["bytes"])
+
+    @property
+    def last_seq(self) -> int:
+        """The sequence of the last one that was ever stored."""
+        return int(self.state["last_seq"])
 
     @property
     def file(self) -> str:
@@ -144,7 +155,7 @@ async def back_up(bus: Bus, folder: Path) -> AsyncGenerator[Progress, None]:
         _check_free(folder)
         await streams.ensure_streams(bus)
         begun = text.now()
-        own_folder(folder.parent)
+        make_private(folder.parent)
         # Beside its place: into that it is moved as a whole.
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
@@ -247,8 +258,8 @@ def _listed(folder: Path, content: bytes) -> Backup:
             tuple(Stream(**stream) for stream in listed["streams"]),
         )
         names = tuple(stream.name for stream in backup.streams)
-        counts = [stream.messages for stream in backup.streams]
-        if names != ORDER or min(counts) < 0:
+        counts = [(each.messages, each.room, each.last_seq) for each in backup.streams]
+        if names != ORDER or any(number < 0 for each in counts for number in each):
             raise ValueError
         if any(streams.is_newer(stream.config) for stream in backup.streams):
             raise _too_new(folder, backup.agentbus)

@@ -102,9 +102,9 @@ def _here(plan: Plan) -> list[str]:
     lines, files = [], plan.files
     if room := _room(files.folder):
         lines.append(f"Make room: the bus may take {size(STORE_MAX_BYTES)}, the disk has {room}.")
-    user = "" if os.geteuid() == 0 else " --user"
     if sys.platform != "linux":
         return [*lines, f"Run it here, and keep it running: nats-server -c {_quoted(files.conf)}"]
+    user = "" if os.geteuid() == 0 else " --user"
     act = f"enable --now {_quoted(files.unit)}"
     if plan.names & {files.conf.name, files.unit.name}:
         act = f"daemon-reload; systemctl{user} restart {files.unit.name}"

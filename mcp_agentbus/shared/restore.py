@@ -93,7 +93,7 @@ def told(there: Mapping[str, Mapping[str, Any]]) -> str:
 async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress | Path, None]:
     """Restore into a server that nobody knows, and have it take the place of this user's."""
     room = await asyncio.to_thread(embedded.store_limit, settings)
-    needed = sum(int(stream.state["bytes"]) for stream in backup.streams)
+    needed = sum(stream.room for stream in backup.streams)
     if needed > room:
         raise StoreFull(
             f"The backup takes {text.size(needed)}, and a bus here may take {text.size(room)}, a "
@@ -193,7 +193,7 @@ async def _given(
             raise Refused(what, hint=_IN_USE) from None
         raise
     # What is too old by now has gone already.
-    if info["state"]["last_seq"] < stream.state["last_seq"]:
+    if info["state"]["last_seq"] < stream.last_seq:
         what = f"{stream.name} was not restored as a whole."
         raise Refused(what, hint="Run it again with --replace.")
     yield Progress(stream.name, stream.messages, count, is_complete=True)

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fault tests share: a session behind a proxy that can cut its connection."""
+"""What fault tests share: a session behind a proxy that can cut its connection, a small disk."""
 
+import os
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 
+import pytest
 import pytest_asyncio
 from listeners import configure
 from proxy import Proxy
@@ -35,3 +39,24 @@ async def planner(tmp_path):
         async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as session:
             await session.called()
             yield session
+
+
+def _missing(reason):
+    """On a person's machine the test is left out; CI must have what it needs."""
+    (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 48 MB."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        _missing("only root may mount a tmpfs")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)]
+    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+        _missing("a tmpfs cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -16,7 +16,12 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import locks
 from mcp_agentbus.core.files import write_whole
-from mcp_agentbus.errors import BadSetup, BusUnreachable, Refused, StoreFull
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Refused, StoreFull
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.shared import backup, restore, unseen
 from mcp_agentbus.store import streams, subjects
 
@@ -124,6 +129,54 @@ async def test_what_has_no_room_or_is_in_use_is_refused_before_anything_goes(
             [_ async for _ in steps]
 
     assert (await held(two))[subjects.TASKS] == 3
+
+
+async def test_on_a_full_disk_no_backup_is_there_and_no_bus_is_replaced(small_disk, tmp_path):
+    with server_folder(small_disk / "home") as settings:
+        async with Bus.connect(settings) as bus:
+            await streams.ensure_streams(bus)
+            await bus.publish(_SUBJECT, os.urandom(400 << 10))
+        await backed_up(settings, tmp_path / "backup")
+        ballast = small_disk / "ballast"
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(bytes(1 << 16)):
+                pass
+
+        with pytest.raises(BadSetup, match="cannot be written: No space left") as unwritten:
+            await backed_up(settings, small_disk / "backup")
+        with pytest.raises(AgentbusError) as unrestored:
+            await restored(settings, tmp_path / "backup", replace=True)
+        ballast.unlink()
+
+        assert "Free some disk space" in unwritten.value.hint
+        assert "Free some disk space" in unrestored.value.hint
+        assert [path.name for path in small_disk.iterdir()] == ["home"]
+        assert (await held(settings))[subjects.TASKS] == 1
+
+
+async def test_sessions_go_on_over_a_restore_and_are_told_what_went(settings, tmp_path):
+    async with (
+        Bus.connect(settings) as bus,
+        Session(bus, Agent("planner")) as planner,
+        Session(bus, Agent("coder")) as coder,
+    ):
+        for session in (planner, coder):
+            await read_inbox(session)
+        [kept] = await send_task(planner, "coder", "Kept", "x")
+        await backed_up(settings, tmp_path / "backup")
+        await read_inbox(coder)
+        [gone] = await send_task(planner, "coder", "Gone", "x")
+        await read_inbox(planner)
+        await restored(settings, tmp_path / "backup", replace=True)
+
+        await publish_result(coder, kept.task_id, "completed")  # which it had claimed since
+        planner.outcomes.swept_at = None  # as after a minute
+        told = {each.task_id: each.state for each in (await read_inbox(planner)).results}
+        [new] = await send_task(planner, "coder", "New", "x")
+        [item] = (await read_inbox(coder)).tasks
+
+    assert told == {kept.task_id: "completed", gone.task_id: "failed"}
+    assert item.task.id == new.task_id
 
 
 def test_two_folders_take_each_others_place_where_the_system_cannot_do_it_at_once(

@@ -5,10 +5,7 @@ Needs the right to mount a small tmpfs; skipped where a person has it not.
 """
 
 import asyncio
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 from doctors import report
@@ -23,27 +20,6 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 
 PROMISED_S = 5
-
-
-def _missing(reason):
-    """On a person's machine the test is left out; CI must have what it needs."""
-    (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder on a disk of 48 MB."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        _missing("only root may mount a tmpfs")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)]
-    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
-        _missing("a tmpfs cannot be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.promise(1)

@@ -184,7 +184,8 @@ async def test_a_backup_that_is_not_as_it_was_written_is_refused_untouched(old, 
     file.unlink()
     assert await said(BadSetup) == f"{file} is missing."
     file.write_bytes(content)
-    for damaged in (b"", b"[]", b"[" * 100_000, whole.replace(b'"AGENTBUS_DEAD"', b'"OTHER"')):
+    for damaged in (b"", b"[]", b"[" * 100_000, whole.replace(b'"AGENTBUS_DEAD"', b'"OTHER"'),
+                    whole.replace(b'"bytes"', b'"size"'), whole.replace(b'"last_seq": ', b'"last_seq": -')):  # fmt: skip
         (folder / backup.LIST).write_bytes(damaged)
         assert "is damaged" in await said(BadSetup)
     for later in (

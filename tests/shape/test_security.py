@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 SHOWN_BY = {
     "The embedded server listens on": "test_a_wrong_token_is_refused_at_once test_a_token_that_others_may_read_is_not_used",
     "No secret is put": "test_no_command_line_shows_the_token test_no_environment_holds_the_token test_no_failure_shows_a_secret test_a_token_goes_to_loopback_or_over_tls_only",
+    "A backup holds": "test_a_backup_is_its_users_alone_and_holds_no_secret test_it_is_its_users_alone_and_says_its_secret_nowhere",
     "What another agent wrote": "test_what_may_be_a_sentence_is_never_outside_of_a_frame test_no_answer_is_longer_than_the_hosts_let_through test_argv_environment_stdin_log_and_status_hold_no_byte_of_a_peer",
     "A woken Claude Code": "test_answer_may_use_the_bus_and_read_the_folder_and_nothing_else test_hard_links_to_a_secret_or_to_what_is_outside_are_named",
     "What is woken gets": "test_an_answer_has_what_logs_in_and_finds_its_way_and_no_more test_a_service_is_told_all_that_is_needed_and_no_secret",

@@ -35,7 +35,7 @@ def test_a_seed_has_the_public_key_that_nats_has_for_it():
         SEED.replace("Y", "Z"),
         SEED.lower(),
         "SÜ" * 29,
-        Key("account").seed,
+        pytest.param(Key("account").seed, id="an account's"),
     ],
 )
 def test_what_is_no_seed_of_a_user_is_refused(seed):
@@ -71,10 +71,13 @@ def named(tmp_path):
         ("nkey_file", PUBLIC.encode(), "holds no seed of a user's key"),
         ("creds_file", b"", "holds no NATS credentials"),
         ("creds_file", SEED.encode(), "holds no NATS credentials"),
-        ("creds_file", Operator().credentials().replace("\nSU", "\nSA").encode(), "holds no seed"),
+        pytest.param(
+            "creds_file", Operator().credentials().replace("\nSU", "\nSA").encode(), "holds no seed",
+            id="an account's",
+        ),
         ("creds_file", b"\xff" * 100, "holds no NATS credentials"),
     ],
-)
+)  # fmt: skip
 def test_a_file_that_holds_something_else_is_refused_by_its_key(named, key, content, said):
     with pytest.raises(BadSetup, match=said) as refusal:
         login_of(named(key, content))
