@@ -158,6 +158,7 @@ class Loop:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         async with desk.looking:
+            await self._runner.note_late_read(desk)
             things, decision = await self._decide(desk)
             if isinstance(decision, Wake) and decision.means == "nudge":
                 await asyncio.sleep(GRACE_S)
@@ -184,11 +185,8 @@ class Loop:
         """Close the desks that nobody has needed for a while; a sign of life opens one again."""
         now = time.monotonic()
         for desk in list(self._state.desks.values()):
-            if self._is_needed(desk):
-                desk.idle_since = None
-                continue
-            desk.idle_since = desk.idle_since or now
-            if now - desk.idle_since < IDLE_S:
+            desk.idle_since = None if self._is_needed(desk) else desk.idle_since or now
+            if desk.idle_since is None or now - desk.idle_since < IDLE_S:
                 continue
             del self._state.desks[desk.agent]
             if desk.loop:

@@ -135,11 +135,44 @@ class Runner:
             if read or now >= notified.until:
                 self._note_read(desk, wake, read=read)
 
+    async def note_late_read(self, desk: Desk) -> None:
+        """Note that something was read that the last wake told of, though not in time.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        with suppress(LedgerBroken):  # then no wake follows anyway
+            wake = self._state.ledger.left_unread(desk.agent)
+            if wake and wake.id not in desk.notified and await self._was_read_since(wake):
+                self._write_read(desk, wake.id, read=True)
+
+    async def _was_read_since(self, wake: Row) -> bool:
+        """Tell whether something was claimed or seen, after a wake had ended that told of it.
+
+        What a process of its own has read and given back counts as not read.
+        """
+        since = wake.ended_at or datetime.now(UTC)
+        for key in sorted(wake.keys):
+            kind, *rest = key.split(" ")
+            if kind == "task":
+                record, _ = await read_record(self._state.bus, "*", *rest)
+                steps = record.history if record else ()
+                if any(step.state == "claimed" and step.at >= since for step in steps):
+                    return True
+            elif kind == "result":
+                sent, _ = await read_sent(self._state.bus, wake.agent, "*", rest[0])
+                if sent and sent.seen_at and sent.seen_at >= since:
+                    return True
+        return False
+
     def _note_read(self, desk: Desk, wake: int, *, read: bool | None) -> None:
         del desk.notified[wake]
         if read is not None:
-            self._state.ledger.led_to_read(wake, read)
-            self._state.emit("read" if read else "unread", desk.agent, {"wake": wake})
+            self._write_read(desk, wake, read=read)
+
+    def _write_read(self, desk: Desk, wake: int, *, read: bool) -> None:
+        self._state.ledger.led_to_read(wake, read)
+        self._state.emit("read" if read else "unread", desk.agent, {"wake": wake})
 
     async def _was_read(self, decision: Wake) -> bool | None:
         """Tell whether its worker has what was approved; None if that is not known.

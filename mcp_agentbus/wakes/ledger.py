@@ -198,6 +198,12 @@ class Ledger:
         """Return the latest wakes of an agent, newest first."""
         return self._rows("agent = ? ORDER BY id DESC LIMIT ?", agent, limit)
 
+    def left_unread(self, agent: str) -> Row | None:
+        """Return the latest wake of an agent that counts, if it led to no read."""
+        counts = "agent = ? AND NOT (live_only OR forgiven OR interrupted)"
+        latest = self._rows(f"{counts} ORDER BY id DESC LIMIT 1", agent)
+        return next((row for row in latest if row.led_to_read is False), None)
+
     def since(self, at: datetime) -> list[Row]:
         """Return the wakes of all agents since then, oldest first."""
         return self._rows("at >= ? ORDER BY at, id", _to_iso(at))

@@ -186,6 +186,24 @@ async def test_what_a_notice_has_told_no_hook_tells_again(house, planner, notes)
     assert later == NEW + NORMAL
 
 
+async def test_what_was_read_late_holds_nothing_that_comes_then(house, planner, notes):
+    await known(planner, "late")
+    async with (
+        listening(house, script=hasty(again_s=3600)) as listener,
+        session(house, "late", notes) as (pipes, notices),
+    ):
+        await listener.logged("joined", agent="late")
+        await send(planner, "late")
+        told = [await notice(notices)]
+        await listener.logged("unread", agent="late")
+        await asyncio.to_thread(pipes.call, "read_inbox")
+        receipt = await send(planner, "late")
+        told.append(await notice(notices))
+
+    assert told == [HIGH, HIGH]
+    assert "wake-held" not in [state for state, _ in await steps(planner, receipt.task_id)]
+
+
 async def test_a_hook_tells_what_a_notice_could_not(house, planner, notes):
     await known(planner, "six")
     nowhere = interactive("s-six", notes / "nowhere")
