@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.installers import systemd
+from mcp_agentbus.installers._parts.service import check_plain
+
+from mcp_agentbus.errors import BadSetup
 
 _UNIT_TEXT: Final = """\
 [Unit]
@@ -57,6 +60,11 @@ def unit(program: Path, conf: Path, *, by_root: bool) -> str:
     Raises:
         BadSetup: a path has a control character in it.
     """
+    try:
+        for path in (program, conf):
+            check_plain(str(path))
+    except BadSetup as error:
+        raise BadSetup(error.message, hint="Name another folder: --dir FOLDER.") from None
     # A $ would begin a variable there, but in the program's own place.
     where = systemd.quoted(str(conf)).replace("$", "$$")
     command = f"{systemd.quoted(str(program))} -c {where}"

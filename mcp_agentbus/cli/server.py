@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import time
 from contextlib import aclosing
 from pathlib import Path
@@ -148,21 +149,22 @@ async def _restore(args: argparse.Namespace, settings: Settings) -> int:
         if not agreed(args, "Go on?"):
             say("Nothing was done.")
             return 0
-    teller, before = _Teller(args), None
-    steps = restore.restore(settings, kept, replace=args.replace)
-    async with aclosing(steps):
+    teller, replaced = _Teller(args), list[Path]()
+    async with aclosing(restore.restore(settings, kept, replace=args.replace)) as steps:
         async for step in steps:
             if isinstance(step, Path):
-                before = step
+                replaced.append(step)
             else:
                 teller.tell(step)
     done = f"The bus holds what it did at {kept.taken_at:%Y-%m-%d %H:%M:%S} UTC."
-    if before:
-        done += f" What was there before: agentbus server restore --replace {before}"
+    for folder in replaced:
+        done += (
+            f" What was there before: agentbus server restore --replace {shlex.quote(str(folder))}"
+        )
     data = {
         "restored": str(kept.folder),
         "streams": teller.streams,
-        "before": before and str(before),
+        "before": list(map(str, replaced)),
     }
     show(args, done, data)
     return 0

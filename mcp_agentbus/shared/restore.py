@@ -56,6 +56,8 @@ async def restore(
 ) -> AsyncGenerator[Progress | Path, None]:
     """Restore a backup; yield how far that is, and where a backup of what was there lies.
 
+    Before that one comes, of each earlier restore that was killed, where its own is.
+
     Args:
         settings: which bus.
         backup: as `backup.find` returned it.
@@ -100,6 +102,10 @@ async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress
             "quarter of what the disk has left for it. Nothing was changed.",
             hint="Free some disk space, then run it again.",
         )
+    for earlier in await asyncio.to_thread(unseen.left, settings):
+        if folder := await _kept(settings, earlier):
+            yield folder
+        await asyncio.to_thread(earlier.end)
     with unseen.server(settings) as other:
         async with Bus(other.settings) as bus, aclosing(_filled(bus, backup, room, 1)) as steps:
             async for step in steps:
@@ -120,7 +126,7 @@ async def _kept(settings: Settings, other: unseen.Unseen) -> Path | None:
     except AgentbusError as error:
         first = embedded.Files(settings.data_dir).store
         raise type(error)(
-            "The backup is restored, but of what was there before none could be taken: that is "
+            "A backup was restored, but of what was there before none could be taken: that is "
             f"kept in {other.store}. {error.message}",
             hint=f"To have it back: agentbus server stop; mv {first} {first}-restored; "
             f"mv {other.store} {first}",

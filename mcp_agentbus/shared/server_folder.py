@@ -14,6 +14,7 @@ server does not need it, so it can be kept elsewhere until a certificate is rene
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import ssl
@@ -21,14 +22,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority
-from mcp_agentbus.shared.reached import OWN_NAMES, PORT, bracketed
+from mcp_agentbus.shared.reached import OWN_NAMES, PORT, bracketed, listening, server_name
 
 # The server takes no more of its disk than this, in bytes; its streams reserve 5.4 GiB.
 STORE_MAX_BYTES: Final = 8 << 30
@@ -134,8 +135,7 @@ def wanted_before(folder: Path) -> Wanted:
     files = Files(folder)
     file = files.wanted
     try:
-        kept = json.loads(read_whole(file))
-        return Wanted(**{**kept, "names": tuple(map(str, kept["names"]))})
+        return _wanted(json.loads(read_whole(file)))
     except FileNotFoundError:
         if folder.is_dir() and any(folder.iterdir()) and not files.conf.exists():
             raise BadInput(
@@ -145,10 +145,17 @@ def wanted_before(folder: Path) -> Wanted:
         return Wanted()
     except OSError as error:
         raise unusable(error, file, done="read") from None
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (BadInput, ValueError, TypeError, LookupError, RecursionError):
         what = f"{file} is damaged."
         hint = f"Run: rm {file}; then the same with --listen and --name."
         raise BadSetup(what, hint=hint) from None
+
+
+def _wanted(kept: Any) -> Wanted:
+    """Return what was kept, by the rules of what is typed; raises where it breaks them."""
+    host, port = listening(f"{bracketed(kept['host'])}:{kept['port']}")
+    cert, key = (None if kept[name] is None else str(kept[name]) for name in ("cert", "key"))
+    return Wanted(host, port, tuple(map(server_name, kept["names"])), cert, key)
 
 
 def planned(folder: Path, wanted: Wanted, unit: str) -> Plan:
@@ -183,8 +190,9 @@ def _changes(files: Files, wanted: Wanted, unit: str) -> Iterator[Change]:
     else:
         yield from _certificates(files, wanted)
     conf = _conf(files, wanted, token.decode().strip())
-    yield from _as(files.conf, conf.encode(), "where it listens, or its certificate's place")
-    yield from _as(files.unit, unit.encode(), "the program's place")
+    # A path need not be text.
+    yield from _as(files.conf, os.fsencode(conf), "where it listens, or its certificate's place")
+    yield from _as(files.unit, os.fsencode(unit), "the program's place")
 
 
 def _as(file: Path, content: bytes, what: str) -> Iterator[Change]:

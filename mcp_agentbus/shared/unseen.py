@@ -8,7 +8,7 @@
 
 It lies beside the first, on the same disk, and is gone with all that it holds at the end of the
 block, unless what was there before could not be backed up. Should this process be killed, the next
-one ends that server, and removes what only it had.
+one finds it with `left`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from mcp_agentbus.errors import BadSetup, BusUnreachable
 
 # Sessions that go on start a server again as soon as one has ended; this is as often stopped.
 _STOPS_WITHIN_S: Final = 20.0
+_PREFIX: Final = "restoring-"
 # Of linux/fs.h and fcntl.h, and of macOS's sys/stdio.h.
 _AT_FDCWD: Final = -100
 _EXCHANGE: Final = 2
@@ -96,6 +97,18 @@ class Unseen:
         )
 
 
+def left(settings: Settings) -> list[Unseen]:
+    """End what killed processes have left, and return those that have what was there before."""
+    others = [
+        Unseen(replace(settings, data_dir=folder, url=None))
+        for folder in settings.data_dir.glob(f"{_PREFIX}*")
+    ]
+    ended = [other for other in others if not locks.is_held(other.lock)]
+    for other in ended:
+        other.end()
+    return [other for other in ended if other.has_what_was_there]
+
+
 @contextmanager
 def server(settings: Settings) -> Generator[Unseen]:
     """Give a server that has nothing yet; it starts when it is connected to.
@@ -104,11 +117,7 @@ def server(settings: Settings) -> Generator[Unseen]:
         OSError: its folder cannot be made.
     """
     own_folder(settings.data_dir)
-    for left in settings.data_dir.glob("restoring-*"):
-        other = Unseen(replace(settings, data_dir=left, url=None))
-        if not locks.is_held(other.lock):
-            other.end()
-    folder = Path(tempfile.mkdtemp(prefix="restoring-", dir=settings.data_dir))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=settings.data_dir))
     other = Unseen(replace(settings, data_dir=folder, url=None))
     with locks.held(other.lock, wait=True):
         try:

@@ -15,7 +15,6 @@ from local_server import kill, server_folder, server_pids
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import locks
-from mcp_agentbus.core.files import write_whole
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Refused, StoreFull
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -97,20 +96,31 @@ async def test_what_could_not_be_backed_up_is_kept_and_said_to_be(two, tmp_path,
     assert (await held(two))[subjects.TASKS] == 2
 
 
-async def test_what_a_killed_one_has_left_is_ended_but_for_what_was_there_before(two, tmp_path):
-    left, kept = two.data_dir / "restoring-left", two.data_dir / "restoring-kept"
-    for folder in (left, kept):
-        other = unseen.Unseen(replace(two, data_dir=folder))
-        embedded.ensure(other.settings)
-    write_whole(kept / "has-what-was-there-before", b"")
+async def test_the_next_one_ends_what_a_killed_one_has_left_and_backs_up_what_was_there(
+    two, tmp_path
+):
+    other = await asyncio.to_thread(_killed_in_between, two)
+    left = unseen.Unseen(replace(two, data_dir=two.data_dir / "restoring-left"))
+    embedded.ensure(left.settings)
     with locks.held(two.data_dir / "restoring-live" / "restoring.lock", wait=True):
-        await restored(two, tmp_path / "backup", replace=True)
-    pids = [server_pids(replace(two, data_dir=folder)) for folder in (left, kept)]
+        earlier, *_ = await restored(two, tmp_path / "backup")
+        folders = [path.name for path in two.data_dir.glob("restoring-*")]
+    pids = [server_pids(each.settings) for each in (left, other)]
+    there = await held(two)
+    await restored(two, earlier, replace=True)
 
     assert pids == [[], []]
-    assert sorted(path.name for path in two.data_dir.glob("restoring-*")) == [
-        "restoring-kept", "restoring-live",
-    ]  # fmt: skip
+    assert folders == ["restoring-live"]
+    assert there[subjects.TASKS] == 1
+    assert (await held(two))[subjects.TASKS] == 2
+
+
+def _killed_in_between(settings):
+    """Leave what one leaves that is killed when its server has the files of the first."""
+    other = unseen.Unseen(replace(settings, data_dir=settings.data_dir / "restoring-killed"))
+    embedded.ensure(other.settings)
+    other.take_its_place(settings)
+    return other
 
 
 async def test_what_has_no_room_or_is_in_use_is_refused_before_anything_goes(

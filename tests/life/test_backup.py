@@ -249,7 +249,7 @@ def test_both_are_typed(old, tmp_path):
     refused = shell("server", "restore", "backup", code=1)
     unasked = shell("server", "restore", "backup", "--replace", code=2)
     done = shell.json("server", "restore", "backup", "--replace", "--yes")
-    again = shell("server", "restore", "--replace", "--yes", done["before"])
+    again = shell("server", "restore", "--replace", "--yes", *done["before"])
 
     assert "1 in inboxes" in told
     assert f"The backup is in {tmp_path / 'backup'}." in " ".join(told.split())

@@ -192,7 +192,9 @@ def test_another_folder_is_left_alone_and_a_damaged_one_named(made, files):
     with pytest.raises(BadSetup, match="open to other users"):
         made()
     files.token.chmod(0o600)
-    for damaged in ("[]", "{", json.dumps({"names": 1}), json.dumps({"names": [], "x": 1})):
+    kept = json.loads(files.wanted.read_text())
+    others = ({"host": 5}, {"host": "x"}, {"port": "x"}, {"names": 1}, {"names": ["a b"]})
+    for damaged in ("[]", "{", "{}", *(json.dumps(kept | other) for other in others)):
         files.wanted.write_text(damaged)
         with pytest.raises(BadSetup, match=r"server\.json is damaged"):
             made()
