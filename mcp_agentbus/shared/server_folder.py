@@ -27,6 +27,7 @@ from typing import Any, Final
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority
 from mcp_agentbus.shared.reached import OWN_NAMES, PORT, bracketed, listening, server_name
@@ -135,7 +136,7 @@ def wanted_before(folder: Path) -> Wanted:
     files = Files(folder)
     file = files.wanted
     try:
-        return _wanted(json.loads(read_whole(file)))
+        return _wanted(from_json(read_whole(file)))
     except FileNotFoundError:
         if folder.is_dir() and any(folder.iterdir()) and not files.conf.exists():
             raise BadInput(
