@@ -66,7 +66,8 @@ async def _add(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.config import editor  # it needs tomlkit
 
     keys = _keys(args, settings)
-    written = editor.add(settings, args.id, replace=args.replace, **keys)
+    added = editor.add(settings, args.id, replace=args.replace, **keys)
+    written = added.settings
     await _register(args.id, written)
     rules = written.rules[args.id]
     listener, elsewhere = _reload(written)
@@ -76,8 +77,10 @@ async def _add(args: argparse.Namespace, settings: Settings) -> None:
         "registered": True,
         "listener": listener,
         "elsewhere": elsewhere,
+        "gone": list(added.gone),
     }
-    show(args, _added_text(rules, written, _next(listener, elsewhere)), data)
+    gone = f"Taken out, as it means nothing now: {', '.join(added.gone)}.\n" if added.gone else ""
+    show(args, _added_text(rules, written, gone + _next(listener, elsewhere)), data)
 
 
 def _reload(settings: Settings) -> tuple[int | None, str]:
@@ -124,21 +127,26 @@ def _keys(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     Raises:
         BadInput: the host or the wake profile must be given, or the folder is not there.
     """
-    host = args.host or identity.host_of(settings.environ)
+    before = settings.rules.get(args.id) if args.replace else None
+    host = args.host or (before.host if before else identity.host_of(settings.environ))
     if host not in hosts.WOKEN:
         wrong = f"{args.host!r} is no host that can be woken." if args.host else "Which host?"
         raise BadInput(wrong, hint=f"Give --host with one of {', '.join(hosts.WOKEN)}.")
-    if profile_of(host, args.wake) is None:
+    kept = before.profile if before and before.host == host else None
+    if profile_of(host, args.wake or kept) is None:
         raise BadInput(
             f"With --host {host} the wake profile must be given as work or hold.",
             hint="Its own rules hold in a woken session, and agentbus cannot limit them. "
             "Give --wake work to allow that.",
         )
-    folder = Path(places.absolute(args.dir or ".", settings.environ))
+    folder = Path(
+        places.absolute(args.dir or str(before.folder if before else "."), settings.environ)
+    )
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", hint="Give --dir with the agent's folder.")
     token = args.token_file and places.absolute(args.token_file, settings.environ)
     asks = "gateway_url" in hosts.named(host).keys and not (token and args.gateway_url)
+    asks = asks and not (before and before.host == host and before.token_file)
     gateway = _gateway(settings) if asks else {}
     return {
         "host": host,

@@ -24,23 +24,31 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable
 
-from mcp_agentbus.config.rules import LIMITS
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core import files, locks, places
+from mcp_agentbus.core import files, hosts, locks, places
 from mcp_agentbus.core.files import decoded, encoded, unusable, write_whole
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 
-# What an agent that is replaced keeps if it is not given anew: no command line can set these, and
-# an agent that loses its limits by the way may be woken more often than its user said.
-_KEPT: Final = (*LIMITS, "on_stop", "wake_on", "instruction")
+# What a woken session may do, in words that each host understands in its own way.
+_PERMISSIONS: Final = frozenset({"permission_mode", "allow"})
 _BY_HAND: Final = "Edit the file by hand: it is written in a way that no program should touch."
 
 
-def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -> Settings:
+@dataclass(frozen=True)
+class Added:
+    """What has become of config.toml."""
+
+    settings: Settings
+    #: Keys that the agent's table had, and that mean nothing beside those given anew.
+    gone: tuple[str, ...] = ()
+
+
+def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -> Added:
     """Write the table of an agent; return the settings with it. A key that is None is left out.
 
-    With `replace` a table that is there already gets exactly these keys, but keeps its limits.
+    With `replace` a table that is there already gets these keys, and keeps its others: an agent
+    that lost a role, its quiet hours or a limit by the way would do what its user never said.
 
     Raises:
         BadInput: it is there already, or a value makes no sense. Nothing was changed.
@@ -58,7 +66,9 @@ def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -
             )
         before = tomllib.loads(old)
         tables = dict(before.get("agents", {}))
-        kept = {key: value for key, value in tables.get(agent, {}).items() if key in _KEPT}
+        table = tables.get(agent, {})
+        gone = tuple(key for key in table if key not in wanted and _is_over(key, table, wanted))
+        kept = {key: value for key, value in table.items() if key not in gone}
         tables[agent] = kept | wanted
         new = (
             _changed(old, agent, tables[agent]) if agent in known else _appended(old, agent, wanted)
@@ -69,7 +79,16 @@ def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -
         except BadSetup as error:
             raise BadInput(f"Not written. {error.message}", hint=error.hint) from None
         file.write(new)
-    return loaded
+    return Added(loaded, gone)
+
+
+def _is_over(key: str, table: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Tell whether a key of an agent's table means nothing any more beside those given anew."""
+    now = {**table, **wanted}
+    moves = now.get("host") != table.get("host")
+    if key in _PERMISSIONS:
+        return moves or now.get("wake") != "work"
+    return moves and (key == "wake" or now.get("host") not in hosts.with_key(key))
 
 
 def remove(settings: Settings, agent: str) -> Settings:

@@ -36,7 +36,7 @@ _LOOK_AGAIN_S: Final = 0.05
 _HELD: Final = {
     "backoff": "agentbus agent wake {agent}, once its folder and host are in order",
     "gave_up": "See agentbus agent wakes {agent}, then run agentbus agent wake {agent}",
-    "profile": "agentbus agent add {agent} --replace --wake answer, with its --host and --dir",
+    "profile": "agentbus agent add {agent} --replace --wake answer",
     "unknown_host": "agentbus agent add {agent} --host HOST --dir FOLDER",
 }
 

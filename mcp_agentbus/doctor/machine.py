@@ -314,7 +314,7 @@ def _agent(agent: str, settings: Settings) -> Check:
         return Check(
             name, "ok", f"{settings.agents[agent].host}, live sessions only: it has no dir"
         )
-    again = f"agentbus agent add {agent} --replace --host {rules.host} --dir FOLDER"
+    again = f"agentbus agent add {agent} --replace --dir FOLDER"
     if not rules.folder.is_dir():
         return Check(
             name,

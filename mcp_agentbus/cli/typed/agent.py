@@ -107,6 +107,6 @@ def _add_agent_keys(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--replace",
         action="store_true",
-        help="write it anew; it keeps its limits, wake_on and instruction",
+        help="write it anew; what is not given stays, its host and folder among it",
     )
     add.add_argument("--json", action="store_true", help="print JSON")

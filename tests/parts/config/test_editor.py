@@ -38,7 +38,7 @@ def configure(home):
 
 
 def test_the_first_agent_makes_a_private_file_in_a_private_folder(home, file):
-    settings = editor.add(settings_at(home), "coder", **KEYS, description=None)
+    settings = editor.add(settings_at(home), "coder", **KEYS, description=None).settings
 
     assert file.read_text() == TABLE
     assert file.stat().st_mode & 0o777 == 0o600
@@ -71,7 +71,7 @@ def test_what_was_added_and_removed_again_leaves_every_byte(configure, file, tex
     file.write_bytes(text.encode())
     before = settings_at(file.parent)
 
-    added = editor.add(settings, "coder", **KEYS)
+    added = editor.add(settings, "coder", **KEYS).settings
     removed = editor.remove(settings, "coder")
 
     assert set(added.agents) == {*before.agents, "coder"}
@@ -87,9 +87,14 @@ def test_comments_and_order_stay_when_an_agent_in_the_middle_goes(configure, fil
     assert file.read_text() == "# top\n[agents.a]\n# about b\n[agents.b]\n# in b\n"
 
 
-def test_an_agent_is_written_anew_only_on_demand_and_keeps_its_place_and_limits(configure, file):
-    kept = 'per_hour = 2 # few\nwake_on = ["high", "normal"]\ninstruction = "Be brief."\n'
-    settings = configure(f'# one\n{TABLE}description = "x"\n{kept}\n[agents.z]\n')
+def test_an_agent_is_written_anew_only_on_demand_and_keeps_its_place_and_what_is_not_given(
+    configure, file
+):
+    kept = """per_hour = 2 # few\nwake_on = ["high", "normal"]\ninstruction = "Be brief."
+roles = ["review"]\nenv = ["JAVA_HOME"]\nquiet_hours = "22:00-07:00"\nwake_from = ["planner"]
+"""
+    gone = 'wake = "work"\npermission_mode = "acceptEdits"\nallow = ["Edit"]\n'
+    settings = configure(f"# one\n{TABLE}{gone}{kept}\n[agents.z]\n")
     before = file.read_bytes()
 
     with pytest.raises(BadInput, match=r"coder is in .* already.*--replace"):
@@ -98,10 +103,11 @@ def test_an_agent_is_written_anew_only_on_demand_and_keeps_its_place_and_limits(
 
     added = editor.add(settings, "coder", replace=True, host="cursor", wake="work", dir="/other")
 
-    rules = added.rules["coder"]
+    assert added.gone == ("permission_mode", "allow")
+    rules = added.settings.rules["coder"]
     assert (rules.limits.per_hour, rules.wake_on) == (2, ("high", "normal"))
-    assert rules.instruction == "Be brief."
-    assert added.agents["coder"].description == ""
+    assert (rules.instruction, rules.env) == ("Be brief.", ("JAVA_HOME",))
+    assert added.settings.agents["coder"].roles == ("review",)
     assert kept in file.read_text()
     assert file.read_text().startswith('# one\n[agents.coder]\nhost = "cursor"\ndir = "/other"\n')
     assert list(tomllib.loads(file.read_text())["agents"]) == ["coder", "z"]
@@ -310,6 +316,25 @@ async def test_add_says_which_agent_a_session_in_its_folder_is(home, tmp_path, c
     assert "A session that you open there is coder, too." in alone
     assert f"is {identity.default_id(tmp_path, 'claude-code')}, ANOTHER AGENT" in both
     assert "is reviewer, ANOTHER AGENT" in capsys.readouterr().out
+
+
+async def test_replace_changes_what_is_given_and_says_what_means_nothing_any_more(
+    home, tmp_path, capsys, on_the_bus, monkeypatch
+):
+    add = ("--host", "claude-code", "--dir", str(tmp_path), "--role", "review")
+    await typed(
+        settings_at(home), "add", "coder", *add, "--wake", "work", "--allow", "Edit",
+        "--quiet-hours", "22:00-07:00",
+    )  # fmt: skip
+    capsys.readouterr()
+    monkeypatch.chdir(home)
+    await typed(settings_at(home), "add", "coder", "--replace", "--wake", "answer")
+
+    said = capsys.readouterr().out
+    assert "Taken out, as it means nothing now: allow.\n" in said
+    assert f"Host claude-code in {tmp_path}." in said
+    assert "not from 22:00 to 07:00" in said
+    assert on_the_bus[-1] == (ids.Agent("coder", "claude-code", "", ("review",)), None)
 
 
 async def test_a_command_keeps_its_own_options(home, tmp_path, capsys, on_the_bus):
