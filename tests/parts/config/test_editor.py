@@ -2,9 +2,7 @@
 """Agents in config.toml: added and removed without a change to what a person wrote there."""
 
 import codecs
-import contextlib
 import fcntl
-import json
 import threading
 import tomllib
 from functools import partial
@@ -12,10 +10,9 @@ from functools import partial
 import pytest
 from local_server import configured, settings_at
 
-from mcp_agentbus.cli import agent, parser
-from mcp_agentbus.config import editor, identity
-from mcp_agentbus.core import files, ids
-from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, UnknownAgent
+from mcp_agentbus.config import editor
+from mcp_agentbus.core import files
+from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 
 KEYS = {"host": "claude-code", "dir": "/shop"}
 TABLE = '[agents.coder]\nhost = "claude-code"\ndir = "/shop"\n'
@@ -257,165 +254,3 @@ def test_nothing_is_left_when_the_file_cannot_take_its_place(configure, file, mo
 
     assert file.read_text() == "# mine\n"
     assert not list(file.parent.glob(".config*"))
-
-
-def parsed(*argv):
-    return parser.parser().parse_args(["agent", *argv])
-
-
-async def typed(settings, *argv):
-    assert await agent.act(parsed(*argv), settings) == 0
-
-
-@pytest.fixture
-def on_the_bus(monkeypatch):
-    """The agents that were registered; there is no bus."""
-    found = []
-
-    async def register(_, agent, now):
-        found.append((agent, now))
-
-    async def ensure(_):
-        pass
-
-    @contextlib.asynccontextmanager
-    async def connect(_):
-        yield None
-
-    monkeypatch.setattr("mcp_agentbus.store.roster.register", register)
-    monkeypatch.setattr("mcp_agentbus.store.streams.ensure_streams", ensure)
-    monkeypatch.setattr("mcp_agentbus.bus.client.Bus.connect", connect)
-    return found
-
-
-async def test_add_writes_registers_and_says_what_may_wake_it(home, tmp_path, capsys, on_the_bus):
-    await typed(
-        settings_at(home), "add", "coder", "--host", "claude-code", "--dir", str(tmp_path),
-        "--wake", "work", "--wake-from", "b", "--quiet-hours", "22:00-07:00", "--role", "review",
-        "--permission-mode", "acceptEdits", "--allow", "Bash(git status)", "--time-limit", "60",
-    )  # fmt: skip
-
-    said = capsys.readouterr().out
-    for part in ("config.toml", "acceptEdits", "Bash(git status)", "22:00 to 07:00", ", b", "60 s"):
-        assert part in said
-    assert said.endswith(
-        "Next: agentbus listen, or agentbus listen --install to keep it running.\n"
-    )
-    assert on_the_bus == [(ids.Agent("coder", "claude-code", "", ("review",)), None)]
-
-
-async def test_add_says_which_agent_a_session_in_its_folder_is(home, tmp_path, capsys, on_the_bus):
-    add = ("--host", "claude-code", "--dir", str(tmp_path))
-    await typed(settings_at(home), "add", "coder", *add)
-    alone = capsys.readouterr().out
-    await typed(settings_at(home), "add", "critic", *add)
-    both = capsys.readouterr().out
-    (tmp_path / ".agentbus.toml").write_text('agent = "reviewer"\n')
-    await typed(settings_at(home), "add", "coder", "--replace", *add)
-
-    assert "A session that you open there is coder, too." in alone
-    assert f"is {identity.default_id(tmp_path, 'claude-code')}, ANOTHER AGENT" in both
-    assert "is reviewer, ANOTHER AGENT" in capsys.readouterr().out
-
-
-async def test_replace_changes_what_is_given_and_says_what_means_nothing_any_more(
-    home, tmp_path, capsys, on_the_bus, monkeypatch
-):
-    add = ("--host", "claude-code", "--dir", str(tmp_path), "--role", "review")
-    await typed(
-        settings_at(home), "add", "coder", *add, "--wake", "work", "--allow", "Edit",
-        "--quiet-hours", "22:00-07:00",
-    )  # fmt: skip
-    capsys.readouterr()
-    monkeypatch.chdir(home)
-    await typed(settings_at(home), "add", "coder", "--replace", "--wake", "answer")
-
-    said = capsys.readouterr().out
-    assert "Taken out, as it means nothing now: allow.\n" in said
-    assert f"Host claude-code in {tmp_path}." in said
-    assert "not from 22:00 to 07:00" in said
-    assert on_the_bus[-1] == (ids.Agent("coder", "claude-code", "", ("review",)), None)
-
-
-async def test_a_command_keeps_its_own_options(home, tmp_path, capsys, on_the_bus):
-    settings = settings_at(home)
-    await typed(
-        settings, "add", "--json", "job", "--host", "command", "--dir", str(tmp_path),
-        "--wake", "work", "--", "/bin/sh", "-c", "cat", "--", "--json",
-    )  # fmt: skip
-
-    assert json.loads(capsys.readouterr().out)["command"] == [
-        "/bin/sh",
-        "-c",
-        "cat",
-        "--",
-        "--json",
-    ]
-
-
-async def test_the_host_is_known_from_the_environment_and_the_folder_is_here(
-    home, tmp_path, monkeypatch, on_the_bus, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    await typed(settings_at(home, CLAUDECODE="1"), "add", "coder")
-
-    rules = settings_at(home).rules["coder"]
-    assert (rules.host, rules.folder) == ("claude-code", tmp_path.resolve())
-
-
-@pytest.mark.parametrize(
-    ("argv", "said"),
-    [
-        ((), "Which host.*claude-code, cursor, openclaw, command"),
-        (("--host", "emacs"), "'emacs' is no host"),
-        (("--host", "openclaw"), "--wake work"),
-        (("--host", "command", "--wake", "answer", "--", "x"), "cannot limit them"),
-        (("--host", "cursor"), "--wake work"),
-        (("--host", "claude-code", "--dir", "/missing/folder"), "is no folder"),
-    ],
-)
-async def test_what_cannot_be_woken_is_refused_with_the_option(home, argv, said):
-    with pytest.raises(BadInput, match=said):
-        await agent.act(parsed("add", "coder", *argv), settings_at(home))
-    assert not home.exists()
-
-
-async def test_a_bus_that_is_away_is_told_from_a_file_that_was_not_written(
-    home, tmp_path, monkeypatch
-):
-    @contextlib.asynccontextmanager
-    async def connect(_):
-        raise BusUnreachable
-        yield
-
-    monkeypatch.setattr("mcp_agentbus.bus.client.Bus.connect", connect)
-    args = parsed("add", "coder", "--host", "claude-code", "--dir", str(tmp_path))
-
-    with pytest.raises(BusUnreachable, match=r"coder is written to .*--replace"):
-        await agent.act(args, settings_at(home))
-    assert "coder" in settings_at(home).rules
-
-
-async def test_list_says_how_to_begin_and_then_what_is_there(configure, capsys):
-    await typed(configure(""), "list")
-    assert "agentbus agent add ID" in capsys.readouterr().out
-
-    settings = configure(TABLE + 'quiet_hours = "22:00-07:00"\n[agents.b]\n')
-    await typed(settings, "list")
-    assert capsys.readouterr().out.splitlines() == [
-        "coder  claude-code  /shop  wake answer  quiet 22:00-07:00",
-        "b  shell  cannot be woken: it has no dir",
-    ]
-    await typed(settings, "list", "--json")
-    assert [one["id"] for one in json.loads(capsys.readouterr().out)["agents"]] == ["coder", "b"]
-
-
-async def test_remove_says_what_is_left(configure, capsys):
-    await typed(configure(TABLE), "remove", "coder")
-
-    assert "nothing starts it any more" in capsys.readouterr().out
-
-
-def test_only_add_takes_a_program(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        parsed("list", "--", "x")
