@@ -15,7 +15,7 @@ import pytest
 import renew_docs
 from test_shape import FILES, ROOMS
 
-from mcp_agentbus import __version__
+from mcp_agentbus import Options, __version__
 from mcp_agentbus.config import folder_file
 from mcp_agentbus.config.sections import server
 from mcp_agentbus.config.variables import VARIABLES
@@ -131,11 +131,13 @@ def test_every_link_leads_somewhere(page):
     assert lost == []
 
 
+KEYWORD = re.compile(r"`(\w+)`")
 EXAMPLES = dict(
     re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", DOCS["docs/python.md"], re.DOTALL)
 )
 PRINTS = {
     "python": "three\n",
+    "options": "True True\nTrue\nnothing\n",
     "worker": "3 words\n",
     "gather": "['looks good', 'looks good']\n['third']\n",
     "events": "builder build.done 214 tests pass\nyes\nnobody listens\n",
@@ -146,6 +148,15 @@ PRINTS = {
 def test_every_python_example_is_run():
     assert list(EXAMPLES) == list(PRINTS)
     assert DOCS["docs/python.md"].count("```python") == len(EXAMPLES)
+
+
+def test_what_may_be_said_of_a_task_is_all_in_its_table_and_its_example():
+    table = DOCS["docs/python.md"].partition("| keyword |")[2].partition("\n\n")[0]
+    cells = [line[1:].split("|")[0] for line in table.splitlines()]
+    described = [name for cell in cells for name in KEYWORD.findall(cell)]
+
+    assert sorted(described) == sorted(Options.__annotations__)
+    assert all(re.search(rf"\b{name}\b", EXAMPLES["options"]) for name in described)
 
 
 @pytest.mark.parametrize("example", PRINTS)
