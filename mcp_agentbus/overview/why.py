@@ -23,8 +23,10 @@ from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import AWAY
 from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, ENDS
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import ASKS, ago, clock, many
+from mcp_agentbus.tools.answers.words import ago, clock, many
 
+#: What a question's state asks of whoever can give it.
+ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
 #: Holds of wakes that end only when a person does something.
 FOR_A_PERSON: Final = frozenset(
     {Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST, Reason.DEAF_SESSION,

@@ -172,14 +172,14 @@ async def test_a_question_needs_a_person_until_it_is_answered_though_its_session
     assert "and nobody holds it now" in why["why"]
     assert [need["about"] for need in left["needs"]] == [for_user]
     assert "nobody is woken for normal" in answered["why"]
-    how = f"coder asked for an answer just now \u00b7 to answer: agentbus answer {for_sender[:8]}"
+    how = f"coder asked just now \u00b7 to answer: agentbus answer {for_sender[:8]}"
     [line] = listed
     assert how in line
     assert how in life
-    decide = f"an approval just now \u00b7 to decide: agentbus approve {for_user[:8]}, or deny"
+    decide = f"coder asked just now \u00b7 to decide: agentbus approve {for_user[:8]}, or deny"
     assert decide in said.splitlines()[0]
     for line in (of_life, *(line for line in again if for_sender[:8] in line)):
-        assert "asked for an answer just now \u00b7 answered just now, not read yet" in line
+        assert "coder asked just now \u00b7 answered just now, not read yet" in line
     assert any(decide in line for line in again)
 
 

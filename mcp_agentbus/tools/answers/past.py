@@ -3,7 +3,7 @@
 
     >>> print(history_text(page, "sent by planner"))
     2 tasks sent by planner, the latest first.
-    9d0c2f1a · completed by coder · to coder · sent 3 h ago
+    9d0c2f1a · completed by coder 2 h ago · planner to coder · sent 3 h ago
 
 Ids, states, names and times stand outside of a frame; subjects, summaries and what was looked for
 stand inside of one. It asks no bus and changes nothing.
@@ -89,15 +89,14 @@ def short(task_id: str) -> str:
 def fact_line(past: Past) -> str:
     """Return what is known of a task, but for what was written."""
     by = f" by {past.agent}" if past.agent and past.state in HELD | ENDS - {"expired"} else ""
+    since = f" {words.ago(past.updated_at)}" if past.state != "stored" else ""
     facts = [
         short(past.task_id),
-        f"{past.state}{by}",
+        f"{past.state}{by}{since}",
         f"{past.owner} to {address_of(past.inbox)}",
         *([past.priority] if past.priority != "normal" else []),
         f"sent {words.ago(past.created_at)}",
     ]
-    if past.state != "stored":
-        facts.append(f"{past.state} {words.ago(past.updated_at)}")
     if past.question:
         how = _COMMANDS[past.question.state].format(short(past.task_id))
         facts += words.asked(past.question, past.state, [how])
@@ -107,7 +106,7 @@ def fact_line(past: Past) -> str:
     if past.asked_by:
         facts.append(f"result of a task of {past.asked_by}, as its worker says")
     elif not past.is_asked:
-        facts.append(f"UNASKED: {past.owner} is not known to have sent it")
+        facts.append("UNASKED by its sender")
     return words.line(facts)
 
 

@@ -15,8 +15,6 @@ from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.core.text import now, stamp
 from mcp_agentbus.store.asked.question import Question
 
-#: What a question's state asks of whoever can give it.
-ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
 # From when on a time that has passed is told in hours, and in days.
 _HOURS_FROM_MIN: Final = 120
 _DAYS_FROM_H: Final = 48
@@ -74,7 +72,7 @@ def asked(question: Question | None, state: str, how: Sequence[str]) -> list[str
     """
     if question is None:
         return []
-    by_whom = f"{question.by} asked for {ASKS[question.state]} {ago(question.at)}"
+    by_whom = f"{question.by} asked {ago(question.at)}"
     left = [by_whom] * (state != question.state)
     if question.decided_at:
         return [*left, f"its user decided {ago(question.decided_at)}, not read yet"]
