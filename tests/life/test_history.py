@@ -19,15 +19,16 @@ async def ids(session, **wanted):
 
 
 @pytest.fixture(params=["archived", "not archived"])
-def keeps(request, world):
-    """With an archive, and where its user wants none."""
-    world.bus.settings = replace(
-        world.bus.settings, archive=Keeps(enabled=request.param == "archived")
+def kept_or_not(request, own_world):
+    """With an archive, and where its user wants none: then each task of its server is looked at."""
+    own_world.bus.settings = replace(
+        own_world.bus.settings, archive=Keeps(enabled=request.param == "archived")
     )
+    return own_world
 
 
-async def test_a_model_that_lost_its_context_finds_all_that_is_open(world, keeps):
-    planner, coder = await world.session("planner"), await world.session("coder")
+async def test_a_model_that_lost_its_context_finds_all_that_is_open(kept_or_not):
+    planner, coder = await kept_or_not.session("planner"), await kept_or_not.session("coder")
     done, held, sent = [
         (await send_task(planner, coder.me.id, subject, "Do it."))[0].task_id
         for subject in ("Done", "Held", "Waits")
@@ -45,8 +46,8 @@ async def test_a_model_that_lost_its_context_finds_all_that_is_open(world, keeps
     assert (past.task_id, past.state, past.summary) == (done, "completed", "There you are.")
 
 
-async def test_looking_claims_nothing_and_marks_nothing_as_seen(world, keeps):
-    planner, coder = await world.session("planner"), await world.session("coder")
+async def test_looking_claims_nothing_and_marks_nothing_as_seen(kept_or_not):
+    planner, coder = await kept_or_not.session("planner"), await kept_or_not.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "Count", "All of them.")
 
     assert await ids(coder, view="received") == [receipt.task_id]
@@ -112,12 +113,12 @@ async def test_what_another_agent_sent_is_nobodys_business(world):
     assert await ids(reviewer) == []
 
 
-async def test_a_broken_archive_is_told_and_the_bus_is_read(world, tmp_path):
-    planner, coder = await world.session("planner"), await world.session("coder")
+async def test_a_broken_archive_is_told_and_the_bus_is_read(own_world, tmp_path):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "Count", "x")
     (tmp_path / "archive.db").write_bytes(b"no database at all" * 100)
     (tmp_path / "archive.db").chmod(0o600)
-    bus = await world.another_bus()
+    bus = await own_world.another_bus()
     bus.settings = replace(bus.settings, state_dir=tmp_path)
     async with Session(bus, planner.me) as elsewhere:
         page = await history(elsewhere, view="sent")
