@@ -149,22 +149,23 @@ async def _restore(args: argparse.Namespace, settings: Settings) -> int:
         if not agreed(args, "Go on?"):
             say("Nothing was done.")
             return 0
-    teller, replaced = _Teller(args), list[Path]()
+    teller, replaced = _Teller(args), list[restore.Replaced]()
     async with aclosing(restore.restore(settings, kept, replace=args.replace)) as steps:
         async for step in steps:
-            if isinstance(step, Path):
+            if isinstance(step, restore.Replaced):
                 replaced.append(step)
             else:
                 teller.tell(step)
     done = f"The bus holds what it did at {kept.taken_at:%Y-%m-%d %H:%M:%S} UTC."
-    for folder in replaced:
-        done += (
-            f" What was there before: agentbus server restore --replace {shlex.quote(str(folder))}"
-        )
+    for each in replaced:
+        if each.told:
+            done += f" Sent since then, and ended here: {each.told:,}; their senders are told."
+        where = shlex.quote(str(each.backup))
+        done += f" What was there before: agentbus server restore --replace {where}"
     data = {
         "restored": str(kept.folder),
         "streams": teller.streams,
-        "before": list(map(str, replaced)),
+        "before": [{"backup": str(each.backup), "told": each.told} for each in replaced],
     }
     show(args, done, data)
     return 0

@@ -6,7 +6,7 @@
     ...     print(step)
 
 What is there is replaced as a whole, and only if that is said. Before it goes a backup of it is
-taken, so that the same command brings it back.
+taken, so that the same command brings it back; and whoever has sent something since is told.
 
 This user's own server is replaced unseen: the backup is restored into a server that nobody else
 knows, whose files then take the place of the others at one blow, while no server runs on either.
@@ -19,6 +19,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +32,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, Refused, StoreFull
 from mcp_agentbus.shared import snapshot, unseen
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
+from mcp_agentbus.shared.since import Gone, sent_since, tell
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
 
@@ -39,6 +42,16 @@ _IN_USE: Final = (
     "End all that uses the bus (agentbus listen --stop, and every session), then run it again with "
     "--replace."
 )
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What was there before."""
+
+    #: Where a backup of it lies.
+    backup: Path
+    #: So many tasks were sent since the restored one was taken; each has its end.
+    told: int = 0
 
 
 async def holds(bus: Bus) -> dict[str, dict[str, Any]]:
@@ -53,10 +66,10 @@ async def holds(bus: Bus) -> dict[str, dict[str, Any]]:
 
 async def restore(
     settings: Settings, backup: Backup, *, replace: bool, replicas: int = 1
-) -> AsyncGenerator[Progress | Path, None]:
-    """Restore a backup; yield how far that is, and where a backup of what was there lies.
+) -> AsyncGenerator[Progress | Replaced, None]:
+    """Restore a backup; yield how far that is, and what became of what was there before.
 
-    Before that one comes, of each earlier restore that was killed, where its own is.
+    The same comes of each earlier restore that was killed.
 
     Args:
         settings: which bus.
@@ -92,7 +105,7 @@ def told(there: Mapping[str, Mapping[str, Any]]) -> str:
     return ", ".join(f"{state['messages']:,} {WHAT[name]}" for name, state in there.items())
 
 
-async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress | Path, None]:
+async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress | Replaced, None]:
     """Restore into a server that nobody knows, and have it take the place of this user's."""
     room = await asyncio.to_thread(embedded.store_limit, settings)
     needed = sum(stream.room for stream in backup.streams)
@@ -103,36 +116,43 @@ async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress
             hint="Free some disk space, then run it again.",
         )
     for earlier in await asyncio.to_thread(unseen.left, settings):
-        if folder := await _kept(settings, earlier):
-            yield folder
+        if replaced := await _kept(settings, earlier):
+            yield replaced
         await asyncio.to_thread(earlier.end)
     with unseen.server(settings) as other:
         async with Bus(other.settings) as bus, aclosing(_filled(bus, backup, room, 1)) as steps:
             async for step in steps:
                 yield step
         await asyncio.to_thread(other.take_its_place, settings)
-        if folder := await _kept(settings, other):
-            yield folder
+        if replaced := await _kept(settings, other, backup.taken_at):
+            yield replaced
     await asyncio.to_thread(embedded.ensure, settings)
 
 
-async def _kept(settings: Settings, other: unseen.Unseen) -> Path | None:
-    """Back up what was there before, to which nobody has added anything since; None if nothing."""
-    folder = None
+async def _kept(
+    settings: Settings, other: unseen.Unseen, since: datetime | None = None
+) -> Replaced | None:
+    """Back up what was there before, to which nobody has added anything since; None if nothing.
+
+    What was sent since then has its end on the bus that took its place.
+    """
+    replaced = None
     try:
-        async with Bus(other.settings) as bus:
-            if await holds(bus):
-                folder = await _backed_up(bus, settings)
+        async with Bus(other.settings) as before, Bus(settings) as bus:
+            if await holds(before):
+                folder = await _backed_up(before, settings)
+                gone = await sent_since(before, since) if since else []
+                replaced = Replaced(folder, await tell(bus, gone))
     except AgentbusError as error:
         first = embedded.Files(settings.data_dir).store
         raise type(error)(
-            "A backup was restored, but of what was there before none could be taken: that is "
-            f"kept in {other.store}. {error.message}",
+            "A backup was restored, but what was there before could not be put away as a whole: it "
+            f"is kept in {other.store}. {error.message}",
             hint=f"To have it back: agentbus server stop; mv {first} {first}-restored; "
             f"mv {other.store} {first}",
         ) from None
     other.let_go()
-    return folder
+    return replaced
 
 
 async def _backed_up(bus: Bus, settings: Settings) -> Path:
@@ -146,10 +166,12 @@ async def _backed_up(bus: Bus, settings: Settings) -> Path:
 
 async def _in_place(
     bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]], replicas: int
-) -> AsyncGenerator[Progress | Path, None]:
+) -> AsyncGenerator[Progress | Replaced, None]:
     """Restore on a server that others may use."""
+    gone: list[Gone] = []
     if there:
-        yield await _backed_up(bus, bus.settings)
+        folder = await _backed_up(bus, bus.settings)
+        gone = await sent_since(bus, backup.taken_at)
     for name in ORDER:
         now = await _state(bus, name)
         if now and now["messages"] and now["last_seq"] != there.get(name, {}).get("last_seq"):
@@ -160,6 +182,8 @@ async def _in_place(
     async with aclosing(_filled(bus, backup, None, replicas)) as steps:
         async for step in steps:
             yield step
+    if there:
+        yield Replaced(folder, await tell(bus, gone))
 
 
 async def _filled(

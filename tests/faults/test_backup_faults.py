@@ -76,7 +76,7 @@ async def test_a_server_that_all_want_back_at_once_is_replaced_all_the_same(two,
         done.set()
         await asyncio.to_thread(wanting.join)
     there = await held(two)
-    await restored(two, before, replace=True)
+    await restored(two, before.backup, replace=True)
 
     assert there[subjects.TASKS] == 1
     assert (await held(two))[subjects.TASKS] == 2
@@ -85,7 +85,7 @@ async def test_a_server_that_all_want_back_at_once_is_replaced_all_the_same(two,
 async def test_what_could_not_be_backed_up_is_kept_and_said_to_be(two, tmp_path, monkeypatch):
     (two.data_dir / "backups").write_bytes(b"in the way")
 
-    with pytest.raises(BadSetup, match="of what was there before none could be taken") as failed:
+    with pytest.raises(BadSetup, match="could not be put away as a whole") as failed:
         await restored(two, tmp_path / "backup", replace=True)
     there = await held(two)
     embedded.stop(two)
@@ -107,7 +107,7 @@ async def test_the_next_one_ends_what_a_killed_one_has_left_and_backs_up_what_wa
         folders = [path.name for path in two.data_dir.glob("restoring-*")]
     pids = [server_pids(each.settings) for each in (left, other)]
     there = await held(two)
-    await restored(two, earlier, replace=True)
+    await restored(two, earlier.backup, replace=True)
 
     assert pids == [[], []]
     assert folders == ["restoring-live"]
@@ -180,7 +180,6 @@ async def test_sessions_go_on_over_a_restore_and_are_told_what_went(settings, tm
         await restored(settings, tmp_path / "backup", replace=True)
 
         await publish_result(coder, kept.task_id, "completed")  # which it had claimed since
-        planner.outcomes.swept_at = None  # as after a minute
         told = {each.task_id: each.state for each in (await read_inbox(planner)).results}
         [new] = await send_task(planner, "coder", "New", "x")
         [item] = (await read_inbox(coder)).tasks

@@ -122,9 +122,9 @@ async def test_what_a_bus_holds_stays_unless_it_is_to_go_and_can_be_brought_back
     with pytest.raises(Refused, match=r"The bus holds .* in inboxes, .* Nothing was changed"):
         await restored(old, tmp_path / "backup")
     after_refusal = await held(old)
-    *_, folder = await restored(old, tmp_path / "backup", replace=True)
+    *_, replaced = await restored(old, tmp_path / "backup", replace=True)
     without = await held(old)
-    await restored(old, folder, replace=True)
+    await restored(old, replaced.backup, replace=True)
     async with sessions(old, "coder") as (coder,):
         read = await read_inbox(coder, limit=50)
 
@@ -133,6 +133,31 @@ async def test_what_a_bus_holds_stays_unless_it_is_to_go_and_can_be_brought_back
     assert receipt.task_id in {item.task.id for item in read.tasks}
     # Nothing is left of the server that was used on the way.
     assert list(old.data_dir.glob("restoring-*")) == []
+
+
+async def test_what_was_sent_since_a_backup_ends_where_that_is_restored(old, tmp_path):
+    async with sessions(old, "planner", "coder") as (planner, coder):
+        [known] = await send_task(planner, "coder", "In the backup", "x")
+        await backed_up(old, tmp_path / "backup")
+        await read_inbox(coder)
+        await publish_result(coder, known.task_id, "completed")
+        [done] = await send_task(planner, "coder", "Done since", "x")
+        await read_inbox(coder)
+        await publish_result(coder, done.task_id, "completed", summary="It is done.")
+        [waits] = await send_task(planner, "coder", "Sent since", "x")
+
+    *_, replaced = await restored(old, tmp_path / "backup", replace=True)
+    async with sessions(old, "planner", "coder") as (planner, coder):
+        told = {each.task_id: each for each in (await read_inbox(planner)).results}
+        [item] = (await read_inbox(coder)).tasks
+
+    assert replaced.told == 2
+    assert {task_id: each.state for task_id, each in told.items()} == {
+        done.task_id: "completed",
+        waits.task_id: "failed",
+    }
+    assert told[done.task_id].summary == "It is done."
+    assert item.task.id == known.task_id  # it is as it was
 
 
 async def test_a_task_that_went_between_two_streams_meanwhile_ends_once(old, new, tmp_path):
@@ -225,16 +250,17 @@ async def test_a_shared_bus_is_restored_in_its_place(old, tmp_path):
             [new] = await send_task(planner, "coder", "Since then", "x")
         with pytest.raises(Refused, match="The bus holds"):
             await restored(shared, tmp_path / "backup")
-        folder, *_ = await restored(shared, tmp_path / "backup", replace=True)
+        *_, replaced = await restored(shared, tmp_path / "backup", replace=True)
         async with sessions(shared, "planner", "coder") as (planner, coder):
             await publish_result(coder, ids["held"], "failed")
-            told = {each.task_id: each.state for each in (await read_inbox(planner)).results}
+            told = {each.task_id: each for each in (await read_inbox(planner)).results}
         _, checks = await report(shared)
-        await restored(shared, folder, replace=True)
+        await restored(shared, replaced.backup, replace=True)
         async with sessions(shared, "coder") as (coder,):
             read = await read_inbox(coder, limit=50)
 
-    assert told[ids["held"]] == "failed"
+    assert (told[ids["held"]].state, replaced.told) == ("failed", 1)
+    assert "send it again if it is wanted" in told[new.task_id].reason
     assert new.task_id in {item.task.id for item in read.tasks}
     assert "losses" not in checks
 
@@ -249,7 +275,7 @@ def test_both_are_typed(old, tmp_path):
     refused = shell("server", "restore", "backup", code=1)
     unasked = shell("server", "restore", "backup", "--replace", code=2)
     done = shell.json("server", "restore", "backup", "--replace", "--yes")
-    again = shell("server", "restore", "--replace", "--yes", *done["before"])
+    again = shell("server", "restore", "--replace", "--yes", done["before"][0]["backup"])
 
     assert "1 in inboxes" in told
     assert f"The backup is in {tmp_path / 'backup'}." in " ".join(told.split())

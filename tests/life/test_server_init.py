@@ -93,7 +93,7 @@ async def test_another_machine_does_as_it_is_told_and_hands_a_task_over(tmp_path
         taken = shell("inbox", agent="coder")
         _, checks = await report(there)
         await backed_up(there, tmp_path / "backup")
-        before, *_ = await restored(there, tmp_path / "backup", replace=True)
+        *_, replaced = await restored(there, tmp_path / "backup", replace=True)
         again = await held(there)
 
     assert len(lines) - lines.index("") - 1 <= 10
@@ -101,7 +101,7 @@ async def test_another_machine_does_as_it_is_told_and_hands_a_task_over(tmp_path
     assert {check["state"] for check in checks.values()} <= {"ok", "unknown", "warning"}
     assert checks["server"]["state"] == "ok"
     assert again[subjects.TASKS] == 1
-    assert before.is_relative_to(there.data_dir)
+    assert replaced.backup.is_relative_to(there.data_dir)
 
 
 async def test_who_is_not_known_is_refused_and_a_renewed_certificate_needs_no_restart(

@@ -16,7 +16,7 @@ async def backed_up(settings, folder):
 
 
 async def restored(settings, folder, *, replace=False):
-    """Restore a backup; return all that was said of it, and where what was there before is."""
+    """Restore a backup; return how far it was, and what became of what was there before."""
     steps = restore.restore(settings, backup.find(folder), replace=replace)
     return [step async for step in steps]
 
