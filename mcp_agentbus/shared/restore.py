@@ -20,7 +20,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +31,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, Refused, StoreFull
 from mcp_agentbus.shared import snapshot, unseen
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
-from mcp_agentbus.shared.since import Gone, sent_since, tell
+from mcp_agentbus.shared.since import sent_since, tell
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
 
@@ -123,36 +122,41 @@ async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress
         async with Bus(other.settings) as bus, aclosing(_filled(bus, backup, room, 1)) as steps:
             async for step in steps:
                 yield step
-        await asyncio.to_thread(other.take_its_place, settings)
-        if replaced := await _kept(settings, other, backup.taken_at):
+        await asyncio.to_thread(other.take_its_place, settings, backup.taken_at)
+        if replaced := await _kept(settings, other):
             yield replaced
     await asyncio.to_thread(embedded.ensure, settings)
 
 
-async def _kept(
-    settings: Settings, other: unseen.Unseen, since: datetime | None = None
-) -> Replaced | None:
+async def _kept(settings: Settings, other: unseen.Unseen) -> Replaced | None:
     """Back up what was there before, to which nobody has added anything since; None if nothing.
 
-    What was sent since then has its end on the bus that took its place.
+    What was sent since the backup was taken has its end on the bus that took its place.
     """
     replaced = None
     try:
         async with Bus(other.settings) as before, Bus(settings) as bus:
             if await holds(before):
                 folder = await _backed_up(before, settings)
-                gone = await sent_since(before, since) if since else []
+                gone = await sent_since(before, other.since) if other.since else []
                 replaced = Replaced(folder, await tell(bus, gone))
     except AgentbusError as error:
         first = embedded.Files(settings.data_dir).store
-        raise type(error)(
+        raise _but(
+            error,
             "A backup was restored, but what was there before could not be put away as a whole: it "
             f"is kept in {other.store}. {error.message}",
-            hint=f"To have it back: agentbus server stop; mv {first} {first}-restored; "
+            f"To have it back: agentbus server stop; mv {first} {first}-restored; "
             f"mv {other.store} {first}",
         ) from None
     other.let_go()
     return replaced
+
+
+def _but(error: AgentbusError, message: str, hint: str) -> AgentbusError:
+    """Return an error that ends a command alike, and says more."""
+    kind = Refused if isinstance(error, ApiError) else type(error)
+    return kind(message, hint=hint)
 
 
 async def _backed_up(bus: Bus, settings: Settings) -> Path:
@@ -168,22 +172,48 @@ async def _in_place(
     bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]], replicas: int
 ) -> AsyncGenerator[Progress | Replaced, None]:
     """Restore on a server that others may use."""
-    gone: list[Gone] = []
-    if there:
-        folder = await _backed_up(bus, bus.settings)
-        gone = await sent_since(bus, backup.taken_at)
+    if not there:
+        async with aclosing(_anew(bus, backup, there, replicas)) as steps:
+            async for step in steps:
+                yield step
+        return
+    folder = await _backed_up(bus, bus.settings)
+    gone = await sent_since(bus, backup.taken_at)
+    try:
+        async with aclosing(_anew(bus, backup, there, replicas)) as steps:
+            async for step in steps:
+                yield step
+        yield Replaced(folder, await tell(bus, gone))
+    except _InUse:
+        raise
+    except AgentbusError as error:
+        raise _but(
+            error,
+            f"The bus is half restored. {error.message}",
+            f"Run it again with --replace; what was there before is in {folder}.",
+        ) from None
+
+
+class _InUse(Refused):
+    """Somebody uses the bus, and nothing was removed."""
+
+    hint = _IN_USE
+
+
+async def _anew(
+    bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]], replicas: int
+) -> AsyncGenerator[Progress, None]:
+    """Remove the streams, if they hold what they are known to hold, and make them of a backup."""
     for name in ORDER:
         now = await _state(bus, name)
         if now and now["messages"] and now["last_seq"] != there.get(name, {}).get("last_seq"):
-            raise Refused(f"Somebody uses the bus: {name} has changed.", hint=_IN_USE)
+            raise _InUse(f"Somebody uses the bus: {name} has changed. Nothing was removed.")
     for name in ORDER:
         if await _state(bus, name):
             await bus.admin.api(f"STREAM.DELETE.{name}")
     async with aclosing(_filled(bus, backup, None, replicas)) as steps:
         async for step in steps:
             yield step
-    if there:
-        yield Replaced(folder, await tell(bus, gone))
 
 
 async def _filled(

@@ -24,13 +24,14 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import locks, processes
-from mcp_agentbus.core.files import own_folder, sync, write_whole
+from mcp_agentbus.core import locks, processes, text
+from mcp_agentbus.core.files import own_folder, read_whole, sync, write_whole
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 
 # Sessions that go on start a server again as soon as one has ended; this is as often stopped.
@@ -59,6 +60,13 @@ class Unseen:
         """Whether they are the first server's of before."""
         return self._mark.exists()
 
+    @property
+    def since(self) -> datetime | None:
+        """When the backup was taken that took their place; None if that is not known."""
+        with suppress(OSError, ValueError):
+            return datetime.fromisoformat(read_whole(self._mark).decode())
+        return None
+
     def let_go(self) -> None:
         """Need them no more."""
         self._mark.unlink()
@@ -70,10 +78,14 @@ class Unseen:
         if not self.has_what_was_there:
             shutil.rmtree(self.settings.data_dir, ignore_errors=True)
 
-    def take_its_place(self, settings: Settings) -> None:
+    def take_its_place(self, settings: Settings, since: datetime) -> None:
         """Have the first server go on with these files, and this one with the first's.
 
         Both are stopped; whoever needs the first one starts it.
+
+        Args:
+            settings: the first server's.
+            since: when the backup was taken that these files are of.
 
         Raises:
             BadSetup, BusUnreachable: the first one cannot be stopped.
@@ -90,6 +102,7 @@ class Unseen:
                     own_folder(first.store)
                     write_whole(self._mark, b"")
                     _exchange(self.store, first.store)
+                    write_whole(self._mark, text.stamp(since).encode())
                     return
         raise BusUnreachable(
             "The bus server was started again each time that it was stopped. Nothing was changed.",

@@ -7,14 +7,15 @@ import subprocess
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from backups import backed_up, held, restored
-from local_server import kill, server_folder, server_pids
+from local_server import kill, server_folder, server_pids, settings_at
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core import locks
+from mcp_agentbus.core import locks, text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Refused, StoreFull
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -119,7 +120,7 @@ def _killed_in_between(settings):
     """Leave what one leaves that is killed when its server has the files of the first."""
     other = unseen.Unseen(replace(settings, data_dir=settings.data_dir / "restoring-killed"))
     embedded.ensure(other.settings)
-    other.take_its_place(settings)
+    other.take_its_place(settings, text.now())
     return other
 
 
@@ -186,6 +187,23 @@ async def test_sessions_go_on_over_a_restore_and_are_told_what_went(settings, tm
 
     assert told == {kept.task_id: "completed", gone.task_id: "failed"}
     assert item.task.id == new.task_id
+
+
+async def test_where_a_shared_server_dies_meanwhile_it_says_where_what_was_there_is(two, tmp_path):
+    server = embedded.find(two)
+    token = str(embedded.Files(two.data_dir).token)
+    shared = settings_at(
+        tmp_path / "user", AGENTBUS_URL=server.url, AGENTBUS_TOKEN_FILE=token
+    )  # fmt: skip
+    steps = restore.restore(shared, backup.find(tmp_path / "backup"), replace=True)
+    await anext(steps)
+    kill(server)
+    with pytest.raises(BusUnreachable, match="half restored") as died:
+        [_ async for _ in steps]
+    folder = Path(died.value.hint.partition(" is in ")[2].rstrip("."))
+    await restored(two, folder, replace=True)
+
+    assert (await held(two))[subjects.TASKS] == 2
 
 
 def test_two_folders_take_each_others_place_where_the_system_cannot_do_it_at_once(
