@@ -128,7 +128,7 @@ async def test_who_is_not_known_is_refused_and_a_renewed_certificate_needs_no_re
             renamed = await said_of(there)
 
     assert "signed by nobody whom this machine trusts" in unknown
-    assert "does not take this token" in not_let_in
+    assert "does not take the token in" in not_let_in
     assert "is for another name" in renamed
 
 
