@@ -338,7 +338,9 @@ async def test_a_question_that_is_none_has_no_answer(house, planner, wrong):
         answer = await asyncio.to_thread(
             local_socket.ask, house, {**asked, "environ": environ, **wrong}
         )
-        right = await asyncio.to_thread(local_socket.ask, house, {**asked, "environ": environ})
+        right = {}
+        while not right:  # a look that takes longer than a hook may is answered with nothing
+            right = await asyncio.to_thread(local_socket.ask, house, {**asked, "environ": environ})
 
     assert answer == {}
     assert right["text"].endswith("Call read_inbox.")
