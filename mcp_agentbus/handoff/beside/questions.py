@@ -24,8 +24,9 @@ from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.turn import Answered, Call, Inbox, Item
 from mcp_agentbus.store.asked.replies import Replies, to_question
+from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.steps import Write, asked_in, question_of
-from mcp_agentbus.store.task import BODY_MAX_BYTES, Answer, Record, Sent
+from mcp_agentbus.store.task import ASKING, BODY_MAX_BYTES, Answer, Record, Sent
 
 # Of answers to one question: more than anybody gives to what is asked once.
 _ANSWERS_MAX: Final = 5
@@ -101,12 +102,31 @@ async def with_answers(bus: Bus, claims: Claims, by: Call | None, inbox: Inbox) 
 async def with_questions(
     bus: Bus, claims: Claims, by: Call, items: Sequence[Item]
 ) -> tuple[Item, ...]:
-    """Return items of held tasks with their open questions and what was said to those.
+    """Return items of held tasks with their questions and what was said to those.
+
+    Also with one from which an earlier session has gone on that has not ended its task: whoever
+    cannot look up a task's life, as a program cannot, is told that here.
 
     Raises: as `with_answers`.
     """
-    told = await _told(bus, claims, by, [claims[item.task.id] for item in items])
+    held = {item.task.id: claims[item.task.id] for item in items}
+    told = await _told(bus, claims, by, held.values())
+    again = [item for item in items if item.attempt > 1 and item.task.id not in told]
+    before = await together(*(_answered_before(bus, item, held[item.task.id]) for item in again))
+    told |= {item.task.id: item for item in before}
     return tuple(_merged(item, told.get(item.task.id)) for item in items)
+
+
+async def _answered_before(bus: Bus, item: Item, claim: Claim) -> Item:
+    """Return a task with the question to which its sender has answered last, as it was noted."""
+    record = claim.record
+    sent, _ = await read_sent(bus, record.owner, record.inbox, record.task_id)
+    asked = {step.at: step for step in record.history if step.state in ASKING}
+    answers = tuple(answer for answer in (sent.answers if sent else ()) if answer.question in asked)
+    if not answers:
+        return item
+    question = asked[answers[-1].question]
+    return replace(item, question=question.note, asked_by=question.by, answers=answers)
 
 
 async def _told(

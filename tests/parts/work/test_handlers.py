@@ -80,6 +80,38 @@ async def test_a_handler_finds_with_its_task_what_a_session_before_has_asked(wor
     assert record.body == "Of what? Of the tests. Attempt 2."
 
 
+async def test_one_that_is_given_a_task_back_finds_what_was_answered_before(world):
+    planner, agent = await world.session("planner"), world.name("coder")
+    async with Session(world.bus, Agent(agent)) as before:
+        await before.called()
+        [receipt] = await send_task(planner, agent, "Count", "all")
+        await read_inbox(before)
+        await publish_result(before, receipt.task_id, "needs_input", summary="Of what?")
+    await publish_result(planner, receipt.task_id, "answered", body="Of the tests.")
+    seen = []
+
+    async with Worker(world.bus, Agent(agent)) as ended:
+
+        async def given_back(task):
+            seen.append(ended.item(task))
+            ended.stop()
+            await asyncio.Event().wait()
+
+        assert (await ended.run_once(given_back)).state == "released"
+    async with Worker(world.bus, Agent(agent)) as worker:
+
+        async def handler(task):
+            seen.append(worker.item(task))
+            return "214"
+
+        assert (await worker.run_once(handler)).state == "completed"
+
+    assert [item.attempt for item in seen] == [2, 3]
+    for item in seen:
+        assert (item.question, item.asked_by) == ("Of what?", agent)
+        assert [answer.body for answer in item.answers] == ["Of the tests."]
+
+
 async def task_of(world, planner, agent):
     """Return a task that nobody has claimed."""
     await send_task(planner, agent, "Other", "all")
