@@ -128,12 +128,13 @@ def _asks(case: Case, question: Question) -> Why:
 
 
 def _replied(case: Case, question: Question) -> tuple[str, str] | None:
-    """Return what was said to a question, in a word and a clause; None if nothing was."""
-    if question.decided_at:
-        return "decided", f"its user decided that {ago(question.decided_at, case.now)}"
-    if question.answered_at:
-        return "answered", f"{case.task.owner} answered {ago(question.answered_at, case.now)}"
-    return None
+    """Return what was said to a question, in a word and a clause; None while it is open."""
+    if not question.replied_at:
+        return None
+    when = ago(question.replied_at, case.now)
+    if question.state == "needs_approval":
+        return "decided", f"its user decided that {when}"
+    return "answered", f"{case.task.owner} answered {when}"
 
 
 def _held(case: Case) -> Why:

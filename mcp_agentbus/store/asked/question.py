@@ -41,9 +41,14 @@ class Question:
     decided_at: datetime | None = None
 
     @property
+    def replied_at(self) -> datetime | None:
+        """When somebody replied who can: what is to be approved, no sender's word decides."""
+        return self.decided_at if self.state == "needs_approval" else self.answered_at
+
+    @property
     def is_open(self) -> bool:
-        """Whether nobody has replied."""
-        return self.answered_at is None and self.decided_at is None
+        """Whether nobody has."""
+        return self.replied_at is None
 
     def decided_here(self, folder: Path, owner: str, inbox: str, task_id: str) -> Question:
         """Return the same with what this user has decided, of whose state `folder` is."""

@@ -74,11 +74,10 @@ def asked(question: Question | None, state: str, how: Sequence[str]) -> list[str
         return []
     by_whom = f"{question.by} asked {ago(question.at)}"
     left = [by_whom] * (state != question.state)
-    if question.decided_at:
-        return [*left, f"its user decided {ago(question.decided_at)}, not read yet"]
-    if question.answered_at:
-        return [*left, f"answered {ago(question.answered_at)}, not read yet"]
-    return [*left, *how]
+    if not question.replied_at:
+        return [*left, *how]
+    replied = "its user decided" if question.state == "needs_approval" else "answered"
+    return [*left, f"{replied} {ago(question.replied_at)}, not read yet"]
 
 
 def of_question(question: Question | None) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ def steps(written):
         ("stored claimed needs_input stored claimed", True),
         ("stored claimed needs_input answered", False),
         ("stored claimed needs_approval decided stored", False),
+        ("stored claimed needs_approval answered", True),  # a peer's word approves nothing
         ("stored claimed needs_input answered needs_input", True),
     ],
 )
