@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import forking
 import pytest
 import served
 from apart import Sandbox
@@ -21,6 +22,7 @@ from mcp_agentbus.core import locks
 
 # It is half a second on a machine that does nothing else; what waits for a server takes 15.
 _WITHIN_S = 5.0
+_ENDS_WITHIN_S = 60  # only a hang takes as long
 SEND = ("send", "planner", "Count", "x", "--agent", "planner")
 
 
@@ -38,14 +40,11 @@ def settings(home):
 
 def typed(home, *argv):
     """Type `agentbus ARGV` outside."""
-    ended = subprocess.run(
+    ended = forking.ran(
         [*served.AGENTBUS, *argv],
+        _ENDS_WITHIN_S,
         env=served.environ(home),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
     )
     return ended.returncode, ended.stdout
 
