@@ -17,6 +17,7 @@ holds is removed stream by stream; so all who use it must have ended, or it is r
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -25,10 +26,15 @@ from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_STREAM, ApiError
+from mcp_agentbus.bus.replies import (
+    NO_ROOM_TO_RESERVE,
+    NO_SUCH_CONSUMER,
+    NO_SUCH_STREAM,
+    ApiError,
+)
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
-from mcp_agentbus.errors import AgentbusError, Refused, StoreFull
+from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, StoreFull
 from mcp_agentbus.shared import snapshot, unseen
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
 from mcp_agentbus.shared.since import sent_since, tell
@@ -41,6 +47,11 @@ _IN_USE: Final = (
     "End all that uses the bus (agentbus listen --stop, and every session), then run it again with "
     "--replace."
 )
+
+
+# A gigabyte takes a slow network a minute or two.
+_CATCHES_UP_WITHIN_S: Final = 300.0
+_LOOK_AGAIN_S: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -231,7 +242,42 @@ async def _filled(
             async for step in steps:
                 yield step
     await streams.ensure_streams(bus)
+    for stream in backup.streams if replicas > 1 else ():
+        await _caught_up(bus, stream.name)
+        await _forget_consumers(bus, stream.name)
     await end_lost(bus, "*", text.now())
+
+
+async def _caught_up(bus: Bus, stream: str) -> None:
+    """Wait until each server of several has all of a stream: what is read there would lack some.
+
+    Raises:
+        BusUnreachable: one does not catch up in time.
+    """
+    give_up = time.monotonic() + _CATCHES_UP_WITHIN_S
+    while time.monotonic() < give_up:
+        cluster = (await bus.admin.api(f"STREAM.INFO.{stream}")).get("cluster", {})
+        others = cluster.get("replicas", ())
+        if all(each.get("current") and not each.get("lag") for each in others):
+            return
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    what = f"{stream} is restored, and not yet on each of the servers."
+    raise BusUnreachable(what, hint="Look whether all of them run, then run it again.")
+
+
+async def _forget_consumers(bus: Bus, stream: str) -> None:
+    """Have the consumers of a stream made anew by whoever misses them.
+
+    On several servers nats-server 2.15 restores some that believe for good that nothing waits. A
+    new one hands out all that is stored, and the records tell what is held or over.
+    """
+    while names := (await bus.admin.api(f"CONSUMER.NAMES.{stream}"))["consumers"]:
+        for name in names:
+            try:
+                await bus.admin.api(f"CONSUMER.DELETE.{stream}.{name}")
+            except ApiError as error:
+                if error.code != NO_SUCH_CONSUMER:  # it has gone, and is listed for a while
+                    raise
 
 
 async def _given(

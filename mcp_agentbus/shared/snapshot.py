@@ -20,11 +20,13 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Garbled, Message, api_answer
-from mcp_agentbus.errors import BusUnreachable, NoAnswer, Refused
+from mcp_agentbus.errors import BusUnreachable, NoAnswer, NobodyListens, Refused
 
 _API: Final = "$JS.API.STREAM"
 # A server flushes what it has to the disk before it begins, and a restored part after it came.
 _WITHIN_S: Final = 30.0
+# Several servers that choose who answers for a stream hear nothing for seconds.
+_UNHEARD_S: Final = (0.1, 0.2, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0)
 # Bytes of a part that is taken.
 _PART: Final = 128 << 10
 #: Bytes of a part that is given: a server on a slow disk has to store what is in one within 5 s, or
@@ -140,8 +142,19 @@ async def given(bus: Bus, config: Mapping[str, Any], state: Mapping[str, Any]) -
 
 
 async def _asked(bus: Bus, call: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask the server once: twice begun, two snapshots would come as one."""
-    return _read(await _answer(bus.admin, call, json.dumps(request).encode()))
+    """Ask the server until somebody hears it, and then no more: two snapshots would come as one."""
+    for pause_s in (*_UNHEARD_S, None):
+        try:
+            heard = await bus.admin.request(call, json.dumps(request).encode(), _WITHIN_S)
+        except NobodyListens:
+            if pause_s is None:
+                raise _lost() from None
+        except NoAnswer:
+            raise _lost() from None
+        else:
+            return _read(heard.data)
+        await asyncio.sleep(pause_s)
+    raise AssertionError  # the last pause is none
 
 
 async def _answer(bus: Bus, subject: str, data: bytes) -> bytes:

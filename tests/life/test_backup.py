@@ -5,10 +5,11 @@ import asyncio
 import json
 import shutil
 import stat
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 from backups import backed_up, held, restored
+from clusters import cluster
 from doctors import report, shared_server
 from local_server import server_folder
 from test_shell import Shell
@@ -16,13 +17,13 @@ from test_shell import Shell
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, BadSetup, Refused
+from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup, Refused
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.shared import backup
+from mcp_agentbus.shared import backup, restore
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.upkeep import lost
 
@@ -286,3 +287,40 @@ def test_both_are_typed(old, tmp_path):
     assert "Nobody is there to be asked" in unasked
     assert done["streams"][subjects.TASKS]["messages"] == 1
     assert "The bus holds what it did at" in again
+
+
+async def test_one_server_becomes_three(old, tmp_path):
+    ids = await in_every_state(old)
+    await backed_up(old, tmp_path / "backup")
+    with cluster(tmp_path) as three:
+        await three_are_ready(three.settings)
+        steps = restore.restore(
+            three.settings, backup.find(tmp_path / "backup"), replace=False, replicas=3
+        )
+        assert [step async for step in steps]
+        async with sessions(three.settings, "planner", "coder") as (planner, coder):
+            await publish_result(coder, ids["held"], "completed")
+            told, read = set(), set()
+            # A consumer that is made anew on three servers takes a moment to know what waits.
+            while not told >= {ids["done"], ids["asks"], ids["held"]}:
+                answer = await watch_inbox(planner, timeout_s=_HANG_S)
+                told |= {each.task_id for each in answer.results}
+            while not read >= {ids["high"], ids["low"]}:
+                answer = await watch_inbox(coder, timeout_s=_HANG_S)
+                read |= {item.task.id for item in answer.tasks}
+            kept = [await coder.bus.api(f"STREAM.INFO.{name}") for name in backup.ORDER]
+        again = await backed_up(three.settings, tmp_path / "of-three")
+
+    assert told == {ids["done"], ids["asks"], ids["held"]}
+    assert ids["done"] not in read
+    assert {info["config"]["num_replicas"] for info in kept} == {3}
+    assert sum(step.messages for step in again if step.is_complete) > 0
+
+
+async def three_are_ready(settings):
+    """Wait until they have chosen who of them answers for all."""
+    while True:
+        with suppress(AgentbusError):
+            async with Bus.connect(settings) as bus:
+                await restore.holds(bus)
+                return
