@@ -148,7 +148,7 @@ def sents():
         expires_at=times,
         deliver_at=maybe,
         request=st.just("") | labels,
-        seen_revision=st.integers(0, 2**63),
+        seen_revision=st.integers(0, 2**63 - 1),
         seen_at=maybe,
     )
 
