@@ -242,11 +242,13 @@ def make_private_file(path: Path) -> None:
     """
     make_private(path.parent)
     path.parent.chmod(0o700)
-    with suppress(FileNotFoundError):
-        check_private(path)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    # One that is there is not opened: a process that closes any descriptor of a file loses all its
+    # locks on it, SQLite's too, and others take the file for one that nobody uses. See
+    # https://www.sqlite.org/howtocorrupt.html, section 2.2.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        sync(path.parent)  # its name, too, must outlive a power cut
     check_private(path)
-    sync(path.parent)  # its name, too, must outlive a power cut
 
 
 def own_folder(folder: Path) -> None:

@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import folder_file, identity, machine_key, names
@@ -34,7 +35,7 @@ from mcp_agentbus.core import hosts, programs
 from mcp_agentbus.core.files import check_own, check_private, unusable
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
-from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.human import standing
 from mcp_agentbus.installers.steps import Step
@@ -135,6 +136,19 @@ def files(settings: Settings) -> list[Check]:
     return [check for check in wrong if check] or [
         Check("files", "ok", "tokens, records and the socket are this user's alone")
     ]
+
+
+def archive(settings: Settings) -> list[Check]:
+    """See that the archive can be read, if there is one."""
+    file = settings.archive_file
+    if file is None or not file.exists():
+        return []
+    try:
+        with Archive(file, settings.archive) as kept:
+            kept.rows("SELECT * FROM tasks ORDER BY rowid DESC LIMIT 100")
+    except ArchiveBroken as error:
+        return [Check("archive", "wrong", str(error), error.hint)]
+    return []
 
 
 def _secrets(settings: Settings) -> Iterator[Path]:

@@ -136,6 +136,7 @@ async def examine(given: Settings, asked: Mapping[str, str]) -> list[Check]:
         _needs(usable, "messages", unreadable.checks),
         _limited("listener", _LIMIT_S, _in_thread(listener.checks, given)),
         _needs(usable, "name", machine.name),
+        _needs(usable, "archive", lambda loaded: _in_thread(machine.archive, loaded)),
         _needs(usable, "human", lambda loaded: _in_thread(machine.human, loaded)),
         _needs(usable, "agents", lambda loaded: _in_thread(machine.agents, loaded)),
         *each_host,

@@ -3,10 +3,13 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import served
 
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import SCHEMA, Archive, Reached
@@ -31,6 +34,24 @@ def record(number, state, seq, at=NOW):
 
 def ids(archive):
     return [row["id"] for row in archive.rows("SELECT id FROM tasks ORDER BY id")]
+
+
+#: Another process that writes one cursor, and says which there are.
+OTHER = """
+import sys
+from pathlib import Path
+from mcp_agentbus.archive.file import Archive
+from mcp_agentbus.config.settings import Keeps
+with Archive(Path(sys.argv[1]), Keeps()) as archive:
+    archive.note_cursor(sys.argv[2], 1)
+    print(*(row["name"] for row in archive.rows("SELECT name FROM cursors ORDER BY name")))
+"""
+
+
+def by_another(path, cursor):
+    words = [sys.executable, "-c", OTHER, path, cursor]
+    environ = {**os.environ, "PYTHONPATH": served.PACKAGE}
+    return subprocess.run(words, env=environ, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture
@@ -170,3 +191,13 @@ def test_it_is_not_closed_under_whoever_still_writes(tmp_path):
 
     with Archive(path, Keeps()) as archive:
         assert ids(archive) == ["t00001", "t00002"]
+
+
+def test_who_opens_it_once_more_in_its_process_takes_no_lock_from_it(archive):
+    archive.note_cursor("first", 1)
+    with Archive(archive.path, Keeps()):
+        pass
+    by_another(archive.path, "other")
+    archive.note_cursor("second", 1)
+
+    assert by_another(archive.path, "third") == "first other second third\n"

@@ -9,6 +9,7 @@ from local_server import configured, script, settings_at
 from mcp_agentbus.installers import assets
 from mcp_agentbus.installers.steps import Step
 
+from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.core.hosts import CONNECTED
 from mcp_agentbus.doctor import hosts, machine, report, server
 from mcp_agentbus.doctor.check import Check
@@ -63,6 +64,20 @@ def test_a_file_of_another_user_is_wrong_and_not_mended(tmp_path, monkeypatch):
 
     assert {one.state for one in found} == {"wrong"}
     assert all("chown" in one.fix and one.mend is None for one in found)
+
+
+def test_an_archive_that_cannot_be_read_is_told_of_and_a_good_one_or_none_is_not(tmp_path):
+    settings = settings_at(tmp_path)
+    assert machine.archive(settings) == []
+    with Archive(settings.archive_file, settings.archive):
+        assert machine.archive(settings) == []
+    settings.archive_file.write_bytes(b"SQLite format 3\0" + bytes(4096))
+
+    [told] = machine.archive(settings)
+
+    assert told.state == "wrong"
+    assert str(settings.archive_file) in told.said
+    assert "made anew" in told.fix
 
 
 def test_a_link_in_a_tokens_place_is_not_followed_by_a_fix(tmp_path):
