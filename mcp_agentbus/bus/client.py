@@ -49,6 +49,7 @@ from mcp_agentbus.errors import NoAnswer
 _T = TypeVar("_T")
 # Header names; the values are checked ids, numbers and this program's own words.
 H_MSG_ID: Final = "Nats-Msg-Id"
+H_EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 # Messages in one answer of a batched direct get; the server ends a longer one by itself.
 _PAGE: Final = 1_000
@@ -102,6 +103,7 @@ class Bus(Reconnecting):
         headers: Mapping[str, str] | None = None,
         *,
         message_id: str | None = None,
+        stream: str = "",
     ) -> Stored:
         """Store a message; return once the server has acknowledged it.
 
@@ -114,6 +116,7 @@ class Bus(Reconnecting):
             headers: strings only.
             message_id: a second message to which this user has given this id on this machine is
                 acknowledged and not stored; made up if not given.
+            stream: which is to keep it, and no other that somebody has made for this subject.
 
         Raises:
             BadSetup: the secret by which ids are made cannot be kept.
@@ -123,10 +126,11 @@ class Bus(Reconnecting):
             Unconfirmed: it was, but no answer came.
         """
         # Of what others may know, as a task's id, the server is given something that they do not.
-        own = (
-            unforeseen(self.settings.state_dir, message_id) if message_id else secrets.token_hex(8)
-        )
+        secret_in = self.settings.state_dir
+        own = unforeseen(secret_in, message_id) if message_id else secrets.token_hex(8)
         all_headers = {**(headers or {}), H_MSG_ID: own}
+        if stream:
+            all_headers[H_EXPECTED_STREAM] = stream
         ack, _ = await self._stored(subject, data, all_headers)
         if isinstance(ack, ApiError):
             raise refusal(ack)
@@ -147,6 +151,7 @@ class Bus(Reconnecting):
         """
         message_id = secrets.token_hex(8)
         headers = {H_MSG_ID: message_id, H_EXPECTED_REVISION: str(revision)}
+        headers[H_EXPECTED_STREAM] = stream
         ack, repeated = await self._stored(subject, data, headers)
         if not isinstance(ack, ApiError):
             return ack.seq

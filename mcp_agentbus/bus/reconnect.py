@@ -222,6 +222,8 @@ class Reconnecting:
             except (OutOfReach, Untrusted):
                 raise  # waiting changes nothing
             except (BusUnreachable, NoResponders, NotNow, TimeoutError, LinkLost) as error:
+                if stores and not handed_over and isinstance(error, TimeoutError):
+                    await self._repair(_WHY_TIMEOUT_S)  # a stream may have been told to say nothing
                 handed_over |= isinstance(error, TimeoutError | LinkLost)
                 failure = await self._failure(error, failure)
             else:
@@ -241,10 +243,8 @@ class Reconnecting:
                 return self._silent()
             case NoResponders():
                 await self._repair()
-                return BusUnreachable(
-                    "The bus server answers, but its streams are missing. Nothing was stored.",
-                    hint=self._mend if self.settings.url else "Run `agentbus server start`.",
-                )
+                why = "The bus server answers, but no stream there takes this. Nothing was stored."
+                return BusUnreachable(why, hint="Run `agentbus doctor`: it names what is there.")
             case NotNow():
                 return self._silent(f"{error.message} Nothing was stored.")
             case BusUnreachable():
@@ -253,13 +253,13 @@ class Reconnecting:
                 return before if before and known and error.message == _LATE else error
         return BusUnreachable(GONE)
 
-    async def _repair(self) -> None:
+    async def _repair(self, within_s: float = _TRY_TIMEOUT_S) -> None:
         if self.on_missing is None or self._repairing:
             return
         self._repairing = True
         try:
             with contextlib.suppress(AgentbusError, TimeoutError), budget.apart():
-                async with asyncio.timeout(_TRY_TIMEOUT_S):
+                async with asyncio.timeout(within_s):
                     await self.on_missing()
         finally:
             self._repairing = False

@@ -29,6 +29,8 @@ _CODE_MAX: Final = 99_999
 _NOT_NOW: Final = frozenset({10008, 10009, 10118, 10158, 10163, 10164})
 _TOO_LARGE: Final = 10054
 _SEALED: Final = 10109
+# Another stream keeps what one of ours is to: by the subject, or when that is to be made.
+_OF_ANOTHER: Final = frozenset({10060, 10065})
 _FULL: Final = 10077
 #: Of a stream's `max_bytes`, when it is made.
 NO_ROOM_TO_RESERVE: Final = 10047
@@ -41,10 +43,17 @@ _NO_STORAGE: Final = frozenset({10023, 10028, NO_ROOM_TO_RESERVE, 10051})
 
 # What whoever runs the server may choose.
 _THEIRS: Final = frozenset({"max_bytes", "num_replicas", "placement", "compression", "description"})
+# But for a size that no disk is the reason of: by it a stream takes nothing, and one that discards
+# the oldest keeps nothing. It is this part of what the stream is made with.
+_TOO_SMALL: Final = 1 / 1024
 # Rights that the server does not take back.
 _LASTING: Final = frozenset({"allow_msg_ttl", "allow_msg_schedules"})
+# What it does not change either: set up anew with another value of one, all stays as it is.
+_FIXED: Final = _LASTING | {
+    "storage", "persist_mode", "sealed", "deny_delete", "deny_purge", "allow_msg_counter",
+}  # fmt: skip
 # What it adds by itself.
-_ADDED: Final = frozenset({"metadata", "mirror_direct", "duplicate_window"})
+_ADDED: Final = frozenset({"metadata", "mirror_direct"})
 # Of a consumer: how much and how long, which other versions choose otherwise.
 _VARIES: Final = frozenset({"ack_wait", "max_ack_pending", "max_waiting", "inactive_threshold"})
 
@@ -89,7 +98,7 @@ class ApiError(Refused):
         self.code, self.description = code, description
         super().__init__(
             f"The bus server refused this, with its error {code}.",
-            hint="Run `agentbus server status`.",
+            hint="Run `agentbus doctor`: it names what is not as agentbus makes it.",
         )
 
 
@@ -214,6 +223,12 @@ def refusal(error: ApiError) -> AgentbusError:
             "What is stored can be read. Nothing was stored.",
             hint="Run `agentbus doctor --fix`: it says what to do.",
         )
+    if error.code in _OF_ANOTHER:
+        return Refused(
+            "Another program has made a stream on the bus in the place of one of agentbus's. "
+            "Nothing was stored.",
+            hint="Run `agentbus doctor --fix`: it names that stream, and removes it.",
+        )
     if error.code == _TOO_LARGE:
         return BadInput("The message is larger than the bus takes. Nothing was stored.")
     return error
@@ -290,12 +305,22 @@ def stream_differs(made: Mapping[str, Any], has: Mapping[str, Any]) -> list[str]
     differs = {key for key in made if has.get(key) != made[key]}
     if set(made.get("subjects", ())) <= set(has.get("subjects", ())):
         differs.discard("subjects")
-    return sorted((differs | _more(made, has)) - _THEIRS - _LASTING)
+    too_small = {"max_bytes"} if _is_too_small(made, has) else set()
+    return sorted((differs | _more(made, has)) - _THEIRS - _LASTING | too_small)
 
 
-def kept_settings(has: Mapping[str, Any]) -> dict[str, Any]:
+def kept_settings(made: Mapping[str, Any], has: Mapping[str, Any]) -> dict[str, Any]:
     """Return of a stream's settings what stays when it is set up anew."""
-    return {key: has[key] for key in _THEIRS | _LASTING if key in has}
+    kept = _THEIRS | _FIXED
+    if "workqueue" in (made.get("retention"), has.get("retention")):
+        kept |= {"retention"}  # nor does the server turn any other into one, or back
+    if _is_too_small(made, has):
+        kept -= {"max_bytes"}
+    return {key: has[key] for key in kept if key in has}
+
+
+def _is_too_small(made: Mapping[str, Any], has: Mapping[str, Any]) -> bool:
+    return bool(0 < has.get("max_bytes", -1) < made.get("max_bytes", 0) * _TOO_SMALL)
 
 
 def consumer_is_as_made(made: Mapping[str, Any], has: Mapping[str, Any]) -> bool:

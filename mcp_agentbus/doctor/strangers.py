@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
+from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing
 from mcp_agentbus.core.text import minute
@@ -23,7 +23,8 @@ from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import streams, subjects, tasks
-from mcp_agentbus.store.upkeep import due, lost
+from mcp_agentbus.store.upkeep import due, foreign, lost
+from mcp_agentbus.store.upkeep.foreign import Changed
 
 _NAMES_MAX: Final = 5
 _NAME_MAX_CHARS: Final = 70
@@ -38,22 +39,33 @@ async def checks(settings: Settings) -> list[Check]:
     async with Bus(settings) as bus:
         if not await bus.reconnected(0):
             return []
-        try:
-            changed = await _streams(bus)
-        except ApiError as error:
-            if error.code == NO_SUCH_STREAM:  # nobody has called yet
-                return []
-            raise
+        others = await foreign.look(bus)
+        changed = [*_in_place(bus, others.in_place), *_streams(bus, others.changed)]
+        if others.missing:  # nobody has called yet, or can
+            return changed
         looks = (_schedules(bus), _kept_back(bus), _consumers(bus), _losses(bus))
         return [*changed, *[check for look in looks for check in await look]]
 
 
-async def _streams(bus: Bus) -> list[Check]:
-    """Name the streams that somebody has set up otherwise.
+def _in_place(bus: Bus, names: Sequence[str]) -> list[Check]:
+    """Name the streams that are there instead of some of ours."""
+    if not names:
+        return []
+    named = _names(names)
+    said = f"streams of another program are in the place of agentbus's: {named}; nothing is stored"
+    what = f"remove the streams {named}, with what they hold, and make agentbus's"
+    mend = Step(what, asks(bus.settings, partial(_displace, names)))
+    return [Check("streams", "wrong", said, "Run `agentbus doctor --fix`.", mend)]
 
-    Raises: as `streams.strange_streams`.
-    """
-    changed = await streams.strange_streams(bus)
+
+async def _displace(names: Sequence[str], bus: Bus) -> None:
+    for name in names:
+        await bus.admin.api(f"STREAM.DELETE.{name}")
+    await streams.ensure_streams(bus)
+
+
+def _streams(bus: Bus, changed: Sequence[Changed]) -> list[Check]:
+    """Name the streams that somebody has set up otherwise."""
     if not changed:
         return []
     named = _names(f"{each.name} ({', '.join(each.settings)})" for each in changed)
@@ -69,7 +81,7 @@ async def _streams(bus: Bus) -> list[Check]:
 
 async def _reset(bus: Bus) -> None:
     await streams.ensure_streams(bus, newer=True)
-    if left := await streams.strange_streams(bus):
+    if left := (await foreign.look(bus)).changed:
         names = ", ".join(each.name for each in left)
         raise Refused(
             f"The server does not let {names} be set up anew. What is stored there can be read.",

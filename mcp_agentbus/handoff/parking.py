@@ -76,6 +76,7 @@ async def park(
         delivery.data,
         {**_kept(delivery.headers), **_scheduled_by(delivery), subjects.H_REASON: reason},
         message_id=f"dead-{delivery.stream}-{delivery.seq}",
+        stream=DEAD,
     )
     try:
         await stored()
@@ -180,6 +181,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         stored.data,
         _kept(stored.headers),
         message_id=f"replay-{chosen.number}",
+        stream=subjects.TASKS,
     )
     await bus.admin.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
     return chosen

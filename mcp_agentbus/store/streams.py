@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
@@ -24,6 +24,7 @@ from mcp_agentbus.bus.replies import (
     consumer_is_as_made,
     kept_settings,
     overlap,
+    refusal,
     stream_differs,
 )
 from mcp_agentbus.core.aio import together
@@ -53,10 +54,10 @@ CLAIMS_MAX: Final = 2_000
 _FILE: Final = {"storage": "file", "num_replicas": 1, "allow_direct": True}
 
 #: By which of our versions' `SETTINGS` a stream was set up: one more whenever these change.
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 _LAYOUT: Final = "agentbus-layout"
 
-#: What each stream is created with; where the store has less room, `fitted` makes `max_bytes` less.
+#: What each is created with; where the store has less room, `fitted` makes `max_bytes` less.
 SETTINGS: Final[tuple[dict[str, Any], ...]] = (
     {
         "name": SCHEDULE,
@@ -66,6 +67,7 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
         "discard": "old",
         "max_age": 30 * _DAY,
         "max_bytes": 64 << 20,
+        "duplicate_window": 600 * _S,
         "allow_msg_schedules": True,
         "allow_rollup_hdrs": True,  # schedules need it
         "allow_msg_ttl": True,
@@ -126,6 +128,7 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
         "max_msgs_per_subject": PARKED_MAX_PER_SENDER,
         "max_age": 30 * _DAY,
         "max_bytes": 256 << 20,
+        "duplicate_window": 120 * _S,
         **_FILE,
     },
     {
@@ -135,6 +138,7 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
         "discard": "new",
         "max_msgs_per_subject": 1,
         "max_bytes": 16 << 20,
+        "duplicate_window": 120 * _S,
         **_FILE,
     },
     {
@@ -170,7 +174,7 @@ async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
     two side by side would take turns; unless `newer` says that there is none.
 
     Raises:
-        StoreFull: the disk has too little room for them.
+        StoreFull, Refused: the disk has no room for them, or another stream is in one's place.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     admin = bus.admin
@@ -201,14 +205,14 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
         try:
             config = dict(stream)
             if call == "UPDATE":  # with what it has that cannot be taken back
-                has = await admin.api(f"STREAM.INFO.{stream['name']}")
-                config |= kept_settings(has["config"])
+                has = (await admin.api(f"STREAM.INFO.{stream['name']}"))["config"]
+                config |= kept_settings(stream, has)
             await admin.api(f"STREAM.{call}.{stream['name']}", config)
         except ApiError as error:
             if error.code != NO_ROOM_TO_RESERVE:
                 if call == "UPDATE":  # it stays as it is, and doctor tells of it
                     return
-                raise
+                raise refusal(error) from None
             if pause_s is None:
                 raise StoreFull from None
         else:
@@ -240,26 +244,19 @@ def is_newer(config: Mapping[str, Any]) -> bool:
     return layout.isdecimal() and layout.isascii() and len(layout) < 9 and int(layout) > LAYOUT
 
 
-class Strange(NamedTuple):
-    """A stream that is not as this version makes it."""
-
-    name: str
-    settings: list[str]
-    #: A later version has set it up, or somebody says so.
-    is_newer: bool
+def is_changed(config: Mapping[str, Any]) -> bool:
+    """Tell whether one of our streams is as neither this version makes it, nor a later one."""
+    return bool(differences(config)) and not is_newer(config)
 
 
-async def strange_streams(bus: Bus) -> list[Strange]:
-    """Return the streams that are not as agentbus makes them.
+def differences(config: Mapping[str, Any]) -> list[str]:
+    """Return which settings one of our streams has otherwise than this version makes it."""
+    return stream_differs(made_as(config["name"]), config)
 
-    Raises: as `Bus.api`; ApiError also where one is missing.
-    """
-    infos = await together(*(bus.admin.api(f"STREAM.INFO.{name}") for name in STREAMS))
-    looked = [
-        Strange(made["name"], stream_differs(made, has), is_newer(has))
-        for made, has in zip(SETTINGS, (info["config"] for info in infos), strict=True)
-    ]
-    return [each for each in looked if each.settings]
+
+def made_as(name: str) -> Mapping[str, Any]:
+    """Return what one of our streams is made with."""
+    return SETTINGS[STREAMS.index(name)]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from mcp_agentbus.bus.replies import (
 )
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, Unconfirmed
-from mcp_agentbus.store import codec, subjects
+from mcp_agentbus.store import codec, streams, subjects
 from mcp_agentbus.store.records import (
     Written,
     read_record,
@@ -102,16 +102,17 @@ def is_same(before: Sent, task: Task) -> bool:
 
 async def _put_task(bus: Bus, task: Task, message_id: str) -> Stored:
     """Store a task where it waits to be claimed, or for its time."""
-    headers = codec.task_headers(task)
-    subject = subjects.task_subject(task.to, task.priority, task.sender)
+    headers, data = codec.task_headers(task), codec.encode_task(task)
+    stream, subject = subjects.TASKS, subjects.task_subject(task.to, task.priority, task.sender)
     if task.deliver_at:
-        await _check_schedule_has_room(bus)
         headers |= {
             subjects.H_SCHEDULE: subjects.AT + text.stamp(task.deliver_at),
             "Nats-Schedule-Target": subjects.due_subject(task.to, task.priority, task.sender),
         }
+        stream = subjects.SCHEDULE
         subject = subjects.scheduled_subject(task.to, task.priority, task.sender, task.id)
-    return await bus.publish(subject, codec.encode_task(task), headers, message_id=message_id)
+        await _check_schedule_has_room(bus, len(data))
+    return await bus.publish(subject, data, headers, message_id=message_id, stream=stream)
 
 
 async def _is_stored(bus: Bus, task: Task, seq: int) -> bool:
@@ -184,16 +185,21 @@ async def _delete(bus: Bus, stream: str, subject: str, seq: int, task_id: str) -
             await bus.admin.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq})
 
 
-async def _check_schedule_has_room(bus: Bus) -> None:
+async def _check_schedule_has_room(bus: Bus, size: int) -> None:
+    """See that so many bytes push nothing out: this stream alone drops the oldest, unasked."""
+    call = f"STREAM.INFO.{subjects.SCHEDULE}"
     try:
-        info = await bus.admin.api(f"STREAM.INFO.{subjects.SCHEDULE}")
+        info = await bus.admin.api(call)
+        if streams.is_changed(info["config"]) and bus.on_missing:
+            await bus.on_missing()
+            info = await bus.admin.api(call)
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:  # storing makes it anew
             return
         raise
-    if info["state"]["bytes"] > info["config"]["max_bytes"] * _SCHEDULE_FULL_AT:
+    if info["state"]["bytes"] + size > info["config"]["max_bytes"] * _SCHEDULE_FULL_AT:
         raise StoreFull(
-            "Too many tasks wait for their time. Nothing was stored.",
+            "The bus has no room for one more task that waits for its time. Nothing was stored.",
             hint="Send it without deliver_in_s, or later.",
         )
 

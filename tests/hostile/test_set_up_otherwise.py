@@ -44,6 +44,9 @@ STREAMS = [
     (subjects.AGENTS, {"max_age": _S, "duplicate_window": _S}),
     (subjects.PRESENCE, {"allow_rollup_hdrs": True}),
     (subjects.DEAD, {"max_msg_size": 1}),
+    (subjects.DEAD, {"duplicate_window": _S}),
+    (subjects.AGENTS, {"max_bytes": 1}),
+    (subjects.RESULTS, {"retention": "interest"}),
 ]
 CONSUMERS = [
     {"headers_only": True}, {"max_deliver": 1}, {"max_batch": 1}, {"max_bytes": 10},
@@ -60,7 +63,8 @@ async def change(bus, stream, changed):
 async def hand_over(planner, coder):
     """Have a task done; return whether all of it went as it should."""
     [sent] = await send_task(planner, coder.me.id, "Count", "x")
-    [item] = (await read_inbox(coder, limit=50)).tasks
+    tasks = (await read_inbox(coder, limit=50)).tasks
+    [item] = [each for each in tasks if each.task.id == sent.task_id]
     await publish_result(coder, item.task.id, "completed")
     [result] = (await watch_inbox(planner, timeout_s=5, task_id=sent.task_id)).results
     return (item.task.id, item.task.body, result.state) == (sent.task_id, "x", "completed")
@@ -115,6 +119,11 @@ async def test_what_the_server_keeps_as_it_was_changed_doctor_says(own_world):
     (subjects.RESULTS, {"max_msg_size": 10}),
     (subjects.RESULTS, {"subjects": ["agentbus.*.results.*.*"]}),
     (subjects.SCHEDULE, {"max_msgs_per_subject": 1, "max_msg_size": 10}),
+    (subjects.TASKS, {"no_ack": True}),
+    (subjects.RESULTS, {"no_ack": True}),
+    (subjects.SCHEDULE, {"no_ack": True}),
+    *((stream, {"max_bytes": 1}) for stream in (subjects.TASKS, subjects.RESULTS, subjects.SCHEDULE)),
+    (subjects.TASKS, {"deny_delete": True, "deny_purge": True, "max_msg_size": 10}),
 ], ids=str)  # fmt: skip
 async def test_whoever_is_refused_by_a_changed_stream_sets_it_up_anew_within_the_call(
     own_world, stream, changed
@@ -125,6 +134,46 @@ async def test_whoever_is_refused_by_a_changed_stream_sets_it_up_anew_within_the
     await send_task(planner, planner.me.id, "Later", "x", deliver_in_s=3600)
 
     assert await hand_over(planner, coder)
+
+
+@pytest.mark.parametrize("stream", [subjects.TASKS, subjects.RESULTS, subjects.SCHEDULE])
+async def test_nothing_is_stored_in_a_stream_in_the_place_of_ours_and_doctor_removes_it(
+    own_world, stream
+):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    taken = streams.made_as(stream)["subjects"]
+    await planner.bus.api(f"STREAM.DELETE.{stream}")
+    await planner.bus.api(
+        "STREAM.CREATE.MINE", {"name": "MINE", "subjects": taken, "max_bytes": 9999}
+    )
+
+    later = 3600 if stream == subjects.SCHEDULE else None
+    with pytest.raises((Refused, Unconfirmed)) as refused:
+        await send_task(planner, coder.me.id, "Count", "x", deliver_in_s=later)
+    [named] = await strangers.checks(planner.bus.settings)
+    await asyncio.to_thread(named.mend.do)
+
+    assert "in the place of one of agentbus's" in str(refused.value)
+    assert "agentbus doctor --fix" in refused.value.hint
+    assert "MINE" in named.said
+    assert await hand_over(planner, coder)
+
+
+async def test_a_copy_of_another_stream_in_the_place_of_ours_is_made_one_of_ours_and_named(
+    own_world,
+):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    await planner.bus.api(
+        "STREAM.CREATE.MINE", {"name": "MINE", "subjects": ["x"], "max_bytes": 9999}
+    )
+    await planner.bus.api(f"STREAM.DELETE.{subjects.TASKS}")
+    await planner.bus.api(f"STREAM.CREATE.{subjects.TASKS}", {
+        "name": subjects.TASKS, "mirror": {"name": "MINE"}, "max_bytes": 9999,
+    })  # fmt: skip
+
+    assert await hand_over(planner, coder)
+    [named] = [each for each in await strangers.checks(planner.bus.settings) if each.mend]
+    assert f"{subjects.TASKS} (retention)" in named.said
 
 
 async def test_who_meets_a_sealed_stream_is_told_what_to_do(own_world):
@@ -166,7 +215,7 @@ def test_the_layout_has_a_new_number_with_each_change_of_the_streams():
     """Where this fails: add one to `streams.LAYOUT`, and write down its streams' hash here."""
     made = json.dumps(streams.SETTINGS, sort_keys=True).encode()
 
-    assert (streams.LAYOUT, hashlib.sha256(made).hexdigest()[:8]) == (1, "3e2011ce")
+    assert (streams.LAYOUT, hashlib.sha256(made).hexdigest()[:8]) == (2, "dc537b5f")
 
 
 @pytest.mark.parametrize("changed", CONSUMERS, ids=lambda each: next(iter(each)))
