@@ -113,6 +113,28 @@ async def test_doctor_tells_of_the_loss_of_what_was_kept_of_tasks(pair, monkeypa
     assert "UNASKED" in check.said
 
 
+async def test_whose_result_was_lost_with_the_stream_of_records_is_told(pair):
+    planner, coder = pair
+    over, waits = [
+        (await send_task(planner, coder.me.id, subject, "x"))[0] for subject in ("Over", "Waits")
+    ]
+    await read_inbox(coder, limit=1)
+    planner.outcomes.swept_at = None
+    await read_inbox(planner)
+    await publish_result(coder, over.task_id, "completed")
+    await planner.bus.api(f"STREAM.DELETE.{subjects.RESULTS}")
+    [fresh] = await send_task(planner, coder.me.id, "Fresh", "x")
+
+    planner.outcomes.swept_at = None  # as after a minute
+    told = (await watch_inbox(planner, timeout_s=5)).results
+
+    assert [(each.task_id, each.state) for each in told] == [(over.task_id, "failed")]
+    assert "lost it, with all that was kept of it" in told[0].reason
+    assert {item.task.id for item in (await read_inbox(coder)).tasks} == {
+        waits.task_id, fresh.task_id,
+    }  # fmt: skip
+
+
 async def test_who_sent_what_was_lost_with_all_streams_at_once_is_told(pair):
     planner, coder = pair
     [gone] = await send_task(planner, coder.me.id, "Gone", "x")

@@ -45,14 +45,6 @@ class Made:
         """Whether one that held tasks was lost with them."""
         return self.is_anew(max(self.tasks, self.schedule))
 
-    def all_after(self, earlier: Made) -> bool:
-        """Whether each of them was made after `earlier` tells: what all of them held is lost."""
-        return (
-            self.tasks > earlier.tasks
-            and self.schedule > earlier.schedule
-            and self.results > earlier.results
-        )
-
     def is_anew(self, made_at: datetime) -> bool:
         """Whether one of them was lost and made then, not so long ago that it plays no role."""
         first = min(self.tasks, self.schedule, self.results)
@@ -86,15 +78,15 @@ class Losses:
         Whoever has claimed one has it whole, and may still answer; unless the records went as well.
 
         Args:
-            awaited: inbox and deadline of what is awaited here, by task id: where the records went
-                with the tasks, nobody else knows that there were any.
+            awaited: inbox and deadline of what is awaited here, by task id: where the records went,
+                nobody else knows that there were any, and of a task that is over its result went.
 
         Raises: as `Bus.publish`.
         """
         now = await made(self._bus)
         if now != self._known and now.anew:
             await end_lost(self._bus, self._agent, max(now.tasks, now.schedule))
-        if self._known and now.all_after(self._known):
+        if self._known and now.results > self._known.results:
             await self._end_unknown(awaited)
         self._known = now
 
