@@ -53,7 +53,8 @@ class Cleared:
 
     rejected: int
     withdrawn: int
-    #: Tasks that have ended, or that somebody has claimed, since they were looked at.
+    #: Tasks that have ended, or that somebody has claimed, since they were looked at; and those
+    #: that a program has stored without a sender's record, which a session has to read.
     left: int
 
 

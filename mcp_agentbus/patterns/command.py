@@ -120,7 +120,12 @@ async def cleared(session: Session, what: Clearing, print_: Print) -> int:
 def _cleared_text(agent: str, done: Cleared, what: Clearing) -> str:
     if not what.received and not what.sent:
         return f"Nothing waits for {agent}, and nothing that it sent has no end yet. {_kept(what)}"
-    left = f" {many(done.left, 'task')} ended or was claimed meanwhile." if done.left else ""
+    left = (
+        f" Left as well: {many(done.left, 'task')} that ended or was claimed meanwhile, or has no "
+        "sender's record; agentbus inbox shows what still waits."
+        if done.left
+        else ""
+    )
     return (
         f"{many(done.rejected, 'task')} rejected, {done.withdrawn} withdrawn.{left} "
         "What became of each: agentbus tasks"

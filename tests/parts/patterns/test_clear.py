@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What waits for an agent and what it sent is ended, each with a word to the other side."""
 
+from rawclient import store
+
 from mcp_agentbus.archive.lives import task_life
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.patterns import command
 from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
 
 
@@ -59,3 +62,17 @@ async def test_a_clearing_that_was_cut_off_goes_on_with_the_same_again(world):
 
     assert await clear(coder, what) == Cleared(rejected=3, withdrawn=0, left=0)
     assert what.received == ids
+
+
+async def test_what_has_no_senders_record_is_left_and_said_to_be(world):
+    coder = await world.session("coder")
+    lane = f"agentbus.{coder.me.id}.tasks.low.somebody".encode()
+    await store(world.bus.settings, lane, b'{"id":"abcdef1","payload":{"content":"x"}}')
+    printed = []
+
+    what = await to_clear(coder)
+    await command.cleared(coder, what, lambda *said: printed.append(said))
+
+    assert what.received == ("abcdef1",)
+    assert "1 task that ended or was claimed meanwhile, or has no sender's record" in printed[0][0]
+    assert [item.task.id for item in (await read_inbox(coder)).tasks] == ["abcdef1"]
