@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from mcp_agentbus.bus import embedded, reach
 from mcp_agentbus.bus.connection import CONNECT_TIMEOUT_S, Link
 from mcp_agentbus.bus.login.login import Login, login_of
-from mcp_agentbus.bus.trust import Trust, trusted
+from mcp_agentbus.bus.login.trust import Trust, trusted
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files
 from mcp_agentbus.errors import (

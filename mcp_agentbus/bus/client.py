@@ -44,7 +44,7 @@ from mcp_agentbus.bus.replies import (
 )
 from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.errors import NoAnswer
+from mcp_agentbus.errors import AgentbusError, NoAnswer
 
 _T = TypeVar("_T")
 # Header names; the values are checked ids, numbers and this program's own words.
@@ -168,7 +168,8 @@ class Bus(Reconnecting):
         """Store a message; where a stream refuses that somebody has changed, it is set up anew."""
         answer = await self._asked(subject, data, headers, stored, stores=True)
         if isinstance(answer[0], ApiError) and answer[0].code != WRONG_REVISION:
-            await self._repair()
+            with contextlib.suppress(AgentbusError, TimeoutError):
+                await self._repair()
             answer = await self._asked(subject, data, headers, stored, stores=True)
         return answer
 
@@ -221,10 +222,12 @@ class Bus(Reconnecting):
         except NoAnswer:
             return None
 
-    async def pull(self, stream: str, consumer: str, batch: int) -> list[Delivery]:
+    async def pull(
+        self, stream: str, consumer: str, batch: int, *, is_made: bool = False
+    ) -> list[Delivery]:
         """Take up to `batch` messages that wait now; an empty list means that none does.
 
-        What a lost connection may have taken is offered again.
+        What a lost connection may have taken is offered again. One that `is_made` is waited for.
 
         Raises:
             HandedOut: everything that the consumer may hand out at once is handed out.
@@ -236,6 +239,8 @@ class Bus(Reconnecting):
             try:
                 pulled = await link.pull(stream, consumer, batch, timeout)
             except NoResponders:
+                if is_made:
+                    raise
                 raise ApiError(NO_SUCH_CONSUMER) from None
             return [delivery(stream, message) for message in pulled]
 

@@ -23,9 +23,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from mcp_agentbus.bus.login.login import Login
+from mcp_agentbus.bus.login.trust import Trust, in_the_open, server_at
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient, look_up
 from mcp_agentbus.bus.replies import Garbled, HandedOut, Message, api_answer
-from mcp_agentbus.bus.trust import Trust, in_the_open, server_at
 from mcp_agentbus.config.sections.server import is_private
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 
@@ -55,7 +55,7 @@ class LinkLost(Exception):
 
 
 class NoResponders(Exception):
-    """The server knows nobody for that subject: no stream takes it."""
+    """The server knows nobody for that subject, its first argument: no stream takes it."""
 
 
 class Link:
@@ -128,6 +128,11 @@ class Link:
     def alive(self) -> bool:
         """Whether it can be used."""
         return not self._ended and self._client.is_connected
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether the server is one of several, as it has said."""
+        return self._client.is_clustered
 
     async def close(self) -> None:
         """End the connection; safe to call twice."""
@@ -284,7 +289,7 @@ class Link:
         """Make a place for the answers to one request."""
         self._calls += 1
         token = str(self._calls)
-        answers = _Answers(f"{self._inbox}.{token}")
+        answers = _Answers(f"{self._inbox}.{token}", subject)
         self._waiting[token] = (subject, answers.queue)
         try:
             yield answers
@@ -370,8 +375,8 @@ class Link:
 class _Answers:
     """Where the answers to one request come in."""
 
-    def __init__(self, reply: str) -> None:
-        self.reply = reply
+    def __init__(self, reply: str, subject: str) -> None:
+        self.reply, self._subject = reply, subject
         self.queue: asyncio.Queue[Message | Exception] = asyncio.Queue()
         #: Whether they bring what was pulled; what no server sends there is passed over.
         self.is_pull = False
@@ -382,7 +387,7 @@ class _Answers:
             if isinstance(answer, Exception):
                 raise answer
             if answer.status == "503":
-                raise NoResponders
+                raise NoResponders(self._subject)
             of_pull = answer.status.startswith("4") or answer.reply.startswith(_ACK)
             if of_pull or not self.is_pull:
                 return answer

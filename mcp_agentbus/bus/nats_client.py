@@ -23,7 +23,7 @@ from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 from nats.errors import StaleConnectionError
 
-from mcp_agentbus.bus.trust import NoTls, Trust
+from mcp_agentbus.bus.login.trust import NoTls, Trust
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BusUnreachable
 
@@ -57,6 +57,11 @@ class MendedClient(Client):
     _reached = _greeted = _wants_tls = False
     #: Why nobody listens there, in the system's words.
     _refused = ""
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether the server belongs to a cluster, as its greeting says."""
+        return "cluster" in self._server_info
 
     async def enter(
         self,

@@ -24,9 +24,10 @@ from typing import Final, Self, TypeVar
 from mcp_agentbus.bus import budget, disk
 from mcp_agentbus.bus.address import Rotation, find_servers
 from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
-from mcp_agentbus.bus.replies import Message, NotNow
+from mcp_agentbus.bus.replies import LEADERLESS, Message, NotNow
+from mcp_agentbus.bus.subscription import HEARD_MAX, Arrived, Subscription
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core.aio import in_background, in_thread
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import (
     AgentbusError,
     BusUnreachable,
@@ -44,72 +45,26 @@ _BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
 # What a call has besides to find out why a server took a message and confirmed nothing.
 _WHY_TIMEOUT_S: Final = 0.4
 _LATE: Final = "No bus server answered in time. Nothing was stored."
+# Of a server that answers, and knows nobody who takes what was said; what to ask of who runs it.
+_NO_JETSTREAM: Final = (
+    "answers, and has no JetStream for this login",
+    "See that it was started with JetStream, and that the login's account has it.",
+)
+_MISSING: Final = (
+    "answers, but its streams are missing",
+    "If it stays so, tell whoever runs the shared server.",
+)
+_MAKES_NONE: Final = (
+    "answers, but no stream takes this, and this login may make none",
+    "Have whoever runs it make those of `agentbus server config --streams`.",
+)
+_TAKES_NOTHING: Final = (
+    "has its streams, but takes nothing of this for them",
+    "Call again; if it stays so, ask whoever runs it whether this login may do that.",
+)
 GONE: Final = "The bus server went away. Nothing was stored."
 
-# A subject on which more than this comes in a second is not heard for a second: somebody's flood of
-# 500,000 costs each that hears it a tenth of a processor then, and not all of one.
-HEARD_MAX: Final = 500
-_REST_S: Final = 1.0
-
 _T = TypeVar("_T")
-_Arrived = Callable[[Message | None], None]
-
-
-class _Subscription:
-    """What is heard on a subject, on the connection there is."""
-
-    def __init__(self, subject: str, arrived: _Arrived, group: str, most: int) -> None:
-        self._subject, self.arrived, self._group, self._most = subject, arrived, group, most
-        self._link: Link | None = None
-        self._end: Callable[[], Awaitable[None]] | None = None
-        self._resting: asyncio.Task[None] | None = None
-        #: How many have come in the second that began then; monotonic.
-        self._heard, self._since = 0, 0.0
-        #: Whether the server's permissions let it be heard.
-        self.is_allowed = True
-
-    async def begin(self, link: Link, within_s: float) -> None:
-        """Hear it on a connection. Raises: as `Link.flush`."""
-        self._link = link
-        end = await link.subscribe(self._subject, self._hear, self._group)
-        try:
-            # Interest must be known to the server before anything is done that it should see.
-            await link.flush(within_s)
-        except BaseException:
-            await end()
-            raise
-        self._end, self.is_allowed = end, not link.was_denied(self._subject)
-
-    async def end(self) -> None:
-        """Hear it no more."""
-        self._link = None
-        if self._resting:
-            self._resting.cancel()
-        if self._end:
-            await self._end()
-
-    def _hear(self, message: Message) -> None:
-        now = time.monotonic()
-        if now - self._since >= _REST_S:
-            self._heard, self._since = 0, now
-        self._heard += 1
-        if self._heard <= self._most:
-            self.arrived(message)
-        elif self._resting is None and self._end:
-            self._resting = in_background(self._rest(self._end), f"rest from {self._subject}")
-
-    async def _rest(self, end: Callable[[], Awaitable[None]]) -> None:
-        """Hear nothing for a while; then it is as after a lost connection."""
-        try:
-            await end()
-            self._end, link = None, self._link
-            while link and self._link is link and link.alive and self._end is None:
-                await asyncio.sleep(_REST_S)
-                with contextlib.suppress(LinkLost, TimeoutError):
-                    await self.begin(link, _TRY_TIMEOUT_S)
-        finally:
-            self._resting = None
-        self.arrived(None)
 
 
 class Reconnecting:
@@ -127,7 +82,7 @@ class Reconnecting:
         self._rotation = Rotation()
         self._opening = asyncio.Lock()
         self._closed = False
-        self._subscriptions: list[_Subscription] = []
+        self._subscriptions: list[Subscription] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -223,7 +178,9 @@ class Reconnecting:
                 raise  # waiting changes nothing
             except (BusUnreachable, NoResponders, NotNow, TimeoutError, LinkLost) as error:
                 if stores and not handed_over and isinstance(error, TimeoutError):
-                    await self._repair(_WHY_TIMEOUT_S)  # a stream may have been told to say nothing
+                    with contextlib.suppress(AgentbusError, TimeoutError):
+                        # A stream may have been told to say nothing.
+                        await self._repair(_WHY_TIMEOUT_S)
                 handed_over |= isinstance(error, TimeoutError | LinkLost)
                 failure = await self._failure(error, failure)
             else:
@@ -231,9 +188,16 @@ class Reconnecting:
                 return answer, handed_over
             if not left.lasts(pause):
                 left.failed = failure
-                raise await self._unconfirmed() if handed_over and stores else failure
+                ends_in = await self._unconfirmed() if handed_over and stores else failure
+                await self._turn_to_another()
+                raise ends_in
             await asyncio.sleep(pause)
         raise AssertionError  # the chain of pauses has no end
+
+    async def _turn_to_another(self) -> None:
+        """Leave a server that answers nothing, where there are others: they may be without it."""
+        if self._link and len(self.settings.urls) > 1:
+            await self._link.close()
 
     async def _failure(self, error: Exception, before: BusUnreachable | None) -> BusUnreachable:
         """Do what can be done about a try that failed, and return what it means to the caller."""
@@ -242,27 +206,61 @@ class Reconnecting:
                 await self._revive(budget.current().left_s)
                 return self._silent()
             case NoResponders():
-                await self._repair()
-                why = "The bus server answers, but no stream there takes this. Nothing was stored."
-                return BusUnreachable(why, hint="Run `agentbus doctor`: it names what is there.")
+                return await self._untaken(*error.args)
             case NotNow():
-                return self._silent(f"{error.message} Nothing was stored.")
+                return self._silent(error.message)
             case BusUnreachable():
                 # Why there was no connection before says more than that this try took too long.
                 known = before is not None and before.message != GONE
                 return before if before and known and error.message == _LATE else error
         return BusUnreachable(GONE)
 
-    async def _repair(self, within_s: float = _TRY_TIMEOUT_S) -> None:
-        if self.on_missing is None or self._repairing:
-            return
-        self._repairing = True
+    async def _untaken(self, subject: str) -> BusUnreachable:
+        """Make anew what may be missing where nobody takes a subject; return what was wrong.
+
+        Raises:
+            Refused: the server does not let that be made anew.
+        """
+        if subject.startswith(f"{API}.") and not subject.startswith(f"{API}.DIRECT.GET."):
+            return self._said(_NO_JETSTREAM)
         try:
-            with contextlib.suppress(AgentbusError, TimeoutError), budget.apart():
-                async with asyncio.timeout(within_s):
+            said = _TAKES_NOTHING if await self._repair() else _MISSING
+        except BusUnreachable as error:
+            return error
+        except NotAllowed:
+            return self._said(_MAKES_NONE)
+        except TimeoutError:
+            return self._silent()
+        return self._silent() if self._is_cluster else self._said(said)
+
+    def _said(self, said: tuple[str, str]) -> BusUnreachable:
+        """Return the error of a server that answers; who runs a shared one is to be asked."""
+        what, ask = said
+        hint = ask if self.settings.url else "Run `agentbus doctor`: it names what is there."
+        return BusUnreachable(f"The bus server {what}. Nothing was stored.", hint=hint)
+
+    async def _repair(self, within_s: float = _TRY_TIMEOUT_S) -> bool:
+        """Make anew what is missing; return whether all is there now, as far as that is known.
+
+        Raises:
+            AgentbusError, TimeoutError: it cannot be made, or seen.
+        """
+        if self.on_missing is None or self._repairing:
+            return False
+        self._repairing = True
+        limit_s = min(within_s, budget.current().left_s)
+        try:
+            with budget.apart():
+                async with asyncio.timeout(limit_s):
                     await self.on_missing()
+            return True
         finally:
             self._repairing = False
+
+    @property
+    def _is_cluster(self) -> bool:
+        """Whether the server is one of several, which have a leader or have none."""
+        return len(self.settings.urls) > 1 or (self._link is not None and self._link.is_clustered)
 
     async def _revive(self, within_s: float) -> None:
         """Have our own server started anew if its disk was full and is not any more."""
@@ -271,15 +269,18 @@ class Reconnecting:
                 async with asyncio.timeout(within_s):
                     await in_thread(disk.revive, self.settings)
 
-    def _silent(
-        self, what: str = "The bus server does not answer. Nothing was stored."
-    ) -> BusUnreachable:
+    def _silent(self, what: str = "") -> BusUnreachable:
         """Return the error for a server that hangs, or is just starting: nobody can tell which."""
-        return BusUnreachable(what, hint=f"Call again in a while. {self._mend}")
+        what = what or (LEADERLESS if self._is_cluster else "The bus server does not answer.")
+        return BusUnreachable(
+            f"{what} Nothing was stored.", hint=f"Call again in a while. {self._mend}"
+        )
 
     @property
     def _mend(self) -> str:
         """What a person can do about a server that hangs."""
+        if self._is_cluster:
+            return "If it stays so, tell whoever runs its servers: more than half must run."
         if self.settings.url:
             return "If it stays so, tell whoever runs the shared server."
         return "If it stays so, run `agentbus server stop`, then `agentbus server start`."
@@ -300,6 +301,8 @@ class Reconnecting:
                 "The bus server went away before it confirmed: it is not known whether this was "
                 "stored."
             )
+        if self._is_cluster:
+            return Unconfirmed(f"{LEADERLESS} It is not known whether this was stored.")
         return Unconfirmed(
             "The bus server answers but confirms nothing, as it does when its disk is full: "
             "it is not known whether this was stored.",
@@ -309,7 +312,7 @@ class Reconnecting:
 
     @contextlib.asynccontextmanager
     async def subscribed(
-        self, subject: str, arrived: _Arrived, *, group: str = "", most: int = HEARD_MAX
+        self, subject: str, arrived: Arrived, *, group: str = "", most: int = HEARD_MAX
     ) -> AsyncGenerator[bool, None]:
         """Call `arrived` for every message on `subject`, also after a lost connection.
 
@@ -318,7 +321,7 @@ class Reconnecting:
         and once it is heard again where more than `most` had come within a second. Of all that are
         subscribed there with the same `group`, one is called.
         """
-        subscription = _Subscription(subject, arrived, group, most)
+        subscription = Subscription(subject, arrived, group, most)
         await self._hear(await self._live(), subscription)
         self._subscriptions.append(subscription)
         try:
@@ -327,7 +330,7 @@ class Reconnecting:
             self._subscriptions.remove(subscription)
             await subscription.end()
 
-    async def _hear(self, link: Link, subscription: _Subscription) -> None:
+    async def _hear(self, link: Link, subscription: Subscription) -> None:
         with self._answering():
             await subscription.begin(link, min(_TRY_TIMEOUT_S, budget.current().left_s))
 
@@ -367,7 +370,7 @@ class Reconnecting:
         except TimeoutError:  # others are trying: why the last of them failed is known
             if self._refused:
                 raise BusUnreachable(self._refused.message, hint=self._refused.hint) from None
-            raise self._silent(_LATE) from None
+            raise BusUnreachable(_LATE, hint=self._silent().hint) from None
 
     async def _open(self, *, may_start: bool) -> Link:
         """Open a connection on which everything is heard that was heard before."""

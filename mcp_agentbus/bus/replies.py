@@ -27,6 +27,15 @@ TOO_MANY_RESULTS: Final = 413
 _CODE_MAX: Final = 99_999
 # What a cluster says while a write is under way there, or while it has no leader.
 _NOT_NOW: Final = frozenset({10008, 10009, 10118, 10158, 10163, 10164})
+# Of these what is said of a write that is not over yet.
+_UNDER_WAY: Final = frozenset({10158, 10163, 10164})
+#: Of a cluster's servers, for people.
+LEADERLESS: Final = (
+    "The bus's servers have no leader just now, as for some seconds after one of them was lost."
+)
+# JetStream does not run there, or not for the account.
+_NOT_ENABLED: Final = frozenset({10039, 10076})
+_ENABLE: Final = "See that it was started with JetStream, and that the login's account has it."
 _TOO_LARGE: Final = 10054
 _SEALED: Final = 10109
 # Another stream keeps what one of ours is to: by the subject, or when that is to be made.
@@ -96,14 +105,20 @@ class ApiError(Refused):
 
     def __init__(self, code: int, description: str = "") -> None:
         self.code, self.description = code, description
-        super().__init__(
-            f"The bus server refused this, with its error {code}.",
-            hint="Run `agentbus doctor`: it names what is not as agentbus makes it.",
-        )
+        what, hint = f"The bus server refused this, with its error {code}.", ""
+        if code in _NOT_ENABLED:
+            what, hint = "The bus server answers, and has no JetStream for this login.", _ENABLE
+        mend = "Run `agentbus doctor`: it names what is not as agentbus makes it."
+        super().__init__(what, hint=hint or mend)
 
 
 class NotNow(ApiError):
     """The server did nothing, and may do it when it is asked again."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(code, description)
+        under_way = "The bus's servers are still at another write to the same place."
+        self.message = under_way if code in _UNDER_WAY else LEADERLESS
 
 
 class Garbled(TimeoutError):

@@ -69,7 +69,7 @@ async def checks(settings: Settings) -> list[Check]:
         return [_unreachable(settings, error), *_without_server(settings)]
     try:
         asked = await _ask(link)
-    except (TimeoutError, LinkLost, NoResponders):
+    except (TimeoutError, LinkLost, NoResponders, ApiError):
         wrong = f"the server at {server.url} answers, but its JetStream does not"
         fix = "Free some disk space, then `agentbus server stop` and `agentbus server start`."
         if settings.url:

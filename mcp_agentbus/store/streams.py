@@ -394,4 +394,4 @@ async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
             return deliveries
         await together(*(bus.give_back(each) for each in deliveries))
     await _ensure(bus, consumer)
-    return await bus.pull(consumer.stream, consumer.name, batch)
+    return await bus.pull(consumer.stream, consumer.name, batch, is_made=True)

@@ -10,7 +10,7 @@ from nats_owner import shared_server
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadSetup, NotAllowed
+from mcp_agentbus.errors import BadSetup, NotAllowed, Refused
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -153,3 +153,12 @@ async def test_a_token_that_others_may_read_is_not_used(tmp_path):
         async with Bus(settings) as bus, Session(bus, Agent("planner")) as planner:
             with pytest.raises(BadSetup, match="open to other users"):
                 await read_inbox(planner)
+
+
+async def test_an_account_without_jetstream_is_told_of_and_not_that_streams_are_missing(tmp_path):
+    users = "{ users: [ { user: worker, password: x } ] }"
+    with shared_server(tmp_path, f"no_auth_user: worker\naccounts {{ A: {users} }}") as settings:
+        async with Bus(settings) as bus, Session(bus, Agent("planner")) as planner:
+            async with asyncio.timeout(PROMISED_S):
+                with pytest.raises(Refused, match="has no JetStream for this login"):
+                    await send_task(planner, "coder", "Nobody stores it", "x")

@@ -10,7 +10,7 @@ import socket
 import subprocess
 from dataclasses import replace
 
-from local_server import settings_at
+from local_server import settings_at, until
 
 from mcp_agentbus.bus import embedded
 
@@ -34,42 +34,51 @@ class Cluster:
     def url(self, name):
         return f"nats://127.0.0.1:{self._clients[name]}"
 
-    def start(self, *names):
-        """Start some, and wait until each has a leader to turn to."""
+    def start(self, *names, alone=False):
+        """Start some; one that is `alone` reaches none of the others, and none reaches it."""
         for name in names:
             folder = self._folder / name
             folder.mkdir(exist_ok=True)
-            routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in self._routes.values())
+            ports = [1] if alone else self._routes.values()
+            routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+            listens = "-1" if alone else self._routes[name]
             (folder / "nats.conf").write_text(
                 f'server_name: {name}\nlisten: "127.0.0.1:{self._clients[name]}"\n'
                 f'jetstream {{ store_dir: "{folder / "store"}" }}\n'
-                f'cluster {{ name: three, listen: "127.0.0.1:{self._routes[name]}", '
+                f'cluster {{ name: three, listen: "127.0.0.1:{listens}", '
                 f"routes: [{routes}] }}\n"
             )
             self._running[name] = subprocess.Popen(
                 [self._binary, "-c", folder / "nats.conf"],
                 stdin=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
+                stderr=subprocess.DEVNULL,
             )
+        for name in names:
+            until(lambda name=name: self._listens(name), f"{name} listens")
+
+    def _listens(self, name):
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self._clients[name])).close()
+            return True
+        return False
 
     def kill(self, *names):
         """Kill -9 some, and wait until they are gone."""
         for name in names:
             server = self._running.pop(name)
             server.kill()
-            server.communicate()
+            server.wait()
 
     def end(self):
         self.kill(*list(self._running))
 
 
 @contextlib.contextmanager
-def cluster(folder):
-    """Run three; none outlives the block."""
+def cluster(folder, names=NAMES):
+    """Run these of the three; none outlives the block."""
     three = Cluster(folder)
     try:
-        three.start(*NAMES)
+        three.start(*names)
         yield three
     finally:
         three.end()

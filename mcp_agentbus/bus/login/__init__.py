@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What opens a server: a token, a password, a key or a JWT, each from a file of this user's."""
+"""What opens a shared server, from files of this user's, and by what the server is known."""

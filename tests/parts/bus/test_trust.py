@@ -8,7 +8,7 @@ import pytest
 from certificates import Authority
 from local_server import configured
 
-from mcp_agentbus.bus import trust as trusting
+from mcp_agentbus.bus.login import trust as trusting
 from mcp_agentbus.config.settings import neighbour_environ
 from mcp_agentbus.errors import BadSetup
 
