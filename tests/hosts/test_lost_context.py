@@ -20,6 +20,8 @@ from mcp_agentbus.store import roster
 
 pytestmark = pytest.mark.node
 
+WITHIN_S = 150  # only a hang takes as long
+
 EVERY = tuple(sorted(name.rpartition("__")[2] for name in TOOLS))
 ERRAND = "The errand of a subagent: read the inbox, and end what is there."
 READING = ANSWERING[:1]
@@ -57,7 +59,7 @@ async def test_a_session_that_was_compacted_by_itself_and_by_its_user_ends_its_t
                 await asyncio.to_thread(screen.shows, "Compacted")
                 model.plan = [*READING, ("read_inbox", {"task_id": LATEST}), *ANSWERING[1:]]
                 screen.type("go on\r")
-                result = await watch_inbox(planner, timeout_s=60)
+                result = await watch_inbox(planner, timeout_s=WITHIN_S)
                 life = await task_life(planner, sent.task_id)
             await listener.end()
 
@@ -114,7 +116,7 @@ async def test_two_subagents_at_once_do_a_task_each_and_none_twice(machine, tree
                     await listener.logged("joined", agent="shop-claude")
                 screen.type("go\r")
                 for receipt in sent:
-                    await watch_inbox(planner, task_id=receipt.task_id, timeout_s=30)
+                    await watch_inbox(planner, task_id=receipt.task_id, timeout_s=WITHIN_S)
                 lives = [await task_life(planner, receipt.task_id) for receipt in sent]
             await listener.end()
 

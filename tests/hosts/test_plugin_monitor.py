@@ -20,6 +20,8 @@ from mcp_agentbus.relay import local_socket
 
 pytestmark = pytest.mark.node
 
+WITHIN_S = 150  # only a hang takes as long
+
 ASKS = {"op": "status"}
 
 
@@ -52,7 +54,7 @@ async def test_the_model_of_an_idle_session_is_told_once_and_does_the_task(
                 [receipt] = await send_task(
                     planner, "coder", f"{CANARY} subject", f"{CANARY} body", priority="high"
                 )
-                found = await watch_inbox(planner, timeout_s=60, task_id=receipt.task_id)
+                found = await watch_inbox(planner, timeout_s=WITHIN_S, task_id=receipt.task_id)
                 last = [await asyncio.to_thread(model.turn) for _ in range(3)][-1]
                 await listener.logged("read", agent="coder")
                 seen = "\n".join(await asyncio.to_thread(screen.shows, "DONE"))

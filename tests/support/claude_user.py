@@ -27,7 +27,7 @@ from mcp_agentbus.installers.steps import Machine
 ROOT = Path(__file__).parents[2]
 PARTS = (".claude-plugin", ".mcp.json", "README.md", "bin", "hooks", "monitors", "skills")
 _COLUMNS, _LINES = 120, 50
-_WITHIN_S = 60  # only a hang takes as long
+_WITHIN_S = 150  # only a hang takes as long
 _TAKES_KEYS_S = 0.5  # a question that came up takes keys after about as long
 QUESTION = "Do you want to proceed?"
 KEY = "dummy-dummy-dummy-dummy-dummy"
