@@ -37,8 +37,13 @@ def literal(node):
     return ""
 
 
+@pytest.fixture(scope="module")
 def hints():
-    """Return every hint and every note that the source writes out for an answer of a tool."""
+    """Every hint and every note that the source writes out for an answer of a tool."""
+    return sorted({hint for hint in written() if " " in hint})
+
+
+def written():
     files = [ROOT / "errors.py", *(f for room in ROOMS for f in (ROOT / room).glob("*.py"))]
     for file in files:
         if file.name in TYPED_ONLY:
@@ -53,37 +58,34 @@ def hints():
                 yield literal(node.args[0])
 
 
-HINTS = sorted({hint for hint in hints() if " " in hint})
+def test_hints_were_found(hints):
+    assert len(hints) > 60
+    assert errors.NotClaimed.hint in hints
 
 
-def test_hints_were_found():
-    assert len(HINTS) > 60
-    assert errors.NotClaimed.hint in HINTS
+def test_whoever_types_reads_of_no_tool_and_of_no_argument(hints):
+    typed = map(SHELL.hint, hints)
+
+    assert [hint for hint in typed if TOOL_WORDS.search(hint)] == []
 
 
-@pytest.mark.parametrize("hint", HINTS)
-def test_whoever_types_reads_of_no_tool_and_of_no_argument(hint):
-    assert not TOOL_WORDS.search(SHELL.hint(hint)), SHELL.hint(hint)
+def test_whoever_writes_python_reads_of_no_function_that_is_not_there(hints):
+    called = re.compile(rf"\b({'|'.join(TOOLS)}|task_life)\b(?: with this (\w+))?")
+    for hint in hints:
+        for name, with_ in called.findall(hint):
+            assert name in mcp_agentbus.__all__, hint
+            taken = inspect.signature(getattr(mcp_agentbus, name)).parameters
+            assert not with_ or with_ in taken, hint
 
 
-@pytest.mark.parametrize("hint", HINTS)
-def test_whoever_writes_python_reads_of_no_function_that_is_not_there(hint):
-    for name, with_ in re.findall(rf"\b({'|'.join(TOOLS)}|task_life)\b(?: with this (\w+))?", hint):
-        assert name in mcp_agentbus.__all__, hint
-        taken = inspect.signature(getattr(mcp_agentbus, name)).parameters
-        assert not with_ or with_ in taken, hint
-
-
-@pytest.mark.parametrize("hint", HINTS)
-def test_a_model_is_told_to_type_nothing(hint):
-    said = MODEL.hint(hint)
-
-    for order in re.finditer(r"(.{0,16})\b[Rr]un(:| `)", said):
-        assert order[1].endswith("sk your user to "), said
-    for command in re.finditer(r"`agentbus", said):
-        assert "our user " in said[: command.start()], said
-    assert "user to ask" not in said
-    assert MODEL.hint(said) == said
+def test_a_model_is_told_to_type_nothing(hints):
+    for said in map(MODEL.hint, hints):
+        for order in re.finditer(r"(.{0,16})\b[Rr]un(:| `)", said):
+            assert order[1].endswith("sk your user to "), said
+        for command in re.finditer(r"`agentbus", said):
+            assert "our user " in said[: command.start()], said
+        assert "user to ask" not in said
+        assert MODEL.hint(said) == said
 
 
 @pytest.mark.parametrize(
