@@ -4,7 +4,6 @@
 import json
 import shlex
 import stat
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -28,6 +27,11 @@ USERS = {
         "auth": {"mode": "token", "token": "gateway-secret-1"},
     },
     "mcp": {"servers": {"mine": {"command": "/bin/true", "args": ["a b"]}}},
+}
+# What OpenClaw adds to a file that it writes.
+META = {
+    "migrations": {"modelPolicyAllowlist": True, "utilityModelSeparation": True},
+    "lastTouchedVersion": node_tools.OPENCLAW["openclaw"],
 }
 
 
@@ -76,12 +80,9 @@ def done(user):
 
     The user has both again as they were in between; `undone` is what was there after it.
     """
-    subprocess.run(
-        ["openclaw", "config", "patch", "--stdin"],
-        env=user.environ, cwd=user.home, input=json.dumps(USERS), text=True,
-        capture_output=True, check=True,
-    )  # fmt: skip
-    before = user.config.read_bytes()
+    user.config.parent.mkdir()
+    before = json.dumps({**USERS, "meta": META}, indent=2).encode() + b"\n"
+    user.config.write_bytes(before)
     connected, undone = user.place / "connected", user.place / "undone"
     hosts = [word for host in HOSTS for word in ("--host", host)]
     ran = run(
