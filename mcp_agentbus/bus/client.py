@@ -49,7 +49,7 @@ from mcp_agentbus.errors import AgentbusError, NoAnswer
 _T = TypeVar("_T")
 # Header names; the values are checked ids, numbers and this program's own words.
 H_MSG_ID: Final = "Nats-Msg-Id"
-H_EXPECTED_STREAM: Final = "Nats-Expected-Stream"
+H_STREAM: Final = "Nats-Expected-Stream"
 H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 # Messages in one answer of a batched direct get; the server ends a longer one by itself.
 _PAGE: Final = 1_000
@@ -69,7 +69,7 @@ class Bus(Reconnecting):
     async def connect(cls, settings: Settings | None = None) -> AsyncGenerator[Bus, None]:
         """Connect to the bus that the settings name; the embedded one is started if need be.
 
-        It is tried for as long as a call is: a server that is just starting is no reason to fail.
+        It is tried for as long as a call is: a server may be just starting.
 
         Raises:
             BusUnreachable, NotAllowed, BadSetup: there is no connection to be had.
@@ -90,9 +90,8 @@ class Bus(Reconnecting):
     def admin(self) -> Bus:
         """The connection that may create and change streams and consumers.
 
-        Here it is the same one: a token, the embedded server's or a shared one's, opens everything.
-        A bus whose agents have rights of their own would open its second connection here, with
-        the credentials of an administrator; so whoever needs those rights says `admin`.
+        Here it is the same one: a token opens everything. A bus whose agents have rights of their
+        own would open another here, an administrator's; so whoever needs those says `admin`.
         """
         return self
 
@@ -128,9 +127,8 @@ class Bus(Reconnecting):
         # Of what others may know, as a task's id, the server is given something that they do not.
         secret_in = self.settings.state_dir
         own = unforeseen(secret_in, message_id) if message_id else secrets.token_hex(8)
-        all_headers = {**(headers or {}), H_MSG_ID: own}
-        if stream:
-            all_headers[H_EXPECTED_STREAM] = stream
+        expected = {H_STREAM: stream} if stream else {}
+        all_headers = {**(headers or {}), **expected, H_MSG_ID: own}
         ack, _ = await self._stored(subject, data, all_headers)
         if isinstance(ack, ApiError):
             raise refusal(ack)
@@ -150,8 +148,7 @@ class Bus(Reconnecting):
             InboxFull, StoreFull, BadInput, NotAllowed, BusUnreachable, Unconfirmed: as `publish`.
         """
         message_id = secrets.token_hex(8)
-        headers = {H_MSG_ID: message_id, H_EXPECTED_REVISION: str(revision)}
-        headers[H_EXPECTED_STREAM] = stream
+        headers = {H_MSG_ID: message_id, H_EXPECTED_REVISION: str(revision), H_STREAM: stream}
         ack, repeated = await self._stored(subject, data, headers)
         if not isinstance(ack, ApiError):
             return ack.seq
@@ -217,10 +214,9 @@ class Bus(Reconnecting):
         Raises:
             BusUnreachable, NotAllowed: as `publish`.
         """
-        try:
+        with contextlib.suppress(NoAnswer):
             return await self.request(subject, data, within_s)
-        except NoAnswer:
-            return None
+        return None
 
     async def pull(
         self, stream: str, consumer: str, batch: int, *, is_made: bool = False
@@ -266,8 +262,7 @@ class Bus(Reconnecting):
             if error.code == NO_SUCH_CONSUMER:
                 return []
             raise
-        last, count = info["delivered"], int(info["num_ack_pending"])
-        out: list[Delivery] = []
+        last, count, out = info["delivered"], int(info["num_ack_pending"]), list[Delivery]()
         if not count:
             return out
         start, page = int(info["ack_floor"]["stream_seq"]) + 1, min(count, _LONG_PAGE)

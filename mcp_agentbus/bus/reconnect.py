@@ -189,15 +189,11 @@ class Reconnecting:
             if not left.lasts(pause):
                 left.failed = failure
                 ends_in = await self._unconfirmed() if handed_over and stores else failure
-                await self._turn_to_another()
+                if self._link and len(self.settings.urls) > 1:
+                    await self._link.close()  # one of the others may do better
                 raise ends_in
             await asyncio.sleep(pause)
         raise AssertionError  # the chain of pauses has no end
-
-    async def _turn_to_another(self) -> None:
-        """Leave a server that answers nothing, where there are others: they may be without it."""
-        if self._link and len(self.settings.urls) > 1:
-            await self._link.close()
 
     async def _failure(self, error: Exception, before: BusUnreachable | None) -> BusUnreachable:
         """Do what can be done about a try that failed, and return what it means to the caller."""

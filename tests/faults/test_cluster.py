@@ -48,7 +48,8 @@ async def replicated(bus):
 
 
 async def caught_up(bus):
-    if not all(each.get("current") for each in (await placed(bus))["replicas"]):
+    others = (await placed(bus)).get("replicas") or [{}]  # none while a leader is looked for
+    if not all(each.get("current") for each in others):
         raise BusUnreachable("Some are behind.")
 
 
