@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import shlex
 import time
@@ -63,6 +64,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> int:
+    if args.streams:
+        return _streams(args)
+    if args.agents or args.replicas != 1:
+        raise BadInput("--for and --replicas say what --streams prints.", hint="Add --streams.")
     from mcp_agentbus.bus import server_conf
 
     conf = server_conf.shared(
@@ -100,6 +105,16 @@ def _init(args: argparse.Namespace, settings: Settings) -> int:
 
 def _folder(typed: str, settings: Settings) -> Path:
     return Path(places.absolute(typed, settings.environ))
+
+
+def _streams(args: argparse.Namespace) -> int:
+    """Print what is made on a server whose users may make nothing; as JSON either way."""
+    from mcp_agentbus.store.upkeep.by_owner import by_owner
+
+    agents = [agent for agent in (args.agents or "").split(",") if agent]
+    made = by_owner(agents, replicas=args.replicas)
+    show(args, json.dumps(made, indent=2), made, verbatim=True)
+    return 0
 
 
 def _standing(args: argparse.Namespace, settings: Settings) -> int:

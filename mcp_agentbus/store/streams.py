@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -29,7 +30,7 @@ from mcp_agentbus.bus.replies import (
 )
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.errors import Refused, StoreFull
+from mcp_agentbus.errors import NotAllowed, Refused, StoreFull
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S
@@ -164,6 +165,10 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
 # refuses all but one, or all: so it is looked at again, for 3 s at most.
 _BESIDE_OTHERS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
 
+_BY_OWNER: Final = (
+    "Have whoever runs the server make what `agentbus server config --streams --for AGENT` prints."
+)
+
 STREAMS: Final = tuple(stream["name"] for stream in SETTINGS)
 
 
@@ -203,11 +208,7 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
     """Create or update a stream, beside whoever does the same at this moment."""
     for pause_s in (*_BESIDE_OTHERS_S, None):
         try:
-            config = dict(stream)
-            if call == "UPDATE":  # with what it has that cannot be taken back
-                has = (await admin.api(f"STREAM.INFO.{stream['name']}"))["config"]
-                config |= kept_settings(stream, has)
-            await admin.api(f"STREAM.{call}.{stream['name']}", config)
+            await _set_up(admin, call, stream)
         except ApiError as error:
             if error.code != NO_ROOM_TO_RESERVE:
                 if call == "UPDATE":  # it stays as it is, and doctor tells of it
@@ -225,9 +226,21 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
             return
 
 
+async def _set_up(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
+    config = dict(stream)
+    if call == "UPDATE":  # with what it has that cannot be taken back
+        has = (await admin.api(f"STREAM.INFO.{stream['name']}"))["config"]
+        config |= kept_settings(stream, has)
+    try:
+        await admin.api(f"STREAM.{call}.{stream['name']}", config)
+    except NotAllowed:
+        if call == "CREATE":
+            raise NotAllowed(hint=_BY_OWNER) from None
+
+
 async def _needed(admin: Bus, stream: Mapping[str, Any], *, newer: bool = False) -> str:
     """Return CREATE, UPDATE for a stream of an older version or of somebody else's, or nothing."""
-    # Asking first: a repeated STREAM.CREATE checks the room again and may fail on a full disk.
+    # A repeated STREAM.CREATE checks the room again and may fail on a full disk.
     try:
         info = await admin.api(f"STREAM.INFO.{stream['name']}")
     except ApiError as error:
@@ -302,7 +315,8 @@ async def ensure_sender(bus: Bus, agent: str) -> None:
     await together(_ensure(bus, results(agent)), _ensure(bus, sent(agent)))
 
 
-def _config(consumer: Consumer) -> dict[str, Any]:
+def config_of(consumer: Consumer) -> dict[str, Any]:
+    """Return the configuration with which a consumer is made."""
     return {
         "name": consumer.name,
         "durable_name": consumer.name,
@@ -322,7 +336,7 @@ def _config(consumer: Consumer) -> dict[str, Any]:
 
 async def _ensure(bus: Bus, consumer: Consumer) -> None:
     """Make a consumer, or have it as it is made again, where somebody has changed it."""
-    config = _config(consumer)
+    config = config_of(consumer)
     body = {"stream_name": consumer.stream, "config": config, "action": ""}
     call = f"CONSUMER.CREATE.{consumer.stream}.{consumer.name}.{consumer.subject}"
     try:
@@ -330,16 +344,19 @@ async def _ensure(bus: Bus, consumer: Consumer) -> None:
         if not consumer_is_as_made(config, info["config"]):  # as one that is kept from going on
             await bus.admin.api(f"CONSUMER.DELETE.{consumer.stream}.{consumer.name}")
             await bus.admin.api(call, body)
+    except NotAllowed:  # then its owner has made it, or it is not to be
+        with suppress(ApiError):
+            has = await bus.admin.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+            if consumer_is_as_made(config, has["config"]):
+                return
+        raise NotAllowed(hint=_BY_OWNER) from None
     except ApiError:
         strange = await strange_consumers(bus, consumer.stream)
-        in_the_way = [
-            name
-            for name, filters in strange
-            if any(overlap(each, consumer.subject) for each in filters)
-        ]
+        subject = consumer.subject
+        in_the_way = [name for name, takes in strange if any(overlap(a, subject) for a in takes)]
         if not in_the_way:
             raise
-        names = ", ".join(f"{name!r}" for name in in_the_way[:3])
+        names = ", ".join(map(repr, in_the_way[:3]))
         raise Refused(
             f"Another program's consumer {names} takes what is sent to "
             f"{subjects.parts(consumer.subject).whose!r}. What is stored there is kept.",
@@ -372,7 +389,7 @@ def _is_ours(stream: str, config: Mapping[str, Any], subject: str) -> bool:
     known = [results(whose), sent(whose)]
     known += [lane(whose, each) for each in LANES if each in rest[:1]]
     return any(
-        each.stream == stream and consumer_is_as_made(_config(each), config) for each in known
+        each.stream == stream and consumer_is_as_made(config_of(each), config) for each in known
     )
 
 

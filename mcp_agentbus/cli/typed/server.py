@@ -32,6 +32,12 @@ def add(commands: Commands) -> None:
     config.add_argument("--tls-key", metavar="FILE")
     plain = "for an address of Tailscale or WireGuard, which encrypt by themselves"
     config.add_argument("--allow-plaintext", action="store_true", help=plain)
+    made = "print what agentbus makes there instead, for an owner who lets no user make anything"
+    config.add_argument("--streams", action="store_true", help=made)
+    whose = "with --streams: also the consumers of these, as planner,coder,role:review"
+    config.add_argument("--for", dest="agents", metavar="AGENT,...", help=whose)
+    several = "with --streams: on how many servers each is kept"
+    config.add_argument("--replicas", type=int, choices=(1, 3, 5), default=1, help=several)
     _add_init(actions)
     _add_backup(actions)
 
