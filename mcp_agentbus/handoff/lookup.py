@@ -204,7 +204,11 @@ class _Stored:
 
 
 async def _stored(bus: Bus, owner: str, inbox: str, task_id: str) -> _Stored:
-    sent, _ = await read_sent(bus, owner, inbox, task_id)
+    if owner == "*" != inbox:
+        sent = await tasks.sent_to(bus, inbox, task_id)
+        owner = sent.owner if sent else owner
+    else:
+        sent, _ = await read_sent(bus, owner, inbox, task_id)
     if sent:  # no other inbox has a word about it
         inbox = sent.inbox
     (record, _), (wakes, _) = await asyncio.gather(

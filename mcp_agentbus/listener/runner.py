@@ -33,6 +33,7 @@ from mcp_agentbus.listener.members import HANGS, Member
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
+from mcp_agentbus.store import tasks
 from mcp_agentbus.store.records import add_wake, read_record, read_sent
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.store.task import Moment
@@ -288,10 +289,10 @@ class Runner:
         moment = Moment(state=state, at=row.ended_at or row.at, by=row.agent, reason=row.said)
         for key in row.keys:
             kind, inbox, task_id = key.split(" ")
-            if kind == "task":
-                sent, _ = await read_sent(self._state.bus, "*", inbox, task_id)
-                if sent:
-                    await add_wake(self._state.bus, sent.owner, inbox, task_id, moment)
+            if kind != "task":
+                continue
+            if sent := await tasks.sent_to(self._state.bus, inbox, task_id):
+                await add_wake(self._state.bus, sent.owner, inbox, task_id, moment)
 
     def _has_heard(self, desk: Desk, decision: Wake) -> bool:
         """Tell whether its hook has told a live session all of that: the wake counts as given."""

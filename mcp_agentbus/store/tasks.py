@@ -29,9 +29,11 @@ from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, Unconfirmed
 from mcp_agentbus.store import codec, streams, subjects
 from mcp_agentbus.store.records import (
     Written,
+    lasts,
     read_record,
     read_sent,
     record_key,
+    sent_in,
     update,
     write_sent,
 )
@@ -294,6 +296,28 @@ class Seen:
         if self.record is None or self.state == "stored":
             return ""
         return f"{self.record.agent}/{self.record.session}"
+
+
+async def sent_to(bus: Bus, inbox: str, task_id: str) -> Sent | None:
+    """Return what the sender of a task in an inbox keeps of it; None if nothing is kept.
+
+    Anybody may write that he has sent it. Whose it is the worker's record says and, where there is
+    none yet, the stored task.
+
+    Raises:
+        ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
+    """
+    record, _ = await read_record(bus, "*", inbox, task_id)
+    if record:
+        sent, _ = await read_sent(bus, record.owner, inbox, task_id)
+        return sent
+    messages = await lasts(bus, [subjects.sent_subject("*", inbox, task_id)])
+    said = [sent for each in messages if (sent := sent_in(each)) and not sent.unasked]
+    if len(said) > 1:
+        for sent in said:
+            if await find(bus, first_record(sent), sent.seq):
+                return sent
+    return said[-1] if said else None
 
 
 @dataclass(frozen=True)

@@ -117,3 +117,20 @@ async def test_attempts_count_as_far_as_there_can_have_been_so_many(pair):
     # Once without an offer, by its id, and now.
     assert [(item.task.id, item.attempt) for item in inbox.tasks] == [(receipt.task_id, 2)]
     assert inbox.notes == ()
+
+
+async def test_who_says_to_have_sent_anothers_task_is_not_taken_for_its_sender(pair):
+    planner, coder = pair
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    forged = Sent(task_id=receipt.task_id, owner="mallory", inbox=coder.me.id, created_at=now(),
+                  expires_at=now() + unseen.timedelta(seconds=1))  # fmt: skip
+    await records.write_sent(planner.bus, forged, 0)
+
+    waiting = await lookup.task_life(coder, receipt.task_id)
+    await publish_result(coder, receipt.task_id, "completed", summary="214")
+    ended = await lookup.task_life(coder, receipt.task_id)
+    results = (await read_inbox(planner)).results
+
+    assert [life.sent.owner for life in (waiting, ended)] == [planner.me.id] * 2
+    assert (waiting.state, ended.state) == ("stored", "completed")
+    assert [result.summary for result in results] == ["214"]

@@ -19,7 +19,7 @@ from mcp_agentbus.errors import Refused
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, tasks
-from mcp_agentbus.store.records import read_record, read_sent, write_record
+from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.subjects import TASKS
 
@@ -84,9 +84,9 @@ async def unheld(session: Session, task_id: str, holder: str) -> Claim | None:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     for inbox in session.inboxes:
-        (standing, revision), (sent, _) = await asyncio.gather(
+        (standing, revision), sent = await asyncio.gather(
             read_record(session.bus, "*", inbox, task_id),
-            read_sent(session.bus, "*", inbox, task_id),
+            tasks.sent_to(session.bus, inbox, task_id),
         )
         record = standing or (first_record(sent) if sent else None)
         if record is None or record.ended or await roster.may_hold(session.bus, record):
