@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from mcp_agentbus.archive.audit import Entry
     from mcp_agentbus.archive.follow import follow
-    from mcp_agentbus.archive.history import History, Past, history
+    from mcp_agentbus.archive.history import History, history
     from mcp_agentbus.archive.lives import task_life
+    from mcp_agentbus.archive.past import Past
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.core.ids import Agent
     from mcp_agentbus.errors import (
@@ -129,8 +130,9 @@ __all__ = [
 _HOME = {
     "archive.audit": ("Entry",),
     "archive.follow": ("follow",),
-    "archive.history": ("History", "Past", "history"),
+    "archive.history": ("History", "history"),
     "archive.lives": ("task_life",),
+    "archive.past": ("Past",),
     "bus.client": ("Bus",),
     "core.ids": ("Agent",),
     "handoff.inbox": ("read_inbox", "watch_inbox"),

@@ -14,7 +14,8 @@ from sqlite3 import Row
 from typing import Any, Final
 
 from mcp_agentbus.archive.file import Archive, iso
-from mcp_agentbus.archive.history import Past, Sides, past_of
+from mcp_agentbus.archive.history import Sides
+from mcp_agentbus.archive.past import Past, past_of
 
 _PAGE: Final = 200
 

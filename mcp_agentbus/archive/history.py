@@ -14,24 +14,24 @@ import re
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
+from mcp_agentbus.archive.past import Past, as_held, past_of
 from mcp_agentbus.archive.questions import LEFT_OPEN, asked
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
-from mcp_agentbus.core.ids import Agent, Priority
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import ArchiveBroken, BadInput
 from mcp_agentbus.handoff.agents import known_here, of_this_user
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.task import ASKING, ENDS, HELD, OPEN, Expect, State
+from mcp_agentbus.store.task import ASKING, HELD, OPEN
 
 #: Whose turn a task was or is: this agent's who sent it, or who received it; or both, not over yet.
 View = Literal["all", "sent", "received", "open"]
@@ -41,61 +41,6 @@ LIMIT_MAX: Final = 100
 _OLDER_S: Final = 1.0
 _CURSOR: Final = re.compile(r"past-(\d{1,18})")
 _SNIPPET_WORDS: Final = 12
-
-
-@dataclass(frozen=True)
-class Past:
-    """A task as it is known, over or not."""
-
-    #: Its place in the archive; the next page begins behind it.
-    n: int
-    task_id: str
-    owner: str
-    inbox: str
-    #: A deadline that passed counts even before anybody has written it down.
-    state: State
-    #: Who holds it, or took its last step.
-    agent: str
-    session: str
-    subject: str
-    thread_id: str
-    priority: Priority
-    task_type: str
-    in_reply_to: str | None
-    expect: Expect
-    #: Of the result of another agent's task: whose that is, as its worker says.
-    asked_by: str
-    created_at: datetime
-    updated_at: datetime
-    expires_at: datetime | None
-    deliver_at: datetime | None
-    seen_at: datetime | None
-    #: What is kept of the task's text, and how many characters it had; 0: that is not known.
-    request: str
-    request_chars: int
-    summary: str
-    result: str
-    artifacts: tuple[str, ...]
-    progress: float | None
-    reason: str
-    late: bool
-    attempts: int
-    #: Its owner's side is known to have sent it.
-    is_asked: bool
-    #: Where words were looked for: the text around them.
-    snippet: str = ""
-    #: What its worker asked and has not gone on from, also if its session has ended since.
-    question: Question | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more is to come."""
-        return self.state in ENDS
-
-    @property
-    def holder(self) -> str:
-        """The agent that holds it; empty if nobody does."""
-        return self.agent if self.state in HELD else ""
 
 
 @dataclass(frozen=True)
@@ -166,7 +111,8 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
     await session.called()
     sides = Sides((session.me.id,), tuple(session.inboxes))
     async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
-        return look(current, Wanted(**wanted), sides, session.bus.settings.state_dir)
+        page = look(current, Wanted(**wanted), sides, session.bus.settings.state_dir)
+        return replace(page, tasks=await as_held(session.bus, page.tasks))
 
 
 def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> History:
@@ -375,23 +321,3 @@ def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tu
     else:
         select.ask("tasks.id = ?", task_id)
     return tuple(map(past_of, select.put(archive, 2)))
-
-
-def past_of(row: sqlite3.Row, question: Question | None = None) -> Past:
-    """Return the task in a row of the archive, with what its worker asks where that is known."""
-    values = dict(row)
-    for name in ("created_at", "updated_at", "expires_at", "deliver_at", "seen_at"):
-        values[name] = datetime.fromisoformat(values[name]) if values[name] else None
-    state = values["state"]
-    if state in OPEN and values["expires_at"] and values["expires_at"] <= text.now():
-        state = "expired"
-    fields = Past.__dataclass_fields__.keys() & values.keys()
-    return Past(
-        **{name: values[name] for name in fields - {"state", "artifacts", "late"}},
-        task_id=values["id"],
-        state=state,
-        artifacts=tuple(text.from_json(values["artifacts"])),
-        late=bool(values["late"]),
-        is_asked=values["sent_seq"] > 0,
-        question=None if state in ENDS else question,
-    )

@@ -11,7 +11,8 @@ from collections.abc import Collection
 
 from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Entry, Span
-from mcp_agentbus.archive.history import Current, Past, Sides, of_id, up_to_date, users
+from mcp_agentbus.archive.history import Current, Sides, of_id, up_to_date, users
+from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core.ids import may_be_short
 from mcp_agentbus.errors import UnknownTask

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mcp_agentbus.archive.audit import Entry, entry_of
 from mcp_agentbus.archive.file import Archive, iso
-from mcp_agentbus.archive.history import Past, past_of
+from mcp_agentbus.archive.past import Past, past_of
 from mcp_agentbus.archive.questions import ANY_LEFT_OPEN
 from mcp_agentbus.core.ids import LANES, Priority, whole_task_id
 from mcp_agentbus.errors import UnknownTask

@@ -27,7 +27,7 @@ from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.errors import AgentbusError, BadInput, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user, unknown_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import subjects, tasks, waiting
+from mcp_agentbus.store import roster, subjects, tasks, waiting
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.records import as_asked, read_record, read_sent, read_wakes
@@ -58,11 +58,13 @@ class Life:
     wakes: tuple[Moment, ...] = ()
     #: What its worker asked and has not gone on from.
     question: Question | None = None
+    #: The session that held it last has ended without an end of it: it is offered again.
+    is_left: bool = False
 
     @property
     def holder(self) -> str:
         """The agent that holds it; empty if nobody does."""
-        return self.record.agent if self.state in HELD else ""
+        return self.record.agent if self.state in HELD and not self.is_left else ""
 
     @property
     def history(self) -> tuple[Moment, ...]:
@@ -114,7 +116,8 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
         task = waits[0] if waits else None
     state, steps = _state(record, sent), wakes.moments if wakes else ()
     asks = question.of_record(session.bus.settings.state_dir, record, sent, steps)
-    return Life(state, record, sent, task, steps, None if state in ENDS else asks)
+    is_left = state in HELD and not await roster.may_hold(session.bus, record)
+    return Life(state, record, sent, task, steps, None if state in ENDS else asks, is_left)
 
 
 async def whole_id(session: Session, written: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from mcp_agentbus.archive.history import Past
+from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.ids import WAKE_ON, Priority, address_of
 from mcp_agentbus.listener.status import State
 from mcp_agentbus.store.roster import Entry

@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from mcp_agentbus.archive.history import Past
+from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.framing import frame, one_line
 from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.core.text import stamp

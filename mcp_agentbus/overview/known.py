@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -23,7 +23,8 @@ from mcp_agentbus.archive import standing
 from mcp_agentbus.archive.audit import Entry as Step
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.file import Archive
-from mcp_agentbus.archive.history import Current, Past, up_to_date, users
+from mcp_agentbus.archive.history import Current, up_to_date, users
+from mcp_agentbus.archive.past import Past
 from mcp_agentbus.archive.questions import asked
 from mcp_agentbus.archive.standing import Resting
 from mcp_agentbus.bus.address import start_no_server
@@ -34,7 +35,6 @@ from mcp_agentbus.core.aio import both, part, together
 from mcp_agentbus.core.ids import (
     LANES,
     ROLE_PREFIX,
-    SHELL_PREFIX,
     WAKE_ON,
     Priority,
     is_inbox,
@@ -47,7 +47,7 @@ from mcp_agentbus.relay import local_socket, seat
 from mcp_agentbus.store import roster, streams, subjects, waiting
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.subjects import DEAD
-from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, Task
+from mcp_agentbus.store.task import ENDS, HELD, Task
 from mcp_agentbus.store.waiting import Lane
 
 # A person waits: older records are read for so long, in seconds, the rest by the next look.
@@ -147,7 +147,7 @@ class Known:
         """Return what is known of a task, for `why`; `placed`: also how many rest before it."""
         archive = self.current.archive
         steps = standing.steps_of(archive, task)
-        task = self._asked(task)
+        task = replace(self._asked(task), is_left=self.holder_lives(task) is False)
         return Case(
             task=task,
             now=self.now,
@@ -186,8 +186,8 @@ class Known:
         """Tell whether the session that holds a task lives; None: nobody knows, or none does."""
         if task.state not in HELD or self.bus is None:
             return None
-        if task.session.startswith(SHELL_PREFIX):
-            return self.now < task.updated_at + timedelta(seconds=CLAIM_MAX_S)
+        if task.lease_ends:
+            return self.now < task.lease_ends
         if task.session in self.bus.sessions:
             return True
         return None if self.bus.has_forgotten else False

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from mcp_agentbus.archive.history import Past
+from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core import text
 from mcp_agentbus.core.framing import INDENT, frame, one_line
 from mcp_agentbus.core.ids import address_of

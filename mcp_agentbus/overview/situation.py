@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from mcp_agentbus.archive import standing
 from mcp_agentbus.archive.catch_up import Extent
-from mcp_agentbus.archive.history import Past
+from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent

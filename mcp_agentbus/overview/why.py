@@ -11,17 +11,16 @@ nothing that a peer wrote. What is not known is said to be not known.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from typing import Final
 
-from mcp_agentbus.core.ids import ROLE_PREFIX, SHELL_PREFIX
+from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.core.notices import WHY, Reason
 from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import AWAY
-from mcp_agentbus.store.task import ATTEMPTS_MAX, CLAIM_MAX_S, ENDS
+from mcp_agentbus.store.task import ATTEMPTS_MAX, ENDS
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.tools.answers.words import ago, clock, many
 
@@ -55,7 +54,19 @@ def why(case: Case) -> Why:
         return _asks(case, question)
     if not case.rests:
         return _held(case)
-    return next(answer for rule in _RESTING if (answer := rule(case)))
+    rests = next(answer for rule in _RESTING if (answer := rule(case)))
+    return replace(rests, sentence=f"{_left(case)}{rests.sentence}")
+
+
+def _left(case: Case) -> str:
+    """Return what became of a claim that ended with its session; empty where there was none."""
+    task = case.task
+    if not task.is_left:
+        return ""
+    return (
+        f"{task.agent} claimed it {ago(case.claimed_at or task.updated_at, case.now)} and that "
+        "session has ended, so it is offered again. "
+    )
 
 
 def _over(case: Case) -> Why:
@@ -147,9 +158,8 @@ def _held(case: Case) -> Why:
         facts.append(f"{task.progress:g}% done")
     if case.noted_at:
         facts.append(f"its last word came {ago(case.noted_at, case.now)}")
-    if task.session.startswith(SHELL_PREFIX):
-        ends = task.updated_at + timedelta(seconds=CLAIM_MAX_S)
-        facts.append(f"in a shell, which keeps it until {clock(ends, case.now)}")
+    if task.lease_ends:
+        facts.append(f"in a shell, which keeps it until {clock(task.lease_ends, case.now)}")
     elif case.holder_lives:
         facts.append("its session lives")
     else:

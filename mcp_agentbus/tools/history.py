@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +18,7 @@ from mcp_agentbus.archive.audit import Entry, Span
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.follow import news
 from mcp_agentbus.archive.history import Sides, Wanted, look, up_to_date, users
+from mcp_agentbus.archive.past import as_held
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import agent_id, inbox_of
@@ -51,6 +52,7 @@ async def tasks(call: Call) -> int:
         sides = Sides() if of_all else Sides((me.id,), me.inboxes)
         async with up_to_date(bus, users(call.settings, me)) as current:
             page = look(current, wanted, sides, call.settings.state_dir)
+        page = replace(page, tasks=await as_held(bus, page.tasks))
     title = past.TITLES[args.view].format(who=_EVERYBODY if of_all else me.id)
     title += f' with "{wanted.words}" in it' if wanted.words else ""
     call.print(past.history_text(page, title, SHELL), past.of_history(page))

@@ -5,14 +5,15 @@ import asyncio
 import json
 import re
 import sys
-from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
 import served
 from listeners import configure, listening
 from rawclient import Raw
+from workers import forget, workers
 
+from mcp_agentbus.archive.history import history
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import load_settings
@@ -128,19 +129,31 @@ async def test_a_task_of_another_producer_waits_although_its_sender_keeps_nothin
     assert why["why"] == "It is normal, and nobody is woken for normal; a session of coder is open."
 
 
-async def test_what_a_session_held_that_was_killed_waits_again(bus, home):
-    async with Session(bus, Agent("planner")) as planner:
-        async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(served.client(home, "coder", served.MODERN))
-            await served.call(client, "list_agents")
-            task = await sent(planner, "coder")
-            await served.call(client, "read_inbox")
-            held = await asked(home, "why", task)
+async def test_what_a_session_held_that_was_killed_is_shown_as_offered_again(bus, home):
+    async with Session(bus, Agent("planner")) as planner, workers(bus.settings) as start:
+        doomed = await start("coder")
+        task = await sent(planner, "coder")
+        await doomed.ask("read")
+        held = await asked(home, "why", task)
+        await doomed.kill()
+        await forget(bus, "coder", doomed.session)
         ended = await asked(home, "why", task)
+        [first, *_] = await lines(home, "why", task)
+        [listed] = await lines(home, "tasks", "--agent", "planner")
+        _, life = await served.typed(home, "task", task, "--agent", "planner")
+        [past] = (await history(planner, view="open")).tasks
+        data = await asked(home, "task", task, "--agent", "planner")
 
     assert held["why"].startswith("coder holds it since ")
     assert held["why"].endswith("its session lives.")
-    assert ended["why"].startswith("It is normal, and nobody is woken for normal; no session")
+    assert ended["why"].startswith(
+        "coder claimed it just now and that session has ended, so it is offered again. It is normal"
+    )
+    left = "claimed by coder{}; that session has ended, so it is offered again"
+    assert left.format(" just now") in first
+    assert left.format(" just now") in listed
+    assert life.startswith(f"Task {task}: {left.format('')}")
+    assert (past.is_left, past.holder, data["left"], data["agent"]) == (True, "", True, "coder")
 
 
 async def test_a_question_needs_a_person_until_it_is_answered_though_its_session_has_ended(

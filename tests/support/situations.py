@@ -4,7 +4,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from mcp_agentbus.archive.history import Past
+from mcp_agentbus.archive.past import Past
 from mcp_agentbus.overview.situation import Ended, Need, Situation, Standing, Waits, WakesToday
 from mcp_agentbus.overview.why import Case, Why, why
 from mcp_agentbus.store.asked.question import Question

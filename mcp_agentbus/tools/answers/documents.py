@@ -166,6 +166,7 @@ def of_life(life: Life) -> dict[str, Any]:
     record = life.record
     data = of_record(record)
     data["state"] = life.state
+    data["left"] = life.is_left
     data["question"] = words.of_question(life.question)
     data["history"] = [moment.model_dump(mode="json") for moment in life.history]
     if life.sent:

@@ -16,7 +16,8 @@ from typing import Any, Final, get_args
 
 from mcp_agentbus.archive.audit import Entry
 from mcp_agentbus.archive.catch_up import Extent
-from mcp_agentbus.archive.history import History, Past
+from mcp_agentbus.archive.history import History
+from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.framing import frame, one_line
 from mcp_agentbus.core.ids import address_of, is_inbox
 from mcp_agentbus.core.text import now, stamp
@@ -90,6 +91,7 @@ def fact_line(past: Past) -> str:
     """Return what is known of a task, but for what was written."""
     by = f" by {past.agent}" if past.agent and past.state in HELD | ENDS - {"expired"} else ""
     since = f" {words.ago(past.updated_at)}" if past.state != "stored" else ""
+    since += words.LEFT * past.is_left
     facts = [
         short(past.task_id),
         f"{past.state}{by}{since}",
@@ -138,6 +140,7 @@ def ids_of(past: Past) -> dict[str, Any]:
         "to": address_of(past.inbox),
         "state": past.state,
         "agent": past.agent,
+        "left": past.is_left,
     }
 
 

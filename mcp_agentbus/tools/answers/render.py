@@ -130,6 +130,7 @@ def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
     lines = []
     for life in unanswered:
         held = f" by {life.holder}" if life.holder else ""
+        held += f" by {life.record.agent}{words.LEFT}" if life.is_left else ""
         task_id, to = life.record.task_id, address_of(life.record.inbox)
         lines.append(f"{to}: timed out. Task {task_id} is {life.state}{held}, without a result.")
     if unanswered:
@@ -318,7 +319,8 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     """
     record, sent = life.record, life.sent
     who = f"sent by {record.asked_by or record.owner} to {address_of(record.inbox)}"
-    facts = [f"Task {record.task_id}: {life.state}", who, record.priority]
+    left = f" by {record.agent}{words.LEFT}" if life.is_left else ""
+    facts = [f"Task {record.task_id}: {life.state}{left}", who, record.priority]
     facts += [WANTS_NOTHING] if record.expect == "nothing" else []
     question = life.question
     how = reader.answers(record.task_id, question.state) if question else ()

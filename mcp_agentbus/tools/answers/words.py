@@ -18,6 +18,8 @@ from mcp_agentbus.store.asked.question import Question
 # From when on a time that has passed is told in hours, and in days.
 _HOURS_FROM_MIN: Final = 120
 _DAYS_FROM_H: Final = 48
+#: Said of a task behind who has claimed it, once that is over without an end of it.
+LEFT: Final = "; that session has ended, so it is offered again"
 
 
 def about(facts: Mapping[str, str | None]) -> str:
