@@ -59,7 +59,7 @@ FEATURES = {
         "`send` with subject, body or file, priority, reply-to",
         "`agentbus send`, which tells a near miss; the connection is configured, not typed",
         ("life/test_shell.py::test_a_task_goes_from_shell_to_shell_and_its_result_comes_back",
-         "parts/cli/test_commands.py::test_a_body_is_an_argument_a_file_or_a_pipe",
+         "parts/cli/test_texts.py::test_a_body_is_an_argument_a_file_or_a_pipe",
          "life/test_shell.py::test_no_server_is_exit_code_3_and_says_that_nothing_was_stored"),
     ),
     "SB6": Row(

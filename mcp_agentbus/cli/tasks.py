@@ -11,6 +11,7 @@ process. What they do is in `tools.commands`; nothing of it is imported before i
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,8 +24,11 @@ from mcp_agentbus.relay import command
 if TYPE_CHECKING:
     from mcp_agentbus.tools.call import Call
 
+_WITH_BODY: Final = frozenset({"send", "tell", "answer", "result"})
 # Bytes, or characters of a file; no body may have as many, and a device has no end.
 _READ_MAX: Final = 1 << 20
+# In seconds; after that whoever has not meant to pipe anything is told what is waited for.
+_PATIENCE_S: Final = 5.0
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,13 +37,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         AgentbusError: it was refused, or the bus was not there.
     """
+    if args.command == "send" and args.no_body and not args.body_file:
+        args.body = args.body or ""
+    elif args.command in _WITH_BODY:
+        optional = args.command in {"tell", "result"}
+        args.body = body(getattr(args, "body", None), args.body_file, optional=optional)
     if args.command in {"send", "tell"}:
-        args.body = body(args.body, args.body_file, optional=args.no_body)
         _check(args)
-    elif args.command == "answer":
-        args.body = body(args.body, args.body_file, optional=False)
-    elif args.command == "result":
-        args.body = body(None, args.body_file, optional=True)
     if getattr(args, "notices", False):
         from mcp_agentbus.cli import monitor
 
@@ -114,7 +118,7 @@ def _out(args: argparse.Namespace) -> Callable[[str], None]:
 
 
 def body(given: str | None, file: str | None, *, optional: bool) -> str:
-    """Return what is to be sent: the argument, the text of a file, or standard input.
+    """Return what is to be sent: the argument, the text of a file, or what is piped in.
 
     Without any it is empty where it is `optional`. A file named `-` is standard input.
 
@@ -130,8 +134,8 @@ def body(given: str | None, file: str | None, *, optional: bool) -> str:
             # A pipe is waited for: `--body-file <(git diff)`.
             with open(str(file), encoding="utf-8") as opened:  # noqa: PTH123  # no pathlib here
                 return _not_endless(opened.read(_READ_MAX))
-        if file == "-" or (not optional and not sys.stdin.isatty()):
-            return _not_endless(sys.stdin.buffer.read(_READ_MAX).decode("utf-8"))
+        if file == "-" or not (sys.stdin is None or sys.stdin.isatty()):
+            return _not_endless(_piped(is_asked_for=file == "-"))
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
@@ -141,6 +145,32 @@ def body(given: str | None, file: str | None, *, optional: bool) -> str:
     raise BadInput(
         "There is no body.", hint="Give it as an argument, with --body-file or on stdin."
     )
+
+
+def _piped(*, is_asked_for: bool) -> str:
+    """Return the text on standard input; where none comes, say that it is waited for.
+
+    Raises:
+        BadInput: it is closed; or it is a socket on which nothing comes. A shell's pipe is none,
+            but some hosts give one to all that they start, and never end it.
+    """
+    import select
+    import stat
+
+    if sys.stdin is None:
+        raise BadInput("Standard input is closed.", hint="Give the body as an argument.")
+    if not (sys.stdin.isatty() or select.select([sys.stdin], [], [], _PATIENCE_S)[0]):
+        if stat.S_ISSOCK(os.fstat(sys.stdin.fileno()).st_mode) and not is_asked_for:
+            raise BadInput(
+                "Standard input is open, and no text came from there. Nothing was sent.",
+                hint="Add `< /dev/null` if none is to come, or `--body-file -` to wait for it.",
+            )
+        print(
+            "agentbus: waiting for the text on standard input, which is open. If none is to come, "
+            "press Ctrl-C and add `< /dev/null`.",
+            file=sys.stderr,
+        )
+    return sys.stdin.buffer.read(_READ_MAX).decode("utf-8")
 
 
 def _not_endless(body: str) -> str:

@@ -67,5 +67,6 @@ def add_page(command: Parser) -> None:
 def add_body(command: argparse.ArgumentParser, what: str) -> None:
     """Take a text from a file."""
     command.add_argument(
-        "--body-file", metavar="FILE", help=f"read the {what} from FILE, or from stdin if it is -"
-    )
+        "--body-file", metavar="FILE",
+        help=f"read the {what} from FILE (default: from stdin, if it is piped in)",
+    )  # fmt: skip

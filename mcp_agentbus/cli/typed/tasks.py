@@ -49,16 +49,14 @@ def _add_send(commands: Commands) -> None:
 def _add_tell(commands: Commands) -> None:
     tell = command(commands, "tell", "send a word: shown once at its reader's next call, no answer")
     _add_addressee(tell)
-    tell.add_argument("body", nargs="?", help="what does not fit into the subject")
+    tell.add_argument("body", nargs="?", help="what does not fit into the subject; else on stdin")
     add_body(tell, "rest of it")
     tell.add_argument(
         "--priority", choices=("high", "normal", "low"), default="normal",
         help="high is read first, and wakes nobody either",
     )  # fmt: skip
     _add_about(tell)
-    tell.set_defaults(
-        expect="nothing", no_body=True, notify="live", deliver_in=None, wait=None, reply_to=None
-    )
+    tell.set_defaults(expect="nothing", notify="live", deliver_in=None, wait=None, reply_to=None)
 
 
 def _add_addressee(send: Parser) -> None:
