@@ -40,6 +40,8 @@ from typing import Final
 
 #: The exit code of a command that waited in vain, which is no error.
 TIMED_OUT: Final = 4
+#: That of one that waited for tasks, and all have an answer, but not each was completed.
+NOT_DONE: Final = 6
 
 
 class AgentbusError(Exception):

@@ -17,7 +17,7 @@ from mcp_agentbus.archive.audit import Entry, entry_of
 from mcp_agentbus.archive.file import Archive, iso
 from mcp_agentbus.archive.past import Past, past_of
 from mcp_agentbus.archive.questions import ANY_LEFT_OPEN
-from mcp_agentbus.core.ids import LANES, Priority, whole_task_id
+from mcp_agentbus.core.ids import LANES, PARKED_NUMBER, Priority, is_number, whole_task_id
 from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.store.task import ENDS, HELD
 
@@ -30,6 +30,7 @@ _KNOWN: Final = "tasks.sent_seq + tasks.record_seq > 0"
 _ALIKE_MAX: Final = 100
 # Behind all letters that an id may have.
 _BEHIND: Final = "~"
+_LISTED: Final = "`agentbus tasks --all` lists them with their ids."
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def named(archive: Archive, written: str) -> Past:
     if task is None:
         raise UnknownTask(
             f"No task of your agents is known by {written[:70]!r}.",
-            hint="`agentbus tasks --all` lists them with their ids.",
+            hint=PARKED_NUMBER if is_number(written) else _LISTED,
         )
     return task
 

@@ -6,8 +6,8 @@
     0
 
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out, 5 not known whether it
-was done. It does no command itself, and imports what does one when that one is typed: --help and
-wrong usage answer at once.
+was done, 6 a task that was waited for was not completed. It does no command itself, and imports
+what does one when that one is typed: --help and wrong usage answer at once.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         prog="agentbus",
         description="Durable, honest hand-off between coding agents.",
         epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out, "
-        "5 not known whether it was done.",
+        "5 not known whether it was done, 6 a task that was waited for was not completed.",
     )
     top.add_argument("--version", action="version", version=f"agentbus {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -167,6 +167,17 @@ def may_be_short(value: str) -> bool:
     return not is_own_task_id(value) and is_task_id(value) and len(value) >= _SHORT_ID_CHARS
 
 
+#: What to do where a number was given for a task, which no id is as short as.
+PARKED_NUMBER: Final = (
+    "So short a number is one of `agentbus parked`, which shows the task's id behind it."
+)
+
+
+def is_number(value: str) -> bool:
+    """Tell whether a value is no id, but may be the number of a parked task."""
+    return value.isdecimal() and len(value) < _SHORT_ID_CHARS
+
+
 def whole_task_id(written: str, known: Collection[str]) -> str | None:
     """Return the one known id that begins with what was written; None if none does.
 

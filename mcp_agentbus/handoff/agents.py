@@ -306,4 +306,4 @@ async def unknown_task(
             return UnknownTask(
                 f"{message}; {sent.owner} sent it to {to}.", hint=f"{whose} can {deed} it."
             )
-    return UnknownTask(f"{message}.")
+    return UnknownTask(f"{message}.", hint=ids.PARKED_NUMBER if ids.is_number(task_id) else "")

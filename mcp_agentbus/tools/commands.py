@@ -16,7 +16,7 @@ from typing import Any, Final
 from mcp_agentbus.archive import lives
 from mcp_agentbus.archive.history import users
 from mcp_agentbus.core.ids import Priority
-from mcp_agentbus.errors import TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
+from mcp_agentbus.errors import NOT_DONE, TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Inbox
@@ -81,7 +81,12 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) ->
         return error.exit_code
     text = render.answers_text(answer, lives, session.me.id)
     await call.print_results(session, text, {**data, **documents.of_answers(answer, lives)})
-    return TIMED_OUT if lives else 0
+    return _code(answer) or (TIMED_OUT if lives else 0)
+
+
+def _code(answer: Inbox) -> int:
+    """Return the exit code of a wait for tasks that have an answer."""
+    return NOT_DONE if any(record.state != "completed" for record in answer.results) else 0
 
 
 def _in_vain(error: AgentbusError) -> AgentbusError:
@@ -151,7 +156,9 @@ async def _wait(
         session, timeout_s=timeout_s, task_id=task_id, priority=priority
     )
     await _print_inbox(call, session, answer, full=True)
-    return TIMED_OUT if answer.timed_out else 0
+    if answer.timed_out:
+        return TIMED_OUT
+    return _code(answer) if task_id else 0
 
 
 async def _inbox(call: Call) -> int:

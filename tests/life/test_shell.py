@@ -14,6 +14,8 @@ import uuid
 import forking
 import pytest
 
+from mcp_agentbus.errors import NOT_DONE
+
 _WITHIN_S = 60
 
 
@@ -129,13 +131,38 @@ def test_sending_can_wait_for_the_results_of_all_at_once(shell):
 
     out, _ = waiting.communicate(timeout=_WITHIN_S)
     answer = json.loads(out)
-    assert (waiting.returncode, len(answer["receipts"])) == (0, 3)
+    assert (waiting.returncode, len(answer["receipts"])) == (NOT_DONE, 3)
     assert [(result["task_id"], result["state"], result["summary"]) for result in answer["results"]] == [
         (tasks["coder"], "completed", "A"),
         (tasks["tester"], "needs_approval", "May I?"),
         (tasks["idler"], "rejected", ""),
     ]  # fmt: skip
     assert (answer["unanswered"], answer["timed_out"]) == ([], False)
+
+
+def test_a_task_that_was_waited_for_is_not_done_but_by_its_completion(shell):
+    """By its id; whoever watches an inbox is only shown what came."""
+    shell("inbox", agent="coder")
+    send = ("send", shell.name("coder"), "Q", "q")
+    failed, done = [shell.json(*send, agent="planner")["receipts"][0]["task_id"] for _ in range(2)]
+    shell("result", failed, "failed", "--summary", "No such file", agent="coder")
+    shell("result", done, "completed", agent="coder")
+
+    told = shell("watch", "--task", failed, agent="planner", code=NOT_DONE)
+    assert "No such file" in told
+    assert done in shell("watch", "--task", done, agent="planner", code=0)
+    shell("watch", "--timeout", "0", agent="coder", code=4)
+
+
+def test_a_number_of_a_parked_task_is_told_as_such_where_an_id_is_due(shell):
+    for command in (
+        ("task", "1"),
+        ("result", "1", "working"),
+        ("watch", "--task", "1"),
+        ("why", "1"),
+    ):
+        agent = None if command[0] == "why" else "coder"
+        assert "one of `agentbus parked`" in shell(*command, agent=agent, code=1)
 
 
 def test_a_wait_for_several_that_runs_out_says_how_each_of_them_stands(shell):

@@ -37,7 +37,10 @@ def _add_send(commands: Commands) -> None:
     )
     send.add_argument("--notify", choices=("live", "never", "wake"), default="live")
     send.add_argument(
-        "--wait", type=duration(0, WATCH_MAX_S), metavar="S", help="wait for the results"
+        "--wait",
+        type=duration(0, WATCH_MAX_S),
+        metavar="S",
+        help="wait for the results; exit code 6 if not each was completed",
     )
     send.add_argument("--no-body", action="store_true", help="the subject says all of it")
     completed(
@@ -139,7 +142,10 @@ def _add_inbox_commands(commands: Commands) -> None:
         "--timeout", type=duration(0, WATCH_MAX_S), default=45, metavar="S",
         help="in seconds, or such as 5m (default: 45)",
     )  # fmt: skip
-    watch.add_argument("--task", metavar="TASK", help="wait for the result of this task only")
+    watch.add_argument(
+        "--task", metavar="TASK",
+        help="wait for the result of this task only; exit code 6 if it was not completed",
+    )  # fmt: skip
     watch.add_argument("--priority", choices=("high", "normal", "low"))
     watch.add_argument(
         "--notices", action="store_true", help="print the listener's notices, a line each, "
