@@ -259,17 +259,8 @@ def is_newer(config: Mapping[str, Any]) -> bool:
 
 def is_changed(config: Mapping[str, Any]) -> bool:
     """Tell whether one of our streams is as neither this version makes it, nor a later one."""
-    return bool(differences(config)) and not is_newer(config)
-
-
-def differences(config: Mapping[str, Any]) -> list[str]:
-    """Return which settings one of our streams has otherwise than this version makes it."""
-    return stream_differs(made_as(config["name"]), config)
-
-
-def made_as(name: str) -> Mapping[str, Any]:
-    """Return what one of our streams is made with."""
-    return SETTINGS[STREAMS.index(name)]
+    made = SETTINGS[STREAMS.index(config["name"])]
+    return bool(stream_differs(made, config)) and not is_newer(config)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, stream_differs
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import streams
 
@@ -41,33 +42,28 @@ async def look(bus: Bus) -> Foreign:
 
     Raises: as `Bus.api`.
     """
-    looked = await together(*(_changed(bus, name) for name in streams.STREAMS))
-    missing = [name for name, each in zip(streams.STREAMS, looked, strict=True) if each is None]
-    others = await together(*(_others(bus, name) for name in missing))
+    looked = await together(*(_changed(bus, made) for made in streams.SETTINGS))
+    missing = [made for made, each in zip(streams.SETTINGS, looked, strict=True) if each is None]
+    others = await together(*(_others(bus, made["subjects"]) for made in missing))
     return Foreign(
         changed=[each for each in looked if each and each.settings],
         in_place=sorted({name for names in others for name in names}),
-        missing=missing,
+        missing=[made["name"] for made in missing],
     )
 
 
-async def _changed(bus: Bus, name: str) -> Changed | None:
-    """Return how a stream of ours differs; None if there is none."""
+async def _changed(bus: Bus, made: Mapping[str, Any]) -> Changed | None:
+    """Return how a stream of ours differs from what it is made as; None if there is none."""
     try:
-        config = (await bus.admin.api(f"STREAM.INFO.{name}"))["config"]
+        config = (await bus.admin.api(f"STREAM.INFO.{made['name']}"))["config"]
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:
             return None
         raise
-    return Changed(name, streams.differences(config), streams.is_newer(config))
+    return Changed(made["name"], stream_differs(made, config), streams.is_newer(config))
 
 
-async def _others(bus: Bus, name: str) -> list[str]:
-    """Return the streams that have a subject of one of ours."""
-    answers = await together(
-        *(
-            bus.admin.api("STREAM.NAMES", {"subject": subject})
-            for subject in streams.made_as(name)["subjects"]
-        )
-    )
-    return [other for answer in answers for other in answer.get("streams") or ()]
+async def _others(bus: Bus, kept: Sequence[str]) -> list[str]:
+    """Return the streams that have one of these subjects."""
+    looks = (bus.admin.api("STREAM.NAMES", {"subject": subject}) for subject in kept)
+    return [other for answer in await together(*looks) for other in answer.get("streams") or ()]
