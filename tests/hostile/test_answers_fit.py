@@ -183,6 +183,7 @@ def test_tasks_that_nobody_answered_are_named_as_far_as_there_is_room():
     class Open:
         def __init__(self, number):
             self.record, self.state, self.holder = record(number), "working", LONG_ID
+            self.is_left = False
 
     answer = render.answers_text(Inbox(), [Open(number) for number in range(1_000)], "planner")
 

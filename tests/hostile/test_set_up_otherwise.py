@@ -141,7 +141,7 @@ async def test_nothing_is_stored_in_a_stream_in_the_place_of_ours_and_doctor_rem
     own_world, stream
 ):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
-    taken = streams.made_as(stream)["subjects"]
+    [taken] = [made["subjects"] for made in streams.SETTINGS if made["name"] == stream]
     await planner.bus.api(f"STREAM.DELETE.{stream}")
     await planner.bus.api(
         "STREAM.CREATE.MINE", {"name": "MINE", "subjects": taken, "max_bytes": 9999}

@@ -25,6 +25,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.shared import backup, restore
 from mcp_agentbus.store import subjects
+from mcp_agentbus.store.streams import LAYOUT
 from mcp_agentbus.store.upkeep import lost
 
 _HANG_S = 30
@@ -219,7 +220,7 @@ async def test_a_backup_that_is_not_as_it_was_written_is_refused_untouched(old, 
         assert "is damaged" in await said(BadSetup)
     for later in (
         whole.replace(b'"format": 1', b'"format": 2'),
-        whole.replace(b'"agentbus-layout": "1"', b'"agentbus-layout": "99"'),
+        whole.replace(f'"agentbus-layout": "{LAYOUT}"'.encode(), b'"agentbus-layout": "99"'),
     ):
         (folder / backup.LIST).write_bytes(later)
         assert "is of a later version" in await said(BadSetup)
