@@ -68,15 +68,21 @@ class Parser(argparse.ArgumentParser):
     takes_program = False
     #: Whether it takes words of its own; else one before `--` was meant for the program.
     takes_words = True
-    #: What was typed after the command; behind it, `--` and the program.
+    #: All that was typed; what was after the command; behind it, `--` and the program.
+    whole: Sequence[str] = ()
     typed: Sequence[str] = ()
     behind: Sequence[str] = ()
+
+    def __init__(self, **more: Any) -> None:
+        # `--body x` would be read as `--body-file x`.
+        super().__init__(allow_abbrev=False, **more)
 
     def parse_known_args(  # type: ignore[override]  # its overloads say the same
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Parse all of it; end with an error at a word that the command does not take."""
         typed = list(sys.argv[1:] if args is None else args)
+        self.whole = [*self.prog.split()[1:], *typed]
         if self.takes_program:
             cut = typed.index("--") if "--" in typed else len(typed)
             typed, self.behind = typed[:cut], typed[cut:]
@@ -157,6 +163,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end with exit code 2."""
+        from mcp_agentbus.cli.typed import elsewhere
+
+        if line := elsewhere.here(self.whole):
+            super().error(f"this is typed otherwise here. Try: {line}")
         wrong = re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", message)
         near = _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
         line = self._lacking(message) or self._refused(message, near)

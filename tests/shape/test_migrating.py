@@ -45,6 +45,69 @@ def test_what_cannot_be_typed_would_be_told():
         parser().parse_args(shlex.split('agentbus send coder "hello" --from main')[1:])
 
 
+@pytest.mark.parametrize(
+    ("there", "cell"),
+    [
+        (there, row[1])
+        for row in ROWS
+        for there in re.findall(r"`((?:agentbus|swarmbus) [^`]+)`", row[0])
+    ],
+)
+def test_a_command_of_another_bus_is_taken_or_answered_with_the_line_of_its_row(
+    there, cell, capsys
+):
+    ours = [shlex.split(code) for code in re.findall(r"`(agentbus [^`]+)`", cell)]
+    typed = shlex.split(there)[1:]
+    try:
+        parser().parse_args(typed)
+    except SystemExit:
+        typed = shlex.split(capsys.readouterr().err.partition("typed otherwise here. Try: ")[2])[1:]
+    assert ["agentbus", *typed] in ours or typed[:1] == ["doctor"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("send coder hi --body x", "agentbus send coder hi x"),
+        ("send coder hi x --from main", "agentbus send coder hi x --agent main"),
+        ("send --agent --to coder", "agentbus send coder SUBJECT BODY --agent AGENT"),
+        ("send --to broadcast --subject=s --body-file -", "agentbus send all s --body-file -"),
+        (
+            "task publish --to a --to 'b c' --server-url nats://x hello",
+            "agentbus send 'a,b c' hello --no-body",
+        ),
+        (
+            "--server-url nats://me:word@host task publish --to coder hi",
+            "AGENTBUS_URL=URL agentbus send coder hi --no-body",
+        ),
+        ("--server-url nats://host agents", "AGENTBUS_URL=nats://host agentbus agents"),
+        ("history --limit 3", "agentbus tasks --limit 3"),
+        ("log --follow", "agentbus audit --follow"),
+        ("peek", "agentbus inbox --peek"),
+        ("publish build.done", "agentbus events publish build.done"),
+        ("subscribe", "agentbus events subscribe"),
+    ],
+)
+def test_what_is_typed_otherwise_elsewhere_is_told_as_it_is_typed_here(typed, line, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(shlex.split(typed))
+
+    said = capsys.readouterr().err
+    assert (ended.value.code, said.splitlines()[-1].partition("Try: ")[2]) == (2, line)
+    parser().parse_args(shlex.split(line.partition("agentbus ")[2]))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("send coder hi x --priorty high", "Nearest: --priority"), ("send", "TO SUBJECT")],
+)
+def test_a_slip_in_a_command_of_ours_is_told_as_before(typed, said, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(typed.split())
+
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("code", CALLS)
 def test_a_call_can_be_made(code):
     call = ast.parse(code, mode="eval").body

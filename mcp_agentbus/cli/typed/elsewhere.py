@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is typed for another bus, as it is typed here; docs/migrating.md has the same as a page.
+
+    >>> here(["task", "publish", "--from", "main", "--to", "coder", "hello"])
+    'agentbus send coder hello --no-body --agent main'
+
+Loaded once something was refused, so it may take a word of ours that is wrong for another's. What
+has no counterpart is left out of the line: nothing was done yet, and its reader sees it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+#: Of an option there, the one here.
+_OPTIONS: Final = {
+    "--agent-id": "--agent",
+    "--from": "--agent",
+    "--max": "--limit",
+    "--consumer": "--cursor",
+}
+_VALUES: Final = {
+    "text/plain": "text",
+    "text/markdown": "markdown",
+    "application/json": "json",
+    "broadcast": "all",
+}
+_WITHOUT_VALUE: Final = frozenset({"--watch", "--follow", "--json", "--tls", "--no-body"})
+_FOREIGN: Final = frozenset({"--to", "--subject", "--body", "--from", "--agent-id"})
+
+
+class _Typed(NamedTuple):
+    """What stands behind the words of a command."""
+
+    words: Sequence[str]
+    #: Each with its values, by its name here; that of one without is "".
+    options: Mapping[str, Sequence[str]]
+    #: Whether an option is one that no command here has.
+    is_foreign: bool
+
+    def line(self, command: str, *kept: str) -> str:
+        """Return our line: what it begins with, and those of its options that are kept."""
+        line = command
+        for name in kept:
+            for value in self.options.get(name, ()):
+                lacks = "" if name in _WITHOUT_VALUE else name.lstrip("-").upper()
+                line += f" {name} {shlex.quote(value) if value else lacks}".rstrip()
+        return line
+
+    def last(self, name: str) -> str:
+        """Return the value of an option; empty if it was not given."""
+        return next(reversed(self.options.get(name, ())), "")
+
+
+def here(typed: Sequence[str]) -> str:
+    """Return our line for what was typed after `agentbus`; empty if no other bus is known for it.
+
+    What it lacks stands in capitals.
+    """
+    if typed[:1] == ["--server-url"] and len(typed) > 1:
+        url = "URL" if "@" in typed[1] else shlex.quote(typed[1])  # logins stand in files
+        return f"AGENTBUS_URL={url} {here(typed[2:]) or shlex.join(['agentbus', *typed[2:]])}"
+    for words, ours in _LINES.items():
+        count = len(words.split())
+        if list(typed[:count]) == words.split():
+            line = ours(_behind(typed[count:]))
+            return line and f"agentbus {line}"
+    return ""
+
+
+def _behind(typed: Sequence[str]) -> _Typed:
+    words: list[str] = []
+    options: dict[str, list[str]] = {}
+    rest = list(typed)
+    while rest:
+        word, is_joined, value = rest.pop(0).partition("=")
+        if not word.startswith("--"):
+            words.append(word + is_joined + value)
+            continue
+        takes = word not in _WITHOUT_VALUE and not is_joined
+        if takes and rest and not rest[0].startswith("--"):
+            value = rest.pop(0)
+        options.setdefault(_OPTIONS.get(word, word), []).append(_VALUES.get(value, value))
+    is_foreign = not _FOREIGN.isdisjoint(word.partition("=")[0] for word in typed)
+    return _Typed(words, options, is_foreign)
+
+
+def _send(typed: _Typed) -> str:
+    """Return the line that sends what is named by options there."""
+    if not typed.is_foreign:
+        return ""
+    words = list(typed.words)
+    to = ",".join(typed.options.get("--to", ())) or (words.pop(0) if words else "TO")
+    subject = typed.last("--subject") or (words.pop(0) if words else "SUBJECT")
+    line = f"send {shlex.quote(to)} {shlex.quote(subject)}"
+    if not {"--body-file", "--no-body"} & set(typed.options):
+        line += f" {shlex.quote(typed.last('--body') or ' '.join(words) or 'BODY')}"
+    return typed.line(line, *_SENT)
+
+
+def _publish(typed: _Typed) -> str:
+    """Return the line that sends a text, which is a subject here."""
+    to = ",".join(typed.options.get("--to", ())) or "TO"
+    line = f"send {shlex.quote(to)} {shlex.quote(' '.join(typed.words) or 'SUBJECT')} --no-body"
+    return typed.line(line, *_SENT)
+
+
+def _results(typed: _Typed) -> str:
+    if "--watch" in typed.options:
+        return typed.line("watch --follow", "--agent", "--json")
+    return typed.line("inbox", "--agent", "--limit", "--json")
+
+
+def _start(typed: _Typed) -> str:
+    if "--invoke" not in typed.options:
+        return "listen --install"
+    agent = shlex.quote(typed.last("--agent") or "ID")
+    return f"agent add {agent} --host claude-code --dir FOLDER"
+
+
+_SENT: Final = (
+    "--agent", "--priority", "--reply-to", "--task-type", "--content-type", "--body-file",
+    "--no-body", "--json",
+)  # fmt: skip
+#: By the words that it begins with. The last ones are typed by whoever tries.
+_LINES: Final[Mapping[str, Callable[[_Typed], str]]] = {
+    "task publish": _publish,
+    "result get": _results,
+    "send": _send,
+    "init": lambda _: "setup",
+    "mcp-server": lambda typed: typed.line("serve", "--agent"),
+    "start": _start,
+    "read": lambda typed: typed.line("inbox", "--limit", "--agent", "--json"),
+    "tail": lambda typed: typed.line("export", "--cursor", "--agent", "--follow", "--json"),
+    "list": lambda typed: typed.line("agents --online", "--json"),
+    "history": lambda typed: typed.line("tasks", "--agent", "--limit", "--json"),
+    "log": lambda typed: typed.line("audit", "--agent", "--limit", "--follow", "--json"),
+    "peek": lambda typed: typed.line("inbox --peek", "--agent", "--limit", "--json"),
+    "publish": lambda typed: shlex.join(["events", "publish", *(typed.words[:2] or ["TOPIC"])]),
+    "subscribe": lambda typed: shlex.join(["events", "subscribe", *typed.words[:1]]),
+}
