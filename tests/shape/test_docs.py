@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import configuration
 import demo_picture
@@ -15,11 +18,13 @@ import pytest
 import renew_docs
 from test_shape import FILES, ROOMS
 
+import mcp_agentbus
 from mcp_agentbus import Options, __version__
 from mcp_agentbus.config import folder_file
 from mcp_agentbus.config.sections import server
 from mcp_agentbus.config.variables import VARIABLES
 from mcp_agentbus.store.streams import STREAMS
+from mcp_agentbus.tools.catalog import TOOLS
 from mcp_agentbus.work import worker_file
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +162,30 @@ def test_what_may_be_said_of_a_task_is_all_in_its_table_and_its_example():
 
     assert sorted(described) == sorted(Options.__annotations__)
     assert all(re.search(rf"\b{name}\b", EXAMPLES["options"]) for name in described)
+
+
+def test_each_input_of_a_tool_is_one_in_python_or_the_page_says_what_is_in_its_place():
+    line = re.search(r"^- `send_task`.*", DOCS["docs/python.md"], re.MULTILINE)[0]
+    lacking = {
+        name: set(tool.schema["properties"]) - _parameters(getattr(mcp_agentbus, name))
+        for name, tool in TOOLS.items()
+    }
+
+    assert {name: lacks for name, lacks in lacking.items() if lacks} == {
+        "read_inbox": {"task_id", "detail", "view", "query"}
+    }
+    assert all(f"`{name}`" in line for name in lacking["read_inbox"])
+    for call in re.findall(r"`(\w+\([^`]+\))`", line):
+        made = ast.parse(call, mode="eval").body
+        given = {each.arg for each in made.keywords}
+        assert given <= _parameters(getattr(mcp_agentbus, made.func.id))
+
+
+def _parameters(function):
+    """The names by which a function is given something, those of a TypedDict among them."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    open_ = [get_args(each.annotation)[0] for each in parameters if each.kind == each.VAR_KEYWORD]
+    return {each.name for each in parameters}.union(*(each.__annotations__ for each in open_))
 
 
 @pytest.mark.parametrize("example", PRINTS)
