@@ -341,7 +341,8 @@ async def _outcomes(
     results = tuple(record for record in records if record)
     if len(results) < (enough or len(task_ids)) and not last:
         results = ()
-    return Inbox(results=results, held=len(session.claims))
+    inbox = Inbox(results=results, held=len(session.claims))
+    return await questions.with_replies(session.bus, inbox)
 
 
 async def _peek(
@@ -361,7 +362,7 @@ async def _peek(
         for seen in glance.seen
         if seen.task.id not in session.claims or thread_id is None
     ]
-    return Inbox(
+    inbox = Inbox(
         tasks=(*held, *others),
         **results.of_inbox(limit),
         **left._asdict(),
@@ -372,6 +373,7 @@ async def _peek(
         peeked=True,
         thread_id=thread_id,
     )
+    return await questions.with_replies(session.bus, inbox)
 
 
 def _item(claim: Claim) -> Item:

@@ -146,14 +146,16 @@ async def _publish(
     session: Session, claim: Claim, state: State, changes: dict[str, Any]
 ) -> Published:
     """Write the record, then finish the task if this is its end."""
-    task = claim.task
+    task, state_dir = claim.task, session.bus.settings.state_dir
+    decision = decisions.kept(state_dir, claim.record)
+    reason = decisions.reason_after(claim.record, state, decision)
     wanted = Step(
         state,
         session.me.id,
         first=claim.record,
         session=claim.record.session,
         deadline=task.expires_at,
-        changes={**changes, "reason": ""},
+        changes={**changes, "reason": reason},
     )
     outcome: Written[Record] | Same | Lost = await update(
         session.bus,
@@ -163,7 +165,7 @@ async def _publish(
     )
     if isinstance(outcome, Lost):
         raise await _lost(session, claim, outcome.record)
-    decisions.forget(session.bus.settings.state_dir, claim.record)  # it has gone on from that
+    decisions.forget(state_dir, claim.record)  # it has gone on from that
     if isinstance(outcome, Same):  # a call of ours had come this far without being confirmed
         return await _end(session, claim, outcome.record)
     if outcome.value.ended:

@@ -33,6 +33,7 @@ from typing import Final, Literal
 
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.store.asked.decisions import Decision
+from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import Answer, Record, State, Task
 
 Arrival = Literal["not yet", "arrived", "doubtful", "lost"]
@@ -253,6 +254,8 @@ class Inbox:
     results: tuple[Record, ...] = ()
     #: When an answer had a result whole, by task: this answer has a line of those.
     results_given_at: Mapping[str, datetime] = field(default_factory=dict)
+    #: By task what is asked in a result to which somebody has replied already.
+    replied: Mapping[str, Question] = field(default_factory=dict)
     #: Open tasks that no live session holds, by priority; a priority without any is left out.
     waiting: dict[Priority, int] | None = None
     #: Tasks of these inboxes that other live sessions hold, as far as that was looked at.

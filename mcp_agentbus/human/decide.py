@@ -37,8 +37,6 @@ from mcp_agentbus.wakes import alone
 
 #: So many characters of a task's id are typed to decide.
 TYPED_CHARS: Final = 6
-# The state in a task's life.
-_DECIDED: Final = "decided"
 
 _T = TypeVar("_T")
 
@@ -52,6 +50,8 @@ class Asked:
     #: Which agent has asked, and when.
     by: str
     at: datetime
+    #: What was decided before, and was not read.
+    before: Decision | None = None
 
     @property
     def is_held(self) -> bool:
@@ -65,7 +65,18 @@ class Asked:
         about = f"Task {task.task_id} from {task.owner} to {address_of(task.inbox)}"
         subject = f"Subject: {task.subject}" if task.subject else ""
         said = "\n\n".join(filter(None, (subject, asked_in(task))))
-        return f"{about}. {self.by} asks for your approval:\n{frame(said, said_by=self.by)}"
+        before = f"\n{self.decided}. What you say now takes its place." if self.before else ""
+        frames = frame(said, said_by=self.by)
+        return f"{about}. {self.by} asks for your approval:\n{frames}{before}"
+
+    @property
+    def decided(self) -> str:
+        """What its user has said before."""
+        if self.before is None:
+            return "Nothing is decided"
+        return (
+            f"You have {self.before.word} that at {_clock(self.before.at)}, which was not read yet"
+        )
 
 
 def decide(
@@ -97,7 +108,7 @@ def decide(
     if typed != asked.record.task_id[:TYPED_CHARS]:
         raise BadInput(
             "That is not how the task's id begins. Nothing was stored.",
-            hint="Run the same again to decide; until then it stays open.",
+            hint=f"{asked.decided}, and that stands. To decide, run the same again.",
         )
     decision = Decision(approved, note.strip(), now())
     decisions.keep(settings.state_dir, asked.record, decision)
@@ -105,7 +116,7 @@ def decide(
     # Its session finds it by itself.
     with suppress(AgentbusError):
         still_asks = asyncio.run(
-            _on_the_bus(settings, lambda bus: _say(bus, asked, decision.at, at_once=not starts))
+            _on_the_bus(settings, lambda bus: _say(bus, asked, decision, at_once=not starts))
         )
     if not still_asks:
         decisions.forget(settings.state_dir, asked.record)
@@ -151,7 +162,8 @@ async def find(bus: Bus, written: str) -> Asked:
             "for its own user to decide there. Nothing was stored.",
             hint=f"What you know of it as its sender: `agentbus answer {task.task_id} TEXT`.",
         )
-    return Asked(record, question.by, question.at)
+    before = decisions.kept(bus.settings.state_dir, record)
+    return Asked(record, question.by, question.at, before)
 
 
 def _no_approval(task_id: str, owner: str, question: Moment | None) -> Refused:
@@ -166,8 +178,8 @@ def _no_approval(task_id: str, owner: str, question: Moment | None) -> Refused:
     )
 
 
-async def _say(bus: Bus, asked: Asked, at: datetime, *, at_once: bool) -> bool:
-    """Say that it was decided, and have whoever waits look `at_once`; not if nobody asks any more.
+async def _say(bus: Bus, asked: Asked, decision: Decision, *, at_once: bool) -> bool:
+    """Say what was decided, and have whoever waits look `at_once`; not if nobody asks any more.
 
     A person may take minutes, and its agent need not wait. Returns whether somebody asks.
     """
@@ -176,8 +188,9 @@ async def _say(bus: Bus, asked: Asked, at: datetime, *, at_once: bool) -> bool:
     question = question_of(standing_now) if standing_now else None
     if question is None or question.at != asked.at:
         return False
-    reason = f"its user has decided what it asked at {stamp(asked.at)}"
-    moment = Moment(state=_DECIDED, at=at, by=asked.by, reason=reason)
+    state = decisions.STEPS[decision.approved]
+    reason = f"its user has {state} what it asked at {stamp(asked.at)}"
+    moment = Moment(state=state, at=decision.at, by=asked.by, reason=reason)
     await add_wake(bus, record.owner, record.inbox, record.task_id, moment)
     if at_once:
         await bus.send(subjects.back_subject(record.inbox), b"", {})
@@ -201,7 +214,17 @@ def text(asked: Asked, *, approved: bool, then: str = "") -> str:
     if not asked.is_held:
         told = f"nobody holds the task now: the next session of {asked.by} that gets it is told"
     about = f"{done} what {asked.by} asks about task {asked.record.task_id}"
+    if asked.before:
+        about += (
+            f", in place of {asked.before.word} of {_clock(asked.before.at)}, which was not read"
+        )
     return f"{about}. {then}" if then else f"{about}; {told}."
+
+
+def _clock(at: datetime) -> str:
+    """Return a time as this user's clock shows it, with its day where that is not today's."""
+    here = at.astimezone()
+    return f"{here:%H:%M}" if here.date() == now().astimezone().date() else f"{here:%Y-%m-%d %H:%M}"
 
 
 def data(asked: Asked, *, approved: bool, started: bool = False) -> dict[str, Any]:

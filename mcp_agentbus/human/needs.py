@@ -21,6 +21,7 @@ from mcp_agentbus.config.sections.human import NEEDS
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.notices import Reason
 from mcp_agentbus.core.text import stamp
+from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.task import Record
 
 # Among agents it is all of them.
@@ -71,6 +72,11 @@ _WORDS: Final[Mapping[str, _Words]] = MappingProxyType(
             "wakes are held",
         ),
         "failed": _Words("{agent} could not do a task: {task}", "task failed", "tasks failed"),
+        "denied": _Words(
+            "{agent} completed a task after you had denied what it asked: {task}",
+            "task was completed after a no of yours",
+            "tasks were completed after a no of yours",
+        ),
         "budget": _Words(
             "{agent} has had its wakes of today: agentbus agent wakes {agent}",
             "agent has had its wakes of today",
@@ -104,10 +110,14 @@ def of_record(record: Record, users: Collection[str], named: Collection[str]) ->
         named: those that may be named; anybody on the bus may call themselves anything.
     """
     kind = record.state_given or record.state
-    if kind not in {"needs_approval", "needs_input", "parked", "failed"}:
+    if is_against(record.state, record.reason):
+        kind = "denied"
+    if kind not in {"needs_approval", "needs_input", "parked", "failed", "denied"}:
         return None
-    # A failure is its sender's to deal with; the others can be of use to either end.
-    ends = (record.owner,) if kind == "failed" else (record.owner, record.inbox, record.agent)
+    # A failure is its sender's to deal with, and a no was its worker's user's; the others can be
+    # of use to either end.
+    whose = {"failed": {record.owner}, "denied": {record.agent}}
+    ends = whose.get(kind, {record.owner, record.inbox, record.agent})
     if _ALL not in users and not any(end in users for end in ends):
         return None
     at_work = record.agent if kind != "parked" else record.inbox

@@ -18,11 +18,12 @@ from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.core.notices import WHY, Reason
 from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case
+from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import AWAY
 from mcp_agentbus.store.task import ATTEMPTS_MAX, ENDS
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import ago, clock, many
+from mcp_agentbus.tools.answers.words import AGAINST, ago, clock, many
 
 #: What a question's state asks of whoever can give it.
 ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
@@ -89,9 +90,11 @@ def _over(case: Case) -> Why:
     seen = task.seen_at is not None and task.seen_at >= at
     late = ", after its deadline" if task.late else ""
     told = "has seen that" if seen else "has not seen that yet"
+    is_no = is_against(task.state, task.reason)
+    against = f", {AGAINST}" if is_no else ""
     return Why(
-        "seen" if seen else "not seen yet",
-        f"It is over: {task.state} by {task.agent or 'nobody known'} {when}{late}; "
+        "DENIED before, " * is_no + ("seen" if seen else "not seen yet"),
+        f"It is over: {task.state} by {task.agent or 'nobody known'} {when}{late}{against}; "
         f"{task.owner} {told}.",
         f"Its result: `agentbus task {short(task.task_id)}`.",
     )
@@ -144,7 +147,7 @@ def _replied(case: Case, question: Question) -> tuple[str, str] | None:
         return None
     when = ago(question.replied_at, case.now)
     if question.state == "needs_approval":
-        return "decided", f"its user decided that {when}"
+        return question.verdict, f"its user {question.verdict} that {when}"
     return "answered", f"{case.task.owner} answered {when}"
 
 

@@ -328,7 +328,7 @@ class Wakes(_Frozen):
     task_id: str
     owner: str
     inbox: str
-    #: `waking`, `woken`, `wake-failed`, `wake-held` or `decided`, the latest last.
+    #: `waking`, `woken`, `wake-failed`, `wake-held`, `approved` or `denied`, the latest last.
     moments: tuple[Moment, ...] = ()
 
 

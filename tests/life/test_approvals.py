@@ -42,9 +42,9 @@ async def _typed(world, reply, *argv, **options):
 
 
 def _decided(planner, coder, task_id):
-    """Return when something was decided about a task that its worker has not read."""
+    """Return what was decided about a task that its worker has not read."""
     state_dir = planner.bus.settings.state_dir
-    return decisions.given_at(state_dir, planner.me.id, coder.me.id, task_id)
+    return decisions.given(state_dir, planner.me.id, coder.me.id, task_id)
 
 
 @pytest.mark.parametrize(("word", "says"), [("approve", "APPROVED"), ("deny", "DENIED")])
@@ -71,10 +71,11 @@ async def test_its_user_decides_and_the_session_that_asked_is_told_once(world, w
     assert ASKS in inside
     assert "1 decision of your user" in outside
     assert [(item.state, item.decision) for item in again.tasks] == [("working", None)]
-    # Its sender sees that it was decided and that it was read, and not what.
-    assert [step.state for step in decided.history][-1] == "decided"
+    # Its sender sees what was decided and that it was read, and not the words with it.
+    step = "approved" if word == "approve" else "denied"
+    assert [step.state for step in decided.history][-1] == step
     assert (after.state, after.record.history[-1].reason) == (
-        "working", "its user's decision was read",
+        "working", f"its user had {step} what it asked",
     )  # fmt: skip
     assert "carts <<<" not in json.dumps(documents.of_life(after))
     assert _decided(planner, coder, task_id) is None
@@ -214,11 +215,11 @@ async def test_what_others_could_have_written_is_no_decision(world):
     for content in ("{}", "[]", "[" * 100_000):
         file.write_text(content)
         odd += [decisions.kept(state_dir, record)]
-        odd += [decisions.given_at(state_dir, record.owner, record.inbox, task_id)]
+        odd += [decisions.given(state_dir, record.owner, record.inbox, task_id)]
 
     assert kept.approved
     assert is_open is None
-    assert "its user decided that" in shown
+    assert "its user approved that" in shown
     assert odd == [None] * 6
 
 
@@ -240,3 +241,42 @@ async def test_every_place_that_shows_it_says_what_to_type(world):
     for place, said in shown.items():
         assert (place, f"agentbus approve {past.short(task_id)}" in said) == (place, True)
         assert (place, "deny" in said) == (place, True)
+
+
+async def test_who_said_no_and_who_sent_the_task_are_told_that_it_was_completed_all_the_same(world):
+    planner, coder, task_id = await _asking(world)
+    home = world.bus.settings.data_dir.parent
+
+    await _typed(world, task_id[:6], "approve", task_id)
+    mistyped = await _typed(world, "nosuch", "deny", task_id)
+    denied = await _typed(world, task_id[:6], "deny", task_id)
+    undecided_no_more = render.inbox_text(await read_inbox(planner), planner.me.id, reader=SHELL)
+    _, decided = await served.typed(home, "why", task_id)
+    # It goes on before the decision is known to have arrived, as one that was never read.
+    await read_inbox(coder)
+    await publish_result(coder, task_id, "working")
+    await publish_result(coder, task_id, "completed", summary="It is dropped.")
+    result = render.inbox_text(await read_inbox(planner), planner.me.id)
+    shown = {
+        command: " ".join((await served.typed(home, *command.split(), *words))[1].split())
+        for command, words in {
+            "status": (), "why": (task_id,), "task": (task_id, "--agent", coder.me.id),
+            "tasks": ("--agent", planner.me.id),
+        }.items()
+    }  # fmt: skip
+    steps = [step.state for step in (await task_life(planner, task_id)).history]
+
+    assert "You have APPROVED that" in denied.shown
+    assert "in place of APPROVED of" in denied.out
+    assert "You have APPROVED that" in mistyped.out
+    assert "and that stands" in mistyped.out
+    assert "its user DENIED that just now, not read yet" in undecided_no_more
+    assert "agentbus approve" not in undecided_no_more
+    assert "its user DENIED that just now" in decided
+    assert steps[-4:] == ["approved", "denied", "working", "completed"]
+    outside, _ = outside_and_inside(result)
+    against = "after its worker's user had DENIED what it asked"
+    assert against in outside
+    for command in ("why", "task", "tasks"):
+        assert (command, against in shown[command]) == (command, True)
+    assert "DENIED before, " in shown["status"]

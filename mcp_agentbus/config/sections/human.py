@@ -19,7 +19,7 @@ from mcp_agentbus.config.values import Hours, absolute, command, hours, one_of, 
 from mcp_agentbus.errors import BadSetup
 
 #: What a person may be told of.
-NEEDS: Final = ("needs_approval", "needs_input", "parked", "held", "failed", "budget")
+NEEDS: Final = ("needs_approval", "needs_input", "parked", "held", "failed", "denied", "budget")
 #: By what, beside a program of the user's own.
 WAYS: Final = ("desktop", "webhook", "apprise")
 

@@ -32,7 +32,6 @@ NOTHING_TO_ANSWER: Final = (
 )
 _SHOWN: Final = "it was shown to its reader, and wants no answer"
 _READ: Final = "the answer to its question was read"
-_DECIDED: Final = "its user's decision was read"
 
 
 async def confirm(bus: Bus, claims: Claims, by: Call | None = None) -> None:
@@ -98,7 +97,8 @@ async def _go_on(bus: Bus, claims: Claims, claim: Claim) -> None:
     with suppress(AgentbusError, Conflict):  # then it is given again
         replies = await to_question(bus, record)
         if replies and replies.mark == told.mark:
-            why = _DECIDED if replies.decision else _READ
+            decided = replies.decision
+            why = decisions.AFTER[decided.approved] if decided else _READ
             went_on = step(record, "working", record.agent, record.session, text.now(), reason=why)
             revision = await write_record(bus, went_on, claim.revision)
             claims.hold(replace(claim, record=went_on, revision=revision))

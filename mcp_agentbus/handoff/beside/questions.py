@@ -19,12 +19,13 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.turn import Answered, Call, Inbox, Item
+from mcp_agentbus.store.asked.question import Question, of_record
 from mcp_agentbus.store.asked.replies import Replies, to_question
-from mcp_agentbus.store.records import read_sent
+from mcp_agentbus.store.records import read_sent, read_wakes
 from mcp_agentbus.store.steps import Write, asked_in, question_of
 from mcp_agentbus.store.task import ASKING, BODY_MAX_BYTES, Answer, Record, Sent
 
@@ -96,7 +97,31 @@ async def with_answers(bus: Bus, claims: Claims, by: Call | None, inbox: Inbox) 
         for task_id, item in told.items()
         if (item.answers or item.decision) and task_id not in shown
     ]
-    return replace(inbox, tasks=(*tasks, *more)) if told else inbox
+    return await with_replies(bus, replace(inbox, tasks=(*tasks, *more)) if told else inbox)
+
+
+async def with_replies(bus: Bus, inbox: Inbox) -> Inbox:
+    """Return an answer of the inbox that says of which questions to its reader nobody waits.
+
+    Raises: as `with_answers`.
+    """
+    asking = [record for record in inbox.results if question_of(record)]
+    if not asking:
+        return inbox
+    asked = await together(*(_asked(bus, record) for record in asking))
+    replied = {
+        record.task_id: each
+        for record, each in zip(asking, asked, strict=True)
+        if each and not each.is_open
+    }
+    return replace(inbox, replied=replied)
+
+
+async def _asked(bus: Bus, record: Record) -> Question | None:
+    whose = record.asked_by or record.owner, record.inbox, record.task_id
+    (sent, _), (wakes, _) = await both(read_sent(bus, *whose), read_wakes(bus, *whose))
+    moments = wakes.moments if wakes else ()
+    return of_record(bus.settings.state_dir, record, sent, moments)
 
 
 async def with_questions(

@@ -31,6 +31,12 @@ from mcp_agentbus.store.task import EXPIRES_MAX_S, Record, utc
 #: Of what a person says with it, in characters.
 NOTE_MAX_CHARS: Final = 500
 # What a file raises that is not as it is written here.
+#: As a step of its task's life: of a decision, and of what its worker does after it.
+STEPS: Final = {True: "approved", False: "denied"}
+AFTER: Final = {
+    True: "its user had approved what it asked",
+    False: "its user had denied what it asked",
+}
 _UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, BadSetup)
 
 
@@ -43,11 +49,16 @@ class Decision:
     note: str
     at: datetime
 
+    @property
+    def word(self) -> str:
+        """What it is, so that nobody reads over a no."""
+        return "APPROVED" if self.approved else "DENIED"
+
     def told(self, task_id: str) -> str:
         """Return it as its worker is told, in its user's words: in no frame."""
-        what = "APPROVED" if self.approved else "DENIED"
         note = f', with the words "{one_line(self.note, NOTE_MAX_CHARS)}"' if self.note else ""
-        return f"Your user has {what} this about task {task_id}, {self.at:%Y-%m-%d %H:%M:%SZ}{note}"
+        when = f"{self.at:%Y-%m-%d %H:%M:%SZ}"
+        return f"Your user has {self.word} this about task {task_id}, {when}{note}"
 
 
 def keep(folder: Path, record: Record, decision: Decision) -> None:
@@ -73,28 +84,52 @@ def kept(folder: Path, record: Record) -> Decision | None:
 
     What others could have written, or nobody can read, is no decision.
     """
-    question, file = _question(record), _file(folder, record)
-    if not question:
-        return None
+    question = _question(record)
     with suppress(*_UNREADABLE):
-        check_private(file)
-        read = from_json(read_whole(file))
-        if read["question"] == question:
-            at = utc(datetime.fromisoformat(read["at"]))
-            return Decision(read["approved"] is True, str(read["note"]), at)
+        about, decision = _read(_file(folder, record))
+        return decision if question and about == question else None
     return None
 
 
-def given_at(folder: Path, owner: str, inbox: str, task_id: str) -> datetime | None:
-    """Return when something was decided about a task last, and was not read; None if nothing was.
+def given(folder: Path, owner: str, inbox: str, task_id: str) -> Decision | None:
+    """Return what was decided about a task last, and was not read; None if nothing was.
 
     Whether that is about what is asked now, it does not tell: for those who only show it.
     """
-    file = _file_of(folder, owner, inbox, task_id)
     with suppress(*_UNREADABLE):
-        check_private(file)
-        return utc(datetime.fromisoformat(from_json(read_whole(file))["at"]))
+        return _read(_file_of(folder, owner, inbox, task_id))[1]
     return None
+
+
+def _read(file: Path) -> tuple[str, Decision]:
+    """Return a decision and which question it is about; raises what is in `_UNREADABLE`."""
+    check_private(file)
+    read = from_json(read_whole(file))
+    at = utc(datetime.fromisoformat(read["at"]))
+    return read["question"], Decision(read["approved"] is True, str(read["note"]), at)
+
+
+def reason_after(record: Record, state: str, decision: Decision | None) -> str:
+    """Return what a worker's step says of the decision before it; empty if there is none to say.
+
+    Args:
+        record: as it stands before that step.
+        state: which is taken.
+        decision: about what the record asks; None: nothing was decided, or it was read before.
+    """
+    said = (step.reason for step in reversed(record.history) if step.reason in AFTER.values())
+    reason = AFTER[decision.approved] if decision else next(said, "")
+    if state == "completed":
+        return reason if reason == AFTER[False] else ""
+    return reason if decision else ""
+
+
+def is_against(state: str, reason: str) -> bool:
+    """Tell of an ended task by its state and its reason whether its worker was told no before.
+
+    It need not have done what it asked; but whoever said no is told.
+    """
+    return state == "completed" and reason == AFTER[False]
 
 
 def forget(folder: Path, record: Record) -> None:

@@ -23,7 +23,7 @@ from mcp_agentbus.store.task import ASKING, ENDS, HELD, Moment, Record, Sent
 #: What a worker says, or what ends its task: a question stands until the next of these.
 SAID: Final = ENDS | HELD - {"claimed"}
 #: The steps by which a question has a reply.
-REPLIED: Final = frozenset({"answered", "decided"})
+REPLIED: Final = frozenset({"answered", "decided", *decisions.STEPS.values()})
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,18 @@ class Question:
     answered_at: datetime | None = None
     #: When its worker's user decided that.
     decided_at: datetime | None = None
+    #: What that was; None: an earlier version has not said it.
+    approved: bool | None = None
 
     @property
     def replied_at(self) -> datetime | None:
         """When somebody replied who can: what is to be approved, no sender's word decides."""
         return self.decided_at if self.state == "needs_approval" else self.answered_at
+
+    @property
+    def verdict(self) -> str:
+        """What its worker's user decided, as a verb."""
+        return {True: "approved", False: "DENIED", None: "decided"}[self.approved]
 
     @property
     def is_open(self) -> bool:
@@ -52,10 +59,12 @@ class Question:
 
     def decided_here(self, folder: Path, owner: str, inbox: str, task_id: str) -> Question:
         """Return the same with what this user has decided, of whose state `folder` is."""
-        if self.state != "needs_approval" or self.decided_at:
+        if self.state != "needs_approval":
             return self
-        at = decisions.given_at(folder, owner, inbox, task_id)
-        return replace(self, decided_at=at) if at and at >= self.at else self
+        decision = decisions.given(folder, owner, inbox, task_id)
+        if decision is None or decision.at < self.at:
+            return self
+        return replace(self, decided_at=decision.at, approved=decision.approved)
 
 
 def of_steps(steps: Iterable[Moment]) -> Question | None:
@@ -93,4 +102,7 @@ def of_record(
 
 def _asked(step: Moment, steps: Iterable[Moment]) -> Question:
     replied = {each.state: each.at for each in steps if each.at >= step.at}
-    return Question(step.state, step.by, step.at, replied.get("answered"), replied.get("decided"))
+    decided = {replied[each]: each for each in REPLIED - {"answered"} if each in replied}
+    at = max(decided, default=None)
+    approved = {"approved": True, "denied": False}.get(decided[at]) if at else None
+    return Question(step.state, step.by, step.at, replied.get("answered"), at, approved)

@@ -21,6 +21,7 @@ from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.framing import frame, one_line
 from mcp_agentbus.core.ids import address_of, is_inbox
 from mcp_agentbus.core.text import now, stamp
+from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.task import ENDS, HELD, State
 from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.readers import MODEL, Reader
@@ -43,7 +44,8 @@ _OWN_ID: Final = re.compile(r"[0-9a-f]{32}")
 _SHORT_CHARS: Final = 8
 # A step of another may have any word.
 _STATES: Final = frozenset(get_args(State)) | {
-    "answered", "waking", "woken", "wake-failed", "wake-held", "decided",
+    "answered", "waking", "woken", "wake-failed", "wake-held", "decided", "approved",
+    "denied",
 }  # fmt: skip
 # What is typed about a task that waits for a word, by what is asked.
 _COMMANDS: Final = {
@@ -102,6 +104,7 @@ def fact_line(past: Past) -> str:
     if past.question:
         how = _COMMANDS[past.question.state].format(short(past.task_id))
         facts += words.asked(past.question, past.state, [how])
+    facts += [words.AGAINST] * is_against(past.state, past.reason)
     facts += ["late"] * past.late + ["wants no answer"] * (past.expect == "nothing")
     if past.deliver_at and past.deliver_at > now():
         facts.append(f"for {words.when(past.deliver_at)}")

@@ -11,7 +11,7 @@ program. It asks no bus and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -23,6 +23,8 @@ from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
+from mcp_agentbus.store.asked.decisions import is_against
+from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
 from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.layout import Block, Said, Way
@@ -115,7 +117,7 @@ def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MO
     results = _told_as_one(record for record in inbox.results if record.task_id not in before)
     blocks = [block for item in inbox.tasks for block in _task_blocks(item, reader)]
     blocks += [_given_result_block(told, before[told[0].task_id], reader) for told in again]
-    blocks += [_results_block(told, reader) for told in results]
+    blocks += [_results_block(told, reader, inbox.replied) for told in results]
     notes = [reader.hint(note) for note in inbox.notes]
     head = _head(inbox, me, reader)
     return layout.laid_out([head, *layout.noted(notes)], blocks, reader.whole("ID"), full=full)
@@ -264,7 +266,9 @@ def _given_result_block(told: Sequence[Record], at: datetime, reader: Reader) ->
     return Block(words.line(facts), said, _way(first.task_id, reader), is_reminder=True)
 
 
-def _results_block(told: Sequence[Record], reader: Reader) -> Block:
+def _results_block(
+    told: Sequence[Record], reader: Reader, replied: Mapping[str, Question]
+) -> Block:
     """Return a result, or what became of a task for many that nobody of these has read."""
     first, *more = told
     facts = [f"Result of task {first.task_id} to {address_of(first.inbox)}: {first.state}"]
@@ -279,8 +283,12 @@ def _results_block(told: Sequence[Record], reader: Reader) -> Block:
         facts.append(f"task of {first.asked_by}, who had its result sent here too")
     if first.unasked:
         facts.append(f"UNASKED: {first.owner} is not known to have sent this task")
+    facts += [words.AGAINST] * is_against(first.state, first.reason)
     facts += ["late"] if first.late else []
-    facts += reader.answers(first.task_id, first.state)
+    if question := replied.get(first.task_id):
+        facts += words.asked(question, first.state, ())
+    else:
+        facts += reader.answers(first.task_id, first.state)
     by = "" if more else f"by {first.agent or first.inbox}, "
     facts.append(f"{by}{words.when(first.updated_at)}")
     return Block(words.line(facts), _of_record(first), _way(first.task_id, reader))
@@ -322,6 +330,7 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     left = f" by {record.agent}{words.LEFT}" if life.is_left else ""
     facts = [f"Task {record.task_id}: {life.state}{left}", who, record.priority]
     facts += [WANTS_NOTHING] if record.expect == "nothing" else []
+    facts += [words.AGAINST] * is_against(life.state, record.reason)
     question = life.question
     how = reader.answers(record.task_id, question.state) if question else ()
     facts += words.asked(question, life.state, how)

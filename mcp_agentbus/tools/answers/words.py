@@ -18,6 +18,8 @@ from mcp_agentbus.store.asked.question import Question
 # From when on a time that has passed is told in hours, and in days.
 _HOURS_FROM_MIN: Final = 120
 _DAYS_FROM_H: Final = 48
+#: Said of what was completed all the same.
+AGAINST: Final = "after its worker's user had DENIED what it asked"
 #: Said of a task behind who has claimed it, once that is over without an end of it.
 LEFT: Final = "; that session has ended, so it is offered again"
 
@@ -78,7 +80,8 @@ def asked(question: Question | None, state: str, how: Sequence[str]) -> list[str
     left = [by_whom] * (state != question.state)
     if not question.replied_at:
         return [*left, *how]
-    replied = "its user decided" if question.state == "needs_approval" else "answered"
+    is_users = question.state == "needs_approval"
+    replied = f"its user {question.verdict} that" if is_users else "answered"
     return [*left, f"{replied} {ago(question.replied_at)}, not read yet"]
 
 
@@ -91,4 +94,5 @@ def of_question(question: Question | None) -> dict[str, Any] | None:
         "asks": question.state,
         "by": question.by,
         **{name: stamp(at) if at else None for name, at in times.items()},
+        "approved": question.approved,
     }

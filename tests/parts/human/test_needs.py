@@ -8,6 +8,7 @@ import pytest
 from mcp_agentbus.config.sections.human import NEEDS
 from mcp_agentbus.core.notices import Reason
 from mcp_agentbus.human.needs import Need, line, of_hold, of_record
+from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.task import Record
 
 ID = "9d0c2f1e" * 4
@@ -39,6 +40,10 @@ def record(state, **other):
             "a task for role:review was set aside: agentbus task 9d0c2f1e",
         ),
         (record("parked"), "a task for coder was set aside: agentbus parked --agent coder"),
+        (
+            record("completed", reason=decisions.AFTER[False]),
+            "coder completed a task after you had denied what it asked: agentbus task 9d0c2f1e",
+        ),
         (record("failed"), "coder could not do a task: agentbus task 9d0c2f1e"),
     ],
 )
@@ -101,6 +106,6 @@ def test_of_several_the_numbers_are_told():
 
     assert line(several, {"held": 2}) == (
         "1 approval is needed, 1 answer is needed, 2 tasks were set aside, "
-        "3 wakes are held, 1 task failed, 1 agent has had its wakes of today: "
+        "3 wakes are held, 1 task failed, 1 task was completed after a no of yours, 1 agent has had its wakes of today: "
         "agentbus status"
     )
