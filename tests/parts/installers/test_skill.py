@@ -31,7 +31,8 @@ SCENARIOS = sorted((EVALS / "scenarios").glob("*.json"))
 FIELDS = {name for tool in TOOLS.values() for name in tool.args.model_fields}
 STATES = {*task.STATUSES, *task.ENDS, *task.HELD, "stored"}
 VALUES = {
-    "low", "normal", "high", "live", "never", "wake", "all", "true", "nothing",
+    "low", "normal", "high", "live", "never", "wake", "all", "true", "nothing", "sent", "received",
+    "open",
 }  # fmt: skip
 SHOWN = {"role:NAME", "DEGRADED", "agent", "reason"}  # in answers, addresses and files
 
@@ -74,6 +75,13 @@ def takes(words):
 def subcommands():
     [actions] = [one for one in parser()._actions if isinstance(one, argparse._SubParsersAction)]
     return actions.choices
+
+
+def test_a_model_that_has_lost_its_context_is_told_each_way_to_find_its_tasks():
+    views = set(TOOLS["read_inbox"].schema["properties"]["view"]["enum"])
+    named = set(re.findall(r"`(\w+)`", MAIN.read_text().partition("## Get the result")[2]))
+
+    assert views - {"inbox"} | {"view", "query", "task_id"} <= named
 
 
 def test_the_frontmatter_is_what_hosts_take():
