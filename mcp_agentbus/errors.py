@@ -186,7 +186,7 @@ class NoAnswer(AgentbusError):
 
 
 class NobodyListens(NoAnswer):
-    """The answer is that nobody listens there. Nothing was stored."""
+    """It was answered that nobody listens there. Nothing was stored."""
 
     hint = "Use send_task for what must be done by somebody: it is stored until it is."
 

@@ -226,6 +226,18 @@ def _too_long(_: str) -> NoReturn:
     raise ValueError(f"a number has more than {_DIGITS_MAX} digits")
 
 
+def check_text(value: str, what: str) -> str:
+    """Return `value` if it is a text, which a program may have believed of a number.
+
+    Raises:
+        BadInput: it is none.
+    """
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        raise BadInput(f"The {what} is of type {kind}, and no text.", hint="Give it as a str.")
+    return value
+
+
 def check_size(value: str, what: str, limit: int) -> str:
     """Return `value` if its UTF-8 form has at most `limit` bytes.
 
@@ -233,7 +245,7 @@ def check_size(value: str, what: str, limit: int) -> str:
         BadInput: it is larger, or is not text that UTF-8 can hold. Nothing is ever cut.
     """
     try:
-        size = len(value.encode())
+        size = len(check_text(value, what).encode())
     except UnicodeEncodeError:
         raise BadInput(
             f"The {what} has half a surrogate pair in it, which is not text.",

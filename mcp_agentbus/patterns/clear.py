@@ -20,7 +20,7 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
-from mcp_agentbus.errors import AlreadyEnded, NotClaimed, NotYourTask, UnknownTask
+from mcp_agentbus.errors import AlreadyEnded, NotClaimed, NotYourTask, UnknownAgent, UnknownTask
 from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
@@ -62,6 +62,7 @@ async def to_clear(session: Session) -> Clearing:
     """Return what `clear` would end; nothing is claimed, and nobody registered.
 
     Raises:
+        UnknownAgent: nobody of that name is registered, nor waits anything for it.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     await streams.ensure_streams(session.bus)
@@ -83,6 +84,10 @@ async def to_clear(session: Session) -> Clearing:
     sent = await _sent(session.bus, session.me.id)
     to_itself = set(received)
     others = tuple(task_id for task_id in sent if task_id not in to_itself)
+    if not (received or others or held or words) and not await roster.look(
+        session.bus, session.me.id
+    ):
+        raise UnknownAgent(f"No agent {session.me.id!r} is registered. Nothing was done.")
     return Clearing(tuple(received), others, held, words)
 
 

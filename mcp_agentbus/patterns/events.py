@@ -25,7 +25,7 @@ from typing import Final, Self
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.core import ids
-from mcp_agentbus.core.text import check_size
+from mcp_agentbus.core.text import check_size, check_text
 from mcp_agentbus.errors import BadInput, NoAnswer, NotAllowed
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects
@@ -147,6 +147,8 @@ async def request(session: Session, topic: str, body: str = "", *, within_s: flo
 async def reply(session: Session, event: Event, body: str = "") -> None:
     """Answer a request that was heard as an event; it is heard at most once, as any.
 
+    The first answer is the one: what else is said to the request, by whoever, is lost.
+
     Raises:
         BadInput: nobody waits for an answer, or the body is larger than 64 KiB.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
@@ -225,7 +227,7 @@ def _topic(topic: str, *, wildcards: bool = False) -> str:
     Raises:
         BadInput: it does not.
     """
-    words = topic.split(".")
+    words = check_text(topic, "topic").split(".")
     if wildcards:
         words = [word for word in words if word != "*"]
         words = words[:-1] if words[-1:] == [">"] and topic.endswith(">") else words

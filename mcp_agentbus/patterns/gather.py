@@ -20,7 +20,7 @@ from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S, watch_inbox
 from mcp_agentbus.handoff.send import Options, send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.task import Receipt, Record
+from mcp_agentbus.store.task import EXPIRES_MAX_S, Receipt, Record
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ async def gather(
         subject: as `send_task`.
         body: as `send_task`.
         quorum: so many answers are enough; None: one of each.
-        within_s: seconds, at most 7 days; the tasks' deadline.
+        within_s: 1 s to 7 days; the tasks' deadline.
         options: as `send_task`, but for `expires_in_s` and `expect`.
 
     Raises:
@@ -94,6 +94,10 @@ async def gather(
     if quorum and to != "all" and quorum > (count := len({to} if isinstance(to, str) else set(to))):
         raise BadInput(
             f"{quorum} answers are wanted of {count} addressees.", hint="Ask more, or want fewer."
+        )
+    if not 1 <= within_s <= EXPIRES_MAX_S:
+        raise BadInput(
+            f"within_s is {within_s}.", hint=f"Use 1 to {EXPIRES_MAX_S} seconds (7 days)."
         )
     options["expires_in_s"] = within_s
     receipts = await send_task(session, to, subject, body, **options)

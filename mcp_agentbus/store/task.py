@@ -384,7 +384,7 @@ def check_subject(value: str) -> str:
     Raises:
         BadInput: it is empty, has a line break, is longer than 200 characters, or is not text.
     """
-    value = value.strip()
+    value = text.check_text(value, "subject").strip()
     if not value:
         raise BadInput("The subject is empty.", hint="Say in one line what the task is about.")
     if len(value) > SUBJECT_MAX_CHARS:

@@ -87,7 +87,7 @@ async def test_a_status_just_as_the_server_writes_it_is_told_as_what_was_answere
     mallory = await own_world.another_bus()
 
     async with answering(mallory, b"", NO_RESPONDERS):
-        with pytest.raises(NobodyListens, match="answer is that nobody listens"):
+        with pytest.raises(NobodyListens, match="answered that nobody listens"):
             await events.request(planner, "build.state")
 
 

@@ -103,10 +103,10 @@ async def test_with_yes_nobody_is_asked_and_nothing_to_do_is_no_fault(home, worl
     assert again.startswith(f"Nothing waits for {coder.me.id}, and nothing that it sent has no end")
 
 
-async def test_looking_what_could_be_cleared_registers_nobody(home, world):
+async def test_whoever_is_not_known_has_nothing_to_clear_and_is_not_registered_by_that(home, world):
     folder, nobody = home.data_dir.parent, world.name("nobody")
 
-    code, _ = await served.typed(folder, "clear", "--yes", "--agent", nobody)
+    code, said = await served.typed(folder, "clear", "--yes", "--agent", nobody)
 
-    assert code == 0
+    assert (code, f"No agent '{nobody}' is registered. Nothing was done." in said) == (1, True)
     assert await roster.look(world.bus, nobody) is None

@@ -150,6 +150,9 @@ async def test_a_task_that_still_waits_for_its_time_is_nobodys_to_end(world):
         ({"summary": "x" * 2001}, "2,001 characters"),
         ({"body": "x" * (RESULT_MAX_BYTES + 1)}, "262,145 bytes"),
         ({"artifacts": ["x"] * 51}, "too many artifacts"),
+        ({"artifacts": [5]}, "artifact is of type int"),
+        ({"summary": 5}, "summary is of type int"),
+        ({"body": None}, "body is of type NoneType"),
         ({"artifacts": ["x" * 1025]}, "too long"),
         ({"progress": 101}, "progress is 101"),
         ({"progress": -1}, "progress is -1"),
@@ -344,6 +347,15 @@ async def test_artifacts_are_kept_as_they_are_and_nothing_opens_them(world, tmp_
         [result] = (await read_inbox(planner)).results
 
     assert list(result.artifacts) == references
+
+
+async def test_one_artifact_is_no_list_of_its_letters(world):
+    planner, coder, task = await _handed_over(world)
+
+    await publish_result(coder, task.id, "completed", artifacts="src/total.py")
+
+    [result] = (await read_inbox(planner)).results
+    assert result.artifacts == ("src/total.py",)
 
 
 async def test_a_task_s_life_is_told_from_both_sides(world):

@@ -40,7 +40,8 @@ def add(commands: Commands) -> None:
         commands, "clear", "reject all that waits for an agent, and withdraw what it has sent"
     )
     clear.epilog = (
-        "It says what it would do, and asks. Each task has an end that its sender is told. What "
-        "nobody has read and what a live session holds stays, and so do the tasks of roles."
+        "It says what it would do, and asks. Each task has an end that its sender is told. "
+        "Results and words that nobody has read stay, what a live session holds, and the tasks of "
+        "roles."
     )
     clear.add_argument("--yes", action="store_true", help="do not ask")

@@ -43,15 +43,17 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
     """
     if status not in STATUSES:
         raise BadInput(f"{status!r} is no status.", hint=f"Use one of {', '.join(STATUSES)}.")
-    summary = details.get("summary", "")
+    summary = text.check_text(details.get("summary", ""), "summary")
     if len(summary) > SUMMARY_MAX_CHARS:
         raise BadInput(
             f"The summary has {len(summary):,} characters; the limit is {SUMMARY_MAX_CHARS:,}.",
             hint="Shorten it and put the rest into the body.",
         )
-    artifacts = tuple(details.get("artifacts", ()))
+    given = details.get("artifacts", ())
+    # One reference is no list of its letters.
+    artifacts = (given,) if isinstance(given, str) else tuple(given)
     if len(artifacts) > ARTIFACTS_MAX or any(
-        len(artifact) > ARTIFACT_MAX_CHARS for artifact in artifacts
+        len(text.check_text(artifact, "artifact")) > ARTIFACT_MAX_CHARS for artifact in artifacts
     ):
         raise BadInput(
             "There are too many artifacts, or one is too long.",

@@ -12,6 +12,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.errors import BadInput, BusUnreachable, NoAnswer, NobodyListens
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.patterns import events
 from mcp_agentbus.patterns.events import publish, reply, request, subscribe
 from mcp_agentbus.store import subjects
@@ -180,6 +181,12 @@ async def test_other_values_are_checked_too(world):
 
     with pytest.raises(BadInput, match="the limit is 65,536"):
         await publish(planner, "a", "x" * (BODY_MAX_BYTES + 1))
+    with pytest.raises(BadInput, match="The body is of type int, and no text"):
+        await publish(planner, "a", 5)
+    with pytest.raises(BadInput, match="The topic is of type int"):
+        await publish(planner, 5)
+    with pytest.raises(BadInput, match="The subject is of type int"):
+        await send_task(planner, planner.me.id, 5, "b")
     with pytest.raises(BadInput, match="within_s"):
         await request(planner, "a", within_s=0)
     with pytest.raises(BadInput, match="group"):

@@ -101,13 +101,20 @@ async def test_a_question_ends_the_waiting_and_once_it_is_answered_it_goes_on(wo
 
 
 @pytest.mark.parametrize(
-    "given",
-    [{"quorum": 0}, {"quorum": 3}, {"within_s": 0}, {"expires_in_s": 60}, {"expect": "nothing"}],
+    ("given", "said"),
+    [
+        ({"quorum": 0}, "quorum is 0"),
+        ({"quorum": 3}, "3 answers are wanted of 2"),
+        ({"within_s": 0}, "within_s is 0"),
+        ({"within_s": -1}, "within_s is -1"),
+        ({"expires_in_s": 60}, "as within_s"),
+        ({"expect": "nothing"}, "waits for answers"),
+    ],
 )
-async def test_what_cannot_be_gathered_is_refused_before_anything_is_sent(world, given):
+async def test_what_cannot_be_gathered_is_refused_before_anything_is_sent(world, given, said):
     planner, coder = await world.session("planner"), await world.session("coder")
 
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput, match=said):
         await gather(planner, [coder.me.id, planner.me.id], "Review", "All", **given)
 
     assert (await read_inbox(coder)).empty
