@@ -15,6 +15,7 @@ of another user: a model reads them.
     │   ├── NotYourTask        the task is somebody else's to finish or to cancel
     │   ├── NotClaimed         the task is this agent's, but this session does not hold it
     │   ├── AlreadyEnded       the task has another result already
+    │   ├── NotAccepted        the addressee takes no tasks of this sender
     │   ├── HopLimit           agents are handing work round in a circle
     │   ├── InboxFull          the addressee's inbox takes no more from this sender
     │   ├── StoreFull          the bus has no room left
@@ -101,6 +102,15 @@ class AlreadyEnded(Refused):
     """The task has ended with another result. Nothing was stored."""
 
     hint = "Call task_life with this task_id to see the stored result."
+
+
+class NotAccepted(Refused):
+    """The addressee takes no tasks of this sender. Nothing was stored."""
+
+    hint = (
+        "Ask your user: the addressee's decides that, by accept_from in config.toml there. "
+        "Or send it to another agent: list_agents shows who is there."
+    )
 
 
 class HopLimit(Refused):

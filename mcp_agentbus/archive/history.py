@@ -30,6 +30,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import ArchiveBroken, BadInput
 from mcp_agentbus.handoff.agents import known_here, of_this_user
+from mcp_agentbus.handoff.beside import accepting
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.task import ASKING, HELD, OPEN
 
@@ -112,7 +113,14 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
     sides = Sides((session.me.id,), tuple(session.inboxes))
     async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
         page = look(current, Wanted(**wanted), sides, session.bus.settings.state_dir)
-        return replace(page, tasks=await as_held(session.bus, page.tasks))
+        held = await as_held(session.bus, page.tasks)
+    shown = [
+        past.without_texts()
+        if await accepting.is_hidden(session.bus, session.taking(), past)
+        else past
+        for past in held
+    ]
+    return replace(page, tasks=tuple(shown))
 
 
 def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> History:

@@ -46,7 +46,7 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
             life = _archived(current, sides, task_id)
         if life is None:
             raise unknown from None
-        return life
+        return await lookup.as_shown(session, life)
 
 
 def _archived(current: Current, sides: Sides, written: str) -> Life | None:

@@ -67,6 +67,10 @@ class Past:
     #: The session that held it last has ended without an end of it: it is offered again.
     is_left: bool = False
 
+    def without_texts(self) -> Past:
+        """Return the same without what its sender wrote."""
+        return replace(self, subject="", summary="", snippet="", request="")
+
     @property
     def ended(self) -> bool:
         """Whether nothing more is to come."""

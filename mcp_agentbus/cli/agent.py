@@ -19,9 +19,9 @@ from mcp_agentbus.cli.output import agreed, say, show
 from mcp_agentbus.config import folder_file, identity, names
 from mcp_agentbus.config.rules import MEANS, Rules, profile_of
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.config.values import ANY_SENDER
 from mcp_agentbus.core import hosts, places
-from mcp_agentbus.core.ids import agent_id
+from mcp_agentbus.core.ids import ANY_SENDER, agent_id
+from mcp_agentbus.core.notices import takes
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket
@@ -73,6 +73,7 @@ async def _add(args: argparse.Namespace, settings: Settings) -> None:
     listener, elsewhere = _reload(written)
     data = {
         **_data(rules),
+        "accept_from": list(written.agents[args.id].accept_from),
         "config_file": str(settings.config_file),
         "registered": True,
         "listener": listener,
@@ -154,6 +155,7 @@ def _keys(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "wake": args.wake,
         "command": args.argv or None,
         "wake_from": args.wake_from,
+        "accept_from": args.accept_from,
         "quiet_hours": args.quiet_hours,
         "description": args.description,
         "roles": args.role,
@@ -348,6 +350,9 @@ def _added_text(rules: Rules, settings: Settings, next_: str) -> str:
         f"Host {rules.host} in {rules.folder}.",
         f"Wake {rules.profile}: {MEANS[rules.profile]}.",
     ]
+    accept_from = settings.agents[rules.agent].accept_from
+    if ANY_SENDER not in accept_from:
+        lines.append(f"{takes(rules.agent, accept_from)}; what others send is refused.")
     host = hosts.named(rules.host)
     if host.has_folder:
         lines[1] += f" {_session_there(rules, settings)}"

@@ -32,6 +32,8 @@ from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 
 # What a woken session may do, in words that each host understands in its own way.
 _PERMISSIONS: Final = frozenset({"permission_mode", "allow"})
+# The keys that name senders.
+_OF_SENDERS: Final = ("wake_from", "accept_from")
 _BY_HAND: Final = "Edit the file by hand: it is written in a way that no program should touch."
 
 
@@ -115,7 +117,7 @@ def remove(settings: Settings, agent: str) -> Settings:
 
 
 def rename(settings: Settings, agent: str, new: str) -> Settings:
-    """Give an agent another id: in its table's name, and where others name it in `wake_from`.
+    """Give an agent another id: in its table's name, and where others name it as a sender.
 
     Returns the settings with it, as they are if it stands nowhere.
 
@@ -161,22 +163,29 @@ def _with_header(old: str, before: Mapping[str, Any], agent: str, new: str) -> s
 
 
 def _with_trust(old: str, agent: str, new: str) -> str:
-    """Return the text with another id wherever an agent's may wake somebody."""
+    """Return the text with another id wherever an agent's stands among somebody's senders."""
     document = tomlkit.parse(old)
-    for table in document.get("agents", {}).values():
-        senders = table.get("wake_from", []) if isinstance(table, Mapping) else []
-        for at, sender in enumerate(senders if isinstance(senders, list) else []):
+    tables = document.get("agents", {}).values()
+    named = [
+        table.get(key) for table in tables if isinstance(table, Mapping) for key in _OF_SENDERS
+    ]
+    for senders in (each for each in named if isinstance(each, list)):
+        for at, sender in enumerate(senders):
             if sender == agent:
                 senders[at] = new
     return tomlkit.dumps(document)
 
 
 def _trusting(table: Any, agent: str, new: str) -> Any:
-    """Return an agent's keys with another id for who may wake it."""
-    senders = table.get("wake_from") if isinstance(table, dict) else None
-    if not isinstance(senders, list):
+    """Return an agent's keys with another id among its senders."""
+    if not isinstance(table, dict):
         return table
-    return {**table, "wake_from": [new if sender == agent else sender for sender in senders]}
+    return {
+        key: [new if sender == agent else sender for sender in value]
+        if key in _OF_SENDERS and isinstance(value, list)
+        else value
+        for key, value in table.items()
+    }
 
 
 def _but(tables: Mapping[str, Any], agent: str) -> dict[str, Any]:

@@ -331,7 +331,15 @@ def _described(agent: Agent, file: FolderFile, book: Book, settings: Settings) -
     """Return the agent with what is said of it, and what is to be said of roles that wait."""
     known = settings.agents.get(agent.id)
     if known:
-        return replace(agent, description=known.description, roles=known.roles), ""
+        return (
+            replace(
+                agent,
+                description=known.description,
+                roles=known.roles,
+                accept_from=known.accept_from,
+            ),
+            "",
+        )
     if (file.agent or agent.id) != agent.id:
         return agent, ""  # it describes somebody else
     if not file.roles or _is_allowed(file, book):

@@ -25,6 +25,7 @@ from mcp_agentbus.config.values import (
     Hours,
     Within,
     absolute,
+    accepted,
     allow,
     boolean,
     chat,
@@ -124,6 +125,11 @@ KEYS: Final = (
     Key("roles", of_type(list), Agent,
         "Shared inboxes that it reads besides its own: `role:NAME`, 16 at most.",
         '["review"]', "none"),
+    Key("accept_from", accepted, Agent,
+        'Whose tasks it takes at all: ids and `role:NAME`; `"*"` is everybody, `[]` itself alone. '
+        "What anybody else sends is refused; if it is stored all the same, it ends as `rejected`, "
+        "and no model sees it.",
+        '["planner", "role:lead"]', '`["*"]`'),
     # By what it is woken.
     Key("dir", absolute, Rules,
         "Where its process is started. Without it nothing is: the other keys here are for its "

@@ -35,7 +35,7 @@ from mcp_agentbus.config.tables import (
 )
 from mcp_agentbus.config.values import Within, boolean
 from mcp_agentbus.core import hosts, places
-from mcp_agentbus.core.ids import Agent, agent_id
+from mcp_agentbus.core.ids import ANY_SENDER, Agent, agent_id
 from mcp_agentbus.errors import BadInput, BadSetup
 
 
@@ -259,6 +259,7 @@ def _agent(name: str, table: object, file: Path) -> Agent:
             host=values.get("host", "shell"),
             description=values.get("description", ""),
             roles=checked_roles(values.get("roles", ()), where),
+            accept_from=values.get("accept_from", (ANY_SENDER,)),
         )
     except BadInput as error:
         raise BadSetup(f"{where}: {error.message}", hint=error.hint) from None

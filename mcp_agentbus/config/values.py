@@ -22,15 +22,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from mcp_agentbus.config.tables import Reader, Wrong
 from mcp_agentbus.core.framing import escape
-from mcp_agentbus.core.ids import LANES, Priority, agent_id, is_label
+from mcp_agentbus.core.ids import ANY_SENDER, LANES, Priority, agent_id, inbox_of, is_label
 from mcp_agentbus.errors import BadInput, BadSetup
 
-#: In `wake_from`: everybody on the bus.
-ANY_SENDER: Final = "*"
 #: Hosts of a URL that are this machine; names are not looked up.
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _HOURS: Final = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: All of them stand in the agent's registration, which everybody reads.
+ACCEPTED_MAX: Final = 100
 _INSTRUCTION_MAX_CHARS: Final = 500
 _MODE: Final = re.compile(r"[A-Za-z]{1,40}")
 # {}, {input}, {{ task.body }}; not JSON, which has quotes.
@@ -159,6 +159,20 @@ def senders(value: Any) -> frozenset[str]:
         return frozenset(agent if agent == ANY_SENDER else agent_id(agent) for agent in ids)
     except BadInput as error:
         raise Wrong(f"names nobody: {error.message.rstrip('.')}", error.hint) from None
+
+
+def accepted(value: Any) -> tuple[str, ...]:
+    """Take a list of agents' ids and `role:NAME`s, in which "*" is everybody, or that alone."""
+    try:
+        given = [ANY_SENDER] if value == ANY_SENDER else strings(value)
+        for sender in given:
+            if sender != ANY_SENDER:
+                inbox_of(sender)
+    except BadInput as error:
+        raise Wrong(f"names nobody: {error.message.rstrip('.')}", error.hint) from None
+    if len(given) > ACCEPTED_MAX:
+        raise Wrong(f"names {len(given)} senders", f"Name {ACCEPTED_MAX} at most, or a role.")
+    return tuple(dict.fromkeys(given))
 
 
 def some_of(*words: str) -> Reader:

@@ -21,12 +21,13 @@ from mcp_agentbus.errors import BadSetup
 class Watcher:
     """What may change meanwhile as it is written now: agents, rules, archive, human."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_read: bool = True) -> None:
+        """Begin with settings that were just read, or else with the next `changed`."""
         #: As they could be read last.
         self.settings = settings
         #: Why the file as it is now cannot be read; empty if it can.
         self.says = ""
-        self._read = _stamp(settings.config_file)
+        self._read = _stamp(settings.config_file) if is_read else None
 
     def changed(self) -> bool:
         """Read the file if it was changed; tell whether anything is to be done about that."""

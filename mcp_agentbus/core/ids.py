@@ -31,6 +31,8 @@ WAKE_ON: Final[tuple[Priority, ...]] = ("high",)
 EVERYBODY: Final = "all"
 #: How the inbox of a role begins, and so no agent's id.
 ROLE_PREFIX: Final = "role-"
+#: In a list of senders: everybody.
+ANY_SENDER: Final = "*"
 #: Names that no agent may have: an address, and one for what this program itself may say.
 RESERVED: Final = frozenset({EVERYBODY, "system"})
 #: How the id of a shell's session begins: no process of it is there between two commands.
@@ -66,6 +68,8 @@ class Agent:
     #: In whose worker's program its session runs, so that what it sends goes on from what that is
     #: at; empty if in none.
     worker: str = ""
+    #: Whose tasks it takes at all: ids, `role:NAME`, `ANY_SENDER`; by its user, see `accepts`.
+    accept_from: tuple[str, ...] = (ANY_SENDER,)
 
     @property
     def inboxes(self) -> tuple[str, ...]:
@@ -75,6 +79,17 @@ class Agent:
     def by_mcp(self) -> Agent:
         """Return it as one whose session an MCP client has started; its id stays what it is."""
         return replace(self, host="mcp") if self.host == _SHELL else self
+
+
+def accepts(
+    agent: str, accept_from: Collection[str], sender: str, roles: Collection[str] = ()
+) -> bool:
+    """Tell whether an agent takes tasks of a sender that has these roles; its own it always takes.
+
+    The one rule of it, for whoever sends, claims, wakes or explains.
+    """
+    named = {ANY_SENDER, sender, *(f"role:{role}" for role in roles)}
+    return sender == agent or not named.isdisjoint(accept_from)
 
 
 def agent_id(value: str) -> str:
@@ -136,6 +151,13 @@ def is_inbox(token: str) -> bool:
         return is_agent(token)
     role = token.removeprefix(ROLE_PREFIX)
     return _AGENT.fullmatch(token) is not None and _AGENT.fullmatch(role) is not None
+
+
+def is_sender(name: str) -> bool:
+    """Tell whether a word read from the wire can stand in a list of senders."""
+    if name.startswith("role:"):
+        return is_inbox(ROLE_PREFIX + name.removeprefix("role:"))
+    return name == ANY_SENDER or is_agent(name)
 
 
 def task_id(value: str) -> str:

@@ -18,7 +18,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from mcp_agentbus.core.ids import LANES, WAKE_ON, Priority
+from mcp_agentbus.core.ids import ANY_SENDER, LANES, WAKE_ON, Priority
+
+# Senders that a sentence names.
+_NAMED_MAX: Final = 5
 
 
 class Reason(StrEnum):
@@ -39,6 +42,8 @@ class Reason(StrEnum):
 
     # Nothing waits that may wake it.
     NOTHING = "nothing", ""
+    # Whoever reads it ends it as rejected.
+    NOT_ACCEPTED = "not_accepted", "its user does not let it take tasks of this sender"
     NOT_ALLOWED = "not_allowed", "its user does not let this sender wake it"
     QUIET_HOURS = "quiet_hours", "its user's quiet hours"
     SENDER_RATE = "sender_rate", "this sender has woken it as often as an hour allows"
@@ -117,6 +122,22 @@ def to_person(counts: Counts) -> str:
         return ""
     waits = "1 urgent task waits" if counts.high == 1 else f"{counts.high} urgent tasks wait"
     return f'agentbus: {waits} here. Say "read your inbox" to have it done.'
+
+
+def takes(agent: str, accept_from: Sequence[str]) -> str:
+    """Return whose tasks an agent takes, in a clause, such as `coder takes tasks of a and b only`.
+
+    `accept_from` has ids and `role:NAME`s; whoever is beyond the fifth is counted.
+    """
+    if ANY_SENDER in accept_from:
+        return f"{agent} takes tasks of everybody"
+    named = [*accept_from[:_NAMED_MAX]]
+    if more := len(accept_from) - len(named):
+        named.append(f"{more} more")
+    if not named:
+        return f"{agent} takes tasks of nobody else"
+    listed = f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]
+    return f"{agent} takes tasks of {listed} only"
 
 
 def with_instruction(notice: str, instruction: str) -> str:

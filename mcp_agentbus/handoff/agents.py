@@ -27,8 +27,9 @@ from mcp_agentbus.config import names
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.core.ids import EVERYBODY, LANES, WAKE_ON, Priority
-from mcp_agentbus.errors import AgentbusError, BadInput, UnknownAgent, UnknownTask
+from mcp_agentbus.core.ids import EVERYBODY, LANES, WAKE_ON, Agent, Priority
+from mcp_agentbus.core.notices import takes
+from mcp_agentbus.errors import AgentbusError, BadInput, NotAccepted, UnknownAgent, UnknownTask
 from mcp_agentbus.store import roster, streams, subjects, unseen, waiting
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry
@@ -144,6 +145,15 @@ class Addressee:
     #: What the roster says; None for one that was met before, see `Addressees.entry`.
     entry: Entry | None = None
 
+    def refusal(self, sender: Agent) -> NotAccepted | None:
+        """Return the error for a sender of whom it takes no tasks, as far as the roster knows."""
+        if self.entry is None:
+            return None
+        accept_from = self.entry.accept_from
+        if ids.accepts(self.inbox, accept_from, sender.id, sender.roles):
+            return None
+        return NotAccepted(f"{takes(self.address, sorted(accept_from))}. Nothing was stored.")
+
 
 class Addressees:
     """Whom a session has met: one that is registered stays so, and need not be looked up again.
@@ -153,6 +163,7 @@ class Addressees:
 
     def __init__(self, bus: Bus, me: str) -> None:
         self._bus, self._me = bus, me
+        #: Of those only that take tasks of everybody.
         self._met: set[str] = set()
         #: What the roster said of an inbox, and when; monotonic.
         self._entries: dict[str, tuple[float, Entry | None]] = {}
@@ -174,7 +185,7 @@ class Addressees:
         for inbox, entry in entries.items():
             if entry is None:
                 raise _unknown(inbox, await roster.everybody(self._bus))
-        self._met.update(new)
+        self._met.update(inbox for inbox, entry in entries.items() if entry and _is_open(entry))
         return [
             Addressee(address, inbox, entries.get(inbox))
             for address, inbox in zip(addresses, inboxes, strict=True)
@@ -212,7 +223,13 @@ class Addressees:
             with suppress(AgentbusError):
                 entry = await roster.look(self._bus, addressee.inbox)
             self._entries[addressee.inbox] = (time.monotonic(), entry)
+            if entry and not _is_open(entry):
+                self._met.discard(addressee.inbox)
         return entry
+
+
+def _is_open(entry: Entry) -> bool:
+    return ids.ANY_SENDER in entry.accept_from
 
 
 def _unknown(inbox: str, entries: Iterable[Entry]) -> UnknownAgent:

@@ -24,6 +24,8 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, StoreFull
 from mcp_agentbus.handoff import parking
+from mcp_agentbus.handoff.beside import accepting
+from mcp_agentbus.handoff.beside.accepting import Refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams, tasks, waiting
@@ -224,13 +226,14 @@ async def _claim(
         pause_s = min(_HELD_AGAIN_S * delivery.offered, _NAMESAKE_AGAIN_MAX_S)
         await session.bus.give_back(delivery, after_s=pause_s)
         return _Held()
-    if delivery.offered == 1 and text.now() < task.expires_at:
+    refused = await accepting.refusal(session.bus, session.taking(), task.sender, task.to)
+    if delivery.offered == 1 and text.now() < task.expires_at and not refused:
         # At its first offer a task hardly ever has a record, and the write finds out.
         untouched = first_record(sent_of(task))
         outcome = await _write_claim(session, delivery, task, untouched, 0)
         if isinstance(outcome, Claim):
             return outcome
-    return await _claim_by_record(session, delivery, task)
+    return await _claim_by_record(session, delivery, task, refused)
 
 
 def _are_one(task: Task, other: Task) -> bool:
@@ -238,9 +241,9 @@ def _are_one(task: Task, other: Task) -> bool:
 
 
 async def _claim_by_record(
-    session: Session, delivery: Delivery, task: Task
+    session: Session, delivery: Delivery, task: Task, refused: Refusal | None
 ) -> Claim | _Over | _Held | _Parked:
-    """Claim a task of which there may be a record, as that allows."""
+    """Claim a task of which there may be a record, as that allows, and its agent's user."""
     bus = session.bus
     stored, revision = await read_record(bus, task.sender, task.to, task.id)
     if stored and stored.ended:
@@ -252,6 +255,18 @@ async def _claim_by_record(
     if stored and session.leased and stored.session == session.id and stored.state in HELD:
         claim = Claim(task, delivery, stored, revision, found=True)
         return claim if session.claims.missed(claim) else _Held()
+    return await _claim_unheld(session, delivery, task, (stored, revision), refused)
+
+
+async def _claim_unheld(
+    session: Session,
+    delivery: Delivery,
+    task: Task,
+    known: tuple[Record | None, int],
+    refused: Refusal | None,
+) -> Claim | _Over | _Held | _Parked:
+    """Claim a task that is not over and that nobody holds, unless there is a reason not to."""
+    bus, (stored, revision) = session.bus, known
     record = stored or first_record(sent_of(task))
     # Others may write any number. Before this offer it was claimed once for each of the earlier
     # ones, and it may have been without any: by its id.
@@ -261,10 +276,30 @@ async def _claim_by_record(
         await _expire(session, record, revision)
         await tasks.finish(bus, delivery)
         return _Over()
+    if refused:
+        return await _refuse(session, delivery, (record, revision), refused)
     if reason := _hopeless(record if stored else None, delivery):
         parked = parking.park(bus, delivery, session.me.id, reason, (record, revision))
         return await _set_aside(session, delivery, f"Task {task.id}", reason, parked)
     return await _write_claim(session, delivery, task, record, revision)
+
+
+async def _refuse(
+    session: Session, delivery: Delivery, known: tuple[Record, int], refused: Refusal
+) -> _Over | _Held:
+    """End a task that its agent does not take, unread; one of a role is left to who takes it."""
+    if refused.is_left:
+        pause_s = min(_HELD_AGAIN_S * delivery.offered, _NAMESAKE_AGAIN_MAX_S)
+        await session.bus.give_back(delivery, after_s=pause_s)
+        return _Held()
+    record, revision = known
+    rejected = step(record, "rejected", session.me.id, "", text.now(), reason=refused.why)
+    try:
+        await write_record(session.bus, rejected, revision)
+    except Conflict:  # somebody has ended or claimed it at the same moment
+        return _Held()
+    await tasks.finish(session.bus, delivery)
+    return _Over()
 
 
 async def _set_aside(

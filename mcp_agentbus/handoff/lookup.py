@@ -16,7 +16,7 @@ import asyncio
 import re
 from collections.abc import Collection, Iterable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mcp_agentbus.bus.budget import one_call
@@ -26,6 +26,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.errors import AgentbusError, BadInput, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user, unknown_task
+from mcp_agentbus.handoff.beside import accepting
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects, tasks, waiting
 from mcp_agentbus.store.asked import question
@@ -117,7 +118,19 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
     state, steps = _state(record, sent), wakes.moments if wakes else ()
     asks = question.of_record(session.bus.settings.state_dir, record, sent, steps)
     is_left = state in HELD and not await roster.may_hold(session.bus, record)
-    return Life(state, record, sent, task, steps, None if state in ENDS else asks, is_left)
+    life = Life(state, record, sent, task, steps, None if state in ENDS else asks, is_left)
+    return await as_shown(session, life)
+
+
+async def as_shown(session: Session, life: Life) -> Life:
+    """Return a life as a session may be shown it: of what its agent does not take, no text.
+
+    Raises: as `accepting.refusal`.
+    """
+    if not await accepting.is_hidden(session.bus, session.taking(), life.record):
+        return life
+    record = life.record.model_copy(update={"subject": ""})
+    return replace(life, record=record, sent=None, task=None)
 
 
 async def whole_id(session: Session, written: str) -> str:
@@ -235,7 +248,7 @@ class Glance:
 class _Search:
     """How far a look has come, and what it is after."""
 
-    bus: Bus
+    session: Session
     limit: int
     #: Only tasks of this conversation; None for all.
     thread_id: str | None
@@ -244,6 +257,12 @@ class _Search:
     seen: list[Seen]
     notes: list[str]
     searched: int = 0
+    #: Passed over: their senders' tasks this agent does not take.
+    refused: int = 0
+
+    @property
+    def bus(self) -> Bus:
+        return self.session.bus
 
     @property
     def stopped(self) -> bool:
@@ -259,13 +278,18 @@ async def peek(session: Session, limit: int, thread_id: str | None, cursor: str 
     """
     lanes = [subjects.task_subject(inbox, lane, "*") for lane in LANES for inbox in session.inboxes]
     place, seq = _position(cursor, len(lanes))
-    search = _Search(session.bus, limit, thread_id, seq, [], [])
+    search = _Search(session, limit, thread_id, seq, [], [])
     while place < len(lanes) and not search.stopped:
         if await _search_lane(search, lanes[place]):
             place, search.seq = place + 1, 1
     more = place < len(lanes)
     if more and len(search.seen) < limit:
         search.notes.append(f"{_SEARCHED_MAX} stored tasks were searched; go on with the cursor.")
+    if search.refused:
+        search.notes.append(
+            f"Not shown: {search.refused} of senders whose tasks {session.me.id} does not take. "
+            "Whoever reads the inbox next ends them as rejected."
+        )
     next_cursor = f"peek-{place}-{search.seq}" if more else None
     return Glance(tuple(search.seen), tuple(search.notes), next_cursor)
 
@@ -286,7 +310,11 @@ async def _search_lane(search: _Search, lane: str) -> bool:
                         f"A stored message cannot be read: {task.reason}. The next reader parks it."
                     )
                 elif task and search.thread_id in {None, task.task.thread_id}:
-                    search.seen.append(task)
+                    me = search.session.taking()
+                    if await accepting.refusal(search.bus, me, task.task.sender, task.task.to):
+                        search.refused += 1
+                    else:
+                        search.seen.append(task)
             if len(messages) == page and search.stopped:
                 return False
     return True

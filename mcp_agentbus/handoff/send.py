@@ -24,14 +24,9 @@ from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, Priority
-from mcp_agentbus.errors import (
-    BadInput,
-    BusUnreachable,
-    HopLimit,
-    Refused,
-    Unconfirmed,
-)
+from mcp_agentbus.errors import BadInput, BusUnreachable, HopLimit, Refused, Unconfirmed
 from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.agents import Addressee
 from mcp_agentbus.handoff.beside.receipts import receipt_of
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import tasks
@@ -103,7 +98,8 @@ async def send_task(
         BadInput: a value breaks its rule.
         HopLimit: the work came here through too many agents.
         UnknownAgent: nobody is registered under one of the names; nothing was sent to any.
-        InboxFull, StoreFull, NotAllowed: with one addressee; with several, see its receipt.
+        NotAccepted, InboxFull, StoreFull, NotAllowed: with one addressee; with several, see its
+            receipt.
         BusUnreachable, Unconfirmed: as `Bus.publish`.
     """
     addresses = _addresses(to)
@@ -119,7 +115,10 @@ async def send_task(
     inboxes = [addressee.inbox for addressee in addressees]
     drawn_up = [draft.task_for(inbox, session.task_id(inbox, key), way) for inbox in inboxes]
     before = await _stored_before(session, drawn_up) if request_id else {}
-    storing = (_store(session, task, before.get(task.id), request_id) for task in drawn_up)
+    storing = (
+        _store(session, (addressee, task), before.get(task.id), request_id)
+        for addressee, task in zip(addressees, drawn_up, strict=True)
+    )
     outcomes, entries = await asyncio.gather(
         asyncio.gather(*storing, return_exceptions=True),
         # A wake is held or not by the latest word of its listener.
@@ -360,7 +359,7 @@ async def _stored_before(session: Session, drawn_up: Sequence[Task]) -> dict[str
         BadInput: it has stored another task under one of the ids.
     """
     looks = (read_sent(session.bus, task.sender, "*", task.id) for task in drawn_up)
-    stored: dict[str, Sent] = {}
+    stored = {}
     for task, (before, _) in zip(drawn_up, await together(*looks), strict=True):
         if before:
             if not tasks.is_same(before, task):
@@ -369,15 +368,21 @@ async def _stored_before(session: Session, drawn_up: Sequence[Task]) -> dict[str
     return stored
 
 
-async def _store(session: Session, task: Task, before: Sent | None, request_id: str | None) -> Kept:
+async def _store(
+    session: Session, what: tuple[Addressee, Task], before: Sent | None, request_id: str | None
+) -> Kept:
     """Store a task, unless an earlier call has.
 
     Raises:
+        NotAccepted: the addressee takes none of this sender.
         BadInput: at this moment another call has stored another one under its id.
         InboxFull, StoreFull, BusUnreachable, Unconfirmed, NotAllowed: as `tasks.put`.
     """
+    addressee, task = what
     if before:
         return Kept(before, duplicate=True)
+    if refusal := addressee.refusal(session.me):
+        raise refusal
     with session.outcomes.awaiting(task):
         kept = await tasks.put(session.bus, task)
         if isinstance(kept, tasks.Taken):

@@ -16,21 +16,22 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, Message
 from mcp_agentbus.config import machine_key
+from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background, note_failure, part, together
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import AgentbusError, Refused
+from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import Addressees, under_old_names
 from mcp_agentbus.handoff.beside import arrivals
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
-from mcp_agentbus.handoff.turn import Call, Calls, Inbox, Watches
+from mcp_agentbus.handoff.turn import Call, Calls, Inbox, Watches, is_over
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import CLAIM_MAX_S
@@ -64,8 +65,7 @@ class Session:
     naming: Naming | None = None
     claims: Claims = field(init=False)
     outcomes: Outcomes = field(init=False)
-    #: Whom it has sent to.
-    known: Addressees = field(init=False)
+    known: Addressees = field(init=False)  #: Whom it has sent to.
     calls: Calls = field(default_factory=Calls)
     watches: Watches = field(default_factory=Watches)
     #: Taken tasks whose id another one has that is held here, by their sequence, with the id.
@@ -79,6 +79,7 @@ class Session:
     _in_background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self._config = Watcher(self.bus.settings, is_read=False)
         self._be(self.me.by_mcp() if self.naming else self.me)
 
     def _be(self, me: Agent) -> None:
@@ -105,6 +106,13 @@ class Session:
     def inboxes(self) -> tuple[str, ...]:
         """The inboxes it reads: its own, then those of its roles."""
         return self.me.inboxes
+
+    def taking(self) -> Agent:
+        """Return its agent, with whose tasks it takes as its user has said by now."""
+        self._config.changed()
+        if mine := self._config.settings.agents.get(self.me.id):
+            self.me = replace(self.me, accept_from=mine.accept_from)
+        return self.me
 
     def task_id(self, inbox: str, request: str) -> str:
         """Return the id of a task that it sends: the same for the same request, foreseen by nobody.
@@ -148,7 +156,7 @@ class Session:
         """
         if self.successor:
             if await roster.may_live(self.bus, self.me.id, self.successor):
-                raise _is_over()
+                raise is_over()
             self.successor = ""
             self._done.clear()
         self._called_at = time.monotonic()
@@ -175,7 +183,7 @@ class Session:
 
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
-        await roster.register(self.bus, self.me, text.now())
+        await roster.register(self.bus, self.taking(), text.now())
         if self.leased:
             await self.claims.find(self.inboxes)
             return
@@ -290,7 +298,7 @@ class Session:
                     await self.bus.extend(delivery)
                 if time.monotonic() - touched > roster.TOUCH_S:
                     touched = time.monotonic()
-                    await roster.register(self.bus, self.me, text.now())
+                    await roster.register(self.bus, self.taking(), text.now())
                 if time.monotonic() - self._called_at > CLAIM_MAX_S:
                     await self.claims.give_all_back("no call from its session for 2 hours")
             except AgentbusError as error:
@@ -315,18 +323,10 @@ class Session:
                     await self.claims.give_all_back("its session ended")
                     await roster.beat(self.bus, self.me, self.id, leaving=True)
                     await self.outcomes.leave(self.calls.ended)
-                    await roster.register(self.bus, self.me, text.now())
+                    await roster.register(self.bus, self.taking(), text.now())
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
                 await self._ending.aclose()
-
-
-def _is_over() -> Refused:
-    return Refused(
-        "This server was replaced: its host has started another one of agentbus for the same "
-        "session, which has its tasks and results now. Nothing was done.",
-        hint="Call the same tool of the other server. Once that has ended, this one works again.",
-    )
 
 
 class Turn:
@@ -353,7 +353,7 @@ class Turn:
         await self._session.lock.acquire()
         if self._session.successor:
             self._session.lock.release()
-            raise _is_over()
+            raise is_over()
         return self
 
     async def take(self, look: Coroutine[Any, Any, Inbox]) -> Inbox:

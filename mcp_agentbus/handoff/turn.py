@@ -32,6 +32,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.errors import Refused
 from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import Answer, Record, State, Task
@@ -281,3 +282,12 @@ class Inbox:
     def empty(self) -> bool:
         """Whether there is nothing to show."""
         return not self.tasks and not self.results and not self.notes
+
+
+def is_over() -> Refused:
+    """Return the error of a session that has a successor."""
+    return Refused(
+        "This server was replaced: its host has started another one of agentbus for the same "
+        "session, which has its tasks and results now. Nothing was done.",
+        hint="Call the same tool of the other server. Once that has ended, this one works again.",
+    )

@@ -142,7 +142,8 @@ class State:
         """
         known, wake_on = self.of_this_machine(), self.wake_on(agent)
         looked = await demand.look(self.bus, agent, self.inboxes(agent), known, wake_on)
-        return await self._but_shown(agent, looked)
+        me = self.settings.agents.get(agent, Agent(agent))
+        return await self._but_shown(agent, await demand.judged(self.bus, me, looked))
 
     async def reachable(self) -> bool:
         """Tell whether there is a bus; a listener does not start one."""

@@ -29,8 +29,8 @@ from mcp_agentbus.tools.answers.words import AGAINST, ago, clock, many
 ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
 #: Holds of wakes that end only when a person does something.
 FOR_A_PERSON: Final = frozenset(
-    {Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST, Reason.DEAF_SESSION,
-     Reason.UNANSWERED, Reason.LEDGER}
+    {Reason.NOT_ACCEPTED, Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST,
+     Reason.DEAF_SESSION, Reason.UNANSWERED, Reason.LEDGER}
 )  # fmt: skip
 
 
@@ -317,6 +317,8 @@ def todo_for(reason: str, agent: str, sender: str = "") -> str:
     opened = f"open a session of {agent}"
     from_whom = sender or "its sender"
     todo: dict[str, str] = {
+        Reason.NOT_ACCEPTED: f"Add {from_whom} to accept_from of [agents.{agent}] in config.toml, "
+        "or leave it: whoever reads the inbox ends it as rejected.",
         Reason.NOT_ALLOWED: f"Add {from_whom} to wake_from of [agents.{agent}] in config.toml, or "
         f"{opened}.",
         Reason.GAVE_UP: f"`agentbus agent wakes {agent}` shows how they ended; to try again: "

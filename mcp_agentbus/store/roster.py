@@ -24,9 +24,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found, server_time
 from mcp_agentbus.config.tables import ROLES_MAX
+from mcp_agentbus.config.values import ACCEPTED_MAX
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
+from mcp_agentbus.core.ids import ANY_SENDER, WAKE_ON, Agent, Priority
 from mcp_agentbus.core.notices import WHY, Holds
 from mcp_agentbus.store import records, streams, subjects
 from mcp_agentbus.store.records import Key
@@ -59,6 +60,7 @@ class Profile(BaseModel):
     description: str = ""
     roles: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    accept_from: tuple[str, ...] = (ANY_SENDER,)
     registered_at: Time
     #: Start, touch or end of its latest session; None if it never had one.
     last_seen: Time | None = None
@@ -94,6 +96,8 @@ class Entry:
     description: str = ""
     #: What each of its listeners says of wakes; none without a listener.
     holds: tuple[Holds, ...] = ()
+    #: As `Agent.accept_from`; of a role, of all that hold it, each of which takes its own.
+    accept_from: tuple[str, ...] = (ANY_SENDER,)
 
     def was_there(self, since: datetime) -> bool:
         """Tell whether it is there, or was since then; one that never was, whether it is as new."""
@@ -133,6 +137,7 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
                 ],
                 roles=agent.roles or (old.roles if old else ()),
                 hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
+                accept_from=agent.accept_from,
                 registered_at=old.registered_at if old else now or datetime.now(UTC),
                 last_seen=now or (old.last_seen if old else None),
             )
@@ -247,9 +252,8 @@ async def _certain(bus: Bus, entries: list[Entry]) -> list[Entry]:
 
 async def _has_forgotten(bus: Bus) -> bool:
     """Tell whether the server was started anew, and has not heard from everybody since."""
-    presence, agents = await together(
-        *(bus.admin.api(f"STREAM.INFO.{stream}") for stream in (PRESENCE, AGENTS))
-    )
+    infos = (bus.admin.api(f"STREAM.INFO.{stream}") for stream in (PRESENCE, AGENTS))
+    presence, agents = await together(*infos)
     made = server_time(str(presence["created"]))
     fresh = server_time(str(presence["ts"])) - made < timedelta(seconds=streams.PRESENCE_S)
     return fresh and made - server_time(str(agents["created"])) > _MADE_TOGETHER
@@ -301,6 +305,7 @@ def decode_profile(stored: Found) -> Profile:
             "id": whose,
             "roles": tuple(filter(_is_role, profile.roles))[:ROLES_MAX],
             "hosts": tuple(host for host in profile.hosts if ids.is_inbox(host)),
+            "accept_from": tuple(filter(ids.is_sender, profile.accept_from))[:ACCEPTED_MAX],
             "description": profile.description[:_DESCRIPTION_MAX_CHARS],
             "last_seen": profile.last_seen and min(profile.last_seen, stored.stored_at),
         }
@@ -378,6 +383,7 @@ def _entry(profile: Profile, signs: Sequence[_Sign]) -> Entry:
         roles=profile.roles,
         description=profile.description,
         holds=tuple(sign.holds for sign in signs if sign.kind == "listener"),
+        accept_from=profile.accept_from,
     )
 
 
@@ -390,4 +396,5 @@ def best(inbox: str, holders: Sequence[Entry]) -> Entry:
         state=next(state for state in order if any(entry.state == state for entry in holders)),
         last_seen=max(seen) if seen else None,
         holds=tuple(holds for entry in holders for holds in entry.holds),
+        accept_from=tuple({who for each in holders for who in (each.id, *each.accept_from)}),
     )

@@ -18,7 +18,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.core.ids import LANES, WAKE_ON, Priority
+from mcp_agentbus.core.ids import LANES, WAKE_ON, Agent, Priority, accepts
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.store import roster, subjects, tasks, unseen, waiting
 from mcp_agentbus.store.subjects import TASKS
@@ -100,6 +100,39 @@ async def look_for_waking(
     counts = Counts(high, sum(lane.count for lane in lanes) - high, len(results))
     things = (*(task for lane in lanes for task in lane.tasks), *results)
     return Looked(counts, things, tuple(record for lane in lanes for record in lane.asking))
+
+
+async def judged(bus: Bus, agent: Agent, looked: Looked) -> Looked:
+    """Return the same, with what the agent does not take said to be so, and not counted.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `roster.look`.
+    """
+    waiting_tasks = [thing for thing in looked.things if thing.kind == "task"]
+    senders = {thing.sender for thing in waiting_tasks}
+    strangers = {who for who in senders if not accepts(agent.id, agent.accept_from, who)}
+    if strangers and any(name.startswith("role:") for name in agent.accept_from):
+        entries = await together(*(roster.look(bus, who) for who in strangers))
+        of_role = {
+            entry.id
+            for entry in entries
+            if entry and accepts(agent.id, agent.accept_from, entry.id, entry.roles)
+        }
+        strangers -= of_role
+    refused = [thing.priority for thing in waiting_tasks if thing.sender in strangers]
+    if not refused:
+        return looked
+    high = refused.count("high")
+    counts = replace(
+        looked.counts,
+        high=max(0, looked.counts.high - high),
+        others=max(0, looked.counts.others - (len(refused) - high)),
+    )
+    things = tuple(
+        replace(thing, accepted=thing.kind != "task" or thing.sender not in strangers)
+        for thing in looked.things
+    )
+    return replace(looked, counts=counts, things=things)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,8 @@ from itertools import takewhile
 from typing import Final, Literal, NamedTuple
 
 from mcp_agentbus.config.rules import Limits, Profile, Rules
-from mcp_agentbus.config.values import ANY_SENDER
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.ids import WAKE_ON, Priority
+from mcp_agentbus.core.ids import ANY_SENDER, WAKE_ON, Priority
 from mcp_agentbus.core.notices import Holds, Reason
 
 #: How long after a wake that led to no read the next one may come; after the last one: none.
@@ -51,6 +50,8 @@ class Waiting:
     priority: Priority = "high"
     #: Its last worker has asked something, and nobody has answered.
     unanswered: bool = False
+    #: Whether the agent takes tasks of its sender at all.
+    accepted: bool = True
     #: Of answers, as `Replies.mark`.
     mark: str = ""
 
@@ -135,6 +136,9 @@ class _Block(NamedTuple):
 # What becomes of one thing that waits: it wakes the agent, there is nothing to do about it, or it
 # does not wake the agent before the end of a block.
 _Verdict = Literal["wakes", "settled"] | _Block
+
+# Of what is held so no notice tells.
+_NEVER: Final = frozenset({Reason.NOT_ACCEPTED, Reason.NOT_ALLOWED})
 
 # Of two reasons that end at the same time the one that stands first in `Reason` is named.
 _ORDER: Final = {reason: place for place, reason in enumerate(Reason)}
@@ -236,6 +240,8 @@ def _is_settled(thing: Waiting, facts: Facts) -> bool:
 
 def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
     """Return all that keeps it from waking the agent now."""
+    if not thing.accepted:
+        return [_Block(Reason.NOT_ACCEPTED, None)]
     if thing.kind == "task" and not _may_wake(thing.sender, facts):
         return [_Block(Reason.NOT_ALLOWED, None)]
     if thing.unanswered:
@@ -359,7 +365,7 @@ def _told_before(
     return tuple(
         thing
         for thing in facts.waiting
-        if thing.key in held and held[thing.key].reason != Reason.NOT_ALLOWED and thing.key in told
+        if thing.key in held and held[thing.key].reason not in _NEVER and thing.key in told
     )
 
 

@@ -47,6 +47,8 @@ CLI: Final = ROOT / "docs" / "cli.md"
 _DAY_S: Final = 24 * 3600
 # What a person can do where `doctor` has no command for it, since nothing is wrong.
 _ACTS: Final = {
+    "not_accepted": "`--accept-from SENDER` of `agentbus agent add`, or nothing: whoever reads it "
+    "ends it as rejected",
     "not_allowed": "`--wake-from SENDER` of `agentbus agent add`",
     "deaf_session": "type anything in that session; a worker reads by itself",
     "ledger": "`agentbus listen --status` names the file",

@@ -81,6 +81,10 @@ def _add_agent_keys(add: argparse.ArgumentParser) -> None:
         "--wake-from", action="append", metavar="X",
         help="a sender that may wake it besides your own agents, or *; may be repeated",
     )  # fmt: skip
+    add.add_argument(
+        "--accept-from", action="append", metavar="X",
+        help="a sender whose tasks it takes: an agent, role:NAME or * (default); may be repeated",
+    )  # fmt: skip
     add.add_argument("--quiet-hours", metavar="R", help="no wakes then: 22:00-07:00")
     add.add_argument("--description", metavar="T", help="one line for the roster")
     add.add_argument("--role", action="append", metavar="R", help="a shared inbox; may be repeated")

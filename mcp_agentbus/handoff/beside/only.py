@@ -16,6 +16,7 @@ from typing import Final
 from mcp_agentbus.bus.replies import Conflict, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import Refused
+from mcp_agentbus.handoff.beside.accepting import refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, tasks
@@ -94,6 +95,8 @@ async def unheld(session: Session, task_id: str, holder: str) -> Claim | None:
         stored = await tasks.find(session.bus, record, sent.seq if sent else 0)
         if stored and text.now() < stored[0].expires_at:
             task, message = stored
+            if await refusal(session.bus, session.taking(), task.sender, task.to):
+                continue
             attempts = record.attempts + 1
             claimed = step(
                 record, "claimed", session.me.id, holder, text.now(), attempts=attempts, reason=""

@@ -65,6 +65,8 @@ def test_a_live_session_that_can_be_told_is_nudged(rules):
         (_facts(_task(), ledger_works=False, running=True), "ledger"),
         (_facts(_task(), running=True), "running"),
         (_facts(_task(), trusted=frozenset()), "not_allowed"),
+        (_facts(replace(_task(), accepted=False)), "not_accepted"),
+        (_facts(replace(_task(), accepted=False), session="can_be_told"), "not_accepted"),
         (_facts(replace(_task(), unanswered=True)), "unanswered"),
         (_facts(_task(), rules=None), "unknown_host"),
         (_facts(_task(), rules=replace(RULES, profile="hold")), "profile"),
