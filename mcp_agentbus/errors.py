@@ -17,6 +17,7 @@ of another user: a model reads them.
     │   ├── AlreadyEnded       the task has another result already
     │   ├── NotAccepted        the addressee takes no tasks of this sender
     │   ├── HopLimit           agents are handing work round in a circle
+    │   ├── SendLimit          this agent has sent as many tasks as a minute allows
     │   ├── InboxFull          the addressee's inbox takes no more from this sender
     │   ├── StoreFull          the bus has no room left
     │   ├── NotAllowed         the server's permissions forbid it
@@ -120,6 +121,12 @@ class HopLimit(Refused):
         "Finish the task you hold with publish_result instead of passing it on; "
         "ask the person you work for if agents keep handing it round."
     )
+
+
+class SendLimit(Refused):
+    """This agent has sent as many tasks as a minute allows. Nothing was sent."""
+
+    hint = "Wait a minute, then send it again."
 
 
 class InboxFull(Refused):

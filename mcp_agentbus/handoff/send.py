@@ -96,6 +96,7 @@ async def send_task(
 
     Raises:
         BadInput: a value breaks its rule.
+        SendLimit: the agent's sessions have sent as many as a minute allows.
         HopLimit: the work came here through too many agents.
         UnknownAgent: nobody is registered under one of the names; nothing was sent to any.
         NotAccepted, InboxFull, StoreFull, NotAllowed: with one addressee; with several, see its
@@ -115,16 +116,15 @@ async def send_task(
     inboxes = [addressee.inbox for addressee in addressees]
     drawn_up = [draft.task_for(inbox, session.task_id(inbox, key), way) for inbox in inboxes]
     before = await _stored_before(session, drawn_up) if request_id else {}
+    session.rate.check(session.me.id, len(drawn_up) - len(before))
     storing = (
         _store(session, (addressee, task), before.get(task.id), request_id)
         for addressee, task in zip(addressees, drawn_up, strict=True)
     )
+    told = (session.known.entry(addressee, draft.priority) for addressee in addressees)
     outcomes, entries = await asyncio.gather(
         asyncio.gather(*storing, return_exceptions=True),
-        # A wake is held or not by the latest word of its listener.
-        asyncio.gather(
-            *(session.known.entry(addressee, draft.priority) for addressee in addressees)
-        ),
+        asyncio.gather(*told),  # a wake is held or not by the latest word of its listener
     )
     _raise_common(outcomes, key)
     return tuple(

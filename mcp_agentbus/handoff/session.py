@@ -29,6 +29,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import Addressees, under_old_names
 from mcp_agentbus.handoff.beside import arrivals
+from mcp_agentbus.handoff.beside.rate import SendRate
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.turn import Call, Calls, Inbox, Watches, is_over
@@ -37,11 +38,9 @@ from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import CLAIM_MAX_S
 
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
-# A session that is left is asked for what it has; one that hangs is not waited for.
-_HANDED_OVER_S: Final = 2.0
+_HANDED_OVER_S: Final = 2.0  # whoever is asked for what it has; one that hangs is not waited for
 _PREDECESSORS_MAX: Final = 8  # more than a host leaves; whoever is on the bus may answer
-# Where something new may be: the lanes, and the records of sent tasks.
-RECORDS: Final = "records"
+RECORDS: Final = "records"  # of sent tasks, where something new may be, as in the lanes
 EVERYTHING: Final = frozenset({*ids.LANES, RECORDS})
 
 _log = logging.getLogger(__name__)
@@ -63,6 +62,7 @@ class Session:
     only: str = ""  #: The id of the one task that it was started for; empty for any.
     #: How it comes by its name, as that of an MCP client; None if that is `me`'s for good.
     naming: Naming | None = None
+    rate: SendRate = field(default_factory=SendRate)  #: How many tasks its agent may send.
     claims: Claims = field(init=False)
     outcomes: Outcomes = field(init=False)
     known: Addressees = field(init=False)  #: Whom it has sent to.

@@ -24,6 +24,7 @@ from mcp_agentbus.config.settings import Settings, neighbour_settings, server_of
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.handoff.beside.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.endpoint import Connection
@@ -47,6 +48,7 @@ class Relayed:
         self._state = state
         self._serving: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[int]] = set()
+        self._rate = SendRate(SENT_A_MINUTE)
         #: Set when the sessions are left to their relays.
         self._leaving = asyncio.Event()
 
@@ -132,7 +134,13 @@ class Relayed:
         me = (await self._state.identified(naming)).me
         hosted, only = (str(request.get(name, "")) for name in ("hosted", "only"))
         session = Session(
-            self._state.bus, me, id=session_id, naming=naming, hosted=hosted, only=only
+            self._state.bus,
+            me,
+            id=session_id,
+            naming=naming,
+            hosted=hosted,
+            only=only,
+            rate=self._rate,
         )
         session.claims.on_change = lambda: self.tell_claims(session_id)
         return session

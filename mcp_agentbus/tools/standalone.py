@@ -30,6 +30,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.beside import news
+from mcp_agentbus.handoff.beside.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.naming import Naming, Refusing, Rereading
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream
@@ -65,7 +66,13 @@ class Standalone:
         )
         naming = Refusing(asked, fault=fault) if fault else naming
         self._session = Session(
-            Bus(settings), me, id=session_id, naming=naming, hosted=hosted, only=only
+            Bus(settings),
+            me,
+            id=session_id,
+            naming=naming,
+            hosted=hosted,
+            only=only,
+            rate=SendRate(SENT_A_MINUTE),
         )
         self._watch_max_s = watch_max_s
 

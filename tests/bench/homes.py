@@ -42,6 +42,13 @@ def environ(settings: Settings) -> dict[str, str]:
     }
 
 
+# What a session may send in a minute is sent here in seconds.
+_UNLIMITED = (
+    "import sys; from mcp_agentbus.handoff.beside import rate; rate.SENT_A_MINUTE = 10**9; "
+    "from mcp_agentbus import __main__ as agentbus; sys.exit(agentbus.main())"
+)
+
+
 @contextmanager
 def listener(
     settings: Settings, python: str = sys.executable, log_file: Path | None = None
@@ -49,7 +56,9 @@ def listener(
     """Run a listener until the end of the block; give its process id once it listens."""
     with log_file.open("wb+") if log_file else tempfile.NamedTemporaryFile() as log:
         written = Path(log.name).read_bytes
-        argv = [python, "-P", "-m", "mcp_agentbus", "listen"]
+        # Another installation is of another version, and sends less.
+        ours = ("-c", _UNLIMITED) if python == sys.executable else ("-m", "mcp_agentbus")
+        argv = [python, "-P", *ours, "listen"]
         process = subprocess.Popen(argv, env=environ(settings), stderr=log)
         try:
             give_up = time.monotonic() + _START_S

@@ -35,6 +35,7 @@ from mcp_agentbus.cli.parser import parser  # noqa: E402
 from mcp_agentbus.core import notices  # noqa: E402
 from mcp_agentbus.doctor import listener  # noqa: E402
 from mcp_agentbus.handoff import inbox, lanes, send  # noqa: E402
+from mcp_agentbus.handoff.beside.rate import SENT_A_MINUTE  # noqa: E402
 from mcp_agentbus.patterns import events  # noqa: E402
 from mcp_agentbus.relay.messages import DEPTH_MAX, LINE_MAX_BYTES, VALUES_MAX  # noqa: E402
 from mcp_agentbus.store import streams, task  # noqa: E402
@@ -120,6 +121,7 @@ def _limits() -> str:
         ("deadline of a task", f"at most {task.EXPIRES_MAX_S // _DAY_S} days, the default"),
         ("results are kept", "30 days"),
         ("waiting tasks", f"{streams.INBOX_MAX_PER_SENDER:,} per addressee, priority and sender"),
+        ("tasks that the MCP sessions of one agent send", f"{SENT_A_MINUTE} a minute"),
         ("tasks in one answer", f"{inbox.LIMIT_MAX}"),
         ("one wait in `watch_inbox`", f"{inbox.WATCH_MAX_S:,} s; the default is 45 s"),
         ("attempts before a task is parked", f"{task.ATTEMPTS_MAX}"),

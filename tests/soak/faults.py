@@ -22,7 +22,7 @@ from actors import Actor, World, until
 from choices import Errand, Planned
 from ledger import Call, Fault, Said, Stalled
 from machine import Process, processes
-from voices import AGENTBUS, Shell, typed
+from voices import LISTEN, Shell, typed
 
 _LOOK_AGAIN_S = 0.02
 # How long nobody may need a server; then somebody has one started.
@@ -317,7 +317,7 @@ async def start_listener(world: World, *options: str) -> Path:
     log = world.place.logs / f"listen-{world.clock():.1f}{''.join(options)}.err"
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
-            *AGENTBUS, "listen", *options, stdin=asyncio.subprocess.DEVNULL,
+            *LISTEN, *options, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL, stderr=file, env=world.place.environ,
         )  # fmt: skip
     world.place.background.append(process)  # what nobody refers to any more is killed

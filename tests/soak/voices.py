@@ -30,12 +30,20 @@ ANSWER_WITHIN_S = 60.0
 #: A host kills a session that needs 2 s to end; two cores may be busy with something else.
 ENDS_WITHIN_S = 20.0
 # As `served.living`: this one serves itself, beside whatever listener there is.
+# Its models send more in a minute than sessions may.
+_UNLIMITED = "from mcp_agentbus.handoff.beside import rate; rate.SENT_A_MINUTE = 10**9; "
 _ALONE = (
-    "import sys; from mcp_agentbus.relay import session; "
+    f"import sys; {_UNLIMITED}from mcp_agentbus.relay import session; "
     "session._Listener.asked = classmethod(lambda *_: None); "
     "from mcp_agentbus import __main__ as agentbus; sys.exit(agentbus.main())"
 )
 AGENTBUS = [sys.executable, "-m", "mcp_agentbus"]
+# The listener, which serves sessions; whatever else is started is as users start it.
+_LISTENING = (
+    f"import sys; {_UNLIMITED}from mcp_agentbus import __main__ as agentbus; "
+    "sys.exit(agentbus.main())"
+)
+LISTEN = [sys.executable, "-c", _LISTENING, "listen"]
 # What `tests/support/worker.py` calls the tools.
 _PYTHONS = {
     "send_task": "post",
