@@ -27,6 +27,7 @@ from mcp_agentbus.errors import AgentbusError
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "status": ("cli.rooms", "status"),
     "why": ("cli.rooms", "why"),
+    "policy": ("cli.rooms", "policy"),
     "send": ("cli.tasks", "run"),
     "result": ("cli.tasks", "run"),
     "task": ("cli.tasks", "run"),

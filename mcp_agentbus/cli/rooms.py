@@ -59,6 +59,25 @@ async def _why(args: argparse.Namespace) -> int:
     return 0
 
 
+def policy(args: argparse.Namespace) -> int:
+    """Say what would become of a task now; return the exit code.
+
+    Raises:
+        BadInput: one of both is no agent.
+        BadSetup, NotAllowed: as `status`.
+    """
+    return asyncio.run(_policy(args))
+
+
+async def _policy(args: argparse.Namespace) -> int:
+    from mcp_agentbus.overview import known, policy
+
+    async with known.known(load_settings()) as here:
+        explained = policy.explain(here, args.sender, args.to)
+    show(args, explained.text, explained.data)
+    return 0
+
+
 def decide(args: argparse.Namespace) -> int:
     """Approve or deny what an agent asks, as its user confirms at the terminal; return the code.
 

@@ -158,8 +158,8 @@ FIELDS = {
     "Profile.id": Field(
         "word",
         framed=ROSTER,
-        plain=f"{ROSTER}, completion, send, tell, send_task, tab key, {TRAIL}, tasks, status",
-        data=f"_meta, agents, send, tell, {TRAIL}, tasks, status",
+        plain=f"{ROSTER}, completion, policy, send, tell, send_task, tab key, {TRAIL}, tasks, status",
+        data=f"_meta, agents, policy, send, tell, {TRAIL}, tasks, status",
     ),
     "Profile.description": Field("sentence", framed=ROSTER, data="agents"),
     "Profile.roles": Field(

@@ -118,6 +118,7 @@ async def look_by_commands(places, folder, me, which):
         "search": [("Ignore",)],
         "status": [()],
         "why": [(which.task,), (which.result,), (which.sent,)],
+        "policy": [("explain", me, which.agent)],
         "audit": [()],
         "export": [()],
         "replay": [("parked-1",)],
@@ -135,16 +136,9 @@ async def look_by_commands(places, folder, me, which):
         "server": [("status",)],
     }  # fmt: skip
     of_nobody = {
-        "agents",
-        "listen",
-        "agent",
-        "doctor",
-        "server",
-        "search",
-        "status",
-        "why",
+        "agents", "listen", "agent", "doctor", "server", "search", "status", "why", "policy",
         "human",
-    }
+    }  # fmt: skip
     for command, ways in typed.items():
         as_me = () if command in of_nobody else ("--agent", me)
         for way in ways:

@@ -25,11 +25,27 @@ _STATES: Final = (
 )  # fmt: skip
 
 
+def _add_policy(commands: Commands) -> None:
+    policy = commands.add_parser("policy", help="say what one agent may have another do, and why")
+    actions = policy.add_subparsers(dest="action", required=True, metavar="ACTION")
+    explain = actions.add_parser(
+        "explain",
+        help="say what would become of a task now",
+        description="Say what would become of a task of one agent to another now: whether it is "
+        "taken, whom it wakes, and what is held until when. Nothing is sent.",
+    )
+    for name, about in (("sender", "who would send it"), ("to", "an agent or role:NAME")):
+        who = explain.add_argument(name, metavar="FROM" if name == "sender" else "TO", help=about)
+        completed(who)
+    explain.add_argument("--json", action="store_true", help="print JSON")
+
+
 def add(commands: Commands) -> None:
     """Declare them."""
     command(commands, "status", "show what goes on and what needs you", agent=False)
     why = command(commands, "why", "say why a task is not done, and what to do", agent=False)
     why.add_argument("task_id", metavar="TASK", help=TASK)
+    _add_policy(commands)
     tasks = command(commands, "tasks", "list what was sent and received, the latest first")
     add_words(tasks, "*", "only tasks with all these words in their texts")
     which = tasks.add_mutually_exclusive_group()
