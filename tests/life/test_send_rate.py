@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many tasks a model may send: a burst that no honest agent meets, and loops come to an end."""
 
+import contextlib
+
 import pytest
+import served
+from listeners import known, listening
 
 from mcp_agentbus.errors import SendLimit
 from mcp_agentbus.handoff.beside.rate import SENT_A_MINUTE, SendRate
@@ -75,3 +79,22 @@ async def test_two_models_that_answer_each_task_by_a_new_one_are_stopped_with_wo
     assert turns == 2 * _TURNS + 3
     assert all("a result goes back by publish_result" in each for each in said)
     assert receipt.duplicate
+
+
+@pytest.mark.parametrize("way", ["alone", "relayed"])
+async def test_what_serves_sessions_of_models_counts_what_they_send(house, planner, way):
+    many = [f"{way}-{n}" for n in range(50)]
+    await known(planner, *many)
+    async with contextlib.AsyncExitStack() as stack:
+        if way == "relayed":
+            await stack.enter_async_context(listening(house))
+        home = house.data_dir.parent
+        client = served.client(home, f"model-{way}", served.ERAS[-1])
+        model = await stack.enter_async_context(client)
+        answers = [
+            await model.call_tool("send_task", {"to": many, "subject": "s", "body": "b"})
+            for _ in range(3)
+        ]
+
+    assert [answer.is_error for answer in answers] == [False, False, True]
+    assert f"send {SENT_A_MINUTE} tasks a minute at most" in answers[2].content[0].text

@@ -54,8 +54,8 @@ class SendRate:
 
     def _over(self, agent: str, again_s: int) -> SendLimit:
         return SendLimit(
-            f"The sessions of {agent} send {self._a_minute:g} tasks a minute at most, and have "
-            "sent as many. Nothing was sent.",
+            f"The sessions of {agent} send {self._a_minute:g} tasks a minute at most, and this "
+            "call goes beyond that. Nothing was sent.",
             hint=f"Wait {again_s} s, then send it again. If another agent answers each task of "
             "yours by a new one, end that: a result goes back by publish_result. Else tell your "
             "user.",
