@@ -38,7 +38,7 @@ from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, StoreFul
 from mcp_agentbus.shared import snapshot, unseen
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
 from mcp_agentbus.shared.since import sent_since, tell
-from mcp_agentbus.store import streams
+from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
 
 # Of JetStream's API: somebody else has made the stream meanwhile.
@@ -75,7 +75,7 @@ async def holds(bus: Bus) -> dict[str, dict[str, Any]]:
 
 
 async def restore(
-    settings: Settings, backup: Backup, *, replace: bool, replicas: int = 1
+    settings: Settings, backup: Backup, *, replace: bool
 ) -> AsyncGenerator[Progress | Replaced, None]:
     """Restore a backup; yield how far that is, and what became of what was there before.
 
@@ -85,7 +85,6 @@ async def restore(
         settings: which bus.
         backup: as `backup.find` returned it.
         replace: whether what the bus holds goes.
-        replicas: of how many servers of a shared bus each keeps all of it.
 
     Raises:
         Refused: the bus holds something that is not to go, or is in use.
@@ -101,7 +100,7 @@ async def restore(
                 hint="With --replace a backup of that is taken, and then it is replaced.",
             )
         if settings.url:
-            async with aclosing(_in_place(bus, backup, there, replicas)) as steps:
+            async with aclosing(_in_place(bus, backup, there)) as steps:
                 async for step in steps:
                     yield step
             return
@@ -180,18 +179,18 @@ async def _backed_up(bus: Bus, settings: Settings) -> Path:
 
 
 async def _in_place(
-    bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]], replicas: int
+    bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]]
 ) -> AsyncGenerator[Progress | Replaced, None]:
     """Restore on a server that others may use."""
     if not there:
-        async with aclosing(_anew(bus, backup, there, replicas)) as steps:
+        async with aclosing(_anew(bus, backup, there)) as steps:
             async for step in steps:
                 yield step
         return
     folder = await _backed_up(bus, bus.settings)
     gone = await sent_since(bus, backup.taken_at)
     try:
-        async with aclosing(_anew(bus, backup, there, replicas)) as steps:
+        async with aclosing(_anew(bus, backup, there)) as steps:
             async for step in steps:
                 yield step
         yield Replaced(folder, await tell(bus, gone))
@@ -212,16 +211,19 @@ class _InUse(Refused):
 
 
 async def _anew(
-    bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]], replicas: int
+    bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]]
 ) -> AsyncGenerator[Progress, None]:
     """Remove the streams, if they hold what they are known to hold, and make them of a backup."""
     for name in ORDER:
         now = await _state(bus, name)
         if now and now["messages"] and now["last_seq"] != there.get(name, {}).get("last_seq"):
             raise _InUse(f"Somebody uses the bus: {name} has changed. Nothing was removed.")
+    # One that is missing is made first: it tells how many servers are to keep each.
+    await streams.ensure_streams(bus)
+    info = await bus.admin.api(f"STREAM.INFO.{subjects.RESULTS}")
+    replicas = int(info["config"]["num_replicas"])
     for name in ORDER:
-        if await _state(bus, name):
-            await bus.admin.api(f"STREAM.DELETE.{name}")
+        await bus.admin.api(f"STREAM.DELETE.{name}")
     async with aclosing(_filled(bus, backup, None, replicas)) as steps:
         async for step in steps:
             yield step

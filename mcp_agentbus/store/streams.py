@@ -165,9 +165,10 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
 # refuses all but one, or all: so it is looked at again, for 3 s at most.
 _BESIDE_OTHERS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
 
-_BY_OWNER: Final = (
-    "Have whoever runs the server make what `agentbus server config --streams --for AGENT` prints."
-)
+# So many servers of a cluster keep each, so that one may be lost; where there are fewer, one does.
+_REPLICAS: Final = 3
+_PRINTED: Final = "`agentbus server config --streams --for AGENT`"
+_BY_OWNER: Final = f"Have whoever runs the server make what {_PRINTED} prints."
 
 STREAMS: Final = tuple(stream["name"] for stream in SETTINGS)
 
@@ -231,6 +232,10 @@ async def _set_up(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
     if call == "UPDATE":  # with what it has that cannot be taken back
         has = (await admin.api(f"STREAM.INFO.{stream['name']}"))["config"]
         config |= kept_settings(stream, has)
+    elif admin.settings.url:  # this user's own server is alone
+        with suppress(ApiError, NotAllowed):
+            await admin.api(f"STREAM.CREATE.{stream['name']}", config | {"num_replicas": _REPLICAS})
+            return
     try:
         await admin.api(f"STREAM.{call}.{stream['name']}", config)
     except NotAllowed:
@@ -257,12 +262,6 @@ def is_newer(config: Mapping[str, Any]) -> bool:
     return layout.isdecimal() and layout.isascii() and len(layout) < 9 and int(layout) > LAYOUT
 
 
-def is_changed(config: Mapping[str, Any]) -> bool:
-    """Tell whether one of our streams is as neither this version makes it, nor a later one."""
-    made = SETTINGS[STREAMS.index(config["name"])]
-    return bool(stream_differs(made, config)) and not is_newer(config)
-
-
 @dataclass(frozen=True)
 class Consumer:
     """By what an inbox or an agent takes what is stored for it."""
@@ -276,12 +275,8 @@ class Consumer:
 
 def lane(inbox: str, priority: Priority) -> Consumer:
     """Return the consumer of one lane of an inbox."""
-    return Consumer(
-        TASKS,
-        subjects.lane_consumer(inbox, priority),
-        subjects.task_subject(inbox, priority, "*"),
-        CLAIMS_MAX,
-    )
+    subject = subjects.task_subject(inbox, priority, "*")
+    return Consumer(TASKS, subjects.lane_consumer(inbox, priority), subject, CLAIMS_MAX)
 
 
 def results(agent: str) -> Consumer:
@@ -379,9 +374,8 @@ def _is_ours(stream: str, config: Mapping[str, Any], subject: str) -> bool:
     whose, _, rest = subjects.parts(subject)
     known = [results(whose), sent(whose)]
     known += [lane(whose, each) for each in LANES if each in rest[:1]]
-    return any(
-        each.stream == stream and consumer_is_as_made(config_of(each), config) for each in known
-    )
+    here = [each for each in known if each.stream == stream]
+    return any(consumer_is_as_made(config_of(each), config) for each in here)
 
 
 async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:

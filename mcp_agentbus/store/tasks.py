@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import (
@@ -23,6 +23,7 @@ from mcp_agentbus.bus.replies import (
     Delivery,
     Found,
     Stored,
+    stream_differs,
 )
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, Unconfirmed
@@ -192,7 +193,7 @@ async def _check_schedule_has_room(bus: Bus, size: int) -> None:
     call = f"STREAM.INFO.{subjects.SCHEDULE}"
     try:
         info = await bus.admin.api(call)
-        if streams.is_changed(info["config"]) and bus.on_missing:
+        if _is_changed(info["config"]) and bus.on_missing:
             await bus.on_missing()
             info = await bus.admin.api(call)
     except ApiError as error:
@@ -341,3 +342,9 @@ async def at(bus: Bus, message: Found) -> Seen | Unreadable | None:
     record, _ = await read_record(bus, task.sender, task.to, task.id)
     over = text.now() >= task.expires_at or (record is not None and record.ended)
     return None if over else Seen(task, record)
+
+
+def _is_changed(config: Mapping[str, Any]) -> bool:
+    """Tell whether one of our streams is as neither this version makes it, nor a later one."""
+    made = streams.SETTINGS[streams.STREAMS.index(config["name"])]
+    return bool(stream_differs(made, config)) and not streams.is_newer(config)

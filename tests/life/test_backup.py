@@ -24,7 +24,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.shared import backup, restore
-from mcp_agentbus.store import subjects
+from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.streams import LAYOUT
 from mcp_agentbus.store.upkeep import lost
 
@@ -295,10 +295,7 @@ async def test_one_server_becomes_three(old, tmp_path):
     await backed_up(old, tmp_path / "backup")
     with cluster(tmp_path) as three:
         await three_are_ready(three.settings)
-        steps = restore.restore(
-            three.settings, backup.find(tmp_path / "backup"), replace=False, replicas=3
-        )
-        assert [step async for step in steps]
+        await restored(three.settings, tmp_path / "backup")
         async with sessions(three.settings, "planner", "coder") as (planner, coder):
             await publish_result(coder, ids["held"], "completed")
             told, read = set(), set()
@@ -309,7 +306,7 @@ async def test_one_server_becomes_three(old, tmp_path):
             while not read >= {ids["high"], ids["low"]}:
                 answer = await watch_inbox(coder, timeout_s=_HANG_S)
                 read |= {item.task.id for item in answer.tasks}
-            kept = [await coder.bus.api(f"STREAM.INFO.{name}") for name in backup.ORDER]
+            kept = [await coder.bus.api(f"STREAM.INFO.{name}") for name in streams.STREAMS]
         again = await backed_up(three.settings, tmp_path / "of-three")
 
     assert told == {ids["done"], ids["asks"], ids["held"]}
