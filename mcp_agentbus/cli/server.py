@@ -85,7 +85,7 @@ def _config(args: argparse.Namespace) -> int:
 def _init(args: argparse.Namespace, settings: Settings) -> int:
     """Make the folder of a shared server, or bring it up to date."""
     from mcp_agentbus.installers import server as service
-    from mcp_agentbus.shared import init
+    from mcp_agentbus.shared import cluster, init
 
     folder = _folder(args.dir, settings) if args.dir else settings.data_dir / "shared"
     given = init.Given(
@@ -95,11 +95,24 @@ def _init(args: argparse.Namespace, settings: Settings) -> int:
         key=_folder(args.key, settings) if args.key else None,
     )
     program, by_root = embedded.binary(settings), os.name == "posix" and os.geteuid() == 0
-    unit = service.unit(program, init.conf_in(folder), by_root=by_root)
-    plan = init.plan(folder, given, unit)
+    if three := cluster.servers(folder, args.cluster):
+        if given != init.Given():
+            what = "--cluster says where three servers listen, and by what they are reached."
+            hint = "Leave the others out; each may be given them later, by --dir FOLDER of its own."
+            raise BadInput(what, hint=hint)
+        confs = [init.conf_in(cluster.folder_of(folder, each)) for each in three]
+        units = [service.unit(program, conf, by_root=by_root) for conf in confs]
+        of_three = cluster.planned(folder, three, units)
+        said, data = init.cluster_text(of_three, dry_run=args.dry_run), init.cluster_data(of_three)
+        carry_out = of_three.carry_out
+    else:
+        unit = service.unit(program, init.conf_in(folder), by_root=by_root)
+        plan = init.plan(folder, given, unit)
+        said, data = init.text(plan, dry_run=args.dry_run), init.data(plan)
+        carry_out = plan.carry_out
     if not args.dry_run:
-        plan.carry_out()
-    show(args, init.text(plan, dry_run=args.dry_run), init.data(plan), verbatim=not args.json)
+        carry_out()
+    show(args, said, data, verbatim=not args.json)
     return 0
 
 

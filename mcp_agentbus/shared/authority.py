@@ -67,8 +67,18 @@ def self_signed(host: str, key: bytes) -> bytes:
     return _signed(built.add_extension(_usage(signs=True), critical=True), own)
 
 
-def issue(authority: bytes, authority_key: bytes, key: bytes, names: Sequence[str]) -> bytes:
-    """Return a server's certificate for these names and addresses, signed by an authority."""
+def issue(
+    authority: bytes,
+    authority_key: bytes,
+    key: bytes,
+    names: Sequence[str],
+    *,
+    to_others: bool = False,
+) -> bytes:
+    """Return a server's certificate for these names and addresses, signed by an authority.
+
+    With `to_others` it is known by it also to the servers to which it connects.
+    """
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -81,8 +91,8 @@ def issue(authority: bytes, authority_key: bytes, key: bytes, names: Sequence[st
     built = built.add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False
     )
-    for_servers = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    built = built.add_extension(for_servers, critical=False)
+    usage = [ExtendedKeyUsageOID.SERVER_AUTH, *[ExtendedKeyUsageOID.CLIENT_AUTH] * to_others]
+    built = built.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
     built = built.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     return _signed(built.add_extension(_usage(signs=False), critical=True), signer_key)
 

@@ -10,6 +10,7 @@ token: new
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 from mcp_agentbus.core.text import size
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.shared import cluster
 from mcp_agentbus.shared.reached import listening, names_of_this_machine, server_name
 from mcp_agentbus.shared.server_folder import (
     STORE_MAX_BYTES,
@@ -31,6 +33,8 @@ from mcp_agentbus.shared.server_folder import (
 )
 
 _THERE: Final = "~/.config/agentbus"
+# The folder of one of three servers, on its machine: at its user's home.
+_TAKEN_TO: Final = "agentbus-server"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ def plan(folder: Path, given: Given, unit: str) -> Plan:
         wanted = replace(wanted, cert=str(given.cert), key=str(given.key))
     if not wanted.names:
         wanted = replace(wanted, names=names_of_this_machine(wanted.host))
+    if wanted.cluster and wanted.reached not in wanted.cluster:
+        raise BadInput(
+            f"This is one of {', '.join(wanted.cluster)}, and {wanted.reached} is none of them.",
+            hint="Give its port with --listen, and what it is called there first with --name.",
+        )
     return planned(folder, wanted, unit)
 
 
@@ -89,12 +98,50 @@ def data(plan: Plan) -> dict[str, Any]:
     return {
         "folder": str(files.folder),
         "changes": [change.said for change in plan.changes],
-        "url": wanted.url,
+        "urls": wanted.urls,
         "token_file": str(files.token),
         "ca_file": None if wanted.cert else str(files.ca),
         "config": str(files.conf),
         "unit": str(files.unit),
     }
+
+
+def cluster_text(plan: cluster.Plan, *, dry_run: bool) -> str:
+    """Say the same of three servers, each of which is started on its own machine."""
+    lines = [change.said for change in plan.changes]
+    for server in plan.servers:
+        where = f"{server.files.folder.name}/"
+        said = [f"{where}{change.said.removeprefix(where)}" for change in server.changes]
+        lines += [f"{where}: new"] if server.is_new else said
+    lines = lines or ["nothing has changed"]
+    if dry_run:
+        return "\n".join(["Would be done:", *lines])
+    return "\n".join([f"{plan.folder}:", *lines, "", *_to_the_machines(plan)])
+
+
+def cluster_data(plan: cluster.Plan) -> dict[str, Any]:
+    """Return the same for a program."""
+    changes = [*plan.changes, *[change for each in plan.servers for change in each.changes]]
+    return {
+        "folder": str(plan.folder),
+        "changes": [change.said for change in changes],
+        "servers": [data(server) for server in plan.servers],
+    }
+
+
+def _to_the_machines(plan: cluster.Plan) -> list[str]:
+    """What to do so that each server is where it belongs."""
+    lines = ["Take each folder to its machine, where agentbus is installed, too:"]
+    changed = [server for server in plan.servers if server.changes] or plan.servers
+    into = f"mkdir -p -m 700 {_TAKEN_TO}; tar -C {_TAKEN_TO} -xp"
+    for server in changed:
+        host, folder = server.wanted.names[0], _quoted(server.files.folder)
+        lines.append(f"  tar -C {folder} -c . | ssh {host} '{into}'")
+    return [
+        *lines,
+        "and there, on one after the other, do as its last lines say:",
+        f"  agentbus server init --shared --dir {_TAKEN_TO}",
+    ]
 
 
 def _here(plan: Plan) -> list[str]:
@@ -107,7 +154,9 @@ def _here(plan: Plan) -> list[str]:
     user = "" if os.geteuid() == 0 else " --user"
     act = f"enable --now {_quoted(files.unit)}"
     if plan.names & {files.conf.name, files.unit.name}:
-        act = f"daemon-reload; systemctl{user} restart {files.unit.name}"
+        # It may be new here, and have come from elsewhere.
+        again = f"systemctl{user} daemon-reload; systemctl{user} restart {files.unit.name}"
+        act = f"enable {_quoted(files.unit)}; {again}"
     elif files.cert.name in plan.names:
         act = f"reload {files.unit.name}"
     elif not plan.changes:
@@ -120,13 +169,14 @@ def _there(plan: Plan) -> list[str]:
     """What to type on every machine that is to use it, this one included."""
     files, wanted = plan.files, plan.wanted
     needed = [files.token] if wanted.cert else [files.token, files.ca]
+    url = f'"{wanted.urls[0]}"' if len(wanted.urls) == 1 else json.dumps(wanted.urls)
     copied = " ".join(f"{wanted.names[0]}:{_quoted(file)}" for file in needed)
     ca = [] if wanted.cert else [f'  ca_file = "{_THERE}/{files.ca.name}"']
     return [
         f"There: mkdir -p {_THERE}; scp -p {copied} {_THERE}/",
         f"and in {_THERE}/config.toml, on this machine with the files' own places:",
         "  [server]",
-        f'  url = "{wanted.url}"',
+        f"  url = {url}",
         f'  token_file = "{_THERE}/{files.token.name}"',
         *ca,
         "then: agentbus doctor",

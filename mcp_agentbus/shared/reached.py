@@ -69,16 +69,43 @@ def server_name(given: str) -> str:
         if ipaddress.ip_address(address).is_unspecified:
             raise BadInput(
                 f"{given} is every address and none by which others reach this machine.",
-                hint="Give --name with the address or name that other machines use.",
+                hint="Give the address or name that other machines use.",
             )
         return address
     name = given.lower().rstrip(".")
     if not _NAME.fullmatch(name) or len(name) > _NAME_MAX_CHARS:
         raise BadInput(
             f"{given[:100]!r} is no name of a machine.",
-            hint="Give --name with letters, digits, dots and dashes, or with an address.",
+            hint="Give letters, digits, dots and dashes, or an address.",
         )
     return name
+
+
+def reached_at(given: str) -> tuple[str, int]:
+    """Return the name or address, without brackets, and the port that `HOST[:PORT]` names.
+
+    Raises:
+        BadInput: it names none.
+    """
+    with suppress(ValueError):
+        return server_name(_address(given)), PORT
+    host, colon, port = given.rpartition(":")
+    if not colon:
+        return server_name(given), PORT
+    if not (port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 1 << 16):
+        what = f"{given[:100]!r} has no port from 1 to 65535 after its colon."
+        raise BadInput(what, hint="Give HOST:PORT, such as a.example.org:4222 or [fd00::7]:4222.")
+    return server_name(host.removeprefix("[").removesuffix("]")), int(port)
+
+
+def beside(port: int, away: int) -> int:
+    """Return a port that goes with another: so many above, or below where that is none."""
+    return port + away if port + away < 1 << 16 else port - away
+
+
+def folder_name(reached: str) -> str:
+    """Return what a folder and a server are called by `HOST:PORT`; without the usual port."""
+    return reached.removesuffix(f":{PORT}").strip("[]").replace("]", "").replace(":", "-")
 
 
 def names_of_this_machine(host: str) -> tuple[str, ...]:
@@ -94,6 +121,6 @@ def names_of_this_machine(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or OWN_NAMES
 
 
-def bracketed(host: str) -> str:
-    """Return an address as it stands before a port."""
-    return f"[{host}]" if ":" in host else host
+def at(host: str, port: int) -> str:
+    """Return `HOST:PORT`, an address of IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

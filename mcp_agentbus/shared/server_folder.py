@@ -18,7 +18,6 @@ import os
 import re
 import secrets
 import ssl
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,11 +25,21 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.core import text
-from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
+from mcp_agentbus.core.files import check_private, read_whole, unusable
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority
-from mcp_agentbus.shared.reached import OWN_NAMES, PORT, bracketed, listening, server_name
+from mcp_agentbus.shared.draft import NEW, Change, Draft, write
+from mcp_agentbus.shared.reached import (
+    OWN_NAMES,
+    PORT,
+    at,
+    beside,
+    folder_name,
+    listening,
+    reached_at,
+    server_name,
+)
 
 # The server takes no more of its disk than this, in bytes; its streams reserve 5.4 GiB.
 STORE_MAX_BYTES: Final = 8 << 30
@@ -38,8 +47,9 @@ STORE_MAX_BYTES: Final = 8 << 30
 _RENEWED_BEFORE: Final = timedelta(days=30)
 # From the port of the bus to that of its monitoring, which is for this machine alone: 4222, 8222.
 _TO_MONITORING: Final = 4000
+# To that by which the servers of a cluster reach each other: 4222, 6222.
+_TO_ROUTES: Final = 2000
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]{43}\n?")
-_NEW: Final = "new"
 
 
 @dataclass(frozen=True)
@@ -54,17 +64,24 @@ class Wanted:
     #: Its certificate and key, where they come from elsewhere.
     cert: str | None = None
     key: str | None = None
+    #: Those that are one bus with it, and itself, each as `HOST:PORT`; none if it is alone.
+    cluster: tuple[str, ...] = ()
 
     @property
-    def url(self) -> str:
-        """By which other machines reach it."""
-        return f"tls://{bracketed(self.names[0])}:{self.port}"
+    def reached(self) -> str:
+        """Where other machines reach it, as `HOST:PORT`."""
+        return at(self.names[0], self.port)
+
+    @property
+    def urls(self) -> list[str]:
+        """By which other machines reach the bus."""
+        return [f"tls://{each}" for each in self.cluster or (self.reached,)]
 
 
 class Files:
-    """Where everything is in the folder."""
+    """Where everything is in the folder; the authority's key may be in that of a cluster."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, authority: Path | None = None) -> None:
         self.folder = folder
         #: How it was wanted the last time.
         self.wanted = folder / "server.json"
@@ -73,24 +90,12 @@ class Files:
         self.token = folder / "token"
         #: The authority's certificate; other machines need it.
         self.ca = folder / "ca.crt"
-        self.ca_key = folder / "authority" / "ca.key"
+        self.ca_key = (authority or folder) / "authority" / "ca.key"
         self.cert = folder / "server.crt"
         self.key = folder / "server.key"
         self.unit = folder / "agentbus-server.service"
         #: JetStream's files.
         self.store = folder / "store"
-
-
-@dataclass(frozen=True)
-class Change:
-    """A file that is to be written."""
-
-    file: Path
-    content: bytes
-    #: For a person: which, and why.
-    said: str
-    #: Whether another content was there.
-    is_other: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,24 +111,18 @@ class Plan:
         """The files that were there and are to be others."""
         return {change.file.name for change in self.changes if change.is_other}
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there was nothing of it."""
+        return self.files.wanted in {change.file for change in self.changes if not change.is_other}
+
     def carry_out(self) -> None:
         """Do it; where it ends early, the same again goes on.
 
         Raises:
             BadSetup: a file cannot be written.
         """
-        try:
-            own_folder(self.files.folder)
-            self.files.folder.chmod(0o700)
-            own_folder(self.files.store)
-            for change in self.changes:
-                own_folder(change.file.parent)
-                if change.is_other and change.file == self.files.conf:  # somebody may have added
-                    before = change.file.with_name("nats.conf.before")
-                    write_whole(before, read_whole(change.file))
-                write_whole(change.file, change.content)
-        except OSError as error:
-            raise unusable(error, self.files.folder, done="written") from None
+        write(self.files.folder, self.changes, self.files.store)
 
 
 def wanted_before(folder: Path) -> Wanted:
@@ -138,11 +137,7 @@ def wanted_before(folder: Path) -> Wanted:
     try:
         return _wanted(from_json(read_whole(file)))
     except FileNotFoundError:
-        if folder.is_dir() and any(folder.iterdir()) and not files.conf.exists():
-            raise BadInput(
-                f"{folder} holds something else than a shared server.",
-                hint="Name a new folder: --dir FOLDER.",
-            ) from None
+        check_free(folder, files.conf)
         return Wanted()
     except OSError as error:
         raise unusable(error, file, done="read") from None
@@ -152,11 +147,23 @@ def wanted_before(folder: Path) -> Wanted:
         raise BadSetup(what, hint=hint) from None
 
 
+def check_free(folder: Path, *known: Path) -> None:
+    """See that a folder has nothing in it, or something by which it is known as ours.
+
+    Raises:
+        BadInput: something else is in it.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not any(each.exists() for each in known):
+        what = f"{folder} holds something else than a shared server."
+        raise BadInput(what, hint="Name a new folder: --dir FOLDER.")
+
+
 def _wanted(kept: Any) -> Wanted:
     """Return what was kept, by the rules of what is typed; raises where it breaks them."""
-    host, port = listening(f"{bracketed(kept['host'])}:{kept['port']}")
+    host, port = listening(at(kept["host"], kept["port"]))
     cert, key = (None if kept[name] is None else str(kept[name]) for name in ("cert", "key"))
-    return Wanted(host, port, tuple(map(server_name, kept["names"])), cert, key)
+    cluster = tuple(at(*reached_at(each)) for each in kept.get("cluster", ()))
+    return Wanted(host, port, tuple(map(server_name, kept["names"])), cert, key, cluster)
 
 
 def planned(folder: Path, wanted: Wanted, unit: str) -> Plan:
@@ -170,54 +177,85 @@ def planned(folder: Path, wanted: Wanted, unit: str) -> Plan:
     Raises:
         BadSetup: a file cannot be used, is missing, or does not go with another.
     """
-    files = Files(folder)
+    files, draft = Files(folder), Draft(folder)
     try:
-        return Plan(files, wanted, tuple(_changes(files, wanted, unit)))
+        return drafted(draft, files, wanted, unit)
     except OSError as error:
         raise unusable(error, folder, done="read") from None
 
 
-def _changes(files: Files, wanted: Wanted, unit: str) -> Iterator[Change]:
+def drafted(draft: Draft, files: Files, wanted: Wanted, unit: str) -> Plan:
+    """As `planned`, of a folder of which a part may be drafted already.
+
+    Raises:
+        BadSetup: as `planned`.
+        OSError: a file cannot be read.
+    """
     # First, so that a folder that was half written is known again.
-    yield from _as(files.wanted, json.dumps(asdict(wanted), indent=1).encode(), "what was asked")
-    token = _secret(files.token)
-    if token is None:
-        token = secrets.token_urlsafe(32).encode()
-        yield Change(files.token, token, f"token: {_NEW}")
-    if not _TOKEN.fullmatch(token):
-        raise _damaged(files.token)
+    draft.keep(files.wanted, json.dumps(asdict(wanted), indent=1).encode(), "what was asked")
+    token = draft_token(draft, files)
     if wanted.cert:
         _check_pair(Path(wanted.cert), Path(str(wanted.key)))
-    else:
-        yield from _certificates(files, wanted)
-    conf = _conf(files, wanted, token.decode().strip())
+    if wanted.cluster or not wanted.cert:
+        draft_authority(draft, files, wanted.names[0])
+        _draft_certificate(draft, files, wanted)
+    conf = _conf(files, wanted, token)
     # A path need not be text.
-    yield from _as(files.conf, os.fsencode(conf), "where it listens, or its certificate's place")
-    yield from _as(files.unit, os.fsencode(unit), "the program's place")
+    draft.keep(files.conf, os.fsencode(conf), "where it listens, or its certificate's place")
+    draft.keep(files.unit, os.fsencode(unit), "the program's place")
+    return Plan(files, wanted, draft.taken())
 
 
-def _as(file: Path, content: bytes, what: str) -> Iterator[Change]:
-    """Have a file hold this; `what` may have changed if it held something else."""
-    there = _content(file)
-    if there != content:
-        said = f"{file.name}: {_NEW if there is None else f'{what} has changed'}"
-        yield Change(file, content, said, is_other=there is not None)
+def draft_token(draft: Draft, files: Files) -> str:
+    """Have a token, and return it.
+
+    Raises:
+        BadSetup: what is there is none.
+    """
+    token = draft.secret(files.token)
+    if token is None:
+        token = secrets.token_urlsafe(32).encode()
+        draft.put(files.token, token)
+    if not _TOKEN.fullmatch(token):
+        raise _damaged(files.token)
+    return token.decode().strip()
 
 
-def _certificates(files: Files, wanted: Wanted) -> Iterator[Change]:
-    """Have an authority, and a certificate of it that is for these names, for a while yet."""
-    ca_key, ca = _secret(files.ca_key), _content(files.ca)
+def draft_authority(draft: Draft, files: Files, name: str) -> bytes:
+    """Have an authority, which is named by a server's name if it is new; return its certificate.
+
+    Raises:
+        BadSetup: what is there cannot be used, or not for long.
+    """
+    ca_key, ca = draft.secret(files.ca_key), draft.content(files.ca)
     if ca is None:
         if ca_key is None:
             ca_key = authority.new_key()
-            yield Change(files.ca_key, ca_key, f"authority/ca.key: {_NEW}")
-        ca = authority.self_signed(wanted.names[0], ca_key)
-        yield Change(files.ca, ca, f"ca.crt: {_NEW}; other machines know the server by it")
-    key, cert = _secret(files.key), _content(files.cert)
+            draft.put(files.ca_key, ca_key)
+        if authority.is_key(ca_key):
+            ca = authority.self_signed(name, ca_key)
+            draft.put(files.ca, ca, f"{NEW}; other machines know the server by it")
+    if ca_key is not None and not authority.is_key(ca_key):
+        raise _damaged(files.ca_key)
+    if ca is None or not authority.is_certificate(ca):
+        raise _damaged(files.ca)
+    if authority.about(ca).expires_at - text.now() < _RENEWED_BEFORE:
+        raise BadSetup(
+            f"The authority of {files.ca} is about to expire.",
+            hint=f"Run: rm {files.ca}; then the same, and copy the new one to every machine.",
+        )
+    return ca
+
+
+def _draft_certificate(draft: Draft, files: Files, wanted: Wanted) -> None:
+    """Have a certificate of the authority that is for these names, for a while yet."""
+    ca, ca_key = draft.content(files.ca) or b"", draft.secret(files.ca_key)
+    key, cert = draft.secret(files.key), draft.content(files.cert)
     if key is None:
         key = authority.new_key()
-        yield Change(files.key, key, f"server.key: {_NEW}")
-    _check(files, ca, ca_key, key)
+        draft.put(files.key, key)
+    if not authority.is_key(key):
+        raise _damaged(files.key)
     names = [*wanted.names, *(name for name in OWN_NAMES if name not in wanted.names)]
     why = _why_another(cert, key, ca, names)
     if not why:
@@ -227,33 +265,19 @@ def _certificates(files: Files, wanted: Wanted) -> Iterator[Change]:
             f"server.crt must be issued ({why}), and the authority's key is not there.",
             hint=f"Put it back at {files.ca_key}, then run the same again.",
         )
-    issued = authority.issue(ca, ca_key, key, names)
+    issued = authority.issue(ca, ca_key, key, names, to_others=bool(wanted.cluster))
     if not authority.belongs(issued, key, ca):
         what = f"{files.ca_key} is not the key of {files.ca}."
         raise BadSetup(what, hint="Put the right one there, then run the same again.")
     until = f"{authority.about(issued).expires_at:%Y-%m-%d}"
-    said = f"server.crt: {why}; for {', '.join(names)}, until {until}"
-    yield Change(files.cert, issued, said, is_other=cert is not None)
-
-
-def _check(files: Files, ca: bytes, ca_key: bytes | None, key: bytes) -> None:
-    """See that an authority and the keys can be used, and for a while yet."""
-    for file, there in ((files.ca_key, ca_key), (files.key, key)):
-        if there is not None and not authority.is_key(there):
-            raise _damaged(file)
-    if not authority.is_certificate(ca):
-        raise _damaged(files.ca)
-    if authority.about(ca).expires_at - text.now() < _RENEWED_BEFORE:
-        raise BadSetup(
-            f"The authority of {files.ca} is about to expire.",
-            hint=f"Run: rm {files.ca}; then the same, and copy the new one to every machine.",
-        )
+    said = f"{why}; for {', '.join(names)}, until {until}"
+    draft.put(files.cert, issued, said, is_other=cert is not None)
 
 
 def _why_another(cert: bytes | None, key: bytes, ca: bytes, names: list[str]) -> str:
     """Return why a certificate is to be replaced; empty if it is not."""
     if cert is None:
-        return _NEW
+        return NEW
     if not authority.is_certificate(cert):
         return "it could not be read"
     if not authority.belongs(cert, key, ca):
@@ -267,18 +291,38 @@ def _why_another(cert: bytes | None, key: bytes, ca: bytes, names: list[str]) ->
 
 
 def _conf(files: Files, wanted: Wanted, token: str) -> str:
-    listen = f"{bracketed(wanted.host)}:{wanted.port}"
-    above = wanted.port + _TO_MONITORING
-    monitoring = above if above < 1 << 16 else wanted.port - _TO_MONITORING
     cert, key = wanted.cert or str(files.cert), wanted.key or str(files.key)
+    name = folder_name(wanted.reached) if wanted.cluster else "agentbus"
     return f"""\
 # A bus for several machines, made by `agentbus server init`, which writes it anew.
-listen: {quoted(listen)}
-server_name: agentbus
-http: "127.0.0.1:{monitoring}"
+listen: {quoted(at(wanted.host, wanted.port))}
+server_name: {quoted(name)}
+http: "127.0.0.1:{beside(wanted.port, _TO_MONITORING)}"
 authorization {{ token: {quoted(token)} }}
 tls {{ cert_file: {quoted(cert)}, key_file: {quoted(key)} }}
-{jetstream(str(files.store), STORE_MAX_BYTES)}"""
+{_routes(files, wanted) if wanted.cluster else ""}{jetstream(str(files.store), STORE_MAX_BYTES)}"""
+
+
+def _routes(files: Files, wanted: Wanted) -> str:
+    """Return how a server reaches the others of its cluster; each knows all by the authority."""
+
+    def route(reached: str) -> str:
+        host, port = reached_at(reached)
+        return at(host, beside(port, _TO_ROUTES))
+
+    others = [f"nats://{route(each)}" for each in wanted.cluster if each != wanted.reached]
+    return f"""\
+cluster {{
+  name: agentbus
+  listen: {quoted(at(wanted.host, beside(wanted.port, _TO_ROUTES)))}
+  advertise: {quoted(route(wanted.reached))}
+  routes: [{", ".join(map(quoted, others))}]
+  tls {{
+    cert_file: {quoted(str(files.cert))}, key_file: {quoted(str(files.key))}
+    ca_file: {quoted(str(files.ca))}, verify: true
+  }}
+}}
+"""
 
 
 def _check_pair(cert: Path, key: Path) -> None:
@@ -306,18 +350,3 @@ def _check_pair(cert: Path, key: Path) -> None:
 def _damaged(file: Path) -> BadSetup:
     hint = f"Put back what was there; or for another one: rm {file}; then the same again."
     return BadSetup(f"{file} is damaged.", hint=hint)
-
-
-def _secret(file: Path) -> bytes | None:
-    try:
-        check_private(file)
-    except FileNotFoundError:
-        return None
-    return read_whole(file)
-
-
-def _content(file: Path) -> bytes | None:
-    try:
-        return read_whole(file)
-    except FileNotFoundError:
-        return None

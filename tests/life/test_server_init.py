@@ -104,6 +104,24 @@ async def test_another_machine_does_as_it_is_told_and_hands_a_task_over(tmp_path
     assert replaced.backup.is_relative_to(there.data_dir)
 
 
+def test_three_servers_are_typed_once_and_not_again(tmp_path):
+    shell, folder = Shell(tmp_path / "here", tmp_path), tmp_path / "bus"
+    make = ("server", "init", "--shared", "--dir", str(folder))
+    three = ("--cluster", "a.test,b.test,c.test:5222")
+
+    shell(*make, *three, "--dry-run")
+    assert not folder.exists()
+    made = shell.json(*make, *three)
+    refused = shell(*make, *three, "--name", "d.test", code=2)
+    again = shell(*make)
+
+    [first, *_] = made["servers"]
+    assert first["urls"] == ["tls://a.test:4222", "tls://b.test:4222", "tls://c.test:5222"]
+    assert command_in(Files(folder / "a.test").unit)[1:] == ["-c", first["config"]]
+    assert "Leave the others out" in refused
+    assert "nothing has changed" in again
+
+
 async def test_who_is_not_known_is_refused_and_a_renewed_certificate_needs_no_restart(
     tmp_path, port
 ):

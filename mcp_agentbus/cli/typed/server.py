@@ -69,6 +69,10 @@ def _add_init(actions: Commands) -> None:
         help="by what other machines reach it, a name or an address; the first is the one that "
         "they are told (default: the address and name of this machine)",
     )  # fmt: skip
+    init.add_argument(
+        "--cluster", metavar="A,B,C",
+        help="three servers that are one bus: names or addresses, each with :PORT if not 4222",
+    )  # fmt: skip
     init.add_argument("--cert", metavar="FILE", help="its certificate (PEM), if you have one")
     init.add_argument("--key", metavar="FILE", help="that one's key")
     init.add_argument("--dir", metavar="FOLDER", help="default: shared/ in agentbus's data folder")
