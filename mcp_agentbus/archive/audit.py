@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mcp_agentbus.archive.file import Archive, iso
 from mcp_agentbus.archive.history import Sides
-from mcp_agentbus.archive.past import Past, past_of
+from mcp_agentbus.archive.past import ONCE, Past, past_of
 
 _PAGE: Final = 200
 
@@ -101,6 +101,9 @@ def _conditions(sides: Sides, span: Span) -> tuple[str, list[Any]]:
         values.append(span.task)
     if sides.owners:
         owners, inboxes = (", ".join("?" * len(each)) for each in (sides.owners, sides.inboxes))
-        conditions.append(f"(tasks.owner IN ({owners}) OR tasks.inbox IN ({inboxes}))")
+        between = f"tasks.owner IN ({owners}) OR (tasks.inbox IN ({inboxes}) AND {ONCE})"
+        conditions.append(f"({between})")
         values += [*sides.owners, *sides.inboxes]
+    elif span.task is None:
+        conditions.append(ONCE)
     return " AND ".join(conditions), values

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
-from mcp_agentbus.archive.past import Past, as_held, past_of
+from mcp_agentbus.archive.past import ONCE, Past, as_held, past_of
 from mcp_agentbus.archive.questions import LEFT_OPEN, asked
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
@@ -273,17 +273,18 @@ def _ask_for_view(select: _Select, view: View, sides: Sides) -> None:
         raise BadInput(f"{view!r} is no view.", hint=f"Use one of {', '.join(VIEWS)}.")
     # Of what nobody is known to have asked for an agent has sent nothing, whoever says so.
     sent = f"tasks.owner IN ({_marks(sides.owners)}) AND tasks.sent_seq > 0"
-    received = f"tasks.inbox IN ({_marks(sides.inboxes)})"
+    received = f"tasks.inbox IN ({_marks(sides.inboxes)}) AND {ONCE}"
     by_them = f"tasks.agent IN ({_marks(sides.owners)})"
     if not sides.owners:
-        sent = received = by_them = "1"
+        sent, received, by_them = "tasks.asked_by = ''", ONCE, "1"
     if view in {"all", "sent"}:
         select.ask_either(sent, *sides.owners)
     if view in {"all", "received"}:
         select.ask_either(received, *sides.inboxes)
         # Results of others' tasks that those had sent here as well.
-        copies = f"tasks.owner IN ({_marks(sides.owners)}) AND " if sides.owners else ""
-        select.ask_either(f"{copies}tasks.asked_by != ''", *sides.owners)
+        if sides.owners:
+            copies = f"tasks.owner IN ({_marks(sides.owners)}) AND tasks.asked_by != ''"
+            select.ask_either(copies, *sides.owners)
     if view == "open":
         still, values = _in_state("open")
         select.ask_either(f"{sent} AND {still}", *sides.owners, *values)
@@ -323,7 +324,9 @@ def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tu
     select = _Select()
     if sides.owners:
         select.ask_either(f"tasks.owner IN ({_marks(sides.owners)})", *sides.owners)
-        select.ask_either(f"tasks.inbox IN ({_marks(sides.inboxes)})", *sides.inboxes)
+        select.ask_either(f"tasks.inbox IN ({_marks(sides.inboxes)}) AND {ONCE}", *sides.inboxes)
+    else:
+        select.ask(ONCE)
     if is_short:  # what begins so has an id up to the one that ends with the last character of all
         select.ask("tasks.id BETWEEN ? AND ?", task_id, f"{task_id}\U0010ffff")
     else:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
@@ -19,6 +20,13 @@ from mcp_agentbus.core.ids import SHELL_PREFIX, Priority
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, OPEN, Expect, State
+
+#: The condition that a task is not told twice: where its sender had its result sent to another
+#: agent as well, the archive has a copy, which is that agent's alone.
+ONCE: Final = (
+    "(tasks.asked_by = '' OR NOT EXISTS (SELECT 1 FROM tasks AS first WHERE first.owner ="
+    " tasks.asked_by AND first.inbox = tasks.inbox AND first.id = tasks.id))"
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,11 @@ class Past:
     def without_texts(self) -> Past:
         """Return the same without what its sender wrote."""
         return replace(self, subject="", summary="", snippet="", request="")
+
+    @property
+    def sender(self) -> str:
+        """Who sent it; of a copy of its result, by its worker's word."""
+        return self.asked_by or self.owner
 
     @property
     def ended(self) -> bool:

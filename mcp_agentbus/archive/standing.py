@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mcp_agentbus.archive.audit import Entry, entry_of
 from mcp_agentbus.archive.file import Archive, iso
-from mcp_agentbus.archive.past import Past, past_of
+from mcp_agentbus.archive.past import ONCE, Past, past_of
 from mcp_agentbus.archive.questions import ANY_LEFT_OPEN
 from mcp_agentbus.core.ids import LANES, PARKED_NUMBER, Priority, is_number, whole_task_id
 from mcp_agentbus.errors import UnknownTask
@@ -65,7 +65,8 @@ def held(archive: Archive, at: datetime, limit: int = 1_000) -> tuple[Past, ...]
     """Return what sessions have claimed, whether or not those still live, the latest first."""
     return _tasks(
         archive,
-        f"tasks.state IN ({_listed(HELD)}) AND {_NOT_OVERDUE} ORDER BY tasks.updated_at DESC",
+        f"tasks.state IN ({_listed(HELD)}) AND {ONCE} AND {_NOT_OVERDUE}"
+        " ORDER BY tasks.updated_at DESC",
         limit,
         iso(at),
     )
@@ -86,13 +87,17 @@ def ended(archive: Archive, limit: int) -> tuple[Past, ...]:
     """Return what ended last."""
     # The plus keeps SQLite from sorting all that ever ended: the latest changes are looked through.
     return _tasks(
-        archive, f"+tasks.state IN ({_listed(ENDS)}) ORDER BY tasks.updated_at DESC", limit
+        archive,
+        f"+tasks.state IN ({_listed(ENDS)}) AND {ONCE} ORDER BY tasks.updated_at DESC",
+        limit,
     )
 
 
 def parked(archive: Archive, limit: int) -> tuple[Past, ...]:
     """Return what was set aside, the latest first."""
-    return _tasks(archive, "tasks.state = 'parked' ORDER BY tasks.updated_at DESC", limit)
+    return _tasks(
+        archive, f"tasks.state = 'parked' AND {ONCE} ORDER BY tasks.updated_at DESC", limit
+    )
 
 
 def before(archive: Archive, task: Past, at: datetime) -> int:

@@ -243,10 +243,10 @@ def _waits_row(some: Waits, now: Situation) -> tuple[str, ...]:
 
 def _ended_row(each: Ended, now: Situation) -> tuple[str, ...]:
     task = each.task
-    between = f"{task.owner} to {address_of(task.inbox)}"
+    between = f"{task.sender} to {address_of(task.inbox)}"
     facts = [between, each.why.brief]
     if task.asked_by:
-        facts.append(f"result of a task of {task.asked_by}, as its worker says")
+        facts.append(f"its result sent to {task.owner} as well, as its worker says")
     elif not task.is_asked:
         facts.append("UNASKED")
     return _id(task), task.state, ago(each.at, now.now), line(facts)

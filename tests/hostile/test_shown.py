@@ -132,7 +132,7 @@ FIELDS = {
     "Record.artifacts": Field("sentence", framed=f"{SAID}, export", data=f"{TEXTS}, {PAST}"),
     "Record.reason": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
     "Record.reply_to": Field("word"),
-    "Record.asked_by": Field("word", plain=f"read_inbox, {LISTS}, {NOW}", data=PAST),
+    "Record.asked_by": Field("word", plain=f"read_inbox, {ANY}", data=f"_meta, {ANY}"),
     "Sent.task_id": Field(
         "mark",
         plain=f"{LIFE}, answer, {ANY}",

@@ -258,3 +258,38 @@ async def test_a_listener_that_tells_of_hundreds_of_agents_is_heard_whole(tmp_pa
     assert heard.state == "runs"
     assert {agent["agent"] for agent in heard.answer["agents"]} == names
     assert {agent["agent"] for agent in json.loads(shown)["agents"]} == names
+
+
+async def test_a_task_whose_result_goes_to_a_third_as_well_is_told_once_and_of_who_sent_it(
+    bus, home
+):
+    async with (
+        Session(bus, Agent("planner")) as planner, Session(bus, Agent("coder")) as coder,
+        Session(bus, Agent("reviewer")) as reviewer,
+    ):  # fmt: skip
+        await coder.called()
+        await reviewer.called()
+        task = await sent(planner, "coder", reply_to="reviewer")
+        await read_inbox(coder)
+        await publish_result(coder, task, "needs_input", summary="Red or blue?")
+        open_ones = await asked(home, "status")
+        await publish_result(coder, task, "completed", body="214")
+        now = await asked(home, "status")
+        told = {
+            argv: await lines(home, *argv.split())
+            for argv in (
+                "tasks --all", "tasks --all --sent", "tasks --all --received",
+                "tasks --agent coder", "tasks --agent planner", "tasks --agent reviewer",
+                "search Count", f"why {task}",
+            )
+        }  # fmt: skip
+        nothing_sent = await lines(home, "tasks", "--agent", "reviewer", "--sent")
+        _, steps = await served.typed(home, "audit")
+
+    assert [need["about"] for need in open_ones["needs"]] == [task]
+    assert [(over["task_id"], over["from"]) for over in now["over"]] == [(task, "planner")]
+    assert {argv: len(some) for argv, some in told.items()} == dict.fromkeys(told, 1)
+    assert "its result sent to reviewer as well" in told["tasks --agent reviewer"][0]
+    assert "reviewer" not in told["tasks --all"][0]
+    assert nothing_sent == []
+    assert steps.count(" completed ") == 1

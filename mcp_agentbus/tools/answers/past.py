@@ -97,7 +97,7 @@ def fact_line(past: Past) -> str:
     facts = [
         short(past.task_id),
         f"{past.state}{by}{since}",
-        f"{past.owner} to {address_of(past.inbox)}",
+        f"{past.sender} to {address_of(past.inbox)}",
         *([past.priority] if past.priority != "normal" else []),
         f"sent {words.ago(past.created_at)}",
     ]
@@ -109,7 +109,7 @@ def fact_line(past: Past) -> str:
     if past.deliver_at and past.deliver_at > now():
         facts.append(f"for {words.when(past.deliver_at)}")
     if past.asked_by:
-        facts.append(f"result of a task of {past.asked_by}, as its worker says")
+        facts.append(f"its result sent to {past.owner} as well, as its worker says")
     elif not past.is_asked:
         facts.append("UNASKED by its sender")
     return words.line(facts)
@@ -139,7 +139,7 @@ def ids_of(past: Past) -> dict[str, Any]:
     """Return a task as data, without what anybody wrote."""
     return {
         "task_id": past.task_id,
-        "from": past.owner,
+        "from": past.sender,
         "to": address_of(past.inbox),
         "state": past.state,
         "agent": past.agent,
@@ -181,7 +181,7 @@ def step_line(entry: Entry) -> str:
     task = entry.task
     return (
         f"{words.when(entry.at)}  {state:<14}  {short(task.task_id)}  "
-        f"{task.owner} to {address_of(task.inbox)}, by {by}"
+        f"{task.sender} to {address_of(task.inbox)}, by {by}"
     )
 
 
@@ -208,7 +208,7 @@ def step_markdown(entry: Entry) -> str:
         f"## {stamp(entry.at)} {entry.state if entry.state in _STATES else 'step'}",
         "",
         f"- task: {task.task_id}",
-        f"- from: {task.owner}",
+        f"- from: {task.sender}",
         f"- to: {address_of(task.inbox)}",
         f"- priority: {task.priority}",
         f"- by: {entry.by if is_inbox(entry.by) else 'nobody who can be one'}",

@@ -128,8 +128,9 @@ def test_a_result_that_went_to_a_third_agent_as_well_is_not_unasked():
 
     text = shown(replace(situation(), ended=(Ended(copy, NOW, Why("not seen yet", "", "")),)))
 
-    assert "not seen yet \u00b7 result of a task of boss, as its worker says" in " ".join(
-        text.split()
+    assert (
+        "boss to coder \u00b7 not seen yet \u00b7 its result sent to planner as well, as its"
+        in " ".join(text.split())
     )
     assert "UNASKED" not in text
 
