@@ -207,7 +207,7 @@ def wake_on(value: Any) -> tuple[Priority, ...]:
     A wake has its agent read high before normal before low, so it would be woken for what it then
     reads later than what does not wake it.
     """
-    given = strings(value)
+    given = strings(value) if isinstance(value, list) else ()
     lanes = LANES[: len(set(given))]
     if not given or set(given) != set(lanes):
         raise Wrong(

@@ -232,8 +232,9 @@ def check_url(url: str, *, allow_plaintext: bool) -> None:
     if parts.username or parts.password:
         raise BadSetup(
             "The server's URL has a secret in it.",
-            hint="Put a token into a 0600 file and name the file in AGENTBUS_TOKEN_FILE; a "
-            "password in AGENTBUS_PASSWORD_FILE.",
+            hint="Take it out, and put it into a 0600 file that [server] of config.toml names: a "
+            "token in token_file; of a user, user and password_file. Or in AGENTBUS_TOKEN_FILE, "
+            "AGENTBUS_USER and AGENTBUS_PASSWORD_FILE.",
         )
     if "%" in parts.hostname:
         raise BadSetup(

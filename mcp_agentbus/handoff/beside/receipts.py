@@ -70,6 +70,7 @@ def _wake(
         return ("held", held) if held else ("requested", "")
     if entry.state == "not known":
         return "not_known", "the bus server has just started and has not heard from its listener"
+    then = "the task is seen when a session of the agent starts"
     if entry.state == "live session":
-        return "held", "no listener looks after it; a live session sees the task at its next call"
-    return "held", "no listener looks after it; the task is seen when a session of the agent starts"
+        then = "a live session sees the task at its next call"
+    return "held", f"no listener that runs is set up for it; {then}"

@@ -20,6 +20,9 @@ from typing import Final
 
 from mcp_agentbus.errors import AgentbusError
 
+_WHOLE_ID: Final = re.compile(r"\b[0-9a-f]{32}\b")
+# Where the id stands that its reader types; the message may have named it.
+_ID_TO_TYPE: Final = re.compile(r"(`agentbus (?:task|result|watch --task) )ID\b")
 # The tools and commands that store nothing, whatever becomes of them.
 _READS: Final = frozenset(
     {"read_inbox", "watch_inbox", "list_agents", "inbox", "watch", "agents", "task", "parked"}
@@ -52,6 +55,8 @@ class Reader:
     def error(self, error: AgentbusError, asked: str = "") -> dict[str, str]:
         """Return an error as data: its kind, its message and its hint; `asked` is what failed."""
         message, hint = self.message(error.message), self.hint(error.hint)
+        if len(named := set(_WHOLE_ID.findall(error.message))) == 1:
+            hint = _ID_TO_TYPE.sub(rf"\g<1>{named.pop()}", hint)
         if asked in _READS:
             message = message.replace("Nothing was stored", "Nothing was read")
         return {"kind": type(error).__name__, "message": message, "hint": hint}

@@ -121,7 +121,7 @@ def test_the_wake_table_is_the_default_and_the_agents_own_value_wins(configure):
         (CLAUDE + 'instruction = "a\u202eb"', r"instruction has characters.*\\u202e"),
         (CLAUDE + 'instruction = ["a"]', "instruction is not a string"),
         ('[wake]\ninstruction = "a"', "does not exist: instruction"),
-        (CLAUDE + 'wake_on = "high"', "wake_on is not a list"),
+        (CLAUDE + 'wake_on = "high"', r'wake_on is no list of priorities.*Write it as \["high"\]'),
         (CLAUDE + "wake_on = []", "wake_on is no list of priorities from high on.*hold"),
         (CLAUDE + 'wake_on = ["normal"]', "wake_on is no list of priorities from high on"),
         (CLAUDE + 'wake_on = ["high", "low"]', "wake_on is no list of priorities from high on"),

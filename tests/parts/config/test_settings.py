@@ -308,6 +308,14 @@ def test_plain_text_off_this_machine_is_refused_unless_it_is_allowed(url, config
     assert configure("[server]\nallow_plaintext = true", AGENTBUS_URL=url).url == url
 
 
+def test_a_login_in_the_address_is_refused_with_where_each_kind_of_it_belongs():
+    with pytest.raises(BadSetup) as refusal:
+        settings(AGENTBUS_URL="nats://user:s3cret@127.0.0.1:4222")
+
+    for name in ("token_file", "user and password_file", "AGENTBUS_USER"):
+        assert name in refusal.value.hint
+
+
 @pytest.mark.promise(40)
 @pytest.mark.parametrize(
     "url",

@@ -108,6 +108,18 @@ def test_a_hint_reads_well_for_whoever_types(hint, typed):
     assert SHELL.hint(hint) == typed
 
 
+@pytest.mark.parametrize(
+    ("message", "typed"),
+    [
+        (f"Task {'1f' * 16} has failed.", f"Run `agentbus task {'1f' * 16}` to see"),
+        (f"Task {'1f' * 16} has failed as {'2a' * 16} did.", "Run `agentbus task ID` to see"),
+        ("The task has failed.", "Run `agentbus task ID` to see"),
+    ],
+)
+def test_whoever_types_can_copy_the_line_where_the_message_names_the_task(message, typed):
+    assert SHELL.error(errors.AlreadyEnded(message))["hint"].startswith(typed)
+
+
 def test_a_model_reads_of_its_tools_where_python_has_other_names():
     assert MODEL.hint(errors.AlreadyEnded.hint).startswith("Call read_inbox with this task_id")
     assert MODEL.hint(errors.UnknownAgent.hint).startswith("Call list_agents to see")
