@@ -14,7 +14,7 @@ import shlex
 import shutil
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +26,7 @@ from mcp_agentbus.bus import disk as server_disk
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.address import Address, Rotation, find_servers
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, api_answer, server_time
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, NotNow, api_answer, server_time
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.values import LOOPBACK
 from mcp_agentbus.core.aio import together
@@ -45,6 +45,10 @@ _NEARLY_FULL: Final = 0.8
 #: Deadlines and quiet hours are kept by the clocks of several machines.
 CLOCKS_DIFFER_S: Final = 2.0
 _START: Final = "Run `agentbus server start`."
+# A server of a cluster tells each other every second that it is there.
+_AWAY_NS: Final = 5_000_000_000
+# So many writes behind the leader is more than what is under way.
+_LAGS: Final = 1_000
 # Also where the server is a shared one, which no command of ours starts.
 _MAKE: Final = "Run `agentbus agents`: it makes them."
 
@@ -69,7 +73,9 @@ async def checks(settings: Settings) -> list[Check]:
         return [_unreachable(settings, error), *_without_server(settings)]
     try:
         asked = await _ask(link)
-    except (TimeoutError, LinkLost, NoResponders, ApiError):
+    except (TimeoutError, LinkLost, NoResponders, ApiError) as error:
+        if isinstance(error, NotNow) or len(servers) > 1:
+            return [_without_leader(servers, server, await _those_away(servers, server))]
         wrong = f"the server at {server.url} answers, but its JetStream does not"
         fix = "Free some disk space, then `agentbus server stop` and `agentbus server start`."
         if settings.url:
@@ -78,8 +84,8 @@ async def checks(settings: Settings) -> list[Check]:
     finally:
         await link.close()
     if settings.url:
-        others = (_away(each) for each in servers if each is not server)
-        there = _shared(settings, server, [why for why in await together(*others) if why])
+        there = _shared(settings, server, await _those_away(servers, server))
+        there += cluster(asked.infos)
     else:
         there = await asyncio.to_thread(_own, settings, server.url)
     free = None if settings.url else shutil.disk_usage(settings.data_dir).free
@@ -130,7 +136,8 @@ async def _ask(link: Link) -> _Asked:
                 return None
             raise
 
-    infos = {name: await info(name) for name in streams.STREAMS}
+    answers = await together(*map(info, streams.STREAMS))
+    infos = dict(zip(streams.STREAMS, answers, strict=True))
     name = next((name for name, known in infos.items() if known), None)
     if name is None:
         return _Asked(infos, None, 0)
@@ -189,6 +196,12 @@ def _version(url: str) -> str:
     return ""
 
 
+async def _those_away(servers: Sequence[Address], answers: Address) -> list[str]:
+    """Return why others cannot be used than the one that answers."""
+    others = (_away(each) for each in servers if each is not answers)
+    return [why for why in await together(*others) if why]
+
+
 async def _away(server: Address) -> str:
     """Return why one of several servers cannot be used; empty if it can."""
     try:
@@ -229,6 +242,63 @@ def _shared(settings: Settings, server: Address, away: list[str]) -> list[Check]
         "`agentbus server config` prints it.",
     )
     return [check, durable]
+
+
+def _without_leader(servers: Sequence[Address], server: Address, away: Sequence[str]) -> Check:
+    """Say that the servers of a cluster have none who answers for them, and what that means."""
+    said = " ".join((f"the cluster of {server.url} has no leader just now.", *away))
+    if 2 * len(away) < len(servers):
+        fix = "They choose one by themselves: look again in ten seconds."
+        return Check("cluster", "warning", said, fix)
+    fix = "Start those that are away, or tell whoever runs them: until more than half of them run "
+    return Check("cluster", "wrong", said, f"{fix}nothing is stored.")
+
+
+def cluster(infos: Mapping[str, Mapping[str, Any] | None]) -> list[Check]:
+    """See how the servers of a cluster stand that keep the streams; none of one that is alone.
+
+    Args:
+        infos: as `STREAM.INFO` says them, by name.
+    """
+    kept = [(info["config"], info["cluster"]) for info in infos.values() if info and _is_of(info)]
+    if not kept:
+        return []
+    others = [each for _, how in kept for each in how.get("replicas") or ()]
+    leaders = dict.fromkeys(str(how["leader"]) for _, how in kept if how.get("leader"))
+    away = {str(each["name"]) for each in others if _is_away(each)}
+    names = {str(each["name"]) for each in others} | set(leaders)
+    late = {str(each["name"]): each.get("lag", 0) for each in others if _lags(each)}
+    led = f"led by {' and '.join(sorted(leaders))}"
+    there = f"{len(names - away)} of {len(names)} servers, {led}"
+    if 2 * len(away) >= len(names):
+        fix = "Start them, or tell whoever runs them: nothing is stored until more than half run."
+        return [Check("cluster", "wrong", f"{there}; away: {', '.join(sorted(away))}", fix)]
+    if away:
+        fix = "Start it, or tell whoever runs it: if one more goes, nothing can be stored."
+        said = f"{there}; away: {', '.join(sorted(away))}"
+        return [Check("cluster", "warning", said, fix)]
+    if late:
+        said = ", ".join(f"{name} by {lag:,}" for name, lag in sorted(late.items()))
+        fix = "It catches up by itself; look again in a minute, and at its disk if it does not."
+        return [Check("cluster", "warning", f"{there}; it lags in writes: {said}", fix)]
+    if alone := [config["name"] for config, _ in kept if config.get("num_replicas", 1) < 2]:
+        said = f"{there}, and kept by one of them alone: {', '.join(alone)}"
+        fix = "Take a backup, then restore it while three of them run: agentbus server backup."
+        return [Check("cluster", "warning", said, fix)]
+    return [Check("cluster", "ok", f"{there}, nobody lags")]
+
+
+def _is_of(info: Mapping[str, Any]) -> bool:
+    """Tell whether a stream is a cluster's: one that is alone names its leader, and no cluster."""
+    return bool((info.get("cluster") or {}).get("name"))
+
+
+def _is_away(server: Mapping[str, Any]) -> bool:
+    return bool(server.get("offline")) or int(server.get("active", 0)) > _AWAY_NS
+
+
+def _lags(server: Mapping[str, Any]) -> bool:
+    return not _is_away(server) and int(server.get("lag", 0)) > _LAGS
 
 
 def store(infos: Mapping[str, Mapping[str, Any] | None]) -> Check:

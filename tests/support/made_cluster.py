@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Three nats-servers on loopback, from the folders that `agentbus server init --cluster` makes.
+
+>>> with made_cluster(tmp_path) as three:
+...     three.kill((await bus.api("STREAM.INFO.AGENTBUS_TASKS"))["cluster"]["leader"])
+"""
+
+import contextlib
+import socket
+import subprocess
+
+from local_server import settings_at
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.shared import cluster
+
+# From the port of the bus: its own, the routes', and that of monitoring.
+_BESIDE = (0, 2000, 4000)
+
+
+class MadeCluster:
+    """Three servers, by their names."""
+
+    def __init__(self, folder):
+        typed = ",".join(f"127.0.0.1:{port}" for port in _free())
+        plan = cluster.planned(folder / "three", cluster.servers(folder, typed), [""] * 3)
+        plan.carry_out()
+        self._files = {each.files.folder.name: each.files for each in plan.servers}
+        self.names = tuple(self._files)
+        first = plan.servers[0]
+        #: Of a machine that uses them, with all three URLs.
+        self.settings = settings_at(
+            folder / "home",
+            HOME=str(folder),
+            AGENTBUS_URL=",".join(first.wanted.urls),
+            AGENTBUS_TOKEN_FILE=str(first.files.token),
+            AGENTBUS_CA_FILE=str(first.files.ca),
+        )
+        self._running = {}
+
+    def start(self, *names):
+        """Start some; `ready` waits for them."""
+        for name in names:
+            with (self._files[name].folder / "log").open("ab") as log:
+                self._running[name] = subprocess.Popen(
+                    [embedded.binary(self.settings), "-c", self._files[name].conf],
+                    stdin=subprocess.DEVNULL,
+                    stderr=log,
+                )
+
+    def kill(self, *names):
+        """Kill -9 some, and wait until they are gone."""
+        for name in names:
+            server = self._running.pop(name)
+            server.kill()
+            server.wait()
+
+    def end(self):
+        self.kill(*list(self._running))
+
+    async def ready(self):
+        """Wait until they have chosen who of them answers for all, and know all three."""
+        probe = {"name": "READY", "subjects": ["ready"], "num_replicas": 3, "storage": "memory"}
+        while True:
+            with contextlib.suppress(AgentbusError):
+                async with Bus.connect(self.settings) as bus:
+                    await bus.api("STREAM.CREATE.READY", probe)
+                    await bus.api("STREAM.DELETE.READY")
+                    return
+
+
+@contextlib.contextmanager
+def made_cluster(folder):
+    """Run three; none outlives the block."""
+    three = MadeCluster(folder)
+    try:
+        three.start(*three.names)
+        yield three
+    finally:
+        three.end()
+
+
+def _free():
+    """Return three ports which are free, as are those beside them."""
+    ports = []
+    while len(ports) < 3:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
+            first = stack.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            for away in _BESIDE[1:]:
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port + away))
+            ports.append(port)
+    return ports
