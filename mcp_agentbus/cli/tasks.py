@@ -120,7 +120,8 @@ def _out(args: argparse.Namespace) -> Callable[[str], None]:
 def body(given: str | None, file: str | None, *, optional: bool) -> str:
     """Return what is to be sent: the argument, the text of a file, or what is piped in.
 
-    Without any it is empty where it is `optional`. A file named `-` is standard input.
+    A file named `-` is standard input. Without any it is empty where it is `optional`: then what
+    is piped in may be a loop's, or a program's own, and stays there unless it was asked for.
 
     Raises:
         BadInput: there is none, there are two, it is not UTF-8, or is far too large.
@@ -134,17 +135,33 @@ def body(given: str | None, file: str | None, *, optional: bool) -> str:
             # A pipe is waited for: `--body-file <(git diff)`.
             with open(str(file), encoding="utf-8") as opened:  # noqa: PTH123  # no pathlib here
                 return _not_endless(opened.read(_READ_MAX))
-        if file == "-" or not (sys.stdin is None or sys.stdin.isatty()):
+        if file == "-" or not (optional or sys.stdin is None or sys.stdin.isatty()):
             return _not_endless(_piped(is_asked_for=file == "-"))
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise BadInput("The body is not UTF-8 text.", hint="Send a file's path instead.") from None
     if optional:
+        if _is_piped_in():
+            left = "agentbus: what is piped in was left there. To send it, add `--body-file -`."
+            print(left, file=sys.stderr)
         return ""
     raise BadInput(
         "There is no body.", hint="Give it as an argument, with --body-file or on stdin."
     )
+
+
+def _is_piped_in() -> bool:
+    """Tell whether a text lies on standard input at this moment."""
+    import fcntl
+    import termios
+
+    if sys.stdin is None or sys.stdin.isatty():
+        return False
+    try:
+        return any(fcntl.ioctl(sys.stdin, termios.FIONREAD, bytes(4)))
+    except (OSError, ValueError):  # nothing that can hold one, such as /dev/null
+        return False
 
 
 def _piped(*, is_asked_for: bool) -> str:

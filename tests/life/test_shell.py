@@ -85,8 +85,9 @@ def test_a_task_goes_from_shell_to_shell_and_its_result_comes_back(shell):
     )
     [task] = shell.json("inbox", agent="coder")["tasks"]
     done = shell.json(
-        "result", task["task_id"], "completed", "--summary", "3", agent="coder", stdin="a b c"
-    )
+        "result", task["task_id"], "completed", "--summary", "3", "--body-file", "-",
+        agent="coder", stdin="a b c",
+    )  # fmt: skip
     [result] = shell.json("watch", "--task", task["task_id"], agent="planner")["results"]
 
     assert sent["receipts"][0]["state"] == "stored"

@@ -64,9 +64,9 @@ def add_page(command: Parser) -> None:
     command.add_argument("--cursor", help="from the answer before")
 
 
-def add_body(command: argparse.ArgumentParser, what: str) -> None:
-    """Take a text from a file."""
-    command.add_argument(
-        "--body-file", metavar="FILE",
-        help=f"read the {what} from FILE (default: from stdin, if it is piped in)",
-    )  # fmt: skip
+def add_body(command: argparse.ArgumentParser, what: str, *, optional: bool = True) -> None:
+    """Take a text from a file; without an argument from standard input, if it must be given."""
+    piped = (
+        ", or from stdin if it is -" if optional else " (default: from stdin, if it is piped in)"
+    )
+    command.add_argument("--body-file", metavar="FILE", help=f"read the {what} from FILE{piped}")

@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     actions = events.add_subparsers(dest="action", required=True, metavar="ACTION")
     publish = command(actions, "publish", "have whoever listens now hear an event")
     publish.add_argument("topic", help=_WORDS)
-    publish.add_argument("body", nargs="?", help="a text of at most 64 KiB; else on stdin")
+    publish.add_argument("body", nargs="?", help="a text of at most 64 KiB")
     add_body(publish, "body")
     subscribe = command(actions, "subscribe", "print each event that is heard from now on")
     subscribe.add_argument(

@@ -29,7 +29,7 @@ def _add_send(commands: Commands) -> None:
         "body", nargs="?", help="the task; other users of this machine can see it in the process "
         "list, so give private text on stdin or with --body-file",
     )  # fmt: skip
-    add_body(send, "task")
+    add_body(send, "task", optional=False)
     send.add_argument("--priority", choices=("high", "normal", "low"), default="normal")
     _add_about(send)
     send.add_argument(
@@ -52,7 +52,7 @@ def _add_send(commands: Commands) -> None:
 def _add_tell(commands: Commands) -> None:
     tell = command(commands, "tell", "send a word: shown once at its reader's next call, no answer")
     _add_addressee(tell)
-    tell.add_argument("body", nargs="?", help="what does not fit into the subject; else on stdin")
+    tell.add_argument("body", nargs="?", help="what does not fit into the subject")
     add_body(tell, "rest of it")
     tell.add_argument(
         "--priority", choices=("high", "normal", "low"), default="normal",
@@ -102,7 +102,7 @@ def _add_task_commands(commands: Commands) -> None:
     answer = command(commands, "answer", "answer the question of a task's worker")
     answer.add_argument("task_id", metavar="TASK", help=TASK)
     answer.add_argument("body", nargs="?", help="the answer; else on stdin or with --body-file")
-    add_body(answer, "answer")
+    add_body(answer, "answer", optional=False)
     answer.set_defaults(status="answered", summary="", artifact=[], progress=None)
 
     for word, about in (

@@ -4,13 +4,12 @@
 import contextlib
 import os
 import socket
-from importlib import import_module
-from types import SimpleNamespace
+import sys
+from pathlib import Path
 
 import pytest
 
 from mcp_agentbus.cli import tasks
-from mcp_agentbus.cli.main import COMMANDS
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.errors import BadInput
 
@@ -54,7 +53,7 @@ def stdin(monkeypatch):
         (None, "task.md", False, "from the file ✓"),
         (None, "-", False, "from the pipe"),
         (None, None, False, "from the pipe"),
-        (None, None, True, "from the pipe"),
+        (None, None, True, ""),
         (None, "-", True, "from the pipe"),
     ],
 )
@@ -65,51 +64,21 @@ def test_a_body_is_an_argument_a_file_or_a_pipe(stdin, given, file, optional, bo
     assert tasks.body(given, file, optional=optional) == body
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        ("send", "coder", "s"),
-        ("tell", "coder", "s"),
-        ("answer", "1a2b3c"),
-        ("result", "1a2b3c", "completed"),
-        ("events", "publish", "build.done"),
-    ],
-)
-def test_whatever_takes_a_text_reads_the_one_that_is_piped_in(monkeypatch, stdin, typed):
-    given = []
-    monkeypatch.setattr(tasks.command, "run", lambda args, _: given.append(args.body) or 0)
+def test_what_was_not_asked_for_is_left_where_it_is_and_told_of(stdin, capsys):
+    stdin(b"a loop's next line")
 
-    async def publish(_session, _topic, body, _print):
-        given.append(body)
-        return 0
-
-    monkeypatch.setattr("mcp_agentbus.patterns.command.publish", publish)
-    monkeypatch.setattr(tasks, "call", lambda *_: SimpleNamespace(session=_nobody, print=None))
-    args = parser().parse_args(typed)
-    module, function = COMMANDS[args.command]
-    stdin(b"piped")
-
-    assert getattr(import_module(f"mcp_agentbus.{module}"), function)(args) == 0
-    assert given == ["piped"]
+    assert tasks.body(None, None, optional=True) == ""
+    assert "--body-file -" in capsys.readouterr().err
+    assert sys.stdin.read() == "a loop's next line"
 
 
-@contextlib.asynccontextmanager
-async def _nobody():
-    yield None
-
-
-def test_the_commands_that_take_a_text_are_these():
-    """By who takes `--body-file`, so that a new one gets its row in the test above."""
-    [commands] = parser()._subparsers._group_actions
-    every = list(commands.choices.values())
-    for command in every:
-        nested = command._subparsers._group_actions if command._subparsers else []
-        every += [each for actions in nested for each in actions.choices.values()]
-
-    takes = {each.prog for each in every if "--body-file" in each.format_help()}
-    assert takes == {
-        f"agentbus {name}" for name in ("send", "tell", "answer", "result", "events publish")
-    }
+def test_where_nothing_is_piped_in_nothing_is_told(stdin, capsys, monkeypatch):
+    stdin(b"")
+    assert tasks.body(None, None, optional=True) == ""
+    with Path(os.devnull).open() as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        assert tasks.body(None, None, optional=True) == ""
+    assert capsys.readouterr().err == ""
 
 
 def test_whoever_pipes_nothing_yet_is_told_what_is_waited_for(monkeypatch):
@@ -123,7 +92,7 @@ def test_whoever_pipes_nothing_yet_is_told_what_is_waited_for(monkeypatch):
     monkeypatch.setattr("builtins.print", told)
     with os.fdopen(out) as pipe:
         monkeypatch.setattr("sys.stdin", pipe)
-        assert tasks.body(None, None, optional=True) == "late"
+        assert tasks.body(None, None, optional=False) == "late"
 
 
 def test_a_socket_that_says_nothing_is_waited_for_only_if_asked(monkeypatch):
@@ -133,10 +102,10 @@ def test_a_socket_that_says_nothing_is_waited_for_only_if_asked(monkeypatch):
     with ours, theirs, open(ours.fileno(), closefd=False) as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
         with pytest.raises(BadInput, match="Nothing was sent") as refused:
-            tasks.body(None, None, optional=True)
+            tasks.body(None, None, optional=False)
         theirs.sendall(b"piped")
         theirs.shutdown(socket.SHUT_WR)
-        assert tasks.body(None, None, optional=True) == "piped"
+        assert tasks.body(None, None, optional=False) == "piped"
 
     assert "< /dev/null" in refused.value.hint
 
