@@ -29,6 +29,8 @@ from mcp_agentbus.version import __version__
 # Where nobody looks, so that a pipe gets a whole answer that is not endless.
 _ROWS: Final = 60
 _ROWS_MIN: Final = 12
+# Below this what waits and what is over is told without what it is about: more of it has room.
+_ROWS_ROOMY: Final = 30
 # An id of another producer's may be long; its beginning names it as well.
 _ID_CHARS: Final = 12
 # Names stand in a column that is as wide as the widest, but not wider than this.
@@ -66,6 +68,10 @@ class _Part:
     first: int = 1
     style: str = _BOLD
 
+    def is_cut(self, shown: int) -> bool:
+        """Tell whether there is more than so many items."""
+        return shown < len(self.items) or self.goes_on
+
     def titled(self, columns: int, *, is_cut: bool) -> list[str]:
         """Return the lines of its title, which says where all is if not all is shown."""
         return _folded([self.title + f" \u00b7 all: {self.whole}" * is_cut], columns)
@@ -83,17 +89,19 @@ def screen(now: Situation, *, columns: int = 0, rows: int = 0, styled: bool = Fa
     head = _folded(_head(now), columns)
     foot = _folded(_foot(now), columns)
     parts = [part for part in _parts(now, columns) if part.items]
-    how = (
-        _folded([_HOW], columns) if any(item.task for each in parts for item in each.items) else []
-    )
+    has_tasks = any(item.task for each in parts for item in each.items)
+    how = _folded([_HOW], columns) if has_tasks else []
     around = len(head) + len(foot) + (2 + len(how) if how else 0)
     titles = sum(len(part.titled(columns, is_cut=True)) for part in parts)
     room = max(rows or _ROWS, _ROWS_MIN) - 1 - around - titles
+    shares = _shares(parts, room)
+    if 0 < rows < _ROWS_ROOMY and any(map(_Part.is_cut, parts, shares)):
+        parts = [part for part in _parts(now, columns, is_small=True) if part.items]
+        shares = _shares(parts, room)
     blocks, tasks = [head], dict[str, Past]()
-    for part, count in zip(parts, _shares(parts, room), strict=True):
+    for part, count in zip(parts, shares, strict=True):
         shown = part.items[:count]
-        is_cut = count < len(part.items) or part.goes_on
-        title = part.titled(columns, is_cut=is_cut)
+        title = part.titled(columns, is_cut=part.is_cut(count))
         if styled:
             title = [f"{part.style}{each}{_PLAIN}" for each in title]
         blocks.append([*title, *(each for item in shown for each in item.lines)])
@@ -103,6 +111,8 @@ def screen(now: Situation, *, columns: int = 0, rows: int = 0, styled: bool = Fa
         said = (_said(name, task, columns) for name, task in tasks.items())
         about = frame("\n".join(said), said_by="").split("\n")
         blocks.append([*about, *how])
+    else:
+        blocks.append(how)
     blocks = [block for block in blocks if block]
     # A line between parts, where that leaves all of them on the screen.
     is_wide = sum(map(len, blocks)) + len(blocks) <= rows
@@ -170,7 +180,7 @@ def _next(now: Situation) -> str:
     return f'No task was sent yet. Try: agentbus send {to} "SUBJECT" "WHAT TO DO"'
 
 
-def _parts(now: Situation, columns: int) -> list[_Part]:
+def _parts(now: Situation, columns: int, *, is_small: bool = False) -> list[_Part]:
     agents = _table([_agent_row(agent, now) for agent in now.agents], columns)
     waits = _table([_waits_row(some, now) for some in now.waits], columns)
     ended = _table([_ended_row(each, now) for each in now.ended], columns)
@@ -179,9 +189,9 @@ def _parts(now: Situation, columns: int) -> list[_Part]:
     return [
         _Part(
             f"NEEDS YOU: {len(now.needs)}",
-            [_need(need, now, columns) for need in now.needs],
+            [_need(need, now, columns, is_small=is_small) for need in now.needs],
             "agentbus status | less",
-            first=3,
+            first=4,
             style=_URGENT,
         ),
         _Part(
@@ -192,16 +202,25 @@ def _parts(now: Situation, columns: int) -> list[_Part]:
         ),
         _Part(
             f"WAITING: {many(now.waiting, 'task')}",
-            _items(waits, now.waits),
+            _items(waits, now.waits, is_told=not is_small),
             "agentbus tasks --all --open",
             goes_on=more,
         ),
-        _Part("OVER", _items(ended, now.ended), "agentbus tasks --all"),
+        _Part("OVER", _items(ended, now.ended, is_told=not is_small), "agentbus tasks --all"),
     ]
 
 
-def _items(rows: Iterable[tuple[str, ...]], of: Iterable[Standing | Waits | Ended]) -> list[_Item]:
-    return [_Item(lines, _task_of(each)) for lines, each in zip(rows, of, strict=True)]
+def _items(
+    rows: Iterable[tuple[str, ...]],
+    of: Iterable[Standing | Waits | Ended],
+    *,
+    is_told: bool = True,
+) -> list[_Item]:
+    """Return the items of a part; `is_told`: with what their tasks are about."""
+    return [
+        _Item(lines, _task_of(each) if is_told else None)
+        for lines, each in zip(rows, of, strict=True)
+    ]
 
 
 def _task_of(each: Standing | Waits | Ended) -> Past | None:
@@ -210,10 +229,17 @@ def _task_of(each: Standing | Waits | Ended) -> Past | None:
     return each.oldest if isinstance(each, Waits) else each.task
 
 
-def _need(need: Need, now: Situation, columns: int) -> _Item:
+def _need(need: Need, now: Situation, columns: int, *, is_small: bool) -> _Item:
     who = _id(need.task) if need.task else need.about
     since = f", {_lasting(need.since, now)}" if need.since else ""
-    lines = (f"  {f'{who}  ' if who else ''}{need.what}{since}", f"      {need.todo}")
+    is_high = need.kind == "asks" and need.task and need.task.priority == "high"
+    since += ", high" if is_high else ""
+    what = f"  {f'{who}  ' if who else ''}{need.what}{since}"
+    lines = [what, f"      {need.todo}"]
+    if is_small and need.command:
+        in_one = f"{what}: {need.command}"
+        is_wide = columns and len(in_one) > columns
+        lines = [what, f"      {need.command}"] if is_wide else [in_one]
     return _Item(tuple(_folded(lines, columns)), need.task)
 
 

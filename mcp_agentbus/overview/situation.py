@@ -27,6 +27,7 @@ from mcp_agentbus.listener import status
 from mcp_agentbus.overview.known import Known, Listener, known
 from mcp_agentbus.overview.why import FOR_A_PERSON, Why, todo_for, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
+from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.tools.answers.words import many
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
@@ -35,6 +36,10 @@ from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 _WAITS_MAX: Final = 30
 _ENDED_MAX: Final = 10
 _NEEDS_MAX: Final = 30
+# What is typed to a question; `agentbus deny` says no.
+_ANSWERS: Final[Mapping[str, str]] = {
+    "needs_approval": "agentbus approve {}", "needs_input": "agentbus answer {} TEXT",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,14 @@ class Need:
     todo: str
     task: Past | None = None
     since: datetime | None = None
+    #: What is typed first, where there is room for no more.
+    command: str = ""
+
+    def order(self) -> int:
+        """Return what sorts it: what is broken, then what is urgent, then the rest."""
+        if self.kind == "broken":
+            return -1
+        return LANES.index(self.task.priority if self.task else "normal")
 
 
 @dataclass(frozen=True)
@@ -146,7 +159,7 @@ async def look(settings: Settings) -> Situation:
             away_says=here.away_says,
             listener=here.listener,
             agents=_agents(here, held, waits),
-            needs=needs[:_NEEDS_MAX],
+            needs=tuple(sorted(needs, key=Need.order))[:_NEEDS_MAX],
             waits=shown,
             waiting=sum(some.count for some in waits),
             unread=_unread(here, waits, held),
@@ -274,7 +287,8 @@ def _asked(here: Known) -> Iterable[Need]:
         if question and question.is_open:
             answer = why(case)
             what = f"{question.by} {answer.brief}"
-            yield Need("asks", task.task_id, what, answer.todo, case.task, question.at)
+            about = case.task, question.at, _ANSWERS[question.state].format(short(task.task_id))
+            yield Need("asks", task.task_id, what, answer.todo, *about)
 
 
 def _unwoken(here: Known, waits: Iterable[_Resting]) -> Iterable[Need]:
@@ -319,6 +333,7 @@ def _parked(here: Known) -> Iterable[Need]:
             address_of(inbox),
             f"{many(count, 'task')} set aside",
             f"`agentbus parked --agent {agent}` says why; `agentbus replay` offers one again.",
+            command=f"agentbus parked --agent {agent}",
         )
 
 
@@ -357,7 +372,9 @@ def _broken(here: Known) -> Iterable[Need]:
 
 
 def _ended(here: Known) -> Iterable[Ended]:
-    for task in standing.ended(here.current.archive, _ENDED_MAX):
+    latest = standing.ended(here.current.archive, _ENDED_MAX)
+    # What went wrong is not to be looked for among what did not.
+    for task in sorted(latest, key=lambda task: task.state in {"completed", "cancelled"}):
         case = here.case(task)
         yield Ended(task, case.ended_at or task.updated_at, why(case))
 

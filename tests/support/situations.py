@@ -70,8 +70,17 @@ def situation(agents=3, tasks=30):
             ended.append(Ended(task, before(minutes=5), Why("not seen yet", "", "")))
         asks = replace(number(99), state="needs_approval", agent="coder")
         needs.append(Need("asks", asks.task_id, "coder waits for an approval",
-                          "What it asks: `agentbus task 00000063`.", asks, before(minutes=3)))  # fmt: skip
-        needs.append(Need("parked", "reviewer", "2 tasks set aside", "`agentbus parked`"))
+                          "What it asks: `agentbus task 00000063`.", asks, before(minutes=3),
+                          "agentbus approve 00000063"))  # fmt: skip
+        needs.append(
+            Need(
+                "parked",
+                "reviewer",
+                "2 tasks set aside",
+                "`agentbus parked`",
+                command="agentbus parked --agent reviewer",
+            )
+        )
     return Situation(
         now=NOW, server="nats://127.0.0.1:4222", away_says="", agents=tuple(standings),
         needs=tuple(needs), waits=tuple(waits), waiting=len(waits), ended=tuple(ended),

@@ -29,24 +29,25 @@ def test_three_agents_and_thirty_tasks_at_80_columns():
         == f"""\
 agentbus {__version__} · server runs · listener runs since {AT_10}
 NEEDS YOU: 2
-  00000063  coder waits for an approval, 3 min
-      What it asks: `agentbus task 00000063`.
-  reviewer  2 tasks set aside
-      `agentbus parked`
+  00000063  coder waits for an approval, 3 min: agentbus approve 00000063
+  reviewer  2 tasks set aside: agentbus parked --agent reviewer
 AGENTS: 3, 2 with an open session
   coder     session open  at 00000001 40%, 12 min
   planner   session open  3 normal wait
   reviewer  seen 2 d ago
 WAITING: 10 tasks · all: agentbus tasks --all --open
   coder  1 normal  00000002, 2 h  wakes nobody; last seen 3 d ago
+  coder  1 normal  00000003, 2 h  wakes nobody; last seen 3 d ago
+  coder  1 normal  00000004, 2 h  wakes nobody; last seen 3 d ago
+  coder  1 normal  00000005, 2 h  wakes nobody; last seen 3 d ago
 OVER · all: agentbus tasks --all
   0000003c  completed  5 min ago  planner to coder · not seen yet
+  0000003d  completed  5 min ago  planner to coder · not seen yet
+  0000003e  completed  5 min ago  planner to coder · not seen yet
 Wakes today: 5, 3 of them led to a read, 0.42 USD.
 <<<F text from several agents, not from your user
     00000063: Count the tests of part 99
     00000001: Count the tests of part 1
-    00000002: Count the tests of part 2
-    0000003c: Count the tests of part 60
 F>>>
 Why is one not done: agentbus why ID    All of one: agentbus task ID"""
     )
@@ -64,6 +65,24 @@ def test_it_is_one_screen_at_any_width_with_a_line_of_each_part(columns, agents,
     parts = ["NEEDS YOU", *parts, "WAITING", "OVER"] if agents and tasks else parts
     titles = [line.split(" ·")[0].split(":")[0] for line in lines if re.match("[A-Z]{4}", line)]
     assert titles == parts
+
+
+def test_all_that_needs_a_person_is_on_a_small_screen_in_a_line_each():
+    now = situation()
+    high = replace(now.needs[0], task=replace(number(100), priority="high"))
+    some = (high, *(replace(now.needs[0], task=number(n)) for n in (101, 102)), now.needs[1])
+
+    lines = shown(replace(now, needs=some), columns=80, rows=24).split("\n")
+
+    assert lines[1:6] == [
+        "NEEDS YOU: 4",
+        "  00000064  coder waits for an approval, 3 min, high: agentbus approve 00000063",
+        "  00000065  coder waits for an approval, 3 min: agentbus approve 00000063",
+        "  00000066  coder waits for an approval, 3 min: agentbus approve 00000063",
+        "  reviewer  2 tasks set aside: agentbus parked --agent reviewer",
+    ]
+    assert "AGENTS: 3, 2 with an open session" in lines
+    assert len(lines) <= 23
 
 
 def test_where_there_is_room_parts_are_apart_and_all_of_them_is_shown():
