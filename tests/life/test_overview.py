@@ -149,10 +149,11 @@ async def test_what_a_session_held_that_was_killed_is_shown_as_offered_again(bus
     assert ended["why"].startswith(
         "coder claimed it just now and that session has ended, so it is offered again. It is normal"
     )
-    left = "claimed by coder{}; that session has ended, so it is offered again"
-    assert left.format(" just now") in first
-    assert left.format(" just now") in listed
-    assert life.startswith(f"Task {task}: {left.format('')}")
+    left = "claimed by coder just now, now gone: offered again"
+    assert left in first
+    assert left in listed
+    left = "claimed by coder; that session has ended, so it is offered again"
+    assert life.startswith(f"Task {task}: {left}")
     assert (past.is_left, past.holder, data["left"], data["agent"]) == (True, "", True, "coder")
 
 

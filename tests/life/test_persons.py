@@ -78,7 +78,7 @@ async def test_a_person_is_one_agent_everywhere_and_finds_what_is_between_others
     assert "reviewer neither sent nor received a task" in refused
     both = {between.task_id, mine["task_id"]}
     assert both <= {task["task_id"] for task in json.loads(data)["tasks"]}
-    assert "tasks of your agents, the latest first." in all_of_them.splitlines()[0]
+    assert "tasks of your agents, the latest first." in all_of_them
     assert f"{planner.me.id} to {coder.me.id}" in all_of_them
     assert f"{me} to {coder.me.id}" in all_of_them
     assert between.task_id[:8] not in only_mine

@@ -47,6 +47,8 @@ _STATES: Final = frozenset(get_args(State)) | {
     "answered", "waking", "woken", "wake-failed", "wake-held", "decided", "approved",
     "denied",
 }  # fmt: skip
+# As `words.LEFT`, where a row has to be short.
+_LEFT: Final = ", now gone: offered again"
 # What is typed about a task that waits for a word, by what is asked.
 _COMMANDS: Final = {
     "needs_input": "to answer: agentbus answer {0}",
@@ -65,16 +67,10 @@ def history_text(page: History, whose: str, reader: Reader = MODEL) -> str:
     cursor = page.next_cursor if count == len(page.tasks) else f"past-{listed[-1].n}"
     head = f"{words.many(len(listed), 'task')} {whose}, the latest first."
     head += f" More: {reader.page(cursor)}." if cursor else ""
-    return "\n".join(
-        [
-            head,
-            *layout.noted([reader.hint(note) for note in notes]),
-            *map(fact_line, listed),
-            "What they are about:",
-            frame("\n".join(map(said_line, listed)), said_by=""),
-            f"One of them whole: {reader.whole('ID')}",
-        ]
-    )
+    facts = [head, *layout.noted([reader.hint(note) for note in notes]), *map(fact_line, listed)]
+    about = ["What they are about:", frame("\n".join(map(said_line, listed)), said_by="")]
+    parts = [*about, *facts] if reader.scrolls else [*facts, *about]
+    return "\n".join([*parts, f"One of them whole: {reader.whole('ID')}"])
 
 
 def _extent_notes(extent: Extent) -> list[str]:
@@ -93,7 +89,7 @@ def fact_line(past: Past) -> str:
     """Return what is known of a task, but for what was written."""
     by = f" by {past.agent}" if past.agent and past.state in HELD | ENDS - {"expired"} else ""
     since = f" {words.ago(past.updated_at)}" if past.state != "stored" else ""
-    since += words.LEFT * past.is_left
+    since += _LEFT * past.is_left
     facts = [
         short(past.task_id),
         f"{past.state}{by}{since}",

@@ -41,6 +41,8 @@ class Reader:
     pages_on: str
     #: How the question of a task's worker is answered by its sender.
     answers_by: str
+    #: Of a long answer it sees the end, from where it has to scroll back.
+    scrolls: bool = False
     #: The same as `words` for how messages begin; what follows there may be what a caller wrote.
     beginnings: Sequence[tuple[str, str]] = ()
 
@@ -156,6 +158,7 @@ SHELL: Final = Reader(
     reads_on="agentbus task {task_id} --cursor {cursor}",
     pages_on="--cursor {cursor}",
     answers_by="agentbus answer {task_id} TEXT",
+    scrolls=True,
     beginnings=tuple(
         (rf"^(This )?{argument} (is|was)\b", rf"\1{option} \2") for argument, option in _OPTIONS
     ),
