@@ -108,7 +108,7 @@ async def test_a_server_that_has_lost_sight_of_the_others_is_left_for_one_that_h
         async with Bus(replace(three.settings, url=",".join(first))) as bus:
             with pytest.raises(BusUnreachable, match="have no leader just now"):
                 await bus.api("INFO")
-            await until_it_works(lambda: streams.ensure_streams(bus))
+            await until_it_works(lambda: bus.api("INFO"))
 
 
 async def test_what_no_server_of_a_list_answers_is_said_of_each_and_one_that_does_is_used(tmp_path):
