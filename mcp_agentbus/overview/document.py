@@ -84,8 +84,11 @@ def of_case(case: Case, answer: Why) -> dict[str, Any]:
 def why_text(case: Case, answer: Why) -> str:
     """Return the same for a person; what the task is about stands in a frame."""
     lines = (fact_line(case.task), answer.sentence, answer.todo)
-    subject = frame(one_line(case.task.subject), said_by=case.task.owner)
-    return "\n".join([*filter(None, lines), subject])
+    task, said = case.task, [one_line(case.task.subject)]
+    if task.question and task.question.is_open:
+        said += [f"Asked: {one_line(each)}" for each in (task.summary, task.result) if each]
+    by = task.owner if len(said) == 1 else ""
+    return "\n".join([*filter(None, lines), frame("\n".join(said), said_by=by)])
 
 
 def _task(task: Past) -> dict[str, Any]:

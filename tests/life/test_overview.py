@@ -172,6 +172,7 @@ async def test_a_question_needs_a_person_until_it_is_answered_though_its_session
         why = await asked(home, "why", for_user)
         listed = await lines(home, "tasks", "--agent", "planner", "--state", "needs_input")
         _, said = await served.typed(home, "why", for_user)
+        assert "    Asked: May I?" in said.splitlines()
         _, life = await served.typed(home, "task", for_sender, "--agent", "planner")
         await publish_result(planner, for_sender, "answered", body="Red.")
         left = await asked(home, "status")
