@@ -19,7 +19,7 @@ from mcp_agentbus.archive.past import ONCE, Past, past_of
 from mcp_agentbus.archive.questions import ANY_LEFT_OPEN
 from mcp_agentbus.core.ids import LANES, PARKED_NUMBER, Priority, is_number, whole_task_id
 from mcp_agentbus.errors import UnknownTask
-from mcp_agentbus.store.task import ENDS, HELD
+from mcp_agentbus.store.task import ENDS, HELD, OPEN
 
 # A deadline that passed counts before anybody has written it down.
 _NOT_OVERDUE: Final = "(tasks.expires_at IS NULL OR tasks.expires_at > ?)"
@@ -81,6 +81,12 @@ def asking(archive: Archive, at: datetime, limit: int = 1_000) -> tuple[Past, ..
         limit,
         iso(at),
     )
+
+
+def overdue(archive: Archive, at: datetime, limit: int) -> tuple[Past, ...]:
+    """Return what has expired and nobody has written that down yet, the latest first."""
+    condition = f"tasks.state IN ({_listed(OPEN)}) AND tasks.expires_at <= ? AND {ONCE}"
+    return _tasks(archive, f"{condition} ORDER BY tasks.expires_at DESC", limit, iso(at))
 
 
 def ended(archive: Archive, limit: int) -> tuple[Past, ...]:

@@ -372,11 +372,18 @@ def _broken(here: Known) -> Iterable[Need]:
 
 
 def _ended(here: Known) -> Iterable[Ended]:
-    latest = standing.ended(here.current.archive, _ENDED_MAX)
+    archive = here.current.archive
+    overdue = standing.overdue(archive, here.now, _ENDED_MAX)
+    over = [_over(here, task) for task in (*overdue, *standing.ended(archive, _ENDED_MAX))]
+    latest = sorted(over, key=lambda each: each.at, reverse=True)[:_ENDED_MAX]
     # What went wrong is not to be looked for among what did not.
-    for task in sorted(latest, key=lambda task: task.state in {"completed", "cancelled"}):
-        case = here.case(task)
-        yield Ended(task, case.ended_at or task.updated_at, why(case))
+    yield from sorted(latest, key=lambda each: each.task.state in {"completed", "cancelled"})
+
+
+def _over(here: Known, task: Past) -> Ended:
+    case = here.case(task)
+    at = task.expires_at if task.state == "expired" else case.ended_at
+    return Ended(task, at or task.updated_at, why(case))
 
 
 def _wakes_today(settings: Settings, now: datetime) -> tuple[WakesToday | None, tuple[Need, ...]]:

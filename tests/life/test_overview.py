@@ -295,3 +295,20 @@ async def test_a_task_whose_result_goes_to_a_third_as_well_is_told_once_and_of_w
     assert "reviewer" not in told["tasks --all"][0]
     assert nothing_sent == []
     assert steps.count(" completed ") == 1
+
+
+async def test_what_has_expired_is_over_before_anybody_has_written_it_down(bus, home):
+    async with Session(bus, Agent("planner")) as planner:
+        await planner.called()
+        await roster.register(bus, Agent("coder"), None)
+        task = await sent(planner, "coder", expires_in_s=3600)
+        later = "core.text.now = lambda: mcp_agentbus.core.text.datetime.now().astimezone()"
+        later = served.changed(f"{later} + timedelta(hours=2)")
+        before = await asked(home, "status")
+        _, printed = await served.typed(
+            home, "status", "--json", program=[served.AGENTBUS[0], *later]
+        )
+
+    [over] = json.loads(printed)["over"]
+    assert (before["waiting"], before["over"]) == (1, [])
+    assert (over["task_id"], over["state"]) == (task, "expired")
