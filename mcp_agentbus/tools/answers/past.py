@@ -107,7 +107,7 @@ def fact_line(past: Past) -> str:
     if past.asked_by:
         facts.append(f"its result sent to {past.owner} as well, as its worker says")
     elif not past.is_asked:
-        facts.append("UNASKED by its sender")
+        facts.append("UNASKED")
     return words.line(facts)
 
 
