@@ -135,7 +135,7 @@ async def test_what_has_no_room_or_is_in_use_is_refused_before_anything_goes(
     async with Bus.connect(two) as bus:
         there = await restore.holds(bus)
         await bus.publish(_SUBJECT, b"meanwhile")
-        steps = restore._in_place(bus, backup.find(tmp_path / "backup"), there, 1)
+        steps = restore._in_place(bus, backup.find(tmp_path / "backup"), there)
         with pytest.raises(Refused, match="Somebody uses the bus: AGENTBUS_TASKS has changed"):
             [_ async for _ in steps]
 

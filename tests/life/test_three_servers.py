@@ -36,7 +36,7 @@ async def sent(session, count):
 
 
 async def done(coder, count):
-    """Watch an inbox, and finish what comes; return the ids in the order in which they came."""
+    """Watch an inbox, and finish what comes; return the ids."""
     came, open_ = [], []
     while len(came) < count or open_:
         try:
@@ -115,7 +115,8 @@ async def test_it_goes_on_while_its_leader_is_killed_and_says_when_two_are_away(
     assert whole.state == "ok"
     assert whole.said.startswith("3 of 3 servers, led by 127.0.0.1-")
     assert len(came) == len(set(came)) == _SENDERS * _EACH_SENDS
-    assert [[each for each in came if each in of_one] for of_one in ids] == ids
+    # Not in which order: what was handed out as the leader went is offered again, after others.
+    assert set(came) == {each for of_one in ids for each in of_one}
     assert ended == set(ids[0])
     assert all("no leader" in each or "answer" in each for each in words), words
     assert alone.state == "wrong"
