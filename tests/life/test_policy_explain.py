@@ -27,8 +27,8 @@ async def test_it_says_what_the_receipt_of_such_a_task_says(house, planner, note
     await known(planner, "elsewhere", "open")
     stopped, _ = await explained(house, "planner", "open")
     async with listening(house) as listener:
-        for agent in ("open", "closed", "quiet"):
-            await listener.logged("ready", agent=agent)
+        for _ in ("open", "closed", "quiet"):
+            await listener.logged("ready")
         wakes, data = await explained(house, "planner", "open")
         await send(planner, "open")
         await listener.logged("read", agent="open")
