@@ -21,6 +21,7 @@ of another user: a model reads them.
     │   ├── InboxFull          the addressee's inbox takes no more from this sender
     │   ├── StoreFull          the bus has no room left
     │   ├── NotAllowed         the server's permissions forbid it
+    │   ├── NameTaken          an agent of that name is another account's
     │   ├── ArchiveBroken      the file of what became of tasks cannot be used
     │   └── BadSetup           settings or files on this machine need mending
     ├── BusUnreachable         no server answers: nothing was handed over
@@ -145,6 +146,12 @@ class NotAllowed(Refused):
     """The server's permissions forbid this for this agent."""
 
     hint = "Ask the owner of the server for the permission, or check which agent you are."
+
+
+class NameTaken(Refused):
+    """Another account of this bus has an agent of that name. Nothing was stored."""
+
+    hint = "Take another name: `agentbus agent --help` says how."
 
 
 class ArchiveBroken(Refused):

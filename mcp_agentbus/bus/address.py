@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from mcp_agentbus.bus import embedded, reach
 from mcp_agentbus.bus.connection import CONNECT_TIMEOUT_S, Link
+from mcp_agentbus.bus.login.account import Account, Way
 from mcp_agentbus.bus.login.login import Login, login_of
 from mcp_agentbus.bus.login.trust import Trust, trusted
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -45,6 +46,8 @@ class Address(NamedTuple):
     login: Login
     #: For a server that speaks TLS.
     trust: Trust | None = None
+    #: How the bus is spoken with there.
+    way: Way = Way()
 
 
 class Rotation:
@@ -103,8 +106,8 @@ def find_servers(settings: Settings, *, may_start: bool) -> list[Address]:
     if not settings.urls:
         return [_embedded(settings, may_start=may_start and _MAY_START.get())]
     now = _as_mended(settings)
-    login = login_of(now)
-    return [Address(url, login, trusted(now, url)) for url in settings.urls]
+    login, way = login_of(now), Account(now.account) if now.account else Way()
+    return [Address(url, login, trusted(now, url), way) for url in settings.urls]
 
 
 def _as_mended(settings: Settings) -> Settings:

@@ -22,6 +22,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from mcp_agentbus.bus.login.account import Way
 from mcp_agentbus.bus.login.login import Login
 from mcp_agentbus.bus.login.trust import Trust, in_the_open, server_at
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient, look_up
@@ -61,8 +62,8 @@ class NoResponders(Exception):
 class Link:
     """An open connection."""
 
-    def __init__(self, client: MendedClient) -> None:
-        self._client = client
+    def __init__(self, client: MendedClient, way: Way) -> None:
+        self._client, self._way = client, way
         self._inbox = client.new_inbox()
         self._calls = 0
         self._waiting: dict[str, tuple[str, asyncio.Queue[Message | Exception]]] = {}
@@ -77,6 +78,7 @@ class Link:
         url: str,
         login: Login,
         trust: Trust | None = None,
+        way: Way = Way(),  # noqa: B008  # it has no state
         *,
         within_s: float = CONNECT_TIMEOUT_S,
     ) -> Link:
@@ -86,6 +88,7 @@ class Link:
             url: where the server is.
             login: what opens it.
             trust: by what it is known; needed for a tls:// URL.
+            way: how the bus is spoken with there.
             within_s: how long it is tried.
 
         Raises:
@@ -95,10 +98,7 @@ class Link:
             NotAllowed: the server does not take the login.
         """
         client = MendedClient()
-        link = cls(client)
-
-        async def failed(error: Exception) -> None:
-            link._on_error(error)
+        link = cls(client, way)
 
         async def ended() -> None:
             link._on_end()
@@ -110,7 +110,7 @@ class Link:
         try:
             async with asyncio.timeout(within_s):
                 with Cancellable():
-                    await client.enter(url, trust, failed, ended, **login.options)
+                    await client.enter(url, trust, link._on_error, ended, **login.options)
                     await client.subscribe(f"{link._inbox}.*", cb=link._on_reply)
         except BaseException as error:
             await client.end()
@@ -260,7 +260,7 @@ class Link:
         async def callback(message: Msg) -> None:
             arrived(_message(message))
 
-        subscription = await self._subscribe(subject, callback, group)
+        subscription = await self._subscribe(self._way.heard(subject), callback, group)
 
         async def end() -> None:
             await self._unsubscribe(subscription)
@@ -289,8 +289,8 @@ class Link:
         """Make a place for the answers to one request."""
         self._calls += 1
         token = str(self._calls)
-        answers = _Answers(f"{self._inbox}.{token}", subject)
-        self._waiting[token] = (subject, answers.queue)
+        answers = _Answers(f"{self._inbox}.{token}", subject, self._way)
+        self._waiting[token] = (self._way.asked(subject), answers.queue)
         try:
             yield answers
         finally:
@@ -313,9 +313,8 @@ class Link:
         if not self.alive:
             raise LinkLost
         async with self._saying():
-            await self._client.publish(
-                subject, data, reply=reply, headers=dict(headers) if headers else None
-            )
+            subject, given = self._way.asked(subject), dict(headers) if headers else None
+            await self._client.publish(subject, data, reply=reply, headers=given)
 
     @asynccontextmanager
     async def _saying(self) -> AsyncGenerator[None, None]:
@@ -340,7 +339,7 @@ class Link:
         if waiting:
             waiting[1].put_nowait(_message(message))
 
-    def _on_error(self, error: Exception) -> None:
+    async def _on_error(self, error: Exception) -> None:
         violation = _VIOLATION.search(str(error))
         if violation:
             self._denied.append(violation[1].lower())
@@ -352,7 +351,7 @@ class Link:
     def was_denied(self, subject: str) -> bool:
         """Tell once whether what was said last, and flushed, was forbidden by the server."""
         with suppress(ValueError):
-            self._denied.remove(subject.lower())
+            self._denied.remove(self._way.asked(subject).lower())
             return True
         return False
 
@@ -375,8 +374,8 @@ class Link:
 class _Answers:
     """Where the answers to one request come in."""
 
-    def __init__(self, reply: str, subject: str) -> None:
-        self.reply, self._subject = reply, subject
+    def __init__(self, reply: str, subject: str, way: Way) -> None:
+        self.reply, self._subject, self._way = reply, subject, way
         self.queue: asyncio.Queue[Message | Exception] = asyncio.Queue()
         #: Whether they bring what was pulled; what no server sends there is passed over.
         self.is_pull = False
@@ -386,6 +385,7 @@ class _Answers:
             answer = await self.queue.get()
             if isinstance(answer, Exception):
                 raise answer
+            answer = self._way.answer(answer)
             if answer.status == "503":
                 raise NoResponders(self._subject)
             of_pull = answer.status.startswith("4") or answer.reply.startswith(_ACK)

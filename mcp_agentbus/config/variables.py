@@ -28,6 +28,12 @@ class Variable(NamedTuple):
 
 VARIABLES: Final = (
     Variable(
+        "AGENTBUS_ACCOUNT",
+        "As `account` of `[server]`, which it comes before.",
+        "`account`",
+        "laptop",
+    ),
+    Variable(
         "AGENTBUS_AGENT",
         "Who this session is; `--agent` comes before it.",
         "by the folder",

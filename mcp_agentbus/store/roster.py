@@ -61,6 +61,8 @@ class Profile(BaseModel):
     roles: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     accept_from: tuple[str, ...] = (ANY_SENDER,)
+    #: Whose it is, as a shared server's gate knows; empty without one.
+    account: str = ""
     registered_at: Time
     #: Start, touch or end of its latest session; None if it never had one.
     last_seen: Time | None = None
@@ -129,12 +131,11 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
     """
 
     def registered(old: Profile | None) -> Write[Profile]:
+        description = agent.description or (old.description if old else "")
         return Write(
             Profile(
                 id=agent.id,
-                description=(agent.description or (old.description if old else ""))[
-                    :_DESCRIPTION_MAX_CHARS
-                ],
+                description=description[:_DESCRIPTION_MAX_CHARS],
                 roles=agent.roles or (old.roles if old else ()),
                 hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
                 accept_from=agent.accept_from,
@@ -210,8 +211,7 @@ async def look(bus: Bus, inbox: str) -> Entry | None:
 
 async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
     """Return the ids of an agent's sessions that gave a sign of life."""
-    signs = await _signs(bus, agent)
-    return frozenset(sign.session for sign in signs if sign.kind == "session")
+    return frozenset(sign.session for sign in await _signs(bus, agent) if sign.kind == "session")
 
 
 async def may_live(bus: Bus, agent: str, session: str) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import secrets
 from typing import Final
 
 # The kinds: a seed, and a user's, of which a seed has the second, too.
@@ -57,6 +58,22 @@ class Nkey:
     def signed(self, nonce: str) -> bytes:
         """Return what proves to a server that has sent `nonce` that the key is here."""
         return base64.b64encode(self._key.sign(nonce.encode()))
+
+
+def new_seed() -> str:
+    """Return the seed of a new user's key: a secret, `SU` and 56 letters and digits more."""
+    # The kind of a seed ends, and that of a user begins, within the first byte.
+    content = bytes([_SEED | _USER >> 5, _USER << 3 & 0xFF]) + secrets.token_bytes(32)
+    return base64.b32encode(content + _check(content)).decode().rstrip("=")
+
+
+def is_public(key: str) -> bool:
+    """Tell whether a text is the public key of a user: `U` and 55 letters and digits more."""
+    try:
+        raw = base64.b32decode(key)
+    except ValueError:
+        return False
+    return len(key) == 56 and raw[0] == _USER and raw[-2:] == _check(raw[:-2])
 
 
 def _check(content: bytes) -> bytes:

@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from mcp_agentbus.config.tables import Key, Wrong, checked, of_type, readers
 from mcp_agentbus.config.values import LOOPBACK, string, strings
-from mcp_agentbus.core import places
+from mcp_agentbus.core import ids, places
 from mcp_agentbus.errors import BadSetup
 
 # More than the servers of a cluster.
@@ -36,13 +36,19 @@ IN_ENVIRON: Final = {
     "ca_file": "AGENTBUS_CA_FILE",
     "cert_file": "AGENTBUS_CERT_FILE",
     "key_file": "AGENTBUS_KEY_FILE",
+    "account": "AGENTBUS_ACCOUNT",
 }
 # Each is a way to log in, of which a server takes one.
 _WAYS: Final = ("token_file", "user", "creds_file", "nkey_file")
 # What is nothing without another.
-_NEEDS: Final = {"user": "password_file", "password_file": "user", "key_file": "cert_file"}
+_NEEDS: Final = {
+    "user": "password_file",
+    "password_file": "user",
+    "key_file": "cert_file",
+    "account": "nkey_file",
+}
 # What belongs together: where a variable says some of it, config.toml says nothing of the rest.
-_TOGETHER: Final = ((*_WAYS, "password_file"), ("cert_file", "key_file"))
+_TOGETHER: Final = ((*_WAYS, "password_file", "account"), ("cert_file", "key_file"))
 # Networks that nobody else is in: Tailscale's, and those that private ones such as WireGuard's use.
 _PRIVATE: Final = tuple(
     map(
@@ -78,6 +84,8 @@ class Server:
     #: What this machine shows the shared server: its certificate and, if not in there, its key.
     cert_file: Path | None = None
     key_file: Path | None = None
+    #: Which account of a shared server's gate this machine's user is, by the key in `nkey_file`.
+    account: str | None = None
     #: A nats-server to use instead of the one that was installed along.
     binary: Path | None = None
 
@@ -145,6 +153,10 @@ SERVER_KEYS: Final = (
     Key("key_file", of_type(str), Server,
         "The file (0600) with the key of `cert_file`, without a passphrase.",
         '"~/.config/agentbus/client.key"', "it stands in `cert_file`"),
+    Key("account", string, Server,
+        "Which account this user of this machine is, on a server that keeps a gate, by the key of "
+        "`nkey_file`. `agentbus join` writes it.",
+        '"laptop"', "none: all is asked of the server itself"),
     Key("binary", of_type(str), Server,
         "The nats-server that is started in the place of the one that came along.",
         '"/usr/local/bin/nats-server"', "the one that came along"),
@@ -171,9 +183,12 @@ def read(table: object, env: Mapping[str, str], where: str) -> dict[str, Any]:
         values["binary"] = binary
     allows = values.pop("allow_plaintext", False)
     url = _checked_urls(values.pop("url", ""), allow_plaintext=allows)
-    user = values.pop("user", None) or None
+    user, account = (values.pop(name, None) or None for name in ("user", "account"))
+    if account and not ids.is_agent(account):
+        hint = "Write it as `agentbus join` did: small letters, digits and dashes."
+        raise BadSetup(f"{where} has an account whose name is none.", hint=hint)
     files = {key: _path(value, env) for key, value in values.items()}
-    return {"url": url, "user": user, "allow_plaintext": allows, **files}
+    return {"url": url, "user": user, "account": account, "allow_plaintext": allows, **files}
 
 
 def _checked_urls(given: str, *, allow_plaintext: bool) -> str | None:

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an account uses a bus whose servers keep a gate: by asking the gate for everything.
+
+    >>> account = Account("laptop")
+    >>> account.asked("$JS.API.STREAM.INFO.AGENTBUS_TASKS")
+    'agentbus-gate.laptop.$JS.API.STREAM.INFO.AGENTBUS_TASKS'
+
+An account is one user on one machine. Its server lets it say nothing but this, so that whoever has
+its key cannot say anything in another's name; the gate, `shared.gate`, asks the bus in its place,
+where what is asked is its own to ask, and passes the answers on.
+
+    agentbus-gate.<account>.<subject>   what an account asks: what it would else say on <subject>
+    agentbus-for.<account>.<subject>    what it is to hear; in the account it is <subject> again
+    agentbus-all.<agent>.heartbeat.*    in an account: each agent's signs of life
+    agentbus-lobby                      how who was invited becomes an account
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mcp_agentbus.bus.replies import Message, NotNow
+from mcp_agentbus.core.text import from_json
+from mcp_agentbus.errors import (
+    AgentbusError,
+    BusUnreachable,
+    NameTaken,
+    NotAccepted,
+    NotAllowed,
+    SendLimit,
+    UnknownAgent,
+)
+
+GATE: Final = "agentbus-gate"
+FOR: Final = "agentbus-for"
+ALL: Final = "agentbus-all"
+LOBBY: Final = "agentbus-lobby"
+#: Of what the gate passes on: the subject that it has on the bus, and how it is acknowledged.
+H_SUBJECT: Final = "Agentbus-Gate-Subject"
+H_ACK: Final = "Agentbus-Gate-Ack"
+#: Why the gate does not do it: one of `REFUSALS`.
+H_REFUSED: Final = "Agentbus-Gate-Refused"
+
+#: The words by which a gate refuses, and what each means to a caller; the message carries a JSON
+#: object with what else is to be said.
+REFUSALS: Final[Mapping[str, type[AgentbusError]]] = {
+    "not-yours": NotAllowed,
+    "not-granted": NotAllowed,
+    "cut-off": NotAllowed,
+    "name-taken": NameTaken,
+    "not-accepted": NotAccepted,
+    "unknown-agent": UnknownAgent,
+    "too-many": SendLimit,
+}
+#: Besides these: it did nothing, and may do it a moment later.
+BUSY: Final = "busy"
+
+
+class GateAway(BusUnreachable):
+    """The bus server runs, and its gate does not. Nothing was stored."""
+
+    hint = "Tell whoever runs the shared server: agentbus server gate is to run beside it."
+
+
+class Busy(NotNow):
+    """The bus's gate has more to do than it can just now."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "")
+        self.message = "The bus's gate has more to do than it can just now."
+
+
+class Way:
+    """The way of who may say all on the bus itself."""
+
+    def asked(self, subject: str) -> str:
+        """Return where to say what is meant for `subject`."""
+        return subject
+
+    def heard(self, subject: str) -> str:
+        """Return where to hear what is said on `subject`, which may have wildcards."""
+        return subject
+
+    def answer(self, message: Message) -> Message:
+        """Return what has come as it is on the bus.
+
+        Raises:
+            GateAway: no gate is there.
+            Busy, and the errors of `REFUSALS`: the gate does not do it.
+        """
+        return message
+
+
+class Account(Way):
+    """The way of one account, by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def asked(self, subject: str) -> str:
+        """Return the gate's subject for it, but for what stays in the account."""
+        first, _, rest = subject.partition(".")
+        # What the sessions of an agent say to each other stays among them: they are one account's.
+        if first == "_INBOX" or rest.partition(".")[2].startswith("succeed."):
+            return subject
+        return f"{GATE}.{self.name}.{subject}"
+
+    def heard(self, subject: str) -> str:
+        """Return the subject that it has in the account."""
+        first, _, rest = subject.partition(".")
+        is_sign = rest.partition(".")[2].startswith("heartbeat.")
+        return f"{ALL}.{rest}" if first == "agentbus" and is_sign else subject
+
+    def answer(self, message: Message) -> Message:
+        """Return what the gate passes on, as `Way.answer`."""
+        headers = message.headers
+        if code := headers.get(H_REFUSED):
+            raise refused(code, message.data)
+        if H_SUBJECT in headers:
+            theirs = {k: v for k, v in headers.items() if k not in (H_SUBJECT, H_ACK)}
+            ack = headers.get(H_ACK, "")
+            return Message(headers[H_SUBJECT], message.data, theirs, ack)
+        if message.status == "503":
+            raise GateAway
+        return message
+
+
+def refused(code: str, data: bytes) -> AgentbusError:
+    """Return the error that a gate's refusal means."""
+    try:
+        more: Any = from_json(data)
+    except ValueError:
+        more = {}
+    said = more if isinstance(more, dict) else {}
+    if code == "name-taken":
+        return NameTaken(hint=f"Take another name, such as {said.get('free', '')}.")
+    if code == BUSY:
+        return Busy()
+    return REFUSALS.get(code, NotAllowed)()
