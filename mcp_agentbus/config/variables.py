@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every environment variable of agentbus's own: what it says, and what holds without it.
 
-    >>> VARIABLES[4].name, VARIABLES[4].example
+    >>> VARIABLES[5].name, VARIABLES[5].example
     ('AGENTBUS_HOME', '/srv/agentbus')
 
 They are read where they are needed; a test sees that the sources name these and no other. None
