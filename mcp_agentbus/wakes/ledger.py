@@ -9,6 +9,9 @@
 One SQLite file of this user alone. A listener that was killed finds here what it had started, and
 a wake that cannot be noted is not begun (`LedgerBroken`). It knows ids, times and outcomes; of a
 task's text it keeps nothing, of a host's output the end, for its user.
+
+What must not be lost with the power waits for the disk: that a wake begins, and what a person has
+decided. The rest is about processes that the power takes along, and outlives a kill without that.
 """
 
 from __future__ import annotations
@@ -115,6 +118,10 @@ class Ledger:
         self.path = path
         self._file: sqlite3.Connection | None = None
         self._lock = threading.Lock()
+        #: What `past` has read, by agent, and since when; as of a version of the file, which the
+        #: writes of other processes change.
+        self._past: dict[str, tuple[datetime, list[Row]]] = {}
+        self._version = 0
 
     def close(self) -> None:
         """Close the file. The next call opens it again."""
@@ -137,7 +144,7 @@ class Ledger:
             LedgerBroken: it is not recorded and must not begin.
         """
         values = (agent, means, _to_json(keys), _to_json(senders), _to_iso(at), live_only)
-        with self._transaction() as file:
+        with self._transaction(synced=True) as file:
             wake = file.execute(
                 "INSERT INTO wakes (agent, means, keys, senders, at, live_only)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -179,7 +186,7 @@ class Ledger:
 
     def clear_failures(self, agent: str) -> None:
         """Let all wakes of an agent so far count for its budget only."""
-        with self._transaction() as file:
+        with self._transaction(synced=True) as file:
             file.execute("UPDATE wakes SET forgiven = 1 WHERE agent = ?", (agent,))
 
     def end_written(self, wake: int) -> None:
@@ -214,7 +221,8 @@ class Ledger:
         A wake of the future, noted before the clock was set back, counts as one of now.
         """
         now = now.astimezone(UTC)
-        rows = self._rows("agent = ? AND at > ? ORDER BY at, id", agent, _to_iso(now - DAY))
+        with self._opened() as file:
+            rows = [row for row in self._last_day(file, agent, now - DAY) if row.at > now - DAY]
         return tuple(
             PastWake(
                 at=min(row.at, now),
@@ -229,6 +237,17 @@ class Ledger:
             )
             for row in rows
         )
+
+    def _last_day(self, file: sqlite3.Connection, agent: str, since: datetime) -> list[Row]:
+        """Return the wakes of an agent since then, or before, as they were read if none changed."""
+        (version,) = file.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._past, self._version = {}, version
+        read_since, rows = self._past.get(agent, (None, []))
+        if read_since is None or read_since > since:
+            rows = _read(file, "agent = ? AND at > ? ORDER BY at, id", agent, _to_iso(since))
+            self._past[agent] = since, rows
+        return rows
 
     def remember(self, agent: str, host_session: str) -> None:
         """Record a session of an agent, and the host's own id of its conversation if it has one."""
@@ -263,14 +282,14 @@ class Ledger:
 
     def _rows(self, which: str, *values: Any) -> list[Row]:
         with self._opened() as file:
-            # `which` is a constant of this module.
-            rows = file.execute(f"SELECT * FROM wakes WHERE {which}", values)  # noqa: S608
-            columns = [column[0] for column in rows.description]
-            return [_row(dict(zip(columns, row, strict=True))) for row in rows]
+            return _read(file, which, *values)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, synced: bool = False) -> Iterator[sqlite3.Connection]:
+        """Write something, which is on the disk afterwards if it is to be `synced`."""
         with self._opened() as file:
+            self._past.clear()
+            file.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             file.execute("BEGIN IMMEDIATE")
             try:
                 yield file
@@ -304,9 +323,9 @@ class Ledger:
             self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
         try:
-            # Not WAL: its files outlive a crash. TRUNCATE is synced at each commit; the deletion
-            # of a journal is not, and one that comes back after a power cut undoes the commit.
-            file.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+            # A commit that is synced takes one sync then, five with a journal; one that is not
+            # outlives a killed process. Both files beside it have the mode of this one.
+            file.execute("PRAGMA journal_mode = WAL").fetchone()
             file.execute("PRAGMA synchronous = FULL")
             file.execute("BEGIN IMMEDIATE")
             self._prepare(file)
@@ -336,6 +355,14 @@ class Ledger:
             with suppress(sqlite3.Error):
                 self._file.close()
             self._file = None
+        self._past.clear()
+
+
+def _read(file: sqlite3.Connection, which: str, *values: Any) -> list[Row]:
+    # `which` is a constant of this module.
+    rows = file.execute(f"SELECT * FROM wakes WHERE {which}", values)  # noqa: S608
+    columns = [column[0] for column in rows.description]
+    return [_row(dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def _row(values: dict[str, Any]) -> Row:

@@ -179,21 +179,52 @@ def test_rows_of_more_than_30_days_go_when_the_ledger_is_opened(ledger, path):
 
 
 def test_file_and_folder_are_of_this_user_alone(ledger, path):
-    """So is the journal beside the file, and there is no other file."""
+    """So are the two beside the file, and there is no other file."""
     _note(ledger)
 
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     files = list(path.parent.iterdir())
-    assert {file.name for file in files} <= {"ledger.db", "ledger.db-journal"}
+    assert {file.name for file in files} == {"ledger.db", "ledger.db-wal", "ledger.db-shm"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-def test_a_commit_is_synced(ledger):
-    """FULL, and a journal whose end is synced too."""
+@pytest.mark.parametrize(
+    ("write", "synced"),
+    [
+        (_note, True),
+        (lambda ledger: ledger.clear_failures("coder"), True),
+        (lambda ledger: ledger.started(1, 4711, "mark"), False),
+        (lambda ledger: ledger.ended(1, at=NOW, outcome="exited", said="exit code 0"), False),
+        (lambda ledger: ledger.led_to_read(1, True), False),
+        (lambda ledger: ledger.remember("coder", "s"), False),
+    ],
+)
+def test_what_must_outlive_the_power_alone_waits_for_the_disk(ledger, write, synced):
     _note(ledger)
+    write(ledger)
 
-    assert ledger._file.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert ledger._file.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
+    assert ledger._file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert ledger._file.execute("PRAGMA synchronous").fetchone() == (2 if synced else 1,)
+
+
+def test_the_past_is_what_this_and_other_processes_have_written_since(ledger, path):
+    first = _note(ledger)
+    assert [past.ended_at for past in ledger.past("coder", NOW)] == [None]
+
+    ledger.ended(first, at=NOW, outcome="exited", said="exit code 0")
+    assert [past.ended_at for past in ledger.past("coder", NOW)] == [NOW]
+    with _child("note('coder')", path):
+        pass
+    assert len(ledger.past("coder", datetime.now(UTC))) == 2
+
+
+def test_the_past_begins_a_day_before_whatever_the_clock_says(ledger):
+    _note(ledger, at=NOW - timedelta(hours=30))
+    _note(ledger, at=NOW - timedelta(hours=20))
+
+    assert len(ledger.past("coder", NOW)) == 1
+    assert len(ledger.past("coder", NOW - timedelta(hours=8))) == 2
+    assert len(ledger.past("coder", NOW + timedelta(hours=8))) == 0
 
 
 @pytest.mark.promise(41)
