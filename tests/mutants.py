@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Breaks the code one line at a time, and tells which breaks no test notices.
+
+    $ python tests/mutants.py store --count 60
+    store: 60 mutants, 57 noticed, 3 not (5.0 %)
+      mcp_agentbus/store/roster.py:261  `<` becomes `<=`
+          return age < PRESENCE_S
+
+Each is tried in a copy of the tree with an environment of its own, by the tests of its room first
+and then, where these pass, by those that run it with real parts. It takes minutes to hours, so no
+other test runs it. What changes nothing that anybody could see stands in `mutants_left.LEFT`, with
+its reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutants_left import LEFT
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "mcp_agentbus"
+
+#: What is broken, by room, and the tests that claim it: the next where all of these passed.
+CLAIMED = {
+    "handoff": ("handoff", ["parts/handoff", "parts/tools"], ["life", "faults", "hostile"]),
+    "store": ("store", ["parts/store", "parts/shared"], ["life", "faults", "hostile"]),
+    "bus": ("bus", ["parts/bus", "parts/shared"], ["life", "faults", "hostile"]),
+    "wakes": ("wakes", ["parts/wakes", "parts/listener"], ["life", "faults", "hostile"]),
+    "relay": ("relay", ["parts/relay"], ["protocol", "faults"]),
+    "listener": ("listener", ["parts/listener"], ["life", "faults"]),
+    "framing": ("core/framing.py", ["parts/core"], ["hostile"]),
+    "editing": ("../installers/_parts", ["parts/installers"], ["hosts/test_install_cursor.py"]),
+}
+# No test of ours takes longer, with all the others of its step.
+_STEP_MAX_S = 900
+_SWAPPED = {
+    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
+    ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One break: what stands between two places of a file becomes something else."""
+
+    #: From the root of the tree.
+    file: str
+    line: int
+    end_line: int
+    column: int
+    end_column: int
+    becomes: str
+    #: For people.
+    what: str
+
+    def of(self, source: str) -> str:
+        """Return the broken source; the columns count bytes, as `ast` does."""
+        lines = source.encode().splitlines(keepends=True)
+        before = b"".join(lines[: self.line - 1]) + lines[self.line - 1][: self.column]
+        after = lines[self.end_line - 1][self.end_column :] + b"".join(lines[self.end_line :])
+        return (before + self.becomes.encode() + after).decode()
+
+    def key(self, source: str) -> str:
+        """Return by what `LEFT` knows it: its file, the line as it stands, and what becomes of it."""
+        return f"{self.file}: {source.splitlines()[self.line - 1].strip()}: {self.what}"
+
+
+def mutants(file: str, source: str) -> Iterator[Mutant]:
+    """Yield every break of a file that this knows."""
+    tree = ast.parse(source)
+    skipped = _skipped(tree)
+    for node in ast.walk(tree):
+        if node in skipped or not hasattr(node, "lineno"):
+            continue
+        for becomes, what in _breaks(node):
+            broken = Mutant(
+                file, node.lineno, node.end_lineno, node.col_offset, node.end_col_offset,
+                becomes, what,
+            )  # fmt: skip
+            try:
+                ast.parse(broken.of(source))
+            except SyntaxError:
+                continue
+            yield broken
+
+
+def _skipped(tree: ast.Module) -> set[ast.AST]:
+    """Return what does nothing, or is there for a type checker or a reader."""
+    skipped: set[ast.AST] = set()
+    # A limit is a choice: another one breaks no promise.
+    skipped.update(*(ast.walk(node) for node in tree.body if isinstance(node, ast.AnnAssign)))
+    for node in ast.walk(tree):
+        parts: list[ast.AST | None] = []
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                parts = [node.returns, *node.decorator_list]
+            case ast.ClassDef():
+                parts = [*node.decorator_list]
+            case ast.AnnAssign() | ast.arg():
+                parts = [node.annotation]
+            case ast.Expr(ast.Constant() | ast.Yield()):
+                parts = [node]
+            case ast.Raise() | ast.Assert() | ast.JoinedStr():  # words for people
+                parts = [node]
+            case ast.If(ast.Name("TYPE_CHECKING")):
+                parts = [node]
+        for part in filter(None, parts):
+            skipped |= set(ast.walk(part))
+    return skipped
+
+
+def _breaks(node: ast.AST) -> Iterator[tuple[str, str]]:  # noqa: C901  # a table of kinds
+    """Yield what a node may become, and that in words."""
+    match node:
+        case ast.Compare(left, [op], [right]) if type(op) in _SWAPPED:
+            other = _SWAPPED[type(op)]
+            yield f"({ast.unparse(left)} {other} {ast.unparse(right)})", f"it compares by `{other}`"
+        case ast.BoolOp(op, values):
+            other = "or" if isinstance(op, ast.And) else "and"
+            joined = f" {other} ".join(f"({ast.unparse(value)})" for value in values)
+            yield f"({joined})", f"it joins by `{other}`"
+        case ast.UnaryOp(ast.Not(), operand):
+            yield f"({ast.unparse(operand)})", "it has no `not`"
+        case ast.Constant(bool() as value):
+            yield str(not value), f"it is {not value}"
+        case ast.Constant(int() | float() as value):
+            yield str(value + 1), f"it is {value + 1}"
+        case ast.BinOp(left, ast.Add() | ast.Sub() as op, right):
+            other = "-" if isinstance(op, ast.Add) else "+"
+            yield f"({ast.unparse(left)} {other} {ast.unparse(right)})", f"it is with `{other}`"
+        case ast.Expr(ast.Call() | ast.Await()) | ast.AugAssign() | ast.Delete():
+            yield "pass", "it is not done"
+        case ast.Call(keywords=[_, *_]):
+            for keyword in node.keywords:
+                kept = [each for each in node.keywords if each is not keyword]
+                if keyword.arg:
+                    call = ast.unparse(ast.Call(node.func, node.args, kept))
+                    yield call, f"it is not told `{keyword.arg}`"
+        case ast.IfExp(orelse=orelse):
+            yield f"({ast.unparse(orelse)})", "it is always the other"
+
+
+class Copy:
+    """A copy of the tree in which one file is broken at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "tree"
+        leave = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info", ".*_cache")
+        shutil.copytree(ROOT, self.root, ignore=leave, symlinks=True)
+        venv = folder / "venv"
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        self._python = venv / "bin" / "python"
+        install = [self._python, "-m", "pip", "install", "-q", "-e", ".[dev]"]
+        subprocess.run(install, cwd=self.root, check=True, stderr=subprocess.DEVNULL)
+        self._home = folder / "home"
+        self._home.mkdir()
+
+    def passes(self, tests: Sequence[str], workers: int) -> bool:
+        """Tell whether all of some tests pass; one that hangs does not."""
+        argv = [
+            *(self._python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
+            *(f"-n{workers}", "--timeout=120", *(f"tests/{test}" for test in tests)),
+        ]
+        env = {**os.environ, "HOME": str(self._home), "PYTHONDONTWRITEBYTECODE": "1"}
+        with subprocess.Popen(
+            argv, cwd=self.root, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as run:  # fmt: skip
+            try:
+                return run.wait(_STEP_MAX_S) == 0
+            except subprocess.TimeoutExpired:
+                return False
+            finally:
+                if run.poll() is None:
+                    os.killpg(run.pid, signal.SIGKILL)
+
+    def is_noticed(self, mutant: Mutant, steps: Sequence[Sequence[str]], workers: int) -> bool:
+        """Tell whether a test fails where the code is so broken."""
+        file = self.root / mutant.file
+        source = file.read_text()
+        file.write_text(mutant.of(source))
+        try:
+            return not all(self.passes(tests, workers) for tests in steps)
+        finally:
+            file.write_text(source)
+
+
+def of_room(room: str) -> list[Mutant]:
+    """Return every break of a room's files but those that are explained."""
+    where = (ROOT / PACKAGE / CLAIMED[room][0]).resolve()
+    files = [where] if where.is_file() else sorted(where.rglob("*.py"))
+    every: list[Mutant] = []
+    for path in files:
+        source = path.read_text()
+        file = str(path.relative_to(ROOT))
+        every += [each for each in mutants(file, source) if each.key(source) not in LEFT]
+    return every
+
+
+def try_room(room: str, count: int, seed: int, workers: int) -> int:
+    """Try a room's mutants, tell of those that nobody notices, and return how many these are."""
+    every, steps = of_room(room), CLAIMED[room][1:]
+    chosen = random.Random(seed).sample(every, min(count or len(every), len(every)))
+    began, missed = time.monotonic(), []
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copy = Copy(Path(folder))
+        for tests in steps:
+            if not copy.passes(tests, workers):
+                sys.exit(f"{room}: {' '.join(tests)} fail without any mutant: mend them first.")
+        for number, mutant in enumerate(chosen, 1):
+            if not copy.is_noticed(mutant, steps, workers):
+                missed.append(mutant)
+                print(_told(mutant), flush=True)
+            print(f"{number} of {len(chosen)}", end="\r", file=sys.stderr, flush=True)
+    share = 100 * len(missed) / max(1, len(chosen))
+    took = (time.monotonic() - began) / 60
+    print(
+        f"{room}: {len(chosen)} of {len(every)} mutants tried, {len(chosen) - len(missed)} noticed, "
+        f"{len(missed)} not ({share:.1f} %), in {took:.0f} min, seed {seed}"
+    )
+    return len(missed)
+
+
+def _told(mutant: Mutant) -> str:
+    line = (ROOT / mutant.file).read_text().splitlines()[mutant.line - 1].strip()
+    return f"  {mutant.file}:{mutant.line}  {mutant.what}\n      {line}"
+
+
+def main() -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("room", nargs="*", choices=[*CLAIMED, []], help="default: all")
+    parser.add_argument("--count", type=int, default=0, help="of each room so many (default: all)")
+    parser.add_argument("--seed", type=int, default=1, help="which these are")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args()
+    missed = [
+        try_room(room, args.count, args.seed, args.workers) for room in args.room or list(CLAIMED)
+    ]
+    return 1 if any(missed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
