@@ -48,7 +48,7 @@ _STATES: Final = frozenset(get_args(State)) | {
     "denied",
 }  # fmt: skip
 # As `words.LEFT`, where a row has to be short.
-_LEFT: Final = ", now gone: offered again"
+_LEFT: Final = ", offered again"
 # What is typed about a task that waits for a word, by what is asked.
 _COMMANDS: Final = {
     "needs_input": "to answer: agentbus answer {0}",

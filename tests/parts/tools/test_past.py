@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks of before in a list: what a row costs its reader."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -22,15 +23,27 @@ assert all(map(is_agent, (SENDER, HOLDER, OTHER)))
 assert is_inbox(ROLE)
 LONG_AGO = before(days=29)
 ASKED = Question("needs_approval", OTHER, LONG_AGO)
+APPROVED = replace(ASKED, decided_at=LONG_AGO, approved=True)
 ROWS = {
     "asked by one, held by another": {"state": "claimed", "question": ASKED, "is_asked": False},
     "the same, decided": {
         "state": "claimed",
-        "question": Question("needs_approval", OTHER, LONG_AGO, None, LONG_AGO),
+        "question": APPROVED,
         "is_asked": False,
     },
     "asks": {"state": "needs_approval", "question": ASKED, "is_asked": False},
-    "asked by one, left by another": {"state": "claimed", "question": ASKED, "is_left": True},
+    "asked by one, left by another": {
+        "state": "claimed",
+        "question": ASKED,
+        "is_asked": False,
+        "is_left": True,
+    },
+    "decided, and left by another": {
+        "state": "claimed",
+        "question": APPROVED,
+        "is_asked": False,
+        "is_left": True,
+    },
     "completed after a no": {
         "state": "completed",
         "late": True,
