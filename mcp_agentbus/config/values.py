@@ -109,7 +109,9 @@ def string(value: Any) -> str:
 def strings(value: Any) -> tuple[str, ...]:
     """Take a list of such texts, also an empty one; refuse one text in its place."""
     if not isinstance(value, list):
-        raise Wrong("is not a list", 'Write it as ["one", "two"].')
+        raise Wrong(
+            "is not a list", 'Write each part in quotes, and all in brackets: ["one", "two"].'
+        )
     return tuple(map(string, value))
 
 

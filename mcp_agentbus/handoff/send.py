@@ -314,12 +314,12 @@ def _draft(session: Session, subject: str, body: str, options: Options) -> _Draf
 
 
 def _reply_to(session: Session, expect: Expect, given: str | None) -> str:
-    """Return the agent that gets the result as well; empty for none."""
-    if given is None:
+    """Return the agent that gets the result as well; empty for none: its sender gets it anyway."""
+    if given is None or (given == session.me.id and expect == "answer"):
         return ""
-    if expect == "nothing" or given == session.me.id:
-        why = "no result comes" if expect == "nothing" else "the result comes to its sender anyway"
-        raise BadInput(f"reply_to is {given[:70]!r}, and {why}.", hint="Leave reply_to out.")
+    if expect == "nothing":
+        what = f"reply_to is {given[:70]!r}, and no result comes."
+        raise BadInput(what, hint="Leave reply_to out.")
     return ids.agent_id(given)
 
 

@@ -118,8 +118,9 @@ def _server(value: Any) -> str:
         plain = f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
     raise Wrong(
         "has a login in it, or is no URL",
-        f'Write it as "{plain}". A server is opened by its token, in a 0600 file that token_file '
-        "under [server] of config.toml names, or by a certificate: see docs/config.md.",
+        f'Write it as "{plain}". What opens it stands in a 0600 file that [server] of agentbus\'s '
+        "own config.toml names: a token in token_file; of a user, user and password_file. Where "
+        "that lies: docs/config.md",
     )
 
 
@@ -151,8 +152,8 @@ KEYS: Final[Mapping[str, tuple[Key, ...]]] = {
     ),
     "worker": (
         Key("server_url", _server, WorkerFile,
-            "The server, without a login: its token or certificate is named in `[server]` of "
-            "config.toml.",
+            "The server, without a login: what opens it is named in `[server]` of agentbus's own "
+            "[config.toml](config.md#server).",
             '"nats://127.0.0.1:7422"', "the bus of your configuration", field="url"),
         Key("task_timeout_seconds", Within(1, 7 * _DAY_S), WorkerFile,
             "The program is ended after so long.",

@@ -112,13 +112,21 @@ async def test_what_the_third_sends_because_of_it_is_the_next_hop(world, monkeyp
         await send_task(planner, coder.me.id, "Next", "x")
 
 
-async def test_who_is_not_registered_or_gets_it_anyway_is_refused(world):
+async def test_its_sender_as_the_one_who_gets_the_result_as_well_changes_nothing(world):
+    lead, coder, _, _ = await _three(world)
+
+    [receipt] = await send_task(lead, coder.me.id, "x", "y", reply_to=lead.me.id)
+
+    sent, _ = await records.read_sent(lead.bus, lead.me.id, coder.me.id, receipt.task_id)
+    assert sent is not None
+    assert sent.reply_to == ""
+
+
+async def test_who_is_not_registered_is_refused_and_so_is_one_for_a_word_without_a_result(world):
     lead, coder, planner, _ = await _three(world)
 
     with pytest.raises(UnknownAgent, match=planner.me.id):
         await send_task(lead, coder.me.id, "x", "y", reply_to=planner.me.id[:-1])
-    with pytest.raises(BadInput, match="comes to its sender anyway"):
-        await send_task(lead, coder.me.id, "x", "y", reply_to=lead.me.id)
     with pytest.raises(BadInput):
         await send_task(lead, coder.me.id, "x", "y", reply_to="all them")
     with pytest.raises(BadInput, match="no result comes"):

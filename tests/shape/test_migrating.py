@@ -74,13 +74,23 @@ def test_a_command_of_another_bus_is_taken_or_answered_with_the_line_of_its_row(
         ("send --to broadcast --subject=s --body-file -", "agentbus send all s --body-file -"),
         (
             "task publish --to a --to 'b c' --server-url nats://x hello",
-            "agentbus send 'a,b c' hello --no-body",
+            "AGENTBUS_URL=nats://x:4222 agentbus send 'a,b c' hello --no-body --agent main",
         ),
         (
-            "--server-url nats://me:word@host task publish --to coder hi",
-            "AGENTBUS_URL=URL agentbus send coder hi --no-body",
+            "--server-url tls://me:word@host:7422 task publish --to coder hi",
+            "AGENTBUS_URL=tls://host:7422 agentbus send coder hi --no-body --agent main",
         ),
-        ("--server-url nats://host agents", "AGENTBUS_URL=nats://host agentbus agents"),
+        (
+            "result get --server-url=nats://main:word@host:7422 --agent main --limit 20 --watch",
+            "AGENTBUS_URL=nats://host:7422 agentbus watch --follow --agent main",
+        ),
+        ("tasks --server-url me:word@host", "AGENTBUS_URL=URL agentbus tasks"),
+        ("tasks --server-url", "AGENTBUS_URL=URL agentbus tasks"),
+        (
+            "publish --to coder --from boss hello",
+            "agentbus send coder hello --no-body --agent boss",
+        ),
+        ("--server-url nats://host agents", "AGENTBUS_URL=nats://host:4222 agentbus agents"),
         ("history --limit 3", "agentbus tasks --limit 3"),
         ("log --follow", "agentbus audit --follow"),
         ("peek", "agentbus inbox --peek"),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 #: Of an option there, the one here.
 _OPTIONS: Final = {
@@ -59,15 +60,29 @@ def here(typed: Sequence[str]) -> str:
 
     What it lacks stands in capitals.
     """
-    if typed[:1] == ["--server-url"] and len(typed) > 1:
-        url = "URL" if "@" in typed[1] else shlex.quote(typed[1])  # logins stand in files
-        return f"AGENTBUS_URL={url} {here(typed[2:]) or shlex.join(['agentbus', *typed[2:]])}"
+    for at, word in enumerate(typed):
+        option, is_joined, url = word.partition("=")
+        if option == "--server-url":
+            behind = at + 1 if is_joined else at + 2
+            url = _server(url if is_joined else " ".join(typed[at + 1 : behind]))
+            rest = [*typed[:at], *typed[behind:]]
+            return f"AGENTBUS_URL={url} {here(rest) or shlex.join(['agentbus', *rest])}"
     for words, ours in _LINES.items():
         count = len(words.split())
         if list(typed[:count]) == words.split():
             line = ours(_behind(typed[count:]))
             return line and f"agentbus {line}"
     return ""
+
+
+def _server(url: str) -> str:
+    """Return the URL of a server without its login, which stands in a file here."""
+    try:
+        parts = urlsplit(url)
+        at = f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}" if parts.hostname else "URL"
+    except ValueError:  # not shown: its text may hold a piece of a secret
+        at = "URL"
+    return shlex.quote(at)
 
 
 def _behind(typed: Sequence[str]) -> _Typed:
@@ -101,10 +116,11 @@ def _send(typed: _Typed) -> str:
 
 
 def _publish(typed: _Typed) -> str:
-    """Return the line that sends a text, which is a subject here."""
+    """Return the line that sends a text, which is a subject here; there its sender is `main`."""
     to = ",".join(typed.options.get("--to", ())) or "TO"
     line = f"send {shlex.quote(to)} {shlex.quote(' '.join(typed.words) or 'SUBJECT')} --no-body"
-    return typed.line(line, *_SENT)
+    by = "" if "--agent" in typed.options else " --agent main"
+    return typed.line(line, *_SENT) + by
 
 
 def _results(typed: _Typed) -> str:
@@ -118,6 +134,12 @@ def _start(typed: _Typed) -> str:
         return "listen --install"
     agent = shlex.quote(typed.last("--agent") or "ID")
     return f"agent add {agent} --host claude-code --dir FOLDER"
+
+
+def _event(typed: _Typed) -> str:
+    if "--to" in typed.options:
+        return _publish(typed)
+    return shlex.join(["events", "publish", *(typed.words[:2] or ["TOPIC"])])
 
 
 _SENT: Final = (
@@ -138,6 +160,6 @@ _LINES: Final[Mapping[str, Callable[[_Typed], str]]] = {
     "history": lambda typed: typed.line("tasks", "--agent", "--limit", "--json"),
     "log": lambda typed: typed.line("audit", "--agent", "--limit", "--follow", "--json"),
     "peek": lambda typed: typed.line("inbox --peek", "--agent", "--limit", "--json"),
-    "publish": lambda typed: shlex.join(["events", "publish", *(typed.words[:2] or ["TOPIC"])]),
+    "publish": _event,
     "subscribe": lambda typed: shlex.join(["events", "subscribe", *typed.words[:1]]),
 }
