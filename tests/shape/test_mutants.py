@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`tests/mutants.py` breaks what it says that it breaks, and what is left to it is there."""
+
+from __future__ import annotations
+
+import pytest
+from mutants import CLAIMED, ROOT, mutants
+from mutants_left import LEFT
+
+
+def _of(source):
+    return {each.what: each.of(source) for each in mutants("a.py", source)}
+
+
+@pytest.mark.parametrize(
+    ("source", "what", "broken"),
+    [
+        ("if é < 1: é()\n", "it compares by `<=`", "if (é <= 1): é()\n"),
+        ("if a and b(c):\n    d\n", "it joins by `or`", "if ((a) or (b(c))):\n    d\n"),
+        ("a = not b\n", "it has no `not`", "a = (b)\n"),
+        ("a = [1.5,\n  b]\n", "it is 2.5", "a = [2.5,\n  b]\n"),
+        ("f(a)\n", "it is not done", "pass\n"),
+        ("a = f(b,\n  c=d, e=g)\n", "it is not told `c`", "a = f(b, e=g)\n"),
+        ("a = b if c else d\n", "it is always the other", "a = (d)\n"),
+    ],
+)
+def test_a_mutant_is_the_source_but_for_what_it_says(source, what, broken):
+    assert _of(source)[what] == broken
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "LIMIT: Final = 5\n",
+        "if TYPE_CHECKING:\n    a = 1\n",
+        '"""5 < 6."""\n',
+        "raise A(f'{5 + a}')\n",
+        "@dataclass(frozen=True)\nclass A:\n    a: Literal[True]\n",
+    ],
+)
+def test_what_does_nothing_or_is_a_choice_is_not_broken(source):
+    assert _of(source) == {}
+
+
+@pytest.mark.parametrize("room", CLAIMED)
+def test_each_room_is_there_with_the_tests_that_claim_it(room):
+    assert (ROOT / "mcp_agentbus" / CLAIMED[room][0]).exists()
+    for test in [test for step in CLAIMED[room][1:] for test in step]:
+        assert (ROOT / "tests" / test).exists()
+
+
+def test_each_mutant_that_is_explained_can_still_be_made():
+    keys = set()
+    for file in {key.partition(": ")[0] for key in LEFT}:
+        source = (ROOT / file).read_text()
+        keys |= {mutant.key(source) for mutant in mutants(file, source)}
+
+    assert set(LEFT) <= keys
