@@ -88,10 +88,10 @@ class Bus(Reconnecting):
 
     @property
     def admin(self) -> Bus:
-        """The connection that may create and change streams and consumers.
+        """By what is done that an agent's own rights would not cover, as to make a consumer.
 
-        Here it is the same one: a token opens everything. A bus whose agents have rights of their
-        own would open another here, an administrator's; so whoever needs those says `admin`.
+        It is this same connection: a token opens everything, and what an account says goes to the
+        gate, which does of it what is the account's to do.
         """
         return self
 
