@@ -23,6 +23,7 @@ from mcp_agentbus import Options, __version__
 from mcp_agentbus.config import folder_file
 from mcp_agentbus.config.sections import server
 from mcp_agentbus.config.variables import VARIABLES
+from mcp_agentbus.shared.gate.book import ACCOUNTS
 from mcp_agentbus.store.streams import STREAMS
 from mcp_agentbus.tools.catalog import TOOLS
 from mcp_agentbus.work import worker_file
@@ -257,7 +258,7 @@ def test_the_blocks_of_toml_are_taken(tmp_path):
 
 
 def test_every_variable_that_the_code_names_is_described():
-    assert configuration.variables_in_the_code() - set(STREAMS) == {
+    assert configuration.variables_in_the_code() - {*STREAMS, ACCOUNTS} == {
         variable.name for variable in VARIABLES
     }
 

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an account may ask of JetStream's API, and how what was handed out may be settled.
+
+>>> decide(Asked("laptop", "$JS.API.CONSUMER.MSG.NEXT.AGENTBUS_TASKS.coder_high", ...), book)
+Refusal(code='not-yours', ...)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from mcp_agentbus.core import ids
+from mcp_agentbus.shared.gate.book import Book
+from mcp_agentbus.shared.gate.verdict import (
+    NOT_YOURS,
+    Asked,
+    Count,
+    Delete,
+    Names,
+    Pull,
+    Read,
+    Say,
+    Verdict,
+    object_of,
+)
+from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
+
+API: Final = "$JS.API."
+ACK: Final = "$JS.ACK."
+# Tokens of printable ASCII; a wildcard is one by itself.
+_WORD: Final = r"[!-)+\-/-=?-~]{1,128}"
+_FILTER: Final = re.compile(rf"agentbus(\.(\*|{_WORD})){{0,6}}\.(\*|>|{_WORD})")
+_NUMBER: Final = re.compile(r"[0-9]{1,20}")
+_NAK: Final = re.compile(rb'-NAK(?: \{"delay": ?[0-9]{1,19}\})?')
+_SETTLES: Final = frozenset({b"+ACK", b"+WPI"})
+# Of one pull, and of one read, in messages; the product takes at most so many at once.
+_BATCH_MAX: Final = 1_000
+_MULTI_MAX: Final = 1_024
+_SEQ_MAX: Final = 1 << 63
+
+
+def decide(asked: Asked, book: Book) -> Verdict:
+    """Return what is to be done about a request to the API."""
+    call = asked.subject.removeprefix(API)
+    if call == "INFO":
+        return Say(asked.subject)
+    if call == "STREAM.NAMES":
+        fields = object_of(asked.data)
+        subject = fields.get("subject") if fields else None
+        return Names(subject) if isinstance(subject, str) and subject else NOT_YOURS
+    if call.startswith("DIRECT.GET."):
+        return _read(asked, call.removeprefix("DIRECT.GET."))
+    kind, _, rest = call.partition(".")
+    verb, _, stream = rest.rpartition(".")
+    if kind == "STREAM" and stream in streams.STREAMS:
+        return _stream(asked, verb, stream, book)
+    if kind == "CONSUMER":
+        return _of_consumer(asked, rest, book)
+    return NOT_YOURS
+
+
+def settle(asked: Asked, book: Book) -> Verdict:
+    """Decide about what is to become of a message that was handed out."""
+    tokens = asked.subject.split(".")
+    # $JS.ACK.stream.consumer.offered.seq.consumer-seq.nanoseconds.waiting
+    if len(tokens) != 9 or not all(_NUMBER.fullmatch(token) for token in tokens[4:]):
+        return NOT_YOURS
+    consumer = _consumer(tokens[2], tokens[3])
+    if consumer is None or not _is_ours(asked.account, consumer, book):
+        return replace(NOT_YOURS, about=_whose(consumer))
+    if asked.data not in _SETTLES and not _NAK.fullmatch(asked.data):
+        return NOT_YOURS
+    return Say(asked.subject, asked.data)
+
+
+def _stream(asked: Asked, verb: str, stream: str, book: Book) -> Verdict:
+    fields = object_of(asked.data) if asked.data else {}
+    if fields is None:
+        return NOT_YOURS
+    if verb == "INFO":
+        wanted = fields.get("subjects_filter")
+        if wanted is None:
+            return Say(asked.subject)
+        return Count(stream, wanted) if _is_filter(wanted) else NOT_YOURS
+    if verb == "MSG.DELETE" and stream in (TASKS, SCHEDULE, DEAD):
+        seq = fields.get("seq", -1)
+        return Delete(stream, seq) if _is_number(seq, _SEQ_MAX) else NOT_YOURS
+    return _purge(asked, stream, fields, book) if verb == "PURGE" else NOT_YOURS
+
+
+def _purge(asked: Asked, stream: str, fields: Mapping[str, Any], book: Book) -> Verdict:
+    wanted = str(fields.get("filter", ""))
+    if not _is_filter(wanted) or fields.keys() - {"filter"}:
+        return NOT_YOURS
+    whose, kind, rest = subjects.parts(wanted)
+    own = book.is_own(asked.account, whose)
+    if stream == SCHEDULE and kind == "sched" and len(rest) == 3:
+        own |= book.is_own(asked.account, rest[1])
+    elif stream == DEAD and kind == "dead":
+        own = book.is_own_inbox(asked.account, whose)
+    elif not (kind == ">" and not rest):
+        return NOT_YOURS
+    if not own:
+        return replace(NOT_YOURS, about=(whose,))
+    return Say(asked.subject, _dump({"filter": wanted}))
+
+
+def _of_consumer(asked: Asked, rest: str, book: Book) -> Verdict:
+    if rest.startswith("MSG.NEXT."):
+        verb, named = "MSG.NEXT", rest.removeprefix("MSG.NEXT.")
+    else:
+        verb, _, named = rest.partition(".")
+    stream, _, named = named.partition(".")
+    name, _, wanted = named.partition(".")
+    consumer = _consumer(stream, name)
+    if consumer is None or wanted != (consumer.subject if verb == "CREATE" else ""):
+        return NOT_YOURS
+    if verb == "INFO" and (stream == TASKS or _is_ours(asked.account, consumer, book)):
+        return Say(f"{API}CONSUMER.INFO.{stream}.{name}")
+    if verb == "CREATE" and _may_be_ours(asked.account, consumer, book):
+        made = {"stream_name": stream, "config": streams.config_of(consumer), "action": ""}
+        return Say(f"{API}CONSUMER.CREATE.{stream}.{name}.{consumer.subject}", _dump(made))
+    if not _is_ours(asked.account, consumer, book):
+        return replace(NOT_YOURS, about=_whose(consumer))
+    if verb == "DELETE":
+        return Say(f"{API}CONSUMER.DELETE.{stream}.{name}")
+    return _pull(asked, stream, name) if verb == "MSG.NEXT" else NOT_YOURS
+
+
+def _pull(asked: Asked, stream: str, name: str) -> Verdict:
+    fields = object_of(asked.data) or {}
+    batch = fields.get("batch", 0)
+    is_right = _is_number(batch, _BATCH_MAX) and batch and fields.get("no_wait") is True
+    return Pull(stream, name, batch) if is_right else NOT_YOURS
+
+
+def _read(asked: Asked, place: str) -> Verdict:
+    stream, _, subject = place.partition(".")
+    if stream not in streams.STREAMS:
+        return NOT_YOURS
+    if subject:
+        return Read(stream, subject) if _is_filter(subject) else NOT_YOURS
+    request = object_of(asked.data) or {}
+    return Read(stream, request=request) if _is_request(request) else NOT_YOURS
+
+
+def _is_request(request: Mapping[str, Any]) -> bool:
+    """Tell whether it names messages in one of the two ways, and not more than may be wanted."""
+    if request.keys() == {"multi_last"}:
+        several = request["multi_last"]
+        is_list = isinstance(several, list) and 0 < len(several) <= _MULTI_MAX
+        return is_list and all(map(_is_filter, several))
+    by_place = request.keys() - {"next_by_subj"} == {"seq", "batch"}
+    return (
+        by_place
+        and _is_number(request["seq"], _SEQ_MAX)
+        and _is_number(request["batch"], _BATCH_MAX)
+        and request["batch"] > 0
+        and ("next_by_subj" not in request or _is_filter(request["next_by_subj"]))
+    )
+
+
+def _consumer(stream: str, name: str) -> streams.Consumer | None:
+    """Return the consumer of an inbox or agent that has this name; None if it is none of those."""
+    whose, _, what = name.rpartition("_")
+    if stream == TASKS and ids.is_inbox(whose) and what in ids.LANES:
+        return next(streams.lane(whose, lane) for lane in ids.LANES if lane == what)
+    if stream == RESULTS and ids.is_agent(whose) and what in {"results", "sent"}:
+        return streams.results(whose) if what == "results" else streams.sent(whose)
+    return None
+
+
+def _is_ours(account: str, consumer: streams.Consumer, book: Book) -> bool:
+    return book.is_own_inbox(account, subjects.parts(consumer.subject).whose)
+
+
+def _may_be_ours(account: str, consumer: streams.Consumer, book: Book) -> bool:
+    whose = subjects.parts(consumer.subject).whose
+    return book.is_own_inbox(account, whose) or book.may_be(account, whose)
+
+
+def _whose(consumer: streams.Consumer | None) -> tuple[str, ...]:
+    return (subjects.parts(consumer.subject).whose,) if consumer else ()
+
+
+def _is_filter(wanted: object) -> bool:
+    """Tell whether it is a subject of the bus, which may have wildcards where NATS takes them."""
+    return isinstance(wanted, str) and _FILTER.fullmatch(wanted) is not None
+
+
+def _is_number(value: object, limit: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
+
+
+def _dump(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body).encode()

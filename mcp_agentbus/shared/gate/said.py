@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an account may say on the bus's own subjects: tasks, records, signs of life, events.
+
+>>> decide(Asked("laptop", "agentbus.planner.sent.coder.9d", headers, data), book)
+Say(subject='agentbus.planner.sent.coder.9d', ...)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from mcp_agentbus.bus.client import H_EXPECTED_REVISION, H_MSG_ID, H_STREAM
+from mcp_agentbus.core import ids, text
+from mcp_agentbus.shared.gate.book import Book
+from mcp_agentbus.shared.gate.verdict import (
+    NOT_YOURS,
+    Asked,
+    Copied,
+    Event,
+    Refusal,
+    Say,
+    Stored,
+    Verdict,
+    field_of,
+    object_of,
+)
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.subjects import AGENTS, DEAD, RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.store.task import DELIVER_MAX_S
+
+# A sign of life says at most why which sender's wakes are held; a registration, who it is.
+_SIGN_MAX_BYTES: Final = 16 << 10
+_REVISION: Final = re.compile(r"[0-9]{1,19}")
+_MSG_ID: Final = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+_TOPIC: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,63}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9]{1,64}")
+# How far off the clock of who sends may be.
+_CLOCKS_DIFFER: Final = timedelta(minutes=10)
+
+
+def decide(asked: Asked, book: Book) -> Verdict:
+    """Return what is to be done about what is said on a subject that is no API's."""
+    first, *tokens = asked.subject.split(".")
+    rest = asked.subject.partition(".")[2]
+    if first == "agentbus" and len(tokens) > 1 and (rule := _KINDS.get(tokens[1])):
+        return rule(asked, (tokens[0], *tokens[2:]), book)
+    if first == "agentbus-events":
+        return _event(asked, rest, book)
+    if first == "agentbus-answers" and _TOKEN.fullmatch(rest):
+        return Say(asked.subject, asked.data, _answered_by(asked, book))
+    return NOT_YOURS
+
+
+def _task(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+    if len(tokens) != 3:
+        return NOT_YOURS
+    inbox, lane, sender = tokens
+    subject = subjects.task_subject(inbox, lane, sender)
+    say = Say(subject, asked.data, _of_task(asked, TASKS), sends=sender)
+    return _sent_by(asked, (inbox, lane, sender), say, book)
+
+
+def _scheduled(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+    if len(tokens) != 4 or not ids.is_task_id(tokens[3]):
+        return NOT_YOURS
+    inbox, lane, sender, task_id = tokens
+    at = _time(asked.headers.get(subjects.H_SCHEDULE, ""))
+    if at is None:
+        return NOT_YOURS
+    due = {
+        subjects.H_SCHEDULE: subjects.AT + text.stamp(at),
+        "Nats-Schedule-Target": subjects.due_subject(inbox, lane, sender),
+    }
+    headers = {**_of_task(asked, SCHEDULE), **due}
+    subject = subjects.scheduled_subject(inbox, lane, sender, task_id)
+    say = Say(subject, asked.data, headers, sends=sender)
+    return _sent_by(asked, (inbox, lane, sender), say, book)
+
+
+def _sent_by(asked: Asked, task: tuple[str, str, str], say: Say, book: Book) -> Verdict:
+    """Decide about a task by who sends it, and to whom."""
+    inbox, lane, sender = task
+    if not _is_task(task):
+        return NOT_YOURS
+    if not book.is_own(asked.account, sender):
+        if book.is_own_inbox(asked.account, inbox) and say.subject.split(".")[2] == "tasks":
+            # What was set aside is offered again; it counts among nobody's.
+            dead = subjects.dead_subject(inbox, lane, sender)
+            return Stored(DEAD, dead, replace(say, sends=""))
+        return replace(NOT_YOURS, about=(sender,))
+    if not book.is_there(inbox):
+        return Refusal("unknown-agent", about=(inbox,))
+    if not book.accepts(inbox, sender):
+        return Refusal("not-accepted", about=(inbox, sender))
+    return say
+
+
+def _dead(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+    if len(tokens) != 3 or not _is_task(tokens):
+        return NOT_YOURS
+    inbox, lane, sender = tokens
+    if not book.is_own_inbox(asked.account, inbox):
+        return replace(NOT_YOURS, about=(inbox,))
+    say = Say(subjects.dead_subject(inbox, lane, sender), asked.data, _of_task(asked, DEAD))
+    return Stored(TASKS, subjects.task_subject(inbox, lane, sender), say)
+
+
+def _result(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+    route = _route(tokens)
+    if route is None:
+        return NOT_YOURS
+    owner, inbox, task_id = route
+    subject = subjects.record_subject(owner, inbox, task_id)
+    say = Say(subject, asked.data, _of_record(asked, RESULTS))
+    if book.is_own(asked.account, owner) or book.is_own_inbox(asked.account, inbox):
+        return say
+    sender = field_of(asked.data, "asked_by")
+    if book.is_own(asked.account, sender):
+        return Copied(subjects.sent_subject(sender, inbox, task_id), owner, say)
+    return replace(NOT_YOURS, about=(owner, inbox))
+
+
+def _kept(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+    route = _route(tokens)
+    if route is None:
+        return NOT_YOURS
+    if not book.is_own(asked.account, route[0]):
+        return replace(NOT_YOURS, about=(route[0],))
+    return Say(subjects.sent_subject(*route), asked.data, _of_record(asked, RESULTS))
+
+
+def _woken(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+    route = _route(tokens)
+    if route is None:
+        return NOT_YOURS
+    if not book.is_own_inbox(asked.account, route[1]):
+        return replace(NOT_YOURS, about=(route[1],))
+    return Say(subjects.wakes_subject(*route), asked.data, _of_record(asked, RESULTS))
+
+
+def _profile(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+    [agent, *more] = tokens
+    if more or not ids.is_agent(agent):
+        return NOT_YOURS
+    headers = _of_record(asked, AGENTS)
+    revision = headers.get(H_EXPECTED_REVISION, "")
+    if not book.may_be(asked.account, agent):
+        return Refusal("name-taken", {"free": book.free(agent, asked.account)}, about=(agent,))
+    # Whoever else may have claimed it meanwhile: the server is to see that it is as it is known.
+    if not revision or (
+        not book.is_own(asked.account, agent) and int(revision) != book.revision(agent)
+    ):
+        return replace(NOT_YOURS, about=(agent,))
+    fields = object_of(asked.data)
+    if fields is None or len(asked.data) > _SIGN_MAX_BYTES:
+        return NOT_YOURS
+    roles = fields.get("roles") or []
+    for role in roles if isinstance(roles, list) else [""]:
+        if not _is_role(role) or role not in book.roles(asked.account):
+            return Refusal("not-granted", {"role": role if _is_role(role) else ""})
+    said = {**fields, "id": agent, "account": asked.account}
+    data = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    return Say(subjects.profile_subject(agent), data, headers)
+
+
+def _beat(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+    if len(tokens) != 2 or not ids.is_label(tokens[1]):
+        return NOT_YOURS
+    agent, session = tokens
+    if not ids.is_agent(agent) or len(asked.data) > _SIGN_MAX_BYTES:
+        return NOT_YOURS
+    if not book.may_be(asked.account, agent):
+        return replace(NOT_YOURS, about=(agent,))
+    return Say(subjects.heartbeat_subject(agent, session), asked.data, session=session)
+
+
+def _back(_: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+    if len(tokens) != 1 or not ids.is_inbox(tokens[0]):
+        return NOT_YOURS
+    if not book.is_there(tokens[0]):
+        return Refusal("unknown-agent", about=tokens)
+    return Say(subjects.back_subject(tokens[0]))
+
+
+_KINDS: Final[Mapping[str, Callable[[Asked, tuple[str, ...], Book], Verdict]]] = {
+    "tasks": _task,
+    "sched": _scheduled,
+    "dead": _dead,
+    "results": _result,
+    "sent": _kept,
+    "wakes": _woken,
+    "profile": _profile,
+    "heartbeat": _beat,
+    "back": _back,
+}
+
+
+def _event(asked: Asked, rest: str, book: Book) -> Verdict:
+    sender, _, topic = rest.partition(".")
+    if not ids.is_agent(sender) or not _TOPIC.fullmatch(topic):
+        return NOT_YOURS
+    if not book.is_own(asked.account, sender):
+        return replace(NOT_YOURS, about=(sender,))
+    say = Say(subjects.event_subject(sender, topic), asked.data)
+    return Event(say) if asked.wants_answer else say
+
+
+def _is_task(task: tuple[str, ...]) -> bool:
+    inbox, lane, sender = task
+    return ids.is_inbox(inbox) and lane in ids.LANES and ids.is_agent(sender)
+
+
+def _route(tokens: tuple[str, ...]) -> tuple[str, str, str] | None:
+    """Return owner, inbox and task of a record's subject."""
+    if len(tokens) != 3:
+        return None
+    owner, inbox, task_id = tokens
+    known = ids.is_agent(owner) and ids.is_inbox(inbox) and ids.is_task_id(task_id)
+    return (owner, inbox, task_id) if known else None
+
+
+def _of_task(asked: Asked, stream: str) -> dict[str, str]:
+    """Return the headers of a task that are kept; its id is this account's own."""
+    kept = {
+        name: value
+        for name, value in asked.headers.items()
+        if name.startswith("Agentbus-") and not name.lower().startswith("agentbus-gate-")
+    }
+    given = asked.headers.get(H_MSG_ID, "")
+    own = given if _MSG_ID.fullmatch(given) else secrets.token_hex(8)
+    return {**kept, H_STREAM: stream, H_MSG_ID: f"{asked.account}.{own}"}
+
+
+def _of_record(asked: Asked, stream: str) -> dict[str, str]:
+    """Return the headers of a record: its writer's id, and the revision that it replaces."""
+    given = asked.headers.get(H_MSG_ID, "")
+    headers = {H_STREAM: stream, H_MSG_ID: given if _MSG_ID.fullmatch(given) else ""}
+    revision = asked.headers.get(H_EXPECTED_REVISION, "")
+    if _REVISION.fullmatch(revision):
+        headers[H_EXPECTED_REVISION] = revision
+    return {name: value for name, value in headers.items() if value}
+
+
+def _answered_by(asked: Asked, book: Book) -> dict[str, str]:
+    who = asked.headers.get(subjects.H_FROM, "")
+    return {subjects.H_FROM: who} if book.is_own(asked.account, who) else {}
+
+
+def _time(schedule: str) -> datetime | None:
+    """Return when a task is to be offered, by what a client says; None if that is no such time."""
+    if not schedule.startswith(subjects.AT):
+        return None
+    try:
+        at = datetime.fromisoformat(schedule.removeprefix(subjects.AT))
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        return None
+    latest = text.now() + timedelta(seconds=DELIVER_MAX_S) + _CLOCKS_DIFFER
+    return at if text.now() - _CLOCKS_DIFFER <= at <= latest else None
+
+
+def _is_role(role: object) -> bool:
+    return isinstance(role, str) and ids.is_inbox(ids.ROLE_PREFIX + role)
