@@ -39,7 +39,7 @@ WITHIN_MAX_S: Final = 3600
 _HEARD_MAX: Final = 5_000
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Where answers go. Another subject in its place would be one that an answerer is made to write to.
-_ANSWER_TO: Final = re.compile(r"_INBOX\.[A-Za-z0-9_.-]{1,128}")
+_ANSWER_TO: Final = re.compile(r"(_INBOX|agentbus-answers)\.[A-Za-z0-9_.-]{1,128}")
 # How long one look for a server may take that has gone, in seconds; then comes the next.
 _RECONNECT_S: Final = 60.0
 

@@ -23,6 +23,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.records import lasts, record_in
 from mcp_agentbus.store.steps import question_of
@@ -112,9 +113,10 @@ async def look(bus: Bus, inbox: str, priority: Priority) -> Lane:
             "batch": LOOKED_AT_MAX + 1,
             "next_by_subj": subjects.task_subject(inbox, priority, "*"),
         }
-        messages = await bus.admin.many(TASKS, request)
-        if len(messages) <= LOOKED_AT_MAX:
-            return await _looked_at(bus, messages)
+        with suppress(NotAllowed):  # what waits for another account's agent is counted, and no more
+            messages = await bus.admin.many(TASKS, request)
+            if len(messages) <= LOOKED_AT_MAX:
+                return await _looked_at(bus, messages)
     return Lane(there.waiting, there.taken, None)
 
 

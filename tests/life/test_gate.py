@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import pytest
@@ -12,11 +14,16 @@ from gated import gated
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import aio
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import NameTaken
-from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.errors import NameTaken, NobodyListens, NotAllowed
+from mcp_agentbus.handoff import parking
+from mcp_agentbus.handoff.agents import page
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.patterns import events
+from mcp_agentbus.store.task import ATTEMPTS_MAX
+from mcp_agentbus.store.waiting import stored_tasks
 
 
 class Accounts:
@@ -72,3 +79,116 @@ async def test_a_name_is_the_account_s_that_had_it_first(accounts):
         await accounts.session("vps", "planner")
 
     assert "planner-vps" in refusal.value.hint
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_who_waits_hears_of_a_task_and_of_its_result_at_once(accounts):
+    planner = await accounts.session("laptop", "planner")
+    coder = await accounts.session("vps", "coder")
+    waiting = aio.part(watch_inbox(coder, timeout_s=20))
+    await until_heard(waiting)
+
+    began = time.monotonic()
+    [receipt] = await send_task(planner, "coder", "Now", "At once.")
+    [item] = (await waiting).tasks
+    awaited = aio.part(watch_inbox(planner, timeout_s=20, task_id=receipt.task_id))
+    await until_heard(awaited)
+    await publish_result(coder, item.task.id, "completed", summary="done")
+
+    assert [record.summary for record in (await awaited).results] == ["done"]
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_what_is_set_aside_is_offered_again_as_its_sender_s(accounts):
+    planner = await accounts.session("laptop", "planner")
+    coder = await accounts.session("vps", "coder")
+    bus = await accounts.bus("vps")
+    await send_task(planner, "coder", "Five times", "And given back each time.")
+    for _ in range(ATTEMPTS_MAX):
+        [item] = (await read_inbox(coder)).tasks
+        await publish_result(coder, item.task.id, "released")
+    assert not (await read_inbox(coder)).tasks
+
+    [set_aside] = await parking.parked(bus, "coder")
+    await parking.replay(bus, ["coder"], str(set_aside.number))
+    [again] = (await read_inbox(coder)).tasks
+
+    assert (again.task.id, again.task.sender) == (item.task.id, "planner")
+    assert await parking.parked(bus, "coder") == []
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_task_waits_for_its_time_and_is_withdrawn_before_it(accounts):
+    planner = await accounts.session("laptop", "planner")
+    coder = await accounts.session("vps", "coder")
+
+    [soon] = await send_task(planner, "coder", "Soon", "In a second.", deliver_in_s=1)
+    [later] = await send_task(planner, "coder", "Later", "Never.", deliver_in_s=600)
+    await publish_result(planner, later.task_id, "cancelled")
+    [item] = (await watch_inbox(coder, timeout_s=20)).tasks
+
+    assert item.task.id == soon.task_id
+    async with Bus.connect(accounts.shared.admin) as admin:
+        info = await admin.api("STREAM.INFO.AGENTBUS_SCHED")
+    assert info["state"]["messages"] == 1  # the one that fell due
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_role_is_read_by_the_accounts_to_which_it_was_granted(accounts):
+    planner = await accounts.session("pi", "planner")
+    reviewer = await accounts.session("vps", "reviewer", roles=("review",))
+
+    await send_task(planner, "role:review", "Look at it", "All of it.")
+    [item] = (await read_inbox(reviewer)).tasks
+    await publish_result(reviewer, item.task.id, "completed", summary="good")
+    [record] = (await read_inbox(planner)).results
+
+    assert (record.summary, record.inbox) == ("good", "role-review")
+    with pytest.raises(NotAllowed):
+        await accounts.session("pi", "other", roles=("review",))
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_everybody_sees_who_is_there_and_how_much_waits_but_not_from_whom(accounts):
+    planner = await accounts.session("laptop", "planner")
+    await accounts.session("vps", "coder")
+    third = await accounts.bus("pi")
+    for priority in ("high", "low", "low"):
+        await send_task(planner, "coder", "Work", "Some.", priority=priority)
+
+    seen = await page(third)
+
+    assert [entry.entry.id for entry in seen.agents] == ["coder", "planner"]
+    assert seen.agents[0].waiting == {"high": 1, "low": 2}
+    stored = await stored_tasks(third)
+    assert stored == {"agentbus.coder.tasks.high.-": 1, "agentbus.coder.tasks.low.-": 2}
+    wanted = {"seq": 1, "batch": 5, "next_by_subj": "agentbus.coder.tasks.*.*"}
+    with pytest.raises(NotAllowed):
+        await third.many("AGENTBUS_TASKS", wanted)
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_events_are_heard_and_answered_across_accounts(accounts):
+    planner = await accounts.session("laptop", "planner")
+    coder = await accounts.session("vps", "coder")
+
+    async with events.subscribe(coder, "build.*") as heard:
+        await events.publish(planner, "build.done", "it is")
+        told = await anext(heard)
+        asking = aio.part(events.request(planner, "build.state", "how?"))
+        asked = await anext(heard)
+        await events.reply(coder, asked, "well")
+        answer = await asking
+
+    assert (told.sender, told.body) == ("planner", "it is")
+    assert (answer.sender, answer.body) == ("coder", "well")
+    with pytest.raises(NobodyListens):
+        await events.request(planner, "build.state", "still?")
+
+
+async def until_heard(task):
+    """Let a session that waits say that it does."""
+    for _ in range(30):
+        await asyncio.sleep(0.01)
+    assert not task.done()

@@ -28,7 +28,7 @@ from mcp_agentbus.shared.gate.verdict import (
     object_of,
 )
 from mcp_agentbus.store import streams, subjects
-from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 
 API: Final = "$JS.API."
 ACK: Final = "$JS.ACK."
@@ -54,7 +54,7 @@ def decide(asked: Asked, book: Book) -> Verdict:
         subject = fields.get("subject") if fields else None
         return Names(subject) if isinstance(subject, str) and subject else NOT_YOURS
     if call.startswith("DIRECT.GET."):
-        return _read(asked, call.removeprefix("DIRECT.GET."))
+        return _read(asked, call.removeprefix("DIRECT.GET."), book)
     kind, _, rest = call.partition(".")
     verb, _, stream = rest.rpartition(".")
     if kind == "STREAM" and stream in streams.STREAMS:
@@ -139,14 +139,35 @@ def _pull(asked: Asked, stream: str, name: str) -> Verdict:
     return Pull(stream, name, batch) if is_right else NOT_YOURS
 
 
-def _read(asked: Asked, place: str) -> Verdict:
+def _read(asked: Asked, place: str, book: Book) -> Verdict:
     stream, _, subject = place.partition(".")
-    if stream not in streams.STREAMS:
+    request = {} if subject else object_of(asked.data) or {}
+    is_right = _is_filter(subject) if subject else _is_request(request)
+    if stream not in streams.STREAMS or not is_right:
         return NOT_YOURS
-    if subject:
-        return Read(stream, subject) if _is_filter(subject) else NOT_YOURS
-    request = object_of(asked.data) or {}
-    return Read(stream, request=request) if _is_request(request) else NOT_YOURS
+    for wanted in (subject, request.get("next_by_subj", ""), *request.get("multi_last", ())):
+        if wanted and _is_of_others(asked.account, stream, wanted, book):
+            whose, _, rest = subjects.parts(wanted)
+            return replace(NOT_YOURS, about=(whose, *rest[:2]))
+    return Read(stream, subject, request)
+
+
+def _is_of_others(account: str, stream: str, wanted: str, book: Book) -> bool:
+    """Tell whether what is wanted is others' by its subject, so that it is refused in words.
+
+    Of what may be partly theirs the own part is read.
+    """
+    whose, kind, rest = subjects.parts(wanted)
+    if stream in (AGENTS, PRESENCE) or whose in {"*", ">", ""}:
+        return False
+    if stream == RESULTS:
+        if book.is_own(account, whose) or len(rest) < 2:
+            return not book.is_own(account, whose)
+        # Who gets a copy of a result may see that its sender has said so.
+        is_kept = kind == "sent" and "*" not in rest
+        return not (rest[0] == "*" or is_kept or book.is_own_inbox(account, rest[0]))
+    is_sender = len(rest) > 1 and book.is_own(account, rest[1])
+    return not (is_sender or book.is_own_inbox(account, whose))
 
 
 def _is_request(request: Mapping[str, Any]) -> bool:

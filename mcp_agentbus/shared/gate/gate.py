@@ -28,6 +28,7 @@ from mcp_agentbus.shared.gate import head, rules, verdict
 from mcp_agentbus.shared.gate.book import Keeper
 from mcp_agentbus.shared.gate.forward import Caller, Forward
 from mcp_agentbus.shared.gate.quota import Quota
+from mcp_agentbus.shared.gate.signals import Signals
 from mcp_agentbus.shared.gate.verdict import Asked, Refusal, Say, Verdict
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.streams import ensure_streams
@@ -76,6 +77,7 @@ class Gate:
             async with Keeper(bus) as keeper:
                 desk = Desk(bus, keeper, passage)
                 passage.hear(f"{GATE}.*.>", desk.heard, _GROUP)
+                Signals(keeper, passage)
                 self.answers.set()
                 ends = [part(each.wait()) for each in (stop, passage.ended)]
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
