@@ -196,8 +196,14 @@ class Claims(Mapping[str, Claim]):
             return ended.chain, ended.hops
         return (), -1
 
-    async def give_back(self, claim: Claim, *, counts: bool, reason: str) -> None:
+    async def give_back(self, claim: Claim, *, counts: bool, reason: str, note: str = "") -> None:
         """Let others have a task: an attempt at it if `counts`, or if its worker has said anything.
+
+        Args:
+            claim: of this session.
+            counts: whether that was an attempt, whatever its worker has said.
+            reason: why, in this program's words.
+            note: what its worker says to that.
 
         Raises:
             Refused, BusUnreachable, Unconfirmed: as `records.update`; the session still holds it.
@@ -208,7 +214,8 @@ class Claims(Mapping[str, Claim]):
                 return standing
             attempts = standing.attempts - (not counts and standing.state == "claimed")
             changes = {"attempts": attempts, "reason": reason}
-            return Write(step(standing, "stored", self._me, "", text.now(), **changes))
+            given = step(standing, "stored", self._me, "", text.now(), note=note, **changes)
+            return Write(given)
 
         outcome = await self._change(claim, back)
         self.let_go(claim.task.id)

@@ -27,7 +27,7 @@ from mcp_agentbus.errors import (
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.beside import arrivals, only, questions
-from mcp_agentbus.handoff.beside.details import Details, checked
+from mcp_agentbus.handoff.beside.details import Details, checked, in_one
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects, tasks
@@ -46,6 +46,7 @@ from mcp_agentbus.store.records import (
 from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record
 from mcp_agentbus.store.task import (
     HELD,
+    NOTE_MAX_CHARS,
     WORKER_ENDS,
     Record,
     Sent,
@@ -69,6 +70,8 @@ class Published:
     is_answer: bool = False
     #: It is a word: there is nothing to be answered, and nothing was stored.
     is_word: bool = False
+    #: What was said with a release stands nowhere, or but for its beginning.
+    unkept: bool = False
 
     @property
     def note(self) -> str:
@@ -83,8 +86,13 @@ class Published:
                 "any agent. The decision comes on this task."
             )
         if self.state == "stored":
-            where = "in the inbox as before" if self.unchanged else "back in the inbox"
-            return f"The task is {where}."
+            if self.unchanged:
+                lost = " What was said with that was not stored." if self.unkept else ""
+                return f"The task is in the inbox as before.{lost}"
+            first = (
+                f" Of what was said, {NOTE_MAX_CHARS} characters are kept." if self.unkept else ""
+            )
+            return f"The task is back in the inbox.{first}"
         notes = (
             "It had been published before; nothing was stored again." if self.unchanged else "",
             "It came after the task's deadline and is marked late." if self.late else "",
@@ -133,10 +141,12 @@ async def publish_result(
             return Published(task_id, claim.record.state, unchanged=True, is_word=True)
         session.claims.named(task_id)
         if status == "released":
+            note = in_one(changes)
             if held is None:
-                return Published(task_id, "stored", unchanged=True)
-            await session.claims.give_back(claim, counts=True, reason="its worker released it")
-            return Published(task_id, "stored")
+                return Published(task_id, "stored", unchanged=True, unkept=bool(note))
+            why = "its worker released it"
+            await session.claims.give_back(claim, counts=True, reason=why, note=note)
+            return Published(task_id, "stored", unkept=len(note) > NOTE_MAX_CHARS)
         if task_id not in session.claims:  # its client may start another server for the next call
             shell.remember(session, claim.task)
         return await _publish(session, claim, cast("State", status), changes)
@@ -311,7 +321,7 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
         "cancelled",
         me,
         first=first_record(sent),
-        changes={"reason": "its sender withdrew it", "summary": changes["summary"]},
+        changes={**changes, "reason": "its sender withdrew it"},
     )
     outcome: Written[Record] | Same | Lost = await update(
         bus,
@@ -339,7 +349,7 @@ async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     record = record or first_record(sent)
     if record.ended:
         raise _ended(record)
-    answer = questions.answered(record, changes["body"] or changes["summary"])
+    answer = questions.answered(record, in_one(changes))
 
     def said(kept: Sent | None) -> Write[Sent] | Sent:
         return questions.with_answer(kept or sent, answer, revision)

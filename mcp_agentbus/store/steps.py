@@ -121,16 +121,27 @@ def next_record(standing: Record | None, wanted: Step, at: datetime) -> Write[Re
 
 
 def step(
-    record: Record, state: State, agent: str, session: str, at: datetime, **changes: Any
+    record: Record,
+    state: State,
+    agent: str,
+    session: str,
+    at: datetime,
+    *,
+    note: str = "",
+    **changes: Any,
 ) -> Record:
-    """Return the record one step further on, taken by `agent`."""
+    """Return the record one step further on, taken by `agent`.
+
+    The step's note is `note`, or the summary of a step that keeps the task.
+    """
+    if state in HELD:  # an end's summary is the record's for good
+        note = note or str(changes.get("summary", ""))
     moment = Moment(
         state=state,
         at=at,
         by=agent,
         reason=str(changes.get("reason", "")),
-        # The end's summary is the record's for good.
-        note=_cut(str(changes.get("summary", "")), NOTE_MAX_CHARS) if state in HELD else "",
+        note=_cut(note, NOTE_MAX_CHARS),
     )
     latest = (*record.history[1:], moment)[-(_HISTORY_MAX - 1) :]
     return record.model_copy(

@@ -28,7 +28,7 @@ from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import check_size
-from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, Unconfirmed
+from mcp_agentbus.errors import NOT_DONE, BadInput, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import BODY_MAX_BYTES, Task
@@ -190,11 +190,15 @@ async def _work(plan: Plan, show: Show, *, once: bool) -> int:
                 async def handler(task: Task) -> Result:
                     return await program(worker.item(task))
 
+                done = None
                 if once:
-                    show(*_said(me.id, await worker.run_once(handler)))
+                    done = await worker.run_once(handler)
+                    show(*_said(me.id, done))
                 else:
                     await worker.run(handler)
-    return _INTERRUPTED if told.released else 0
+    if told.released:
+        return _INTERRUPTED
+    return NOT_DONE if done and done.state != "completed" else 0
 
 
 async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:

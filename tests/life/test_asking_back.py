@@ -138,6 +138,16 @@ async def test_a_second_question_is_not_answered_by_what_was_said_to_the_first(w
     assert (item.question, [answer.body for answer in item.answers]) == ("Which file?", ["a.py"])
 
 
+async def test_all_that_is_said_with_an_answer_is_told(world):
+    planner, coder, task_id = await _asking(world)
+
+    said = {"summary": "main", "body": "It was merged", "artifacts": ["4f2c"]}
+    await publish_result(planner, task_id, "answered", **said)
+
+    [item] = (await read_inbox(coder)).tasks
+    assert item.answers[0].body == "main\n\nIt was merged\n\nArtifact: 4f2c"
+
+
 async def test_two_answers_are_both_told_and_the_same_twice_is_one(world):
     planner, coder, task_id = await _asking(world)
     await publish_result(planner, task_id, "answered", body="main")

@@ -10,6 +10,7 @@ from messages import read_record
 
 from mcp_agentbus.errors import BadInput, NotClaimed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
@@ -170,11 +171,28 @@ async def test_a_released_task_goes_to_another_session_and_counts_as_an_attempt(
     await send_task(planner, first.me.id, "Not for me", "x")
     [item] = (await read_inbox(first)).tasks
 
-    published = await publish_result(first, item.task.id, "released")
+    published = await publish_result(
+        first, item.task.id, "released", summary="Needs root", body="See here", artifacts=["a.log"]
+    )
 
-    assert published.state == "stored"
+    assert (published.state, published.unkept) == ("stored", False)
     [again] = (await read_inbox(second)).tasks
     assert again.attempt == 2
+    steps = (await task_life(planner, item.task.id)).history
+    [said] = [step for step in steps if step.state == "stored" and step.by == first.me.id]
+    assert said.note == "Needs root\n\nSee here\n\nArtifact: a.log"
+
+
+async def test_what_is_said_with_a_release_and_not_kept_is_told(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Not for me", "x")
+
+    nobodys = await publish_result(coder, receipt.task_id, "released", summary="why")
+    await read_inbox(coder)
+    long = await publish_result(coder, receipt.task_id, "released", body="b" * 501)
+
+    assert nobodys.note.endswith("in the inbox as before. What was said with that was not stored.")
+    assert long.note.endswith("back in the inbox. Of what was said, 500 characters are kept.")
 
 
 @pytest.mark.promise(10)

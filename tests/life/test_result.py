@@ -311,6 +311,19 @@ async def test_a_worker_learns_at_its_next_look_that_its_task_was_cancelled(worl
     assert any(task.id in note and "cancelled" in note for note in inbox.notes)
 
 
+async def test_all_that_a_sender_says_of_its_cancelling_is_kept_and_nothing_of_its_worker(world):
+    planner, coder, task = await _handed_over(world)
+    await publish_result(coder, task.id, "working", body="Half of it", progress=50)
+
+    said = {"summary": "No longer needed", "body": "See the other one", "artifacts": ["b.txt"]}
+    await publish_result(planner, task.id, "cancelled", **said)
+
+    record = (await task_life(coder, task.id)).record
+    assert (record.summary, record.body, record.artifacts, record.progress) == (
+        "No longer needed", "See the other one", ("b.txt",), None,
+    )  # fmt: skip
+
+
 async def test_a_finished_task_cannot_be_cancelled(world):
     planner, coder, task = await _handed_over(world)
     await publish_result(coder, task.id, "completed")

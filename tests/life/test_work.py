@@ -9,6 +9,7 @@ from places import outside_and_inside
 from mcp_agentbus.cli.typed import work as typed_work
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import NOT_DONE
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -35,7 +36,7 @@ async def test_once_does_one_task_that_waits_or_says_that_there_is_none(world, h
     code, told = await typed(home, *once, "--instruction", "Be brief.", "--", "cat")
     assert (code, told) == (0, f"Task {sent[0]} from {planner.me.id}: completed.\n")
     code, told = await typed(home, *once, "--json", "--", "false")
-    assert json.loads(told)["state"] == "failed"
+    assert (code, json.loads(told)["state"]) == (NOT_DONE, "failed")
 
     first, second = (await watch_inbox(planner, task_id=sent, timeout_s=60)).results
     assert "Your user's instruction:\nBe brief.\n" in first.body

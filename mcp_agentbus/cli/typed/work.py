@@ -45,7 +45,11 @@ def _add_work(commands: Commands) -> None:
         "--instruction", default="", metavar="TEXT", help="what you tell it besides, for each task"
     )
     act = work.add_mutually_exclusive_group()
-    act.add_argument("--once", action="store_true", help="do one task that waits, if any, and end")
+    act.add_argument(
+        "--once",
+        action="store_true",
+        help="do one task that waits, if any, and end; exit code 6 if not completed",
+    )
     _add_service(act)
 
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from mcp_agentbus.core import text
@@ -70,3 +70,9 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
         "artifacts": artifacts,
         "progress": progress,
     }
+
+
+def in_one(said: Mapping[str, Any]) -> str:
+    """Return all texts of what `checked` returned as one, for where a single text is kept."""
+    artifacts = "\n".join(f"Artifact: {artifact}" for artifact in said["artifacts"])
+    return "\n\n".join(filter(None, (said["summary"], said["body"], artifacts)))

@@ -295,18 +295,27 @@ def _results_block(
 
 
 def _of_record(record: Record) -> Said:
-    """Return all that was written of a task's outcome."""
+    """Return all that was written of a task's outcome, or said with its last status."""
+    before = " of before" if _has_gone_on(record) else ""
     about = {
         "Subject of the task": record.subject,
         "State as written": record.state_given,
         "Why": record.reason,
         "Thread": record.thread_id if record.thread_id != record.task_id else "",
-        "Summary": record.summary,
+        f"Summary{before}": record.summary,
     }
     lines = [words.about(about), *(f"Artifact: {artifact}" for artifact in record.artifacts)]
-    lines += [f"Progress: {record.progress:g} %"] if record.progress is not None else []
+    lines += [f"Progress{before}: {record.progress:g} %"] if record.progress is not None else []
     lines += ["", record.body] if record.body else []
     return Said("\n".join(lines), _speaker(record))
+
+
+def _has_gone_on(record: Record) -> bool:
+    """Tell whether an open task has taken a step since its worker said what its record has."""
+    if record.ended or not record.history:
+        return False
+    latest = record.history[-1]
+    return latest.state in {"stored", "claimed"} or bool(record.summary and not latest.note)
 
 
 def _way(task_id: str, reader: Reader) -> Way:
@@ -340,19 +349,21 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
         expires = f"expires {words.when(sent.expires_at)}"
         lines.append(words.line([expires, *([f"its result: {seen}"] if record.ended else [])]))
     said = [_of_task(life.task)] if life.task and not record.ended else []
-    is_gone = not said
-    if record.body or record.summary or record.artifacts or record.ended or is_gone:
+    has_request = bool(said)
+    words_of_worker = record.body or record.summary or record.artifacts or record.progress
+    if words_of_worker or record.ended or not (said or (sent and sent.body)):
         said.append(_of_record(record))
     said += [
         Said(f"Answer, {words.when(answer.at)}:\n{answer.body}", record.owner)
         for answer in (sent.answers if sent else ())
     ]
-    if sent and sent.body and is_gone:
+    if sent and sent.body and not has_request:
         # Behind the result, of whose text a cursor counts the characters.
         said.append(_of_request(sent))
         if sent.body_chars > len(sent.body):
-            size = f"{len(sent.body):,} of {sent.body_chars:,}"
-            lines.append(f"The task itself is gone: kept of its text are {size} characters.")
+            size = f"{len(sent.body):,} of {sent.body_chars:,} characters"
+            why = "The task itself is gone" if record.ended else "Its addressee has the whole"
+            lines.append(f"{why}: kept here of its text are {size}.")
     length, way = sum(len(each.text) for each in said), _way(record.task_id, reader)
     steps = Said("\n".join(map(_step_line, life.history)), "")
     if not start or start >= length:

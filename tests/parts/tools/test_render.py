@@ -93,6 +93,26 @@ async def test_one_long_task_is_shown_within_the_same_limit(world, char):
     assert max(len(shown), len(life)) < 32_000
 
 
+async def test_a_tasks_life_has_a_frame_of_its_worker_once_there_is_something_in_it(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Long", "x" * 3_000)
+    [item] = (await read_inbox(coder)).tasks
+    claimed, by_coder = [await _life(each, item.task.id) for each in (planner, coder)]
+    await publish_result(coder, receipt.task_id, "working", summary="Reading", progress=10)
+    working = await _life(planner, item.task.id)
+    await publish_result(coder, receipt.task_id, "released")
+    back = await _life(planner, item.task.id)
+
+    assert "Subject of the task" not in claimed + by_coder
+    assert "Its addressee has the whole: kept here of its text are 2,000 of 3,000" in claimed
+    assert "    Summary: Reading\n    Progress: 10 %" in working
+    assert "    Summary of before: Reading\n    Progress of before: 10 %" in back
+
+
+async def _life(session, task_id):
+    return render.life_text(await task_life(session, task_id))
+
+
 @pytest.mark.promise(37)
 async def test_everything_that_a_peer_wrote_stands_inside_a_frame(world):
     """Subject, body, summary, result, artifacts: each tries to pose as the tool."""
