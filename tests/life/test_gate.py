@@ -85,14 +85,12 @@ async def test_a_name_is_the_account_s_that_had_it_first(accounts):
 async def test_who_waits_hears_of_a_task_and_of_its_result_at_once(accounts):
     planner = await accounts.session("laptop", "planner")
     coder = await accounts.session("vps", "coder")
-    waiting = aio.part(watch_inbox(coder, timeout_s=20))
-    await until_heard(waiting)
+    waiting = await listening(watch_inbox, coder, timeout_s=20)
 
     began = time.monotonic()
     [receipt] = await send_task(planner, "coder", "Now", "At once.")
     [item] = (await waiting).tasks
-    awaited = aio.part(watch_inbox(planner, timeout_s=20, task_id=receipt.task_id))
-    await until_heard(awaited)
+    awaited = await listening(watch_inbox, planner, timeout_s=20, task_id=receipt.task_id)
     await publish_result(coder, item.task.id, "completed", summary="done")
 
     assert [record.summary for record in (await awaited).results] == ["done"]
@@ -187,8 +185,13 @@ async def test_events_are_heard_and_answered_across_accounts(accounts):
         await events.request(planner, "build.state", "still?")
 
 
-async def until_heard(task):
-    """Let a session that waits say that it does."""
-    for _ in range(30):
-        await asyncio.sleep(0.01)
-    assert not task.done()
+async def listening(watch, session, **asked):
+    """Begin to wait, and return once there is nothing yet and its call waits for news."""
+    waits = asyncio.Event()
+
+    async def waiting(_):
+        waits.set()
+
+    call = aio.part(watch(session, waiting=waiting, **asked))
+    await waits.wait()
+    return call

@@ -319,9 +319,8 @@ async def test_all_that_a_sender_says_of_its_cancelling_is_kept_and_nothing_of_i
     await publish_result(planner, task.id, "cancelled", **said)
 
     record = (await task_life(coder, task.id)).record
-    assert (record.summary, record.body, record.artifacts, record.progress) == (
-        "No longer needed", "See the other one", ("b.txt",), None,
-    )  # fmt: skip
+    kept = (record.summary, record.body, record.artifacts, record.progress)
+    assert kept == ("No longer needed", "See the other one", ("b.txt",), None)
 
 
 async def test_a_finished_task_cannot_be_cancelled(world):
