@@ -23,16 +23,15 @@ from mcp_agentbus.bus.replies import Conflict, Delivery, Found
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import Refused, StoreFull, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user
-from mcp_agentbus.store import records, roster, subjects, tasks, waiting
+from mcp_agentbus.store import records, roster, subjects, tasks
 from mcp_agentbus.store.records import read_record, record_key, write_record
 from mcp_agentbus.store.steps import Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
+from mcp_agentbus.store.upkeep.room import make_room
 
 # Of 512 KiB each, more would be over what the server sends in one go, and look like all.
 _PAGE: Final = 100
-# Where no more can be parked, so many of who has the most parked stay.
-_FLOOD: Final = 100
 # Headers that belong to the first storing, not to the task.
 _NOT_REPLAYED: Final = ("Nats-", subjects.H_REASON)
 
@@ -81,7 +80,8 @@ async def park(
     try:
         await stored()
     except StoreFull:
-        if not await _make_room(bus):
+        # Where a gate stands, it makes room itself.
+        if bus.settings.account or not await make_room(bus):
             raise
         await stored()
     if record:
@@ -101,24 +101,6 @@ async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str
         before, revision = await read_record(bus, sender, inbox, task_id)
         record = (before or first_record(sent_of(_unread(delivery, task_id))), revision)
     await park(bus, delivery, agent, f"it could not be read: {reason}", record)
-
-
-async def _make_room(bus: Bus) -> bool:
-    """Remove the oldest parked tasks of who has by far the most; tell whether there was one.
-
-    So that a flood of one sender's costs none of another's.
-    """
-    counts: Counter[str] = Counter()
-    everything = subjects.dead_subject("*", "*", "*")
-    for subject, count in (await waiting.stored_subjects(bus, DEAD, everything)).items():
-        counts[subject.rpartition(".")[2]] += count
-    [(sender, count)] = counts.most_common(1) or [("", 0)]
-    if count <= _FLOOD:
-        return False
-    # Whatever others call themselves: the server takes no message under a wildcard.
-    flood = {"filter": subjects.dead_subject("*", "*", sender), "keep": _FLOOD}
-    await bus.admin.api(f"STREAM.PURGE.{DEAD}", flood)
-    return True
 
 
 def _unread(delivery: Delivery, task_id: str) -> Task:

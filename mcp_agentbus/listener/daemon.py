@@ -209,6 +209,8 @@ async def _let_go(state: State) -> None:
     from mcp_agentbus.bus.address import start_no_server
     from mcp_agentbus.store.upkeep.due import Due
 
+    if state.settings.account:  # its gate sees to that
+        return
     start_no_server()
     due = Due(state.bus)
     while True:

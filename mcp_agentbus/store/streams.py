@@ -183,6 +183,8 @@ async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
         StoreFull, Refused: the disk has no room for them, or another stream is in one's place.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
+    if bus.settings.account:  # its gate sees to that
+        return
     admin = bus.admin
     calls = await together(*(_needed(admin, stream, newer=newer) for stream in SETTINGS))
     if any(calls):

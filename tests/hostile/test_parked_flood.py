@@ -7,6 +7,7 @@ from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import streams, subjects, waiting
+from mcp_agentbus.store.upkeep import room
 
 LARGE = b"x" * (500 << 10)
 
@@ -29,7 +30,7 @@ async def senders(session):
 
 
 async def test_a_flood_makes_room_for_what_others_have_parked(own_world, monkeypatch):
-    monkeypatch.setattr(parking, "_FLOOD", 3)
+    monkeypatch.setattr(room, "_FLOOD", 3)
     coder = await own_world.session("coder")
     await small_store(coder.bus)
     await park_bad(coder, "planner")

@@ -195,3 +195,16 @@ async def listening(watch, session, **asked):
     call = aio.part(watch(session, waiting=waiting, **asked))
     await waits.wait()
     return call
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_stream_that_the_server_has_lost_is_made_anew_by_the_gate(accounts):
+    planner = await accounts.session("laptop", "planner")
+    coder = await accounts.session("vps", "coder")
+    async with Bus.connect(accounts.shared.admin) as admin:
+        await admin.api("STREAM.DELETE.AGENTBUS_TASKS")
+
+    [receipt] = await send_task(planner, "coder", "Count", "Anew.")
+    [item] = (await read_inbox(coder)).tasks
+
+    assert item.task.id == receipt.task_id

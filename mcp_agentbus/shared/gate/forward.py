@@ -60,6 +60,8 @@ class Forward:
         self._waiting: dict[str, _Waiting] = {}
         self._events: dict[str, _Waiting] = {}
         self._busy: Counter[str] = Counter()
+        #: Set where nobody takes what was said: a stream may be missing.
+        self.missed = asyncio.Event()
         passage.hear(f"{self._inbox}.*", self._arrived)
         passage.hear(f"{_ANSWERS}.*", self._answered)
 
@@ -85,6 +87,8 @@ class Forward:
             return
 
         def arrived(answer: Passed) -> bool:
+            if head.status(answer.head) == b"503":
+                self.missed.set()
             self.passage.say(caller.reply, answer.data, head.marked(answer.head))
             return True
 

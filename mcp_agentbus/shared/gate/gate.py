@@ -29,6 +29,7 @@ from mcp_agentbus.shared.gate.book import Keeper
 from mcp_agentbus.shared.gate.forward import Caller, Forward
 from mcp_agentbus.shared.gate.quota import Quota
 from mcp_agentbus.shared.gate.signals import Signals
+from mcp_agentbus.shared.gate.upkeep import keep_up
 from mcp_agentbus.shared.gate.verdict import Asked, Refusal, Say, Verdict
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.streams import ensure_streams
@@ -76,13 +77,14 @@ class Gate:
         try:
             async with Keeper(bus) as keeper:
                 desk = Desk(bus, keeper, passage)
+                keeping_up = in_background(keep_up(bus, desk.missed), "a gate's upkeep")
                 passage.hear(f"{GATE}.*.>", desk.heard, _GROUP)
                 Signals(keeper, passage)
                 self.answers.set()
                 ends = [part(each.wait()) for each in (stop, passage.ended)]
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                for end in ends:
-                    end.cancel()
+                for task in (*ends, keeping_up):
+                    task.cancel()
         finally:
             await passage.close()
 
@@ -103,6 +105,11 @@ class Desk:
         self._forward = Forward(passage)
         self._quota = Quota()
         self._slow: dict[str, int] = {}
+
+    @property
+    def missed(self) -> asyncio.Event:
+        """Set where nobody on the bus takes what an account says."""
+        return self._forward.missed
 
     def heard(self, message: Passed) -> None:
         """Do what an account asks, or refuse it."""
