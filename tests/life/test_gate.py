@@ -21,6 +21,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.turn import Watch
 from mcp_agentbus.patterns import events
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 from mcp_agentbus.store.waiting import stored_tasks
@@ -82,15 +83,25 @@ async def test_a_name_is_the_account_s_that_had_it_first(accounts):
 
 
 @pytest.mark.asyncio(loop_scope="function")
-async def test_who_waits_hears_of_a_task_and_of_its_result_at_once(accounts):
+async def test_who_waits_hears_of_a_task_and_of_its_result_at_once(accounts, monkeypatch):
+    wait, waits = Watch.wait, asyncio.Event()
+
+    async def noted(watch):
+        waits.set()
+        return await wait(watch)
+
+    monkeypatch.setattr(Watch, "wait", noted)
     planner = await accounts.session("laptop", "planner")
     coder = await accounts.session("vps", "coder")
-    waiting = await listening(watch_inbox, coder, timeout_s=20)
+    waiting = aio.part(watch_inbox(coder, timeout_s=20))
+    await waits.wait()
 
     began = time.monotonic()
     [receipt] = await send_task(planner, "coder", "Now", "At once.")
     [item] = (await waiting).tasks
-    awaited = await listening(watch_inbox, planner, timeout_s=20, task_id=receipt.task_id)
+    waits.clear()
+    awaited = aio.part(watch_inbox(planner, timeout_s=20, task_id=receipt.task_id))
+    await waits.wait()
     await publish_result(coder, item.task.id, "completed", summary="done")
 
     assert [record.summary for record in (await awaited).results] == ["done"]
@@ -183,18 +194,6 @@ async def test_events_are_heard_and_answered_across_accounts(accounts):
     assert (answer.sender, answer.body) == ("coder", "well")
     with pytest.raises(NobodyListens):
         await events.request(planner, "build.state", "still?")
-
-
-async def listening(watch, session, **asked):
-    """Begin to wait, and return once there is nothing yet and its call waits for news."""
-    waits = asyncio.Event()
-
-    async def waiting(_):
-        waits.set()
-
-    call = aio.part(watch(session, waiting=waiting, **asked))
-    await waits.wait()
-    return call
 
 
 @pytest.mark.asyncio(loop_scope="function")

@@ -16,6 +16,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+import nats.errors
+
 from mcp_agentbus.bus.address import Address
 from mcp_agentbus.bus.connection import CONNECT_TIMEOUT_S
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient
@@ -44,6 +46,8 @@ class _Client(MendedClient):
     def __init__(self) -> None:
         super().__init__()
         self.hearers: dict[int, Hearer] = {}
+        #: For how long nothing more is to be heard.
+        self.rest_s = 0.0
 
     def write(self, frames: list[bytes]) -> bool:
         """Write what was said, at once; return whether the server takes it."""
@@ -64,6 +68,9 @@ class _Client(MendedClient):
                 # What an error says may have been somebody's who said it here.
                 where = RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
                 note_failure("a hearer of what passes", where)
+            if self.rest_s:
+                rest_s, self.rest_s = self.rest_s, 0.0
+                await asyncio.sleep(rest_s)
 
 
 class Passage:
@@ -81,8 +88,7 @@ class Passage:
         """Connect, as somebody whom the server lets say and hear what it is to.
 
         Raises:
-            BusUnreachable: nobody answers there, or by TLS it is not the right one.
-            NotAllowed: the server does not take the login.
+            BusUnreachable: nobody answers there who takes the login, by TLS the right one.
         """
         client = _Client()
         passage = cls(client)
@@ -102,7 +108,7 @@ class Passage:
             await client.end()
             if not isinstance(error, Exception):
                 raise
-            raise BusUnreachable(f"{login.what} opens no connection: {error}") from None
+            raise BusUnreachable(f"No connection is opened by {login.what}.") from None
         return passage
 
     @property
@@ -143,6 +149,24 @@ class Passage:
         else:
             line = f"PUB {to} {len(data)}\r\n"
         self._put(line.encode() + head + data + b"\r\n")
+
+    def rest(self, seconds: float) -> None:
+        """Hear nothing for so long once the hearer that runs has returned: what comes waits."""
+        self._client.rest_s = seconds
+
+    async def flush(self) -> None:
+        """Return once the server has taken all that was said.
+
+        Raises:
+            BusUnreachable: it does not.
+        """
+        self._write()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                with Cancellable():
+                    await self._client.flush()
+        except (OSError, TimeoutError, nats.errors.Error):
+            raise BusUnreachable from None
 
     def _put(self, frame: bytes) -> None:
         if not self._out:

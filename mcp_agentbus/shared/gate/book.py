@@ -173,6 +173,8 @@ class Keeper:
 
     def __init__(self, bus: Bus) -> None:
         self.book = Book()
+        #: Set when some account may stand otherwise than before.
+        self.changed = asyncio.Event()
         self._bus = bus
         self._stack = AsyncExitStack()
         self._all = asyncio.Event()
@@ -274,6 +276,7 @@ class Keeper:
         if ids.is_agent(account):
             stored = await self._bus.last(ACCOUNTS, f"{_RECORD}.{account}")
             self.book.note_account(account, _standing(stored.data) if stored else None)
+            self.changed.set()
 
     async def _read_all(self) -> None:
         agents: dict[str, Known] = {}
@@ -286,6 +289,7 @@ class Keeper:
                 for stored in page:
                     accounts[stored.subject.rpartition(".")[2]] = _standing(stored.data)
         self.book.replace(agents, accounts)
+        self.changed.set()
 
 
 def _known(stored: Found) -> Known:

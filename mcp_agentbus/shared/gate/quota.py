@@ -16,6 +16,13 @@ TASKS_PER_MINUTE: Final = 1_200
 BYTES_PER_MINUTE: Final = 64 << 20
 # Sessions and listeners of an account that say at a time that they live.
 SESSIONS_MAX: Final = 500
+# Requests of an account that are answered at once, and those a second from then on; the others wait
+# at the server. One with a large body is as much as several.
+_REQUESTS_AT_ONCE: Final = 4_000
+REQUESTS_PER_S: Final = 1_500
+_BYTES_OF_ONE: Final = 16 << 10
+# For so long an account that asks more is not heard, in seconds.
+_REST_S: Final = 0.05
 _MINUTE_S: Final = 60.0
 # As long as a sign of life counts.
 _LIVES_S: Final = 15.0
@@ -43,12 +50,14 @@ class Quota:
         self._clock = clock
         self._tasks: dict[str, _Bucket] = {}
         self._bytes: dict[str, _Bucket] = {}
+        self._requests: dict[str, _Bucket] = {}
         self._sessions: dict[str, dict[str, float]] = {}
 
     def may_send(self, account: str, size: int) -> bool:
         """Tell whether an account may send one more task of that size, and count it."""
-        return self._take(self._tasks, account, 1, TASKS_PER_MINUTE) and self._take(
-            self._bytes, account, size, BYTES_PER_MINUTE
+        tasks, bytes_ = TASKS_PER_MINUTE, BYTES_PER_MINUTE
+        return self._take(self._tasks, account, 1, tasks, tasks / _MINUTE_S) and self._take(
+            self._bytes, account, size, bytes_, bytes_ / _MINUTE_S
         )
 
     def may_live(self, account: str, session: str) -> bool:
@@ -62,9 +71,20 @@ class Quota:
         sessions[session] = now
         return True
 
+    def rest_s(self, account: str, size: int) -> float:
+        """Count a request; return for how long the account's next is to wait, in seconds."""
+        much = 1 + size / _BYTES_OF_ONE
+        may = self._take(self._requests, account, much, _REQUESTS_AT_ONCE, REQUESTS_PER_S)
+        return 0.0 if may else _REST_S
+
     def _take(
-        self, buckets: MutableMapping[str, _Bucket], account: str, much: float, most: float
+        self,
+        buckets: MutableMapping[str, _Bucket],
+        account: str,
+        much: float,
+        most: float,
+        per_s: float,
     ) -> bool:
         now = self._clock()
         bucket = buckets.setdefault(account, _Bucket(most, now))
-        return bucket.take(much, most, most / _MINUTE_S, now)
+        return bucket.take(much, most, per_s, now)

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where what one account asks comes in, on a connection of its own, so that no other waits for it.
+
+Nobody's names, bodies or headers are logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, Final
+
+from mcp_agentbus.bus.login.account import BUSY, GATE
+from mcp_agentbus.bus.passing import head
+from mcp_agentbus.bus.passing.passage import Passage, Passed
+from mcp_agentbus.core.aio import in_background
+from mcp_agentbus.core.text import from_json
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.shared.gate import rules, verdict
+from mcp_agentbus.shared.gate.book import Keeper
+from mcp_agentbus.shared.gate.forward import Forward
+from mcp_agentbus.shared.gate.quota import Quota
+from mcp_agentbus.shared.gate.verdict import Asked, Refusal, Say, Verdict
+from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.subjects import RESULTS, TASKS
+
+# What something else is asked before: of one account so much at a time.
+_SLOW_MAX: Final = 16
+# Stored messages in one answer, each of which may have 512 KiB.
+_PAGE: Final = 50
+# One who is answered by the server has such a reply; nobody else is.
+_REPLY: Final = "_R_."
+_API: Final = "$JS.API"
+
+
+class Desk:
+    """What one account asks, and what is done about it."""
+
+    def __init__(
+        self, account: str, keeper: Keeper, quota: Quota, passage: Passage, missed: asyncio.Event
+    ) -> None:
+        self._account, self._keeper, self._quota = account, keeper, quota
+        self._passage = passage
+        self._forward = Forward(passage, missed)
+        self._slow = 0
+        self._prefix = f"{GATE}.{account}."
+
+    def heard(self, message: Passed) -> None:
+        """Do what the account asks, or refuse it."""
+        reply = message.reply if message.reply.startswith(_REPLY) else ""
+        self._passage.rest(self._quota.rest_s(self._account, len(message.data)))
+        if self._forward.is_busy:
+            self._forward.refuse(reply, BUSY)
+            return
+        headers = head.read(message.head) if message.head else {}
+        subject = message.subject.removeprefix(self._prefix)
+        asked = Asked(self._account, subject, headers, message.data, wants_answer=bool(reply))
+        book = self._keeper.book
+        if not book.is_in(self._account):
+            self._later(reply, self._looked_up(reply, asked, Refusal("cut-off")))
+            return
+        decided = rules.decide(asked, book)
+        if isinstance(decided, Refusal) and decided.about:
+            self._later(reply, self._looked_up(reply, asked, decided))
+        else:
+            self._carry_out(reply, decided)
+
+    async def _looked_up(self, reply: str, asked: Asked, refusal: Refusal) -> None:
+        """Decide again by what is known now."""
+        is_out = refusal.code == "cut-off"
+        await self._keeper.look_up(refusal.about, self._account if is_out else "")
+        book = self._keeper.book
+        if book.is_in(self._account):
+            self._carry_out(reply, rules.decide(asked, book))
+        else:
+            self._forward.refuse(reply, "cut-off")
+
+    def _carry_out(self, reply: str, decided: Verdict) -> None:
+        forward = self._forward
+        match decided:
+            case Refusal(code, more):
+                forward.refuse(reply, code, more)
+            case Say():
+                self._say(reply, decided)
+            case verdict.Pull(stream, consumer, batch):
+                forward.pull(reply, stream, consumer, batch)
+            case verdict.Read(stream, subject, request):
+                may_read = partial(self._may_read, stream)
+                if subject:
+                    forward.last(reply, stream, subject, may_read)
+                else:
+                    forward.many(reply, stream, request, may_read)
+            case verdict.Event(say):
+                forward.event(reply, say.subject, say.data)
+            case _:
+                self._later(reply, self._asked_before(reply, decided))
+
+    async def _asked_before(self, reply: str, decided: verdict.Later) -> None:
+        """Carry out what something else is to be asked before."""
+        match decided:
+            case verdict.Stored():
+                await self._if_stored(reply, decided)
+            case verdict.Copied():
+                await self._if_copied(reply, decided)
+            case verdict.Count():
+                await self._count(reply, decided)
+            case verdict.Names(subject):
+                await self._names(reply, subject)
+            case verdict.Delete():
+                await self._delete(reply, decided)
+
+    def _say(self, reply: str, say: Say) -> None:
+        quota, account = self._quota, self._account
+        may_send = not say.sends or quota.may_send(account, len(say.data))
+        if may_send and (not say.session or quota.may_live(account, say.session)):
+            self._forward.once(reply, say.subject, say.data, head.made(say.headers))
+        else:
+            self._forward.refuse(reply, "too-many")
+
+    def _later(self, reply: str, work: Coroutine[Any, Any, None]) -> None:
+        """Begin what takes requests of the gate's own, unless too much of that is under way."""
+        if self._slow >= _SLOW_MAX:
+            work.close()
+            self._forward.refuse(reply, BUSY)
+            return
+        self._slow += 1
+        in_background(self._begun(reply, work), "an account's request")
+
+    async def _begun(self, reply: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (AgentbusError, TimeoutError):  # the bus is away, which the account sees for itself
+            self._forward.refuse(reply, BUSY)
+        finally:
+            self._slow -= 1
+
+    def _may_read(self, stream: str, subject: str, data: bytes) -> bool:
+        book = self._keeper.book
+        if rules.may_read(self._account, stream, subject, book):
+            return True
+        # Who is to get a copy of a result may see who asked for it.
+        is_kept = stream == RESULTS and subjects.parts(subject).kind == "sent"
+        return is_kept and book.is_own(self._account, verdict.field_of(data, "reply_to"))
+
+    async def _if_stored(self, reply: str, wanted: verdict.Stored) -> None:
+        request = {"seq": 1, "batch": _PAGE, "next_by_subj": wanted.subject}
+        is_there = await self._forward.find(
+            wanted.stream, request, lambda _, data: data == wanted.say.data
+        )
+        if is_there:
+            self._say(reply, wanted.say)
+        else:
+            self._forward.refuse(reply, "not-yours")
+
+    async def _if_copied(self, reply: str, wanted: verdict.Copied) -> None:
+        place = f"{_API}.DIRECT.GET.{RESULTS}.{wanted.sent}"
+        sent = await self._forward.ask(place, b"")
+        if verdict.field_of(sent, "reply_to") == wanted.reply_to:
+            self._say(reply, wanted.say)
+        else:
+            self._forward.refuse(reply, "not-yours")
+
+    async def _names(self, reply: str, subject: str) -> None:
+        asked = _dump({"subject": subject})
+        answer = _object(await self._forward.ask(f"{_API}.STREAM.NAMES", asked))
+        ours = [name for name in answer.get("streams") or [] if name in streams.STREAMS]
+        self._forward.answer(reply, _dump({**answer, "streams": ours, "total": len(ours)}))
+
+    async def _delete(self, reply: str, wanted: verdict.Delete) -> None:
+        """Delete a message that is own, or that is none: the server says so then."""
+        is_others = False
+
+        def looked(subject: str, _: bytes) -> bool:
+            nonlocal is_others
+            is_others = not rules.may_read(self._account, wanted.stream, subject, self._keeper.book)
+            return True
+
+        # What comes next, if there is none of that number, may be anybody's.
+        request = {"seq": wanted.seq, "batch": 1}
+        await self._forward.find(wanted.stream, request, looked)
+        if is_others:
+            self._forward.refuse(reply, "not-yours")
+            return
+        call = f"{_API}.STREAM.MSG.DELETE.{wanted.stream}"
+        self._forward.once(reply, call, _dump({"seq": wanted.seq}))
+
+    async def _count(self, reply: str, wanted: verdict.Count) -> None:
+        """Answer how much is stored by subject: of others' agents not from whom."""
+        counts: dict[str, int] = {}
+        place = f"{_API}.STREAM.INFO.{wanted.stream}"
+        while True:  # the server tells 100,000 at a time
+            asked = _dump({"subjects_filter": wanted.filter, "offset": len(counts)})
+            said = await self._forward.ask(place, asked)
+            info = _object(said)
+            if "state" not in info:
+                self._forward.answer(reply, said)
+                return
+            page = info["state"].get("subjects") or {}
+            counts.update(page)
+            if not page or len(counts) >= int(info.get("total", 0)):
+                break
+        told: dict[str, int] = {}
+        for subject, count in counts.items():
+            shown = subject
+            if not rules.may_read(self._account, wanted.stream, subject, self._keeper.book):
+                if wanted.stream != TASKS:
+                    continue
+                shown = f"{subject.rpartition('.')[0]}.-"
+            told[shown] = told.get(shown, 0) + count
+        info["state"]["subjects"] = told
+        self._forward.answer(reply, _dump({**info, "total": len(told), "offset": 0}))
+
+
+def _object(answer: bytes) -> dict[str, Any]:
+    """Return an answer of the server's; empty if it is none."""
+    value: Any = from_json(answer) if answer else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _dump(body: dict[str, Any]) -> bytes:
+    return json.dumps(body).encode()
