@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""The nats-server of a shared bus as a systemd service, of one user or of the system.
+r"""A shared bus as two systemd services: its nats-server, and the gate that is kept beside it.
 
-    >>> unit(Path("/opt/agentbus/bin/nats-server"), folder / "nats.conf", by_root=False)
-    '[Unit]\nDescription=agentbus: ...'
+    >>> units(Path("/opt/agentbus/bin/nats-server"), folder / "nats.conf", by_root=False)
+    ('[Unit]\nDescription=agentbus: ...', '[Unit]\nDescription=agentbus: ...')
 
-No secret: the unit names the program and its configuration.
+Of one user, or of the system. No secret: they name programs and the server's folder.
 """
 
 from __future__ import annotations
@@ -15,31 +15,42 @@ from typing import Final
 from mcp_agentbus.installers import systemd
 from mcp_agentbus.installers._parts.service import check_plain
 
+from mcp_agentbus.core import programs
 from mcp_agentbus.errors import BadSetup
 
 _UNIT_TEXT: Final = """\
 [Unit]
-Description=agentbus: the server of a bus that several machines share
+Description=agentbus: {what}
+{order}
 # Without an end: a network that is not there yet comes.
 StartLimitIntervalSec=0
 
 [Service]
 ExecStart={command}
-# Reads its configuration and certificates anew; connections stay.
-ExecReload=kill -HUP $MAINPID
-Restart=always
+{more}Restart=always
 RestartSec=2
-# A store with a million records took over 10 s to go down.
-TimeoutStopSec=60
 UMask=0077
 LimitNOFILE=65536
 NoNewPrivileges=yes
 LockPersonality=yes
 RestrictRealtime=yes
-{more}
+{by_root}
 [Install]
 WantedBy=default.target
 """
+_SERVER: Final = "agentbus-server.service"
+_GATE: Final = "agentbus-gate.service"
+_OF_SERVER: Final = """\
+# Reads its configuration and certificates anew; connections stay.
+ExecReload=kill -HUP $MAINPID
+# A store with a million records took over 10 s to go down.
+TimeoutStopSec=60
+"""
+# Not BindsTo: that ends a gate whose server is started anew by itself, and nobody starts the gate.
+_WITH_SERVER: Final = f"""\
+# It goes and comes with the server where somebody stops or starts that, and outlives its crash.
+PartOf={_SERVER}
+After={_SERVER}"""
 # What a user's systemd cannot do. The files are root's own, and the port needs no right.
 _OF_THE_SYSTEM: Final = """\
 CapabilityBoundingSet=
@@ -49,24 +60,43 @@ PrivateDevices=yes
 """
 
 
-def unit(program: Path, conf: Path, *, by_root: bool) -> str:
-    """Return the text of the unit.
+def units(program: Path, conf: Path, *, by_root: bool) -> tuple[str, str]:
+    """Return the texts of the units of the server, and of its gate.
 
     Args:
         program: nats-server.
-        conf: its configuration, in the folder in which it writes everything.
-        by_root: whether the system keeps it, and not its user's systemd.
+        conf: its configuration, in the folder in which both write everything.
+        by_root: whether the system keeps them, and not their user's systemd.
 
     Raises:
         BadSetup: a path has a control character in it.
     """
+    gate = programs.ourselves("server", "gate", "--dir", str(conf.parent))
     try:
-        for path in (program, conf):
-            check_plain(str(path))
+        for path in (str(program), str(conf), gate[0]):
+            check_plain(path)
     except BadSetup as error:
         raise BadSetup(error.message, hint="Name another folder: --dir FOLDER.") from None
+    folder = systemd.quoted(str(conf.parent))
+    limits = _OF_THE_SYSTEM.format(folder=folder) if by_root else ""
+    server = _UNIT_TEXT.format(
+        what="the server of a bus that several machines share",
+        order=f"Wants={_GATE}",
+        command=_command(str(program), "-c", str(conf)),
+        more=_OF_SERVER,
+        by_root=limits,
+    )
+    beside = _UNIT_TEXT.format(
+        what="the gate of the server beside it, by which accounts use its bus",
+        order=_WITH_SERVER,
+        command=_command(*gate),
+        more="",
+        by_root=limits,
+    )
+    return server, beside
+
+
+def _command(program: str, *words: str) -> str:
     # A $ would begin a variable there, but in the program's own place.
-    where = systemd.quoted(str(conf)).replace("$", "$$")
-    command = f"{systemd.quoted(str(program))} -c {where}"
-    more = _OF_THE_SYSTEM.format(folder=systemd.quoted(str(conf.parent))) if by_root else ""
-    return _UNIT_TEXT.format(command=command, more=more)
+    quoted = (systemd.quoted(word).replace("$", "$$") for word in words)
+    return " ".join([systemd.quoted(program), *quoted])

@@ -6,10 +6,11 @@
     3 for later: 2 KiB
     ...
 
-All that is stored is in it: tasks, where they stand, who holds them, results, who is registered.
-Not in it are tokens and keys, who is there at the moment, and the ids by which a message that was
-sent twice is known to be the same, which count for ten minutes. The folder is 0700, its files 0600;
-it appears at its place once all of it is on the disk, or not at all.
+All that is stored is in it: tasks, where they stand, who holds them, results, who is registered,
+and of a shared server who has joined, by public keys. Not in it are tokens and secret keys, who is
+there at the moment, and the ids by which a message that was sent twice is known to be the same,
+which count for ten minutes. The folder is 0700, its files 0600; it appears at its place once all of
+it is on the disk, or not at all.
 
 Each stream is as it was at one moment; the streams, while the bus is in use, are of moments that
 follow each other, in the order of `ORDER`. So a task may have gone from one to the next in between:
@@ -46,6 +47,7 @@ from mcp_agentbus.core.places import make_private
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import snapshot
+from mcp_agentbus.shared.accounts import store as accounts
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.version import __version__
 
@@ -60,10 +62,13 @@ WHAT: Final = {
     subjects.DEAD: "set aside",
     subjects.RESULTS: "records of tasks",
     subjects.AGENTS: "agents",
+    accounts.STREAM: "accounts and invitations",
 }
 LIST: Final = "backup.json"
-# How a backup is laid out; one more where an older version could not restore it.
-_FORMAT: Final = 1
+# How a backup is laid out: one more where an older version could not restore it, as one of a server
+# with accounts.
+_FORMAT: Final = 2
+_WITHOUT_ACCOUNTS: Final = 1
 _DAMAGED: Final = "Take another backup: this one cannot be relied on. Nothing was changed."
 
 
@@ -159,7 +164,7 @@ async def back_up(bus: Bus, folder: Path) -> AsyncGenerator[Progress, None]:
         # Beside its place: into that it is moved as a whole.
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            for name in ORDER:
+            for name in (*ORDER, *[accounts.STREAM] * await accounts.exist(bus)):
                 async with aclosing(_written(bus, name, unfinished)) as steps:
                     async for step in steps:
                         if isinstance(step, Progress):
@@ -193,8 +198,9 @@ async def _written(bus: Bus, name: str, folder: Path) -> AsyncGenerator[Progress
 
 def _finish(unfinished: Path, backup: Backup) -> None:
     """Write the list of a backup, and move it to its place."""
+    has_accounts = any(stream.name == accounts.STREAM for stream in backup.streams)
     listed = {
-        "format": _FORMAT,
+        "format": _FORMAT if has_accounts else _WITHOUT_ACCOUNTS,
         "agentbus": backup.agentbus,
         "taken_at": text.stamp(backup.taken_at),
         "streams": [asdict(stream) for stream in backup.streams],
@@ -259,7 +265,9 @@ def _listed(folder: Path, content: bytes) -> Backup:
         )
         names = tuple(stream.name for stream in backup.streams)
         counts = [(each.messages, each.room, each.last_seq) for each in backup.streams]
-        if names != ORDER or any(number < 0 for each in counts for number in each):
+        if names not in (ORDER, (*ORDER, accounts.STREAM)) or any(
+            number < 0 for each in counts for number in each
+        ):
             raise ValueError
         if any(streams.is_newer(stream.config) for stream in backup.streams):
             raise _too_new(folder, backup.agentbus)

@@ -5,7 +5,7 @@
     >>> plan = planned(folder, three, units)
     >>> plan.carry_out()
 
-They have one token and one authority, by which clients know each of them, and they each other.
+They have the same keys, and one authority, by which clients know each of them, and they each other.
 Each folder is that of a shared server, as `server_folder` makes it: on its machine the same command
 without the names brings it up to date, for the places of that machine. The authority's key stays.
 """
@@ -25,9 +25,10 @@ from mcp_agentbus.shared.draft import Change, Draft, write
 from mcp_agentbus.shared.reached import at, folder_name, reached_at
 from mcp_agentbus.shared.server_folder import (
     Files,
+    Units,
     check_free,
     draft_authority,
-    draft_token,
+    draft_keys,
     drafted,
     wanted_before,
 )
@@ -90,14 +91,14 @@ def folder_of(folder: Path, reached: str) -> Path:
     return folder / folder_name(reached)
 
 
-def planned(folder: Path, reached: tuple[str, ...], units: list[str]) -> Plan:
+def planned(folder: Path, reached: tuple[str, ...], units: list[Units]) -> Plan:
     """Return what is to be done; nothing is written.
 
     Args:
-        folder: the cluster's; it may be that of a server that was alone, whose token and authority
+        folder: the cluster's; it may be that of a server that was alone, whose keys and authority
             they take over.
         reached: as `servers` returned it.
-        units: the text of the systemd unit of each.
+        units: of systemd, for each.
 
     Raises:
         BadInput: something else is in the folder.
@@ -107,18 +108,19 @@ def planned(folder: Path, reached: tuple[str, ...], units: list[str]) -> Plan:
     check_free(folder, _kept(folder), files.conf)
     try:
         draft.keep(_kept(folder), json.dumps(reached, indent=1).encode(), "who is in it")
-        token = draft_token(draft, files)
+        draft_keys(draft, files)
         ca = draft_authority(draft, files, reached_at(reached[0])[0])
         changes, plans = draft.taken(), []
-        for each, unit in zip(reached, units, strict=True):
+        for each, of_each in zip(reached, units, strict=True):
             own = Files(folder_of(folder, each), authority=folder)
             host, port = reached_at(each)
             wanted = wanted_before(own.folder)
             names = (host, *(name for name in wanted.names if name != host))
             wanted = replace(wanted, names=names, port=port, cluster=reached)
-            draft.keep(own.token, token.encode(), "the token")
+            for mine, common in zip(own.keys, files.keys, strict=True):
+                draft.keep(mine, draft.secret(common) or b"", "the key")
             draft.keep(own.ca, ca, "the authority")
-            plans.append(drafted(draft, own, wanted, unit))
+            plans.append(drafted(draft, own, wanted, of_each, is_here=False))
     except OSError as error:
         raise unusable(error, folder, done="read") from None
     return Plan(folder, changes, tuple(plans))

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`agentbus server init`: what was typed becomes the folder of a shared server, and the next steps.
 
->>> plan = plan(folder, Given(names=("bus.example.org",)), unit)
+>>> plan = plan(folder, Given(names=("bus.example.org",)), units)
 >>> plan.carry_out()
 >>> print(text(plan, dry_run=False))
-token: new
+admin.nk: new
 ...
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -28,11 +27,11 @@ from mcp_agentbus.shared.server_folder import (
     STORE_MAX_BYTES,
     Files,
     Plan,
+    Units,
     planned,
     wanted_before,
 )
 
-_THERE: Final = "~/.config/agentbus"
 # The folder of one of three servers, on its machine: at its user's home.
 _TAKEN_TO: Final = "agentbus-server"
 
@@ -52,13 +51,13 @@ def conf_in(folder: Path) -> Path:
     return Files(folder).conf
 
 
-def plan(folder: Path, given: Given, unit: str) -> Plan:
+def plan(folder: Path, given: Given, units: Units) -> Plan:
     """Return what is to be done; nothing is written.
 
     Args:
         folder: the server's.
         given: what was typed.
-        unit: the text of its systemd unit.
+        units: of systemd, for it and its gate.
 
     Raises:
         BadInput: what was typed makes no sense, or the folder holds something else.
@@ -81,15 +80,26 @@ def plan(folder: Path, given: Given, unit: str) -> Plan:
             f"This is one of {', '.join(wanted.cluster)}, and {wanted.reached} is none of them.",
             hint="Give its port with --listen, and what it is called there first with --name.",
         )
-    return planned(folder, wanted, unit)
+    return planned(folder, wanted, units)
 
 
-def text(plan: Plan, *, dry_run: bool) -> str:
-    """Say what was done, or would be, and what to do next here and on other machines."""
+def text(plan: Plan, *, dry_run: bool, is_usual: bool = False) -> str:
+    """Say what was done, or would be, and what to do next here, and for each who is to use it.
+
+    Of a folder that `is_usual` its place need not be typed again.
+    """
     lines = [f"{change.said}" for change in plan.changes] or ["nothing has changed"]
     if dry_run:
         return "\n".join(["Would be done:", *lines])
-    return "\n".join([f"{plan.files.folder}:", *lines, "", *_here(plan), *_there(plan)])
+    return "\n".join(
+        [
+            f"{plan.files.folder}:",
+            *lines,
+            "",
+            *_here(plan),
+            *_then(plan.files.folder, is_usual=is_usual),
+        ]
+    )
 
 
 def data(plan: Plan) -> dict[str, Any]:
@@ -99,10 +109,9 @@ def data(plan: Plan) -> dict[str, Any]:
         "folder": str(files.folder),
         "changes": [change.said for change in plan.changes],
         "urls": wanted.urls,
-        "token_file": str(files.token),
         "ca_file": None if wanted.cert else str(files.ca),
         "config": str(files.conf),
-        "unit": str(files.unit),
+        "units": [str(files.unit), str(files.gate_unit)],
     }
 
 
@@ -150,36 +159,32 @@ def _here(plan: Plan) -> list[str]:
     if room := _room(files.folder):
         lines.append(f"Make room: the bus may take {size(STORE_MAX_BYTES)}, the disk has {room}.")
     if sys.platform != "linux":
-        return [*lines, f"Run it here, and keep it running: nats-server -c {_quoted(files.conf)}"]
+        folder = _quoted(files.folder)
+        both = f"nats-server -c {_quoted(files.conf)}", f"agentbus server gate --dir {folder}"
+        return [*lines, "Run both here, and keep them running:", *(f"  {each}" for each in both)]
     user = "" if os.geteuid() == 0 else " --user"
-    act = f"enable --now {_quoted(files.unit)}"
-    if plan.names & {files.conf.name, files.unit.name}:
-        # It may be new here, and have come from elsewhere.
+    units = f"{_quoted(files.unit)} {_quoted(files.gate_unit)}"
+    act = f"enable --now {units}"
+    if plan.names & {files.conf.name, files.unit.name, files.gate_unit.name}:
+        # They may be new here, and have come from elsewhere. The gate goes and comes along.
         again = f"systemctl{user} daemon-reload; systemctl{user} restart {files.unit.name}"
-        act = f"enable {_quoted(files.unit)}; {again}"
+        act = f"enable {units}; {again}"
     elif files.cert.name in plan.names:
         act = f"reload {files.unit.name}"
     elif not plan.changes:
-        act = f"status {files.unit.name}"
+        act = f"status {files.unit.name} {files.gate_unit.name}"
     linger = "; loginctl enable-linger" if user and act.startswith("enable") else ""
-    return [*lines, f"Here:  systemctl{user} {act}{linger}"]
+    return [*lines, f"Here: systemctl{user} {act}{linger}"]
 
 
-def _there(plan: Plan) -> list[str]:
-    """What to type on every machine that is to use it, this one included."""
-    files, wanted = plan.files, plan.wanted
-    needed = [files.token] if wanted.cert else [files.token, files.ca]
-    url = f'"{wanted.urls[0]}"' if len(wanted.urls) == 1 else json.dumps(wanted.urls)
-    copied = " ".join(f"{wanted.names[0]}:{_quoted(file)}" for file in needed)
-    ca = [] if wanted.cert else [f'  ca_file = "{_THERE}/{files.ca.name}"']
+def _then(folder: Path, *, is_usual: bool) -> list[str]:
+    """What to type for each user of each machine that is to use it."""
+    invite = "agentbus server invite NAME" + ("" if is_usual else f" --dir {_quoted(folder)}")
     return [
-        f"There: mkdir -p {_THERE}; scp -p {copied} {_THERE}/",
-        f"and in {_THERE}/config.toml, on this machine with the files' own places:",
-        "  [server]",
-        f"  url = {url}",
-        f'  token_file = "{_THERE}/{files.token.name}"',
-        *ca,
-        "then: agentbus doctor",
+        "Then, for each user of each machine, which NAME is to name:",
+        f"  {invite}",
+        "prints one line, a secret, which that user gives there to: agentbus join",
+        f"On this machine, too: {invite} | agentbus join",
     ]
 
 

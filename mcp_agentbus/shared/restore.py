@@ -11,7 +11,8 @@ taken, so that the same command brings it back; and whoever has sent something s
 This user's own server is replaced unseen: the backup is restored into a server that nobody else
 knows, whose files then take the place of the others at one blow, while no server runs on either.
 Whoever dies in between, one of the two is there whole. A shared server keeps running, and what it
-holds is removed stream by stream; so all who use it must have ended, or it is refused.
+holds is removed stream by stream; so all who use it must have ended, or it is refused. Who has
+joined since the backup, was removed, or has another key, is that still: nobody comes back in.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.replies import (
     NO_ROOM_TO_RESERVE,
     NO_SUCH_CONSUMER,
@@ -36,6 +39,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, StoreFull
 from mcp_agentbus.shared import snapshot, unseen
+from mcp_agentbus.shared.accounts import store as accounts
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
 from mcp_agentbus.shared.since import sent_since, tell
 from mcp_agentbus.store import streams, subjects
@@ -49,6 +53,12 @@ _IN_USE: Final = (
 )
 
 
+# A gate that runs knows at once that nothing was asked.
+_GATE_ANSWERS_S: Final = 2.0
+_STOP_GATE: Final = (
+    "Run `systemctl --user stop agentbus-gate` (as root without --user) on each of its servers, "
+    "then the same again; start it afterwards."
+)
 # A gigabyte takes a slow network a minute or two.
 _CATCHES_UP_WITHIN_S: Final = 300.0
 _LOOK_AGAIN_S: Final = 0.1
@@ -104,7 +114,9 @@ async def restore(
                 async for step in steps:
                     yield step
             return
-    async with aclosing(_unseen(settings, backup)) as steps:
+    # Nobody joins this user's own.
+    tasks = tuple(stream for stream in backup.streams if stream.name in ORDER)
+    async with aclosing(_unseen(settings, changed(backup, streams=tasks))) as steps:
         async for step in steps:
             yield step
 
@@ -182,6 +194,9 @@ async def _in_place(
     bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]]
 ) -> AsyncGenerator[Progress | Replaced, None]:
     """Restore on a server that others may use."""
+    if await bus.ask(LOBBY, b"", _GATE_ANSWERS_S):
+        what = "The server's gate runs, by which others use the bus. Nothing was changed."
+        raise Refused(what, hint=_STOP_GATE)
     if not there:
         async with aclosing(_anew(bus, backup, there)) as steps:
             async for step in steps:
@@ -222,18 +237,23 @@ async def _anew(
     await streams.ensure_streams(bus)
     info = await bus.admin.api(f"STREAM.INFO.{subjects.RESULTS}")
     replicas = int(info["config"]["num_replicas"])
-    for name in ORDER:
-        await bus.admin.api(f"STREAM.DELETE.{name}")
+    joined = await accounts.standing(bus)
+    if any(stream.name == accounts.STREAM for stream in backup.streams):
+        await accounts.ensure(bus)
+    for stream in backup.streams:
+        await bus.admin.api(f"STREAM.DELETE.{stream.name}")
     async with aclosing(_filled(bus, backup, None, replicas)) as steps:
         async for step in steps:
             yield step
+    await accounts.put_over(bus, joined)
 
 
 async def _filled(
     bus: Bus, backup: Backup, room: int | None, replicas: int
 ) -> AsyncGenerator[Progress, None]:
     """Give a server without our streams those of a backup, and mend what lies between them."""
-    made = {each["name"]: streams.fitted(each, room) for each in streams.SETTINGS}
+    settings = (*streams.SETTINGS, accounts.SETTINGS)
+    made = {each["name"]: streams.fitted(each, room) for each in settings}
     # One is made minutes after another, where that is large; none was lost in between.
     at_once = {RESTORED: text.stamp(text.now())}
     for stream in backup.streams:

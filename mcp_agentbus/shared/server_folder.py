@@ -1,34 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""The folder of a shared server: its configuration, token, certificates and what it stores.
+r"""The folder of a shared server: its configuration, keys, certificates and what it stores.
 
-    >>> plan = planned(folder, Wanted(names=("bus.example.org",)), unit="[Unit]\n...")
+    >>> plan = planned(folder, Wanted(names=("bus.example.org",)), units)
     >>> [change.said for change in plan.changes]
-    ['server.json: new', 'token: new', ...]
+    ['server.json: new', 'admin.nk: new', ...]
     >>> plan.carry_out()
 
-The same again changes nothing but what is missing, about to expire, or wanted otherwise: token and
-keys stay. The folder is 0700, its files 0600. The authority's key has a folder of its own: the
-server does not need it, so it can be kept elsewhere until a certificate is renewed.
+The same again changes nothing but what is missing, about to expire, or wanted otherwise: keys
+stay, and who has joined. The folder is 0700, its files 0600. The authority's key has a folder of
+its own: the server does not need it, so it can be kept elsewhere until a certificate is renewed.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
-import re
-import secrets
 import ssl
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from mcp_agentbus.bus.login.nkey import Nkey, NoSeed, new_seed
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import check_private, read_whole, unusable
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority
+from mcp_agentbus.shared.accounts.bus_conf import JOINED_FILE, JOINED_HEAD, Keys, bus_accounts
 from mcp_agentbus.shared.draft import NEW, Change, Draft, write
 from mcp_agentbus.shared.reached import (
     OWN_NAMES,
@@ -49,7 +50,6 @@ _RENEWED_BEFORE: Final = timedelta(days=30)
 _TO_MONITORING: Final = 4000
 # To that by which the servers of a cluster reach each other: 4222, 6222.
 _TO_ROUTES: Final = 2000
-_TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]{43}\n?")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Wanted:
     """How a shared server is to be."""
 
     #: Where it listens: an address, without brackets, and a port.
-    host: str = "0.0.0.0"  # noqa: S104  # for other machines, behind TLS and a token
+    host: str = "0.0.0.0"  # noqa: S104  # for other machines, behind TLS and a key
     port: int = PORT
     #: By which names and addresses other machines reach it; the first is the one they are told.
     names: tuple[str, ...] = ()
@@ -73,9 +73,26 @@ class Wanted:
         return at(self.names[0], self.port)
 
     @property
+    def listens_on(self) -> tuple[str, ...]:
+        """The one address on which it listens; none if that is each of its machine."""
+        return () if ipaddress.ip_address(self.host).is_unspecified else (self.host,)
+
+    @property
+    def server_name(self) -> str:
+        """What the server is called among those of its bus."""
+        return folder_name(self.reached) if self.cluster else "agentbus"
+
+    @property
     def urls(self) -> list[str]:
         """By which other machines reach the bus."""
         return [f"tls://{each}" for each in self.cluster or (self.reached,)]
+
+
+class Units(NamedTuple):
+    """The texts of what systemd runs: a server, and its gate beside it."""
+
+    server: str
+    gate: str
 
 
 class Files:
@@ -86,16 +103,27 @@ class Files:
         #: How it was wanted the last time.
         self.wanted = folder / "server.json"
         self.conf = folder / "nats.conf"
-        #: The secret that opens the server; other machines need it.
-        self.token = folder / "token"
+        #: Who has joined, as `nats.conf` includes it. The gate writes it.
+        self.joined = folder / JOINED_FILE
+        #: The seeds of the keys of the server's own users, see `bus_conf.Keys`; none leaves here.
+        self.admin = folder / "admin.nk"
+        self.system = folder / "system.nk"
+        #: But for this one, which is in each line by which somebody joins.
+        self.lobby = folder / "lobby.nk"
         #: The authority's certificate; other machines need it.
         self.ca = folder / "ca.crt"
         self.ca_key = (authority or folder) / "authority" / "ca.key"
         self.cert = folder / "server.crt"
         self.key = folder / "server.key"
         self.unit = folder / "agentbus-server.service"
+        self.gate_unit = folder / "agentbus-gate.service"
         #: JetStream's files.
         self.store = folder / "store"
+
+    @property
+    def keys(self) -> tuple[Path, Path, Path]:
+        """Where the seeds of `bus_conf.Keys` are, in their order."""
+        return self.admin, self.system, self.lobby
 
 
 @dataclass(frozen=True)
@@ -166,26 +194,31 @@ def _wanted(kept: Any) -> Wanted:
     return Wanted(host, port, tuple(map(server_name, kept["names"])), cert, key, cluster)
 
 
-def planned(folder: Path, wanted: Wanted, unit: str) -> Plan:
+def planned(folder: Path, wanted: Wanted, units: Units) -> Plan:
     """Return what is to be done so that a shared server is as it is wanted; nothing is written.
 
     Args:
         folder: its folder, which need not be there.
         wanted: how it is to be; it has a name.
-        unit: the text of its systemd unit.
+        units: of systemd, for it and its gate.
 
     Raises:
         BadSetup: a file cannot be used, is missing, or does not go with another.
     """
     files, draft = Files(folder), Draft(folder)
     try:
-        return drafted(draft, files, wanted, unit)
+        return drafted(draft, files, wanted, units)
     except OSError as error:
         raise unusable(error, folder, done="read") from None
 
 
-def drafted(draft: Draft, files: Files, wanted: Wanted, unit: str) -> Plan:
+def drafted(
+    draft: Draft, files: Files, wanted: Wanted, units: Units, *, is_here: bool = True
+) -> Plan:
     """As `planned`, of a folder of which a part may be drafted already.
+
+    One that is not `is_here` is to be taken to its machine, where it may have been before: who has
+    joined by then is known there alone.
 
     Raises:
         BadSetup: as `planned`.
@@ -193,32 +226,40 @@ def drafted(draft: Draft, files: Files, wanted: Wanted, unit: str) -> Plan:
     """
     # First, so that a folder that was half written is known again.
     draft.keep(files.wanted, json.dumps(asdict(wanted), indent=1).encode(), "what was asked")
-    token = draft_token(draft, files)
+    keys = draft_keys(draft, files)
     if wanted.cert:
         _check_pair(Path(wanted.cert), Path(str(wanted.key)))
     if wanted.cluster or not wanted.cert:
         draft_authority(draft, files, wanted.names[0])
         _draft_certificate(draft, files, wanted)
-    conf = _conf(files, wanted, token)
+    conf = _conf(files, wanted, keys)
     # A path need not be text.
     draft.keep(files.conf, os.fsencode(conf), "where it listens, or its certificate's place")
-    draft.keep(files.unit, os.fsencode(unit), "the program's place")
+    if is_here and draft.content(files.joined) is None:
+        draft.put(files.joined, JOINED_HEAD.encode())
+    for file, unit in zip((files.unit, files.gate_unit), units, strict=True):
+        draft.keep(file, os.fsencode(unit), "the program's place")
     return Plan(files, wanted, draft.taken())
 
 
-def draft_token(draft: Draft, files: Files) -> str:
-    """Have a token, and return it.
+def draft_keys(draft: Draft, files: Files) -> Keys:
+    """Have the keys of the server's own users; return them.
 
     Raises:
         BadSetup: what is there is none.
     """
-    token = draft.secret(files.token)
-    if token is None:
-        token = secrets.token_urlsafe(32).encode()
-        draft.put(files.token, token)
-    if not _TOKEN.fullmatch(token):
-        raise _damaged(files.token)
-    return token.decode().strip()
+    return Keys(*(_drafted_key(draft, file) for file in files.keys))
+
+
+def _drafted_key(draft: Draft, file: Path) -> str:
+    seed = draft.secret(file)
+    if seed is None:
+        seed = new_seed().encode()
+        draft.put(file, seed)
+    try:
+        return Nkey(seed.decode(errors="replace").strip()).public
+    except NoSeed:
+        raise _damaged(file) from None
 
 
 def draft_authority(draft: Draft, files: Files, name: str) -> bytes:
@@ -256,7 +297,8 @@ def _draft_certificate(draft: Draft, files: Files, wanted: Wanted) -> None:
         draft.put(files.key, key)
     if not authority.is_key(key):
         raise _damaged(files.key)
-    names = [*wanted.names, *(name for name in OWN_NAMES if name not in wanted.names)]
+    # By the last its owner's commands know it, on its own machine.
+    names = list(dict.fromkeys((*wanted.names, *OWN_NAMES, *wanted.listens_on)))
     why = _why_another(cert, key, ca, names)
     if not why:
         return
@@ -290,17 +332,16 @@ def _why_another(cert: bytes | None, key: bytes, ca: bytes, names: list[str]) ->
     return ""
 
 
-def _conf(files: Files, wanted: Wanted, token: str) -> str:
+def _conf(files: Files, wanted: Wanted, keys: Keys) -> str:
     cert, key = wanted.cert or str(files.cert), wanted.key or str(files.key)
-    name = folder_name(wanted.reached) if wanted.cluster else "agentbus"
     return f"""\
 # A bus for several machines, made by `agentbus server init`, which writes it anew.
 listen: {quoted(at(wanted.host, wanted.port))}
-server_name: {quoted(name)}
+server_name: {quoted(wanted.server_name)}
 http: "127.0.0.1:{beside(wanted.port, _TO_MONITORING)}"
-authorization {{ token: {quoted(token)} }}
 tls {{ cert_file: {quoted(cert)}, key_file: {quoted(key)} }}
-{_routes(files, wanted) if wanted.cluster else ""}{jetstream(str(files.store), STORE_MAX_BYTES)}"""
+{_routes(files, wanted) if wanted.cluster else ""}{bus_accounts(keys)}\
+{jetstream(str(files.store), STORE_MAX_BYTES)}"""
 
 
 def _routes(files: Files, wanted: Wanted) -> str:

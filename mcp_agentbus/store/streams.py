@@ -195,6 +195,12 @@ async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
     bus.on_missing = bus.on_missing or partial(ensure_streams, bus)
 
 
+async def ensure(bus: Bus, stream: Mapping[str, Any]) -> None:
+    """As `ensure_streams`, of one that is none of those."""
+    if call := await _needed(bus.admin, stream):
+        await _make(bus.admin, call, stream)
+
+
 def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
     """Return the stream's configuration, made smaller in proportion if the store has less room.
 

@@ -219,7 +219,7 @@ async def test_a_backup_that_is_not_as_it_was_written_is_refused_untouched(old, 
         (folder / backup.LIST).write_bytes(damaged)
         assert "is damaged" in await said(BadSetup)
     for later in (
-        whole.replace(b'"format": 1', b'"format": 2'),
+        whole.replace(b'"format": 1', b'"format": 3'),
         whole.replace(f'"agentbus-layout": "{LAYOUT}"'.encode(), b'"agentbus-layout": "99"'),
     ):
         (folder / backup.LIST).write_bytes(later)

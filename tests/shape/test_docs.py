@@ -23,7 +23,7 @@ from mcp_agentbus import Options, __version__
 from mcp_agentbus.config import folder_file
 from mcp_agentbus.config.sections import server
 from mcp_agentbus.config.variables import VARIABLES
-from mcp_agentbus.shared.gate.book import ACCOUNTS
+from mcp_agentbus.shared.accounts.store import STREAM as ACCOUNTS
 from mcp_agentbus.store.streams import STREAMS
 from mcp_agentbus.tools.catalog import TOOLS
 from mcp_agentbus.work import worker_file

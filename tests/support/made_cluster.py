@@ -9,12 +9,14 @@ import contextlib
 import socket
 import subprocess
 
-from local_server import settings_at
+from made_server import UNITS
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.shared import cluster
+from mcp_agentbus.shared import cluster, init
+from mcp_agentbus.shared.accounts import admin
 
 # From the port of the bus: its own, the routes', and that of monitoring.
 _BESIDE = (0, 2000, 4000)
@@ -25,19 +27,16 @@ class MadeCluster:
 
     def __init__(self, folder):
         typed = ",".join(f"127.0.0.1:{port}" for port in _free())
-        plan = cluster.planned(folder / "three", cluster.servers(folder, typed), [""] * 3)
+        plan = cluster.planned(folder / "three", cluster.servers(folder, typed), [UNITS] * 3)
         plan.carry_out()
         self._files = {each.files.folder.name: each.files for each in plan.servers}
+        for files in self._files.values():  # as on its machine
+            init.plan(files.folder, init.Given(), UNITS).carry_out()
         self.names = tuple(self._files)
         first = plan.servers[0]
-        #: Of a machine that uses them, with all three URLs.
-        self.settings = settings_at(
-            folder / "home",
-            HOME=str(folder),
-            AGENTBUS_URL=",".join(first.wanted.urls),
-            AGENTBUS_TOKEN_FILE=str(first.files.token),
-            AGENTBUS_CA_FILE=str(first.files.ca),
-        )
+        #: Of their owner, with all three URLs.
+        own = admin.settings(first.files.folder).environ
+        self.settings = load_settings({**own, "AGENTBUS_URL": ",".join(first.wanted.urls)})
         self._running = {}
 
     def start(self, *names):

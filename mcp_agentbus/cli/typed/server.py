@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.typed.command import command
@@ -45,9 +46,10 @@ def add(commands: Commands) -> None:
 def _add_backup(actions: Commands) -> None:
     backup = command(actions, "backup", "write all that the bus holds into a folder", agent=False)
     backup.add_argument("folder", metavar="FOLDER", help="a new one")
+    _add_dir(backup)
     backup.epilog = (
-        "Tasks, where they stand, results and who is registered; no token and no key. The bus goes "
-        "on meanwhile, and the folder is there once all of it is."
+        "Tasks, where they stand, results, who is registered and who has joined; no secret key. "
+        "The bus goes on meanwhile, and the folder is there once all of it is."
     )
     restore = command(actions, "restore", "have a bus hold what a backup does", agent=False)
     restore.add_argument("folder", metavar="FOLDER", help="as `agentbus server backup` made it")
@@ -56,6 +58,16 @@ def _add_backup(actions: Commands) -> None:
         help="also where the bus holds something: that is backed up, and goes",
     )  # fmt: skip
     restore.add_argument("--yes", action="store_true", help="do not ask")
+    _add_dir(restore)
+
+
+def _add_dir(command: argparse.ArgumentParser) -> None:
+    """Take which server's."""
+    command.add_argument(
+        "--dir", metavar="SERVER",
+        help="the server's folder (default: the bus that you use; of a shared one the folder "
+        "shared/ in agentbus's data folder)",
+    )  # fmt: skip
 
 
 def _add_init(actions: Commands) -> None:
@@ -78,6 +90,6 @@ def _add_init(actions: Commands) -> None:
     init.add_argument("--dir", metavar="FOLDER", help="default: shared/ in agentbus's data folder")
     init.add_argument("--dry-run", action="store_true", help="only say what would be done")
     init.epilog = (
-        "The same again keeps token and keys, and renews a certificate that expires within 30 days "
-        "or whose names have changed."
+        "The same again keeps all keys and who has joined, and renews a certificate that expires "
+        "within 30 days or whose names have changed."
     )

@@ -74,15 +74,17 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path, home):
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
 @pytest.mark.parametrize("by_root", [True, False])
-def test_systemd_finds_no_fault_in_the_unit_of_a_shared_server(tmp_path, by_root):
+def test_systemd_finds_no_fault_in_the_units_of_a_shared_server(tmp_path, by_root):
     program = tmp_path / "a b%h $c" / "nats-server"
     program.parent.mkdir()
     program.symlink_to(sys.executable)
-    file = tmp_path / "agentbus-server.service"
-    file.write_text(server.unit(program, tmp_path / "a b%h $c" / "nats.conf", by_root=by_root))
+    texts = server.units(program, tmp_path / "a b%h $c" / "nats.conf", by_root=by_root)
+    files = [tmp_path / f"agentbus-{name}.service" for name in ("server", "gate")]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
 
     ran = subprocess.run(
-        ["systemd-analyze", *(["--user"] * (not by_root)), "verify", "--man=no", str(file)],
+        ["systemd-analyze", *(["--user"] * (not by_root)), "verify", "--man=no", *files],
         capture_output=True,
         text=True,
         timeout=60,
@@ -91,8 +93,9 @@ def test_systemd_finds_no_fault_in_the_unit_of_a_shared_server(tmp_path, by_root
     )
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert '$$c/nats.conf"' in file.read_text()
-    assert ("ReadWritePaths=" in file.read_text()) is by_root
+    assert '$$c/nats.conf"' in texts[0]
+    assert '$$c"\n' in texts[1]
+    assert all(("ReadWritePaths=" in text) is by_root for text in texts)
 
 
 def test_the_unit_quotes_by_systemds_rules():

@@ -14,7 +14,7 @@ from local_server import settings_at
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.shared.accounts import conf
+from mcp_agentbus.shared.accounts import bus_conf, conf
 from mcp_agentbus.shared.accounts.record import (
     AccountRecord,
     Invitation,
@@ -32,7 +32,7 @@ def _public():
     return Nkey(new_seed()).public
 
 
-_KEYS = conf.Keys(admin=_public(), system=_public(), lobby=_public())
+_KEYS = bus_conf.Keys(admin=_public(), system=_public(), lobby=_public())
 
 
 def _account(name, **more):
@@ -80,7 +80,7 @@ def test_an_account_says_nothing_but_to_its_own_gate_and_hears_what_is_for_it():
 
 def test_a_server_takes_all_names_that_an_account_may_have(tmp_path):
     names = ("laptop", "1e5", "true", "10mb", "a-b_c", "-x"[1:], "9", "x" * 63)
-    (tmp_path / "nats.conf").write_text(conf.server(_KEYS))
+    (tmp_path / "nats.conf").write_text(bus_conf.bus_accounts(_KEYS))
     (tmp_path / "accounts.conf").write_text(conf.joined(map(_account, names), _KEYS))
 
     told = subprocess.run(

@@ -5,13 +5,15 @@ import shutil
 import stat
 
 import pytest
+from made_server import UNITS
 
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority, cluster, init
 from mcp_agentbus.shared.init import Given
-from mcp_agentbus.shared.server_folder import Files
+from mcp_agentbus.shared.server_folder import Files, Units
 
 _TYPED = "a.example.org, 10.0.0.7:5000,[fd00::7]:4222"
+_THERE = Units("[Unit]\n# Of that machine.\n", UNITS.gate)
 _NAMES = ("a.example.org", "10.0.0.7-5000", "fd00--7")
 
 
@@ -21,7 +23,7 @@ def made(tmp_path):
 
     def make(typed=None):
         folder = tmp_path / "bus"
-        plan = cluster.planned(folder, cluster.servers(folder, typed), ["[Unit]\n"] * 3)
+        plan = cluster.planned(folder, cluster.servers(folder, typed), [UNITS] * 3)
         plan.carry_out()
         return plan
 
@@ -40,7 +42,10 @@ def test_each_has_all_that_its_machine_needs_and_no_key_by_which_another_is_made
 
     assert [folder.name for folder in folders] == list(_NAMES)
     assert {stat.S_IMODE(file.stat().st_mode) for file in there} == {0o600}
-    assert len({(folder / "token").read_bytes() for folder in folders}) == 1
+    for name in ("admin.nk", "system.nk", "lobby.nk"):
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
+    # It may have been there before, where others have joined since.
+    assert not [file for file in there if file.name == "accounts.conf"]
     assert [file for file in there if file.name == "ca.key"] == [plan.folder / "authority/ca.key"]
     assert 'listen: "0.0.0.0:5000"' in confs[1]
     assert 'routes: ["nats://a.example.org:6222", "nats://[fd00::7]:6222"]' in confs[1]
@@ -49,7 +54,7 @@ def test_each_has_all_that_its_machine_needs_and_no_key_by_which_another_is_made
     for name, each in zip(("a.example.org", "10.0.0.7", "fd00::7"), plan.servers, strict=True):
         assert name in authority.about(each.files.cert.read_bytes()).names
     said = init.cluster_text(plan, dry_run=False) + str(init.cluster_data(plan))
-    assert (folders[0] / "token").read_text() not in said
+    assert (folders[0] / "admin.nk").read_text() not in said
     assert f"tar -C {folders[2]} -c . | ssh fd00::7 " in said
     assert "10.0.0.7-5000/: new" in said
     assert changes(made()) == []
@@ -59,7 +64,7 @@ def test_on_its_machine_it_is_brought_up_to_date_for_the_places_of_that(made, tm
     plan, there = made(_TYPED), tmp_path / "elsewhere"
     shutil.copytree(plan.servers[1].files.folder, there)
 
-    moved = init.plan(there, Given(listen="10.0.0.7:5000"), "[Unit]\n# Of that machine.\n")
+    moved = init.plan(there, Given(listen="10.0.0.7:5000"), _THERE)
     moved.carry_out()
 
     text = init.text(moved, dry_run=False)
@@ -68,23 +73,24 @@ def test_on_its_machine_it_is_brought_up_to_date_for_the_places_of_that(made, tm
     assert 'listen: "10.0.0.7:7000"' in conf
     assert str(plan.folder) not in conf
     assert "enable " in text
-    assert '["tls://a.example.org:4222", "tls://10.0.0.7:5000", "tls://[fd00::7]:4222"]' in text
-    assert init.plan(there, Given(), "[Unit]\n# Of that machine.\n").changes == ()
+    assert f"agentbus server invite NAME --dir {there}" in text
+    assert Files(there).joined.exists()
+    assert init.plan(there, Given(), _THERE).changes == ()
     for given in ({"listen": "10.0.0.7:5001"}, {"names": ("b",)}):
         with pytest.raises(BadInput, match="is none of them"):
-            init.plan(there, Given(**given), "[Unit]\n")
+            init.plan(there, Given(**given), UNITS)
     with pytest.raises(BadSetup, match="authority's key is not there"):
-        init.plan(there, Given(names=("10.0.0.7", "b")), "[Unit]\n")
+        init.plan(there, Given(names=("10.0.0.7", "b")), UNITS)
 
 
-def test_a_server_that_was_alone_gives_its_token_and_authority_to_the_three(made, tmp_path):
-    alone = init.plan(tmp_path / "bus", Given(names=("a.example.org",)), "[Unit]\n")
+def test_a_server_that_was_alone_gives_its_keys_and_authority_to_the_three(made, tmp_path):
+    alone = init.plan(tmp_path / "bus", Given(names=("a.example.org",)), UNITS)
     alone.carry_out()
-    before = [file.read_bytes() for file in (alone.files.token, alone.files.ca)]
+    before = [file.read_bytes() for file in (*alone.files.keys, alone.files.ca)]
 
     first = made(_TYPED).servers[0].files
 
-    assert [file.read_bytes() for file in (first.token, first.ca)] == before
+    assert [file.read_bytes() for file in (*first.keys, first.ca)] == before
 
 
 def test_what_was_interrupted_goes_on_and_one_that_changes_is_told_to_the_others(made):

@@ -7,11 +7,12 @@ import stat
 
 import pytest
 from certificates import Authority
+from made_server import UNITS
 
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority, init
 from mcp_agentbus.shared.init import Given
-from mcp_agentbus.shared.server_folder import Files
+from mcp_agentbus.shared.server_folder import Files, Units
 
 _DAY_S = 24 * 3600
 
@@ -20,8 +21,8 @@ _DAY_S = 24 * 3600
 def made(tmp_path):
     """Makes the folder as it is typed; gives what was done."""
 
-    def make(unit="[Unit]\n", **given):
-        plan = init.plan(tmp_path / "server", Given(**given), unit)
+    def make(units=UNITS, **given):
+        plan = init.plan(tmp_path / "server", Given(**given), units)
         plan.carry_out()
         return [change.said for change in plan.changes]
 
@@ -39,24 +40,24 @@ def contents(files):
 
 def test_it_is_its_users_alone_and_says_its_secret_nowhere(made, files, tmp_path):
     made(names=("bus.example.org", "10.0.0.7"), listen="10.0.0.7")
-    plan = init.plan(files.folder, Given(), "[Unit]\n")
+    plan = init.plan(files.folder, Given(), UNITS)
     folders = [files.folder, files.ca_key.parent, files.store]
     there = contents(files)
-    secrets = [there[files.token], there[files.key], there[files.ca_key]]
+    secrets = [there[file] for file in (*files.keys, files.key, files.ca_key)]
 
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
     assert {stat.S_IMODE(file.stat().st_mode) for file in there} == {0o600}
     said = init.text(plan, dry_run=False) + str(init.data(plan)) + repr(plan.changes)
     assert not any(secret.decode().splitlines()[-1] in said for secret in secrets)
-    holding = {file.name for file, content in there.items() if there[files.token] in content}
-    assert holding == {"token", "nats.conf"}
+    for secret in secrets:
+        assert sum(secret in content for content in there.values()) == 1
     assert 'listen: "10.0.0.7:4222"' in there[files.conf].decode()
     assert 'http: "127.0.0.1:8222"' in there[files.conf].decode()
     assert "tls://bus.example.org:4222" in said
 
 
 def test_nothing_is_written_before_it_is_carried_out(files):
-    plan = init.plan(files.folder, Given(names=("a",)), "[Unit]\n")
+    plan = init.plan(files.folder, Given(names=("a",)), UNITS)
 
     assert "server.crt: new; for a, 127.0.0.1, ::1, localhost" in init.text(plan, dry_run=True)
     assert not files.folder.exists()
@@ -119,11 +120,25 @@ def test_an_authority_whose_key_is_elsewhere_is_asked_for_only_when_it_must_sign
     assert made(names=("b",)) != []
 
 
+def test_who_has_joined_stays_whatever_else_is_made_anew(made, files):
+    made(names=("a",))
+    files.joined.write_text("A_laptop {}\n")
+
+    changed = made(names=("b",), listen="10.0.0.7:5000", units=Units("[Unit]\n#", "[Unit]\n#"))
+
+    assert files.joined.read_text() == "A_laptop {}\n"
+    assert {said.partition(":")[0] for said in changed} == {
+        "server.json", "server.crt", "nats.conf", files.unit.name, files.gate_unit.name,
+    }  # fmt: skip
+    assert 'include "accounts.conf"' in files.conf.read_text()
+    assert "10.0.0.7" in authority.about(files.cert.read_bytes()).names
+
+
 def test_where_it_listens_changes_and_what_was_added_by_hand_is_kept_beside(made, files):
     made(names=("a",))
     files.conf.write_text(files.conf.read_text() + "max_connections: 5\n")
 
-    plan = init.plan(files.folder, Given(listen="[::1]:5222"), "[Unit]\n")
+    plan = init.plan(files.folder, Given(listen="[::1]:5222"), UNITS)
     plan.carry_out()
 
     assert 'listen: "[::1]:5222"' in files.conf.read_text()
@@ -145,7 +160,7 @@ def test_a_certificate_from_elsewhere_is_used_in_its_place(made, files, tmp_path
 
     assert f'cert_file: "{cert}", key_file: "{key}"' in files.conf.read_text()
     assert not files.ca.exists()
-    said = init.text(init.plan(files.folder, Given(), "[Unit]\n"), dry_run=False)
+    said = init.text(init.plan(files.folder, Given(), UNITS), dry_run=False)
     assert "ca_file" not in said
     assert "ca.crt" not in said
 
@@ -182,16 +197,16 @@ def test_another_folder_is_left_alone_and_a_damaged_one_named(made, files):
     made(names=("a",))
     files.cert.write_bytes(b"?")
     assert any("could not be read" in line for line in made())
-    for file in (files.ca, files.token, files.key):
+    for file in (files.ca, *files.keys, files.key):
         before = file.read_bytes()
         file.write_bytes(b"?")
         with pytest.raises(BadSetup, match=str(file)):
             made()
         file.write_bytes(before)
-    files.token.chmod(0o644)
+    files.admin.chmod(0o644)
     with pytest.raises(BadSetup, match="open to other users"):
         made()
-    files.token.chmod(0o600)
+    files.admin.chmod(0o600)
     kept = json.loads(files.wanted.read_text())
     others = ({"host": 5}, {"host": "x"}, {"port": "x"}, {"names": 1}, {"names": ["a b"]})
     for damaged in ("[]", "{", "{}", *(json.dumps(kept | other) for other in others)):

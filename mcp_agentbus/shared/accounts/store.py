@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where accounts and invitations are kept: a stream of the bus that no account may read.
+
+    >>> await ensure(bus)
+    >>> laptop, revision = await account(bus, "laptop")
+    >>> await put(bus, replace(laptop, state="cut-off"), revision)
+
+Each change is by compare and set, so that of two who change the same one finds out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import aclosing, suppress
+from typing import Any, Final, TypeVar
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
+from mcp_agentbus.shared.accounts.record import (
+    ACCOUNTS,
+    INVITATIONS,
+    AccountRecord,
+    Invitation,
+    Unreadable,
+    account_in,
+    account_subject,
+    encoded,
+    invitation_in,
+    invitation_subject,
+)
+from mcp_agentbus.store import streams
+
+_T = TypeVar("_T")
+
+STREAM: Final = "AGENTBUS_ACCOUNTS"
+#: What it is made with. Some 400 bytes each: room for tens of thousands.
+SETTINGS: Final[dict[str, Any]] = {
+    "name": STREAM,
+    "subjects": [ACCOUNTS, INVITATIONS],
+    "retention": "limits",
+    "discard": "new",
+    "storage": "file",
+    "num_replicas": 1,
+    "allow_direct": True,
+    "max_msgs_per_subject": 1,
+    "max_msg_size": 64 << 10,
+    "max_bytes": 16 << 20,
+}
+
+
+async def ensure(bus: Bus) -> None:
+    """Have the stream, kept by each server of three.
+
+    Raises: as `streams.ensure_streams`.
+    """
+    await streams.ensure(bus, SETTINGS)
+
+
+async def account(bus: Bus, name: str) -> tuple[AccountRecord | None, int]:
+    """Return an account and its revision; (None, 0) if there is none.
+
+    One that cannot be read counts as none; whoever writes next replaces it.
+
+    Raises:
+        BusUnreachable, NotAllowed: as `Bus.last`.
+    """
+    return await _read(bus, account_subject(name), account_in)
+
+
+async def invitation(bus: Bus, id_: str) -> tuple[Invitation | None, int]:
+    """Return an invitation and its revision, as `account`; `id_` is one by its spelling."""
+    return await _read(bus, invitation_subject(id_), invitation_in)
+
+
+async def accounts(bus: Bus) -> list[AccountRecord]:
+    """Return all accounts, in whatever state.
+
+    Raises:
+        ApiError, BusUnreachable, NotAllowed: as `Bus.stored`.
+    """
+    return await _all(bus, ACCOUNTS, account_in)
+
+
+async def invitations(bus: Bus) -> list[Invitation]:
+    """Return all invitations, as `accounts`."""
+    return await _all(bus, INVITATIONS, invitation_in)
+
+
+async def exist(bus: Bus) -> bool:
+    """Tell whether a bus has accounts: one whose server has no gate has none.
+
+    Raises:
+        ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
+    """
+    try:
+        await bus.api(f"STREAM.INFO.{STREAM}")
+    except ApiError as error:
+        if error.code != NO_SUCH_STREAM:
+            raise
+        return False
+    return True
+
+
+async def standing(bus: Bus) -> list[AccountRecord | Invitation]:
+    """Return all that is kept; nothing of a bus that has no accounts.
+
+    Raises: as `accounts`.
+    """
+    if not await exist(bus):
+        return []
+    return [*await accounts(bus), *await invitations(bus)]
+
+
+async def put_over(bus: Bus, records: Iterable[AccountRecord | Invitation]) -> None:
+    """Have these stand, in the place of whatever does; what they do not name stays.
+
+    Raises: as `put`.
+    """
+    for record in records:
+        last = await bus.last(STREAM, record.subject)
+        await put(bus, record, last.seq if last else 0)
+
+
+async def put(bus: Bus, record: AccountRecord | Invitation, revision: int) -> int:
+    """Store a record if what stands there is still of `revision`; 0: nothing. Return the new one.
+
+    Raises:
+        Conflict: somebody else has changed it.
+        BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
+    """
+    return await bus.replace(STREAM, record.subject, encoded(record), revision)
+
+
+async def forget(bus: Bus, record: AccountRecord | Invitation) -> None:
+    """Remove a record, so that its place is free.
+
+    Raises:
+        ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
+    """
+    await bus.admin.api(f"STREAM.PURGE.{STREAM}", {"filter": record.subject})
+
+
+async def _read(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> tuple[_T | None, int]:
+    message = await bus.last(STREAM, subject)
+    if message is None:
+        return None, 0
+    with suppress(Unreadable):
+        return read(message.subject, message.data), message.seq
+    return None, message.seq
+
+
+async def _all(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> list[_T]:
+    records: list[_T] = []
+    async with aclosing(bus.stored(STREAM, subject)) as pages:
+        async for page in pages:
+            for message in page:
+                with suppress(Unreadable):
+                    records.append(read(message.subject, message.data))
+    return records
