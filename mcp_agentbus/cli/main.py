@@ -45,6 +45,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "parked": ("cli.tasks", "run"),
     "replay": ("cli.tasks", "run"),
     "server": ("cli.server", "run"),
+    "join": ("cli.account.join", "run"),
+    "leave": ("cli.account.join", "run_leave"),
     "serve": ("__main__", "serve"),
     "listen": ("cli.listen", "run"),
     "work": ("cli.rooms", "work"),
@@ -61,6 +63,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "completion": ("cli.completion", "run"),
     "demo": ("cli.rooms", "demo"),
 }
+# So begins the line of an invitation, see `shared.joining.invitation`, which is no argument.
+_INVITES: Final = "agentbus-join-"
 _INTERRUPTED: Final = 130  # as a shell tells of SIGINT
 
 
@@ -75,6 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         completion.complete(top)
     typed = list(sys.argv[1:] if argv is None else argv)
     # Alone, in a terminal: somebody wants to know what goes on.
+    if any(_INVITES in word for word in typed):
+        from mcp_agentbus.cli.account.join import SEEN
+
+        return complain(SEEN)
     args = top.parse_args(typed or ["status"] * os.isatty(1))
     module, function = COMMANDS[args.command]
     try:

@@ -14,7 +14,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import Parser, duration
-from mcp_agentbus.cli.typed import agent, history, patterns, server, tasks, work
+from mcp_agentbus.cli.typed import account, agent, history, patterns, server, tasks, work
 from mcp_agentbus.cli.typed.command import WATCH_MAX_S, command
 from mcp_agentbus.core import hosts
 from mcp_agentbus.version import __version__
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     tasks.add(commands)
     history.add(commands)
     server.add(commands)
+    account.add(commands)
     serve = command(commands, "serve", "speak MCP on stdin and stdout, for one session of a host")
     serve.add_argument(
         "--watch-max", type=duration(1, WATCH_MAX_S), default=WATCH_MAX_S, metavar="S",

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Add and remove agents in config.toml, and leave the rest of it as its user wrote it.
+"""Change agents and the server in config.toml, and leave the rest of it as its user wrote it.
 
     >>> add(settings, "coder", host="claude-code", dir="/home/me/shop")
+    >>> set_server(settings, {"url": "tls://bus.example.org:4222", "account": "laptop", ...})
 
 One process at a time edits; the new text is read as settings before it takes the file's place, so
 what would be refused later never gets there. Comments, order and ends of lines stay; a file that is
@@ -22,7 +23,7 @@ from typing import Any, Final, cast
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import AbstractTable
+from tomlkit.items import AbstractTable, InlineTable, Table
 
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files, hosts, locks, places
@@ -145,6 +146,61 @@ def rename(settings: Settings, agent: str, new: str) -> Settings:
     return loaded
 
 
+def server_in(settings: Settings) -> dict[str, Any]:
+    """Return what [server] says.
+
+    Raises:
+        BadSetup: as `set_server`.
+    """
+    with _editing(settings) as file:
+        return dict(tomllib.loads(file.text).get("server", {}))
+
+
+def set_server(settings: Settings, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Have [server] say exactly this; return what it said before. Without keys it is left out.
+
+    Raises:
+        BadSetup: config.toml cannot be edited, or would be refused with it. Nothing was changed.
+    """
+    with _editing(settings) as file:
+        document = tomllib.loads(file.text)
+        before, rest = dict(document.get("server", {})), _but(document, "server")
+        new = _serving(file.text, keys)
+        _check(settings, new, {**rest, "server": dict(keys)} if keys else rest)
+        load_settings(settings.environ, text=new)
+        if keys != before:
+            file.write(new)
+    return before
+
+
+def _serving(old: str, keys: Mapping[str, Any]) -> str:
+    """Return the text with exactly these keys in [server]."""
+    try:
+        document = tomlkit.parse(old)
+        table = document.get("server")
+        if keys and isinstance(table, Table | InlineTable):
+            _fill(table, keys)
+            return tomlkit.dumps(document)
+        if table is not None:  # it goes, or stands in dotted keys, which tomlkit cannot take apart
+            del document["server"]
+        cut = tomlkit.dumps(document)
+    except (TOMLKitError, AttributeError, TypeError) as error:
+        raise BadSetup("config.toml cannot be edited.", hint=_BY_HAND) from error
+    rest = old if table is None else _spliced(old, len(old) - len(cut), cut) or cut
+    end = _end_of_line(old)
+    new = tomlkit.dumps({"server": dict(keys)}).replace("\n", end) if keys else ""
+    return f"{rest}{end if rest and new else ''}{new}"
+
+
+def _fill(table: AbstractTable, keys: Mapping[str, Any]) -> None:
+    """Have a table say exactly this; what it says already stays as it is written."""
+    for key in [key for key in table if key not in keys]:
+        del table[key]
+    for key, value in keys.items():
+        if key not in table or table[key] != value:
+            table[key] = value
+
+
 def _with_header(old: str, before: Mapping[str, Any], agent: str, new: str) -> str:
     """Return the text with an agent's table, if it has one, under another id."""
     tables = before.get("agents", {})
@@ -188,8 +244,8 @@ def _trusting(table: Any, agent: str, new: str) -> Any:
     }
 
 
-def _but(tables: Mapping[str, Any], agent: str) -> dict[str, Any]:
-    return {name: table for name, table in tables.items() if name != agent}
+def _but(tables: Mapping[str, Any], without: str) -> dict[str, Any]:
+    return {name: table for name, table in tables.items() if name != without}
 
 
 @dataclass(frozen=True)
@@ -280,12 +336,7 @@ def _changed(old: str, agent: str, keys: Mapping[str, Any]) -> str:
         agents = cast("AbstractTable", document["agents"])
         if agent not in agents:
             agents[agent] = tomlkit.inline_table()
-        table = cast("AbstractTable", agents[agent])
-        for key in [key for key in table if key not in keys]:
-            del table[key]
-        for key, value in keys.items():
-            if key not in table or table[key] != value:
-                table[key] = value
+        _fill(cast("AbstractTable", agents[agent]), keys)
         return tomlkit.dumps(document)
     except (TOMLKitError, AttributeError, TypeError) as error:
         raise BadSetup("config.toml cannot be edited.", hint=_BY_HAND) from error

@@ -168,6 +168,18 @@ def with_login(settings: Settings, host: str) -> str:
     return lacked
 
 
+def moved(settings: Settings) -> str:
+    """Have the listener, if one is to run, be one of the bus that the settings name; say which.
+
+    Raises:
+        BadSetup: none is there after that.
+    """
+    with suppress(NoListener):
+        local_socket.ask(settings, {"op": "status"})
+        return _renew(settings)
+    return _renew(settings) if starter.keeps(settings.environ) else ""
+
+
 def _lacked(settings: Settings, host: str, answer: Mapping[str, Any]) -> list[str]:
     """Return the variables of a host's login that are here, and that a listener lacks."""
     logins = answer.get("logins")

@@ -83,11 +83,6 @@ def encode(line: Line) -> str:
     return f"{_BEGINS}{_VERSION}-{_base64(raw)}"
 
 
-def is_like(given: str) -> bool:
-    """Tell whether a text has such a line in it, or a piece of one: nobody may see it then."""
-    return _BEGINS in given
-
-
 def decode(given: str) -> Line:
     """Read a line; ends of lines and spaces that a terminal or a mail has put into it are left out.
 

@@ -11,6 +11,7 @@ import pytest
 from local_server import configured, settings_at
 
 from mcp_agentbus.config import editor
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import files
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 
@@ -218,6 +219,48 @@ def test_a_renamed_agent_keeps_what_its_user_wrote(configure, file, text, rename
 def test_an_agent_gets_no_id_that_another_has_in_the_file(configure):
     with pytest.raises(BadInput, match="already"):
         editor.rename(configure('[agents.coder]\nhost = "cursor"\n'), "coder", "coder")
+
+
+_JOINED = {"url": "tls://bus.example.org:4222", "nkey_file": "/k/l.nk", "account": "laptop"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '# mine\n\n\n[agents.coder]\nhost = "codex" # so\n',
+        '[agents.coder]\r\nroles = ["review"]\r\n',
+        '[archive]\ndays = 3\n\n[server]\nurl = "nats://127.0.0.1:5"\n\n# after\n[human]\n',
+        '[server]\nbinary = "/usr/bin/nats-server"\ntoken_file = "/t"\nurl = "nats://127.0.0.1:5"\n',
+        'server = { url = "nats://127.0.0.1:5" }\n',
+        'server.url = "nats://127.0.0.1:5"\n[archive]\ndays = 3\n',
+    ],
+)
+def test_the_server_is_another_one_and_the_one_of_before_again(configure, file, text):
+    settings, old = configure(text), tomllib.loads(text)
+
+    before = editor.set_server(settings, _JOINED)
+    now = file.read_bytes().decode()
+    loaded = load_settings(settings.environ)
+
+    assert before == old.get("server", {})
+    assert tomllib.loads(now) == {**old, "server": _JOINED}
+    assert (loaded.urls, loaded.account) == ((_JOINED["url"],), "laptop")
+    assert [line for line in text.splitlines() if "#" in line] == [
+        line for line in now.splitlines() if "#" in line
+    ]
+    assert editor.set_server(settings, before) == _JOINED
+    assert tomllib.loads(file.read_text()) == old
+    if "server" not in old:
+        assert file.read_bytes().decode() == text
+
+
+def test_a_server_that_would_be_refused_never_lands(configure, file):
+    settings = configure('[server]\nurl = "nats://127.0.0.1:5"\n')
+
+    with pytest.raises(BadSetup):
+        editor.set_server(settings, {**_JOINED, "url": "nats://bus.example.org:4222"})
+    assert file.read_text() == '[server]\nurl = "nats://127.0.0.1:5"\n'
 
 
 @pytest.mark.promise(41)

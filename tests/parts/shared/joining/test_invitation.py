@@ -127,8 +127,3 @@ def test_what_a_line_may_not_say_is_refused_though_its_sum_is_right(other):
     assert invitation.decode(_written_by_hand()).name == "laptop"
 
     assert "does not say what an invitation says" in refused(_written_by_hand(**other))
-
-
-def test_a_text_that_has_a_line_in_it_is_known():
-    assert invitation.is_like(f"--line={_WRITTEN}")
-    assert not invitation.is_like("laptop")

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus join` and `agentbus leave`, as typed.
+
+    $ agentbus join
+    Paste the line of `agentbus server invite` (it is not shown):
+    You are the account laptop of bus.example.org:4222; its gate answers in 3 ms.
+
+A line is a secret until it is used, so it is no argument: those are in the list of processes and in
+the shell's history.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import Any, Final
+
+from mcp_agentbus.cli.account import unseen_line
+from mcp_agentbus.cli.output import agreed, say, show, tell
+from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core.text import from_json
+from mcp_agentbus.doctor import listener
+from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.shared.joining import invitation
+from mcp_agentbus.shared.joining.join import Joined, join
+from mcp_agentbus.shared.joining.leave import Left, leave
+
+_PROMPT: Final = "Paste the line of `agentbus server invite` (it is not shown): "
+#: Of a line that was typed where others see it.
+SEEN: Final = BadInput(
+    "The line of an invitation is a secret, and no argument: it was in the list of processes, and "
+    "is now in your shell's history. Nothing was done.",
+    hint="Have it revoked by whoever gave it to you, and get another. Then run `agentbus join` "
+    "alone: it asks for the line.",
+)
+_SESSIONS: Final = (
+    "Sessions of your hosts that are open stay on the bus that they began with: start them anew."
+)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Become an account, and see that all works; return the exit code, which is 1 if not.
+
+    Raises:
+        BadInput: the line is none, or was typed as an argument; and as `join`.
+    """
+    if args.words:
+        raise BadInput(
+            "`agentbus join` takes no words: it asks for the line. Nothing was done.",
+            hint="Run `agentbus join`, or pipe the line into it.",
+        )
+    settings = load_settings()
+    line = invitation.decode(unseen_line.asked(_PROMPT, invitation.CHARS_MAX))
+    joined = asyncio.run(join(settings, line))
+    if not args.json:
+        tell(_text(joined))
+    listens = _listener(joined.settings)
+    if not args.json:
+        tell(f"{listens} {_SESSIONS}".strip())
+    code, looked = asyncio.run(_looked(joined.settings, as_json=args.json))
+    if args.json:
+        show(args, "", {**_data(joined), "listener": listens, **looked})
+    elif code:
+        tell(
+            f"You are the account {joined.account}, but not all is well: do what is said above, "
+            "then run `agentbus doctor --self-test`."
+        )
+    else:
+        tell(
+            "All is well. Who is there: agentbus agents. To be no account any more: agentbus leave"
+        )
+    return code
+
+
+def run_leave(args: argparse.Namespace) -> int:
+    """Be no account any more; return the exit code.
+
+    Raises:
+        BadInput: this user is none, or nobody is there to be asked; and as `leave`.
+    """
+    settings = load_settings()
+    if settings.account and not args.json:
+        waits = "ends as rejected" if args.give_back else "waits there, until you join again"
+        tell(
+            f"You are the account {settings.account}. What waits for its agents {waits}; its key "
+            "goes, and config.toml says again what it did before."
+        )
+    if settings.account and not agreed(args, "Leave?"):
+        say("Nothing was done.")
+        return 0
+    left = asyncio.run(leave(settings, give_back=args.give_back))
+    listens = _listener(left.settings)
+    show(args, _left(left, listens), _left_data(left, listens))
+    return int(not left.told)
+
+
+def _text(joined: Joined) -> str:
+    again = "again " if joined.was_joined else ""
+    where = ", ".join(url.partition("//")[2] for url in joined.urls)
+    said = f"You are {again}the account {joined.account} of {where}; its gate answers in "
+    said += f"{joined.gate_ms:.0f} ms. Its key is in {joined.settings.nkey_file}."
+    if joined.before.get("url"):
+        said += " What config.toml named before is kept: agentbus leave brings it back."
+    elif not joined.was_joined:
+        said += " What your own server holds stays there: agentbus leave brings it back."
+    return said
+
+
+def _data(joined: Joined) -> dict[str, Any]:
+    return {
+        "account": joined.account,
+        "urls": list(joined.urls),
+        "was_joined": joined.was_joined,
+        "gate_ms": joined.gate_ms,
+        "config": str(joined.settings.config_file),
+        "nkey_file": str(joined.settings.nkey_file),
+    }
+
+
+def _listener(settings: Settings) -> str:
+    """Have the listener that runs be one of this bus; say so."""
+    try:
+        renewed = listener.moved(settings)
+    except AgentbusError as error:
+        return f"The listener could not be started anew: {error.message} {error.hint}"
+    return f"It was started anew: {renewed}." if renewed else ""
+
+
+async def _looked(settings: Settings, *, as_json: bool) -> tuple[int, dict[str, Any]]:
+    """Tell what doctor and its self-test tell; return the code, and the data of both."""
+    from mcp_agentbus.doctor.run import run
+
+    printed: list[str] = []
+    out = printed.append if as_json else tell
+    failed = await run(settings, out, as_json=as_json)
+    looked = {"checks": from_json(printed.pop())["checks"]} if as_json else {}
+    tested = await run(settings, out, as_json=as_json, self_test=True)
+    if as_json:
+        looked["self_test"] = from_json(printed.pop())
+    return failed or tested, looked
+
+
+def _left(left: Left, listens: str) -> str:
+    lines = [f"You are the account {left.account} no more."]
+    if not left.told:
+        lines = [
+            f"You are the account {left.account} no more on this machine.",
+            f"The server was not told: {left.why_not}.",
+            f"Have whoever runs it remove it there: agentbus server remove {left.account}.",
+        ]
+    here = left.settings.url or "your own server"
+    return " ".join((*lines, f"The bus is {here} again.", listens, _SESSIONS))
+
+
+def _left_data(left: Left, listens: str) -> dict[str, Any]:
+    return {
+        "account": left.account,
+        "told": left.told,
+        "why_not": left.why_not,
+        "url": left.settings.url,
+        "listener": listens,
+    }

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An account goes from a shared server, and its user has again what config.toml said before.
+
+    >>> await leave(load_settings(), give_back=True)
+    Left(account='laptop', told=True, ...)
+
+The server is told first, as only the key that goes can say so; a server that is away is left all
+the same, and its owner has to remove the account.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import GateAway
+from mcp_agentbus.config import editor
+from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core.text import from_json
+from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, NotAllowed
+from mcp_agentbus.shared.joining.place import Place
+
+#: What an account asks the gate, to be one no more: JSON with `give_back`.
+LEAVE: Final = "leave"
+# The server writes its configuration and reads it twice before it answers.
+_WITHIN_S: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Left:
+    """What has become of it."""
+
+    account: str
+    #: Whether the server has removed the account.
+    told: bool
+    #: Why it has not; empty if it has.
+    why_not: str
+    #: What [server] of config.toml says again; empty if nothing.
+    before: Mapping[str, Any]
+    #: As config.toml has them now.
+    settings: Settings
+
+
+async def leave(settings: Settings, *, give_back: bool) -> Left:
+    """Be no account any more.
+
+    Args:
+        settings: the user's.
+        give_back: whether what waits for its agents ends as rejected, for its senders to send
+            elsewhere; else it waits for the account to be let in again.
+
+    Raises:
+        BadInput: this user is no account.
+        BadSetup: a file of this user's cannot be used.
+    """
+    place = Place(settings)
+    kept = place.record()
+    account = kept.account if kept else settings.account
+    if not account:
+        raise BadInput("This user of this machine is no account of a shared server.",
+                       hint="Nothing is to be done: what config.toml names is used.")  # fmt: skip
+    why_not = await _tell(settings, account, give_back=give_back)
+    before: Mapping[str, Any] = kept.before if kept else {}
+    if settings.account == account:  # else its user has written another server there since
+        editor.set_server(settings, before)
+    place.forget()
+    now = load_settings(settings.environ)
+    return Left(account, not why_not, why_not, before, now)
+
+
+async def _tell(settings: Settings, account: str, *, give_back: bool) -> str:
+    """Have the server remove the account; return why it has not, empty if it has."""
+    if settings.account != account:
+        return "config.toml names another server by now"
+    try:
+        await _removed(settings, give_back=give_back)
+    except NotAllowed:
+        return ""  # it knows the key no more
+    except AgentbusError as error:
+        return error.message.replace(" Nothing was stored.", "").rstrip(".")
+    except (ValueError, AttributeError):
+        return "the server does not understand it"
+    return ""
+
+
+async def _removed(settings: Settings, *, give_back: bool) -> None:
+    """Ask the gate until it has removed the account.
+
+    Raises:
+        NotAllowed: it is removed already, as by an answer that was lost: with the account goes its
+            connection.
+        AgentbusError: the gate cannot be reached.
+        ValueError, AttributeError: the answer is none.
+    """
+    body = json.dumps({"give_back": give_back}).encode()
+    async with Bus(settings) as bus:
+        try:
+            answer = await bus.request(LEAVE, body, _WITHIN_S)
+        except GateAway:
+            raise
+        except BusUnreachable:
+            answer = await bus.request(LEAVE, body, _WITHIN_S)
+    said: Any = from_json(answer.data)
+    if said.get("ok") is not True:
+        raise ValueError("it is not removed")

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus join` as a person types it: the line is seen nowhere, however long it is."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import termios
+from datetime import UTC, datetime
+
+import pytest
+import served
+
+from mcp_agentbus.bus.login.nkey import new_seed
+from mcp_agentbus.shared.joining import invitation
+from mcp_agentbus.shared.joining.invitation import Line
+
+_LINE = invitation.encode(
+    Line(
+        urls=tuple(f"tls://bus-{at}.example.org:4222" for at in range(150)),
+        ca_pem="",
+        lobby_seed=new_seed(),
+        id="0123456789abcdef",
+        secret="x" * 43,
+        name="laptop",
+        expires_at=datetime(2026, 11, 27, tzinfo=UTC),
+    )
+)
+
+
+def joined(home, *argv, **how):
+    argv = [sys.executable, "-m", "mcp_agentbus.cli.main", "join", *argv]
+    return subprocess.run(argv, env=served.environ(home), capture_output=True, text=True,
+                          timeout=60, check=False, **how)  # fmt: skip
+
+
+def test_a_line_as_an_argument_is_refused_and_said_to_be_in_the_history(tmp_path):
+    for argv in ([_LINE], [f"--line={_LINE}"], ["--line", _LINE], ["my", _LINE]):
+        done = joined(tmp_path, *argv, stdin=subprocess.DEVNULL)
+        assert done.returncode == 2
+        assert "shell's history" in done.stderr, argv
+        assert "revoked" in done.stderr
+        assert _LINE[17:41] not in done.stdout + done.stderr
+    done = joined(tmp_path, "laptop", "--json", stdin=subprocess.DEVNULL)
+    assert "takes no words" in json.loads(done.stdout)["error"]["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_piped_line_is_read_and_what_is_none_is_refused(tmp_path):
+    assert "is cut" in joined(tmp_path, input=_LINE[:2_000]).stderr
+    assert "is no line" in joined(tmp_path, input="a token").stderr
+    assert "No line" in joined(tmp_path, input="").stderr
+    assert "No line" in joined(tmp_path, stdin=subprocess.DEVNULL).stderr
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\nrm -rf x\n", "\x04"])
+def test_a_terminal_shows_nothing_of_a_line_longer_than_it_hands_over_and_leaves_none(
+    tmp_path, end
+):
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    argv = [sys.executable, "-m", "mcp_agentbus.cli.main", "join"]
+    process = subprocess.Popen(
+        argv, env=served.environ(tmp_path), stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    shown = b""
+    while not shown.endswith(b"(it is not shown): "):
+        shown += os.read(ours, 65_536)
+    assert not termios.tcgetattr(theirs)[3] & termios.ECHO
+    os.write(ours, f"\x1b[200~{_LINE[:5_000]}{end}".encode())
+    process.wait(timeout=60)
+    assert termios.tcgetattr(theirs) == before
+    os.set_blocking(theirs, False)
+    with pytest.raises(BlockingIOError):  # nothing is left for the shell
+        os.read(theirs, 1)
+    os.close(theirs)
+    try:
+        while piece := os.read(ours, 65_536):
+            shown += piece
+    except OSError:  # the end of a terminal
+        pass
+    os.close(ours)
+    assert _LINE[4_000:4_020].encode() not in shown
+    assert b"is cut" in shown
+    assert process.returncode == 2
