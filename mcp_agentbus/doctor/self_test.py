@@ -5,14 +5,16 @@
     ok  send           7 ms  stored as task 9d0c... for doctor-1a2b-worker, wake requested
     ok  heard        341 ms  the listener decided to wake the worker and told its session
 
-Two agents are made up for it and taken off the bus afterwards, with all that they stored. The
-configuration is not touched, and nobody else's inbox, unless `--wake AGENT` names one. A person who
-is to be told what needs one is told that this was a test.
+Two agents are made up for it and taken off the bus afterwards, with all that they stored; those of
+an account of a shared server stay, and are its own for each test. The configuration is not touched,
+and nobody else's inbox, unless `--wake AGENT` names one. A person who is to be told what needs one
+is told that this was a test.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import time
 from collections.abc import AsyncGenerator, Collection, Sequence
@@ -48,6 +50,8 @@ _SEEN_S: Final = 5.0
 _WOKEN_S: Final = 120.0
 # The last that a listener writes of a wake that succeeded.
 _WAKE_ENDS: Final = frozenset({"woken"})
+# Of an account's name as much as leaves room for what stands around it.
+_ACCOUNT_MAX_CHARS: Final = 48
 _SUBJECT: Final = "agentbus self-test"
 _BODY: Final = (
     "This task tests the bus. There is nothing to be done: call publish_result with status "
@@ -65,7 +69,7 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
         out: takes what is to be printed.
     """
     stages = Stages((lambda _: None) if as_json else lambda stage: tell(stage, out))
-    sender = f"doctor-{secrets.token_hex(2)}"
+    sender = _sender(settings)
     worker = wake or f"{sender}-worker"
     try:
         await stages.take("server", _server(settings), "Without a server no task can be stored.")
@@ -83,6 +87,17 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
     else:
         out(last_line(stages))
     return int(bool(stages.failed))
+
+
+def _sender(settings: Settings) -> str:
+    """Return who sends: one made up, but an account's own, whose names nobody takes off the bus."""
+    account = settings.account
+    if not account:
+        return f"doctor-{secrets.token_hex(2)}"
+    if len(account) > _ACCOUNT_MAX_CHARS:
+        digest = hashlib.sha256(account.encode()).hexdigest()[:8]
+        account = f"{account[: _ACCOUNT_MAX_CHARS - len(digest) - 1]}-{digest}"
+    return f"doctor-{account}"
 
 
 async def _told(settings: Settings) -> str:
@@ -115,17 +130,20 @@ async def _bus(settings: Settings, stages: Stages, *ours: str) -> AsyncGenerator
             whole = len(ours) > 1
             raise
         finally:
-            with suppress(Stopped):
-                await stages.take(
-                    "cleanup",
-                    _forget(bus, ours, whole=whole),
-                    f"{' and '.join(ours)} may stay in `agentbus agents`; nothing else is harmed.",
-                )
+            if settings.account:
+                stay = "stays" if len(ours) == 1 else "stay"
+                said = f"{' and '.join(ours)} {stay} on the bus, for the next test of this account"
+                stages.add(Stage("cleanup", "ok", 0, said))
+            else:
+                with suppress(Stopped):
+                    means = "may stay in `agentbus agents`; nothing else is harmed."
+                    work = _forget(bus, ours, whole=whole)
+                    await stages.take("cleanup", work, f"{' and '.join(ours)} {means}")
 
 
 async def _made_up(stages: Stages, bus: Bus, sender: str, worker: str) -> None:
     """Play both agents, sender and worker, in this process."""
-    about = "self-test, goes by itself"
+    about = "agentbus doctor's" if bus.settings.account else "self-test, goes by itself"
     async with (
         Session(bus, Agent(sender, description=about)) as planner,
         Session(bus, Agent(worker, description=about)) as coder,

@@ -26,12 +26,14 @@ from mcp_agentbus.bus import disk as server_disk
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.address import Address, Rotation, find_servers
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
+from mcp_agentbus.bus.login.account import GateAway
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, NotNow, api_answer, server_time
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.values import LOOPBACK
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.text import from_json, size
 from mcp_agentbus.doctor.check import Check, State
+from mcp_agentbus.doctor.shared import account, cluster
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import status, streams
@@ -45,10 +47,6 @@ _NEARLY_FULL: Final = 0.8
 #: Deadlines and quiet hours are kept by the clocks of several machines.
 CLOCKS_DIFFER_S: Final = 2.0
 _START: Final = "Run `agentbus server start`."
-# A server of a cluster tells each other every second that it is there.
-_AWAY_NS: Final = 5_000_000_000
-# So many writes behind the leader is more than what is under way.
-_LAGS: Final = 1_000
 # Also where the server is a shared one, which no command of ours starts.
 _MAKE: Final = "Run `agentbus agents`: it makes them."
 
@@ -71,11 +69,16 @@ async def checks(settings: Settings) -> list[Check]:
         link, server = await Rotation().open(servers)
     except AgentbusError as error:
         return [_unreachable(settings, error), *_without_server(settings)]
+    gate: list[Check] = []
     try:
+        gate = await account.checks(settings, link)
         asked = await _ask(link)
+    except GateAway as error:
+        return [*_shared(settings, server, []), account.away(error)]
     except (TimeoutError, LinkLost, NoResponders, ApiError) as error:
         if isinstance(error, NotNow) or len(servers) > 1:
-            return [_without_leader(servers, server, await _those_away(servers, server))]
+            away = await _those_away(servers, server)
+            return [cluster.without_leader(server.url, len(servers), away)]
         wrong = f"the server at {server.url} answers, but its JetStream does not"
         fix = "Free some disk space, then `agentbus server stop` and `agentbus server start`."
         if settings.url:
@@ -85,7 +88,7 @@ async def checks(settings: Settings) -> list[Check]:
         await link.close()
     if settings.url:
         there = _shared(settings, server, await _those_away(servers, server))
-        there += cluster(asked.infos)
+        there += [*gate, *cluster.checks(asked.infos)]
     else:
         there = await asyncio.to_thread(_own, settings, server.url)
     free = None if settings.url else shutil.disk_usage(settings.data_dir).free
@@ -234,6 +237,9 @@ def _shared(settings: Settings, server: Address, away: list[str]) -> list[Check]
     elif not server.login.file:
         fix = "Have whoever runs it ask for a login, and name its file: token_file of [server]."
         check = Check("server", "warning", f"{about}: everybody who reaches it is let in", fix)
+    if settings.account:
+        how = "synced by its configuration, as `agentbus server init` writes it; it does not tell"
+        return [check, Check("durability", "ok", how)]
     durable = Check(
         "durability",
         "warning",
@@ -242,63 +248,6 @@ def _shared(settings: Settings, server: Address, away: list[str]) -> list[Check]
         "`agentbus server config` prints it.",
     )
     return [check, durable]
-
-
-def _without_leader(servers: Sequence[Address], server: Address, away: Sequence[str]) -> Check:
-    """Say that the servers of a cluster have none who answers for them, and what that means."""
-    said = " ".join((f"the cluster of {server.url} has no leader just now.", *away))
-    if 2 * len(away) < len(servers):
-        fix = "They choose one by themselves: look again in ten seconds."
-        return Check("cluster", "warning", said, fix)
-    fix = "Start those that are away, or tell whoever runs them: until more than half of them run "
-    return Check("cluster", "wrong", said, f"{fix}nothing is stored.")
-
-
-def cluster(infos: Mapping[str, Mapping[str, Any] | None]) -> list[Check]:
-    """See how the servers of a cluster stand that keep the streams; none of one that is alone.
-
-    Args:
-        infos: as `STREAM.INFO` says them, by name.
-    """
-    kept = [(info["config"], info["cluster"]) for info in infos.values() if info and _is_of(info)]
-    if not kept:
-        return []
-    others = [each for _, how in kept for each in how.get("replicas") or ()]
-    leaders = dict.fromkeys(str(how["leader"]) for _, how in kept if how.get("leader"))
-    away = {str(each["name"]) for each in others if _is_away(each)}
-    names = {str(each["name"]) for each in others} | set(leaders)
-    late = {str(each["name"]): each.get("lag", 0) for each in others if _lags(each)}
-    led = f"led by {' and '.join(sorted(leaders))}"
-    there = f"{len(names - away)} of {len(names)} servers, {led}"
-    if 2 * len(away) >= len(names):
-        fix = "Start them, or tell whoever runs them: nothing is stored until more than half run."
-        return [Check("cluster", "wrong", f"{there}; away: {', '.join(sorted(away))}", fix)]
-    if away:
-        fix = "Start it, or tell whoever runs it: if one more goes, nothing can be stored."
-        said = f"{there}; away: {', '.join(sorted(away))}"
-        return [Check("cluster", "warning", said, fix)]
-    if late:
-        said = ", ".join(f"{name} by {lag:,}" for name, lag in sorted(late.items()))
-        fix = "It catches up by itself; look again in a minute, and at its disk if it does not."
-        return [Check("cluster", "warning", f"{there}; it lags in writes: {said}", fix)]
-    if alone := [config["name"] for config, _ in kept if config.get("num_replicas", 1) < 2]:
-        said = f"{there}, and kept by one of them alone: {', '.join(alone)}"
-        fix = "Take a backup, then restore it while three of them run: agentbus server backup."
-        return [Check("cluster", "warning", said, fix)]
-    return [Check("cluster", "ok", f"{there}, nobody lags")]
-
-
-def _is_of(info: Mapping[str, Any]) -> bool:
-    """Tell whether a stream is a cluster's: one that is alone names its leader, and no cluster."""
-    return bool((info.get("cluster") or {}).get("name"))
-
-
-def _is_away(server: Mapping[str, Any]) -> bool:
-    return bool(server.get("offline")) or int(server.get("active", 0)) > _AWAY_NS
-
-
-def _lags(server: Mapping[str, Any]) -> bool:
-    return not _is_away(server) and int(server.get("lag", 0)) > _LAGS
 
 
 def store(infos: Mapping[str, Mapping[str, Any] | None]) -> Check:

@@ -20,6 +20,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
+from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import streams, subjects, tasks
@@ -36,6 +37,8 @@ async def checks(settings: Settings) -> list[Check]:
     Raises:
         AgentbusError: that cannot be found out.
     """
+    if settings.account:
+        return [Check("strangers", "ok", account.NOT_HERE)]
     async with Bus(settings) as bus:
         if not await bus.reconnected(0):
             return []
@@ -43,8 +46,9 @@ async def checks(settings: Settings) -> list[Check]:
         changed = [*_in_place(bus, others.in_place), *_streams(bus, others.changed)]
         if others.missing:  # nobody has called yet, or can
             return changed
-        looks = (_schedules(bus), _kept_back(bus), _consumers(bus), _losses(bus))
-        return [*changed, *[check for look in looks for check in await look]]
+        # One after the other, and none begun that is not waited for, should one before it fail.
+        looks = (_schedules, _kept_back, _consumers, _losses)
+        return [*changed, *[check for look in looks for check in await look(bus)]]
 
 
 def _in_place(bus: Bus, names: Sequence[str]) -> list[Check]:

@@ -24,6 +24,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.doctor.check import Check
+from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import records, roster, subjects, tasks
 from mcp_agentbus.store.streams import STREAMS
@@ -65,6 +66,8 @@ async def checks(settings: Settings) -> list[Check]:
     Raises:
         AgentbusError: that cannot be found out.
     """
+    if settings.account:
+        return [Check("messages", "ok", account.NOT_HERE)]
     until = time.monotonic() + _LOOK_S
     async with Bus(settings) as bus:
         if not await bus.reconnected(0):

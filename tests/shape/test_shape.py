@@ -70,6 +70,7 @@ PRIVATE = {
 # Who looks at a private part all the same, and why.
 LOOKED_AT = {
     "doctor.server": {"bus.connection"},  # it tries to connect, and says what came back
+    "doctor.shared.account": {"bus.connection"},  # as that, of a gate
 }
 # The rooms that may know a library which the others need not know.
 ONLY = {

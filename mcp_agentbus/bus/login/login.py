@@ -42,6 +42,8 @@ class Login:
     jwt: str | None = field(default=None, repr=False)
     #: Where it is from a file of this user's own configuration.
     file: Path | None = None
+    #: Which account of a gate it is, if one.
+    account: str | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -85,6 +87,13 @@ class Login:
                 f"The server at {server} does not take {self.what}: revoked.",
                 hint="Ask whoever runs it why.",
             )
+        if self.account:
+            return NotAllowed(
+                f"The server at {server} does not let the account {self.account} in by the key in "
+                f"{self.file}: it was removed, cut off, or has another key.",
+                hint="Ask whoever runs it; with a line of `agentbus server invite "
+                f"{self.account}` this machine joins anew: agentbus join",
+            )
         return NotAllowed(
             f"The server at {server} does not take {self.what}.",
             hint=f"Ask whoever runs it for the right one, and put it into {self.file}.",
@@ -105,7 +114,8 @@ def login_of(settings: Settings) -> Login:
         return Login(what, user=settings.user, password=password, file=file)
     if file := settings.nkey_file:
         key = _nkey(_read(file, "nkey_file"), file, "nkey_file")
-        return Login(f"the key {key.public} in {file}", key=key, file=file)
+        whose = f"of the account {settings.account}" if settings.account else key.public
+        return Login(f"the key {whose} in {file}", key=key, file=file, account=settings.account)
     if file := settings.creds_file:
         content = _read(file, "creds_file")
         jwt, seed = _JWT.search(content), _SEED.search(content)

@@ -3,7 +3,7 @@
 
 import pytest
 
-from mcp_agentbus.doctor import server
+from mcp_agentbus.doctor.shared import cluster
 
 _S = 1_000_000_000
 
@@ -51,13 +51,13 @@ def other(name, **more):
     ],
 )
 def test_who_is_away_or_behind_is_named(infos, state, said):
-    [check] = server.cluster(infos)
+    [check] = cluster.checks(infos)
 
     assert (check.state, check.said) == (state, said)
     assert bool(check.fix) is (state != "ok")
 
 
 def test_of_a_server_that_is_alone_nothing_is_said():
-    assert server.cluster(told(name="")) == []
-    assert server.cluster({"AGENTBUS_TASKS": None}) == []
-    assert server.cluster({"AGENTBUS_TASKS": {"config": {}}}) == []
+    assert cluster.checks(told(name="")) == []
+    assert cluster.checks({"AGENTBUS_TASKS": None}) == []
+    assert cluster.checks({"AGENTBUS_TASKS": {"config": {}}}) == []

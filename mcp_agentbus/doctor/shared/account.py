@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `agentbus doctor` says of an account of a shared server: its gate, and what it is known by.
+
+    >>> await checks(settings, link)
+    [Check(name='gate', state='ok', said='answers laptop in 3 ms'), Check(name='authority', ...)]
+
+What only the server's owner may see is not looked at, and `NOT_HERE` says so.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from mcp_agentbus.bus.connection import API, Link
+from mcp_agentbus.bus.login.account import GateAway
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.doctor.check import Check
+from mcp_agentbus.errors import AgentbusError
+
+_ANSWER_S: Final = 3.0
+# What takes longer than this is felt by each call, which asks several times.
+_SLOW_MS: Final = 250.0
+_SOON: Final = timedelta(days=30)
+#: Of what is on a server that only its owner may see.
+NOT_HERE: Final = "not looked at: an account sees what is its own, and the server's gate the rest"
+
+
+async def checks(settings: Settings, link: Link) -> list[Check]:
+    """See that the gate answers, and until when the server is known; none without an account.
+
+    Raises:
+        GateAway: no gate is there.
+        TimeoutError, LinkLost: it does not answer.
+    """
+    if not settings.account:
+        return []
+    try:
+        await link.request(f"{API}.INFO", timeout=_ANSWER_S)  # the first one warms the connection
+        began = time.perf_counter()
+        await link.request(f"{API}.INFO", timeout=_ANSWER_S)
+    except GateAway:
+        raise
+    except AgentbusError as error:  # it refuses: the account is cut off
+        return [Check("gate", "wrong", error.message, error.hint), *_authority(settings)]
+    ms = (time.perf_counter() - began) * 1000
+    gate = Check("gate", "ok", f"answers the account {settings.account} in {ms:.0f} ms")
+    if ms > _SLOW_MS:
+        fix = "See how far the server is (ping), and how busy its machine; each call asks it often."
+        gate = Check("gate", "warning", gate.said, fix)
+    return [gate, *_authority(settings)]
+
+
+def away(error: GateAway) -> Check:
+    """Say that a server runs without its gate."""
+    return Check("gate", "wrong", error.message, error.hint)
+
+
+def _authority(settings: Settings) -> list[Check]:
+    """See until when the private authority counts by which the server is known, if it has one."""
+    if settings.ca_file is None:
+        return []
+    context = ssl.create_default_context(cafile=settings.ca_file)
+    until = min(
+        datetime.fromtimestamp(ssl.cert_time_to_seconds(str(each["notAfter"])), UTC)
+        for each in context.get_ca_certs()
+    )
+    said = f"the server is known by {settings.ca_file}, until {until:%Y-%m-%d}"
+    if until - datetime.now(UTC) > _SOON:
+        return [Check("authority", "ok", said)]
+    fix = "Ask whoever runs it for a line of its new authority, then run `agentbus join`."
+    return [Check("authority", "warning", said, fix)]
