@@ -83,6 +83,8 @@ class _Sign:
     gone: bool
     #: Of a listener.
     holds: Holds
+    #: When it was given, by the server's clock.
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -362,22 +364,20 @@ def decode_sign(beat: Found) -> _Sign:
         leaving=bool(said.get("leaving")),
         gone=bool(said.get("gone")),
         holds=Holds.of(said),
+        at=beat.stored_at,
     )
 
 
 def _entry(profile: Profile, signs: Sequence[_Sign]) -> Entry:
-    kinds = {sign.kind for sign in signs if not sign.gone}
-    state: PresenceState
-    if "session" in kinds:
-        state = "live session"
-    elif "listener" in kinds:
-        state = "listening"
-    else:
-        state = "offline" if profile.last_seen else "never seen"
+    # Of one that lives the registration says it late, and before its first call not at all.
+    beats = [sign.at for sign in signs if sign.kind == "session" and not sign.gone]
+    state: PresenceState = "offline" if profile.last_seen else "never seen"
+    if beats or any(sign.kind == "listener" for sign in signs):
+        state = "live session" if beats else "listening"
     return Entry(
         id=profile.id,
         state=state,
-        last_seen=profile.last_seen,
+        last_seen=max([*beats, *filter(None, [profile.last_seen])], default=None),
         registered_at=profile.registered_at,
         hosts=profile.hosts,
         roles=profile.roles,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server that was started anew has heard from nobody yet: nobody is said to be away for that."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from listeners import in_state
 from local_server import kill_servers
@@ -68,3 +68,23 @@ async def test_on_a_new_bus_it_is_known_that_nobody_was_there_before(own_world):
     [receipt] = await send_task(planner, "absent", "Now", "x", priority="high")
 
     assert (receipt.recipient, receipt.wake) == ("never seen", "held")
+
+
+async def test_who_is_there_was_seen_at_the_last_sign_of_a_session_also_before_its_first_call(
+    world,
+):
+    planner = await world.session("planner")
+    newcomer, coder = Agent(world.name("newcomer")), Agent(world.name("coder"))
+    long_ago = datetime.now(UTC) - timedelta(days=3)
+    await roster.register(world.bus, coder, long_ago)
+
+    for agent in (newcomer, coder):
+        await roster.beat(world.bus, agent, "5e55")
+        await in_state("live session", planner, agent.id)
+
+    there = {entry.id: entry for entry in await roster.everybody(world.bus)}
+    now = datetime.now(UTC)
+    for agent in (newcomer, coder):
+        seen = there[agent.id].last_seen
+        assert seen is not None
+        assert timedelta() <= now - seen < timedelta(seconds=30)
