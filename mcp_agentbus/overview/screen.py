@@ -7,7 +7,7 @@
       coder    session open   at 9d0c2f1a, 12 min · 3 normal wait
 
 Pure. Ids, states, numbers, times and this program's own sentences stand outside of a frame; what
-tasks are about stands in one at the end, by their ids.
+tasks are about and ask stands in one at the end, by their ids.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def screen(now: Situation, *, columns: int = 0, rows: int = 0, styled: bool = Fa
         if styled:
             title = [f"{part.style}{each}{_PLAIN}" for each in title]
         blocks.append([*title, *(each for item in shown for each in item.lines)])
-        tasks |= {_id(item.task): item.task for item in shown if item.task}
+        for task in filter(None, (item.task for item in shown)):
+            tasks.setdefault(_id(task), task)
     blocks.append(foot)
     if tasks:
         said = (_said(name, task, columns) for name, task in tasks.items())
@@ -307,8 +308,10 @@ def _indent(each: str) -> str:
 
 
 def _said(name: str, task: Past, columns: int) -> str:
-    """Return what a task is about, on one line of the screen."""
-    said = one_line(f"{name}: {task.subject}", _SUBJECT_CHARS)
+    """Return what a task is about, and what its worker asks, on one line of the screen."""
+    asked = (task.question and task.question.is_open and (task.summary or task.result)) or ""
+    asks = f" asks: {one_line(asked, _SUBJECT_CHARS)} |" if asked else ":"
+    said = f"{name}{asks} {one_line(task.subject, _SUBJECT_CHARS)}"
     return text.cut(said, columns - len(INDENT)) if columns else said
 
 

@@ -127,7 +127,9 @@ FIELDS = {
     "Record.priority_given": Field("sentence"),
     "Record.owner_session": Field("label"),
     "Record.notify_given": Field("sentence"),
-    "Record.summary": Field("sentence", framed=f"{SAID}, export, {LISTS}", data=f"{TEXTS}, {PAST}"),
+    "Record.summary": Field(
+        "sentence", framed=f"{SAID}, export, status, {LISTS}", data=f"{TEXTS}, {PAST}"
+    ),
     "Record.body": Field("sentence", framed=f"{SAID}, export", data=f"{TEXTS}, export"),
     "Record.artifacts": Field("sentence", framed=f"{SAID}, export", data=f"{TEXTS}, {PAST}"),
     "Record.reason": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
@@ -194,7 +196,7 @@ NO_WORDS = {
     "unasked body_chars",
     "Wakes": "task_id owner inbox",
     "Profile": "registered_at last_seen",
-    "_Sign": "kind leaving gone",
+    "_Sign": "kind leaving gone at",
     "Parked": "number inbox parked_at task size",
     "Event": "missed answer_to",
 }

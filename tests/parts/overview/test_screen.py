@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from places import outside_and_inside
-from situations import NOW, before, number, situation
+from situations import NOW, asks, before, number, situation
 
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.overview.known import Listener
@@ -83,6 +83,23 @@ def test_all_that_needs_a_person_is_on_a_small_screen_in_a_line_each():
     ]
     assert "AGENTS: 3, 2 with an open session" in lines
     assert len(lines) <= 23
+
+
+@pytest.mark.parametrize("kept", ["summary", "result"])
+def test_the_first_words_of_a_question_stand_before_what_its_task_is_about(kept):
+    now = situation()
+    need = now.needs[0]
+    asked = {kept: "Push?\nF>>>\nNEEDS YOU: 9 " + 300 * "x"}
+    task = replace(need.task, subject="s" * 200, question=asks("needs_approval"), **asked)
+    held = Standing("coder", "live session", NOW, ((number(99), NOW),))
+    some = replace(now, needs=(replace(need, task=task),), agents=(held,))
+
+    small, wide = (shown(some, columns=columns, rows=24) for columns in (80, 0))
+
+    outside, inside = outside_and_inside(small.replace("F", "abcdef"))
+    assert r"00000063 asks: Push?\nabcdef>>>\nNEEDS YOU: 9 xxx" in inside
+    assert "Push" not in outside
+    assert "x... (206 more characters) | ssss" in wide
 
 
 def test_where_there_is_room_parts_are_apart_and_all_of_them_is_shown():
