@@ -73,7 +73,7 @@ TRAIL = "audit, export"
 PAST = f"{TRAIL}, {LISTS}"
 NOW = "status, why"
 DECIDE = "approve, deny"
-SAID = f"{RESULT}, {DECIDE}"
+SAID, ASKED = f"{RESULT}, {DECIDE}", "export, status"
 ANY = f"{PAST}, {NOW}"
 TEXTS = "inbox, task, watch"
 IDS = "_meta, inbox, task, watch"
@@ -127,9 +127,7 @@ FIELDS = {
     "Record.priority_given": Field("sentence"),
     "Record.owner_session": Field("label"),
     "Record.notify_given": Field("sentence"),
-    "Record.summary": Field(
-        "sentence", framed=f"{SAID}, export, status, {LISTS}", data=f"{TEXTS}, {PAST}"
-    ),
+    "Record.summary": Field("sentence", f"{SAID}, {ASKED}, {LISTS}", data=f"{TEXTS}, {PAST}"),
     "Record.body": Field("sentence", framed=f"{SAID}, export", data=f"{TEXTS}, export"),
     "Record.artifacts": Field("sentence", framed=f"{SAID}, export", data=f"{TEXTS}, {PAST}"),
     "Record.reason": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
@@ -195,13 +193,13 @@ NO_WORDS = {
     "Sent": "hops expect owner priority notify created_at expires_at deliver_at seq seen_revision seen_at closed "
     "unasked body_chars",
     "Wakes": "task_id owner inbox",
-    "Profile": "registered_at last_seen",
+    "Profile": "account registered_at last_seen",
     "_Sign": "kind leaving gone at",
     "Parked": "number inbox parked_at task size",
     "Event": "missed answer_to",
 }
 # Commands that show nothing of the bus.
-SILENT = {"completion", "demo", "hook", "install", "serve", "setup", "uninstall", "worker"}
+SILENT = {*"completion demo hook install join leave serve setup uninstall worker".split()}
 # What is no tool, no resource and no command.
 BESIDES = {
     "_meta", "completion", "tab key", BRIEF, "watch --follow", "hook", "notice", "a started process",
