@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
     from mcp_agentbus.handoff.lookup import Life
     from mcp_agentbus.handoff.results import Published, publish_result
-    from mcp_agentbus.handoff.send import Options, send_task
+    from mcp_agentbus.handoff.send import send_task
+    from mcp_agentbus.handoff.sending.draft import Options
     from mcp_agentbus.handoff.session import Session
     from mcp_agentbus.handoff.turn import Inbox, Item
     from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
@@ -144,7 +145,8 @@ _HOME = {
     "handoff.inbox": ("read_inbox", "watch_inbox"),
     "handoff.lookup": ("Life",),
     "handoff.results": ("Published", "publish_result"),
-    "handoff.send": ("Options", "send_task"),
+    "handoff.send": ("send_task",),
+    "handoff.sending.draft": ("Options",),
     "handoff.session": ("Session",),
     "handoff.turn": ("Inbox", "Item"),
     "patterns.clear": ("Cleared", "Clearing", "clear", "to_clear"),

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
-from mcp_agentbus.archive.past import ONCE, Past, as_held, past_of
+from mcp_agentbus.archive.past import ONCE, Past, as_held, outgoing, past_of
 from mcp_agentbus.archive.questions import LEFT_OPEN, asked
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
@@ -31,7 +31,9 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import ArchiveBroken, BadInput
 from mcp_agentbus.handoff.agents import known_here, of_this_user
 from mcp_agentbus.handoff.beside import accepting
+from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.task import ASKING, HELD, OPEN
 
 #: Whose turn a task was or is: this agent's who sent it, or who received it; or both, not over yet.
@@ -98,6 +100,7 @@ class Sides:
 
 
 @one_call
+@later.telling_too
 async def history(session: Session, **wanted: Unpack[Options]) -> History:
     """Return what this agent sent and received, the latest first.
 
@@ -120,7 +123,29 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
         else past
         for past in held
     ]
-    return replace(page, tasks=tuple(shown))
+    here = await outgoing_of(session.outbox, Wanted(**wanted), sides)
+    return replace(page, tasks=(*here, *shown))
+
+
+async def outgoing_of(outbox: Outbox | None, wanted: Wanted, sides: Sides) -> tuple[Past, ...]:
+    """Return what lies in the outbox of what is looked for, which stands on the first page.
+
+    Raises: as `Outbox.waits`.
+    """
+    if outbox is None or not outbox.may_hold or wanted.cursor or wanted.view == "received":
+        return ()
+    if wanted.words.strip() or wanted.state not in {"", "open", "stored"}:
+        return ()
+    tasks = [outgoing(each) for each in await outbox.waits() if not each.is_over]
+    found = [
+        task
+        for task in reversed(tasks)
+        if (not sides.owners or task.owner in sides.owners)
+        and (not wanted.other or wanted.other in {task.owner, task.inbox})
+        and (not wanted.thread_id or wanted.thread_id == task.thread_id)
+        and (not wanted.since or wanted.since <= task.created_at)
+    ]
+    return tuple(found[:LIMIT_MAX])
 
 
 def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> History:

@@ -19,7 +19,8 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import SHELL_PREFIX, Priority
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, OPEN, Expect, State
+from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, OPEN, Expect, State, Task
 
 #: The condition that a task is not told twice: where its sender had its result sent to another
 #: agent as well, the archive has a copy, which is that agent's alone.
@@ -74,6 +75,8 @@ class Past:
     question: Question | None = None
     #: The session that held it last has ended without an end of it: it is offered again.
     is_left: bool = False
+    #: It lies in this machine's outbox, and is not at the bus yet.
+    is_outgoing: bool = False
 
     def without_texts(self) -> Past:
         """Return the same without what its sender wrote."""
@@ -100,6 +103,24 @@ class Past:
         if self.state in HELD and self.session.startswith(SHELL_PREFIX):
             return self.updated_at + timedelta(seconds=CLAIM_MAX_S)
         return None
+
+
+def unlisted(task: Task, number: int = 0) -> Past:
+    """Return a task of which no record is kept, as of another producer; `number`: its place."""
+    return Past(
+        n=number, task_id=task.id, owner=task.sender, inbox=task.to, state="stored", agent="",
+        session="", subject=task.subject, thread_id=task.thread_id, priority=task.priority,
+        task_type=task.task_type, in_reply_to=task.in_reply_to, created_at=task.created_at,
+        updated_at=task.created_at, expires_at=task.expires_at, deliver_at=task.deliver_at,
+        seen_at=None, request=task.body, request_chars=len(task.body), summary="", result="",
+        artifacts=(), progress=None, reason="", late=False, attempts=0, is_asked=False,
+        expect=task.expect, asked_by="",
+    )  # fmt: skip
+
+
+def outgoing(waits: Waits) -> Past:
+    """Return a task of the outbox."""
+    return replace(unlisted(waits.task), is_asked=True, is_outgoing=True)
 
 
 async def as_held(bus: Bus, tasks: Sequence[Past]) -> tuple[Past, ...]:

@@ -7,8 +7,7 @@
 
 A request is tried for as long as its call's `budget` lasts, and ends in an answer or in an error
 that says what is known: `BusUnreachable` means that nothing was stored, `Unconfirmed` that it may
-have been, as something was handed over and no answer came. Nothing is kept to be sent later, after
-its caller was told that it failed.
+have been. Nothing is kept to be sent later, after its caller was told that it failed.
 """
 
 from __future__ import annotations
@@ -42,8 +41,7 @@ from mcp_agentbus.errors import (
 # One try of a request; a call has `budget.CALL_S` for all that it asks.
 _TRY_TIMEOUT_S: Final = 1.5
 _BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
-# What a call has besides to find out why a server took a message and confirmed nothing.
-_WHY_TIMEOUT_S: Final = 0.4
+_WHY_TIMEOUT_S: Final = 0.4  # to find out why a server took a message and confirmed nothing
 _LATE: Final = "No bus server answered in time. Nothing was stored."
 # Of a server that answers, and knows nobody who takes what was said; what to ask of who runs it.
 _NO_JETSTREAM: Final = (
@@ -76,6 +74,8 @@ class Reconnecting:
         self.on_missing: Callable[[], Awaitable[None]] | None = None
         #: Why `reconnected` had no connection when it was last asked; empty if it had one.
         self.away_says = ""
+        self.is_locked_out = False  #: It had none as the server does not take the login.
+        self.opened = asyncio.Event()  #: Set whenever a connection was opened, or anew.
         self._repairing = False
         self._refused: BusUnreachable | None = None
         self._link: Link | None = None
@@ -342,8 +342,9 @@ class Reconnecting:
                 await self._live(may_start=False)
             except AgentbusError as error:
                 self.away_says = f"{error.message.replace(' Nothing was stored.', '')} {error.hint}"
+                self.is_locked_out = isinstance(error, NotAllowed)
             else:
-                self.away_says = ""
+                self.away_says, self.is_locked_out = "", False
                 return True
             if self._closed:
                 raise _closed()
@@ -386,6 +387,7 @@ class Reconnecting:
             await link.close()
             raise
         self._link = link
+        self.opened.set()
         link.on_end(self._lost)
         return link
 

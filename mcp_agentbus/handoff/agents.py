@@ -29,7 +29,14 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import EVERYBODY, LANES, WAKE_ON, Agent, Priority
 from mcp_agentbus.core.notices import takes
-from mcp_agentbus.errors import AgentbusError, BadInput, NotAccepted, UnknownAgent, UnknownTask
+from mcp_agentbus.errors import (
+    AgentbusError,
+    BadInput,
+    BusUnreachable,
+    NotAccepted,
+    UnknownAgent,
+    UnknownTask,
+)
 from mcp_agentbus.store import roster, streams, subjects, unseen, waiting
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry
@@ -276,24 +283,30 @@ async def under_old_names(bus: Bus, agent: str) -> tuple[str, ...]:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     book = names.read(bus.settings)
-    remarks = []
     before = [was for was in book.renamed if book.became(was, agent)]
-    if before:  # the call that this comes before has not made sure of them yet
-        await streams.ensure_streams(bus)
-    for old in before:
-        if await roster.live_sessions(bus, old):
-            continue  # what it has is its own, and may come back still
-        tasks, results = await both(
-            waiting.counts(bus, (old,)), unseen.look_up(bus, old, _LEFT_MAX)
-        )
-        counts = (_left(sum(tasks.values()), "task"), _left(len(results.results), "result"))
-        if any(counts):
-            remarks.append(
-                f"Under {old}, which this agent was before, waits: "
-                f"{', '.join(filter(None, counts))}. "
-                f"To have that here: agentbus agent rename {old} {agent}"
-            )
+    remarks: list[str] = []
+    try:
+        if before:  # the call that this comes before has not made sure of them yet
+            await streams.ensure_streams(bus)
+        told = [await _under_old_name(bus, old, agent) for old in before]
+        remarks = list(filter(None, told))
+    except BusUnreachable:
+        if not bus.settings.keeps_outbox:  # else the call itself may do without the bus
+            raise
     return tuple(remarks)
+
+
+async def _under_old_name(bus: Bus, old: str, agent: str) -> str:
+    if await roster.live_sessions(bus, old):
+        return ""  # what it has is its own, and may come back still
+    tasks, results = await both(waiting.counts(bus, (old,)), unseen.look_up(bus, old, _LEFT_MAX))
+    counts = (_left(sum(tasks.values()), "task"), _left(len(results.results), "result"))
+    if not any(counts):
+        return ""
+    return (
+        f"Under {old}, which this agent was before, waits: {', '.join(filter(None, counts))}. "
+        f"To have that here: agentbus agent rename {old} {agent}"
+    )
 
 
 def _left(count: int, what: str) -> str:

@@ -30,6 +30,7 @@ from mcp_agentbus.handoff.beside import arrivals, news, only, questions
 from mcp_agentbus.handoff.beside.news import Results
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.lanes import Left, Taken
+from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session, Turn
 from mcp_agentbus.handoff.turn import Call, Given, Inbox, Item, Watch
 
@@ -45,6 +46,7 @@ _Look = Callable[[], Coroutine[Any, Any, Inbox]]
 
 
 @one_call
+@later.telling_too
 async def read_inbox(
     session: Session,
     *,
@@ -89,6 +91,7 @@ async def read_inbox(
 
 
 @one_call
+@later.telling_too
 async def watch_inbox(
     session: Session,
     *,
@@ -337,7 +340,8 @@ async def _outcomes(
     last: bool,
 ) -> Inbox:
     """Return what became of sent tasks once that is known of enough, or at the `last` look."""
-    records = [await session.outcomes.result_of(task_id) for task_id in task_ids]
+    at_bus = [each for each in task_ids if not await later.lies_here(session, each)]
+    records = [await session.outcomes.result_of(task_id) for task_id in at_bus]
     results = tuple(record for record in records if record)
     if len(results) < (enough or len(task_ids)) and not last:
         results = ()

@@ -32,7 +32,7 @@ from mcp_agentbus.store import roster, subjects, tasks, waiting
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.records import as_asked, read_record, read_sent, read_wakes
-from mcp_agentbus.store.steps import first_record
+from mcp_agentbus.store.steps import first_record, sent_of
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import ENDS, HELD, Moment, Record, Sent, State, Task, Wakes
 from mcp_agentbus.store.tasks import Seen, Unreadable
@@ -61,6 +61,8 @@ class Life:
     question: Question | None = None
     #: The session that held it last has ended without an end of it: it is offered again.
     is_left: bool = False
+    #: It lies in this machine's outbox, and is not at the bus yet.
+    is_outgoing: bool = False
 
     @property
     def holder(self) -> str:
@@ -88,6 +90,8 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     ids.task_id(task_id)
+    if here := await _life_here(session, task_id, others):
+        return here
     await session.called()
     me = session.me.id
     claim = session.claims.get(task_id)
@@ -120,6 +124,20 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
     is_left = state in HELD and not await roster.may_hold(session.bus, record)
     life = Life(state, record, sent, task, steps, None if state in ENDS else asks, is_left)
     return await as_shown(session, life)
+
+
+async def _life_here(session: Session, task_id: str, others: Collection[str]) -> Life | None:
+    """Return what is known of a task that is not at the bus yet; None if it does not lie here."""
+    outbox = session.outbox
+    waits = await outbox.find(task_id) if outbox and outbox.may_hold else None
+    if not (outbox and waits) or not {waits.task.sender, "*"} & {session.me.id, *others}:
+        return None
+    letter = await outbox.read(waits)
+    if letter is None:
+        return None
+    task, sent = letter.task, sent_of(letter.task)
+    state: State = "expired" if text.now() >= sent.expires_at else "stored"
+    return Life(state, first_record(sent), sent, task, is_outgoing=True)
 
 
 async def as_shown(session: Session, life: Life) -> Life:
@@ -155,6 +173,11 @@ async def _meant(session: Session, written: str) -> str | None:
     """Return the id that is meant; None if nothing here begins with what was written."""
     if not ids.may_be_short(written):
         return written
+    outbox = session.outbox
+    if outbox and outbox.may_hold and (waits := await outbox.find(written)):
+        return waits.task.id
+    if held := ids.whole_task_id(written, session.claims):
+        return held
     await session.called()
     own = [(session.me.id, "*"), *(("*", inbox) for inbox in session.inboxes)]
     known = await _known(session.bus, own)

@@ -29,6 +29,7 @@ from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.beside import arrivals, only, questions
 from mcp_agentbus.handoff.beside.details import Details, checked, in_one
 from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.asked import decisions
@@ -128,28 +129,37 @@ async def publish_result(
     """
     ids.task_id(task_id)
     changes = checked(status, details)
+    if status == "cancelled" and await later.withdrawn(session, task_id, changes["summary"]):
+        return Published(task_id, "cancelled")
     await session.called()
     async with session.lock:
         if status in {"cancelled", "answered"}:
             by_sender = _cancel if status == "cancelled" else _answer
             return await by_sender(session, task_id, changes)
-        held = session.claims.get(task_id) or await _taken_up(session, task_id)
-        claim = held or await only.unheld(session, task_id, _holder(session, status))
-        if claim is None:
-            return await _not_held(session, task_id, status, changes)
-        if claim.task.expect == "nothing":
-            return Published(task_id, claim.record.state, unchanged=True, is_word=True)
-        session.claims.named(task_id)
-        if status == "released":
-            note = in_one(changes)
-            if held is None:
-                return Published(task_id, "stored", unchanged=True, unkept=bool(note))
-            why = "its worker released it"
-            await session.claims.give_back(claim, counts=True, reason=why, note=note)
-            return Published(task_id, "stored", unkept=len(note) > NOTE_MAX_CHARS)
-        if task_id not in session.claims:  # its client may start another server for the next call
-            shell.remember(session, claim.task)
-        return await _publish(session, claim, cast("State", status), changes)
+        return await _by_worker(session, task_id, status, changes)
+
+
+async def _by_worker(
+    session: Session, task_id: str, status: Status, changes: dict[str, Any]
+) -> Published:
+    """Store what a task's worker says of it."""
+    held = session.claims.get(task_id) or await _taken_up(session, task_id)
+    claim = held or await only.unheld(session, task_id, _holder(session, status))
+    if claim is None:
+        return await _not_held(session, task_id, status, changes)
+    if claim.task.expect == "nothing":
+        return Published(task_id, claim.record.state, unchanged=True, is_word=True)
+    session.claims.named(task_id)
+    if status == "released":
+        note = in_one(changes)
+        if held is None:
+            return Published(task_id, "stored", unchanged=True, unkept=bool(note))
+        why = "its worker released it"
+        await session.claims.give_back(claim, counts=True, reason=why, note=note)
+        return Published(task_id, "stored", unkept=len(note) > NOTE_MAX_CHARS)
+    if task_id not in session.claims:  # its client may start another server for the next call
+        shell.remember(session, claim.task)
+    return await _publish(session, claim, cast("State", status), changes)
 
 
 async def _publish(

@@ -35,6 +35,7 @@ from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.turn import Call, Calls, Inbox, Watches, is_over
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.task import CLAIM_MAX_S
 
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
@@ -53,15 +54,14 @@ class Session:
     bus: Bus
     me: Agent
     id: str = field(default_factory=ids.new_session_id)
-    #: It has no process of its own, as a shell's: its claims are leases, and outlive this one.
-    leased: bool = False
+    leased: bool = False  #: As a shell's: its claims are leases, and outlive its process.
     #: For which of its sessions, by which process, a host has started its server; empty if unknown.
     hosted: str = ""
     #: The session of another server of its host's, which has all that this one had; empty if none.
     successor: str = field(default="", init=False)
     only: str = ""  #: The id of the one task that it was started for; empty for any.
-    #: How it comes by its name, as that of an MCP client; None if that is `me`'s for good.
-    naming: Naming | None = None
+    naming: Naming | None = None  #: How an MCP client comes by its name; None: it is `me` for good.
+    outbox: Outbox | None = None  #: Keeps what it sends while the bus is out of reach.
     rate: SendRate = field(default_factory=SendRate)  #: How many tasks its agent may send.
     claims: Claims = field(init=False)
     outcomes: Outcomes = field(init=False)

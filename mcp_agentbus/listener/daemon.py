@@ -139,11 +139,12 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
     letting_go = in_background(_let_go(state), "keeper of what falls due")
     archiving = in_background(state.keeper.run(), "keeper of the archive")
     telling = in_background(state.teller.run(), "teller of a person")
+    handing_on = in_background(_hand_on(state), "forwarder of the outbox")
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    for task in (watching, keeping, letting_go, archiving, telling):
+    for task in (watching, keeping, letting_go, archiving, telling, handing_on):
         task.cancel()
-    for closing in (archiving, telling):  # a file, and what it has started
+    for closing in (archiving, telling, handing_on):  # a file, and what it has started
         with contextlib.suppress(asyncio.CancelledError):
             await closing
     _notify("STOPPING=1")
@@ -170,7 +171,7 @@ async def _watch(state: State, running: asyncio.Task[None], *, while_needed: boo
     needed_at = time.monotonic()
     while not running.done():
         _notify("WATCHDOG=1")
-        if state.settings.rules or state.members.all:
+        if state.settings.rules or state.members.all or (state.outbox and state.outbox.may_hold):
             needed_at = time.monotonic()
         elif while_needed and time.monotonic() - needed_at > _UNNEEDED_S:
             _end(running)
@@ -222,6 +223,16 @@ async def _let_go(state: State) -> None:
             state.emit("bus", "", {"error": type(error).__name__})
         except Exception as error:  # noqa: BLE001  # or what falls due is kept back from then on
             note_failure("keeper of what falls due", error)
+
+
+async def _hand_on(state: State) -> None:
+    """Have the outbox be emptied, where there is one."""
+    from mcp_agentbus.listener.outbox.forwarder import Forwarder
+
+    if state.outbox:
+        await Forwarder(
+            state.bus, state.outbox, lambda about: state.emit("outbox", "", about)
+        ).run()
 
 
 def _log(event: Event, agent: str, more: Mapping[str, Any]) -> None:

@@ -141,6 +141,7 @@ class Relayed:
             hosted=hosted,
             only=only,
             rate=self._rate,
+            outbox=self._state.outbox,
         )
         session.claims.on_change = lambda: self.tell_claims(session_id)
         return session
@@ -178,7 +179,7 @@ class Relayed:
 
         typed = argparse.Namespace(**args)
         naming = self._state.naming(theirs, {**request, "agent": args.get("agent")})
-        call = Call(typed, naming, out, self._state.bus, reached)
+        call = Call(typed, naming, out, self._state.bus, reached, self._state.outbox)
         running = _begun(commands.start(call), self._running)
         await _until_either_ends(running, part(_heard(connection.reader, said)))
         if self._leaving.is_set() and running.cancelled():

@@ -59,6 +59,7 @@ class Requests:
                 await self._count()
         state = self._state
         away = state.away_since
+        outbox = await self._outbox()
         connection.say(
             {
                 "pid": os.getpid(),
@@ -73,6 +74,7 @@ class Requests:
                 "config": state.watcher.says or "ok",
                 "archive": state.keeper.says or "ok",
                 "human": state.teller.says or "ok",
+                "outbox": outbox,
                 "failures": list(failures),
                 "logins": inherited.logins(state.settings.environ),
                 "relayed": len(state.sessions),
@@ -169,6 +171,16 @@ class Requests:
         except LedgerBroken as error:
             self._state.ledger_broke(error)
             raise AgentbusError(str(error), hint=error.hint) from None
+
+    async def _outbox(self) -> dict[str, Any] | None:
+        """Tell what was sent here and is not at the bus yet; None where nothing is kept here."""
+        outbox = self._state.outbox
+        if outbox is None:
+            return None
+        try:
+            return status.outbox_data(await outbox.waits(), outbox.says)
+        except AgentbusError as error:
+            return status.outbox_data((), {"": f"What lies there cannot be read: {error.message}"})
 
     async def _count(self) -> None:
         """Count anew what waits for each agent, if there is a bus."""

@@ -42,6 +42,7 @@ from mcp_agentbus.listener.members import Members
 from mcp_agentbus.relay.member import AGAIN_S
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.streams import PRESENCE_S
 from mcp_agentbus.wakes import demand
 from mcp_agentbus.wakes.demand import Looked
@@ -64,6 +65,7 @@ Event = Literal[
     "failed",  # inside, which is a bug; or a library complains
     "let_go",  # a task that had fallen due and kept back all others
     "ledger",  # wakes cannot be recorded
+    "outbox",  # what was sent while the bus was out of reach was handed on, or is not
     "archive",  # what became of tasks cannot be kept
     "human",  # a person was told what needs one, or could not be told
     "config",  # config.toml cannot be read
@@ -95,6 +97,8 @@ class State:
         #: What the user has set, as it could be read last.
         self.watcher = Watcher(settings)
         self.members = Members()
+        #: Keeps what is sent while the bus is out of reach; None where that is this machine's own.
+        self.outbox = Outbox(settings) if settings.keeps_outbox else None
         #: Keeps what becomes of tasks.
         ear = Ear(bus)
         self.keeper = Keeper(bus, self.watcher, ear, lambda about: emit("archive", "", about))

@@ -25,6 +25,7 @@ from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:  # both load what a person would wait for: pydantic and SQLite
     from mcp_agentbus.listener.desk import Desk
+    from mcp_agentbus.store.outbox.outbox import Waits
     from mcp_agentbus.wakes.ledger import Row
 
 # Of what a host printed, in a frame: a message with which a program ends has room, several do in
@@ -92,6 +93,13 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
     }
 
 
+def outbox_data(waits: Sequence[Waits], says: Mapping[str, str]) -> dict[str, Any]:
+    """Return how much lies in the outbox, since when, and why it is not handed on; "" if it is."""
+    since = waits[0].since.isoformat(timespec="seconds") if waits else None
+    why = "; ".join(dict.fromkeys(says.values())) if waits else says.get("", "")
+    return {"waiting": len(waits), "since": since, "says": why}
+
+
 def place(settings: Settings) -> dict[str, str]:
     """Return what tells a listener from one with other folders or on another bus."""
     return {
@@ -139,12 +147,21 @@ def text(standing: Mapping[str, Any]) -> str:
         if standing.get(part, "ok") != "ok"
     ]
     lines += [f"FAILED INSIDE, see its log: {failure}" for failure in standing.get("failures", ())]
+    if (outbox := standing.get("outbox")) and (outbox["waiting"] or outbox["says"]):
+        lines.append(_outbox_line(outbox))
     agents = standing["agents"]
     width = max((len(agent["agent"]) for agent in agents), default=0)
     lines += [f"{agent['agent']:{width}}  {_agent_line(agent)}" for agent in agents]
     if not agents:
         lines.append("No agents. Add one: agentbus agent add ID --host HOST --dir FOLDER")
     return "\n".join(lines)
+
+
+def _outbox_line(outbox: Mapping[str, Any]) -> str:
+    count = outbox["waiting"]
+    what = f"{count} task{'s' * (count != 1)} stored here, not yet at the bus"
+    since = f", since {minute(outbox['since'])}" if outbox["since"] else ""
+    return f"OUTBOX: {what}{since}. {outbox['says']}".rstrip()
 
 
 def _process(standing: Mapping[str, Any]) -> Process | None:

@@ -14,6 +14,7 @@ from datetime import datetime
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.ids import WAKE_ON, Priority, address_of
 from mcp_agentbus.listener.status import State
+from mcp_agentbus.store.outbox.outbox import Waits
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import HELD
 
@@ -29,6 +30,16 @@ class Word:
     until: datetime | None = None
     #: A wake is under way.
     waking: bool = False
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """What lies in this machine's outbox."""
+
+    #: The oldest first.
+    waits: tuple[Waits, ...] = ()
+    #: Why it is not at the bus, in this program's words.
+    says: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,8 @@ class Case:
     ended_at: datetime | None = None
     #: Tasks of its lane that are read before it; None: not known.
     before: int | None = None
+    #: Of a task in the outbox: why it is not at the bus.
+    outgoing_says: str = ""
 
     @property
     def inbox(self) -> str:

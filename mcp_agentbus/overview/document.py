@@ -64,6 +64,11 @@ def of_situation(now: Situation) -> dict[str, Any]:
             for some in now.waits
         ],
         "over": [{**_task(each.task), "at": stamp(each.at)} for each in now.ended],
+        "outbox": {
+            "waiting": len(now.outgoing.waits),
+            "since": stamp(now.outgoing.waits[0].since) if now.outgoing.waits else None,
+            "says": now.outgoing.says,
+        },
         "wakes_today": vars(now.wakes) if now.wakes else None,
         "whole": now.extent.is_whole,
         "notes": list(now.notes),

@@ -24,7 +24,7 @@ from mcp_agentbus.archive.audit import Entry as Step
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Current, up_to_date, users
-from mcp_agentbus.archive.past import Past
+from mcp_agentbus.archive.past import Past, outgoing, unlisted
 from mcp_agentbus.archive.questions import asked
 from mcp_agentbus.archive.standing import Resting
 from mcp_agentbus.bus.address import start_no_server
@@ -38,13 +38,15 @@ from mcp_agentbus.core.ids import (
     WAKE_ON,
     Priority,
     is_inbox,
+    whole_task_id,
 )
-from mcp_agentbus.errors import ArchiveBroken, BusUnreachable, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BusUnreachable, Unconfirmed
 from mcp_agentbus.listener import status
 from mcp_agentbus.listener.status import State
-from mcp_agentbus.overview.case import Case, Word
+from mcp_agentbus.overview.case import Case, Outgoing, Word
 from mcp_agentbus.relay import local_socket, seat
 from mcp_agentbus.store import roster, streams, subjects, waiting
+from mcp_agentbus.store.outbox.outbox import lying
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import ENDS, HELD, Task
@@ -126,12 +128,16 @@ class Known:
     asking: Sequence[Past] = ()
     #: What waits in lanes that have more than the records tell of, as from other producers.
     lanes: Mapping[Place, Lane] = field(default_factory=dict)
+    outgoing: Outgoing = field(default_factory=Outgoing)
 
     def task(self, written: str) -> Past:
         """Return the task that is meant.
 
         Raises: as `standing.named`.
         """
+        ids = {each.task.id: each for each in self.outgoing.waits}
+        if whole := whole_task_id(written, ids):
+            return outgoing(ids[whole])
         for lane in self.lanes.values():
             for task in (lane.tasks or {}).values():
                 if task.id == written:
@@ -141,7 +147,7 @@ class Known:
     def unlisted(self, task: Task) -> Past:
         """Return a task as it is told of, of which perhaps no record is kept."""
         whose = task.sender, task.to, task.id
-        return _unlisted(task, standing.number_of(self.current.archive, *whose))
+        return unlisted(task, standing.number_of(self.current.archive, *whose))
 
     def case(self, task: Past, *, placed: bool = False) -> Case:
         """Return what is known of a task, for `why`; `placed`: also how many rest before it."""
@@ -163,6 +169,7 @@ class Known:
             woken_at=_last(steps, _WOKEN),
             ended_at=_last(steps, ENDS),
             before=standing.before(archive, task, self.now) if placed else None,
+            outgoing_says=self.outgoing.says,
         )
 
     def _asked(self, task: Past) -> Past:
@@ -222,19 +229,6 @@ class Known:
         return [entry for entry in entries if role in entry.roles]
 
 
-def _unlisted(task: Task, number: int) -> Past:
-    """Return a task of which its sender's side has kept nothing, as of another producer."""
-    return Past(
-        n=number, task_id=task.id, owner=task.sender, inbox=task.to, state="stored", agent="",
-        session="", subject=task.subject, thread_id=task.thread_id, priority=task.priority,
-        task_type=task.task_type, in_reply_to=task.in_reply_to, created_at=task.created_at,
-        updated_at=task.created_at, expires_at=task.expires_at, deliver_at=task.deliver_at,
-        seen_at=None, request=task.body, request_chars=len(task.body), summary="", result="",
-        artifacts=(), progress=None, reason="", late=False, attempts=0, is_asked=False,
-        expect=task.expect, asked_by="",
-    )  # fmt: skip
-
-
 @asynccontextmanager
 async def known(settings: Settings) -> AsyncGenerator[Known]:
     """Find out what is known; the archive is open within the block.
@@ -264,7 +258,22 @@ async def known(settings: Settings) -> AsyncGenerator[Known]:
         resting, held = standing.resting(current.archive, now), standing.held(current.archive, now)
         asked = standing.asking(current.archive, now)
         here = Known(settings, now, current, await asking, on_bus, says, resting, held, asked)
-        yield replace(here, lanes=await _more(bus, here))
+        going = await _outgoing(here)
+        yield replace(here, lanes=await _more(bus, here), outgoing=going)
+
+
+async def _outgoing(here: Known) -> Outgoing:
+    """Return what lies in the outbox; where it cannot be read, that."""
+    if not here.settings.keeps_outbox:
+        return Outgoing()
+    try:
+        waits = await lying(here.settings)
+    except AgentbusError as error:
+        return Outgoing((), f"What this machine has in its outbox cannot be read: {error.message}")
+    said = (here.listener.answer.get("outbox") or {}).get("says", "")
+    if not here.listener.answer:
+        said = "Only a listener hands it on: `agentbus listen --install`."
+    return Outgoing(waits, said) if waits else Outgoing()
 
 
 def ask_listener(settings: Settings) -> Listener:

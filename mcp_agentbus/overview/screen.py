@@ -23,7 +23,7 @@ from mcp_agentbus.core.framing import INDENT, frame, one_line
 from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.overview.situation import Ended, Need, Situation, Standing, Waits
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import ago, clock, counts, line, many
+from mcp_agentbus.tools.answers.words import HERE, ago, clock, counts, line, many
 from mcp_agentbus.version import __version__
 
 # Where nobody looks, so that a pipe gets a whole answer that is not endless.
@@ -151,7 +151,10 @@ def _head(now: Situation) -> list[str]:
         lines.append(f"From the archive, as it was last known. {now.away_says}")
     if now.listener.state == "stopped" and not any(need.kind == "held" for need in now.needs):
         lines.append("Nobody is woken without a listener: agentbus listen --install")
-    return lines
+    if now.outgoing.waits:
+        first = clock(now.outgoing.waits[0].since, now.now)
+        lines.append(f"{many(len(now.outgoing.waits), 'task')} {HERE}, since {first}.")
+    return [*lines, *filter(None, [now.outgoing.says])]
 
 
 def _foot(now: Situation) -> list[str]:

@@ -24,6 +24,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
 from mcp_agentbus.core.notices import WHY
 from mcp_agentbus.listener import status
+from mcp_agentbus.overview.case import Outgoing
 from mcp_agentbus.overview.known import Known, Listener, known
 from mcp_agentbus.overview.why import FOR_A_PERSON, Why, todo_for, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
@@ -106,10 +107,8 @@ class WakesToday:
     """What wakes have cost since midnight, by this machine's clock."""
 
     count: int = 0
-    #: Those after which something was read.
-    read: int = 0
-    #: As far as hosts have told.
-    usd: float = 0.0
+    read: int = 0  #: Those after which something was read.
+    usd: float = 0.0  #: As far as hosts have told.
 
 
 @dataclass(frozen=True)
@@ -124,14 +123,14 @@ class Situation:
     agents: tuple[Standing, ...] = ()
     needs: tuple[Need, ...] = ()
     waits: tuple[Waits, ...] = ()
-    #: Tasks that wait, also in lanes that are not among `waits`.
-    waiting: int = 0
+    waiting: int = 0  #: Tasks that wait, also in lanes that are not among `waits`.
     #: Tasks on the bus of which the archive does not know yet, if it does not know all.
     unread: int = 0
     ended: tuple[Ended, ...] = ()
     wakes: WakesToday | None = None
     extent: Extent = field(default_factory=Extent)
     notes: tuple[str, ...] = ()
+    outgoing: Outgoing = field(default_factory=Outgoing)
 
     @property
     def is_empty(self) -> bool:
@@ -167,6 +166,7 @@ async def look(settings: Settings) -> Situation:
             wakes=wakes,
             extent=here.current.extent,
             notes=here.current.notes,
+            outgoing=here.outgoing,
         )
 
 

@@ -23,7 +23,7 @@ from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import AWAY
 from mcp_agentbus.store.task import ATTEMPTS_MAX, ENDS
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import AGAINST, ago, clock, many
+from mcp_agentbus.tools.answers.words import AGAINST, HERE, ago, clock, many
 
 #: What a question's state asks of whoever can give it.
 ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
@@ -174,6 +174,19 @@ def _held(case: Case) -> Why:
 # What may be said of a task that nobody holds, each None if it does not apply; the first counts.
 
 
+def _outgoing(case: Case) -> Why | None:
+    if not case.task.is_outgoing:
+        return None
+    since = ago(case.task.created_at, case.now)
+    why_not = f" {case.outgoing_says}" if case.outgoing_says else ""
+    return Why(
+        HERE,
+        f"It was sent {since} and is {HERE}, so nobody can read it.{why_not}",
+        "It is handed on by itself once the bus is reached; to withdraw it: "
+        f"`agentbus result {short(case.task.task_id)} cancelled --agent {case.task.owner}`.",
+    )
+
+
 def _not_yet(case: Case) -> Why | None:
     at = case.task.deliver_at
     if at is None or at <= case.now:
@@ -307,8 +320,8 @@ def _elsewhere(case: Case) -> Why | None:
 
 
 _RESTING: Final[Sequence[Callable[[Case], Why | None]]] = (
-    _not_yet, _bus_away, _unregistered, _wakes_nobody, _under_way, _held_back, _told, _no_listener,
-    _elsewhere,
+    _outgoing, _not_yet, _bus_away, _unregistered, _wakes_nobody, _under_way, _held_back, _told,
+    _no_listener, _elsewhere,
 )  # fmt: skip
 
 

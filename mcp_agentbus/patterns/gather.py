@@ -18,7 +18,8 @@ from typing import Unpack
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S, watch_inbox
-from mcp_agentbus.handoff.send import Options, send_task
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.sending.draft import Options
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Receipt, Record
 
@@ -106,7 +107,7 @@ async def gather(
 
 async def _answers(session: Session, receipts: Sequence[Receipt], quorum: int) -> Gathered:
     """Wait for what becomes of these tasks."""
-    stored = [receipt.task_id for receipt in receipts if receipt.state == "stored"]
+    stored = [receipt.task_id for receipt in receipts if receipt.state != "refused"]
     until = max(receipt.expires_at for receipt in receipts)
     known: dict[str, Record] = {}
     while True:

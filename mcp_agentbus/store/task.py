@@ -320,10 +320,7 @@ class Sent(_Stored):
 
 
 class Wakes(_Frozen):
-    """What was done about a task at its addressee's, beside its worker's record; one per task.
-
-    Written by listeners there, and once its user has decided what it asks.
-    """
+    """What listeners at its addressee's did about a task, and its user decided; one per task."""
 
     task_id: str
     owner: str
@@ -335,6 +332,7 @@ class Wakes(_Frozen):
 _IS_A_WORD: Final = (
     "It is shown once, at its reader's next call; it wakes nobody, and no result of it comes."
 )
+_IS_HERE: Final = "Once the bus is reached it is handed on; if refused then, that is its result."
 
 
 class Receipt(_Frozen):
@@ -343,8 +341,9 @@ class Receipt(_Frozen):
     task_id: str
     #: The address as the sender gave it.
     to: str
+    #: `stored_here`: on this machine, not yet at the bus; the listener hands it on.
     #: `refused` only among several addressees: `reason` says why this one was left out.
-    state: Literal["stored", "refused"] = "stored"
+    state: Literal["stored", "stored_here", "refused"] = "stored"
     #: The same request had been stored before; nothing was stored again.
     duplicate: bool = False
     #: What the roster says of the addressee.
@@ -352,7 +351,7 @@ class Receipt(_Frozen):
     last_seen: Time | None = None
     #: `held`: the task is read when the addressee looks; `not_known`: perhaps only then.
     wake: Literal["requested", "held", "not_known", "not_requested"] = "not_requested"
-    #: Why a wake is held or not known, or why the task was refused for this addressee.
+    #: Why a wake is held or not known, why it is not at the bus, or why it was refused.
     reason: str = ""
     #: How its sender is to learn of the result.
     notify: Notify = "live"
@@ -371,8 +370,9 @@ class Receipt(_Frozen):
         wakes_back = self.state == "stored" and self.notify == "wake"
         notes = (
             "An earlier call had stored it; nothing was stored again." if self.duplicate else "",
+            _IS_HERE if self.state == "stored_here" else "",
             f"The task is read when {self.to} next looks." if unread else "",
-            _IS_A_WORD if self.state == "stored" and self.expect == "nothing" else "",
+            _IS_A_WORD if self.state != "refused" and self.expect == "nothing" else "",
             "Its result may start a closed session of its sender." if wakes_back else "",
         )
         return " ".join(filter(None, notes))

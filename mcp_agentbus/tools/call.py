@@ -17,6 +17,7 @@ from mcp_agentbus.handoff.beside import arrivals
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.outbox.outbox import Outbox
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Call:
     open_bus: Bus | None = None
     #: Waits until what was printed has reached whoever typed it; None: it has once it is printed.
     reached: Callable[[], Awaitable[None]] | None = None
+    #: Keeps what is sent while the bus is out of reach; None: nobody would hand it on.
+    outbox: Outbox | None = None
 
     async def print_results(self, session: Session, text: str, data: object) -> None:
         """Print an inbox, and note that it was seen: no later call of a shell says so."""
@@ -73,6 +76,7 @@ class Call:
             found = await self.naming.take(bus)
             left = await agents.under_old_names(bus, found.me.id)
             async with shell_session(bus, found.me, self.settings.state_dir) as session:
+                session.outbox = self.outbox
                 yield session
         for remark in filter(None, (*found.remarks, *left, found.news)):
             if not getattr(self.args, "json", False):

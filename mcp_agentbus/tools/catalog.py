@@ -26,6 +26,7 @@ from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
 from mcp_agentbus.handoff.beside import only
 from mcp_agentbus.handoff.lookup import Life
+from mcp_agentbus.handoff.sending.draft import Options
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Call, Inbox
 from mcp_agentbus.tools.answers import documents, past, render
@@ -144,7 +145,7 @@ class Tool(Generic[_Args]):
 
 
 async def _send_task(session: Session, args: SendTask, _: Asked) -> Answer:
-    options = send.Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
+    options = Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
     options["in_reply_to"] = await lookup.answered_id(session, args.in_reply_to)
     receipts = await send.send_task(session, args.to, args.subject, args.body, **options)
     return Answer(render.receipts_text(receipts), documents.of_receipts_within(receipts))

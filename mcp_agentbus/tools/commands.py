@@ -10,6 +10,7 @@ is read from standard input, and nothing decided about a task.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
@@ -66,9 +67,16 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) ->
     as_json, data = call.args.json, documents.of_receipts(receipts, SHELL)
     if not as_json and not getattr(call.args, "receipts_shown", False):
         call.print(render.receipts_text(receipts, SHELL), data, receipts_shown=True)
-    sent = [receipt.task_id for receipt in receipts if receipt.state == "stored"]
+    sent = [receipt.task_id for receipt in receipts if receipt.state != "refused"]
+    if not sent:
+        if as_json:
+            call.print("", {**data, **documents.of_answers(Inbox(), ())})
+        return 0
+    began, answer = time.monotonic(), Inbox()
     try:
-        answer = await inbox.watch_inbox(session, timeout_s=call.args.wait, task_id=sent)
+        if session.outbox is None or await session.outbox.handed_on(sent, call.args.wait):
+            left_s = max(0.0, call.args.wait - (time.monotonic() - began))
+            answer = await inbox.watch_inbox(session, timeout_s=left_s, task_id=sent)
         told = {record.task_id for record in answer.results}
         lives = [
             await lookup.task_life(session, task_id) for task_id in sent if task_id not in told

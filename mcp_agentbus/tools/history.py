@@ -17,17 +17,27 @@ from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Entry, Span
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.follow import news
-from mcp_agentbus.archive.history import Sides, Wanted, look, up_to_date, users
+from mcp_agentbus.archive.history import (
+    History,
+    Sides,
+    Wanted,
+    look,
+    outgoing_of,
+    up_to_date,
+    users,
+)
 from mcp_agentbus.archive.past import as_held
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import agent_id, inbox_of
+from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.store import streams
 from mcp_agentbus.tools.answers import past
 from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.call import Call
 
 _EVERYBODY: Final = "your agents"
+_ONLY_HERE: Final = "This is only what lies on this machine, as the bus is out of reach:"
 
 
 async def tasks(call: Call) -> int:
@@ -46,17 +56,24 @@ async def tasks(call: Call) -> int:
         limit=args.limit,
         cursor=args.cursor,
     )
+    code = 0
     async with call.bus() as bus:
-        await streams.ensure_streams(bus)
         me = (await call.naming.look(bus)).me
         sides = Sides() if of_all else Sides((me.id,), me.inboxes)
-        async with up_to_date(bus, users(call.settings, me)) as current:
-            page = look(current, wanted, sides, call.settings.state_dir)
-        page = replace(page, tasks=await as_held(bus, page.tasks))
+        here = await outgoing_of(call.outbox, wanted, sides)
+        try:
+            await streams.ensure_streams(bus)
+            async with up_to_date(bus, users(call.settings, me)) as current:
+                page = look(current, wanted, sides, call.settings.state_dir)
+            page = replace(page, tasks=(*here, *await as_held(bus, page.tasks)))
+        except BusUnreachable as away:
+            if not here:
+                raise
+            page, code = History(here, notes=(f"{_ONLY_HERE} {away.message}",)), away.exit_code
     title = past.TITLES[args.view].format(who=_EVERYBODY if of_all else me.id)
     title += f' with "{wanted.words}" in it' if wanted.words else ""
     call.print(past.history_text(page, title, SHELL), past.of_history(page))
-    return 0
+    return code
 
 
 async def search(call: Call) -> int:

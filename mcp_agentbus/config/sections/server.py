@@ -95,6 +95,11 @@ class Server:
         return tuple(self.url.split(",")) if self.url else ()
 
     @property
+    def keeps_outbox(self) -> bool:
+        """Whether what is sent is kept here while the bus is out of reach: it is elsewhere."""
+        return bool(self.url)
+
+    @property
     def secret_files(self) -> tuple[Path, ...]:
         """Those of the files that nobody else may read."""
         all_files = (self.token_file, self.password_file, self.creds_file, self.nkey_file)

@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 from mcp_agentbus.core.ids import WAKE_ON
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.store.outbox.outbox import Here
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Receipt, Task
 from mcp_agentbus.store.tasks import Kept
 
 
 def receipt_of(
-    address: str, entry: Entry | None, task: Task, outcome: Kept | BaseException
+    address: str, entry: Entry | None, task: Task, outcome: Kept | Here | BaseException
 ) -> Receipt:
     """Return the receipt of a task for one addressee.
 
@@ -27,7 +28,7 @@ def receipt_of(
         address: as the sender gave it.
         entry: what the roster says of the addressee; None if that cannot be read.
         task: what was to be stored.
-        outcome: what was stored, or why nothing was.
+        outcome: what was stored, on the bus or here, or why nothing was.
     """
     common: dict[str, Any] = {
         "task_id": task.id,
@@ -38,6 +39,18 @@ def receipt_of(
     if isinstance(outcome, BaseException):
         why = _why(outcome)
         return Receipt(**common, state="refused", reason=why, expires_at=task.expires_at)
+    if isinstance(outcome, Here):
+        return Receipt(
+            **common,
+            state="stored_here",
+            wake="not_known",
+            duplicate=outcome.duplicate,
+            reason=outcome.why,
+            notify=task.notify,
+            expect=task.expect,
+            deliver_at=task.deliver_at,
+            expires_at=task.expires_at,
+        )
     wake, reason = _wake(task, entry)
     return Receipt(
         **common,

@@ -152,7 +152,7 @@ def of_answers(answers: Inbox, unanswered: Sequence[Life]) -> dict[str, Any]:
             {
                 "task_id": life.record.task_id,
                 "to": address_of(life.record.inbox),
-                "state": life.state,
+                "state": _state_of(life),
                 "agent": life.holder,
             }
             for life in unanswered
@@ -165,7 +165,7 @@ def of_life(life: Life) -> dict[str, Any]:
     """Return a task's life: its record, its history, and the task itself while it is open."""
     record = life.record
     data = of_record(record)
-    data["state"] = life.state
+    data["state"] = _state_of(life)
     data["left"] = life.is_left
     data["question"] = words.of_question(life.question)
     data["history"] = [moment.model_dump(mode="json") for moment in life.history]
@@ -179,6 +179,10 @@ def of_life(life: Life) -> dict[str, Any]:
     elif life.sent:
         data["request"] = {"body": life.sent.body, "characters": life.sent.body_chars}
     return data
+
+
+def _state_of(life: Life) -> str:
+    return "stored_here" if life.is_outgoing else life.state
 
 
 def of_task(task: Task) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def fact_line(past: Past) -> str:
     since += _LEFT * past.is_left
     facts = [
         short(past.task_id),
-        f"{past.state}{by}{since}",
+        words.HERE if past.is_outgoing else f"{past.state}{by}{since}",
         f"{past.sender} to {address_of(past.inbox)}",
         *([past.priority] if past.priority != "normal" else []),
         f"sent {words.ago(past.created_at)}",
@@ -137,7 +137,7 @@ def ids_of(past: Past) -> dict[str, Any]:
         "task_id": past.task_id,
         "from": past.sender,
         "to": address_of(past.inbox),
-        "state": past.state,
+        "state": "stored_here" if past.is_outgoing else past.state,
         "agent": past.agent,
         "left": past.is_left,
     }

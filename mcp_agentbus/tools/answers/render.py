@@ -56,6 +56,9 @@ def _receipt_line(receipt: Receipt, reader: Reader) -> str:
         return f"{receipt.to}: refused, nothing stored. {reader.hint(receipt.reason)}"
     seen = f", last seen {words.when(receipt.last_seen)}" if receipt.last_seen else ""
     later = f" It is offered from {words.when(receipt.deliver_at)}." if receipt.deliver_at else ""
+    if receipt.state == "stored_here":
+        line = f"{receipt.to}: {words.HERE}, as task {receipt.task_id}.{later}"
+        return f"{line} {receipt.note} Why: {receipt.reason}"
     if receipt.recipient == "not known":
         is_there = f"Whether {receipt.to} is there is not known yet{seen}."
     elif receipt.recipient == "never seen":
@@ -134,7 +137,8 @@ def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
         held = f" by {life.holder}" if life.holder else ""
         held += f" by {life.record.agent}{words.LEFT}" if life.is_left else ""
         task_id, to = life.record.task_id, address_of(life.record.inbox)
-        lines.append(f"{to}: timed out. Task {task_id} is {life.state}{held}, without a result.")
+        state = words.HERE if life.is_outgoing else f"{life.state}{held}"
+        lines.append(f"{to}: timed out. Task {task_id} is {state}, without a result.")
     if unanswered:
         count = layout.fitting(map(len, lines), layout.ROOM - len(told) - _MORE_CHARS)
         if count < len(lines):
@@ -337,7 +341,8 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     record, sent = life.record, life.sent
     who = f"sent by {record.asked_by or record.owner} to {address_of(record.inbox)}"
     left = f" by {record.agent}{words.LEFT}" if life.is_left else ""
-    facts = [f"Task {record.task_id}: {life.state}{left}", who, record.priority]
+    state = words.HERE if life.is_outgoing else life.state
+    facts = [f"Task {record.task_id}: {state}{left}", who, record.priority]
     facts += [WANTS_NOTHING] if record.expect == "nothing" else []
     facts += [words.AGAINST] * is_against(life.state, record.reason)
     question = life.question

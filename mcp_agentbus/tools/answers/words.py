@@ -23,6 +23,9 @@ AGAINST: Final = "after its worker's user had DENIED what it asked"
 #: Said of a task behind who has claimed it, once that is over without an end of it.
 LEFT: Final = "; that session has ended, so it is offered again"
 
+#: Of a task that its bus does not have yet: more than `stored` must not be said of it.
+HERE: Final = "stored here, not yet at the bus"
+
 
 def about(facts: Mapping[str, str | None]) -> str:
     """Return a line for each name that has a value."""

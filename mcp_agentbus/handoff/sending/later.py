@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is sent while the bus is out of reach: kept on this machine, and handed on by the listener.
+
+    >>> await keep(session, task, BusUnreachable())
+    Here(duplicate=False, why='No bus server answers.')
+
+Of a session without a listener there is no outbox, as nobody would empty it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from mcp_agentbus.core import text
+from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, NotAllowed, Unconfirmed
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.outbox.outbox import Here, Waits
+from mcp_agentbus.store.task import Task
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+# More ids than so many nobody reads; `agentbus status` says how many there are.
+_NAMED_MAX: Final = 10
+_NOTHING: Final = " Nothing was stored."
+#: Why a task is kept while the bus may be there.
+BEHIND_OTHERS: Final = "What was sent before it waits here, too, and goes first."
+_NEEDS_LISTENER: Final = (
+    "Run `agentbus listen --install`: a listener keeps what is sent until the bus is reached."
+)
+
+
+async def goes_behind_others(session: Session) -> bool:
+    """Tell whether what a session sends now goes behind what its agent has sent before."""
+    outbox = session.outbox
+    if outbox is None or outbox.is_locked_out or not outbox.may_hold:
+        return False
+    return await outbox.has(session.me.id)
+
+
+async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirmed | None) -> Here:
+    """Keep a task here until the bus is reached.
+
+    Args:
+        session: whose task.
+        task: which has its id: an earlier try that came to the bus is known there by it.
+        failure: why it is not at the bus; None: others go first.
+
+    Raises:
+        BadInput: another task lies here under its id.
+        BusUnreachable, Unconfirmed: it cannot be kept here either.
+    """
+    if session.outbox is None:
+        raise failure or BusUnreachable
+    why = failure.message if failure else session.outbox.says.get("") or BEHIND_OTHERS
+    why = why.replace(_NOTHING, "")
+    try:
+        here = await session.outbox.put(task, session.taking())
+    except BadInput:
+        raise
+    except AgentbusError as local:
+        said = f"{why} Nor could it be kept here: {local.message}"
+        is_unsure = isinstance(local, Unconfirmed) or isinstance(failure, Unconfirmed)
+        raise (Unconfirmed if is_unsure else BusUnreachable)(said, hint=local.hint) from None
+    # Until it is at the bus nothing of it can be missing there, nor come back.
+    session.outcomes.forget(task.id)
+    return replace(here, why=why)
+
+
+async def lies_here(session: Session, task_id: str) -> bool:
+    """Tell whether a task that the session's agent has sent is not at the bus yet."""
+    outbox = session.outbox
+    waits = await outbox.find(task_id) if outbox and outbox.may_hold else None
+    return waits is not None and waits.task.sender == session.me.id
+
+
+def telling_too(
+    reads: Callable[Concatenate[Session, _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate[Session, _P], Coroutine[Any, Any, _T]]:
+    """Have the error of a call that reads say what its agent has sent that waits here."""
+
+    @functools.wraps(reads)
+    async def within(session: Session, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return await reads(session, *args, **kwargs)
+        except (BusUnreachable, NotAllowed) as error:
+            told = _told(await _of_agent(session))
+            if not told:
+                raise
+            raise type(error)(error.message, hint=f"{error.hint} {told}") from None
+
+    return within
+
+
+async def _of_agent(session: Session) -> list[Waits]:
+    outbox = session.outbox
+    if outbox is None or not outbox.may_hold:
+        return []
+    with suppress(AgentbusError):
+        return [each for each in await outbox.waits() if each.task.sender == session.me.id]
+    return []
+
+
+def _told(waits: Sequence[Waits]) -> str:
+    """Return what to say of tasks that wait here: ids, which no peer has chosen."""
+    tasks = [each for each in waits if not each.is_over]
+    named = ", ".join(each.task.id for each in tasks[:_NAMED_MAX])
+    more = f" and {len(tasks) - _NAMED_MAX} more" if len(tasks) > _NAMED_MAX else ""
+    over = sum(text.now() >= each.task.expires_at for each in tasks)
+    late = f" The deadline of {over} of them has passed." if over else ""
+    if not tasks:
+        return ""
+    return (
+        f"Sent by this agent, stored on this machine and not yet at the bus: {named}{more}. They "
+        f"are handed on once the bus takes them.{late}"
+    )
+
+
+async def withdrawn(session: Session, task_id: str, said: str) -> bool:
+    """Withdraw a task that is not at the bus yet; tell whether it lay here.
+
+    The bus is told of it once it is reached: an earlier try may have come there.
+
+    Raises:
+        AgentbusError: as `Outbox.waits`.
+    """
+    outbox = session.outbox
+    if outbox is None or not outbox.may_hold:
+        return False
+    is_done = await outbox.withdraw(session.me.id, task_id, said)
+    if is_done:
+        session.outcomes.forget(task_id)
+    return is_done
+
+
+def kept_nowhere(session: Session, failure: BusUnreachable) -> BusUnreachable:
+    """Return the error of what is not kept: where a listener would do that, with how."""
+    if session.outbox or not session.bus.settings.keeps_outbox:
+        return failure
+    return type(failure)(failure.message, hint=f"{failure.hint} {_NEEDS_LISTENER}")

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hands on what was sent while the bus was out of reach, as soon as it is reached.
+
+    await Forwarder(state.bus, outbox, emit).run()
+
+What one agent has sent goes in its order, each task after the one before is at the bus. It forgets
+a task here only when the bus has acknowledged it and keeps its sender's record: whatever ends
+between the two, the same is done once more, and known there by its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from mcp_agentbus.bus import budget
+from mcp_agentbus.bus.address import start_no_server
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.aio import note_failure
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.agents import Addressees
+from mcp_agentbus.handoff.sending.handing_on import FOR_NOW, Barred, hand_on
+from mcp_agentbus.store import streams
+from mcp_agentbus.store.outbox.outbox import Outbox, Waits
+
+# How long it waits between two tries, in seconds: a bus that is back is heard of at once where
+# anybody else here has reached it, and they try every 5 s, too.
+_BACKOFF_S: Final = (0.3, 0.6, 1.2, 2.5, 5.0)
+#: The server that keeps the outbox is stopped when nothing was put there for so long, in seconds.
+IDLE_S: Final = 60.0
+# In seconds: a listener is gone within 10 s of being told to end.
+_STOP_WITHIN_S: Final = 2.0
+_FOR_ANOTHER_BUS: Final = "It is for another bus than the one that is set up here now."
+_UNREAD: Final = "What lies there cannot be read:"
+
+
+class Forwarder:
+    """Empties one outbox; the listener runs it beside all else."""
+
+    def __init__(self, bus: Bus, outbox: Outbox, emit: Callable[[Mapping[str, Any]], None]) -> None:
+        self._bus, self._outbox = bus, outbox
+        #: Told of how many were handed on, and of why others are not.
+        self._emit = emit
+        self._tries = 0
+
+    async def run(self) -> None:
+        """Hand on whatever is put there, until cancelled; a server that keeps nothing ends then."""
+        start_no_server()
+        try:
+            while True:
+                await self._until_needed()
+                try:
+                    await self._pass()
+                except Exception as error:  # noqa: BLE001  # or nothing is handed on from then on
+                    note_failure("forwarder of the outbox", error)
+                    self._tries += 1
+                if self._tries:
+                    await self._pause()
+        finally:
+            with suppress(AgentbusError, TimeoutError):
+                async with asyncio.timeout(_STOP_WITHIN_S):
+                    await self._outbox.rest()
+            await self._outbox.close()
+
+    async def _until_needed(self) -> None:
+        """Wait until something lies there; after a while without the server is stopped."""
+        outbox = self._outbox
+        while not outbox.may_hold:
+            outbox.filled.clear()
+            try:
+                async with asyncio.timeout(IDLE_S):
+                    await outbox.filled.wait()
+            except TimeoutError:
+                with suppress(AgentbusError):
+                    if await outbox.rest():
+                        self._emit({"resting": True})
+
+    async def _pause(self) -> None:
+        """Wait before the next try, less long if somebody has reached the bus meanwhile."""
+        pause_s = _BACKOFF_S[min(self._tries, len(_BACKOFF_S) - 1)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._bus.opened.wait()
+
+    async def _pass(self) -> None:
+        """Hand on what can be handed on now."""
+        outbox = self._outbox
+        self._bus.opened.clear()
+        try:
+            waits = await outbox.waits()
+        except AgentbusError as error:
+            self._says({"": f"{_UNREAD} {error.message}"})
+            self._tries += 1
+            return
+        is_there = await self._bus.reconnected(0)
+        outbox.is_locked_out = self._bus.is_locked_out
+        if not is_there:
+            self._says({"": self._bus.away_says})
+            self._tries += 1
+            return
+        says = {each.task.sender: _FOR_ANOTHER_BUS for each in waits if not each.is_ours}
+        count = 0
+        known: dict[str, Addressees] = {}
+        try:
+            with budget.apart():
+                await streams.ensure_streams(self._bus)
+            for each in waits:
+                sender = each.task.sender
+                if each.is_ours and sender not in says:
+                    met = known.setdefault(sender, Addressees(self._bus, sender))
+                    if why := await self._hand_on(each, met):
+                        says[sender] = why
+                    else:
+                        count += 1
+        except (AgentbusError, TimeoutError) as error:  # the bus is away again
+            says[""] = error.message if isinstance(error, AgentbusError) else "It is slow."
+        if count:
+            self._emit({"handed_on": count})
+        self._tries = 0 if count and not says else self._tries + 1
+        self._says(says)
+
+    async def _hand_on(self, waits: Waits, known: Addressees) -> str:
+        """Hand on one task and forget it here; return why it is not, which holds its sender's.
+
+        Raises:
+            BusUnreachable, Unconfirmed: as `hand_on`.
+        """
+        outbox = self._outbox
+        async with outbox.turn:
+            now = await outbox.still(waits)
+            if now is None:  # withdrawn at this moment: its turn comes
+                return ""
+            letter = await outbox.read(now)
+            try:
+                with budget.call():
+                    if letter:
+                        await hand_on(self._bus, letter, known)
+            except (Barred, *FOR_NOW) as error:
+                return f"{error.message} {error.hint}"
+            await outbox.take_out(now)
+        return ""
+
+    def _says(self, says: dict[str, str]) -> None:
+        if says != self._outbox.says:
+            self._outbox.says = says
+            if says:
+                self._emit({"error": "; ".join(sorted(set(says.values())))})

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies in the outbox: a task, who sent it, and the bus that it is for.
+
+    agentbus-outbox.<sender>.<kind>.<inbox>.<lane>.<task>
+
+    >>> letter_in(message).task.subject
+    'Count the tests'
+
+`kind` is `send`, or `end` once its sender has withdrawn it: then the bus is told of both, as an
+earlier try may have come there. Pure: bytes in, bytes out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import ids
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import from_json
+from mcp_agentbus.store import codec, subjects
+from mcp_agentbus.store.task import Task, Undecodable
+
+Kind = Literal["send", "end"]
+#: All that the outbox holds.
+EVERYTHING: Final = "agentbus-outbox.>"
+# Who sends it, and to which bus; as JSON.
+_H_ABOUT: Final = "Agentbus-Outbox"
+_TOKENS: Final = 6
+
+
+@dataclass(frozen=True)
+class Home:
+    """Which bus it is: that is told by its servers, which may become more, and by the account."""
+
+    urls: tuple[str, ...]
+    account: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Home:
+        """Return the bus that settings name."""
+        return cls(settings.urls, settings.account or "")
+
+    def is_same(self, other: Home) -> bool:
+        """Tell whether both are one bus: it is reached at an address of both, by one account."""
+        return self.account == other.account and not set(self.urls).isdisjoint(other.urls)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One task of the outbox."""
+
+    task: Task
+    #: Who sends it, for a bus that does not know them yet.
+    sender: Agent
+    #: For which bus.
+    home: Home
+    #: It was withdrawn.
+    is_over: bool = False
+    #: What its sender said with that.
+    said: str = ""
+
+    @property
+    def subject(self) -> str:
+        """Where it lies."""
+        kind: Kind = "end" if self.is_over else "send"
+        task = self.task
+        return f"agentbus-outbox.{task.sender}.{kind}.{task.to}.{task.priority}.{task.id}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its headers; those of the task among them."""
+        sender = self.sender
+        about = {
+            "urls": self.home.urls, "account": self.home.account, "host": sender.host,
+            "description": sender.description, "roles": sender.roles,
+            "accept_from": sender.accept_from, "said": self.said,
+        }  # fmt: skip
+        return {**codec.task_headers(self.task), _H_ABOUT: json.dumps(about)}
+
+    @property
+    def data(self) -> bytes:
+        """The task as it is written on the bus."""
+        return codec.encode_task(self.task)
+
+
+def letter_in(message: Found) -> Letter:
+    """Return what lies in a message of the outbox.
+
+    Raises:
+        Undecodable: it is none.
+    """
+    tokens = message.subject.split(".")
+    if len(tokens) != _TOKENS:
+        raise Undecodable("its subject is none of the outbox")
+    _, sender, kind, inbox, lane, _ = tokens
+    subject = subjects.task_subject(inbox, lane, sender)
+    task = codec.decode_task(subject, message.headers, message.data, message.stored_at)
+    about = _about(message.headers)
+    home = Home(_strings(about.get("urls")), str(about.get("account", "")))
+    me = Agent(
+        sender,
+        host=str(about.get("host", "")) or Agent(sender).host,
+        description=str(about.get("description", "")),
+        roles=_strings(about.get("roles")),
+        accept_from=_strings(about.get("accept_from")) or (ids.ANY_SENDER,),
+    )
+    return Letter(task, me, home, is_over=kind == "end", said=str(about.get("said", "")))
+
+
+def _about(headers: Mapping[str, str]) -> Mapping[str, Any]:
+    try:
+        about = from_json(headers.get(_H_ABOUT, "{}"))
+    except ValueError:
+        about = {}
+    return about if isinstance(about, dict) else {}
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, Collection) else ()

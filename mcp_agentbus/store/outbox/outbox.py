@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The outbox: what was sent while a shared bus was out of reach, on this user's own server.
+
+    outbox = Outbox(settings)
+    if await outbox.has("planner"):
+        await outbox.put(task, Agent("planner"))
+
+Its stream lies on the embedded server, which is started when something is to be kept and stopped
+once nothing is. The listener alone has one open: it puts, hands on and takes out, so what it knows
+of is what there is. Of a bus that is this user's own there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from mcp_agentbus.bus import budget, embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.aio import in_thread
+from mcp_agentbus.core.files import own_folder, read_whole, unusable, write_whole
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import AgentbusError, BadInput, StoreFull, Unconfirmed
+from mcp_agentbus.store import tasks
+from mcp_agentbus.store.outbox import letter
+from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
+from mcp_agentbus.store.steps import sent_of
+from mcp_agentbus.store.task import Task, Undecodable
+
+STREAM: Final = "AGENTBUS_OUTBOX"
+#: Tasks that it holds at most: more than agents write on a long journey, and a file of 1 GB.
+LETTERS_MAX: Final = 5_000
+_S: Final = 1_000_000_000
+_CONFIG: Final = {
+    "name": STREAM,
+    "subjects": [letter.EVERYTHING],
+    # Taken out one by one and by its one reader, so it needs no consumer. No age limit: what has
+    # expired is told to its sender first.
+    "retention": "limits",
+    "storage": "file",
+    "num_replicas": 1,
+    "allow_direct": True,
+    "discard": "new",
+    "max_msgs_per_subject": 1,
+    "discard_new_per_subject": True,
+    "max_msg_size": 512 << 10,
+    "duplicate_window": 120 * _S,
+}
+# The file that says that something lies there, or may; without it the server is not looked for.
+_MARK: Final = "outbox"
+# What stands in it where the server was not running before, and is to be stopped again.
+_STARTED: Final = b"started"
+_PAGE: Final = 100
+# In seconds: a call has waited for the bus before, and ends within 5 s. A server starts in 0.3 s.
+_WITHIN_S: Final = 1.7
+_SLOW: Final = "This machine's own server is slow: it is not known whether it is kept there."
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What is known of a letter without reading it."""
+
+    #: Without its body.
+    task: Task
+    #: Its sequence in the stream.
+    seq: int
+    #: Since when it lies there.
+    since: datetime
+    #: It is for the bus of now; else for one that this machine has left.
+    is_ours: bool
+    #: It was withdrawn: the bus is to be told of that.
+    is_over: bool = False
+
+
+@dataclass(frozen=True)
+class Here:
+    """A task that lies in the outbox."""
+
+    #: It lay there before; nothing was stored again.
+    duplicate: bool
+    #: Why it is not at the bus, in this program's words.
+    why: str = ""
+
+
+class Outbox:
+    """One user's outbox, for as long as its listener lives."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._home = Home.of(settings)
+        self._mark = settings.state_dir / _MARK
+        self._own = own_server(settings)
+        self._stack = AsyncExitStack()
+        self._bus: Bus | None = None
+        #: By task id, the oldest first; None: not read yet.
+        self._waits: dict[str, Waits] | None = None
+        self._reading, self._writing = asyncio.Lock(), asyncio.Lock()
+        #: Held while a task is handed on, or withdrawn: it is one of both.
+        self.turn = asyncio.Lock()
+        #: Set when something is put there.
+        self.filled = asyncio.Event()
+        self._taken_out = asyncio.Event()
+        #: Why what lies there is not handed on, in this program's words; by sender, or for all: "".
+        self.says: dict[str, str] = {}
+        #: The bus lets nobody of this machine in: what is sent now is refused there, and not kept.
+        self.is_locked_out = False
+
+    @property
+    def may_hold(self) -> bool:
+        """Whether anything may lie there; it is not looked at."""
+        return bool(self._waits) or (self._waits is None and self._mark.exists())
+
+    async def waits(self) -> tuple[Waits, ...]:
+        """Return what lies there, the oldest first.
+
+        Raises:
+            AgentbusError: it cannot be read; nothing of it is lost.
+        """
+        return tuple((await self._known()).values())
+
+    async def find(self, task_id: str) -> Waits | None:
+        """Return one task of it that was not withdrawn, by its id or the beginning of one.
+
+        Raises: as `waits`.
+        """
+        meant = [
+            each
+            for each in await self.waits()
+            if each.task.id.startswith(task_id) and not each.is_over
+        ]
+        return meant[0] if len(meant) == 1 else None
+
+    async def still(self, waits: Waits) -> Waits | None:
+        """Return what was seen there before if it is there just so.
+
+        Raises: as `waits`.
+        """
+        now = (await self._known()).get(waits.task.id)
+        return now if now and now.seq == waits.seq else None
+
+    async def has(self, sender: str) -> bool:
+        """Tell whether an agent has tasks there, which go before what it sends now.
+
+        Where it cannot be read, nobody has: what is sent goes to the bus.
+        """
+        with suppress(AgentbusError):
+            return any(each.task.sender == sender and each.is_ours for each in await self.waits())
+        return False
+
+    async def put(self, task: Task, sender: Agent) -> Here:
+        """Keep a task until the bus is reached.
+
+        Raises:
+            BadInput: another one lies there under its id.
+            StoreFull: it holds as many as it may, or the disk is full.
+            AgentbusError: it cannot be kept; nothing was stored.
+        """
+        known = await self._known()
+        if before := known.get(task.id):
+            if not tasks.is_same(sent_of(before.task), task):
+                raise BadInput("This request_id was used for another task. Nothing was stored.")
+            return Here(duplicate=True)
+        if len(known) >= LETTERS_MAX:
+            raise StoreFull(f"{LETTERS_MAX:,} tasks wait on this machine. Nothing was stored.")
+        kept = Letter(task, sender, self._home)
+        await self._store(kept)
+        return Here(duplicate=False)
+
+    async def withdraw(self, sender: str, task_id: str, said: str) -> bool:
+        """Have a task not be handed on; tell whether it lay there.
+
+        Raises: as `waits`.
+        """
+        async with self.turn:
+            waits = (await self._known()).get(task_id)
+            if waits is None or waits.is_over or waits.task.sender != sender:
+                return False
+            kept = await self.read(waits)
+            if kept is None:
+                return False
+            await self._store(replace(kept, is_over=True, said=said))
+            await self._delete(waits)
+            return True
+
+    async def read(self, waits: Waits) -> Letter | None:
+        """Return a letter; None if it is there no more, or somebody has made it unreadable.
+
+        Raises: as `waits`.
+        """
+        with budget.apart(), suppress(Undecodable):
+            bus = await self._open()
+            for message in await bus.many(STREAM, {"seq": waits.seq, "batch": 1}):
+                if message.seq == waits.seq:
+                    return letter_in(message)
+        return None
+
+    async def take_out(self, waits: Waits) -> None:
+        """Forget a letter whose task is at the bus, or has an end there.
+
+        Raises: as `waits`.
+        """
+        await self._delete(waits)
+        (await self._known()).pop(waits.task.id, None)
+        self._taken_out.set()
+
+    async def handed_on(self, task_ids: Sequence[str], within_s: float) -> bool:
+        """Wait until none of these tasks lies there; tell whether that came in so many seconds.
+
+        Raises: as `waits`.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not (await self._known()).keys().isdisjoint(task_ids):
+                    self._taken_out.clear()
+                    await self._taken_out.wait()
+                return True
+        return False
+
+    async def rest(self) -> bool:
+        """Stop the server if it was started for this and nothing lies there; tell whether it rests.
+
+        Raises: as `waits`, and as `embedded.stop`.
+        """
+        async with self._writing:
+            if await self._known() or not self._mark.exists():
+                return False
+            started = read_whole(self._mark) == _STARTED
+            await self.close()
+            if started:
+                await in_thread(embedded.stop, self._own)
+            self._mark.unlink(missing_ok=True)
+            return True
+
+    async def close(self) -> None:
+        """Leave all as it lies."""
+        self._bus = None
+        await self._stack.aclose()
+
+    async def _known(self) -> dict[str, Waits]:
+        if self._waits is None:
+            async with self._reading:
+                if self._waits is None:
+                    self._waits = await self._read_all() if self._mark.exists() else {}
+                    if self._waits:
+                        self.filled.set()
+        return self._waits
+
+    async def _read_all(self) -> dict[str, Waits]:
+        with budget.apart():
+            bus = await self._open()
+            waits: dict[str, Waits] = {}
+            async for message in _stored(bus):
+                with suppress(Undecodable):
+                    kept = letter_in(message)
+                    # One that was withdrawn may lie there twice, after a crash.
+                    if kept.is_over or kept.task.id not in waits:
+                        waits[kept.task.id] = _waits(kept, message.seq, self._home)
+            return waits
+
+    async def _store(self, kept: Letter) -> None:
+        """Write a letter to the disk, and know of it."""
+        async with self._writing:
+            try:
+                with budget.apart():
+                    async with asyncio.timeout(_WITHIN_S):
+                        bus = await self._open()
+                        ack = await bus.publish(
+                            kept.subject, kept.data, kept.headers, stream=STREAM
+                        )
+            except (AgentbusError, TimeoutError) as error:
+                self._waits = None  # it may lie there all the same
+                if isinstance(error, AgentbusError):
+                    raise
+                raise Unconfirmed(_SLOW) from None
+            (await self._known())[kept.task.id] = _waits(kept, ack.seq, self._home)
+        self.filled.set()
+
+    async def _delete(self, waits: Waits) -> None:
+        with budget.apart(), suppress(ApiError):  # it is gone already
+            bus = await self._open()
+            await bus.api(f"STREAM.MSG.DELETE.{STREAM}", {"seq": waits.seq})
+
+    async def _open(self) -> Bus:
+        """Return a connection to the server, which is started if it does not run."""
+        if self._bus is None or not await self._bus.reconnected(0):
+            await in_thread(_begun, self._own, self._mark)
+        if self._bus is None:
+            self._bus = await self._stack.enter_async_context(Bus(self._own))
+            self._bus.on_missing = partial(_ensure, self._bus)
+            await _ensure(self._bus)
+        return self._bus
+
+
+def _waits(kept: Letter, seq: int, home: Home) -> Waits:
+    light = kept.task.model_copy(update={"body": ""})
+    return Waits(light, seq, kept.task.created_at, kept.home.is_same(home), kept.is_over)
+
+
+def own_server(settings: Settings) -> Settings:
+    """Return the settings of this user's own server beside a shared one."""
+    return replace(settings, url=None, account=None)
+
+
+def _begun(own: Settings, mark: Path) -> None:
+    """Note that something may lie there, and see that the server runs."""
+    try:
+        if not mark.exists():
+            own_folder(mark.parent)
+            write_whole(mark, b"found" if embedded.find(own) else _STARTED)
+    except OSError as error:
+        raise unusable(error, mark, done="written") from None
+    embedded.ensure(own)
+
+
+async def _ensure(bus: Bus) -> None:
+    try:
+        await bus.api(f"STREAM.INFO.{STREAM}")
+    except ApiError as error:
+        if error.code != NO_SUCH_STREAM:
+            raise
+        await bus.api(f"STREAM.CREATE.{STREAM}", _CONFIG)
+
+
+async def _stored(bus: Bus) -> AsyncGenerator[Found]:
+    async for page in bus.stored(STREAM, letter.EVERYTHING, page=_PAGE):
+        for message in page:
+            yield message
+
+
+async def lying(settings: Settings) -> tuple[Waits, ...]:
+    """Return what lies in a user's outbox, the oldest first, whether or not a listener runs.
+
+    Raises: as `Outbox.waits`.
+    """
+    outbox = Outbox(settings)
+    try:
+        return await outbox.waits()
+    finally:
+        await outbox.close()
