@@ -57,12 +57,12 @@ class MadeServer:
 
     @property
     def log(self) -> str:
-        """What it has logged."""
+        """What it has logged since it was started."""
         return (self.files.folder / "log").read_text()
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        with (self.files.folder / "log").open("ab") as log:
+        with (self.files.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [self._binary, "-c", self.files.conf], stdin=subprocess.DEVNULL, stderr=log
             )

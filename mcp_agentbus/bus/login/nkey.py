@@ -76,5 +76,20 @@ def is_public(key: str) -> bool:
     return len(key) == 56 and raw[0] == _USER and raw[-2:] == _check(raw[:-2])
 
 
+def proves(public: str, said: str, signature: bytes) -> bool:
+    """Tell whether the key of this public one has signed what was said, as `Nkey.signed` does."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    if not is_public(public):
+        return False
+    key = ed25519.Ed25519PublicKey.from_public_bytes(base64.b32decode(public)[1:33])
+    try:
+        key.verify(base64.b64decode(signature, validate=True), said.encode())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
 def _check(content: bytes) -> bytes:
     return binascii.crc_hqx(content, 0).to_bytes(2, "little")

@@ -35,18 +35,28 @@ def nats_account(name: str) -> str:
     return f"A_{name}"
 
 
-def joined(records: Iterable[AccountRecord], keys: Keys) -> str:
-    """Return the text of `JOINED_FILE`: those who get in, by name.
+def who_gets_in(records: Iterable[AccountRecord], keys: Keys) -> list[str]:
+    """Return the names of those whom the server lets in.
 
     A key that is the server's own, or that an account had before, lets nobody else in: the server
     would take nothing of a configuration that has it twice.
     """
-    let_in, taken = dict[str, str](), {keys.admin, keys.system, keys.lobby}
+    return sorted(record.name for record in _let_in(records, keys))
+
+
+def joined(records: Iterable[AccountRecord], keys: Keys) -> str:
+    """Return the text of `JOINED_FILE`: those who get in, by name."""
+    let_in = sorted(_let_in(records, keys), key=lambda each: each.name)
+    return JOINED_HEAD + "".join(map(_account, let_in))
+
+
+def _let_in(records: Iterable[AccountRecord], keys: Keys) -> list[AccountRecord]:
+    let_in, taken = list[AccountRecord](), {keys.admin, keys.system, keys.lobby}
     for record in sorted(records, key=lambda each: (each.joined_at, each.name)):
         if record.gets_in and record.key not in taken:
             taken.add(record.key)
-            let_in[record.name] = _account(record)
-    return JOINED_HEAD + "".join(let_in[name] for name in sorted(let_in))
+            let_in.append(record)
+    return let_in
 
 
 def _account(record: AccountRecord) -> str:

@@ -80,6 +80,8 @@ class Invitation:
     secret_sha256: str
     #: What a new account gets.
     roles: tuple[str, ...] = ()
+    #: Whether it gives an account that has joined another key; else it is for a new one.
+    replaces: bool = False
     expires_at: datetime
     state: InvitationState = "open"
     #: The key that came in by it, and when.
@@ -172,6 +174,7 @@ def invitation_in(subject: str, data: bytes) -> Invitation:
         name=name,
         secret_sha256=hashed,
         roles=_roles(said),
+        replaces=said.get("replaces") is True,
         expires_at=_time(said, "expires_at"),
         state=_one_of(said, InvitationState),
         used_by=used_by,

@@ -108,7 +108,8 @@ async def standing(bus: Bus) -> list[AccountRecord | Invitation]:
     """
     if not await exist(bus):
         return []
-    return [*await accounts(bus), *await invitations(bus)]
+    # In this order: that an account was written later than an invitation says that it has counted.
+    return [*await invitations(bus), *await accounts(bus)]
 
 
 async def put_over(bus: Bus, records: Iterable[AccountRecord | Invitation]) -> None:

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who has joined, as the bus keeps it, becomes what the server here goes by, without a restart.
+
+    >>> await apply(bus, folder)
+    frozenset({'laptop', 'pi'})
+
+The gate does so at each change, and whoever makes one, so that it counts at once; of two on this
+machine one waits for the other. The server reads its configuration anew by a request, to which it
+answers whether it took it, and tells by which subjects each account is heard: so nobody is told
+that they are in before they are. What it does not take is put back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import GATE
+from mcp_agentbus.bus.replies import server_time
+from mcp_agentbus.core import locks
+from mcp_agentbus.core.files import read_whole, unusable, write_whole
+from mcp_agentbus.core.text import from_json
+from mcp_agentbus.errors import BusUnreachable, NoAnswer, Refused
+from mcp_agentbus.shared.accounts import admin, conf, store
+from mcp_agentbus.shared.server_folder import Files
+
+# nats-server 2.15 lets a new account in after one reload, and hears it after two.
+_RELOADS_MAX: Final = 4
+# With 400 accounts a reload takes less than a second; a machine may have others to serve, too.
+_RELOADED_WITHIN_S: Final = 30.0
+_TOLD_WITHIN_S: Final = 5.0
+# Whoever has the lock has it for as long as that, at most.
+_LOCKED_S: Final = 60.0
+_LOOK_AGAIN_S: Final = 0.05
+# An account of 9 lines has some 900 bytes.
+_FILE_MAX_BYTES: Final = 64 << 20
+
+
+class Host:
+    """The server of a folder, as it tells of itself."""
+
+    def __init__(self, system: Bus, id_: str) -> None:
+        self._system, self._id = system, id_
+
+    async def reload(self) -> str:
+        """Have it read its configuration anew; return why it does not take it, empty if it does.
+
+        Raises:
+            BusUnreachable: it does not answer.
+        """
+        answer = await self._told("RELOAD", {}, _RELOADED_WITHIN_S)
+        return str(answer["error"].get("description", "?")) if answer.get("error") else ""
+
+    async def loaded_at(self) -> datetime:
+        """Return when it has read its configuration last.
+
+        Raises: as `reload`.
+        """
+        return server_time(str((await self._told("VARZ"))["data"]["config_load_time"]))
+
+    async def hears(self, account: str) -> bool:
+        """Tell whether what an account says to its gate goes there.
+
+        Raises: as `reload`.
+        """
+        asked = {"account": conf.nats_account(account), "test": f"{GATE}.{account}.x"}
+        told = await self._told("SUBSZ", {"subscriptions": True, **asked})
+        return bool((told.get("data") or {}).get("subscriptions_list"))
+
+    async def _told(
+        self, about: str, asked: Mapping[str, Any] | None = None, within_s: float = _TOLD_WITHIN_S
+    ) -> dict[str, Any]:
+        return await _asked(
+            self._system, f"$SYS.REQ.SERVER.{self._id}.{about}", asked or {}, within_s
+        )
+
+
+@asynccontextmanager
+async def host(folder: Path) -> AsyncGenerator[Host, None]:
+    """Give what the server of a folder tells of itself.
+
+    Raises:
+        BusUnreachable, NotAllowed, BadInput, BadSetup: it cannot be asked.
+    """
+    name = admin.wanted_in(folder).server_name
+    async with Bus(admin.system_settings(folder)) as system:
+        # Of several servers each would answer.
+        one = {"server_name": name, "exact_match": True}
+        known = await _asked(system, "$SYS.REQ.SERVER.PING.IDZ", one, _TOLD_WITHIN_S)
+        yield Host(system, str(known["id"]))
+
+
+async def apply(bus: Bus, folder: Path) -> frozenset[str]:
+    """Have the server of a folder let in who has joined, and nobody else; return their names.
+
+    Args:
+        bus: as its owner's.
+        folder: the server's, on this machine.
+
+    Raises:
+        Refused: the server does not take it, as where somebody has changed nats.conf. It goes by
+            what it had before.
+        BusUnreachable, NotAllowed, BadSetup: the bus or the server cannot be asked, or a file not
+            be written.
+    """
+    files, keys = Files(folder), admin.keys(folder)
+    async with _alone(folder / "accounts.lock"), host(folder) as server:
+        records = await store.accounts(bus)
+        text, names = conf.joined(records, keys), conf.who_gets_in(records, keys)
+        try:
+            before = read_whole(files.joined, _FILE_MAX_BYTES).decode(errors="replace")
+            if before != text:
+                write_whole(files.joined, text.encode())
+            written_at = files.joined.stat().st_mtime
+        except OSError as error:
+            raise unusable(error, files.joined, done="written") from None
+        # What was written by one who was killed then is not loaded yet.
+        is_loaded = before == text and (await server.loaded_at()).timestamp() > written_at
+        if not (is_loaded and await _all_heard(server, names)):
+            await _reloaded(server, names, files.joined, before)
+    return frozenset(names)
+
+
+async def _reloaded(server: Host, names: list[str], file: Path, before: str) -> None:
+    for _ in range(_RELOADS_MAX):
+        if why := await server.reload():
+            write_whole(file, before.encode())
+            raise Refused(
+                f"The server does not take its configuration: {why.strip()}. It goes by what it "
+                "had before.",
+                hint=f"Look at nats.conf beside {file}, if somebody has changed it; `agentbus "
+                "server init --shared` writes it anew.",
+            )
+        if await _all_heard(server, names):
+            return
+    raise Refused(
+        "The server has taken its configuration, and does not hear each of its accounts yet.",
+        hint="Run the same again; if it stays so, start the server anew: "
+        "systemctl --user restart agentbus-server",
+    )
+
+
+async def _all_heard(server: Host, names: list[str]) -> bool:
+    for name in names:
+        if not await server.hears(name):
+            return False
+    return True
+
+
+@asynccontextmanager
+async def _alone(lock: Path) -> AsyncGenerator[None, None]:
+    """Have nobody else on this machine do it meanwhile.
+
+    Raises:
+        BusUnreachable: somebody does, for a long time.
+        BadSetup: the lock cannot be had.
+    """
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + _LOCKED_S
+    while True:
+        # Not by waiting in a thread: given up, that would take the lock later, for good.
+        with locks.held(lock, wait=False) as descriptor:
+            if descriptor is not None:
+                yield
+                return
+        if loop.time() > give_up:
+            raise BusUnreachable(
+                "Another process has the server read its configuration, and does not end.",
+                hint="Run it again in a minute.",
+            )
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+async def _asked(
+    system: Bus, subject: str, asked: Mapping[str, Any], within_s: float
+) -> dict[str, Any]:
+    try:
+        answer = await system.request(subject, json.dumps(asked).encode(), within_s)
+        told: dict[str, Any] = from_json(answer.data)
+    except (NoAnswer, ValueError):
+        raise BusUnreachable(
+            "The server does not tell of itself.",
+            hint="See that it runs by the nats.conf of its folder: systemctl --user status "
+            "agentbus-server",
+        ) from None
+    return told
