@@ -22,7 +22,8 @@ from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Sides, up_to_date, users
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
+from mcp_agentbus.core.text import check_time
+from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.store import streams
 
 # How long one look for a server may take that has gone, in seconds; then comes the next.
@@ -42,8 +43,8 @@ async def follow(bus: Bus, *, since: datetime | None = None) -> AsyncGenerator[E
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`, at the beginning; later only if
             the bus was closed.
     """
-    if since and since.tzinfo is None:
-        raise BadInput("since has no zone.", hint="Use such as datetime.now(UTC) - timedelta(1).")
+    if since is not None:
+        check_time(since, "since")
     await streams.ensure_streams(bus)
     agents = users(bus.settings)
     async with up_to_date(bus, agents) as current:

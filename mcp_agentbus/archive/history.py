@@ -75,6 +75,16 @@ class Wanted:
     limit: int = 20
     cursor: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("view", "words", "other", "state", "thread_id"):
+            text.check_text(getattr(self, name), name)
+        if self.cursor is not None:
+            text.check_text(self.cursor, "cursor")
+        if self.since is not None:
+            text.check_time(self.since, "since")
+        hint = f"Give a number from 1 to {LIMIT_MAX}."
+        text.check_number(self.limit, "limit", 1, LIMIT_MAX, hint=hint, kind=int)
+
 
 class Options(TypedDict, total=False):
     """The fields of `Wanted`."""
@@ -150,10 +160,6 @@ async def outgoing_of(outbox: Outbox | None, wanted: Wanted, sides: Sides) -> tu
 
 def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> History:
     """Return a page of the tasks between these sides, as `history`; `folder`: as `asked`."""
-    if not 1 <= wanted.limit <= LIMIT_MAX:
-        raise BadInput(
-            f"The limit is {wanted.limit}.", hint=f"Give a number from 1 to {LIMIT_MAX}."
-        )
     select = _Select()
     _ask_for(select, wanted, sides)
     rows = select.put(current.archive, wanted.limit + 1)

@@ -92,15 +92,20 @@ def accepts(
     return sender == agent or not named.isdisjoint(accept_from)
 
 
+def _keeps(rule: re.Pattern[str], value: object) -> bool:
+    """Tell whether a value keeps a rule; programs, and peers, may give any kind of value."""
+    return isinstance(value, str) and rule.fullmatch(value) is not None
+
+
 def agent_id(value: str) -> str:
     """Return `value` if it may name an agent.
 
     Raises:
         BadInput: it is not `[a-z0-9][a-z0-9_-]{0,62}`, or it is reserved.
     """
-    if not _AGENT.fullmatch(value):
+    if not _keeps(_AGENT, value):
         raise BadInput(
-            f"{value[:80]!r} is not an agent id.",
+            f"{str(value)[:80]!r} is not an agent id.",
             hint="Use 1 to 63 of a-z, 0-9, '_' and '-', beginning with a letter or digit.",
         )
     if value in RESERVED or value.startswith(ROLE_PREFIX):
@@ -116,9 +121,9 @@ def role_name(value: str) -> str:
     Raises:
         BadInput: its inbox `role-NAME` would not fit the rule for agent ids.
     """
-    if not is_inbox(ROLE_PREFIX + value):
+    if not is_inbox(f"{ROLE_PREFIX}{value}"):
         raise BadInput(
-            f"{value[:80]!r} is not a role name.", hint="Use 1 to 58 of a-z, 0-9, '_' and '-'."
+            f"{str(value)[:80]!r} is not a role name.", hint="Use 1 to 58 of a-z, 0-9, '_' and '-'."
         )
     return value
 
@@ -129,7 +134,7 @@ def inbox_of(address: str) -> str:
     Raises:
         BadInput: it is neither.
     """
-    if address.startswith("role:"):
+    if isinstance(address, str) and address.startswith("role:"):
         return ROLE_PREFIX + role_name(address.removeprefix("role:"))
     return agent_id(address)
 
@@ -168,7 +173,7 @@ def task_id(value: str) -> str:
     """
     if not is_task_id(value):
         raise BadInput(
-            f"{value[:80]!r} is not a task id.",
+            f"{str(value)[:80]!r} is not a task id.",
             hint="Copy the task_id from the receipt or from read_inbox.",
         )
     return value
@@ -176,12 +181,12 @@ def task_id(value: str) -> str:
 
 def is_task_id(value: str) -> bool:
     """Tell whether a value read from the wire keeps the rule of `task_id`."""
-    return _TASK_ID.fullmatch(value) is not None
+    return _keeps(_TASK_ID, value)
 
 
 def is_own_task_id(value: str) -> bool:
     """Tell whether a value is a whole task id as this program makes them: a hash."""
-    return _OWN_TASK_ID.fullmatch(value) is not None
+    return _keeps(_OWN_TASK_ID, value)
 
 
 def may_be_short(value: str) -> bool:
@@ -229,7 +234,7 @@ def label(value: str, what: str) -> str:
     """
     if not is_label(value):
         raise BadInput(
-            f"{value[:80]!r} is not a {what}.",
+            f"{str(value)[:80]!r} is not a {what}.",
             hint="Use 1 to 128 letters, digits, '.', '_', ':' and '-', a letter or digit first.",
         )
     return value
@@ -237,7 +242,7 @@ def label(value: str, what: str) -> str:
 
 def is_label(value: str) -> bool:
     """Tell whether a value read from the wire keeps the rule of `label`."""
-    return _LABEL.fullmatch(value) is not None
+    return _keeps(_LABEL, value)
 
 
 def is_session(value: str) -> bool:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 from unicodedata import combining, east_asian_width
@@ -235,6 +236,44 @@ def check_text(value: str, what: str) -> str:
     if not isinstance(value, str):
         kind = type(value).__name__
         raise BadInput(f"The {what} is of type {kind}, and no text.", hint="Give it as a str.")
+    return value
+
+
+def check_texts(value: str | Iterable[str], what: str) -> tuple[str, ...]:
+    """Return the texts; one stands for itself, and is no list of its letters.
+
+    Raises:
+        BadInput: they are none.
+    """
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        value = (value,)
+    return tuple(check_text(each, what) for each in value)
+
+
+def check_number(
+    value: float, what: str, low: float, high: float, *, hint: str, kind: type[int | float] = float
+) -> float:
+    """Return `value` if it is a number in this range, a whole one if `kind` is int.
+
+    Raises:
+        BadInput: it is none.
+    """
+    is_one = isinstance(value, int | kind) and not isinstance(value, bool)
+    if not is_one or not low <= value <= high:
+        raise BadInput(f"{what} is {str(value)[:80]}.", hint=hint)
+    return value
+
+
+def check_time(value: datetime, what: str) -> datetime:
+    """Return `value` if it is a time with its zone.
+
+    Raises:
+        BadInput: it is none.
+    """
+    if not (isinstance(value, datetime) and value.tzinfo):
+        raise BadInput(
+            f"{what} is no time with a zone.", hint="Use such as datetime.now(UTC) - timedelta(1)."
+        )
     return value
 
 

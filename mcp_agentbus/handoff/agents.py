@@ -14,6 +14,7 @@ It asks the roster and counts what waits; it registers nobody, and says nothing 
 from __future__ import annotations
 
 import difflib
+import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -107,8 +108,13 @@ async def page(
         cursor: `next_cursor` of the page before.
 
     Raises:
+        BadInput: a value is of another kind.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
+    text.check_text(query, "query")
+    text.check_number(limit, "limit", 1, math.inf, hint="Use 1 or more.", kind=int)
+    if cursor is not None:
+        text.check_text(cursor, "cursor")
     matching = [entry for entry in await roster.everybody(bus) if _matches(entry, query)]
     chosen = [entry for entry in matching if include_offline or entry.state not in roster.AWAY]
     rest = [entry for entry in chosen if cursor is None or entry.id > cursor]

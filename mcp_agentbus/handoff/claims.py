@@ -127,7 +127,7 @@ class Claims(Mapping[str, Claim]):
         """
         if cursor is None:
             return -1
-        prefix, _, number = cursor.partition("-")
+        prefix, _, number = text.check_text(cursor, "cursor").partition("-")
         if prefix != "claim" or not number.isdecimal() or len(number) > 12:
             raise BadInput(
                 "The cursor is not one of this inbox.", hint="Use next_cursor of the answer before."

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.bus.budget import one_call, renew
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
@@ -71,8 +71,7 @@ async def read_inbox(
         Refused: the session was started for one task alone, and this shows others.
         BusUnreachable, Unconfirmed, NotAllowed: the inbox could not be read at all.
     """
-    if limit is not None and not 1 <= limit <= LIMIT_MAX:
-        raise BadInput(f"limit is {limit}.", hint=f"Use 1 to {LIMIT_MAX}.")
+    _check_limit(limit)
     if thread_id is not None:
         ids.label(thread_id, "thread id")
     with session.calls.within(call) as this:
@@ -120,8 +119,9 @@ async def watch_inbox(
 
     Raises: as `read_inbox`.
     """
-    awaited = [task_id] if isinstance(task_id, str) else list(task_id or ())
+    awaited = [] if task_id is None else list(text.check_texts(task_id, "task_id"))
     check_watch(timeout_s, awaited, priority)
+    _check_limit(limit)
     with session.calls.within(call) as this, session.watches.begun() as watch:
         await session.called()
         await session.can_read()
@@ -197,6 +197,12 @@ async def _note_what_arrived(session: Session, call: Call) -> None:
         await arrivals.confirm(session.bus, session.claims, call)
 
 
+def _check_limit(limit: int | None) -> None:
+    if limit is not None:
+        hint = f"Use 1 to {LIMIT_MAX}."
+        text.check_number(limit, "limit", 1, LIMIT_MAX, hint=hint, kind=int)
+
+
 def check_watch(
     timeout_s: float, task_ids: Sequence[str] = (), priority: Priority | None = None
 ) -> None:
@@ -205,8 +211,8 @@ def check_watch(
     Raises:
         BadInput: a value breaks its rule.
     """
-    if not 0 <= timeout_s <= WATCH_MAX_S:
-        raise BadInput(f"timeout_s is {timeout_s}.", hint=f"Use 0 to {WATCH_MAX_S} seconds.")
+    hint = f"Use 0 to {WATCH_MAX_S} seconds."
+    text.check_number(timeout_s, "timeout_s", 0, WATCH_MAX_S, hint=hint)
     if priority is not None and priority not in LANES:
         raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
     for task_id in task_ids:

@@ -347,7 +347,7 @@ def _position(cursor: str | None, lanes: int) -> tuple[int, int]:
     """Return the lane and the sequence that a cursor names."""
     if cursor is None:
         return 0, 1
-    kind, _, rest = cursor.partition("-")
+    kind, _, rest = text.check_text(cursor, "cursor").partition("-")
     place, _, seq = rest.partition("-")
     if kind != "peek" or not (place.isdecimal() and seq.isdecimal()) or len(rest) > 24:
         raise BadInput(

@@ -177,7 +177,7 @@ def _raise_common(outcomes: Sequence[Kept | Here | BaseException], key: str) -> 
 
 
 def _addresses(to: str | Sequence[str]) -> list[str]:
-    addresses = list(dict.fromkeys([to] if isinstance(to, str) else to))
+    addresses = list(dict.fromkeys(text.check_texts(to, "addressee")))
     if not addresses or len(addresses) > ADDRESSEES_MAX:
         raise BadInput(
             f"There are {len(addresses)} addressees.",

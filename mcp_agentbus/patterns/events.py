@@ -15,6 +15,7 @@ over subjects of its own, so it reaches no inbox and no record, whatever its top
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -25,7 +26,7 @@ from typing import Final, Self
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.core import ids
-from mcp_agentbus.core.text import check_size, check_text
+from mcp_agentbus.core.text import check_number, check_size, check_text
 from mcp_agentbus.errors import BadInput, NoAnswer, NotAllowed
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects
@@ -100,7 +101,7 @@ async def subscribe(
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     subject = subjects.event_subject("*", _topic(topic, wildcards=True))
-    if group and not _WORD.fullmatch(group):
+    if group and not _WORD.fullmatch(check_text(group, "group")):
         raise BadInput(
             f"{group[:80]!r} is no name of a group.",
             hint="Use 1 to 64 letters, digits, '_' and '-'.",
@@ -130,8 +131,8 @@ async def request(session: Session, topic: str, body: str = "", *, within_s: flo
         NoAnswer: nobody has answered in this time; the request may have been heard.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    if not 0 < within_s <= WITHIN_MAX_S:
-        raise BadInput(f"within_s is {within_s}.", hint=f"Use up to {WITHIN_MAX_S} seconds.")
+    least, hint = math.ulp(0), f"Use up to {WITHIN_MAX_S} seconds."
+    check_number(within_s, "within_s", least, WITHIN_MAX_S, hint=hint)
     data = check_size(body, "body", BODY_MAX_BYTES).encode()
     subject = subjects.event_subject(session.me.id, _topic(topic))
     await session.called()

@@ -11,6 +11,7 @@ with the process that gathers: called again with the same `request_id` it goes o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Unpack
@@ -90,16 +91,16 @@ async def gather(
         raise BadInput("gather has expires_in_s as within_s.", hint="Give within_s alone.")
     if options.get("expect", "answer") != "answer":
         raise BadInput("gather waits for answers.", hint="For a word to several use send_task.")
-    if quorum is not None and quorum < 1:
-        raise BadInput(f"quorum is {quorum}.", hint="Use 1 or more, or None for all.")
-    if quorum and to != "all" and quorum > (count := len({to} if isinstance(to, str) else set(to))):
+    if quorum is not None:
+        hint = "Use 1 or more, or None for all."
+        text.check_number(quorum, "quorum", 1, math.inf, hint=hint, kind=int)
+    count = len(set(text.check_texts(to, "addressee")))
+    if quorum and to != "all" and quorum > count:
         raise BadInput(
             f"{quorum} answers are wanted of {count} addressees.", hint="Ask more, or want fewer."
         )
-    if not 1 <= within_s <= EXPIRES_MAX_S:
-        raise BadInput(
-            f"within_s is {within_s}.", hint=f"Use 1 to {EXPIRES_MAX_S} seconds (7 days)."
-        )
+    hint = f"Use 1 to {EXPIRES_MAX_S} seconds (7 days)."
+    text.check_number(within_s, "within_s", 1, EXPIRES_MAX_S, hint=hint)
     options["expires_in_s"] = within_s
     receipts = await send_task(session, to, subject, body, **options)
     return await _answers(session, receipts, len(receipts) if quorum is None else quorum)

@@ -52,6 +52,7 @@ async def list_agents(
         cursor: `next_cursor` of the page before.
 
     Raises:
+        BadInput: a value is of another kind.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     await session.called()

@@ -31,6 +31,7 @@ from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import in_background, note_failure, part
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import check_number
 from mcp_agentbus.errors import (
     AgentbusError,
     AlreadyEnded,
@@ -120,10 +121,11 @@ class Worker:
         on_gone: OnGone | None = None,
         patience: Patience | None = None,
     ) -> None:
-        if not 1 <= jobs <= JOBS_MAX:
-            raise BadInput(f"jobs is {jobs}.", hint=f"Use 1 to {JOBS_MAX}.")
-        if time_limit_s is not None and time_limit_s <= 0:
-            raise BadInput(f"time_limit_s is {time_limit_s}.", hint="Use seconds, or None.")
+        hint = f"Use 1 to {JOBS_MAX}."
+        check_number(jobs, "jobs", 1, JOBS_MAX, hint=hint, kind=int)
+        if time_limit_s is not None:
+            hint, least = "Use seconds, or None.", math.ulp(0)
+            check_number(time_limit_s, "time_limit_s", least, math.inf, hint=hint)
         #: What handlers may send tasks by: such a task counts as caused by those that are held.
         self.session = Session(bus, agent)
         self._jobs, self._time_limit_s, self._on_gone = jobs, time_limit_s, on_gone

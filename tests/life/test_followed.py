@@ -59,5 +59,5 @@ async def test_without_a_time_only_what_comes_is_told_and_a_time_has_a_zone(own_
 
     assert (await waiting)[0][0] != before
     await following.aclose()
-    with pytest.raises(BadInput, match="no zone"):
+    with pytest.raises(BadInput, match="no time with a zone"):
         await anext(follow(own_world.bus, since=datetime(2026, 1, 1)))  # noqa: DTZ001  # is tested

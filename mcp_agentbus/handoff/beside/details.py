@@ -49,12 +49,8 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
             f"The summary has {len(summary):,} characters; the limit is {SUMMARY_MAX_CHARS:,}.",
             hint="Shorten it and put the rest into the body.",
         )
-    given = details.get("artifacts", ())
-    # One reference is no list of its letters.
-    artifacts = (given,) if isinstance(given, str) else tuple(given)
-    if len(artifacts) > ARTIFACTS_MAX or any(
-        len(text.check_text(artifact, "artifact")) > ARTIFACT_MAX_CHARS for artifact in artifacts
-    ):
+    artifacts = text.check_texts(details.get("artifacts", ()), "artifact")
+    if len(artifacts) > ARTIFACTS_MAX or any(map(_is_long, artifacts)):
         raise BadInput(
             "There are too many artifacts, or one is too long.",
             hint=f"Give at most {ARTIFACTS_MAX} references of {ARTIFACT_MAX_CHARS:,} characters.",
@@ -62,14 +58,18 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
     for artifact in artifacts:
         text.check_size(artifact, "artifact", ARTIFACT_MAX_CHARS * 4)
     progress = details.get("progress")
-    if progress is not None and not 0 <= progress <= 100:
-        raise BadInput(f"progress is {progress}.", hint="Give percent done, 0 to 100.")
+    if progress is not None:
+        text.check_number(progress, "progress", 0, 100, hint="Give percent done, 0 to 100.")
     return {
         "summary": text.check_size(summary, "summary", SUMMARY_MAX_CHARS * 4),
         "body": text.check_size(details.get("body", ""), "body", RESULT_MAX_BYTES),
         "artifacts": artifacts,
         "progress": progress,
     }
+
+
+def _is_long(artifact: str) -> bool:
+    return len(artifact) > ARTIFACT_MAX_CHARS
 
 
 def in_one(said: Mapping[str, Any]) -> str:

@@ -153,10 +153,10 @@ def drawn(session: Session, subject: str, body: str, options: Options) -> Draft:
     priority, notify = options.get("priority", "normal"), options.get("notify", "live")
     if priority not in ids.LANES:
         raise BadInput(f"{priority!r} is no priority.", hint="Use high, normal or low.")
-    if notify not in {"live", "never", "wake"}:
+    if notify not in ("live", "never", "wake"):
         raise BadInput(f"{notify!r} is no way to notify.", hint="Use live, never or wake.")
     expect, content_type = options.get("expect", "answer"), options.get("content_type", "text")
-    if expect not in {"answer", "nothing"}:
+    if expect not in ("answer", "nothing"):
         raise BadInput(f"{expect!r} is nothing to expect.", hint="Use answer or nothing.")
     if expect == "nothing" and notify == "wake":
         raise BadInput(
@@ -202,15 +202,10 @@ def _times(options: Options, at: datetime) -> tuple[datetime | None, datetime]:
     """Return when a task is to be offered, None for at once, and when it expires."""
     expires_in_s, deliver_in_s = options.get("expires_in_s"), options.get("deliver_in_s")
     expires_in_s = EXPIRES_MAX_S if expires_in_s is None else expires_in_s
-    if not 1 <= expires_in_s <= EXPIRES_MAX_S:
-        raise BadInput(
-            f"expires_in_s is {expires_in_s}.",
-            hint=f"A deadline lies 1 to {EXPIRES_MAX_S} seconds (7 days) ahead.",
-        )
-    if deliver_in_s is not None and not 1 <= deliver_in_s <= DELIVER_MAX_S:
-        raise BadInput(
-            f"deliver_in_s is {deliver_in_s}.",
-            hint=f"Use 1 to {DELIVER_MAX_S} seconds (7 days), or leave it out.",
-        )
+    hint = f"A deadline lies 1 to {EXPIRES_MAX_S} seconds (7 days) ahead."
+    text.check_number(expires_in_s, "expires_in_s", 1, EXPIRES_MAX_S, hint=hint)
+    if deliver_in_s is not None:
+        hint = f"Use 1 to {DELIVER_MAX_S} seconds (7 days), or leave it out."
+        text.check_number(deliver_in_s, "deliver_in_s", 1, DELIVER_MAX_S, hint=hint)
     deliver_at = at + timedelta(seconds=deliver_in_s) if deliver_in_s else None
     return deliver_at, (deliver_at or at) + timedelta(seconds=expires_in_s)
