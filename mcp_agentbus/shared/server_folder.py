@@ -83,6 +83,12 @@ class Wanted:
         return folder_name(self.reached) if self.cluster else "agentbus"
 
     @property
+    def server_names(self) -> tuple[str, ...]:
+        """What they are called, this one first."""
+        others = [folder_name(each) for each in self.cluster if each != self.reached]
+        return (self.server_name, *others)
+
+    @property
     def urls(self) -> list[str]:
         """By which other machines reach the bus."""
         return [f"tls://{each}" for each in self.cluster or (self.reached,)]

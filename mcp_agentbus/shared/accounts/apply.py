@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,7 @@ _RELOADS_MAX: Final = 4
 # With 400 accounts a reload takes less than a second; a machine may have others to serve, too.
 _RELOADED_WITHIN_S: Final = 30.0
 _TOLD_WITHIN_S: Final = 5.0
+_KNOWN_WITHIN_S: Final = 2.0
 # Whoever has the lock has it for as long as that, at most.
 _LOCKED_S: Final = 60.0
 _LOOK_AGAIN_S: Final = 0.05
@@ -73,6 +74,22 @@ class Host:
         told = await self._told("SUBSZ", {"subscriptions": True, **asked})
         return bool((told.get("data") or {}).get("subscriptions_list"))
 
+    async def lets_in(self, account: str) -> bool:
+        """Tell whether it knows an account.
+
+        Raises: as `reload`.
+        """
+        known = (await self._told("ACCOUNTZ"))["data"].get("accounts") or ()
+        return conf.nats_account(account) in known
+
+    async def connections(self, account: str) -> int:
+        """Return how many connections an account has to it.
+
+        Raises: as `reload`.
+        """
+        asked = {"acc": conf.nats_account(account), "limit": 1}
+        return int((await self._told("CONNZ", asked))["data"]["total"])
+
     async def _told(
         self, about: str, asked: Mapping[str, Any] | None = None, within_s: float = _TOLD_WITHIN_S
     ) -> dict[str, Any]:
@@ -88,12 +105,30 @@ async def host(folder: Path) -> AsyncGenerator[Host, None]:
     Raises:
         BusUnreachable, NotAllowed, BadInput, BadSetup: it cannot be asked.
     """
-    name = admin.wanted_in(folder).server_name
     async with Bus(admin.system_settings(folder)) as system:
-        # Of several servers each would answer.
-        one = {"server_name": name, "exact_match": True}
-        known = await _asked(system, "$SYS.REQ.SERVER.PING.IDZ", one, _TOLD_WITHIN_S)
-        yield Host(system, str(known["id"]))
+        yield await _known(system, admin.wanted_in(folder).server_name)
+
+
+@asynccontextmanager
+async def hosts(folder: Path) -> AsyncGenerator[Mapping[str, Host | None], None]:
+    """Give the same of each server of its bus, by name; None for one that is away.
+
+    Raises: as `host`.
+    """
+    async with Bus(admin.system_settings(folder)) as system:
+        known: dict[str, Host | None] = {}
+        for name in admin.wanted_in(folder).server_names:
+            known[name] = None
+            with suppress(BusUnreachable):
+                known[name] = await _known(system, name)
+        yield known
+
+
+async def _known(system: Bus, name: str) -> Host:
+    """Find a server by its name: of several each would answer."""
+    only = {"server_name": name, "exact_match": True}
+    known = await _asked(system, "$SYS.REQ.SERVER.PING.IDZ", only, _KNOWN_WITHIN_S)
+    return Host(system, str(known["id"]))
 
 
 async def apply(bus: Bus, folder: Path) -> frozenset[str]:

@@ -49,10 +49,11 @@ SETTINGS: Final[dict[str, Any]] = {
 
 
 async def ensure(bus: Bus) -> None:
-    """Have the stream, kept by each server of three.
+    """Have the stream, beside those of the bus, kept as often.
 
     Raises: as `streams.ensure_streams`.
     """
+    await streams.ensure_streams(bus)
     await streams.ensure(bus, SETTINGS)
 
 

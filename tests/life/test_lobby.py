@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who joins a shared server: once by each line, and by no other; a real server says who is in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from made_server import made_server
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import LOBBY
+from mcp_agentbus.bus.login.nkey import Nkey, new_seed
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.errors import NotAllowed
+from mcp_agentbus.shared.accounts import lobby, owner, store
+from mcp_agentbus.shared.accounts.apply import host
+from mcp_agentbus.shared.joining.invitation import decode
+
+_WITHIN_S = 10
+
+
+@pytest.fixture
+def server(tmp_path):
+    with made_server(tmp_path / "bus") as made:
+        yield made
+
+
+@pytest.fixture
+def folder(server):
+    return server.files.folder
+
+
+@pytest.fixture
+async def bus(server, folder):
+    async with Bus.connect(server.owner) as bus:
+        await store.ensure(bus)
+        async with lobby.opened(bus, folder):
+            yield bus
+
+
+@pytest.fixture
+def invited(bus, folder):
+    """Gives what a new line says."""
+
+    async def invite(name="laptop", **given):
+        return decode((await owner.invite(bus, folder, name, **given)).line)
+
+    return invite
+
+
+@pytest.fixture
+async def outside(server, bus):
+    """A connection of whoever has a line, and nothing else."""
+    environ = {**server.owner.environ, "AGENTBUS_NKEY_FILE": str(server.files.lobby)}
+    async with Bus.connect(load_settings(environ)) as outside:
+        yield outside
+
+
+@pytest.fixture
+def asks(outside):
+    """Asks to join by a line; gives the answer."""
+
+    async def ask(line, mine, **changed):
+        said = {"v": 1, "id": line.id, "secret": line.secret, "key": mine.public} | changed
+        signed = mine.signed(lobby.asked_for(said["id"], said["key"])).decode()
+        request = json.dumps({"proof": signed} | said).encode()
+        return json.loads((await outside.request(LOBBY, request, _WITHIN_S)).data)
+
+    return ask
+
+
+def key():
+    return Nkey(new_seed())
+
+
+async def heard(folder, name):
+    async with host(folder) as server:
+        return await server.hears(name)
+
+
+async def test_a_line_lets_one_key_in_and_the_same_again_is_answered_alike(
+    bus, folder, invited, asks
+):
+    line, mine = await invited(roles=["review"]), key()
+    heard_before = await heard(folder, "laptop")
+    first = await asks(line, mine)
+    again = await asks(line, mine)
+    another = await asks(line, key())
+    joined, _ = await store.account(bus, "laptop")
+
+    assert first == again == {"ok": True, "account": "laptop"}
+    assert another == {"refused": "used"}
+    assert (joined.key, joined.roles) == (mine.public, ("review",))
+    assert (heard_before, await heard(folder, "laptop")) == (False, True)
+
+
+async def test_of_two_who_have_the_same_line_one_gets_in(bus, invited, asks):
+    line, keys = await invited(), [key() for _ in range(4)]
+    answers = await together(*(asks(line, each) for each in keys))
+    joined, _ = await store.account(bus, "laptop")
+
+    [winner] = [each for each, answer in zip(keys, answers, strict=True) if "ok" in answer]
+    assert joined.key == winner.public
+
+
+async def test_whoever_is_refused_is_told_why(bus, invited, asks, elapse):
+    used, revoked, late = [await invited(name) for name in ("a", "b", "c")]
+    taken = await invited("a")
+    await asks(used, key())
+    await owner.revoke(bus, "b")
+
+    refused = {
+        "used": await asks(used, key()),
+        "revoked": await asks(revoked, key()),
+        "unknown": await asks(replace(late, secret="x" * 43), key()),
+        "name-taken": await asks(taken, key()),
+    }
+    elapse(3601)
+    refused["expired"] = await asks(late, key())
+
+    assert {code: answer["refused"] for code, answer in refused.items()} == dict(
+        zip(refused, refused, strict=True)
+    )
+
+
+async def test_a_key_joins_that_is_proven_and_is_nobody_elses(folder, invited, asks):
+    first, second = await invited("a"), await invited("b")
+    mine = key()
+    await asks(first, mine)
+
+    refused = [
+        await asks(second, key(), proof="AAAA"),
+        await asks(second, key(), key=key().public),
+        await asks(second, mine),
+        # Each who has a line has this seed, too.
+        await asks(second, Nkey((folder / "lobby.nk").read_text())),
+    ]
+
+    assert refused == [{"refused": "bad-request"}] * 4
+    assert not await heard(folder, "b")
+    assert (await asks(second, key()))["ok"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b"[]", b"\xff", b'{"v": 2}', b'{"v": 1, "id": 5}', b"[" * 3000, b'{"v":1e999}'],
+)
+async def test_what_is_no_request_is_answered_and_does_nothing(outside, data):
+    answer = await outside.request(LOBBY, data, _WITHIN_S)
+
+    assert json.loads(answer.data) == {"refused": "bad-request"}
+
+
+async def test_secrets_that_are_tried_are_looked_at_five_times_a_second(bus, invited, asks):
+    line = await invited()
+    wrong = replace(line, secret="x" * 43)
+    answers = [(await asks(wrong, key()))["refused"] for _ in range(8)]
+
+    assert answers == ["unknown"] * 5 + ["too-many"] * 3
+
+
+async def test_in_the_lobby_nothing_else_is_said_or_heard(outside):
+    for subject in ("agentbus.a.tasks.high.b", "agentbus-gate.laptop.x", "$SYS.REQ.SERVER.PING"):
+        with pytest.raises(NotAllowed):
+            await outside.request(subject, b"", 1)
+    async with outside.subscribed(LOBBY, lambda _: None) as is_allowed:
+        assert not is_allowed
+
+
+async def test_what_was_marked_as_used_and_then_interrupted_goes_on_with_the_same_key(
+    bus, invited, asks
+):
+    line, mine = await invited(), key()
+    made, revision = await store.invitation(bus, line.id)
+    used = replace(made, state="used", used_by=mine.public, used_at=text.now())
+    await store.put(bus, used, revision)
+
+    another = await asks(line, key())
+    went_on = await asks(line, mine)
+
+    assert another == {"refused": "used"}
+    assert went_on["ok"]
+
+
+async def test_a_line_of_before_opens_nothing_after_the_key_was_replaced(
+    bus, folder, invited, asks
+):
+    line, first, second = await invited(), key(), key()
+    await asks(line, first)
+    rotated = decode((await owner.rotate(bus, folder, "laptop")).line)
+    still = await heard(folder, "laptop")
+    await asks(rotated, second)
+    by_the_first = await asks(line, first)
+    joined, _ = await store.account(bus, "laptop")
+    await owner.remove(bus, folder, "laptop")
+    removed = await asks(rotated, second)
+
+    assert still
+    assert by_the_first == {"refused": "used"}
+    assert joined.key == second.public
+    assert removed == {"refused": "revoked"}

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What whoever runs a shared server does about its accounts."""
+
+from __future__ import annotations
+
+import pytest
+from made_server import made_server
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.nkey import Nkey, new_seed
+from mcp_agentbus.core import text
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import BadInput, Refused
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.shared.accounts import admin, owner, store
+from mcp_agentbus.shared.accounts.apply import apply
+from mcp_agentbus.shared.accounts.record import AccountRecord
+from mcp_agentbus.shared.joining.invitation import decode
+from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.records import read_record
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with made_server(tmp_path / "bus") as made:
+        yield made.files.folder
+
+
+@pytest.fixture
+async def bus(folder):
+    async with Bus.connect(admin.settings(folder)) as bus:
+        yield bus
+
+
+async def joined(bus, folder, name, **more):
+    """Have an account that has joined."""
+    now = text.now()
+    public = Nkey(new_seed()).public
+    await store.ensure(bus)
+    await store.put(bus, AccountRecord(name=name, key=public, joined_at=now, since=now, **more), 0)
+    await apply(bus, folder)
+
+
+async def of_account(bus, agent, account):
+    """Have an agent's registration be an account's, as the gate writes it."""
+    [stored] = await bus.many(
+        subjects.AGENTS, {"seq": 1, "batch": 1, "next_by_subj": subjects.profile_subject(agent)}
+    )
+    profile = roster.decode_profile(stored).model_copy(update={"account": account})
+    await bus.replace(
+        subjects.AGENTS, stored.subject, profile.model_dump_json().encode(), stored.seq
+    )
+
+
+async def test_an_invitation_is_a_line_that_says_all_and_is_kept_without_its_secret(bus, folder):
+    invited = await owner.invite(bus, folder, "laptop", roles=["review", "review"], for_s=60)
+    line = decode(invited.line)
+    [listed] = await owner.standing(bus, folder)
+    [kept] = await bus.many(store.STREAM, {"seq": 1, "batch": 1, "next_by_subj": ">"})
+
+    assert line.name == "laptop"
+    assert line.urls[0].startswith("tls://")
+    assert "BEGIN CERTIFICATE" in line.ca_pem
+    assert line.secret.encode() not in kept.data
+    assert line.secret not in repr(invited)
+    assert listed.account is None
+    assert [each.id for each in listed.invitations] == [line.id]
+    assert invited.invitation.roles == ("review",)
+
+
+async def test_what_makes_no_sense_is_refused_with_what_does(bus, folder):
+    await joined(bus, folder, "laptop")
+    with pytest.raises(BadInput, match="no name"):
+        await owner.invite(bus, folder, "Laptop")
+    with pytest.raises(BadInput, match="not a role"):
+        await owner.invite(bus, folder, "pi", roles=["a.b"])
+    with pytest.raises(Refused, match="already") as there:
+        await owner.invite(bus, folder, "laptop")
+    with pytest.raises(BadInput, match="no account pi"):
+        await owner.remove(bus, folder, "pi")
+    await owner.remove(bus, folder, "laptop")
+    with pytest.raises(Refused, match="was removed"):
+        await owner.rotate(bus, folder, "laptop")
+
+    assert "rotate laptop" in there.value.hint
+    assert (await owner.invite(bus, folder, "laptop")).line
+
+
+async def test_roles_come_and_go_and_who_was_removed_comes_back_with_its_key(bus, folder):
+    await joined(bus, folder, "laptop", roles=("a",))
+    before, _ = await store.account(bus, "laptop")
+    granted = await owner.grant(bus, "laptop", roles=["b", "a"], no_roles=["c"])
+    less = await owner.grant(bus, "laptop", no_roles=["a"])
+    await owner.remove(bus, folder, "laptop")
+    [removed] = await owner.standing(bus, folder)
+    back = await owner.readmit(bus, folder, "laptop")
+
+    assert (granted.roles, less.roles) == (("a", "b"), ("b",))
+    assert (removed.account.state, removed.connections) == ("removed", 0)
+    assert (back.state, back.key) == ("joined", before.key)
+    assert await apply(bus, folder) == {"laptop"}
+
+
+async def test_a_key_that_is_withdrawn_at_once_lets_nobody_in_until_there_is_another(bus, folder):
+    await joined(bus, folder, "laptop")
+    later = await owner.rotate(bus, folder, "laptop")
+    before = await apply(bus, folder)
+    at_once = await owner.rotate(bus, folder, "laptop", now=True)
+
+    assert (before, await apply(bus, folder)) == ({"laptop"}, frozenset())
+    assert later.invitation.replaces
+    assert at_once.invitation.replaces
+    with pytest.raises(Refused, match="no key that counts"):
+        await owner.readmit(bus, folder, "laptop")
+
+
+@pytest.mark.parametrize("give_back", [False, True])
+async def test_what_waits_for_who_was_removed_is_kept_or_given_back(bus, folder, give_back):
+    await joined(bus, folder, "laptop")
+    async with (
+        Session(bus, Agent("planner")) as planner,
+        Session(bus, Agent("coder")) as coder,
+        Session(bus, Agent("other")) as other,
+    ):
+        for each in (coder, other):
+            await read_inbox(each)
+        await of_account(bus, "coder", "laptop")
+        ids = {}
+        for name, to, more in (
+            ("held", "coder", {}), ("waits", "coder", {}), ("later", "coder", {"deliver_in_s": 99}),
+            ("others", "other", {}),
+        ):  # fmt: skip
+            [receipt] = await send_task(planner, to, name, "x", **more)
+            ids[name] = (to, receipt.task_id)
+            if name == "held":
+                await read_inbox(coder)
+        removed = await owner.remove(bus, folder, "laptop", give_back=give_back)
+        records = {
+            name: (await read_record(bus, "planner", to, task_id))[0]
+            for name, (to, task_id) in ids.items()
+        }
+        [answer, *_] = [*(await read_inbox(planner)).results, None]
+    stored = (await bus.api(f"STREAM.INFO.{subjects.TASKS}"))["state"]["messages"]
+    states = {name: record.state if record else "stored" for name, record in records.items()}
+
+    ends = dict.fromkeys(("held", "waits", "later"), "rejected")
+    kept = {"held": "claimed", "waits": "stored", "later": "stored"}
+    assert states == {"others": "stored", **(ends if give_back else kept)}
+    assert removed.given_back == 3 * give_back
+    assert removed.still_in == ()
+    assert stored == (1 if give_back else 3)
+    if give_back:
+        assert "the account laptop, whose agent it was for, was removed" in answer.reason
