@@ -26,7 +26,8 @@ of another user: a model reads them.
     │   └── BadSetup           settings or files on this machine need mending
     ├── BusUnreachable         no server answers: nothing was handed over
     │   ├── OutOfReach         one runs, in a network or container that nothing here reaches
-    │   └── Untrusted          one answers, and is not known by TLS to be the right one
+    │   ├── Untrusted          one answers, and is not known by TLS to be the right one
+    │   └── GateAway           one answers, and its gate does not
     ├── Unconfirmed            handed over, but the server did not confirm it in time
     ├── NoAnswer               a request was handed over, and nobody answered it in its time
     │   └── NobodyListens      nobody is there to hear it
@@ -151,7 +152,7 @@ class NotAllowed(Refused):
 class NameTaken(Refused):
     """Another account of this bus has an agent of that name. Nothing was stored."""
 
-    hint = "Take another name: `agentbus agent --help` says how."
+    hint = "Run `agentbus agent --help`: it says how a folder takes another name."
 
 
 class ArchiveBroken(Refused):
@@ -187,6 +188,12 @@ class Untrusted(BusUnreachable):
     """TLS does not tell that this server is the right one. Nothing was stored."""
 
     hint = "Tell whoever runs the shared server; run `agentbus doctor`."
+
+
+class GateAway(BusUnreachable):
+    """The bus server answers, and its gate does not. Nothing was stored."""
+
+    hint = "Tell whoever runs the shared server that its gate is to run beside it, and does not."
 
 
 class Unconfirmed(AgentbusError):

@@ -26,7 +26,6 @@ from mcp_agentbus.bus import disk as server_disk
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.address import Address, Rotation, find_servers
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
-from mcp_agentbus.bus.login.account import GateAway
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, NotNow, api_answer, server_time
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.values import LOOPBACK
@@ -34,7 +33,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.text import from_json, size
 from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.doctor.shared import account, cluster
-from mcp_agentbus.errors import AgentbusError, BusUnreachable
+from mcp_agentbus.errors import AgentbusError, BusUnreachable, GateAway
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import status, streams
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple, Unpack
 
 from mcp_agentbus.bus.budget import one_call
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY
 from mcp_agentbus.errors import BadInput, BusUnreachable, HopLimit, Refused, Unconfirmed

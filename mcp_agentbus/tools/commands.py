@@ -25,6 +25,7 @@ from mcp_agentbus.store import streams
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import history
 from mcp_agentbus.tools.answers import documents, render
+from mcp_agentbus.tools.answers.parked import parked_text
 from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.answers.roster import roster_text
 from mcp_agentbus.tools.call import Call
@@ -252,7 +253,7 @@ async def _parked(call: Call) -> int:
             for task in await parking.parked(session.bus, inbox)
         ]
     parked = parking.floods_last(parked)
-    call.print(render.parked_text(parked), documents.of_parked(parked))
+    call.print(parked_text(parked), documents.of_parked(parked))
     return 0
 
 
@@ -267,7 +268,7 @@ async def _replay(call: Call) -> int:
     async with call.session() as session:
         await session.called()
         task = await parking.replay(session.bus, _inboxes(call, session), call.args.which)
-    call.print(f"Offered again: {render.parked_text([task])}", documents.of_parked([task]))
+    call.print(f"Offered again: {parked_text([task])}", documents.of_parked([task]))
     return 0
 
 

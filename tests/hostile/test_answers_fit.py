@@ -24,6 +24,7 @@ from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.task import Receipt, Record, Task
 from mcp_agentbus.tools.answers import documents, layout, render
+from mcp_agentbus.tools.answers.parked import parked_text
 from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.answers.roster import roster_text
 
@@ -154,7 +155,7 @@ def test_what_is_parked_is_listed_as_far_as_there_is_room(char):
         for number in range(1_000)
     ]
 
-    answer = render.parked_text(parked)
+    answer = parked_text(parked)
 
     assert 14_000 < len(answer) <= MOST
     assert "more are parked: `agentbus parked --json` has all of them." in answer
@@ -183,7 +184,7 @@ def test_tasks_that_nobody_answered_are_named_as_far_as_there_is_room():
     class Open:
         def __init__(self, number):
             self.record, self.state, self.holder = record(number), "working", LONG_ID
-            self.is_left = False
+            self.is_left = self.is_outgoing = False
 
     answer = render.answers_text(Inbox(), [Open(number) for number in range(1_000)], "planner")
 

@@ -11,11 +11,10 @@ import pytest
 from made_server import made_server
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.login.account import GateAway
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import part, together
-from mcp_agentbus.errors import NotAllowed, Refused
+from mcp_agentbus.errors import GateAway, NotAllowed, Refused
 from mcp_agentbus.shared.accounts import conf, store
 from mcp_agentbus.shared.accounts.apply import apply
 from mcp_agentbus.shared.accounts.record import AccountRecord

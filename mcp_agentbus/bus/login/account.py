@@ -24,7 +24,7 @@ from mcp_agentbus.bus.replies import Message, NotNow
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import (
     AgentbusError,
-    BusUnreachable,
+    GateAway,
     NameTaken,
     NotAccepted,
     NotAllowed,
@@ -55,12 +55,6 @@ REFUSALS: Final[Mapping[str, type[AgentbusError]]] = {
 }
 #: Besides these: it did nothing, and may do it a moment later.
 BUSY: Final = "busy"
-
-
-class GateAway(BusUnreachable):
-    """The bus server runs, and its gate does not. Nothing was stored."""
-
-    hint = "Tell whoever runs the shared server: agentbus server gate is to run beside it."
 
 
 class Busy(NotNow):
@@ -134,7 +128,9 @@ def refused(code: str, data: bytes) -> AgentbusError:
         more = {}
     said = more if isinstance(more, dict) else {}
     if code == "name-taken":
-        return NameTaken(hint=f"Take another name, such as {said.get('free', '')}.")
+        free = said.get("free", "")
+        hint = f"Run `agentbus agent --help`: it says how a folder takes another, such as {free}."
+        return NameTaken(hint=hint)
     if code == BUSY:
         return Busy()
     return REFUSALS.get(code, NotAllowed)()

@@ -15,10 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from mcp_agentbus.bus.connection import API, Link
-from mcp_agentbus.bus.login.account import GateAway
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.doctor.check import Check
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, GateAway
 
 _ANSWER_S: Final = 3.0
 # What takes longer than this is felt by each call, which asks several times.

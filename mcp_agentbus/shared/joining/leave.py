@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.login.account import GateAway
 from mcp_agentbus.config import editor
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.text import from_json
-from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, NotAllowed
+from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, GateAway, NotAllowed
 from mcp_agentbus.shared.joining.place import Place
 
 #: What an account asks the gate, to be one no more: JSON with `give_back`.

@@ -16,11 +16,10 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from mcp_agentbus.core.framing import frame, one_line
-from mcp_agentbus.core.ids import address_of, is_agent, is_inbox
+from mcp_agentbus.core.framing import one_line
+from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.lookup import Life
-from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.turn import Inbox, Item
 from mcp_agentbus.store.asked.decisions import is_against
@@ -38,8 +37,6 @@ _NAMES_MAX: Final = 20
 _STEPS_CHARS: Final = 7_000
 # For what an answer says of those for which it has no room.
 _MORE_CHARS: Final = 300
-# Of a line in a frame, what stands around it.
-_INDENTED: Final = 5
 
 
 def receipts_text(receipts: Sequence[Receipt], reader: Reader = MODEL) -> str:
@@ -84,30 +81,6 @@ def published_text(published: Published) -> str:
     """Return what is stored now, in one line."""
     line = f"Task {published.task_id}: {published.state}."
     return f"{line} {published.note}".rstrip()
-
-
-def parked_text(parked: Sequence[Parked]) -> str:
-    """Return one line per parked task, then the reasons as they are stored, in a frame."""
-    if not parked:
-        return "Nothing is parked."
-    costs = (len(_parked_line(task)) + len(_why_line(task)) + _INDENTED for task in parked)
-    count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
-    lines = [_parked_line(task) for task in parked[:count]]
-    if more := len(parked) - count:
-        lines.append(f"{more} more are parked: `agentbus parked --json` has all of them.")
-    why = frame("\n".join(map(_why_line, parked[:count])), said_by="")
-    return "\n".join([*lines, "Why, as it is stored:", why])
-
-
-def _why_line(task: Parked) -> str:
-    return f"{task.number}: {one_line(task.reason, 300)}"
-
-
-def _parked_line(task: Parked) -> str:
-    what = task.task.id if task.task else "unreadable"
-    sender = task.sender if is_agent(task.sender) else "nobody who can be one"
-    to = address_of(task.inbox) if is_inbox(task.inbox) else "nobody"
-    return f"{task.number}: {what} from {sender} to {to}, parked {words.when(task.parked_at)}"
 
 
 def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> str:

@@ -5,10 +5,17 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_agentbus.bus.login.account import Account, Busy, GateAway, Way
+from mcp_agentbus.bus.login.account import Account, Busy, Way
 from mcp_agentbus.bus.login.nkey import Nkey, is_public, new_seed
 from mcp_agentbus.bus.replies import Message
-from mcp_agentbus.errors import NameTaken, NotAccepted, NotAllowed, SendLimit, UnknownAgent
+from mcp_agentbus.errors import (
+    GateAway,
+    NameTaken,
+    NotAccepted,
+    NotAllowed,
+    SendLimit,
+    UnknownAgent,
+)
 
 LAPTOP = Account("laptop")
 INFO = "$JS.API.STREAM.INFO.AGENTBUS_TASKS"
