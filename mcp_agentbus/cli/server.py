@@ -26,6 +26,11 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
     "init": ("folder", "init"),
     "backup": ("backups", "backup"),
     "restore": ("backups", "restore"),
+    "gate": ("gate", "gate"),
+    "invite": ("accounts", "invite"),
+    "accounts": ("accounts", "accounts"),
+    "rotate": ("accounts", "rotate"),
+    "remove": ("accounts", "remove"),
 }
 
 

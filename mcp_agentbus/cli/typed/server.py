@@ -6,7 +6,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from mcp_agentbus.cli.typed.command import command
+from mcp_agentbus.cli.arguments import duration
+from mcp_agentbus.cli.typed.command import WEEK_S, command
 
 if TYPE_CHECKING:
     from mcp_agentbus.cli.typed.command import Commands
@@ -40,6 +41,7 @@ def add(commands: Commands) -> None:
     several = "with --streams: on how many servers each is kept"
     config.add_argument("--replicas", type=int, choices=(1, 3, 5), default=1, help=several)
     _add_init(actions)
+    _add_accounts(actions)
     _add_backup(actions)
 
 
@@ -61,12 +63,65 @@ def _add_backup(actions: Commands) -> None:
     _add_dir(restore)
 
 
+def _add_accounts(actions: Commands) -> None:
+    gate = command(
+        actions, "gate", "run the gate of a shared server, by which others use its bus", agent=False
+    )
+    invite = command(
+        actions, "invite", "print a line by which somebody joins a shared server", agent=False
+    )
+    who = "the account: one user on one machine, such as laptop"
+    invite.add_argument("name", metavar="NAME", help=who)
+    _add_role(invite)
+    rotate = command(
+        actions, "rotate", "print a line by which an account gets another key", agent=False
+    )
+    rotate.add_argument("name", metavar="NAME", help=who)
+    rotate.add_argument(
+        "--now", action="store_true", help="have the key that it has count no more, at once"
+    )
+    for each in (invite, rotate):
+        each.add_argument(
+            "--expires", type=duration(60, WEEK_S), default=3600, metavar="DURATION",
+            help="how long the line is good, once: 60s to 7d (default: 1h)",
+        )  # fmt: skip
+    accounts = command(
+        actions, "accounts", "list who has joined a shared server, or change one", agent=False
+    )
+    accounts.add_argument("name", nargs="?", metavar="NAME", help=who)
+    _add_role(accounts)
+    accounts.add_argument(
+        "--no-role", action="append", metavar="ROLE", help="it is to read this one no more"
+    )
+    accounts.add_argument(
+        "--readmit", action="store_true", help="let it in again, which was cut off or removed"
+    )
+    accounts.add_argument(
+        "--revoke", action="store_true", help="have its open invitations open nothing any more"
+    )
+    remove = command(actions, "remove", "cut an account off a shared server", agent=False)
+    remove.add_argument("name", metavar="NAME", help=who)
+    remove.add_argument(
+        "--give-back", action="store_true",
+        help="end what waits for its agents, and tell the senders (default: it is kept)",
+    )  # fmt: skip
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+    for each in (gate, invite, rotate, accounts, remove):
+        _add_dir(each)
+
+
+def _add_role(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--role", action="append", metavar="ROLE",
+        help="a shared inbox that its agents may read; may be given again",
+    )  # fmt: skip
+
+
 def _add_dir(command: argparse.ArgumentParser) -> None:
     """Take which server's."""
     command.add_argument(
         "--dir", metavar="SERVER",
-        help="the server's folder (default: the bus that you use; of a shared one the folder "
-        "shared/ in agentbus's data folder)",
+        help="the server's folder (default: shared/ in agentbus's data folder)",
     )  # fmt: skip
 
 

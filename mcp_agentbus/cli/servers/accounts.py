@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accounts of a shared server, as its owner types: `agentbus server invite`, `accounts`, ...
+
+    $ agentbus server invite laptop | ssh laptop agentbus join
+    An invitation to become the account laptop, good until 2026-11-27 15:04 ...
+
+Of `invite` and `rotate` standard output has the line alone, for the next program; what it is goes
+to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.cli.output import agreed, say, show, tell
+from mcp_agentbus.cli.servers.folder import of_owner
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core import text
+from mcp_agentbus.errors import BadInput
+from mcp_agentbus.shared.accounts import admin, owner
+from mcp_agentbus.shared.accounts.owner import Invited, Standing
+
+_T = TypeVar("_T")
+
+
+def invite(args: argparse.Namespace) -> int:
+    """Print an invitation's line; return the exit code.
+
+    Raises: as `owner.invite`.
+    """
+    folder = of_owner(args, load_settings())
+    invited = _done(
+        folder,
+        lambda bus: owner.invite(bus, folder, args.name, roles=args.role or (), for_s=args.expires),
+    )
+    invitation = invited.invitation
+    roles = f" with the roles {', '.join(invitation.roles)}" if invitation.roles else ""
+    _print(args, invited, f"An invitation to become the account {invitation.name}{roles}")
+    return 0
+
+
+def rotate(args: argparse.Namespace) -> int:
+    """Print the line by which an account gets another key; return the exit code.
+
+    Raises: as `owner.rotate`.
+    """
+    folder = of_owner(args, load_settings())
+    invited = _done(
+        folder,
+        lambda bus: owner.rotate(bus, folder, args.name, now=args.now, for_s=args.expires),
+    )
+    until = "counts no more" if args.now else "counts until then"
+    _print(args, invited, f"Another key for the account {args.name}, whose key {until}")
+    return 0
+
+
+def remove(args: argparse.Namespace) -> int:
+    """Let an account in no more; return the exit code.
+
+    Raises: as `owner.remove`.
+    """
+    folder = of_owner(args, load_settings())
+    if not (args.yes or args.json):
+        waits = "ends as rejected, and its senders are told" if args.give_back else "is kept"
+        tell(f"{args.name} is cut off the bus at once. What waits for its agents {waits}.")
+    if not agreed(args, "Go on?"):
+        say("Nothing was done.")
+        return 0
+    removed = _done(
+        folder, lambda bus: owner.remove(bus, folder, args.name, give_back=args.give_back)
+    )
+    said = f"{args.name} is removed; its agents' names stay its own. "
+    said += (
+        f"Given back: {removed.given_back:,} tasks; their senders are told."
+        if args.give_back
+        else f"What waits for them is kept; to end it: agentbus server remove {args.name} "
+        "--give-back"
+    )
+    if removed.still_in:
+        names = " and ".join(removed.still_in)
+        said += (
+            f" Not seen to refuse it yet: {names}, which is away, or its gate is: see there that "
+            "agentbus-gate runs."
+        )
+    data = {
+        "removed": args.name,
+        "given_back": removed.given_back,
+        "still_in": list(removed.still_in),
+    }
+    show(args, said, data)
+    return int(bool(removed.still_in))
+
+
+def accounts(args: argparse.Namespace) -> int:
+    """List the accounts, or change one; return the exit code.
+
+    Raises: as `owner.standing`, `grant`, `readmit` and `revoke`.
+    """
+    folder = of_owner(args, load_settings())
+    changes = args.role or args.no_role or args.readmit or args.revoke
+    if changes and not args.name:
+        raise BadInput("Which account is to change?", hint="Give its NAME. Nothing was done.")
+
+    async def changed(bus: Bus) -> list[Standing]:
+        if args.role or args.no_role:
+            given, taken = args.role or (), args.no_role or ()
+            await owner.grant(bus, args.name, roles=given, no_roles=taken)
+        if args.readmit:
+            await owner.readmit(bus, folder, args.name)
+        if args.revoke and not await owner.revoke(bus, args.name):
+            what = f"No invitation to {args.name} is open."
+            raise BadInput(what, hint="Run `agentbus server accounts`: it lists those that are.")
+        listed = await owner.standing(bus, folder)
+        return [each for each in listed if args.name in {None, each.name}]
+
+    listed = _done(folder, changed)
+    if args.name and not listed and not args.revoke:
+        hint = "Run `agentbus server accounts`: it lists them."
+        raise BadInput(f"There is no account {args.name}.", hint=hint)
+    said = "\n".join(map(_line, listed)) or (
+        f"{args.name}: nobody joins by its invitations any more"
+        if args.revoke
+        else "Nobody has joined. To invite somebody: agentbus server invite NAME"
+    )
+    show(args, said, {"accounts": [_data(each) for each in listed]})
+    return 0
+
+
+def _done(folder: Path, work: Callable[[Bus], Awaitable[_T]]) -> _T:
+    """Do something on the bus of a folder's server, as its owner."""
+
+    async def done() -> _T:
+        async with Bus(admin.settings(folder)) as bus:
+            return await work(bus)
+
+    return asyncio.run(done())
+
+
+def _print(args: argparse.Namespace, invited: Invited, what: str) -> None:
+    """Print a line alone, and beside it what it is."""
+    invitation = invited.invitation
+    until = text.minute(text.stamp(invitation.expires_at))
+    if not args.json:
+        print(
+            f"{what}: good until {until}, for whoever has it first. It is a secret: give it to "
+            "`agentbus join` there, and write it nowhere else. To withdraw it: agentbus server "
+            f"accounts {invitation.name} --revoke",
+            file=sys.stderr,
+        )
+    data = {
+        "line": invited.line,
+        "account": invitation.name,
+        "roles": list(invitation.roles),
+        "expires_at": text.stamp(invitation.expires_at),
+    }
+    show(args, invited.line, data, verbatim=not args.json)
+
+
+def _line(standing: Standing) -> str:
+    account = standing.account
+    words = []
+    if account:
+        since = text.minute(text.stamp(account.since))
+        state = account.state if account.key else "without a key"
+        words.append(f"{state} since {since}")
+        agents = ", ".join(standing.agents) or "no agents yet"
+        words.append(agents)
+        if account.roles:
+            words.append(f"roles {', '.join(account.roles)}")
+        if account.gets_in:
+            count = standing.connections
+            connected = f"{count} connection{'s' * (count > 1)}"
+            words.append(connected if count else "not connected")
+    for each in standing.invitations:
+        until = text.minute(text.stamp(each.expires_at))
+        words.append(f"{'another key' if each.replaces else 'invited'}, good until {until}")
+    return f"{standing.name}: {'; '.join(words) or 'nothing of it is left'}"
+
+
+def _data(standing: Standing) -> dict[str, Any]:
+    account = standing.account
+    return {
+        "name": standing.name,
+        "state": account.state if account else "invited",
+        "key": (account.key or None) if account else None,
+        "since": text.stamp(account.since) if account else None,
+        "joined_at": text.stamp(account.joined_at) if account else None,
+        "roles": list(account.roles) if account else [],
+        "agents": list(standing.agents),
+        "connections": standing.connections,
+        "invitations": [
+            {
+                "id": each.id,
+                "roles": list(each.roles),
+                "replaces_key": each.replaces,
+                "expires_at": text.stamp(each.expires_at),
+            }
+            for each in standing.invitations
+        ],
+    }

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus server gate`: the gate of a shared server, in the foreground, until it is told to end.
+
+$ agentbus server gate
+the gate of /home/me/.local/share/agentbus/shared answers
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from pathlib import Path
+
+from mcp_agentbus.cli.output import say
+from mcp_agentbus.cli.servers.folder import of_owner
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core.aio import in_background, part
+from mcp_agentbus.shared.accounts import admin
+from mcp_agentbus.shared.accounts.doorkeeper import keep_door
+from mcp_agentbus.shared.gate.gate import Gate
+
+
+def gate(args: argparse.Namespace) -> int:
+    """Run it until SIGTERM or SIGINT; return the exit code.
+
+    Raises:
+        BadInput, BadSetup: there is no shared server here, or its folder is damaged.
+    """
+    return asyncio.run(_run(of_owner(args, load_settings())))
+
+
+async def _run(folder: Path) -> int:
+    stop, running = asyncio.Event(), Gate(admin.settings(folder))
+    admin.keys(folder)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    door = in_background(keep_door(folder), "a gate's door")
+    told = part(_tell(running, folder))
+    try:
+        await running.run(stop)
+    finally:
+        for task in (door, told):
+            task.cancel()
+        await asyncio.wait([door, told])
+    return 0
+
+
+async def _tell(running: Gate, folder: Path) -> None:
+    await running.answers.wait()
+    say(f"the gate of {folder} answers")
