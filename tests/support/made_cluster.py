@@ -39,6 +39,10 @@ class MadeCluster:
         self.settings = load_settings({**own, "AGENTBUS_URL": ",".join(first.wanted.urls)})
         self._running = {}
 
+    def folder(self, name):
+        """Return the folder of one."""
+        return self._files[name].folder
+
     def start(self, *names):
         """Start some; `ready` waits for them."""
         for name in names:
@@ -71,11 +75,11 @@ class MadeCluster:
 
 
 @contextlib.contextmanager
-def made_cluster(folder):
-    """Run three; none outlives the block."""
+def made_cluster(folder, start=3):
+    """Run three, or the first of them; none outlives the block."""
     three = MadeCluster(folder)
     try:
-        three.start(*three.names)
+        three.start(*three.names[:start])
         yield three
     finally:
         three.end()

@@ -125,10 +125,10 @@ async def hosts(folder: Path) -> AsyncGenerator[Mapping[str, Host | None], None]
 
 
 async def _known(system: Bus, name: str) -> Host:
-    """Find a server by its name: of several each would answer."""
+    """Find a server by its name: of several each would answer, also to IDZ with a name."""
     only = {"server_name": name, "exact_match": True}
-    known = await _asked(system, "$SYS.REQ.SERVER.PING.IDZ", only, _KNOWN_WITHIN_S)
-    return Host(system, str(known["id"]))
+    known = await _asked(system, "$SYS.REQ.SERVER.PING.STATSZ", only, _KNOWN_WITHIN_S)
+    return Host(system, str(known["server"]["id"]))
 
 
 async def apply(bus: Bus, folder: Path) -> frozenset[str]:

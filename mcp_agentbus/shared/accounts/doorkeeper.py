@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.shared.accounts import admin, store
 from mcp_agentbus.shared.accounts.apply import apply
 from mcp_agentbus.shared.accounts.lobby import opened
 from mcp_agentbus.shared.accounts.record import ACCOUNTS
+from mcp_agentbus.store import streams
 
 # Between two tries to be at the bus, and to have a server take what it did not, in seconds.
 _PAUSE_S: Final = 0.5
@@ -37,14 +40,38 @@ async def keep_door(folder: Path) -> None:
     while True:
         try:
             async with Bus(settings) as bus:
-                await _kept(bus, folder)
+                await store.ensure(bus)
+                spreading = in_background(spread(bus, folder), "the spreading of streams")
+                try:
+                    await _kept(bus, folder)
+                finally:
+                    spreading.cancel()
         except AgentbusError as error:
             _log.warning("%s It is tried again.", error.message)
             await asyncio.sleep(_PAUSE_S)
 
 
+async def spread(bus: Bus, folder: Path) -> None:
+    """Have each stream be kept by each of three servers; return once it is.
+
+    One that was made while one of them was away, as at their first start, is on one of the others
+    alone, and would go with it.
+    """
+    count = len(admin.wanted_in(folder).server_names)
+    left = [*streams.STREAMS, store.STREAM] if count > 1 else []
+    while left:
+        for name in list(left):
+            with suppress(AgentbusError):  # too few of them are there yet
+                config = (await bus.api(f"STREAM.INFO.{name}"))["config"]
+                if config["num_replicas"] < count:
+                    await bus.api(f"STREAM.UPDATE.{name}", {**config, "num_replicas": count})
+                left.remove(name)
+        if left:
+            await asyncio.sleep(_AGAIN_S)
+
+
 async def _kept(bus: Bus, folder: Path) -> None:
-    await store.ensure(bus)
+    """Go by who has joined, and answer the lobby, until this is cancelled."""
     changed = asyncio.Event()
     changed.set()  # what was changed while nobody was here
 
