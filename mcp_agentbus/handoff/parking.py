@@ -33,7 +33,7 @@ from mcp_agentbus.store.upkeep.room import make_room
 # Of 512 KiB each, more would be over what the server sends in one go, and look like all.
 _PAGE: Final = 100
 # Headers that belong to the first storing, not to the task.
-_NOT_REPLAYED: Final = ("Nats-", subjects.H_REASON)
+_NOT_REPLAYED: Final = ("Nats-", subjects.H_REASON, subjects.H_MOVED)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,12 @@ async def park(
         bus.publish,
         subjects.dead_subject(inbox, lane, sender),
         delivery.data,
-        {**_kept(delivery.headers), **_scheduled_by(delivery), subjects.H_REASON: reason},
+        {
+            **_kept(delivery.headers),
+            **_scheduled_by(delivery),
+            subjects.H_REASON: reason,
+            subjects.H_MOVED: str(delivery.seq),
+        },
         message_id=f"dead-{delivery.stream}-{delivery.seq}",
         stream=DEAD,
     )
@@ -161,7 +166,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     await bus.admin.publish(
         subjects.task_subject(chosen.inbox, lane, sender),
         stored.data,
-        _kept(stored.headers),
+        {**_kept(stored.headers), subjects.H_MOVED: str(chosen.number)},
         message_id=f"replay-{chosen.number}",
         stream=subjects.TASKS,
     )

@@ -51,6 +51,8 @@ H_SCHEDULE: Final = "Nats-Schedule"
 AT: Final = "@at "
 #: Of a parked task: its `H_SCHEDULER`, which no stream of tasks takes from a client.
 H_SCHEDULED_BY: Final = "Agentbus-Scheduled-By"
+#: Of what is parked, or offered again: its sequence in the stream that it comes from.
+H_MOVED: Final = "Agentbus-Moved"
 #: Of a message that was handed out without what it says: how much that is.
 H_LEFT_OUT: Final = "Nats-Msg-Size"
 #: Of a message that came from another stream: which, and its sequence there.

@@ -26,6 +26,8 @@ from mcp_agentbus.errors import BusUnreachable
 
 # Of what a server has not taken yet, in bytes: one that takes nothing any more hangs.
 _UNTAKEN_MAX: Final = 64 << 20
+# So many are heard before whoever else waits has a turn: some milliseconds.
+_IN_A_ROW: Final = 25
 
 
 class Passed(NamedTuple):
@@ -46,6 +48,7 @@ class _Client(MendedClient):
     def __init__(self) -> None:
         super().__init__()
         self.hearers: dict[int, Hearer] = {}
+        self._in_a_row = 0
         #: For how long nothing more is to be heard.
         self.rest_s = 0.0
 
@@ -68,8 +71,9 @@ class _Client(MendedClient):
                 # What an error says may have been somebody's who said it here.
                 where = RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
                 note_failure("a hearer of what passes", where)
-            if self.rest_s:
-                rest_s, self.rest_s = self.rest_s, 0.0
+            self._in_a_row += 1
+            if self.rest_s or self._in_a_row >= _IN_A_ROW:
+                self._in_a_row, rest_s, self.rest_s = 0, self.rest_s, 0.0
                 await asyncio.sleep(rest_s)
 
 

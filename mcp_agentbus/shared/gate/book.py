@@ -11,6 +11,7 @@ book go with them; what was refused by a book that may be behind is looked up be
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import ApiError, Found, Message
-from mcp_agentbus.core import ids
+from mcp_agentbus.bus.replies import ApiError, Conflict, Found, Message
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
@@ -55,8 +56,8 @@ class Standing:
     """An account."""
 
     roles: frozenset[str]
-    #: Whether it may use the bus.
-    is_in: bool
+    #: `joined`, `cut-off` or `removed`.
+    state: str = "joined"
 
 
 class Book:
@@ -88,7 +89,7 @@ class Book:
     def is_in(self, account: str) -> bool:
         """Tell whether an account may use the bus."""
         standing = self._accounts.get(account)
-        return standing is not None and standing.is_in
+        return standing is not None and standing.state == "joined"
 
     def is_own(self, account: str, agent: str) -> bool:
         """Tell whether an agent is this account's."""
@@ -231,6 +232,21 @@ class Keeper:
         else:
             await self._read_account(name)
 
+    async def cut_off(self, account: str) -> None:
+        """Have an account be let in no more: whoever configures the server hears of it.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        subject = f"{_RECORD}.{account}"
+        stored = await self._bus.last(ACCOUNTS, subject)
+        if stored is None or _standing(stored.data).state != "joined":
+            return
+        record = {**from_json(stored.data), "state": "cut-off", "since": text.stamp(text.now())}
+        with suppress(Conflict):  # somebody else says how it stands
+            await self._bus.replace(ACCOUNTS, subject, json.dumps(record).encode(), stored.seq)
+        await self._read_account(account)
+
     def _looked(self, what: str) -> None:
         self._looking.pop(what, None)
         now = time.monotonic()
@@ -304,6 +320,6 @@ def _standing(data: bytes) -> Standing:
     try:
         record: Any = from_json(data)
         roles = frozenset(role for role in record["roles"] if isinstance(role, str))
-        return Standing(roles, record["state"] == "joined")
+        return Standing(roles, str(record["state"]))
     except (ValueError, LookupError, TypeError):
-        return Standing(frozenset(), is_in=False)
+        return Standing(frozenset(), "removed")

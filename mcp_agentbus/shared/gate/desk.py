@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -28,8 +29,6 @@ from mcp_agentbus.store.subjects import RESULTS, TASKS
 
 # What something else is asked before: of one account so much at a time.
 _SLOW_MAX: Final = 16
-# Stored messages in one answer, each of which may have 512 KiB.
-_PAGE: Final = 50
 # One who is answered by the server has such a reply; nobody else is.
 _REPLY: Final = "_R_."
 _API: Final = "$JS.API"
@@ -45,12 +44,16 @@ class Desk:
         self._passage = passage
         self._forward = Forward(passage, missed)
         self._slow = 0
+        self._cutting_off: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._cutting_off.set_result(None)
         self._prefix = f"{GATE}.{account}."
 
     def heard(self, message: Passed) -> None:
         """Do what the account asks, or refuse it."""
         reply = message.reply if message.reply.startswith(_REPLY) else ""
-        self._passage.rest(self._quota.rest_s(self._account, len(message.data)))
+        if rest_s := self._quota.rest_s(self._account, len(message.data)):
+            self._passage.rest(rest_s)
+            self._look_after_flood()
         if self._forward.is_busy:
             self._forward.refuse(reply, BUSY)
             return
@@ -66,6 +69,15 @@ class Desk:
             self._later(reply, self._looked_up(reply, asked, decided))
         else:
             self._carry_out(reply, decided)
+
+    def _look_after_flood(self) -> None:
+        """Have the account cut off if it floods the bus."""
+        if self._quota.floods(self._account) and self._cutting_off.done():
+            self._cutting_off = in_background(self._cut_off(), "an account to be cut off")
+
+    async def _cut_off(self) -> None:
+        with suppress(AgentbusError):  # what it asks next has it tried again
+            await self._keeper.cut_off(self._account)
 
     async def _looked_up(self, reply: str, asked: Asked, refusal: Refusal) -> None:
         """Decide again by what is known now."""
@@ -113,8 +125,9 @@ class Desk:
 
     def _say(self, reply: str, say: Say) -> None:
         quota, account = self._quota, self._account
-        may_send = not say.sends or quota.may_send(account, len(say.data))
-        if may_send and (not say.session or quota.may_live(account, say.session)):
+        may_send = not say.sends or quota.may_send(account)
+        may_store = not say.stores or quota.may_store(account, say.stores, len(say.data))
+        if may_send and may_store and (not say.session or quota.may_live(account, say.session)):
             self._forward.once(reply, say.subject, say.data, head.made(say.headers))
         else:
             self._forward.refuse(reply, "too-many")
@@ -145,11 +158,8 @@ class Desk:
         return is_kept and book.is_own(self._account, verdict.field_of(data, "reply_to"))
 
     async def _if_stored(self, reply: str, wanted: verdict.Stored) -> None:
-        request = {"seq": 1, "batch": _PAGE, "next_by_subj": wanted.subject}
-        is_there = await self._forward.find(
-            wanted.stream, request, lambda _, data: data == wanted.say.data
-        )
-        if is_there:
+        stored = await self._forward.read(wanted.stream, wanted.seq)
+        if stored == (wanted.subject, wanted.say.data):
             self._say(reply, wanted.say)
         else:
             self._forward.refuse(reply, "not-yours")
@@ -170,17 +180,8 @@ class Desk:
 
     async def _delete(self, reply: str, wanted: verdict.Delete) -> None:
         """Delete a message that is own, or that is none: the server says so then."""
-        is_others = False
-
-        def looked(subject: str, _: bytes) -> bool:
-            nonlocal is_others
-            is_others = not rules.may_read(self._account, wanted.stream, subject, self._keeper.book)
-            return True
-
-        # What comes next, if there is none of that number, may be anybody's.
-        request = {"seq": wanted.seq, "batch": 1}
-        await self._forward.find(wanted.stream, request, looked)
-        if is_others:
+        subject, _ = await self._forward.read(wanted.stream, wanted.seq)
+        if subject and not self._may_read(wanted.stream, subject, b""):
             self._forward.refuse(reply, "not-yours")
             return
         call = f"{_API}.STREAM.MSG.DELETE.{wanted.stream}"

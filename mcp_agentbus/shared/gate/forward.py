@@ -85,16 +85,7 @@ class Forward:
         Raises:
             TimeoutError: nothing is, in time.
         """
-        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-        def arrived(answer: Passed) -> bool:
-            if not answered.done():
-                answered.set_result(answer.data)
-            return True
-
-        self._passage.say(subject, data, b"", self._wait(arrived))
-        async with asyncio.timeout(_ANSWERED_WITHIN_S):
-            return await answered
+        return (await self._answered(subject, data)).data
 
     def event(self, reply: str, subject: str, data: bytes) -> None:
         """Say it, and pass on the first answer of whoever has heard it."""
@@ -194,40 +185,27 @@ class Forward:
         if reply:
             ask()
 
-    async def find(self, stream: str, request: Mapping[str, Any], is_it: MayRead) -> bool:
-        """Tell whether some stored message is the one; a request names those of a page.
+    async def read(self, stream: str, seq: int) -> tuple[str, bytes]:
+        """Return the message that has a number in a stream, its subject and data; empty if none.
 
         Raises:
-            TimeoutError: the server does not say.
+            TimeoutError: nobody says.
         """
-        asked = dict(request)
-        while True:
-            came, is_there = await self._page(stream, asked, is_it)
-            if is_there or came < asked["batch"]:
-                return is_there
+        asked = json.dumps({"seq": seq}).encode()
+        stored = await self._answered(f"{_API}.DIRECT.GET.{stream}", asked)
+        return head.stored_on(stored.head), stored.data
 
-    async def _page(self, stream: str, asked: dict[str, Any], is_it: MayRead) -> tuple[int, bool]:
-        """Return how many messages a page has, and whether the one is there; go on behind it."""
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        came, is_there = 0, False
+    async def _answered(self, subject: str, data: bytes) -> Passed:
+        answered: asyncio.Future[Passed] = asyncio.get_running_loop().create_future()
 
         def arrived(answer: Passed) -> bool:
-            nonlocal came, is_there
-            on = head.stored_on(answer.head)
-            if not on:
-                if not over.done():
-                    over.set_result(None)
-                return True
-            came += 1
-            asked["seq"] = head.sequence(answer.head) + 1
-            is_there = is_there or is_it(on, answer.data)
-            return False
+            if not answered.done():
+                answered.set_result(answer)
+            return True
 
-        place = f"{_API}.DIRECT.GET.{stream}"
-        self._passage.say(place, json.dumps(asked).encode(), b"", self._wait(arrived))
+        self._passage.say(subject, data, b"", self._wait(arrived))
         async with asyncio.timeout(_ANSWERED_WITHIN_S):
-            await over
-        return came, is_there
+            return await answered
 
     def _pass_on(self, reply: str, answer: Passed) -> bool:
         self._passage.say(reply, answer.data, head.marked(answer.head))

@@ -97,7 +97,7 @@ class Gate:
         """Have a desk for each account that may use the bus, and for no other."""
         while True:
             keeper.changed.clear()
-            wanted = {name for name, each in keeper.book.accounts.items() if each.is_in}
+            wanted = {name for name in keeper.book.accounts if keeper.book.is_in(name)}
             for account in self._desks.keys() - wanted:
                 self._desks.pop(account).cancel()
             for account in wanted - self._desks.keys():
@@ -114,6 +114,7 @@ class Gate:
             with suppress(AgentbusError):
                 async with self._opening:
                     passage = await Passage.open(server)
+                self._quota.opened(account)
                 try:
                     desk = Desk(account, keeper, self._quota, passage, missed)
                     passage.hear(f"{GATE}.{account}.>", desk.heard, _GROUP)

@@ -2,28 +2,42 @@
 """How much an account may do: at rates that no honest machine meets, so that no other is kept out.
 
 quota = Quota()
-quota.may_send("laptop", "planner", size)
+quota.may_send("laptop")
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, MutableMapping
+from collections import deque
+from collections.abc import Callable, Hashable, MutableMapping
 from typing import Final
 
-# What an account's agents may send together, in tasks a minute and bytes a minute.
+from mcp_agentbus.store.subjects import RESULTS, TASKS
+
+# What an account's agents may send together, in tasks a minute.
 TASKS_PER_MINUTE: Final = 1_200
+# What they may store in a stream, in bytes: a minute, and a day, so that no account alone fills one
+# before somebody sees it.
 BYTES_PER_MINUTE: Final = 64 << 20
+BYTES_PER_DAY: Final = {TASKS: 256 << 20, RESULTS: 1 << 30}
+_OTHERS_PER_DAY: Final = 64 << 20
 # Sessions and listeners of an account that say at a time that they live.
 SESSIONS_MAX: Final = 500
 # Requests of an account that are answered at once, and those a second from then on; the others wait
 # at the server. One with a large body is as much as several.
-_REQUESTS_AT_ONCE: Final = 4_000
+_REQUESTS_AT_ONCE: Final = 1_500
 REQUESTS_PER_S: Final = 1_500
-_BYTES_OF_ONE: Final = 16 << 10
+_BYTES_OF_ONE: Final = 4 << 10
 # For so long an account that asks more is not heard, in seconds.
 _REST_S: Final = 0.05
+# Who has waited for so long, and asked on, floods the bus; who has not had to for so long does not.
+_FLOODS_S: Final = 5.0
+_STOPS_S: Final = 1.0
+# So does whose connection was ended by the server so often within that time, in seconds.
+_OPENED_MAX: Final = 5
+_OPENED_WITHIN_S: Final = 20.0
 _MINUTE_S: Final = 60.0
+_DAY_S: Final = 24 * 3600.0
 # As long as a sign of life counts.
 _LIVES_S: Final = 15.0
 
@@ -48,16 +62,27 @@ class Quota:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._tasks: dict[str, _Bucket] = {}
-        self._bytes: dict[str, _Bucket] = {}
-        self._requests: dict[str, _Bucket] = {}
+        self._tasks: dict[Hashable, _Bucket] = {}
+        self._by_minute: dict[Hashable, _Bucket] = {}
+        self._by_day: dict[Hashable, _Bucket] = {}
+        self._requests: dict[Hashable, _Bucket] = {}
+        #: When it had to wait last, and since when it has again and again.
+        self._rested: dict[str, float] = {}
+        self._flooding: dict[str, float] = {}
+        self._opened: dict[str, deque[float]] = {}
         self._sessions: dict[str, dict[str, float]] = {}
 
-    def may_send(self, account: str, size: int) -> bool:
-        """Tell whether an account may send one more task of that size, and count it."""
-        tasks, bytes_ = TASKS_PER_MINUTE, BYTES_PER_MINUTE
-        return self._take(self._tasks, account, 1, tasks, tasks / _MINUTE_S) and self._take(
-            self._bytes, account, size, bytes_, bytes_ / _MINUTE_S
+    def may_send(self, account: str) -> bool:
+        """Tell whether an account may send one more task, and count it."""
+        most = TASKS_PER_MINUTE
+        return self._take(self._tasks, account, 1, most, most / _MINUTE_S)
+
+    def may_store(self, account: str, stream: str, size: int) -> bool:
+        """Tell whether an account may store so many bytes more in a stream, and count them."""
+        a_day = BYTES_PER_DAY.get(stream, _OTHERS_PER_DAY)
+        key, most = (account, stream), float(BYTES_PER_MINUTE)
+        return self._take(self._by_minute, key, size, most, most / _MINUTE_S) and self._take(
+            self._by_day, key, size, a_day, a_day / _DAY_S
         )
 
     def may_live(self, account: str, session: str) -> bool:
@@ -71,16 +96,33 @@ class Quota:
         sessions[session] = now
         return True
 
+    def opened(self, account: str) -> None:
+        """Note that an account's connection was opened; a flood ends it again and again."""
+        now, opened = self._clock(), self._opened.setdefault(account, deque(maxlen=_OPENED_MAX))
+        opened.append(now)
+        if len(opened) == _OPENED_MAX and now - opened[0] < _OPENED_WITHIN_S:
+            self._flooding[account] = now - _FLOODS_S
+
+    def floods(self, account: str) -> bool:
+        """Tell whether an account asks more than it may, and does not stop."""
+        since = self._flooding.get(account)
+        return since is not None and self._clock() - since >= _FLOODS_S
+
     def rest_s(self, account: str, size: int) -> float:
         """Count a request; return for how long the account's next is to wait, in seconds."""
         much = 1 + size / _BYTES_OF_ONE
-        may = self._take(self._requests, account, much, _REQUESTS_AT_ONCE, REQUESTS_PER_S)
-        return 0.0 if may else _REST_S
+        if self._take(self._requests, account, much, _REQUESTS_AT_ONCE, REQUESTS_PER_S):
+            if self._clock() - self._rested.get(account, 0.0) > _STOPS_S:
+                self._flooding.pop(account, None)
+            return 0.0
+        self._rested[account] = self._clock()
+        self._flooding.setdefault(account, self._clock())
+        return _REST_S
 
     def _take(
         self,
-        buckets: MutableMapping[str, _Bucket],
-        account: str,
+        buckets: MutableMapping[Hashable, _Bucket],
+        account: Hashable,
         much: float,
         most: float,
         per_s: float,

@@ -62,7 +62,7 @@ def _task(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
         return NOT_YOURS
     inbox, lane, sender = tokens
     subject = subjects.task_subject(inbox, lane, sender)
-    say = Say(subject, asked.data, _of_task(asked, TASKS), sends=sender)
+    say = Say(subject, asked.data, _of_task(asked, TASKS), sends=sender, stores=TASKS)
     return _sent_by(asked, (inbox, lane, sender), say, book)
 
 
@@ -79,7 +79,7 @@ def _scheduled(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     }
     headers = {**_of_task(asked, SCHEDULE), **due}
     subject = subjects.scheduled_subject(inbox, lane, sender, task_id)
-    say = Say(subject, asked.data, headers, sends=sender)
+    say = Say(subject, asked.data, headers, sends=sender, stores=SCHEDULE)
     return _sent_by(asked, (inbox, lane, sender), say, book)
 
 
@@ -92,7 +92,7 @@ def _sent_by(asked: Asked, task: tuple[str, str, str], say: Say, book: Book) -> 
         if book.is_own_inbox(asked.account, inbox) and say.subject.split(".")[2] == "tasks":
             # What was set aside is offered again; it counts among nobody's.
             dead = subjects.dead_subject(inbox, lane, sender)
-            return Stored(DEAD, dead, replace(say, sends=""))
+            return Stored(DEAD, dead, _moved(asked), replace(say, sends=""))
         return replace(NOT_YOURS, about=(sender,))
     if not book.is_there(inbox):
         return Refusal("unknown-agent", about=(inbox,))
@@ -108,7 +108,7 @@ def _dead(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     if not book.is_own_inbox(asked.account, inbox):
         return replace(NOT_YOURS, about=(inbox,))
     say = Say(subjects.dead_subject(inbox, lane, sender), asked.data, _of_task(asked, DEAD))
-    return Stored(TASKS, subjects.task_subject(inbox, lane, sender), say)
+    return Stored(TASKS, subjects.task_subject(inbox, lane, sender), _moved(asked), say)
 
 
 def _result(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
@@ -117,7 +117,7 @@ def _result(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
         return NOT_YOURS
     owner, inbox, task_id = route
     subject = subjects.record_subject(owner, inbox, task_id)
-    say = Say(subject, asked.data, _of_record(asked, RESULTS))
+    say = Say(subject, asked.data, _of_record(asked, RESULTS), stores=RESULTS)
     if book.is_own(asked.account, owner) or book.is_own_inbox(asked.account, inbox):
         return say
     sender = field_of(asked.data, "asked_by")
@@ -132,7 +132,8 @@ def _kept(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
         return NOT_YOURS
     if not book.is_own(asked.account, route[0]):
         return replace(NOT_YOURS, about=(route[0],))
-    return Say(subjects.sent_subject(*route), asked.data, _of_record(asked, RESULTS))
+    subject = subjects.sent_subject(*route)
+    return Say(subject, asked.data, _of_record(asked, RESULTS), stores=RESULTS)
 
 
 def _woken(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
@@ -141,7 +142,8 @@ def _woken(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
         return NOT_YOURS
     if not book.is_own_inbox(asked.account, route[1]):
         return replace(NOT_YOURS, about=(route[1],))
-    return Say(subjects.wakes_subject(*route), asked.data, _of_record(asked, RESULTS))
+    subject = subjects.wakes_subject(*route)
+    return Say(subject, asked.data, _of_record(asked, RESULTS), stores=RESULTS)
 
 
 def _profile(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
@@ -166,7 +168,7 @@ def _profile(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
             return Refusal("not-granted", {"role": role if _is_role(role) else ""})
     said = {**fields, "id": agent, "account": asked.account}
     data = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
-    return Say(subjects.profile_subject(agent), data, headers)
+    return Say(subjects.profile_subject(agent), data, headers, stores=AGENTS)
 
 
 def _beat(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
@@ -232,9 +234,16 @@ def _of_task(asked: Asked, stream: str) -> dict[str, str]:
         for name, value in asked.headers.items()
         if name.startswith("Agentbus-") and not name.lower().startswith("agentbus-gate-")
     }
+    kept.pop(subjects.H_MOVED, None)
     given = asked.headers.get(H_MSG_ID, "")
     own = given if _MSG_ID.fullmatch(given) else secrets.token_hex(8)
     return {**kept, H_STREAM: stream, H_MSG_ID: f"{asked.account}.{own}"}
+
+
+def _moved(asked: Asked) -> int:
+    """Return which message is moved; 0, which none has, if that is not said."""
+    number = asked.headers.get(subjects.H_MOVED, "")
+    return int(number) if _REVISION.fullmatch(number) else 0
 
 
 def _of_record(asked: Asked, stream: str) -> dict[str, str]:

@@ -41,16 +41,19 @@ class Say:
     headers: Mapping[str, str] = field(default_factory=dict)
     #: Of a task: who sends it, so that it counts among what the account may send.
     sends: str = ""
+    #: Of what stays on the bus: in which stream.
+    stores: str = ""
     #: A session that says that it lives.
     session: str = ""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """To be said if some message with the same bytes is stored on a subject."""
+    """To be said if the message of that number has the same bytes, and is on that subject."""
 
     stream: str
     subject: str
+    seq: int
     say: Say
 
 

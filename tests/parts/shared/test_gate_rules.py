@@ -37,8 +37,8 @@ BOOK = Book(
         "old": Known("", (), ("*",), 6),
     },
     {
-        "laptop": Standing(frozenset({"build"}), is_in=True),
-        "vps": Standing(frozenset({"review"}), is_in=True),
+        "laptop": Standing(frozenset({"build"})),
+        "vps": Standing(frozenset({"review"})),
     },
 )
 ID = "9d0c1f"
