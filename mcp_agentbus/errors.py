@@ -152,7 +152,7 @@ class NotAllowed(Refused):
 class NameTaken(Refused):
     """Another account of this bus has an agent of that name. Nothing was stored."""
 
-    hint = "Run `agentbus agent --help`: it says how a folder takes another name."
+    hint = "Change the name where it is given: --agent, AGENTBUS_AGENT or .agentbus.toml."
 
 
 class ArchiveBroken(Refused):

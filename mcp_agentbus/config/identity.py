@@ -117,7 +117,7 @@ def find(asked: Asked, book: Book | None = None, elsewhere: Collection[str] = ()
     elif asked.is_persons and not folders_name(folder, book, settings):
         (name, news), takes = _persons(book, settings, elsewhere), persons(settings)
     else:
-        (name, news), takes = _own(book, settings, folder, host), names.holder(folder, host)
+        (name, news), takes = _own(book, asked, elsewhere), names.holder(folder, host)
     worker = settings.environ.get("AGENTBUS_WORKER", "")
     agent = Agent(name, host, worker=worker if is_agent(worker) else "")
     me, roles = _described(agent, file, book, settings)
@@ -197,7 +197,7 @@ def folders_name(folder: Path, book: Book, settings: Settings) -> str | None:
 
 def _persons(book: Book, settings: Settings, elsewhere: Collection[str]) -> tuple[str, str]:
     """Return the name that this user has or would get, and what is to be said if it is new now."""
-    if held := book.person():
+    if (held := book.person()) and not _is_others(held, settings, elsewhere):
         return held, ""
     login, plain = places.login(), plain_name()
 
@@ -210,11 +210,25 @@ def _persons(book: Book, settings: Settings, elsewhere: Collection[str]) -> tupl
     digest = hashlib.sha256(f"{platform.node()} {login}".encode(errors="surrogateescape"))
     slug = _slug(login) or "user"
     hashed = [_spelled_name(slug, digest.hexdigest()[:length]) for length in _HASH_LENGTHS]
+    if settings.account:
+        hashed.insert(0, _spelled_name(slug, settings.account))
     name = next(filter(is_free, hashed), hashed[-1])
     why = "letters of your user's name cannot stand in an id"
     if _loses_nothing(login):
         why = f"{plain} is somebody's already"
     return name, f"You are {name}: {why}. A better name: agentbus agent rename {name} NAME"
+
+
+def _is_others(name: str, settings: Settings, elsewhere: Collection[str]) -> bool:
+    """Tell whether a name that is held here is another account's: each server has its own names."""
+    return bool(settings.account) and name in elsewhere
+
+
+def beside(name: str, account: str, taken: Collection[str]) -> str:
+    """Return a name like another, of an account of a shared server: `shop-laptop`."""
+    endings = (f"-{account}", *(f"-{account}-{number}" for number in range(2, 100)))
+    names_ = (f"{name[: _ID_MAX - len(ending)]}{ending}"[-_ID_MAX:] for ending in endings)
+    return next(each for each in names_ if is_agent(each) and each not in taken)
 
 
 def _spelled_name(slug: str, digest: str = "") -> str:
@@ -232,12 +246,17 @@ def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
     return agents[0] if len(agents) == 1 else None
 
 
-def _own(book: Book, settings: Settings, folder: Path, host: str) -> tuple[str, str]:
+def _own(book: Book, asked: Asked, elsewhere: Collection[str]) -> tuple[str, str]:
     """Return the name that a folder has or would get, and what is to be said if it gets it now."""
-    if held := book.of(folder, host):
+    settings, folder = asked.settings, asked.folder.resolve()
+    host = host_of(settings.environ)
+    held = book.of(folder, host)
+    if held and not _is_others(held, settings, elsewhere):
         return held, ""
-    plain = default_id(folder, host)
+    plain = held or default_id(folder, host)
     taken_by = _other(plain, book, settings, folder)
+    if _is_others(plain, settings, elsewhere):
+        return _of_account(plain, book, asked, elsewhere)
     if not taken_by and (plain in book.before or _loses_nothing(folder.name)):
         return plain, ""
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()
@@ -254,6 +273,16 @@ def _own(book: Book, settings: Settings, folder: Path, host: str) -> tuple[str, 
         f"The agent of this folder is {name}: {why}. "
         f"A better name: agentbus agent rename {name} NAME"
     )
+
+
+def _of_account(
+    plain: str, book: Book, asked: Asked, elsewhere: Collection[str]
+) -> tuple[str, str]:
+    """Return a folder's name where the one that it has, or would get, is another account's."""
+    settings, folder = asked.settings, asked.folder.resolve()
+    held = {name for name in book.names if _other(name, book, settings, folder)}
+    name = beside(plain, str(settings.account), {*elsewhere, *held})
+    return name, f"The agent of this folder is {name} here: {plain} is another account's."
 
 
 def _other(name: str, book: Book, settings: Settings, folder: Path) -> Path | None:

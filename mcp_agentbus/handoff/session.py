@@ -142,7 +142,6 @@ class Session:
                 self._be(me)
                 self.claims.on_change = told
             remarks = (*identity.remarks, *await under_old_names(self.bus, self.me.id))
-            self.naming = None
             return (*remarks, identity.news) if identity.news else remarks
 
     async def called(self) -> None:
@@ -184,6 +183,7 @@ class Session:
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
         await roster.register(self.bus, self.taking(), text.now())
+        self.naming = None
         if self.leased:
             await self.claims.find(self.inboxes)
             return

@@ -23,7 +23,7 @@ from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.names import Book
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.aio import in_thread
-from mcp_agentbus.errors import BadInput, BadSetup
+from mcp_agentbus.errors import BadInput, BadSetup, NameTaken
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.subjects import AGENTS
 
@@ -45,9 +45,12 @@ class Naming:
 
         Raises:
             BadInput, BadSetup: as `identity.who`.
+            NameTaken: it is another account's, and was given.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         found, book = self._found()
+        if others := await self._others(bus, found):
+            return self._mine(identity.find(self.asked, book, others), others)
         if found.is_settled or not _asks_roster(found, book):
             return found
         registered = await _registered(bus)
@@ -61,12 +64,44 @@ class Naming:
         Raises: as `look`.
         """
         found, book = self._found()
+        if others := await self._others(bus, found):
+            took = await in_thread(identity.take, self.asked, self._ours(others), others)
+            return self._mine(took, others)
         if found.is_settled:
             return found
         registered = await _registered(bus) if _asks_roster(found, book) else _NOBODY
         elsewhere = await self._elsewhere(bus, registered, found, book)
         # It waits for a lock, and for the disk.
         return await in_thread(identity.take, self.asked, self._ours(registered), elsewhere)
+
+    async def _others(self, bus: Bus, found: Identity) -> frozenset[str]:
+        """Return the agents of other accounts, if who was found is one; none on any other bus.
+
+        A folder may have had its name here before this bus was joined.
+        """
+        account = self.asked.settings.account
+        if not account:
+            return _NOBODY
+        registration = await roster.registration(bus, found.me.id)
+        if registration is None or registration.account in {"", account}:
+            return _NOBODY
+        entries = await roster.everybody(bus)
+        return frozenset(each.id for each in entries if each.account not in {"", account})
+
+    def _mine(self, found: Identity, others: frozenset[str]) -> Identity:
+        """Return who was found, as long as it is no other account's.
+
+        Raises:
+            NameTaken: it is, and its user has named it.
+        """
+        if (name := found.me.id) not in others:
+            return found
+        free = identity.beside(name, str(self.asked.settings.account), others)
+        raise NameTaken(
+            f"{name} is an agent of another account of this bus. Nothing was stored.",
+            hint=f"Take another name, such as {free}: where this one is given, by --agent, "
+            "AGENTBUS_AGENT, .agentbus.toml or config.toml.",
+        )
 
     def _found(self) -> tuple[Identity, Book]:
         book = names.read(self.asked.settings)
@@ -87,7 +122,8 @@ class Naming:
         file = found.doubtful
         if file is None or file.agent not in registered:
             return _NOBODY
-        if await roster.seen(bus, file.agent) is None:  # set up for somebody, and nobody's yet
+        registration = await roster.registration(bus, file.agent)
+        if not (registration and registration.last_seen):  # set up for somebody, and nobody's yet
             return _NOBODY
         # From before there was a book it may be this very folder's: nobody can date a file back to
         # that time. Where it is somebody else's, they are there now.

@@ -102,6 +102,8 @@ class Entry:
     holds: tuple[Holds, ...] = ()
     #: As `Agent.accept_from`; of a role, of all that hold it, each of which takes its own.
     accept_from: tuple[str, ...] = (ANY_SENDER,)
+    #: As `Profile.account`.
+    account: str = ""
 
     def was_there(self, since: datetime) -> bool:
         """Tell whether it is there, or was since then; one that never was, whether it is as new."""
@@ -193,10 +195,9 @@ async def registered(bus: Bus) -> frozenset[str]:
     return frozenset(filter(ids.is_agent, ids_))
 
 
-async def seen(bus: Bus, agent: str) -> datetime | None:
-    """Return when a session that has called a tool was last this agent; None if none ever was."""
-    profile, _ = await records.read(bus, _profile_key(agent))
-    return profile.last_seen if profile else None
+async def registration(bus: Bus, agent: str) -> Profile | None:
+    """Return what an agent has registered; None if it has not."""
+    return (await records.read(bus, _profile_key(agent)))[0]
 
 
 async def look(bus: Bus, inbox: str) -> Entry | None:
@@ -301,21 +302,19 @@ def decode_profile(stored: Found) -> Profile:
         profile = Profile.model_validate_json(stored.data)
     except ValidationError:  # whatever was written over it, its agent has registered
         return Profile(id=whose, registered_at=stored.stored_at)
+    roles = (role for role in profile.roles if ids.is_inbox(ids.ROLE_PREFIX + role))
     # Who it is about is the subject's word; what else it says is only believed if it can be true.
     return profile.model_copy(
         update={
             "id": whose,
-            "roles": tuple(filter(_is_role, profile.roles))[:ROLES_MAX],
+            "roles": tuple(roles)[:ROLES_MAX],
+            "account": profile.account if ids.is_agent(profile.account) else "",
             "hosts": tuple(host for host in profile.hosts if ids.is_inbox(host)),
             "accept_from": tuple(filter(ids.is_sender, profile.accept_from))[:ACCEPTED_MAX],
             "description": profile.description[:_DESCRIPTION_MAX_CHARS],
             "last_seen": profile.last_seen and min(profile.last_seen, stored.stored_at),
         }
     )
-
-
-def _is_role(name: str) -> bool:
-    return ids.is_inbox(ids.ROLE_PREFIX + name)
 
 
 def _newcomer(agent: str, signs: Iterable[_Sign]) -> Profile | None:
@@ -384,6 +383,7 @@ def _entry(profile: Profile, signs: Sequence[_Sign]) -> Entry:
         description=profile.description,
         holds=tuple(sign.holds for sign in signs if sign.kind == "listener"),
         accept_from=profile.accept_from,
+        account=profile.account,
     )
 
 

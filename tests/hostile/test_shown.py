@@ -168,6 +168,7 @@ FIELDS = {
         data=f"_meta, agents, {TRAIL}, tasks, status",
     ),
     "Profile.accept_from": Field("word"),
+    "Profile.account": Field("word", plain=ROSTER, data="_meta, agents"),
     "Profile.hosts": Field("word", plain=ROSTER, data="_meta, agents"),
     "_Sign.agent": Field(
         "word",
@@ -193,7 +194,7 @@ NO_WORDS = {
     "Sent": "hops expect owner priority notify created_at expires_at deliver_at seq seen_revision seen_at closed "
     "unasked body_chars",
     "Wakes": "task_id owner inbox",
-    "Profile": "account registered_at last_seen",
+    "Profile": "registered_at last_seen",
     "_Sign": "kind leaving gone at",
     "Parked": "number inbox parked_at task size",
     "Event": "missed answer_to",
@@ -293,7 +294,8 @@ def messages():
     profile = {
         "id": "x", "description": value("Profile.description"), "roles": [value("Profile.roles")],
         "hosts": [value("Profile.hosts")], "registered_at": AT, "last_seen": AT,
-        "accept_from": ["*", value("Profile.accept_from")], "zz": value("an unknown field"),
+        "accept_from": ["*", value("Profile.accept_from")], "account": value("Profile.account"),
+        "zz": value("an unknown field"),
     }  # fmt: skip
     yield subjects.profile_subject(value("Profile.id")), profile, {}
     holds = value("_Sign.holds")

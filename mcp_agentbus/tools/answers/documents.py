@@ -72,6 +72,7 @@ def of_roster(page: Page, *, texts: bool) -> dict[str, Any]:
             "last_seen": stamp(agent.entry.last_seen) if agent.entry.last_seen else None,
             "hosts": list(agent.entry.hosts),
             "roles": list(agent.entry.roles),
+            "account": agent.entry.account,
             "description": agent.entry.description if texts else "",
             "waiting": agent.waiting,
         }

@@ -47,7 +47,8 @@ def _says_line(entry: Entry) -> str:
 def _entry_line(entry: Entry) -> str:
     seen = f", last seen {words.when(entry.last_seen)}" if entry.last_seen else ""
     roles = f" roles: {', '.join(entry.roles)} \u00b7" if entry.roles else ""
+    account = f" account: {entry.account} \u00b7" if entry.account else ""
     hosts = f" hosts: {', '.join(entry.hosts)} \u00b7" if entry.hosts else ""
     state = "not known yet (the bus server has just started)"
     state = state if entry.state == "not known" else entry.state
-    return f"{entry.id}: {state}{seen} \u00b7{hosts}{roles}"
+    return f"{entry.id}: {state}{seen} \u00b7{account}{hosts}{roles}"

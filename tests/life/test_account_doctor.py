@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus doctor` of an account of a shared server: its gate, and a task's whole way through it."""
+
+from dataclasses import replace
+
+from doctors import report, sent_round
+from gated import gated, ungated
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.nkey import new_seed
+from mcp_agentbus.store import roster
+
+
+def of(shared, account):
+    """Return the settings of an account's machine, where no listener is started."""
+    settings = shared.settings(account)
+    return replace(settings, environ={**settings.environ, "AGENTBUS_LISTENER": "off"})
+
+
+async def test_it_tells_how_fast_the_gate_answers_and_what_it_does_not_look_at(tmp_path):
+    async with gated(tmp_path, laptop=[]) as shared:
+        settings = of(shared, "laptop")
+        _, found = await report(settings)
+
+        assert found["gate"]["state"] == "ok"
+        assert "answers the account laptop in" in found["gate"]["said"]
+        assert "the key of the account laptop in" in found["server"]["said"]
+        assert {found[name]["state"] for name in ("server", "durability", "store", "clock")} == {
+            "ok"
+        }
+        for name in ("strangers", "messages"):
+            assert found[name]["state"] == "ok"
+            assert "not looked at" in found[name]["said"]
+
+        for _ in range(2):  # the names are the account's own the second time, too
+            code, stages = await sent_round(settings)
+            assert (code, stages["seen"]["state"]) == (0, "ok"), stages
+            assert "doctor-laptop and doctor-laptop-worker stay" in stages["cleanup"]["said"]
+        async with Bus(settings) as bus:
+            ours = {entry.id for entry in await roster.everybody(bus)}
+        assert ours == {"doctor-laptop", "doctor-laptop-worker"}
+
+
+async def test_a_server_without_its_gate_and_one_that_lets_the_account_in_no_more_are_told_apart(
+    tmp_path,
+):
+    with ungated(tmp_path, laptop=[]) as shared:
+        settings = of(shared, "laptop")
+        code, found = await report(settings)
+        assert (code, found["gate"]["state"]) == (1, "wrong")
+        assert "its gate does not" in found["gate"]["said"]
+        assert "agentbus server gate" in found["gate"]["fix"]
+        code, stages = await sent_round(settings)
+        assert code == 1
+        assert "its gate does not" in stages["register"]["said"]
+
+        (shared.folder / "laptop.nk").write_text(new_seed())
+        code, found = await report(settings)
+        assert (code, found["server"]["state"]) == (1, "wrong")
+        assert "does not let the account laptop in" in found["server"]["said"]
+        assert "agentbus join" in found["server"]["fix"]
