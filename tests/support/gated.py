@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +19,16 @@ from nats_owner import shared_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import part
-from mcp_agentbus.shared.gate.book import ACCOUNTS
+from mcp_agentbus.shared.accounts import store
+from mcp_agentbus.shared.accounts.bus_conf import JOINED_FILE, Keys, bus_accounts
+from mcp_agentbus.shared.accounts.conf import joined
+from mcp_agentbus.shared.accounts.record import AccountRecord
 from mcp_agentbus.shared.gate.gate import Gate
 
-# As the configuration of a shared server has it, see `shared.accounts`.
-_MAY = "{ publish: { allow: [%s] }, subscribe: { allow: [%s] } }"
-_ALIVE, _ALIVE_TO = '"agentbus.*.heartbeat.*"', '"agentbus-all.$1.heartbeat.$2"'
-_HEARD = '"_INBOX.>", "agentbus.>", "agentbus-all.>", "agentbus-events.>"'
+# The server's own users.
+OWN = ("admin", "system", "lobby")
 
 
 class Shared:
@@ -35,7 +36,7 @@ class Shared:
 
     def __init__(self, folder: Path, accounts: Sequence[str]) -> None:
         self.folder, self.url = folder, ""
-        self.seeds = {name: new_seed() for name in ("admin", "system", *accounts)}
+        self.seeds = {name: new_seed() for name in (*OWN, *accounts)}
         for name, seed in self.seeds.items():
             file = folder / f"{name}.nk"
             file.touch(mode=0o600)
@@ -56,44 +57,32 @@ class Shared:
             environ["AGENTBUS_ACCOUNT"] = name
         return settings_at(self.folder / f"home-{name}", **environ)
 
-    def conf(self, accounts: Sequence[str]) -> str:
-        """Return the server's accounts."""
-        public = {name: Nkey(seed).public for name, seed in self.seeds.items()}
-        exports = ['{ stream: "agentbus.*.heartbeat.*" }', '{ stream: "agentbus-events.>" }']
-        for name in accounts:
-            exports += [
-                f'{{ service: "agentbus-gate.{name}.>", response_type: stream, accounts: [A_{name}] }}',
-                f'{{ stream: "agentbus-for.{name}.>", accounts: [A_{name}] }}',
-            ]
-        return f"""
-accounts {{
-  BUS {{ jetstream: enabled, users: [ {{ nkey: {public["admin"]} }} ], exports: [ {", ".join(exports)} ] }}
-  SYS {{ users: [ {{ nkey: {public["system"]} }} ] }}
-  {chr(10).join(_account(name, public[name]) for name in accounts)}
-}}
-system_account: SYS
-"""
+    @property
+    def keys(self) -> Keys:
+        """The public keys of the server's own users."""
+        return Keys(*(self.public(name) for name in OWN))
 
+    def public(self, name: str) -> str:
+        """Return the public key of an account, or of a user of the server's own."""
+        return Nkey(self.seeds[name]).public
 
-def _account(name: str, public: str) -> str:
-    says = f'"agentbus-gate.{name}.>", "agentbus.*.succeed.*", "_INBOX.>", "$SYS.REQ.USER.INFO"'
-    imports = [
-        f'{{ service: {{ account: BUS, subject: "agentbus-gate.{name}.>" }} }}',
-        f'{{ stream: {{ account: BUS, subject: "agentbus-for.{name}.agentbus.>" }}, to: "agentbus.>" }}',
-        f"{{ stream: {{ account: BUS, subject: {_ALIVE} }}, to: {_ALIVE_TO} }}",
-        '{ stream: { account: BUS, subject: "agentbus-events.>" } }',
-    ]
-    return (
-        f"A_{name} {{ users: [ {{ nkey: {public}, permissions: {_MAY % (says, _HEARD)} }} ], "
-        f"imports: [ {', '.join(imports)} ] }}"
-    )
+    def records(self, roles: Mapping[str, Sequence[str]]) -> list[AccountRecord]:
+        """Return what is kept of accounts, by name with the roles of each."""
+        now = text.now()
+        return [
+            AccountRecord(
+                name=name, key=self.public(name), roles=tuple(granted), joined_at=now, since=now
+            )
+            for name, granted in roles.items()
+        ]
 
 
 @contextlib.contextmanager
 def ungated(folder: Path, **roles: Sequence[str]) -> Iterator[Shared]:
     """Run a server with these accounts, by name with the roles of each, and no gate."""
     shared = Shared(folder, list(roles))
-    with shared_server(folder, shared.conf(list(roles))) as settings:
+    (folder / JOINED_FILE).write_text(joined(shared.records(roles), shared.keys))
+    with shared_server(folder, bus_accounts(shared.keys)) as settings:
         shared.url = str(settings.url)
         yield shared
 
@@ -102,7 +91,7 @@ def ungated(folder: Path, **roles: Sequence[str]) -> Iterator[Shared]:
 async def gated(folder: Path, **roles: Sequence[str]) -> AsyncIterator[Shared]:
     """Run a server with these accounts, by name with the roles of each, and its gate."""
     with ungated(folder, **roles) as shared:
-        await joined(shared.admin, roles)
+        await have_joined(shared, roles)
         async with gate_of(shared.admin):
             yield shared
 
@@ -122,12 +111,9 @@ async def gate_of(admin: Settings) -> AsyncIterator[Gate]:
         await running
 
 
-async def joined(admin: Settings, roles: Mapping[str, Sequence[str]]) -> None:
+async def have_joined(shared: Shared, roles: Mapping[str, Sequence[str]]) -> None:
     """Have these accounts be on the bus's own list."""
-    async with Bus.connect(admin) as bus:
-        made = {"name": ACCOUNTS, "subjects": ["agentbus-accounts.*", "agentbus-invitations.*"],
-                "max_msgs_per_subject": 1, "allow_direct": True, "storage": "file"}  # fmt: skip
-        await bus.api(f"STREAM.CREATE.{ACCOUNTS}", made)
-        for name, granted in roles.items():
-            record = {"name": name, "key": "", "roles": list(granted), "state": "joined"}
-            await bus.publish(f"agentbus-accounts.{name}", json.dumps(record).encode())
+    async with Bus.connect(shared.admin) as bus:
+        await store.ensure(bus)
+        for record in shared.records(roles):
+            await store.put(bus, record, 0)

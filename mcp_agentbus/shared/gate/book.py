@@ -11,26 +11,23 @@ book go with them; what was refused by a book that may be behind is looked up be
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import ApiError, Conflict, Found, Message
+from mcp_agentbus.bus.replies import Conflict, Found, Message
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background
-from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.shared.accounts import store
+from mcp_agentbus.shared.accounts.record import ACCOUNTS, AccountRecord, AccountState
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.store.task import Undecodable
 
-#: The stream of accounts, of which only a gate reads.
-ACCOUNTS: Final = "AGENTBUS_ACCOUNTS"
-_RECORD: Final = "agentbus-accounts"
 # What was missed is made up for this soon, in seconds.
 _ANEW_S: Final = 30.0
 # The same agent or account is looked up again after so long, in seconds, whoever asks.
@@ -56,8 +53,7 @@ class Standing:
     """An account."""
 
     roles: frozenset[str]
-    #: `joined`, `cut-off` or `removed`.
-    state: str = "joined"
+    state: AccountState = "joined"
 
 
 class Book:
@@ -188,7 +184,7 @@ class Keeper:
         await self._stack.__aenter__()
         for subject, hear in (
             (subjects.profile_subject("*"), self._hear_agent),
-            (f"{_RECORD}.*", self._hear_account),
+            (ACCOUNTS, self._hear_account),
         ):
             heard = self._bus.subscribed(subject, hear, most=_HEARD_MAX)
             await self._stack.enter_async_context(heard)
@@ -238,13 +234,12 @@ class Keeper:
         Raises:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
-        subject = f"{_RECORD}.{account}"
-        stored = await self._bus.last(ACCOUNTS, subject)
-        if stored is None or _standing(stored.data).state != "joined":
+        record, revision = await store.account(self._bus, account)
+        if record is None or record.state != "joined":
             return
-        record = {**from_json(stored.data), "state": "cut-off", "since": text.stamp(text.now())}
+        cut_off = replace(record, state="cut-off", since=text.now())
         with suppress(Conflict):  # somebody else says how it stands
-            await self._bus.replace(ACCOUNTS, subject, json.dumps(record).encode(), stored.seq)
+            await store.put(self._bus, cut_off, revision)
         await self._read_account(account)
 
     def _looked(self, what: str) -> None:
@@ -290,8 +285,8 @@ class Keeper:
 
     async def _read_account(self, account: str) -> None:
         if ids.is_agent(account):
-            stored = await self._bus.last(ACCOUNTS, f"{_RECORD}.{account}")
-            self.book.note_account(account, _standing(stored.data) if stored else None)
+            record, _ = await store.account(self._bus, account)
+            self.book.note_account(account, _standing(record) if record else None)
             self.changed.set()
 
     async def _read_all(self) -> None:
@@ -299,11 +294,8 @@ class Keeper:
         async for page in self._bus.stored(AGENTS, subjects.profile_subject("*")):
             for stored in page:
                 agents[subjects.parts(stored.subject).whose] = _known(stored)
-        accounts: dict[str, Standing] = {}
-        with suppress(ApiError):
-            async for page in self._bus.stored(ACCOUNTS, f"{_RECORD}.*"):
-                for stored in page:
-                    accounts[stored.subject.rpartition(".")[2]] = _standing(stored.data)
+        records = await store.accounts(self._bus)
+        accounts = {record.name: _standing(record) for record in records}
         self.book.replace(agents, accounts)
         self.changed.set()
 
@@ -316,10 +308,5 @@ def _known(stored: Found) -> Known:
     return Known(profile.account, profile.roles, profile.accept_from, stored.seq)
 
 
-def _standing(data: bytes) -> Standing:
-    try:
-        record: Any = from_json(data)
-        roles = frozenset(role for role in record["roles"] if isinstance(role, str))
-        return Standing(roles, str(record["state"]))
-    except (ValueError, LookupError, TypeError):
-        return Standing(frozenset(), "removed")
+def _standing(record: AccountRecord) -> Standing:
+    return Standing(frozenset(record.roles), record.state)

@@ -21,6 +21,7 @@ from mcp_agentbus.bus.passing.passage import Passage
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_background, in_thread, part
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.shared.accounts import store
 from mcp_agentbus.shared.gate.book import Keeper
 from mcp_agentbus.shared.gate.desk import Desk
 from mcp_agentbus.shared.gate.quota import Quota
@@ -81,6 +82,7 @@ class Gate:
             BusUnreachable, NotAllowed: there is none.
         """
         await ensure_streams(bus)
+        await store.ensure(bus)
         [server, *_] = await in_thread(find_servers, self._settings, may_start=False)
         passage = await Passage.open(server)
         missed = asyncio.Event()
