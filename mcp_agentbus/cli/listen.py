@@ -69,8 +69,19 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
     from mcp_agentbus.listener import daemon
 
     daemon.stop(settings)
-    show(args, "The listener has stopped.", {"running": False})
+    waits = _left_here(settings)
+    left = f" {waits} stored here, not yet at the bus, until one runs again." if waits else ""
+    show(args, f"The listener has stopped.{left}", {"running": False, "outbox": waits})
     return 0
+
+
+def _left_here(settings: Settings) -> int:
+    """Return how many tasks wait for the next listener."""
+    import asyncio
+
+    from mcp_agentbus.store.outbox.outbox import lying
+
+    return len(asyncio.run(lying(settings))) if settings.keeps_outbox else 0
 
 
 def _listen(args: argparse.Namespace, settings: Settings) -> int:

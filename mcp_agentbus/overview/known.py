@@ -267,9 +267,10 @@ async def _outgoing(here: Known) -> Outgoing:
     if not here.settings.keeps_outbox:
         return Outgoing()
     try:
-        waits = await lying(here.settings)
+        waits = await lying(here.settings, may_start=False)
     except AgentbusError as error:
-        return Outgoing((), f"What this machine has in its outbox cannot be read: {error.message}")
+        why = f"{error.message} {error.hint}"
+        return Outgoing((), f"What this machine has in its outbox cannot be read: {why}")
     said = (here.listener.answer.get("outbox") or {}).get("says", "")
     if not here.listener.answer:
         said = "Only a listener hands it on: `agentbus listen --install`."

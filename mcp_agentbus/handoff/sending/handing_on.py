@@ -40,12 +40,27 @@ class Barred(Refused):
     """The bus takes nothing in this sender's name: not even that its task was refused."""
 
 
+async def be_known(bus: Bus, letter: Letter) -> None:
+    """Have the sender be registered, as its first call would do it: that may have been in vain.
+
+    Raises: as `hand_on`.
+    """
+    me = letter.sender
+    try:
+        if await bus.last(AGENTS, subjects.profile_subject(me.id)) is None:
+            await roster.register(bus, me, letter.task.created_at)
+    except FOR_NOW:
+        raise
+    except Refused as error:
+        raise Barred(error.message, hint=error.hint) from None
+
+
 async def hand_on(bus: Bus, letter: Letter, known: Addressees) -> None:
     """Have a task be on its bus, or its end; once this returns the outbox may forget it.
 
     Args:
         bus: its bus.
-        letter: the task.
+        letter: the task of a sender who is known there.
         known: whom its sender has met.
 
     Raises:
@@ -54,7 +69,6 @@ async def hand_on(bus: Bus, letter: Letter, known: Addressees) -> None:
         BusUnreachable, Unconfirmed: as `Bus.publish`; the same again is done once.
     """
     task = letter.task
-    await _be_known(bus, letter)
     if letter.is_over:
         await _end(bus, task, "cancelled", "its sender withdrew it", letter.said)
         return
@@ -71,18 +85,6 @@ async def hand_on(bus: Bus, letter: Letter, known: Addressees) -> None:
         raise
     except Refused as error:
         await _end(bus, task, "rejected", _reason(error))
-
-
-async def _be_known(bus: Bus, letter: Letter) -> None:
-    """Have the sender be registered, as its first call would do it: that may have been in vain."""
-    me = letter.sender
-    try:
-        if await bus.last(AGENTS, subjects.profile_subject(me.id)) is None:
-            await roster.register(bus, me, letter.task.created_at)
-    except FOR_NOW:
-        raise
-    except Refused as error:
-        raise Barred(error.message, hint=error.hint) from None
 
 
 async def _store(bus: Bus, letter: Letter, known: Addressees) -> None:

@@ -21,7 +21,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import note_failure
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import Addressees
-from mcp_agentbus.handoff.sending.handing_on import FOR_NOW, Barred, hand_on
+from mcp_agentbus.handoff.sending.handing_on import FOR_NOW, Barred, be_known, hand_on
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.outbox.outbox import Outbox, Waits
 
@@ -102,15 +102,14 @@ class Forwarder:
             return
         says = {each.task.sender: _FOR_ANOTHER_BUS for each in waits if not each.is_ours}
         count = 0
-        known: dict[str, Addressees] = {}
+        known: dict[str, Addressees] = {}  # by sender: once it is known itself, whom it has met
         try:
             with budget.apart():
                 await streams.ensure_streams(self._bus)
             for each in waits:
                 sender = each.task.sender
                 if each.is_ours and sender not in says:
-                    met = known.setdefault(sender, Addressees(self._bus, sender))
-                    if why := await self._hand_on(each, met):
+                    if why := await self._hand_on(each, known):
                         says[sender] = why
                     else:
                         count += 1
@@ -121,7 +120,7 @@ class Forwarder:
         self._tries = 0 if count and not says else self._tries + 1
         self._says(says)
 
-    async def _hand_on(self, waits: Waits, known: Addressees) -> str:
+    async def _hand_on(self, waits: Waits, known: dict[str, Addressees]) -> str:
         """Hand on one task and forget it here; return why it is not, which holds its sender's.
 
         Raises:
@@ -136,7 +135,11 @@ class Forwarder:
             try:
                 with budget.call():
                     if letter:
-                        await hand_on(self._bus, letter, known)
+                        sender = letter.sender.id
+                        if sender not in known:
+                            await be_known(self._bus, letter)
+                            known[sender] = Addressees(self._bus, sender)
+                        await hand_on(self._bus, letter, known[sender])
             except (Barred, *FOR_NOW) as error:
                 return f"{error.message} {error.hint}"
             await outbox.take_out(now)

@@ -67,9 +67,7 @@ class Letter:
     @property
     def subject(self) -> str:
         """Where it lies."""
-        kind: Kind = "end" if self.is_over else "send"
-        task = self.task
-        return f"agentbus-outbox.{task.sender}.{kind}.{task.to}.{task.priority}.{task.id}"
+        return _subject(self.task, "end") if self.is_over else sent_at(self.task)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -86,6 +84,15 @@ class Letter:
     def data(self) -> bytes:
         """The task as it is written on the bus."""
         return codec.encode_task(self.task)
+
+
+def sent_at(task: Task) -> str:
+    """Return where a task lies that was not withdrawn."""
+    return _subject(task, "send")
+
+
+def _subject(task: Task, kind: Kind) -> str:
+    return f"agentbus-outbox.{task.sender}.{kind}.{task.to}.{task.priority}.{task.id}"
 
 
 def letter_in(message: Found) -> Letter:

@@ -28,7 +28,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.files import own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import AgentbusError, BadInput, StoreFull, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, StoreFull, Unconfirmed
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox import letter
 from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
@@ -61,6 +61,7 @@ _STARTED: Final = b"started"
 _PAGE: Final = 100
 # In seconds: a call has waited for the bus before, and ends within 5 s. A server starts in 0.3 s.
 _WITHIN_S: Final = 1.7
+_BEGIN: Final = "Run `agentbus listen --install`: a listener starts it."
 _SLOW: Final = "This machine's own server is slow: it is not known whether it is kept there."
 
 
@@ -93,7 +94,8 @@ class Here:
 class Outbox:
     """One user's outbox, for as long as its listener lives."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, may_start: bool = True) -> None:
+        self._may_start = may_start
         self._home = Home.of(settings)
         self._mark = settings.state_dir / _MARK
         self._own = own_server(settings)
@@ -207,6 +209,10 @@ class Outbox:
         Raises: as `waits`.
         """
         await self._delete(waits)
+        if waits.is_over:  # whatever was killed while it was withdrawn has left both
+            with budget.apart():
+                bus = await self._open()
+                await bus.api(f"STREAM.PURGE.{STREAM}", {"filter": letter.sent_at(waits.task)})
         (await self._known()).pop(waits.task.id, None)
         self._taken_out.set()
 
@@ -290,7 +296,8 @@ class Outbox:
     async def _open(self) -> Bus:
         """Return a connection to the server, which is started if it does not run."""
         if self._bus is None or not await self._bus.reconnected(0):
-            await in_thread(_begun, self._own, self._mark)
+            begin = _begun if self._may_start else _running
+            await in_thread(begin, self._own, self._mark)
         if self._bus is None:
             self._bus = await self._stack.enter_async_context(Bus(self._own))
             self._bus.on_missing = partial(_ensure, self._bus)
@@ -319,6 +326,12 @@ def _begun(own: Settings, mark: Path) -> None:
     embedded.ensure(own)
 
 
+def _running(own: Settings, _: Path) -> None:
+    """See that the server runs."""
+    if embedded.find(own) is None:
+        raise BusUnreachable("This machine's own server, which has it, does not run.", hint=_BEGIN)
+
+
 async def _ensure(bus: Bus) -> None:
     try:
         await bus.api(f"STREAM.INFO.{STREAM}")
@@ -334,12 +347,16 @@ async def _stored(bus: Bus) -> AsyncGenerator[Found]:
             yield message
 
 
-async def lying(settings: Settings) -> tuple[Waits, ...]:
+async def lying(settings: Settings, *, may_start: bool = True) -> tuple[Waits, ...]:
     """Return what lies in a user's outbox, the oldest first, whether or not a listener runs.
+
+    Args:
+        settings: whose.
+        may_start: the server that has it may be started; it is left running then.
 
     Raises: as `Outbox.waits`.
     """
-    outbox = Outbox(settings)
+    outbox = Outbox(settings, may_start=may_start)
     try:
         return await outbox.waits()
     finally:
