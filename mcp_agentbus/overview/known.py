@@ -46,7 +46,7 @@ from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case, Outgoing, Word
 from mcp_agentbus.relay import local_socket, seat
 from mcp_agentbus.store import roster, streams, subjects, waiting
-from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, lying
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import ENDS, HELD, Task
@@ -264,15 +264,15 @@ async def known(settings: Settings) -> AsyncGenerator[Known]:
 
 async def _outgoing(here: Known) -> Outgoing:
     """Return what lies in the outbox; where it cannot be read, that."""
-    if not here.settings.keeps_outbox:
-        return Outgoing()
     try:
         waits = await lying(here.settings, may_start=False)
     except AgentbusError as error:
         why = f"{error.message} {error.hint}"
         return Outgoing((), f"What this machine has in its outbox cannot be read: {why}")
     said = (here.listener.answer.get("outbox") or {}).get("says", "")
-    if not here.listener.answer:
+    if not all(each.is_ours for each in waits):
+        said = ANOTHER_BUS
+    elif not here.listener.answer:
         said = "Only a listener hands it on: `agentbus listen --install`."
     return Outgoing(waits, said) if waits else Outgoing()
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import pytest_asyncio
+from hosted import Hosted, read_all
 from laptop import QUICK, dying, laptop
 from nats_owner import shared_server
 
@@ -25,9 +26,8 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.sending.draft import Way, drawn
 from mcp_agentbus.handoff.sending.handing_on import hand_on
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.listener.outbox.forwarder import Forwarder
 from mcp_agentbus.store import tasks
-from mcp_agentbus.store.outbox.outbox import Outbox, lying, own_server
+from mcp_agentbus.store.outbox.outbox import lying, own_server
 
 HANG_S = 60  # only a hang takes as long
 PROMISED_S = 5
@@ -42,49 +42,8 @@ async def away(home, tmp_path):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    monkeypatch.setattr(budget, "CALL_S", 0.4)
-    monkeypatch.setattr(budget, "_ANSWERS_WITHIN_S", 0.4)
-
-
-class Hosted:
-    """A session of a laptop as a listener would host it, and what empties its outbox."""
-
-    def __init__(self, settings, agent):
-        self.bus, self.outbox = Bus(settings), Outbox(settings)
-        self.session = Session(self.bus, Agent(agent), outbox=self.outbox)
-        self._steps = asyncio.Queue()
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        await self.session.close()
-        await self.outbox.close()
-        await self.bus.close()
-
-    @contextlib.asynccontextmanager
-    async def forwarding(self):
-        forwarder = Forwarder(self.bus, self.outbox, self._steps.put_nowait)
-        running = asyncio.create_task(forwarder.run())
-        yield
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-
-    async def step(self, word):
-        async with asyncio.timeout(HANG_S):
-            while word not in (step := await self._steps.get()):
-                pass
-            return step[word]
-
-
-async def read_all(coder, count):
-    got = []
-    while len(got) < count:
-        inbox = await watch_inbox(coder, timeout_s=HANG_S, limit=count)
-        assert not inbox.timed_out, f"{len(got)} of {count} came"
-        got += [item.task.id for item in inbox.tasks if item.new]
-    return got
+    monkeypatch.setattr(budget, "CALL_S", 0.8)
+    monkeypatch.setattr(budget, "_ANSWERS_WITHIN_S", 0.8)
 
 
 async def test_a_listener_that_is_killed_before_it_forgets_hands_each_on_once(away, world):

@@ -25,8 +25,8 @@ from mcp_agentbus.store.outbox.outbox import own_server
 #: A listener that gives up on a bus that is away sooner than for its users, and on an empty outbox.
 QUICK = [
     *served.changed(
-        "bus.budget.CALL_S = 0.4",
-        "bus.budget._ANSWERS_WITHIN_S = 0.4",
+        "bus.budget.CALL_S = 0.8",
+        "bus.budget._ANSWERS_WITHIN_S = 0.8",
         "listener.outbox.forwarder.IDLE_S = 0.3",
     ),
     "listen",

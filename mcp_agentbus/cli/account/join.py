@@ -24,6 +24,8 @@ from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.join import Joined, join
 from mcp_agentbus.shared.joining.leave import Left, leave
+from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.tools.answers.words import many
 
 _PROMPT: Final = "Paste the line of `agentbus server invite` (it is not shown): "
 #: Of a line that was typed where others see it.
@@ -85,12 +87,18 @@ def run_leave(args: argparse.Namespace) -> int:
             f"You are the account {settings.account}. What waits for its agents {waits}; its key "
             "goes, and config.toml says again what it did before."
         )
+    kept = asyncio.run(lying(settings))
+    if kept and not args.json:
+        tell(
+            f"{many(len(kept), 'task')} stored here and not yet at the bus: kept, and handed on "
+            "only once you are an account of it again."
+        )
     if settings.account and not agreed(args, "Leave?"):
         say("Nothing was done.")
         return 0
     left = asyncio.run(leave(settings, give_back=args.give_back))
     listens = _listener(left.settings)
-    show(args, _left(left, listens), _left_data(left, listens))
+    show(args, _left(left, listens), {**_left_data(left, listens), "outbox": len(kept)})
     return int(not left.told)
 
 

@@ -16,7 +16,15 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup, Refused, SendLimit, StoreFull
+from mcp_agentbus.errors import (
+    AgentbusError,
+    BadInput,
+    BadSetup,
+    NameTaken,
+    Refused,
+    SendLimit,
+    StoreFull,
+)
 from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.outbox.letter import Letter
@@ -45,10 +53,13 @@ async def be_known(bus: Bus, letter: Letter) -> None:
 
     Raises: as `hand_on`.
     """
-    me = letter.sender
+    me, mine = letter.sender, bus.settings.account
     try:
-        if await bus.last(AGENTS, subjects.profile_subject(me.id)) is None:
+        there = await bus.last(AGENTS, subjects.profile_subject(me.id))
+        if there is None:
             await roster.register(bus, me, letter.task.created_at)
+        elif mine and roster.decode_profile(there).account not in {"", mine}:
+            raise NameTaken
     except FOR_NOW:
         raise
     except Refused as error:

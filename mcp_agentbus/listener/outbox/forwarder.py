@@ -23,7 +23,7 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.handoff.sending.handing_on import FOR_NOW, Barred, be_known, hand_on
 from mcp_agentbus.store import streams
-from mcp_agentbus.store.outbox.outbox import Outbox, Waits
+from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Outbox, Waits
 
 # How long it waits between two tries, in seconds: a bus that is back is heard of at once where
 # anybody else here has reached it, and they try every 5 s, too.
@@ -32,7 +32,6 @@ _BACKOFF_S: Final = (0.3, 0.6, 1.2, 2.5, 5.0)
 IDLE_S: Final = 60.0
 # In seconds: a listener is gone within 10 s of being told to end.
 _STOP_WITHIN_S: Final = 2.0
-_FOR_ANOTHER_BUS: Final = "It is for another bus than the one that is set up here now."
 _UNREAD: Final = "What lies there cannot be read:"
 
 
@@ -100,7 +99,7 @@ class Forwarder:
             self._says({"": self._bus.away_says})
             self._tries += 1
             return
-        says = {each.task.sender: _FOR_ANOTHER_BUS for each in waits if not each.is_ours}
+        says = {each.task.sender: ANOTHER_BUS for each in waits if not each.is_ours}
         count = 0
         known: dict[str, Addressees] = {}  # by sender: once it is known itself, whom it has met
         try:
@@ -141,7 +140,8 @@ class Forwarder:
                             known[sender] = Addressees(self._bus, sender)
                         await hand_on(self._bus, letter, known[sender])
             except (Barred, *FOR_NOW) as error:
-                return f"{error.message} {error.hint}"
+                if not (now.is_over and isinstance(error, Barred)):  # else nothing came there
+                    return f"{error.message} {error.hint}"
             await outbox.take_out(now)
         return ""
 

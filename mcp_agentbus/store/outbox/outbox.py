@@ -54,6 +54,8 @@ _CONFIG: Final = {
     "max_msg_size": 512 << 10,
     "duplicate_window": 120 * _S,
 }
+#: Why a letter stays.
+ANOTHER_BUS: Final = "It is for another bus than the one that is set up here now."
 # The file that says that something lies there, or may; without it the server is not looked for.
 _MARK: Final = "outbox"
 # What stands in it where the server was not running before, and is to be stopped again.
@@ -298,6 +300,7 @@ class Outbox:
         if self._bus is None or not await self._bus.reconnected(0):
             begin = _begun if self._may_start else _running
             await in_thread(begin, self._own, self._mark)
+            budget.renew()  # that took the server's time to start
         if self._bus is None:
             self._bus = await self._stack.enter_async_context(Bus(self._own))
             self._bus.on_missing = partial(_ensure, self._bus)
