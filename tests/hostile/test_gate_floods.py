@@ -17,10 +17,10 @@ import served
 from mallory import GATE, REFUSED_WITHIN_S, attacked
 
 from mcp_agentbus.bus.connection import NoResponders
+from mcp_agentbus.gate import quota
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.shared.gate import quota
 from mcp_agentbus.store.subjects import TASKS
 
 

@@ -7,22 +7,19 @@ import asyncio
 import json
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from made_cluster import made_cluster
+from made_cluster import made_cluster, until
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.aio import part
-from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.shared.accounts import owner, store
 from mcp_agentbus.shared.accounts.apply import hosts
 from mcp_agentbus.shared.accounts.doorkeeper import keep_door
 from mcp_agentbus.shared.accounts.lobby import asked_for
 from mcp_agentbus.shared.joining.invitation import decode
 from mcp_agentbus.store import streams
-
-_LOOK_AGAIN_S = 0.1
 
 
 @asynccontextmanager
@@ -35,15 +32,6 @@ async def door(folder):
         keeping.cancel()
         with suppress(asyncio.CancelledError):
             await keeping
-
-
-async def until(look):
-    """Look until it is so; a cluster that is beginning answers late."""
-    while True:
-        with suppress(AgentbusError):
-            if await look():
-                return
-        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def join(three, line):

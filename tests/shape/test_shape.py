@@ -41,6 +41,7 @@ ROOMS = {
     "bus": "core config",
     "store": "core config bus",
     "shared": "core config bus store",
+    "gate": "core config bus store shared",
     "handoff": "core config bus store",
     "wakes": "core config bus store",
     "archive": "core config bus store handoff",
@@ -55,7 +56,7 @@ ROOMS = {
     "overview": "core config bus store handoff wakes archive human tools relay listener",
     "doctor": "core config bus store handoff wakes archive human tools relay installers listener",
     "cli": (
-        "core config bus store shared handoff wakes archive human tools relay installers work "
+        "core config bus store shared gate handoff wakes archive human tools relay installers work "
         "patterns demo listener overview doctor"
     ),
 }
@@ -99,9 +100,7 @@ READ_THEMSELVES = {
     "mcp_agentbus/cli/tasks.py": "a body that a program still writes",
     "mcp_agentbus/core/processes.py": "the kernel's files of a process",
 }
-FILES_MAX = 12
-DEPTH_MAX = 6
-LINES_MAX = 400
+FILES_MAX, DEPTH_MAX, LINES_MAX = 12, 6, 400
 # One idea that is whole at more lines than that, and why it is not cut.
 LONGER = {
     "mcp_agentbus/store/streams.py": (410, "all that stands on the server, and what makes it"),

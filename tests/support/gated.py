@@ -21,11 +21,11 @@ from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import part
+from mcp_agentbus.gate.gate import Gate
 from mcp_agentbus.shared.accounts import store
 from mcp_agentbus.shared.accounts.bus_conf import JOINED_FILE, Keys, bus_accounts
 from mcp_agentbus.shared.accounts.conf import joined
 from mcp_agentbus.shared.accounts.record import AccountRecord
-from mcp_agentbus.shared.gate.gate import Gate
 
 # The server's own users.
 OWN = ("admin", "system", "lobby")

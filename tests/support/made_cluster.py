@@ -5,6 +5,7 @@
 ...     three.kill((await bus.api("STREAM.INFO.AGENTBUS_TASKS"))["cluster"]["leader"])
 """
 
+import asyncio
 import contextlib
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.shared import cluster, init
 from mcp_agentbus.shared.accounts import admin
 
+_LOOK_AGAIN_S = 0.1
 # From the port of the bus: its own, the routes', and that of monitoring.
 _BESIDE = (0, 2000, 4000)
 
@@ -97,3 +99,12 @@ def _free():
                 stack.enter_context(socket.socket()).bind(("127.0.0.1", port + away))
             ports.append(port)
     return ports
+
+
+async def until(look):
+    """Look until it is so; a cluster that is beginning answers late."""
+    while True:
+        with contextlib.suppress(AgentbusError):
+            if await look():
+                return
+        await asyncio.sleep(_LOOK_AGAIN_S)

@@ -6,7 +6,7 @@
     'agentbus-gate.laptop.$JS.API.STREAM.INFO.AGENTBUS_TASKS'
 
 An account is one user on one machine. Its server lets it say nothing but this, so that whoever has
-its key cannot say anything in another's name; the gate, `shared.gate`, asks the bus in its place,
+its key cannot say anything in another's name; the gate, `gate`, asks the bus in its place,
 where what is asked is its own to ask, and passes the answers on.
 
     agentbus-gate.<account>.<subject>   what an account asks: what it would else say on <subject>

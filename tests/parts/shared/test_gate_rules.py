@@ -10,9 +10,9 @@ import pytest
 
 from mcp_agentbus.bus.passing import head
 from mcp_agentbus.core.text import now, stamp
-from mcp_agentbus.shared.gate.book import Book, Known, Standing
-from mcp_agentbus.shared.gate.rules import decide, may_read
-from mcp_agentbus.shared.gate.verdict import (
+from mcp_agentbus.gate.book import Book, Known, Standing
+from mcp_agentbus.gate.rules import decide, may_read
+from mcp_agentbus.gate.verdict import (
     Asked,
     Copied,
     Count,

@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mcp_agentbus.core import ids
-from mcp_agentbus.shared.gate.book import Book
-from mcp_agentbus.shared.gate.verdict import (
+from mcp_agentbus.gate.book import Book
+from mcp_agentbus.gate.verdict import (
     NOT_YOURS,
     Asked,
     Count,

@@ -19,11 +19,11 @@ from mcp_agentbus.bus.passing.passage import Passage, Passed
 from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.shared.gate import rules, verdict
-from mcp_agentbus.shared.gate.book import Keeper
-from mcp_agentbus.shared.gate.forward import Forward
-from mcp_agentbus.shared.gate.quota import Quota
-from mcp_agentbus.shared.gate.verdict import Asked, Refusal, Say, Verdict
+from mcp_agentbus.gate import rules, verdict
+from mcp_agentbus.gate.book import Keeper
+from mcp_agentbus.gate.forward import Forward
+from mcp_agentbus.gate.quota import Quota
+from mcp_agentbus.gate.verdict import Asked, Refusal, Say, Verdict
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 

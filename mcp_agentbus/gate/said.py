@@ -17,8 +17,8 @@ from typing import Final
 
 from mcp_agentbus.bus.client import H_EXPECTED_REVISION, H_MSG_ID, H_STREAM
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.shared.gate.book import Book
-from mcp_agentbus.shared.gate.verdict import (
+from mcp_agentbus.gate.book import Book
+from mcp_agentbus.gate.verdict import (
     NOT_YOURS,
     Asked,
     Copied,

@@ -17,9 +17,9 @@ registers it first. An own inbox is that of an own agent, or of a role that the 
 
 from __future__ import annotations
 
-from mcp_agentbus.shared.gate import api, said
-from mcp_agentbus.shared.gate.book import Book
-from mcp_agentbus.shared.gate.verdict import Asked, Verdict
+from mcp_agentbus.gate import api, said
+from mcp_agentbus.gate.book import Book
+from mcp_agentbus.gate.verdict import Asked, Verdict
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS
 
