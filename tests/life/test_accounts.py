@@ -149,6 +149,30 @@ async def test_what_somebody_wrote_and_was_killed_is_loaded_all_the_same(
     assert await is_in(laptop)
 
 
+async def test_hundreds_join_and_each_is_heard(server, owner, gate, machine):
+    seeds = {f"m{number}": new_seed() for number in range(120)}
+    some = [machine(name, seeds[name]) for name in ("m0", "m119")]
+    now = text.now()
+    await together(
+        *(
+            store.put(
+                owner,
+                AccountRecord(name=name, key=Nkey(seed).public, joined_at=now, since=now),
+                0,
+            )
+            for name, seed in seeds.items()
+        )
+    )
+
+    let_in = await apply(owner, server.files.folder)
+    one_more = machine("one-more")
+    await store.put(owner, record_of("one-more", one_more), 0)
+    await apply(owner, server.files.folder)
+
+    assert let_in == set(seeds)
+    assert await together(*map(is_in, (*some, one_more))) == [True] * 3
+
+
 async def test_a_server_that_starts_anew_lets_in_who_has_joined(server, owner, gate, machine):
     laptop = machine("laptop")
     await store.put(owner, record_of("laptop", laptop), 0)

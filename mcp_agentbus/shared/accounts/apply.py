@@ -24,6 +24,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import GATE
 from mcp_agentbus.bus.replies import server_time
 from mcp_agentbus.core import locks
+from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.files import read_whole, unusable, write_whole
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BusUnreachable, NoAnswer, Refused
@@ -36,6 +37,8 @@ _RELOADS_MAX: Final = 4
 _RELOADED_WITHIN_S: Final = 30.0
 _TOLD_WITHIN_S: Final = 5.0
 _KNOWN_WITHIN_S: Final = 2.0
+# Of so many accounts it is asked at a time.
+_ASKED_AT_ONCE: Final = 100
 # Whoever has the lock has it for as long as that, at most.
 _LOCKED_S: Final = 60.0
 _LOOK_AGAIN_S: Final = 0.05
@@ -155,10 +158,12 @@ async def apply(bus: Bus, folder: Path) -> frozenset[str]:
             written_at = files.joined.stat().st_mtime
         except OSError as error:
             raise unusable(error, files.joined, done="written") from None
-        # What was written by one who was killed then is not loaded yet.
+        # What was written by one who was killed then is not loaded yet, or heard.
         is_loaded = before == text and (await server.loaded_at()).timestamp() > written_at
         if not (is_loaded and await _all_heard(server, names)):
-            await _reloaded(server, names, files.joined, before)
+            there = conf.names_in(before) if before != text else set()
+            new = [name for name in names if name not in there]
+            await _reloaded(server, new, files.joined, before)
     return frozenset(names)
 
 
@@ -182,8 +187,9 @@ async def _reloaded(server: Host, names: list[str], file: Path, before: str) -> 
 
 
 async def _all_heard(server: Host, names: list[str]) -> bool:
-    for name in names:
-        if not await server.hears(name):
+    for at in range(0, len(names), _ASKED_AT_ONCE):
+        some = names[at : at + _ASKED_AT_ONCE]
+        if not all(await together(*map(server.hears, some))):
             return False
     return True
 

@@ -10,6 +10,7 @@ gate under its own name, and hear nothing but what the gate, or each agent's sig
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -28,6 +29,7 @@ from mcp_agentbus.shared.accounts.record import AccountRecord, account_name
 # listener has a connection of its own, with some ten subscriptions.
 _CONNECTIONS_MAX: Final = 256
 _SUBSCRIPTIONS_MAX: Final = 10_000
+_ACCOUNT: Final = re.compile(r"^A_(\S+) \{$", re.MULTILINE)
 
 
 def nats_account(name: str) -> str:
@@ -48,6 +50,11 @@ def joined(records: Iterable[AccountRecord], keys: Keys) -> str:
     """Return the text of `JOINED_FILE`: those who get in, by name."""
     let_in = sorted(_let_in(records, keys), key=lambda each: each.name)
     return JOINED_HEAD + "".join(map(_account, let_in))
+
+
+def names_in(text: str) -> set[str]:
+    """Return the names of those whom a text of `joined` lets in."""
+    return set(_ACCOUNT.findall(text))
 
 
 def _let_in(records: Iterable[AccountRecord], keys: Keys) -> list[AccountRecord]:
