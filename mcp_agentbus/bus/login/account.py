@@ -36,6 +36,8 @@ GATE: Final = "agentbus-gate"
 FOR: Final = "agentbus-for"
 ALL: Final = "agentbus-all"
 LOBBY: Final = "agentbus-lobby"
+#: What an account asks of the gate to be none any more: JSON, `{"give_back": false}`.
+LEAVE: Final = "leave"
 #: Of what the gate passes on: the subject that it has on the bus, and how it is acknowledged.
 H_SUBJECT: Final = "Agentbus-Gate-Subject"
 H_ACK: Final = "Agentbus-Gate-Ack"

@@ -157,7 +157,7 @@ def _left(left: Left, listens: str) -> str:
             f"Have whoever runs it remove it there: agentbus server remove {left.account}.",
         ]
     here = left.settings.url or "your own server"
-    return " ".join((*lines, f"The bus is {here} again.", listens, _SESSIONS))
+    return " ".join(filter(None, (*lines, f"The bus is {here} again.", listens, _SESSIONS)))
 
 
 def _left_data(left: Left, listens: str) -> dict[str, Any]:

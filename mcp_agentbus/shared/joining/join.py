@@ -67,6 +67,10 @@ _REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
         "The server does not understand how it was asked: it has another version of agentbus.",
         "Install the version that the server has: pip install --upgrade mcp-agentbus",
     ),
+    "not-applied": (
+        "This line is good, but the server does not take its own configuration just now.",
+        f"Tell whoever runs it: the log of its gate says why. {_AGAIN}.",
+    ),
     "too-many": (
         "The server is asked by too many at once.",
         f"Wait a minute. {_AGAIN}.",

@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import LEAVE
 from mcp_agentbus.config import editor
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.text import from_json
-from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, GateAway, NotAllowed
+from mcp_agentbus.errors import AgentbusError, BadInput, NotAllowed
 from mcp_agentbus.shared.joining.place import Place
 
-#: What an account asks the gate, to be one no more: JSON with `give_back`.
-LEAVE: Final = "leave"
 # The server writes its configuration and reads it twice before it answers.
 _WITHIN_S: Final = 30.0
+_TRIES: Final = 2
+_NOT_DONE: Final = "it could not remove the account"
 
 
 @dataclass(frozen=True)
@@ -74,34 +75,35 @@ async def _tell(settings: Settings, account: str, *, give_back: bool) -> str:
     """Have the server remove the account; return why it has not, empty if it has."""
     if settings.account != account:
         return "config.toml names another server by now"
-    try:
-        await _removed(settings, give_back=give_back)
-    except NotAllowed:
-        return ""  # it knows the key no more
-    except AgentbusError as error:
-        return error.message.replace(" Nothing was stored.", "").rstrip(".")
-    except (ValueError, AttributeError):
-        return "the server does not understand it"
-    return ""
+    why_not = ""
+    for _ in range(_TRIES):
+        try:
+            async with Bus.connect(settings) as bus:
+                why_not = await _ask(bus, give_back=give_back)
+        except NotAllowed:
+            return ""  # it lets this key in no more
+        except AgentbusError as error:
+            return _said(error)
+        if not why_not:
+            break
+    return why_not
 
 
-async def _removed(settings: Settings, *, give_back: bool) -> None:
-    """Ask the gate until it has removed the account.
+async def _ask(bus: Bus, *, give_back: bool) -> str:
+    """Ask the gate; return why the account is not removed, as far as is known.
 
-    Raises:
-        NotAllowed: it is removed already, as by an answer that was lost: with the account goes its
-            connection.
-        AgentbusError: the gate cannot be reached.
-        ValueError, AttributeError: the answer is none.
+    With an account goes its connection, and the answer with that: then only who tries to come in
+    again knows.
     """
     body = json.dumps({"give_back": give_back}).encode()
-    async with Bus(settings) as bus:
-        try:
-            answer = await bus.request(LEAVE, body, _WITHIN_S)
-        except GateAway:
-            raise
-        except BusUnreachable:
-            answer = await bus.request(LEAVE, body, _WITHIN_S)
-    said: Any = from_json(answer.data)
-    if said.get("ok") is not True:
-        raise ValueError("it is not removed")
+    try:
+        said: Any = from_json((await bus.request(LEAVE, body, _WITHIN_S)).data)
+        return "" if said["ok"] is True else _NOT_DONE
+    except AgentbusError as error:
+        return _said(error)
+    except (ValueError, TypeError, LookupError):
+        return _NOT_DONE
+
+
+def _said(error: AgentbusError) -> str:
+    return error.message.replace(" Nothing was stored.", "").rstrip(".")

@@ -122,6 +122,7 @@ async def test_each_refusal_says_what_happened_and_what_to_do_and_changes_nothin
         ("unknown", {}, Refused, "does not know this line", "agentbus server invite laptop"),
         ("name-taken", {}, NameTaken, "another account's name", "invite NAME"),
         ("bad-request", {}, Refused, "another version", "pip install --upgrade"),
+        ("not-applied", {}, Refused, "This line is good", "same line"),
         ("too-many", {}, Refused, "too many", "Wait a minute"),
         ("what-not", {}, Refused, "another version", "pip install --upgrade"),
     ]
