@@ -133,20 +133,17 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
         else past
         for past in held
     ]
-    here = await outgoing_of(session.outbox, Wanted(**wanted), sides)
+    here = outgoing_of(session.outbox, Wanted(**wanted), sides)
     return replace(page, tasks=(*here, *shown))
 
 
-async def outgoing_of(outbox: Outbox | None, wanted: Wanted, sides: Sides) -> tuple[Past, ...]:
-    """Return what lies in the outbox of what is looked for, which stands on the first page.
-
-    Raises: as `Outbox.waits`.
-    """
-    if outbox is None or not outbox.may_hold or wanted.cursor or wanted.view == "received":
+def outgoing_of(outbox: Outbox | None, wanted: Wanted, sides: Sides) -> tuple[Past, ...]:
+    """Return what lies in the outbox of what is looked for, which stands on the first page."""
+    if outbox is None or wanted.cursor or wanted.view == "received":
         return ()
     if wanted.words.strip() or wanted.state not in {"", "open", "stored"}:
         return ()
-    tasks = [outgoing(each) for each in await outbox.waits() if not each.is_over]
+    tasks = [outgoing(each) for each in outbox.seen or () if not each.is_over]
     found = [
         task
         for task in reversed(tasks)

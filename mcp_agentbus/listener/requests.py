@@ -59,7 +59,7 @@ class Requests:
                 await self._count()
         state = self._state
         away = state.away_since
-        outbox = await self._outbox()
+        outbox = state.outbox and status.outbox_data(state.outbox.seen, state.outbox.says)
         connection.say(
             {
                 "pid": os.getpid(),
@@ -171,16 +171,6 @@ class Requests:
         except LedgerBroken as error:
             self._state.ledger_broke(error)
             raise AgentbusError(str(error), hint=error.hint) from None
-
-    async def _outbox(self) -> dict[str, Any] | None:
-        """Tell what was sent here and is not at the bus yet; None where nothing is kept here."""
-        outbox = self._state.outbox
-        if outbox is None:
-            return None
-        try:
-            return status.outbox_data(await outbox.waits(), outbox.says)
-        except AgentbusError as error:
-            return status.outbox_data((), {"": f"What lies there cannot be read: {error.message}"})
 
     async def _count(self) -> None:
         """Count anew what waits for each agent, if there is a bus."""

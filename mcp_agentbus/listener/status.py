@@ -93,11 +93,14 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
     }
 
 
-def outbox_data(waits: Sequence[Waits], says: Mapping[str, str]) -> dict[str, Any]:
-    """Return how much lies in the outbox, since when, and why it is not handed on; "" if it is."""
+def outbox_data(waits: Sequence[Waits] | None, says: Mapping[str, str]) -> dict[str, Any]:
+    """Return how much lies in the outbox, since when, and why it is not handed on, or "".
+
+    None: it was not read yet.
+    """
     since = waits[0].since.isoformat(timespec="seconds") if waits else None
-    why = "; ".join(dict.fromkeys(says.values())) if waits else says.get("", "")
-    return {"waiting": len(waits), "since": since, "says": why}
+    why = "; ".join(dict.fromkeys(says.values()))
+    return {"waiting": None if waits is None else len(waits), "since": since, "says": why}
 
 
 def place(settings: Settings) -> dict[str, str]:
@@ -147,7 +150,7 @@ def text(standing: Mapping[str, Any]) -> str:
         if standing.get(part, "ok") != "ok"
     ]
     lines += [f"FAILED INSIDE, see its log: {failure}" for failure in standing.get("failures", ())]
-    if (outbox := standing.get("outbox")) and (outbox["waiting"] or outbox["says"]):
+    if (outbox := standing.get("outbox")) and outbox["waiting"] != 0:
         lines.append(_outbox_line(outbox))
     agents = standing["agents"]
     width = max((len(agent["agent"]) for agent in agents), default=0)
@@ -159,6 +162,8 @@ def text(standing: Mapping[str, Any]) -> str:
 
 def _outbox_line(outbox: Mapping[str, Any]) -> str:
     count = outbox["waiting"]
+    if count is None:
+        return f"OUTBOX: it was not read yet. {outbox['says']}".rstrip()
     what = f"{count} task{'s' * (count != 1)} stored here, not yet at the bus"
     since = f", since {minute(outbox['since'])}" if outbox["since"] else ""
     return f"OUTBOX: {what}{since}. {outbox['says']}".rstrip()

@@ -60,7 +60,7 @@ async def tasks(call: Call) -> int:
     async with call.bus() as bus:
         me = (await call.naming.look(bus)).me
         sides = Sides() if of_all else Sides((me.id,), me.inboxes)
-        here = await outgoing_of(call.outbox, wanted, sides)
+        here = outgoing_of(call.outbox, wanted, sides)
         try:
             await streams.ensure_streams(bus)
             async with up_to_date(bus, users(call.settings, me)) as current:

@@ -74,10 +74,10 @@ async def test_what_is_sent_while_the_bus_is_away_comes_there_once_and_in_order(
     async with away.listening(script=QUICK) as listener:
         with away.session(me) as planner:
             planner.greet(served.MODERN)
-            by_mcp = [await sent(planner, coder, f"mcp {n}") for n in range(10)]
+            by_mcp = [await sent(planner, coder, f"mcp {n}") for n in range(16)]
             by_command = [
                 await away.json("send", coder.me.id, f"command {n}", "b", "--agent", other)
-                for n in range(10)
+                for n in range(4)
             ]
             receipts = by_mcp + [one["receipts"][0] for one in by_command]
             assert {one["state"] for one in receipts} == {"stored_here"}

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -87,7 +86,7 @@ def telling_too(
         try:
             return await reads(session, *args, **kwargs)
         except (BusUnreachable, NotAllowed) as error:
-            told = _told(await _of_agent(session))
+            told = _told(_of_agent(session))
             if not told:
                 raise
             raise type(error)(error.message, hint=f"{error.hint} {told}") from None
@@ -95,13 +94,9 @@ def telling_too(
     return within
 
 
-async def _of_agent(session: Session) -> list[Waits]:
-    outbox = session.outbox
-    if outbox is None or not outbox.may_hold:
-        return []
-    with suppress(AgentbusError):
-        return [each for each in await outbox.waits() if each.task.sender == session.me.id]
-    return []
+def _of_agent(session: Session) -> list[Waits]:
+    seen = session.outbox.seen if session.outbox else ()
+    return [each for each in seen or () if each.task.sender == session.me.id]
 
 
 def _told(waits: Sequence[Waits]) -> str:

@@ -121,6 +121,13 @@ class Outbox:
         """Whether anything may lie there; it is not looked at."""
         return bool(self._waits) or (self._waits is None and self._mark.exists())
 
+    @property
+    def seen(self) -> tuple[Waits, ...] | None:
+        """What lies there, the oldest first, as far as it was read; None: not yet."""
+        if self._waits is None:
+            return None if self._mark.exists() else ()
+        return tuple(self._waits.values())
+
     async def waits(self) -> tuple[Waits, ...]:
         """Return what lies there, the oldest first.
 
@@ -132,11 +139,11 @@ class Outbox:
     async def find(self, task_id: str) -> Waits | None:
         """Return one task of it that was not withdrawn, by its id or the beginning of one.
 
-        Raises: as `waits`.
+        Where it cannot be read there is none: whoever looks finds out what the bus knows.
         """
         meant = [
             each
-            for each in await self.waits()
+            for each in await self._readable()
             if each.task.id.startswith(task_id) and not each.is_over
         ]
         return meant[0] if len(meant) == 1 else None
@@ -154,9 +161,15 @@ class Outbox:
 
         Where it cannot be read, nobody has: what is sent goes to the bus.
         """
-        with suppress(AgentbusError):
-            return any(each.task.sender == sender and each.is_ours for each in await self.waits())
-        return False
+        waits = await self._readable()
+        return any(each.task.sender == sender and each.is_ours for each in waits)
+
+    async def _readable(self) -> tuple[Waits, ...]:
+        """Return what lies there; nothing where it cannot be read in the time that a call has."""
+        with suppress(AgentbusError, TimeoutError):
+            async with asyncio.timeout(_WITHIN_S):
+                return await self.waits()
+        return ()
 
     async def put(self, task: Task, sender: Agent) -> Here:
         """Keep a task until the bus is reached.
@@ -180,11 +193,12 @@ class Outbox:
     async def withdraw(self, sender: str, task_id: str, said: str) -> bool:
         """Have a task not be handed on; tell whether it lay there.
 
-        Raises: as `waits`.
+        Raises:
+            AgentbusError: that cannot be noted here; it may be handed on.
         """
         async with self.turn:
-            waits = (await self._known()).get(task_id)
-            if waits is None or waits.is_over or waits.task.sender != sender:
+            waits = await self.find(task_id)
+            if waits is None or waits.task.id != task_id or waits.task.sender != sender:
                 return False
             kept = await self.read(waits)
             if kept is None:

@@ -126,3 +126,20 @@ def test_looking_at_a_listener_loads_no_library(tmp_path):
 
     assert out.stdout.splitlines()[-2].startswith("coder  command")
     assert out.stdout.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.parametrize(
+    ("outbox", "line"),
+    [
+        ({"waiting": 0, "since": None, "says": ""}, ""),
+        ({"waiting": None, "since": None, "says": "x."}, "OUTBOX: it was not read yet. x."),
+        (
+            {"waiting": 2, "since": "2026-11-21T10:00:00+00:00", "says": ""},
+            "OUTBOX: 2 tasks stored here, not yet at the bus, since",
+        ),
+    ],
+)
+def test_what_waits_for_its_bus_has_a_line(outbox, line):
+    told = [each for each in shown(outbox=outbox).splitlines() if each.startswith("OUTBOX")]
+
+    assert [each[: len(line)] for each in told] == ([line] if line else [])

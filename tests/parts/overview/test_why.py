@@ -27,6 +27,13 @@ def word(reason="", until=None, *, waking=False):
 
 
 CASES = {
+    "not at the bus yet": (
+        case(of={"is_outgoing": True}, outgoing_says="No bus server answers.", is_live=False),
+        ("It was sent 2 h ago and is stored here, not yet at the bus, so nobody can read it. No bus "
+        "server answers."),
+        ("It is handed on by itself once the bus is reached; to withdraw it: "
+        "`agentbus result 9d0c2f1a cancelled --agent planner`."),
+    ),
     "completed and not seen": (
         case(of={"state": "completed", "agent": "coder"}, ended_at=before(hours=3)),
         "It is over: completed by coder 3 h ago; planner has not seen that yet.",

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The outbox: what is put there lies there, once, and is what was put."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import BadInput, BusUnreachable, StoreFull
+from mcp_agentbus.store.outbox import outbox as module
+from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
+from mcp_agentbus.store.outbox.outbox import Outbox, lying, own_server
+from mcp_agentbus.store.task import Task, Undecodable
+
+NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+HOME = Home(("tls://a.example.org", "tls://b.example.org"), "laptop")
+
+
+def task(number=1, **changed):
+    fields = {
+        "id": f"{number:032x}", "sender": "planner", "to": "role-review", "subject": "Zähle",
+        "body": "Zeile\nund 🚂", "priority": "high", "thread_id": "t", "in_reply_to": "ab" * 8,
+        "created_at": NOW, "deliver_at": NOW + timedelta(hours=1),
+        "expires_at": NOW + timedelta(days=1), "notify": "wake", "chain": ("lead", "planner"),
+        "hops": 2, "session": "5e55", "request": "r" * 32, "reply_to": "lead",
+        "content_type": "markdown", "task_type": "review",
+    }  # fmt: skip
+    return Task(**fields | changed)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_what_is_read_is_what_was_written(is_over):
+    me = Agent("planner", "claude-code", 'Says "ä"\n', ("review",), accept_from=("lead", "role:x"))
+    letter = Letter(task(), me, HOME, is_over=is_over, said="not any\nmore")
+
+    found = Found(letter.subject, 7, NOW, letter.headers, letter.data)
+    assert letter_in(found) == letter
+
+
+def test_what_is_no_letter_is_said_to_be_none():
+    with pytest.raises(Undecodable):
+        letter_in(Found("agentbus-outbox.planner.send.coder", 7, NOW, {}, b"{}"))
+    with pytest.raises(Undecodable):
+        letter_in(Found("agentbus-outbox.planner.send.coder.high.ab", 7, NOW, {}, b"no JSON"))
+
+
+@pytest.mark.parametrize(
+    ("urls", "account", "is_same"),
+    [
+        (("tls://b.example.org", "tls://c.example.org"), "laptop", True),
+        (("tls://c.example.org",), "laptop", False),
+        (("tls://a.example.org",), "pi", False),
+        ((), "", False),
+    ],
+)
+def test_a_bus_is_known_by_one_of_its_addresses_and_the_account(urls, account, is_same):
+    assert HOME.is_same(Home(urls, account)) is is_same
+
+
+@pytest.fixture
+def shared(settings):
+    """The settings of a machine whose bus is elsewhere."""
+    return replace(settings, url="tls://a.example.org", account="laptop")
+
+
+@pytest_asyncio.fixture
+async def box(shared):
+    outbox = Outbox(shared)
+    yield outbox
+    await outbox.close()
+
+
+async def test_nothing_is_started_for_an_outbox_in_which_nothing_lies(box, shared, settings):
+    assert await box.waits() == ()
+    assert not await box.has("planner")
+    assert not box.may_hold
+    assert not await box.rest()
+    assert embedded.find(settings) is None
+    assert await lying(shared, may_start=False) == ()
+
+
+async def test_the_same_is_put_there_once_and_another_under_its_id_is_refused(box, monkeypatch):
+    assert not (await box.put(task(), Agent("planner"))).duplicate
+    assert (await box.put(task(), Agent("planner"))).duplicate
+    with pytest.raises(BadInput):
+        await box.put(task(request="s" * 32), Agent("planner"))
+    monkeypatch.setattr(module, "LETTERS_MAX", 1)
+    with pytest.raises(StoreFull):
+        await box.put(task(2), Agent("planner"))
+
+    [waits] = await box.waits()
+    assert (await box.read(waits)).task == task()
+    assert await box.has("planner")
+    assert not await box.has("coder")
+
+
+async def test_its_server_is_stopped_once_nothing_lies_there_and_not_before(box, shared, settings):
+    await box.put(task(), Agent("planner"))
+    assert not await box.rest()
+    [waits] = await box.waits()
+    await box.take_out(waits)
+    assert await box.rest()
+    assert embedded.find(settings) is None
+    # And a server that ran before stays.
+    embedded.ensure(settings)
+    await box.put(task(), Agent("planner"))
+    [waits] = await box.waits()
+    await box.take_out(waits)
+    assert await box.rest()
+    assert embedded.find(settings)
+
+
+async def test_whoever_only_looks_starts_no_server(box, shared, settings):
+    await box.put(task(), Agent("planner"))
+    await box.close()
+    embedded.stop(own_server(shared))
+
+    with pytest.raises(BusUnreachable, match="does not run"):
+        await lying(shared, may_start=False)
+    assert [waits.task.id for waits in await lying(shared)] == [task().id]
+
+
+async def test_what_was_withdrawn_is_so_though_a_crash_left_both(box, shared, settings):
+    await box.put(task(), Agent("planner"))
+    [waits] = await box.waits()
+    letter = await box.read(waits)
+    await box._store(replace(letter, is_over=True))  # and killed before the other was deleted
+
+    anew = Outbox(shared)
+    [left] = await anew.waits()
+    assert left.is_over
+    assert await anew.find(task().id) is None
+    await anew.take_out(left)
+    await anew.close()
+    assert await lying(shared) == ()
