@@ -213,7 +213,11 @@ def _unset_server(machine: Machine) -> str:
     for smaller in _smaller_entries(machine):
         _patch_server(machine, {**dict.fromkeys(server), **smaller})
     # Not by `openclaw mcp unset`, which takes half as long again.
-    openclaw_config.patch(machine, {"mcp": _without_server(openclaw_config.plain(machine))})
+    changes = {"mcp": _without_server(openclaw_config.plain(machine))}
+    try:  # both at once, as `_set_server`
+        openclaw_config.patch(machine, {**changes, **openclaw_hooks.ours(machine)})
+    except BadSetup:
+        openclaw_config.patch(machine, changes)
     return ""
 
 

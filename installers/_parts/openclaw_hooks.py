@@ -103,15 +103,26 @@ def switch_off(machine: Machine) -> str:
     Raises:
         BadSetup: OpenClaw's file cannot be read, or OpenClaw refuses.
     """
+    if changes := ours(machine):
+        openclaw_config.patch(machine, changes)
+    elif _token(machine, openclaw_config.section(machine, "hooks")):
+        return "hooks.token is another one now, and stays"
+    return ""
+
+
+def ours(machine: Machine) -> dict[str, Any]:
+    """Return the change that takes out what `switch_on` has set; empty if that is not there.
+
+    Raises:
+        BadSetup: OpenClaw's file cannot be read.
+    """
     hooks = openclaw_config.section(machine, "hooks")
     if not is_ours(_token(machine, hooks)):
-        return "hooks.token is another one now, and stays"
+        return {}
     # The whole table if nothing else is in it. Without a token hooks are off, so an `enabled`
     # that stood there before had done nothing.
     alone = not set(hooks) - {"enabled", "token"}
-    less = None if alone else {"enabled": None, "token": None}
-    openclaw_config.patch(machine, {"hooks": less})
-    return ""
+    return {"hooks": None if alone else {"enabled": None, "token": None}}
 
 
 def is_on(machine: Machine) -> bool:

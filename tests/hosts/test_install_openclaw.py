@@ -213,6 +213,20 @@ def test_only_our_own_keys_of_the_hooks_are_taken_out(box, more, patch):
     assert json.loads((box.config.parent / "told").read_text()) == patch
 
 
+def test_server_and_hooks_are_taken_out_by_one_run_of_openclaw(box):
+    ours = {"command": "/gone/agentbus", "args": ["serve"]}
+    document = {"mcp": {"servers": {"agentbus": ours}}, "hooks": {"token": "agentbus-1"}}
+    box.config.write_text(json.dumps(document))
+    told = shlex.quote(str(box.config.parent / "told"))
+    file = shlex.quote(str(box.config))
+    script(box.program, f"/bin/cat >> {told}; [ $1 = --version ] || echo '{{}}' > {file}")
+
+    said = take(openclaw.uninstall(box.machine))
+
+    assert json.loads((box.config.parent / "told").read_text()) == {"mcp": None, "hooks": None}
+    assert said == ["", ""]
+
+
 def test_what_is_ours_is_found_in_a_file_with_comments_too(box):
     box.token.parent.mkdir()
     box.token.write_text("agentbus-1\n")
