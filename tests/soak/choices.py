@@ -65,8 +65,8 @@ FAULTS = {
     "full_disk": 2,
 }
 # No fault for so long: whoever is passed over in this time has no excuse.
-CALM_S = 8.0
-_PAUSE_S = (1.5, 5.0)
+CALM_S = 4.0
+_PAUSE_S = (1.0, 3.6)
 _HELD_UP_S = (0.5, 6.0)
 
 
