@@ -78,7 +78,7 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
     """
     from mcp_agentbus.config.identity import Asked
     from mcp_agentbus.config.settings import load_settings
-    from mcp_agentbus.handoff import shell
+    from mcp_agentbus.handoff.beside import shells
     from mcp_agentbus.store.naming import Naming
     from mcp_agentbus.tools.call import Call
 
@@ -88,7 +88,7 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
     settings = load_settings()
     given = getattr(args, "agent", None)
     asked = Asked(settings, given, is_persons=command.is_persons(args))
-    naming = Naming(asked, shell.agents(settings))
+    naming = Naming(asked, shells.agents(settings))
     return Call(args, naming, out)
 
 

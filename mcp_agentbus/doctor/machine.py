@@ -36,7 +36,7 @@ from mcp_agentbus.core.files import check_own, check_private, unusable
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadSetup, BusUnreachable, Unconfirmed
-from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.beside import shells
 from mcp_agentbus.human import standing
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store.naming import Naming
@@ -288,7 +288,7 @@ async def _identified(asked: Asked) -> Identity:
     async with Bus(asked.settings) as bus:
         with suppress(BusUnreachable, Unconfirmed):
             if await bus.reconnected(0):
-                return await Naming(asked, shell.agents(asked.settings)).look(bus)
+                return await Naming(asked, shells.agents(asked.settings)).look(bus)
     return identity.find(asked)
 
 

@@ -38,6 +38,7 @@ from mcp_agentbus.errors import (
     UnknownAgent,
     UnknownTask,
 )
+from mcp_agentbus.handoff.beside import shells
 from mcp_agentbus.store import roster, streams, subjects, unseen, waiting
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry
@@ -276,7 +277,7 @@ def known_here(settings: Settings) -> tuple[str, ...]:
     Raises:
         BadSetup: the book of names cannot be read.
     """
-    return tuple({*names.read(settings).names, *settings.agents})
+    return tuple({*names.read(settings).names, *settings.agents, *shells.agents(settings)})
 
 
 async def under_old_names(bus: Bus, agent: str) -> tuple[str, ...]:

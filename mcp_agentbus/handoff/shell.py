@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.beside.shells import file_of
 from mcp_agentbus.handoff.claims import Claims, Finished
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.task import Task, utc
@@ -53,7 +53,7 @@ async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[
         BadSetup: its file is not this user's alone.
     """
     async with Session(bus, agent, id=session_id(agent.id, folder), leased=True) as session:
-        memory = Memory(folder / f"shell-{agent.id}.json", session.claims)
+        memory = Memory(file_of(folder, agent.id), session.claims)
         memory.recall()
         session.claims.on_change = memory.note
         yield session
@@ -190,10 +190,4 @@ def _memory_of(session: Session) -> Memory:
 
 
 def _memory(session: Session, agent: str, claims: Claims) -> Memory:
-    return Memory(session.bus.settings.state_dir / f"shell-{agent}.json", claims)
-
-
-def agents(settings: Settings) -> frozenset[str]:
-    """Return the agents that had a shell's session here."""
-    files = settings.state_dir.glob("shell-*.json")
-    return frozenset(file.stem.removeprefix("shell-") for file in files)
+    return Memory(file_of(session.bus.settings.state_dir, agent), claims)

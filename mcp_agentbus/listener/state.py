@@ -33,8 +33,7 @@ from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, Unconfirmed
-from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.beside import news
+from mcp_agentbus.handoff.beside import news, shells
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.human.teller import Teller
 from mcp_agentbus.listener.desk import Desk
@@ -251,7 +250,7 @@ class State:
 
     def of_this_machine(self) -> frozenset[str]:
         """Return the agents that are known to be of this user on this machine."""
-        known = {*self.settings.agents, *shell.agents(self.settings)}
+        known = {*self.settings.agents, *shells.agents(self.settings)}
         with suppress(LedgerBroken):
             known |= self.ledger.remembered()
         return frozenset(known)

@@ -152,7 +152,8 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
 
 
 def _profile_key(agent: str) -> Key[Profile]:
-    return Key(AGENTS, subjects.profile_subject(agent), decode_profile, _encoded)
+    subject = subjects.profile_subject(agent)
+    return Key(AGENTS, subject, decode_profile, lambda profile: profile.model_dump_json().encode())
 
 
 async def beat(
@@ -263,7 +264,7 @@ async def _has_forgotten(bus: Bus) -> bool:
 
 
 async def everybody(bus: Bus) -> list[Entry]:
-    """Return all agents that are registered or have a live session, by id."""
+    """Return all agents that are registered or live, by id; of `doctor` those that are at work."""
     profiles, signs = await both(_all(bus, AGENTS, subjects.profile_subject("*")), _signs(bus, "*"))
     signs_of: dict[str, list[_Sign]] = {}
     for sign in signs:
@@ -277,16 +278,13 @@ async def everybody(bus: Bus) -> list[Entry]:
         if newcomer := _newcomer(agent, signs_of[agent]):
             known[agent] = newcomer
     entries = [_entry(profile, signs_of.get(agent, ())) for agent, profile in sorted(known.items())]
-    return await _certain(bus, entries)
+    seen = [each for each in entries if not (each.id.startswith(ids.PROBE) and each.state in AWAY)]
+    return await _certain(bus, seen)
 
 
 async def _all(bus: Bus, stream: str, subject: str) -> list[Found]:
-    """Return the last message of every subject that matches, however many there are."""
+    """Return the last message of every subject that matches."""
     return [message async for page in bus.stored(stream, subject) for message in page]
-
-
-def _encoded(profile: Profile) -> bytes:
-    return profile.model_dump_json().encode()
 
 
 def decode_profile(stored: Found) -> Profile:

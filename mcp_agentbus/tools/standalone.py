@@ -28,8 +28,7 @@ from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
-from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.beside import news
+from mcp_agentbus.handoff.beside import news, shells
 from mcp_agentbus.handoff.beside.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.naming import Naming, Refusing, Rereading
@@ -62,7 +61,7 @@ class Standalone:
         settings = asked.settings
         # Nobody's: what is read at a call may be mended by then.
         naming = (Naming if me.id else Rereading)(
-            asked, shell.agents(settings), lambda: frozenset({session_id})
+            asked, shells.agents(settings), lambda: frozenset({session_id})
         )
         naming = Refusing(asked, fault=fault) if fault else naming
         self._session = Session(
