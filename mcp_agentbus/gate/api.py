@@ -42,6 +42,8 @@ _SETTLES: Final = frozenset({b"+ACK", b"+WPI"})
 _BATCH_MAX: Final = 1_000
 _MULTI_MAX: Final = 1_024
 _SEQ_MAX: Final = 1 << 63
+# What an agent leaves when it is forgotten.
+_OF_AGENTS: Final = {(AGENTS, "profile"), (PRESENCE, "heartbeat")}
 
 
 def decide(asked: Asked, book: Book) -> Verdict:
@@ -103,7 +105,7 @@ def _purge(asked: Asked, stream: str, fields: Mapping[str, Any], book: Book) -> 
         own |= book.is_own(asked.account, rest[1])
     elif stream == DEAD and kind == "dead":
         own = book.is_own_inbox(asked.account, whose)
-    elif not (kind == ">" and not rest):
+    elif (stream, kind) not in _OF_AGENTS and not (kind == ">" and not rest):
         return NOT_YOURS
     if not own:
         return replace(NOT_YOURS, about=(whose,))
@@ -163,9 +165,9 @@ def _is_of_others(account: str, stream: str, wanted: str, book: Book) -> bool:
     if stream == RESULTS:
         if book.is_own(account, whose) or len(rest) < 2:
             return not book.is_own(account, whose)
-        # Who gets a copy of a result may see that its sender has said so.
-        is_kept = kind == "sent" and "*" not in rest
-        return not (rest[0] == "*" or is_kept or book.is_own_inbox(account, rest[0]))
+        # Of a result that another gets a copy of, both may see what the other has written.
+        is_copied = kind in {"sent", "results"} and "*" not in rest
+        return not (rest[0] == "*" or is_copied or book.is_own_inbox(account, rest[0]))
     is_sender = len(rest) > 1 and book.is_own(account, rest[1])
     return not (is_sender or book.is_own_inbox(account, whose))
 

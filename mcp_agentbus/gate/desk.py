@@ -20,8 +20,8 @@ from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate import rules, verdict
-from mcp_agentbus.gate.book import Keeper
 from mcp_agentbus.gate.forward import Forward
+from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.verdict import Asked, Refusal, Say, Verdict
 from mcp_agentbus.store import streams, subjects
@@ -153,9 +153,10 @@ class Desk:
         book = self._keeper.book
         if rules.may_read(self._account, stream, subject, book):
             return True
-        # Who is to get a copy of a result may see who asked for it.
-        is_kept = stream == RESULTS and subjects.parts(subject).kind == "sent"
-        return is_kept and book.is_own(self._account, verdict.field_of(data, "reply_to"))
+        # Who is to get a copy of a result may see who asked for it, and that one the copy.
+        kind = subjects.parts(subject).kind if stream == RESULTS else ""
+        other = {"sent": "reply_to", "results": "asked_by"}.get(kind)
+        return other is not None and book.is_own(self._account, verdict.field_of(data, other))
 
     async def _if_stored(self, reply: str, wanted: verdict.Stored) -> None:
         stored = await self._forward.read(wanted.stream, wanted.seq)

@@ -21,8 +21,8 @@ from mcp_agentbus.bus.passing.passage import Passage
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_background, in_thread, part
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.gate.book import Keeper
 from mcp_agentbus.gate.desk import Desk
+from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.signals import Signals
 from mcp_agentbus.gate.upkeep import keep_up

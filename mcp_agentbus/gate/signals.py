@@ -14,7 +14,7 @@ from typing import Final
 from mcp_agentbus.bus.login.account import FOR
 from mcp_agentbus.bus.passing import head
 from mcp_agentbus.bus.passing.passage import Passage, Passed
-from mcp_agentbus.gate.book import Keeper
+from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.store import subjects
 
 _GROUP: Final = "gate-signals"

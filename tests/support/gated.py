@@ -22,9 +22,8 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.gate.gate import Gate
-from mcp_agentbus.shared.accounts import store
+from mcp_agentbus.shared.accounts import conf, store
 from mcp_agentbus.shared.accounts.bus_conf import JOINED_FILE, Keys, bus_accounts
-from mcp_agentbus.shared.accounts.conf import joined
 from mcp_agentbus.shared.accounts.record import AccountRecord
 
 # The server's own users.
@@ -51,37 +50,25 @@ class Shared:
         """The settings of whoever runs the server."""
         return self._of("admin")
 
-    def _of(self, name: str) -> Settings:
+    def environ(self, name: str) -> dict[str, str]:
+        """Return the variables by which an account's machine knows the server."""
         environ = {"AGENTBUS_URL": self.url, "AGENTBUS_NKEY_FILE": str(self.folder / f"{name}.nk")}
-        if name != "admin":
-            environ["AGENTBUS_ACCOUNT"] = name
-        return settings_at(self.folder / f"home-{name}", **environ)
+        return environ if name == "admin" else {**environ, "AGENTBUS_ACCOUNT": name}
+
+    def _of(self, name: str) -> Settings:
+        return settings_at(self.folder / f"home-{name}", **self.environ(name))
 
     @property
     def keys(self) -> Keys:
         """The public keys of the server's own users."""
-        return Keys(*(self.public(name) for name in OWN))
-
-    def public(self, name: str) -> str:
-        """Return the public key of an account, or of a user of the server's own."""
-        return Nkey(self.seeds[name]).public
-
-    def records(self, roles: Mapping[str, Sequence[str]]) -> list[AccountRecord]:
-        """Return what is kept of accounts, by name with the roles of each."""
-        now = text.now()
-        return [
-            AccountRecord(
-                name=name, key=self.public(name), roles=tuple(granted), joined_at=now, since=now
-            )
-            for name, granted in roles.items()
-        ]
+        return Keys(*(Nkey(self.seeds[name]).public for name in OWN))
 
 
 @contextlib.contextmanager
 def ungated(folder: Path, **roles: Sequence[str]) -> Iterator[Shared]:
     """Run a server with these accounts, by name with the roles of each, and no gate."""
     shared = Shared(folder, list(roles))
-    (folder / JOINED_FILE).write_text(joined(shared.records(roles), shared.keys))
+    (folder / JOINED_FILE).write_text(conf.joined(_records(folder, roles), shared.keys))
     with shared_server(folder, bus_accounts(shared.keys)) as settings:
         shared.url = str(settings.url)
         yield shared
@@ -91,7 +78,7 @@ def ungated(folder: Path, **roles: Sequence[str]) -> Iterator[Shared]:
 async def gated(folder: Path, **roles: Sequence[str]) -> AsyncIterator[Shared]:
     """Run a server with these accounts, by name with the roles of each, and its gate."""
     with ungated(folder, **roles) as shared:
-        await have_joined(shared, roles)
+        await joined(shared.admin, roles)
         async with gate_of(shared.admin):
             yield shared
 
@@ -111,9 +98,19 @@ async def gate_of(admin: Settings) -> AsyncIterator[Gate]:
         await running
 
 
-async def have_joined(shared: Shared, roles: Mapping[str, Sequence[str]]) -> None:
-    """Have these accounts be on the bus's own list."""
-    async with Bus.connect(shared.admin) as bus:
+async def joined(admin: Settings, roles: Mapping[str, Sequence[str]]) -> None:
+    """Have these accounts, whose keys lie beside the owner's, be on the bus's own list."""
+    assert admin.nkey_file
+    async with Bus.connect(admin) as bus:
         await store.ensure(bus)
-        for record in shared.records(roles):
+        for record in _records(admin.nkey_file.parent, roles):
             await store.put(bus, record, 0)
+
+
+def _records(folder: Path, roles: Mapping[str, Sequence[str]]) -> list[AccountRecord]:
+    now = text.now()
+    keys = {name: Nkey((folder / f"{name}.nk").read_text()).public for name in roles}
+    return [
+        AccountRecord(name=name, key=key, roles=tuple(roles[name]), joined_at=now, since=now)
+        for name, key in keys.items()
+    ]

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Has a gate's book go with the bus, where both stand: registrations, and the records of accounts.
+
+    async with Keeper(bus) as keeper:
+        keeper.book.owner("planner")
+
+What is refused by a book that may be behind is looked up before that is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from typing import Any, Final, Self
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import Conflict, Found, Message
+from mcp_agentbus.core import ids, text
+from mcp_agentbus.core.aio import in_background
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.gate.book import Book, Known, Standing
+from mcp_agentbus.shared.accounts import store
+from mcp_agentbus.shared.accounts.record import ACCOUNTS, AccountRecord
+from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.subjects import AGENTS
+from mcp_agentbus.store.task import Undecodable
+
+# What was missed is made up for this soon, in seconds.
+_ANEW_S: Final = 30.0
+# The same agent or account is looked up again after so long, in seconds, whoever asks.
+_LOOKED_UP_S: Final = 0.2
+# Registrations that change within a second beyond this number are read all together.
+_HEARD_MAX: Final = 2_000
+
+
+class Keeper:
+    """Has a book go with the bus, within an `async with` block."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.book = Book()
+        #: Set when some account may stand otherwise than before.
+        self.changed = asyncio.Event()
+        self._bus = bus
+        self._stack = AsyncExitStack()
+        self._all = asyncio.Event()
+        #: When what was looked up last; monotonic.
+        self._looked_up: dict[str, float] = {}
+        self._looking: dict[str, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        """Read all, once what changes from then on is heard."""
+        await self._stack.__aenter__()
+        for subject, hear in (
+            (subjects.profile_subject("*"), self._hear_agent),
+            (ACCOUNTS, self._hear_account),
+        ):
+            heard = self._bus.subscribed(subject, hear, most=_HEARD_MAX)
+            await self._stack.enter_async_context(heard)
+        await self._read_all()
+        reading = in_background(self._keep_up(), "a gate's book")
+        self._stack.callback(reading.cancel)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def look_up(self, names: Iterable[str], account: str = "") -> None:
+        """Read again what a refusal would go by, unless that was done a moment ago.
+
+        Raises:
+            BusUnreachable, NotAllowed: as `Bus.last`.
+        """
+        for name in names:
+            if ids.is_agent(name):
+                await self._once(f"agent {name}", name)
+            elif name.startswith(ids.ROLE_PREFIX):
+                await self._once("all", "")
+        if account:
+            await self._once(f"account {account}", account)
+
+    async def _once(self, what: str, name: str) -> None:
+        """Have one look at a time at the same thing, and none right after another."""
+        if time.monotonic() - self._looked_up.get(what, 0.0) < _LOOKED_UP_S:
+            return
+        if what not in self._looking:
+            task = in_background(self._look(what, name), "a look into the book")
+            self._looking[what] = task
+            task.add_done_callback(lambda _: self._looked(what))
+        await asyncio.wait([self._looking[what]])
+
+    async def _look(self, what: str, name: str) -> None:
+        if what == "all":
+            await self._read_all()
+        elif what.startswith("agent "):
+            await self._read_agent(name)
+        else:
+            await self._read_account(name)
+
+    async def cut_off(self, account: str) -> None:
+        """Have an account be let in no more: whoever configures the server hears of it.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+        """
+        record, revision = await store.account(self._bus, account)
+        if record is None or record.state != "joined":
+            return
+        cut_off = replace(record, state="cut-off", since=text.now())
+        with suppress(Conflict):  # somebody else says how it stands
+            await store.put(self._bus, cut_off, revision)
+        await self._read_account(account)
+
+    def _looked(self, what: str) -> None:
+        self._looking.pop(what, None)
+        now = time.monotonic()
+        if len(self._looked_up) > _HEARD_MAX:
+            self._looked_up.clear()
+        self._looked_up[what] = now
+
+    def _hear_agent(self, message: Message | None) -> None:
+        if message is None:
+            self._all.set()
+            return
+        whose = subjects.parts(message.subject).whose
+        in_background(self._quietly(self._read_agent(whose)), "a look into the book")
+
+    def _hear_account(self, message: Message | None) -> None:
+        if message is None:
+            self._all.set()
+            return
+        account = message.subject.rpartition(".")[2]
+        in_background(self._quietly(self._read_account(account)), "a look into the book")
+
+    async def _quietly(self, look: Any) -> None:
+        try:
+            await look
+        except AgentbusError:
+            self._all.set()
+
+    async def _keep_up(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ANEW_S):
+                    await self._all.wait()
+            self._all.clear()
+            with suppress(AgentbusError):
+                await self._read_all()
+
+    async def _read_agent(self, agent: str) -> None:
+        if ids.is_agent(agent):
+            stored = await self._bus.last(AGENTS, subjects.profile_subject(agent))
+            self.book.note_agent(agent, _known(stored) if stored else None)
+
+    async def _read_account(self, account: str) -> None:
+        if ids.is_agent(account):
+            record, _ = await store.account(self._bus, account)
+            self.book.note_account(account, _standing(record) if record else None)
+            self.changed.set()
+
+    async def _read_all(self) -> None:
+        agents: dict[str, Known] = {}
+        async for page in self._bus.stored(AGENTS, subjects.profile_subject("*")):
+            for stored in page:
+                agents[subjects.parts(stored.subject).whose] = _known(stored)
+        records = await store.accounts(self._bus)
+        accounts = {record.name: _standing(record) for record in records}
+        self.book.replace(agents, accounts)
+        self.changed.set()
+
+
+def _known(stored: Found) -> Known:
+    try:
+        profile = roster.decode_profile(stored)
+    except Undecodable:
+        return Known("", (), (), stored.seq)
+    return Known(profile.account, profile.roles, profile.accept_from, stored.seq)
+
+
+def _standing(record: AccountRecord) -> Standing:
+    return Standing(frozenset(record.roles), record.state)
