@@ -32,6 +32,7 @@ from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Sent, Undecodable
+from mcp_agentbus.tools.answers import words
 
 _NO_SUCH_MESSAGE: Final = 10043
 
@@ -78,6 +79,13 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
         raise BadInput(f"{new} is an agent already.", hint="Take another name.")
     if not again and entry is None and old not in {*book.names, *settings.agents}:
         raise UnknownAgent(f"No agent {old!r} is known.", hint="`agentbus agents` lists them.")
+    if settings.account and (count := await _waiting(bus, old)):
+        raise Refused(
+            f"{words.many(count, 'task')} for {old} {'have' if count != 1 else 'has'} no end yet. "
+            "On a bus with accounts nobody but its sender addresses a task anew. "
+            "Nothing was changed.",
+            hint=f"Have them done (agentbus inbox --agent {old}), then rename it.",
+        )
     sessions = len(await roster.live_sessions(bus, old))  # moving is one itself, for a while
     # Before anybody knows the new name, so that the same again goes on after a crash.
     moved = await _move(bus, old, new)
@@ -235,7 +243,8 @@ async def _move_result(bus: Bus, sent: Sent, new: str, moved: Moved) -> None:
     record, revision = await read_record(bus, sent.owner, sent.inbox, sent.task_id)
     if sent.closed or (record and record.ended and sent.seen_revision >= revision):
         return
-    if record is None or not record.ended:
+    # The new name, which nobody has registered yet, is no account's.
+    if record is None or not record.ended or bus.settings.account:
         moved.awaited += 1
         return
     # No session of the old name shows it any more, and any of the new one may.

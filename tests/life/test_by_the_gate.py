@@ -9,15 +9,18 @@ from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
-from gated import gated
+from gated import gate_of, gated, joined, ungated
+from listeners import configure, listening, on_roster, recorder, send, starts
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import GateAway
 from mcp_agentbus.core import aio
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import NameTaken, NobodyListens, NotAllowed
+from mcp_agentbus.errors import NameTaken, NobodyListens, NotAllowed, Refused
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.agents import page
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
@@ -25,6 +28,7 @@ from mcp_agentbus.handoff.turn import Watch
 from mcp_agentbus.patterns import events
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 from mcp_agentbus.store.waiting import stored_tasks
+from mcp_agentbus.tools import moving
 
 
 class Accounts:
@@ -207,3 +211,76 @@ async def test_a_stream_that_the_server_has_lost_is_made_anew_by_the_gate(accoun
     [item] = (await read_inbox(coder)).tasks
 
     assert item.task.id == receipt.task_id
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_listener_of_another_account_is_woken_and_its_process_reads(accounts, tmp_path):
+    planner = await accounts.session("laptop", "planner")
+    settings = accounts.shared.settings("vps")
+    settings.data_dir.parent.mkdir(exist_ok=True)
+    worker = {"command": recorder(tmp_path), "wake_from": ["planner"]}
+    configure(settings, tmp_path, worker=worker)
+
+    async with listening(settings, **accounts.shared.environ("vps")) as listener:
+        await on_roster(planner, "worker")
+        receipt = await send(planner, "worker")
+        await listener.logged("read", agent="worker")
+        life = await task_life(planner, receipt.task_id)
+
+    assert life.state == "claimed"
+    assert len(starts(tmp_path)) == 1
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_an_agent_is_renamed_unless_others_have_addressed_tasks_to_it(accounts):
+    planner = await accounts.session("laptop", "planner")
+    coder = await accounts.session("vps", "coder")
+    bus = await accounts.bus("vps")
+    [receipt] = await send_task(planner, "coder", "Wait", "for it")
+
+    with pytest.raises(Refused, match="nobody but its sender"):
+        await moving.rename(bus, "coder", "coder2")
+    await read_inbox(coder)
+    await publish_result(coder, receipt.task_id, "completed", summary="done")
+    await coder.close()
+    await moving.rename(bus, "coder", "coder2")
+
+    assert [entry.entry.id for entry in (await page(bus)).agents] == ["coder2", "planner"]
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_who_gets_a_copy_of_a_result_sees_that_its_sender_has_said_so(accounts):
+    planner = await accounts.session("laptop", "planner")
+    coder = await accounts.session("vps", "coder")
+    lead = await accounts.session("pi", "lead")
+
+    [receipt] = await send_task(planner, "coder", "For both", "of us", reply_to="lead")
+    [withdrawn] = await send_task(planner, "coder", "Withdrawn", "soon", reply_to="lead")
+    await publish_result(planner, withdrawn.task_id, "cancelled")
+    await read_inbox(coder)
+    await publish_result(coder, receipt.task_id, "completed", summary="done")
+    told = {record.task_id: record for record in (await read_inbox(lead)).results}
+
+    assert told[receipt.task_id].summary == "done"
+    assert told[withdrawn.task_id].state == "cancelled"
+    assert {record.asked_by for record in told.values()} == {"planner"}
+    assert not any(record.unasked for record in told.values())
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_gate_that_ends_is_told_from_a_bus_that_does_and_its_next_one_goes_on(tmp_path):
+    with ungated(tmp_path, laptop=[], vps=[]) as shared:
+        await joined(shared.admin, {"laptop": [], "vps": []})
+        async with AsyncExitStack() as stack:
+            accounts = Accounts(shared, stack)
+            async with gate_of(shared.admin):
+                planner = await accounts.session("laptop", "planner")
+                coder = await accounts.session("vps", "coder")
+            with pytest.raises(GateAway):
+                await send_task(planner, "coder", "Nobody", "passes it on")
+
+            async with gate_of(shared.admin):
+                await send_task(planner, "coder", "Somebody", "does")
+                [item] = (await read_inbox(coder)).tasks
+
+    assert item.task.subject == "Somebody"

@@ -119,6 +119,13 @@ def asked(subject, data=b"{}", headers=None, *, by="laptop", wants_answer=True):
             Say,
         ),
         ("$JS.API.STREAM.PURGE.AGENTBUS_AGENTS", {"filter": "agentbus.planner.>"}, {}, Say),
+        ("$JS.API.STREAM.PURGE.AGENTBUS_AGENTS", {"filter": "agentbus.planner.profile"}, {}, Say),
+        (
+            "$JS.API.STREAM.PURGE.AGENTBUS_PRESENCE",
+            {"filter": "agentbus.planner.heartbeat.*"},
+            {},
+            Say,
+        ),
     ],
 )
 def test_what_is_an_account_s_own_is_done(subject, data, headers, kind):
