@@ -38,7 +38,8 @@ for _variable in [name for name in os.environ if name.startswith("AGENTBUS_")]:
     if _variable not in {"AGENTBUS_TEST_CACHE", "AGENTBUS_NATS_SERVER"}:
         del os.environ[_variable]
 
-import rows_beside  # noqa: E402  # after the environment is clean
+import rows_accounts  # noqa: E402  # after the environment is clean
+import rows_beside  # noqa: E402
 import rows_bus  # noqa: E402
 import rows_calls  # noqa: E402
 import rows_processes  # noqa: E402
@@ -129,6 +130,7 @@ async def _measure(size: Size, options: argparse.Namespace) -> list[Row]:
     peers = options.peers
     parts: dict[str, Callable[[], Awaitable[list[Row]]]] = {
         "tool calls": lambda: rows_calls.rows(size, with_peers=peers),
+        "accounts": lambda: rows_accounts.rows(size),
         "bus": lambda: rows_bus.rows(size),
         "processes": lambda: rows_processes.rows(size, with_peers=peers),
         "sessions": lambda: rows_sessions.rows(size),

@@ -89,12 +89,12 @@ async def _planner(configured: str = "") -> AsyncIterator[tuple[Settings, Client
 
 @asynccontextmanager
 async def _client(server: StdioServerParameters) -> AsyncIterator[Client]:
-    async with Client(_quietly(server)) as client:
+    async with Client(quietly(server)) as client:
         yield client
 
 
 @asynccontextmanager
-async def _quietly(server: StdioServerParameters) -> AsyncIterator[Any]:
+async def quietly(server: StdioServerParameters) -> AsyncIterator[Any]:
     """Connect to a server whose log nobody wants to see."""
     with tempfile.TemporaryFile("w") as log:
         async with stdio_client(server, errlog=log) as streams:
