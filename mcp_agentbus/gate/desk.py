@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from mcp_agentbus.bus.login.account import BUSY, GATE
+from mcp_agentbus.bus.login.account import BUSY, GATE, LEAVE
 from mcp_agentbus.bus.passing import head
 from mcp_agentbus.bus.passing.passage import Passage, Passed
 from mcp_agentbus.core.aio import in_background
@@ -59,6 +59,8 @@ class Desk:
             return
         headers = head.read(message.head) if message.head else {}
         subject = message.subject.removeprefix(self._prefix)
+        if subject == LEAVE:
+            return  # whoever keeps the door answers
         asked = Asked(self._account, subject, headers, message.data, wants_answer=bool(reply))
         book = self._keeper.book
         if not book.is_in(self._account):

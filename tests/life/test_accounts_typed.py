@@ -118,6 +118,28 @@ async def test_an_account_from_its_invitation_to_its_end(shell, server, tmp_path
     assert not any(secret in everything for secret in secrets)
 
 
+def test_who_leaves_is_removed_and_what_waits_for_it_is_given_back(shell, server, tmp_path):
+    with gate(shell, server):
+        machines = {}
+        for name in ("laptop", "pi"):
+            (tmp_path / name).mkdir()
+            there = machines[name] = Shell(tmp_path / name / "bus", tmp_path / name)
+            line, _ = invited(shell, name)
+            there("join", "--json", stdin=line)
+        laptop, pi = machines["laptop"], machines["pi"]
+        laptop("inbox", agent="coder")
+        sent = pi.json("send", laptop.name("coder"), "Count", "all", agent="planner")
+        left = laptop("leave", "--give-back", "--yes")
+        told = pi("inbox", agent="planner")
+        listed = shell.json("server", "accounts")
+
+    states = {each["name"]: each["state"] for each in listed["accounts"]}
+    assert sent["receipts"][0]["task_id"]
+    assert "laptop" in left
+    assert "the account laptop, whose agent it was for, was removed" in told
+    assert states == {"laptop": "removed", "pi": "joined"}
+
+
 def test_without_its_server_it_is_said_where_the_server_is(shell, tmp_path):
     none = shell("server", "accounts", code=2)
     shell("server", "init", "--shared", "--listen", "127.0.0.1:1")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside a gate: its server goes by who has joined, whoever changes that; the lobby is answered.
+"""Beside a gate: its server goes by who has joined; who asks to join or to leave is answered.
 
 >>> keeping = in_background(keep_door(folder), "a gate's door")
 """
@@ -7,16 +7,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import GATE, H_SUBJECT, LEAVE
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.core.aio import in_background
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.shared.accounts import admin, store
+from mcp_agentbus.shared.accounts import admin, owner, store
 from mcp_agentbus.shared.accounts.apply import apply
 from mcp_agentbus.shared.accounts.lobby import opened
 from mcp_agentbus.shared.accounts.record import ACCOUNTS
@@ -25,6 +29,9 @@ from mcp_agentbus.store import streams
 # Between two tries to be at the bus, and to have a server take what it did not, in seconds.
 _PAUSE_S: Final = 0.5
 _AGAIN_S: Final = 10.0
+# Of all gates one answers each. Not the group of those that answer all else of an account: of a
+# group one is called, whichever of its subjects it is.
+_GROUP: Final = "door"
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +85,8 @@ async def _kept(bus: Bus, folder: Path) -> None:
     def arrived(_: Message | None) -> None:
         changed.set()
 
-    async with bus.subscribed(ACCOUNTS, arrived), opened(bus, folder):
+    leaves = bus.subscribed(f"{GATE}.*.{LEAVE}", leaving(bus, folder), group=_GROUP)
+    async with bus.subscribed(ACCOUNTS, arrived), opened(bus, folder), leaves:
         while True:
             await changed.wait()
             changed.clear()
@@ -89,3 +97,29 @@ async def _kept(bus: Bus, folder: Path) -> None:
                 _log.error("who has joined does not count yet: %s", error.message)
                 await asyncio.sleep(_AGAIN_S)
                 changed.set()
+
+
+def leaving(bus: Bus, folder: Path) -> Callable[[Message | None], None]:
+    """Return what takes the word of an account that it is to be one no more."""
+
+    def arrived(message: Message | None) -> None:
+        if message:
+            in_background(_left(bus, folder, message), "an account that leaves")
+
+    return arrived
+
+
+async def _left(bus: Bus, folder: Path, message: Message) -> None:
+    """Remove an account; it may not hear that it is, as its connection goes with it."""
+    # The server lets nobody say this in another's name.
+    name = message.subject.split(".")[1]
+    try:
+        said = from_json(message.data)
+        give_back = isinstance(said, dict) and said.get("give_back") is True
+        removed = await owner.remove(bus, folder, name, give_back=give_back)
+        answer = {"ok": True, "given_back": removed.given_back}
+    except (AgentbusError, ValueError, RecursionError) as error:
+        _log.warning("the account %s is not removed: %s", name, type(error).__name__)
+        answer = {"ok": False}
+    with suppress(AgentbusError):
+        await bus.send(message.reply, json.dumps(answer).encode(), {H_SUBJECT: ""})

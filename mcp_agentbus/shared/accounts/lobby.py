@@ -49,7 +49,7 @@ _VERSION: Final = 1
 # Of a secret, and of a proof.
 _WORD_MAX_CHARS: Final = 128
 # Of all gates one answers each.
-_GROUP: Final = "gate"
+_GROUP: Final = "lobby"
 # Looked at in a second, of those that are `unknown`. A secret has 256 bits.
 _WRONG_MAX: Final = 5
 _A_SECOND: Final = 1.0
