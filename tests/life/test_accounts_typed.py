@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import forking
 import pytest
@@ -50,12 +51,20 @@ def gate(shell, server):
     try:
         out.append(process.stdout.readline())
         assert out == [f"the gate of {server.files.folder} answers\n"]
+        out.append(_seen_of(process.pid))
         yield out
     finally:
         process.terminate()
         out.append(process.stdout.read())
         process.stdout.close()
         assert process.wait(20) == 0
+
+
+def _seen_of(pid):
+    """Return what others may see of a process: how it was started, and with which variables."""
+    about = Path("/proc", str(pid))
+    files = (about / "cmdline", about / "environ")
+    return "".join(file.read_bytes().decode(errors="replace") for file in files if file.exists())
 
 
 async def joined(server, line, tmp_path):
@@ -138,6 +147,12 @@ def test_who_leaves_is_removed_and_what_waits_for_it_is_given_back(shell, server
     assert "laptop" in left
     assert "the account laptop, whose agent it was for, was removed" in told
     assert states == {"laptop": "removed", "pi": "joined"}
+
+
+def test_a_gate_that_cannot_read_its_keys_says_so_and_ends(shell, server):
+    server.files.system.write_text("nothing")
+
+    assert "system.nk holds no seed" in shell("server", "gate", code=1)
 
 
 def test_without_its_server_it_is_said_where_the_server_is(shell, tmp_path):

@@ -36,6 +36,7 @@ async def _run(folder: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     door = in_background(keep_door(folder), "a gate's door")
+    door.add_done_callback(lambda _: stop.set())  # what starts it anew is to see that
     told = part(_tell(running, folder))
     try:
         await running.run(stop)
@@ -43,6 +44,8 @@ async def _run(folder: Path) -> int:
         for task in (door, told):
             task.cancel()
         await asyncio.wait([door, told])
+    if not door.cancelled():
+        await door  # raises why it has ended
     return 0
 
 

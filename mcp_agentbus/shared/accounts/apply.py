@@ -29,6 +29,7 @@ from mcp_agentbus.core.files import read_whole, unusable, write_whole
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BusUnreachable, NoAnswer, Refused
 from mcp_agentbus.shared.accounts import admin, conf, store
+from mcp_agentbus.shared.accounts.bus_conf import Keys
 from mcp_agentbus.shared.server_folder import Files
 
 # nats-server 2.15 lets a new account in after one reload, and hears it after two.
@@ -147,24 +148,30 @@ async def apply(bus: Bus, folder: Path) -> frozenset[str]:
         BusUnreachable, NotAllowed, BadSetup: the bus or the server cannot be asked, or a file not
             be written.
     """
-    files, keys = Files(folder), admin.keys(folder)
-    async with _alone(folder / "accounts.lock"), host(folder) as server:
-        records = await store.accounts(bus)
-        text, names = conf.joined(records, keys), conf.who_gets_in(records, keys)
-        try:
-            before = read_whole(files.joined, _FILE_MAX_BYTES).decode(errors="replace")
-            if before != text:
-                write_whole(files.joined, text.encode())
-            written_at = files.joined.stat().st_mtime
-        except OSError as error:
-            raise unusable(error, files.joined, done="written") from None
-        # What was written by one who was killed then is not loaded yet, or heard.
-        is_loaded = before == text and (await server.loaded_at()).timestamp() > written_at
-        if not (is_loaded and await _all_heard(server, names)):
-            there = conf.names_in(before) if before != text else set()
-            new = [name for name in names if name not in there]
-            await _reloaded(server, new, files.joined, before)
+    file = Files(folder).joined
+    try:
+        async with _alone(folder / "accounts.lock"), host(folder) as server:
+            return await _applied(server, bus, file, admin.keys(folder))
+    except OSError as error:
+        raise unusable(error, file, done="written") from None
+
+
+async def _applied(server: Host, bus: Bus, file: Path, keys: Keys) -> frozenset[str]:
+    records = await store.accounts(bus)
+    text, names = conf.joined(records, keys), conf.who_gets_in(records, keys)
+    before = read_whole(file, _FILE_MAX_BYTES).decode(errors="replace")
+    if before != text:
+        write_whole(file, text.encode())
+    # What was written by one who was killed then is not loaded yet, or heard.
+    is_loaded = before == text and (await server.loaded_at()).timestamp() > _written_at(file)
+    if not (is_loaded and await _all_heard(server, names)):
+        there = conf.names_in(before) if before != text else set()
+        await _reloaded(server, [name for name in names if name not in there], file, before)
     return frozenset(names)
+
+
+def _written_at(file: Path) -> float:
+    return file.stat().st_mtime
 
 
 async def _reloaded(server: Host, names: list[str], file: Path, before: str) -> None:

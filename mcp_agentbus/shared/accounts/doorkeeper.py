@@ -42,7 +42,7 @@ async def keep_door(folder: Path) -> None:
     Raises:
         BadInput, BadSetup: it is no server's folder, or what opens the bus cannot be read.
     """
-    settings = admin.settings(folder)
+    settings, said = admin.settings(folder), ""
     admin.keys(folder)
     while True:
         try:
@@ -54,7 +54,9 @@ async def keep_door(folder: Path) -> None:
                 finally:
                     spreading.cancel()
         except AgentbusError as error:
-            _log.warning("%s It is tried again.", error.message)
+            if error.message != said:  # and not each time that it is tried
+                said = error.message
+                _log.warning("%s It is tried again.", said)
             await asyncio.sleep(_PAUSE_S)
 
 

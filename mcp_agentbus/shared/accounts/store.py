@@ -10,6 +10,7 @@ Each change is by compare and set, so that of two who change the same one finds 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, Final, TypeVar
@@ -31,6 +32,7 @@ from mcp_agentbus.shared.accounts.record import (
 from mcp_agentbus.store import streams
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 STREAM: Final = "AGENTBUS_ACCOUNTS"
 #: What it is made with. Some 400 bytes each: room for tens of thousands.
@@ -156,6 +158,8 @@ async def _all(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> list
     async with aclosing(bus.stored(STREAM, subject)) as pages:
         async for page in pages:
             for message in page:
-                with suppress(Unreadable):
+                try:
                     records.append(read(message.subject, message.data))
+                except Unreadable:  # of a later version: it is left out, and not unseen
+                    _log.warning("what is kept under %s cannot be read here", message.subject)
     return records
