@@ -70,7 +70,8 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
 
     daemon.stop(settings)
     waits = _left_here(settings)
-    left = f" {waits} stored here, not yet at the bus, until one runs again." if waits else ""
+    what = f"{waits} task{'s' * (waits != 1)} stored here, not yet at the bus"
+    left = f" {what}: the next one hands that on." if waits else ""
     show(args, f"The listener has stopped.{left}", {"running": False, "outbox": waits})
     return 0
 

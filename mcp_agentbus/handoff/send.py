@@ -36,6 +36,7 @@ from mcp_agentbus.store.task import HOPS_MAX, Receipt, Sent, Task
 from mcp_agentbus.store.tasks import Kept
 
 ADDRESSEES_MAX: Final = 50
+_ALL_AWAY: Final = "Who all are only the bus knows, which is out of reach. Nothing was stored."
 
 
 @one_call
@@ -74,9 +75,9 @@ async def send_task(
     try:
         return await _send(session, wanted)
     except BusUnreachable as failure:
-        if session.outbox is None or addresses == [EVERYBODY]:
-            raise later.kept_nowhere(session, failure) from None
-        return await _keep(session, wanted, failure)
+        if addresses != [EVERYBODY] and (session.outbox or wanted.is_given):
+            return await _keep(session, wanted, failure)
+        raise later.kept_nowhere(session, failure) from None
 
 
 class _Wanted(NamedTuple):
@@ -123,7 +124,7 @@ async def _keep(
 ) -> tuple[Receipt, ...]:
     """Keep the tasks here until the bus is reached, which says then whether it takes them."""
     if wanted.addresses == [EVERYBODY]:
-        raise BusUnreachable(f"Who all are the bus knows. {later.BEHIND_OTHERS}")
+        raise BusUnreachable(_ALL_AWAY, hint="Name those whom you mean, or send it later.")
     addressees = [Addressee(address, ids.inbox_of(address)) for address in wanted.addresses]
     drawn_up = _drawn_up(session, wanted.draft, addressees, wanted.key, _way(session))
     session.rate.check(session.me.id, len(drawn_up))

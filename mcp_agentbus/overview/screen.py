@@ -154,7 +154,9 @@ def _head(now: Situation) -> list[str]:
     if now.outgoing.waits:
         first = clock(now.outgoing.waits[0].since, now.now)
         lines.append(f"{many(len(now.outgoing.waits), 'task')} {HERE}, since {first}.")
-    return [*lines, *filter(None, [now.outgoing.says])]
+    if now.outgoing.says not in {"", now.away_says}:
+        lines.append(now.outgoing.says)
+    return lines
 
 
 def _foot(now: Situation) -> list[str]:

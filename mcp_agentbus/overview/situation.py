@@ -71,8 +71,7 @@ class Need:
     todo: str
     task: Past | None = None
     since: datetime | None = None
-    #: What is typed first, where there is room for no more.
-    command: str = ""
+    command: str = ""  #: What is typed first, where there is room for no more.
 
     def order(self) -> int:
         """Return what sorts it: what is broken, then what is urgent, then the rest."""
@@ -135,7 +134,8 @@ class Situation:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was ever sent, as far as is known."""
-        return not (self.waits or self.ended or any(agent.held for agent in self.agents))
+        held = [agent for agent in self.agents if agent.held]
+        return not (self.waits or self.ended or self.outgoing.waits or held)
 
 
 async def look(settings: Settings) -> Situation:

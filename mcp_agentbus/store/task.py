@@ -332,7 +332,7 @@ class Wakes(_Frozen):
 _IS_A_WORD: Final = (
     "It is shown once, at its reader's next call; it wakes nobody, and no result of it comes."
 )
-_IS_HERE: Final = "Once the bus is reached it is handed on; if refused then, that is its result."
+_IS_HERE: Final = "It is handed on once the bus is reached; a refusal then comes as its result."
 
 
 class Receipt(_Frozen):

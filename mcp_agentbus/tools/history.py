@@ -37,7 +37,6 @@ from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.call import Call
 
 _EVERYBODY: Final = "your agents"
-_ONLY_HERE: Final = "This is only what lies on this machine, as the bus is out of reach:"
 
 
 async def tasks(call: Call) -> int:
@@ -69,11 +68,16 @@ async def tasks(call: Call) -> int:
         except BusUnreachable as away:
             if not here:
                 raise
-            page, code = History(here, notes=(f"{_ONLY_HERE} {away.message}",)), away.exit_code
+            page, code = History(here, notes=(_only_here(away),)), away.exit_code
     title = past.TITLES[args.view].format(who=_EVERYBODY if of_all else me.id)
     title += f' with "{wanted.words}" in it' if wanted.words else ""
     call.print(past.history_text(page, title, SHELL), past.of_history(page))
     return code
+
+
+def _only_here(away: BusUnreachable) -> str:
+    why = away.message.replace(" Nothing was stored.", "")
+    return f"This is only what lies on this machine, as the bus is out of reach. {why}"
 
 
 async def search(call: Call) -> int:

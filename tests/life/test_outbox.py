@@ -16,6 +16,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.outbox.outbox import lying, own_server
 from mcp_agentbus.store.records import read_record
@@ -182,6 +183,40 @@ async def test_a_task_that_waits_here_is_withdrawn_and_never_offered(away, me, c
 
     assert task.id == kept
     assert (record.state, record.summary) == ("cancelled", "found it")
+
+
+async def test_a_listener_that_ends_leaves_it_for_the_next_and_says_so(away, me, coder):
+    argv = ("send", coder.me.id, "Count", "b", "--agent", me, "--request-id", "r1")
+    async with away.listening(script=QUICK):
+        first = (await away.json(*argv))["receipts"][0]
+        _, stopped = await away.typed("listen", "--stop")
+    _, status = await away.typed("status")
+    # The same once more, as a command does whose listener has ended under it, finds it there.
+    again = (await away.json(*argv))["receipts"][0]
+    code, other = await away.typed(*argv[:2], "Another", *argv[3:])
+
+    assert f"1 task {HERE}: the next one hands that on." in stopped
+    assert f"1 task {HERE}" in status
+    assert "Only a listener hands it on" in status
+    assert (again["task_id"], again["state"]) == (first["task_id"], "stored_here")
+    assert (code, "Nothing was stored." in other) == (3, True)
+
+
+async def test_who_waits_for_a_result_is_told_how_it_stands_or_the_result(away, me, coder):
+    argv = ("send", coder.me.id, "Count", "b", "--agent", me, "--wait")
+    async with away.listening(script=QUICK):
+        code, printed = await away.typed(*argv, "0.1")
+        assert code == 4
+        assert f"is {HERE}, without a result." in printed
+        waiting = asyncio.create_task(away.typed(*argv, "60"))
+        await asyncio.to_thread(until, lambda: away.waits()["waiting"] == 2, "both are kept")
+        away.proxy.accept()
+        for _ in range(2):
+            [task] = await read_all(coder, 1)
+            await publish_result(coder, task.id, "completed", summary="214")
+        code, printed = await waiting
+
+    assert (code, "Summary: 214" in printed) == (0, True)
 
 
 async def test_without_a_listener_a_send_fails_and_says_what_would_keep_it(away, me, coder):

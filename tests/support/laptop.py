@@ -10,6 +10,7 @@ The bus is a real server, and a proxy is the link to it.
 import asyncio
 import contextlib
 import json
+import sys
 from pathlib import Path
 
 import served
@@ -22,15 +23,11 @@ from mcp_agentbus.core.files import own_folder
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store.outbox.outbox import own_server
 
-#: A listener that gives up on a bus that is away sooner than for its users, and on an empty outbox.
-QUICK = [
-    *served.changed(
-        "bus.budget.CALL_S = 0.8",
-        "bus.budget._ANSWERS_WITHIN_S = 0.8",
-        "listener.outbox.forwarder.IDLE_S = 0.3",
-    ),
-    "listen",
-]
+# What gives up on a bus that is away sooner than it does for its users.
+_SOON = ("bus.budget.CALL_S = 0.8", "bus.budget._ANSWERS_WITHIN_S = 0.8")
+#: A listener that does so, and soon stops a server that keeps nothing.
+QUICK = [*served.changed(*_SOON, "listener.outbox.forwarder.IDLE_S = 0.3"), "listen"]
+_COMMAND = [sys.executable, *served.changed(*_SOON)]
 
 
 def dying(after):
@@ -61,7 +58,7 @@ class Laptop:
 
     async def typed(self, *argv):
         """Type a command there; return exit code and output."""
-        return await served.typed(self.home, *argv, **self.environ)
+        return await served.typed(self.home, *argv, program=_COMMAND, **self.environ)
 
     async def json(self, *argv):
         """Type a command there that does its work; return what it prints as data."""

@@ -17,8 +17,10 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, NotAllowed, Unconfirmed
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.outbox.outbox import Here, Waits
+from mcp_agentbus.store.outbox.outbox import Here, Waits, lying
+from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.task import Task
+from mcp_agentbus.store.tasks import is_same
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -52,12 +54,15 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
         BadInput: another task lies here under its id.
         BusUnreachable, Unconfirmed: it cannot be kept here either.
     """
-    if session.outbox is None:
-        raise failure or BusUnreachable
-    why = failure.message if failure else session.outbox.says.get("") or BEHIND_OTHERS
+    outbox = session.outbox
+    why = failure.message if failure else (outbox and outbox.says.get("")) or BEHIND_OTHERS
     why = why.replace(_NOTHING, "")
+    if outbox is None:
+        if await _lay_before(session, task):
+            return Here(duplicate=True, why=why)
+        raise kept_nowhere(session, failure or BusUnreachable())
     try:
-        here = await session.outbox.put(task, session.taking())
+        here = await outbox.put(task, session.taking())
     except BadInput:
         raise
     except AgentbusError as local:
@@ -67,6 +72,17 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
     # Until it is at the bus nothing of it can be missing there, nor come back.
     session.outcomes.forget(task.id)
     return replace(here, why=why)
+
+
+async def _lay_before(session: Session, task: Task) -> bool:
+    """Tell whether a listener that has ended had kept this very task: then it is kept still."""
+    if not session.bus.settings.keeps_outbox:
+        return False
+    try:
+        waits = await lying(session.bus.settings, may_start=False)
+    except AgentbusError:
+        return False
+    return any(each.task.id == task.id and is_same(sent_of(each.task), task) for each in waits)
 
 
 async def lies_here(session: Session, task_id: str) -> bool:
@@ -131,8 +147,11 @@ async def withdrawn(session: Session, task_id: str, said: str) -> bool:
     return is_done
 
 
-def kept_nowhere(session: Session, failure: BusUnreachable) -> BusUnreachable:
+def kept_nowhere(
+    session: Session, failure: BusUnreachable | Unconfirmed
+) -> BusUnreachable | Unconfirmed:
     """Return the error of what is not kept: where a listener would do that, with how."""
-    if session.outbox or not session.bus.settings.keeps_outbox:
+    settings = session.bus.settings
+    if session.outbox or isinstance(failure, Unconfirmed) or not settings.keeps_outbox:
         return failure
     return type(failure)(failure.message, hint=f"{failure.hint} {_NEEDS_LISTENER}")

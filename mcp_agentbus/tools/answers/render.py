@@ -55,7 +55,7 @@ def _receipt_line(receipt: Receipt, reader: Reader) -> str:
     later = f" It is offered from {words.when(receipt.deliver_at)}." if receipt.deliver_at else ""
     if receipt.state == "stored_here":
         line = f"{receipt.to}: {words.HERE}, as task {receipt.task_id}.{later}"
-        return f"{line} {receipt.note} Why: {receipt.reason}"
+        return f"{line} {reader.hint(receipt.reason)} {receipt.note}"
     if receipt.recipient == "not known":
         is_there = f"Whether {receipt.to} is there is not known yet{seen}."
     elif receipt.recipient == "never seen":
