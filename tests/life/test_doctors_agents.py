@@ -6,10 +6,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from mcp_agentbus.core.ids import PROBE, Agent
-from mcp_agentbus.store import roster
+from mcp_agentbus.store import roster, streams
 
 
 async def test_doctors_agents_are_there_while_they_are_at_work_alone(world):
+    await streams.ensure_streams(world.bus)
     me = Agent(f"{PROBE}laptop")
     await roster.register(world.bus, me, datetime.now(UTC))
     assert me.id not in {each.id for each in await roster.everybody(world.bus)}
