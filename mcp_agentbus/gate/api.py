@@ -35,6 +35,8 @@ ACK: Final = "$JS.ACK."
 # Tokens of printable ASCII; a wildcard is one by itself.
 _WORD: Final = r"[!-)+\-/-=?-~]{1,128}"
 _FILTER: Final = re.compile(rf"agentbus(\.(\*|{_WORD})){{0,6}}\.(\*|>|{_WORD})")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)
+_EARLIEST: Final = "2000-01-01T00:00:00Z"
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _NAK: Final = re.compile(rb'-NAK(?: \{"delay": ?[0-9]{1,19}\})?')
 _SETTLES: Final = frozenset({b"+ACK", b"+WPI"})
@@ -124,11 +126,11 @@ def _of_consumer(asked: Asked, rest: str, book: Book) -> Verdict:
         return NOT_YOURS
     if verb == "INFO" and (stream == TASKS or _is_ours(asked.account, consumer, book)):
         return Say(f"{API}CONSUMER.INFO.{stream}.{name}")
-    if verb == "CREATE" and _may_be_ours(asked.account, consumer, book):
-        made = {"stream_name": stream, "config": streams.config_of(consumer), "action": ""}
-        return Say(f"{API}CONSUMER.CREATE.{stream}.{name}.{consumer.subject}", _dump(made))
     if not _is_ours(asked.account, consumer, book):
         return replace(NOT_YOURS, about=_whose(consumer))
+    if verb == "CREATE":
+        made = {"stream_name": stream, "config": streams.config_of(consumer), "action": ""}
+        return Say(f"{API}CONSUMER.CREATE.{stream}.{name}.{consumer.subject}", _dump(made))
     if verb == "DELETE":
         return Say(f"{API}CONSUMER.DELETE.{stream}.{name}")
     return _pull(asked, stream, name) if verb == "MSG.NEXT" else NOT_YOURS
@@ -178,10 +180,12 @@ def _is_request(request: Mapping[str, Any]) -> bool:
         several = request["multi_last"]
         is_list = isinstance(several, list) and 0 < len(several) <= _MULTI_MAX
         return is_list and all(map(_is_filter, several))
-    by_place = request.keys() - {"next_by_subj"} == {"seq", "batch"}
+    begins = request.keys() - {"next_by_subj", "batch"}
     return (
-        by_place
-        and _is_number(request["seq"], _SEQ_MAX)
+        "batch" in request
+        and begins in ({"seq"}, {"start_time"})
+        and _is_number(request.get("seq", 0), _SEQ_MAX)
+        and _TIME.fullmatch(str(request.get("start_time", _EARLIEST))) is not None
         and _is_number(request["batch"], _BATCH_MAX)
         and request["batch"] > 0
         and ("next_by_subj" not in request or _is_filter(request["next_by_subj"]))
@@ -200,11 +204,6 @@ def _consumer(stream: str, name: str) -> streams.Consumer | None:
 
 def _is_ours(account: str, consumer: streams.Consumer, book: Book) -> bool:
     return book.is_own_inbox(account, subjects.parts(consumer.subject).whose)
-
-
-def _may_be_ours(account: str, consumer: streams.Consumer, book: Book) -> bool:
-    whose = subjects.parts(consumer.subject).whose
-    return book.is_own_inbox(account, whose) or book.may_be(account, whose)
 
 
 def _whose(consumer: streams.Consumer | None) -> tuple[str, ...]:

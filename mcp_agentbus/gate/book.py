@@ -65,6 +65,10 @@ class Book:
         standing = self._accounts.get(account)
         return standing is not None and standing.state == "joined"
 
+    def count(self, account: str) -> int:
+        """Return how many agents are this account's."""
+        return sum(known.account == account for known in self._agents.values())
+
     def is_own(self, account: str, agent: str) -> bool:
         """Tell whether an agent is this account's."""
         return self.owner(agent) == account

@@ -25,13 +25,17 @@ from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.verdict import Asked, Refusal, Say, Verdict
 from mcp_agentbus.store import streams, subjects
-from mcp_agentbus.store.subjects import RESULTS, TASKS
+from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
 
 # What something else is asked before: of one account so much at a time.
 _SLOW_MAX: Final = 16
 # One who is answered by the server has such a reply; nobody else is.
 _REPLY: Final = "_R_."
 _API: Final = "$JS.API"
+# The same as where a client looks, see `store.tasks`.
+_SCHEDULE_FULL_AT: Final = 0.9
+# What a server says of a stream that takes no more.
+_FULL: Final = b'{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}'
 
 
 class Desk:
@@ -105,7 +109,7 @@ class Desk:
                 if subject:
                     forward.last(reply, stream, subject, may_read)
                 else:
-                    forward.many(reply, stream, request, may_read)
+                    forward.many(reply, stream, request, may_read, self._left_out)
             case verdict.Event(say):
                 forward.event(reply, say.subject, say.data)
             case _:
@@ -116,6 +120,8 @@ class Desk:
         match decided:
             case verdict.Stored():
                 await self._if_stored(reply, decided)
+            case verdict.Scheduled(say):
+                await self._if_room(reply, say)
             case verdict.Copied():
                 await self._if_copied(reply, decided)
             case verdict.Count():
@@ -126,13 +132,37 @@ class Desk:
                 await self._delete(reply, decided)
 
     def _say(self, reply: str, say: Say) -> None:
-        quota, account = self._quota, self._account
-        may_send = not say.sends or quota.may_send(account)
-        may_store = not say.stores or quota.may_store(account, say.stores, len(say.data))
-        if may_send and may_store and (not say.session or quota.may_live(account, say.session)):
+        if self._may(say):
             self._forward.once(reply, say.subject, say.data, head.made(say.headers))
         else:
             self._forward.refuse(reply, "too-many")
+
+    def _may(self, say: Say) -> bool:
+        """Tell whether the account has so much left of what it may do, and count it."""
+        quota, account, size = self._quota, self._account, len(say.data)
+        may_send = not say.sends or quota.may_send(account)
+        may_store = not say.stores or quota.may_store(account, say.stores, size)
+        may_live = not say.session or quota.may_live(account, say.session, size)
+        return may_send and may_store and may_live
+
+    def _left_out(self, size: int) -> None:
+        """Have an account that reads widely wait for as long as that takes others."""
+        if rest_s := self._quota.scan_rest_s(self._account, size):
+            self._passage.rest(rest_s)
+
+    async def _if_room(self, reply: str, say: Say) -> None:
+        if not self._may(say):
+            self._forward.refuse(reply, "too-many")
+            return
+        # Of all that go through here, so that none is counted without the one before.
+        async with self._quota.scheduling:
+            info = _object(await self._forward.ask(f"{_API}.STREAM.INFO.{SCHEDULE}", b""))
+            room = info.get("config", {}).get("max_bytes", 0) * _SCHEDULE_FULL_AT
+            if info.get("state", {}).get("bytes", 0) + len(say.data) > room:
+                self._forward.answer(reply, _FULL)
+                return
+            said = head.made(say.headers)
+            await self._forward.pass_answer(reply, say.subject, say.data, said)
 
     def _later(self, reply: str, work: Coroutine[Any, Any, None]) -> None:
         """Begin what takes requests of the gate's own, unless too much of that is under way."""

@@ -79,6 +79,16 @@ class Forward:
 
         self._passage.say(subject, data, said, self._wait(arrived))
 
+    async def pass_answer(self, reply: str, subject: str, data: bytes, said: bytes) -> None:
+        """Say it, pass its one answer on as `once`, and return when it has come.
+
+        Raises:
+            TimeoutError: none has.
+        """
+        answer = await self._answered(subject, data, said)
+        if reply:
+            self._pass_on(reply, answer)
+
     async def ask(self, subject: str, data: bytes) -> bytes:
         """Say it, and return what is answered.
 
@@ -152,10 +162,17 @@ class Forward:
                 f"{_API}.DIRECT.GET.{stream}.{subject}", b"", b"", self._wait(arrived)
             )
 
-    def many(self, reply: str, stream: str, request: Mapping[str, Any], may_read: MayRead) -> None:
+    def many(
+        self,
+        reply: str,
+        stream: str,
+        request: Mapping[str, Any],
+        may_read: MayRead,
+        left_out: Callable[[int], None],
+    ) -> None:
         """Pass on what a request names and may be read, up to as many as it wants.
 
-        Where some was left out it goes on behind that.
+        Where some was left out, whose size `left_out` is told, it goes on behind that.
         """
         wanted, asked = int(request.get("batch", 0)), dict(request)
         came = passed = 0
@@ -175,9 +192,12 @@ class Forward:
                     return True
                 return self._pass_on(reply, answer)
             came += 1
-            if "seq" in asked:
+            if wanted:
+                asked.pop("start_time", None)
                 asked["seq"] = head.sequence(answer.head) + 1
-            if may_read(on, answer.data) and (not wanted or passed < wanted):
+            if not may_read(on, answer.data):
+                left_out(len(answer.data))
+            elif not wanted or passed < wanted:
                 passed += 1
                 self._pass_on(reply, answer)
             return False
@@ -195,7 +215,7 @@ class Forward:
         stored = await self._answered(f"{_API}.DIRECT.GET.{stream}", asked)
         return head.stored_on(stored.head), stored.data
 
-    async def _answered(self, subject: str, data: bytes) -> Passed:
+    async def _answered(self, subject: str, data: bytes, said: bytes = b"") -> Passed:
         answered: asyncio.Future[Passed] = asyncio.get_running_loop().create_future()
 
         def arrived(answer: Passed) -> bool:
@@ -203,7 +223,7 @@ class Forward:
                 answered.set_result(answer)
             return True
 
-        self._passage.say(subject, data, b"", self._wait(arrived))
+        self._passage.say(subject, data, said, self._wait(arrived))
         async with asyncio.timeout(_ANSWERED_WITHIN_S):
             return await answered
 

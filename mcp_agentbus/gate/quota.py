@@ -7,10 +7,11 @@ quota.may_send("laptop")
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, MutableMapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 
@@ -23,11 +24,15 @@ BYTES_PER_DAY: Final = {TASKS: 256 << 20, RESULTS: 1 << 30}
 _OTHERS_PER_DAY: Final = 64 << 20
 # Sessions and listeners of an account that say at a time that they live.
 SESSIONS_MAX: Final = 500
+# Of what they say, in bytes, so much: the stream that has it is in memory, and takes 16 MB of all.
+SIGNS_MAX_BYTES: Final = 1 << 20
 # Requests of an account that are answered at once, and those a second from then on; the others wait
 # at the server. One with a large body is as much as several.
 _REQUESTS_AT_ONCE: Final = 1_500
 REQUESTS_PER_S: Final = 1_500
 _BYTES_OF_ONE: Final = 4 << 10
+# So much a second is read past of what an account may not read, where it reads widely.
+_SCANNED_PER_S: Final = 5_000
 # For so long an account that asks more is not heard, in seconds.
 _REST_S: Final = 0.05
 # Who has waited for so long, and asked on, floods the bus; who has not had to for so long does not.
@@ -40,6 +45,13 @@ _MINUTE_S: Final = 60.0
 _DAY_S: Final = 24 * 3600.0
 # As long as a sign of life counts.
 _LIVES_S: Final = 15.0
+
+
+class _Sign(NamedTuple):
+    """When a session has said last that it lives, and in how many bytes."""
+
+    at: float
+    size: int
 
 
 class _Bucket:
@@ -70,7 +82,10 @@ class Quota:
         self._rested: dict[str, float] = {}
         self._flooding: dict[str, float] = {}
         self._opened: dict[str, deque[float]] = {}
-        self._sessions: dict[str, dict[str, float]] = {}
+        self._sessions: dict[str, dict[str, _Sign]] = {}
+        self._scanned: dict[Hashable, _Bucket] = {}
+        #: Held by whoever looks for room among what waits for its time, and stores there.
+        self.scheduling = asyncio.Lock()
 
     def may_send(self, account: str) -> bool:
         """Tell whether an account may send one more task, and count it."""
@@ -85,15 +100,19 @@ class Quota:
             self._by_day, key, size, a_day, a_day / _DAY_S
         )
 
-    def may_live(self, account: str, session: str) -> bool:
-        """Tell whether one more session of an account may say that it lives, and count it."""
+    def may_live(self, account: str, session: str, size: int) -> bool:
+        """Tell whether one more session of an account may say in so much that it lives."""
         now, sessions = self._clock(), self._sessions.setdefault(account, {})
-        if session not in sessions and len(sessions) >= SESSIONS_MAX:
-            for name in [name for name, at in sessions.items() if now - at > _LIVES_S]:
+        others = sum(each.size for name, each in sessions.items() if name != session)
+        is_more = session not in sessions and len(sessions) >= SESSIONS_MAX
+        if is_more or others + size > SIGNS_MAX_BYTES:
+            for name in [name for name, each in sessions.items() if now - each.at > _LIVES_S]:
                 del sessions[name]
-            if len(sessions) >= SESSIONS_MAX:
+            others = sum(each.size for name, each in sessions.items() if name != session)
+            is_more = session not in sessions and len(sessions) >= SESSIONS_MAX
+            if is_more or others + size > SIGNS_MAX_BYTES:
                 return False
-        sessions[session] = now
+        sessions[session] = _Sign(now, size)
         return True
 
     def opened(self, account: str) -> None:
@@ -102,6 +121,12 @@ class Quota:
         opened.append(now)
         if len(opened) == _OPENED_MAX and now - opened[0] < _OPENED_WITHIN_S:
             self._flooding[account] = now - _FLOODS_S
+
+    def scan_rest_s(self, account: str, size: int) -> float:
+        """Count a message that was read for nothing; return as `rest_s`. It is no flood."""
+        much = 1 + size / _BYTES_OF_ONE
+        most = float(_SCANNED_PER_S)
+        return 0.0 if self._take(self._scanned, account, much, most, most) else _REST_S
 
     def floods(self, account: str) -> bool:
         """Tell whether an account asks more than it may, and does not stop."""

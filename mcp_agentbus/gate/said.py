@@ -25,6 +25,7 @@ from mcp_agentbus.gate.verdict import (
     Event,
     Refusal,
     Say,
+    Scheduled,
     Stored,
     Verdict,
     field_of,
@@ -36,6 +37,8 @@ from mcp_agentbus.store.task import DELIVER_MAX_S
 
 # A sign of life says at most why which sender's wakes are held; a registration, who it is.
 _SIGN_MAX_BYTES: Final = 16 << 10
+#: So many agents one account may register.
+AGENTS_MAX: Final = 500
 _REVISION: Final = re.compile(r"[0-9]{1,19}")
 _MSG_ID: Final = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _TOPIC: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,63}")
@@ -80,7 +83,8 @@ def _scheduled(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     headers = {**_of_task(asked, SCHEDULE), **due}
     subject = subjects.scheduled_subject(inbox, lane, sender, task_id)
     say = Say(subject, asked.data, headers, sends=sender, stores=SCHEDULE)
-    return _sent_by(asked, (inbox, lane, sender), say, book)
+    decided = _sent_by(asked, (inbox, lane, sender), say, book)
+    return Scheduled(say) if decided is say else decided
 
 
 def _sent_by(asked: Asked, task: tuple[str, str, str], say: Say, book: Book) -> Verdict:
@@ -89,7 +93,7 @@ def _sent_by(asked: Asked, task: tuple[str, str, str], say: Say, book: Book) -> 
     if not _is_task(task):
         return NOT_YOURS
     if not book.is_own(asked.account, sender):
-        if book.is_own_inbox(asked.account, inbox) and say.subject.split(".")[2] == "tasks":
+        if book.is_own_inbox(asked.account, inbox) and say.stores == TASKS:
             # What was set aside is offered again; it counts among nobody's.
             dead = subjects.dead_subject(inbox, lane, sender)
             return Stored(DEAD, dead, _moved(asked), replace(say, sends=""))
@@ -151,14 +155,8 @@ def _profile(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     if more or not ids.is_agent(agent):
         return NOT_YOURS
     headers = _of_record(asked, AGENTS)
-    revision = headers.get(H_EXPECTED_REVISION, "")
-    if not book.may_be(asked.account, agent):
-        return Refusal("name-taken", {"free": book.free(agent, asked.account)}, about=(agent,))
-    # Whoever else may have claimed it meanwhile: the server is to see that it is as it is known.
-    if not revision or (
-        not book.is_own(asked.account, agent) and int(revision) != book.revision(agent)
-    ):
-        return replace(NOT_YOURS, about=(agent,))
+    if refusal := _not_registered(asked.account, agent, headers, book):
+        return refusal
     fields = object_of(asked.data)
     if fields is None or len(asked.data) > _SIGN_MAX_BYTES:
         return NOT_YOURS
@@ -169,6 +167,19 @@ def _profile(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     said = {**fields, "id": agent, "account": asked.account}
     data = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
     return Say(subjects.profile_subject(agent), data, headers, stores=AGENTS)
+
+
+def _not_registered(
+    account: str, agent: str, headers: Mapping[str, str], book: Book
+) -> Refusal | None:
+    """Return why an account may not register an agent, or say more of it; None if it may."""
+    if not book.may_be(account, agent):
+        return Refusal("name-taken", {"free": book.free(agent, account)}, about=(agent,))
+    revision, is_new = headers.get(H_EXPECTED_REVISION, ""), not book.is_own(account, agent)
+    # Whoever else may have claimed it meanwhile: the server is to see that it is as it is known.
+    if not revision or (is_new and int(revision) != book.revision(agent)):
+        return replace(NOT_YOURS, about=(agent,))
+    return Refusal("too-many") if is_new and book.count(account) >= AGENTS_MAX else None
 
 
 def _beat(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
@@ -182,12 +193,14 @@ def _beat(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return Say(subjects.heartbeat_subject(agent, session), asked.data, session=session)
 
 
-def _back(_: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _back(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     if len(tokens) != 1 or not ids.is_inbox(tokens[0]):
         return NOT_YOURS
     if not book.is_there(tokens[0]):
         return Refusal("unknown-agent", about=tokens)
-    return Say(subjects.back_subject(tokens[0]))
+    # Who is told so looks, each time: as a task of no size, unless it is one's own inbox.
+    sends = "" if book.is_own_inbox(asked.account, tokens[0]) else tokens[0]
+    return Say(subjects.back_subject(tokens[0]), sends=sends)
 
 
 _KINDS: Final[Mapping[str, Callable[[Asked, tuple[str, ...], Book], Verdict]]] = {

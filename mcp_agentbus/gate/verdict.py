@@ -58,6 +58,13 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Scheduled:
+    """To be said if there is room for it: the stream that it goes to drops its oldest, unasked."""
+
+    say: Say
+
+
+@dataclass(frozen=True)
 class Copied:
     """To be said if a sender's own record names who is to get a copy."""
 
@@ -117,7 +124,7 @@ class Event:
 
 
 #: What something else is to be asked before.
-Later = Stored | Copied | Count | Names | Delete
+Later = Stored | Scheduled | Copied | Count | Names | Delete
 Verdict = Refusal | Say | Pull | Read | Event | Later
 #: Of whatever is nobody else's business to say.
 NOT_YOURS: Final = Refusal("not-yours")

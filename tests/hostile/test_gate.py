@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
 from mallory import GATE, SECRET, asked_of_others, attacked, said_of_others
 
 from mcp_agentbus.bus.connection import NoResponders
+from mcp_agentbus.core.text import now, stamp
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
 
@@ -298,3 +300,24 @@ async def test_a_name_is_claimed_by_nobody_else_however_it_is_asked_for(scene):
     assert {each.subject for each in profiles} == {
         f"agentbus.{name}.profile" for name in ("planner", "coder", "mallory")
     }
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_what_waits_for_its_time_is_not_pushed_out_by_another_s(scene):
+    """The stream drops its oldest where it is full: the gate looks for room, each time."""
+    config = (await scene.admin.api(f"STREAM.INFO.{SCHEDULE}"))["config"]
+    await scene.admin.api(f"STREAM.UPDATE.{SCHEDULE}", {**config, "max_bytes": 200_000})
+    headers = {"Nats-Schedule": f"@at {stamp(now() + timedelta(hours=1))}"}
+
+    answers = [
+        await scene.tried(
+            f"{GATE}agentbus.coder.sched.high.mallory.t{number}", b"x" * 30_000, headers
+        )
+        for number in range(12)
+    ]
+
+    stored = [json.loads(answer.data) for answer in answers]
+    assert [("error" in each) for each in stored] == [False] * 5 + [True] * 7
+    state = (await scene.admin.api(f"STREAM.INFO.{SCHEDULE}"))["state"]
+    assert state["first_seq"] == 1
+    await scene.goes_on()

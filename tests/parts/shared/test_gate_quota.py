@@ -50,12 +50,30 @@ def test_so_many_bytes_stay_in_a_minute_and_in_a_day(clock):
 def test_so_many_sessions_say_that_they_live_and_others_once_those_are_gone(clock):
     limits = Quota(clock)
     names = [f"s{number}" for number in range(quota.SESSIONS_MAX)]
-    assert all(limits.may_live("laptop", name) for name in names)
-    assert not limits.may_live("laptop", "more")
-    assert limits.may_live("laptop", names[0])
+    assert all(limits.may_live("laptop", name, 100) for name in names)
+    assert not limits.may_live("laptop", "more", 100)
+    assert limits.may_live("laptop", names[0], 100)
     clock.at += 16
 
-    assert limits.may_live("laptop", "more")
+    assert limits.may_live("laptop", "more", 100)
+
+
+def test_what_sessions_say_has_a_size(clock):
+    limits = Quota(clock)
+    large = quota.SIGNS_MAX_BYTES // 4
+    assert [limits.may_live("laptop", name, large) for name in "abcde"] == [True] * 4 + [False]
+    assert limits.may_live("laptop", "a", large)
+    assert limits.may_live("vps", "e", large)
+
+
+def test_who_reads_past_what_is_others_waits_and_does_not_flood(clock):
+    limits = Quota(clock)
+    assert sum(not limits.scan_rest_s("laptop", 0) for _ in range(20_000)) == 5_000
+    for _ in range(100):
+        clock.at += 0.1
+        while not limits.scan_rest_s("laptop", 0):
+            pass
+    assert not limits.floods("laptop")
 
 
 def test_who_asks_more_than_that_waits_and_who_does_not_stop_floods(clock):

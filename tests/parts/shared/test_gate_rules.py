@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_agentbus.bus.passing import head
 from mcp_agentbus.core.text import now, stamp
+from mcp_agentbus.gate import said
 from mcp_agentbus.gate.book import Book, Known, Standing
 from mcp_agentbus.gate.rules import decide, may_read
 from mcp_agentbus.gate.verdict import (
@@ -23,6 +23,7 @@ from mcp_agentbus.gate.verdict import (
     Read,
     Refusal,
     Say,
+    Scheduled,
     Stored,
 )
 from mcp_agentbus.store import streams
@@ -56,7 +57,7 @@ def asked(subject, data=b"{}", headers=None, *, by="laptop", wants_answer=True):
     [
         ("agentbus.coder.tasks.high.planner", b"{}", {}, Say),
         ("agentbus.role-review.tasks.low.planner", b"{}", {}, Say),
-        (f"agentbus.coder.sched.high.planner.{ID}", b"{}", AT, Say),
+        (f"agentbus.coder.sched.high.planner.{ID}", b"{}", AT, Scheduled),
         ("agentbus.planner.tasks.high.coder", b"{}", {}, Stored),
         ("agentbus.role-build.dead.low.coder", b"{}", {}, Stored),
         (f"agentbus.planner.results.coder.{ID}", b"{}", {}, Say),
@@ -102,6 +103,12 @@ def asked(subject, data=b"{}", headers=None, *, by="laptop", wants_answer=True):
         (
             "$JS.API.DIRECT.GET.AGENTBUS_RESULTS",
             {"multi_last": ["agentbus.planner.results.*.*"]},
+            {},
+            Read,
+        ),
+        (
+            "$JS.API.DIRECT.GET.AGENTBUS_RESULTS",
+            {"start_time": "2026-11-27T14:00:00.000Z", "batch": 1},
             {},
             Read,
         ),
@@ -190,6 +197,7 @@ ODD = ["", "*", ">", "a*", "-rf", "Größe", "UPPER", "all", "system", "a" * 64,
             "$JS.API.CONSUMER.CREATE.AGENTBUS_TASKS.coder_low.agentbus.coder.tasks.low.*",
             "not-yours",
         ),
+        ("$JS.API.CONSUMER.CREATE.AGENTBUS_TASKS.new_low.agentbus.new.tasks.low.*", "not-yours"),
         ("$JS.API.CONSUMER.DELETE.AGENTBUS_TASKS.coder_high", "not-yours"),
         ("$JS.API.CONSUMER.PAUSE.AGENTBUS_TASKS.planner_high", "not-yours"),
         ("$JS.API.CONSUMER.MSG.NEXT.AGENTBUS_TASKS.coder_high", "not-yours"),
@@ -226,6 +234,8 @@ def test_what_is_others_is_refused(subject, code):
     ("data", "what"),
     [
         ({"seq": 1, "batch": 1, "max_bytes": 1}, "a key that is not known"),
+        ({"seq": 1, "batch": 1, "start_time": "2026-11-27T14:00:00Z"}, "two places to begin"),
+        ({"batch": 1, "start_time": "yesterday"}, "no time"),
         ({"seq": 1}, "no number of messages"),
         ({"batch": 5, "next_by_subj": "agentbus.>"}, "no place to begin"),
         ({"seq": 1, "batch": 10**9}, "too many"),
@@ -304,9 +314,10 @@ def test_a_schedule_is_built_from_its_time():
         **AT, "Nats-Schedule-Target": "agentbus.coder.due.high.mute", "Nats-Schedule-TTL": "1s",
     })  # fmt: skip
 
-    assert verdict.headers["Nats-Schedule-Target"] == "agentbus.coder.due.high.planner"
-    assert verdict.headers["Nats-Schedule"] == AT["Nats-Schedule"]
-    assert "Nats-Schedule-TTL" not in verdict.headers
+    headers = verdict.say.headers
+    assert headers["Nats-Schedule-Target"] == "agentbus.coder.due.high.planner"
+    assert headers["Nats-Schedule"] == AT["Nats-Schedule"]
+    assert "Nats-Schedule-TTL" not in headers
 
 
 @pytest.mark.parametrize(
@@ -373,15 +384,12 @@ def test_what_is_stored_is_read_by_who_sent_it_and_whom_it_is_for(stream, subjec
     assert may_read("laptop", stream, subject, BOOK) is may
 
 
-def test_headers_are_read_as_they_are_and_those_of_a_gate_are_no_one_else_s():
-    raw = b"NATS/1.0 404 No\r\nAgentbus-Task: 9d\r\nagentbus-GATE-Subject: x\r\nbad\xff: y\r\n\r\n"
-
-    assert head.read(raw) == {"Agentbus-Task": "9d", "agentbus-GATE-Subject": "x"}
-    assert head.marked(raw, "agentbus.s", "$JS.ACK.a") == (
-        b"NATS/1.0 404 No\r\nAgentbus-Gate-Subject: agentbus.s\r\nAgentbus-Gate-Ack: $JS.ACK.a\r\n"
-        b"Agentbus-Task: 9d\r\nbad\xff: y\r\n\r\n"
+def test_an_account_registers_so_many_agents_and_no_more():
+    full = Book(
+        {f"a{number}": Known("laptop", (), ("*",), number) for number in range(said.AGENTS_MAX)},
+        {"laptop": Standing(frozenset())},
     )
-    assert (
-        head.marked(b"NATS/1.0 503\r\n\r\n") == b"NATS/1.0 503\r\nAgentbus-Gate-Subject: \r\n\r\n"
-    )
-    assert head.read(head.made({"Agentbus-Task": "9d"})) == {"Agentbus-Task": "9d"}
+    verdict = decide(Asked("laptop", "agentbus.more.profile", REVISION, b"{}"), full)
+    assert verdict == Refusal("too-many")
+    own = {"Nats-Expected-Last-Subject-Sequence": "1"}
+    assert isinstance(decide(Asked("laptop", "agentbus.a1.profile", own, b"{}"), full), Say)
