@@ -34,11 +34,13 @@ from test_shape import ROOMS  # noqa: E402
 from mcp_agentbus.cli.parser import parser  # noqa: E402
 from mcp_agentbus.core import notices  # noqa: E402
 from mcp_agentbus.doctor import listener  # noqa: E402
+from mcp_agentbus.gate import quota, said  # noqa: E402
 from mcp_agentbus.handoff import inbox, lanes, send  # noqa: E402
 from mcp_agentbus.handoff.beside.rate import SENT_A_MINUTE  # noqa: E402
 from mcp_agentbus.patterns import events  # noqa: E402
 from mcp_agentbus.relay.messages import DEPTH_MAX, LINE_MAX_BYTES, VALUES_MAX  # noqa: E402
 from mcp_agentbus.store import streams, task  # noqa: E402
+from mcp_agentbus.store.subjects import TASKS  # noqa: E402
 from mcp_agentbus.tools.catalog import TOOLS  # noqa: E402
 from mcp_agentbus.work import worker_file  # noqa: E402
 
@@ -131,6 +133,11 @@ def _limits() -> str:
         ("body of an event", f"{task.BODY_MAX_BYTES // 1024} KiB of UTF-8"),
         ("topic of an event", f"{events.TOPIC_MAX_CHARS} characters"),
         ("events that wait for their reader", f"{events.WAITING_MAX:,}; later ones are missed"),
+        ("agents of one account of a shared server", f"{said.AGENTS_MAX:,}"),
+        ("tasks that one account sends", f"{quota.TASKS_PER_MINUTE:,} a minute"),
+        ("what one account stores", f"{quota.BYTES_PER_MINUTE >> 20} MiB a minute"),
+        ("tasks that one account stores", f"{quota.BYTES_PER_DAY[TASKS] >> 20} MiB a day"),
+        ("requests of one account", f"{quota.REQUESTS_PER_S:,} a second; more wait"),
     ]
     return "\n".join(["| what | limit |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
 
