@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.errors import NotAllowed
+from mcp_agentbus.errors import NoAnswer, NotAllowed
 from mcp_agentbus.shared.accounts import lobby, owner, store
 from mcp_agentbus.shared.accounts.apply import host
 from mcp_agentbus.shared.joining.invitation import decode
@@ -161,6 +162,21 @@ async def test_secrets_that_are_tried_are_looked_at_five_times_a_second(bus, inv
     answers = [(await asks(wrong, key()))["refused"] for _ in range(8)]
 
     assert answers == ["unknown"] * 5 + ["too-many"] * 3
+
+
+async def test_a_flood_of_the_lobby_is_rested_from_and_who_joins_after_it_does(
+    bus, invited, asks, outside
+):
+    line = await invited()
+    for _ in range(5_000):
+        await outside.send(LOBBY, b"{}", {})
+
+    answer = None
+    while answer is None:
+        with suppress(NoAnswer):
+            answer = await asks(line, key())
+
+    assert answer["ok"]
 
 
 async def test_in_the_lobby_nothing_else_is_said_or_heard(outside):

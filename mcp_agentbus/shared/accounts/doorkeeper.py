@@ -103,18 +103,21 @@ async def _kept(bus: Bus, folder: Path) -> None:
 
 def leaving(bus: Bus, folder: Path) -> Callable[[Message | None], None]:
     """Return what takes the word of an account that it is to be one no more."""
+    under_way = set[str]()
 
     def arrived(message: Message | None) -> None:
-        if message:
-            in_background(_left(bus, folder, message), "an account that leaves")
+        # The server lets nobody say this in another's name.
+        name = message.subject.split(".")[1] if message else ""
+        if message and name not in under_way:
+            under_way.add(name)
+            task = in_background(_left(bus, folder, name, message), "an account that leaves")
+            task.add_done_callback(lambda _: under_way.discard(name))
 
     return arrived
 
 
-async def _left(bus: Bus, folder: Path, message: Message) -> None:
+async def _left(bus: Bus, folder: Path, name: str, message: Message) -> None:
     """Remove an account; it may not hear that it is, as its connection goes with it."""
-    # The server lets nobody say this in another's name.
-    name = message.subject.split(".")[1]
     try:
         said = from_json(message.data)
         give_back = isinstance(said, dict) and said.get("give_back") is True

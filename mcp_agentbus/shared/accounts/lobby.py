@@ -55,6 +55,8 @@ _WRONG_MAX: Final = 5
 _A_SECOND: Final = 1.0
 # Each that joins has the server read its configuration; those who wait for that are few.
 _AT_ONCE_MAX: Final = 20
+# Of more in a second nothing is heard for a second: a flood, which costs the gate beside it little.
+_HEARD_MAX: Final = 50
 # Of those that are decided anew, as another gate answers the same at the same time.
 _TRIES_MAX: Final = 10
 
@@ -244,5 +246,5 @@ async def opened(bus: Bus, folder: Path) -> AsyncGenerator[None, None]:
             answering.add(task)
             task.add_done_callback(answering.discard)
 
-    async with bus.subscribed(LOBBY, arrived, group=_GROUP):
+    async with bus.subscribed(LOBBY, arrived, group=_GROUP, most=_HEARD_MAX):
         yield
