@@ -28,7 +28,6 @@ from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.replies import (
     NO_ROOM_TO_RESERVE,
     NO_SUCH_CONSUMER,
@@ -40,6 +39,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, StoreFull
 from mcp_agentbus.shared import snapshot, unseen
 from mcp_agentbus.shared.accounts import store as accounts
+from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
 from mcp_agentbus.shared.since import sent_since, tell
 from mcp_agentbus.store import streams, subjects
@@ -53,8 +53,6 @@ _IN_USE: Final = (
 )
 
 
-# A gate that runs knows at once that nothing was asked.
-_GATE_ANSWERS_S: Final = 2.0
 _STOP_GATE: Final = (
     "Run `systemctl --user stop agentbus-gate` (as root without --user) on each of its servers, "
     "then the same again; start it afterwards."
@@ -194,7 +192,7 @@ async def _in_place(
     bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]]
 ) -> AsyncGenerator[Progress | Replaced, None]:
     """Restore on a server that others may use."""
-    if await bus.ask(LOBBY, b"", _GATE_ANSWERS_S):
+    if await is_answered(bus):
         what = "The server's gate runs, by which others use the bus. Nothing was changed."
         raise Refused(what, hint=_STOP_GATE)
     if not there:

@@ -111,6 +111,7 @@ async def test_an_account_from_its_invitation_to_its_end(shell, server, tmp_path
         nobody = shell("server", "accounts", "nas", "--readmit", code=2)
 
     assert "the account laptop with the roles review: good until" in about
+    assert "gate" not in about
     assert "laptop: invited, good until" in waiting
     assert info["config"]["name"] == "AGENTBUS_TASKS"
     [account] = listed["accounts"]
@@ -147,6 +148,14 @@ def test_who_leaves_is_removed_and_what_waits_for_it_is_given_back(shell, server
     assert "laptop" in left
     assert "the account laptop, whose agent it was for, was removed" in told
     assert states == {"laptop": "removed", "pi": "joined"}
+
+
+def test_without_its_gate_an_invitation_says_that_nobody_can_use_it(shell, server):
+    _, about = invited(shell, "laptop")
+    listed = shell.json("server", "accounts")
+
+    assert "gate does not answer" in about
+    assert not listed["gate"]
 
 
 def test_a_gate_that_cannot_read_its_keys_says_so_and_ends(shell, server):

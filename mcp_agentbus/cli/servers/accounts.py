@@ -15,7 +15,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli.output import agreed, say, show, tell
@@ -24,9 +24,14 @@ from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared.accounts import admin, owner
+from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.owner import Invited, Standing
 
 _T = TypeVar("_T")
+_NO_GATE: Final = (
+    "The server's gate does not answer: until it does nobody joins, or uses the bus. See: "
+    "systemctl --user status agentbus-gate (as root without --user), or run: agentbus server gate"
+)
 
 
 def invite(args: argparse.Namespace) -> int:
@@ -35,13 +40,16 @@ def invite(args: argparse.Namespace) -> int:
     Raises: as `owner.invite`.
     """
     folder = of_owner(args, load_settings())
-    invited = _done(
-        folder,
-        lambda bus: owner.invite(bus, folder, args.name, roles=args.role or (), for_s=args.expires),
-    )
+
+    async def done(bus: Bus) -> tuple[Invited, bool]:
+        given = {"roles": args.role or (), "for_s": args.expires}
+        return await owner.invite(bus, folder, args.name, **given), await is_answered(bus)
+
+    invited, has_gate = _done(folder, done)
     invitation = invited.invitation
     roles = f" with the roles {', '.join(invitation.roles)}" if invitation.roles else ""
-    _print(args, invited, f"An invitation to become the account {invitation.name}{roles}")
+    what = f"An invitation to become the account {invitation.name}{roles}"
+    _print(args, invited, what, has_gate=has_gate)
     return 0
 
 
@@ -51,12 +59,15 @@ def rotate(args: argparse.Namespace) -> int:
     Raises: as `owner.rotate`.
     """
     folder = of_owner(args, load_settings())
-    invited = _done(
-        folder,
-        lambda bus: owner.rotate(bus, folder, args.name, now=args.now, for_s=args.expires),
-    )
+
+    async def done(bus: Bus) -> tuple[Invited, bool]:
+        given = {"now": args.now, "for_s": args.expires}
+        return await owner.rotate(bus, folder, args.name, **given), await is_answered(bus)
+
+    invited, has_gate = _done(folder, done)
     until = "counts no more" if args.now else "counts until then"
-    _print(args, invited, f"Another key for the account {args.name}, whose key {until}")
+    what = f"Another key for the account {args.name}, whose key {until}"
+    _print(args, invited, what, has_gate=has_gate)
     return 0
 
 
@@ -107,7 +118,7 @@ def accounts(args: argparse.Namespace) -> int:
     if changes and not args.name:
         raise BadInput("Which account is to change?", hint="Give its NAME. Nothing was done.")
 
-    async def changed(bus: Bus) -> list[Standing]:
+    async def changed(bus: Bus) -> tuple[list[Standing], bool]:
         if args.role or args.no_role:
             given, taken = args.role or (), args.no_role or ()
             await owner.grant(bus, args.name, roles=given, no_roles=taken)
@@ -117,9 +128,10 @@ def accounts(args: argparse.Namespace) -> int:
             what = f"No invitation to {args.name} is open."
             raise BadInput(what, hint="Run `agentbus server accounts`: it lists those that are.")
         listed = await owner.standing(bus, folder)
-        return [each for each in listed if args.name in {None, each.name}]
+        of_name = [each for each in listed if args.name in {None, each.name}]
+        return of_name, await is_answered(bus)
 
-    listed = _done(folder, changed)
+    listed, has_gate = _done(folder, changed)
     if args.name and not listed and not args.revoke:
         hint = "Run `agentbus server accounts`: it lists them."
         raise BadInput(f"There is no account {args.name}.", hint=hint)
@@ -128,7 +140,8 @@ def accounts(args: argparse.Namespace) -> int:
         if args.revoke
         else "Nobody has joined. To invite somebody: agentbus server invite NAME"
     )
-    show(args, said, {"accounts": [_data(each) for each in listed]})
+    said += "" if has_gate else f"\n{_NO_GATE}"
+    show(args, said, {"gate": has_gate, "accounts": [_data(each) for each in listed]})
     return 0
 
 
@@ -142,7 +155,7 @@ def _done(folder: Path, work: Callable[[Bus], Awaitable[_T]]) -> _T:
     return asyncio.run(done())
 
 
-def _print(args: argparse.Namespace, invited: Invited, what: str) -> None:
+def _print(args: argparse.Namespace, invited: Invited, what: str, *, has_gate: bool) -> None:
     """Print a line alone, and beside it what it is."""
     invitation = invited.invitation
     until = text.minute(text.stamp(invitation.expires_at))
@@ -153,11 +166,14 @@ def _print(args: argparse.Namespace, invited: Invited, what: str) -> None:
             f"accounts {invitation.name} --revoke",
             file=sys.stderr,
         )
+    if not args.json and not has_gate:
+        print(_NO_GATE, file=sys.stderr)
     data = {
         "line": invited.line,
         "account": invitation.name,
         "roles": list(invitation.roles),
         "expires_at": text.stamp(invitation.expires_at),
+        "gate": has_gate,
     }
     show(args, invited.line, data, verbatim=not args.json)
 

@@ -57,6 +57,8 @@ _A_SECOND: Final = 1.0
 _AT_ONCE_MAX: Final = 20
 # Of more in a second nothing is heard for a second: a flood, which costs the gate beside it little.
 _HEARD_MAX: Final = 50
+# What is no request is answered at once.
+_ANSWERS_WITHIN_S: Final = 2.0
 # Of those that are decided anew, as another gate answers the same at the same time.
 _TRIES_MAX: Final = 10
 
@@ -219,6 +221,15 @@ def _rekeyed(account: AccountRecord, key: str, now: datetime) -> AccountRecord:
 
 def _refused(code: Refusal) -> dict[str, str]:
     return {"refused": code}
+
+
+async def is_answered(bus: Bus) -> bool:
+    """Tell whether a gate is there that lets anybody join.
+
+    Raises:
+        BusUnreachable, NotAllowed: as `Bus.ask`.
+    """
+    return await bus.ask(LOBBY, b"", _ANSWERS_WITHIN_S) is not None
 
 
 @asynccontextmanager
