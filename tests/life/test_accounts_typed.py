@@ -19,6 +19,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.shared.accounts.lobby import asked_for
 from mcp_agentbus.shared.joining.invitation import decode
 
@@ -69,10 +70,12 @@ def _seen_of(pid):
 
 async def joined(server, line, tmp_path):
     """Join by a line; return the settings of who did."""
-    said, key = decode(line), Nkey(seed := new_seed())
+    said = decode(line)
     file = tmp_path / f"{said.id}.nk"
-    file.touch(mode=0o600)
-    file.write_text(seed)
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(new_seed())
+    key = Nkey(file.read_text())
     proof = key.signed(asked_for(said.id, key.public)).decode()
     request = {"v": 1, "id": said.id, "secret": said.secret, "key": key.public, "proof": proof}
     environ = {**server.owner.environ, "AGENTBUS_NKEY_FILE": str(server.files.lobby)}
@@ -126,6 +129,28 @@ async def test_an_account_from_its_invitation_to_its_end(shell, server, tmp_path
     secrets = [file.read_text() for file in server.files.keys] + [decode(line).secret]
     everything = "".join([*said, about, waiting, as_text, str(listed), after, server.log])
     assert not any(secret in everything for secret in secrets)
+
+
+async def test_a_gate_outlives_its_server_and_goes_on_with_the_next(shell, server, tmp_path):
+    with gate(shell, server):
+        laptop = await joined(server, invited(shell, "laptop")[0], tmp_path)
+        server.kill()
+        server.start()
+
+        async def asked(settings):
+            async with Bus(settings) as bus:
+                return await bus.api("STREAM.INFO.AGENTBUS_TASKS")
+
+        async def again(ask, *arguments):
+            while True:
+                with contextlib.suppress(AgentbusError):
+                    return await ask(*arguments)
+
+        before = await again(asked, laptop)
+        line, _ = invited(shell, "pi")
+        later = await asked(await again(joined, server, line, tmp_path))
+
+    assert before["config"]["name"] == later["config"]["name"] == "AGENTBUS_TASKS"
 
 
 def test_who_leaves_is_removed_and_what_waits_for_it_is_given_back(shell, server, tmp_path):

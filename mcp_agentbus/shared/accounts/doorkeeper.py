@@ -19,7 +19,7 @@ from mcp_agentbus.bus.login.account import GATE, H_SUBJECT, LEAVE
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.core.text import from_json
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.shared.accounts import admin, owner, store
 from mcp_agentbus.shared.accounts.apply import apply
 from mcp_agentbus.shared.accounts.lobby import opened
@@ -94,6 +94,8 @@ async def _kept(bus: Bus, folder: Path) -> None:
             changed.clear()
             try:
                 await apply(bus, folder)
+            except BusUnreachable:
+                raise  # all is heard anew on another connection
             except AgentbusError as error:
                 # As while somebody mends nats.conf: then it is taken without another change.
                 _log.error("who has joined does not count yet: %s", error.message)
