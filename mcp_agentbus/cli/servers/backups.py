@@ -82,7 +82,8 @@ async def _restore(args: argparse.Namespace, settings: Settings) -> int:
         if each.told:
             done += f" Sent since then, and ended here: {each.told:,}; their senders are told."
         where = shlex.quote(str(each.backup))
-        done += f" What was there before: agentbus server restore --replace {where}"
+        of = f" --dir {shlex.quote(args.dir)}" if args.dir else ""
+        done += f" What was there before: agentbus server restore --replace {where}{of}"
     data = {
         "restored": str(kept.folder),
         "streams": teller.streams,
