@@ -23,11 +23,13 @@ from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.names import Book
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.aio import in_thread
-from mcp_agentbus.errors import BadInput, BadSetup, NameTaken
+from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, NameTaken, Unconfirmed
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.subjects import AGENTS
 
 _NOBODY: Final[frozenset[str]] = frozenset()
+# Names that are this account's on this bus, which they stay.
+_OURS: Final[set[tuple[str | None, str, str]]] = set()
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,15 @@ class Naming:
 
         A folder may have had its name here before this bus was joined.
         """
-        account = self.asked.settings.account
-        if not account:
+        account, url = self.asked.settings.account, self.asked.settings.url
+        if not account or (url, account, found.me.id) in _OURS:
             return _NOBODY
-        registration = await roster.registration(bus, found.me.id)
+        try:
+            registration = await roster.registration(bus, found.me.id)
+        except (BusUnreachable, Unconfirmed):  # what is sent now may be kept here until it is back
+            return _NOBODY
+        if registration and registration.account == account:
+            _OURS.add((url, account, found.me.id))
         if registration is None or registration.account in {"", account}:
             return _NOBODY
         entries = await roster.everybody(bus)

@@ -5,7 +5,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from gated import gated
+from gated import gated, ungated
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import names
@@ -109,3 +109,13 @@ async def test_two_machines_that_begin_at_once_have_two_names(tmp_path):
         found = await asyncio.gather(*map(called, machines))
         assert "shop-claude" in found
         assert len(set(found)) == 3, found
+
+
+async def test_while_nobody_can_say_whose_it_is_a_name_stays(tmp_path):
+    with ungated(tmp_path, laptop=[]) as shared:
+        laptop = Machine(shared.settings("laptop"), tmp_path / "laptop")
+        with names.writing(laptop.settings) as book:
+            book.begin(())
+            book.names["shop-claude"] = names.holder(tmp_path / "laptop" / "shop", "claude-code")
+        async with Bus(laptop.settings) as bus:
+            assert (await laptop.naming().take(bus)).me.id == "shop-claude"
