@@ -35,7 +35,30 @@ SHOWN_NOT = {
     "With `answer`": "test_what_an_ordinary_name_holds_and_what_is_linked_later_is_not_seen",
     "On a shared server": "test_with_its_token_one_machine_is_whom_it_likes_and_reads_what_is_anothers",
 }  # fmt: skip
-SECTIONS = {"What is defended": SHOWN_BY, "What is not": SHOWN_NOT}
+SHOWN_BETWEEN = {
+    "An account has a key": "test_who_joins_is_let_in_by_a_key_that_stays_here_and_gets_all_back_as_it_leaves test_a_key_joins_that_is_proven_and_is_nobody_elses",
+    "The line of an invitation": "test_of_two_who_have_the_same_line_one_gets_in test_whoever_is_refused_is_told_why test_a_line_as_an_argument_is_refused_and_said_to_be_in_the_history test_a_terminal_shows_nothing_of_a_line_longer_than_it_hands_over_and_leaves_none test_in_the_lobby_nothing_else_is_said_or_heard test_secrets_that_are_tried_are_looked_at_five_times_a_second",
+    "Nothing is told": "test_a_server_that_is_not_the_one_of_the_line_is_told_nothing",
+    "An account can say nothing": "test_the_server_lets_an_account_say_nothing_but_to_its_own_gate test_what_others_say_and_are_told_is_not_heard test_no_answer_lands_where_another_hears_or_stores test_no_header_but_a_task_s_own_gets_to_a_stream",
+    "Whose agent a task": "test_the_gate_refuses_what_is_others_in_words_and_soon test_by_a_reader_of_its_own_no_other_s_message_is_settled test_a_name_is_claimed_by_nobody_else_however_it_is_asked_for test_nobody_makes_another_account_leave",
+    "What stands in an inbox": "test_of_what_is_read_widely_only_what_is_one_s_own_comes test_what_is_stored_is_read_by_who_sent_it_and_whom_it_is_for test_everybody_sees_who_is_there_and_how_much_waits_but_not_from_whom",
+    "Ids, schedules and consumers": "test_an_id_that_was_foreseen_keeps_no_other_s_task_out test_a_schedule_is_built_from_its_time test_a_consumer_is_made_as_this_version_makes_it_whatever_was_asked",
+    "What an agent does not accept": "test_what_is_others_is_refused test_while_an_account_floods_the_gate_the_others_work_on test_who_floods_on_is_cut_off_and_told_so",
+    "A role's inbox": "test_a_role_is_read_by_the_accounts_to_which_it_was_granted test_a_registration_says_whose_it_is_and_has_the_roles_that_were_granted",
+    "Who is removed": "test_who_has_joined_is_heard_at_once_and_who_goes_is_cut_at_once test_another_key_counts_in_the_place_of_the_first test_who_was_removed_or_has_another_key_since_does_not_come_back",
+}  # fmt: skip
+SHOWN_NOT_BETWEEN = {
+    "Agents of one account": "test_who_has_its_key_is_any_agent_of_an_account",
+    "The owner of the server": "test_its_owner_reads_all_that_is_on_a_server",
+    "All accounts see": "test_everybody_sees_who_is_there_and_how_much_waits_but_not_from_whom test_events_are_heard_and_answered_across_accounts",
+    "Accounts to which": "test_a_role_is_read_by_the_accounts_to_which_it_was_granted",
+}  # fmt: skip
+SECTIONS = {
+    "What is defended": SHOWN_BY,
+    "What is not": SHOWN_NOT,
+    "What is defended between accounts": SHOWN_BETWEEN,
+    "What is not between accounts": SHOWN_NOT_BETWEEN,
+}
 
 
 def points(heading):
