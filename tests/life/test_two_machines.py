@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A VPS and a laptop with nothing but agentbus, by the lines that README has for them.
+
+The whole way of a new user: a server, an invitation, a task that goes over, wakes and comes back;
+then a network as laptops have it. Both are network namespaces of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+
+from local_server import script, until
+from machines import network
+
+from mcp_agentbus.shared.joining import invitation
+from mcp_agentbus.shared.joining.invitation import decode
+
+# What a person would wait for a task there and back, at most, in seconds.
+_BACK_S = 20
+
+
+def test_a_task_goes_over_wakes_comes_back_and_goes_on_after_the_link_was_away(tmp_path):
+    with network("vps", "laptop", homes=tmp_path) as (vps, laptop):
+        _serve(vps)
+        line = _invited(vps, "vps")
+        assert vps.typed("join", said=line)[0] == 0
+        _worker(vps)
+        line = _invited(vps, "laptop")
+        code, said = laptop.typed("join", said=line)
+        assert code == 0, said
+        assert "You are the account laptop of" in said
+        assert "The task came through, and its result came back." in said
+        secrets = decode(line)
+        assert not any(each in said for each in (secrets.secret, secrets.lobby_seed))
+
+        _goes_over(laptop, "shop")
+        # No further invitation for a folder.
+        _goes_over(laptop, "blog")
+        code, said = vps.typed("agents", "--json")
+        assert '"account": "laptop"' in said
+
+        _by_another_name(vps, laptop)
+
+        _is_kept(laptop, laptop.cut())
+        _is_kept(laptop, laptop.unanswered_by(vps))
+        with laptop.slow("64kbit"):
+            _goes_over(laptop, "shop")
+
+        for each in (secrets.secret, secrets.lobby_seed, _key_of(laptop)):
+            assert each not in vps.logs() + laptop.logs()
+        assert laptop.typed("leave", "--yes")[0] == 0
+        code, said = vps.typed("server", "accounts")
+        assert re.search(r"^laptop: removed", said, re.MULTILINE), said
+
+
+def _serve(vps):
+    """Make the server and run what its units run; systemd is not there."""
+    code, said = vps.typed("server", "init", "--shared", "--name", vps.address)
+    assert code == 0, said
+    folder = vps.home / ".local/share/agentbus/shared"
+    for unit in ("agentbus-server.service", "agentbus-gate.service"):
+        assert str(folder / unit) in said
+        [command] = re.findall(r"^ExecStart=(.+)$", (folder / unit).read_text(), re.MULTILINE)
+        vps.started("sh", "-c", f"exec {command}")
+    until(lambda: "answers" in vps.logs(), "the gate answers")
+
+
+def _invited(vps, name):
+    code, said = vps.typed("server", "invite", name)
+    assert code == 0, said
+    [line] = re.findall(r"^agentbus-join-\S+$", said, re.MULTILINE)
+    return line
+
+
+def _worker(vps):
+    """Set up an agent that a task of the laptop's starts, and a listener that starts it."""
+    program = script(
+        vps.home / "build",
+        "cat >/dev/null",
+        'id=$(agentbus inbox --json | grep -o \'"task_id": *"[^"]*\' | head -1 | cut -d\'"\' -f4)',
+        'agentbus result "$id" completed --summary "built on the VPS"',
+    )
+    where = vps.home / "site"
+    where.mkdir()
+    added = vps.typed("agent", "add", "builder", "--host", "command", "--dir", str(where),
+                      "--wake", "work", "--wake-from", "*", "--", str(program))  # fmt: skip
+    assert added[0] == 0, added
+    vps.started("agentbus", "listen")
+    until(lambda: vps.typed("listen", "--status")[0] == 0, "the listener runs")
+
+
+def _goes_over(laptop, folder):
+    """Have a task go from a folder of the laptop to the VPS, start an agent there, and come back."""
+    code, said = laptop.typed("send", "builder", "Build it", "All of it.", "--priority", "high",
+                              "--wait", f"{_BACK_S}s", folder=folder)  # fmt: skip
+    assert (code, "built on the VPS" in said) == (0, True), said
+
+
+def _is_kept(laptop, away):
+    """See that what is sent while the bus is out of reach waits here, and is done once it is back.
+
+    The test of doctor has started a listener, as a session would. The link is away for seconds.
+    """
+    with away:
+        began = time.monotonic()
+        code, said = laptop.typed("send", "builder", "Later", "x", "--json", "--priority", "high",
+                                  folder="shop")  # fmt: skip
+        assert time.monotonic() - began < 10, said
+        [receipt] = json.loads(said)["receipts"]
+        assert (code, receipt["state"]) == (0, "stored_here")
+    code, said = laptop.typed("watch", "--task", receipt["task_id"], "--timeout", f"{_BACK_S}s",
+                              folder="shop")  # fmt: skip
+    assert (code, "built on the VPS" in said) == (0, True), said
+
+
+def _key_of(laptop):
+    [file] = (laptop.home / ".config/agentbus/joined").glob("*.nk")
+    return file.read_text().strip()
+
+
+def _by_another_name(vps, laptop):
+    """See that a line whose server is reached by a name that its certificate lacks is refused."""
+    line = decode(_invited(vps, "other"))
+    vps.ran("ip", "addr", "add", "10.231.7.99/24", "dev", vps.link)
+    url = line.urls[0].replace(vps.address, "10.231.7.99")
+    laptop.environ["AGENTBUS_HOME"] = str(laptop.home / "another user")
+    code, said = laptop.typed("join", said=invitation.encode(replace(line, urls=(url,))))
+    assert code == 3, said
+    assert "is for another name" in said
+    del laptop.environ["AGENTBUS_HOME"]
