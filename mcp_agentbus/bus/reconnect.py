@@ -17,7 +17,6 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from mcp_agentbus.bus import budget, disk
@@ -38,8 +37,7 @@ from mcp_agentbus.errors import (
     Untrusted,
 )
 
-# One try of a request; a call has `budget.CALL_S` for all that it asks.
-_TRY_TIMEOUT_S: Final = 1.5
+_TRY_TIMEOUT_S: Final = 1.5  # of a request; a call has `budget.CALL_S` for all that it asks
 _BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
 _WHY_TIMEOUT_S: Final = 0.4  # to find out why a server took a message and confirmed nothing
 _LATE: Final = "No bus server answered in time. Nothing was stored."
@@ -76,23 +74,17 @@ class Reconnecting:
         self.away_says = ""
         self.is_locked_out = False  #: It had none as the server does not take the login.
         self.opened = asyncio.Event()  #: Set whenever a connection was opened, or anew.
-        self._repairing = False
+        self._repairing = self._closed = False
         self._refused: BusUnreachable | None = None
         self._link: Link | None = None
         self._rotation = Rotation()
         self._opening = asyncio.Lock()
-        self._closed = False
         self._subscriptions: list[Subscription] = []
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -352,6 +344,14 @@ class Reconnecting:
                 return False
             await asyncio.sleep(pause)
         raise AssertionError  # the chain of pauses has no end
+
+    async def let_go_if_silent(self, within_s: float) -> None:
+        """Close a connection on which no ping is answered in time: the next use opens another."""
+        if self._link and self._link.alive:
+            try:
+                await self._link.flush(within_s)
+            except (LinkLost, TimeoutError):
+                await self._link.close()
 
     async def _live(self, *, may_start: bool = True, within_s: float = budget.CALL_S) -> Link:
         """Return a connection that works, opening one if need be."""

@@ -88,6 +88,21 @@ async def test_what_was_stored_though_nobody_said_so_is_handed_on_as_the_same(aw
 
 
 @pytest.mark.usefixtures("hurried")
+async def test_a_connection_that_only_seems_to_be_one_is_let_go_for_another(away, world):
+    """As after a sleep, or in another network: by itself it is found dead after 45 s."""
+    coder = await world.session("coder")
+    async with Hosted(away.settings, world.name("planner")) as laptop:
+        await laptop.session.called()
+        away.proxy.silence()
+        [receipt] = await send_task(laptop.session, coder.me.id, "Once", "x")
+        assert receipt.state == "stored_here"
+        async with laptop.forwarding(), asyncio.timeout(20):
+            assert await laptop.step("handed_on") == 1
+
+    assert await read_all(coder, 1) == [receipt.task_id]
+
+
+@pytest.mark.usefixtures("hurried")
 async def test_a_second_copy_after_days_is_offered_once(away, world):
     """Beyond ten minutes the server takes one id twice."""
     coder = await world.session("coder")

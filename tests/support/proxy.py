@@ -25,6 +25,7 @@ class Proxy:
         self._open = set()
         self._pipes = set()
         self._refusing = False
+        self._silent = set()
         #: How much later the server's answers are passed on, in seconds.
         self.late_s = 0.0
         #: Called just before a connection is cut.
@@ -65,6 +66,10 @@ class Proxy:
         for writer in list(self._open):
             writer.close()
 
+    def silence(self):
+        """Have nothing come through on the connections that are open, which stay open."""
+        self._silent |= self._open
+
     def accept(self):
         self._refusing = False
 
@@ -88,6 +93,8 @@ class Proxy:
     async def _pass_on(self, direction, source, drain, both):
         with contextlib.suppress(OSError):
             while some := await source.read(1 << 16):
+                if both[0] in self._silent:
+                    continue
                 word = self._word[direction]
                 if word and word in some:
                     self._word[direction] = None

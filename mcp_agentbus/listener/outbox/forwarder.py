@@ -27,7 +27,9 @@ from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Outbox, Waits
 
 # How long it waits between two tries, in seconds: a bus that is back is heard of at once where
 # anybody else here has reached it, and they try every 5 s, too.
-_BACKOFF_S: Final = (0.3, 0.6, 1.2, 2.5, 5.0)
+_BACKOFF_S: Final = (0.3, 0.6, 1.2, 2.0)
+# A server answers a ping at once, however slow its disk is; in seconds, by a slow link.
+_PONG_S: Final = 1.0
 #: The server that keeps the outbox is stopped when nothing was put there for so long, in seconds.
 IDLE_S: Final = 60.0
 # In seconds: a listener is gone within 10 s of being told to end.
@@ -93,6 +95,8 @@ class Forwarder:
             self._says({"": f"{_UNREAD} {error.message}"})
             self._tries += 1
             return
+        if self._tries:  # what fails again and again may only seem to be connected
+            await self._bus.let_go_if_silent(_PONG_S)
         is_there = await self._bus.reconnected(0)
         outbox.is_locked_out = self._bus.is_locked_out
         if not is_there:
