@@ -49,7 +49,7 @@ def checks(settings: Settings) -> list[Check]:
         return [_none(settings, error)]
     try:
         agents, failures = answer.get("agents") or (), answer.get("failures") or ()
-        lacks = _lacking(settings, answer)
+        lacks = [*_lacking(settings, answer), *_outbox(answer)]
         return [_running(settings, answer), *lacks, *_failed(failures), *_held(agents)]
     except (LookupError, TypeError, ValueError):
         wrong = "what runs there does not say how it stands; it is of another version"
@@ -65,6 +65,16 @@ _PARTS: Final[tuple[tuple[str, State, str, str], ...]] = (
      "Move {settings.archive_file} away: it is made anew from what the bus keeps."),
     ("human", "warning", "cannot tell you what needs you", "Try: agentbus human --test"),
 )  # fmt: skip
+
+
+def _outbox(answer: Mapping[str, Any]) -> list[Check]:
+    """Tell of what was sent and is not at the bus, and why, where something is."""
+    outbox = answer.get("outbox") or {"waiting": 0}
+    if outbox["waiting"] == 0:
+        return []
+    said = status.outbox_line(outbox)
+    fix = "agentbus tasks --all --open names each, agentbus result TASK cancelled withdraws one"
+    return [Check("outbox", "warning", said, fix)]
 
 
 def _settled(settings: Settings) -> Mapping[str, Any]:

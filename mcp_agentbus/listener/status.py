@@ -151,7 +151,7 @@ def text(standing: Mapping[str, Any]) -> str:
     ]
     lines += [f"FAILED INSIDE, see its log: {failure}" for failure in standing.get("failures", ())]
     if (outbox := standing.get("outbox")) and outbox["waiting"] != 0:
-        lines.append(_outbox_line(outbox))
+        lines.append(f"OUTBOX: {outbox_line(outbox)}")
     agents = standing["agents"]
     width = max((len(agent["agent"]) for agent in agents), default=0)
     lines += [f"{agent['agent']:{width}}  {_agent_line(agent)}" for agent in agents]
@@ -160,13 +160,14 @@ def text(standing: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _outbox_line(outbox: Mapping[str, Any]) -> str:
+def outbox_line(outbox: Mapping[str, Any]) -> str:
+    """Return what is said of an outbox in which something lies, or may lie."""
     count = outbox["waiting"]
     if count is None:
-        return f"OUTBOX: it was not read yet. {outbox['says']}".rstrip()
+        return f"it was not read yet. {outbox['says']}".rstrip()
     what = f"{count} task{'s' * (count != 1)} stored here, not yet at the bus"
     since = f", since {minute(outbox['since'])}" if outbox["since"] else ""
-    return f"OUTBOX: {what}{since}. {outbox['says']}".rstrip()
+    return f"{what}{since}. {outbox['says']}".rstrip()
 
 
 def _process(standing: Mapping[str, Any]) -> Process | None:

@@ -17,7 +17,14 @@ from nats_owner import shared_server
 from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, BusUnreachable, NotAllowed, Unconfirmed
+from mcp_agentbus.errors import (
+    BadInput,
+    BusUnreachable,
+    NotAllowed,
+    SendLimit,
+    StoreFull,
+    Unconfirmed,
+)
 from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
@@ -26,6 +33,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.sending.draft import Way, drawn
 from mcp_agentbus.handoff.sending.handing_on import hand_on
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.listener.outbox import forwarder
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox.outbox import lying, own_server
 
@@ -146,6 +154,30 @@ async def test_a_bus_that_lets_nobody_in_leaves_it_here_and_each_call_says_so(
 
     assert receipt.task_id in told.value.hint
     assert await read_all(coder, 1) == [receipt.task_id]
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_what_is_too_much_just_now_is_handed_on_later_and_in_order(away, world, monkeypatch):
+    coder = await world.session("coder")
+    away.proxy.refuse()
+    refusals = iter([SendLimit(), StoreFull()])
+
+    async def at_first_refused(*of_one):
+        for refusal in refusals:
+            raise refusal
+        await hand_on(*of_one)
+
+    monkeypatch.setattr(forwarder, "hand_on", at_first_refused)
+    async with Hosted(away.settings, world.name("planner")) as laptop:
+        sent = [
+            (await send_task(laptop.session, coder.me.id, f"{n}", "x"))[0].task_id for n in range(3)
+        ]
+        away.proxy.accept()
+        async with laptop.forwarding():
+            assert "as many tasks as a minute allows" in await laptop.step("error")
+            assert await laptop.step("handed_on") == 3
+
+    assert await read_all(coder, 3) == sent
 
 
 @pytest.mark.usefixtures("hurried")

@@ -146,3 +146,16 @@ def test_one_that_just_starts_or_ends_is_waited_for(settings, monkeypatch):
 
     assert check.state == "ok"
     assert check.said.startswith("stopped")
+
+
+def test_what_waits_for_its_bus_is_told_with_the_reason(settings, answers):
+    outbox = {"waiting": 2, "since": "2026-11-21T10:00:00+00:00", "says": "It is barred."}
+    answers(RUNS | {"outbox": outbox})
+    [_, found] = listener.checks(settings)
+    answers(RUNS | {"outbox": outbox | {"waiting": 0, "since": None}})
+    [alone] = listener.checks(settings)
+
+    assert (found.name, found.state) == ("outbox", "warning")
+    assert found.said.startswith("2 tasks stored here, not yet at the bus, since ")
+    assert found.said.endswith(". It is barred.")
+    assert alone.name == "listener"
