@@ -6,7 +6,7 @@
 
 PROMISES = {
     1: "send_task says stored only after the server's acknowledgement; with the server down it "
-    "fails within 5 s, says that nothing was stored, and nothing appears later.",
+    "fails within 5 s, says that nothing was stored, and nothing appears later; but see 49.",
     2: "A send repeated with the same request_id leaves one task, also across a server crash, and "
     "the receipt says duplicate.",
     3: "Tasks that were acknowledged are readable after the server is killed and restarted.",
@@ -75,4 +75,7 @@ PROMISES = {
     "end ends with what it is at, and takes no more.",
     48: "A worker's program that hangs is ended at its time limit with all that it has started; "
     "what it prints comes whole, or is in a file that the result names.",
+    49: "What is sent while a shared bus is out of reach is said to be stored here and not yet at "
+    "the bus, where a listener runs; it comes there once and in order, whatever is killed "
+    "meanwhile, or its sender is told why not.",
 }

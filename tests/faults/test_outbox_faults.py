@@ -54,6 +54,7 @@ def hurried(monkeypatch):
     monkeypatch.setattr(budget, "_ANSWERS_WITHIN_S", 0.8)
 
 
+@pytest.mark.promise(49)
 async def test_a_listener_that_is_killed_before_it_forgets_hands_each_on_once(away, world):
     coder = await world.session("coder")
     away.proxy.refuse()

@@ -68,6 +68,7 @@ async def read_all(coder, count):
     return tasks
 
 
+@pytest.mark.promise(49)
 async def test_what_is_sent_while_the_bus_is_away_comes_there_once_and_in_order(
     away, me, coder, world, record_property
 ):
@@ -130,6 +131,7 @@ async def test_a_task_that_waits_here_is_found_by_all_that_look_for_it(away, me,
     assert overview["outbox"]["waiting"] == 1
 
 
+@pytest.mark.promise(49)
 async def test_what_the_bus_refuses_then_is_its_senders_result_whatever_was_restarted(
     away, me, coder
 ):

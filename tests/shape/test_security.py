@@ -20,6 +20,7 @@ SHOWN_BY = {
     "A live session hands": "test_a_session_hands_over_only_to_one_of_its_user_that_asks_now",
     "Streams that another client": "test_a_changed_stream_is_named_and_set_up_anew_by_the_next_session test_whoever_is_refused_by_a_changed_stream_sets_it_up_anew_within_the_call test_a_consumer_that_hands_out_less_loses_nothing_and_is_mended_when_it_is_missed test_what_the_server_keeps_as_it_was_changed_doctor_says test_who_sent_what_was_lost_with_its_stream_is_told_and_so_is_doctor test_who_sent_what_was_lost_with_all_streams_at_once_is_told",
     "A scheduled task that": "test_whoever_looks_lets_go_what_no_inbox_can_take_and_nothing_that_it_can test_an_urgent_task_wakes_though_more_senders_wait_than_the_server_names_at_once test_a_task_is_answered_though_a_thousand_records_have_its_id",
+    "What is sent while": "test_what_was_sent_to_one_bus_is_never_handed_on_to_another test_what_the_gate_refuses_later_is_told_and_holds_back_its_sender_alone",
     "Work that is handed": "test_a_circle_of_woken_agents_ends_at_the_hop_limit",
 }  # fmt: skip
 #: The same of what is not defended: where a test fails, a point has grown untrue.
