@@ -27,6 +27,9 @@ class Size:
 
     #: Repetitions of what takes a second: starts of whole processes.
     rounds: int = 15
+    #: For each of these: of what takes milliseconds, and of what waits first.
+    calls_each: int = 10
+    waits_each: int = 4
     #: A long inbox, and a short one.
     deep: int = 10_000
     shallow: int = 10
@@ -51,16 +54,18 @@ class Size:
     @property
     def calls(self) -> int:
         """Repetitions of what takes milliseconds."""
-        return self.rounds * 10
+        return self.rounds * self.calls_each
 
     @property
     def waits(self) -> int:
         """Repetitions of what waits first, so that somebody is blocked."""
-        return self.rounds * 4
+        return self.rounds * self.waits_each
 
 
 QUICK = Size(
     rounds=1,
+    calls_each=2,
+    waits_each=1,
     deep=40,
     many=100,
     few=20,
@@ -145,7 +150,11 @@ def missing(what: str, floor_is: str, bar: Bar, why: str) -> Row:
 async def interleaved(
     rounds: int, ours: Side, floor: Side, *, warm_up: int = _WARM_UP
 ) -> tuple[list[float], list[float]]:
-    """Return what both sides measured, ours and floor in turn; the first few are left out."""
+    """Return what both sides measured, ours and floor in turn; the first few are left out.
+
+    Of fewer rounds than are left out of others none is: then it is no figure that is wanted.
+    """
+    warm_up = warm_up if rounds > _WARM_UP else 0
     figures: tuple[list[float], list[float]] = ([], [])
     for number in range(warm_up + rounds):
         for side, kept in zip((ours, floor), figures, strict=True):

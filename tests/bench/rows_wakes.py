@@ -217,7 +217,8 @@ async def _ours(settings: Settings, size: Size) -> AsyncIterator[Side]:
     async with AsyncExitStack() as stack:
         gate = stack.enter_context(_Gate())
         planner = await stack.enter_async_context(session_of(settings, "planner"))
-        coder = await stack.enter_async_context(session_of(settings, "coder", reads=True))
+        async with session_of(settings, "coder", reads=True):
+            pass  # one that stays might join the new listener, which would wait 15 s for that
         listener = await stack.enter_async_context(_listener(settings, ["coder"], gate.argv))
 
         async def send() -> int:
@@ -228,8 +229,9 @@ async def _ours(settings: Settings, size: Size) -> AsyncIterator[Side]:
         async def wake() -> float:
             took = await gate.opened(send)
             # Read while the command runs: a wake that leads to no read holds the next one.
-            for item in (await read_inbox(coder)).tasks:
-                await publish_result(coder, item.task.id, "completed")
+            async with session_of(settings, "coder") as coder:
+                for item in (await read_inbox(coder)).tasks:
+                    await publish_result(coder, item.task.id, "completed")
             gate.close()
             await listener.logged("read")
             return took
