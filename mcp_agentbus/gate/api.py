@@ -90,7 +90,9 @@ def _stream(asked: Asked, verb: str, stream: str, book: Book) -> Verdict:
         wanted = fields.get("subjects_filter")
         if wanted is None:
             return Say(asked.subject)
-        return Count(stream, wanted) if _is_filter(wanted) else NOT_YOURS
+        offset = fields.get("offset", 0)
+        is_right = _is_filter(wanted) and _is_number(offset, _SEQ_MAX)
+        return Count(stream, wanted, offset) if is_right else NOT_YOURS
     if verb == "MSG.DELETE" and stream in (TASKS, SCHEDULE, DEAD):
         seq = fields.get("seq", -1)
         return Delete(stream, seq) if _is_number(seq, _SEQ_MAX) else NOT_YOURS

@@ -16,7 +16,7 @@ from typing import Any, Final
 from mcp_agentbus.bus.login.account import BUSY, GATE, LEAVE
 from mcp_agentbus.bus.passing import head
 from mcp_agentbus.bus.passing.passage import Passage, Passed
-from mcp_agentbus.core.aio import in_background
+from mcp_agentbus.core.aio import in_background, note_failure
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate import rules, verdict
@@ -34,7 +34,15 @@ _REPLY: Final = "_R_."
 _API: Final = "$JS.API"
 # The same as where a client looks, see `store.tasks`.
 _SCHEDULE_FULL_AT: Final = 0.9
-# What a server says of a stream that takes no more.
+# What a message has besides when it is passed on: its own headers, the server's and the gate's.
+_MORE_BYTES: Final = 16 << 10
+_HEAD_MAX_BYTES: Final = 8 << 10
+# In one answer so many counts: each is of a subject, of some hundred bytes.
+_COUNTED: Final = 4_000
+# What a server says of a message that it does not take, and of a stream that takes no more.
+_TOO_LARGE: Final = (
+    b'{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}'
+)
 _FULL: Final = b'{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}'
 
 
@@ -60,6 +68,9 @@ class Desk:
             self._look_after_flood()
         if self._forward.is_busy:
             self._forward.refuse(reply, BUSY)
+            return
+        if len(message.head) > _HEAD_MAX_BYTES:
+            self._forward.answer(reply, _TOO_LARGE)
             return
         headers = head.read(message.head) if message.head else {}
         subject = message.subject.removeprefix(self._prefix)
@@ -132,10 +143,16 @@ class Desk:
                 await self._delete(reply, decided)
 
     def _say(self, reply: str, say: Say) -> None:
-        if self._may(say):
+        if self._is_too_large(say):
+            self._forward.answer(reply, _TOO_LARGE)
+        elif self._may(say):
             self._forward.once(reply, say.subject, say.data, head.made(say.headers))
         else:
             self._forward.refuse(reply, "too-many")
+
+    def _is_too_large(self, say: Say) -> bool:
+        """Tell whether what is stored so could not be passed on with what the gate says of it."""
+        return len(say.data) > self._passage.most - _MORE_BYTES
 
     def _may(self, say: Say) -> bool:
         """Tell whether the account has so much left of what it may do, and count it."""
@@ -151,8 +168,8 @@ class Desk:
             self._passage.rest(rest_s)
 
     async def _if_room(self, reply: str, say: Say) -> None:
-        if not self._may(say):
-            self._forward.refuse(reply, "too-many")
+        if self._is_too_large(say) or not self._may(say):
+            self._say(reply, say)  # which says so
             return
         # Of all that go through here, so that none is counted without the one before.
         async with self._quota.scheduling:
@@ -178,6 +195,10 @@ class Desk:
             await work
         except (AgentbusError, TimeoutError):  # the bus is away, which the account sees for itself
             self._forward.refuse(reply, BUSY)
+        except Exception as error:  # noqa: BLE001  # what it says may have been somebody's here
+            self._forward.refuse(reply, BUSY)
+            where = RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
+            note_failure("an account's request", where)
         finally:
             self._slow -= 1
 
@@ -243,8 +264,10 @@ class Desk:
                     continue
                 shown = f"{subject.rpartition('.')[0]}.-"
             told[shown] = told.get(shown, 0) + count
-        info["state"]["subjects"] = told
-        self._forward.answer(reply, _dump({**info, "total": len(told), "offset": 0}))
+        first = wanted.offset
+        page = {name: told[name] for name in sorted(told)[first : first + _COUNTED]}
+        info["state"]["subjects"] = page
+        self._forward.answer(reply, _dump({**info, "total": len(told), "offset": first}))
 
 
 def _object(answer: bytes) -> dict[str, Any]:

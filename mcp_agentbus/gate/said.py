@@ -166,7 +166,9 @@ def _profile(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
             return Refusal("not-granted", {"role": role if _is_role(role) else ""})
     said = {**fields, "id": agent, "account": asked.account}
     data = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
-    return Say(subjects.profile_subject(agent), data, headers, stores=AGENTS)
+    # Each gate reads it again then, as whoever is sent a task looks.
+    subject = subjects.profile_subject(agent)
+    return Say(subject, data, headers, sends=agent, stores=AGENTS)
 
 
 def _not_registered(

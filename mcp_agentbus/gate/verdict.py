@@ -99,6 +99,8 @@ class Count:
 
     stream: str
     filter: str
+    #: So many subjects were told before.
+    offset: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,11 @@ from mallory import GATE, SECRET, asked_of_others, attacked, said_of_others
 
 from mcp_agentbus.bus.connection import NoResponders
 from mcp_agentbus.core.text import now, stamp
+from mcp_agentbus.gate import desk
+from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.store.waiting import stored_tasks
 
 
 @pytest_asyncio.fixture(loop_scope="function")
@@ -321,3 +324,40 @@ async def test_what_waits_for_its_time_is_not_pushed_out_by_another_s(scene):
     state = (await scene.admin.api(f"STREAM.INFO.{SCHEDULE}"))["state"]
     assert state["first_seq"] == 1
     await scene.goes_on()
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_nothing_is_stored_that_is_too_large_to_be_passed_on(scene):
+    """The server would end the connection of who is told of it, whoever that is."""
+    [receipt] = await send_task(scene.planner, "mallory", "Do", "it")
+    await read_inbox(scene.mallory)
+    place = f"{GATE}agentbus.planner.results.mallory.{receipt.task_id}"
+    refused = 0
+    for size in (1 << 20, (1 << 20) - 1_000, (1 << 20) - (17 << 10)):
+        body = {"id": receipt.task_id, "status": "completed", "result": "", "v": 1}
+        data = json.dumps({**body, "fill": "x" * (size - 100)}).encode()[:size]
+        answer = await scene.tried(place, data)
+        refused += json.loads(answer.data).get("error", {}).get("err_code") == 10054
+    large = {f"Agentbus-X{number}": "x" * 1_900 for number in range(10)}
+    answer = await scene.tried(f"{GATE}agentbus.coder.tasks.low.mallory", b"{}", large)
+
+    assert refused == 2
+    assert json.loads(answer.data)["error"]["err_code"] == 10054
+    await read_inbox(scene.planner)
+    await scene.goes_on()
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_counts_of_many_subjects_are_told_by_pages(scene, monkeypatch):
+    monkeypatch.setattr(desk, "_COUNTED", 2)
+    for lane in ("high", "normal", "low"):
+        await send_task(scene.mallory, "coder", "Mine", "to coder", priority=lane)
+
+    told = await stored_tasks(scene.buses["mallory"])
+
+    assert told == {
+        **{f"agentbus.coder.tasks.{lane}.mallory": 1 for lane in ("high", "normal", "low")},
+        "agentbus.coder.tasks.high.-": 1,
+        "agentbus.coder.tasks.normal.-": 1,
+        "agentbus.role-review.tasks.normal.-": 1,
+    }

@@ -138,15 +138,22 @@ class Passage:
         if self._client.hearers.pop(number, None):
             self._put(b"UNSUB %d\r\n" % number)
 
+    @property
+    def most(self) -> int:
+        """How much the server takes in one message, its headers included, in bytes."""
+        return int(self._client.max_payload)
+
     def say(self, subject: str, data: bytes, head: bytes = b"", reply: str = "") -> None:
-        """Hand a message over; it may be lost.
+        """Hand a message over; it may be lost, and one that is too large is.
 
         Args:
             subject: checked by the caller to be one: without a space or line end.
-            data: at most what the server takes.
+            data: with the head at most what the server takes, else it would end the connection.
             head: as `Passed.head`; checked likewise.
             reply: as the subject.
         """
+        if len(head) + len(data) > self.most:
+            return
         to = f"{subject} {reply}" if reply else subject
         if head:
             line = f"HPUB {to} {len(head)} {len(head) + len(data)}\r\n"
