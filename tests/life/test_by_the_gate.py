@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import AsyncExitStack
 
@@ -13,7 +14,9 @@ from gated import gate_of, gated, joined, ungated
 from listeners import configure, listening, on_roster, recorder, send, starts
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.connection import Link
 from mcp_agentbus.bus.login.account import GateAway
+from mcp_agentbus.bus.login.login import login_of
 from mcp_agentbus.core import aio
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import NameTaken, NobodyListens, NotAllowed, Refused
@@ -284,3 +287,23 @@ async def test_a_gate_that_ends_is_told_from_a_bus_that_does_and_its_next_one_go
                 [item] = (await read_inbox(coder)).tasks
 
     assert item.task.subject == "Somebody"
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_gate_whose_connections_the_server_ends_answers_again(accounts):
+    planner = await accounts.session("laptop", "planner")
+    coder = await accounts.session("vps", "coder")
+    system = await Link.open(accounts.shared.url, login_of(accounts.shared.system))
+
+    told = await system.request("$SYS.REQ.SERVER.PING.CONNZ", b'{"auth":true}')
+    server, connections = (json.loads(told.data)[key] for key in ("server", "data"))
+    ended = [each["cid"] for each in connections["connections"] if each["account"] == "BUS"]
+    for cid in ended:
+        kick = json.dumps({"cid": cid}).encode()
+        await system.request(f"$SYS.REQ.SERVER.{server['id']}.KICK", kick)
+    await system.close()
+    [receipt] = await send_task(planner, "coder", "Go on", "all the same")
+    [item] = (await read_inbox(coder)).tasks
+
+    assert len(ended) >= 5  # one of each account, and two of the gate's own
+    assert item.task.id == receipt.task_id

@@ -50,10 +50,15 @@ class Shared:
         """The settings of whoever runs the server."""
         return self._of("admin")
 
+    @property
+    def system(self) -> Settings:
+        """The settings of who may ask the server of itself."""
+        return self._of("system")
+
     def environ(self, name: str) -> dict[str, str]:
         """Return the variables by which an account's machine knows the server."""
         environ = {"AGENTBUS_URL": self.url, "AGENTBUS_NKEY_FILE": str(self.folder / f"{name}.nk")}
-        return environ if name == "admin" else {**environ, "AGENTBUS_ACCOUNT": name}
+        return environ if name in OWN else {**environ, "AGENTBUS_ACCOUNT": name}
 
     def _of(self, name: str) -> Settings:
         return settings_at(self.folder / f"home-{name}", **self.environ(name))
