@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from mcp_agentbus.bus.passing.passage import Passage, Passed
 from mcp_agentbus.core.aio import in_background, note_failure
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.gate import rules, verdict
+from mcp_agentbus.gate import rules, said, verdict
 from mcp_agentbus.gate.forward import Forward
 from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.quota import Quota
@@ -178,8 +179,7 @@ class Desk:
             if info.get("state", {}).get("bytes", 0) + len(say.data) > room:
                 self._forward.answer(reply, _FULL)
                 return
-            said = head.made(say.headers)
-            await self._forward.pass_answer(reply, say.subject, say.data, said)
+            await self._forward.pass_answer(reply, say.subject, say.data, head.made(say.headers))
 
     def _later(self, reply: str, work: Coroutine[Any, Any, None]) -> None:
         """Begin what takes requests of the gate's own, unless too much of that is under way."""
@@ -213,8 +213,9 @@ class Desk:
 
     async def _if_stored(self, reply: str, wanted: verdict.Stored) -> None:
         stored = await self._forward.read(wanted.stream, wanted.seq)
-        if stored == (wanted.subject, wanted.say.data):
-            self._say(reply, wanted.say)
+        if (stored.subject, stored.data) == (wanted.subject, wanted.say.data):
+            headers = said.moved(wanted, head.read(stored.head))
+            self._say(reply, replace(wanted.say, headers=headers))
         else:
             self._forward.refuse(reply, "not-yours")
 
@@ -234,8 +235,8 @@ class Desk:
 
     async def _delete(self, reply: str, wanted: verdict.Delete) -> None:
         """Delete a message that is own, or that is none: the server says so then."""
-        subject, _ = await self._forward.read(wanted.stream, wanted.seq)
-        if subject and not self._may_read(wanted.stream, subject, b""):
+        stored = await self._forward.read(wanted.stream, wanted.seq)
+        if stored.subject and not self._may_read(wanted.stream, stored.subject, b""):
             self._forward.refuse(reply, "not-yours")
             return
         call = f"{_API}.STREAM.MSG.DELETE.{wanted.stream}"
@@ -247,10 +248,10 @@ class Desk:
         place = f"{_API}.STREAM.INFO.{wanted.stream}"
         while True:  # the server tells 100,000 at a time
             asked = _dump({"subjects_filter": wanted.filter, "offset": len(counts)})
-            said = await self._forward.ask(place, asked)
-            info = _object(said)
+            answer = await self._forward.ask(place, asked)
+            info = _object(answer)
             if "state" not in info:
-                self._forward.answer(reply, said)
+                self._forward.answer(reply, answer)
                 return
             page = info["state"].get("subjects") or {}
             counts.update(page)

@@ -205,15 +205,15 @@ class Forward:
         if reply:
             ask()
 
-    async def read(self, stream: str, seq: int) -> tuple[str, bytes]:
-        """Return the message that has a number in a stream, its subject and data; empty if none.
+    async def read(self, stream: str, seq: int) -> Passed:
+        """Return the message that has a number in a stream, under its subject; empty for none.
 
         Raises:
             TimeoutError: nobody says.
         """
         asked = json.dumps({"seq": seq}).encode()
         stored = await self._answered(f"{_API}.DIRECT.GET.{stream}", asked)
-        return head.stored_on(stored.head), stored.data
+        return stored._replace(subject=head.stored_on(stored.head))
 
     async def _answered(self, subject: str, data: bytes, said: bytes = b"") -> Passed:
         answered: asyncio.Future[Passed] = asyncio.get_running_loop().create_future()

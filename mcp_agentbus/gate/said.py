@@ -60,6 +60,20 @@ def decide(asked: Asked, book: Book) -> Verdict:
     return NOT_YOURS
 
 
+def moved(wanted: Stored, stored: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of a message that is parked, or offered again: those that it has.
+
+    Whoever moves it says why, and no more of it: it stays what its sender has said.
+    """
+    kept = _of_agentbus(stored)
+    kept.pop(subjects.H_REASON, None)
+    mover = (H_MSG_ID, H_STREAM, *((subjects.H_REASON,) if wanted.stream == TASKS else ()))
+    if scheduler := stored.get(subjects.H_SCHEDULER):
+        kept[subjects.H_SCHEDULED_BY] = scheduler
+    said = wanted.say.headers
+    return {**kept, **{name: said[name] for name in mover if name in said}}
+
+
 def _task(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     if len(tokens) != 3:
         return NOT_YOURS
@@ -244,15 +258,21 @@ def _route(tokens: tuple[str, ...]) -> tuple[str, str, str] | None:
 
 def _of_task(asked: Asked, stream: str) -> dict[str, str]:
     """Return the headers of a task that are kept; its id is this account's own."""
-    kept = {
-        name: value
-        for name, value in asked.headers.items()
-        if name.startswith("Agentbus-") and not name.lower().startswith("agentbus-gate-")
-    }
-    kept.pop(subjects.H_MOVED, None)
+    kept = _of_agentbus(asked.headers)
     given = asked.headers.get(H_MSG_ID, "")
     own = given if _MSG_ID.fullmatch(given) else secrets.token_hex(8)
     return {**kept, H_STREAM: stream, H_MSG_ID: f"{asked.account}.{own}"}
+
+
+def _of_agentbus(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those of some headers that say something of a task, and are no gate's."""
+    kept = {
+        name: value
+        for name, value in headers.items()
+        if name.startswith("Agentbus-") and not name.lower().startswith("agentbus-gate-")
+    }
+    kept.pop(subjects.H_MOVED, None)
+    return kept
 
 
 def _moved(asked: Asked) -> int:

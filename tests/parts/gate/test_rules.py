@@ -4,16 +4,12 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 
 import pytest
+from ruled import AT, BOOK, ID, REVISION, asked
 
-from mcp_agentbus.core.text import now, stamp
-from mcp_agentbus.gate import said
-from mcp_agentbus.gate.book import Book, Known, Standing
-from mcp_agentbus.gate.rules import decide, may_read
+from mcp_agentbus.gate.rules import may_read
 from mcp_agentbus.gate.verdict import (
-    Asked,
     Copied,
     Count,
     Delete,
@@ -28,28 +24,6 @@ from mcp_agentbus.gate.verdict import (
 )
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
-
-# `planner` is laptop's, `coder` vps's, `mute` takes tasks of nobody; nobody has registered `new`.
-BOOK = Book(
-    {
-        "planner": Known("laptop", (), ("*",), 3),
-        "coder": Known("vps", ("review",), ("*",), 4),
-        "mute": Known("vps", (), ("coder",), 5),
-        "old": Known("", (), ("*",), 6),
-    },
-    {
-        "laptop": Standing(frozenset({"build"})),
-        "vps": Standing(frozenset({"review"})),
-    },
-)
-ID = "9d0c1f"
-AT = {"Nats-Schedule": f"@at {stamp(now() + timedelta(hours=1))}"}
-REVISION = {"Nats-Expected-Last-Subject-Sequence": "0"}
-
-
-def asked(subject, data=b"{}", headers=None, *, by="laptop", wants_answer=True):
-    body = data if isinstance(data, bytes) else json.dumps(data).encode()
-    return decide(Asked(by, subject, headers or {}, body, wants_answer), BOOK)
 
 
 @pytest.mark.parametrize(
@@ -281,74 +255,6 @@ def test_a_pull_never_waits_and_is_of_so_many(data):
     assert isinstance(asked(subject, data), Refusal)
 
 
-def test_of_a_task_s_headers_those_of_agentbus_stay_and_its_id_is_the_account_s():
-    given = {
-        "Agentbus-Task": ID,
-        "Agentbus-Gate-Subject": "agentbus.x",
-        "agentbus-gate-ack": "$JS.ACK.x",
-        "Nats-Msg-Id": "m1",
-        "Nats-TTL": "never",
-        "Nats-Rollup": "all",
-        "Nats-Schedule": "@every 1s",
-        "Nats-Schedule-Target": "agentbus.coder.tasks.high.mute",
-        "Nats-Schedule-Source": "agentbus.coder.sched.high.mute.1",
-        "Nats-Incr": "1",
-        "Nats-Batch-Id": "b",
-        "Nats-Expected-Last-Sequence": "7",
-        "Nats-Stream-Source": "AGENTBUS_SCHED 1",
-        "Nats-Scheduler": "agentbus.coder.sched.high.planner.1",
-        "Status": "503",
-    }
-
-    verdict = asked("agentbus.coder.tasks.high.planner", b"{}", given)
-
-    assert verdict.headers == {
-        "Agentbus-Task": ID,
-        "Nats-Expected-Stream": TASKS,
-        "Nats-Msg-Id": "laptop.m1",
-    }
-
-
-def test_a_schedule_is_built_from_its_time():
-    verdict = asked(f"agentbus.coder.sched.high.planner.{ID}", b"{}", {
-        **AT, "Nats-Schedule-Target": "agentbus.coder.due.high.mute", "Nats-Schedule-TTL": "1s",
-    })  # fmt: skip
-
-    headers = verdict.say.headers
-    assert headers["Nats-Schedule-Target"] == "agentbus.coder.due.high.planner"
-    assert headers["Nats-Schedule"] == AT["Nats-Schedule"]
-    assert "Nats-Schedule-TTL" not in headers
-
-
-@pytest.mark.parametrize(
-    "schedule",
-    ["", "@every 1s", "* * * * *", "@at", "@at tomorrow", "@at 2020-01-01T00:00:00Z",
-     "@at 2999-01-01T00:00:00Z", "@at {now:%Y-%m-%dT%H:%M:%S}"],
-)  # fmt: skip
-def test_a_time_that_is_none_or_too_far_is_refused(schedule):
-    subject = f"agentbus.coder.sched.high.planner.{ID}"
-    assert isinstance(asked(subject, b"{}", {"Nats-Schedule": schedule.format(now=now())}), Refusal)
-
-
-def test_a_registration_says_whose_it_is_and_has_the_roles_that_were_granted():
-    mine = {"id": "coder", "account": "vps", "roles": ["build"], "later": 1}
-    verdict = asked("agentbus.planner.profile", mine, REVISION)
-
-    assert json.loads(verdict.data) == {**mine, "id": "planner", "account": "laptop"}
-    for roles in (["review"], ["build", "review"], "build", [None], [["build"]], {"build": 1}):
-        refused = asked("agentbus.planner.profile", {"roles": roles}, REVISION)
-        assert isinstance(refused, Refusal), roles
-        assert refused.code == "not-granted"
-
-
-def test_a_name_that_is_free_is_claimed_as_it_was_known_to_be():
-    """Two gates that hear of it at once: the server takes one claim, by the revision."""
-    right = {"Nats-Expected-Last-Subject-Sequence": "6"}
-    assert isinstance(asked("agentbus.old.profile", b"{}", right), Say)
-    assert isinstance(asked("agentbus.old.profile", b"{}", REVISION), Refusal)
-    assert isinstance(asked("agentbus.new.profile", b"{}", right), Refusal)
-
-
 def test_a_consumer_is_made_as_this_version_makes_it_whatever_was_asked():
     subject = "$JS.API.CONSUMER.CREATE.AGENTBUS_TASKS.planner_low.agentbus.planner.tasks.low.*"
     verdict = asked(subject, {"config": {"deliver_subject": "agentbus.coder.back"}})
@@ -382,14 +288,3 @@ def test_a_consumer_is_made_as_this_version_makes_it_whatever_was_asked():
 )
 def test_what_is_stored_is_read_by_who_sent_it_and_whom_it_is_for(stream, subject, may):
     assert may_read("laptop", stream, subject, BOOK) is may
-
-
-def test_an_account_registers_so_many_agents_and_no_more():
-    full = Book(
-        {f"a{number}": Known("laptop", (), ("*",), number) for number in range(said.AGENTS_MAX)},
-        {"laptop": Standing(frozenset())},
-    )
-    verdict = decide(Asked("laptop", "agentbus.more.profile", REVISION, b"{}"), full)
-    assert verdict == Refusal("too-many")
-    own = {"Nats-Expected-Last-Subject-Sequence": "1"}
-    assert isinstance(decide(Asked("laptop", "agentbus.a1.profile", own, b"{}"), full), Say)

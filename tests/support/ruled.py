@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A book of three accounts' agents, and what the gate's rule decides by it.
+
+>>> asked("agentbus.coder.back", b"", by="laptop")
+Say(subject='agentbus.coder.back', ...)
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from mcp_agentbus.core.text import now, stamp
+from mcp_agentbus.gate.book import Book, Known, Standing
+from mcp_agentbus.gate.rules import decide
+from mcp_agentbus.gate.verdict import Asked
+
+# `planner` is laptop's, `coder` vps's, `mute` takes tasks of nobody; nobody has registered `new`.
+BOOK = Book(
+    {
+        "planner": Known("laptop", (), ("*",), 3),
+        "coder": Known("vps", ("review",), ("*",), 4),
+        "mute": Known("vps", (), ("coder",), 5),
+        "old": Known("", (), ("*",), 6),
+    },
+    {
+        "laptop": Standing(frozenset({"build"})),
+        "vps": Standing(frozenset({"review"})),
+    },
+)
+ID = "9d0c1f"
+AT = {"Nats-Schedule": f"@at {stamp(now() + timedelta(hours=1))}"}
+REVISION = {"Nats-Expected-Last-Subject-Sequence": "0"}
+
+
+def asked(subject, data=b"{}", headers=None, *, by="laptop", wants_answer=True):
+    body = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return decide(Asked(by, subject, headers or {}, body, wants_answer), BOOK)
