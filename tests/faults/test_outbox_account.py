@@ -2,7 +2,7 @@
 """An account of a shared server whose gate is away: what it sends meanwhile, and what comes of it."""
 
 import pytest
-from gated import gate_of, have_joined, ungated
+from gated import gate_of, joined, ungated
 from hosted import Hosted, read_all
 
 from mcp_agentbus.bus import budget
@@ -22,7 +22,7 @@ async def test_what_the_gate_refuses_later_is_told_and_holds_back_its_sender_alo
     monkeypatch.setattr(budget, "_ANSWERS_WITHIN_S", 0.8)
     with ungated(tmp_path, laptop=[], vps=[]) as shared:
         mine, theirs = shared.settings("laptop"), shared.settings("vps")
-        await have_joined(shared, {"laptop": [], "vps": []})
+        await joined(shared.admin, {"laptop": [], "vps": []})
         private = Agent("private", accept_from=("coder",))
         async with Bus(theirs) as bus, Session(bus, Agent("coder")) as coder:
             async with gate_of(shared.admin), Session(bus, private) as other:
