@@ -22,8 +22,8 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate.book import Book, Known, Standing
-from mcp_agentbus.shared.accounts import store
-from mcp_agentbus.shared.accounts.record import ACCOUNTS, AccountRecord
+from mcp_agentbus.shared.accounts import leader, store
+from mcp_agentbus.shared.accounts.record import CHANGED, AccountRecord
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.store.task import Undecodable
@@ -32,6 +32,8 @@ from mcp_agentbus.store.task import Undecodable
 _ANEW_S: Final = 30.0
 # The same agent or account is looked up again after so long, in seconds, whoever asks.
 _LOOKED_UP_S: Final = 0.2
+# A registration is heard of so much earlier than it is stored, in seconds: tried after each.
+_STORED_AFTER_S: Final = (0.0, 0.02, 0.1, 0.5, 2.0)
 # Registrations that change within a second beyond this number are read all together.
 _HEARD_MAX: Final = 2_000
 
@@ -55,7 +57,7 @@ class Keeper:
         await self._stack.__aenter__()
         for subject, hear in (
             (subjects.profile_subject("*"), self._hear_agent),
-            (ACCOUNTS, self._hear_account),
+            (CHANGED, self._hear_account),
         ):
             heard = self._bus.subscribed(subject, hear, most=_HEARD_MAX)
             await self._stack.enter_async_context(heard)
@@ -125,7 +127,8 @@ class Keeper:
             self._all.set()
             return
         whose = subjects.parts(message.subject).whose
-        in_background(self._quietly(self._read_agent(whose)), "a look into the book")
+        self._looked_up.pop(f"agent {whose}", None)  # it may be another by now
+        in_background(self._quietly(self._read_changed(whose)), "a look into the book")
 
     def _hear_account(self, message: Message | None) -> None:
         if message is None:
@@ -151,8 +154,20 @@ class Keeper:
 
     async def _read_agent(self, agent: str) -> None:
         if ids.is_agent(agent):
-            stored = await self._bus.last(AGENTS, subjects.profile_subject(agent))
+            stored = await leader.last(self._bus, AGENTS, subjects.profile_subject(agent))
             self.book.note_agent(agent, _known(stored) if stored else None)
+
+    async def _read_changed(self, agent: str) -> None:
+        """Read a registration that is heard of; several servers have to agree before it is stored.
+
+        What was refused, as somebody else's write came first, is looked for in vain.
+        """
+        before = self.book.revision(agent)
+        for pause_s in _STORED_AFTER_S:
+            await asyncio.sleep(pause_s)
+            await self._read_agent(agent)
+            if self.book.revision(agent) != before:
+                return
 
     async def _read_account(self, account: str) -> None:
         if ids.is_agent(account):

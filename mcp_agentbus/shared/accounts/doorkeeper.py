@@ -23,7 +23,7 @@ from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.shared.accounts import admin, owner, store
 from mcp_agentbus.shared.accounts.apply import apply
 from mcp_agentbus.shared.accounts.lobby import opened
-from mcp_agentbus.shared.accounts.record import ACCOUNTS
+from mcp_agentbus.shared.accounts.record import CHANGED
 from mcp_agentbus.store import streams
 
 # Between two tries to be at the bus, and to have a server take what it did not, in seconds.
@@ -88,7 +88,7 @@ async def _kept(bus: Bus, folder: Path) -> None:
         changed.set()
 
     leaves = bus.subscribed(f"{GATE}.*.{LEAVE}", leaving(bus, folder), group=_GROUP)
-    async with bus.subscribed(ACCOUNTS, arrived), opened(bus, folder), leaves:
+    async with bus.subscribed(CHANGED, arrived), opened(bus, folder), leaves:
         while True:
             await changed.wait()
             changed.clear()

@@ -5,8 +5,9 @@
     >>> account_in(record.subject, encoded(record)) == record
     True
 
-    agentbus-accounts.<name>     one user on one machine, with the key that proves it
-    agentbus-invitations.<id>    whom a line lets in, once, and until when
+    agentbus-accounts.<name>            one user on one machine, with the key that proves it
+    agentbus-accounts-changed.<name>    (not stored) that it is another from now on
+    agentbus-invitations.<id>           whom a line lets in, once, and until when
 
 What was read is checked: a name becomes part of subjects and of the server's configuration.
 """
@@ -30,8 +31,10 @@ from mcp_agentbus.errors import BadInput
 AccountState = Literal["joined", "cut-off", "removed"]
 InvitationState = Literal["open", "used", "revoked"]
 
-#: Where all accounts stand, and each change of one is heard.
+#: Where all accounts stand.
 ACCOUNTS: Final = "agentbus-accounts.*"
+#: Where each change of one is heard, once it is stored: before that others would read the old one.
+CHANGED: Final = "agentbus-accounts-changed.*"
 INVITATIONS: Final = "agentbus-invitations.*"
 _ID: Final = re.compile("[0-9a-f]{16}")
 _SHA256: Final = re.compile("[0-9a-f]{64}")

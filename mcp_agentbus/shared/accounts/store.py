@@ -10,15 +10,18 @@ Each change is by compare and set, so that of two who change the same one finds 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, overlap
+from mcp_agentbus.shared.accounts import leader
 from mcp_agentbus.shared.accounts.record import (
     ACCOUNTS,
+    CHANGED,
     INVITATIONS,
     AccountRecord,
     Invitation,
@@ -32,6 +35,9 @@ from mcp_agentbus.shared.accounts.record import (
 from mcp_agentbus.store import streams
 
 _T = TypeVar("_T")
+# A server of several that lags longer than this is as one that is away.
+_LAGS_S: Final = 2.0
+_LOOK_AGAIN_S: Final = 0.05
 _log = logging.getLogger(__name__)
 
 STREAM: Final = "AGENTBUS_ACCOUNTS"
@@ -47,6 +53,11 @@ SETTINGS: Final[dict[str, Any]] = {
     "max_msgs_per_subject": 1,
     "max_msg_size": 64 << 10,
     "max_bytes": 16 << 20,
+    "republish": {
+        "src": ACCOUNTS,
+        "dest": CHANGED.replace("*", "{{wildcard(1)}}"),
+        "headers_only": True,
+    },
 }
 
 
@@ -121,8 +132,8 @@ async def put_over(bus: Bus, records: Iterable[AccountRecord | Invitation]) -> N
     Raises: as `put`.
     """
     for record in records:
-        last = await bus.last(STREAM, record.subject)
-        await put(bus, record, last.seq if last else 0)
+        _, revision = await _read(bus, record.subject, lambda _, data: data)
+        await put(bus, record, revision)
 
 
 async def put(bus: Bus, record: AccountRecord | Invitation, revision: int) -> int:
@@ -145,7 +156,7 @@ async def forget(bus: Bus, record: AccountRecord | Invitation) -> None:
 
 
 async def _read(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> tuple[_T | None, int]:
-    message = await bus.last(STREAM, subject)
+    message = await leader.last(bus, STREAM, subject)
     if message is None:
         return None, 0
     with suppress(Unreadable):
@@ -154,12 +165,31 @@ async def _read(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> tup
 
 
 async def _all(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> list[_T]:
+    messages = await _latest(bus)
     records: list[_T] = []
-    async with aclosing(bus.stored(STREAM, subject)) as pages:
-        async for page in pages:
-            for message in page:
-                try:
-                    records.append(read(message.subject, message.data))
-                except Unreadable:  # of a later version: it is left out, and not unseen
-                    _log.warning("what is kept under %s cannot be read here", message.subject)
+    for message in messages:
+        if overlap(subject, message.subject):
+            try:
+                records.append(read(message.subject, message.data))
+            except Unreadable:  # of a later version: it is left out, and not unseen
+                _log.warning("what is kept under %s cannot be read here", message.subject)
     return records
+
+
+async def _latest(bus: Bus) -> list[Found]:
+    """Return all that is stored, as the leader has it, from whichever server.
+
+    One that lags does not have what was stored last; where that was removed since, nobody has it.
+    """
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + _LAGS_S
+    while True:
+        messages: list[Found] = []
+        async with aclosing(bus.stored(STREAM, ">")) as pages:
+            async for page in pages:
+                messages += page
+        state = (await bus.api(f"STREAM.INFO.{STREAM}"))["state"]
+        known = max((message.seq for message in messages), default=0)
+        if known >= int(state["last_seq"]) or loop.time() > give_up:
+            return messages
+        await asyncio.sleep(_LOOK_AGAIN_S)
