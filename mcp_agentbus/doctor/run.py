@@ -32,6 +32,7 @@ from mcp_agentbus.doctor import (
 )
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.self_test import send_round
+from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.installers.steps import Step
 
@@ -139,6 +140,7 @@ async def examine(given: Settings, asked: Mapping[str, str]) -> list[Check]:
         _needs(usable, "archive", lambda loaded: _in_thread(machine.archive, loaded)),
         _needs(usable, "human", lambda loaded: _in_thread(machine.human, loaded)),
         _needs(usable, "agents", lambda loaded: _in_thread(machine.agents, loaded)),
+        _needs(usable, "names", account.agents),
         *each_host,
     )
     # Alone: it compares times.

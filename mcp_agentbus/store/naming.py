@@ -11,6 +11,7 @@ decides. It registers nobody.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,8 @@ from mcp_agentbus.store import roster
 from mcp_agentbus.store.subjects import AGENTS
 
 _NOBODY: Final[frozenset[str]] = frozenset()
+# The gate refuses whom this has missed; a call has little more time than that for all that it asks.
+_LOOK_S: Final = 1.0
 # Names that are this account's on this bus, which they stay.
 _OURS: Final[set[tuple[str | None, str, str]]] = set()
 
@@ -85,9 +88,10 @@ class Naming:
         if not account or (url, account, found.me.id) in _OURS:
             return _NOBODY
         try:
-            registration = await roster.registration(bus, found.me.id)
-        except (BusUnreachable, Unconfirmed):  # what is sent now may be kept here until it is back
-            return _NOBODY
+            async with asyncio.timeout(_LOOK_S):
+                registration = await roster.registration(bus, found.me.id)
+        except (BusUnreachable, Unconfirmed, TimeoutError):
+            return _NOBODY  # what is sent now may be kept here until the bus is back
         if registration and registration.account == account:
             _OURS.add((url, account, found.me.id))
         if registration is None or registration.account in {"", account}:

@@ -8,6 +8,8 @@ from gated import gated, ungated
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.nkey import new_seed
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
 
 
@@ -18,7 +20,7 @@ def of(shared, account):
 
 
 async def test_it_tells_how_fast_the_gate_answers_and_what_it_does_not_look_at(tmp_path):
-    async with gated(tmp_path, laptop=[]) as shared:
+    async with gated(tmp_path, laptop=[], vps=[]) as shared:
         settings = of(shared, "laptop")
         _, found = await report(settings)
 
@@ -32,13 +34,22 @@ async def test_it_tells_how_fast_the_gate_answers_and_what_it_does_not_look_at(t
             assert found[name]["state"] == "ok"
             assert "not looked at" in found[name]["said"]
 
+        assert "name coder" not in found
+        async with (
+            Bus(shared.settings("vps")) as there,
+            Session(there, Agent("coder")) as coder,
+        ):
+            await coder.called()
+        _, found = await report(replace(settings, agents={"coder": Agent("coder")}))
+        assert "an agent of another account" in found["name coder"]["said"]
+
         for _ in range(2):  # the names are the account's own the second time, too
             code, stages = await sent_round(settings)
             assert (code, stages["seen"]["state"]) == (0, "ok"), stages
             assert "doctor-laptop and doctor-laptop-worker stay" in stages["cleanup"]["said"]
         async with Bus(settings) as bus:
-            ours = {entry.id for entry in await roster.everybody(bus)}
-        assert ours == {"doctor-laptop", "doctor-laptop-worker"}
+            registered = await roster.registered(bus)
+        assert registered == {"coder", "doctor-laptop", "doctor-laptop-worker"}
 
 
 async def test_a_server_without_its_gate_and_one_that_lets_the_account_in_no_more_are_told_apart(

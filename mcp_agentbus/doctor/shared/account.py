@@ -14,10 +14,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import API, Link
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, GateAway
+from mcp_agentbus.store import roster
 
 _ANSWER_S: Final = 3.0
 # What takes longer than this is felt by each call, which asks several times.
@@ -50,6 +52,27 @@ async def checks(settings: Settings, link: Link) -> list[Check]:
         fix = "See how far the server is (ping), and how busy its machine; each call asks it often."
         gate = Check("gate", "warning", gate.said, fix)
     return [gate, *_authority(settings)]
+
+
+async def agents(settings: Settings) -> list[Check]:
+    """Name the agents of config.toml that are another account's on this bus; none without one.
+
+    Raises:
+        AgentbusError: that cannot be found out.
+    """
+    if not settings.account or not settings.agents:
+        return []
+    async with Bus(settings) as bus:
+        if not await bus.reconnected(0):
+            return []
+        whose = {name: await roster.registration(bus, name) for name in settings.agents}
+    checks = []
+    for name, registration in whose.items():
+        if registration and registration.account not in {"", settings.account}:
+            said = "an agent of another account on this bus: by that name nobody is woken here"
+            fix = f"Run `agentbus agent remove {name}`, then add it under another name."
+            checks.append(Check(f"name {name}", "wrong", said, fix))
+    return checks
 
 
 def away(error: GateAway) -> Check:
