@@ -36,7 +36,7 @@ SEEN: Final = BadInput(
     "alone: it asks for the line.",
 )
 _SESSIONS: Final = (
-    "Sessions of your hosts that are open stay on the bus that they began with: start them anew."
+    "Start the open sessions of your hosts anew: what they hold is on the bus of before."
 )
 
 
@@ -131,7 +131,7 @@ def _listener(settings: Settings) -> str:
         renewed = listener.moved(settings)
     except AgentbusError as error:
         return f"The listener could not be started anew: {error.message} {error.hint}"
-    return f"It was started anew: {renewed}." if renewed else ""
+    return f"Started anew: {renewed}." if renewed else ""
 
 
 async def _looked(settings: Settings, *, as_json: bool) -> tuple[int, dict[str, Any]]:
