@@ -161,7 +161,7 @@ async def test_a_bus_that_lets_nobody_in_leaves_it_here_and_each_call_says_so(
 async def test_what_is_too_much_just_now_is_handed_on_later_and_in_order(away, world, monkeypatch):
     coder = await world.session("coder")
     away.proxy.refuse()
-    refusals = iter([SendLimit(), StoreFull()])
+    refusals = iter([SendLimit(), ValueError("a bug"), StoreFull()])
 
     async def at_first_refused(*of_one):
         for refusal in refusals:
@@ -169,6 +169,7 @@ async def test_what_is_too_much_just_now_is_handed_on_later_and_in_order(away, w
         await hand_on(*of_one)
 
     monkeypatch.setattr(forwarder, "hand_on", at_first_refused)
+    monkeypatch.setattr(forwarder, "_HELD_S", 0.1)
     async with Hosted(away.settings, world.name("planner")) as laptop:
         sent = [
             (await send_task(laptop.session, coder.me.id, f"{n}", "x"))[0].task_id for n in range(3)
@@ -176,6 +177,7 @@ async def test_what_is_too_much_just_now_is_handed_on_later_and_in_order(away, w
         away.proxy.accept()
         async with laptop.forwarding():
             assert "as many tasks as a minute allows" in await laptop.step("error")
+            assert "which is a bug" in await laptop.step("error")
             assert await laptop.step("handed_on") == 3
 
     assert await read_all(coder, 3) == sent
@@ -197,8 +199,14 @@ async def test_what_was_sent_to_one_bus_is_never_handed_on_to_another(away, worl
         assert "for another bus" in await laptop.step("error")
         [receipt] = await send_task(laptop.session, coder.me.id, "For this", "x")
         assert receipt.state == "stored"
+        # What is for this one is not held back by what is not.
+        away.proxy.refuse()
+        [later] = await send_task(laptop.session, coder.me.id, "For this, too", "x")
+        assert later.state == "stored_here"
+        away.proxy.accept()
+        assert await laptop.step("handed_on") == 1
         assert len(await laptop.outbox.waits()) == 1
-    assert await read_all(coder, 1) == [receipt.task_id]
+    assert await read_all(coder, 2) == [receipt.task_id, later.task_id]
 
 
 @pytest.mark.usefixtures("hurried")

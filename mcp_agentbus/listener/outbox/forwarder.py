@@ -11,14 +11,14 @@ between the two, the same is done once more, and known there by its id.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from mcp_agentbus.bus import budget
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core.aio import note_failure
+from mcp_agentbus.core.aio import note_failure, part
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.handoff.sending.handing_on import FOR_NOW, Barred, be_known, hand_on
@@ -34,6 +34,12 @@ _PONG_S: Final = 1.0
 IDLE_S: Final = 60.0
 # In seconds: a listener is gone within 10 s of being told to end.
 _STOP_WITHIN_S: Final = 2.0
+# What is held back by a bus that is there is tried after so long at most, in seconds.
+_HELD_S: Final = 30.0
+_NAME: Final = "forwarder of the outbox"
+# Among the reasons, by sender: no agent's id.
+_OTHERS: Final = "other buses"
+_FAILED: Final = "It failed inside the listener, which is a bug: its log has more."
 _UNREAD: Final = "What lies there cannot be read:"
 
 
@@ -55,7 +61,7 @@ class Forwarder:
                 try:
                     await self._pass()
                 except Exception as error:  # noqa: BLE001  # or nothing is handed on from then on
-                    note_failure("forwarder of the outbox", error)
+                    note_failure(_NAME, error)
                     self._tries += 1
                 if self._tries:
                     await self._pause()
@@ -68,7 +74,7 @@ class Forwarder:
     async def _until_needed(self) -> None:
         """Wait until something lies there; after a while without the server is stopped."""
         outbox = self._outbox
-        while not outbox.may_hold:
+        while not outbox.may_hold_ours:
             outbox.filled.clear()
             try:
                 async with asyncio.timeout(IDLE_S):
@@ -79,61 +85,93 @@ class Forwarder:
                         self._emit({"resting": True})
 
     async def _pause(self) -> None:
-        """Wait before the next try, less long if somebody has reached the bus meanwhile."""
+        """Wait before the next try, less long if somebody has reached the bus meanwhile.
+
+        What a bus holds back that is reached is tried ever more seldom, but for what is new.
+        """
+        signs = [self._bus.opened]
         pause_s = _BACKOFF_S[min(self._tries, len(_BACKOFF_S) - 1)]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await self._bus.opened.wait()
+        if "" not in self._outbox.says:
+            signs.append(self._outbox.filled)
+            pause_s = min(_HELD_S, 2.0**self._tries)
+        heard = [part(sign.wait()) for sign in signs]
+        await asyncio.wait(heard, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+        for each in heard:
+            each.cancel()
 
     async def _pass(self) -> None:
         """Hand on what can be handed on now."""
         outbox = self._outbox
         self._bus.opened.clear()
+        outbox.filled.clear()
         try:
             waits = await outbox.waits()
         except AgentbusError as error:
-            self._says({"": f"{_UNREAD} {error.message}"})
-            self._tries += 1
+            self._end_pass({"": f"{_UNREAD} {error.message}"})
             return
         if self._tries:  # what fails again and again may only seem to be connected
             await self._bus.let_go_if_silent(_PONG_S)
         is_there = await self._bus.reconnected(0)
         outbox.is_locked_out = self._bus.is_locked_out
         if not is_there:
-            self._says({"": self._bus.away_says})
-            self._tries += 1
+            self._end_pass({"": self._bus.away_says})
             return
-        says = {each.task.sender: ANOTHER_BUS for each in waits if not each.is_ours}
-        count = 0
-        known: dict[str, Addressees] = {}  # by sender: once it is known itself, whom it has met
+        says: dict[str, str] = {}
         try:
             with budget.apart():
                 await streams.ensure_streams(self._bus)
-            for each in waits:
-                sender = each.task.sender
-                if each.is_ours and sender not in says:
-                    if why := await self._hand_on(each, known):
-                        says[sender] = why
-                    else:
-                        count += 1
+            await self._hand_on_all([each for each in waits if each.is_ours], says)
         except (AgentbusError, TimeoutError) as error:  # the bus is away again
             says[""] = error.message if isinstance(error, AgentbusError) else "It is slow."
-        if count:
-            self._emit({"handed_on": count})
-        self._tries = 0 if count and not says else self._tries + 1
-        self._says(says)
+        self._end_pass(says, others=not all(each.is_ours for each in waits))
 
-    async def _hand_on(self, waits: Waits, known: dict[str, Addressees]) -> str:
-        """Hand on one task and forget it here; return why it is not, which holds its sender's.
+    def _end_pass(self, says: dict[str, str], *, others: bool = False) -> None:
+        """Note why what is left is not handed on, by sender; "": the bus is not there."""
+        self._tries = self._tries + 1 if says else 0
+        if others:
+            says = {**says, _OTHERS: ANOTHER_BUS}
+        if says != self._outbox.says:
+            self._outbox.says = says
+            if says:
+                self._emit({"error": "; ".join(sorted(set(says.values())))})
+
+    async def _hand_on_all(self, waits: Sequence[Waits], says: dict[str, str]) -> None:
+        """Hand on each, and into `says` why a sender's are not: the first holds the others back.
 
         Raises:
             BusUnreachable, Unconfirmed: as `hand_on`.
+        """
+        count = 0
+        known: dict[str, Addressees] = {}  # by sender: once it is known itself, whom it has met
+        try:
+            for each in waits:
+                sender = each.task.sender
+                if sender in says:
+                    continue
+                try:
+                    await self._hand_on(each, known)
+                    count += 1
+                except (Barred, *FOR_NOW) as error:
+                    says[sender] = f"{error.message} {error.hint}"
+                except (AgentbusError, TimeoutError):
+                    raise
+                except Exception as error:  # noqa: BLE001  # or it holds back everybody's
+                    note_failure(_NAME, error)
+                    says[sender] = _FAILED
+        finally:
+            if count:
+                self._emit({"handed_on": count})
+
+    async def _hand_on(self, waits: Waits, known: dict[str, Addressees]) -> None:
+        """Hand on one task and forget it here.
+
+        Raises: as `hand_on`.
         """
         outbox = self._outbox
         async with outbox.turn:
             now = await outbox.still(waits)
             if now is None:  # withdrawn at this moment: its turn comes
-                return ""
+                return
             letter = await outbox.read(now)
             try:
                 with budget.call():
@@ -143,14 +181,7 @@ class Forwarder:
                             await be_known(self._bus, letter)
                             known[sender] = Addressees(self._bus, sender)
                         await hand_on(self._bus, letter, known[sender])
-            except (Barred, *FOR_NOW) as error:
-                if not (now.is_over and isinstance(error, Barred)):  # else nothing came there
-                    return f"{error.message} {error.hint}"
+            except Barred:
+                if not now.is_over:  # else nothing of it came there
+                    raise
             await outbox.take_out(now)
-        return ""
-
-    def _says(self, says: dict[str, str]) -> None:
-        if says != self._outbox.says:
-            self._outbox.says = says
-            if says:
-                self._emit({"error": "; ".join(sorted(set(says.values())))})

@@ -122,6 +122,13 @@ class Outbox:
         return bool(self._waits) or (self._waits is None and self._mark.exists())
 
     @property
+    def may_hold_ours(self) -> bool:
+        """Whether anything may lie there for the bus of now."""
+        if self._waits is None:
+            return self._mark.exists()
+        return any(waits.is_ours for waits in self._waits.values())
+
+    @property
     def seen(self) -> tuple[Waits, ...] | None:
         """What lies there, the oldest first, as far as it was read; None: not yet."""
         if self._waits is None:
