@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A link that comes and goes, and a server of one's own that is killed: each task once, in order."""
+
+import asyncio
+import os
+import random
+import signal
+from contextlib import suppress
+
+import pytest
+from hosted import Hosted
+from laptop import laptop
+
+from mcp_agentbus.bus import budget, embedded
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.outbox.outbox import own_server
+
+HANG_S = 60  # only a hang takes as long
+TASKS = 25
+
+
+@pytest.mark.promise(49)
+async def test_what_three_agents_send_by_a_link_that_comes_and_goes_is_there_once_and_in_order(
+    home, world, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(budget, "CALL_S", 0.8)
+    monkeypatch.setattr(budget, "_ANSWERS_WITHIN_S", 0.8)
+    coder = (await world.session("coder")).me.id
+    async with laptop(tmp_path, home) as there, Hosted(there.settings, world.name("s0")) as machine:
+        others = [
+            Session(machine.bus, Agent(world.name(name)), outbox=machine.outbox)
+            for name in ("s1", "s2")
+        ]
+        faults = asyncio.create_task(_faults(there, random.Random(16)))
+        async with machine.forwarding(), asyncio.timeout(HANG_S):
+            sending = [_all_sent(session, coder) for session in (machine.session, *others)]
+            sent = await asyncio.gather(*sending)
+            faults.cancel()
+            there.proxy.accept()
+            ids = [task_id for some in sent for task_id in some]
+            assert await machine.outbox.handed_on(ids, HANG_S)
+
+    for session, task_ids in zip((machine.session, *others), sent, strict=True):
+        lane = subjects.task_subject(coder, "normal", session.me.id)
+        pages = [page async for page in world.bus.stored(subjects.TASKS, lane)]
+        stored = [message.headers[subjects.H_TASK] for page in pages for message in page]
+        assert stored == task_ids, session.me.id
+
+
+async def _all_sent(session, coder):
+    """Send one task after the other, each again until there is a receipt; return their ids."""
+    task_ids = []
+    for number in range(TASKS):
+        while len(task_ids) == number:
+            with suppress(AgentbusError):
+                [receipt] = await send_task(
+                    session, coder, f"{number}", "x", request_id=f"r{number}"
+                )
+                task_ids.append(receipt.task_id)
+    return task_ids
+
+
+async def _faults(there, chance):
+    """Have the link go, go silent, or lose an acknowledgement; or kill the laptop's own server."""
+    while True:
+        await asyncio.sleep(chance.uniform(0.0, 0.3))
+        match chance.choice(["away", "silent", "unconfirmed", "killed"]):
+            case "away":
+                there.proxy.refuse()
+                await asyncio.sleep(chance.uniform(0.0, 0.5))
+                there.proxy.accept()
+            case "silent":
+                there.proxy.silence()
+            case "unconfirmed":
+                there.proxy.cut_at_answer(b'{"stream":"AGENTBUS_TASKS"')
+            case "killed":
+                if server := embedded.find(own_server(there.settings)):
+                    os.kill(server.pid, signal.SIGKILL)
