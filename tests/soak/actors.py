@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from choices import INBOXES, Choices, Errand
 from ledger import (
@@ -33,6 +34,9 @@ from ledger import (
 )
 from voices import Answer, Gone, Place, Refused, Shell, Voice
 
+if TYPE_CHECKING:
+    from sharing import SharedBus
+
 _TURN_S = (0.05, 0.5)
 _DRAIN_PAUSE_S = 0.4
 _LOOK_AGAIN_S = 0.2
@@ -46,8 +50,8 @@ class World:
     """What all of a run share."""
 
     folder: Path
-    home: Path
-    place: Place
+    #: One, or one for each account of a shared bus.
+    places: list[Place]
     choices: Choices
     ledger: Ledger
     #: Seconds since the run began.
@@ -56,6 +60,17 @@ class World:
     calm: asyncio.Event = field(default_factory=asyncio.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     actors: list[Actor] = field(default_factory=list)
+    #: The server that all of these use, where it is none of a user's own.
+    shared: SharedBus | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where most of them are."""
+        return self.places[0]
+
+    def place_of(self, session: str) -> Place:
+        """Return where a session is."""
+        return next(place for place in self.places if session.endswith(place.mark))
 
     def trouble(self, kind: str, told: str) -> None:
         """Write down what may not be."""
@@ -235,7 +250,8 @@ class Actor:
         waited = arguments.get("timeout_s", 0) + (arguments.get("wait_s") or 0)
         if answer.is_bug:
             self._world.trouble("bug", f"{session}, {tool}: {answer.text[-600:]}")
-        self._world.ledger.add(Call(clock() - waited, began, session, tool, answer.outcome))
+        told = "" if answer.outcome == "stored" else answer.text[-300:]
+        self._world.ledger.add(Call(clock() - waited, began, session, tool, answer.outcome, told))
         return replace(answer, outcome="unknown") if answer.outcome == "none" else answer, began
 
     async def _send(self) -> None:
@@ -270,7 +286,7 @@ class Actor:
         due = unsent.first + errand.deliver_in_s if errand.deliver_in_s else 0.0
         self._world.ledger.add(
             Sent(at, answer.task, began, self.voice.agent, self.voice.session, inbox, errand.lane,
-                 unsent.token, unsent.kind, due)
+                 unsent.token, unsent.kind, due, answer.is_here)
         )  # fmt: skip
         self._note(answer, began, 0)
         if errand.withdrawn_after:

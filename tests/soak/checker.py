@@ -221,8 +221,7 @@ def _order(ledger: Ledger) -> Iterator[Violation]:
         for before, after in pairwise(ordered):
             if _disturbed(claims[0], after, others[after.inbox], faults):
                 continue
-            # What was stored during the look came to a part of it that was tried again.
-            if after.at > claims[0].began:
+            if _came_later(before, after, claims[0]):
                 continue
             if _failed_since(before, claims[0], others[before.inbox]):
                 continue
@@ -234,6 +233,15 @@ def _order(ledger: Ledger) -> Iterator[Violation]:
             if same and not before.due and not after.due and after.at < began:
                 told = f"{before.token}, which was sent after it, was shown before it"
                 yield Violation("order", told, after.task)
+
+
+def _came_later(before: Sent, after: Sent, claim: Claimed) -> bool:
+    """Tell whether a task may have come to the bus after another, or during the look at both."""
+    # What was stored during the look came to a part of it that was tried again.
+    if after.at > claim.began:
+        return True
+    # Of what was handed on it is known only that it came before what its sender has sent then.
+    return after.is_here and (before.sender, before.lane) != (after.sender, after.lane)
 
 
 def _met(ledger: Ledger) -> dict[tuple[str, str], float]:
@@ -295,11 +303,12 @@ def _nobody_passed_over(ledger: Ledger) -> Iterator[Violation]:
             for look in reader.looks[bisect_right(reader.looks, begin, key=attrgetter("began")) :]:
                 if look.at >= end:
                     break
-                is_calm = look.at < calm_until and not sent.due
+                is_calm = look.at < calm_until and not sent.due and not sent.is_here
                 grace_s = _OFFERED_WITHIN_S if is_calm else _BACK_WITHIN_S
                 if not is_calm:
                     grace_s *= ledger.slowness(begin, look.began)
-                    grace_s += ledger.stalled_in_all("*", begin, look.began)
+                    whose = sent.session if sent.is_here else "*"
+                    grace_s += ledger.stalled_in_all(whose, begin, look.began)
                 if begin + grace_s < look.began:
                     told = f"free since {begin:.2f} s; {look.session} looked at {look.began:.2f} s"
                     yield Violation("passed over", f"{told} and was not shown it", sent.task)

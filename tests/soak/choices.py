@@ -12,7 +12,7 @@ What the machine makes of them, and when, is its own.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 #: Who may be sent a task, and how often in proportion.
@@ -63,6 +63,38 @@ FAULTS = {
     "remove_socket": 1,
     "empty_runtime": 1,
     "full_disk": 2,
+}
+#: What may happen to a shared server, to the accounts that use it, and to the laptop among them.
+SHARED_FAULTS = {
+    "away": 8,
+    "slow": 3,
+    "one_way": 4,
+    "sleep": 4,
+    "kill_outbox": 3,
+    "kill_gate": 5,
+    "term_gate": 1,
+    "stop_gate": 3,
+    "kill_gates": 2,
+    "kill_server": 4,
+    "term_server": 1,
+    "stop_server": 2,
+    "another_account": 1,
+    "kill_session": 4,
+    "term_session": 2,
+    "stop_session": 2,
+    "kill_listener": 4,
+    "term_listener": 2,
+    "stop_listener": 2,
+    "kill_woken": 1,
+    "kill_worker": 2,
+    "kill_command": 4,
+    "server_at_due": 2,
+    "server_after_release": 2,
+    "listen_stop": 2,
+    "listen_replace": 2,
+    "second_listener": 1,
+    "remove_socket": 1,
+    "empty_runtime": 1,
 }
 # No fault for so long: whoever is passed over in this time has no excuse.
 CALM_S = 4.0
@@ -132,17 +164,19 @@ class Choices:
         while True:
             yield _weighed(chance, _TREATMENTS)
 
-    def faults(self, seconds: float, kinds: Collection[str] = FAULTS) -> list[Planned]:
-        """Return what is done to the machine in so many seconds, and when; only of these kinds."""
+    def faults(
+        self, seconds: float, kinds: Collection[str] = (), *, of: Mapping[str, int] = FAULTS
+    ) -> list[Planned]:
+        """Return what is done in so many seconds, and when; only of these kinds, or of all."""
         chance = self.of("faults")
         plan, at = [], CALM_S
         # Each once, in an order of its own, before any comes again.
-        first = list(FAULTS)
+        first = list(of)
         chance.shuffle(first)
         while at < seconds:
-            kind = first.pop() if first else _weighed(chance, FAULTS)
+            kind = first.pop() if first else _weighed(chance, of)
             planned = Planned(at, kind, chance.random(), chance.uniform(*_HELD_UP_S))
-            if kind in kinds:
+            if kind in (kinds or of):
                 plan.append(planned)
                 at += chance.uniform(*_PAUSE_S)
         return plan

@@ -22,7 +22,7 @@ from actors import Actor, World, until
 from choices import Errand, Planned
 from ledger import Call, Fault, Said, Stalled
 from machine import Process, processes
-from voices import LISTEN, Shell, typed
+from voices import LISTEN, Place, Shell, typed
 
 _LOOK_AGAIN_S = 0.02
 # How long nobody may need a server; then somebody has one started.
@@ -36,29 +36,30 @@ _MIB = bytes(1 << 20)
 BALLAST = "ballast"
 #: The agent that the faults themselves send by.
 ACCOMPLICE = "eve"
-_FAULTS: dict[str, Callable[[World, Planned], Awaitable[str]]] = {}
+FAULTS: dict[str, Callable[[World, Planned], Awaitable[str]]] = {}
 
 
-def _fault(do):
-    _FAULTS[do.__name__] = do
+def a_fault(do):
+    """Have a function be a fault, by its name."""
+    FAULTS[do.__name__] = do
     return do
 
 
 async def carry_out(world: World, planned: Planned) -> None:
     """Carry a fault out, and write it down."""
     began = world.clock()
-    target = await _FAULTS[planned.kind](world, planned)
+    target = await FAULTS[planned.kind](world, planned)
     world.ledger.add(Fault(began, planned.kind, target or "nobody", world.clock()))
 
 
 def undo(world: World) -> None:
     """Let go on whatever was stopped; free the disk."""
     for process in processes(world.folder):
-        _signal(process.pid, signal.SIGCONT)
-    (world.home / BALLAST).unlink(missing_ok=True)
+        send_signal(process.pid, signal.SIGCONT)
+    (world.place.home / BALLAST).unlink(missing_ok=True)
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
+def send_signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 
@@ -75,8 +76,18 @@ def _actor(world: World, planned: Planned) -> Actor | None:
     return there[int(planned.which * len(there))] if there else None
 
 
+def _place(world: World, planned: Planned) -> Place:
+    return world.places[int(planned.which * len(world.places))]
+
+
+def _whose(world: World, process: Process) -> str:
+    """Return whose sessions can do nothing without a process."""
+    there = (place for place in world.places if process in processes(place.home))
+    return next((place.mark for place in there), "") or "*"
+
+
 @asynccontextmanager
-async def _stalling(world: World, session: str = "*") -> AsyncIterator[None]:
+async def stalling(world: World, session: str = "*") -> AsyncIterator[None]:
     began = world.clock()
     try:
         yield
@@ -93,15 +104,15 @@ async def _until_served(world: World, without: int) -> None:
             for process in processes(world.folder)
         )
 
-    async with _stalling(world):
+    async with stalling(world):
         await until(served, _SERVED_WITHIN_S)
 
 
 async def _stop_for(world: World, pid: int, planned: Planned, session: str) -> None:
-    async with _stalling(world, session):
-        _signal(pid, signal.SIGSTOP)
+    async with stalling(world, session):
+        send_signal(pid, signal.SIGSTOP)
         await asyncio.sleep(planned.lasts_s)
-        _signal(pid, signal.SIGCONT)
+        send_signal(pid, signal.SIGCONT)
 
 
 async def _end_session(world: World, planned: Planned, number: signal.Signals) -> str:
@@ -109,21 +120,21 @@ async def _end_session(world: World, planned: Planned, number: signal.Signals) -
     if actor is None:
         return ""
     actor.doom(number.name)
-    _signal(actor.voice.process.pid, number)
+    send_signal(actor.voice.process.pid, number)
     return actor.voice.session
 
 
-@_fault
+@a_fault
 async def kill_session(world: World, planned: Planned) -> str:
     return await _end_session(world, planned, signal.SIGKILL)
 
 
-@_fault
+@a_fault
 async def term_session(world: World, planned: Planned) -> str:
     return await _end_session(world, planned, signal.SIGTERM)
 
 
-@_fault
+@a_fault
 async def stop_session(world: World, planned: Planned) -> str:
     actor = _actor(world, planned)
     if actor is None:
@@ -133,96 +144,102 @@ async def stop_session(world: World, planned: Planned) -> str:
     return session
 
 
-async def _end(world: World, planned: Planned, kind: str, number: signal.Signals) -> str:
+async def end_one(world: World, planned: Planned, kind: str, number: signal.Signals) -> str:
+    """Signal a process of that kind to end; of a server another is waited for."""
     process = _one(world, planned, kind)
     if process is None:
         return ""
-    _signal(process.pid, number)
+    send_signal(process.pid, number)
     if kind == "server":
         await _until_served(world, without=process.pid)
     return f"pid {process.pid}"
 
 
-async def _stop(world: World, planned: Planned, kind: str) -> str:
+async def stop_one(world: World, planned: Planned, kind: str) -> str:
+    """Stop a process of that kind, and let it go on after a while."""
     process = _one(world, planned, kind)
     if process is None:
         return ""
-    await _stop_for(world, process.pid, planned, "*")
+    await _stop_for(world, process.pid, planned, _whose(world, process))
     return f"pid {process.pid}"
 
 
-@_fault
+@a_fault
 async def kill_listener(world: World, planned: Planned) -> str:
-    return await _end(world, planned, "listener", signal.SIGKILL)
+    return await end_one(world, planned, "listener", signal.SIGKILL)
 
 
-@_fault
+@a_fault
 async def term_listener(world: World, planned: Planned) -> str:
-    return await _end(world, planned, "listener", signal.SIGTERM)
+    return await end_one(world, planned, "listener", signal.SIGTERM)
 
 
-@_fault
+@a_fault
 async def stop_listener(world: World, planned: Planned) -> str:
-    return await _stop(world, planned, "listener")
+    return await stop_one(world, planned, "listener")
 
 
-@_fault
+@a_fault
 async def kill_server(world: World, planned: Planned) -> str:
-    return await _end(world, planned, "server", signal.SIGKILL)
+    return await end_one(world, planned, "server", signal.SIGKILL)
 
 
-@_fault
+@a_fault
 async def term_server(world: World, planned: Planned) -> str:
-    return await _end(world, planned, "server", signal.SIGTERM)
+    return await end_one(world, planned, "server", signal.SIGTERM)
 
 
-@_fault
+@a_fault
 async def stop_server(world: World, planned: Planned) -> str:
-    return await _stop(world, planned, "server")
+    return await stop_one(world, planned, "server")
 
 
-@_fault
+@a_fault
 async def kill_woken(world: World, planned: Planned) -> str:
-    return await _end(world, planned, "woken", signal.SIGKILL)
+    return await end_one(world, planned, "woken", signal.SIGKILL)
 
 
-@_fault
+@a_fault
 async def term_woken(world: World, planned: Planned) -> str:
-    return await _end(world, planned, "woken", signal.SIGTERM)
+    return await end_one(world, planned, "woken", signal.SIGTERM)
 
 
-@_fault
+@a_fault
 async def stop_woken(world: World, planned: Planned) -> str:
-    return await _stop(world, planned, "woken")
+    return await stop_one(world, planned, "woken")
 
 
-@_fault
+@a_fault
 async def kill_worker(world: World, planned: Planned) -> str:
-    return await _end(world, planned, "worker", signal.SIGKILL)
+    return await end_one(world, planned, "worker", signal.SIGKILL)
 
 
-@_fault
+@a_fault
 async def term_worker(world: World, planned: Planned) -> str:
-    return await _end(world, planned, "worker", signal.SIGTERM)
+    return await end_one(world, planned, "worker", signal.SIGTERM)
 
 
-@_fault
+@a_fault
 async def stop_worker(world: World, planned: Planned) -> str:
-    return await _stop(world, planned, "worker")
+    return await stop_one(world, planned, "worker")
 
 
-@_fault
+@a_fault
 async def kill_command(world: World, planned: Planned) -> str:
     """Kill -9 a command that a shell has typed, a moment after it began."""
-    await until(lambda: world.place.commands, _TYPED_WITHIN_S, every_s=_LOOK_AGAIN_S)
+
+    def commands() -> list[asyncio.subprocess.Process]:
+        return [process for place in world.places for process in place.commands]
+
+    await until(commands, _TYPED_WITHIN_S, every_s=_LOOK_AGAIN_S)
     await asyncio.sleep(planned.which * 0.15)
-    for process in list(world.place.commands):
-        _signal(process.pid, signal.SIGKILL)
+    for process in commands():
+        send_signal(process.pid, signal.SIGKILL)
         return f"pid {process.pid}"
     return ""
 
 
-@_fault
+@a_fault
 async def server_at_due(world: World, planned: Planned) -> str:
     """Kill -9 the server at the moment at which a schedule falls due."""
     accomplice = next(actor for actor in world.actors if actor.voice.agent == ACCOMPLICE)
@@ -232,7 +249,7 @@ async def server_at_due(world: World, planned: Planned) -> str:
     return await kill_server(world, planned)
 
 
-@_fault
+@a_fault
 async def server_after_release(world: World, planned: Planned) -> str:
     """Kill -9 the server right after a worker was told that it has given a task back."""
     words = world.ledger.all(Said)
@@ -245,47 +262,49 @@ async def server_after_release(world: World, planned: Planned) -> str:
     return await kill_server(world, planned)
 
 
-@_fault
+@a_fault
 async def server_stop(world: World, planned: Planned) -> str:
-    async with _stalling(world):
-        stopped = await _typed(world, "server", "stop")
+    async with stalling(world):
+        stopped = await typed_at(world, world.place, "server", "stop")
         await asyncio.sleep(planned.lasts_s)
-        started = await _typed(world, "server", "start")
+        started = await typed_at(world, world.place, "server", "start")
     return f"{stopped} {started}"
 
 
-@_fault
+@a_fault
 async def listen_stop(world: World, planned: Planned) -> str:
-    return await _typed(world, "listen", "--stop")
+    return await typed_at(world, _place(world, planned), "listen", "--stop")
 
 
-@_fault
+@a_fault
 async def listen_replace(world: World, planned: Planned) -> str:
-    return (await start_listener(world, "--replace")).name
+    return (await start_listener(world, _place(world, planned), "--replace")).name
 
 
-@_fault
+@a_fault
 async def second_listener(world: World, planned: Planned) -> str:
-    return (await start_listener(world)).name
+    return (await start_listener(world, _place(world, planned))).name
 
 
-@_fault
+@a_fault
 async def remove_socket(world: World, planned: Planned) -> str:
-    (world.home / "run/listener.sock").unlink(missing_ok=True)
-    return "run/listener.sock"
+    socket = _place(world, planned).home / "run/listener.sock"
+    socket.unlink(missing_ok=True)
+    return str(socket.relative_to(world.folder))
 
 
-@_fault
+@a_fault
 async def empty_runtime(world: World, planned: Planned) -> str:
-    shutil.rmtree(world.home / "run", ignore_errors=True)
-    return "run/"
+    runtime = _place(world, planned).home / "run"
+    shutil.rmtree(runtime, ignore_errors=True)
+    return str(runtime.relative_to(world.folder))
 
 
-@_fault
+@a_fault
 async def full_disk(world: World, planned: Planned) -> str:
     """Take all the room that is left for a while."""
-    ballast = world.home / BALLAST
-    async with _stalling(world):
+    ballast = world.place.home / BALLAST
+    async with stalling(world):
         await asyncio.to_thread(_fill, ballast)
         await asyncio.sleep(planned.lasts_s)
         ballast.unlink()
@@ -299,12 +318,14 @@ def _fill(ballast: Path) -> None:
             file.write(_MIB)
 
 
-async def _typed(world: World, *argv: str) -> str:
+async def typed_at(world: World, place: Place, *argv: str) -> str:
+    """Type a command that is to end well; return the first line that it printed."""
     began = world.clock()
     try:
-        code, out, err = await typed(world.place, *argv)
+        code, out, err = await typed(place, *argv)
     except TimeoutError:
-        world.ledger.add(Call(world.clock(), began, "faults", " ".join(argv), "none"))
+        who = f"faults{place.mark}"
+        world.ledger.add(Call(world.clock(), began, who, " ".join(argv), "none"))
         return ""
     if code not in {0, 1, 3} or "Traceback" in err:
         world.trouble("bad end", f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}")
@@ -312,16 +333,13 @@ async def _typed(world: World, *argv: str) -> str:
     return f"{said} ({world.clock() - began:.1f} s)"
 
 
-async def start_listener(world: World, *options: str) -> Path:
+async def start_listener(world: World, place: Place, *options: str) -> Path:
     """Begin `agentbus listen` in the background; return its log."""
-    log = world.place.logs / f"listen-{world.clock():.1f}{''.join(options)}.err"
+    log = place.logs / f"listen-{world.clock():.1f}{''.join(options)}{place.mark}.err"
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
             *LISTEN, *options, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL, stderr=file, env=world.place.environ,
+            stdout=asyncio.subprocess.DEVNULL, stderr=file, env=place.environ,
         )  # fmt: skip
-    world.place.background.append(process)  # what nobody refers to any more is killed
+    place.background.append(process)  # what nobody refers to any more is killed
     return log
-
-
-FAULTS = dict(_FAULTS)

@@ -53,6 +53,8 @@ class Sent(Entry):
     kind: str = "plain"
     #: Not offered before; 0 if at once.
     due: float = 0.0
+    #: It was on its sender's machine alone, whose listener is to hand it on.
+    is_here: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Ended(Entry):
 
 @dataclass(frozen=True)
 class Stalled(Entry):
-    """From `at` to `until` that session could do nothing; "*" is all of them."""
+    """From `at` to `until` that session could do nothing; "*" is all, "@pi" all of that account."""
 
     session: str
     until: float
@@ -150,6 +152,8 @@ class Call(Entry):
     session: str
     what: str
     outcome: str
+    #: What an answer has said that was no use.
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,12 @@ class Ledger:
     def all(self, kind):
         """Return the entries of one kind."""
         return self._of[kind]
+
+    @property
+    def everything(self) -> list[Entry]:
+        """Return all entries, by time."""
+        entries = (entry for kind in self._of.values() for entry in kind)
+        return sorted(entries, key=lambda entry: entry.at)
 
     def about(self, task: str) -> list[Entry]:
         """Return what is known of one task, by time."""
@@ -215,10 +225,11 @@ class Ledger:
         return set(senders) - seen - withdrawn
 
     def _stalls(self, session: str, begin: float, end: float) -> list[tuple[float, float]]:
+        meant = {"*", session, "@" + session.rpartition("@")[2]}
         return sorted(
             (max(entry.at, begin), min(entry.until, end))
             for entry in self.all(Stalled)
-            if entry.session in {session, "*"} and entry.at < end and entry.until > begin
+            if entry.session in meant and entry.at < end and entry.until > begin
         )
 
     def stalled(self, session: str, begin: float, end: float) -> float:

@@ -23,7 +23,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _KINDS = (
     ("woken.py", "woken"),
     ("agentbus_hook.py", "hook"),
+    # An account's own, which keeps what it has sent while the bus was away.
+    ("/accounts/", "outbox"),
     ("nats.conf", "server"),
+    (" server gate", "gate"),
     ("guard.py", ""),
     (" listen", "listener"),
     (" serve ", "session"),

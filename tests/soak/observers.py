@@ -21,7 +21,7 @@ from faults import start_listener
 from ledger import Call, Ended, Pulse, Said, Trouble
 from machine import Sample, faulty_files, processes, sample
 from persons import at_terminal
-from voices import AGENTBUS, ANSWER_WITHIN_S, ENDS_WITHIN_S, ROOT, typed
+from voices import AGENTBUS, ANSWER_WITHIN_S, ENDS_WITHIN_S, ROOT, Place, typed
 
 _HOOK = ROOT / "hooks/agentbus_hook.py"
 _EVENTS = ("SessionStart", "UserPromptSubmit", "PostToolBatch", "Stop")
@@ -40,6 +40,8 @@ _LOOKS = (
     ("agents",), ("agents", "--online"), ("inbox", "--peek"), ("parked",), ("server", "status"),
     ("listen", "--status"),
 )  # fmt: skip
+# A shared server is not an account's to look at.
+_SHARED_LOOKS = tuple(argv for argv in _LOOKS if argv != ("server", "status"))
 
 
 async def user(world: World) -> None:
@@ -50,14 +52,14 @@ async def user(world: World) -> None:
         asked = [said for said in world.ledger.all(Said) if said.status == "needs_approval"]
         for said in asked[seen:]:
             if said.outcome != "refused" and chance.random() < _APPROVES:
-                await _approve(world, said.task)
+                await _approve(world, world.place_of(said.session), said.task)
         seen = len(asked)
 
 
-async def _approve(world: World, task: str) -> None:
+async def _approve(world: World, place: Place, task: str) -> None:
     began, token = world.clock(), reply_to(task, f"u{int(world.clock() * 1000)}")
     argv = ("approve", task, "--note", token)
-    typed_ = partial(at_terminal, world.home, task[:6], *argv, **world.place.environ)
+    typed_ = partial(at_terminal, place.home, task[:6], *argv, **place.environ)
     typed = await asyncio.to_thread(typed_)
     if "Traceback" in typed.out:
         world.trouble("bug", f"agentbus approve: {typed.out[-400:]}")
@@ -134,15 +136,15 @@ async def _events(world: World, process: asyncio.subprocess.Process) -> None:
             world.trouble("follow", f"no event: {line[:200]!r}")
 
 
-async def person(world: World) -> None:
+async def person(world: World, place: Place) -> None:
     """Type commands that only look."""
-    chance = world.choices.of("person")
+    chance = world.choices.of(f"person{place.mark}")
     while not world.calm.is_set():
-        argv, began = chance.choice(_LOOKS), world.clock()
+        argv, began = chance.choice(_SHARED_LOOKS if world.shared else _LOOKS), world.clock()
         outcome = "stored"
-        as_ana = ("--agent", "ana") if argv[0] in {"inbox", "parked"} else ()
+        as_reader = ("--agent", place.reader) if argv[0] in {"inbox", "parked"} else ()
         try:
-            code, out, err = await typed(world.place, *argv, *as_ana, "--json")
+            code, out, err = await typed(place, *argv, *as_reader, "--json")
             if code not in {0, 1, 3}:
                 outcome = "unknown"
             if code == 0:
@@ -151,7 +153,8 @@ async def person(world: World) -> None:
                 world.trouble("bad end", f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}")
         except TimeoutError:
             outcome = "none"
-        world.ledger.add(Call(world.clock(), began, "person", " ".join(argv[:2]), outcome))
+        who = f"person{place.mark}"
+        world.ledger.add(Call(world.clock(), began, who, " ".join(argv[:2]), outcome))
         await asyncio.sleep(chance.uniform(*_LOOK_EVERY_S))
 
 
@@ -161,7 +164,7 @@ async def worker(world: World) -> None:
     toiling = Path(__file__).with_name("toiling.py")
     while not world.settled.is_set():
         number += 1
-        session = f"work-{number}"
+        session = f"work-{number}{world.place.mark}"
         with (world.place.logs / f"{session}.err").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *AGENTBUS, "work", "--agent", "wes", "--jobs", "2", "--", sys.executable, "-S",
@@ -196,14 +199,14 @@ async def pulse(world: World) -> None:
         await asyncio.sleep(_PULSE_EVERY_S)
 
 
-async def listeners(world: World) -> None:
+async def listeners(world: World, place: Place) -> None:
     """Begin a listener where none runs, as a person or a service manager would."""
-    chance = world.choices.of("listeners")
+    chance = world.choices.of(f"listeners{place.mark}")
     while not world.settled.is_set():
-        if not any(process.kind == "listener" for process in processes(world.folder)):
+        if not any(process.kind == "listener" for process in processes(place.home)):
             await asyncio.sleep(chance.uniform(*_LISTENS_AGAIN_S))
             if not world.settled.is_set():
-                await start_listener(world)
+                await start_listener(world, place)
         await asyncio.sleep(0.5)
 
 
@@ -218,7 +221,7 @@ async def measure(world: World, samples: list[Sample]) -> None:
     told: set[str] = set()
     while not world.settled.is_set():
         samples += measured(world)
-        for complaint in faulty_files(world.home):
+        for complaint in (each for place in world.places for each in faulty_files(place.home)):
             if complaint not in told:
                 told.add(complaint)
                 world.ledger.add(Trouble(world.clock(), "file", complaint))

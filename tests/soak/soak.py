@@ -2,12 +2,16 @@
 """The chaos run: real processes of every kind at work, and everything done to them that may happen.
 
     $ python tests/soak/soak.py --minutes 3 --seed 7
+    $ python tests/soak/soak.py --shared
 
 A crowd of sessions, shells and programs send, claim and end tasks on a bus of their own, while
 processes are killed and stopped, the server, the listener and the disk go away and come back. When
 the faults are over, all that was acknowledged must come true in the promised times. It prints a
 table, and a story for each promise that was broken; then it ends with 1. The seed makes the same
 choices again; how the machine takes them is its own. Linux only.
+
+With `--shared` the bus is a shared server with gates, and the crowd are users of three accounts, of
+which one is on a laptop that comes and goes.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -32,15 +37,19 @@ import faults
 import guard
 from actors import Actor, World, until
 from checker import check
-from choices import FAULTS, Choices
+from choices import FAULTS, SHARED_FAULTS, Choices, Planned
 from contents import contents
+from crowd import configure, crowd, place_of, settled
+from distant import LASTING
 from growth import grown, spinning
 from held import Archived, Contents
-from ledger import Claimed, Ledger, Said, Sent
+from ledger import ENDS, Claimed, Ledger, Said, Sent
 from machine import Sample, processes, tracebacks
 from observers import follower, hooks, listeners, measure, measured, person, pulse, user, worker
+from rawclient import AdminRaw, Raw
+from sharing import ACCOUNTS, LAPTOP, Failed, SharedBus
 from table import stories, table
-from voices import Mcp, Place, Python, Shell, environ, typed
+from voices import Place, Shell, environ, typed
 
 # After the faults: a dead session's claims come back within 30 s, up to five times; deadlines and
 # schedules of this run are at most 28 s ahead; a busy machine takes its share.
@@ -60,39 +69,49 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=3.0, help="of faults; it settles after it")
     parser.add_argument("--seed", type=int, default=None, help="makes the same choices again")
+    parser.add_argument("--shared", action="store_true", help="three accounts of a shared server")
     parser.add_argument("--only", metavar="FAULT,...", help="faults of these kinds alone")
     parser.add_argument("--keep", action="store_true", help="leave its folder, with all logs")
     parser.add_argument("--plan", action="store_true", help="print the faults of the seed, and end")
     args = parser.parse_args()
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # a child that was reaped twice is no news
     seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
-    print(f"seed {seed}; again: python tests/soak/soak.py --minutes {args.minutes} --seed {seed}",
-          flush=True)  # fmt: skip
-    kinds = args.only.split(",") if args.only else list(FAULTS)
-    if unknown := set(kinds) - set(FAULTS):
-        parser.error(f"no fault: {', '.join(unknown)}; there are {', '.join(FAULTS)}")
+    again = f"python tests/soak/soak.py --minutes {args.minutes} --seed {seed}"
+    print(f"seed {seed}; again: {again}{' --shared' * args.shared}", flush=True)
+    there = SHARED_FAULTS if args.shared else FAULTS
+    kinds = args.only.split(",") if args.only else list(there)
+    if unknown := set(kinds) - set(there):
+        parser.error(f"no fault: {', '.join(unknown)}; there are {', '.join(there)}")
+    plan = Choices(seed).faults(args.minutes * 60, kinds, of=there)
     if args.plan:
-        print("\n".join(map(str, Choices(seed).faults(args.minutes * 60, kinds))))
+        print("\n".join(map(str, plan)))
         return 0
     folder = guard.RunFolder()
     try:
-        return asyncio.run(_run(folder.path, seed, args.minutes, kinds))
+        return asyncio.run(_run(folder.path, seed, args.minutes, plan, is_shared=args.shared))
     finally:
         folder.end(keep=args.keep)
         if args.keep:
             print(f"kept: {folder.path}")
 
 
-async def _run(folder: Path, seed: int, minutes: float, kinds: list[str]) -> int:
-    world, samples = _world(folder, seed), []
+async def _run(
+    folder: Path, seed: int, minutes: float, plan: list[Planned], *, is_shared: bool
+) -> int:
+    world, samples = _world(folder, seed, is_shared=is_shared), []
     held = Contents()
     try:
         within_s = _BEGINS_WITHIN_S + minutes * 60 + _SETTLES_WITHIN_S + _ENDS_WITHIN_S
         async with asyncio.timeout(within_s):
-            await _live(world, samples, minutes, kinds)
+            await _live(world, samples, minutes, plan)
             said = await _listed(world), await _archived(world)
-            held = await contents(world.home / "data", *said)
+            shared = world.shared
+            server = AdminRaw(shared.folder) if shared else Raw(world.place.home / "data")
+            held = await contents(server, *said)
             await _end(world)
+    except Failed as error:
+        print(f"it could not begin: {error}")
+        return 2
     except TimeoutError:
         world.trouble("hang", f"the run itself did not end; these did not: {processes(folder)}")
     for log in tracebacks(world.place.logs):
@@ -101,6 +120,8 @@ async def _run(folder: Path, seed: int, minutes: float, kinds: list[str]) -> int
         world.trouble("grown", told)
     _add_woken(world)
     _add_toiled(world)
+    # For who has its folder kept.
+    (folder / "ledger.txt").write_text("\n".join(map(str, world.ledger.everything)) + "\n")
     broken = check(world.ledger, held)
     print(table(world.ledger, held, samples, broken))
     if broken:
@@ -108,29 +129,45 @@ async def _run(folder: Path, seed: int, minutes: float, kinds: list[str]) -> int
     return int(bool(broken))
 
 
-async def _live(world: World, samples: list[Sample], minutes: float, kinds: list[str]) -> None:
+async def _live(world: World, samples: list[Sample], minutes: float, plan: list[Planned]) -> None:
     """Work, settle, and be idle for a moment."""
-    if not _mounted(world.home, minutes):
-        kinds = [kind for kind in kinds if kind != "full_disk"]
-    _configure(world)
-    world.actors += _actors(world)
+    if not world.shared and not _mounted(world.place.home, minutes):
+        plan = [planned for planned in plan if planned.kind != "full_disk"]
+    for place in world.places:
+        configure(world, place)
+    if world.shared:
+        await world.shared.begin()
+        await asyncio.gather(*(_joined(world.shared, place) for place in world.places))
+    world.actors += crowd(world)
     async with asyncio.TaskGroup() as group:
         group.create_task(measure(world, samples))
-        group.create_task(listeners(world))
+        for place in world.places:
+            group.create_task(listeners(world, place))
         group.create_task(pulse(world))
         group.create_task(worker(world))
-        await _work(world, minutes * 60, kinds)
+        await _work(world, minutes * 60, plan)
         await _settle(world)
     await _idle(world)
 
 
-def _world(folder: Path, seed: int) -> World:
-    home, logs = folder / "home", folder / "logs"
-    for each in (home, logs, folder / "work"):
-        each.mkdir(mode=0o700)
+def _world(folder: Path, seed: int, *, is_shared: bool) -> World:
+    logs = folder / "logs"
+    places = (
+        settled(folder / "accounts", logs) if is_shared else [Place(environ(folder / "home"), logs)]
+    )
+    for each in (logs, folder / "work", *(place.home for place in places)):
+        each.mkdir(mode=0o700, parents=True)
     began = time.monotonic()
-    place = Place(environ(home), logs)
-    return World(folder, home, place, Choices(seed), Ledger(), lambda: time.monotonic() - began)
+    world = World(folder, places, Choices(seed), Ledger(), lambda: time.monotonic() - began)
+    world.shared = SharedBus(folder, logs) if is_shared else None
+    return world
+
+
+async def _joined(bus: SharedBus, place: Place) -> None:
+    link = bus.link if place.account == LAPTOP else None
+    await bus.join(place, ACCOUNTS[place.account], link)
+    # Its self-test has started one, in which models may send less than those of a run do.
+    await typed(place, "listen", "--stop")
 
 
 def _mounted(home: Path, minutes: float) -> bool:
@@ -144,41 +181,7 @@ def _mounted(home: Path, minutes: float) -> bool:
     return False
 
 
-def _configure(world: World) -> None:
-    woken = Path(__file__).with_name("woken.py")
-    notes = world.folder / "woken.jsonl"
-    command = [sys.executable, "-S", str(woken), str(notes), str(world.choices.seed), environ(
-        world.home)["PYTHONPATH"]]  # fmt: skip
-    lines = [
-        "[wake]", "per_sender_hour = 1000", "per_hour = 1000", "per_day = 10000",
-        "[agents.rob]", 'roles = ["pool"]', "[agents.rae]", 'roles = ["pool"]',
-        "[agents.wanda]", 'host = "command"', 'wake = "work"',
-        f"dir = {json.dumps(str(world.folder / 'work'))}", f"command = {json.dumps(command)}",
-    ]  # fmt: skip
-    file = world.home / "config.toml"
-    file.touch(mode=0o600)
-    file.write_text("\n".join(lines) + "\n")
-
-
-def _actors(world: World) -> list[Actor]:
-    """Everybody who works: two of one name, one alone, a shared role, shells, programs."""
-    place = world.place
-    return [
-        Actor(world, Mcp("ana-1", "ana", place), ("ana",)),
-        Actor(world, Mcp("ana-2", "ana", place), ("ana",)),
-        Actor(world, Mcp("bo", "bo", place, alone=True), ("bo",)),
-        Actor(world, Mcp("rob", "rob", place), ("rob", "role-pool")),
-        Actor(world, Mcp("rae", "rae", place), ("rae", "role-pool")),
-        Actor(world, Python("pia", "pia", place), ("pia",)),
-        Actor(world, Shell("cy", "cy", place), ("cy",)),
-        Actor(world, Mcp("sam", "sam", place), ("sam",), sends=True),
-        Actor(world, Python("pat", "pat", place), ("pat",), sends=True),
-        Actor(world, Shell("dee", "dee", place), ("dee",), sends=True),
-        Actor(world, Shell(faults.ACCOMPLICE, faults.ACCOMPLICE, place), (faults.ACCOMPLICE,)),
-    ]
-
-
-async def _work(world: World, seconds: float, kinds: list[str]) -> None:
+async def _work(world: World, seconds: float, plan: list[Planned]) -> None:
     """Have everybody at work for so long, and things done to them."""
     # All at once, on a server that has never run: a crowd is a fault of its own.
     await asyncio.gather(*(actor.enter() for actor in world.actors))
@@ -186,13 +189,18 @@ async def _work(world: World, seconds: float, kinds: list[str]) -> None:
     async with asyncio.TaskGroup() as group:
         for actor in world.actors:
             group.create_task(actor.live())
-        for look in (hooks, follower, person, user):
+        for look in (hooks, follower, user):
             group.create_task(look(world))
-        for planned in world.choices.faults(seconds, kinds):
+        for place in world.places:
+            group.create_task(person(world, place))
+        for planned in plan:
             await asyncio.sleep(max(0.0, began + planned.at - world.clock()))
             if world.clock() > began + seconds:
                 break
-            await faults.carry_out(world, planned)
+            if planned.kind in LASTING:
+                group.create_task(faults.carry_out(world, planned))
+            else:
+                await faults.carry_out(world, planned)
         await asyncio.sleep(max(0.0, began + seconds - world.clock()))
         faults.undo(world)
         world.calm.set()
@@ -201,7 +209,7 @@ async def _work(world: World, seconds: float, kinds: list[str]) -> None:
 async def _settle(world: World) -> None:
     """Give everybody the promised times to end what is open."""
     # What a woken process held when it was killed its agent's shell holds.
-    world.actors.append(Actor(world, Shell("wanda", "wanda", world.place), ("wanda",)))
+    world.actors.append(Actor(world, Shell("wanda", "wanda", place_of(world, "wanda")), ("wanda",)))
     async with asyncio.TaskGroup() as group:
         for actor in world.actors:
             group.create_task(actor.drain())
@@ -241,7 +249,18 @@ async def _listed(world: World) -> dict[str, int]:
 
 
 async def _archived(world: World) -> dict[str, Archived]:
-    code, out, err = await typed(world.place, "export", "--json")
+    """Return what the archives say; of two that know a task, what either does not know is not known."""
+    known: dict[str, Archived] = {}
+    for place in world.places:
+        for task, archived in (await _archive(world, place)).items():
+            other = known.get(task, archived)
+            state = min(archived.state, other.state, key=ENDS.__contains__)
+            known[task] = Archived(state, archived.states & other.states)
+    return known
+
+
+async def _archive(world: World, place: Place) -> dict[str, Archived]:
+    code, out, err = await typed(place, "export", "--json")
     if code:
         world.trouble("bad end", f"agentbus export: exit {code}, {err[-400:]}")
     states, known = defaultdict(set), {}
@@ -255,10 +274,13 @@ async def _archived(world: World) -> dict[str, Archived]:
 async def _end(world: World) -> None:
     """End everything as its user would; nothing may be left."""
     await asyncio.gather(*(actor.close() for actor in world.actors))
-    for argv in (("listen", "--stop"), ("server", "stop")):
-        code, _, err = await typed(world.place, *argv)
+    ends = [("listen", "--stop")] if world.shared else [("listen", "--stop"), ("server", "stop")]
+    for place, argv in product(world.places, ends):
+        code, _, err = await typed(place, *argv)
         if code not in {0, 3}:
             world.trouble("bad end", f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}")
+    for told in await world.shared.end() if world.shared else ():
+        world.trouble("bad end", told)
     await until(lambda: not processes(world.folder), _CLOSES_WITHIN_S)
     for orphan in processes(world.folder):
         world.trouble("orphan", f"pid {orphan.pid}, {orphan.kind}: {orphan.argv[:200]}")
@@ -273,7 +295,7 @@ def _add_toiled(world: World) -> None:
     for line in notes.read_text().splitlines() if notes.exists() else []:
         noted = json.loads(line)
         at, began = noted["at"] - offset, noted["began"] - offset
-        who = ("wes", noted["session"])
+        who = "wes", noted["session"]
         if "status" in noted:
             said = (noted["status"], "", "unknown")
             world.ledger.add(Said(at, noted["task"], at, *who, *said))
@@ -288,7 +310,7 @@ def _add_woken(world: World) -> None:
     for line in notes.read_text().splitlines() if notes.exists() else []:
         noted = json.loads(line)
         at, began = noted["at"] - offset, noted["began"] - offset
-        who = ("wanda", "shell:wanda")
+        who = "wanda", Shell("wanda", "wanda", place_of(world, "wanda")).session
         if "status" in noted:
             said = (noted["status"], noted["token"], noted["outcome"])
             world.ledger.add(Said(at, noted["task"], began, *who, *said))

@@ -34,6 +34,7 @@ def table(
         ("calls", len(calls), Counter(call.what for call in calls)),
         ("unconfirmed", sum(call.outcome == "unknown" for call in calls), Counter()),
         ("tasks", len(sent), kinds),
+        *_stored_here(sent),
         ("ends", sum(ends.values()), ends),
         (
             "replies",
@@ -51,6 +52,12 @@ def table(
     slow = sorted(pulse.slowness for pulse in ledger.all(Pulse)) or [1.0]
     lines.append(f"slowness    {slow[len(slow) // 2]:>6.1f}  {slow[-1]:>6.1f} at most")
     return "\n".join([*lines, *_waits(ledger), *_taken(samples)])
+
+
+def _stored_here(sent: list[Sent]) -> list[tuple[str, int, Counter]]:
+    """Return how many tasks were on their sender's machine first, and of whom."""
+    senders = Counter(entry.sender for entry in sent if entry.is_here)
+    return [("stored here", senders.total(), senders)] if senders else []
 
 
 def _counted(counter: Counter) -> str:

@@ -2,13 +2,15 @@
 """The checker finds each kind of broken promise in a forged ledger, and none in an honest one."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import checker
+import distant  # noqa: F401  # whose faults are among the others, too
 import faults
 import pytest
 from checker import check
-from choices import FAULTS, Choices
+from choices import FAULTS, SHARED_FAULTS, Choices
 from growth import grown, spinning
 from held import Archived, Contents, Lane, Record
 from ledger import (
@@ -311,7 +313,7 @@ def test_within_a_minute_and_a_half_of_faults_each_kind_comes_once():
 
 
 def test_each_fault_that_may_be_chosen_is_one_that_can_be_carried_out():
-    assert set(FAULTS) == set(faults.FAULTS)
+    assert set(FAULTS) | set(SHARED_FAULTS) == set(faults.FAULTS)
 
 
 @pytest.mark.parametrize(
@@ -326,3 +328,28 @@ def test_what_the_archive_lacks_is_told(state, states, kinds):
     known = {TASK: Archived(state, frozenset(states))}
 
     assert broken(HONEST, archived=known) == kinds
+
+
+def test_what_is_handed_on_comes_in_the_order_of_its_sender_alone():
+    here, later = sent(1.0, is_here=True), sent(2.0, "t2")
+    answer = [claimed(9.0, task="t2", place=0), claimed(9.0, place=1)]
+    ends = [said(9.5), said(9.5, task="t2"), shown(9.9), shown(9.9, task="t2")]
+    others = [later[0], replace(later[1], sender="sam", session="sam#1")]
+    records = {TASK: DONE, "t2": DONE}
+
+    assert broken([*here, *later, *answer, *ends], records) == {"order"}
+    assert (
+        broken([*here, *others, *answer, *ends[:-1], replace(ends[-1], agent="sam")], records)
+        == set()
+    )
+
+
+def test_what_is_handed_on_waits_for_its_sender_s_link_besides():
+    here = [*sent(2.0), Fault(1.0, "away", "20 s", 21.0)]
+    here[1] = replace(here[1], session="pat#1@laptop", is_here=True)
+    looks = [Looked(60.0, 59.0, "ana", "ana-1#1", ("ana",), 3)]
+    ends = [claimed(62.0), said(63.0), shown(64.0)]
+
+    assert broken([*here, *looks, *ends]) == {"passed over"}
+    assert broken([*here, Stalled(2.0, "@pi", 22.0), *looks, *ends]) == {"passed over"}
+    assert broken([*here, Stalled(2.0, "@laptop", 22.0), *looks, *ends]) == set()

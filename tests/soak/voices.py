@@ -92,6 +92,8 @@ class Answer:
     results: tuple[tuple[str, str], ...] = ()
     #: The inbox said that it could be read as a whole.
     whole: bool = False
+    #: What was sent is on its sender's machine, and not yet at the bus.
+    is_here: bool = False
 
     @property
     def replies(self) -> set[tuple[str, str]]:
@@ -121,19 +123,34 @@ def _read(document: dict, text: str = "") -> Answer:
         ),
         tuple((result["task_id"], result["state"]) for result in document.get("results", ())),
         document.get("inbox") == "ok",
+        receipts[0].get("state") == "stored_here",
     )
 
 
 @dataclass
 class Place:
-    """Where the run's processes are started."""
+    """Where the run's processes are started: one user's home."""
 
     environ: dict[str, str]
     logs: Path
+    #: Whose inbox is looked at there.
+    reader: str = "ana"
+    #: Which account of a shared bus that user is.
+    account: str = ""
     #: Commands under way, for who kills one.
     commands: set[asyncio.subprocess.Process] = field(default_factory=set)
     #: Whatever was begun and goes on by itself.
     background: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    @property
+    def home(self) -> Path:
+        """The folder of its user."""
+        return Path(self.environ["HOME"])
+
+    @property
+    def mark(self) -> str:
+        """What the names of sessions there end with; by it all of them are meant, too."""
+        return self.account and f"@{self.account}"
 
 
 class Voice:
@@ -142,7 +159,7 @@ class Voice:
     def __init__(self, name: str, agent: str, place: Place) -> None:
         self.name, self.agent, self._place = name, agent, place
         self._lives = itertools.count(1)
-        self.session = f"{name}#0"
+        self.session = f"{name}#0{place.mark}"
         self.process: asyncio.subprocess.Process | None = None
 
     @property
@@ -152,7 +169,7 @@ class Voice:
 
     async def start(self) -> None:
         """Begin a session of a process of its own."""
-        self.session = f"{self.name}#{next(self._lives)}"
+        self.session = f"{self.name}#{next(self._lives)}{self._place.mark}"
         with (self._place.logs / f"{self.session}.err").open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self._argv(),
@@ -282,7 +299,7 @@ class Shell(Voice):
 
     def __init__(self, name: str, agent: str, place: Place) -> None:
         super().__init__(name, agent, place)
-        self.session = f"shell:{agent}"
+        self.session = f"shell:{agent}{place.mark}"
 
     @property
     def alive(self) -> bool:
@@ -342,15 +359,17 @@ def _documents(out: str):
         at += 1
 
 
-async def typed(place: Place, *argv: str, within_s: float = ANSWER_WITHIN_S):
-    """Run `agentbus ARGV`; return its exit code and what it printed.
+async def typed(
+    place: Place, *argv: str, within_s: float = ANSWER_WITHIN_S, given: str | None = None
+):
+    """Run `agentbus ARGV`, which is given a text; return its exit code and what it printed.
 
     Raises:
         TimeoutError: it did not end, and was killed.
     """
     process = await asyncio.create_subprocess_exec(
         *AGENTBUS, *argv,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=place.environ,
@@ -358,7 +377,7 @@ async def typed(place: Place, *argv: str, within_s: float = ANSWER_WITHIN_S):
     place.commands.add(process)
     try:
         async with asyncio.timeout(within_s):
-            out, err = await process.communicate()
+            out, err = await process.communicate(given and given.encode())
     except TimeoutError:
         process.kill()
         await process.communicate()
@@ -369,7 +388,7 @@ async def typed(place: Place, *argv: str, within_s: float = ANSWER_WITHIN_S):
 
 
 def environ(home: Path) -> dict[str, str]:
-    """Return what the processes of a run know of the machine."""
+    """Return what the processes of a user know of the machine."""
     return {
         "AGENTBUS_HOME": str(home),
         "HOME": str(home),

@@ -12,14 +12,20 @@ checks our work asks nothing of us: address and token are read from the files of
 
 import asyncio
 import base64
+import binascii
 import json
+import re
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
 _WITHIN_S = 10  # a server that answers does so in milliseconds
 _NO_MORE = 10037  # no message found
+_USER = 20 << 3  # a key with this before it is a user's
 
 
 class Stored(NamedTuple):
@@ -38,14 +44,17 @@ class Raw:
         self._number = 0
 
     async def __aenter__(self):
-        [ports] = (self._folder / "run").glob("*.ports")
-        where = urlsplit(json.loads(ports.read_text())["nats"][0])
-        token = (self._folder / "token").read_text()
-        self._reader, self._writer = await asyncio.open_connection(where.hostname, where.port)
-        options = {"auth_token": token, "headers": True, "no_responders": True, "verbose": False}
-        self._writer.write(b"CONNECT " + json.dumps(options).encode())
+        options = {**await self._opened(), "headers": True, "no_responders": True}
+        self._writer.write(b"CONNECT " + json.dumps({**options, "verbose": False}).encode())
         self._writer.write(b"\r\nSUB _INBOX.raw.* 1\r\n")
         return self
+
+    async def _opened(self) -> dict[str, str]:
+        """Open the connection; return by what it is let in."""
+        [ports] = (self._folder / "run").glob("*.ports")
+        where = urlsplit(json.loads(ports.read_text())["nats"][0])
+        self._reader, self._writer = await asyncio.open_connection(where.hostname, where.port)
+        return {"auth_token": (self._folder / "token").read_text()}
 
     async def __aexit__(self, *_):
         self._writer.close()
@@ -97,6 +106,29 @@ class Raw:
             message = answer["message"]
             data = base64.b64decode(message.get("data", ""))
             stored.append(Stored(message["seq"], message["subject"], data))
+
+
+class AdminRaw(Raw):
+    """One connection to the shared server of this folder, by the key of who runs it."""
+
+    async def _opened(self) -> dict[str, str]:
+        conf = (self._folder / "nats.conf").read_text()
+        [(host, port)] = re.findall(r'^listen: "(.+):(\d+)"', conf, re.MULTILINE)
+        self._reader, self._writer = await asyncio.open_connection(host, int(port))
+        told = json.loads((await self._reader.readline()).removeprefix(b"INFO "))
+        context = ssl.create_default_context(cafile=self._folder / "ca.crt")
+        await self._writer.start_tls(context, server_hostname=host)
+        # Two bytes that say that it is a user's seed, 32 of the key, and two of a check sum.
+        seed = (self._folder / "admin.nk").read_text().strip()
+        raw = base64.b32decode(seed + "=" * (-len(seed) % 8))[2:-2]
+        key = ed25519.Ed25519PrivateKey.from_private_bytes(raw)
+        public = bytes([_USER]) + key.public_key().public_bytes_raw()
+        check = binascii.crc_hqx(public, 0).to_bytes(2, "little")
+        signed = base64.urlsafe_b64encode(key.sign(told["nonce"].encode()))
+        return {
+            "nkey": base64.b32encode(public + check).decode().rstrip("="),
+            "sig": signed.decode().rstrip("="),
+        }
 
 
 async def store(settings, subject, data, header_block=b""):
