@@ -45,6 +45,8 @@ _TOO_LARGE: Final = (
     b'{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}'
 )
 _FULL: Final = b'{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}'
+# As the server says it.
+_NO_SUCH_MESSAGE: Final = {"code": 400, "err_code": 10043, "description": "no message found"}
 
 
 class Desk:
@@ -234,9 +236,15 @@ class Desk:
         self._forward.answer(reply, _dump({**answer, "streams": ours, "total": len(ours)}))
 
     async def _delete(self, reply: str, wanted: verdict.Delete) -> None:
-        """Delete a message that is own, or that is none: the server says so then."""
+        """Delete a message that is own.
+
+        One that is not there is not asked for either: its number may be another's task's by then.
+        """
         stored = await self._forward.read(wanted.stream, wanted.seq)
-        if stored.subject and not self._may_read(wanted.stream, stored.subject, b""):
+        if not stored.subject:
+            self._forward.answer(reply, _dump({"success": False, "error": _NO_SUCH_MESSAGE}))
+            return
+        if not self._may_read(wanted.stream, stored.subject, b""):
             self._forward.refuse(reply, "not-yours")
             return
         call = f"{_API}.STREAM.MSG.DELETE.{wanted.stream}"
