@@ -222,9 +222,14 @@ class Desk:
             self._forward.refuse(reply, "not-yours")
 
     async def _if_copied(self, reply: str, wanted: verdict.Copied) -> None:
-        place = f"{_API}.DIRECT.GET.{RESULTS}.{wanted.sent}"
-        sent = await self._forward.ask(place, b"")
-        if verdict.field_of(sent, "reply_to") == wanted.reply_to:
+        places = (wanted.sent, wanted.own, wanted.say.subject)
+        sent, own, stands = [
+            await self._forward.ask(f"{_API}.DIRECT.GET.{RESULTS}.{place}", b"") for place in places
+        ]
+        # A task's id is known to whoever is asked to help with it: of one that its owner has sent
+        # itself this would be the result, and of another's copy another's.
+        is_copy = not own and (not stands or verdict.field_of(stands, "asked_by") == wanted.sender)
+        if is_copy and verdict.field_of(sent, "reply_to") == wanted.reply_to:
             self._say(reply, wanted.say)
         else:
             self._forward.refuse(reply, "not-yours")

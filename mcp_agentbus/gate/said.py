@@ -140,7 +140,8 @@ def _result(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
         return say
     sender = field_of(asked.data, "asked_by")
     if book.is_own(asked.account, sender):
-        return Copied(subjects.sent_subject(sender, inbox, task_id), owner, say)
+        sent = subjects.sent_subject(sender, inbox, task_id)
+        return Copied(sent, sender, owner, subjects.sent_subject(*route), say)
     return replace(NOT_YOURS, about=(owner, inbox))
 
 

@@ -66,11 +66,14 @@ class Scheduled:
 
 @dataclass(frozen=True)
 class Copied:
-    """To be said if a sender's own record names who is to get a copy."""
+    """To be said if a sender's own record names who is to get a copy, and it is one of that."""
 
-    #: The sender's record.
+    #: The sender's record, and whose that is.
     sent: str
+    sender: str
+    #: Who is to get a copy, and what record it would have if it had sent a task of that id itself.
     reply_to: str
+    own: str
     say: Say
 
 

@@ -9,6 +9,11 @@ import pytest
 import pytest_asyncio
 from mallory import GATE, attacked
 
+from mcp_agentbus.core import text
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import codec
+from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.subjects import TASKS
 
 
@@ -30,3 +35,23 @@ async def test_a_number_that_no_message_has_yet_is_not_deleted_once_one_has_it(s
 
     assert json.loads(answer.data)["error"]["err_code"] == 10043
     assert deleted == []
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_who_helps_with_a_task_cannot_write_its_result_as_a_copy_of_one_of_its_own(scene):
+    await send_task(scene.coder, "mallory", "Help", "with a part", in_reply_to=scene.task)
+    [helped] = (await read_inbox(scene.mallory)).tasks
+    known = helped.task.thread_id
+    assert known == scene.task
+    standing, _ = await read_record(scene.admin, "planner", "coder", known)
+    forged = standing.model_copy(
+        update={"state": "completed", "summary": "forged", "asked_by": "mallory",
+                "updated_at": text.now()}
+    )  # fmt: skip
+
+    own = json.dumps({"reply_to": "planner"}).encode()
+    await scene.tried(f"{GATE}agentbus.mallory.sent.coder.{known}", own)
+    place = f"{GATE}agentbus.planner.results.coder.{known}"
+
+    assert await scene.tried(place, codec.encode_record(forged)) == "not-yours"
+    await scene.goes_on()
