@@ -2,22 +2,19 @@
 """A link that comes and goes, and a server of one's own that is killed: each task once, in order."""
 
 import asyncio
-import os
 import random
-import signal
 from contextlib import suppress
 
 import pytest
 from hosted import Hosted
-from laptop import laptop
+from laptop import come_and_go, laptop
 
-from mcp_agentbus.bus import budget, embedded
+from mcp_agentbus.bus import budget
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.outbox.outbox import own_server
 
 HANG_S = 60  # only a hang takes as long
 TASKS = 25
@@ -35,7 +32,7 @@ async def test_what_three_agents_send_by_a_link_that_comes_and_goes_is_there_onc
             Session(machine.bus, Agent(world.name(name)), outbox=machine.outbox)
             for name in ("s1", "s2")
         ]
-        faults = asyncio.create_task(_faults(there, random.Random(16)))
+        faults = asyncio.create_task(come_and_go(there, random.Random(16)))
         async with machine.forwarding(), asyncio.timeout(HANG_S):
             sending = [_all_sent(session, coder) for session in (machine.session, *others)]
             sent = await asyncio.gather(*sending)
@@ -62,21 +59,3 @@ async def _all_sent(session, coder):
                 )
                 task_ids.append(receipt.task_id)
     return task_ids
-
-
-async def _faults(there, chance):
-    """Have the link go, go silent, or lose an acknowledgement; or kill the laptop's own server."""
-    while True:
-        await asyncio.sleep(chance.uniform(0.0, 0.3))
-        match chance.choice(["away", "silent", "unconfirmed", "killed"]):
-            case "away":
-                there.proxy.refuse()
-                await asyncio.sleep(chance.uniform(0.0, 0.5))
-                there.proxy.accept()
-            case "silent":
-                there.proxy.silence()
-            case "unconfirmed":
-                there.proxy.cut_at_answer(b'{"stream":"AGENTBUS_TASKS"')
-            case "killed":
-                if server := embedded.find(own_server(there.settings)):
-                    os.kill(server.pid, signal.SIGKILL)

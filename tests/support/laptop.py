@@ -10,6 +10,8 @@ The bus is a real server, and a proxy is the link to it.
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from listeners import listening
 from local_server import kill_servers, settings_at
 from proxy import Proxy
 
+from mcp_agentbus.bus import embedded
 from mcp_agentbus.config import names
 from mcp_agentbus.core.files import own_folder
 from mcp_agentbus.relay import local_socket
@@ -81,3 +84,21 @@ async def laptop(folder, behind):
             yield away
         finally:
             await asyncio.to_thread(kill_servers, own_server(away.settings))
+
+
+async def come_and_go(there, chance):
+    """Until it is cancelled, have the link go, go silent, or lose an acknowledgement; or kill the laptop's own server."""
+    while True:
+        await asyncio.sleep(chance.uniform(0.0, 0.3))
+        match chance.choice(["away", "silent", "unconfirmed", "killed"]):
+            case "away":
+                there.proxy.refuse()
+                await asyncio.sleep(chance.uniform(0.0, 0.5))
+                there.proxy.accept()
+            case "silent":
+                there.proxy.silence()
+            case "unconfirmed":
+                there.proxy.cut_at_answer(b'{"stream":"AGENTBUS_TASKS"')
+            case "killed":
+                if server := embedded.find(own_server(there.settings)):
+                    os.kill(server.pid, signal.SIGKILL)
