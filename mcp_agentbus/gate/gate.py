@@ -11,6 +11,7 @@ all gates one answers each request. What an account may ask `rules` says.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack, suppress
 from typing import Final
 
@@ -30,6 +31,7 @@ from mcp_agentbus.shared.accounts import store
 from mcp_agentbus.store.streams import ensure_streams
 
 _GROUP: Final = "gate"
+_log = logging.getLogger(__name__)
 # Between two tries to be at the bus, in seconds.
 _PAUSE_S: Final = 0.5
 # So many connections are opened at a time.
@@ -50,16 +52,14 @@ class Gate:
         self.answers = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Answer until told to stop; a bus that is away is waited for.
-
-        Raises:
-            BadSetup: what opens the bus cannot be read.
-        """
+        """Answer until told to stop; a bus that is away, or does not let it in, is waited for."""
         async with Bus(self._settings) as bus:
             answering = in_background(self._answer_always(bus), "a gate")
             ended = part(stop.wait())
             try:
                 await asyncio.wait([ended, answering], return_when=asyncio.FIRST_COMPLETED)
+                if answering.done():
+                    answering.result()  # it ends by what nobody has foreseen alone
             finally:
                 for task in (ended, answering):
                     task.cancel()
@@ -67,11 +67,18 @@ class Gate:
                 self.answers.clear()
 
     async def _answer_always(self, bus: Bus) -> None:
+        said = ""
         while True:
             try:
                 await self._answer(bus)
-            except (AgentbusError, TimeoutError):  # the bus is away
+            except (AgentbusError, TimeoutError) as error:
+                why = error.message if isinstance(error, AgentbusError) else "The bus is silent."
+                if why != said:
+                    _log.warning("no account is answered: %s", why)
+                said = why
                 await asyncio.sleep(_PAUSE_S)
+            else:
+                said = ""
             finally:
                 self.answers.clear()
 
@@ -90,9 +97,10 @@ class Gate:
             stack.push_async_callback(passage.close)
             keeper = await stack.enter_async_context(Keeper(bus))
             Signals(keeper, passage)
+            self._quota.begin()
+            stack.push_async_callback(self._end_desks)
             for work in (keep_up(bus, missed), self._keep_desks(server, keeper, missed)):
                 stack.callback(in_background(work, "a part of the gate").cancel)
-            stack.push_async_callback(self._end_desks)
             await passage.ended.wait()
 
     async def _keep_desks(self, server: Address, keeper: Keeper, missed: asyncio.Event) -> None:
@@ -100,8 +108,9 @@ class Gate:
         while True:
             keeper.changed.clear()
             wanted = {name for name in keeper.book.accounts if keeper.book.is_in(name)}
-            for account in self._desks.keys() - wanted:
-                self._desks.pop(account).cancel()
+            for account, desk_of in list(self._desks.items()):
+                if account not in wanted or desk_of.done():
+                    self._desks.pop(account).cancel()
             for account in wanted - self._desks.keys():
                 desk = self._desk(account, server, keeper, missed)
                 self._desks[account] = in_background(desk, "an account's desk")

@@ -115,6 +115,10 @@ class Quota:
         sessions[session] = _Sign(now, size)
         return True
 
+    def begin(self) -> None:
+        """Note that the gate itself has lost its connection: what others lost then is no flood."""
+        self._opened.clear()
+
     def opened(self, account: str) -> None:
         """Note that an account's connection was opened; a flood ends it again and again."""
         now, opened = self._clock(), self._opened.setdefault(account, deque(maxlen=_OPENED_MAX))

@@ -120,3 +120,7 @@ def test_whose_connection_the_server_ends_again_and_again_floods(clock):
         limits.opened("laptop")
         clock.at += 1
     assert limits.floods("laptop")
+    for _ in range(10):  # as where the server itself ends again and again
+        limits.begin()
+        limits.opened("vps")
+    assert not limits.floods("vps")
