@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import statistics
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ import flooder
 import pytest
 import pytest_asyncio
 import served
-from mallory import GATE, REFUSED_WITHIN_S, attacked
+from mallory import GATE, attacked
 
 from mcp_agentbus.bus.connection import NoResponders
 from mcp_agentbus.gate import quota
@@ -22,6 +24,9 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store.subjects import TASKS
+
+# Whatever happens, a call ends within that.
+_CALL_S = 5
 
 
 @pytest_asyncio.fixture(loop_scope="function")
@@ -34,9 +39,22 @@ async def scene(tmp_path):
 def flooding(scene, subject, data, *, answered=False):
     """Have a process of mallory's say the same as fast as it can."""
     key, url = str(scene.shared.folder / "mallory.nk"), scene.shared.url
-    argv = [sys.executable, flooder.__file__, key, url, GATE + subject, "answered" * answered]
+    # It floods from elsewhere: what it takes of this machine is not what is tried.
+    argv = [
+        "nice",
+        "-n",
+        "15",
+        sys.executable,
+        flooder.__file__,
+        key,
+        url,
+        GATE + subject,
+        "answered" * answered,
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = subprocess.Popen(argv, **pipes, env={"PYTHONPATH": served.PACKAGE})
+    process = subprocess.Popen(
+        argv, **pipes, env={"PYTHONPATH": served.PACKAGE, "PATH": os.environ["PATH"]}
+    )
     try:
         process.stdin.write(data)
         process.stdin.close()
@@ -77,7 +95,8 @@ async def test_while_an_account_floods_the_gate_the_others_work_on(scene, what):
             await timed(read_inbox(scene.coder, limit=1))
             done = publish_result(scene.coder, receipt.task_id, "completed", summary="ok")
             await timed(done)
-    assert max(took) < REFUSED_WITHIN_S
+    assert max(took) < _CALL_S
+    assert statistics.median(took) < _CALL_S / 5
 
 
 @pytest.mark.asyncio(loop_scope="function")
