@@ -122,7 +122,8 @@ class Forward:
         """Take up to `batch` messages that wait, and pass them on with how each is acknowledged."""
         if not reply:
             return
-        left = batch
+        left, later = batch, asyncio.get_running_loop().call_later
+        timer: asyncio.TimerHandle
 
         def over() -> None:
             self._passage.unhear(number)
@@ -130,8 +131,10 @@ class Forward:
             self._pulls -= 1
 
         def arrived(pulled: Passed) -> None:
-            nonlocal left
+            nonlocal left, timer
             left -= 1
+            timer.cancel()
+            timer = later(_PULLED_WITHIN_S, over)
             if pulled.reply:
                 marked = head.marked(pulled.head, pulled.subject, pulled.reply)
                 self._passage.say(reply, pulled.data, marked)
@@ -144,7 +147,7 @@ class Forward:
         self._pulls += 1
         inbox = f"_INBOX.{secrets.token_hex(11)}"
         number = self._passage.hear(inbox, arrived)
-        timer = asyncio.get_running_loop().call_later(_PULLED_WITHIN_S, over)
+        timer = later(_PULLED_WITHIN_S, over)
         request = json.dumps({"batch": batch, "no_wait": True}).encode()
         self._passage.say(f"{_API}.CONSUMER.MSG.NEXT.{stream}.{consumer}", request, b"", inbox)
 
@@ -235,9 +238,12 @@ class Forward:
         """Return where answers are waited for."""
         self._next += 1
         token = str(self._next)
-        timer = asyncio.get_running_loop().call_later(_ANSWERED_WITHIN_S, self._over, token)
-        self._waiting[token] = arrived, timer
+        self._waiting[token] = arrived, self._ends_later(token)
         return f"{self._inbox}.{token}"
+
+    def _ends_later(self, token: str) -> asyncio.TimerHandle:
+        loop = asyncio.get_running_loop()
+        return loop.call_later(_ANSWERED_WITHIN_S, self._over, token)
 
     def _over(self, token: str) -> None:
         if waiting := self._waiting.pop(token, None):
@@ -246,5 +252,11 @@ class Forward:
     def _came(self, answer: Passed) -> None:
         token = answer.subject.rpartition(".")[2]
         waiting = self._waiting.get(token)
-        if waiting and waiting[0](answer):
+        if waiting is None:
+            return
+        arrived, timer = waiting
+        if arrived(answer):
             self._over(token)
+        elif timer.when() - asyncio.get_running_loop().time() < _ANSWERED_WITHIN_S / 2:
+            timer.cancel()  # more is to come: it has its time for that
+            self._waiting[token] = arrived, self._ends_later(token)

@@ -29,6 +29,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Watch
 from mcp_agentbus.patterns import events
+from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 from mcp_agentbus.store.waiting import stored_tasks
 from mcp_agentbus.tools import moving
@@ -307,3 +308,25 @@ async def test_a_gate_whose_connections_the_server_ends_answers_again(accounts):
 
     assert len(ended) >= 5  # one of each account, and two of the gate's own
     assert item.task.id == receipt.task_id
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_what_is_pulled_and_read_at_once_comes_whole_and_each_is_settled(accounts):
+    planner = await accounts.session("laptop", "planner")
+    await accounts.session("vps", "coder")
+    bus, body = await accounts.bus("vps"), "x" * 60_000
+    for number in range(25):
+        await send_task(planner, "coder", f"Number {number}", body)
+
+    pulled = await bus.pull(TASKS, "coder_normal", 50)
+    stored = [each async for page in bus.stored(TASKS, "agentbus.coder.tasks.*.*") for each in page]
+    for each in pulled[:10]:
+        await bus.finish(each)
+    await bus.give_back(pulled[10])
+    [again] = await bus.pull(TASKS, "coder_normal", 50)
+    await bus.extend(again)
+
+    assert [each.seq for each in pulled] == [each.seq for each in stored]
+    assert all(len(each.data) > 60_000 for each in pulled)
+    assert (again.seq, again.offered) == (pulled[10].seq, 2)
+    assert sum((await stored_tasks(bus)).values()) == 15
