@@ -210,7 +210,7 @@ class Reconnecting:
             Refused: the server does not let that be made anew.
         """
         if subject.startswith(f"{API}.") and not subject.startswith(f"{API}.DIRECT.GET."):
-            return self._said(_NO_JETSTREAM)
+            return self._silent() if self._is_cluster else self._said(_NO_JETSTREAM)
         try:
             said = _TAKES_NOTHING if await self._repair() else _MISSING
         except BusUnreachable as error:
