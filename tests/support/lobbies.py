@@ -28,6 +28,8 @@ from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.shared.joining.invitation import Line
 
+_HANG_S = 60  # only a hang takes as long
+_RELOADED = "Reloaded server configuration"
 _GATE, _LOBBY = "agentbus-gate", "agentbus-lobby"
 
 
@@ -127,6 +129,8 @@ class Server:
         return {"ok": True, "account": line.name}
 
     def _gate(self, account, asked, data):
+        if asked == "leave" and "leave" in self.says:
+            return self.says["leave"]
         if asked == "leave":
             self.left.append((account, json.loads(data)))
             del self.accounts[account]
@@ -136,9 +140,13 @@ class Server:
 
     async def _reload(self):
         self._write()
+        log = self.folder / "log"
         for _ in range(2):
+            count = log.read_text().count(_RELOADED)
             self._process.send_signal(signal.SIGHUP)
-            await asyncio.sleep(0.2)  # what it has read, it says nowhere
+            async with asyncio.timeout(_HANG_S):
+                while log.read_text().count(_RELOADED) == count:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
 
     def _write(self):
         admin, lobby = (Nkey(self.seeds[name]).public for name in ("admin", "lobby"))

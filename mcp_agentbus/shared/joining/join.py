@@ -106,6 +106,11 @@ async def join(settings: Settings, line: Line) -> Joined:
         Unconfirmed: it was asked, and has not answered.
     """
     place = Place(settings)
+    with place.locked():
+        return await _join(settings, place, line)
+
+
+async def _join(settings: Settings, place: Place, line: Line) -> Joined:
     kept = place.record()
     _check_free(settings, line, kept)
     key = place.prepare(line)
@@ -157,27 +162,14 @@ def _check_free(settings: Settings, line: Line, kept: Record | None) -> None:
 
 def _section(place: Place, line: Line, before: Mapping[str, Any]) -> dict[str, Any]:
     """Return what [server] of config.toml is to say."""
-    authority = place.ca_file(line)
+    authority = place.ca_file(line.name, line.id)
     return {
         **{key: value for key, value in before.items() if key in _STAYS},
         "url": line.urls[0] if len(line.urls) == 1 else list(line.urls),
-        **({"ca_file": str(authority)} if authority else {}),
-        "nkey_file": str(place.key_file(line)),
+        **({"ca_file": str(authority)} if line.ca_pem else {}),
+        "nkey_file": str(place.key_file(line.name, line.id)),
         "account": line.name,
     }
-
-
-def _settings_of(place: Place, line: Line, *, is_lobby: bool) -> Settings:
-    """Return the settings of one who has nothing but this line, or the key that it has made."""
-    key_file = place.lobby_file(line) if is_lobby else place.key_file(line)
-    environ = {
-        "AGENTBUS_HOME": str(place.folder),
-        "AGENTBUS_URL": ",".join(line.urls),
-        "AGENTBUS_NKEY_FILE": str(key_file),
-        "AGENTBUS_ACCOUNT": "" if is_lobby else line.name,
-        "AGENTBUS_CA_FILE": str(place.ca_file(line) or ""),
-    }
-    return load_settings(environ)
 
 
 async def _ask(place: Place, line: Line, key: Nkey) -> None:
@@ -189,7 +181,7 @@ async def _ask(place: Place, line: Line, key: Nkey) -> None:
     request = {
         "v": _VERSION, "id": line.id, "secret": line.secret, "key": key.public, "proof": proof,
     }  # fmt: skip
-    async with Bus(_settings_of(place, line, is_lobby=True)) as bus:
+    async with Bus(place.lobby_settings(line)) as bus:
         try:
             answer = await bus.request(LOBBY, json.dumps(request).encode(), _LOBBY_S)
         except NobodyListens:
@@ -246,7 +238,7 @@ async def _probe(place: Place, line: Line) -> float:
     Raises:
         BusUnreachable: it does not, in `PROBE_S`.
     """
-    settings = _settings_of(place, line, is_lobby=False)
+    settings = place.settings(line.name, line.id, line.urls)
     give_up = time.monotonic() + PROBE_S
     why: AgentbusError = _nobody(line)
     while time.monotonic() < give_up:

@@ -57,24 +57,26 @@ async def leave(settings: Settings, *, give_back: bool) -> Left:
         BadSetup: a file of this user's cannot be used.
     """
     place = Place(settings)
-    kept = place.record()
-    account = kept.account if kept else settings.account
-    if not account:
-        raise BadInput("This user of this machine is no account of a shared server.",
-                       hint="Nothing is to be done: what config.toml names is used.")  # fmt: skip
-    why_not = await _tell(settings, account, give_back=give_back)
-    before: Mapping[str, Any] = kept.before if kept else {}
-    if settings.account == account:  # else its user has written another server there since
-        editor.set_server(settings, before)
-    place.forget()
-    now = load_settings(settings.environ)
-    return Left(account, not why_not, why_not, before, now)
+    with place.locked():
+        kept = place.record()
+        account = kept.account if kept else settings.account
+        if not account:
+            raise BadInput(
+                "This user of this machine is no account of a shared server.",
+                hint="Nothing is to be done: what config.toml names is used.",
+            )
+        # By its own key, whatever config.toml says by now.
+        ours = place.settings(account, kept.invitation, kept.urls) if kept else settings
+        why_not = await _tell(ours, give_back=give_back)
+        before: Mapping[str, Any] = kept.before if kept else {}
+        if settings.account == account:  # else its user has written another server there since
+            editor.set_server(settings, before)
+        place.forget()
+    return Left(account, not why_not, why_not, before, load_settings(settings.environ))
 
 
-async def _tell(settings: Settings, account: str, *, give_back: bool) -> str:
+async def _tell(settings: Settings, *, give_back: bool) -> str:
     """Have the server remove the account; return why it has not, empty if it has."""
-    if settings.account != account:
-        return "config.toml names another server by now"
     why_not = ""
     for _ in range(_TRIES):
         try:

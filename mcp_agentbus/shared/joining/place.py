@@ -12,15 +12,16 @@ goes on with the same key, whatever was lost on the way.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mcp_agentbus.bus.login.nkey import Nkey, NoSeed, new_seed
-from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import ids
+from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core import ids, locks
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
@@ -51,20 +52,59 @@ class Place:
         self.folder = settings.config_file.parent / "joined"
         self._record = self.folder / "joined.json"
 
-    def key_file(self, line: Line) -> Path:
-        """Where the key is that is made by a line."""
-        return self._of(line, "nk")
+    def key_file(self, account: str, invitation: str) -> Path:
+        """Where the key is that an account has by an invitation."""
+        return self._of(account, invitation, "nk")
 
-    def ca_file(self, line: Line) -> Path | None:
-        """Where the authority's certificate is; None if a public one counts."""
-        return self._of(line, "crt") if line.ca_pem else None
+    def ca_file(self, account: str, invitation: str) -> Path:
+        """Where the authority's certificate is, unless a public one signs the server's."""
+        return self._of(account, invitation, "crt")
 
     def lobby_file(self, line: Line) -> Path:
         """Where the line's own key is while it is used."""
-        return self._of(line, "lobby")
+        return self._of(line.name, line.id, "lobby")
 
-    def _of(self, line: Line, kind: str) -> Path:
-        return self.folder / f"{line.name}-{line.id[:_ID_CHARS]}.{kind}"
+    def _of(self, account: str, invitation: str, kind: str) -> Path:
+        return self.folder / f"{account}-{invitation[:_ID_CHARS]}.{kind}"
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Have no other process of this user join or leave meanwhile.
+
+        Raises:
+            BadSetup: the folder cannot be used.
+        """
+        file = self.folder.with_suffix(".lock")
+        try:
+            lock = locks.take(file, wait=True)
+        except OSError as error:
+            raise unusable(error, file) from None
+        try:
+            yield
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def settings(self, account: str, invitation: str, urls: Iterable[str]) -> Settings:
+        """Return the settings of that account, whatever config.toml says."""
+        return self._settings(urls, self.key_file(account, invitation), account, invitation)
+
+    def lobby_settings(self, line: Line) -> Settings:
+        """Return the settings of one who has nothing but a line."""
+        return self._settings(line.urls, self.lobby_file(line), "", line.id, line.name)
+
+    def _settings(
+        self, urls: Iterable[str], key: Path, account: str, invitation: str, name: str = ""
+    ) -> Settings:
+        authority = self.ca_file(name or account, invitation)
+        environ = {
+            "AGENTBUS_HOME": str(self.folder),
+            "AGENTBUS_URL": ",".join(urls),
+            "AGENTBUS_NKEY_FILE": str(key),
+            "AGENTBUS_ACCOUNT": account,
+            "AGENTBUS_CA_FILE": str(authority) if authority.exists() else "",
+        }
+        return load_settings(environ)
 
     def prepare(self, line: Line) -> Nkey:
         """Have all in the folder that is needed to ask by a line; return the key that is to join.
@@ -72,14 +112,14 @@ class Place:
         Raises:
             BadSetup: the folder or a file cannot be used.
         """
-        file = self.key_file(line)
+        file = self.key_file(line.name, line.id)
         try:
             own_folder(self.folder)
             self.folder.chmod(0o700)
             if not file.exists():
                 write_whole(file, new_seed().encode())
-            if authority := self.ca_file(line):
-                write_whole(authority, line.ca_pem.encode())
+            if line.ca_pem:
+                write_whole(self.ca_file(line.name, line.id), line.ca_pem.encode())
             write_whole(self.lobby_file(line), line.lobby_seed.encode(), durable=False)
             check_private(file)
             return Nkey(read_whole(file).decode(errors="replace").strip())
@@ -130,7 +170,10 @@ class Place:
         Raises:
             BadSetup: something cannot be removed.
         """
-        stays = {self.key_file(but), self.ca_file(but), self._record} if but else set()
+        stays = set[Path]()
+        if but:
+            named = (but.name, but.id)
+            stays = {self.key_file(*named), self.ca_file(*named), self._record}
         try:
             for kind in ("*.nk", "*.crt", "*.lobby", self._record.name):
                 for file in set(self.folder.glob(kind)) - stays:

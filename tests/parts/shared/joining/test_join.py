@@ -4,6 +4,7 @@
 The nats-server is real, and speaks TLS; behind its lobby is a stand-in.
 """
 
+import asyncio
 import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -224,3 +225,30 @@ async def test_an_account_that_the_server_has_removed_or_cannot_be_told_goes_all
     assert files(joined.settings) == []
     with pytest.raises(BadInput):
         await leave(left.settings, give_back=False)
+
+
+async def test_of_two_who_type_the_same_line_at_once_both_have_the_key_that_is_let_in(
+    tmp_path, settings
+):
+    async with lobby(tmp_path) as server:
+        line = server.line("laptop")
+        both = [asyncio.to_thread(asyncio.run, join(settings, line)) for _ in range(2)]
+        joined = await asyncio.gather(*both)
+        assert [each.account for each in joined] == ["laptop"] * 2
+        kept = joined[0].settings.nkey_file.read_text()
+        assert server.accounts == {"laptop": Nkey(kept).public}
+
+
+async def test_an_account_leaves_by_its_own_key_whatever_config_toml_says_since(tmp_path, settings):
+    async with lobby(tmp_path) as server:
+        joined = await join(settings, server.line("laptop"))
+        now = configured(tmp_path / "home", _OWN)
+        left = await leave(now, give_back=False)
+        assert (left.told, server.accounts) == (True, {})
+        assert joined.settings.config_file.read_text() == _OWN
+        assert files(now) == []
+
+        server.says["leave"] = {"ok": False}
+        joined = await join(now, server.line("laptop"))
+        left = await leave(joined.settings, give_back=False)
+        assert (left.told, left.why_not) == (False, "it could not remove the account")
