@@ -83,8 +83,9 @@ class Server:
             self._process.wait()
 
     @contextlib.asynccontextmanager
-    async def gate(self):
-        """Stand in for its gate."""
+    async def gate(self, delay_s=0.0):
+        """Stand in for its gate, which takes so long to start."""
+        await asyncio.sleep(delay_s)
         settings = settings_at(
             self.folder / "home", AGENTBUS_URL=self.url, AGENTBUS_NKEY_FILE=str(self.admin_file),
             AGENTBUS_CA_FILE=str(self.authority.file),

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.login.nkey import Nkey
+from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.config import editor
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -46,6 +47,8 @@ _VERSION: Final = 1
 # The server writes its configuration, reads it twice and sees that the key gets in: with hundreds
 # of accounts that takes it seconds.
 _LOBBY_S: Final = 30.0
+# A gate that was started together with its server is there within so long.
+_STARTS_S: Final = 5.0
 #: So long the server is tried with the new key, each try after a pause.
 PROBE_S: Final = 10.0
 _PAUSE_S: Final = 0.2
@@ -183,7 +186,7 @@ async def _ask(place: Place, line: Line, key: Nkey) -> None:
     }  # fmt: skip
     async with Bus(place.lobby_settings(line)) as bus:
         try:
-            answer = await bus.request(LOBBY, json.dumps(request).encode(), _LOBBY_S)
+            answer = await _heard(bus, json.dumps(request).encode())
         except NobodyListens:
             raise _nobody(line) from None
         except NoAnswer:
@@ -203,6 +206,23 @@ async def _ask(place: Place, line: Line, key: Nkey) -> None:
         except BusUnreachable as error:
             raise _away(error, line) from None
     _understood(answer.data, line)
+
+
+async def _heard(bus: Bus, request: bytes) -> Message:
+    """Ask in the lobby, until somebody is there to hear it or a gate has had the time to start.
+
+    Raises:
+        NobodyListens: nobody is.
+        NoAnswer, NotAllowed, BusUnreachable: as `Bus.request`.
+    """
+    give_up = time.monotonic() + _STARTS_S
+    while True:
+        try:
+            return await bus.request(LOBBY, request, _LOBBY_S)
+        except NobodyListens:
+            if time.monotonic() > give_up:
+                raise
+        await asyncio.sleep(_PAUSE_S)
 
 
 def _understood(answer: bytes, line: Line) -> None:

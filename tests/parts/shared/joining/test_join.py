@@ -163,7 +163,8 @@ async def test_a_server_that_is_not_the_one_of_the_line_is_told_nothing(tmp_path
             assert "nothing was told" in refusal.value.message
 
 
-async def test_a_server_that_is_away_or_has_no_gate_is_told_apart(tmp_path, settings):
+async def test_a_server_that_is_away_or_has_no_gate_is_told_apart(tmp_path, settings, monkeypatch):
+    monkeypatch.setattr(joining, "_STARTS_S", 0.3)
     with Server(tmp_path / "server", Authority(tmp_path, "CA")).running() as server:
         with pytest.raises(BusUnreachable, match="its gate does not run") as refusal:
             await join(settings, server.line("laptop"))
@@ -252,3 +253,10 @@ async def test_an_account_leaves_by_its_own_key_whatever_config_toml_says_since(
         joined = await join(now, server.line("laptop"))
         left = await leave(joined.settings, give_back=False)
         assert (left.told, left.why_not) == (False, "it could not remove the account")
+
+
+async def test_a_gate_that_starts_just_now_is_waited_for(tmp_path, settings):
+    with Server(tmp_path / "server", Authority(tmp_path, "CA")).running() as server:
+        joins = asyncio.ensure_future(join(settings, server.line("laptop")))
+        async with server.gate(delay_s=0.5):
+            assert (await joins).account == "laptop"
