@@ -10,6 +10,7 @@ that answers.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -37,6 +38,9 @@ _MAY_START: Final[ContextVar[bool]] = ContextVar("may_start", default=True)
 # Of several servers each is tried for so long, in seconds: two that are away leave a call the time
 # for the third.
 _OF_SEVERAL_S: Final = 1.0
+# As a server reads its configuration anew, which it does for each that joins, and twice, it refuses
+# who has connected and not logged in yet. After that time, in seconds, it lets them in.
+_READS_ANEW_S: Final = 0.3
 
 
 class Address(NamedTuple):
@@ -61,8 +65,15 @@ class Rotation:
 
         Raises:
             BusUnreachable: none answers; `Untrusted` if none is what it should be.
-            NotAllowed: those that answer do not take the login.
+            NotAllowed: those that answer do not take the login, at a second try either.
         """
+        try:
+            return await self._open(servers)
+        except NotAllowed:
+            await asyncio.sleep(_READS_ANEW_S)
+            return await self._open(servers)
+
+    async def _open(self, servers: Sequence[Address]) -> tuple[Link, Address]:
         refused: list[BusUnreachable | NotAllowed] = []
         limit_s = CONNECT_TIMEOUT_S if len(servers) == 1 else _OF_SEVERAL_S
         for _ in servers:

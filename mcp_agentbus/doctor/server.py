@@ -207,7 +207,7 @@ async def _those_away(servers: Sequence[Address], answers: Address) -> list[str]
 async def _away(server: Address) -> str:
     """Return why one of several servers cannot be used; empty if it can."""
     try:
-        link = await Link.open(*server)
+        link, _ = await Rotation().open([server])
     except AgentbusError as error:
         return error.message.replace(" Nothing was stored.", "")
     await link.close()
