@@ -95,7 +95,13 @@ class SharedBus:
         if link:
             there = replace(decode(line.strip()), urls=(f"tls://127.0.0.1:{link.port}",))
             line = encode(there)
-        await _done(place, "join", given=line)
+        code, out, err = await typed(place, "join", given=line)
+        if f"You are the account {place.account}" not in out:
+            raise Failed(f"agentbus join: exit {code}, {(out + err)[-600:]}")
+        # On a busy machine something may be slow, which it tells.
+        for told in out.splitlines() if code else ():
+            if told[:2] not in {"ok", "--"} and told[2:4] == "  ":
+                print(f"{place.account}: {told}", flush=True)
 
     async def end(self) -> list[str]:
         """End all of it; return what did not end well."""
@@ -142,8 +148,8 @@ class SharedBus:
                 await asyncio.sleep(_AGAIN_AFTER_S)
 
 
-async def _done(place: Place, *argv: str, given: str | None = None) -> str:
-    code, out, err = await typed(place, *argv, given=given)
+async def _done(place: Place, *argv: str) -> str:
+    code, out, err = await typed(place, *argv)
     if code:
         raise Failed(f"agentbus {' '.join(argv[:3])}: exit {code}, {(out + err)[-600:]}")
     return out
