@@ -30,6 +30,9 @@ _EVENT_WITHIN_S: Final = 3_600.0
 # What one account may wait for at a time; the product asks for some tens at once.
 _WAITING_MAX: Final = 512
 _EVENTS_MAX: Final = 256
+# Behind what was left out so many are looked at in one go: else whoever wants one message costs a
+# request for each that is another's.
+_FURTHER: Final = 100
 
 #: Whether an account may read a message, by its subject and data.
 MayRead = Callable[[str, bytes], bool]
@@ -190,7 +193,8 @@ class Forward:
             nonlocal came, passed
             on = head.stored_on(answer.head)
             if not on:  # a status: there is no more, or not in this answer
-                if came and came == wanted and passed < wanted:
+                if came and came == asked.get("batch") and passed < wanted:
+                    asked["batch"] = max(wanted, _FURTHER)
                     ask()
                     return True
                 return self._pass_on(reply, answer)

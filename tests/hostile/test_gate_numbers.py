@@ -14,7 +14,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.records import read_record
-from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.subjects import RESULTS, TASKS
 
 
 @pytest_asyncio.fixture(loop_scope="function")
@@ -55,3 +55,18 @@ async def test_who_helps_with_a_task_cannot_write_its_result_as_a_copy_of_one_of
 
     assert await scene.tried(place, codec.encode_record(forged)) == "not-yours"
     await scene.goes_on()
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_who_looks_for_one_message_costs_no_request_for_each_of_others(scene):
+    for number in range(250):
+        await scene.admin.send(f"agentbus.planner.sent.coder.t{number}", b"{}", {})
+    await scene.admin.publish("agentbus.mallory.sent.coder.own", b"{}", stream=RESULTS)
+    asked, call = [], f"$JS.API.DIRECT.GET.{RESULTS}"
+    async with scene.admin.subscribed(call, asked.append):
+        request = {"seq": 1, "batch": 1, "next_by_subj": "agentbus.*.sent.coder.*"}
+        answer = await scene.tried(GATE + call, json.dumps(request).encode())
+        await scene.admin.api("INFO")
+
+    assert answer.headers["Nats-Subject"] == "agentbus.mallory.sent.coder.own"
+    assert len(asked) <= 4
