@@ -66,7 +66,7 @@ class Desk:
     def heard(self, message: Passed) -> None:
         """Do what the account asks, or refuse it."""
         reply = message.reply if message.reply.startswith(_REPLY) else ""
-        if rest_s := self._quota.rest_s(self._account, len(message.data)):
+        if rest_s := self._quota.rest_s(self._account, len(message.head) + len(message.data)):
             self._passage.rest(rest_s)
             self._look_after_flood()
         if self._forward.is_busy:
@@ -159,10 +159,11 @@ class Desk:
 
     def _may(self, say: Say) -> bool:
         """Tell whether the account has so much left of what it may do, and count it."""
-        quota, account, size = self._quota, self._account, len(say.data)
+        quota, account = self._quota, self._account
+        size = len(say.subject) + len(head.made(say.headers)) + len(say.data)
         may_send = not say.sends or quota.may_send(account)
         may_store = not say.stores or quota.may_store(account, say.stores, size)
-        may_live = not say.session or quota.may_live(account, say.session, size)
+        may_live = not say.session or quota.may_live(account, say.session, len(say.data))
         return may_send and may_store and may_live
 
     def _left_out(self, size: int) -> None:

@@ -17,8 +17,8 @@ from mcp_agentbus.store.subjects import RESULTS, TASKS
 
 # What an account's agents may send together, in tasks a minute.
 TASKS_PER_MINUTE: Final = 1_200
-# What they may store in a stream, in bytes: a minute, and a day, so that no account alone fills one
-# before somebody sees it.
+# What they may store in a stream, in bytes with subjects and headers: a minute, and a day, so that
+# no account alone fills one before somebody sees it.
 BYTES_PER_MINUTE: Final = 64 << 20
 BYTES_PER_DAY: Final = {TASKS: 256 << 20, RESULTS: 1 << 30}
 _OTHERS_PER_DAY: Final = 64 << 20
@@ -33,6 +33,8 @@ REQUESTS_PER_S: Final = 1_500
 _BYTES_OF_ONE: Final = 4 << 10
 # So much a second is read past of what an account may not read, where it reads widely.
 _SCANNED_PER_S: Final = 5_000
+# What a stream keeps of a message beside its subject, headers and body, in bytes, at most.
+_OF_EACH: Final = 64
 # For so long an account that asks more is not heard, in seconds.
 _REST_S: Final = 0.05
 # Who has waited for so long, and asked on, floods the bus; who has not had to for so long does not.
@@ -93,7 +95,8 @@ class Quota:
         return self._take(self._tasks, account, 1, most, most / _MINUTE_S)
 
     def may_store(self, account: str, stream: str, size: int) -> bool:
-        """Tell whether an account may store so many bytes more in a stream, and count them."""
+        """Tell whether an account may store so many bytes as one message more, and count them."""
+        size += _OF_EACH
         a_day = BYTES_PER_DAY.get(stream, _OTHERS_PER_DAY)
         key, most = (account, stream), float(BYTES_PER_MINUTE)
         return self._take(self._by_minute, key, size, most, most / _MINUTE_S) and self._take(

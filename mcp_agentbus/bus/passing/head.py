@@ -31,7 +31,7 @@ _HEADERS_MAX: Final = 64
 
 def read(head: bytes) -> dict[str, str]:
     """Return the headers that can be read; of two with one name the first counts."""
-    lines = head.split(_END)[1 : 1 + _HEADERS_MAX]
+    lines = head.split(_END, 1 + _HEADERS_MAX)[1 : 1 + _HEADERS_MAX]
     named: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.decode(errors="replace").partition(":")
