@@ -3,7 +3,9 @@
 
     $ agentbus join
     Paste the line of `agentbus server invite` (it is not shown):
-    You are the account laptop of bus.example.org:4222; its gate answers in 3 ms.
+    You are the account laptop of bus.example.org:4222; its gate answers in 3 ms. ...
+    All 16 checks are ok.
+    The task came through, and its result came back. ...
 
 A line is a secret until it is used, so it is no argument: those are in the list of processes and in
 the shell's history.
@@ -135,17 +137,33 @@ def _listener(settings: Settings) -> str:
 
 
 async def _looked(settings: Settings, *, as_json: bool) -> tuple[int, dict[str, Any]]:
-    """Tell what doctor and its self-test tell; return the code, and the data of both."""
+    """Tell what doctor and its self-test tell that is not as it should be, and how they end.
+
+    Return the code, and the data of both.
+    """
     from mcp_agentbus.doctor.run import run
 
     printed: list[str] = []
-    out = printed.append if as_json else tell
+    out = printed.append if as_json else _Faults().hear
     failed = await run(settings, out, as_json=as_json)
     looked = {"checks": from_json(printed.pop())["checks"]} if as_json else {}
     tested = await run(settings, out, as_json=as_json, self_test=True)
     if as_json:
         looked["self_test"] = from_json(printed.pop())
     return failed or tested, looked
+
+
+class _Faults:
+    """Tells what doctor says but for what is well, or was not tried, with what belongs to it."""
+
+    def __init__(self) -> None:
+        self._is_told = True
+
+    def hear(self, line: str) -> None:
+        if not line.startswith(" "):
+            self._is_told = not line.startswith(("ok ", "-- "))
+        if self._is_told:
+            tell(line)
 
 
 def _left(left: Left, listens: str) -> str:

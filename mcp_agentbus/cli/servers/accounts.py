@@ -22,6 +22,7 @@ from mcp_agentbus.cli.output import agreed, say, show, tell
 from mcp_agentbus.cli.servers.folder import of_owner
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import text
+from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared.accounts import admin, owner
 from mcp_agentbus.shared.accounts.lobby import is_answered
@@ -185,7 +186,9 @@ def _line(standing: Standing) -> str:
         since = text.minute(text.stamp(account.since))
         state = account.state if account.key else "without a key"
         words.append(f"{state} since {since}")
-        agents = ", ".join(standing.agents) or "no agents yet"
+        # What doctor tries a bus by is nobody who works there.
+        at_work = [agent for agent in standing.agents if not agent.startswith(PROBE)]
+        agents = ", ".join(at_work) or "no agents yet"
         words.append(agents)
         if account.roles:
             words.append(f"roles {', '.join(account.roles)}")
