@@ -173,6 +173,21 @@ async def test_hundreds_join_and_each_is_heard(server, owner, gate, machine):
     assert await together(*map(is_in, (*some, one_more))) == [True] * 3
 
 
+async def test_where_the_store_was_lost_nobody_is_let_in_and_that_is_said(
+    server, owner, machine, caplog
+):
+    laptop = record_of("laptop", machine("laptop"))
+    await store.put(owner, laptop, 0)
+    await apply(owner, server.files.folder)
+    await owner.api(f"STREAM.DELETE.{store.STREAM}")
+    await store.ensure(owner)
+
+    let_in = await apply(owner, server.files.folder)
+
+    assert let_in == frozenset()
+    assert "knows nothing of 1 accounts" in caplog.text
+
+
 async def test_a_server_that_starts_anew_lets_in_who_has_joined(server, owner, gate, machine):
     laptop = machine("laptop")
     await store.put(owner, record_of("laptop", laptop), 0)

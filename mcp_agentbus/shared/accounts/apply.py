@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -45,6 +46,9 @@ _LOCKED_S: Final = 60.0
 _LOOK_AGAIN_S: Final = 0.05
 # An account of 9 lines has some 900 bytes.
 _FILE_MAX_BYTES: Final = 64 << 20
+
+
+_log = logging.getLogger(__name__)
 
 
 class Host:
@@ -160,6 +164,12 @@ async def _applied(server: Host, bus: Bus, file: Path, keys: Keys) -> frozenset[
     records = await store.accounts(bus)
     text, names = conf.joined(records, keys), conf.who_gets_in(records, keys)
     before = read_whole(file, _FILE_MAX_BYTES).decode(errors="replace")
+    if unknown := conf.names_in(before) - {record.name for record in records}:
+        _log.warning(
+            "the bus knows nothing of %d accounts that were let in before, which is as if it had "
+            "lost its store: they are let in no more, until a backup is restored",
+            len(unknown),
+        )
     if before != text:
         write_whole(file, text.encode())
     # What was written by one who was killed then is not loaded yet, or heard.
