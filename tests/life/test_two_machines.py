@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 from local_server import script, until
 from machines import network
 
+from mcp_agentbus.shared import authority
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.invitation import decode
+from mcp_agentbus.shared.server_folder import Files
 
 # What a person would wait for a task there and back, at most, in seconds.
 _BACK_S = 20
+_RELOADED = "Reloaded server configuration"
 
 
-def test_a_task_goes_over_wakes_comes_back_and_goes_on_after_the_link_was_away(tmp_path):
+def test_a_task_goes_over_wakes_comes_back_and_goes_on_after_the_link_was_away(
+    tmp_path, monkeypatch
+):
     with network("vps", "laptop", homes=tmp_path) as (vps, laptop):
-        _serve(vps)
+        server = _serve(vps)
         code, said = vps.typed("join", "--json", said=_invited(vps, "vps"))
         joined = json.loads(said)
         assert (code, joined["account"], joined["self_test"]["ok"]) == (0, "vps", True), said
@@ -44,6 +51,7 @@ def test_a_task_goes_over_wakes_comes_back_and_goes_on_after_the_link_was_away(t
         assert '"account": "laptop"' in said
 
         _by_another_name(vps, laptop)
+        _too_late(vps, laptop, server, monkeypatch)
 
         _is_kept(laptop, laptop.cut())
         _is_kept(laptop, laptop.unanswered_by(vps))
@@ -63,11 +71,13 @@ def _serve(vps):
     code, said = vps.typed("server", "init", "--shared", "--name", vps.address)
     assert code == 0, said
     folder = vps.home / ".local/share/agentbus/shared"
+    running = []
     for unit in ("agentbus-server.service", "agentbus-gate.service"):
         assert str(folder / unit) in said
         [command] = re.findall(r"^ExecStart=(.+)$", (folder / unit).read_text(), re.MULTILINE)
-        vps.started("sh", "-c", f"exec {command}")
+        running.append(vps.started("sh", "-c", f"exec {command}"))
     until(lambda: "answers" in vps.logs(), "the gate answers")
+    return running[0]
 
 
 def _invited(vps, name):
@@ -128,8 +138,34 @@ def _by_another_name(vps, laptop):
     line = decode(_invited(vps, "other"))
     vps.ran("ip", "addr", "add", "10.231.7.99/24", "dev", vps.link)
     url = line.urls[0].replace(vps.address, "10.231.7.99")
+    code, said = _joins_as_another(laptop, replace(line, urls=(url,)))
+    assert (code, "is for another name" in said) == (3, True), said
+
+
+def _too_late(vps, laptop, server, monkeypatch):
+    """See that a certificate which has expired is told of, and nothing is told to its server."""
+    files = Files(vps.home / ".local/share/agentbus/shared")
+    valid, line = files.cert.read_bytes(), decode(_invited(vps, "late"))
+    signer = (files.ca.read_bytes(), files.ca_key.read_bytes(), files.key.read_bytes())
+    monkeypatch.setattr(authority, "_SERVER_LASTS", timedelta(minutes=-1))
+    _shows(vps, server, files, authority.issue(*signer, [vps.address]))
+    code, said = _joins_as_another(laptop, line)
+    assert (code, "has expired" in said) == (3, True), said
+    _shows(vps, server, files, valid)
+
+
+def _shows(vps, server, files, certificate):
+    """Have the server show a certificate from now on."""
+    count = vps.logs().count(_RELOADED)
+    files.cert.write_bytes(certificate)
+    server.send_signal(signal.SIGHUP)
+    until(lambda: vps.logs().count(_RELOADED) > count, "the server shows its certificate")
+
+
+def _joins_as_another(laptop, line):
+    """Join as another user of the laptop; return the exit code and what was said."""
     laptop.environ["AGENTBUS_HOME"] = str(laptop.home / "another user")
-    code, said = laptop.typed("join", said=invitation.encode(replace(line, urls=(url,))))
-    assert code == 3, said
-    assert "is for another name" in said
-    del laptop.environ["AGENTBUS_HOME"]
+    try:
+        return laptop.typed("join", "--json", said=invitation.encode(line))
+    finally:
+        del laptop.environ["AGENTBUS_HOME"]
