@@ -111,3 +111,14 @@ async def test_its_owner_reads_all_that_is_on_a_server(joins):
         kept = await joins.bus.last(subjects.TASKS, place)
     assert kept is not None
     assert b"For nobody else." in kept.data
+
+
+async def test_what_is_open_goes_on_by_another_key_once_there_is_one(joins):
+    laptop = await joins("laptop")
+    async with Bus(laptop) as kept_open:
+        await kept_open.api("INFO")
+        line = decode((await owner.rotate(joins.bus, joins.folder, "laptop")).line)
+        joined = await join(laptop, line)
+        assert joined.was_joined
+        assert joined.settings.nkey_file != laptop.nkey_file
+        assert await kept_open.api("INFO")

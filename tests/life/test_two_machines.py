@@ -58,8 +58,12 @@ def test_a_task_goes_over_wakes_comes_back_and_goes_on_after_the_link_was_away(
         with laptop.slow("64kbit"):
             _goes_over(laptop, "shop")
 
-        for each in (secrets.secret, secrets.lobby_seed, _key_of(laptop)):
-            assert each not in vps.logs() + laptop.logs()
+        shown = vps.logs() + laptop.logs() + vps.processes() + laptop.processes()
+        assert "agentbus" in laptop.processes()
+        for each in (secrets.secret, secrets.lobby_seed, _key_of(laptop), _key_of(vps)):
+            assert each not in shown
+            assert each not in (laptop.home / ".config/agentbus/config.toml").read_text()
+
         code, said = laptop.typed("leave", "--yes", "--json")
         assert (code, json.loads(said)["told"]) == (0, True), said
         code, said = vps.typed("server", "accounts")

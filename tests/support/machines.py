@@ -73,6 +73,19 @@ class Machine:
         """Return what those programs have printed."""
         return "\n".join(log.read_text() for log in sorted(self.home.glob("*.log")))
 
+    def processes(self) -> str:
+        """Return what other users see, and root, of what runs there: arguments and environments."""
+        files = [
+            Path("/proc", pid, name)
+            for pid in _ip("netns", "pids", self.name).split()
+            for name in ("cmdline", "environ")
+        ]
+        there = []
+        for file in files:
+            with contextlib.suppress(OSError):  # it has ended
+                there.append(file.read_bytes().replace(b"\0", b"\n").decode(errors="replace"))
+        return "\n".join(there)
+
     @contextlib.contextmanager
     def cut(self) -> Iterator[None]:
         """Take the machine off the network, for as long as the block runs."""

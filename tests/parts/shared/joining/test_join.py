@@ -260,3 +260,15 @@ async def test_a_gate_that_starts_just_now_is_waited_for(tmp_path, settings):
         joins = asyncio.ensure_future(join(settings, server.line("laptop")))
         async with server.gate(delay_s=0.5):
             assert (await joins).account == "laptop"
+
+
+async def test_a_server_with_a_certificate_of_a_public_authority_is_known_as_any(
+    tmp_path, settings, monkeypatch
+):
+    async with lobby(tmp_path) as server:
+        with pytest.raises(Untrusted, match="nobody whom this machine trusts"):
+            await join(settings, server.line("laptop", ca_pem=""))
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.authority.file))
+        joined = await join(settings, server.line("laptop", ca_pem=""))
+        assert joined.settings.ca_file is None
+        assert [name.rpartition(".")[2] for name in files(joined.settings)] == ["json", "nk"]
