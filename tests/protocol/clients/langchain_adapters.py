@@ -20,12 +20,12 @@ def caller(listed):
 
 
 @asynccontextmanager
-async def opened(program, args, environ):
+async def opened(program, args, environ, *, session):
     connection = {"transport": "stdio", "command": program, "args": args, "env": environ}
     client = MultiServerMCPClient({"agentbus": connection})
-    if lines.TOLD["session"]:
-        async with client.session("agentbus") as session:
-            yield caller(await load_mcp_tools(session))
+    if session:
+        async with client.session("agentbus") as one_session:
+            yield caller(await load_mcp_tools(one_session))
     else:
         yield caller(await client.get_tools())
 

@@ -3,7 +3,8 @@
 
 Standard input has a call a line, `{"agent": ..., "tool": ..., "arguments": {...}}`; standard output
 answers each with `{"text": ..., "refused": ...}`: what a model would read. The only argument of a
-driver is a JSON object: `servers`, an argv for each agent, and `environ`, of those servers.
+driver is a JSON object: `servers`, an argv for each agent; `ways`, how each of them uses the
+library, where that has several; and `environ`, of those servers.
 It has nothing but the standard library, as each driver runs in an environment of its client's.
 """
 
@@ -36,17 +37,18 @@ def run(opened):
     """Open a client for each agent's server, and have it make the calls.
 
     Args:
-        opened: given a server's program, arguments and environment, an async context manager of
-            what makes a call: given a tool and arguments, it returns the text and whether the
+        opened: given a server's program, arguments and environment, and by name what `ways` says
+            of its agent, an async context manager of what makes a call: given a tool and arguments, it returns the text and whether the
             client took it for an error.
     """
     asyncio.run(_run(opened))
 
 
 async def _run(opened):
+    environ, ways = TOLD["environ"], TOLD["ways"]
     async with AsyncExitStack() as stack:
         callers = {
-            agent: await stack.enter_async_context(opened(program, args, TOLD["environ"]))
+            agent: await stack.enter_async_context(opened(program, args, environ, **ways[agent]))
             for agent, (program, *args) in TOLD["servers"].items()
         }
         calls = asked()

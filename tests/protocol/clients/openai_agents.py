@@ -14,7 +14,6 @@ from agents.mcp import MCPServerStdio, MCPUtil
 from agents.run_context import RunContextWrapper
 from agents.tool_context import ToolContext
 
-STRICT = lines.TOLD["strict"]
 EMPTY = {"string": "", "number": 0, "integer": 0, "boolean": False, "array": []}
 
 
@@ -25,20 +24,20 @@ def least(schema):
 
 
 @asynccontextmanager
-async def opened(program, args, environ):
+async def opened(program, args, environ, *, strict):
     given = {"command": program, "args": args, "env": environ}
     async with MCPServerStdio(params=given, cache_tools_list=True) as server:
         agent = Agent(name="a", mcp_servers=[server])
         listed = await MCPUtil.get_all_function_tools(
-            [server], STRICT, RunContextWrapper(context=None), agent
+            [server], strict, RunContextWrapper(context=None), agent
         )
         tools = {tool.name: tool for tool in listed}
         # What could not be converted stays loose, with a warning in a log.
-        assert {tool.strict_json_schema for tool in tools.values()} == {STRICT}
+        assert {tool.strict_json_schema for tool in tools.values()} == {strict}
 
         async def call(tool, arguments):
             schema = tools[tool].params_json_schema
-            if STRICT:
+            if strict:
                 required = {name: schema["properties"][name] for name in schema["required"]}
                 arguments = {name: least(one) for name, one in required.items()} | arguments
             written = json.dumps(arguments)
