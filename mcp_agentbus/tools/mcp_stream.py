@@ -133,24 +133,26 @@ class _Stream:
     ) -> None:
         """Give the server what the client says."""
         stream = Lines(_LINE_MAX_BYTES)
-        with self._reading, suppress(ConnectionError, anyio.BrokenResourceError):
-            while piece := await self._reader.read(_CHUNK_BYTES):
-                # Whoever waits here for room has come all the same.
-                messages = [_message(line) for line in stream.ended_by(piece)]
-                for message in messages:
-                    if isinstance(message, types.JSONRPCRequest) and message.method == _CALL:
-                        self._known.begin(message.id)
-                for message in messages:
-                    await self._room()
-                    if isinstance(message, types.JSONRPCNotification) and (
-                        message.method == lines.HEARD
-                    ):
-                        self._known.end()
-                    elif message:
-                        self._received(message)
-                        await to_server.send(SessionMessage(message))
-                    else:
-                        await sent.send(SessionMessage(_NO_MESSAGE))
+        with self._reading:
+            with suppress(ConnectionError, anyio.BrokenResourceError):
+                while piece := await self._reader.read(_CHUNK_BYTES):
+                    # Whoever waits here for room has come all the same.
+                    messages = [_message(line) for line in stream.ended_by(piece)]
+                    for message in messages:
+                        if isinstance(message, types.JSONRPCRequest) and message.method == _CALL:
+                            self._known.begin(message.id)
+                    for message in messages:
+                        await self._room()
+                        if isinstance(message, types.JSONRPCNotification) and (
+                            message.method == lines.HEARD
+                        ):
+                            self._known.end()
+                        elif message:
+                            self._received(message)
+                            await to_server.send(SessionMessage(message))
+                        else:
+                            await sent.send(SessionMessage(_NO_MESSAGE))
+            # Also after an error, by which ends who was killed and has left an answer unread.
             await self._answered_all(_LAST_CALLS_S)
             await to_server.aclose()
 

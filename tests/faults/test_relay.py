@@ -232,6 +232,33 @@ async def test_what_a_relayed_session_held_is_free_again_at_its_end(planner, how
     assert [item.task.id for item in found.tasks] == [task_id]
 
 
+async def test_what_a_session_held_that_died_with_an_answer_unread_is_free_again(planner):
+    settings = planner.bus.settings
+    async with listening(settings):
+        with pipes(planner) as server:
+            server.greet(served.MODERN)
+            held = [await held_by(server, planner, served.MODERN)]
+            await asyncio.to_thread(server.watch)
+            with halted(server.process.pid):
+                with planner.watches.begun() as watch:
+                    [receipt] = await send_task(planner, "coder", "Count", "the rest")
+                    while "claimed" not in await ends(planner, receipt.task_id):
+                        await watch.wait()
+                await asyncio.to_thread(status_of_session, settings)
+                server.process.kill()
+            held.append(receipt.task_id)
+            async with Session(planner.bus, Agent("coder")) as other:
+                await other.called()
+                await other.can_read()
+                with other.watches.begun() as watch:
+                    async with asyncio.timeout(20):
+                        while len(other.claims) < len(held):
+                            await read_inbox(other)
+                            if len(other.claims) < len(held):
+                                await watch.wait()
+                assert set(other.claims) == set(held)
+
+
 @pytest.mark.parametrize("answer", [b'{"error":"0.0.9","hint":""}\n', b"", b"what?\n"])
 async def test_beside_a_listener_that_does_not_take_it_a_session_serves_itself(planner, answer):
     with false_listener(planner.bus.settings, answer), pipes(planner) as server:
