@@ -179,6 +179,15 @@ async def test_a_flood_of_the_lobby_is_rested_from_and_who_joins_after_it_does(
     assert answer["ok"]
 
 
+async def test_who_tries_secrets_keeps_no_other_line_from_being_used(bus, invited, asks):
+    line, wrong = await invited(), await invited("pi")
+    for number in range(8):
+        await asks(replace(wrong, secret="x" * 43), key())
+        await asks(replace(wrong, id=f"{number:016x}"), key())
+
+    assert (await asks(line, key()))["ok"]
+
+
 async def test_in_the_lobby_nothing_else_is_said_or_heard(outside):
     for subject in ("agentbus.a.tasks.high.b", "agentbus-gate.laptop.x", "$SYS.REQ.SERVER.PING"):
         with pytest.raises(NotAllowed):

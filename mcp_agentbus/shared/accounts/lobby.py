@@ -11,8 +11,9 @@ What is asked there is JSON, on a connection that may say nothing else:
 
 The proof is the key's own signature of `asked_for`. Whoever is answered that it is in is in: the
 server has said so. The same once more, as after a lost answer, is answered the same, and by another
-key it is `used`. Refused as `unknown` is what is no invitation, and one of another secret; of such
-only some are looked at in a second, so that nobody finds one by trying.
+key it is `used`. Refused as `unknown` is what is no invitation, and one of another secret; of each
+invitation only some are looked at in a second, so that nobody finds one by trying, and who tries
+keeps no other line from being used.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ _VERSION: Final = 1
 _WORD_MAX_CHARS: Final = 128
 # Of all gates one answers each.
 _GROUP: Final = "lobby"
-# Looked at in a second, of those that are `unknown`. A secret has 256 bits.
+# Looked at in a second, of those of one invitation that are `unknown`. A secret has 256 bits.
 _WRONG_MAX: Final = 5
+# Invitations of which such are known at a time; beyond, those are forgotten.
+_TRIED_MAX: Final = 1_000
 _A_SECOND: Final = 1.0
 # Each that joins has the server read its configuration; those who wait for that are few.
 _AT_ONCE_MAX: Final = 20
@@ -105,8 +108,8 @@ class Lobby:
     def __init__(self, bus: Bus, folder: Path) -> None:
         self._bus, self._folder = bus, folder
         self._own = frozenset(vars(admin.keys(folder)).values())
-        #: When those were looked at that were `unknown`, the latest last.
-        self._wrong: list[float] = []
+        #: By invitation, when those were looked at that were `unknown`, the latest last.
+        self._wrong: dict[str, list[float]] = {}
 
     async def answer(self, data: bytes) -> Mapping[str, Any]:
         """Return what is answered; who joins is in then.
@@ -119,8 +122,8 @@ class Lobby:
         if asked is None or asked.key in self._own:
             return _refused("bad-request")
         now = asyncio.get_running_loop().time()
-        self._wrong = [at for at in self._wrong if now - at < _A_SECOND]
-        if len(self._wrong) >= _WRONG_MAX:
+        wrong = [at for at in self._wrong.get(asked.id, ()) if now - at < _A_SECOND]
+        if len(wrong) >= _WRONG_MAX:
             return _refused("too-many")
         for _ in range(_TRIES_MAX):
             try:
@@ -129,7 +132,9 @@ class Lobby:
                 continue
             except _Not as why:
                 if why.code == "unknown":
-                    self._wrong.append(now)
+                    if len(self._wrong) >= _TRIED_MAX:
+                        self._wrong.clear()
+                    self._wrong[asked.id] = [*wrong, now]
                 return _refused(why.code)
             return await self._let_in(name)
         return _refused("too-many")
