@@ -112,6 +112,9 @@ class Desk:
     def _carry_out(self, reply: str, decided: Verdict) -> None:
         forward = self._forward
         match decided:
+            case Refusal("not-accepted", more, about):
+                self._passage.say(subjects.refused_subject(*about), b"")
+                forward.refuse(reply, "not-accepted", more)
             case Refusal(code, more):
                 forward.refuse(reply, code, more)
             case Say():

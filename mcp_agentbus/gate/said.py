@@ -220,6 +220,16 @@ def _back(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return Say(subjects.back_subject(tokens[0]), sends=sends)
 
 
+def _refused(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+    if len(tokens) != 2 or not ids.is_inbox(tokens[0]) or not ids.is_agent(tokens[1]):
+        return NOT_YOURS
+    if not book.is_own(asked.account, tokens[1]):
+        return replace(NOT_YOURS, about=tokens[1:])
+    if not book.is_there(tokens[0]):
+        return Refusal("unknown-agent", about=tokens[:1])
+    return Say(subjects.refused_subject(*tokens))
+
+
 _KINDS: Final[Mapping[str, Callable[[Asked, tuple[str, ...], Book], Verdict]]] = {
     "tasks": _task,
     "sched": _scheduled,
@@ -230,6 +240,7 @@ _KINDS: Final[Mapping[str, Callable[[Asked, tuple[str, ...], Book], Verdict]]] =
     "profile": _profile,
     "heartbeat": _beat,
     "back": _back,
+    "refused": _refused,
 }
 
 

@@ -21,6 +21,7 @@ _GROUP: Final = "gate-signals"
 _HEARD: Final = (
     subjects.wake_subject("*"),
     subjects.back_subject("*"),
+    subjects.refused_subject("*", "*"),
     subjects.record_subject("*", "*", "*"),
     subjects.sent_subject("*", "*", "*"),
     subjects.wakes_subject("*", "*", "*"),
@@ -44,7 +45,7 @@ class Signals:
     def _hearers(self, subject: str) -> Iterable[str]:
         whose, kind, rest = subjects.parts(subject)
         book = self._keeper.book
-        if kind in {"wake", "back"}:
+        if kind in {"wake", "back", "refused"}:
             return book.readers(whose)
         # A record is its owner's, and theirs whose inbox the task is in.
         return {*book.readers(whose), *book.readers(rest[0])}

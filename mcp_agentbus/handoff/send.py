@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, NamedTuple, Unpack
 
@@ -22,14 +23,21 @@ from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY
-from mcp_agentbus.errors import BadInput, BusUnreachable, HopLimit, Refused, Unconfirmed
+from mcp_agentbus.errors import (
+    AgentbusError,
+    BadInput,
+    BusUnreachable,
+    HopLimit,
+    Refused,
+    Unconfirmed,
+)
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.agents import Addressee
 from mcp_agentbus.handoff.beside.receipts import receipt_of
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.sending.draft import Draft, Options, Way, drawn
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import tasks
+from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.outbox.outbox import Here
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.task import HOPS_MAX, Receipt, Sent, Task
@@ -233,6 +241,9 @@ async def _store(
     if before:
         return Kept(before, duplicate=True)
     if refusal := addressee.refusal(session.me):
+        with suppress(AgentbusError):  # then its user does not see it
+            refused = subjects.refused_subject(addressee.inbox, session.me.id)
+            await session.bus.send(refused, b"", {})
         raise refusal
     with session.outcomes.awaiting(task):
         try:

@@ -10,15 +10,21 @@ Nothing of it outlives the listener; what must is in the `ledger`.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.core.ids import Agent, is_agent
 from mcp_agentbus.core.notices import Counts, Holds
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.store import subjects
 from mcp_agentbus.store.task import Record
+
+# Senders of which it is counted what was refused.
+_REFUSED_MAX: Final = 20
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Desk:
     counts: Counts = field(default_factory=Counts)
     #: What its sessions hold and had asked something about at the last look.
     asking: tuple[Record, ...] = ()
+    #: How many tasks were refused since the listener began, by senders whose tasks it takes not.
+    refused: Counter[str] = field(default_factory=Counter)
     #: When to look again, if nothing changes before.
     look_again_at: datetime | None = None
     #: Its sessions that have ended, as long as the roster was not told.
@@ -69,6 +77,12 @@ class Desk:
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: On what it hears that something was stored.
     subscriptions: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    def hear_refused(self, sign: Message | None) -> None:
+        """Count a task that was refused; anybody may say so."""
+        sender = subjects.parts(sign.subject).rest[0] if sign else ""
+        if is_agent(sender) and (sender in self.refused or len(self.refused) < _REFUSED_MAX):
+            self.refused[sender] += 1
 
     async def unsubscribe(self) -> None:
         """Hear of nothing any more."""

@@ -324,8 +324,13 @@ class Loop:
             for subject in (*signs, subjects.back_subject(inbox)):
                 await desk.subscriptions.enter_async_context(bus.subscribed(subject, stored))
         await streams.ensure_sender(bus, desk.agent)
-        subject = subjects.record_subject(desk.agent, "*", "*")
-        await desk.subscriptions.enter_async_context(bus.subscribed(subject, answered))
+        records, refused = subjects.record_subject, subjects.refused_subject
+        heard = {
+            records(desk.agent, "*", "*"): answered,
+            refused(desk.agent, "*"): desk.hear_refused,
+        }
+        for subject, arrived in heard.items():
+            await desk.subscriptions.enter_async_context(bus.subscribed(subject, arrived))
 
     async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         """Return what waits, and what is to be done about it at this moment."""

@@ -90,6 +90,7 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
         "held": notices.WHY.get(desk.held, ""),
         "until": until if desk.held else None,
         "waiting": None if away else vars(desk.counts),
+        "refused": dict(desk.refused.most_common()),
     }
 
 
@@ -239,6 +240,8 @@ def _agent_line(agent: Mapping[str, Any]) -> str:
         parts.append("a wake is under way")
     if agent["held"]:
         parts.append(f"HELD{_until(agent)}: {agent['held']}")
+    if refused := agent.get("refused"):
+        parts.append("refused: " + ", ".join(f"{who} {count}" for who, count in refused.items()))
     return " \u00b7 ".join(parts)
 
 

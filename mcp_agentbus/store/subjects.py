@@ -9,6 +9,7 @@
     agentbus.<inbox>.tasks.<lane>.<sender>         TASKS     a work queue; three lanes an inbox
     agentbus.<inbox>.wake.<lane>.<sender>          (none)    each task's headers, once stored
     agentbus.<inbox>.back                          (none)    a session gave a task back
+    agentbus.<inbox>.refused.<sender>              (none)    a task that is not taken was refused
     agentbus.<owner>.results.<inbox>.<task>        RESULTS   what became of a task; the last only
     agentbus.<owner>.sent.<inbox>.<task>           RESULTS   what its sender keeps; the last only
     agentbus.<owner>.wakes.<inbox>.<task>          RESULTS   what listeners did; the last only
@@ -94,6 +95,11 @@ def back_subject(inbox: str) -> str:
     Its listener and the sessions that wait look then; by itself it wakes nobody.
     """
     return f"agentbus.{inbox}.back"
+
+
+def refused_subject(inbox: str, sender: str) -> str:
+    """Where it is said that a task was refused, as its addressee takes none of that sender."""
+    return f"agentbus.{inbox}.refused.{sender}"
 
 
 def succeed_subject(agent: str, host: str) -> str:

@@ -29,6 +29,7 @@ _MAY_SAY = [
     rf"agentbus\.[a-z0-9_-]+\.(results|wakes)\.{_MY_INBOX}\.{_ID}",
     r"agentbus\.(?!(coder|mute)\.)[a-z0-9_-]+\.(profile|heartbeat\.[A-Za-z0-9:_-]+)",
     rf"agentbus\.{_INBOX}\.back",
+    rf"agentbus\.{_INBOX}\.refused\.{_MINE}",
     rf"agentbus-events\.{_MINE}\.[A-Za-z0-9_.-]+",
     r"agentbus-answers\.[A-Za-z0-9]+",
     r"\$JS\.API\.INFO",
@@ -66,6 +67,7 @@ _HEADERS = st.dictionaries(
 _FORMS = [
     *(f"agentbus.{{}}.{kind}.{{}}.{{}}" for kind in ("tasks", "dead", "due", "results", "sent", "wakes")),
     "agentbus.{}.sched.{}.{}.{}", "agentbus.{}.profile", "agentbus.{}.heartbeat.{}", "agentbus.{}.back",
+    "agentbus.{}.refused.{}",
     "agentbus-events.{}.{}", "$JS.API.STREAM.{}.AGENTBUS_{}", "$JS.API.CONSUMER.{}.AGENTBUS_TASKS.{}",
     "$JS.API.CONSUMER.MSG.NEXT.AGENTBUS_TASKS.{}", "$JS.API.CONSUMER.{}.AGENTBUS_RESULTS.{}",
     "$JS.API.CONSUMER.CREATE.AGENTBUS_TASKS.{}.agentbus.{}.tasks.{}.*",

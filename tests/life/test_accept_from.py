@@ -153,6 +153,8 @@ async def test_what_an_agent_does_not_take_wakes_it_neither_nor_is_counted(house
     configure(house, notes, closed={"command": recorder(notes), "accept_from": ["boss"]})
     async with listening(house) as listener:
         await listener.logged("ready", agent="closed")
+        with pytest.raises(NotAccepted):
+            await send(planner, "closed")
         await past_the_roster(planner.bus, "closed")
         unheard = await send(planner, "closed")
         await listener.logged("held", agent="closed", reason="not_accepted")
@@ -161,9 +163,8 @@ async def test_what_an_agent_does_not_take_wakes_it_neither_nor_is_counted(house
         await listener.end()
 
     assert starts(notes) == []
-    [counts] = [
-        each["waiting"] for each in json.loads(status[1])["agents"] if each["agent"] == "closed"
-    ]
-    assert counts["high"] == 0
+    [closed] = [each for each in json.loads(status[1])["agents"] if each["agent"] == "closed"]
+    assert closed["waiting"]["high"] == 0
+    assert closed["refused"] == {planner.me.id: 1}
     assert WHY["not_accepted"] in why
     assert "accept_from of [agents.closed]" in why

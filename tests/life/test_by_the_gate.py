@@ -19,7 +19,7 @@ from mcp_agentbus.bus.login.account import GateAway
 from mcp_agentbus.bus.login.login import login_of
 from mcp_agentbus.core import aio
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import NameTaken, NobodyListens, NotAllowed, Refused
+from mcp_agentbus.errors import NameTaken, NobodyListens, NotAccepted, NotAllowed, Refused
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.agents import page
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
@@ -29,6 +29,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Watch
 from mcp_agentbus.patterns import events
+from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 from mcp_agentbus.store.waiting import stored_tasks
@@ -330,3 +331,19 @@ async def test_what_is_pulled_and_read_at_once_comes_whole_and_each_is_settled(a
     assert all(len(each.data) > 60_000 for each in pulled)
     assert (again.seq, again.offered) == (pulled[10].seq, 2)
     assert sum((await stored_tasks(bus)).values()) == 15
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_what_the_gate_refuses_is_told_to_those_whose_agent_it_is_for(accounts):
+    planner = await accounts.session("laptop", "planner")
+    coder = await accounts.session("vps", "coder", accept_from=("boss",))
+    told = asyncio.Queue()
+    task = subjects.task_subject("coder", "high", "planner")
+
+    async with coder.bus.subscribed(subjects.refused_subject("coder", "*"), told.put_nowait):
+        with pytest.raises(NotAccepted):
+            await planner.bus.publish(task, b"{}", stream=subjects.TASKS)
+        assert (await told.get()).subject == subjects.refused_subject("coder", "planner")
+        with pytest.raises(NotAccepted):
+            await send_task(planner, "coder", "Count", "All.")
+        assert (await told.get()).subject == subjects.refused_subject("coder", "planner")

@@ -95,6 +95,13 @@ def test_an_installed_version_that_is_the_listeners_own_is_not_mentioned():
                 " · HELD: its user's quiet hours"
             ),
         ),
+        (
+            {"refused": {"mallory": 3, "eve": 1}},
+            (
+                "coder  command, wake profile work · 1 live session · waiting: 0 high, 2 other"
+                " · refused: mallory 3, eve 1"
+            ),
+        ),
     ],
 )
 def test_an_agent_stands_on_one_line(changed, line):
