@@ -70,7 +70,8 @@ class Naming:
         """
         found, book = self._found()
         if others := await self._others(bus, found):
-            took = await in_thread(identity.take, self.asked, self._ours(others), others)
+            known = await _registered(bus) if book.since is None else _NOBODY
+            took = await in_thread(identity.take, self.asked, self._ours(known) - others, others)
             return self._mine(took, others)
         if found.is_settled:
             return found
@@ -128,8 +129,10 @@ class Naming:
     ) -> frozenset[str]:
         """Return what the roster has from elsewhere: the name that a file asks for, or any."""
         if _is_new_person(found):
-            # This machine's own book is the first to know its user by a name, unless it was lost.
-            return registered - self._ours(registered)
+            # Of an account it is known whose that name is. Else this machine's own book is the
+            # first to know its user by a name, unless it was lost.
+            account = self.asked.settings.account
+            return _NOBODY if account else registered - self._ours(registered)
         file = found.doubtful
         if file is None or file.agent not in registered:
             return _NOBODY

@@ -62,6 +62,12 @@ async def test_a_folder_and_a_person_get_a_free_name_where_another_account_has_t
         assert await laptop.is_called(host=False) == (f"{me}-laptop", "")
         assert (await laptop.is_called("other"))[0] == "other-claude"
 
+        # Whose a name is the bus knows, also once this machine's book is lost.
+        names.file_of(laptop.settings).unlink()
+        assert (await laptop.is_called(host=False))[0] == f"{me}-laptop"
+        names.file_of(vps.settings).unlink()
+        assert (await vps.is_called(host=False))[0] == me
+
         async with Bus(laptop.settings) as bus:
             assert (await laptop.naming().look(bus)).me.id == "shop-claude-laptop"
             page = await agents.page(bus)
