@@ -5,7 +5,8 @@
     ...     vps.typed("server", "init", "--shared", "--name", vps.address)
     ...     with laptop.cut(): ...
 
-Needs Linux, root and `ip`: without them a person's tests are skipped, in CI they fail.
+Needs Linux, the right to unshare, `ip` and `tc`: without them a person's tests are skipped, in CI
+they fail.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import served
@@ -29,10 +31,10 @@ _WITHIN_S = 90  # only a hang takes as long
 class Machine:
     """One machine, and the user whose HOME it has."""
 
-    def __init__(self, name: str, number: int, home: Path) -> None:
-        self.name, self.home = f"ab{os.getpid()}{name}"[:15], home
-        self.address = f"10.231.7.{number}"
-        self.link = f"v{os.getpid()}{number}"[:15]
+    def __init__(self, number: int, home: Path) -> None:
+        self.home, self.address, self.link = home, f"10.231.7.{number}", f"v{number}"
+        #: The process that keeps its network; set once there is one.
+        self.keeper = 0
         home.mkdir()
         (home / "bin").mkdir()
         # As `pip install` leaves it; elsewhere the venv's own, which a HOME does not have.
@@ -43,12 +45,16 @@ class Machine:
         }  # fmt: skip
         self._running: list[subprocess.Popen[str]] = []
 
+    @property
+    def _within(self) -> list[str]:
+        return _within(self.keeper, "--net")
+
     def ran(self, *argv: str | Path, said: str = "", folder: str = ".") -> tuple[int, str]:
         """Run a program there; return its exit code and what it printed, errors too."""
         where = self.home / folder
         where.mkdir(exist_ok=True)
         done = subprocess.run(
-            ["ip", "netns", "exec", self.name, *argv], env=self.environ, cwd=where, input=said,
+            [*self._within, *argv], env=self.environ, cwd=where, input=said,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_WITHIN_S,
             check=False,
         )  # fmt: skip
@@ -62,7 +68,7 @@ class Machine:
         """Have a program run there until the end, or until it is killed."""
         log = (self.home / f"{Path(argv[0]).name}-{len(self._running)}.log").open("w")
         process = subprocess.Popen(
-            ["ip", "netns", "exec", self.name, *argv], env=self.environ, cwd=self.home,
+            [*self._within, *argv], env=self.environ, cwd=self.home,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True,
         )  # fmt: skip
         log.close()
@@ -76,9 +82,7 @@ class Machine:
     def processes(self) -> str:
         """Return what other users see, and root, of what runs there: arguments and environments."""
         files = [
-            Path("/proc", pid, name)
-            for pid in _ip("netns", "pids", self.name).split()
-            for name in ("cmdline", "environ")
+            Path("/proc", str(pid), name) for pid in self._pids() for name in ("cmdline", "environ")
         ]
         there = []
         for file in files:
@@ -117,63 +121,79 @@ class Machine:
     def _set(self, *words: str) -> None:
         assert self.ran("ip", *words) == (0, "")
 
+    def _pids(self) -> list[int]:
+        """Return what runs there, without what keeps its network."""
+        mine = _network_of(str(self.keeper))
+        pids = (path.name for path in Path("/proc").glob("[0-9]*"))
+        return [int(pid) for pid in pids if _network_of(pid) == mine and int(pid) != self.keeper]
+
     def end(self) -> None:
         """End what runs there."""
-        for process in self._running:
-            process.send_signal(signal.SIGTERM)
-        pids = _ip("netns", "pids", self.name).split()
-        for pid in map(int, pids):
+        for pid in self._pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         for process in self._running:
             process.wait(_WITHIN_S)
-        until(lambda: not _ip("netns", "pids", self.name).split(), "nothing runs there any more")
+        until(lambda: not self._pids(), "nothing runs there any more")
 
 
 @contextlib.contextmanager
 def network(*names: str, homes: Path) -> Iterator[list[Machine]]:
     """Give machines that reach each other, with nothing on them but agentbus."""
-    _check()
-    machines = [Machine(name, number, homes / name) for number, name in enumerate(names, 1)]
-    bridge = f"b{os.getpid()}"
-    between = f"ab{os.getpid()}net"
-    try:
+    machines = [Machine(number, homes / name) for number, name in enumerate(names, 1)]
+    with contextlib.ExitStack() as stack:
         # Where the cables meet is a machine of its own: nothing of it is seen in this one.
-        _ip("netns", "add", between)
-        _ip("-n", between, "link", "add", bridge, "type", "bridge")
-        _ip("-n", between, "link", "set", bridge, "up")
+        between = stack.enter_context(_kept("unshare", "--map-root-user", "--net"))
+        _ip(between, "link", "add", "between", "type", "bridge")
+        _ip(between, "link", "set", "between", "up")
         for machine in machines:
-            end = f"e{machine.link}"[:15]
-            _ip("netns", "add", machine.name)
-            _ip("-n", machine.name, "link", "set", "lo", "up")
-            peer = ("type", "veth", "peer", "name", end, "netns", between)
-            _ip("-n", machine.name, "link", "add", machine.link, *peer)
-            _ip("-n", between, "link", "set", end, "master", bridge, "up")
-            _ip("-n", machine.name, "addr", "add", f"{machine.address}/24", "dev", machine.link)
-            _ip("-n", machine.name, "link", "set", machine.link, "up")
+            own = (*_within(between), "unshare", "--net")
+            machine.keeper = stack.enter_context(_kept(*own))
+            stack.callback(machine.end)
+            peer = ("type", "veth", "peer", "name", f"e{machine.link}", "netns", str(between))
+            _ip(machine.keeper, "link", "set", "lo", "up")
+            _ip(machine.keeper, "link", "add", machine.link, *peer)
+            _ip(between, "link", "set", f"e{machine.link}", "master", "between", "up")
+            _ip(machine.keeper, "addr", "add", f"{machine.address}/24", "dev", machine.link)
+            _ip(machine.keeper, "link", "set", machine.link, "up")
         yield machines
-    finally:
-        there = _ip("netns", "list")
-        for machine in machines:
-            if machine.name in there:
-                machine.end()
-                _ip("netns", "del", machine.name)
-        if between in there:
-            _ip("netns", "del", between)
 
 
-def _ip(*words: str) -> str:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+@contextlib.contextmanager
+def _kept(*argv: str) -> Iterator[int]:
+    """Keep a network, for as long as the block runs; give the process that does."""
+    missing = [each for each in ("unshare", "nsenter", "ip", "tc") if not shutil.which(each)]
+    if sys.platform != "linux" or missing:
+        _lacks(f"{', '.join(missing) or 'Linux'} is missing")
+    process = subprocess.Popen(
+        [*argv, "sh", "-c", "echo ready; exec cat"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        if process.stdout.readline() != "ready\n":
+            _lacks(f"nothing can be unshared: {process.stderr.read()[-300:]}")
+        yield process.pid
+        process.stdin.close()
+
+
+def _within(keeper: int, *kinds: str) -> list[str]:
+    return ["nsenter", "--target", str(keeper), "--user", *kinds, "--preserve-credentials"]
+
+
+def _ip(keeper: int, *words: str) -> None:
+    argv = [*_within(keeper, "--net"), "ip", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (words, done.stderr)
-    return done.stdout
 
 
-def _check() -> None:
-    if sys.platform != "linux":
-        pytest.skip("machines are namespaces of Linux")
-    lacks = "" if os.geteuid() == 0 else "only root makes machines of namespaces"
-    lacks = lacks or ("" if shutil.which("ip") and shutil.which("tc") else "ip or tc is missing")
-    if lacks and "CI" in os.environ:
-        pytest.fail(lacks)
-    if lacks:
-        pytest.skip(lacks)
+def _network_of(pid: str) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
+    except OSError:
+        return pid  # it has ended, or is somebody else's
+
+
+def _lacks(what: str) -> NoReturn:
+    if "CI" in os.environ:
+        pytest.fail(what)
+    pytest.skip(what)
