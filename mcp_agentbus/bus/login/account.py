@@ -62,8 +62,8 @@ BUSY: Final = "busy"
 class Busy(NotNow):
     """The bus's gate has more to do than it can just now."""
 
-    def __init__(self) -> None:
-        super().__init__(0, "")
+    def __init__(self, code: int = 0, description: str = "") -> None:
+        super().__init__(code, description)
         self.message = "The bus's gate has more to do than it can just now."
 
 
