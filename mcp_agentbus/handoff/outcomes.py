@@ -28,10 +28,11 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.beside.awaited import Awaited, Result, no_answer_comes
 from mcp_agentbus.handoff.turn import Call, Given
-from mcp_agentbus.store import records, roster, streams, subjects, tasks, unseen
+from mcp_agentbus.store import records, roster, streams, subjects, unseen
 from mcp_agentbus.store.records import read_kept, read_record, sent_key
 from mcp_agentbus.store.steps import Write, sent_by_record
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task, utc
+from mcp_agentbus.store.upkeep import deadlines
 from mcp_agentbus.store.upkeep.lost import Losses
 
 # How soon, in seconds, another session's result is offered again; that session is told besides.
@@ -43,8 +44,6 @@ _SWEEP_S: Final = 60.0
 _BATCH: Final = 100
 # Of these so many in one look, which then takes a second: others may have written thousands.
 _SWEEP_BATCHES: Final = 3
-# A timer that fires early would be set again for nothing.
-_AFTER_DEADLINE_S: Final = 0.05
 
 
 class Outcomes:
@@ -371,15 +370,6 @@ class Outcomes:
         self.swept_at = None  # the next look goes on
 
     async def _check_deadline(self, delivery: Delivery) -> None:
-        sent = records.sent_in(delivery)
-        if sent is None or sent.unasked:  # there is nobody whose deadline it were
-            await self._bus.finish(delivery)
-            return
-        left_s = (sent.expires_at - text.now()).total_seconds()
-        if left_s > 0 and not sent.closed:
-            await self._bus.give_back(delivery, after_s=left_s + _AFTER_DEADLINE_S)
-            return
-        ended = not sent.closed and await tasks.expire(self._bus, sent, self._me)
-        if ended and sent.task_id in self.sent:
-            self.unread.add(sent.task_id)  # another session's is told like any result
-        await self._bus.finish(delivery)
+        ended = await deadlines.end_if_over(self._bus, self._me, delivery)
+        if ended and ended.task_id in self.sent:
+            self.unread.add(ended.task_id)  # another session's is told like any result

@@ -206,18 +206,22 @@ async def _keep_open(state: State, door: Door) -> None:
 
 
 async def _let_go(state: State) -> None:
-    """Have nothing kept back that falls due, whoever sent it."""
+    """Have nothing kept back that falls due, whoever sent it, and end what is over in time."""
     from mcp_agentbus.bus.address import start_no_server
+    from mcp_agentbus.store.upkeep.deadlines import Deadlines
     from mcp_agentbus.store.upkeep.due import Due
 
-    if state.settings.account:  # its gate sees to that
-        return
     start_no_server()
-    due = Due(state.bus)
+    due, deadlines = Due(state.bus), Deadlines(state.bus)
     while True:
         await asyncio.sleep(_LOOK_AT_DUE_S)
         try:
-            if await state.bus.reconnected(0) and (kept_back := await due.look()):
+            if not await state.bus.reconnected(0):
+                continue
+            await deadlines.look(list(state.desks))
+            if state.settings.account:  # its gate sees to the other
+                continue
+            if kept_back := await due.look():
                 state.emit("let_go", "", {"why": kept_back.why})
         except (AgentbusError, TimeoutError) as error:  # the next look does it
             state.emit("bus", "", {"error": type(error).__name__})

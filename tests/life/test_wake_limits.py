@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
+import served
 from listeners import configure, known, listening, recorder, send, starts, steps
 
 from mcp_agentbus.bus import embedded
@@ -14,6 +15,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import WHY
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams, subjects
@@ -232,6 +234,22 @@ async def test_a_result_starts_the_closed_sender_that_asked_for_it_and_no_other(
     assert (first["environ"]["AGENTBUS_AGENT"], first["stdin"]) == ("asker", result)
     assert second["environ"]["AGENTBUS_AGENT"] == "guest"
     assert second["stdin"].startswith("1 task waits")
+
+
+async def test_a_deadline_that_passes_starts_the_closed_sender_that_asked_for_the_result(
+    house, speakers, notes
+):
+    worker = await speakers("worker")
+    configure(house, notes, late={"command": recorder(notes)})
+    async with Session(worker.bus, Agent("late")) as late:
+        sent = await send(late, "worker", notify="wake", priority="normal", expires_in_s=1)
+    quick = ("listener.daemon._LOOK_AT_DUE_S = 0.1", "store.upkeep.deadlines._PAUSE_S = 0.1")
+    async with listening(house, script=[*served.changed(*quick), "listen"]) as listener:
+        await listener.logged("read", agent="late")
+
+    [state, *_] = [step.state for step in (await task_life(worker, sent.task_id)).history[1:]]
+    assert state == "expired"
+    assert starts(notes)[0]["stdin"].startswith("1 result of a task that you sent")
 
 
 @pytest.mark.promise(19)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deadlines of what agents have sent: whoever looks ends what is over, also where no sender is.
+
+    deadlines = Deadlines(bus)
+    while True:
+        await deadlines.look(agents)
+
+The sender's record of an open task lies in a consumer of its own and is given back until its
+deadline: JetStream keeps the time, across restarts, and nobody has to search.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import Delivery, HandedOut
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.store import records, streams, tasks
+from mcp_agentbus.store.task import Sent
+
+# Between two looks, in seconds.
+_PAUSE_S: Final = 15.0
+# Of one agent's in one look; the next one goes on.
+_BATCH: Final = 100
+# A timer that fires early would be set again for nothing.
+_AFTER_DEADLINE_S: Final = 0.05
+
+
+class Deadlines:
+    """Looks again and again for agents that may have no session."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._look_at = 0.0
+
+    async def look(self, agents: Iterable[str]) -> None:
+        """End what those agents have sent and is over, unless that was done a moment ago.
+
+        Raises: as `Bus.publish`.
+        """
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + _PAUSE_S
+        for agent in agents:
+            try:
+                deliveries = await streams.pull(self._bus, streams.sent(agent), _BATCH)
+            except HandedOut:  # more tasks are open than the server counts deadlines for
+                continue
+            await together(*(end_if_over(self._bus, agent, each) for each in deliveries))
+
+
+async def end_if_over(bus: Bus, agent: str, delivery: Delivery) -> Sent | None:
+    """End the task of a sender's record once its deadline has passed; return it if that was done.
+
+    Raises: as `Bus.publish`.
+    """
+    sent = records.sent_in(delivery)
+    if sent is None or sent.unasked:  # there is nobody whose deadline it were
+        await bus.finish(delivery)
+        return None
+    left_s = (sent.expires_at - text.now()).total_seconds()
+    if left_s > 0 and not sent.closed:
+        await bus.give_back(delivery, after_s=left_s + _AFTER_DEADLINE_S)
+        return None
+    ended = not sent.closed and await tasks.expire(bus, sent, agent)
+    await bus.finish(delivery)
+    return sent if ended else None
