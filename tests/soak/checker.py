@@ -281,7 +281,12 @@ def _failed_since(sent: Sent, claim: Claimed, looks: list[Call]) -> bool:
 
 def _looks_by_inbox(ledger: Ledger) -> dict[str, list[Call]]:
     """Return all calls that may have taken a task out of each inbox."""
-    reads = {look.session: look.inboxes for look in ledger.all(Looked)}
+    inbox_of = {sent.task: sent.inbox for sent in ledger.all(Sent)}
+    reads = defaultdict(set)
+    for look in ledger.all(Looked):
+        reads[look.session].update(look.inboxes)
+    for claim in ledger.all(Claimed):  # not all tell whether they saw the whole inbox
+        reads[claim.session].add(inbox_of.get(claim.task, ""))
     looks = defaultdict(list)
     for call in ledger.all(Call):
         if call.what in {"read_inbox", "watch_inbox"}:
@@ -380,7 +385,8 @@ def _left_over(ledger: Ledger, contents: Contents) -> Iterator[Violation]:
         if not has_ended(contents, task) or (contents.lanes and place not in offered):
             continue
         lost = [ends.get(claim.session, -inf) for claim in claimed[task]]
-        lost += [word.at for word in said[task] if word.outcome == "unknown"]
+        # Who is told that it is over need not look again.
+        lost += [word.at for word in said[task] if word.outcome in {"unknown", "refused"}]
         if now - max(lost, default=-inf) > _BACK_WITHIN_S:
             told = f"it is over, and its message is still offered in {'/'.join(place)}"
             yield Violation("left over", told, task)

@@ -18,7 +18,8 @@ _WARM_S = 20.0
 # A process that was seen for less time than this says nothing about growth.
 _LONG_S = 60.0
 # Room for what comes and goes: sessions of a listener, a server's caches, answers under way.
-_MB = {"server": 160.0}
+# A session that served itself from then on has loaded all that its listener had for it.
+_MB = {"server": 160.0, "session": 96.0}
 _MB_ELSE = 48.0
 _DESCRIPTORS = 60
 _HALF = 0.5

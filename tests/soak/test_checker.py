@@ -162,9 +162,10 @@ FORGED = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("outcome", ["unknown", "refused"])
 @pytest.mark.parametrize("ago_s", [10.0, 60.0])
-def test_what_was_lost_just_now_may_still_be_offered_though_it_is_over(ago_s):
-    unsure = Said(4.0, TASK, 3.9, "ana", "ana-1#1", "completed", "ana-1#1 completed", "unknown")
+def test_what_was_lost_just_now_may_still_be_offered_though_it_is_over(ago_s, outcome):
+    unsure = Said(4.0, TASK, 3.9, "ana", "ana-1#1", "completed", "ana-1#1 completed", outcome)
     entries = [*HONEST, unsure, Call(4.0 + ago_s, 3.9 + ago_s, "ana-1#1", "read_inbox", "stored")]
 
     assert broken(entries, waiting={TASK: ("ana", "normal")}) == (
@@ -265,6 +266,22 @@ def test_what_is_sent_during_a_look_may_come_last_in_it():
     ends = [said(4.0), said(4.0, task="t2"), shown(5.0), shown(5.0, task="t2")]
 
     assert broken([*both, *answer, *ends], {TASK: DONE, "t2": DONE}) == set()
+
+
+def test_what_somebody_had_and_lost_is_out_of_its_order_though_nobody_told_of_its_looks():
+    both = [*sent(1.0), *sent(3.0, "t2")]
+    had = [
+        claimed(2.0),
+        Call(2.0, 1.9, "ana-1#1", "read_inbox", "stored"),
+        Ended(4.0, "ana-1#1", ""),
+    ]
+    answer = [claimed(9.0, "ana-2#1", task="t2"), claimed(9.0, "ana-2#1", place=1)]
+    ends = [said(9.5, session="ana-2#1"), said(9.5, task="t2", session="ana-2#1")]
+    seen = [shown(9.9), shown(9.9, task="t2")]
+    records = {TASK: DONE, "t2": DONE}
+
+    assert broken([*both, *answer, *ends, *seen], records) == {"order"}
+    assert broken([*both, *had, *answer, *ends, *seen], records) == set()
 
 
 def test_a_story_tells_the_task_its_times_and_the_faults_around_them():
