@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mcp_agentbus.bus.client import H_EXPECTED_REVISION, H_MSG_ID, H_STREAM
+from mcp_agentbus.bus.login.account import BUSY
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.gate.book import Book
 from mcp_agentbus.gate.verdict import (
@@ -196,6 +197,9 @@ def _not_registered(
     # Whoever else may have claimed it meanwhile: the server is to see that it is as it is known.
     if not revision or (is_new and int(revision) != book.revision(agent)):
         return replace(NOT_YOURS, about=(agent,))
+    # What is later than is known here may be another's, who has claimed it by another gate.
+    if int(revision) > book.revision(agent):
+        return Refusal(BUSY, about=(agent,))
     return Refusal("too-many") if is_new and book.count(account) >= AGENTS_MAX else None
 
 

@@ -25,7 +25,7 @@ class Asked(NamedTuple):
 class Refusal:
     """It is not to be done."""
 
-    #: A word of `account.REFUSALS`.
+    #: A word of `account.REFUSALS`, or `account.BUSY`.
     code: str
     more: Mapping[str, str] = field(default_factory=dict)
     #: By what is known of these agents; they may have been registered since.

@@ -291,3 +291,12 @@ def test_a_consumer_is_made_as_this_version_makes_it_whatever_was_asked():
 )
 def test_what_is_stored_is_read_by_who_sent_it_and_whom_it_is_for(stream, subject, may):
     assert may_read("laptop", stream, subject, BOOK) is may
+
+
+def test_what_is_later_than_a_gate_knows_of_an_own_agent_waits_until_it_does():
+    """Another may have claimed the name by another gate, once it was forgotten."""
+    for revision, code in (("3", ""), ("2", ""), ("4", "busy")):
+        headers = {"Nats-Expected-Last-Subject-Sequence": revision}
+        decided = asked("agentbus.planner.profile", b"{}", headers)
+
+        assert getattr(decided, "code", "") == code
