@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Any, Final
 from mcp_agentbus.bus.login.account import BUSY, GATE, LEAVE
 from mcp_agentbus.bus.passing import head
 from mcp_agentbus.bus.passing.passage import Passage, Passed
-from mcp_agentbus.core.aio import in_background, note_failure
+from mcp_agentbus.core.aio import in_background, in_thread, note_failure
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate import rules, said, verdict
@@ -59,6 +59,7 @@ class Desk:
         self._passage = passage
         self._forward = Forward(passage, missed)
         self._slow = 0
+        self._counting = asyncio.Lock()
         self._cutting_off: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._cutting_off.set_result(None)
         self._prefix = f"{GATE}.{account}."
@@ -260,32 +261,43 @@ class Desk:
         self._forward.once(reply, call, _dump({"seq": wanted.seq}))
 
     async def _count(self, reply: str, wanted: verdict.Count) -> None:
-        """Answer how much is stored by subject: of others' agents not from whom."""
-        counts: dict[str, int] = {}
-        place = f"{_API}.STREAM.INFO.{wanted.stream}"
-        while True:  # the server tells 100,000 at a time
-            asked = _dump({"subjects_filter": wanted.filter, "offset": len(counts)})
-            answer = await self._forward.ask(place, asked)
-            info = _object(answer)
-            if "state" not in info:
-                self._forward.answer(reply, answer)
-                return
-            page = info["state"].get("subjects") or {}
-            counts.update(page)
-            if not page or len(counts) >= int(info.get("total", 0)):
-                break
+        """Answer how much is stored by subject: of others' agents not from whom.
+
+        One at a time, and what many subjects take here in a thread: of hundreds of thousands each
+        keeps the server busy, and would everybody else here.
+        """
+        async with self._counting:
+            counts: dict[str, int] = {}
+            place = f"{_API}.STREAM.INFO.{wanted.stream}"
+            while True:  # the server tells 100,000 at a time
+                asked = _dump({"subjects_filter": wanted.filter, "offset": len(counts)})
+                answer = await self._forward.ask(place, asked)
+                info = await in_thread(_object, answer)
+                if "state" not in info:
+                    self._forward.answer(reply, answer)
+                    return
+                page = info["state"].get("subjects") or {}
+                counts.update(page)
+                if not page or len(counts) >= int(info.get("total", 0)):
+                    break
+            self._forward.answer(reply, await in_thread(self._told, wanted, counts, info))
+
+    def _told(
+        self, wanted: verdict.Count, counts: Mapping[str, int], info: Mapping[str, Any]
+    ) -> bytes:
+        """Return what the account is told of how much is stored."""
         told: dict[str, int] = {}
         for subject, count in counts.items():
             shown = subject
-            if not rules.may_read(self._account, wanted.stream, subject, self._keeper.book):
-                if wanted.stream != TASKS:
+            if not rules.may_read(self._account, stream, subject, self._keeper.book):
+                if stream != TASKS:
                     continue
                 shown = f"{subject.rpartition('.')[0]}.-"
             told[shown] = told.get(shown, 0) + count
         first = wanted.offset
         page = {name: told[name] for name in sorted(told)[first : first + _COUNTED]}
-        info["state"]["subjects"] = page
-        self._forward.answer(reply, _dump({**info, "total": len(told), "offset": first}))
+        state = {**info["state"], "subjects": page}
+        return _dump({**info, "state": state, "total": len(told), "offset": first})
 
 
 def _object(answer: bytes) -> dict[str, Any]:

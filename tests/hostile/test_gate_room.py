@@ -47,3 +47,31 @@ async def test_what_is_stored_counts_with_its_subject_and_headers(scene, monkeyp
 
     assert set(outcomes) == {"stored", "too-many"}
     assert await bytes_in(scene, RESULTS) - before < 1.2 * limit
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_half_a_letter_in_a_registration_makes_nobody_fail(scene):
+    last = await scene.admin.last(AGENTS, "agentbus.mallory.profile")
+    revision = {"Nats-Expected-Last-Subject-Sequence": str(last.seq)}
+
+    assert await said(scene, "agentbus.mallory.profile", b'{"x":"\\ud800"}', revision) == "stored"
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_who_counts_again_and_again_is_counted_for_one_after_another(scene):
+    """Of a hundred thousand subjects each count keeps the server busy for others, too."""
+    asked, seen = [], []
+
+    def heard(request):
+        asked.append(request.reply)
+        seen.append(request.reply)
+
+    call = f"$JS.API.STREAM.INFO.{RESULTS}"
+    answers = scene.admin.subscribed("_INBOX.>", lambda answer: seen.append(answer.subject))
+    async with scene.admin.subscribed(call, heard), answers:
+        wanted = json.dumps({"subjects_filter": "agentbus.>"}).encode()
+        outcomes = await asyncio.gather(*(said(scene, call, wanted) for _ in range(8)))
+        await scene.admin.api("INFO")
+
+    assert outcomes == ["stored"] * 8
+    assert [each for each in seen if each in asked] == [each for each in asked for _ in range(2)]
