@@ -289,8 +289,8 @@ class Desk:
         told: dict[str, int] = {}
         for subject, count in counts.items():
             shown = subject
-            if not rules.may_read(self._account, stream, subject, self._keeper.book):
-                if stream != TASKS:
+            if not rules.may_read(self._account, wanted.stream, subject, self._keeper.book):
+                if wanted.stream != TASKS:
                     continue
                 shown = f"{subject.rpartition('.')[0]}.-"
             told[shown] = told.get(shown, 0) + count

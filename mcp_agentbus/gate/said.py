@@ -181,7 +181,7 @@ def _profile(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
         if not _is_role(role) or role not in book.roles(asked.account):
             return Refusal("not-granted", {"role": role if _is_role(role) else ""})
     said = {**fields, "id": agent, "account": asked.account}
-    data = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    data = json.dumps(said, separators=(",", ":")).encode()
     # Each gate reads it again then, as whoever is sent a task looks.
     subject = subjects.profile_subject(agent)
     return Say(subject, data, headers, sends=agent, stores=AGENTS)

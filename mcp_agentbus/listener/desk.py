@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.bus.subscription import Arrived
 from mcp_agentbus.core.ids import Agent, is_agent
 from mcp_agentbus.core.notices import Counts, Holds
 from mcp_agentbus.errors import AgentbusError
@@ -77,6 +79,10 @@ class Desk:
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: On what it hears that something was stored.
     subscriptions: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def hear(self, bus: Bus, subject: str, arrived: Arrived) -> None:
+        """Have what is said on a subject heard. Raises: as `Bus.subscribed`."""
+        await self.subscriptions.enter_async_context(bus.subscribed(subject, arrived))
 
     def hear_refused(self, sign: Message | None) -> None:
         """Count a task that was refused; anybody may say so."""

@@ -322,15 +322,10 @@ class Loop:
             await streams.ensure_inbox(bus, inbox)
             signs = [subjects.wake_subject(inbox, lane) for lane in self._state.wake_on(desk.agent)]
             for subject in (*signs, subjects.back_subject(inbox)):
-                await desk.subscriptions.enter_async_context(bus.subscribed(subject, stored))
+                await desk.hear(bus, subject, stored)
         await streams.ensure_sender(bus, desk.agent)
-        records, refused = subjects.record_subject, subjects.refused_subject
-        heard = {
-            records(desk.agent, "*", "*"): answered,
-            refused(desk.agent, "*"): desk.hear_refused,
-        }
-        for subject, arrived in heard.items():
-            await desk.subscriptions.enter_async_context(bus.subscribed(subject, arrived))
+        await desk.hear(bus, subjects.record_subject(desk.agent, "*", "*"), answered)
+        await desk.hear(bus, subjects.refused_subject(desk.agent, "*"), desk.hear_refused)
 
     async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         """Return what waits, and what is to be done about it at this moment."""

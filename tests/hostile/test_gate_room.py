@@ -12,7 +12,7 @@ from mallory import GATE, attacked
 
 from mcp_agentbus.bus.login.account import H_REFUSED
 from mcp_agentbus.gate import quota
-from mcp_agentbus.store.subjects import RESULTS
+from mcp_agentbus.store.subjects import AGENTS, RESULTS
 
 
 @pytest_asyncio.fixture(loop_scope="function")
