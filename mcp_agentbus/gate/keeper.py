@@ -22,6 +22,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate.book import Book, Known, Standing
+from mcp_agentbus.gate.verdict import field_of
 from mcp_agentbus.shared.accounts import leader, store
 from mcp_agentbus.shared.accounts.record import CHANGED, AccountRecord
 from mcp_agentbus.store import roster, subjects
@@ -187,11 +188,14 @@ class Keeper:
 
 
 def _known(stored: Found) -> Known:
+    # Whose it is the gate has written, whatever else is there that no reader takes.
+    account = field_of(stored.data, "account")
+    account = account if ids.is_agent(account) else ""
     try:
         profile = roster.decode_profile(stored)
     except Undecodable:
-        return Known("", (), (), stored.seq)
-    return Known(profile.account, profile.roles, profile.accept_from, stored.seq)
+        return Known(account, (), (), stored.seq)
+    return Known(account, profile.roles, profile.accept_from, stored.seq)
 
 
 def _standing(record: AccountRecord) -> Standing:

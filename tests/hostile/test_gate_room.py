@@ -11,7 +11,11 @@ import pytest_asyncio
 from mallory import GATE, attacked
 
 from mcp_agentbus.bus.login.account import H_REFUSED
+from mcp_agentbus.core import text
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import NameTaken
 from mcp_agentbus.gate import quota
+from mcp_agentbus.store import roster
 from mcp_agentbus.store.subjects import AGENTS, RESULTS
 
 
@@ -47,6 +51,17 @@ async def test_what_is_stored_counts_with_its_subject_and_headers(scene, monkeyp
 
     assert set(outcomes) == {"stored", "too-many"}
     assert await bytes_in(scene, RESULTS) - before < 1.2 * limit
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_name_is_its_account_s_whatever_its_registration_says(scene):
+    """One that does not say when it was made is none that a reader takes."""
+    first = {"Nats-Expected-Last-Subject-Sequence": "0"}
+    assert await said(scene, "agentbus.m0.profile", b'{"x":"y"}', first) == "stored"
+
+    with pytest.raises(NameTaken):
+        await roster.register(scene.buses["laptop"], Agent("m0"), text.now())
+    await roster.register(scene.buses["laptop"], Agent("another"), text.now())
 
 
 @pytest.mark.asyncio(loop_scope="function")
