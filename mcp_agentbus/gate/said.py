@@ -211,7 +211,8 @@ def _beat(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
         return NOT_YOURS
     if not book.may_be(asked.account, agent):
         return replace(NOT_YOURS, about=(agent,))
-    return Say(subjects.heartbeat_subject(agent, session), asked.data, session=session)
+    subject = subjects.heartbeat_subject(agent, session)
+    return Say(subject, asked.data, session=subject)
 
 
 def _back(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:

@@ -43,7 +43,7 @@ class Say:
     sends: str = ""
     #: Of what stays on the bus: in which stream.
     stores: str = ""
-    #: A session that says that it lives.
+    #: A session that says that it lives, by its subject: another agent's of that id is another.
     session: str = ""
 
 

@@ -16,7 +16,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import NameTaken
 from mcp_agentbus.gate import quota
 from mcp_agentbus.store import roster
-from mcp_agentbus.store.subjects import AGENTS, RESULTS
+from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS
 
 
 @pytest_asyncio.fixture(loop_scope="function")
@@ -90,3 +90,13 @@ async def test_who_counts_again_and_again_is_counted_for_one_after_another(scene
 
     assert outcomes == ["stored"] * 8
     assert [each for each in seen if each in asked] == [each for each in asked for _ in range(2)]
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_signs_of_one_session_s_life_under_many_names_fill_no_room_of_others(scene):
+    sign = json.dumps({"kind": "session", "x": "y" * 16_000}).encode()
+    for number in range(400):
+        await scene.link._client.publish(f"{GATE}agentbus.m{number}.heartbeat.s", sign)
+    assert await said(scene, "$JS.API.INFO") == "stored"
+
+    assert await bytes_in(scene, PRESENCE) < 2 << 20
