@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Hashable, MutableMapping
 from typing import Final, NamedTuple
 
-from mcp_agentbus.store.subjects import RESULTS, TASKS
+from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
 
 # What an account's agents may send together, in tasks a minute.
 TASKS_PER_MINUTE: Final = 1_200
 # What they may store in a stream, in bytes with subjects and headers: a minute, and a day, so that
 # no account alone fills one before somebody sees it.
 BYTES_PER_MINUTE: Final = 64 << 20
-BYTES_PER_DAY: Final = {TASKS: 256 << 20, RESULTS: 1 << 30}
+BYTES_PER_DAY: Final = {TASKS: 256 << 20, SCHEDULE: 16 << 20, RESULTS: 1 << 30}
 _OTHERS_PER_DAY: Final = 64 << 20
 # Sessions and listeners of an account that say at a time that they live.
 SESSIONS_MAX: Final = 500

@@ -7,7 +7,8 @@ import pytest
 
 from mcp_agentbus.gate import quota
 from mcp_agentbus.gate.quota import Quota
-from mcp_agentbus.store.subjects import RESULTS, TASKS
+from mcp_agentbus.store import streams
+from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
 
 
 class Clock:
@@ -45,6 +46,18 @@ def test_so_many_bytes_stay_in_a_minute_and_in_a_day(clock):
     assert stored <= 2 * quota.BYTES_PER_DAY[TASKS]
     assert limits.may_store("laptop", RESULTS, size)
     assert not limits.may_store("laptop", RESULTS, quota.BYTES_PER_MINUTE + 1)
+
+
+@pytest.mark.parametrize("stream", [TASKS, SCHEDULE, RESULTS])
+def test_in_a_day_one_account_takes_no_more_than_a_quarter_of_a_stream(clock, stream):
+    limits, size = Quota(clock), 64 << 10
+    [room] = [each["max_bytes"] for each in streams.SETTINGS if each["name"] == stream]
+    stored = 0
+    for _ in range(10):  # as much a minute as is let in
+        stored += sum(size for _ in range(2_000) if limits.may_store("laptop", stream, size))
+        clock.at += 60
+
+    assert 0 < stored <= room / 4 * 1.01
 
 
 def test_so_many_sessions_say_that_they_live_and_others_once_those_are_gone(clock):
