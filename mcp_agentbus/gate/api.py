@@ -132,7 +132,8 @@ def _of_consumer(asked: Asked, rest: str, book: Book) -> Verdict:
         return replace(NOT_YOURS, about=_whose(consumer))
     if verb == "CREATE":
         made = {"stream_name": stream, "config": streams.config_of(consumer), "action": ""}
-        return Say(f"{API}CONSUMER.CREATE.{stream}.{name}.{consumer.subject}", _dump(made))
+        call = f"{API}CONSUMER.CREATE.{stream}.{name}.{consumer.subject}"
+        return Say(call, _dump(made), makes=name)
     if verb == "DELETE":
         return Say(f"{API}CONSUMER.DELETE.{stream}.{name}")
     return _pull(asked, stream, name) if verb == "MSG.NEXT" else NOT_YOURS

@@ -168,7 +168,8 @@ class Desk:
         may_send = not say.sends or quota.may_send(account)
         may_store = not say.stores or quota.may_store(account, say.stores, size)
         may_live = not say.session or quota.may_live(account, say.session, len(say.data))
-        return may_send and may_store and may_live
+        may_make = not say.makes or quota.may_make(account, say.makes)
+        return may_send and may_store and may_live and may_make
 
     def _left_out(self, size: int) -> None:
         """Have an account that reads widely wait for as long as that takes others."""

@@ -26,6 +26,9 @@ _OTHERS_PER_DAY: Final = 64 << 20
 SESSIONS_MAX: Final = 500
 # Of what they say, in bytes, so much: the stream that has it is in memory, and takes 16 MB of all.
 SIGNS_MAX_BYTES: Final = 1 << 20
+# Consumers that it makes in a day, which is as long as the server keeps one that nobody uses: of an
+# agent there are five, and three of each role. Agents that were forgotten have theirs still.
+CONSUMERS_MAX: Final = 5_000
 # Requests of an account that are answered at once, and those a second from then on; the others wait
 # at the server. One with a large body is as much as several.
 _REQUESTS_AT_ONCE: Final = 1_500
@@ -83,6 +86,7 @@ class Quota:
         #: When it had to wait last, and since when it has again and again.
         self._rested: dict[str, float] = {}
         self._flooding: dict[str, float] = {}
+        self._made: dict[str, dict[str, float]] = {}
         self._opened: dict[str, deque[float]] = {}
         self._sessions: dict[str, dict[str, _Sign]] = {}
         self._scanned: dict[Hashable, _Bucket] = {}
@@ -116,6 +120,17 @@ class Quota:
             if is_more or others + size > SIGNS_MAX_BYTES:
                 return False
         sessions[session] = _Sign(now, size)
+        return True
+
+    def may_make(self, account: str, consumer: str) -> bool:
+        """Tell whether an account may make one more consumer, or have one still, and note it."""
+        now, made = self._clock(), self._made.setdefault(account, {})
+        if consumer not in made and len(made) >= CONSUMERS_MAX:
+            for name in [name for name, at in made.items() if now - at > _DAY_S]:
+                del made[name]
+            if len(made) >= CONSUMERS_MAX:
+                return False
+        made[consumer] = now
         return True
 
     def begin(self) -> None:

@@ -45,6 +45,8 @@ class Say:
     stores: str = ""
     #: A session that says that it lives, by its subject: another agent's of that id is another.
     session: str = ""
+    #: A consumer, which is made if it is not there.
+    makes: str = ""
 
 
 @dataclass(frozen=True)

@@ -100,3 +100,18 @@ async def test_signs_of_one_session_s_life_under_many_names_fill_no_room_of_othe
     assert await said(scene, "$JS.API.INFO") == "stored"
 
     assert await bytes_in(scene, PRESENCE) < 2 << 20
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_agents_that_come_and_go_leave_no_more_consumers_than_a_day_s(scene, monkeypatch):
+    monkeypatch.setattr(quota, "CONSUMERS_MAX", 2)
+    agents, outcomes = ["m1", "m2", "m3"], []
+    for agent in agents:
+        bus = scene.buses["mallory"]
+        await roster.register(bus, Agent(agent), text.now())
+        name, taken = f"{agent}_high", f"agentbus.{agent}.tasks.high.*"
+        outcomes.append(await said(scene, f"$JS.API.CONSUMER.CREATE.AGENTBUS_TASKS.{name}.{taken}"))
+        await bus.api("STREAM.PURGE.AGENTBUS_AGENTS", {"filter": f"agentbus.{agent}.profile"})
+
+    assert outcomes[-1] == "too-many"
+    assert await said(scene, "$JS.API.CONSUMER.INFO.AGENTBUS_TASKS.m3_high") == "error"

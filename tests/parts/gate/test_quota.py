@@ -89,6 +89,17 @@ def test_who_reads_past_what_is_others_waits_and_does_not_flood(clock):
     assert not limits.floods("laptop")
 
 
+def test_so_many_consumers_are_made_in_a_day_and_those_that_are_there_again_and_again(clock):
+    limits = Quota(clock)
+    names = [f"x{number}_high" for number in range(quota.CONSUMERS_MAX)]
+    assert all(limits.may_make("laptop", name) for name in names)
+    assert not limits.may_make("laptop", "more")
+    assert limits.may_make("laptop", names[0])
+    clock.at += 25 * 3600
+
+    assert limits.may_make("laptop", "more")
+
+
 def test_who_asks_more_than_that_waits_and_who_does_not_stop_floods(clock):
     limits = Quota(clock)
     while not limits.rest_s("laptop", 0):
