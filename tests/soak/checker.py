@@ -14,7 +14,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from math import inf
 from operator import attrgetter
 
@@ -34,8 +33,8 @@ from ledger import (
     Tried,
     Trouble,
 )
+from order import out_of_order
 
-_RANK = {"high": 0, "normal": 1, "low": 2}
 # Who could do nothing for so long may lose what it holds: a claim lasts 24 s without a sign of its
 # session, and a session counts as alive for 15 s; on a busy machine some of that passes unseen.
 _LOSES_AFTER_S = 9.0
@@ -70,7 +69,7 @@ def check(ledger: Ledger, contents: Contents) -> list[Violation]:
         *_stored_once(ledger, contents),
         *_one_holder(ledger),
         *_not_early(ledger),
-        *_order(ledger),
+        *(Violation("order", told, task) for task, told in out_of_order(ledger)),
         *_nobody_passed_over(ledger),
         *_slow(ledger),
         *(Violation("not told", told, task) for task, told in unheard(ledger)),
@@ -201,98 +200,6 @@ def _not_early(ledger: Ledger) -> Iterator[Violation]:
             yield Violation(
                 "early", f"due at {sent.due:.1f} s, claimed at {first:.1f} s", sent.task
             )
-
-
-def _order(ledger: Ledger) -> Iterator[Violation]:
-    """In one answer high comes before normal before low, and in a lane who was stored earlier."""
-    sent = {entry.task: entry for entry in ledger.all(Sent)}
-    # What an attempt has stored that nobody confirmed is older than the one that was confirmed.
-    first_tried = {trial.token: trial.at for trial in reversed(ledger.all(Tried))}
-    answers = defaultdict(list)
-    others, faults, met = _looks_by_inbox(ledger), ledger.all(Fault), _met(ledger)
-    for claim in ledger.all(Claimed):
-        is_first = (
-            claim.new and claim.attempt == 1 and met[claim.session, claim.task] >= claim.began
-        )
-        if is_first and claim.task in sent:
-            answers[claim.session, claim.at].append(claim)
-    for claims in answers.values():
-        ordered = [sent[claim.task] for claim in sorted(claims, key=lambda claim: claim.place)]
-        for before, after in pairwise(ordered):
-            if _disturbed(claims[0], after, others[after.inbox], faults):
-                continue
-            if _came_later(before, after, claims[0]):
-                continue
-            if _failed_since(before, claims[0], others[before.inbox]):
-                continue
-            if _RANK[before.lane] > _RANK[after.lane]:
-                told = f"{before.token} ({before.lane}) was shown before it ({after.lane})"
-                yield Violation("order", told, after.task)
-            same = (before.inbox, before.lane) == (after.inbox, after.lane)
-            began = first_tried.get(before.token, before.began)
-            if same and not before.due and not after.due and after.at < began:
-                told = f"{before.token}, which was sent after it, was shown before it"
-                yield Violation("order", told, after.task)
-
-
-def _came_later(before: Sent, after: Sent, claim: Claimed) -> bool:
-    """Tell whether a task may have come to the bus after another, or during the look at both."""
-    # What was stored during the look came to a part of it that was tried again.
-    if after.at > claim.began:
-        return True
-    # Of what was handed on it is known only that it came before what its sender has sent then.
-    return after.is_here and (before.sender, before.lane) != (after.sender, after.lane)
-
-
-def _met(ledger: Ledger) -> dict[tuple[str, str], float]:
-    """Return when each session had to do with each task first: what it holds is shown first.
-
-    A shell is a session of several processes, which know nothing of each other.
-    """
-    met: dict[tuple[str, str], float] = {}
-    for entry in (*ledger.all(Claimed), *ledger.all(Said)):
-        place = entry.session, entry.task
-        met[place] = min(entry.began, met.get(place, inf))
-    return met
-
-
-def _disturbed(claim: Claimed, sent: Sent, looks: list[Call], faults: list[Fault]) -> bool:
-    """Tell whether a task may have been in other hands between its sending and this claim.
-
-    In those of a session that gave it back; or of a command of the same shell that was killed: what
-    it had claimed is shown first.
-    """
-    if claim.session.startswith("shell:"):
-        return any(sent.at < fault.at < claim.at for fault in faults)
-    return any(
-        look.session != claim.session and look.began < claim.at and look.at > sent.at
-        for look in looks
-    )
-
-
-def _failed_since(sent: Sent, claim: Claimed, looks: list[Call]) -> bool:
-    """Tell whether a look of this session has failed since: what it had claimed is shown first."""
-    return any(
-        look.session == claim.session and look.outcome != "stored" and sent.began < look.at
-        for look in looks
-        if look.at <= claim.at
-    )
-
-
-def _looks_by_inbox(ledger: Ledger) -> dict[str, list[Call]]:
-    """Return all calls that may have taken a task out of each inbox."""
-    inbox_of = {sent.task: sent.inbox for sent in ledger.all(Sent)}
-    reads = defaultdict(set)
-    for look in ledger.all(Looked):
-        reads[look.session].update(look.inboxes)
-    for claim in ledger.all(Claimed):  # not all tell whether they saw the whole inbox
-        reads[claim.session].add(inbox_of.get(claim.task, ""))
-    looks = defaultdict(list)
-    for call in ledger.all(Call):
-        if call.what in {"read_inbox", "watch_inbox"}:
-            for inbox in reads.get(call.session, ()):
-                looks[inbox].append(call)
-    return looks
 
 
 def _nobody_passed_over(ledger: Ledger) -> Iterator[Violation]:

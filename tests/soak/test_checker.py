@@ -355,6 +355,8 @@ def test_what_is_handed_on_comes_in_the_order_of_its_sender_alone():
     records = {TASK: DONE, "t2": DONE}
 
     assert broken([*here, *later, *answer, *ends], records) == {"order"}
+    unlistened = Fault(1.5, "kill_listener")
+    assert broken([*here, *later, unlistened, *answer, *ends], records) == set()
     assert (
         broken([*here, *others, *answer, *ends[:-1], replace(ends[-1], agent="sam")], records)
         == set()
