@@ -40,7 +40,7 @@ from mcp_agentbus.handoff.beside.rate import SENT_A_MINUTE  # noqa: E402
 from mcp_agentbus.patterns import events  # noqa: E402
 from mcp_agentbus.relay.messages import DEPTH_MAX, LINE_MAX_BYTES, VALUES_MAX  # noqa: E402
 from mcp_agentbus.store import streams, task  # noqa: E402
-from mcp_agentbus.store.subjects import TASKS  # noqa: E402
+from mcp_agentbus.store.subjects import SCHEDULE, TASKS  # noqa: E402
 from mcp_agentbus.tools.catalog import TOOLS  # noqa: E402
 from mcp_agentbus.work import worker_file  # noqa: E402
 
@@ -137,6 +137,8 @@ def _limits() -> str:
         ("tasks that one account sends", f"{quota.TASKS_PER_MINUTE:,} a minute"),
         ("what one account stores", f"{quota.BYTES_PER_MINUTE >> 20} MiB a minute"),
         ("tasks that one account stores", f"{quota.BYTES_PER_DAY[TASKS] >> 20} MiB a day"),
+        ("of them for later", f"{quota.BYTES_PER_DAY[SCHEDULE] >> 20} MiB a day"),
+        ("consumers that its agents make", f"{quota.CONSUMERS_MAX:,} a day"),
         ("requests of one account", f"{quota.REQUESTS_PER_S:,} a second; more wait"),
     ]
     return "\n".join(["| what | limit |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
