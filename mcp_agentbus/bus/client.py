@@ -324,21 +324,21 @@ class Bus(Reconnecting):
         async def settled(link: Link, timeout: float) -> None:
             try:
                 await link.request(taken.token, word, timeout=timeout)
-            except NoResponders:
-                if not await self._is_lost(link, taken.consumer):
-                    raise  # it is only just beginning
+            except (NoResponders, TimeoutError):
+                if not await self._is_lost(link, taken):
+                    raise  # it is only just beginning, or slow
 
         if taken.token:
             await self._tried(settled, stores=True)
 
     @staticmethod
-    async def _is_lost(link: Link, consumer: str) -> bool:
-        answer = await link.request(f"{API}.CONSUMER.INFO.{consumer}")
+    async def _is_lost(link: Link, taken: Delivery) -> bool:
+        """Tell whether its server has forgotten a message, as one that was killed: it is silent."""
+        answer = await link.request(f"{API}.CONSUMER.INFO.{taken.consumer}")
         try:
-            api_answer(answer.data)
+            return bool(api_answer(answer.data)["delivered"]["stream_seq"] < taken.seq)
         except ApiError as error:
             return error.code in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}
-        return False
 
     async def last(self, stream: str, subject: str) -> Found | None:
         """Return the last message stored on `subject`, which may hold wildcards; None if none is.

@@ -315,3 +315,23 @@ async def test_a_token_file_of_the_embedded_server_opens_it_as_a_shared_one(own_
 
     async with Bus.connect(shared) as bus, Session(bus, Agent("planner")) as planner:
         assert (await read_inbox(planner)).empty
+
+
+async def test_a_result_whose_handing_out_the_server_has_forgotten_holds_up_no_other(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    for number in range(2):
+        await send_task(planner, coder.me.id, f"{number}", "x")
+    first, second = (await read_inbox(coder)).tasks
+    await publish_result(coder, first.task.id, "completed")
+    await read_inbox(planner)
+    taken = planner.outcomes.taken
+    for task_id, result in taken.items():  # as a server has it that was killed right after it
+        token = result.delivery.token.split(".")
+        token[-4:-2] = ["1000000", "1000000"]
+        later = replace(result.delivery, seq=1_000_000, token=".".join(token))
+        taken[task_id] = replace(result, delivery=later)
+    await publish_result(coder, second.task.id, "completed")
+
+    news = await read_inbox(planner)
+
+    assert [record.task_id for record in news.results] == [second.task.id]
