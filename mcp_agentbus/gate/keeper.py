@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Found, Message
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.aio import in_background
+from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate.book import Book, Known, Standing
 from mcp_agentbus.gate.verdict import field_of
@@ -89,10 +90,11 @@ class Keeper:
         if time.monotonic() - self._looked_up.get(what, 0.0) < _LOOKED_UP_S:
             return
         if what not in self._looking:
-            task = in_background(self._look(what, name), "a look into the book")
+            task = part(self._look(what, name))
             self._looking[what] = task
-            task.add_done_callback(lambda _: self._looked(what))
-        await asyncio.wait([self._looking[what]])
+            task.add_done_callback(partial(self._looked, what))
+        # It goes on for the others who wait for it.
+        await asyncio.shield(self._looking[what])
 
     async def _look(self, what: str, name: str) -> None:
         if what == "all":
@@ -116,8 +118,10 @@ class Keeper:
             await store.put(self._bus, cut_off, revision)
         await self._read_account(account)
 
-    def _looked(self, what: str) -> None:
+    def _looked(self, what: str, task: asyncio.Task[None]) -> None:
         self._looking.pop(what, None)
+        if task.cancelled() or task.exception():  # the next one looks again
+            return
         now = time.monotonic()
         if len(self._looked_up) > _HEARD_MAX:
             self._looked_up.clear()
