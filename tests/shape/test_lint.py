@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ def test_the_tree_is_clean(tool):
     ran = _run(*tool, cwd=ROOT)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """Of two that one process collects, pytest takes the first for both."""
+    names = Counter(file.name for file in (ROOT / "tests").rglob("test_*.py"))
+
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_types_hold_in_the_package_as_it_is_installed(tmp_path):
