@@ -14,6 +14,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import subjects
 
 _SENDERS = 3
@@ -69,6 +70,9 @@ async def refused(call):
         answer = await call
     except _NOT_NOW as error:
         return str(error)
+    if isinstance(answer, Inbox) and not (answer.degraded or answer.tasks or answer.results):
+        # Who is left leads for some seconds before it knows that it is alone; and nothing waits.
+        return "an answer of before"
     assert getattr(answer, "degraded", ""), answer
     return answer.degraded
 
