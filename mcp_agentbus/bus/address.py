@@ -20,7 +20,7 @@ from mcp_agentbus.bus import embedded, reach
 from mcp_agentbus.bus.connection import CONNECT_TIMEOUT_S, Link
 from mcp_agentbus.bus.login.account import Account, Way
 from mcp_agentbus.bus.login.login import Login, login_of
-from mcp_agentbus.bus.login.trust import Trust, trusted
+from mcp_agentbus.bus.login.trust import CutOff, Trust, trusted
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files
 from mcp_agentbus.errors import (
@@ -64,12 +64,13 @@ class Rotation:
         """Connect to the first that answers and lets us in; return which it is, too.
 
         Raises:
-            BusUnreachable: none answers; `Untrusted` if none is what it should be.
+            BusUnreachable: none answers, or ends it as it begins, at a second try either;
+                `Untrusted` if none is what it should be.
             NotAllowed: those that answer do not take the login, at a second try either.
         """
         try:
             return await self._open(servers)
-        except NotAllowed:
+        except (NotAllowed, CutOff):
             await asyncio.sleep(_READS_ANEW_S)
             return await self._open(servers)
 

@@ -24,11 +24,11 @@ from nats.aio.subscription import Subscription
 
 from mcp_agentbus.bus.login.account import Way
 from mcp_agentbus.bus.login.login import Login
-from mcp_agentbus.bus.login.trust import Trust, in_the_open, server_at
+from mcp_agentbus.bus.login.trust import CutOff, Trust, in_the_open, server_at
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient, look_up
 from mcp_agentbus.bus.replies import Garbled, HandedOut, Message, api_answer
 from mcp_agentbus.config.sections.server import is_private
-from mcp_agentbus.errors import BusUnreachable, NotAllowed
+from mcp_agentbus.errors import NotAllowed
 
 _T = TypeVar("_T")
 _ACK: Final = "$JS.ACK."
@@ -92,7 +92,7 @@ class Link:
             within_s: how long it is tried.
 
         Raises:
-            BusUnreachable: nobody answers there.
+            BusUnreachable: nobody answers there; `CutOff` if somebody does, and ends it at once.
             Untrusted: by TLS it is not the right one, or it does not take this machine for that;
                 without TLS it is in no private network.
             NotAllowed: the server does not take the login.
@@ -121,7 +121,7 @@ class Link:
             why = client.unreachable(error, server, by_tls=trust is not None)
             why = why or (trust.refused(error) if trust else None)
             said = f"The server at {server} answers, but lets nobody in. Nothing was stored."
-            raise why or BusUnreachable(said) from None
+            raise why or CutOff(said) from None
         return link
 
     @property

@@ -63,8 +63,7 @@ class Field(NamedTuple):
 # The places that show a task, a result, the steps of a life, all of a life, and agents; and where
 # `--json` and what hosts keep to themselves have the texts, and only ids and the like.
 BRIEF = "a worker's program"
-TASK = "inbox, inbox://{agent}, read_inbox, task, task://{task_id}, watch, watch_inbox"
-RESULT = "inbox, read_inbox, task, task://{task_id}, watch, watch_inbox"
+TASK = RESULT = "inbox, inbox://{agent}, read_inbox, task, task://{task_id}, watch, watch_inbox"
 STEPS = "read_inbox, task, task://{task_id}"
 LIFE = "read_inbox, task"
 ROSTER = "agents, list_agents"

@@ -72,6 +72,8 @@ class Places:
 async def look_by_tools(places, client, me, which):
     to = [which.agent, which.newcomer, f"role:{which.role}"]
     sent = {"subject": "s", "body": "b", "priority": "high"}
+    inbox = ("inbox://{agent}", f"inbox://{me}")
+    await look_by_resource(places, client, *inbox, until=which.asked)
     calls = [
         ("list_agents", {}),
         ("send_task", {"to": to, **sent}),
@@ -95,15 +97,20 @@ async def look_by_tools(places, client, me, which):
     ]  # fmt: skip
     for tool, arguments in calls:
         places.answer(tool, await client.call_tool(tool, arguments))
-    for template, uri in (
-        ("inbox://{agent}", f"inbox://{me}"),
-        ("task://{task_id}", f"task://{which.task}"),
-        ("task://{task_id}", f"task://{which.result}"),
-    ):
-        places.text(template, (await client.read_resource(uri)).contents[0].text)
+    for task_id in (which.task, which.result):
+        await look_by_resource(places, client, "task://{task_id}", f"task://{task_id}")
+    await look_by_resource(places, client, *inbox)
     begun = {"name": "to", "value": ""}
     completed = await client.complete(PromptReference(name="handoff"), begun)
     places.text("completion", "\n".join(completed.completion.values))
+
+
+async def look_by_resource(places, client, template, uri, until=""):
+    """Look until `until` stands there: what nobody has asked for is not told at once."""
+    async with asyncio.timeout(60):
+        while until not in (shown := (await client.read_resource(uri)).contents[0].text):
+            pass
+    places.text(template, shown)
 
 
 async def look_by_commands(places, folder, me, which):

@@ -43,6 +43,10 @@ class NoTls(nats.errors.Error):
     """The server is to be known by TLS, and offers none."""
 
 
+class CutOff(BusUnreachable):
+    """The server ended a connection as it began, as one does that reads its configuration anew."""
+
+
 @dataclass(frozen=True)
 class Trust:
     """What a connection to the shared server is opened with."""
@@ -70,7 +74,7 @@ class Trust:
             case ssl.SSLError():
                 return self._alerted(error)
             case ConnectionResetError() | nats.errors.UnexpectedEOF():
-                return BusUnreachable(
+                return CutOff(
                     f"The server at {self.server} ended the connection as TLS began. "
                     "Nothing was stored.",
                     hint=f"It may want a certificate of this machine: {self._ours}",
