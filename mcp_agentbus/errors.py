@@ -26,6 +26,7 @@ of another user: a model reads them.
     │   └── BadSetup           settings or files on this machine need mending
     ├── BusUnreachable         no server answers: nothing was handed over
     │   ├── OutOfReach         one runs, in a network or container that nothing here reaches
+    │   ├── CutOff             one ends each connection as it begins
     │   ├── Untrusted          one answers, and is not known by TLS to be the right one
     │   └── GateAway           one answers, and its gate does not
     ├── Unconfirmed            handed over, but the server did not confirm it in time
@@ -182,6 +183,10 @@ class BusUnreachable(AgentbusError):
 
 class OutOfReach(BusUnreachable):
     """A bus server runs, and nothing here reaches it. Nothing was stored."""
+
+
+class CutOff(BusUnreachable):
+    """The bus server ended a connection as it began, as one does that reads its configuration."""
 
 
 class Untrusted(BusUnreachable):

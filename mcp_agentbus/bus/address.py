@@ -20,13 +20,14 @@ from mcp_agentbus.bus import embedded, reach
 from mcp_agentbus.bus.connection import CONNECT_TIMEOUT_S, Link
 from mcp_agentbus.bus.login.account import Account, Way
 from mcp_agentbus.bus.login.login import Login, login_of
-from mcp_agentbus.bus.login.trust import CutOff, Trust, trusted
+from mcp_agentbus.bus.login.trust import Trust, trusted
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files
 from mcp_agentbus.errors import (
     AgentbusError,
     BadSetup,
     BusUnreachable,
+    CutOff,
     NotAllowed,
     OutOfReach,
     Untrusted,

@@ -24,11 +24,11 @@ from nats.aio.subscription import Subscription
 
 from mcp_agentbus.bus.login.account import Way
 from mcp_agentbus.bus.login.login import Login
-from mcp_agentbus.bus.login.trust import CutOff, Trust, in_the_open, server_at
+from mcp_agentbus.bus.login.trust import Trust, in_the_open, server_at
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient, look_up
 from mcp_agentbus.bus.replies import Garbled, HandedOut, Message, api_answer
 from mcp_agentbus.config.sections.server import is_private
-from mcp_agentbus.errors import NotAllowed
+from mcp_agentbus.errors import CutOff, NotAllowed
 
 _T = TypeVar("_T")
 _ACK: Final = "$JS.ACK."

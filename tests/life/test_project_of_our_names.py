@@ -9,9 +9,10 @@ import venv
 
 import package_copy
 import pytest
-from local_server import server_folder
+from local_server import server_folder, settings_at
 from trap import Trap
 
+from mcp_agentbus.bus import embedded
 from mcp_agentbus.core import programs
 
 # As pip writes the command.
@@ -53,6 +54,7 @@ def ran(project, argv, **environ):
         cwd=project.folder,
         env={
             "PATH": os.environ["PATH"],
+            "AGENTBUS_NATS_SERVER": str(embedded.binary(settings_at(project.folder))),
             "AGENTBUS_HOME": str(project.folder.parent / "bus"),
             "AGENTBUS_LISTENER": "off",
             **environ,

@@ -22,7 +22,7 @@ import nats.errors
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import files
-from mcp_agentbus.errors import BadSetup, BusUnreachable, Untrusted
+from mcp_agentbus.errors import BadSetup, BusUnreachable, CutOff, Untrusted
 
 _SECTION: Final = "under [server] in config.toml"
 _KEPT: Final = "Nothing was stored, and no token was sent."
@@ -41,10 +41,6 @@ _ABOUT_OURS: Final = ("ALERT_CERTIFICATE", "BAD_CERTIFICATE", "UNKNOWN_CA", "ACC
 
 class NoTls(nats.errors.Error):
     """The server is to be known by TLS, and offers none."""
-
-
-class CutOff(BusUnreachable):
-    """The server ended a connection as it began, as one does that reads its configuration anew."""
 
 
 @dataclass(frozen=True)
