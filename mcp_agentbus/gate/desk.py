@@ -26,7 +26,7 @@ from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.verdict import Asked, Refusal, Say, Verdict
 from mcp_agentbus.store import streams, subjects
-from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
 
 # What something else is asked before: of one account so much at a time.
 _SLOW_MAX: Final = 16
@@ -150,12 +150,21 @@ class Desk:
                 await self._delete(reply, decided)
 
     def _say(self, reply: str, say: Say) -> None:
+        if not self._is_refused(reply, say):
+            self._forward.once(reply, say.subject, say.data, head.made(say.headers))
+
+    def _is_refused(self, reply: str, say: Say) -> bool:
+        """Tell whether it is not to be said, having answered that; else it is counted."""
         if self._is_too_large(say):
             self._forward.answer(reply, _TOO_LARGE)
-        elif self._may(say):
-            self._forward.once(reply, say.subject, say.data, head.made(say.headers))
+        elif not self._may(say):
+            # Of what is set aside nobody sends less by waiting a minute.
+            self._forward.refuse(reply, "no-room" if say.stores == DEAD else "too-many")
+        elif not self._quota.has_room(self._account, say.stores, _size(say)):
+            self._forward.refuse(reply, "no-room")
         else:
-            self._forward.refuse(reply, "too-many")
+            return False
+        return True
 
     def _is_too_large(self, say: Say) -> bool:
         """Tell whether what is stored so could not be passed on with what the gate says of it."""
@@ -164,9 +173,8 @@ class Desk:
     def _may(self, say: Say) -> bool:
         """Tell whether the account has so much left of what it may do, and count it."""
         quota, account = self._quota, self._account
-        size = len(say.subject) + len(head.made(say.headers)) + len(say.data)
         may_send = not say.sends or quota.may_send(account)
-        may_store = not say.stores or quota.may_store(account, say.stores, size)
+        may_store = not say.stores or quota.may_store(account, say.stores, _size(say))
         may_live = not say.session or quota.may_live(account, say.session, len(say.data))
         may_make = not say.makes or quota.may_make(account, say.makes)
         return may_send and may_store and may_live and may_make
@@ -177,8 +185,7 @@ class Desk:
             self._passage.rest(rest_s)
 
     async def _if_room(self, reply: str, say: Say) -> None:
-        if self._is_too_large(say) or not self._may(say):
-            self._say(reply, say)  # which says so
+        if self._is_refused(reply, say):
             return
         # Of all that go through here, so that none is counted without the one before.
         async with self._quota.scheduling:
@@ -299,6 +306,10 @@ class Desk:
         page = {name: told[name] for name in sorted(told)[first : first + _COUNTED]}
         state = {**info["state"], "subjects": page}
         return _dump({**info, "state": state, "total": len(told), "offset": first})
+
+
+def _size(say: Say) -> int:
+    return len(say.subject) + len(head.made(say.headers)) + len(say.data)
 
 
 def _object(answer: bytes) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate.desk import Desk
 from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.quota import Quota
+from mcp_agentbus.gate.share.counting import keep_counts
 from mcp_agentbus.gate.signals import Signals
 from mcp_agentbus.gate.upkeep import keep_up
 from mcp_agentbus.shared.accounts import store
@@ -99,7 +100,12 @@ class Gate:
             Signals(keeper, passage)
             self._quota.begin()
             stack.push_async_callback(self._end_desks)
-            for work in (keep_up(bus, missed), self._keep_desks(server, keeper, missed)):
+            works = (
+                keep_up(bus, missed),
+                keep_counts(bus, keeper.book, self._quota.holdings),
+                self._keep_desks(server, keeper, missed),
+            )
+            for work in works:
                 stack.callback(in_background(work, "a part of the gate").cancel)
             await passage.ended.wait()
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, MutableMapping
 from typing import Final, NamedTuple
 
+from mcp_agentbus.gate.share.holdings import Holdings
 from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
 
 # What an account's agents may send together, in tasks a minute.
@@ -90,6 +91,8 @@ class Quota:
         self._opened: dict[str, deque[float]] = {}
         self._sessions: dict[str, dict[str, _Sign]] = {}
         self._scanned: dict[Hashable, _Bucket] = {}
+        #: Of those streams of which accounts may have a share, by stream.
+        self.holdings = {stream: Holdings(clock) for stream in (TASKS, RESULTS)}
         #: Held by whoever looks for room among what waits for its time, and stores there.
         self.scheduling = asyncio.Lock()
 
@@ -106,6 +109,11 @@ class Quota:
         return self._take(self._by_minute, key, size, most, most / _MINUTE_S) and self._take(
             self._by_day, key, size, a_day, a_day / _DAY_S
         )
+
+    def has_room(self, account: str, stream: str, size: int) -> bool:
+        """Tell whether an account's share of a stream has room for so many bytes; count them."""
+        holdings = self.holdings.get(stream)
+        return holdings is None or holdings.take(account, size + _OF_EACH)
 
     def may_live(self, account: str, session: str, size: int) -> bool:
         """Tell whether one more session of an account may say in so much that it lives."""

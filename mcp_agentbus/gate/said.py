@@ -20,6 +20,7 @@ from mcp_agentbus.bus.login.account import BUSY
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.gate.book import Book
 from mcp_agentbus.gate.verdict import (
+    H_ACCOUNT,
     NOT_YOURS,
     Asked,
     Copied,
@@ -68,7 +69,8 @@ def moved(wanted: Stored, stored: Mapping[str, str]) -> dict[str, str]:
     """
     kept = _of_agentbus(stored)
     kept.pop(subjects.H_REASON, None)
-    mover = (H_MSG_ID, H_STREAM, *((subjects.H_REASON,) if wanted.stream == TASKS else ()))
+    reason = (subjects.H_REASON,) if wanted.stream == TASKS else ()
+    mover = (H_MSG_ID, H_STREAM, H_ACCOUNT, *reason)
     if scheduler := stored.get(subjects.H_SCHEDULER):
         kept[subjects.H_SCHEDULED_BY] = scheduler
     said = wanted.say.headers
@@ -109,9 +111,9 @@ def _sent_by(asked: Asked, task: tuple[str, str, str], say: Say, book: Book) -> 
         return NOT_YOURS
     if not book.is_own(asked.account, sender):
         if book.is_own_inbox(asked.account, inbox) and say.stores == TASKS:
-            # What was set aside is offered again; it counts among nobody's.
+            # What was set aside is offered again; it counts among nobody's sent ones.
             dead = subjects.dead_subject(inbox, lane, sender)
-            return Stored(DEAD, dead, _moved(asked), replace(say, sends=""))
+            return _moving(asked, DEAD, dead, replace(say, sends=""))
         return replace(NOT_YOURS, about=(sender,))
     if not book.is_there(inbox):
         return Refusal("unknown-agent", about=(inbox,))
@@ -126,8 +128,16 @@ def _dead(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     inbox, lane, sender = tokens
     if not book.is_own_inbox(asked.account, inbox):
         return replace(NOT_YOURS, about=(inbox,))
-    say = Say(subjects.dead_subject(inbox, lane, sender), asked.data, _of_task(asked, DEAD))
-    return Stored(TASKS, subjects.task_subject(inbox, lane, sender), _moved(asked), say)
+    dead = subjects.dead_subject(inbox, lane, sender)
+    say = Say(dead, asked.data, _of_task(asked, DEAD), stores=DEAD)
+    return _moving(asked, TASKS, subjects.task_subject(inbox, lane, sender), say)
+
+
+def _moving(asked: Asked, stream: str, subject: str, say: Say) -> Stored:
+    """Return what is done about a message that is to be moved: by one id, so that it is once."""
+    number = _moved(asked)
+    by = {H_MSG_ID: f"moved-{stream}-{number}", H_ACCOUNT: asked.account}
+    return Stored(stream, subject, number, replace(say, headers={**say.headers, **by}))
 
 
 def _result(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
@@ -302,6 +312,8 @@ def _of_record(asked: Asked, stream: str) -> dict[str, str]:
     """Return the headers of a record: its writer's id, and the revision that it replaces."""
     given = asked.headers.get(H_MSG_ID, "")
     headers = {H_STREAM: stream, H_MSG_ID: given if _MSG_ID.fullmatch(given) else ""}
+    if stream == RESULTS:
+        headers[H_ACCOUNT] = asked.account
     revision = asked.headers.get(H_EXPECTED_REVISION, "")
     if _REVISION.fullmatch(revision):
         headers[H_EXPECTED_REVISION] = revision

@@ -9,6 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.core.text import from_json
 
+#: Of what is stored: the account that has said it, where the subject does not tell. No reader gets
+#: it.
+H_ACCOUNT: Final = "Agentbus-Gate-Account"
+
 
 class Asked(NamedTuple):
     """What an account asks: what it would say on the bus itself."""

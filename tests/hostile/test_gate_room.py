@@ -13,10 +13,14 @@ from mallory import GATE, attacked
 from mcp_agentbus.bus.login.account import H_REFUSED
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import NameTaken
+from mcp_agentbus.errors import NameTaken, StoreFull
 from mcp_agentbus.gate import quota
+from mcp_agentbus.gate.share import counting, holdings
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.parking import parked
+from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
-from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS
+from mcp_agentbus.store.subjects import AGENTS, H_MOVED, PRESENCE, RESULTS, TASKS
 
 
 @pytest_asyncio.fixture(loop_scope="function")
@@ -51,6 +55,56 @@ async def test_what_is_stored_counts_with_its_subject_and_headers(scene, monkeyp
 
     assert set(outcomes) == {"stored", "too-many"}
     assert await bytes_in(scene, RESULTS) - before < 1.2 * limit
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_who_has_most_of_a_stream_with_little_room_is_refused_and_the_others_are_not(
+    tmp_path, monkeypatch
+):
+    """What she says as who asks, and as who answers, is hers, whatever names the subject has."""
+    monkeypatch.setattr(counting, "_LOOK_S", 0.02)
+    monkeypatch.setattr(holdings, "_RESTS_S", 0.05)
+    large = json.dumps({"x": "y" * 100_000}).encode()
+    places = ("mallory.sent.coder", "mallory.results.coder", "coder.wakes.mallory")
+    async with attacked(tmp_path) as scene:
+        config = (await scene.admin.api(f"STREAM.INFO.{RESULTS}"))["config"]
+        await scene.admin.api(f"STREAM.UPDATE.{RESULTS}", {**config, "max_bytes": 4 << 20})
+        outcomes = [
+            await said(scene, f"agentbus.{places[number % 3]}.t{number}", large)
+            for number in range(45)
+        ]
+
+        assert set(outcomes) == {"stored", "no-room"}
+        await scene.goes_on()
+        with pytest.raises(StoreFull, match="its share"):
+            await scene.buses["mallory"].publish("agentbus.mallory.sent.coder.more", large)
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_who_parks_the_same_task_again_and_again_writes_it_once(scene):
+    mallory, task = scene.mallory, b"no task" * 1_000
+    placed = "agentbus.mallory.tasks.low.coder"
+    await scene.buses["vps"].publish(placed, task)
+    [waits] = [each.seq async for page in scene.admin.stored(TASKS, placed) for each in page]
+    for number in range(20):
+        moved = {H_MOVED: str(waits), "Nats-Msg-Id": f"x{number}"}
+        assert await said(scene, "agentbus.mallory.dead.low.coder", task, moved) == "stored"
+
+    assert len(await parked(mallory.bus, "mallory")) == 1
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_what_is_parked_counts_and_an_inbox_is_read_on_where_it_is_too_much(
+    scene, monkeypatch
+):
+    await scene.planner.bus.publish("agentbus.coder.tasks.high.planner", b"no task" * 1_000)
+    await send_task(scene.planner, "coder", "Readable", "x")
+    monkeypatch.setattr(quota, "_OTHERS_PER_DAY", 1_000)
+
+    inbox = await read_inbox(scene.coder, limit=10)
+
+    assert "no more can be parked" in inbox.notes[0]
+    assert "Readable" in [each.task.subject for each in inbox.tasks]
 
 
 @pytest.mark.asyncio(loop_scope="function")

@@ -138,6 +138,7 @@ def _limits() -> str:
         ("what one account stores", f"{quota.BYTES_PER_MINUTE >> 20} MiB a minute"),
         ("tasks that one account stores", f"{quota.BYTES_PER_DAY[TASKS] >> 20} MiB a day"),
         ("of them for later", f"{quota.BYTES_PER_DAY[SCHEDULE] >> 20} MiB a day"),
+        ("what one account has, where over half the room is taken", "a third of what is free"),
         ("consumers that its agents make", f"{quota.CONSUMERS_MAX:,} a day"),
         ("requests of one account", f"{quota.REQUESTS_PER_S:,} a second; more wait"),
     ]

@@ -44,7 +44,7 @@ SHOWN_BETWEEN = {
     "Whose agent a task": "test_the_gate_refuses_what_is_others_in_words_and_soon test_by_a_reader_of_its_own_no_other_s_message_is_settled test_a_name_is_claimed_by_nobody_else_however_it_is_asked_for test_nobody_makes_another_account_leave",
     "What stands in an inbox": "test_of_what_is_read_widely_only_what_is_one_s_own_comes test_what_is_stored_is_read_by_who_sent_it_and_whom_it_is_for test_everybody_sees_who_is_there_and_how_much_waits_but_not_from_whom",
     "Ids, schedules and consumers": "test_an_id_that_was_foreseen_keeps_no_other_s_task_out test_a_schedule_is_built_from_its_time test_a_consumer_is_made_as_this_version_makes_it_whatever_was_asked",
-    "What an agent does not accept": "test_what_is_others_is_refused test_while_an_account_floods_the_gate_the_others_work_on test_who_floods_on_is_cut_off_and_told_so",
+    "What an agent does not accept": "test_what_is_others_is_refused test_whatever_number_takes_all_it_can_others_store_on test_who_has_most_of_a_stream_with_little_room_is_refused_and_the_others_are_not test_while_an_account_floods_the_gate_the_others_work_on test_who_floods_on_is_cut_off_and_told_so",
     "A role's inbox": "test_a_role_is_read_by_the_accounts_to_which_it_was_granted test_a_registration_says_whose_it_is_and_has_the_roles_that_were_granted",
     "Who is removed": "test_who_has_joined_is_heard_at_once_and_who_goes_is_cut_at_once test_another_key_counts_in_the_place_of_the_first test_who_was_removed_or_has_another_key_since_does_not_come_back",
 }  # fmt: skip

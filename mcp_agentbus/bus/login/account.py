@@ -29,6 +29,7 @@ from mcp_agentbus.errors import (
     NotAccepted,
     NotAllowed,
     SendLimit,
+    StoreFull,
     UnknownAgent,
 )
 
@@ -54,9 +55,19 @@ REFUSALS: Final[Mapping[str, type[AgentbusError]]] = {
     "not-accepted": NotAccepted,
     "unknown-agent": UnknownAgent,
     "too-many": SendLimit,
+    "no-room": StoreFull,
 }
 #: Besides these: it did nothing, and may do it a moment later.
 BUSY: Final = "busy"
+
+
+_SHARE_TAKEN: Final = (
+    "The bus has little room left, and this account has its share of it. Nothing was stored."
+)
+_SHARE_HINT: Final = (
+    "Results go after 30 days, and tasks as they are done: try it again later, or ask the "
+    "server's owner for room."
+)
 
 
 class Busy(NotNow):
@@ -135,4 +146,6 @@ def refused(code: str, data: bytes) -> AgentbusError:
         return NameTaken(hint=hint)
     if code == BUSY:
         return Busy()
+    if code == "no-room":
+        return StoreFull(_SHARE_TAKEN, hint=_SHARE_HINT)
     return REFUSALS.get(code, NotAllowed)()

@@ -14,6 +14,7 @@ from mcp_agentbus.errors import (
     NotAccepted,
     NotAllowed,
     SendLimit,
+    StoreFull,
     UnknownAgent,
 )
 
@@ -78,6 +79,7 @@ def test_that_no_stream_takes_it_is_told_from_that_no_gate_is_there():
         ("not-accepted", b"", NotAccepted, "takes no tasks"),
         ("unknown-agent", b"", UnknownAgent, "No agent"),
         ("too-many", b"", SendLimit, "minute"),
+        ("no-room", b"", StoreFull, "owner"),
         ("busy", b"", Busy, "gate"),
         ("of a later version", b"{}", NotAllowed, "forbid"),
     ],

@@ -107,11 +107,12 @@ def test_what_is_moved_keeps_what_its_sender_has_said_of_it():
     parked = asked("agentbus.planner.dead.high.coder", b"{}", given)
     again = asked("agentbus.planner.tasks.high.coder", b"{}", given)
     kept = {
-        "Agentbus-Task": ID, "Agentbus-Chain": "coder", "Nats-Msg-Id": "laptop.m",
+        "Agentbus-Task": ID, "Agentbus-Chain": "coder", "Agentbus-Gate-Account": "laptop",
         "Agentbus-Scheduled-By": stored["Nats-Scheduler"],
     }  # fmt: skip
 
     assert (parked.stream, parked.seq, again.stream, again.seq) == (TASKS, 7, DEAD, 7)
-    reason = {"Agentbus-Reason": "now", "Nats-Expected-Stream": DEAD}
-    assert said.moved(parked, stored) == {**kept, **reason}
-    assert said.moved(again, stored) == {**kept, "Nats-Expected-Stream": TASKS}
+    to_dead = {"Nats-Expected-Stream": DEAD, "Nats-Msg-Id": f"moved-{TASKS}-7"}
+    to_tasks = {"Nats-Expected-Stream": TASKS, "Nats-Msg-Id": f"moved-{DEAD}-7"}
+    assert said.moved(parked, stored) == {**kept, **to_dead, "Agentbus-Reason": "now"}
+    assert said.moved(again, stored) == {**kept, **to_tasks}
