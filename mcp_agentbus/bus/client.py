@@ -23,6 +23,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.connection import API, Link, NoResponders
 from mcp_agentbus.bus.reconnect import Reconnecting
 from mcp_agentbus.bus.replies import (
+    ANSWER_MAX_BYTES,
     NO_SUCH_CONSUMER,
     NO_SUCH_STREAM,
     WRONG_REVISION,
@@ -30,7 +31,6 @@ from mcp_agentbus.bus.replies import (
     Conflict,
     Delivery,
     Found,
-    Garbled,
     Message,
     NotNow,
     Stored,
@@ -39,6 +39,7 @@ from mcp_agentbus.bus.replies import (
     delivery,
     found,
     refusal,
+    rest_of,
     stored,
     untaken,
 )
@@ -51,11 +52,7 @@ _T = TypeVar("_T")
 H_MSG_ID: Final = "Nats-Msg-Id"
 H_STREAM: Final = "Nats-Expected-Stream"
 H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
-# Messages in one answer of a batched direct get; the server ends a longer one by itself.
-_PAGE: Final = 1_000
-# The same where each may be as long as a stream takes: 100 of 512 KiB stay under the 64 MiB after
-# which the server ends an answer early, as if that were all.
-_LONG_PAGE: Final = 100
+_PAGE: Final = 1_000  # messages that are asked for at a time
 
 
 class Bus(Reconnecting):
@@ -265,7 +262,7 @@ class Bus(Reconnecting):
         last, count, out = info["delivered"], int(info["num_ack_pending"]), list[Delivery]()
         if not count:
             return out
-        start, page = int(info["ack_floor"]["stream_seq"]) + 1, min(count, _LONG_PAGE)
+        start, page = int(info["ack_floor"]["stream_seq"]) + 1, min(count, _PAGE)
         stored = self.stored(stream, subject, start=start, page=page)
         async with contextlib.aclosing(stored) as pages:
             async for messages in pages:
@@ -365,15 +362,18 @@ class Bus(Reconnecting):
             ApiError: the server refused, for instance over 1,024 subjects at once (413).
             BusUnreachable, NotAllowed: as `publish`.
         """
-        subject, body = f"{API}.DIRECT.GET.{stream}", json.dumps(request).encode()
+        subject = f"{API}.DIRECT.GET.{stream}"
 
         async def read(link: Link, timeout: float) -> list[Found]:
-            messages, end = await link.stream(subject, body, timeout, found)
-            if end.status not in {"204", "404"}:
-                if not end.status.isdecimal():
-                    raise Garbled
-                raise ApiError(int(end.status))
-            return messages
+            messages: list[Found] = []
+            rest: Mapping[str, Any] | None = {**request, "max_bytes": ANSWER_MAX_BYTES}
+            while rest:
+                some, end = await link.stream(subject, json.dumps(rest).encode(), timeout, found)
+                messages += some
+                rest = rest_of(rest, end, len(some))
+            # Of what was written between two answers the later counts.
+            is_last = "multi_last" in request
+            return list({each.subject: each for each in messages}.values()) if is_last else messages
 
         messages, _ = await self._tried(read, stores=False)
         return messages

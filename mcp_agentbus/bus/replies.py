@@ -149,6 +149,36 @@ class Found:
     data: bytes
 
 
+#: Of one answer to a batched direct get, in bytes: far below what a shared server holds for a
+#: connection that takes it slowly, which it ends where that is more (`server_conf`).
+ANSWER_MAX_BYTES: Final = 4 << 20
+
+
+def rest_of(request: Mapping[str, Any], end: Message, came: int) -> dict[str, Any] | None:
+    """Return what to ask for the rest of a batched direct get; None if that was all.
+
+    Args:
+        request: what was asked.
+        end: the status that ended the answer.
+        came: as many messages as it had.
+
+    Raises:
+        ApiError, Garbled: the server refused, or says what none would.
+    """
+    if end.status not in {"204", "404"}:
+        raise ApiError(int(end.status)) if end.status.isdecimal() else Garbled
+    pending, last = (
+        end.headers.get(f"Nats-{each}", "") for each in ("Num-Pending", "Last-Sequence")
+    )
+    left = int(request.get("batch", 1 + came)) - came
+    if not came or left <= 0 or not last.isdecimal() or not pending.strip("0"):
+        return None
+    # What is written anew meanwhile is among the rest: so no sequence ends it.
+    more = {name: value for name, value in request.items() if name != "start_time"}
+    more["seq"] = int(last) + 1
+    return {**more, "batch": left} if "batch" in request else more
+
+
 @dataclass(frozen=True)
 class Delivery:
     """A message that was taken from a consumer and is now ours to finish or to give back."""

@@ -19,6 +19,9 @@ from mcp_agentbus.errors import BadInput
 #: The variable from which a shared server reads its token.
 TOKEN_VARIABLE: Final = "AGENTBUS_TOKEN"  # noqa: S105  # its name
 _GIB: Final = 1 << 30
+#: For a connection that takes nothing a server with accounts holds so much, in MiB, and then ends
+#: it; NATS holds 64 where nothing is said. A gate that rests for a moment has that much to make up.
+PENDING_MAX_MIB: Final = 16
 
 
 def jetstream(store: str, max_bytes: int) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from mcp_agentbus.bus.login.account import BUSY, H_REFUSED, H_SUBJECT
 from mcp_agentbus.bus.passing import head
 from mcp_agentbus.bus.passing.passage import Passage, Passed
+from mcp_agentbus.bus.replies import ANSWER_MAX_BYTES
 
 _API: Final = "$JS.API"
 _ANSWERS: Final = "agentbus-answers"
@@ -178,7 +179,8 @@ class Forward:
     ) -> None:
         """Pass on what a request names and may be read, up to as many as it wants.
 
-        Where some was left out, whose size `left_out` is told, it goes on behind that.
+        Where some was left out, whose size `left_out` is told, it goes on behind that, and so it
+        does where the server ends an answer early.
         """
         wanted, asked = int(request.get("batch", 0)), dict(request)
         came = passed = 0
@@ -187,21 +189,22 @@ class Forward:
             nonlocal came
             came = 0
             place = f"{_API}.DIRECT.GET.{stream}"
-            self._passage.say(place, json.dumps(asked).encode(), b"", self._wait(arrived))
+            request = json.dumps({**asked, "max_bytes": ANSWER_MAX_BYTES}).encode()
+            self._passage.say(place, request, b"", self._wait(arrived))
 
         def arrived(answer: Passed) -> bool:
             nonlocal came, passed
             on = head.stored_on(answer.head)
             if not on:  # a status: there is no more, or not in this answer
-                if came and came == asked.get("batch") and passed < wanted:
-                    asked["batch"] = max(wanted, _FURTHER)
+                if came and head.pending(answer.head) and (not wanted or passed < wanted):
+                    if wanted:
+                        asked["batch"] = max(wanted, _FURTHER)
                     ask()
                     return True
                 return self._pass_on(reply, answer)
             came += 1
-            if wanted:
-                asked.pop("start_time", None)
-                asked["seq"] = head.sequence(answer.head) + 1
+            asked.pop("start_time", None)
+            asked["seq"] = head.sequence(answer.head) + 1
             if not may_read(on, answer.data):
                 left_out(len(answer.data))
             elif not wanted or passed < wanted:

@@ -30,7 +30,7 @@ from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
 from mcp_agentbus.store.upkeep.room import make_room
 
-# Of 512 KiB each, more would be over what the server sends in one go, and look like all.
+# Read at a time, of at most 512 KiB each.
 _PAGE: Final = 100
 # Headers that belong to the first storing, not to the task.
 _NOT_REPLAYED: Final = ("Nats-", subjects.H_REASON, subjects.H_MOVED)

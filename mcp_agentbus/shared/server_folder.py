@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.bus.login.nkey import Nkey, NoSeed, new_seed
-from mcp_agentbus.bus.server_conf import jetstream, quoted
+from mcp_agentbus.bus.server_conf import PENDING_MAX_MIB, jetstream, quoted
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import check_private, read_whole, unusable
 from mcp_agentbus.core.text import from_json
@@ -345,6 +345,7 @@ def _conf(files: Files, wanted: Wanted, keys: Keys) -> str:
 listen: {quoted(at(wanted.host, wanted.port))}
 server_name: {quoted(wanted.server_name)}
 http: "127.0.0.1:{beside(wanted.port, _TO_MONITORING)}"
+max_pending: {PENDING_MAX_MIB}MB
 tls {{ cert_file: {quoted(cert)}, key_file: {quoted(key)} }}
 {_routes(files, wanted) if wanted.cluster else ""}{bus_accounts(keys)}\
 {jetstream(str(files.store), STORE_MAX_BYTES)}"""

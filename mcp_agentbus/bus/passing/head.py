@@ -82,7 +82,16 @@ def stored_on(head: bytes) -> str:
 
 def sequence(head: bytes) -> int:
     """Return the sequence of a message that was read directly."""
-    number = _last(head, b"Nats-Sequence")
+    return _number(head, b"Nats-Sequence")
+
+
+def pending(head: bytes) -> int:
+    """Return of how many messages the server says that they follow what it has answered."""
+    return _number(head, b"Nats-Num-Pending")
+
+
+def _number(head: bytes, name: bytes) -> int:
+    number = _last(head, name)
     return int(number) if number.isdecimal() else 0
 
 

@@ -23,7 +23,7 @@ from mcp_agentbus.store.subjects import RESULTS
 
 # How often the server is asked, in seconds.
 _LOOK_S: Final = 15.0
-# Of at most 1 MiB each, more would be over what the server sends in one go, and look like all.
+# Read at a time, of at most 1 MiB each.
 _PAGE: Final = 60
 
 

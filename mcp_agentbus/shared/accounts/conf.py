@@ -27,7 +27,7 @@ from mcp_agentbus.shared.accounts.record import AccountRecord, account_name
 
 # What a machine's listener, sessions and commands may have open at once; a session that has no
 # listener has a connection of its own, with some ten subscriptions. For each that takes nothing the
-# server holds 64 MiB at most, in memory.
+# server holds 16 MiB at most, in memory (`server_conf`).
 _CONNECTIONS_MAX: Final = 64
 _SUBSCRIPTIONS_MAX: Final = 10_000
 _ACCOUNT: Final = re.compile(r"^A_(\S+) \{$", re.MULTILINE)

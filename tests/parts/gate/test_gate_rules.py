@@ -210,7 +210,7 @@ def test_what_is_others_is_refused(subject, code):
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        ({"seq": 1, "batch": 1, "max_bytes": 1}, "a key that is not known"),
+        ({"seq": 1, "batch": 1, "up_to_seq": 1}, "a key that is not known"),
         ({"seq": 1, "batch": 1, "start_time": "2026-11-27T14:00:00Z"}, "two places to begin"),
         ({"batch": 1, "start_time": "yesterday"}, "no time"),
         ({"seq": 1}, "no number of messages"),

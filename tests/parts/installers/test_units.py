@@ -94,6 +94,7 @@ def test_systemd_finds_no_fault_in_the_units_of_a_shared_server(tmp_path, by_roo
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert '$$c/nats.conf"' in texts[0]
+    assert "\nEnvironment=GOMEMLIMIT=1GiB\nMemoryMax=75%\n" in texts[0]
     assert '$$c"\n' in texts[1]
     assert all(("ReadWritePaths=" in text) is by_root for text in texts)
 

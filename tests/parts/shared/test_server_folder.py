@@ -53,6 +53,7 @@ def test_it_is_its_users_alone_and_says_its_secret_nowhere(made, files, tmp_path
         assert sum(secret in content for content in there.values()) == 1
     assert 'listen: "10.0.0.7:4222"' in there[files.conf].decode()
     assert 'http: "127.0.0.1:8222"' in there[files.conf].decode()
+    assert "\nmax_pending: 16MB\n" in there[files.conf].decode()
     assert "tls://bus.example.org:4222" in said
 
 
