@@ -27,6 +27,7 @@ of another user: a model reads them.
     ├── BusUnreachable         no server answers: nothing was handed over
     │   ├── OutOfReach         one runs, in a network or container that nothing here reaches
     │   ├── CutOff             one ends each connection as it begins
+    │   │   └── Crowded        ... as it has as many by this login as it lets in
     │   ├── Untrusted          one answers, and is not known by TLS to be the right one
     │   └── GateAway           one answers, and its gate does not
     ├── Unconfirmed            handed over, but the server did not confirm it in time
@@ -187,6 +188,15 @@ class OutOfReach(BusUnreachable):
 
 class CutOff(BusUnreachable):
     """The bus server ended a connection as it began, as one does that reads its configuration."""
+
+
+class Crowded(CutOff):
+    """The bus server has as many connections by this login as it lets in. Nothing was stored."""
+
+    hint = (
+        "End sessions and commands that are not needed. `agentbus listen --install` has all of "
+        "this user's share one connection."
+    )
 
 
 class Untrusted(BusUnreachable):

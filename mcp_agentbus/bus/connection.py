@@ -24,11 +24,11 @@ from nats.aio.subscription import Subscription
 
 from mcp_agentbus.bus.login.account import Way
 from mcp_agentbus.bus.login.login import Login
-from mcp_agentbus.bus.login.trust import Trust, in_the_open, server_at
+from mcp_agentbus.bus.login.trust import Trust, in_the_open, not_let_in, server_at
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient, look_up
 from mcp_agentbus.bus.replies import Garbled, HandedOut, Message, api_answer
 from mcp_agentbus.config.sections.server import is_private
-from mcp_agentbus.errors import CutOff, NotAllowed
+from mcp_agentbus.errors import NotAllowed
 
 _T = TypeVar("_T")
 _ACK: Final = "$JS.ACK."
@@ -120,8 +120,7 @@ class Link:
                 raise login.refused(server, str(error)) from None
             why = client.unreachable(error, server, by_tls=trust is not None)
             why = why or (trust.refused(error) if trust else None)
-            said = f"The server at {server} answers, but lets nobody in. Nothing was stored."
-            raise why or CutOff(said) from None
+            raise why or not_let_in(server, str(error)) from None
         return link
 
     @property

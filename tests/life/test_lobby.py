@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import pytest
+from local_server import settings_at
 from made_server import made_server
 
 from mcp_agentbus.bus.client import Bus
@@ -15,17 +16,25 @@ from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import text
-from mcp_agentbus.core.aio import together
-from mcp_agentbus.errors import NoAnswer, NotAllowed
-from mcp_agentbus.shared.accounts import lobby, owner, store
+from mcp_agentbus.core.aio import in_background, together
+from mcp_agentbus.errors import BusUnreachable, NoAnswer, NotAllowed
+from mcp_agentbus.shared.accounts import bus_conf, crowd, lobby, owner, store
 from mcp_agentbus.shared.accounts.apply import host
+from mcp_agentbus.shared.joining import join as joining
 from mcp_agentbus.shared.joining.invitation import decode
+from mcp_agentbus.shared.joining.join import join
 
 _WITHIN_S = 10
 
 
+# So many may be in the lobby here.
+_FULL = 6
+
+
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path, monkeypatch):
+    for module in (bus_conf, crowd):
+        monkeypatch.setattr(module, "INVITED_MAX", _FULL)
     with made_server(tmp_path / "bus") as made:
         yield made
 
@@ -53,11 +62,14 @@ def invited(bus, folder):
     return invite
 
 
+def in_lobby(server):
+    """Return the settings of whoever has a line, and nothing else."""
+    return load_settings({**server.owner.environ, "AGENTBUS_NKEY_FILE": str(server.files.lobby)})
+
+
 @pytest.fixture
 async def outside(server, bus):
-    """A connection of whoever has a line, and nothing else."""
-    environ = {**server.owner.environ, "AGENTBUS_NKEY_FILE": str(server.files.lobby)}
-    async with Bus.connect(load_settings(environ)) as outside:
+    async with Bus.connect(in_lobby(server)) as outside:
         yield outside
 
 
@@ -186,6 +198,32 @@ async def test_who_tries_secrets_keeps_no_other_line_from_being_used(bus, invite
         await asks(replace(wrong, id=f"{number:016x}"), key())
 
     assert (await asks(line, key()))["ok"]
+
+
+async def test_where_the_lobby_is_full_who_joins_is_told_so_and_its_owner_by_whom(
+    server, invited, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(joining, "_MAKES_ROOM_S", 0.1)
+    monkeypatch.setattr(joining, "PROBE_S", 0.1)
+    monkeypatch.setattr(crowd, "_OF_ONE", 1)
+    line, machine = await invited(), settings_at(tmp_path / "machine")
+    folder = server.files.folder
+    async with AsyncExitStack() as stack:
+        for _ in range(_FULL):
+            await stack.enter_async_context(Bus.connect(in_lobby(server)))
+        with pytest.raises(BusUnreachable, match="want to join") as full:
+            await join(machine, line)
+        said = await crowd.crowding(folder)
+
+        keeping = in_background(crowd.keep_free(folder), "the room of the lobby")
+        monkeypatch.setattr(joining, "_MAKES_ROOM_S", 10)
+        with pytest.raises(BusUnreachable, match="has taken this line"):  # there is no gate here
+            await join(machine, line)
+        keeping.cancel()
+
+    assert "agentbus server accounts" in full.value.hint
+    assert said == "6 of 6 connections of who wants to join are taken: 127.0.0.1 (6)"
+    assert await heard(folder, "laptop")
 
 
 async def test_in_the_lobby_nothing_else_is_said_or_heard(outside):

@@ -22,7 +22,7 @@ import nats.errors
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import files
-from mcp_agentbus.errors import BadSetup, BusUnreachable, CutOff, Untrusted
+from mcp_agentbus.errors import BadSetup, BusUnreachable, Crowded, CutOff, Untrusted
 
 _SECTION: Final = "under [server] in config.toml"
 _KEPT: Final = "Nothing was stored, and no token was sent."
@@ -41,6 +41,18 @@ _ABOUT_OURS: Final = ("ALERT_CERTIFICATE", "BAD_CERTIFICATE", "UNKNOWN_CA", "ACC
 
 class NoTls(nats.errors.Error):
     """The server is to be known by TLS, and offers none."""
+
+
+# A server's words where an account has all the connections that it may.
+_FULL: Final = "connections exceeded"
+
+
+def not_let_in(server: str, said: str) -> CutOff:
+    """Return why a server that answers lets nobody in, by its own last words."""
+    if _FULL in said:
+        why = f"The server at {server} has as many connections by this login as it lets in."
+        return Crowded(f"{why} Nothing was stored.")
+    return CutOff(f"The server at {server} answers, but lets nobody in. Nothing was stored.")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared.accounts import admin, owner
+from mcp_agentbus.shared.accounts.crowd import crowding
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.owner import Invited, Standing
 
@@ -32,6 +33,11 @@ _T = TypeVar("_T")
 _NO_GATE: Final = (
     "The server's gate does not answer: until it does nobody joins, or uses the bus. See: "
     "systemctl --user status agentbus-gate (as root without --user), or run: agentbus server gate"
+)
+# Each who has a line has the key by which one gets there.
+_CROWDED: Final = (
+    "Its gate ends the oldest of each address. If it goes on, keep those addresses out by a "
+    "firewall; or by another lobby.nk: remove it, then agentbus server init --shared."
 )
 
 
@@ -119,7 +125,7 @@ def accounts(args: argparse.Namespace) -> int:
     if changes and not args.name:
         raise BadInput("Which account is to change?", hint="Give its NAME. Nothing was done.")
 
-    async def changed(bus: Bus) -> tuple[list[Standing], bool]:
+    async def changed(bus: Bus) -> tuple[list[Standing], bool, str]:
         if args.role or args.no_role:
             given, taken = args.role or (), args.no_role or ()
             await owner.grant(bus, args.name, roles=given, no_roles=taken)
@@ -130,9 +136,9 @@ def accounts(args: argparse.Namespace) -> int:
             raise BadInput(what, hint="Run `agentbus server accounts`: it lists those that are.")
         listed = await owner.standing(bus, folder)
         of_name = [each for each in listed if args.name in {None, each.name}]
-        return of_name, await is_answered(bus)
+        return of_name, await is_answered(bus), await crowding(folder)
 
-    listed, has_gate = _done(folder, changed)
+    listed, has_gate, crowded = _done(folder, changed)
     if args.name and not listed and not args.revoke:
         hint = "Run `agentbus server accounts`: it lists them."
         raise BadInput(f"There is no account {args.name}.", hint=hint)
@@ -142,7 +148,9 @@ def accounts(args: argparse.Namespace) -> int:
         else "Nobody has joined. To invite somebody: agentbus server invite NAME"
     )
     said += "" if has_gate else f"\n{_NO_GATE}"
-    show(args, said, {"gate": has_gate, "accounts": [_data(each) for each in listed]})
+    said += f"\nThe lobby is crowded: {crowded}. {_CROWDED}" if crowded else ""
+    data = {"gate": has_gate, "crowded": crowded or None}
+    show(args, said, {**data, "accounts": [_data(each) for each in listed]})
     return 0
 
 

@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import GATE
@@ -30,7 +30,7 @@ from mcp_agentbus.core.files import read_whole, unusable, write_whole
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BusUnreachable, NoAnswer, Refused
 from mcp_agentbus.shared.accounts import admin, conf, store
-from mcp_agentbus.shared.accounts.bus_conf import Keys
+from mcp_agentbus.shared.accounts.bus_conf import INVITED, Keys
 from mcp_agentbus.shared.server_folder import Files
 
 # nats-server 2.15 lets a new account in after one reload, and hears it after two.
@@ -41,6 +41,8 @@ _TOLD_WITHIN_S: Final = 5.0
 _KNOWN_WITHIN_S: Final = 2.0
 # Of so many accounts it is asked at a time.
 _ASKED_AT_ONCE: Final = 100
+# More than it lets in of those who want to join.
+_VISITORS_MAX: Final = 1_000
 # Whoever has the lock has it for as long as that, at most.
 _LOCKED_S: Final = 60.0
 _LOOK_AGAIN_S: Final = 0.05
@@ -49,6 +51,15 @@ _FILE_MAX_BYTES: Final = 64 << 20
 
 
 _log = logging.getLogger(__name__)
+
+
+class Visitor(NamedTuple):
+    """A connection by which somebody wants to join."""
+
+    number: int
+    #: Its address.
+    ip: str
+    since: datetime
 
 
 class Host:
@@ -97,6 +108,25 @@ class Host:
         """
         asked = {"acc": conf.nats_account(account), "limit": 1}
         return int((await self._told("CONNZ", asked))["data"]["total"])
+
+    async def invited(self) -> tuple[list[Visitor], datetime]:
+        """Return the connections of those who want to join, and the time there.
+
+        Raises: as `reload`.
+        """
+        told = (await self._told("CONNZ", {"acc": INVITED, "limit": _VISITORS_MAX}))["data"]
+        visitors = [
+            Visitor(int(each["cid"]), str(each["ip"]), server_time(str(each["start"])))
+            for each in told.get("connections") or ()
+        ]
+        return visitors, server_time(str(told["now"]))
+
+    async def end(self, visitor: Visitor) -> None:
+        """End a connection.
+
+        Raises: as `reload`.
+        """
+        await self._told("KICK", {"cid": visitor.number})
 
     async def _told(
         self, about: str, asked: Mapping[str, Any] | None = None, within_s: float = _TOLD_WITHIN_S

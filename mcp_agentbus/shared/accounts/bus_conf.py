@@ -32,8 +32,8 @@ JOINED_HEAD: Final = (
 EVENTS: Final = "agentbus-events.>"
 HEARTBEATS: Final = "agentbus.*.heartbeat.*"
 
-# Whoever has a line, used or not, may connect: for the moment in which they join.
-_INVITED_MAX: Final = 100
+#: Whoever has a line, used or not, may connect: for the moment in which they join.
+INVITED_MAX: Final = 100
 _REQUEST_MAX_BYTES: Final = 4096
 
 
@@ -70,7 +70,7 @@ accounts {{
       nkey: {checked_key(keys.lobby)}
       permissions {{ publish: ["{LOBBY}"], subscribe: ["_INBOX.>"] }}
     }}]
-    limits {{ max_connections: {_INVITED_MAX}, max_payload: {_REQUEST_MAX_BYTES} }}
+    limits {{ max_connections: {INVITED_MAX}, max_payload: {_REQUEST_MAX_BYTES} }}
     imports: [{{ service: {{ account: {BUS}, subject: "{LOBBY}" }} }}]
   }}
   include "{JOINED_FILE}"

@@ -17,11 +17,13 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import GATE, H_SUBJECT, LEAVE
 from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.shared.accounts import admin, owner, store
 from mcp_agentbus.shared.accounts.apply import apply
+from mcp_agentbus.shared.accounts.crowd import keep_free
 from mcp_agentbus.shared.accounts.lobby import opened
 from mcp_agentbus.shared.accounts.record import CHANGED
 from mcp_agentbus.store import streams
@@ -42,8 +44,17 @@ async def keep_door(folder: Path) -> None:
     Raises:
         BadInput, BadSetup: it is no server's folder, or what opens the bus cannot be read.
     """
-    settings, said = admin.settings(folder), ""
+    settings = admin.settings(folder)
     admin.keys(folder)
+    free = in_background(keep_free(folder), "the room of the lobby")
+    try:
+        await _keep(settings, folder)
+    finally:
+        free.cancel()
+
+
+async def _keep(settings: Settings, folder: Path) -> None:
+    said = ""
     while True:
         try:
             async with Bus(settings) as bus:

@@ -32,6 +32,7 @@ from mcp_agentbus.errors import (
     AgentbusError,
     BadInput,
     BusUnreachable,
+    Crowded,
     NameTaken,
     NoAnswer,
     NobodyListens,
@@ -49,6 +50,8 @@ _VERSION: Final = 1
 _LOBBY_S: Final = 30.0
 # A gate that was started together with its server is there within so long.
 _STARTS_S: Final = 5.0
+# A gate makes room for others where the lobby is full (`shared.accounts.crowd`).
+_MAKES_ROOM_S: Final = 10.0
 #: So long the server is tried with the new key, each try after a pause.
 PROBE_S: Final = 10.0
 _PAUSE_S: Final = 0.2
@@ -203,6 +206,8 @@ async def _ask(place: Place, line: Line, key: Nkey) -> None:
             ) from None
         except Untrusted as error:
             raise _untrusted(error, line) from None
+        except Crowded:
+            raise _crowded(line) from None
         except BusUnreachable as error:
             raise _away(error, line) from None
     _understood(answer.data, line)
@@ -213,14 +218,18 @@ async def _heard(bus: Bus, request: bytes) -> Message:
 
     Raises:
         NobodyListens: nobody is.
+        Crowded: the lobby is full, and stays so.
         NoAnswer, NotAllowed, BusUnreachable: as `Bus.request`.
     """
-    give_up = time.monotonic() + _STARTS_S
+    began = time.monotonic()
     while True:
         try:
             return await bus.request(LOBBY, request, _LOBBY_S)
         except NobodyListens:
-            if time.monotonic() > give_up:
+            if time.monotonic() > began + _STARTS_S:
+                raise
+        except Crowded:
+            if time.monotonic() > began + _MAKES_ROOM_S:
                 raise
         await asyncio.sleep(_PAUSE_S)
 
@@ -298,6 +307,16 @@ def _untrusted(error: Untrusted, line: Line) -> Untrusted:
             f"{message} Nothing was done, and nothing was told.", hint=hint.format(name=line.name)
         )
     return Untrusted(f"{message} Nothing was done, and nothing was told.", hint=error.hint)
+
+
+def _crowded(line: Line) -> BusUnreachable:
+    return BusUnreachable(
+        f"The server at {_where(line.urls)} runs, and has as many connections of those who want to "
+        "join as it lets in. Nothing was done.",
+        hint=f"Wait a minute. {_AGAIN}: it is good until "
+        f"{text.minute(text.stamp(line.expires_at))}. If it stays so, tell whoever runs the "
+        "server: agentbus server accounts says who fills it.",
+    )
 
 
 def _away(error: BusUnreachable, line: Line) -> BusUnreachable:
