@@ -45,7 +45,9 @@ class Signals:
     def _hearers(self, subject: str) -> Iterable[str]:
         whose, kind, rest = subjects.parts(subject)
         book = self._keeper.book
-        if kind in {"wake", "back", "refused"}:
+        if kind == "refused":  # by whom it is, and whose task
+            return {*book.readers(whose), *book.readers(rest[0])}
+        if kind in {"wake", "back"}:
             return book.readers(whose)
         # A record is its owner's, and theirs whose inbox the task is in.
         return {*book.readers(whose), *book.readers(rest[0])}

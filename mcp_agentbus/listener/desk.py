@@ -19,13 +19,13 @@ from typing import Final, NamedTuple
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.bus.subscription import Arrived
-from mcp_agentbus.core.ids import Agent, is_agent
+from mcp_agentbus.core.ids import Agent, is_agent, is_inbox
 from mcp_agentbus.core.notices import Counts, Holds
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.task import Record
 
-# Senders of which it is counted what was refused.
+# Others of whom it is counted what was refused.
 _REFUSED_MAX: Final = 20
 
 
@@ -67,6 +67,8 @@ class Desk:
     asking: tuple[Record, ...] = ()
     #: How many tasks were refused since the listener began, by senders whose tasks it takes not.
     refused: Counter[str] = field(default_factory=Counter)
+    #: The same of its own tasks, by the inboxes that did not take them.
+    refused_by: Counter[str] = field(default_factory=Counter)
     #: When to look again, if nothing changes before.
     look_again_at: datetime | None = None
     #: Its sessions that have ended, as long as the roster was not told.
@@ -85,10 +87,16 @@ class Desk:
         await self.subscriptions.enter_async_context(bus.subscribed(subject, arrived))
 
     def hear_refused(self, sign: Message | None) -> None:
-        """Count a task that was refused; anybody may say so."""
-        sender = subjects.parts(sign.subject).rest[0] if sign else ""
-        if is_agent(sender) and (sender in self.refused or len(self.refused) < _REFUSED_MAX):
-            self.refused[sender] += 1
+        """Count a task that was refused, of its own or for it; anybody may say so."""
+        inbox, _, (sender, *_) = subjects.parts(sign.subject) if sign else ("", "", ("",))
+        if not is_inbox(inbox) or not is_agent(sender):
+            return
+        for other, told, counts in (
+            (sender, inbox, self.refused),
+            (inbox, sender, self.refused_by),
+        ):
+            if told == self.agent and (other in counts or len(counts) < _REFUSED_MAX):
+                counts[other] += 1
 
     async def unsubscribe(self) -> None:
         """Hear of nothing any more."""

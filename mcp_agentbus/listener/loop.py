@@ -325,7 +325,8 @@ class Loop:
                 await desk.hear(bus, subject, stored)
         await streams.ensure_sender(bus, desk.agent)
         await desk.hear(bus, subjects.record_subject(desk.agent, "*", "*"), answered)
-        await desk.hear(bus, subjects.refused_subject(desk.agent, "*"), desk.hear_refused)
+        for refused in ((desk.agent, "*"), ("*", desk.agent)):
+            await desk.hear(bus, subjects.refused_subject(*refused), desk.hear_refused)
 
     async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         """Return what waits, and what is to be done about it at this moment."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing, notices
-from mcp_agentbus.core.ids import WAKE_ON
+from mcp_agentbus.core.ids import WAKE_ON, address_of
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.errors import NoListener, SilentListener
@@ -91,6 +91,7 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
         "until": until if desk.held else None,
         "waiting": None if away else vars(desk.counts),
         "refused": dict(desk.refused.most_common()),
+        "refused_by": dict(desk.refused_by.most_common()),
     }
 
 
@@ -240,9 +241,17 @@ def _agent_line(agent: Mapping[str, Any]) -> str:
         parts.append("a wake is under way")
     if agent["held"]:
         parts.append(f"HELD{_until(agent)}: {agent['held']}")
-    if refused := agent.get("refused"):
-        parts.append("refused: " + ", ".join(f"{who} {count}" for who, count in refused.items()))
-    return " \u00b7 ".join(parts)
+    return " \u00b7 ".join([*parts, *refusals(agent)])
+
+
+def refusals(agent: Mapping[str, Any]) -> list[str]:
+    """Return how many tasks were refused since the listener began, for an agent and of its own."""
+    said = []
+    for key, words in (("refused", "refused: "), ("refused_by", "refused by others: ")):
+        if counts := agent.get(key):
+            each = (f"{address_of(who)} {count}" for who, count in counts.items())
+            said.append(words + ", ".join(each))
+    return said
 
 
 def lanes(agent: Mapping[str, Any]) -> list[str]:

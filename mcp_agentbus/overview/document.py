@@ -37,6 +37,7 @@ def of_situation(now: Situation) -> dict[str, Any]:
                 "waking": agent.is_waking,
                 "holds": [{**_task(task), "since": stamp(since)} for task, since in agent.held],
                 "waiting": dict(agent.waiting),
+                **{key: dict(counts) for key, counts in agent.refused.items()},
             }
             for agent in now.agents
         ],

@@ -84,6 +84,11 @@ class Listener:
         until = said["until"] and datetime.fromisoformat(said["until"])
         return Word(agent, said["reason"] or "", until or None, said["waking"])
 
+    def refused(self, agent: str) -> Mapping[str, Mapping[str, int]]:
+        """Return what was refused since it began: `refused` of whose tasks, `refused_by` whom."""
+        said = self._agents.get(agent, {})
+        return {key: said.get(key) or {} for key in ("refused", "refused_by")}
+
     @cached_property
     def _agents(self) -> dict[str, Mapping[str, Any]]:
         return {said["agent"]: said for said in self.answer.get("agents", ())}

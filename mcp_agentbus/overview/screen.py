@@ -21,6 +21,7 @@ from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core import text
 from mcp_agentbus.core.framing import INDENT, frame, one_line
 from mcp_agentbus.core.ids import address_of
+from mcp_agentbus.listener import status
 from mcp_agentbus.overview.situation import Ended, Need, Situation, Standing, Waits
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.tools.answers.words import HERE, ago, clock, counts, line, many
@@ -261,6 +262,7 @@ def _agent_row(agent: Standing, now: Situation) -> tuple[str, ...]:
     facts += [many(agent.asks, "question")] * bool(agent.asks)
     facts += ["a wake is under way"] * agent.is_waking
     facts += [f"{counts(agent.waiting)} wait"] * bool(agent.waiting)
+    facts += status.refusals(agent.refused)
     return agent.id, _STATES.get(agent.state, seen), line(facts)
 
 

@@ -54,10 +54,9 @@ class Standing:
     held: tuple[tuple[Past, datetime], ...] = ()
     #: By priority; a priority without any is left out.
     waiting: Mapping[Priority, int] = field(default_factory=dict)
-    #: A wake is under way.
-    is_waking: bool = False
-    #: How many of those that it holds wait for an answer.
-    asks: int = 0
+    is_waking: bool = False  #: A wake is under way.
+    asks: int = 0  #: How many of those that it holds wait for an answer.
+    refused: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: `Listener.refused`.
 
 
 @dataclass(frozen=True)
@@ -256,6 +255,7 @@ def _agents(here: Known, held: Iterable[Past], waits: Iterable[_Resting]) -> tup
             asks=sum(task in asks for task, _ in in_hand.get(name, ())),
             waiting=waiting.get(name, {}),
             is_waking=bool((word := here.listener.word(name)) and word.waking),
+            refused=here.listener.refused(name),
         )
         for name in known_ids
         if is_agent(name)

@@ -150,9 +150,12 @@ async def test_names_in_a_registration_that_can_be_none_are_not_repeated_to_a_se
 
 
 async def test_what_an_agent_does_not_take_wakes_it_neither_nor_is_counted(house, planner, notes):
-    configure(house, notes, closed={"command": recorder(notes), "accept_from": ["boss"]})
+    asker = {"command": recorder(notes)}
+    closed = {"command": recorder(notes), "accept_from": ["boss"]}
+    configure(house, notes, closed=closed, **{planner.me.id: asker})
     async with listening(house) as listener:
         await listener.logged("ready", agent="closed")
+        await listener.logged("ready", agent=planner.me.id)
         with pytest.raises(NotAccepted):
             await send(planner, "closed")
         await past_the_roster(planner.bus, "closed")
@@ -160,11 +163,19 @@ async def test_what_an_agent_does_not_take_wakes_it_neither_nor_is_counted(house
         await listener.logged("held", agent="closed", reason="not_accepted")
         why = (await served.typed(house.data_dir.parent, "why", unheard.task_id))[1]
         status = await served.typed(house.data_dir.parent, "listen", "--status", "--json")
+        shown = await served.typed(house.data_dir.parent, "status")
+        data = await served.typed(house.data_dir.parent, "status", "--json")
         await listener.end()
 
     assert starts(notes) == []
     [closed] = [each for each in json.loads(status[1])["agents"] if each["agent"] == "closed"]
     assert closed["waiting"]["high"] == 0
     assert closed["refused"] == {planner.me.id: 1}
+    assert f"refused: {planner.me.id} 1" in shown[1]
+    assert "refused by others: closed 1" in shown[1]
+    by = {
+        each["id"]: (each["refused"], each["refused_by"]) for each in json.loads(data[1])["agents"]
+    }
+    assert (by["closed"], by[planner.me.id]) == (({planner.me.id: 1}, {}), ({}, {"closed": 1}))
     assert WHY["not_accepted"] in why
     assert "accept_from of [agents.closed]" in why

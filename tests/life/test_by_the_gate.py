@@ -340,9 +340,13 @@ async def test_what_the_gate_refuses_is_told_to_those_whose_agent_it_is_for(acco
     told = asyncio.Queue()
     task = subjects.task_subject("coder", "high", "planner")
 
-    async with coder.bus.subscribed(subjects.refused_subject("coder", "*"), told.put_nowait):
+    async with (
+        coder.bus.subscribed(subjects.refused_subject("coder", "*"), told.put_nowait),
+        planner.bus.subscribed(subjects.refused_subject("*", "planner"), told.put_nowait),
+    ):
         with pytest.raises(NotAccepted):
             await planner.bus.publish(task, b"{}", stream=subjects.TASKS)
+        assert (await told.get()).subject == subjects.refused_subject("coder", "planner")
         assert (await told.get()).subject == subjects.refused_subject("coder", "planner")
         with pytest.raises(NotAccepted):
             await send_task(planner, "coder", "Count", "All.")

@@ -96,10 +96,10 @@ def test_an_installed_version_that_is_the_listeners_own_is_not_mentioned():
             ),
         ),
         (
-            {"refused": {"mallory": 3, "eve": 1}},
+            {"refused": {"mallory": 3, "eve": 1}, "refused_by": {"role-a": 2}},
             (
                 "coder  command, wake profile work · 1 live session · waiting: 0 high, 2 other"
-                " · refused: mallory 3, eve 1"
+                " · refused: mallory 3, eve 1 · refused by others: role:a 2"
             ),
         ),
     ],
