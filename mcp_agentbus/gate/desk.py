@@ -24,9 +24,9 @@ from mcp_agentbus.gate import rules, said, verdict
 from mcp_agentbus.gate.forward import Forward
 from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.quota import Quota
-from mcp_agentbus.gate.verdict import Asked, Refusal, Say, Verdict
+from mcp_agentbus.gate.verdict import H_ACCOUNT, Asked, Refusal, Say, Verdict
 from mcp_agentbus.store import streams, subjects
-from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.store.subjects import DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 
 # What something else is asked before: of one account so much at a time.
 _SLOW_MAX: Final = 16
@@ -217,14 +217,17 @@ class Desk:
         finally:
             self._slow -= 1
 
-    def _may_read(self, stream: str, subject: str, data: bytes) -> bool:
+    def _may_read(self, stream: str, subject: str, stored: Passed) -> bool:
         book = self._keeper.book
-        if rules.may_read(self._account, stream, subject, book):
+        by = head.read(stored.head).get(H_ACCOUNT, "") if stream == PRESENCE else ""
+        if rules.may_read(self._account, stream, subject, book, by):
             return True
         # Who is to get a copy of a result may see who asked for it, and that one the copy.
         kind = subjects.parts(subject).kind if stream == RESULTS else ""
         other = {"sent": "reply_to", "results": "asked_by"}.get(kind)
-        return other is not None and book.is_own(self._account, verdict.field_of(data, other))
+        return other is not None and book.is_own(
+            self._account, verdict.field_of(stored.data, other)
+        )
 
     async def _if_stored(self, reply: str, wanted: verdict.Stored) -> None:
         stored = await self._forward.read(wanted.stream, wanted.seq)
@@ -262,7 +265,7 @@ class Desk:
         if not stored.subject:
             self._forward.answer(reply, _dump({"success": False, "error": _NO_SUCH_MESSAGE}))
             return
-        if not self._may_read(wanted.stream, stored.subject, b""):
+        if not self._may_read(wanted.stream, stored.subject, stored._replace(data=b"")):
             self._forward.refuse(reply, "not-yours")
             return
         call = f"{_API}.STREAM.MSG.DELETE.{wanted.stream}"

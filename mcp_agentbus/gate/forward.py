@@ -35,8 +35,8 @@ _EVENTS_MAX: Final = 256
 # request for each that is another's.
 _FURTHER: Final = 100
 
-#: Whether an account may read a message, by its subject and data.
-MayRead = Callable[[str, bytes], bool]
+#: Whether an account may read a message that was stored on a subject.
+MayRead = Callable[[str, Passed], bool]
 #: Takes an answer; returns whether that was all.
 _Arrived = Callable[[Passed], bool]
 
@@ -160,7 +160,7 @@ class Forward:
 
         def arrived(answer: Passed) -> bool:
             on = head.stored_on(answer.head)
-            if on and not may_read(on, answer.data):
+            if on and not may_read(on, answer):
                 answer = answer._replace(head=head.NOT_FOUND, data=b"")
             return self._pass_on(reply, answer)
 
@@ -205,7 +205,7 @@ class Forward:
             came += 1
             asked.pop("start_time", None)
             asked["seq"] = head.sequence(answer.head) + 1
-            if not may_read(on, answer.data):
+            if not may_read(on, answer):
                 left_out(len(answer.data))
             elif not wanted or passed < wanted:
                 passed += 1

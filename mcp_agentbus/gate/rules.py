@@ -33,11 +33,14 @@ def decide(asked: Asked, book: Book) -> Verdict:
     return said.decide(asked, book)
 
 
-def may_read(account: str, stream: str, subject: str, book: Book) -> bool:
-    """Tell whether an account may read what is stored on a subject."""
-    if stream in (AGENTS, PRESENCE):
-        return True
+def may_read(account: str, stream: str, subject: str, book: Book, by: str = "") -> bool:
+    """Tell whether an account may read what is stored on a subject, as far as is known `by` whom.
+
+    A sign of life of a name that nobody has registered is for who says so alone.
+    """
     whose, kind, rest = subjects.parts(subject)
+    if stream in (AGENTS, PRESENCE):
+        return stream == AGENTS or book.is_there(whose) or by == account
     if len(rest) < 2:
         return False
     if stream == RESULTS:

@@ -222,7 +222,7 @@ def _beat(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     if not book.may_be(asked.account, agent):
         return replace(NOT_YOURS, about=(agent,))
     subject = subjects.heartbeat_subject(agent, session)
-    return Say(subject, asked.data, session=subject)
+    return Say(subject, asked.data, {H_ACCOUNT: asked.account}, session=subject)
 
 
 def _back(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:

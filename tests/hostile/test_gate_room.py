@@ -157,6 +157,21 @@ async def test_signs_of_one_session_s_life_under_many_names_fill_no_room_of_othe
 
 
 @pytest.mark.asyncio(loop_scope="function")
+async def test_a_name_that_nobody_has_registered_is_shown_to_none_but_whose_session_lives(scene):
+    sign = json.dumps({"kind": "session"}).encode()
+    assert await said(scene, "agentbus.unknown.heartbeat.s", sign) == "stored"
+
+    seen = {
+        account: {each.id for each in await roster.everybody(bus)}
+        for account, bus in scene.buses.items()
+    }
+
+    agents = {"planner", "coder", "mallory"}
+    both = {"laptop": agents, "vps": agents, "mallory": {*agents, "unknown"}}
+    assert seen == both
+
+
+@pytest.mark.asyncio(loop_scope="function")
 async def test_agents_that_come_and_go_leave_no_more_consumers_than_a_day_s(scene, monkeypatch):
     monkeypatch.setattr(quota, "CONSUMERS_MAX", 2)
     agents, outcomes = ["m1", "m2", "m3"], []
