@@ -285,15 +285,15 @@ async def _new(
         if (given := session.claims.given(claim.task.id)) and given.is_doubtful(by)
     ]
     wanted = [lane for lane in LANES if lane in places and priority in {None, lane}]
-    new = session.claims.to_give(priority)
-    if limit is None:
-        taken = await lanes.take_for_one(session, FILL, wanted, new)
-    else:
-        taken = await lanes.take(session, limit, wanted, new[:limit])
+    take = lanes.take_for_one if limit is None else lanes.take
+    taking = take(session, limit or FILL, wanted, session.claims.to_give(priority)[:limit])
+    # Of the other lanes the answer says how many wait there: asked beside, it waits for no more.
+    others = [lane for lane in LANES if lane not in wanted]
+    taken, told = await both(taking, lanes.offered(session, others))
     results = await news.results(session, FILL, by) if RECORDS in places or last else Results()
     left = Left({})
     if lines or taken.claims or (results.any and not results.degraded):
-        left = await lanes.left(session, taken)
+        left = await lanes.left(session, taken, told)
     elif last and not (taken.notes or results.degraded):
         results, left = await both(news.looked_up(session, FILL), lanes.looked_at(session))
     inbox = Inbox(

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
@@ -43,6 +44,7 @@ _NAMESAKE_AGAIN_MAX_S: Final = 300.0
 # The same for one that cannot be parked: room is made by people.
 _NO_ROOM_AGAIN_S: Final = 3600.0
 
+_NONE: Final[Mapping[Priority, int]] = MappingProxyType({})
 _log = logging.getLogger(__name__)
 
 
@@ -137,18 +139,31 @@ async def take_for_one(
     room = fill - (len(session.claims) - len(before))
     first = await take(session, 1, lanes, before[:1])
     # By now whoever called at the same moment waits.
-    if session.watches.count > 1 or not first.claims or room <= 1:
+    if session.watches.count > 1 or not first.claims or room <= 1 or _has_all(first, lanes):
         return first
     taken = await take(session, room, lanes, [*first.claims, *before[1:room]])
     notes = [*first.notes, *taken.notes]
     return replace(taken, notes=notes, degraded=first.degraded or taken.degraded)
 
 
-async def left(session: Session, taken: Taken) -> Left:
-    """Return what the inboxes hold besides, as the pulls have told, or the server does."""
-    not_told = [lane for lane in LANES if lane not in taken.waiting]
-    asked = await waiting.offered(session.bus, session.inboxes, not_told)
-    counts = taken.waiting | asked
+def _has_all(taken: Taken, lanes: Sequence[Priority]) -> bool:
+    """Tell whether the pulls that brought it have left nothing in these lanes."""
+    return all(taken.waiting.get(lane) == 0 for lane in lanes)
+
+
+async def offered(session: Session, lanes: Sequence[Priority]) -> dict[Priority, int]:
+    """Return how many tasks the inboxes offer in lanes that no pull tells of.
+
+    Raises: as `take`.
+    """
+    return await waiting.offered(session.bus, session.inboxes, lanes)
+
+
+async def left(session: Session, taken: Taken, told: Mapping[Priority, int] = _NONE) -> Left:
+    """Return what the inboxes hold besides, as the pulls have told, or the server has or does."""
+    counts = {**told, **taken.waiting}
+    not_told = [lane for lane in LANES if lane not in counts]
+    counts |= await offered(session, not_told)
     return Left({lane: counts[lane] for lane in LANES if counts[lane]})
 
 

@@ -7,6 +7,7 @@ import asyncio
 
 import pytest
 
+from mcp_agentbus.bus.connection import Link
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
@@ -135,3 +136,51 @@ async def test_more_results_than_the_limit_are_said_to_be_there(world):
     assert [len(inbox.results) for inbox in (first, second)] == [2, 1]
     assert "More results may be there: read again." in inbox_text(first, "planner")
     assert "More results" not in inbox_text(second, "planner")
+
+
+class Overheard:
+    """What is asked of the server: what each request begins with, and what is over by then."""
+
+    def __init__(self, monkeypatch):
+        self.begun, self.over = [], []
+        for name in ("asked", "stream", "pull"):
+            monkeypatch.setattr(Link, name, self._through(getattr(Link, name)))
+
+    def _through(self, asks):
+        async def overheard(link, *args):
+            self.begun.append((args, len(self.over)))
+            try:
+                return await asks(link, *args)
+            finally:
+                self.over.append(args)
+
+        return overheard
+
+    def after(self, word):
+        """Return what was asked once a request with this word was over."""
+        end = next(place for place, args in enumerate(self.over) if word in args[0])
+        return [args for args, over in self.begun if over > end]
+
+
+@pytest.mark.promise(10)
+async def test_a_watch_asks_for_nothing_more_once_its_task_is_claimed(own_world, monkeypatch):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    [low] = await send_task(planner, coder.me.id, "Later", "x", priority="low")
+    waits = asyncio.Event()
+
+    async def waiting(_: float) -> None:
+        waits.set()
+
+    watching = asyncio.create_task(
+        watch_inbox(coder, timeout_s=60, priority="normal", waiting=waiting)
+    )
+    await waits.wait()
+    overheard = Overheard(monkeypatch)
+    [sent] = await send_task(planner, coder.me.id, "Count", "x")
+    inbox = await watching
+
+    assert [item.task.id for item in inbox.tasks] == [sent.task_id]
+    assert inbox.waiting == {"low": 1}
+    record = subjects.record_subject(planner.me.id, coder.me.id, sent.task_id)
+    assert overheard.after(record) == []
+    assert (await read_inbox(coder)).tasks[-1].task.id == low.task_id
