@@ -12,7 +12,6 @@ nothing, so looking changes neither who gets a task nor what was seen.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Collection, Iterable
 from contextlib import aclosing, suppress
@@ -31,10 +30,11 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects, tasks, waiting
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.records import as_asked, read_record, read_sent, read_wakes
+from mcp_agentbus.store.reading.sides import read_sides
+from mcp_agentbus.store.records import as_asked, read_sent
 from mcp_agentbus.store.steps import first_record, sent_of
 from mcp_agentbus.store.subjects import RESULTS, TASKS
-from mcp_agentbus.store.task import ENDS, HELD, Moment, Record, Sent, State, Task, Wakes
+from mcp_agentbus.store.task import ENDS, HELD, Moment, Record, Sent, State, Task
 from mcp_agentbus.store.tasks import Seen, Unreadable
 
 # A thread is looked for among this many stored tasks at most; more is said, not searched.
@@ -98,11 +98,11 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
     sides = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
     if claim:  # others may have written of a task of that id
         sides.insert(0, (claim.task.sender, claim.task.to))
-    stored = await together(*(_stored(session.bus, *side, task_id) for side in sides))
+    stored = await read_sides(session.bus, sides, task_id)
     is_own = any(side.record or side.sent for side in stored)
     if others and not is_own:
         sides = list({side for each in others for side in ((each, "*"), ("*", each))})
-        stored = await together(*(_stored(session.bus, *side, task_id) for side in sides))
+        stored = await read_sides(session.bus, sides, task_id)
     record = next((side.record for side in stored if side.record), None)
     sent = next((side.sent for side in stored if side.sent), None)
     wakes = next((side.wakes for side in stored if side.wakes), None)
@@ -231,29 +231,6 @@ async def _known(bus: Bus, sides: Iterable[tuple[str, str]]) -> set[str]:
 def _state(record: Record, sent: Sent | None) -> State:
     overdue = sent and not record.ended and text.now() >= sent.expires_at
     return "expired" if overdue else record.state
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """The records of a task, as far as there are any."""
-
-    record: Record | None
-    sent: Sent | None
-    wakes: Wakes | None
-
-
-async def _stored(bus: Bus, owner: str, inbox: str, task_id: str) -> _Stored:
-    if owner == "*" != inbox:
-        sent = await tasks.sent_to(bus, inbox, task_id)
-        owner = sent.owner if sent else owner
-    else:
-        sent, _ = await read_sent(bus, owner, inbox, task_id)
-    if sent:  # no other inbox has a word about it
-        inbox = sent.inbox
-    (record, _), (wakes, _) = await asyncio.gather(
-        read_record(bus, owner, inbox, task_id), read_wakes(bus, owner, inbox, task_id)
-    )
-    return _Stored(record, sent, wakes)
 
 
 @dataclass(frozen=True)

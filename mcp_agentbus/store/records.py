@@ -11,7 +11,7 @@ claim while it slept finds out here (`Conflict`) and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import TOO_MANY_RESULTS, ApiError, Conflict, Delivery, Found, Message
 from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.store import codec, steps, subjects
 from mcp_agentbus.store.steps import Write, copied_for
@@ -28,6 +29,8 @@ from mcp_agentbus.store.task import Moment, Record, Sent, Undecodable, Wakes
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _Else = TypeVar("_Else")
+# So many subjects are named in one request: each has up to 220 bytes, and 1 MB is taken at once.
+_FILTERS_MAX: Final = 1_000
 # Steps of wakes: four wakes of a start and an end, and some holds.
 _WAKES_MAX: Final = 20
 
@@ -218,8 +221,20 @@ async def read_kept(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sen
     key = sent_key(owner, inbox, task_id)
     if inbox != "*":
         return await read(bus, key)
-    messages = await lasts(bus, [key.subject])
-    kept = [(sent, message.seq) for message in messages if (sent := sent_in(message))]
+    return _kept_among(await lasts(bus, [key.subject]))
+
+
+def kept_among(messages: Iterable[Found]) -> Sent | None:
+    """Return what an owner keeps of a task, sent or only seen, among its records.
+
+    Where several keep something under its id, it is the one who has sent it.
+    """
+    return _kept_among(messages)[0]
+
+
+def _kept_among(messages: Iterable[Found]) -> tuple[Sent | None, int]:
+    sents = [each for each in messages if subjects.parts(each.subject).kind == "sent"]
+    kept = [(sent, message.seq) for message in sents if (sent := sent_in(message))]
     return max(kept, key=lambda each: (not each[0].unasked, each[1]), default=(None, 0))
 
 
@@ -231,8 +246,14 @@ async def lasts(bus: Bus, filters: Sequence[str]) -> list[Found]:
     Raises:
         ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
     """
+    some = (filters[at : at + _FILTERS_MAX] for at in range(0, len(filters), _FILTERS_MAX))
+    found = await together(*(_lasts(bus, each) for each in some))
+    return [message for messages in found for message in messages]
+
+
+async def _lasts(bus: Bus, filters: Sequence[str]) -> list[Found]:
     try:
-        return await bus.admin.many(RESULTS, {"multi_last": list(filters)}) if filters else []
+        return await bus.admin.many(RESULTS, {"multi_last": list(filters)})
     except ApiError as error:
         if error.code != TOO_MANY_RESULTS:
             raise
@@ -277,6 +298,18 @@ def decode(message: Found) -> Record | Sent | Wakes:
     if kind == "results":
         return _record(message)
     return _sent(message) if kind == "sent" else _wakes(message)
+
+
+def latest(messages: Iterable[Found], kind: str) -> Record | Sent | Wakes | None:
+    """Return the latest record of a kind, as `subjects.parts` names it, among some.
+
+    What is stored there and cannot be read counts as none, whatever was stored before it.
+    """
+    of_kind = (each for each in messages if subjects.parts(each.subject).kind == kind)
+    with suppress(Undecodable):
+        newest = max(of_kind, key=lambda each: each.seq, default=None)
+        return decode(newest) if newest else None
+    return None
 
 
 def record_in(message: Delivery | Found | Message) -> Record | None:

@@ -10,7 +10,7 @@ at all, is the hand-off's business.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,6 +31,7 @@ from mcp_agentbus.store import codec, streams, subjects
 from mcp_agentbus.store.records import (
     Written,
     lasts,
+    latest,
     read_record,
     read_sent,
     record_key,
@@ -308,11 +309,21 @@ async def sent_to(bus: Bus, inbox: str, task_id: str) -> Sent | None:
     Raises:
         ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
     """
-    record, _ = await read_record(bus, "*", inbox, task_id)
-    if record:
-        sent, _ = await read_sent(bus, record.owner, inbox, task_id)
-        return sent
-    messages = await lasts(bus, [subjects.sent_subject("*", inbox, task_id)])
+    places = (subjects.record_subject, subjects.sent_subject)
+    messages = await lasts(bus, [place("*", inbox, task_id) for place in places])
+    return await sent_among(bus, messages)
+
+
+async def sent_among(bus: Bus, messages: Sequence[Found]) -> Sent | None:
+    """Return the same, among the last messages under the subjects of all records of that task.
+
+    Raises: as `sent_to`.
+    """
+    record = latest(messages, "results")
+    if isinstance(record, Record):
+        own = [each for each in messages if subjects.parts(each.subject).whose == record.owner]
+        sent = latest(own, "sent")
+        return sent if isinstance(sent, Sent) and not sent.unasked else None
     said = [sent for each in messages if (sent := sent_in(each)) and not sent.unasked]
     if len(said) > 1:
         for sent in said:

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that stands of a task is read by one request, and is its sender's and its worker's word."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_agentbus.core.text import now
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import records
+from mcp_agentbus.store.reading.sides import Standing, read_sides
+from mcp_agentbus.store.task import Moment
+
+
+@pytest.fixture
+def asked(world, monkeypatch):
+    """Count what is asked of the server from here on."""
+    counted: list[object] = []
+    tried = world.bus._tried
+
+    def count(ask, **how):
+        counted.append(ask)
+        return tried(ask, **how)
+
+    monkeypatch.setattr(world.bus, "_tried", count)
+    return counted
+
+
+@pytest.mark.parametrize("who", ["planner", "coder"])
+async def test_the_life_of_a_task_that_is_over_is_one_request(world, asked, who):
+    sessions = {name: await world.session(name) for name in ("planner", "coder")}
+    planner, coder = sessions.values()
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    await read_inbox(coder)
+    await publish_result(coder, receipt.task_id, "completed", summary="12")
+    asked.clear()
+
+    life = await task_life(sessions[who], receipt.task_id)
+
+    assert (life.state, life.record.summary, life.sent.subject) == ("completed", "12", "Count")
+    assert len(asked) == 1
+
+
+async def test_each_side_has_what_its_owner_and_its_inbox_know(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    moment = Moment(state="stored", at=now(), by=coder.me.id)
+    me, inbox, task_id = planner.me.id, coder.me.id, receipt.task_id
+    await records.add_wake(world.bus, me, inbox, task_id, moment)
+    await read_inbox(coder)
+
+    sent, got, nobodys = await read_sides(
+        world.bus, [(me, "*"), ("*", inbox), ("*", "nobody")], task_id
+    )
+
+    assert sent == got
+    assert (sent.record.state, sent.sent.owner, sent.wakes.moments) == ("claimed", me, (moment,))
+    assert nobodys == Standing()
+
+
+async def test_more_sides_than_go_into_one_request_are_all_read(world, monkeypatch):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    monkeypatch.setattr(records, "_FILTERS_MAX", 4)
+    others = [(f"agent-{number}", "*") for number in range(5)]
+
+    *nobodys, sent = await read_sides(world.bus, [*others, (planner.me.id, "*")], receipt.task_id)
+
+    assert sent.sent.inbox == coder.me.id
+    assert nobodys == [Standing()] * 5
