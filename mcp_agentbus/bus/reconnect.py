@@ -74,6 +74,7 @@ class Reconnecting:
         self.away_says = ""
         self.is_locked_out = False  #: It had none as the server does not take the login.
         self.opened = asyncio.Event()  #: Set whenever a connection was opened, or anew.
+        self.connections = 0  #: How many were opened: what one has told, another may not.
         self._repairing = self._closed = False
         self._refused: BusUnreachable | None = None
         self._link: Link | None = None
@@ -223,9 +224,8 @@ class Reconnecting:
 
     def _said(self, said: tuple[str, str]) -> BusUnreachable:
         """Return the error of a server that answers; who runs a shared one is to be asked."""
-        what, ask = said
-        hint = ask if self.settings.url else "Run `agentbus doctor`: it names what is there."
-        return BusUnreachable(f"The bus server {what}. Nothing was stored.", hint=hint)
+        hint = said[1] if self.settings.url else "Run `agentbus doctor`: it names what is there."
+        return BusUnreachable(f"The bus server {said[0]}. Nothing was stored.", hint=hint)
 
     async def _repair(self, within_s: float = _TRY_TIMEOUT_S) -> bool:
         """Make anew what is missing; return whether all is there now, as far as that is known.
@@ -386,7 +386,7 @@ class Reconnecting:
         except BaseException:
             await link.close()
             raise
-        self._link = link
+        self._link, self.connections = link, self.connections + 1
         self.opened.set()
         link.on_end(self._lost)
         return link

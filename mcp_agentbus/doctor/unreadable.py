@@ -27,6 +27,7 @@ from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import records, roster, subjects, tasks
+from mcp_agentbus.store.reading.signs import decode_sign
 from mcp_agentbus.store.streams import STREAMS
 from mcp_agentbus.store.task import Repeating, Undecodable
 
@@ -119,7 +120,7 @@ def _decode(stream: str, message: Found) -> None:
         roster.decode_profile(message)
         roster.Profile.model_validate_json(message.data)
     elif stream == subjects.PRESENCE:
-        roster.decode_sign(message)
+        decode_sign(message)
     elif subjects.parts(message.subject).kind == "sched":
         _decode_scheduled(message)
     else:

@@ -116,11 +116,12 @@ async def page(
     text.check_number(limit, "limit", 1, math.inf, hint="Use 1 or more.", kind=int)
     if cursor is not None:
         text.check_text(cursor, "cursor")
-    matching = [entry for entry in await roster.everybody(bus) if _matches(entry, query)]
+    everybody, stored = await both(roster.everybody(bus), waiting.stored_tasks(bus))
+    matching = [entry for entry in everybody if _matches(entry, query)]
     chosen = [entry for entry in matching if include_offline or entry.state not in roster.AWAY]
     rest = [entry for entry in chosen if cursor is None or entry.id > cursor]
     shown = rest[:limit]
-    counts = await _waiting(bus, [entry.id for entry in shown])
+    counts = await _waiting(bus, [entry.id for entry in shown], stored)
     return Page(
         agents=tuple(Listed(entry, counts.get(entry.id, {})) for entry in shown),
         next_cursor=shown[-1].id if len(rest) > limit else None,
@@ -130,14 +131,17 @@ async def page(
 
 
 def _matches(entry: Entry, query: str) -> bool:
+    if not query:
+        return True
     words = "\n".join((entry.id, *entry.roles, *entry.hosts, entry.description))
     return query.casefold() in words.casefold()
 
 
-async def _waiting(bus: Bus, agents: Sequence[str]) -> dict[str, dict[Priority, int]]:
-    """Return what waits for those agents in whose inboxes anything at all is stored."""
-    stored = map(subjects.parts, await waiting.stored_tasks(bus))
-    places = {(inbox, lane) for inbox, _, (lane, _) in stored}
+async def _waiting(
+    bus: Bus, agents: Sequence[str], stored: Iterable[str]
+) -> dict[str, dict[Priority, int]]:
+    """Return what waits for those agents in whose inboxes anything at all is stored, by subject."""
+    places = {(inbox, lane) for inbox, _, (lane, _) in map(subjects.parts, stored)}
     lanes = {agent: [lane for lane in LANES if (agent, lane) in places] for agent in agents}
     busy = {agent: some for agent, some in lanes.items() if some}
     counts = await together(*(_in_lanes(bus, agent, some) for agent, some in busy.items()))

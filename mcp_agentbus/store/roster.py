@@ -17,19 +17,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Found, server_time
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, server_time
 from mcp_agentbus.config.tables import ROLES_MAX
 from mcp_agentbus.config.values import ACCEPTED_MAX
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.aio import both, together
+from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import ANY_SENDER, WAKE_ON, Agent, Priority
 from mcp_agentbus.core.notices import WHY, Holds
 from mcp_agentbus.store import records, streams, subjects
+from mcp_agentbus.store.reading.copies import Copy, copy_of
+from mcp_agentbus.store.reading.signs import Sign, signs_of_life
 from mcp_agentbus.store.records import Key
 from mcp_agentbus.store.steps import Write
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE
@@ -44,8 +46,6 @@ TOUCH_S: Final = 300
 _DESCRIPTION_MAX_CHARS: Final = 300
 #: Of these it is sure that no session and no listener of theirs is there.
 AWAY: Final = frozenset({"offline", "never seen"})
-# After this age a session is gone, by whatever clock: the server's may differ from ours.
-_GONE_FOR_SURE: Final = timedelta(seconds=streams.PRESENCE_S + 60)
 # A new bus has all its streams made within this time; one that lives in memory is made again at
 # each start of the server.
 _MADE_TOGETHER: Final = timedelta(seconds=1)
@@ -66,25 +66,6 @@ class Profile(BaseModel):
     registered_at: Time
     #: Start, touch or end of its latest session; None if it never had one.
     last_seen: Time | None = None
-
-
-@dataclass(frozen=True)
-class _Sign:
-    """A sign of life: of a session, or of a listener that looks after an agent."""
-
-    agent: str
-    session: str
-    kind: Literal["session", "listener"]
-    #: Of a session; empty if it has said none.
-    host: str
-    #: It ends.
-    leaving: bool
-    #: Its listener knows that the session was killed.
-    gone: bool
-    #: Of a listener.
-    holds: Holds
-    #: When it was given, by the server's clock.
-    at: datetime
 
 
 @dataclass(frozen=True)
@@ -191,8 +172,8 @@ async def registered(bus: Bus) -> frozenset[str]:
     Raises:
         ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
     """
-    profiles = await _all(bus, AGENTS, subjects.profile_subject("*"))
-    ids_ = (subjects.parts(profile.subject).whose for profile in profiles)
+    known = await _registrations(bus).read(bus)
+    ids_ = (subjects.parts(subject).whose for subject in known)
     return frozenset(filter(ids.is_agent, ids_))
 
 
@@ -207,15 +188,19 @@ async def look(bus: Bus, inbox: str) -> Entry | None:
         role = inbox.removeprefix(ids.ROLE_PREFIX)
         holders = [entry for entry in await everybody(bus) if role in entry.roles]
         return best(inbox, holders) if holders else None
-    (registered, _), signs = await both(records.read(bus, _profile_key(inbox)), _signs(bus, inbox))
+    stored, theirs = records.read(bus, _profile_key(inbox)), signs_of_life(bus, inbox)
+    (registered, _), signs = await both(stored, theirs)
     profile = registered or _newcomer(inbox, signs)
-    [entry] = await _certain(bus, [_entry(profile, signs)]) if profile else [None]
-    return entry
+    if profile is None:
+        return None
+    entry = _entry(profile, signs)
+    return _uncertain(entry) if entry.state in AWAY and await _has_forgotten(bus) else entry
 
 
 async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
     """Return the ids of an agent's sessions that gave a sign of life."""
-    return frozenset(sign.session for sign in await _signs(bus, agent) if sign.kind == "session")
+    signs = await signs_of_life(bus, agent)
+    return frozenset(sign.session for sign in signs if sign.kind == "session")
 
 
 async def may_live(bus: Bus, agent: str, session: str) -> bool:
@@ -245,46 +230,64 @@ def is_lease(record: Record) -> bool:
     return record.session.startswith(ids.SHELL_PREFIX)
 
 
-async def _certain(bus: Bus, entries: list[Entry]) -> list[Entry]:
-    """Return the entries, with what is not known for certain said to be not known."""
-    if not any(entry.state in AWAY for entry in entries) or not await _has_forgotten(bus):
-        return entries
-    return [
-        replace(entry, state="not known") if entry.state in AWAY else entry for entry in entries
-    ]
-
-
 async def _has_forgotten(bus: Bus) -> bool:
     """Tell whether the server was started anew, and has not heard from everybody since."""
-    infos = (bus.admin.api(f"STREAM.INFO.{stream}") for stream in (PRESENCE, AGENTS))
-    presence, agents = await together(*infos)
+    registrations = _registrations(bus).created(bus)
+    try:
+        presence, registered = await both(bus.admin.api(f"STREAM.INFO.{PRESENCE}"), registrations)
+    except ApiError as error:
+        if error.code == NO_SUCH_STREAM:  # it went with the server's memory
+            return True
+        raise
     made = server_time(str(presence["created"]))
     fresh = server_time(str(presence["ts"])) - made < timedelta(seconds=streams.PRESENCE_S)
-    return fresh and made - server_time(str(agents["created"])) > _MADE_TOGETHER
+    return fresh and made - server_time(registered) > _MADE_TOGETHER
 
 
 async def everybody(bus: Bus) -> list[Entry]:
     """Return all agents that are registered or live, by id; of `doctor` those that are at work."""
-    profiles, signs = await both(_all(bus, AGENTS, subjects.profile_subject("*")), _signs(bus, "*"))
-    signs_of: dict[str, list[_Sign]] = {}
+    known, (signs, forgotten) = await both(_registrations(bus).read(bus), _present(bus))
+    signs_of: dict[str, list[Sign]] = {}
     for sign in signs:
         signs_of.setdefault(sign.agent, []).append(sign)
-    known: dict[str, Profile] = {}
-    for stored in profiles:
-        with suppress(Undecodable):
-            profile = decode_profile(stored)
-            known[profile.id] = profile
-    for agent in signs_of.keys() - known.keys():
-        if newcomer := _newcomer(agent, signs_of[agent]):
-            known[agent] = newcomer
-    entries = [_entry(profile, signs_of.get(agent, ())) for agent, profile in sorted(known.items())]
-    seen = [each for each in entries if not (each.id.startswith(ids.PROBE) and each.state in AWAY)]
-    return await _certain(bus, seen)
+    registered = {each.profile.id: each for each in known.values() if each}
+    entries = {agent: each.away for agent, each in registered.items()}
+    for agent, theirs in signs_of.items():
+        here = registered.get(agent)
+        if profile := here.profile if here else _newcomer(agent, theirs):
+            entries[agent] = _entry(profile, theirs)
+    seen = (entry for _, entry in sorted(entries.items()))
+    shown = [each for each in seen if not (each.id.startswith(ids.PROBE) and each.state in AWAY)]
+    return [_uncertain(each) for each in shown] if forgotten else shown
 
 
-async def _all(bus: Bus, stream: str, subject: str) -> list[Found]:
-    """Return the last message of every subject that matches."""
-    return [message async for page in bus.stored(stream, subject) for message in page]
+async def _present(bus: Bus) -> tuple[list[Sign], bool]:
+    """Return all signs of life, and whether more may live than those."""
+    return await both(signs_of_life(bus, "*"), _has_forgotten(bus))
+
+
+def _uncertain(entry: Entry) -> Entry:
+    """Return what is known of an agent where the server has not heard from everybody."""
+    return replace(entry, state="not known") if entry.state in AWAY else entry
+
+
+class _Registered(NamedTuple):
+    """A registration, and what is known of an agent of which it is all that is known."""
+
+    profile: Profile
+    away: Entry
+
+
+def _registrations(bus: Bus) -> Copy[_Registered | None]:
+    """Return the copy of all registrations; one that cannot be read, and is nobody's, is None."""
+    return copy_of(bus, AGENTS, subjects.profile_subject("*"), _kept)
+
+
+def _kept(stored: Found) -> _Registered | None:
+    with suppress(Undecodable):
+        profile = decode_profile(stored)
+        return _Registered(profile, _entry(profile, ()))
+    return None
 
 
 def decode_profile(stored: Found) -> Profile:
@@ -315,57 +318,14 @@ def decode_profile(stored: Found) -> Profile:
     )
 
 
-def _newcomer(agent: str, signs: Iterable[_Sign]) -> Profile | None:
+def _newcomer(agent: str, signs: Iterable[Sign]) -> Profile | None:
     """Return who an agent is that has called no tool yet; None unless a session of it lives."""
     sessions = [sign for sign in signs if sign.kind == "session"]
     hosts = tuple(dict.fromkeys(sign.host for sign in sessions if sign.host))
     return Profile(id=agent, hosts=hosts, registered_at=text.now()) if sessions else None
 
 
-async def _signs(bus: Bus, agent: str) -> list[_Sign]:
-    """Return the signs of life of an agent, or of all, `*`; what cannot be read is none."""
-    beats = await _all(bus, PRESENCE, subjects.heartbeat_subject(agent, "*"))
-    return [sign for beat in beats if (sign := _sign(beat))]
-
-
-def _sign(beat: Found) -> _Sign | None:
-    """Return what a sign of life says; None of one that leaves, is long gone, or says nothing."""
-    # How old it is the server says: whoever wrote it may have asked to be kept for ever.
-    if text.now() - beat.stored_at > _GONE_FOR_SURE or beat.headers.get("Nats-Marker-Reason"):
-        return None
-    with suppress(Undecodable):
-        if not (sign := decode_sign(beat)).leaving:
-            return sign
-    return None
-
-
-def decode_sign(beat: Found) -> _Sign:
-    """Return what a sign of life says.
-
-    Raises:
-        Undecodable: it is none.
-    """
-    whose, _, (session,) = subjects.parts(beat.subject)
-    said: Any = None
-    with suppress(ValueError):
-        said = text.from_json(beat.data)
-    kind = said.get("kind") if isinstance(said, dict) else None
-    if kind not in ("session", "listener") or not ids.is_agent(whose):  # no set: it may be anything
-        raise Undecodable("it is the sign of neither a session nor a listener")
-    host = said.get("host")
-    return _Sign(
-        agent=whose,
-        session=session,
-        kind=kind,
-        host=host if isinstance(host, str) and ids.is_inbox(host) else "",
-        leaving=bool(said.get("leaving")),
-        gone=bool(said.get("gone")),
-        holds=Holds.of(said),
-        at=beat.stored_at,
-    )
-
-
-def _entry(profile: Profile, signs: Sequence[_Sign]) -> Entry:
+def _entry(profile: Profile, signs: Sequence[Sign]) -> Entry:
     # Of one that lives the registration says it late, and before its first call not at all.
     beats = [sign.at for sign in signs if sign.kind == "session" and not sign.gone]
     state: PresenceState = "offline" if profile.last_seen else "never seen"

@@ -24,6 +24,7 @@ from mcp_agentbus.bus.replies import Found, Message
 from mcp_agentbus.core.aio import note_failure
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store.reading.signs import decode_sign
 
 #: Told of an agent that is gone, by its id.
 OnGone = Callable[[str], Awaitable[None]]
@@ -87,7 +88,7 @@ class Heartbeats:
             return
         try:
             beat = Found(message.subject, 0, datetime.now(UTC), {}, message.data)
-            sign = roster.decode_sign(beat)
+            sign = decode_sign(beat)
         except ValueError:
             return
         if sign.kind != "session":

@@ -12,6 +12,7 @@ from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store.reading import signs
 from mcp_agentbus.tools.answers import documents
 from mcp_agentbus.tools.answers.roster import roster_text
 
@@ -95,7 +96,7 @@ async def test_nobody_is_kept_for_ever_and_on_an_older_stream_gone_all_the_same(
     assert (await bus.api(f"STREAM.INFO.{name}"))["config"]["discard"] == "new"
     assert await roster.live_sessions(bus, "ghost") == {"g"}
 
-    monkeypatch.setattr(roster, "_GONE_FOR_SURE", roster.timedelta())
+    monkeypatch.setattr(signs, "_GONE_FOR_SURE", signs.timedelta())
     assert await roster.live_sessions(bus, "ghost") == set()
 
 
