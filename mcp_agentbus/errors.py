@@ -194,8 +194,8 @@ class Crowded(CutOff):
     """The bus server has as many connections by this login as it lets in. Nothing was stored."""
 
     hint = (
-        "End sessions and commands that are not needed. `agentbus listen --install` has all of "
-        "this user's share one connection."
+        "Run `agentbus listen --install`, which has all of this user's share one connection, or "
+        "end sessions and commands that are not needed."
     )
 
 
