@@ -75,6 +75,8 @@ async def checks(settings: Settings) -> list[Check]:
     except GateAway as error:
         return [*_shared(settings, server, []), account.away(error)]
     except (TimeoutError, LinkLost, NoResponders, ApiError) as error:
+        if settings.account and len(servers) == 1:
+            return [*_shared(settings, server, []), account.SILENT]
         if isinstance(error, NotNow) or len(servers) > 1:
             away = await _those_away(servers, server)
             return [cluster.without_leader(server.url, len(servers), away)]

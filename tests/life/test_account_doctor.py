@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`agentbus doctor` of an account of a shared server: its gate, and a task's whole way through it."""
 
+import asyncio
 from dataclasses import replace
 
 from doctors import report, sent_round
 from gated import gated, ungated
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import GATE
 from mcp_agentbus.bus.login.nkey import new_seed
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.session import Session
@@ -64,6 +66,16 @@ async def test_a_server_without_its_gate_and_one_that_lets_the_account_in_no_mor
         code, stages = await sent_round(settings)
         assert code == 1
         assert "its gate does not" in stages["register"]["said"]
+
+        asked = asyncio.Queue()
+        async with (
+            Bus(shared.admin) as silent,
+            silent.subscribed(f"{GATE}.laptop.>", asked.put_nowait),
+        ):
+            code, found = await report(settings)
+        assert (code, found["server"]["state"], found["gate"]["state"]) == (1, "ok", "wrong")
+        assert "tell whoever runs it" in found["gate"]["fix"]
+        assert not asked.empty()
 
         (shared.folder / "laptop.nk").write_text(new_seed())
         code, found = await report(settings)

@@ -27,6 +27,14 @@ _SLOW_MS: Final = 250.0
 _SOON: Final = timedelta(days=30)
 #: Of what is on a server that only its owner may see.
 NOT_HERE: Final = "not looked at: an account sees what is its own, and the server's gate the rest"
+#: Of a gate that has not answered: what an account can do about it is little.
+SILENT: Final = Check(
+    "gate",
+    "wrong",
+    "it hears, and has not answered in time",
+    "The server may be reading its configuration, or have much to do: look again in a minute. If "
+    "it stays so, tell whoever runs it: the log of its gate says why.",
+)
 
 
 async def checks(settings: Settings, link: Link) -> list[Check]:
