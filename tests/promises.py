@@ -78,4 +78,19 @@ PROMISES = {
     49: "What is sent while a shared bus is out of reach is said to be stored here and not yet at "
     "the bus, where a listener runs; it comes there once and in order, whatever is killed "
     "meanwhile, or its sender is told why not.",
+    50: "Between accounts of a shared server nobody sends, answers, takes, withdraws or registers for "
+    "an agent of another's, and is told within 2 s that they may not.",
+    51: "What stands in an inbox is read by the account whose it is and, each its own, by who sent it.",
+    52: "A name is the account's whose session registered it first, also where two do so at once.",
+    53: "The line of an invitation lets one key in, once, until it expires or is revoked; the same line "
+    "typed again goes on where it ended. Whoever is refused is told why.",
+    54: "Nothing is told to a server that is not the one of the line, or not known by its certificate.",
+    55: "Who is removed, or has another key, is cut off at once, and does not come back by a restore.",
+    56: "An account that floods its gate keeps no other from its work, and is cut off; one that fills "
+    "the room for tasks and results is refused before the others are.",
+    57: "A task goes from an account to an agent of another, wakes it, and its result comes back, also "
+    "after the link was away.",
+    58: "A server that is away, one without its gate and one that lets an account in no more are told "
+    "apart, and what to do is said as far as an account can do it.",
+    59: "Three servers go on while one of them is away; of two that are away nothing is said to be stored.",
 }

@@ -45,6 +45,7 @@ async def test_the_server_lets_an_account_say_nothing_but_to_its_own_gate(scene)
     await scene.goes_on()
 
 
+@pytest.mark.promise(50)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_the_gate_refuses_what_is_others_in_words_and_soon(scene):
     before = await scene.stands()
@@ -66,6 +67,7 @@ async def test_the_gate_refuses_what_is_others_in_words_and_soon(scene):
     await scene.goes_on()
 
 
+@pytest.mark.promise(50)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_by_a_reader_of_its_own_no_other_s_message_is_settled(scene):
     """The server takes any number of a message: only what it has handed out is meant."""
@@ -219,6 +221,7 @@ async def test_an_id_that_was_foreseen_keeps_no_other_s_task_out(scene):
     assert (await published())["duplicate"]
 
 
+@pytest.mark.promise(51)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_of_what_is_read_widely_only_what_is_one_s_own_comes(scene):
     await send_task(scene.mallory, "coder", "Mine", "to coder")
@@ -281,6 +284,7 @@ async def test_no_body_makes_the_gate_silent_or_do_another_thing(scene):
     await scene.goes_on()
 
 
+@pytest.mark.promise(52)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_name_is_claimed_by_nobody_else_however_it_is_asked_for(scene):
     profile = await scene.admin.last("AGENTBUS_AGENTS", "agentbus.coder.profile")

@@ -75,6 +75,7 @@ FLOODS = {
 }  # fmt: skip
 
 
+@pytest.mark.promise(56)
 @pytest.mark.parametrize("what", FLOODS)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_while_an_account_floods_the_gate_the_others_work_on(scene, what):
@@ -99,6 +100,7 @@ async def test_while_an_account_floods_the_gate_the_others_work_on(scene, what):
     assert statistics.median(took) < _CALL_S / 5
 
 
+@pytest.mark.promise(56)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_who_floods_on_is_cut_off_and_told_so(scene, monkeypatch):
     monkeypatch.setattr(quota, "_FLOODS_S", 0.5)

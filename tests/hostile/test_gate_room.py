@@ -57,6 +57,7 @@ async def test_what_is_stored_counts_with_its_subject_and_headers(scene, monkeyp
     assert await bytes_in(scene, RESULTS) - before < 1.2 * limit
 
 
+@pytest.mark.promise(56)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_who_has_most_of_a_stream_with_little_room_is_refused_and_the_others_are_not(
     tmp_path, monkeypatch

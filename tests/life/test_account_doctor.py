@@ -4,6 +4,7 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
 from doctors import report, sent_round
 from gated import gated, ungated
 
@@ -54,6 +55,7 @@ async def test_it_tells_how_fast_the_gate_answers_and_what_it_does_not_look_at(t
         assert registered == {"coder", "doctor-laptop", "doctor-laptop-worker"}
 
 
+@pytest.mark.promise(58)
 async def test_a_server_without_its_gate_and_one_that_lets_the_account_in_no_more_are_told_apart(
     tmp_path,
 ):

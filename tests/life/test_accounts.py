@@ -81,6 +81,7 @@ async def gate(owner):
         yield
 
 
+@pytest.mark.promise(55)
 async def test_who_has_joined_is_heard_at_once_and_who_goes_is_cut_at_once(
     server, owner, gate, machine
 ):
@@ -104,6 +105,7 @@ async def test_who_has_joined_is_heard_at_once_and_who_goes_is_cut_at_once(
     assert not await is_in(laptop)
 
 
+@pytest.mark.promise(55)
 async def test_another_key_counts_in_the_place_of_the_first(server, owner, gate, machine):
     first, second = machine("laptop"), machine("laptop")
     await store.put(owner, record_of("laptop", first), 0)

@@ -57,6 +57,7 @@ async def test_it_goes_into_another_server_with_its_backup(server, bus, tmp_path
     assert not any(seed in content for seed in seeds for content in written)
 
 
+@pytest.mark.promise(55)
 async def test_who_was_removed_or_has_another_key_since_does_not_come_back(server, bus, tmp_path):
     folder = server.files.folder
     await joined(bus, "laptop", "pi", "nas")

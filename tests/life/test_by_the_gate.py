@@ -68,6 +68,7 @@ async def accounts(tmp_path):
     assert len(aio.failures) == failed
 
 
+@pytest.mark.promise(57)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_task_goes_over_and_its_result_comes_back(accounts):
     planner = await accounts.session("laptop", "planner")
@@ -81,6 +82,7 @@ async def test_a_task_goes_over_and_its_result_comes_back(accounts):
     assert (receipt.state, item.task.sender, record.summary) == ("stored", "planner", "612")
 
 
+@pytest.mark.promise(52)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_name_is_the_account_s_that_had_it_first(accounts):
     await accounts.session("laptop", "planner")
@@ -218,6 +220,7 @@ async def test_a_stream_that_the_server_has_lost_is_made_anew_by_the_gate(accoun
     assert item.task.id == receipt.task_id
 
 
+@pytest.mark.promise(57)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_listener_of_another_account_is_woken_and_its_process_reads(accounts, tmp_path):
     planner = await accounts.session("laptop", "planner")
@@ -272,6 +275,7 @@ async def test_who_gets_a_copy_of_a_result_sees_that_its_sender_has_said_so(acco
     assert not any(record.unasked for record in told.values())
 
 
+@pytest.mark.promise(58)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_gate_that_ends_is_told_from_a_bus_that_does_and_its_next_one_goes_on(tmp_path):
     with ungated(tmp_path, laptop=[], vps=[]) as shared:

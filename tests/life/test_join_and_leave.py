@@ -74,6 +74,7 @@ async def test_what_waits_for_an_account_that_leaves_comes_back_if_it_says_so(jo
             assert [item.task.subject for item in (await read_inbox(coder)).tasks] == ["Once more"]
 
 
+@pytest.mark.promise(50)
 async def test_nobody_makes_another_account_leave(joins):
     laptop, vps = await joins("laptop"), await joins("vps")
     for subject in ("agentbus-gate.laptop.leave", "laptop.leave", "leave.laptop"):

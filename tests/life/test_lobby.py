@@ -95,6 +95,7 @@ async def heard(folder, name):
         return await server.hears(name)
 
 
+@pytest.mark.promise(53)
 async def test_a_line_lets_one_key_in_and_the_same_again_is_answered_alike(
     bus, folder, invited, asks
 ):
@@ -111,6 +112,7 @@ async def test_a_line_lets_one_key_in_and_the_same_again_is_answered_alike(
     assert (heard_before, await heard(folder, "laptop")) == (False, True)
 
 
+@pytest.mark.promise(53)
 async def test_of_two_who_have_the_same_line_one_gets_in(bus, invited, asks):
     line, keys = await invited(), [key() for _ in range(4)]
     answers = await together(*(asks(line, each) for each in keys))
@@ -120,6 +122,7 @@ async def test_of_two_who_have_the_same_line_one_gets_in(bus, invited, asks):
     assert joined.key == winner.public
 
 
+@pytest.mark.promise(53)
 async def test_whoever_is_refused_is_told_why(bus, invited, asks, elapse):
     used, revoked, late = [await invited(name) for name in ("a", "b", "c")]
     taken = await invited("a")
@@ -200,6 +203,7 @@ async def test_who_tries_secrets_keeps_no_other_line_from_being_used(bus, invite
     assert (await asks(line, key()))["ok"]
 
 
+@pytest.mark.promise(53)
 async def test_where_the_lobby_is_full_who_joins_is_told_so_and_its_owner_by_whom(
     server, invited, tmp_path, monkeypatch
 ):

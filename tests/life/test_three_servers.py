@@ -4,6 +4,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
 from made_cluster import made_cluster
 
 from mcp_agentbus.bus.client import Bus
@@ -83,6 +84,7 @@ async def seen(settings):
     return checks["cluster"]
 
 
+@pytest.mark.promise(59)
 async def test_it_goes_on_while_its_leader_is_killed_and_says_when_two_are_away(tmp_path):
     with made_cluster(tmp_path) as three:
         await three.ready()

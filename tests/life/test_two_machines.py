@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from local_server import script, until
 from machines import network
 
@@ -27,6 +28,7 @@ _BACK_S = 20
 _RELOADED = "Reloaded server configuration"
 
 
+@pytest.mark.promise(57)
 def test_a_task_goes_over_wakes_comes_back_and_goes_on_after_the_link_was_away(
     tmp_path, monkeypatch
 ):

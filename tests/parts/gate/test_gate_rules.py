@@ -266,6 +266,7 @@ def test_a_consumer_is_made_as_this_version_makes_it_whatever_was_asked():
     assert json.loads(verdict.data) == {**made, "action": ""}
 
 
+@pytest.mark.promise(51)
 @pytest.mark.parametrize(
     ("stream", "subject", "may"),
     [

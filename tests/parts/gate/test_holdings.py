@@ -42,6 +42,7 @@ def stream():
     return Stream()
 
 
+@pytest.mark.promise(56)
 @pytest.mark.parametrize("count", [1, 2, 10, 60])
 def test_whatever_number_takes_all_it_can_others_store_on(stream, count):
     stream.flood([f"m{number}" for number in range(count)])

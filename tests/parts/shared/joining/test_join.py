@@ -144,6 +144,7 @@ async def test_each_refusal_says_what_happened_and_what_to_do_and_changes_nothin
     assert settings.config_file.read_text() == before
 
 
+@pytest.mark.promise(54)
 async def test_a_server_that_is_not_the_one_of_the_line_is_told_nothing(tmp_path, settings):
     other = Authority(tmp_path, "Other CA")
     for hosts, days, ca, what, hint in (
