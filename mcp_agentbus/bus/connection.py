@@ -384,7 +384,8 @@ class _Answers:
             answer = await self.queue.get()
             if isinstance(answer, Exception):
                 raise answer
-            answer = self._way.answer(answer)
+            if self._way.asked(self._subject) != self._subject:  # else no gate has heard of it
+                answer = self._way.answer(answer)
             if answer.status == "503":
                 raise NoResponders(self._subject)
             of_pull = answer.status.startswith("4") or answer.reply.startswith(_ACK)

@@ -208,6 +208,12 @@ async def test_events_are_heard_and_answered_across_accounts(accounts):
 
 
 @pytest.mark.asyncio(loop_scope="function")
+async def test_where_no_earlier_session_answers_in_an_account_its_gate_is_not_away(accounts):
+    bus = await accounts.bus("vps")
+    assert await bus.ask(subjects.succeed_subject("coder", "claude-code"), b"", 1) is None
+
+
+@pytest.mark.asyncio(loop_scope="function")
 async def test_a_stream_that_the_server_has_lost_is_made_anew_by_the_gate(accounts):
     planner = await accounts.session("laptop", "planner")
     coder = await accounts.session("vps", "coder")
