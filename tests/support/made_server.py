@@ -6,6 +6,7 @@
 ...         ...
 """
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -26,6 +27,9 @@ from mcp_agentbus.shared.server_folder import Files, Units
 UNITS = Units("[Unit]\n", "[Unit]\n")
 #: Of this machine, and not the usual one; macOS has the usual one alone.
 ADDRESS = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
+
+
+_WITHIN_S = 20  # only a hang takes as long
 
 
 class MadeServer:
@@ -85,6 +89,13 @@ def made_server(folder: Path, **given):
         yield server
     finally:
         server.kill()
+
+
+async def let_in(there, account: str) -> None:
+    """Wait until a server (`apply.Host`) hears an account."""
+    async with asyncio.timeout(_WITHIN_S):
+        while not await there.hears(account):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 def free_port() -> int:

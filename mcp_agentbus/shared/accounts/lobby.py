@@ -97,7 +97,7 @@ def read(data: bytes) -> Asked | None:
     is_spelled = is_invitation_id(str(id_)) and is_public(str(key))
     if not is_spelled or max(len(str(secret)), len(str(proof))) > _WORD_MAX_CHARS:
         return None
-    signature = str(proof).encode()
+    signature = str(proof).encode(errors="replace")  # half a letter is none
     proven = proves(str(key), asked_for(str(id_), str(key)), signature)
     return Asked(str(id_), str(secret), str(key)) if proven else None
 
