@@ -13,7 +13,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_background
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import BusUnreachable, Refused, Unconfirmed
 from mcp_agentbus.shared.accounts import lobby, owner, store
 from mcp_agentbus.shared.accounts.apply import host
 from mcp_agentbus.shared.accounts.doorkeeper import keep_door
@@ -93,7 +93,7 @@ async def test_who_was_written_down_by_a_gate_that_was_killed_then_is_let_in_by_
         door = in_background(keep_door(folder), "a gate's door")
         await let_in(there, "laptop")
     again = await bus.request("agentbus-lobby", json.dumps(said).encode(), 10)
-    with pytest.raises(Exception, match="used already"):
+    with pytest.raises(Refused, match="used already"):
         await join(settings_at(tmp_path / "machine"), line)
     door.cancel()
 
@@ -106,7 +106,6 @@ async def test_who_asks_a_gate_that_is_killed_at_that_moment_joins_by_the_same_l
 ):
     """Its machine hears nothing, and has the same key the next time."""
     monkeypatch.setattr(joining, "PROBE_S", 0.1)
-    monkeypatch.setattr(joining, "_LOBBY_S", 0.3)
     folder, machine = server.files.folder, settings_at(tmp_path / "machine")
     line = decode((await owner.invite(bus, folder, "laptop")).line)
     killed = lobby.Lobby(bus, folder)
@@ -117,8 +116,10 @@ async def test_who_asks_a_gate_that_is_killed_at_that_moment_joins_by_the_same_l
         written.append(in_background(killed._joined(asked), "a gate that is killed"))
 
     async with bus.subscribed("agentbus-lobby", heard):
-        with pytest.raises(Exception, match="has not answered within"):
-            await join(machine, line)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(joining, "_LOBBY_S", 0.3)
+            with pytest.raises(Unconfirmed, match="has not answered within"):
+                await join(machine, line)
     door = in_background(keep_door(folder), "a gate's door")
     with pytest.raises(BusUnreachable, match="has taken this line"):
         await join(machine, line)
