@@ -43,7 +43,12 @@ class Size:
     flood: int = 32
     #: For `--scale`: agents, records, sessions on one listener; the same few for each of them.
     agents: int = 1_000
-    records: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    records: tuple[int, ...] = (1_000, 100_000, 1_000_000)
+    #: Looks at random ones among the most records, and after how many seconds each it is seen what
+    #: the server keeps: what it knows of a block it forgets two minutes after its last use, and Go
+    #: gives back what is free at its third look, one every two minutes.
+    reads: int = 10_000
+    settles_s: tuple[float, ...] = (60.0, 420.0)
     crowd: int = 50
     handful: int = 10
     #: Seconds of watching what idles: in 30 of them a listener looks at each agent once.
@@ -74,6 +79,8 @@ QUICK = Size(
     flood=4,
     agents=6,
     records=(20, 100),
+    reads=20,
+    settles_s=(0.1, 0.2),
     crowd=3,
     handful=2,
     idle_s=1.0,

@@ -2,7 +2,7 @@
 """The rows of large numbers: what records, waiting tasks, agents and sessions cost as they grow.
 
     >>> [row.what for row in await rows(Size())][0]
-    'status by id, 1,000,000 records'
+    'life of a task by id, 1,000,000 records'
 
 Takes minutes, most of them for a million records. `ours` is the large number, `floor` the small
 one; what lies between stands in the note.
@@ -10,6 +10,7 @@ one; what lies between stands in the note.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import statistics
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 
 from filling import fill_inbox, fill_records
 from homes import Server, listener, memory, session
-from measure import Bar, Row, Size, interleaved, row, timed
+from measure import Bar, Row, Side, Size, interleaved, row, timed
 from rows_bus import session_of
 
 from mcp_agentbus.bus import embedded
@@ -28,8 +29,14 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams
 
+_LIFE = Bar(1.2)
+# So many tasks are looked at again and again: what a session has to do with at a time.
+_FEW = 5
+_LISTED = Bar(2.5)
+_HELD_MIB = 300
 _CALL = {"name": "list_agents", "arguments": {}}
 
 
@@ -111,33 +118,69 @@ async def _record_rows(size: Size) -> list[Row]:
         for count in size.records:
             ids += await fill_records(large, count, after=stored)
             stored = count
-            if count == size.records[-1]:
-                running = await _lookups(size, (large, ids), (small, few))
             costs.append(_cost(large, count))
-        fresh, _ = await _lookups(size, (large, ids), (small, few))
-    low, middle, high = (1000 * one for one in statistics.quantiles(fresh, n=4))
-    status = row(
-        f"status by id, {stored:,} records",
-        *running,
-        unit="ms",
-        floor_is=f"the same, {size.records[0]:,} records",
-        bar=Bar(1.5),
-        note=f"right after its server's restart: {middle:.3g}, quartiles {low:.3g}..{high:.3g}",
-    )
-    return [status, *_cost_rows(costs, "records")]
+        lives = await _life_rows(size, (large, ids), (small, few))
+        held = await _held_rows(size, (large, ids), (small, few))
+    return [*lives, *held, *_cost_rows(costs, "records")]
 
 
-async def _lookups(
-    size: Size, large: tuple[Settings, list[str]], small: tuple[Settings, list[str]]
-) -> tuple[list[float], list[float]]:
-    """Look random tasks up on both servers."""
+_Filled = tuple[Settings, list[str]]
+
+
+async def _life_rows(size: Size, large: _Filled, small: _Filled) -> list[Row]:
+    """Look random tasks up on both servers, once each, and then a few of them again and again."""
     chance = random.Random(9)
     async with session_of(large[0], "agent-0") as ours, session_of(small[0], "agent-0") as floor:
-        return await interleaved(
-            size.calls,
-            lambda: timed(task_life(ours, chance.choice(large[1]))),
-            lambda: timed(task_life(floor, chance.choice(small[1]))),
+
+        def look(session: Session, ids: list[str]) -> Side:
+            return lambda: timed(task_life(session, chance.choice(ids)))
+
+        first = await interleaved(size.calls, look(ours, large[1]), look(floor, small[1]))
+        few = [chance.choices(ids, k=_FEW) for _, ids in (large, small)]
+        for session, ids in zip((ours, floor), few, strict=True):
+            for task_id in ids:
+                await task_life(session, task_id)
+        hot = await interleaved(size.calls, look(ours, few[0]), look(floor, few[1]))
+    many, floor_is = f"{size.records[-1]:,} records", f"the same, {size.records[0]:,} records"
+    return [
+        row(f"life of a task by id, {many}", *hot, unit="ms", floor_is=floor_is, bar=_LIFE),
+        row(
+            f"the same at its first touch, which loads a block of 8 MB, {many}",
+            *first,
+            unit="ms",
+            floor_is=floor_is,
+        ),
+    ]
+
+
+async def _held_rows(size: Size, large: _Filled, small: _Filled) -> list[Row]:
+    """Look tasks up all over both servers; see what they keep in memory afterwards."""
+    chance = random.Random(9)
+    pids = [embedded.ensure(settings).pid for settings, _ in (large, small)]
+    for settings, ids in (large, small):
+        async with session_of(settings, "agent-0") as session:
+            for _ in range(size.reads):
+                await task_life(session, chance.choice(ids))
+    at_once = [memory(pid) for pid in pids]
+    found, slept = [], 0.0
+    for wait_s in size.settles_s:
+        await asyncio.sleep(wait_s - slept)
+        slept = wait_s
+        ours, floor = map(memory, pids)
+        found.append(
+            Row(
+                what=f"nats-server's memory (RSS), {size.records[-1]:,} records, {wait_s:.0f} s "
+                f"after {size.reads:,} random reads",
+                floor_is=f"the same, {size.records[0]:,}",
+                unit="MiB",
+                ours=ours,
+                floor=floor,
+                bar=f"<= {_HELD_MIB} MiB" if len(found) == 0 else "",
+                met=ours <= _HELD_MIB if len(found) == 0 else None,
+                note=f"at once {at_once[0]:.0f} and {at_once[1]:.0f}",
+            )
         )
+    return found
 
 
 async def _waiting_rows(size: Size) -> list[Row]:
@@ -187,7 +230,7 @@ async def _agent_rows(size: Size) -> list[Row]:
     floor_is = f"the same, {size.handful}"
     many = f"{size.agents:,} agents"
     return [
-        row(f"list_agents, {many}", *lists, unit="ms", floor_is=floor_is),
+        row(f"list_agents, {many}", *lists, unit="ms", floor_is=floor_is, bar=_LISTED),
         row(f"send_task to one of them, {many}", *sends, unit="ms", floor_is=floor_is),
         row(
             f"listener's memory (RSS), {many}",
