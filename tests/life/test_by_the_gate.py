@@ -29,7 +29,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Watch
 from mcp_agentbus.patterns import events
-from mcp_agentbus.store import subjects
+from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 from mcp_agentbus.store.waiting import stored_tasks
@@ -83,6 +83,26 @@ async def test_a_task_goes_over_and_its_result_comes_back(accounts):
 
 
 @pytest.mark.promise(52)
+@pytest.mark.asyncio(loop_scope="function")
+async def test_of_the_roster_an_account_reads_again_only_what_is_new(accounts, monkeypatch):
+    planner = await accounts.session("laptop", "planner")
+    await page(planner.bus)
+    decode, read = roster.decode_profile, []
+
+    def noted(stored):
+        read.append(subjects.parts(stored.subject).whose)
+        return decode(stored)
+
+    monkeypatch.setattr(roster, "decode_profile", noted)
+    await accounts.session("vps", "coder")
+    read.clear()
+
+    listed = {each.entry.id for each in (await page(planner.bus)).agents}
+
+    assert listed >= {"planner", "coder"}
+    assert set(read) == {"coder"}
+
+
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_name_is_the_account_s_that_had_it_first(accounts):
     await accounts.session("laptop", "planner")

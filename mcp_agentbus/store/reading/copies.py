@@ -100,9 +100,8 @@ class Copy(Generic[_T]):
         return held.is_whole(bus, info)
 
     async def _read_anew(self, bus: Bus) -> _Held[_T]:
-        connection = bus.connections
         info = await self._info(bus)
-        held = _Held[_T](connection, str(info["created"]), info["state"]["last_seq"])
+        held = _Held[_T](bus.connections, str(info["created"]), info["state"]["last_seq"])
         held.add(await self._after(bus, 0), self._decode)
         return held
 
