@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`agentbus`, and `python -m mcp_agentbus`: sessions and hooks at once, the others by `cli`.
+"""`agentbus`, and `python -m mcp_agentbus`: sessions, hooks and tasks at once, others by `cli`.
 
     $ agentbus serve --agent coder
 
-What hosts start as they start a session or take a turn must cost them little, so it is told by its
-usual words, before anything that could parse others is imported.
+What hosts start as they start a session or take a turn, and what models type, must cost little, so
+it is told by its usual words, before anything that could parse others is imported.
 """
 
 # No `annotations` of __future__: even that a project may have.
+import os
 import sys
 
 TYPE_CHECKING = False  # the module that has it is not little
 if TYPE_CHECKING:
     import argparse
+
+# The line of an invitation, see `shared.joining.invitation`, is a secret and told to nobody.
+_INVITES = "agentbus-join-"
 
 
 def main() -> int:
@@ -28,10 +32,8 @@ def main() -> int:
         case ["hook", *rest]:
             return _hook(rest)
     try:
-        from mcp_agentbus.cli.main import main
-
-        return main()
-    except KeyboardInterrupt:  # before any command was begun
+        return _typed(sys.argv[1:])
+    except KeyboardInterrupt:  # before any command was begun, or while the listener does it
         return 130
 
 
@@ -50,6 +52,28 @@ def serve(args: "argparse.Namespace") -> int:
 def hook(args: "argparse.Namespace") -> int:
     """Answer a host's hook; return 0."""
     return _hook([args.host, args.event])
+
+
+def _typed(argv: list[str]) -> int:
+    """Do a command: by the listener, if that does such a one, else in this process."""
+    from mcp_agentbus.relay.typed import command
+
+    words = argv or ["status"] * os.isatty(1)
+    begun = None
+    is_theirs = words and words[0] in command.COMMANDS and "_ARGCOMPLETE" not in os.environ
+    if is_theirs and not any(_INVITES in word for word in words):
+        from mcp_agentbus.core.feather import printing
+
+        printing.spell_out()
+        printing.be_patient()
+        done = command.run(words)
+        if isinstance(done, int):
+            # Taking all down again that Python has loaded would take a tenth of the time.
+            os._exit(done)
+        begun = done
+    from mcp_agentbus.cli.main import main
+
+    return main(begun=begun)
 
 
 def _hook(argv: list[str]) -> int:

@@ -15,11 +15,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mcp_agentbus.cli.output import agreed, say, show
+from mcp_agentbus.cli.output import agreed, show
 from mcp_agentbus.config import folder_file, identity, names
 from mcp_agentbus.config.rules import MEANS, Rules, profile_of
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import hosts, places
+from mcp_agentbus.core.feather.printing import say
 from mcp_agentbus.core.ids import ANY_SENDER, agent_id
 from mcp_agentbus.core.notices import takes
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup

@@ -175,6 +175,25 @@ class Parser(argparse.ArgumentParser):
         super().error(f"{message}. {line}" if line else message)
 
 
+class Untold(Exception):  # nothing need be wrong: it may be help that was asked for
+    """Something is to be told of a line that was typed, by the process in which it was."""
+
+
+class Reader(Parser):
+    """Reads what was typed elsewhere, and tells nothing of it here."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave it to be told there.
+
+        Raises:
+            Untold: always.
+        """
+        raise Untold(message)
+
+    def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ARG002
+        raise Untold(message)
+
+
 def _nearest(word: str, known: Sequence[str]) -> str:
     """Return the one of these that is meant, if one is like it; else nothing."""
     from difflib import get_close_matches

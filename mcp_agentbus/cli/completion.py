@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from mcp_agentbus.cli.output import show
 from mcp_agentbus.core.text import from_json
-from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.relay import command
+from mcp_agentbus.relay.typed import command
 
 #: The shells for which there is a script, and where a line goes that is to stay.
 SHELLS: Final = {
@@ -50,11 +49,8 @@ def script(shell: str) -> str:
 
 def agents(**_: Any) -> list[str]:
     """Return the agents that the listener knows of; none if there is no listener."""
-    asked = argparse.Namespace(
-        command="agents", query="", online=False, limit=_AGENTS_MAX, cursor=None, json=True
-    )
     printed: list[str] = []
-    with suppress(AgentbusError, ValueError, LookupError, TypeError):
-        command.run(asked, printed.append)
+    with suppress(ValueError, LookupError, TypeError):
+        command.run(["agents", "--limit", str(_AGENTS_MAX), "--json"], {"say": printed.append})
         return [str(agent["id"]) for agent in from_json(printed[0])["agents"]]
     return []

@@ -18,9 +18,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
-from mcp_agentbus.cli.output import say, tell
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
+from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.core.hosts import CONNECTED, WITH_PLUGIN
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.core.text import from_json

@@ -13,8 +13,9 @@ import argparse
 import contextlib
 import sys
 
-from mcp_agentbus.cli.output import complain, say, show
+from mcp_agentbus.cli.output import complain, show
 from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core.feather.printing import say
 from mcp_agentbus.errors import BadSetup, NoListener
 from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket, seat
@@ -88,6 +89,8 @@ def _left_here(settings: Settings) -> int:
 def _listen(args: argparse.Namespace, settings: Settings) -> int:
     import asyncio
 
+    from mcp_agentbus.cli.carried.commands import Carried
+    from mcp_agentbus.cli.parser import parser
     from mcp_agentbus.listener import daemon
 
     if args.replace:
@@ -95,7 +98,9 @@ def _listen(args: argparse.Namespace, settings: Settings) -> int:
             daemon.stop(settings)
     with daemon.only_one(settings) as is_ours:
         if is_ours:
-            return asyncio.run(daemon.listen(settings, while_needed=args.while_needed))
+            return asyncio.run(
+                daemon.listen(settings, Carried(parser), while_needed=args.while_needed)
+            )
     if args.replace:
         raise BadSetup(
             "Another listener has started meanwhile.",

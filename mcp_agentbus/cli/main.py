@@ -16,11 +16,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mcp_agentbus.cli.output import be_patient, complain, spell_out
+from mcp_agentbus.cli.carried import resumed
+from mcp_agentbus.cli.output import complain
 from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.core.feather.printing import be_patient, spell_out
 from mcp_agentbus.errors import AgentbusError
+
+if TYPE_CHECKING:
+    from mcp_agentbus.relay.typed.command import Begun
 
 #: Who does a command: a module of this package, and its function there, which takes the parsed
 #: arguments and returns the exit code. What can be typed is declared in `parser`.
@@ -68,10 +73,11 @@ _INVITES: Final = "agentbus-join-"
 _INTERRUPTED: Final = 130  # as a shell tells of SIGINT
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code."""
-    spell_out()
-    be_patient()
+def main(argv: Sequence[str] | None = None, *, begun: Begun | None = None) -> int:
+    """Run one command, with what is `begun` of it, if anything; return its exit code."""
+    if begun is None:
+        spell_out()
+        be_patient()
     top = parser()
     if "_ARGCOMPLETE" in os.environ:
         from mcp_agentbus.cli import completion
@@ -84,8 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return complain(SEEN)
     args = top.parse_args(typed or ["status"] * os.isatty(1))
+    args.begun = begun
     module, function = COMMANDS[args.command]
     try:
+        if begun:
+            resumed.check(args, begun)
         code: int = getattr(import_module(f"mcp_agentbus.{module}"), function)(args)
     except AgentbusError as error:
         as_json = getattr(args, "json", False)

@@ -10,81 +10,14 @@ What the listener prints for a command comes as text, and goes through `tell`, o
 from __future__ import annotations
 
 import argparse
-import codecs
-import io
-import json
-import os
 import sys
-from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
+from mcp_agentbus.core.feather import printing
+from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.errors import AgentbusError, BadInput
 
-# Of what a peer or a host's program wrote, see `core.framing`.
-_FRAME_INDENT: Final = 4
 _YES: Final = frozenset({"y", "yes"})
-
-
-class _Patient(io.FileIO):
-    """A descriptor in non-blocking mode that waits for its reader, as in the other mode."""
-
-    def write(self, data: Any) -> int:
-        """Write what is taken now, once anything is; return how many bytes."""
-        import select
-
-        while (count := super().write(data)) is None:
-            select.select([], [self], [])
-        return count
-
-
-def be_patient() -> None:
-    """Have what is printed wait for a slow reader, whatever mode its pipe or terminal is in."""
-    for name in ("stdout", "stderr"):
-        with suppress(OSError, ValueError, AttributeError):  # it is closed, or none of the system's
-            stream = getattr(sys, name)
-            if not os.get_blocking(stream.fileno()):
-                out = io.BufferedWriter(_Patient(stream.fileno(), "w", closefd=False))
-                text = io.TextIOWrapper(out, stream.encoding, stream.errors, line_buffering=True)
-                setattr(sys, name, text)
-
-
-def spell_out() -> None:
-    r"""Have a letter that standard output cannot show printed as `\u` and its number."""
-
-    def spelled(error: UnicodeError) -> tuple[str, int]:
-        if not isinstance(error, UnicodeEncodeError):
-            raise error
-        letters = error.object[error.start : error.end]
-        return "".join(json.dumps(letter)[1:-1] for letter in letters), error.end
-
-    codecs.register_error("spelled", spelled)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # else there is none, or no encoding
-        with suppress(OSError):  # since it was opened, its descriptor has become a pipe's
-            sys.stdout.reconfigure(errors="spelled")
-
-
-def say(text: str) -> None:
-    """Print a line now, as the reader may wait for it at the other end of a pipe."""
-    print(text, flush=True)
-
-
-def tell(text: str) -> None:
-    """Print a text for a person, with no word cut at the edge of the terminal.
-
-    What stands in a frame stays indented, so that no line of it begins where this program's do;
-    in a pipe it stays as it is.
-    """
-    from mcp_agentbus.core.text import columns, folded
-
-    width, is_seen = columns(), os.isatty(1)
-    lines = []
-    for line in text.split("\n"):
-        indent = line[: len(line) - len(line.lstrip(" "))]
-        is_framed = len(indent) >= _FRAME_INDENT
-        fits = is_framed and not is_seen
-        more = indent if is_framed else f"{indent}  "
-        lines.append(line if fits else folded(line, width, more, cut=is_framed))
-    say("\n".join(lines))
 
 
 def show(args: argparse.Namespace, text: str, data: object, *, verbatim: bool = False) -> None:
@@ -121,15 +54,17 @@ def complain(
 
     `known` is what stands beside it for a program.
     """
+    said = told(error, as_json=as_json, command=command, **known)
+    print(said) if as_json else printing.complain(said)
+    return error.exit_code
+
+
+def told(error: AgentbusError, *, as_json: bool, command: str, **known: str) -> str:
+    """Return an error as `complain` prints it: data for standard output, or a text."""
     from mcp_agentbus.core.framing import spelled
-    from mcp_agentbus.core.text import columns, folded
     from mcp_agentbus.tools.answers.readers import SHELL
 
     about = SHELL.error(error, command)
     if as_json:
-        print(spelled({**known, "error": about}))
-    else:
-        lines = (f"agentbus: {about['message']}", f"Hint: {about['hint']}")
-        width = columns(2)
-        print("\n".join(folded(line, width, "  ") for line in lines), file=sys.stderr)
-    return error.exit_code
+        return spelled({**known, "error": about})
+    return f"agentbus: {about['message']}\nHint: {about['hint']}"

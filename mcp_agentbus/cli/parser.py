@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from mcp_agentbus.cli.typed.command import Commands
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(kind: type[Parser] = Parser) -> Parser:
     """Return the parser of all commands."""
-    top = Parser(
+    top = kind(
         prog="agentbus",
         description="Durable, honest hand-off between coding agents.",
         epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out, "

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli import tasks
-from mcp_agentbus.cli.output import agreed, say, show, tell
+from mcp_agentbus.cli.output import agreed, show
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
+from mcp_agentbus.core.feather import printing
+from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.relay.typed import body
 
 if TYPE_CHECKING:
     from mcp_agentbus.human.decide import Asked
@@ -26,55 +29,35 @@ if TYPE_CHECKING:
 def status(args: argparse.Namespace) -> int:
     """Show what goes on; return the exit code.
 
-    Raises:
-        BadSetup: this user's configuration cannot be read.
-        NotAllowed: a shared server does not let this user read.
+    Raises: as `command.status`.
     """
-    from mcp_agentbus.core import text
-    from mcp_agentbus.overview import document, screen, situation
+    from mcp_agentbus.overview import command
 
-    now = asyncio.run(situation.look(load_settings()))
-    shown = screen.screen(now, columns=text.columns(), rows=text.rows(), styled=text.is_styled())
-    show(args, shown, document.of_situation(now), verbatim=not args.json)
+    terminal = printing.columns(), printing.rows(), printing.is_styled()
+    text, data = asyncio.run(command.status(load_settings(), terminal))
+    show(args, text, data, verbatim=not args.json)
     return 0
 
 
 def why(args: argparse.Namespace) -> int:
     """Say why a task is not done; return the exit code.
 
-    Raises:
-        BadInput, UnknownTask: it is not known which task is meant.
-        BadSetup, NotAllowed: as `status`.
+    Raises: as `command.why`.
     """
-    return asyncio.run(_why(args))
+    from mcp_agentbus.overview import command
 
-
-async def _why(args: argparse.Namespace) -> int:
-    from mcp_agentbus.overview import document, known, why
-
-    async with known.known(load_settings()) as here:
-        case = here.case(here.task(args.task_id), placed=True)
-    answer = why.why(case)
-    show(args, document.why_text(case, answer), document.of_case(case, answer))
+    show(args, *asyncio.run(command.why(load_settings(), args.task_id)))
     return 0
 
 
 def policy(args: argparse.Namespace) -> int:
     """Say what would become of a task now; return the exit code.
 
-    Raises:
-        BadInput: one of both is no agent.
-        BadSetup, NotAllowed: as `status`.
+    Raises: as `command.policy`.
     """
-    return asyncio.run(_policy(args))
+    from mcp_agentbus.overview import command
 
-
-async def _policy(args: argparse.Namespace) -> int:
-    from mcp_agentbus.overview import known, policy
-
-    async with known.known(load_settings()) as here:
-        explained = policy.explain(here, args.sender, args.to)
-    show(args, explained.text, explained.data)
+    show(args, *asyncio.run(command.policy(load_settings(), args.sender, args.to)))
     return 0
 
 
@@ -215,10 +198,10 @@ def events(args: argparse.Namespace) -> int:
 async def _publish(args: argparse.Namespace) -> int:
     from mcp_agentbus.patterns import command
 
-    body = tasks.body(args.body, args.body_file, optional=True)
+    text = body.read(args.body, args.body_file, optional=True)
     call = tasks.call(args, say)
     async with call.session() as session:
-        return await command.publish(session, args.topic, body, call.print)
+        return await command.publish(session, args.topic, text, call.print)
 
 
 async def _subscribe(args: argparse.Namespace) -> int:

@@ -7,16 +7,31 @@
 A further host is one row here, one file in `wakes/hosts` that wakes it, one in `installers` that
 connects it, and, if it has hooks, one form of answer in `hooks/agentbus_hook.py`. Whatever differs
 from host to host is asked of its row; nobody else compares names. It does nothing itself, and
-imports next to nothing: each relayed session has it.
+imports next to nothing: each relayed session has it, and each command that is typed.
 """
 
-# No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
+# No `annotations` of __future__ either: a file more to be found and read.
 import os
-from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+
+TYPE_CHECKING = False  # the module that has it is not little
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Final
+    from typing import NamedTuple as _Row
+else:
+
+    class _Row:
+        """What takes and has fields as a named tuple, and is made in no time."""
+
+        def __init__(self, *given: "Any", **named: "Any") -> None:
+            names = type(self).__annotations__
+            named.update(zip(names, given, strict=False))
+            if unknown := named.keys() - names.keys():
+                raise TypeError(f"{type(self).__name__} has no {', '.join(unknown)}")
+            vars(self).update(named)
 
 
-class Login(NamedTuple):
+class Login(_Row):
     """One way in which a host reaches its model, and the variables that it needs for that."""
 
     #: Names; of all that begin alike the beginning, with an underscore at its end.
@@ -25,7 +40,7 @@ class Login(NamedTuple):
     chosen_by: tuple[str, ...] = ()
 
 
-class Host(NamedTuple):
+class Host(_Row):
     """One host. Of one without a row only the name is known, and the rest is as these defaults."""
 
     #: As typed, in config.toml and on the bus.
@@ -67,7 +82,7 @@ class Host(NamedTuple):
     #: It writes down which session each of its processes has; see `wakes.hosts.claude_session`.
     notes_sessions: bool = False
 
-    def login_variables(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+    def login_variables(self, environ: "Mapping[str, str]") -> tuple[str, ...]:
         """Return the variables of the ways that this environment leaves open; see `is_among`."""
         return tuple(
             name
@@ -78,7 +93,7 @@ class Host(NamedTuple):
 
 
 # Claude Code's ways to its model, by its own documentation of its variables.
-_CLAUDE_LOGINS: Final = (
+_CLAUDE_LOGINS: "Final" = (
     Login(
         (
             *("ANTHROPIC_", "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_", "CLAUDE_CODE_SKIP_"),
@@ -103,7 +118,7 @@ _CLAUDE_LOGINS: Final = (
 
 
 #: In the order in which they are named to the user, and in which an environment is asked for marks.
-HOSTS: Final = (
+HOSTS: "Final" = (
     Host(
         "claude-code",
         "Claude Code",
@@ -155,20 +170,20 @@ HOSTS: Final = (
     Host("command", keys=("command", "env"), waker="command"),
 )
 # Of this program's own variables those that say who one session is.
-_OURS_OF_SESSION: Final = (
+_OURS_OF_SESSION: "Final" = (
     *("AGENTBUS_AGENT", "AGENTBUS_HOST", "AGENTBUS_WATCH_MAX_S"),
     "AGENTBUS_WORKER",
 )
 #: The names of hosts whose agents can be woken without a live session.
-WOKEN: Final = tuple(host.name for host in HOSTS if host.waker)
+WOKEN: "Final" = tuple(host.name for host in HOSTS if host.waker)
 #: Of those that `agentbus install` connects.
-CONNECTED: Final = tuple(host.name for host in HOSTS if host.installer)
+CONNECTED: "Final" = tuple(host.name for host in HOSTS if host.installer)
 #: Of those that can be given the plugin.
-WITH_PLUGIN: Final = tuple(host.name for host in HOSTS if host.has_plugin)
+WITH_PLUGIN: "Final" = tuple(host.name for host in HOSTS if host.has_plugin)
 #: Of those whose hooks ask what waits.
-HOOKED: Final = tuple(host.name for host in HOSTS if host.has_hooks)
+HOOKED: "Final" = tuple(host.name for host in HOSTS if host.has_hooks)
 #: The variables by which a host can be told.
-MARKS: Final = tuple(mark for host in HOSTS for mark in (*host.marks, *host.around))
+MARKS: "Final" = tuple(mark for host in HOSTS for mark in (*host.marks, *host.around))
 
 
 def named(name: str) -> Host:
@@ -176,7 +191,7 @@ def named(name: str) -> Host:
     return next((host for host in HOSTS if host.name == name), Host(name))
 
 
-def marked(environ: Mapping[str, str]) -> Host | None:
+def marked(environ: "Mapping[str, str]") -> Host | None:
     """Return the host whose process has this environment; None if no mark of any is set."""
     candidates = [host for host in HOSTS if any(map(environ.get, host.marks))]
     names = {host.name for host in candidates}
@@ -185,7 +200,7 @@ def marked(environ: Mapping[str, str]) -> Host | None:
     return next(likely, None) or next(around, None)
 
 
-def said(environ: Mapping[str, str]) -> dict[str, str]:
+def said(environ: "Mapping[str, str]") -> dict[str, str]:
     """Return AGENTBUS_HOST for this process if its environment has the marks of several hosts.
 
     Each leaves its marks to all that is started in it, so the nearest among this process's
@@ -196,16 +211,16 @@ def said(environ: Mapping[str, str]) -> dict[str, str]:
     if environ.get("AGENTBUS_HOST") or len(candidates) < 2:
         return {}
     # Imported late: few are in two hosts.
-    from mcp_agentbus.core import processes
+    from mcp_agentbus.core.feather import ancestors
 
-    for words in processes.ancestors():
+    for words in ancestors.ancestors():
         for host in candidates:
             if not words.isdisjoint(host.programs):
                 return {"AGENTBUS_HOST": host.name}
     return {}
 
 
-def are_around(environ: Mapping[str, str]) -> bool:
+def are_around(environ: "Mapping[str, str]") -> bool:
     """Tell whether this process was started within any host, as far as can be told.
 
     By variables, or where those say nothing by the names of its ancestors: some hosts leave no mark
@@ -214,10 +229,10 @@ def are_around(environ: Mapping[str, str]) -> bool:
     if environ.get("AGENTBUS_HOST") or marked(environ):
         return True
     # Imported late: a relayed session does without it.
-    from mcp_agentbus.core import processes
+    from mcp_agentbus.core.feather import ancestors
 
     programs = {program for host in HOSTS for program in host.programs}
-    return any(not words.isdisjoint(programs) for words in processes.ancestors())
+    return any(not words.isdisjoint(programs) for words in ancestors.ancestors())
 
 
 def begun_with() -> dict[str, str]:
@@ -228,19 +243,20 @@ def begun_with() -> dict[str, str]:
     """
     # Imported late: only who starts a listener asks.
     from mcp_agentbus.core import processes
+    from mcp_agentbus.core.feather import ancestors
 
-    parent = next(processes.ancestors(), set())
+    parent = next(ancestors.ancestors(), set())
     programs = {program for host in HOSTS for program in host.programs}
     return {} if parent.isdisjoint(programs) else processes.begun_with(os.getppid())
 
 
-def session_of(environ: Mapping[str, str]) -> str:
+def session_of(environ: "Mapping[str, str]") -> str:
     """Return the host's own id of the session that has this environment; empty if none tells it."""
     ids = (environ.get(host.session_id, "") for host in HOSTS if host.session_id)
     return next(filter(None, ids), "")
 
 
-def hosted(environ: Mapping[str, str]) -> str:
+def hosted(environ: "Mapping[str, str]") -> str:
     """Return for which of its sessions, by which process, a host has started this one; or empty."""
     session = session_of(environ)
     return f"{session} {os.getppid()}" if session else ""
@@ -251,7 +267,7 @@ def with_key(key: str) -> tuple[str, ...]:
     return tuple(host.name for host in HOSTS if key in host.keys) or WOKEN
 
 
-def is_among(name: str, variables: Iterable[str]) -> bool:
+def is_among(name: str, variables: "Iterable[str]") -> bool:
     """Tell whether a variable is among these names; one with an underscore at its end begins it."""
     return any(
         name.startswith(given) if given.endswith("_") else name == given for given in variables

@@ -6,53 +6,56 @@
     >>> state_folder({"HOME": "/home/me"})
     '/home/me/.local/state/agentbus'
 
-Apart from `config`, since a relayed session has to know no more than this, and imports little. It
-makes no folder unless it is told to.
+Apart from `config`, since a relayed session and a command have to know no more than this. It loads
+nothing that Python has not loaded by itself, and makes no folder unless it is told to.
 """
 
-# No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
+# No `annotations` of __future__ either: a file more to be found and read.
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Final, NamedTuple, Protocol
 
-from mcp_agentbus.errors import BadSetup
+TYPE_CHECKING = False  # the module that has it is not little
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Protocol
+
+    class Where(Protocol):
+        """What leads to this user's listener: a `Place`, or `config.Settings`."""
+
+        @property
+        def runtime_dir(self) -> str | os.PathLike[str]:
+            """The folder of its socket."""
+
+        @property
+        def environ(self) -> Mapping[str, str]:
+            """The environment."""
+
+else:
+    Where = object  # for annotations that Python evaluates
 
 # Where systemd keeps the runtime folders of users, by their numbers (pam_systemd(8)).
-_USERS: Final = "/run/user"
+_USERS = "/run/user"
 # The variables on which the platform's folders depend, and what is below the home without them: as
 # the XDG Base Directory Specification says, and on other systems what their own guides say.
-_BELOW_HOME: Final = {
+_BELOW_HOME = {
     "XDG_CONFIG_HOME": ".config",
     "XDG_DATA_HOME": ".local/share",
     "XDG_STATE_HOME": ".local/state",
 }
-_ELSEWHERE: Final = {"darwin": "Library/Application Support", "win32": "AppData/Local"}
-_NAME_ONE: Final = "Name a folder of yours in AGENTBUS_HOME, such as: export AGENTBUS_HOME=/path"
-_DELETED: Final = " (deleted)"
+_ELSEWHERE = {"darwin": "Library/Application Support", "win32": "AppData/Local"}
+_NAME_ONE = "Name a folder of yours in AGENTBUS_HOME, such as: export AGENTBUS_HOME=/path"
+_DELETED = " (deleted)"
 
 
-class Where(Protocol):
-    """What leads to this user's listener: a `Place`, or `config.Settings`."""
-
-    @property
-    def runtime_dir(self) -> str | os.PathLike[str]:
-        """The folder of its socket."""
-
-    @property
-    def environ(self) -> Mapping[str, str]:
-        """The environment."""
-
-
-class Place(NamedTuple):
+class Place:
     """What leads to the listener before its configuration is read."""
 
-    runtime_dir: str
-    environ: Mapping[str, str]
+    def __init__(self, runtime_dir: str, environ: "Mapping[str, str]") -> None:
+        self.runtime_dir = runtime_dir
+        self.environ = environ
 
 
-def home(environ: Mapping[str, str]) -> str | None:
+def home(environ: "Mapping[str, str]") -> str | None:
     """Return the one folder for everything, if AGENTBUS_HOME names one.
 
     Raises:
@@ -63,16 +66,16 @@ def home(environ: Mapping[str, str]) -> str | None:
         return None
     folder = os.path.expanduser(given)  # noqa: PTH111
     if folder.startswith("~"):
-        raise BadSetup(f"AGENTBUS_HOME is {given}, and there is no such home.", hint=_NAME_ONE)
+        raise _bad_setup(f"AGENTBUS_HOME is {given}, and there is no such home.", hint=_NAME_ONE)
     try:
         return os.path.abspath(folder)  # noqa: PTH100
     except OSError:
-        raise BadSetup(
+        raise _bad_setup(
             f"AGENTBUS_HOME is {given}, in a working folder that is gone.", hint=_NAME_ONE
         ) from None
 
 
-def user_home(environ: Mapping[str, str]) -> str:
+def user_home(environ: "Mapping[str, str]") -> str:
     """Return the user's home: HOME if it is an absolute path, else what the system says.
 
     Raises:
@@ -86,11 +89,13 @@ def user_home(environ: Mapping[str, str]) -> str:
     # Imported late: few need it.
     import pwd
 
-    with suppress(KeyError):
+    try:
         known = pwd.getpwuid(os.getuid()).pw_dir
-        if known.startswith("/"):
-            return known.rstrip("/") or "/"
-    raise BadSetup(
+    except KeyError:
+        known = ""
+    if known.startswith("/"):
+        return known.rstrip("/") or "/"
+    raise _bad_setup(
         f"There is no home folder: HOME is not set, and user {os.getuid()} has no account here.",
         hint=_NAME_ONE,
     )
@@ -109,7 +114,7 @@ def login() -> str:
         return str(os.getuid())
 
 
-def xdg_folders(environ: Mapping[str, str]) -> dict[str, str]:
+def xdg_folders(environ: "Mapping[str, str]") -> dict[str, str]:
     """Return the folders to which XDG_CONFIG_HOME, XDG_DATA_HOME and XDG_STATE_HOME lead.
 
     A variable that is unset, or no absolute path, leads to its default; so one that names its
@@ -121,7 +126,7 @@ def xdg_folders(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: _xdg_folder(environ, name) for name in _BELOW_HOME}
 
 
-def state_folder(environ: Mapping[str, str]) -> str:
+def state_folder(environ: "Mapping[str, str]") -> str:
     """Return where lies what must outlive a reboot, but is not the bus's data.
 
     Raises:
@@ -132,7 +137,7 @@ def state_folder(environ: Mapping[str, str]) -> str:
     return os.path.join(_xdg_folder(environ, "XDG_STATE_HOME"), "agentbus")  # noqa: PTH118
 
 
-def runtime_folder(environ: Mapping[str, str]) -> str:
+def runtime_folder(environ: "Mapping[str, str]") -> str:
     """Return the listener's folder, which need not be there.
 
     It is one that is removed at logout where the system has one (see the XDG Base Directory
@@ -146,13 +151,15 @@ def runtime_folder(environ: Mapping[str, str]) -> str:
         return f"{everything}/run"
     mine = f"{_USERS}/{os.getuid()}" if os.name == "posix" else ""
     for folder in (environ.get("XDG_RUNTIME_DIR", ""), mine):
-        with suppress(OSError):
+        try:
             if folder.startswith("/") and os.stat(folder).st_uid == os.getuid():  # noqa: PTH116
                 return f"{folder}/agentbus"
+        except OSError:
+            continue
     return f"{state_folder(environ)}/run"
 
 
-def working_folder(environ: Mapping[str, str]) -> str:
+def working_folder(environ: "Mapping[str, str]") -> str:
     """Return the working folder; where it is gone, what it was called.
 
     Raises:
@@ -162,14 +169,16 @@ def working_folder(environ: Mapping[str, str]) -> str:
         return os.getcwd()  # noqa: PTH109  # pathlib weighs a megabyte
     except OSError:
         pass
-    with suppress(OSError):
+    try:
         return os.readlink("/proc/self/cwd").removesuffix(_DELETED)  # noqa: PTH115
+    except OSError:
+        pass
     if (said := environ.get("PWD", "")).startswith("/"):
         return said
-    raise BadSetup("The working folder is gone.", hint="Run: cd ~")
+    raise _bad_setup("The working folder is gone.", hint="Run: cd ~")
 
 
-def absolute(path: str, environ: Mapping[str, str]) -> str:
+def absolute(path: str, environ: "Mapping[str, str]") -> str:
     """Return a path that leads to the same from any folder.
 
     Raises:
@@ -181,7 +190,7 @@ def absolute(path: str, environ: Mapping[str, str]) -> str:
     return os.path.normpath(path)
 
 
-def _xdg_folder(environ: Mapping[str, str], name: str) -> str:
+def _xdg_folder(environ: "Mapping[str, str]", name: str) -> str:
     given = environ.get(name, "")
     if not given.startswith("/"):
         below = _ELSEWHERE.get(sys.platform, _BELOW_HOME[name])
@@ -189,7 +198,7 @@ def _xdg_folder(environ: Mapping[str, str], name: str) -> str:
     return os.path.normpath(given)
 
 
-def make_private(folder: str | os.PathLike[str]) -> None:
+def make_private(folder: "str | os.PathLike[str]") -> None:
     """Make a folder and those above it that are missing, each for this user alone.
 
     Whatever the umask: `mkdir -p` leaves those above to it, and who can write there can put another
@@ -203,9 +212,17 @@ def make_private(folder: str | os.PathLike[str]) -> None:
         missing.append(path)
         path = os.path.dirname(path)  # noqa: PTH120
     for place in reversed(missing):
-        with suppress(FileExistsError):  # another process has just made it
+        try:
             os.mkdir(place, 0o700)  # noqa: PTH102
+        except FileExistsError:  # another process has just made it
+            pass
     if not os.path.isdir(folder):  # noqa: PTH112
         import errno  # few need it
 
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+def _bad_setup(message: str, *, hint: str) -> Exception:
+    from mcp_agentbus.errors import BadSetup  # few meet it
+
+    return BadSetup(message, hint=hint)

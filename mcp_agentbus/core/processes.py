@@ -17,18 +17,15 @@ import signal as signals
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
+from mcp_agentbus.core.feather.ancestors import ANCESTORS_MAX, parent_of, ps, status, words
+
 # Where the system cannot tell of a parent's end, it is looked for this often, in seconds.
 _LOOK_AGAIN_S: Final = 1.0
-# `ps` answers in some milliseconds.
-_PS_TIMEOUT_S: Final = 5.0
-# More than any shell in a terminal in an editor has.
-_ANCESTORS_MAX: Final = 64
-# In /proc/PID/stat behind the name, counted from 0; proc(5) counts them from 1, as 4 and 22.
-_PARENT: Final = 1
+# In /proc/PID/stat behind the name, counted from 0; proc(5) counts them from 1, as 22.
 _STARTED: Final = 19
 # Linux takes 2 MiB of arguments and environment at most, unless somebody has raised that.
 _ENVIRON_MAX_BYTES: Final = 4 << 20
@@ -114,34 +111,12 @@ def holding(file: str) -> list[int]:
     return pids
 
 
-def parent_of(pid: int) -> int:
-    """Return the id of a process's parent; 0 if it has ended, or the system does not tell."""
-    stat = _stat(pid)
-    return int(stat[_PARENT]) if stat else 0
-
-
 def above(pid: int) -> list[int]:
     """Return the ids of a process's parent, of that one's, and so on, if the system tells."""
     ids: list[int] = []
-    while (pid := parent_of(pid)) > 0 and len(ids) < _ANCESTORS_MAX:
+    while (pid := parent_of(pid)) > 0 and len(ids) < ANCESTORS_MAX:
         ids.append(pid)
     return ids
-
-
-def ancestors() -> Iterator[set[str]]:
-    """Yield what each ancestor of this process is called, the parent first.
-
-    That is its own name, and those of its program and of the script that it runs, with the folders
-    of the latter: `node .../claude-code/cli.js`. In small letters, without what follows a blank.
-    """
-    pid = os.getppid()
-    # A parent that ends leaves its children to another, so there is no end that is sure.
-    for _ in range(_ANCESTORS_MAX):
-        if pid <= 0:
-            return
-        with suppress(OSError):
-            yield {name.lower().partition(" ")[0] for name in _names(pid) if name}
-        pid = parent_of(pid) if _LINUX else int(_ps(pid, "ppid") or 0)
 
 
 def begun_with(pid: int) -> dict[str, str]:
@@ -191,7 +166,7 @@ def signal(process: Process, number: int, *, holding: str = "", naming: str = ""
         # signal itself fails if it does not.
         if not shown or process.born not in {"", _started(shown)}:
             return False
-        if naming in {"", *_words(shown)} and _may_have_open(shown, holding):
+        if naming in {"", *words(shown)} and _may_have_open(shown, holding):
             _send(process.pid, descriptor, number)
             return True
     return False
@@ -238,49 +213,11 @@ def _pinned(pid: int) -> Generator[tuple[int, int], None, None]:
             os.close(descriptor)
 
 
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat that stand behind the process's name; empty if none.
-
-    The name stands in parentheses and may hold blanks, parentheses and ends of lines itself.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123  # pathlib weighs a megabyte
-            return stat.read().rpartition(b")")[2].decode().split()
-    except OSError:
-        return []
-
-
 def _started(pid: int) -> str:
     if not _LINUX:
-        return _ps(pid, "lstart")
-    stat = _stat(pid)
+        return ps(pid, "lstart")
+    stat = status(pid)
     return stat[_STARTED] if stat else ""
-
-
-def _words(pid: int) -> list[str]:
-    """Return the command line of a process.
-
-    Raises:
-        OSError: it has ended.
-    """
-    if not _LINUX:
-        return _ps(pid, "command").split(" ")
-    with open(f"/proc/{pid}/cmdline", "rb") as line:  # noqa: PTH123
-        return [os.fsdecode(word) for word in line.read().split(b"\0")]
-
-
-def _names(pid: int) -> list[str]:
-    """Return the names of a process, its program and its script, and the script's folders.
-
-    Raises:
-        OSError: it has ended.
-    """
-    if not _LINUX:
-        return [_ps(pid, "comm").rpartition("/")[2]]
-    with open(f"/proc/{pid}/comm", "rb") as comm:  # noqa: PTH123
-        name = os.fsdecode(comm.read()).strip()
-    program, script = (*_words(pid), "", "")[:2]
-    return [name, program.rpartition("/")[2], *script.split("/")]
 
 
 def _may_have_open(pid: int, file: str) -> bool:
@@ -305,24 +242,6 @@ def _send(pid: int, descriptor: int, number: int) -> None:
         signals.pidfd_send_signal(descriptor, number)
     else:
         os.kill(pid, number)
-
-
-def _ps(pid: int, field: str) -> str:
-    # Imported late: a relayed session does without it.
-    import subprocess
-
-    try:
-        ps = subprocess.run(
-            ["/bin/ps", "-ww", "-o", f"{field}=", "-p", str(pid)],
-            env={"LC_ALL": "C"},
-            capture_output=True,
-            text=True,
-            timeout=_PS_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return ps.stdout.strip()
 
 
 def _watch(parent: int, end: Callable[[], None]) -> None:

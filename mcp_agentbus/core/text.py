@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -112,37 +111,6 @@ def whole(written: str, low: int, high: int) -> int:
     if not (re.fullmatch(r"\d{1,9}", written.strip(), re.ASCII) and low <= int(written) <= high):
         raise ValueError(f"{written[:40]!r} is no whole number from {low} to {high}")
     return int(written)
-
-
-def columns(descriptor: int = 1) -> int:
-    """Return how many cells wide a person sees what is printed there; 0 if nobody looks.
-
-    COLUMNS says it for a pipe, too.
-    """
-    given = os.environ.get("COLUMNS", "")
-    if given.isascii() and given.isdecimal() and int(given):
-        return int(given)
-    try:
-        return os.get_terminal_size(descriptor).columns
-    except OSError:
-        return 0
-
-
-def rows(descriptor: int = 1) -> int:
-    """Return how many lines of what is printed there a person sees at once; 0 if nobody looks."""
-    try:
-        return os.get_terminal_size(descriptor).lines
-    except OSError:
-        return 0
-
-
-def is_styled(descriptor: int = 1) -> bool:
-    """Tell whether a person looks at what is printed there, and has not asked for plain text.
-
-    As https://no-color.org has it.
-    """
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
-    return os.isatty(descriptor) and not plain
 
 
 def cut(line: str, width: int) -> str:

@@ -28,8 +28,9 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import programs
+from mcp_agentbus.core.feather.printing import columns
 from mcp_agentbus.core.framing import INDENT
-from mcp_agentbus.core.text import columns, folded, from_json, stamp
+from mcp_agentbus.core.text import folded, from_json, stamp
 from mcp_agentbus.demo.survey import survey
 from mcp_agentbus.demo.wake import woken
 from mcp_agentbus.errors import AgentbusError, BadInput

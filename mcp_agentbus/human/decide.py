@@ -21,7 +21,7 @@ from mcp_agentbus.archive import standing
 from mcp_agentbus.archive.history import up_to_date, users
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import processes
+from mcp_agentbus.core.feather import ancestors
 from mcp_agentbus.core.framing import frame
 from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.core.text import now, stamp
@@ -97,7 +97,7 @@ def decide(
         BadSetup, OSError: as `decisions.keep`.
         AgentbusError: as `find`.
     """
-    check_is_person(settings.environ, processes.ancestors())
+    check_is_person(settings.environ, ancestors.ancestors())
     if len(note) > NOTE_MAX_CHARS or len(note.splitlines()) > 1:
         raise BadInput("The note has more than one line of 500 characters. Nothing was stored.")
     asked = asyncio.run(_on_the_bus(settings, lambda bus: find(bus, written)))

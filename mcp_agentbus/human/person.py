@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a person types a command, and what that one answers at the terminal itself.
 
-    >>> check_is_person(os.environ, processes.ancestors())
+    >>> check_is_person(os.environ, ancestors())
     >>> with Terminal.opened() as terminal:
     ...     terminal.ask("Its first 6 characters: ")
     '9d0c2f'
@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 from typing import Final, Self
 
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.text import columns, folded
+from mcp_agentbus.core.feather.printing import columns
+from mcp_agentbus.core.text import folded
 from mcp_agentbus.errors import Refused
 
 _TERMINAL: Final = "/dev/tty"
@@ -35,7 +36,7 @@ def check_is_person(environ: Mapping[str, str], ancestors: Iterable[set[str]]) -
 
     Args:
         environ: of this process.
-        ancestors: as `processes.ancestors`.
+        ancestors: as `core.feather.ancestors.ancestors`.
 
     Raises:
         Refused: it was, by its variables or by what has started it.

@@ -32,13 +32,15 @@ from mcp_agentbus.core.files import unusable
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.errors import AgentbusError, BadSetup, NoListener
-from mcp_agentbus.relay import local_socket, seat
+from mcp_agentbus.relay import door, local_socket, seat
+from mcp_agentbus.relay.typed import words
 
 if TYPE_CHECKING:
     from mcp_agentbus.listener.endpoint import Door, Endpoint
     from mcp_agentbus.listener.loop import Loop
     from mcp_agentbus.listener.relayed import Relayed
     from mcp_agentbus.listener.state import Event, State
+    from mcp_agentbus.listener.typed.order import Commands
 
 # A stopped listener ends its children within 5 s and itself within 10 s.
 _STOP_TIMEOUT_S: Final = 12.0
@@ -55,11 +57,12 @@ _LOOK_AT_DOOR_S: Final = 1.0
 _LOOK_AT_DUE_S: Final = 3.0
 
 
-async def listen(settings: Settings, *, while_needed: bool) -> int:
+async def listen(settings: Settings, commands: Commands, *, while_needed: bool) -> int:
     """Be the listener until a signal ends it; the caller holds `only_one`. Return the exit code.
 
     Args:
         settings: whose listener it is.
+        commands: those that it does for other processes.
         while_needed: end by itself when nobody has needed it for a minute.
 
     Raises:
@@ -78,7 +81,7 @@ async def listen(settings: Settings, *, while_needed: bool) -> int:
     with contextlib.closing(Ledger(settings.ledger_file)) as ledger:
         async with Bus(settings) as bus:
             state = State(settings, bus, ledger, _log)
-            parts = _parts(state)
+            parts = _parts(state, commands)
             state.door = parts.door
             try:
                 await parts.door.open()
@@ -97,7 +100,7 @@ class _Parts(NamedTuple):
     door: Door
 
 
-def _parts(state: State) -> _Parts:
+def _parts(state: State, commands: Commands) -> _Parts:
     """Make all parts of a listener, each after those that it is given; say who answers what."""
     from mcp_agentbus.listener.digest import Digest
     from mcp_agentbus.listener.endpoint import Door, Endpoint
@@ -109,14 +112,14 @@ def _parts(state: State) -> _Parts:
     from mcp_agentbus.wakes.hosts.registry import WAKERS
 
     memory = Memory(state.settings.runtime_dir / "told.json")
-    relayed = Relayed(state)
+    relayed = Relayed(state, commands)
     runner = Runner(state, memory, WAKERS)
     loop = Loop(state, relayed, runner)
     requests = Requests(state, loop, relayed, runner, Digest(state, memory))
     handlers = {
         "join": loop.join,
         "serve": relayed.serve,
-        "command": relayed.command,
+        words.OP: relayed.typed,
         "status": requests.status,
         "reload": requests.reload,
         "mail": requests.mail,
@@ -331,7 +334,7 @@ def _listener(settings: Settings) -> tuple[Process, str]:
 def _peer(settings: Settings) -> Process | None:
     """Return who answers at the socket, as the kernel says: an earlier version signs nothing."""
     with contextlib.suppress(OSError), local_socket.connect(settings) as connection:
-        _, pid = local_socket.peer(connection)
+        _, pid = door.peer(connection)
         # Of a process in another container the kernel gives no number.
         return processes.known(pid, since=0) if pid > 0 else None
     return None

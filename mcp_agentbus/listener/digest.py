@@ -23,9 +23,9 @@ from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.core import hosts, ids, notices
 from mcp_agentbus.core.aio import both, together
+from mcp_agentbus.core.feather.ancestors import parent_of
 from mcp_agentbus.core.ids import LANES, Agent
 from mcp_agentbus.core.notices import Counts
-from mcp_agentbus.core.processes import parent_of
 from mcp_agentbus.listener.members import Member
 from mcp_agentbus.listener.memory import Memory, Told
 from mcp_agentbus.listener.state import State

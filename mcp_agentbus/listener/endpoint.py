@@ -27,7 +27,7 @@ from typing import Any, Final
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks, places, processes
 from mcp_agentbus.errors import AgentbusError, BadInput
-from mcp_agentbus.relay import local_socket, seat
+from mcp_agentbus.relay import door, local_socket, seat
 
 # A connection that says nothing is closed after this long.
 _FIRST_LINE_S: Final = 10.0
@@ -94,7 +94,7 @@ class Endpoint:
         self._open.add(task)
         task.add_done_callback(self._open.discard)
         try:
-            uid, pid = local_socket.peer(writer.get_extra_info("socket"))
+            uid, pid = door.peer(writer.get_extra_info("socket"))
             if uid == os.getuid():
                 async with asyncio.timeout(_FIRST_LINE_S):
                     request = local_socket.message(await reader.readline())
@@ -216,7 +216,7 @@ def listening_socket(settings: Settings) -> socket.socket:
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
     try:
-        with local_socket.address(str(path)) as short:
+        with door.Address(str(path)) as short:
             listening.bind(short)
         path.chmod(0o600)
         listening.listen(128)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What other processes of this user have done here: whole sessions, and single commands.
 
-    relayed = Relayed(state)
-    await relayed.serve(connection)      # a session, until it ends
-    await relayed.command(connection)    # `agentbus send ...`: what it prints, then its exit code
+    relayed = Relayed(state, commands)
+    await relayed.serve(connection)    # a session, until it ends
+    await relayed.typed(connection)    # `agentbus send ...`: what it prints, then its exit code
 
 One connection to the bus does for all of them. Each is taken only from the same version of this
 program and for the same bus; whoever is refused does its work itself. What a session holds is told
@@ -12,9 +12,9 @@ to its relay at each change, so that it can go on without this process.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
+import os
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -29,13 +29,15 @@ from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.state import State
-from mcp_agentbus.relay.command import COMMANDS
+from mcp_agentbus.listener.typed.order import Commands, Order, hear, received, told_to_go
+from mcp_agentbus.relay.typed import words
 from mcp_agentbus.version import __version__
 
 # A relay that ends has no time limit, but the next one of its host should find its tasks free.
 _CLOSE_TIMEOUT_S: Final = 10.0
 # A listener that ends leaves each session within 8 s, see `mcp_stream`, and what is undone there.
 _LEAVE_TIMEOUT_S: Final = 9.0
+_INTERRUPTED: Final = 130  # as a shell tells of SIGINT
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
@@ -44,8 +46,10 @@ _log = logging.getLogger(__name__)
 class Relayed:
     """The sessions and commands that are carried out here for other processes."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, commands: Commands) -> None:
         self._state = state
+        self._commands = commands
+        self._is_loaded = False
         self._serving: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[int]] = set()
         self._rate = SendRate(SENT_A_MINUTE)
@@ -146,47 +150,66 @@ class Relayed:
         session.claims.on_change = lambda: self.tell_claims(session_id)
         return session
 
-    async def command(self, connection: Connection) -> None:
-        """Carry out a command and say what it prints, then its exit code.
+    async def typed(self, connection: Connection) -> None:
+        """Read a command as it was typed, carry it out, and say what it prints and its exit code.
 
         Raises:
             BadInput, BadSetup: it is not for this listener.
+            ValueError: it is none.
         """
-        request = connection.request
-        theirs = self._taken(request)
-        args = request.get("args")
-        if not isinstance(args, dict) or args.get("command") not in COMMANDS:
-            raise BadInput("That is no command for a listener.")
+        typed = await received(connection)
+        theirs = self._taken({**connection.request, "environ": typed.environ})
+        if typed.zone != os.environ.get("TZ", ""):
+            raise BadInput("This listener's clock is another one.")
+        if not self._is_loaded:
+            await asyncio.to_thread(self._commands.load)
+            self._is_loaded = True
+        args = self._commands.read(typed.words)
+        if args is None:
+            connection.writer.write(words.frame("left"))
+            return
+        asked = self._commands.asking(args)
+        connection.writer.write(words.frame("read", asked) if asked else words.frame("taken"))
+        await connection.writer.drain()
         # Whoever has heard nothing for a while has gone, or has done it without a listener: what
         # was asked is done once that process says that it still waits for it.
-        connection.say({"taken": True})
-        await connection.writer.drain()
-        if not (await connection.reader.readline()).endswith(b"\n"):
+        text = await told_to_go(connection)
+        if text is None:
             return
+        agent = getattr(args, "agent", None)
+        is_persons = not (agent or typed.is_hosted)
+        who = {"folder": typed.folder, "agent": agent, "is_persons": is_persons}
+        naming = self._state.naming(theirs, who)
+        await self._carry_out(
+            Order(
+                args, typed, naming, theirs, self._state.bus, self._state.outbox, connection, text
+            )
+        )
 
-        said: asyncio.Queue[bytes] = asyncio.Queue()
-
-        def out(text: str, changed: Mapping[str, Any]) -> None:
-            connection.say({"out": text, "changed": changed})
-
-        async def reached() -> None:
-            connection.say({"printed": True})
-            await said.get()
-
-        # Not at the top: a listener that is asked for none does without what they load.
-        from mcp_agentbus.tools import commands
-        from mcp_agentbus.tools.call import Call
-
-        typed = argparse.Namespace(**args)
-        naming = self._state.naming(theirs, {**request, "agent": args.get("agent")})
-        call = Call(typed, naming, out, self._state.bus, reached, self._state.outbox)
-        running = _begun(commands.start(call), self._running)
-        await _until_either_ends(running, part(_heard(connection.reader, said)))
+    async def _carry_out(self, order: Order) -> None:
+        running = _begun(self._commands.start(order), self._running)
+        await _until_either_ends(running, part(hear(order)))
         if self._leaving.is_set() and running.cancelled():
             return  # its process does it, as nobody has said that it is done
         with suppress(asyncio.CancelledError):
-            connection.say(_end(running))
-            await connection.writer.drain()
+            order.connection.writer.write(words.frame("end", self._code(order, running)))
+            await order.connection.writer.drain()
+
+    def _code(self, order: Order, running: asyncio.Task[int]) -> int:
+        """Return the exit code of a command that has ended; have its error printed."""
+        if running.cancelled():
+            return _INTERRUPTED
+        error = running.exception()
+        if error is None:
+            return running.result()
+        if not isinstance(error, AgentbusError):
+            _log.error("a command failed", exc_info=error)
+            error = AgentbusError(
+                f"It failed inside the listener: {type(error).__name__}.",
+                hint="That is a bug; the listener's log has the details. "
+                "`agentbus listen --stop` has commands do their work themselves.",
+            )
+        return self._commands.complain(order, error)
 
     def _taken(self, request: Mapping[str, Any]) -> Settings:
         """Return the settings of a process that asks for work, which has its own environment.
@@ -210,12 +233,6 @@ def _begun(work: Coroutine[Any, Any, _T], among: set[asyncio.Task[_T]]) -> async
     return task
 
 
-async def _heard(reader: asyncio.StreamReader, said: asyncio.Queue[bytes]) -> None:
-    """Hear what a process says, line by line, until it says no more."""
-    while (line := await reader.readline()).endswith(b"\n"):
-        said.put_nowait(line)
-
-
 async def _until_either_ends(work: asyncio.Task[int], gone: asyncio.Task[None]) -> None:
     """Wait for the end of some work, or that nobody waits for it any more; then end both."""
     await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -229,20 +246,3 @@ def _load() -> Any:
     from mcp_agentbus.tools.mcp_stream import serve
 
     return serve
-
-
-def _end(running: asyncio.Task[int]) -> dict[str, Any]:
-    if running.cancelled():
-        return {"code": 130}
-    error = running.exception()
-    if error is None:
-        return {"code": running.result()}
-    if isinstance(error, AgentbusError):
-        return {"kind": type(error).__name__, "error": error.message, "hint": error.hint}
-    _log.error("a command failed", exc_info=error)
-    return {
-        "kind": "AgentbusError",
-        "error": f"It failed inside the listener: {type(error).__name__}.",
-        "hint": "That is a bug; the listener's log has the details. "
-        "`agentbus listen --stop` has commands do their work themselves.",
-    }

@@ -235,8 +235,12 @@ class Known:
 
 
 @asynccontextmanager
-async def known(settings: Settings) -> AsyncGenerator[Known]:
+async def known(settings: Settings, open_bus: Bus | None = None) -> AsyncGenerator[Known]:
     """Find out what is known; the archive is open within the block.
+
+    Args:
+        settings: of who asks.
+        open_bus: a connection that is open already, and stays; None: it opens one of its own.
 
     Raises:
         BadSetup: the book of names cannot be read.
@@ -246,7 +250,9 @@ async def known(settings: Settings) -> AsyncGenerator[Known]:
     asking = part(asyncio.to_thread(ask_listener, settings))
     async with AsyncExitStack() as stack:
         stack.callback(asking.cancel)
-        bus = await stack.enter_async_context(Bus(settings))
+        bus = open_bus
+        if bus is None:
+            bus = await stack.enter_async_context(Bus(settings))
         on_bus, says = None, ""
         current = Current(stack.enter_context(Archive(None, settings.archive)), Extent())
         try:

@@ -20,6 +20,7 @@ from mcp_agentbus.archive import standing
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
 from mcp_agentbus.core.notices import WHY
@@ -137,12 +138,9 @@ class Situation:
         return not (self.waits or self.ended or self.outgoing.waits or held)
 
 
-async def look(settings: Settings) -> Situation:
-    """Find out what goes on.
-
-    Raises: as `known`.
-    """
-    async with known(settings) as here:
+async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
+    """Find out what goes on; see `known`."""
+    async with known(settings, open_bus) as here:
         wakes, broken = await asyncio.to_thread(_wakes_today, settings, here.now)
         held = [task for task in here.held if here.holder_lives(task) is not False]
         waits = _waits(here)

@@ -9,8 +9,8 @@ A request names what it wants under `op`:
 
 - one answer and the end: `status`, `mail` (a hook), `wake`, `reload` and others;
 - `join` (see `member`): the connection stays open, and both sides speak when they like;
-- `serve` (see `session`), `command` (see `command`): from the answer on the connection is a stream
-  of that session's MCP, or of what that command prints.
+- `serve` (see `session`): from the answer on the connection is a stream of that session's MCP;
+- `typed` (see `words`): it is one of a command's words, and of what that command prints.
 
 Only this user's processes are answered: the kernel tells whose they are. It knows no bus, and no
 more of the standard library than it must: each relayed session has it.
@@ -18,18 +18,16 @@ more of the standard library than it must: each relayed session has it.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import socket
-import struct
-import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from mcp_agentbus.core import hosts, places
+from mcp_agentbus.core import places
 from mcp_agentbus.core.places import Where
 from mcp_agentbus.errors import AgentbusError, SilentListener
+from mcp_agentbus.relay import door
+from mcp_agentbus.relay.typed import words
 
 #: A line holds ids and numbers; this is far more than any of them needs.
 LINE_MAX_BYTES: Final = 64 * 1024
@@ -37,34 +35,11 @@ LINE_MAX_BYTES: Final = 64 * 1024
 ANSWER_MAX_BYTES: Final = 4 * 1024 * 1024
 #: In seconds: a listener answers in a millisecond; one that does not in this time hangs.
 ASK_TIMEOUT_S: Final = 5.0
-# What `sun_path` holds on Linux is 108 bytes, on macOS 104, with the zero at its end.
-_PATH_MAX_BYTES: Final = 103
-# How the variables begin on which the configuration depends, and who somebody is; see `config`.
-_SENT: Final = ("AGENTBUS_", "HOME", "XDG_", *hosts.MARKS)
-_LINUX: Final = sys.platform == "linux"
 
 
 def socket_path(where: Where) -> str:
     """Return where the listener's socket is, whether or not one listens there."""
-    return f"{where.runtime_dir}/listener.sock"
-
-
-@contextlib.contextmanager
-def address(path: str) -> Generator[str]:
-    """Yield the address of a socket file, short enough for the kernel.
-
-    Raises:
-        OSError: its folder is not there, or its path is too long for this system.
-    """
-    if len(os.fsencode(path)) <= _PATH_MAX_BYTES or not _LINUX:
-        yield path
-        return
-    folder, _, name = path.rpartition("/")
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{name}"
-    finally:
-        os.close(descriptor)
+    return door.socket_path(where.runtime_dir)
 
 
 def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -73,29 +48,7 @@ def surroundings(environ: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         BadSetup: as `places.working_folder`.
     """
-    sent = {name: value for name, value in environ.items() if name.startswith(_SENT)}
-    sent |= hosts.said(environ)  # only this process can see its ancestors
-    if home := places.home(environ):  # the listener has another folder
-        sent["AGENTBUS_HOME"] = home
-    return {"folder": places.working_folder(environ), "environ": sent}
-
-
-def peer(connection: socket.socket) -> tuple[int, int]:
-    """Return the user id and process id at the other end, as the kernel knows them.
-
-    Raises:
-        OSError: the connection has ended.
-    """
-    if _LINUX:
-        credentials = connection.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
-        )
-        pid, uid, _ = struct.unpack("3i", credentials)
-        return uid, pid
-    # macOS: SOL_LOCAL 0, LOCAL_PEERCRED 1 (struct xucred: version, uid), LOCAL_PEERPID 2.
-    _, uid = struct.unpack("2I", connection.getsockopt(0, 1, struct.calcsize("2I") + 72)[:8])
-    (pid,) = struct.unpack("i", connection.getsockopt(0, 2, 4))
-    return uid, pid
+    return {"folder": places.working_folder(environ), "environ": words.variables(environ)}
 
 
 def line(message: Mapping[str, Any]) -> bytes:
@@ -129,13 +82,7 @@ def connect(where: Where) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(ASK_TIMEOUT_S)
-        with address(socket_path(where)) as short:
-            try:
-                connection.connect(short)
-            except BlockingIOError as error:  # so many wait for it that no more are let in
-                raise TimeoutError from error
-        if peer(connection)[0] != os.getuid():
-            raise PermissionError("Somebody else listens on this user's socket.")
+        door.open_(connection, where.runtime_dir)
     except BaseException:
         connection.close()
         raise

@@ -272,7 +272,7 @@ async def _replay(call: Call) -> int:
     return 0
 
 
-#: By their names as typed; `relay.command.COMMANDS` has the same, for which it need not load these.
+#: By their names as typed; `relay.typed.command` has the same, and need not load these.
 _COMMANDS: Final[dict[str, Command]] = {
     "agents": _agents,
     "answer": _answer,

@@ -32,6 +32,7 @@ _STARTS = "session start, relayed: spawn -> tools/list"
 _MEMORY = "session, relayed: memory after tools/list (RSS)"
 _PEER = "`task publish` of agentbus 0.1.12"
 _PEER_BAR = Bar(0.5)
+_SENDS_BAR = Bar(1.6)
 #: A command and its environment.
 _Start = tuple[Sequence[str], Mapping[str, str]]
 
@@ -151,7 +152,7 @@ async def _send_row(size: Size, settings: Settings) -> Row:
         _side(lambda: _whole(_BARE, env)),
         warm_up=1,
     )
-    return row(_SENDS, *figures, unit="ms", floor_is="python -I -c pass")
+    return row(_SENDS, *figures, unit="ms", floor_is="python -I -c pass", bar=_SENDS_BAR)
 
 
 async def _hook_row(size: Size, settings: Settings) -> Row:

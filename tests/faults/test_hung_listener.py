@@ -14,17 +14,17 @@ from halting import halt, halted
 from listeners import busy, commands, listening
 
 from mcp_agentbus import errors
-from mcp_agentbus.cli import parser
 from mcp_agentbus.core import locks
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay.typed import words
 from mcp_agentbus.version import __version__
 
 # `agentbus`, with less patience.
 _HASTY = served.changed(
     "listener.daemon._STOP_TIMEOUT_S = 0.3",
-    "relay.command._SILENT_S = 0.3",
+    "relay.typed.command._SILENT_S = 0.3",
     "relay.local_socket.ASK_TIMEOUT_S = 0.3",
 )
 # `agentbus listen` that does not end when it is told to.
@@ -38,6 +38,12 @@ _WITHIN_S = 60  # only a hang takes as long
 def typed(settings, *argv):
     """Type `agentbus ARGV` hastily."""
     return served.typed(settings.data_dir.parent, *argv, program=[sys.executable, *_HASTY])
+
+
+def asked(settings, *argv):
+    """Return what the process of a command sends to the listener."""
+    sent = words.variables(served.environ(settings.data_dir.parent))
+    return words.request(__version__, words.Typed(argv, "/", sent).pack())
 
 
 async def stored(planner):
@@ -59,12 +65,9 @@ async def test_a_command_is_carried_out_without_it_and_once(planner):
 
 async def test_what_was_asked_by_one_that_has_gone_is_not_done(planner):
     settings = planner.bus.settings
-    args = parser.parser().parse_args(["send", "planner", "Count", "x", "--agent", "coder"])
-    request = {"op": "command", "version": __version__, "args": vars(args)}
-    environ = served.environ(settings.data_dir.parent)
     async with listening(settings) as listener:
         with halted(listener.process.pid), local_socket.connect(settings) as connection:
-            connection.sendall(local_socket.line({**request, **local_socket.surroundings(environ)}))
+            connection.sendall(asked(settings, "send", "planner", "Count", "x", "--agent", "coder"))
         assert await asyncio.to_thread(commands, settings) == 0
 
     assert await stored(planner) == 0
@@ -72,19 +75,16 @@ async def test_what_was_asked_by_one_that_has_gone_is_not_done(planner):
 
 async def test_results_that_one_did_not_wait_for_are_shown_to_the_next(planner):
     settings = planner.bus.settings
-    environ = served.environ(settings.data_dir.parent)
     async with listening(settings):
         await typed(settings, "send", "planner", "Count", "x", "--agent", "coder")
         [item] = (await read_inbox(planner)).tasks
         await publish_result(planner, item.task.id, "completed", summary="214 tests")
-        args = parser.parser().parse_args(["inbox", "--agent", "coder"])
-        asked = {"op": "command", "version": __version__, "args": vars(args)}
         with local_socket.connect(settings) as connection:
-            connection.sendall(local_socket.line({**asked, **local_socket.surroundings(environ)}))
-            assert b"taken" in connection.recv(1024)
-            connection.sendall(local_socket.line({"go": True}))
+            connection.sendall(asked(settings, "inbox", "--agent", "coder"))
+            assert connection.recv(1024) == words.frame("taken")
+            connection.sendall(words.frame("go"))
             said = b""
-            while b"printed" not in said:
+            while b"reached" not in said:
                 said += connection.recv(65536)
         _, shown = await typed(settings, "inbox", "--agent", "coder")
         _, again = await typed(settings, "inbox", "--agent", "coder")

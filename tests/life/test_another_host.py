@@ -12,7 +12,7 @@ import sys
 import package_copy
 import pytest
 
-from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay import door
 
 ROW = """
     Host(
@@ -121,7 +121,7 @@ def package(tmp_path):
     copy = package_copy.copy(tmp_path)
     (copy / "wakes" / "hosts" / "lantern.py").write_text(WAKER)
     (copy / "installers" / "lantern.py").write_text(INSTALLER)
-    _insert(copy / "core" / "hosts.py", "HOSTS: Final = (\n", ROW, behind=True)
+    _insert(copy / "core" / "hosts.py", 'HOSTS: "Final" = (\n', ROW, behind=True)
     script = copy / "plugin" / "hooks" / "agentbus_hook.py"
     _insert(script, "FORMS = {", '"lantern": Lantern, ', behind=True)
     _insert(script, "FORMS = {", FORM, behind=False)
@@ -192,7 +192,7 @@ def test_help_names_it(package, home, command):
 def test_a_form_of_answer_is_enough_for_its_hooks(package, home):
     (home / "run").mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as listener:
-        with local_socket.address(str(home / "run" / "listener.sock")) as short:
+        with door.Address(str(home / "run" / "listener.sock")) as short:
             listener.bind(short)
         listener.listen()
         listener.settimeout(_WITHIN_S)

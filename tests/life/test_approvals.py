@@ -154,7 +154,7 @@ async def test_what_its_agent_waits_for_no_more_is_not_decided(world):
 
 async def test_without_a_terminal_nobody_decides(world):
     planner, coder, task_id = await _asking(world)
-    alone = served.changed("core.processes.ancestors = lambda: iter(())")
+    alone = served.changed("core.feather.ancestors.ancestors = lambda: iter(())")
 
     code, said = await served.typed(
         world.bus.settings.data_dir.parent, "approve", task_id,

@@ -22,7 +22,7 @@ from mcp_agentbus.store import subjects
 from mcp_agentbus.store.naming import Naming
 
 # Whoever runs the tests may be within a host itself.
-OUTSIDE = [sys.executable, *served.changed("core.processes._ANCESTORS_MAX = 0")]
+OUTSIDE = [sys.executable, *served.changed("core.feather.ancestors.ANCESTORS_MAX = 0")]
 #: What is typed so is its folder's, as it was for everybody before persons had a name.
 FOLDERS = {"AGENTBUS_HOST": "shell"}
 

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors are sentences with what to do next."""
 
-import asyncio
+import argparse
 import doctest
 import inspect
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from mcp_agentbus import errors
+from mcp_agentbus.cli.carried.commands import Carried
+from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.listener import relayed
-from mcp_agentbus.relay import command as remote
-from mcp_agentbus.relay import local_socket
 
 CLASSES = [
     one
@@ -112,20 +112,15 @@ def _below(error):
 
 
 @pytest.mark.parametrize("error", sorted(_below(AgentbusError), key=lambda one: one.__name__))
-async def test_an_error_of_a_command_in_the_listener_keeps_its_exit_code(error):
-    """It is told to the process of the command by its name, and raised there again."""
+def test_an_error_of_a_command_in_the_listener_keeps_its_exit_code(error):
+    """It is worded there, and only its code and words go to the process of the command."""
+    raised, said = error.__new__(error), []
+    AgentbusError.__init__(raised, "It went wrong.", hint="Mend it.")
+    args = argparse.Namespace(command="task", json=False)
+    order = SimpleNamespace(args=args, say=lambda *words: said.append(words))
 
-    async def command():
-        raised = error.__new__(error)
-        AgentbusError.__init__(raised, "It went wrong.", hint="Mend it.")
-        raise raised
-
-    running = asyncio.create_task(command())
-    await asyncio.wait({running})
-    again = remote._error(local_socket.message(local_socket.line(relayed._end(running))))
-
-    assert str(again) == "It went wrong. Hint: Mend it."
-    assert again.exit_code == error.exit_code
+    assert Carried(parser).complain(order, raised) == error.exit_code
+    assert said == [("complain", "agentbus: It went wrong.\nHint: Mend it.")]
 
 
 def test_exit_codes_tell_refusal_usage_and_no_bus_apart():

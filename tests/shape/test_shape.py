@@ -21,9 +21,7 @@ import mcp_agentbus
 from mcp_agentbus import errors
 from mcp_agentbus.cli import parser
 from mcp_agentbus.core import ids
-from mcp_agentbus.relay import command
 from mcp_agentbus.store import task
-from mcp_agentbus.tools import commands
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mcp_agentbus"
@@ -97,8 +95,9 @@ KNOW_PYTHON = {
 # Who reads what is never a pipe in the place of a file, or is to be waited for.
 READ_THEMSELVES = {
     "mcp_agentbus/bus/reach.py": "the kernel's files of a network",
-    "mcp_agentbus/cli/tasks.py": "a body that a program still writes",
+    "mcp_agentbus/core/feather/ancestors.py": "the kernel's files of a process",
     "mcp_agentbus/core/processes.py": "the kernel's files of a process",
+    "mcp_agentbus/relay/typed/body.py": "a body that a program still writes",
 }
 FILES_MAX, DEPTH_MAX, LINES_MAX = 12, 6, 400
 # One idea that is whole at more lines than that, and why it is not cut.
@@ -365,10 +364,6 @@ def test_help_shows_what_is_public():
 
     assert {name for name in mcp_agentbus.__all__ if name not in shown} <= {"__version__"}
     assert "Store a task for one or more agents" in shown
-
-
-def test_the_listener_is_asked_for_the_commands_that_it_can_carry_out():
-    assert set(commands._COMMANDS) == command.COMMANDS
 
 
 def test_the_command_line_offers_the_words_of_the_bus():

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is started often is light: which files load how much, by the folder where they stand.
 
-A host starts a relay with each session and a hook with each turn. So `relay` and what it needs load
-a short list of the standard library (feather), and so does `cli` until a command is known; `core`,
-`config` and the monitor load no more than that library, without asyncio (light). Whatever weighs
-more is imported inside the function that needs it.
+A host starts a relay with each session and a hook with each turn, and a model types commands. So
+what a command loads that a listener does is a socket and else nothing that Python has not loaded by
+itself. `relay` and what it needs load a short list of the standard library (feather), and so does
+`cli` until a command is known; `core`, `config` and the monitor load no more than that library,
+without asyncio (light). Whatever weighs more is imported inside the function that needs it.
 """
 
 from __future__ import annotations
@@ -33,15 +34,21 @@ BESIDE = {
 }
 # What is loaded for every command line, and for the commands that a listener carries out.
 TYPED = {"cli.main", "cli.parser", "cli.output", "cli.completion", "cli.tasks"}
+TYPED |= {"cli.carried.resumed"}
 # What is there for asyncio, and for tomlkit.
 NOT_LIGHT = {"core.aio", "config.editor"}
 
 
 def _files(room: str) -> set[str]:
-    return {f"{room}.{path.stem}" for path in (PACKAGE / room).glob("*.py")}
+    return {f"{room}.{path.stem}" for path in (PACKAGE / room.replace(".", "/")).glob("*.py")}
 
 
 FEATHER = sorted(_files("relay") | BESIDE | TYPED)
+# All that is loaded for a command that a listener does.
+SOCKET_ALONE = sorted(
+    {*_files("relay.typed"), *_files("core.feather"), "relay.door", "core.hosts", "core.places"}
+    | {"core.programs", "version", "__main__"}
+)
 LIGHT = sorted((_files("core") | _files("config") | {"cli.monitor"}) - NOT_LIGHT)
 
 
@@ -87,6 +94,11 @@ def test_what_is_started_often_loads_little_of_the_standard_library(module):
 @pytest.mark.parametrize("module", LIGHT)
 def test_words_and_settings_load_the_standard_library_only_and_no_asyncio(module):
     assert loaded_by(module) & {"asyncio"} == set()
+
+
+@pytest.mark.parametrize("module", SOCKET_ALONE)
+def test_a_command_that_a_listener_does_loads_a_socket_and_nothing_else(module):
+    assert loaded_by(module) - loaded_by("version", "import os") <= {"_socket"}
 
 
 def test_a_relay_compiles_no_annotation():

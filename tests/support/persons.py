@@ -32,7 +32,7 @@ def at_terminal(home, reply, *argv, ancestors=(), meanwhile=None, **variables):
 
     Its ancestors are called as said, whoever runs the tests; `meanwhile` is called before the reply.
     """
-    called = f"core.processes.ancestors = lambda: iter([set({list(ancestors)})])"
+    called = f"core.feather.ancestors.ancestors = lambda: iter([set({list(ancestors)})])"
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, *served.changed(called), *argv],

@@ -18,8 +18,9 @@ import asyncio
 from typing import Any, Final
 
 from mcp_agentbus.cli.account import unseen_line
-from mcp_agentbus.cli.output import agreed, say, show, tell
+from mcp_agentbus.cli.output import agreed, show
 from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.doctor import listener
 from mcp_agentbus.errors import AgentbusError, BadInput

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.cli.output import agreed, say, show, tell
+from mcp_agentbus.cli.output import agreed, show
 from mcp_agentbus.cli.servers.folder import of_owner
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import text
+from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared.accounts import admin, owner

@@ -16,9 +16,10 @@ from contextlib import aclosing
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.cli.output import agreed, say, show, tell
+from mcp_agentbus.cli.output import agreed, show
 from mcp_agentbus.cli.servers import folder as folders
 from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.shared import backup as backups
 from mcp_agentbus.shared import restore as restoring
 

@@ -12,10 +12,10 @@ import asyncio
 import signal
 from pathlib import Path
 
-from mcp_agentbus.cli.output import say
 from mcp_agentbus.cli.servers.folder import of_owner
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.aio import in_background, part
+from mcp_agentbus.core.feather.printing import say
 from mcp_agentbus.gate.gate import Gate
 from mcp_agentbus.shared.accounts import admin
 from mcp_agentbus.shared.accounts.doorkeeper import keep_door

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from importlib import import_module
-from types import SimpleNamespace
 
 import package_copy
 import pytest
@@ -19,6 +18,7 @@ from mcp_agentbus.cli.main import COMMANDS
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
+from mcp_agentbus.relay.typed.command import Begun
 from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 
 
@@ -188,7 +188,7 @@ def test_the_limits_that_are_typed_are_those_of_the_bus():
     ],
 )
 def test_what_an_unset_variable_may_leave_empty_is_refused(monkeypatch, typed, said):
-    monkeypatch.setattr(tasks.command, "run", lambda *_: 0)
+    monkeypatch.setattr(tasks, "_here", lambda _: 0)
 
     with pytest.raises(BadInput, match=said) as refused:
         tasks.run(parser().parse_args(typed))
@@ -224,11 +224,12 @@ def test_a_command_whose_listener_ended_waits_here_for_the_rest_of_its_time(
     monkeypatch, typed, limit, left_s
 ):
     clock = iter([100.0, 130.0])
-    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(tasks.command, "run", lambda *_: None)
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
     monkeypatch.setattr(tasks, "_here", lambda args: getattr(args, limit))
+    args = parser().parse_args(typed)
+    args.begun = Begun()
 
-    assert tasks.run(parser().parse_args(typed)) == left_s
+    assert tasks.run(args) == left_s
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a pipe of a certain size")

@@ -12,11 +12,12 @@ import pytest
 from mcp_agentbus.cli import tasks
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.relay.typed import body as texts
 
 
 @pytest.mark.parametrize("pipe", [b"", b"somebody else's"])
 def test_told_that_there_is_no_body_it_reads_none(monkeypatch, stdin, pipe):
-    monkeypatch.setattr(tasks.command, "run", lambda *_: 0)
+    monkeypatch.setattr(tasks, "_here", lambda _: 0)
     stdin(pipe)
     args = parser().parse_args(["send", "coder", "Ping", "--no-body"])
 
@@ -61,29 +62,29 @@ def stdin(monkeypatch):
 def test_a_body_is_an_argument_a_file_or_a_pipe(stdin, given, file, optional, body):
     stdin(b"from the pipe")
 
-    assert tasks.body(given, file, optional=optional) == body
+    assert texts.read(given, file, optional=optional) == body
 
 
 def test_what_was_not_asked_for_is_left_where_it_is_and_told_of(stdin, capsys):
     stdin(b"a loop's next line")
 
-    assert tasks.body(None, None, optional=True) == ""
+    assert texts.read(None, None, optional=True) == ""
     assert "--body-file -" in capsys.readouterr().err
     assert sys.stdin.read() == "a loop's next line"
 
 
 def test_where_nothing_is_piped_in_nothing_is_told(stdin, capsys, monkeypatch):
     stdin(b"")
-    assert tasks.body(None, None, optional=True) == ""
+    assert texts.read(None, None, optional=True) == ""
     with Path(os.devnull).open() as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
-        assert tasks.body(None, None, optional=True) == ""
+        assert texts.read(None, None, optional=True) == ""
     assert capsys.readouterr().err == ""
 
 
 def test_whoever_pipes_nothing_yet_is_told_what_is_waited_for(monkeypatch):
     out, into = os.pipe()
-    monkeypatch.setattr(tasks, "_PATIENCE_S", 0)
+    monkeypatch.setattr(texts, "_PATIENCE_S", 0)
 
     def told(*_args, **_options):
         os.write(into, b"late")
@@ -92,20 +93,20 @@ def test_whoever_pipes_nothing_yet_is_told_what_is_waited_for(monkeypatch):
     monkeypatch.setattr("builtins.print", told)
     with os.fdopen(out) as pipe:
         monkeypatch.setattr("sys.stdin", pipe)
-        assert tasks.body(None, None, optional=False) == "late"
+        assert texts.read(None, None, optional=False) == "late"
 
 
 def test_a_socket_that_says_nothing_is_waited_for_only_if_asked(monkeypatch):
     """A host written for Node gives one to each command that its model types."""
-    monkeypatch.setattr(tasks, "_PATIENCE_S", 0)
+    monkeypatch.setattr(texts, "_PATIENCE_S", 0)
     ours, theirs = socket.socketpair()
     with ours, theirs, open(ours.fileno(), closefd=False) as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
         with pytest.raises(BadInput, match="Nothing was sent") as refused:
-            tasks.body(None, None, optional=False)
+            texts.read(None, None, optional=False)
         theirs.sendall(b"piped")
         theirs.shutdown(socket.SHUT_WR)
-        assert tasks.body(None, None, optional=False) == "piped"
+        assert texts.read(None, None, optional=False) == "piped"
 
     assert "< /dev/null" in refused.value.hint
 
@@ -113,11 +114,11 @@ def test_a_socket_that_says_nothing_is_waited_for_only_if_asked(monkeypatch):
 def test_without_a_standard_input_there_is_no_text(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
 
-    assert tasks.body(None, None, optional=True) == ""
+    assert texts.read(None, None, optional=True) == ""
     with pytest.raises(BadInput, match="There is no body"):
-        tasks.body(None, None, optional=False)
+        texts.read(None, None, optional=False)
     with pytest.raises(BadInput, match="Standard input is closed"):
-        tasks.body(None, "-", optional=True)
+        texts.read(None, "-", optional=True)
 
 
 @pytest.mark.parametrize(
@@ -133,4 +134,4 @@ def test_a_body_that_cannot_be_is_refused(stdin, given, file, read, said):
     stdin(read)
 
     with pytest.raises(BadInput, match=said):
-        tasks.body(given, file, optional=False)
+        texts.read(given, file, optional=False)

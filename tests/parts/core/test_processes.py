@@ -11,13 +11,14 @@ import sys
 import pytest
 
 from mcp_agentbus.core import processes
+from mcp_agentbus.core.feather import ancestors
 
 
 def test_this_process_is_its_parents_child():
     if sys.platform != "linux":
         pytest.skip("the system does not tell of a parent")
 
-    assert processes.parent_of(os.getpid()) == os.getppid()
+    assert ancestors.parent_of(os.getpid()) == os.getppid()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the name stands in /proc only")
@@ -27,7 +28,7 @@ def test_the_name_of_a_process_does_not_matter(name, tmp_path):
     shutil.copy("/bin/sleep", program)
     with subprocess.Popen([program, "60"]) as child:
         try:
-            assert processes.parent_of(child.pid) == os.getpid()
+            assert ancestors.parent_of(child.pid) == os.getpid()
             assert processes.born(child.pid).isdecimal()
         finally:
             child.kill()
@@ -37,7 +38,7 @@ def test_of_a_process_that_has_ended_nothing_is_told():
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
 
-    assert processes.parent_of(child.pid) == 0
+    assert ancestors.parent_of(child.pid) == 0
     assert processes.born(child.pid) == ""
 
 

@@ -23,8 +23,9 @@ from mcp_agentbus.core import places
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.doctor import hosts
 from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.relay import door
 from mcp_agentbus.relay import hook as command
-from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay.typed import words
 
 START = ("claude-code", "SessionStart")
 ANSWER = b'{"text":"1 task waits."}\n'
@@ -51,7 +52,7 @@ def false_listener(home, *answers):
     (home / "run").mkdir(exist_ok=True)
     asked, over = [], threading.Event()
     with socket.socket(socket.AF_UNIX) as listener:
-        with local_socket.address(str(home / "run" / "listener.sock")) as short:
+        with door.Address(str(home / "run" / "listener.sock")) as short:
             listener.bind(short)
         listener.listen()
 
@@ -141,7 +142,7 @@ def test_what_doctor_measures_asks_what_a_new_session_asks(tmp_path):
 
 
 def test_it_says_of_its_environment_what_every_process_says():
-    assert (hook._SENT, hook._PATH_MAX_BYTES) == (local_socket._SENT, local_socket._PATH_MAX_BYTES)
+    assert (hook._SENT, hook._PATH_MAX_BYTES) == (words.SENT, door.PATH_MAX_BYTES)
 
 
 def test_it_asks_for_its_session_and_nothing_of_what_its_host_says_besides(tmp_path, coder):
@@ -319,10 +320,8 @@ def test_a_false_answer_or_none_is_silence(tmp_path, coder, answer):
 
 def test_a_socket_of_nobody_is_silence(tmp_path, coder):
     (tmp_path / "run").mkdir()
-    with (
-        socket.socket(socket.AF_UNIX) as left,
-        local_socket.address(str(tmp_path / "run" / "listener.sock")) as short,
-    ):
+    at = f"{tmp_path}/run/listener.sock"
+    with socket.socket(socket.AF_UNIX) as left, door.Address(at) as short:
         left.bind(short)
 
     assert hooking.run(coder, *START, session_id="s1") == ""

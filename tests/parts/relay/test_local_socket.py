@@ -11,7 +11,7 @@ import pytest
 
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import NoListener
-from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay import door, local_socket
 
 
 @pytest.mark.parametrize("cut", [b"", b"{}", b'{"op"', b'{"op": "join"}'])
@@ -62,7 +62,7 @@ def test_who_asks_says_what_decides_who_he_is_and_no_more(tmp_path, monkeypatch)
 def test_the_kernel_tells_who_is_at_the_other_end():
     one, other = socket.socketpair()
     with one, other:
-        assert local_socket.peer(one) == (os.getuid(), os.getpid())
+        assert door.peer(one) == (os.getuid(), os.getpid())
 
 
 def test_without_a_listener_that_is_said(tmp_path):
@@ -76,7 +76,7 @@ def test_a_place_that_is_too_deep_for_the_kernel_is_reached_all_the_same(tmp_pat
     folder.mkdir(parents=True)
     path = local_socket.socket_path(Place(str(folder), {}))
     with socket.socket(socket.AF_UNIX) as listener:
-        with local_socket.address(path) as short:
+        with door.Address(path) as short:
             assert len(short) < len(path)
             listener.bind(short)
         listener.listen()

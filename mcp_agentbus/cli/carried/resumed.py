@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command that the listener has not carried out to its end, as its own process goes on with it.
+
+    resumed.check(args, begun)    # unless it is better left
+    resumed.take(args, begun)     # `args` are those with which to go on
+
+What was printed is not printed again, what was sent is sent by the same id, and no wait is longer
+for it than was typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from mcp_agentbus.core.text import from_json
+from mcp_agentbus.errors import Unconfirmed
+
+if TYPE_CHECKING:
+    from mcp_agentbus.relay.typed.command import Begun
+
+
+def check(args: argparse.Namespace, begun: Begun) -> None:
+    """See that a command can go on.
+
+    Raises:
+        Unconfirmed: the listener hangs, with the command in its hands.
+        Exception: whatever went wrong in this process.
+    """
+    if begun.failed:
+        raise begun.failed
+    if not begun.hangs:
+        return
+    again = "look what was done before you repeat it"
+    if hasattr(args, "request_id"):
+        request_id = args.request_id or begun.request_id
+        again = f"the same with --request-id {request_id}: it is stored once"
+    raise Unconfirmed(
+        "The listener hangs: it is not known whether this was done.",
+        hint=f"Run `agentbus listen --replace`, then {again}.",
+    )
+
+
+def take(args: argparse.Namespace, begun: Begun) -> None:
+    """Have a command go on from there."""
+    for name, value in begun.changed.items():
+        setattr(args, name, from_json(value))
+    for limit in ("timeout", "wait"):
+        if (given_s := getattr(args, limit, None)) is not None:
+            setattr(args, limit, max(0.0, given_s - (time.monotonic() - begun.at)))

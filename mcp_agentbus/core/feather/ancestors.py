@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the processes above this one are called, and what /proc or `ps` says of any.
+
+    >>> next(ancestors())
+    {'bash', '-bash', ''}
+
+Each command that is typed loads it, so it loads nothing that Python has not loaded by itself; what
+can be done about a process is in `processes`.
+"""
+
+# No `annotations` of __future__ either: a file more to be found and read.
+import os
+import sys
+
+TYPE_CHECKING = False  # the module that has it is not little
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# `ps` answers in some milliseconds.
+_PS_TIMEOUT_S = 5.0
+# More than any shell in a terminal in an editor has.
+ANCESTORS_MAX = 64
+# In /proc/PID/stat behind the name, counted from 0; proc(5) counts them from 1, as 4.
+_PARENT = 1
+_LINUX = sys.platform == "linux"
+
+
+def ancestors() -> "Iterator[set[str]]":
+    """Yield what each ancestor of this process is called, the parent first.
+
+    That is its own name, and those of its program and of the script that it runs, with the folders
+    of the latter: `node .../claude-code/cli.js`. In small letters, without what follows a blank.
+    """
+    pid = os.getppid()
+    # A parent that ends leaves its children to another, so there is no end that is sure.
+    for _ in range(ANCESTORS_MAX):
+        if pid <= 0:
+            return
+        try:
+            names = {name.lower().partition(" ")[0] for name in _names(pid) if name}
+        except OSError:  # it has ended
+            pass
+        else:
+            yield names
+        pid = parent_of(pid) if _LINUX else int(ps(pid, "ppid") or 0)
+
+
+def parent_of(pid: int) -> int:
+    """Return the id of a process's parent; 0 if it has ended, or the system does not tell."""
+    stat = status(pid)
+    return int(stat[_PARENT]) if stat else 0
+
+
+def status(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat that stand behind the process's name; empty if none.
+
+    The name stands in parentheses and may hold blanks, parentheses and ends of lines itself.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123  # pathlib weighs a megabyte
+            return stat.read().rpartition(b")")[2].decode().split()
+    except OSError:
+        return []
+
+
+def words(pid: int) -> list[str]:
+    """Return the command line of a process.
+
+    Raises:
+        OSError: it has ended.
+    """
+    if not _LINUX:
+        return ps(pid, "command").split(" ")
+    with open(f"/proc/{pid}/cmdline", "rb") as line:  # noqa: PTH123
+        return [os.fsdecode(word) for word in line.read().split(b"\0")]
+
+
+def _names(pid: int) -> list[str]:
+    """Return the names of a process, its program and its script, and the script's folders.
+
+    Raises:
+        OSError: it has ended.
+    """
+    if not _LINUX:
+        return [ps(pid, "comm").rpartition("/")[2]]
+    with open(f"/proc/{pid}/comm", "rb") as comm:  # noqa: PTH123
+        name = os.fsdecode(comm.read()).strip()
+    program, script = (*words(pid), "", "")[:2]
+    return [name, program.rpartition("/")[2], *script.split("/")]
+
+
+def ps(pid: int, field: str) -> str:
+    """Return what `ps` says of a process; empty if nothing."""
+    import subprocess  # where there is no /proc
+
+    try:
+        ran = subprocess.run(
+            ["/bin/ps", "-ww", "-o", f"{field}=", "-p", str(pid)],
+            env={"LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            timeout=_PS_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return ran.stdout.strip()
