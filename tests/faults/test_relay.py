@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -341,21 +342,21 @@ def idle(settings):
 
 
 _LOADED = """
-import sys
-from mcp_agentbus.cli.main import main
-code = main(sys.argv[1:])
-heavy = {"nats", "mcp", "pydantic", "asyncio", "mcp_agentbus.bus.client"} & set(sys.modules)
-print("loaded", code, sorted(heavy))
+import os, sys
+before = set(sys.modules)
+from mcp_agentbus import __main__ as agentbus
+os._exit = lambda code: print("loaded", code, sorted(set(sys.modules) - before)) or sys.exit()
+agentbus.main()
 """
 
 
 @pytest.mark.parametrize(
     "argv",
-    [("send", "planner", "Count", "x"), ("inbox",), ("agents",), ("watch", "--timeout", "0")],
+    [("send", "planner", "Count", "x"), ("inbox",), ("status",), ("watch", "--timeout", "0")],
 )
-async def test_a_command_that_the_listener_carries_out_loads_neither_bus_nor_sdk(planner, argv):
+async def test_a_command_that_the_listener_carries_out_loads_a_socket_and_our_own(planner, argv):
     settings = planner.bus.settings
-    who = () if argv == ("agents",) else ("--agent", "coder")
+    who = () if argv == ("status",) else ("--agent", "coder")
     async with listening(settings):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _LOADED, *argv, *who,
@@ -363,7 +364,10 @@ async def test_a_command_that_the_listener_carries_out_loads_neither_bus_nor_sdk
         )  # fmt: skip
         said, _ = await process.communicate()
 
-    assert said.decode().splitlines()[-1] in {"loaded 0 []", "loaded 4 []"}
+    word, code, *loaded = re.sub(r"[][',]", "", said.decode().splitlines()[-1]).split()
+    beside = {name for name in loaded if not name.startswith("mcp_agentbus")}
+    assert (word, code in {"0", "4"}, beside) == ("loaded", True, {"_socket"})
+    assert len(loaded) < 20
 
 
 async def test_a_wait_that_an_earlier_server_began_ends_when_it_would_have(planner):

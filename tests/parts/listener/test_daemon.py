@@ -42,7 +42,7 @@ async def test_a_listener_that_ends_leaves_its_sessions_before_it_speaks_to_the_
     desk = state.desks["coder"] = Desk("coder")
     desk.subscriptions.push_async_callback(hangs.wait)
     monkeypatch.setattr(daemon, "_LOOK_AT_DOOR_S", 0)
-    parts = daemon._parts(state)
+    parts = daemon._parts(state, None)
     await parts.door.open()
     running = asyncio.create_task(daemon._run(state, parts))
     keeping = asyncio.create_task(daemon._keep_open(state, parts.door))
