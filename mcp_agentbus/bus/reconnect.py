@@ -75,7 +75,9 @@ class Reconnecting:
         self.is_locked_out = False  #: It had none as the server does not take the login.
         self.opened = asyncio.Event()  #: Set whenever a connection was opened, or anew.
         self.connections = 0  #: How many were opened: what one has told, another may not.
-        self._repairing = self._closed = False
+        self._closed = False
+        self._repairing = asyncio.Lock()
+        self._repairs_within: budget.Budget | None = None
         self._refused: BusUnreachable | None = None
         self._link: Link | None = None
         self._rotation = Rotation()
@@ -233,17 +235,14 @@ class Reconnecting:
         Raises:
             AgentbusError, TimeoutError: it cannot be made, or seen.
         """
-        if self.on_missing is None or self._repairing:
-            return False
-        self._repairing = True
+        if self.on_missing is None or budget.current() is self._repairs_within:
+            return False  # it is what repairs that asks
         limit_s = min(within_s, budget.current().left_s)
-        try:
+        async with asyncio.timeout(limit_s), self._repairing:
             with budget.apart():
-                async with asyncio.timeout(limit_s):
-                    await self.on_missing()
-            return True
-        finally:
-            self._repairing = False
+                self._repairs_within = budget.current()
+                await self.on_missing()
+        return True
 
     @property
     def _is_cluster(self) -> bool:

@@ -136,6 +136,15 @@ async def test_whoever_is_refused_by_a_changed_stream_sets_it_up_anew_within_the
     assert await hand_over(planner, coder)
 
 
+async def test_several_that_are_refused_at_once_all_wait_until_it_is_set_up_anew(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    await change(planner.bus, subjects.TASKS, {"max_msg_size": 10})
+
+    await asyncio.gather(*(send_task(planner, coder.me.id, "Count", "x") for _ in range(5)))
+
+    assert len((await read_inbox(coder)).tasks) == 5
+
+
 @pytest.mark.parametrize("stream", [subjects.TASKS, subjects.RESULTS, subjects.SCHEDULE])
 async def test_nothing_is_stored_in_a_stream_in_the_place_of_ours_and_doctor_removes_it(
     own_world, stream
