@@ -70,6 +70,7 @@ def word_in(folder: Path, data: bytes, about: str, *, since: int) -> str:
     return word if int(at) >= since else ""
 
 
+@lru_cache(maxsize=16)  # asked for with each id
 def file_in(folder: Path) -> Path:
     """Return where the key is kept."""
     return folder / "machine.key"

@@ -229,14 +229,8 @@ class Addressees:
         return [Addressee(entry.id, entry.id, entry) for entry in entries]
 
     async def entry(self, addressee: Addressee, priority: Priority) -> Entry | None:
-        """Return what the roster knows; None if it cannot be read: the task is stored anyway.
-
-        What it said a moment ago does as well, for a task that wakes nobody.
-        """
-        at, known = self._entries.get(addressee.inbox, (0.0, None))
-        wakes = known.wakes_on(priority) if known else priority in WAKE_ON
-        fresh = not wakes and time.monotonic() - at < _KNOWN_S
-        entry = addressee.entry or (known if fresh else None)
+        """Return what the roster knows; None if it cannot be read: the task is stored anyway."""
+        entry = self.recent(addressee, priority)
         if entry is None:
             with suppress(AgentbusError):
                 entry = await roster.look(self._bus, addressee.inbox)
@@ -244,6 +238,13 @@ class Addressees:
             if entry and not _is_open(entry):
                 self._met.discard(addressee.inbox)
         return entry
+
+    def recent(self, addressee: Addressee, priority: Priority) -> Entry | None:
+        """Return what the roster has said a moment ago: that does for a task that wakes nobody."""
+        at, known = self._entries.get(addressee.inbox, (0.0, None))
+        wakes = known.wakes_on(priority) if known else priority in WAKE_ON
+        fresh = not wakes and time.monotonic() - at < _KNOWN_S
+        return addressee.entry or (known if fresh else None)
 
 
 def _is_open(entry: Entry) -> bool:

@@ -13,7 +13,7 @@ nothing, so looking changes neither who gets a task nor what was seen.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -30,12 +30,13 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects, tasks, waiting
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.reading.sides import read_sides
+from mcp_agentbus.store.reading.sides import Side, Standing, read_sides
 from mcp_agentbus.store.records import as_asked, read_sent
 from mcp_agentbus.store.steps import first_record, sent_of
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import ENDS, HELD, Moment, Record, Sent, State, Task
 from mcp_agentbus.store.tasks import Seen, Unreadable
+from mcp_agentbus.store.upkeep import unkept
 
 # A thread is looked for among this many stored tasks at most; more is said, not searched.
 _SEARCHED_MAX: Final = 1_000
@@ -98,7 +99,7 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
     sides = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
     if claim:  # others may have written of a task of that id
         sides.insert(0, (claim.task.sender, claim.task.to))
-    stored = await read_sides(session.bus, sides, task_id)
+    stored = await _own(session, sides, task_id)
     is_own = any(side.record or side.sent for side in stored)
     if others and not is_own:
         sides = list({side for each in others for side in ((each, "*"), ("*", each))})
@@ -180,7 +181,12 @@ async def _meant(session: Session, written: str) -> str | None:
         return held
     await session.called()
     own = [(session.me.id, "*"), *(("*", inbox) for inbox in session.inboxes)]
+    await session.outcomes.keeping.settled()
     known = await _known(session.bus, own)
+    if not any(task_id.startswith(written) for task_id in known) and (
+        await session.outcomes.keeping.look()
+    ):
+        known = await _known(session.bus, own)
     if not any(task_id.startswith(written) for task_id in known):
         with suppress(AgentbusError):  # then nobody knows
             users = of_this_user(session.bus.settings)
@@ -231,6 +237,20 @@ async def _known(bus: Bus, sides: Iterable[tuple[str, str]]) -> set[str]:
 def _state(record: Record, sent: Sent | None) -> State:
     overdue = sent and not record.ended and text.now() >= sent.expires_at
     return "expired" if overdue else record.state
+
+
+async def _own(session: Session, sides: Sequence[Side], task_id: str) -> list[Standing]:
+    """Return what is known of a session's task, also where its sender's side has yet to keep it."""
+    await session.outcomes.keeping.settled()
+    stored = await read_sides(session.bus, sides, task_id)
+    if any(side.sent for side in stored):
+        return stored
+    if await session.outcomes.keeping.look():
+        return await read_sides(session.bus, sides, task_id)
+    if any(side.record for side in stored):
+        return stored
+    looks = (unkept.in_inbox(session.bus, inbox, task_id) for inbox in session.inboxes)
+    return [Standing(sent=sent) for sent in await together(*looks) if sent]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.beside.awaited import Awaited, Result, no_answer_comes
+from mcp_agentbus.handoff.sending.keeping import Keeping
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, unseen
 from mcp_agentbus.store.records import read_kept, read_record, sent_key
@@ -44,6 +45,8 @@ _SWEEP_S: Final = 60.0
 _BATCH: Final = 100
 # Of these so many in one look, which then takes a second: others may have written thousands.
 _SWEEP_BATCHES: Final = 3
+# As many pages of what the agent has sent are looked through for what nobody keeps.
+_SWEEP_PAGES: Final = 3
 
 
 class Outcomes:
@@ -62,6 +65,8 @@ class Outcomes:
         self.taken: dict[str, Result] = {}
         #: When the deadlines of this agent's open tasks were last looked at; monotonic.
         self.swept_at: float | None = None
+        #: Of what was sent, the records that are written behind receipts.
+        self.keeping = Keeping(bus, me)
         self._losses = Losses(bus, me)
 
     @contextmanager
@@ -190,7 +195,10 @@ class Outcomes:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         await self._sweep()
+        await self.keeping.settled()
         record, revision, sent = await self._read(task_id)
+        if sent is None and await self.keeping.look():
+            record, revision, sent = await self._read(task_id)
         if record is None and sent is None:
             said = f"{self._me} sent no task {task_id}"
             raise await unknown_task(self._bus, task_id, said, "wait for", by="sender")
@@ -208,6 +216,7 @@ class Outcomes:
 
         That is what has arrived as `by` tells, and everything if whoever shows it says so (None).
         """
+        await self.keeping.settled()
         seen = [
             result
             for result in self.taken.values()
@@ -250,6 +259,7 @@ class Outcomes:
 
     async def leave(self, end: Call | None) -> None:
         """Let another session show what may not have arrived; `end` as `confirm` has it."""
+        await self.keeping.settled()
         if end:
             await self.confirm(end)
         for result in self.taken.values():
@@ -257,6 +267,8 @@ class Outcomes:
                 with suppress(AgentbusError):  # it is offered again by itself
                     await self._bus.give_back(result.delivery)
         self.taken = {}
+        with suppress(AgentbusError):  # another session finds it by its task
+            await self.keeping.again()
 
     async def hand_over(self) -> dict[str, Any]:
         """Know no more of what is to be told here; return what another session needs for that."""
@@ -357,6 +369,8 @@ class Outcomes:
         if fresh and not due:
             return
         self.swept_at = time.monotonic()
+        with suppress(AgentbusError):  # the next look does it
+            await self.keeping.look(_SWEEP_PAGES)
         open_ = {task_id: (each.inbox, each.deadline) for task_id, each in self.sent.items()}
         await self._losses.look(open_)
         for _ in range(_SWEEP_BATCHES):

@@ -289,7 +289,7 @@ async def _records_in_inboxes(session: Session, task_id: str) -> list[Record]:
 async def _without_record(session: Session, task_id: str) -> NotYourTask | NotClaimed | UnknownTask:
     """Return the error for a task of which none of this agent's inboxes has a record."""
     me = session.me.id
-    sent, _ = await read_sent(session.bus, me, "*", task_id)
+    sent, _ = await session.outcomes.keeping.read(task_id)
     if sent and sent.inbox not in session.inboxes:
         return NotYourTask(
             f"{me} sent task {task_id}; only {ids.address_of(sent.inbox)} can answer it.",
@@ -324,7 +324,7 @@ async def _received(session: Session, task_id: str) -> bool:
 async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Published:
     """Withdraw a task that this agent sent."""
     bus, me = session.bus, session.me.id
-    sent, sent_revision = await read_sent(bus, me, "*", task_id)
+    sent, sent_revision = await session.outcomes.keeping.read(task_id)
     if sent is None:
         raise await _not_sent(session, task_id, "withdraw")
     wanted = Step(
@@ -352,7 +352,7 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
 async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Published:
     """Answer the question of the worker of a task that this agent sent."""
     bus, me = session.bus, session.me.id
-    sent, _ = await read_sent(bus, me, "*", task_id)
+    sent, _ = await session.outcomes.keeping.read(task_id)
     if sent is None:
         raise await _not_sent(session, task_id, "answer")
     record, revision = await read_record(bus, me, sent.inbox, task_id)

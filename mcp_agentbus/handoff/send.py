@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final, NamedTuple, Unpack
+from typing import Any, Final, NamedTuple, Unpack
 
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import EVERYBODY
+from mcp_agentbus.core.ids import EVERYBODY, Priority
 from mcp_agentbus.errors import (
     AgentbusError,
     BadInput,
@@ -40,6 +40,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.outbox.outbox import Here
 from mcp_agentbus.store.records import read_sent
+from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import HOPS_MAX, Receipt, Sent, Task
 from mcp_agentbus.store.tasks import Kept
 
@@ -102,6 +103,7 @@ class _Wanted(NamedTuple):
 async def _send(session: Session, wanted: _Wanted) -> tuple[Receipt, ...]:
     """Store the tasks on the bus; what has not come there is kept here, if it can be."""
     await session.called()
+    await session.outcomes.keeping.before_more()
     way, draft = _way(session), await _in_thread(session, wanted.draft)
     if draft.reply_to:
         await session.known.find([draft.reply_to])
@@ -113,17 +115,33 @@ async def _send(session: Session, wanted: _Wanted) -> tuple[Receipt, ...]:
         _store(session, (addressee, task), before.get(task.id), is_given=wanted.is_given)
         for addressee, task in zip(addressees, drawn_up, strict=True)
     )
-    told = (session.known.entry(addressee, draft.priority) for addressee in addressees)
-    outcomes, entries = await asyncio.gather(
-        asyncio.gather(*storing, return_exceptions=True),
-        asyncio.gather(*told),  # a wake is held or not by the latest word of its listener
-    )
+    outcomes, entries = await _with_entries(session, addressees, draft.priority, list(storing))
     _raise_common(outcomes, wanted.key)
     return tuple(
         receipt_of(addressee.address, entry, task, outcome)
         for addressee, entry, task, outcome in zip(
             addressees, entries, drawn_up, outcomes, strict=True
         )
+    )
+
+
+async def _with_entries(
+    session: Session,
+    addressees: Sequence[Addressee],
+    priority: Priority,
+    storing: Sequence[Coroutine[Any, Any, Kept | Here]],
+) -> tuple[Sequence[Kept | Here | BaseException], Sequence[Entry | None]]:
+    """Return what came of storing, and what the roster says of each addressee."""
+    known = [session.known.recent(addressee, priority) for addressee in addressees]
+    if len(storing) == 1 and known != [None]:  # what is one needs nothing to be begun beside it
+        try:
+            return [await storing[0]], known
+        except AgentbusError as error:
+            return [error], known
+    told = (session.known.entry(addressee, priority) for addressee in addressees)
+    return await asyncio.gather(
+        asyncio.gather(*storing, return_exceptions=True),
+        asyncio.gather(*told),  # a wake is held or not by the latest word of its listener
     )
 
 
@@ -207,6 +225,7 @@ async def _in_thread(session: Session, draft: Draft) -> Draft:
     held = session.claims.get(draft.in_reply_to)
     if held:
         return replace(draft, thread_id=held.task.thread_id)
+    await session.outcomes.keeping.settled()
     sent, _ = await read_sent(session.bus, session.me.id, "*", draft.in_reply_to)
     return replace(draft, thread_id=sent.thread_id or None) if sent else draft
 
@@ -217,6 +236,7 @@ async def _stored_before(session: Session, drawn_up: Sequence[Task]) -> dict[str
     Raises:
         BadInput: it has stored another task under one of the ids.
     """
+    await session.outcomes.keeping.settled()
     looks = (read_sent(session.bus, task.sender, "*", task.id) for task in drawn_up)
     stored = {}
     for task, (before, _) in zip(drawn_up, await together(*looks), strict=True):
@@ -247,13 +267,27 @@ async def _store(
         raise refusal
     with session.outcomes.awaiting(task):
         try:
-            kept = await tasks.put(session.bus, task)
+            kept = await _put(session, task, is_given=is_given)
         except (BusUnreachable, Unconfirmed) as failure:
             return await later.keep(session, task, failure)
         if isinstance(kept, tasks.Taken):
             raise _used_for_another(task)
     # Without a request id of the caller's, what was stored before was our own lost try.
     return Kept(kept.sent, duplicate=kept.duplicate and is_given)
+
+
+async def _put(session: Session, task: Task, *, is_given: bool) -> Kept | tasks.Taken:
+    """Store a task; what is kept of it is written behind its receipt, where that does no harm.
+
+    By what is kept a repeated call is known, so whoever may repeat it waits for both; as does who
+    ends with the receipt, and whoever reads of a task before its time has come.
+    """
+    if is_given or session.leased or task.deliver_at:
+        return await tasks.put(session.bus, task)
+    stored = await tasks.store(session.bus, task)
+    if isinstance(stored, Kept):
+        session.outcomes.keeping.begin(stored)
+    return stored
 
 
 def _used_for_another(task: Task) -> BadInput:

@@ -55,10 +55,8 @@ class Session:
     me: Agent
     id: str = field(default_factory=ids.new_session_id)
     leased: bool = False  #: As a shell's: its claims are leases, and outlive its process.
-    #: For which of its sessions, by which process, a host has started its server; empty if unknown.
-    hosted: str = ""
-    #: The session of another server of its host's, which has all that this one had; empty if none.
-    successor: str = field(default="", init=False)
+    hosted: str = ""  #: For which session of its host's, by which process; empty if unknown.
+    successor: str = field(default="", init=False)  #: Which other one of its host's has all of its.
     only: str = ""  #: The id of the one task that it was started for; empty for any.
     naming: Naming | None = None  #: How an MCP client comes by its name; None: it is `me` for good.
     outbox: Outbox | None = None  #: Keeps what it sends while the bus is out of reach.
@@ -281,7 +279,8 @@ class Session:
         task.add_done_callback(self._in_background.discard)
 
     async def undone(self) -> None:
-        """Wait until what calls have taken that were cancelled is given back; 1.5 s at most."""
+        """Wait until what was sent is kept, and what cancelled calls took is given back; 2 s."""
+        await self.outcomes.keeping.settled()
         if self._in_background:
             await asyncio.wait(self._in_background, timeout=_END_TIMEOUT_S)
 
@@ -301,6 +300,7 @@ class Session:
                     await roster.register(self.bus, self.taking(), text.now())
                 if time.monotonic() - self._called_at > CLAIM_MAX_S:
                     await self.claims.give_all_back("no call from its session for 2 hours")
+                await self.outcomes.keeping.again()
             except AgentbusError as error:
                 _log.debug("keeper: %s", error.message)
             except Exception as error:  # noqa: BLE001  # a keeper that ends would lose every claim

@@ -41,6 +41,8 @@ H_HOPS: Final = "Agentbus-Hops"
 H_SESSION: Final = "Agentbus-Session"
 H_REQUEST: Final = "Agentbus-Request"
 H_REASON: Final = "Agentbus-Reason"
+#: Of a task: what shows its sender's own machine that it was stored from there.
+H_PROOF: Final = "Agentbus-Proof"
 #: Of the answer to a request: whose it is.
 H_FROM: Final = "Agentbus-From"
 H_SCHEDULER: Final = "Nats-Scheduler"

@@ -10,6 +10,8 @@ at all, is the hand-off's business.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from mcp_agentbus.bus.replies import (
     Stored,
     stream_differs,
 )
+from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, Unconfirmed
 from mcp_agentbus.store import codec, streams, subjects
@@ -50,7 +53,7 @@ _PAGE: Final = 100
 
 @dataclass(frozen=True)
 class Kept:
-    """A task that is on the server, with its sender's record."""
+    """A task that is on the server, and what its sender keeps of it."""
 
     sent: Sent
     #: It had been stored before; nothing was stored again.
@@ -73,30 +76,51 @@ async def put(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | 
         Unconfirmed: the task is stored and its sender's record is not, or that is not known.
         InboxFull, BusUnreachable, NotAllowed: as `Bus.publish`.
     """
-    stored = await _put_task(bus, task, message_id or task.id)
-    if stored.duplicate and not await _is_stored(bus, task, stored.seq):
-        return Taken()
-    seq = 0 if task.deliver_at else stored.seq
-    sent, duplicate = sent_of(task).model_copy(update={"seq": seq}), stored.duplicate
+    stored = await store(bus, task, message_id=message_id)
+    if isinstance(stored, Taken):
+        return stored
     try:
-        await write_sent(bus, sent, 0)
-    except Conflict:  # an earlier try of the same request had come this far
-        before, revision = await read_sent(bus, task.sender, task.to, task.id)
-        if before is None:  # or a result was seen before its task was known
-            with suppress(Conflict):
-                await write_sent(bus, sent, revision)
-            return Kept(sent, duplicate)
-        if not is_same(before, task):
-            return Taken()
-        sent, duplicate = before, True
+        return await keep(bus, stored)
     except AgentbusError as error:
         mend = f"{error.message.replace(' Nothing was stored.', '')} {error.hint}"
         what = "The task is stored, but not what its sender keeps of it."
         raise Unconfirmed(what, mend=mend if isinstance(error, Refused) else "") from None
-    return Kept(sent, duplicate)
 
 
-def is_same(before: Sent, task: Task) -> bool:
+async def store(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | Taken:
+    """Store a task, and leave what its sender keeps of it to a `keep` that has to follow.
+
+    Raises:
+        StoreFull, InboxFull, BusUnreachable, Unconfirmed, NotAllowed: as `put`; nothing is stored,
+            or that is not known.
+    """
+    stored = await _put_task(bus, task, message_id or task.id)
+    if stored.duplicate and not await _is_stored(bus, task, stored.seq):
+        return Taken()
+    seq = 0 if task.deliver_at else stored.seq
+    return Kept(sent_of(task).model_copy(update={"seq": seq}), stored.duplicate)
+
+
+async def keep(bus: Bus, stored: Kept) -> Kept | Taken:
+    """Write what the sender of a stored task keeps of it, unless that stands already.
+
+    Raises:
+        StoreFull, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; the task is stored.
+    """
+    sent = stored.sent
+    try:
+        await write_sent(bus, sent, 0)
+    except Conflict:  # an earlier try of the same request had come this far
+        before, revision = await read_sent(bus, sent.owner, sent.inbox, sent.task_id)
+        if before is None:  # or a result was seen before its task was known
+            with suppress(Conflict):
+                await write_sent(bus, sent, revision)
+            return stored
+        return Kept(before, duplicate=True) if is_same(before, sent) else Taken()
+    return stored
+
+
+def is_same(before: Sent, task: Task | Sent) -> bool:
     """Tell whether a task is what its sender asked for before, by what it has kept of that."""
     if before.request and task.request:
         return before.request == task.request
@@ -108,6 +132,7 @@ async def _put_task(bus: Bus, task: Task, message_id: str) -> Stored:
     """Store a task where it waits to be claimed, or for its time."""
     headers, data = codec.task_headers(task), codec.encode_task(task)
     stream, subject = subjects.TASKS, subjects.task_subject(task.to, task.priority, task.sender)
+    headers[subjects.H_PROOF] = _proof(bus, subject, data)
     if task.deliver_at:
         headers |= {
             subjects.H_SCHEDULE: subjects.AT + text.stamp(task.deliver_at),
@@ -117,6 +142,21 @@ async def _put_task(bus: Bus, task: Task, message_id: str) -> Stored:
         subject = subjects.scheduled_subject(task.to, task.priority, task.sender, task.id)
         await _check_schedule_has_room(bus, len(data))
     return await bus.publish(subject, data, headers, message_id=message_id, stream=stream)
+
+
+def is_from_here(bus: Bus, message: Found) -> bool:
+    """Tell whether this user has stored a task on this machine: anybody may write a sender's name.
+
+    Raises:
+        BadSetup: as `unforeseen`.
+    """
+    said = message.headers.get(subjects.H_PROOF, "").encode(errors="replace")
+    return hmac.compare_digest(said, _proof(bus, message.subject, message.data).encode())
+
+
+def _proof(bus: Bus, subject: str, data: bytes) -> str:
+    """Return what shows whoever knows this machine's key that it has stored these bytes there."""
+    return unforeseen(bus.settings.state_dir, "stored", subject, hashlib.sha256(data).hexdigest())
 
 
 async def _is_stored(bus: Bus, task: Task, seq: int) -> bool:

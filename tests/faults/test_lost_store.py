@@ -105,6 +105,7 @@ async def test_doctor_tells_of_the_loss_of_what_was_kept_of_tasks(pair, monkeypa
     planner, coder = pair
     await planner.bus.api(f"STREAM.DELETE.{subjects.RESULTS}")
     await send_task(planner, coder.me.id, "Fresh", "x")
+    await planner.outcomes.keeping.settled()
 
     [check] = await strangers.checks(planner.bus.settings)
 

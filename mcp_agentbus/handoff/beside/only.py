@@ -23,6 +23,7 @@ from mcp_agentbus.store import roster, tasks
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.upkeep import unkept
 
 #: The tools of such a session.
 TOOLS: Final = frozenset({"read_inbox", "watch_inbox", "publish_result"})
@@ -89,6 +90,8 @@ async def unheld(session: Session, task_id: str, holder: str) -> Claim | None:
             read_record(session.bus, "*", inbox, task_id),
             tasks.sent_to(session.bus, inbox, task_id),
         )
+        if standing is None and sent is None:
+            sent = await unkept.in_inbox(session.bus, inbox, task_id)
         record = standing or (first_record(sent) if sent else None)
         if record is None or record.ended or await roster.may_hold(session.bus, record):
             continue

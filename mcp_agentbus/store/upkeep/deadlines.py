@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
+from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import records, streams, tasks
 from mcp_agentbus.store.task import Sent
+from mcp_agentbus.store.upkeep.unkept import Unkept
 
 # Between two looks, in seconds.
 _PAUSE_S: Final = 15.0
@@ -36,6 +39,7 @@ class Deadlines:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._look_at = 0.0
+        self._unkept = Unkept(bus)
 
     async def look(self, agents: Iterable[str]) -> None:
         """End what those agents have sent and is over, unless that was done a moment ago.
@@ -46,6 +50,9 @@ class Deadlines:
         if now < self._look_at:
             return
         self._look_at = now + _PAUSE_S
+        agents = list(agents)
+        with suppress(AgentbusError):  # no deadline of others waits for it
+            await self._unkept.look(agents)
         for agent in agents:
             try:
                 deliveries = await streams.pull(self._bus, streams.sent(agent), _BATCH)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks that are stored and of which their sender's side keeps no record: found, and kept.
+
+    unkept = Unkept(bus)
+    await unkept.look(["planner"])
+
+A sender's receipt waits for its task alone; whoever is killed before the record behind it is
+written leaves the task without one: nobody would keep its deadline, and its result would count as
+unasked for. The task itself says what is to be kept of it. Anybody may write a sender's name, so
+it is kept only where its proof shows that it was stored from this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing, suppress
+from datetime import timedelta
+from typing import Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store.records import lasts, sent_in
+from mcp_agentbus.store.steps import sent_of
+from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.task import Sent, Undecodable
+from mcp_agentbus.store.tasks import Kept
+
+# Stored tasks in one answer, each of which may have 512 KiB.
+_PAGE: Final = 100
+# Of an agent that has sent thousands each look goes through so many pages more.
+_PAGES: Final = 10
+# By then the record of a task that was just stored stands, on a slow disk as well.
+_KEPT_WITHIN: Final = timedelta(seconds=10)
+
+
+class Unkept:
+    """Looks again and again among what agents have sent; from where the look before has ended."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        #: From which sequence on the next look goes, by agent.
+        self._next: dict[str, int] = {}
+        #: When the stream was made: one that is made anew counts from the beginning.
+        self._made = ""
+
+    async def look(self, agents: Iterable[str], pages: float = _PAGES) -> int:
+        """Keep what is missing of the next so many pages of each; return of how many it was.
+
+        Raises: as `Bus.publish`.
+        """
+        made = str((await self._bus.admin.api(f"STREAM.INFO.{TASKS}"))["created"])
+        if made != self._made:
+            self._made, self._next = made, {}
+        return sum([await self._look(agent, pages) for agent in agents])
+
+    async def _look(self, agent: str, pages: float) -> int:
+        found, start = 0, self._next.get(agent, 1)
+        subject = subjects.task_subject("*", "*", agent)
+        stored = self._bus.admin.stored(TASKS, subject, start=start, page=_PAGE)
+        async with aclosing(stored) as each:
+            async for messages in each:
+                found += await self._keep(messages)
+                if messages:
+                    self._next[agent] = messages[-1].seq + 1
+                pages -= 1
+                if pages <= 0:
+                    break
+        return found
+
+    async def _keep(self, messages: Sequence[Found]) -> int:
+        """Keep what is missing of these tasks; return of how many it was."""
+        stored = [kept for message in messages if (kept := self._of(message))]
+        places = [_place(kept) for kept in stored]
+        there = {
+            message.subject
+            for message in await lasts(self._bus, places)
+            if (sent := sent_in(message)) and not sent.unasked
+        }
+        missing = [kept for kept, place in zip(stored, places, strict=True) if place not in there]
+        await together(*(tasks.keep(self._bus, kept) for kept in missing))
+        return len(missing)
+
+    def _of(self, message: Found) -> Kept | None:
+        """Return what is to be kept of a task; None of one that was not stored from here."""
+        sent = _sent_of(message) if tasks.is_from_here(self._bus, message) else None
+        return Kept(sent, duplicate=True) if sent else None
+
+
+async def in_inbox(bus: Bus, inbox: str, task_id: str) -> Sent | None:
+    """Return what the sender of a task in an inbox is about to keep of it; None if none has come.
+
+    Whoever has its id from the receipt may look for it before the record behind that stands.
+
+    Raises: as `Bus.many`.
+    """
+    subject = subjects.task_subject(inbox, "*", "*")
+    start: dict[str, object] = {"start_time": text.stamp(text.now() - _KEPT_WITHIN)}
+    while messages := await bus.admin.many(
+        TASKS, {**start, "batch": _PAGE, "next_by_subj": subject}
+    ):
+        for message in messages:
+            # Others' programs keep nothing, however long one waits.
+            its_id, proof = map(message.headers.get, (subjects.H_TASK, subjects.H_PROOF))
+            if its_id == task_id and proof and (sent := _sent_of(message)):
+                return sent
+        start = {"seq": messages[-1].seq + 1}
+    return None
+
+
+def _sent_of(message: Found) -> Sent | None:
+    """Return what a task's sender keeps of it; None if it is no task."""
+    with suppress(Undecodable):  # whoever reads that inbox parks it
+        return sent_of(tasks.decoded(message)).model_copy(update={"seq": message.seq})
+    return None
+
+
+def _place(kept: Kept) -> str:
+    return subjects.sent_subject(kept.sent.owner, kept.sent.inbox, kept.sent.task_id)
