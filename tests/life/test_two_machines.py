@@ -66,6 +66,12 @@ def test_a_task_goes_over_wakes_comes_back_and_goes_on_after_the_link_was_away(
             assert each not in shown
             assert each not in (laptop.home / ".config/agentbus/config.toml").read_text()
 
+        line_of_pi = decode(_invited(vps, "pi"))
+        with laptop.far(0.15, 0.025):
+            _gets_there(laptop, line_of_pi)
+        code, said = vps.typed("server", "accounts")
+        assert re.search(r"^pi: joined", said, re.MULTILINE), said
+
         code, said = laptop.typed("leave", "--yes", "--json")
         assert (code, json.loads(said)["told"]) == (0, True), said
         code, said = vps.typed("server", "accounts")
@@ -132,6 +138,23 @@ def _is_kept(laptop, away):
     code, said = laptop.typed("watch", "--task", receipt["task_id"], "--timeout", f"{_BACK_S}s",
                               folder="shop")  # fmt: skip
     assert (code, "built on the VPS" in said) == (0, True), said
+
+
+def _gets_there(laptop, line):
+    """See that over a link that is slow and loses some all gets there, if not at the first try."""
+    said = []
+
+    def joined():
+        said.append(_joins_as_another(laptop, line))
+        return said[-1][0] != 3  # what else doctor finds on such a link is no matter here
+
+    until(joined, f"another user has joined: {said}")
+    code, receipt = laptop.typed("send", "builder", "From afar", "x", "--json", "--priority", "high",
+                                 folder="shop")  # fmt: skip
+    assert code == 0, receipt
+    task_id = json.loads(receipt)["receipts"][0]["task_id"]
+    watch = ("watch", "--task", task_id, "--timeout", f"{_BACK_S}s")
+    until(lambda: "built on the VPS" in laptop.typed(*watch, folder="shop")[1], "it comes back")
 
 
 def _key_of(laptop):

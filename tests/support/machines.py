@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import far_end
 import pytest
 import served
 from local_server import script, until
@@ -35,6 +36,8 @@ class Machine:
         self.home, self.address, self.link = home, f"10.231.7.{number}", f"v{number}"
         #: The process that keeps its network; set once there is one.
         self.keeper = 0
+        #: The same of the network to which its cable leads.
+        self.between = 0
         home.mkdir()
         (home / "bin").mkdir()
         # As `pip install` leaves it; elsewhere the venv's own, which a HOME does not have.
@@ -118,6 +121,27 @@ class Machine:
         finally:
             assert self.ran("tc", "qdisc", "del", "dev", self.link, "root") == (0, "")
 
+    @contextlib.contextmanager
+    def far(self, delay_s: float, loss: float) -> Iterator[None]:
+        """Have what it says and hears take so long each way, in seconds, and some of it be lost."""
+        if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+            _lacks("/dev/net/tun cannot be used")
+        of_it = self.ran("ip", "-o", "link", "show", "dev", self.link)[1]
+        mac = of_it.partition("link/ether ")[2].split()[0]
+        address = ("addr", "add", f"{self.address}/24", "dev", self.link)
+        self._set("link", "set", self.link, "down")
+        self._set("link", "set", self.link, "name", "unused")
+        self._set("addr", "flush", "dev", "unused")
+        try:
+            with _joined(self, delay_s, loss):
+                self._set("link", "set", self.link, "address", mac, "up")
+                self._set(*address)
+                yield
+        finally:
+            self._set("link", "set", "unused", "name", self.link)
+            self._set("link", "set", self.link, "up")
+            self._set(*address)
+
     def _set(self, *words: str) -> None:
         assert self.ran("ip", *words) == (0, "")
 
@@ -147,6 +171,7 @@ def network(*names: str, homes: Path) -> Iterator[list[Machine]]:
         _ip(between, "link", "add", "between", "type", "bridge")
         _ip(between, "link", "set", "between", "up")
         for machine in machines:
+            machine.between = between
             own = (*_within(between), "unshare", "--net")
             machine.keeper = stack.enter_context(_kept(*own))
             stack.callback(machine.end)
@@ -157,6 +182,32 @@ def network(*names: str, homes: Path) -> Iterator[list[Machine]]:
             _ip(machine.keeper, "addr", "add", f"{machine.address}/24", "dev", machine.link)
             _ip(machine.keeper, "link", "set", machine.link, "up")
         yield machines
+
+
+@contextlib.contextmanager
+def _joined(machine: Machine, delay_s: float, loss: float) -> Iterator[None]:
+    """Have a new card of a machine's lead to where the cables meet, by a process at each end."""
+    here, there = os.pipe(), os.pipe()
+    other = f"t{machine.link}"
+    ends = []
+    try:
+        for keeper, card, takes, gives in (
+            (machine.keeper, machine.link, here[0], there[1]),
+            (machine.between, other, there[0], here[1]),
+        ):
+            argv = [*_within(keeper, "--net"), sys.executable, far_end.__file__, card]
+            pipes = {"stdin": takes, "stdout": gives, "stderr": subprocess.PIPE}
+            ends.append(subprocess.Popen([*argv, str(delay_s), str(loss)], **pipes, text=True))
+            assert ends[-1].stderr.readline() == "ready\n"
+        _ip(machine.between, "link", "set", other, "master", "between", "up")
+        yield
+    finally:
+        for end in ends:
+            end.kill()
+            end.wait()
+            end.stderr.close()
+        for descriptor in (*here, *there):
+            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -50,6 +50,10 @@ _VERSION: Final = 1
 _LOBBY_S: Final = 30.0
 # A gate that was started together with its server is there within so long.
 _STARTS_S: Final = 5.0
+# Over a link that is slow and loses some, one try of several gets through; each takes seconds. What
+# fails sooner fails for another reason.
+_SLOW_S: Final = 20.0
+_SOON_S: Final = 1.5
 # A gate makes room for others where the lobby is full (`shared.accounts.crowd`).
 _MAKES_ROOM_S: Final = 10.0
 #: So long the server is tried with the new key, each try after a pause.
@@ -223,6 +227,7 @@ async def _heard(bus: Bus, request: bytes) -> Message:
     """
     began = time.monotonic()
     while True:
+        tried = time.monotonic()
         try:
             return await bus.request(LOBBY, request, _LOBBY_S)
         except NobodyListens:
@@ -230,6 +235,12 @@ async def _heard(bus: Bus, request: bytes) -> Message:
                 raise
         except Crowded:
             if time.monotonic() > began + _MAKES_ROOM_S:
+                raise
+        except Untrusted:
+            raise
+        except BusUnreachable:
+            now = time.monotonic()
+            if now < tried + _SOON_S or now > began + _SLOW_S:
                 raise
         await asyncio.sleep(_PAUSE_S)
 
