@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, MutableMapping
 from typing import Final, NamedTuple
 
 from mcp_agentbus.gate.share.holdings import Holdings
-from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.store.subjects import AGENTS, RESULTS, SCHEDULE, TASKS
 
 # What an account's agents may send together, in tasks a minute.
 TASKS_PER_MINUTE: Final = 1_200
@@ -23,6 +23,8 @@ TASKS_PER_MINUTE: Final = 1_200
 BYTES_PER_MINUTE: Final = 64 << 20
 BYTES_PER_DAY: Final = {TASKS: 256 << 20, SCHEDULE: 16 << 20, RESULTS: 1 << 30}
 _OTHERS_PER_DAY: Final = 64 << 20
+# Of what is kept for days each account may have a share; what is parked is seen to by senders.
+_SHARED: Final = (TASKS, RESULTS, SCHEDULE, AGENTS)
 # Sessions and listeners of an account that say at a time that they live.
 SESSIONS_MAX: Final = 500
 # Of what they say, in bytes, so much: the stream that has it is in memory, and takes 16 MB of all.
@@ -92,7 +94,7 @@ class Quota:
         self._sessions: dict[str, dict[str, _Sign]] = {}
         self._scanned: dict[Hashable, _Bucket] = {}
         #: Of those streams of which accounts may have a share, by stream.
-        self.holdings = {stream: Holdings(clock) for stream in (TASKS, RESULTS)}
+        self.holdings = {stream: Holdings(clock) for stream in _SHARED}
         #: Held by whoever looks for room among what waits for its time, and stores there.
         self.scheduling = asyncio.Lock()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
@@ -20,7 +21,10 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.parking import parked
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
-from mcp_agentbus.store.subjects import AGENTS, H_MOVED, PRESENCE, RESULTS, TASKS
+from mcp_agentbus.store.subjects import AGENTS, H_MOVED, PRESENCE, RESULTS, SCHEDULE, TASKS
+
+# Of a registration that is the first of its name.
+FIRST = {"Nats-Expected-Last-Subject-Sequence": "0"}
 
 
 @pytest_asyncio.fixture(loop_scope="function")
@@ -81,6 +85,35 @@ async def test_who_has_most_of_a_stream_with_little_room_is_refused_and_the_othe
             await scene.buses["mallory"].publish("agentbus.mallory.sent.coder.more", large)
 
 
+@pytest.mark.parametrize("stream", [SCHEDULE, AGENTS, TASKS])
+@pytest.mark.asyncio(loop_scope="function")
+async def test_so_it_is_with_what_waits_for_its_time_what_is_registered_and_what_waits(
+    tmp_path, monkeypatch, stream
+):
+    monkeypatch.setattr(counting, "_LOOK_S", 0.02)
+    monkeypatch.setattr(holdings, "_RESTS_S", 0.05)
+    async with attacked(tmp_path) as scene:
+        config = (await scene.admin.api(f"STREAM.INFO.{stream}"))["config"]
+        await scene.admin.api(f"STREAM.UPDATE.{stream}", {**config, "max_bytes": 256 << 10})
+        outcomes = []
+        for number in range(40):
+            if stream == AGENTS:
+                place, headers = f"agentbus.m{number}.profile", dict(FIRST)
+            elif stream == SCHEDULE:
+                place = f"agentbus.coder.sched.low.mallory.t{number}"
+                headers = {"Nats-Schedule": f"@at {text.stamp(text.now() + timedelta(hours=1))}"}
+            else:
+                place, headers = "agentbus.coder.tasks.low.mallory", {}
+            outcomes.append(
+                await said(scene, place, json.dumps({"x": "y" * 10_000}).encode(), headers)
+            )
+
+        assert set(outcomes) == {"stored", "no-room"}
+        await send_task(scene.planner, "coder", "Now", "x")
+        await send_task(scene.planner, "coder", "Later, too", "x", deliver_in_s=600)
+        await roster.register(scene.buses["vps"], Agent("another"), text.now())
+
+
 @pytest.mark.asyncio(loop_scope="function")
 async def test_who_parks_the_same_task_again_and_again_writes_it_once(scene):
     mallory, task = scene.mallory, b"no task" * 1_000
@@ -111,8 +144,7 @@ async def test_what_is_parked_counts_and_an_inbox_is_read_on_where_it_is_too_muc
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_name_is_its_account_s_whatever_its_registration_says(scene):
     """One that does not say when it was made is none that a reader takes."""
-    first = {"Nats-Expected-Last-Subject-Sequence": "0"}
-    assert await said(scene, "agentbus.m0.profile", b'{"x":"y"}', first) == "stored"
+    assert await said(scene, "agentbus.m0.profile", b'{"x":"y"}', FIRST) == "stored"
 
     with pytest.raises(NameTaken):
         await roster.register(scene.buses["laptop"], Agent("m0"), text.now())

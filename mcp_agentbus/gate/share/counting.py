@@ -60,8 +60,9 @@ def _whose(subject: str, headers: Mapping[str, str], book: Book, stream: str) ->
     whose, kind, rest = subjects.parts(subject)
     if by := headers.get(H_ACCOUNT):
         return by
-    writer = (whose if kind == "sent" else rest[0]) if stream == RESULTS else rest[1]
-    return book.owner(writer)
+    if kind in {"sent", "profile"}:
+        return book.owner(whose)
+    return book.owner(rest[0] if stream == RESULTS else rest[1])
 
 
 def _size(stored: Found) -> int:
