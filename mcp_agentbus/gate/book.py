@@ -32,6 +32,8 @@ class Standing:
     roles: frozenset[str]
     #: `joined`, `cut-off` or `removed`.
     state: str = "joined"
+    #: Whether it may write to any number of others' agents at once.
+    to_all: bool = False
 
 
 class Book:
@@ -59,6 +61,11 @@ class Book:
         """Return what an account was granted."""
         standing = self._accounts.get(account)
         return standing.roles if standing else frozenset()
+
+    def writes_to_all(self, account: str) -> bool:
+        """Tell whether an account may write to any number of others' agents at once."""
+        standing = self._accounts.get(account)
+        return standing is not None and standing.to_all
 
     def is_in(self, account: str) -> bool:
         """Tell whether an account may use the bus."""

@@ -155,12 +155,15 @@ class Desk:
 
     def _is_refused(self, reply: str, say: Say) -> bool:
         """Tell whether it is not to be said, having answered that; else it is counted."""
+        quota, account = self._quota, self._account
         if self._is_too_large(say):
             self._forward.answer(reply, _TOO_LARGE)
+        elif say.reaches and not quota.may_reach(account, say.reaches):
+            self._forward.refuse(reply, "too-wide")
         elif not self._may(say):
             # Of what is set aside nobody sends less by waiting a minute.
             self._forward.refuse(reply, "no-room" if say.stores == DEAD else "too-many")
-        elif not self._quota.has_room(self._account, say.stores, _size(say)):
+        elif not quota.has_room(account, say.stores, _size(say)):
             self._forward.refuse(reply, "no-room")
         else:
             return False

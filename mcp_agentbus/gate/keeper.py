@@ -203,4 +203,4 @@ def _known(stored: Found) -> Known:
 
 
 def _standing(record: AccountRecord) -> Standing:
-    return Standing(frozenset(record.roles), record.state)
+    return Standing(frozenset(record.roles), record.state, record.to_all)

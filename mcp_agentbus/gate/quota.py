@@ -18,6 +18,9 @@ from mcp_agentbus.store.subjects import AGENTS, RESULTS, SCHEDULE, TASKS
 
 # What an account's agents may send together, in tasks a minute.
 TASKS_PER_MINUTE: Final = 1_200
+# Others' agents and roles to which they may write, in a minute: as many as one call names. Whoever
+# is to write to all of a large bus is given that by its owner.
+REACHED_MAX: Final = 50
 # What they may store in a stream, in bytes with subjects and headers: a minute, and a day, so that
 # no account alone fills one before somebody sees it.
 BYTES_PER_MINUTE: Final = 64 << 20
@@ -89,6 +92,7 @@ class Quota:
         #: When it had to wait last, and since when it has again and again.
         self._rested: dict[str, float] = {}
         self._flooding: dict[str, float] = {}
+        self._reached: dict[str, dict[str, float]] = {}
         self._made: dict[str, dict[str, float]] = {}
         self._opened: dict[str, deque[float]] = {}
         self._sessions: dict[str, dict[str, _Sign]] = {}
@@ -102,6 +106,17 @@ class Quota:
         """Tell whether an account may send one more task, and count it."""
         most = TASKS_PER_MINUTE
         return self._take(self._tasks, account, 1, most, most / _MINUTE_S)
+
+    def may_reach(self, account: str, inbox: str) -> bool:
+        """Tell whether an account may write to one more inbox of others', and note it."""
+        now, reached = self._clock(), self._reached.setdefault(account, {})
+        if inbox not in reached and len(reached) >= REACHED_MAX:
+            for name in [name for name, at in reached.items() if now - at > _MINUTE_S]:
+                del reached[name]
+            if len(reached) >= REACHED_MAX:
+                return False
+        reached[inbox] = now
+        return True
 
     def may_store(self, account: str, stream: str, size: int) -> bool:
         """Tell whether an account may store so many bytes as one message more, and count them."""

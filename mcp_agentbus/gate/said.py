@@ -101,7 +101,7 @@ def _scheduled(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     subject = subjects.scheduled_subject(inbox, lane, sender, task_id)
     say = Say(subject, asked.data, headers, sends=sender, stores=SCHEDULE)
     decided = _sent_by(asked, (inbox, lane, sender), say, book)
-    return Scheduled(say) if decided is say else decided
+    return Scheduled(decided) if isinstance(decided, Say) else decided
 
 
 def _sent_by(asked: Asked, task: tuple[str, str, str], say: Say, book: Book) -> Verdict:
@@ -119,7 +119,8 @@ def _sent_by(asked: Asked, task: tuple[str, str, str], say: Say, book: Book) -> 
         return Refusal("unknown-agent", about=(inbox,))
     if not book.accepts(inbox, sender):
         return Refusal("not-accepted", about=(inbox, sender))
-    return say
+    is_free = book.is_own_inbox(asked.account, inbox) or book.writes_to_all(asked.account)
+    return say if is_free else replace(say, reaches=inbox)
 
 
 def _dead(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:

@@ -45,6 +45,8 @@ class Say:
     headers: Mapping[str, str] = field(default_factory=dict)
     #: Of a task: who sends it, so that it counts among what the account may send.
     sends: str = ""
+    #: An inbox of others, where the account may write to so many a minute.
+    reaches: str = ""
     #: Of what stays on the bus: in which stream.
     stores: str = ""
     #: A session that says that it lives, by its subject: another agent's of that id is another.

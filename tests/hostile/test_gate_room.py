@@ -9,17 +9,18 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
-from mallory import GATE, attacked
+from mallory import GATE, attacked, once_known
 
 from mcp_agentbus.bus.login.account import H_REFUSED
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import NameTaken, StoreFull
+from mcp_agentbus.errors import NameTaken, SendLimit, StoreFull
 from mcp_agentbus.gate import quota
 from mcp_agentbus.gate.share import counting, holdings
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.parking import parked
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.shared.accounts import owner
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.subjects import AGENTS, H_MOVED, PRESENCE, RESULTS, SCHEDULE, TASKS
 
@@ -112,6 +113,23 @@ async def test_so_it_is_with_what_waits_for_its_time_what_is_registered_and_what
         await send_task(scene.planner, "coder", "Now", "x")
         await send_task(scene.planner, "coder", "Later, too", "x", deliver_in_s=600)
         await roster.register(scene.buses["vps"], Agent("another"), text.now())
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_an_account_writes_to_so_many_of_others_a_minute_unless_its_owner_lets_it(
+    scene, monkeypatch
+):
+    monkeypatch.setattr(quota, "REACHED_MAX", 1)
+    for _ in range(2):
+        await send_task(scene.mallory, "coder", "One", "x")
+    with pytest.raises(SendLimit, match="as many agents of others"):
+        await send_task(scene.mallory, "planner", "Another", "x")
+
+    await owner.grant(scene.admin, "mallory", to_all=True)
+    [receipt] = await once_known(
+        SendLimit, lambda: send_task(scene.mallory, "planner", "More", "x")
+    )
+    assert receipt.to == "planner"
 
 
 @pytest.mark.asyncio(loop_scope="function")

@@ -135,6 +135,10 @@ def _limits() -> str:
         ("events that wait for their reader", f"{events.WAITING_MAX:,}; later ones are missed"),
         ("agents of one account of a shared server", f"{said.AGENTS_MAX:,}"),
         ("tasks that one account sends", f"{quota.TASKS_PER_MINUTE:,} a minute"),
+        (
+            "others' agents to which one account writes",
+            f"{quota.REACHED_MAX} a minute, unless its owner says otherwise",
+        ),
         ("what one account stores", f"{quota.BYTES_PER_MINUTE >> 20} MiB a minute"),
         ("tasks that one account stores", f"{quota.BYTES_PER_DAY[TASKS] >> 20} MiB a day"),
         ("of them for later", f"{quota.BYTES_PER_DAY[SCHEDULE] >> 20} MiB a day"),

@@ -10,6 +10,7 @@ waits besides.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -123,6 +124,16 @@ async def attacked(folder):
         await scene.begin(stack)
         yield scene
     assert len(aio.failures) == failed
+
+
+async def once_known(refusal, call):
+    """Return what a call does once a gate has heard of what has changed; it refuses before."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await call()
+            except refusal:
+                await asyncio.sleep(0.02)
 
 
 def said_of_others(task):

@@ -56,6 +56,7 @@ REFUSALS: Final[Mapping[str, type[AgentbusError]]] = {
     "unknown-agent": UnknownAgent,
     "too-many": SendLimit,
     "no-room": StoreFull,
+    "too-wide": SendLimit,
 }
 #: Besides these: it did nothing, and may do it a moment later.
 BUSY: Final = "busy"
@@ -67,6 +68,14 @@ _SHARE_TAKEN: Final = (
 _SHARE_HINT: Final = (
     "Results go after 30 days, and tasks as they are done: try it again later, or ask the "
     "server's owner for room."
+)
+
+_TOO_WIDE: Final = (
+    "This account has written to as many agents of others as a minute allows. Nothing was sent."
+)
+_WIDE_HINT: Final = (
+    "Wait a minute, then send it again; or have the server's owner let this account write to all: "
+    "agentbus server accounts NAME --all"
 )
 
 
@@ -146,6 +155,8 @@ def refused(code: str, data: bytes) -> AgentbusError:
         return NameTaken(hint=hint)
     if code == BUSY:
         return Busy()
+    if code == "too-wide":
+        return SendLimit(_TOO_WIDE, hint=_WIDE_HINT)
     if code == "no-room":
         return StoreFull(_SHARE_TAKEN, hint=_SHARE_HINT)
     return REFUSALS.get(code, NotAllowed)()

@@ -122,14 +122,15 @@ def accounts(args: argparse.Namespace) -> int:
     Raises: as `owner.standing`, `grant`, `readmit` and `revoke`.
     """
     folder = of_owner(args, load_settings())
-    changes = args.role or args.no_role or args.readmit or args.revoke
+    is_granted = args.role or args.no_role or args.all is not None
+    changes = is_granted or args.readmit or args.revoke
     if changes and not args.name:
         raise BadInput("Which account is to change?", hint="Give its NAME. Nothing was done.")
 
     async def changed(bus: Bus) -> tuple[list[Standing], bool, str]:
-        if args.role or args.no_role:
-            given, taken = args.role or (), args.no_role or ()
-            await owner.grant(bus, args.name, roles=given, no_roles=taken)
+        if is_granted:
+            given = {"roles": args.role or (), "no_roles": args.no_role or (), "to_all": args.all}
+            await owner.grant(bus, args.name, **given)
         if args.readmit:
             await owner.readmit(bus, folder, args.name)
         if args.revoke and not await owner.revoke(bus, args.name):
@@ -201,6 +202,8 @@ def _line(standing: Standing) -> str:
         words.append(agents)
         if account.roles:
             words.append(f"roles {', '.join(account.roles)}")
+        if account.to_all:
+            words.append("writes to all")
         if account.gets_in:
             count = standing.connections
             connected = f"{count} connection{'s' * (count > 1)}"
@@ -220,6 +223,7 @@ def _data(standing: Standing) -> dict[str, Any]:
         "since": text.stamp(account.since) if account else None,
         "joined_at": text.stamp(account.joined_at) if account else None,
         "roles": list(account.roles) if account else [],
+        "to_all": bool(account and account.to_all),
         "agents": list(standing.agents),
         "connections": standing.connections,
         "invitations": [

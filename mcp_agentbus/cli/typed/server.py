@@ -94,6 +94,10 @@ def _add_accounts(actions: Commands) -> None:
         "--no-role", action="append", metavar="ROLE", help="it is to read this one no more"
     )
     accounts.add_argument(
+        "--all", action=argparse.BooleanOptionalAction,
+        help="it may write to any number of others' agents at once, or to 50 a minute",
+    )  # fmt: skip
+    accounts.add_argument(
         "--readmit", action="store_true", help="let it in again, which was cut off or removed"
     )
     accounts.add_argument(

@@ -222,9 +222,16 @@ async def standing(bus: Bus, folder: Path) -> list[Standing]:
 
 
 async def grant(
-    bus: Bus, name: str, *, roles: Collection[str] = (), no_roles: Collection[str] = ()
+    bus: Bus,
+    name: str,
+    *,
+    roles: Collection[str] = (),
+    no_roles: Collection[str] = (),
+    to_all: bool | None = None,
 ) -> AccountRecord:
     """Let an account read the inboxes of roles, and of others no more; return how it stands.
+
+    `to_all` says whether it may write to any number of others' agents at once; None: as before.
 
     Raises:
         BadInput: a role is none, or there is no such account.
@@ -235,7 +242,8 @@ async def grant(
 
     def granted(account: AccountRecord) -> AccountRecord:
         kept = [role for role in account.roles if role not in no_roles]
-        return replace(account, roles=tuple(dict.fromkeys((*kept, *roles))))
+        may = account.to_all if to_all is None else to_all
+        return replace(account, roles=tuple(dict.fromkeys((*kept, *roles))), to_all=may)
 
     await _known(bus, name)
     return await _change(bus, name, granted)

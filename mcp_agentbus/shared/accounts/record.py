@@ -54,6 +54,8 @@ class AccountRecord:
     key: str
     #: The shared inboxes that it may read, by the owner's word.
     roles: tuple[str, ...] = ()
+    #: Whether it may write to any number of others' agents at once, by the owner's word.
+    to_all: bool = False
     state: AccountState = "joined"
     #: With its first key.
     joined_at: datetime
@@ -153,6 +155,7 @@ def account_in(subject: str, data: bytes) -> AccountRecord:
         name=name,
         key=key,
         roles=_roles(said),
+        to_all=said.get("to_all") is True,
         state=_one_of(said, AccountState),
         joined_at=_time(said, "joined_at"),
         since=_time(said, "since"),

@@ -80,6 +80,7 @@ def test_that_no_stream_takes_it_is_told_from_that_no_gate_is_there():
         ("unknown-agent", b"", UnknownAgent, "No agent"),
         ("too-many", b"", SendLimit, "minute"),
         ("no-room", b"", StoreFull, "owner"),
+        ("too-wide", b"", SendLimit, "--all"),
         ("busy", b"", Busy, "gate"),
         ("of a later version", b"{}", NotAllowed, "forbid"),
     ],

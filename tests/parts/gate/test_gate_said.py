@@ -116,3 +116,17 @@ def test_what_is_moved_keeps_what_its_sender_has_said_of_it():
     to_tasks = {"Nats-Expected-Stream": TASKS, "Nats-Msg-Id": f"moved-{DEAD}-7"}
     assert said.moved(parked, stored) == {**kept, **to_dead, "Agentbus-Reason": "now"}
     assert said.moved(again, stored) == {**kept, **to_tasks}
+
+
+def test_whose_account_may_write_to_all_reaches_others_without_a_limit():
+    book = Book(
+        {"planner": Known("laptop", (), ("*",), 3), "coder": Known("vps", (), ("*",), 4)},
+        {"laptop": Standing(frozenset()), "vps": Standing(frozenset(), to_all=True)},
+    )
+
+    def reaches(account, subject):
+        return decide(Asked(account, subject, {}, b"{}"), book).reaches
+
+    assert reaches("laptop", "agentbus.coder.tasks.low.planner") == "coder"
+    assert reaches("laptop", "agentbus.planner.tasks.low.planner") == ""
+    assert reaches("vps", "agentbus.planner.tasks.low.coder") == ""

@@ -36,6 +36,18 @@ def test_so_many_tasks_go_in_a_minute_and_more_as_time_goes_by(clock):
     assert limits.may_send("vps")
 
 
+def test_so_many_of_others_are_written_to_in_a_minute_and_those_again(clock):
+    limits = Quota(clock)
+    names = [f"a{number}" for number in range(quota.REACHED_MAX)]
+    assert all(limits.may_reach("laptop", name) for name in names)
+    assert not limits.may_reach("laptop", "more")
+    assert limits.may_reach("laptop", names[0])
+    assert limits.may_reach("vps", "more")
+    clock.at += 61
+
+    assert limits.may_reach("laptop", "more")
+
+
 def test_so_many_bytes_stay_in_a_minute_and_in_a_day(clock):
     limits, size = Quota(clock), 1 << 20
     stored = 0
