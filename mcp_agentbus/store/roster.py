@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, get_args
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -230,8 +231,15 @@ def is_lease(record: Record) -> bool:
     return record.session.startswith(ids.SHELL_PREFIX)
 
 
+# On which of its connections a bus was told that the server has heard from everybody.
+_heard: WeakKeyDictionary[Bus, int] = WeakKeyDictionary()
+
+
 async def _has_forgotten(bus: Bus) -> bool:
     """Tell whether the server was started anew, and has not heard from everybody since."""
+    connection = bus.connections
+    if _heard.get(bus) == connection:
+        return False
     registrations = _registrations(bus).created(bus)
     try:
         presence, registered = await both(bus.admin.api(f"STREAM.INFO.{PRESENCE}"), registrations)
@@ -240,8 +248,11 @@ async def _has_forgotten(bus: Bus) -> bool:
             return True
         raise
     made = server_time(str(presence["created"]))
-    fresh = server_time(str(presence["ts"])) - made < timedelta(seconds=streams.PRESENCE_S)
-    return fresh and made - server_time(registered) > _MADE_TOGETHER
+    if server_time(str(presence["ts"])) - made < timedelta(seconds=streams.PRESENCE_S):
+        return made - server_time(registered) > _MADE_TOGETHER
+    if bus.settings.url is None:  # a connection lasts no longer than a server that is alone
+        _heard[bus] = connection
+    return False
 
 
 async def everybody(bus: Bus) -> list[Entry]:
@@ -263,7 +274,10 @@ async def everybody(bus: Bus) -> list[Entry]:
 
 async def _present(bus: Bus) -> tuple[list[Sign], bool]:
     """Return all signs of life, and whether more may live than those."""
-    return await both(signs_of_life(bus, "*"), _has_forgotten(bus))
+    connection = bus.connections
+    signs, forgotten = await both(signs_of_life(bus, "*"), _has_forgotten(bus))
+    # Of a server that was started anew meanwhile it is asked again.
+    return signs, forgotten if connection == bus.connections else await _has_forgotten(bus)
 
 
 def _uncertain(entry: Entry) -> Entry:

@@ -3,18 +3,27 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from listeners import in_state
 from local_server import kill_servers
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.embedded import Files
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import roster
+from mcp_agentbus.store import roster, streams
+from mcp_agentbus.store.subjects import PRESENCE
 from mcp_agentbus.tools.answers import render
 from mcp_agentbus.tools.answers.roster import roster_text
+
+
+async def _absent_alone(bus):
+    return [await roster.look(bus, "absent")]
 
 
 async def test_after_a_restart_who_is_there_is_not_known_until_all_could_be_heard(
@@ -42,6 +51,47 @@ async def test_after_a_restart_who_is_there_is_not_known_until_all_could_be_hear
     await in_state("live session", planner, coder.me.id)
     monkeypatch.setattr("mcp_agentbus.store.streams.PRESENCE_S", 0)
     assert (await roster.look(own_world.bus, absent)).state == "never seen"
+
+
+@pytest.mark.parametrize("look", [roster.everybody, _absent_alone])
+async def test_that_all_were_heard_of_one_server_says_nothing_of_the_next(
+    own_world, monkeypatch, look
+):
+    monkeypatch.setattr(roster, "_MADE_TOGETHER", timedelta(0))
+    await own_world.session("planner")
+    await roster.register(own_world.bus, Agent("absent"), None)
+    with monkeypatch.context() as settled:
+        settled.setattr("mcp_agentbus.store.streams.PRESENCE_S", 0)
+        before = await look(own_world.bus)
+    again = await look(own_world.bus)
+    kill_servers(own_world.bus.settings)
+    embedded.ensure(own_world.bus.settings)
+
+    after = await look(own_world.bus)
+
+    states = [{each.id: each.state for each in some}["absent"] for some in (before, again, after)]
+    assert states == ["never seen", "never seen", "not known"]
+
+
+async def test_of_a_shared_bus_another_of_its_servers_may_have_forgotten_without_a_lost_connection(
+    own_world, monkeypatch
+):
+    monkeypatch.setattr(roster, "_MADE_TOGETHER", timedelta(0))
+    settings, token = own_world.bus.settings, Files(own_world.bus.settings.data_dir).token
+    url = embedded.find(settings).url
+    shared = {"AGENTBUS_URL": url, "AGENTBUS_TOKEN_FILE": str(token)}
+    await own_world.session("planner")
+    await roster.register(own_world.bus, Agent("absent"), None)
+    async with Bus.connect(load_settings({**settings.environ, **shared})) as bus:
+        with monkeypatch.context() as settled:
+            settled.setattr("mcp_agentbus.store.streams.PRESENCE_S", 0)
+            before = await roster.look(bus, "absent")
+        await bus.api(f"STREAM.DELETE.{PRESENCE}")
+        await streams.ensure_streams(bus)
+
+        after = await roster.look(bus, "absent")
+
+    assert (before.state, after.state) == ("never seen", "not known")
 
 
 async def test_after_a_restart_a_result_waits_for_a_session_that_may_live(own_world, monkeypatch):
