@@ -2,6 +2,7 @@
 """Whatever lines come in by standard input or the local socket, the next proper one is answered."""
 
 import asyncio
+import contextlib
 import os
 import socket
 
@@ -14,14 +15,16 @@ from hypothesis import strategies as st
 from listeners import listening
 
 from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay.typed import command, words
 from mcp_agentbus.tools.catalog import TOOLS
+from mcp_agentbus.version import __version__
 
 LINES = corpus.read("lines").values()
 METHODS = ["initialize", "ping", "tools/list", "tools/call", "resources/read", "completion/complete",
            "prompts/get", "notifications/cancelled", "notifications/initialized", "server/discover",
            "subscriptions/listen", "logging/setLevel"]  # fmt: skip
-OPS = ["command", "serve", "join", "mail", "status", "wake", "reload", "hangs", "called", "no such"]
-FIELDS = ["version", "args", "agent", "host", "session", "pid", "environ", "folder", "era", "lines",
+OPS = ["typed", "serve", "join", "mail", "status", "wake", "reload", "hangs", "called", "no such"]
+FIELDS = ["version", "size", "agent", "host", "session", "pid", "environ", "folder", "era", "lines",
           "key", "young_s", "go", "claims", "left"]  # fmt: skip
 PARAMS = ["name", "arguments", "uri", "_meta", "requestId", "ref", "argument", "protocolVersion",
           "capabilities", "clientInfo", "level"]  # fmt: skip
@@ -42,6 +45,10 @@ calls = objects(
 )
 requests = objects(FIELDS, op=st.sampled_from(OPS) | strategies.hostile_values)
 raw = st.binary(max_size=300).map(lambda line: line.replace(b"\n", b" "))
+argv = st.tuples(
+    st.sampled_from(command.COMMANDS),
+    st.lists(st.sampled_from(["--json", "--limit", "5", "-h", "--"]) | strategies.hostile_texts),
+).map(lambda both: [both[0], *(word.replace("\0", "") for word in both[1])])
 
 
 @pytest.mark.parametrize("way", ["alone", "relayed"])
@@ -85,4 +92,28 @@ async def test_the_listener_answers_after_any_line_on_its_socket(house):
             await asyncio.to_thread(tried.hypothesis.inner_test, line)
         await asyncio.to_thread(tried)
         assert await listener.end() == 0
+    assert not [line for line in listener.log if line["event"] == "failed"]
+
+
+async def test_the_listener_answers_after_anything_that_was_typed(house):
+    environ = words.variables(served.environ(house.data_dir.parent))
+    taken = set()
+    async with listening(house) as listener:
+
+        @given(argv, raw)
+        @example(["status"], b"\n")
+        @settings(max_examples=80)
+        def tried(line, said):
+            request = words.request(__version__, words.Typed(line, "/", environ).pack())
+            with local_socket.connect(house) as connection:
+                connection.sendall(request)
+                taken.add(connection.recv(65_536).split()[0])
+                with contextlib.suppress(OSError):  # it has left that, and hears no more
+                    connection.sendall(said)  # which is not that it goes on
+            status = local_socket.ask(house, {"op": "status"})
+            assert (status["pid"], status["commands"]) == (listener.process.pid, 0)
+
+        await asyncio.to_thread(tried)
+        assert await listener.end() == 0
+    assert taken >= {b"taken", b"left"}
     assert not [line for line in listener.log if line["event"] == "failed"]

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import forking
 import pytest
@@ -21,7 +21,7 @@ from mcp_agentbus.relay.typed import command
 WITH = {"ME": "ann", "PEER": "pia"}
 WITHOUT = {"ME": "bob", "PEER": "pam"}
 ME, PEER = ("--agent", "ME"), ("--agent", "PEER")
-# In their order: what is typed, what is piped in. TASK is the first that was sent.
+# In their order: what is typed, what is piped in, which variables are set. TASK is the first that was sent.
 TYPED = {
     "known": (["inbox", *ME], None),
     "sent": (["send", "ME", "Count", "All of them.", "--priority", "high", *PEER], None),
@@ -71,11 +71,14 @@ TYPED = {
     "no option": (["inbox", "--peak"], None),
     "too few": (["send"], None),
     "help": (["send", "--help"], None),
+    "folded": (["task", "TASK", *ME], None, {"COLUMNS": "40"}),
+    "an error folded": (["task", "0" * 32, *ME], None, {"COLUMNS": "40"}),
+    "by another clock": (["task", "TASK", *ME], None, {"TZ": "Asia/Tokyo"}),
 }
 # What their own process does, whoever listens.
 LEFT = {
     "two bodies", "no file", "no UTF-8", "far too large", "no number",
-    "no priority", "no option", "too few", "help",
+    "no priority", "no option", "too few", "help", "by another clock",
 }  # fmt: skip
 # What differs from one call to the next.
 _DIFFERS = (
@@ -125,15 +128,15 @@ def listening(settings):
 def _script(folder, names, run):
     """Type all of it under these names; return how each ended."""
     ended, known = {}, {**names, "TASK": "none", "FILE": "task.md"}
-    for name, (typed, piped) in TYPED.items():
+    for name, (typed, piped, *variables) in TYPED.items():
         argv = [re.sub("|".join(known), lambda word: known[word[0]], word) for word in typed]
-        ended[name] = _ran(folder, argv, piped, run)
+        ended[name] = _ran(folder, argv, piped, run, *variables)
         if name == "sent":
             known["TASK"] = re.search("[0-9a-f]{32}", ended[name].out)[0]
     return ended
 
 
-def _ran(folder, argv, piped, run):
+def _ran(folder, argv, piped, run, variables=MappingProxyType({})):
     """Type it here, with that on its standard input; return how it ended."""
     given = folder / "stdin"
     given.write_bytes((piped or "").encode(errors="surrogateescape"))
@@ -141,6 +144,8 @@ def _ran(folder, argv, piped, run):
     with given.open(encoding="utf-8") as stdin, pytest.MonkeyPatch.context() as patched:
         for name, stream in (("stdin", stdin), ("stdout", out), ("stderr", err)):
             patched.setattr(sys, name, stream)
+        for name, value in variables.items():
+            patched.setenv(name, value)
         try:
             printing.spell_out()
             code, is_left = run(argv)

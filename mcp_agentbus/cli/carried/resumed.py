@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import Unconfirmed
 
 if TYPE_CHECKING:
     from mcp_agentbus.relay.typed.command import Begun
+
+# What tells how things stand, as its last word: it can do so without the listener, and says that
+# one hangs.
+_ONLY_TELL: Final = frozenset({"status", "why", "policy"})
 
 
 def check(args: argparse.Namespace, begun: Begun) -> None:
@@ -30,7 +34,7 @@ def check(args: argparse.Namespace, begun: Begun) -> None:
     """
     if begun.failed:
         raise begun.failed
-    if not begun.hangs:
+    if not begun.hangs or args.command in _ONLY_TELL:
         return
     again = "look what was done before you repeat it"
     if hasattr(args, "request_id"):

@@ -14,7 +14,7 @@ import asyncio
 import json
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
@@ -24,6 +24,9 @@ from mcp_agentbus.relay.typed import words
 from mcp_agentbus.relay.typed.words import Typed
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
+
+# It is sent at once.
+_COMES_WITHIN_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,13 @@ async def received(connection: Connection) -> Typed:
 
     Raises:
         ValueError: something else comes, or not all of it.
+        TimeoutError: not in time.
     """
     size = connection.request.get("size")
     if not isinstance(size, int) or not 0 <= size <= words.MAX_BYTES:
         raise ValueError("That is no command.")
-    return Typed.unpack(await _exactly(connection.reader, size))
+    async with asyncio.timeout(_COMES_WITHIN_S):
+        return Typed.unpack(await _exactly(connection.reader, size))
 
 
 async def told_to_go(connection: Connection) -> str | None:

@@ -74,6 +74,8 @@ def run(
         shows: what prints, by the kinds of `words`.
     """
     begun = Begun()
+    if not hasattr(_socket, "AF_UNIX"):  # Windows
+        return begun
     listener = _Listener()
     changed: dict[str, str] = {}
     try:

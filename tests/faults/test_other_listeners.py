@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command whose words meet a listener that does not do it; and one whose output meets nobody."""
+
+import asyncio
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import termios
+
+import forking
+import pytest
+import served
+from listeners import false_listener, listening
+from local_server import until
+
+from mcp_agentbus.cli import main
+from mcp_agentbus.relay.typed import command
+
+SENT = ["send", "--agent", "coder", "planner", "Count"]
+
+
+@pytest.fixture
+def here(house, monkeypatch):
+    """Commands are typed on that bus, and a listener has not long to take them."""
+    for name, value in served.environ(house.data_dir.parent).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(command, "_TAKES_WITHIN_S", 0.2)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"error":"The listener knows no such question.","hint":"Correct it."}\n',
+        b'{"error":"This listener is agentbus 0.0.9.","hint":"Correct it."}\n',
+        b"left 0\n", b"taken x\n", b"\xff\xff\n", b"x" * 1000, b"",
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("here")
+def test_what_another_listener_does_not_take_is_begun_by_nobody(house, answer):
+    with false_listener(house, answer):
+        begun = command.run([*SENT, "x"])
+
+    assert isinstance(begun, command.Begun)
+    assert (begun.failed, begun.hangs, begun.body, begun.changed) == (None, False, None, {})
+
+
+@pytest.mark.usefixtures("here")
+def test_what_a_listener_may_have_done_is_stored_once(capsys):
+    """Its process goes on by the id that the listener had for it."""
+    begun = command.Begun()
+    main.main(["inbox", "--json", "--agent", "planner"])
+    ran = [main.main([*SENT, "x", "--json"], begun=begun) for _ in "12"]
+    _, *printed = capsys.readouterr().out.splitlines()
+    one, again = (json.loads(line)["receipts"][0] for line in printed)
+
+    assert ran == [0, 0]
+    assert one["task_id"] == again["task_id"]
+    assert (one["duplicate"], again["duplicate"]) == (False, True)
+
+
+def ended(house, argv, **streams):
+    """Type it, as its process does; return how that ended."""
+    process = forking.start(
+        [*served.AGENTBUS, *argv], env=served.environ(house.data_dir.parent),
+        stderr=subprocess.PIPE, **streams,
+    )  # fmt: skip
+    _, said = process.communicate(timeout=served.ANSWER_WITHIN_S)
+    return process.returncode, said.decode()
+
+
+async def test_where_nobody_reads_it_ends_and_where_there_is_no_room_it_says_so(planner):
+    house = planner.bus.settings
+    reading, writing = os.pipe()
+    os.close(reading)
+    async with listening(house):
+        with os.fdopen(writing, "w") as nobody:
+            gone = await asyncio.to_thread(ended, house, ["agents"], stdout=nobody)
+        with os.fdopen(os.open("/dev/full", os.O_WRONLY), "w") as full:
+            no_room = await asyncio.to_thread(ended, house, ["agents"], stdout=full)
+
+    assert gone == (0, "")
+    assert no_room[0] == 1
+    assert "No space left on device" in no_room[1]
+
+
+def _is_full(pipe):
+    waits = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return int.from_bytes(waits, sys.byteorder) > 60_000
+
+
+async def test_more_than_a_socket_and_a_pipe_hold_is_printed_whole(planner):
+    """What is piped in goes there, too."""
+    house, text = planner.bus.settings, "é" * 30_000
+    environ = served.environ(house.data_dir.parent)
+    async with listening(house):
+        for _ in range(5):
+            ran = await asyncio.to_thread(
+                subprocess.run, [*served.AGENTBUS, *SENT], input=text.encode(), env=environ,
+                capture_output=True, check=False,
+            )  # fmt: skip
+            assert ran.returncode == 0, ran.stderr
+        argv = [*served.AGENTBUS, "inbox", "--json", "--agent", "planner"]
+        with forking.start(argv, env=environ, stdout=subprocess.PIPE) as slow:
+            await asyncio.to_thread(until, lambda: _is_full(slow.stdout), "nobody reads it")
+            shown = json.loads(slow.stdout.read())
+
+    assert [task["body"] for task in shown["tasks"]] == [text] * 5
