@@ -52,8 +52,9 @@ class Begun:
         self.body: str | None = None
         #: With which arguments to go on from what was printed: by names, in JSON.
         self.changed: dict[str, str] = {}
-        #: Why it cannot go on: its text could not be read, or the listener hangs with it.
+        #: What went wrong in this process, such as with the text; None if nothing did.
         self.failed: Exception | None = None
+        #: Whether the listener hangs with it.
         self.hangs = False
 
 
