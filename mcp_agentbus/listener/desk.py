@@ -13,7 +13,7 @@ import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from mcp_agentbus.bus.client import Bus
@@ -27,6 +27,10 @@ from mcp_agentbus.store.task import Record
 
 # Others of whom it is counted what was refused.
 _REFUSED_MAX: Final = 20
+# How often one is looked at that was told of something: a read gives no sign of itself.
+_READ_AGAIN_S: Final = 5.0
+# The least time between two looks: a time that has come may lie in the past.
+_PAUSE_MIN_S: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,14 @@ class Desk:
         ):
             if told == self.agent and (other in counts or len(counts) < _REFUSED_MAX):
                 counts[other] += 1
+
+    def pause_s(self, most: float) -> float:
+        """Return for how long it need not be looked at if nothing changes, in seconds."""
+        pause_s = most
+        if self.look_again_at:
+            left = self.look_again_at - datetime.now(UTC)
+            pause_s = min(pause_s, max(_PAUSE_MIN_S, left.total_seconds()))
+        return min(pause_s, _READ_AGAIN_S) if self.notified else pause_s
 
     async def unsubscribe(self) -> None:
         """Hear of nothing any more."""

@@ -22,7 +22,7 @@ from typing import Final
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.core import ids
-from mcp_agentbus.core.aio import in_background, note_failure
+from mcp_agentbus.core.aio import both, in_background, note_failure
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.errors import AgentbusError
@@ -36,6 +36,7 @@ from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.wakes import policy
+from mcp_agentbus.wakes.demand import Looked
 from mcp_agentbus.wakes.ledger import LedgerBroken
 from mcp_agentbus.wakes.policy import Facts, Hold, Waiting, Wake
 
@@ -45,10 +46,6 @@ LOOK_AGAIN_S: Final = 30.0
 IDLE_S: Final = 60.0
 #: A session that waits in `watch_inbox` takes a task within this time and needs no notice.
 GRACE_S: Final = 0.3
-# How often one is looked at that was told of something: a read gives no sign of itself.
-_READ_AGAIN_S: Final = 5.0
-# The least time between two looks: a time that has come may lie in the past.
-_PAUSE_MIN_S: Final = 0.05
 # Processes are ended within 5 s; the listener is gone within 10 s of being told to end.
 _CLOSE_TIMEOUT_S: Final = 7.0
 # A record is heard of before it is stored; it can be read after this long, on a slow disk too.
@@ -164,6 +161,7 @@ class Loop:
                 await asyncio.sleep(GRACE_S)
                 things, decision = await self._decide(desk)
             await self._act(desk, decision, {thing.key: thing for thing in things})
+            await asyncio.sleep(0)  # what was just begun goes first
             await self._publish_prospects(desk, only_news=True)
 
     async def _end(self) -> None:
@@ -278,7 +276,7 @@ class Loop:
             except Exception as error:  # noqa: BLE001  # a desk that ends would wake nobody again
                 note_failure(f"desk of {desk.agent}", error)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_pause_s(desk)):
+                async with asyncio.timeout(desk.pause_s(LOOK_AGAIN_S)):
                     await desk.changed.wait()
 
     async def _open(self, desk: Desk) -> None:
@@ -329,9 +327,22 @@ class Loop:
             await desk.hear(bus, subjects.refused_subject(*refused), desk.hear_refused)
 
     async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
-        """Return what waits, and what is to be done about it at this moment."""
-        ran, rejoins = desk.running is not None, await self._state.may_rejoin(desk.agent)
-        looked = await self._state.look(desk.agent)
+        """Return what waits, and what is to be done about it at this moment.
+
+        Of an agent that is at nothing the urgent tasks alone may say that it is to be started.
+        """
+        state, agent, ran = self._state, desk.agent, desk.running is not None
+        if not (ran or desk.notified or desk.asking):
+            urgent, rejoins = await both(state.look_for_urgent(agent), state.may_rejoin(agent))
+            things, decision = self._decided(desk, urgent, ran=ran, rejoins=rejoins)
+            if isinstance(decision, Wake) and decision.means == "start":
+                return things, decision
+        looked, rejoins = await both(state.look(agent), state.may_rejoin(agent))
+        return self._decided(desk, looked, ran=ran, rejoins=rejoins)
+
+    def _decided(
+        self, desk: Desk, looked: Looked, *, ran: bool, rejoins: bool
+    ) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         # From here on nothing is awaited until a wake has begun: two desks may share a role.
         desk.counts, desk.asking = looked.counts, looked.asking
         things = self._state.for_somebody(desk.agent, looked.things)
@@ -388,12 +399,3 @@ class Loop:
                 await self._runner.hold(desk, things[key], reason)
         if is_held:
             self._state.emit("held", desk.agent, {"reason": desk.held})
-
-
-def _pause_s(desk: Desk) -> float:
-    """Return for how long an agent need not be looked at if nothing changes, in seconds."""
-    pause_s = LOOK_AGAIN_S
-    if desk.look_again_at:
-        left = desk.look_again_at - datetime.now(UTC)
-        pause_s = min(pause_s, max(_PAUSE_MIN_S, left.total_seconds()))
-    return min(pause_s, _READ_AGAIN_S) if desk.notified else pause_s

@@ -25,7 +25,7 @@ from typing import Final
 from mcp_agentbus.core import notices, processes
 from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.core.children.group import outlive
-from mcp_agentbus.core.notices import Reason
+from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.listener.desk import Desk, Notified
@@ -336,14 +336,21 @@ class Runner:
             ways += [(session, one) for one in window if one.can_nudge]
         return ways
 
+    async def _counts(self, desk: Desk) -> Counts:
+        """Return how much waits by now: what was decided on is a part of it."""
+        with suppress(AgentbusError, TimeoutError):
+            looked = await self._state.look(desk.agent)
+            # Somebody may have read it meanwhile; then that is what it was started for.
+            desk.counts = desk.counts if looked.counts == Counts() else looked.counts
+        return desk.counts
+
     async def _start(self, desk: Desk, wake: int, decision: Wake) -> Ended:
         """Start the agent's host by the user's rules, and wait until it has ended."""
-        rules, notice = self._state.settings.rules[desk.agent], notices.text(desk.counts)
+        rules = self._state.settings.rules[desk.agent]
         only = decision.because[0].task_id if decision.alone else ""
         if decision.alone:
             # A conversation that is gone on with would bring other tasks along.
             rules = replace(rules, profile=decision.alone, resume=False)
-            notice = notices.approved(only)
         step = f"starts {rules.host}, profile {rules.profile}{only and ', for this task alone'}"
         writing = part(self.write(desk, decision.covers, "waking", step))
 
@@ -352,10 +359,14 @@ class Runner:
             self._state.ledger.started(wake, pid, processes.known(pid).mark)
             self._state.emit("known", desk.agent, {"wake": wake, "pid": pid})
 
+        async def notice() -> str:
+            told = notices.approved(only) if only else notices.text(await self._counts(desk))
+            return notices.with_instruction(told, rules.instruction)
+
         ended = await self._wakers[rules.host](
             Call(
                 rules=rules,
-                notice=notices.with_instruction(notice, rules.instruction),
+                notice=notice,
                 environ=registry.environ(rules, self._state.settings.environ),
                 started=started,
                 host_session=self._state.ledger.host_session(desk.agent) if rules.resume else "",

@@ -145,8 +145,21 @@ class State:
         """
         known, wake_on = self.of_this_machine(), self.wake_on(agent)
         looked = await demand.look(self.bus, agent, self.inboxes(agent), known, wake_on)
+        return await self._but_shown(agent, await self._judged(agent, looked))
+
+    async def look_for_urgent(self, agent: str) -> Looked:
+        """Return the same of tasks in lanes that wake, alone.
+
+        Raises: as `demand.look`.
+        """
+        known, wake_on = self.of_this_machine(), self.wake_on(agent)
+        inboxes = self.inboxes(agent)
+        looked = await demand.look_for_urgent(self.bus, inboxes, known, wake_on)
+        return await self._judged(agent, looked)
+
+    async def _judged(self, agent: str, looked: Looked) -> Looked:
         me = self.settings.agents.get(agent, Agent(agent))
-        return await self._but_shown(agent, await demand.judged(self.bus, me, looked))
+        return await demand.judged(self.bus, me, looked)
 
     async def reachable(self) -> bool:
         """Tell whether there is a bus; a listener does not start one."""

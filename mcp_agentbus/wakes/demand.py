@@ -67,9 +67,9 @@ async def look(
     """
     rest = [lane for lane in LANES if lane not in wake_on]
     # All at once: a task that wakes it waits for the slowest of them only.
-    others, waking = await both(
-        together(*(waiting.look_together(bus, inboxes, lane) for lane in rest)),
+    waking, others = await both(
         look_for_waking(bus, agent, inboxes, known, wake_on),
+        together(*(waiting.look_together(bus, inboxes, lane) for lane in rest)),
     )
     asking = (*waking.asking, *(record for lane in others for record in lane.asking))
     told = await answers.to_holders(bus, asking)
@@ -92,13 +92,28 @@ async def look_for_waking(
 
     Raises: as `look`.
     """
-    places = [(inbox, priority) for priority in wake_on for inbox in inboxes]
-    results, lanes = await both(
-        _results(bus, agent), together(*(_lane(bus, *place, known) for place in places))
+    urgent, results = await both(
+        look_for_urgent(bus, inboxes, known, wake_on), _results(bus, agent)
     )
+    counts = replace(urgent.counts, results=len(results))
+    return replace(urgent, counts=counts, things=(*urgent.things, *results))
+
+
+async def look_for_urgent(
+    bus: Bus,
+    inboxes: Sequence[str],
+    known: Container[str] = (),
+    wake_on: Sequence[Priority] = WAKE_ON,
+) -> Looked:
+    """Return the tasks in lanes that wake, alone: in the least time.
+
+    Raises: as `look`.
+    """
+    places = [(inbox, priority) for priority in wake_on for inbox in inboxes]
+    lanes = await together(*(_lane(bus, *place, known) for place in places))
     high = sum(lane.count - lane.words for lane in lanes if lane.priority == "high")
-    counts = Counts(high, sum(lane.count for lane in lanes) - high, len(results))
-    things = (*(task for lane in lanes for task in lane.tasks), *results)
+    counts = Counts(high, sum(lane.count for lane in lanes) - high)
+    things = tuple(task for lane in lanes for task in lane.tasks)
     return Looked(counts, things, tuple(record for lane in lanes for record in lane.asking))
 
 
@@ -150,7 +165,7 @@ class _Lane:
 
 
 async def _lane(bus: Bus, inbox: str, priority: Priority, known: Container[str]) -> _Lane:
-    lane = await waiting.look(bus, inbox, priority)
+    lane = await waiting.look_soon(bus, inbox, priority)
     if lane.tasks is not None:
         there = [(task, lane.records.get(seq)) for seq, task in lane.tasks.items()]
         wakes = await _that_wake(bus, there, priority)

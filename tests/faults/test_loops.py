@@ -35,11 +35,11 @@ _FAILING = """
 import sys
 from mcp_agentbus.cli import main as cli
 from mcp_agentbus.wakes import demand
-look = demand.look
+look = demand.look_for_urgent
 async def fail(*_):
-    demand.look = look
+    demand.look_for_urgent = look
     raise KeyError("a peer's text")
-demand.look = fail
+demand.look_for_urgent = fail
 sys.exit(cli.main(["listen"]))
 """
 

@@ -37,7 +37,7 @@ PROGRAMS = ("lantern",)
 
 
 async def wake(call):
-    return await run(["lantern", call.notice], stdin=b"", call=call, time_limit_s=60)
+    return await run(["lantern", await call.notice()], stdin=b"", call=call, time_limit_s=60)
 '''
 INSTALLER = '''
 """Lantern, which reads its servers from a file."""
@@ -100,7 +100,11 @@ from mcp_agentbus.wakes.hosts.registry import WAKERS
 
 settings = load_settings()
 rules = settings.rules["keeper"]
-ended = asyncio.run(WAKERS[rules.host](Call(rules, "1 task waits.", os.environ, lambda _: None)))
+
+async def notice():
+    return "1 task waits."
+
+ended = asyncio.run(WAKERS[rules.host](Call(rules, notice, os.environ, lambda _: None)))
 mark = {"LANTERN_SESSION": "s1"}
 print(json.dumps({
     "agent": identity.who(settings, folder=pathlib.Path("/shop")).id,

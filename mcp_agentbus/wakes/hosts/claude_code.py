@@ -86,7 +86,7 @@ async def wake(call: Call) -> Ended:
 async def _run(call: Call, started: list[str]) -> Ended:
     ended = await run(
         started,
-        stdin=f"{call.notice}\n".encode(),
+        stdin=call.notice,
         call=call,
         time_limit_s=call.rules.limits.time_limit_s,
         keep_bytes=_JSON_MAX_BYTES,

@@ -18,7 +18,7 @@ async def wake(call: Call) -> Ended:
         return Ended("not_started", "its rules name no command")
     return await run(
         call.rules.command,
-        stdin=f"{call.notice}\n".encode(),
+        stdin=call.notice,
         call=call,
         time_limit_s=call.rules.limits.time_limit_s,
     )

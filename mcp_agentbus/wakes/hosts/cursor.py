@@ -19,7 +19,7 @@ from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path
 PROGRAMS: Final = ("cursor-agent", "agent")
 
 
-def argv(call: Call) -> list[str]:
+def argv(call: Call, notice: str) -> list[str]:
     """Return what is started; empty if Cursor's program is not installed."""
     rules = call.rules
     program = on_path(PROGRAMS, call.environ)
@@ -37,13 +37,13 @@ def argv(call: Call) -> list[str]:
         str(rules.folder),
         *(["--force"] if force else []),
         *(["--resume", rules.chat] if rules.chat else []),
-        call.notice,
+        notice,
     ]
 
 
 async def wake(call: Call) -> Ended:
     """Start Cursor's program and wait for its end."""
-    started = argv(call)
+    started = argv(call, await call.notice())
     if not started:
         return Ended("not_started", "neither cursor-agent nor agent is installed")
     limit = call.rules.limits.time_limit_s

@@ -48,8 +48,9 @@ async def wake(call: Call) -> Ended:
         url, token = gateway(call.rules.url), _token(call.rules.token_file)
     except BadSetup as error:
         return Ended("failed", str(error))
+    notice = await call.notice()
     try:
-        return await _ask(url, token, call.notice)
+        return await _ask(url, token, notice)
     except ConnectionRefusedError:
         pass
     if not await _start_service(call):
@@ -57,7 +58,7 @@ async def wake(call: Call) -> Ended:
     give_up = time.monotonic() + _UP_TIMEOUT_S
     while time.monotonic() < give_up:
         try:
-            return await _ask(url, token, call.notice)
+            return await _ask(url, token, notice)
         except ConnectionRefusedError:
             await asyncio.sleep(_LOOK_AGAIN_S)
     return Ended("not_started", "its gateway was started but does not answer")

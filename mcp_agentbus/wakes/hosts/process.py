@@ -15,7 +15,7 @@ import contextlib
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from mcp_agentbus.core.children.group import Group, start
@@ -31,21 +31,22 @@ _STDIN_MAX_BYTES: Final = 4096
 async def run(
     argv: Sequence[str],
     *,
-    stdin: bytes,
+    stdin: bytes | Callable[[], Awaitable[str]],
     call: Call,
     time_limit_s: float,
     keep_bytes: int = KEEP_BYTES,
 ) -> Ended:
     """Run a program in the agent's folder, with the call's environment alone, until it ends.
 
-    Cancelled, it ends the program or leaves it alone, as the rules say.
+    What it reads may be a notice that is made while it starts. Cancelled, it ends the program or
+    leaves it alone, as the rules say.
 
     Raises:
-        ValueError: `stdin` is longer than a pipe holds.
+        ValueError: `stdin` is longer than a pipe holds; nothing runs.
         OSError: no descriptor is left for its output, or for waiting; nothing runs.
     """
-    if len(stdin) > _STDIN_MAX_BYTES:
-        raise ValueError(f"stdin may have {_STDIN_MAX_BYTES} bytes")
+    if isinstance(stdin, bytes):
+        _check(stdin)
     if not call.rules.folder.is_dir():
         return Ended("not_started", f"its folder {call.rules.folder} is not there")
     leave = call.rules.on_stop == "leave"
@@ -67,7 +68,9 @@ async def run(
         try:
             with Group(process, leave=leave) as group:
                 call.started(process.pid)
-                _say(process, stdin)
+                said = stdin if isinstance(stdin, bytes) else f"{await stdin()}\n".encode()
+                _check(said)
+                _say(process, said)
                 in_time = await group.ended(time_limit_s)
         except asyncio.CancelledError:
             if leave:
@@ -76,6 +79,11 @@ async def run(
             raise
         await output.rest()
         return _said(group.exit_code, time.monotonic() - began, output.text(), in_time=in_time)
+
+
+def _check(stdin: bytes) -> None:
+    if len(stdin) > _STDIN_MAX_BYTES:
+        raise ValueError(f"stdin may have {_STDIN_MAX_BYTES} bytes")
 
 
 def _say(process: subprocess.Popen[bytes], stdin: bytes) -> None:

@@ -23,8 +23,8 @@ class Call:
     """One wake."""
 
     rules: Rules
-    #: What the host's model is told; see `notice`.
-    notice: str
+    #: Tells what the host's model is told, see `notices`: a process is started meanwhile.
+    notice: Callable[[], Awaitable[str]]
     #: The environment of what is started.
     environ: Mapping[str, str]
     #: Called with the pid of the process that was started, before it is told anything.

@@ -112,7 +112,7 @@ def test_a_process_that_outlives_its_listener_is_known_by_its_mark_or_an_earlier
 def written(state, agent):
     """Write the settings of an agent's run; return their file."""
     rules = replace(state.settings.rules["coder"], agent=agent)
-    return claude_settings.write(Call(rules, "", state.settings.environ, lambda _: None))
+    return claude_settings.write(Call(rules, None, state.settings.environ, lambda _: None))
 
 
 def gone(state, wake):

@@ -46,7 +46,11 @@ def call(tmp_path, programs):
         (tmp_path / "shop").mkdir(exist_ok=True)
         rules = Rules("coder", host, tmp_path / "shop", profile, **fields)
         around = {"PATH": str(programs), "HOME": str(tmp_path), **(environ or {})}
-        return Call(rules, "1 task waits.", around, lambda _: None, host_session=session)
+
+        async def notice():
+            return "1 task waits."
+
+        return Call(rules, notice, around, lambda _: None, host_session=session)
 
     return make
 
@@ -372,7 +376,7 @@ async def test_a_session_that_hangs_is_given_up(tmp_path, monkeypatch):
 
 
 def test_cursor_is_started_in_its_folder_and_may_not_change_files(call, programs, tmp_path):
-    argv = cursor.argv(call("work", host="cursor"))
+    argv = cursor.argv(call("work", host="cursor"), "1 task waits.")
 
     assert argv == [
         str(programs / "agent"),
@@ -384,11 +388,14 @@ def test_cursor_is_started_in_its_folder_and_may_not_change_files(call, programs
 def test_cursor_is_forced_and_continues_a_chat_where_the_rules_say_so(call, programs):
     script(programs / "cursor-agent")
 
-    argv = cursor.argv(call("work", host="cursor", permission_mode="force", chat="c1"))
+    argv = cursor.argv(
+        call("work", host="cursor", permission_mode="force", chat="c1"), "1 task waits."
+    )
 
     assert argv[0] == str(programs / "cursor-agent")
     assert argv[-4:] == ["--force", "--resume", "c1", "1 task waits."]
-    assert "--force" not in cursor.argv(call("work", host="cursor", permission_mode="other"))
+    other = call("work", host="cursor", permission_mode="other")
+    assert "--force" not in cursor.argv(other, "1 task waits.")
 
 
 async def test_cursor_gets_its_environment_and_its_end_is_told(call):

@@ -47,7 +47,11 @@ def token(tmp_path):
 def call(tmp_path, token):
     def make(url, *, token_file=token, path="/nowhere"):
         rules = Rules("coder", "openclaw", tmp_path, "answer", url=url, token_file=token_file)
-        return Call(rules, "1 task waits.", {"PATH": str(path)}, lambda _: None)
+
+        async def notice():
+            return "1 task waits."
+
+        return Call(rules, notice, {"PATH": str(path)}, lambda _: None)
 
     return make
 

@@ -31,7 +31,11 @@ def call(tmp_path):
     def make(*argv, environ=None, started=lambda _: None, notice="1 task", **fields):
         fields = {"folder": tmp_path, "profile": "work", "command": argv, **fields}
         rules = Rules("coder", "command", **fields)
-        return Call(rules, notice, {"PATH": PATH} if environ is None else environ, started)
+
+        async def told():
+            return notice
+
+        return Call(rules, told, {"PATH": PATH} if environ is None else environ, started)
 
     return make
 
