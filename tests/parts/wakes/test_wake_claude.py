@@ -9,6 +9,7 @@ import uuid
 
 import pytest
 from local_server import script
+from noticed import telling
 
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core.hosts import WOKEN
@@ -46,11 +47,7 @@ def call(tmp_path, programs):
         (tmp_path / "shop").mkdir(exist_ok=True)
         rules = Rules("coder", host, tmp_path / "shop", profile, **fields)
         around = {"PATH": str(programs), "HOME": str(tmp_path), **(environ or {})}
-
-        async def notice():
-            return "1 task waits."
-
-        return Call(rules, notice, around, lambda _: None, host_session=session)
+        return Call(rules, telling("1 task waits."), around, lambda _: None, host_session=session)
 
     return make
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from certificates import Authority
 from local_server import script
+from noticed import telling
 from posting import taking_posts
 
 from mcp_agentbus.config.rules import Rules
@@ -47,11 +48,7 @@ def token(tmp_path):
 def call(tmp_path, token):
     def make(url, *, token_file=token, path="/nowhere"):
         rules = Rules("coder", "openclaw", tmp_path, "answer", url=url, token_file=token_file)
-
-        async def notice():
-            return "1 task waits."
-
-        return Call(rules, notice, {"PATH": str(path)}, lambda _: None)
+        return Call(rules, telling("1 task waits."), {"PATH": str(path)}, lambda _: None)
 
     return make
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from local_server import is_gone, script, until
+from noticed import telling
 
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core.children import group
@@ -31,11 +32,7 @@ def call(tmp_path):
     def make(*argv, environ=None, started=lambda _: None, notice="1 task", **fields):
         fields = {"folder": tmp_path, "profile": "work", "command": argv, **fields}
         rules = Rules("coder", "command", **fields)
-
-        async def told():
-            return notice
-
-        return Call(rules, told, {"PATH": PATH} if environ is None else environ, started)
+        return Call(rules, telling(notice), {"PATH": PATH} if environ is None else environ, started)
 
     return make
 
