@@ -385,14 +385,11 @@ def test_cursor_is_started_in_its_folder_and_may_not_change_files(call, programs
 def test_cursor_is_forced_and_continues_a_chat_where_the_rules_say_so(call, programs):
     script(programs / "cursor-agent")
 
-    argv = cursor.argv(
-        call("work", host="cursor", permission_mode="force", chat="c1"), "1 task waits."
-    )
+    argv = cursor.argv(call("work", host="cursor", permission_mode="force", chat="c1"), "1 task")
 
     assert argv[0] == str(programs / "cursor-agent")
-    assert argv[-4:] == ["--force", "--resume", "c1", "1 task waits."]
-    other = call("work", host="cursor", permission_mode="other")
-    assert "--force" not in cursor.argv(other, "1 task waits.")
+    assert argv[-4:] == ["--force", "--resume", "c1", "1 task"]
+    assert "--force" not in cursor.argv(call("work", host="cursor", permission_mode="other"), "")
 
 
 async def test_cursor_gets_its_environment_and_its_end_is_told(call):
