@@ -35,6 +35,7 @@ from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.task import ASKING, HELD, OPEN
+from mcp_agentbus.store.upkeep import unkept
 
 #: Whose turn a task was or is: this agent's who sent it, or who received it; or both, not over yet.
 View = Literal["all", "sent", "received", "open"]
@@ -124,6 +125,8 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
     """
     await session.called()
     sides = Sides((session.me.id,), tuple(session.inboxes))
+    await session.outcomes.keeping.look()
+    await unkept.settled(session.bus, sides.inboxes)
     async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
         page = look(current, Wanted(**wanted), sides, session.bus.settings.state_dir)
         held = await as_held(session.bus, page.tasks)

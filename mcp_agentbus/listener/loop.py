@@ -362,8 +362,7 @@ class Loop:
     def facts(self, desk: Desk, things: tuple[Waiting, ...]) -> Facts:
         """Return what is known of an agent, and of these things that wait for it."""
         state = self._state
-        members = state.members.of(desk.agent)
-        now = datetime.now().astimezone()
+        members, now = state.members.of(desk.agent), datetime.now().astimezone()
         try:
             past, works = state.ledger.past(desk.agent, now), True
             state.ledger_says = ""

@@ -112,11 +112,10 @@ async def keep(bus: Bus, stored: Kept) -> Kept | Taken:
         await write_sent(bus, sent, 0)
     except Conflict:  # an earlier try of the same request had come this far
         before, revision = await read_sent(bus, sent.owner, sent.inbox, sent.task_id)
-        if before is None:  # or a result was seen before its task was known
-            with suppress(Conflict):
-                await write_sent(bus, sent, revision)
-            return stored
-        return Kept(before, duplicate=True) if is_same(before, sent) else Taken()
+        if before is not None:
+            return Kept(before, duplicate=True) if is_same(before, sent) else Taken()
+        with suppress(Conflict):  # a result was seen before its task was known
+            await write_sent(bus, sent, revision)
     return stored
 
 

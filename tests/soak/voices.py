@@ -327,6 +327,8 @@ class Shell(Voice):
         if code < 0 and not documents:  # what one that was killed has printed was seen
             raise Gone
         merged = {key: value for document in documents for key, value in document.items()}
+        if "error" in merged:  # one that was killed has no exit code that tells
+            return _failed(out + err)
         return _read(merged, out + err)
 
 

@@ -12,7 +12,8 @@ it is kept only where its proof shows that it was stored from this machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Final
@@ -34,6 +35,9 @@ _PAGE: Final = 100
 _PAGES: Final = 10
 # By then the record of a task that was just stored stands, on a slow disk as well.
 _KEPT_WITHIN: Final = timedelta(seconds=10)
+# In seconds: a record is written within one store, and whoever lists tasks is not kept for long.
+_SETTLED_WITHIN_S: Final = 0.5
+_LOOK_AGAIN_S: Final = 0.02
 
 
 class Unkept:
@@ -72,21 +76,14 @@ class Unkept:
 
     async def _keep(self, messages: Sequence[Found]) -> int:
         """Keep what is missing of these tasks; return of how many it was."""
-        stored = [kept for message in messages if (kept := self._of(message))]
-        places = [_place(kept) for kept in stored]
-        there = {
-            message.subject
-            for message in await lasts(self._bus, places)
-            if (sent := sent_in(message)) and not sent.unasked
-        }
-        missing = [kept for kept, place in zip(stored, places, strict=True) if place not in there]
-        await together(*(tasks.keep(self._bus, kept) for kept in missing))
+        stored = [sent for message in messages if (sent := self._of(message))]
+        missing = await _missing(self._bus, stored)
+        await together(*(tasks.keep(self._bus, Kept(sent, duplicate=True)) for sent in missing))
         return len(missing)
 
-    def _of(self, message: Found) -> Kept | None:
+    def _of(self, message: Found) -> Sent | None:
         """Return what is to be kept of a task; None of one that was not stored from here."""
-        sent = _sent_of(message) if tasks.is_from_here(self._bus, message) else None
-        return Kept(sent, duplicate=True) if sent else None
+        return _sent_of(message) if tasks.is_from_here(self._bus, message) else None
 
 
 async def in_inbox(bus: Bus, inbox: str, task_id: str) -> Sent | None:
@@ -96,6 +93,29 @@ async def in_inbox(bus: Bus, inbox: str, task_id: str) -> Sent | None:
 
     Raises: as `Bus.many`.
     """
+    async for sent in _just_come(bus, inbox):
+        if sent.task_id == task_id:
+            return sent
+    return None
+
+
+async def settled(bus: Bus, inboxes: Iterable[str]) -> None:
+    """Wait until what senders keep of the tasks that have just come into inboxes stands.
+
+    Whoever lists tasks by what is kept of them has missed none then, but of a sender that was
+    killed; 0.5 s at most.
+
+    Raises: as `Bus.many`.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_SETTLED_WITHIN_S):
+            come = [sent for inbox in inboxes async for sent in _just_come(bus, inbox)]
+            while come := await _missing(bus, come):
+                await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+async def _just_come(bus: Bus, inbox: str) -> AsyncGenerator[Sent]:
+    """Yield what the senders of the latest tasks in an inbox keep of each, or are about to."""
     subject = subjects.task_subject(inbox, "*", "*")
     start: dict[str, object] = {"start_time": text.stamp(text.now() - _KEPT_WITHIN)}
     while messages := await bus.admin.many(
@@ -103,11 +123,9 @@ async def in_inbox(bus: Bus, inbox: str, task_id: str) -> Sent | None:
     ):
         for message in messages:
             # Others' programs keep nothing, however long one waits.
-            its_id, proof = map(message.headers.get, (subjects.H_TASK, subjects.H_PROOF))
-            if its_id == task_id and proof and (sent := _sent_of(message)):
-                return sent
+            if message.headers.get(subjects.H_PROOF) and (sent := _sent_of(message)):
+                yield sent
         start = {"seq": messages[-1].seq + 1}
-    return None
 
 
 def _sent_of(message: Found) -> Sent | None:
@@ -117,5 +135,14 @@ def _sent_of(message: Found) -> Sent | None:
     return None
 
 
-def _place(kept: Kept) -> str:
-    return subjects.sent_subject(kept.sent.owner, kept.sent.inbox, kept.sent.task_id)
+async def _missing(bus: Bus, stored: Sequence[Sent]) -> list[Sent]:
+    """Return of which of these tasks their sender's side keeps nothing yet."""
+    if not stored:
+        return []
+    places = [subjects.sent_subject(sent.owner, sent.inbox, sent.task_id) for sent in stored]
+    there = {
+        message.subject
+        for message in await lasts(bus, places)
+        if (kept := sent_in(message)) and not kept.unasked
+    }
+    return [sent for sent, place in zip(stored, places, strict=True) if place not in there]

@@ -64,6 +64,7 @@ async def test_each_side_has_what_its_owner_and_its_inbox_know(world):
 async def test_more_sides_than_go_into_one_request_are_all_read(world, monkeypatch):
     planner, coder = await world.session("planner"), await world.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    await planner.outcomes.keeping.settled()
     monkeypatch.setattr(records, "_FILTERS_MAX", 4)
     others = [(f"agent-{number}", "*") for number in range(5)]
 
