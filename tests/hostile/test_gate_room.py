@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -65,7 +66,7 @@ async def test_what_is_stored_counts_with_its_subject_and_headers(scene, monkeyp
 @pytest.mark.promise(56)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_who_has_most_of_a_stream_with_little_room_is_refused_and_the_others_are_not(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, caplog
 ):
     """What she says as who asks, and as who answers, is hers, whatever names the subject has."""
     monkeypatch.setattr(counting, "_LOOK_S", 0.02)
@@ -84,6 +85,8 @@ async def test_who_has_most_of_a_stream_with_little_room_is_refused_and_the_othe
         await scene.goes_on()
         with pytest.raises(StoreFull, match="its share"):
             await scene.buses["mallory"].publish("agentbus.mallory.sent.coder.more", large)
+    [said_last] = [each for each in caplog.messages if f"room of {RESULTS}" in each][-1:]
+    assert re.search(r"is taken: mallory has [\d,]{5,} KiB", said_last), said_last
 
 
 @pytest.mark.parametrize("stream", [SCHEDULE, AGENTS, TASKS])

@@ -67,7 +67,7 @@ _SHARE_TAKEN: Final = (
 )
 _SHARE_HINT: Final = (
     "Results go after 30 days, and tasks as they are done: try it again later, or ask the "
-    "server's owner for room."
+    "server's owner: the log of its gate says who has how much."
 )
 
 _TOO_WIDE: Final = (

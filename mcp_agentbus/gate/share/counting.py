@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
@@ -21,6 +22,7 @@ from mcp_agentbus.gate.verdict import H_ACCOUNT
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import RESULTS
 
+_log = logging.getLogger(__name__)
 # How often the server is asked, in seconds.
 _LOOK_S: Final = 15.0
 # Read at a time, of at most 1 MiB each.
@@ -35,12 +37,20 @@ async def keep_counts(bus: Bus, book: Book, holdings: Mapping[str, Holdings]) ->
                 info = await bus.api(f"STREAM.INFO.{stream}")
                 each.look(info["config"]["max_bytes"], info["state"]["bytes"])
                 if each.begin():
-                    each.counted(await _holders(bus, book, stream))
+                    has = await _holders(bus, book, stream)
+                    each.counted(has)
+                    _log.warning("over half the room of %s is taken: %s", stream, told(has))
             except (AgentbusError, TimeoutError):  # the next round does it
                 pass
             except Exception as error:  # noqa: BLE001  # or no account is held to its share
                 note_failure("the count of who has how much", error)
         await asyncio.sleep(_LOOK_S)
+
+
+def told(has: Counter[str]) -> str:
+    """Return who has most of a stream, for the server's owner; what is nobody's is left out."""
+    most = [(account, size) for account, size in has.most_common(4) if account]
+    return ", ".join(f"{account} has {size >> 10:,} KiB" for account, size in most[:3])
 
 
 async def _holders(bus: Bus, book: Book, stream: str) -> Counter[str]:
