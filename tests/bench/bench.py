@@ -42,6 +42,8 @@ import rows_accounts  # noqa: E402  # after the environment is clean
 import rows_beside  # noqa: E402
 import rows_bus  # noqa: E402
 import rows_calls  # noqa: E402
+import rows_disk  # noqa: E402
+import rows_idle  # noqa: E402
 import rows_processes  # noqa: E402
 import rows_scale  # noqa: E402
 import rows_sessions  # noqa: E402
@@ -132,9 +134,11 @@ async def _measure(size: Size, options: argparse.Namespace) -> list[Row]:
         "tool calls": lambda: rows_calls.rows(size, with_peers=peers),
         "accounts": lambda: rows_accounts.rows(size),
         "bus": lambda: rows_bus.rows(size),
+        "slow disk": lambda: rows_disk.rows(size),
         "processes": lambda: rows_processes.rows(size, with_peers=peers),
         "sessions": lambda: rows_sessions.rows(size),
         "wakes": lambda: rows_wakes.rows(size, with_peers=peers),
+        "idle": lambda: rows_idle.rows(size),
     }
     if options.beside:
         parts = {"beside": lambda: rows_beside.rows(size, sys.executable, options.beside)}

@@ -149,9 +149,9 @@ def row(
     )
 
 
-def missing(what: str, floor_is: str, bar: Bar, why: str) -> Row:
+def missing(what: str, floor_is: str, bar: Bar | None, why: str) -> Row:
     """Return the line for what could not be measured."""
-    return Row(what=what, floor_is=floor_is, bar=str(bar), note=f"not measured: {why}")
+    return Row(what=what, floor_is=floor_is, bar=str(bar or ""), note=f"not measured: {why}")
 
 
 async def interleaved(

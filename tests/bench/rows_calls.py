@@ -41,7 +41,7 @@ _Call = Callable[[], Awaitable[Any]]
 async def rows(size: Size, *, with_peers: bool) -> list[Row]:
     """Measure all of them."""
     found = [await _send_row(size), await _archive_row(size)]
-    bars = {_SENDS: Bar(0.6), _WAITS: Bar(0.35)}
+    bars = {_SENDS: Bar(1.05), _WAITS: Bar(0.72)}
     if not with_peers:
         return found + [missing(what, PEER, bar, "run with --peers") for what, bar in bars.items()]
     try:
@@ -75,7 +75,7 @@ def _ours(settings: Settings, agent: str) -> StdioServerParameters:
 
 
 @asynccontextmanager
-async def _planner(configured: str = "") -> AsyncIterator[tuple[Settings, Client]]:
+async def planner_client(configured: str = "") -> AsyncIterator[tuple[Settings, Client]]:
     """Give a client of planner's session on a server where coder is registered."""
     with embedded.ephemeral() as settings:
         if configured:
@@ -107,7 +107,8 @@ async def _call(client: Client, tool: str, **arguments: Any) -> Any:
     return result
 
 
-async def _timed_call(client: Client, tool: str, **arguments: Any) -> float:
+async def timed_call(client: Client, tool: str, **arguments: Any) -> float:
+    """Call a tool; return the seconds until its answer."""
     began = time.perf_counter()
     await _call(client, tool, **arguments)
     return time.perf_counter() - began
@@ -115,40 +116,43 @@ async def _timed_call(client: Client, tool: str, **arguments: Any) -> float:
 
 async def _send_row(size: Size) -> Row:
     floor_server = StdioServerParameters(command=sys.executable, args=[str(FLOOR_SERVER)])
-    async with _planner() as (_, ours), _client(floor_server) as floor:
+    async with planner_client() as (_, ours), _client(floor_server) as floor:
         figures = await interleaved(
             size.calls,
-            lambda: _timed_call(ours, "send_task", to="coder", subject="Count", body=size.body),
-            lambda: _timed_call(floor, "nothing"),
+            lambda: timed_call(ours, "send_task", to="coder", subject="Count", body=size.body),
+            lambda: timed_call(floor, "nothing"),
         )
-    return row(_SENDS, *figures, unit="ms", floor_is="empty call, same SDK", bar=Bar(2.0))
+    return row(_SENDS, *figures, unit="ms", floor_is="empty call, same SDK", bar=Bar(1.8))
 
 
 async def _archive_row(size: Size) -> Row:
     """What it costs a sender that its listener keeps what becomes of tasks."""
-    async with _planner() as (_, ours), _planner("[archive]\nenabled = false\n") as (_, floor):
+    async with (
+        planner_client() as (_, ours),
+        planner_client("[archive]\nenabled = false\n") as (_, floor),
+    ):
         sending = {"to": "coder", "subject": "Count", "body": size.body}
         figures = await interleaved(
             size.calls,
-            lambda: _timed_call(ours, "send_task", **sending),
-            lambda: _timed_call(floor, "send_task", **sending),
+            lambda: timed_call(ours, "send_task", **sending),
+            lambda: timed_call(floor, "send_task", **sending),
         )
     return row(_SENDS, *figures, unit="ms", floor_is="the same without an archive", bar=Bar(1.1))
 
 
 async def _peer_send_row(size: Size, swarm: Any, bar: Bar) -> Row:
-    async with _planner() as (_, ours), _client(swarm("sender")) as peer:
+    async with planner_client() as (_, ours), _client(swarm("sender")) as peer:
         figures = await interleaved(
             size.calls,
-            lambda: _timed_call(ours, "send_task", to="coder", subject="Count", body=size.body),
-            lambda: _timed_call(peer, "send_message", to="nobody", subject="Count", body=size.body),
+            lambda: timed_call(ours, "send_task", to="coder", subject="Count", body=size.body),
+            lambda: timed_call(peer, "send_message", to="nobody", subject="Count", body=size.body),
         )
     return row(_SENDS, *figures, unit="ms", floor_is=PEER, bar=bar)
 
 
 async def _peer_wait_row(size: Size, swarm: Any, bar: Bar) -> Row:
     async with AsyncExitStack() as stack:
-        settings, planner = await stack.enter_async_context(_planner())
+        settings, planner = await stack.enter_async_context(planner_client())
         coder, sender, receiver = [
             await stack.enter_async_context(_client(server))
             for server in (_ours(settings, "coder"), swarm("sender"), swarm("receiver"))

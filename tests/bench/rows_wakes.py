@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of the listener: how soon an urgent task has started its agent, and what idling costs.
+"""The rows of wakes: how soon an urgent task has started its agent.
 
     >>> [row.what for row in await rows(Size(), with_peers=False)][0]
     'send (high) -> wake command has started'
@@ -26,9 +26,10 @@ from typing import Any, Self
 import peers
 from filling import raw_client
 from measure import Bar, Row, Side, Size, interleaved, missing, row
-from rows_bus import session_of
+from rows_bus import make_raw_stream, publish_raw, session_of
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
@@ -36,29 +37,35 @@ from mcp_agentbus.handoff.send import send_task
 
 _WAKES = "send (high) -> wake command has started"
 _PEER = "swarmbus 0.2.0"
-_PEER_BAR = Bar(1.0)
+_PEER_BAR = Bar(2.6)
+_LEAST_BAR = Bar(1.5)
 # Its daemon without --inbox, so that it archives nothing before it starts the command, and a sender
 # that keeps its connection open.
 _PEER_NOTE = "its `start --invoke`, AgentBus.send on an open connection"
-_IDLE_AGENTS = 20
-_IDLE_LIMIT = 0.5  # percent of one core
 # Until the round before has ended on all sides, and whoever waits is blocked.
 _SETTLE_S = 0.06
 # Until what an agent costs once, at its first look, is over.
-_SETTLED_S = 1.0
+SETTLED_S = 1.0
 _ANSWER_S = 30
 _END_S = 12
-# The least that wakes at all: a bare subscription, and a process.
+# The least that wakes at all: a bare subscription, and a process; and what it is noted in before,
+# if that has a name.
 _BARE_LISTENER = """
-import asyncio, os, subprocess, sys
+import asyncio, os, sqlite3, subprocess, sys
 import nats
 
-async def main(url, *argv):
+async def main(url, subject, ledger, *argv):
     client = await nats.connect(url, token=os.environ["TOKEN"], allow_reconnect=False)
-    messages = (await client.subscribe("bench.wake")).messages
+    messages = (await client.subscribe(subject)).messages
     await client.flush()
+    file = sqlite3.connect(ledger or ":memory:", isolation_level=None)
+    file.execute("PRAGMA journal_mode = WAL")
+    file.execute("PRAGMA synchronous = FULL")
+    file.execute("CREATE TABLE wakes (agent TEXT, at TEXT)")
     print("ready", flush=True)
     async for _ in messages:
+        if ledger:
+            file.execute("INSERT INTO wakes VALUES ('coder', datetime())")
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
         await asyncio.to_thread(process.wait)
 
@@ -85,8 +92,8 @@ async def rows(size: Size, *, with_peers: bool) -> list[Row]:
     """Measure all of them, each on servers of its own."""
     return [
         await _wake_row(size),
+        await _least_row(size),
         await _peer_row(size, with_peers=with_peers),
-        *await _idle_rows(size),
     ]
 
 
@@ -176,7 +183,7 @@ async def _running(
 
 
 @asynccontextmanager
-async def _listener(
+async def listener(
     settings: Settings, agents: Sequence[str], command: Sequence[str]
 ) -> AsyncIterator[_Process]:
     """Run a listener that starts `command` for each of the agents, as often as may be."""
@@ -203,8 +210,11 @@ async def _listener(
 
 
 @asynccontextmanager
-async def _bare_listener(settings: Settings, command: Sequence[str]) -> AsyncIterator[_Process]:
-    argv = [sys.executable, "-I", "-c", _BARE_LISTENER, embedded.ensure(settings).url, *command]
+async def bare_listener(
+    settings: Settings, command: Sequence[str], subject: str = "bench.wake", ledger: str = ""
+) -> AsyncIterator[_Process]:
+    url = embedded.ensure(settings).url
+    argv = [sys.executable, "-I", "-c", _BARE_LISTENER, url, subject, ledger, *command]
     environ = {**os.environ, "TOKEN": embedded.read_token(settings)}
     async with _running(argv, environ, stdout=asyncio.subprocess.PIPE) as process:
         assert await process.line() == "ready"
@@ -219,7 +229,7 @@ async def _ours(settings: Settings, size: Size) -> AsyncIterator[Side]:
         planner = await stack.enter_async_context(session_of(settings, "planner"))
         async with session_of(settings, "coder", reads=True):
             pass  # one that stays might join the new listener, which would wait 15 s for that
-        listener = await stack.enter_async_context(_listener(settings, ["coder"], gate.argv))
+        process = await stack.enter_async_context(listener(settings, ["coder"], gate.argv))
 
         async def send() -> int:
             began = time.monotonic_ns()
@@ -233,7 +243,7 @@ async def _ours(settings: Settings, size: Size) -> AsyncIterator[Side]:
                 for item in (await read_inbox(coder)).tasks:
                     await publish_result(coder, item.task.id, "completed")
             gate.close()
-            await listener.logged("read")
+            await process.logged("read")
             return took
 
         yield wake
@@ -245,7 +255,7 @@ async def _bare(settings: Settings, size: Size) -> AsyncIterator[Side]:
     async with AsyncExitStack() as stack:
         gate = stack.enter_context(_Gate())
         client = await stack.enter_async_context(raw_client(settings))
-        await stack.enter_async_context(_bare_listener(settings, gate.argv))
+        await stack.enter_async_context(bare_listener(settings, gate.argv))
 
         async def send() -> int:
             began = time.monotonic_ns()
@@ -259,6 +269,39 @@ async def _bare(settings: Settings, size: Size) -> AsyncIterator[Side]:
             return took
 
         yield wake
+
+
+@asynccontextmanager
+async def _least(settings: Settings, size: Size) -> AsyncIterator[Side]:
+    """Give what stores a message, has that noted on the disk, and waits for the command."""
+    async with AsyncExitStack() as stack:
+        gate = stack.enter_context(_Gate())
+        bus = await stack.enter_async_context(Bus.connect(settings))
+        await make_raw_stream(bus)
+        stream = (await stack.enter_async_context(raw_client(settings))).jetstream()
+        ledger = str(settings.data_dir / "bench.sqlite3")
+        bare = bare_listener(settings, gate.argv, "bench.out.>", ledger)
+        await stack.enter_async_context(bare)
+
+        async def send() -> int:
+            began = time.monotonic_ns()
+            await publish_raw(stream, size.body)
+            return began
+
+        async def wake() -> float:
+            took = await gate.opened(send)
+            gate.close()
+            return took
+
+        yield wake
+
+
+async def _least_row(size: Size) -> Row:
+    with embedded.ephemeral() as settings:
+        async with _ours(settings, size) as ours, _least(settings, size) as floor:
+            figures = await interleaved(size.waits, ours, floor)
+    floor_is = "js.publish -> nats-py subscriber -> one synced row of SQLite -> Popen there"
+    return row(_WAKES, *figures, unit="ms", floor_is=floor_is, bar=_LEAST_BAR)
 
 
 async def _wake_row(size: Size) -> Row:
@@ -321,64 +364,6 @@ async def _await_presence(program: Path, port: str) -> None:
         done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, check=False)
         if b"coder" in done.stdout:
             # It says so just before it subscribes.
-            await asyncio.sleep(_SETTLED_S)
+            await asyncio.sleep(SETTLED_S)
             return
     raise peers.Missing("the daemon of swarmbus does not start")
-
-
-async def _idle_rows(size: Size) -> list[Row]:
-    agents = [f"agent-{number}" for number in range(_IDLE_AGENTS)]
-    command = ["/bin/cat"]
-    with embedded.ephemeral() as settings:
-        async with (
-            _listener(settings, agents, command) as ours,
-            _bare_listener(settings, command) as floor,
-        ):
-            await asyncio.sleep(_SETTLED_S)
-            pids = (ours.pid, floor.pid)
-            before = [_cpu_s(pid) for pid in pids]
-            began = time.monotonic()
-            await asyncio.sleep(size.idle_s)
-            took = time.monotonic() - began
-            cpu = [100 * (_cpu_s(pid) - was) / took for pid, was in zip(pids, before, strict=True)]
-            memory = [_memory(pid) for pid in pids]
-    what, floor_is = f"idle listener with {_IDLE_AGENTS} agents", "idle nats-py client"
-    return [
-        Row(
-            what=f"{what}: CPU",
-            floor_is=floor_is,
-            unit="%",
-            ours=cpu[0],
-            floor=cpu[1],
-            bar=f"< {_IDLE_LIMIT} %",
-            met=cpu[0] < _IDLE_LIMIT,
-            note=f"of one core, in {took:.0f} s",
-        ),
-        row(
-            f"{what}: memory (RSS)",
-            memory[:1],
-            memory[1:],
-            unit="MiB",
-            floor_is=floor_is,
-            note="at the end of it",
-        ),
-    ]
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the CPU seconds of a process so far, its own and the system's for it."""
-    if sys.platform == "linux":
-        # What clock_getcpuclockid(3) returns; /proc/PID/stat counts in steps of 10 ms, which is
-        # more than an idle process may need.
-        return time.clock_gettime((~pid << 3) | 2)
-    minutes, _, seconds = _ps("time", pid).rpartition(":")
-    return 60 * float(minutes) + float(seconds)
-
-
-def _memory(pid: int) -> float:
-    return float(_ps("rss", pid)) / 1024
-
-
-def _ps(column: str, pid: int) -> str:
-    argv = ["ps", "-o", f"{column}=", "-p", str(pid)]
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
