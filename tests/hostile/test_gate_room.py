@@ -12,16 +12,17 @@ import pytest
 import pytest_asyncio
 from mallory import GATE, attacked, once_known
 
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import H_REFUSED
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import NameTaken, SendLimit, StoreFull
+from mcp_agentbus.errors import BusUnreachable, NameTaken, SendLimit, StoreFull
 from mcp_agentbus.gate import quota
 from mcp_agentbus.gate.share import counting, holdings
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.parking import parked
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.shared.accounts import owner
+from mcp_agentbus.shared.accounts import conf, owner
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.subjects import AGENTS, H_MOVED, PRESENCE, RESULTS, SCHEDULE, TASKS
 
@@ -160,6 +161,17 @@ async def test_what_is_parked_counts_and_an_inbox_is_read_on_where_it_is_too_muc
 
     assert "no more can be parked" in inbox.notes[0]
     assert "Readable" in [each.task.subject for each in inbox.tasks]
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_who_has_all_the_connections_that_an_account_may_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(conf, "_CONNECTIONS_MAX", 2)
+    async with attacked(tmp_path) as scene:
+        more = Bus.connect(scene.shared.settings("mallory"))  # it has two
+        with pytest.raises(BusUnreachable, match="as many connections by this login") as full:
+            await more.__aenter__()
+        await scene.goes_on()
+    assert "agentbus listen --install" in full.value.hint
 
 
 @pytest.mark.asyncio(loop_scope="function")
