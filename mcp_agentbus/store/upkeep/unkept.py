@@ -110,7 +110,10 @@ async def settled(bus: Bus, inboxes: Iterable[str]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_SETTLED_WITHIN_S):
             come = [sent for inbox in inboxes async for sent in _just_come(bus, inbox)]
-            while come := await _missing(bus, come):
+            while True:
+                come = await _missing(bus, come)
+                if not come:
+                    return
                 await asyncio.sleep(_LOOK_AGAIN_S)
 
 
