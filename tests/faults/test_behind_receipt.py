@@ -249,6 +249,16 @@ async def test_where_nothing_can_be_kept_any_more_the_next_send_is_refused(own_w
     assert [item.task.subject for item in (await read_inbox(coder)).tasks] == ["First", "Third"]
 
 
+async def test_an_id_that_nobody_knows_is_said_to_be_unknown_where_the_stream_of_tasks_is_gone(
+    own_world,
+):
+    planner = await own_world.session("planner")
+    await own_world.bus.admin.api(f"STREAM.DELETE.{subjects.TASKS}")
+
+    with pytest.raises(UnknownTask):
+        await task_life(planner, "f" * 32)
+
+
 @pytest.mark.parametrize("forged", ["without a proof", "with the proof of another"])
 async def test_what_another_has_written_in_a_senders_name_is_not_kept(own_world, forged):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")

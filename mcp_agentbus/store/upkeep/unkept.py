@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import subjects, tasks
@@ -55,7 +55,12 @@ class Unkept:
 
         Raises: as `Bus.publish`.
         """
-        made = str((await self._bus.admin.api(f"STREAM.INFO.{TASKS}"))["created"])
+        try:
+            made = str((await self._bus.admin.api(f"STREAM.INFO.{TASKS}"))["created"])
+        except ApiError as error:
+            if error.code != NO_SUCH_STREAM:
+                raise
+            return 0  # whoever stores something makes it anew
         if made != self._made:
             self._made, self._next = made, {}
         return sum([await self._look(agent, pages) for agent in agents])
