@@ -21,8 +21,9 @@ from mcp_agentbus.handoff.lookup import task_life, whole_id
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import subjects, tasks, unseen
+from mcp_agentbus.store import roster, subjects, tasks, unseen
 from mcp_agentbus.store.records import read_record, read_sent
+from mcp_agentbus.store.upkeep import unkept
 from mcp_agentbus.store.upkeep.deadlines import Deadlines
 from mcp_agentbus.store.upkeep.unkept import Unkept
 
@@ -257,6 +258,38 @@ async def test_an_id_that_nobody_knows_is_said_to_be_unknown_where_the_stream_of
 
     with pytest.raises(UnknownTask):
         await task_life(planner, "f" * 32)
+
+
+async def test_what_could_not_be_kept_is_kept_with_a_sign_of_life_though_nobody_calls(
+    own_world, monkeypatch
+):
+    monkeypatch.setattr(roster, "BEAT_S", 0.05)
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+
+    async def full(*_):
+        raise StoreFull
+
+    with monkeypatch.context() as broken:
+        broken.setattr(tasks, "keep", full)
+        [receipt] = await send_task(planner, coder.me.id, "First", "x")
+        await planner.outcomes.keeping.settled()
+
+    async with asyncio.timeout(HANG_S):
+        await until(lambda: kept(own_world.bus, planner, receipt))
+
+
+async def test_a_look_that_does_not_come_to_the_end_goes_on_with_the_next(own_world, monkeypatch):
+    monkeypatch.setattr(unkept, "_PAGE", 2)
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    for number in range(5):
+        await send_task(planner, coder.me.id, "Do it", "x", request_id=f"r{number}")
+    everything = subjects.sent_subject(planner.me.id, "*", "*")
+    await own_world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": everything})
+    looks = Unkept(own_world.bus)
+
+    found = [await looks.look([planner.me.id], pages=1) for _ in range(4)]
+
+    assert found == [2, 2, 1, 0]
 
 
 @pytest.mark.parametrize("forged", ["without a proof", "with the proof of another"])
