@@ -35,6 +35,8 @@ _FOLDER = pytest.StashKey[guard.RunFolder]()
 _FAILED = pytest.StashKey[bool]()
 # Waiting is most of what tests do, but the real hosts each fill a core, and have time limits.
 _WORKERS = 3
+# The real hosts, the chaos run and the bench, and a link that is away for minutes.
+_LONGEST = {"hosts", "soak", "bench", "test_two_machines"}
 # In these folders tests are about what processes do, and not about how hosts and users start them.
 _FORKED = {"faults", "hostile", "life", "protocol"}
 
@@ -46,8 +48,8 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with what takes longest: the real hosts and the chaos run, which would end alone."""
-    items.sort(key=lambda item: item.path.parent.name not in {"hosts", "soak"})
+    """Begin with what takes longest, and would end alone."""
+    items.sort(key=lambda item: not _LONGEST & {item.path.parent.name, item.path.stem})
 
 
 def pytest_collection_finish():
