@@ -112,11 +112,15 @@ class Outcomes:
         for task_id in sorted(self.unread):
             if unseen.told(self._new) < limit:
                 await self._take_own(task_id)
+        all_seen = False
         while (told := unseen.told(self._new)) < limit:
-            wanted = min(_BATCH, limit - told)
+            wanted = _BATCH if all_seen else min(_BATCH, limit - told)
             deliveries = await streams.pull(self._bus, streams.results(self._me), wanted)
-            for delivery in deliveries:
-                await self._take_delivered(delivery)
+            new = await unseen.finish_seen(self._bus, deliveries)
+            all_seen = not new
+            while new and unseen.told(self._new) < limit:
+                await self._take_delivered(new.pop(0))
+            await together(*map(self._bus.give_back, new))
             if len(deliveries) < wanted:
                 break
         return unseen.at_most(limit, self._new)

@@ -19,15 +19,17 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.store.records import as_asked, read_kept, record_in
+from mcp_agentbus.store.records import as_asked, lasts, record_in, sent_in
 from mcp_agentbus.store.subjects import RESULTS
-from mcp_agentbus.store.task import TOLD, Record
+from mcp_agentbus.store.task import TOLD, Record, Sent
 
 _PAGE: Final = 100
+# From so many results at once on it is asked of all of them together which were seen.
+_MANY: Final = 4
 # Between a task and its sender's record of it lies one round trip.
 _RECORD_LATE: Final = timedelta(seconds=1)
 
@@ -120,19 +122,48 @@ async def _unseen(
     bus: Bus, ends: Sequence[Unseen], stored_at: Mapping[int, datetime]
 ) -> list[Unseen]:
     records = [end.record for end in ends]
-    sents = await together(
-        *(read_kept(bus, record.owner, record.inbox, record.task_id) for record in records)
-    )
+    sents = await _kept(bus, records)
     asked = await together(
-        *(as_asked(bus, record, sent) for record, (sent, _) in zip(records, sents, strict=True))
+        *(as_asked(bus, record, sent) for record, sent in zip(records, sents, strict=True))
     )
     return [
         replace(end, record=record)
-        for end, record, (sent, _) in zip(ends, asked, sents, strict=True)
+        for end, record, sent in zip(ends, asked, sents, strict=True)
         if record.is_told
         if (sent is None and not (record.unasked and may_be_asked_yet(stored_at[end.revision])))
         or (sent and sent.seen_revision < end.revision)
     ]
+
+
+async def _kept(bus: Bus, records: Sequence[Record]) -> list[Sent | None]:
+    """Return what the owners of some records keep of their tasks, sent or only seen, in order."""
+    places = [subjects.sent_subject(each.owner, each.inbox, each.task_id) for each in records]
+    stored = {message.subject: sent_in(message) for message in await lasts(bus, places)}
+    return [stored.get(place) for place in places]
+
+
+async def finish_seen(bus: Bus, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Finish those of an agent's results that it has seen, and return the others.
+
+    A consumer that is made anew, as of an agent that was away for a day, hands all out again. Of
+    few, as they come one by one, none is looked at: whoever takes one looks at it anyway.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.finish`.
+    """
+    if len(deliveries) < _MANY:
+        return list(deliveries)
+    records = {each.seq: record for each in deliveries if (record := record_in(each))}
+    sents = dict(zip(records, await _kept(bus, list(records.values())), strict=True))
+    seen = [
+        each
+        for each in deliveries
+        if (sent := sents.get(each.seq)) and sent.seen_revision >= each.seq
+        if not records[each.seq].reply_to  # of which another is told, whoever takes it
+    ]
+    await together(*map(bus.finish, seen))
+    done = {each.seq for each in seen}
+    return [each for each in deliveries if each.seq not in done]
 
 
 def may_be_asked_yet(stored_at: datetime) -> bool:
