@@ -124,7 +124,6 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     await session.called()
-    await session.outcomes.keeping.settled()
     sides = Sides((session.me.id,), tuple(session.inboxes))
     await session.outcomes.keeping.look()
     await unkept.settled(session.bus, sides.inboxes)
