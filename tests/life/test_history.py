@@ -49,7 +49,6 @@ async def test_a_model_that_lost_its_context_finds_all_that_is_open(kept_or_not)
 async def test_looking_claims_nothing_and_marks_nothing_as_seen(kept_or_not):
     planner, coder = await kept_or_not.session("planner"), await kept_or_not.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "Count", "All of them.")
-    await planner.outcomes.keeping.settled()  # by it others know
 
     assert await ids(coder, view="received") == [receipt.task_id]
     [item] = (await read_inbox(coder)).tasks
