@@ -32,7 +32,12 @@ def unheard(ledger: Ledger) -> Iterator[tuple[str, str]]:
         for reply in entries:
             if reply.status not in REPLIES or reply.outcome != "stored":
                 continue
-            later = [claim for claim in claimed[task] if claim.began > reply.at]
+            later = [
+                claim
+                for claim in claimed[task]
+                if claim.began > reply.at
+                and (reply.status == "answered" or _place(claim.session) == _place(reply.session))
+            ]
             shown = min(later, key=attrgetter("began"), default=None)
             if shown is None or told.get(reply.token, shown.at + 1) <= shown.at:
                 continue
@@ -44,6 +49,11 @@ def unheard(ledger: Ledger) -> Iterator[tuple[str, str]]:
                         f"stored at {reply.at:.1f} s"
                     ),
                 )
+
+
+def _place(session: str) -> str:
+    """Return where a session is, of several accounts' places."""
+    return session.partition("@")[2]
 
 
 def _went_on(entries: list[Said], reply: Said, shown: Claimed) -> bool:

@@ -64,7 +64,8 @@ async def _approve(world: World, place: Place, task: str) -> None:
     if "Traceback" in typed.out:
         world.trouble("bug", f"agentbus approve: {typed.out[-400:]}")
     outcome = "refused" if typed.code else "stored"
-    world.ledger.add(Said(world.clock(), task, began, "user", "user", "approved", token, outcome))
+    who = f"user{place.mark}"
+    world.ledger.add(Said(world.clock(), task, began, "user", who, "approved", token, outcome))
     world.ledger.add(Call(world.clock(), began, "user", "approve", "stored"))
 
 

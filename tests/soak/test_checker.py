@@ -162,6 +162,19 @@ FORGED = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("where", "found"), [("@pi", set()), ("@laptop", {"not told"})])
+def test_what_a_user_has_approved_is_told_where_that_user_is(where, found):
+    asker, next_one = "ana-1#1@laptop", f"ana-2#1{where}"
+    approval = Said(5.0, TASK, 4.9, "user", "user@laptop", "approved", "reply-t1-1", "stored")
+    entries = [
+        *sent(), claimed(3.0, asker), said(4.0, "needs_approval", asker), approval,
+        said(5.5, "released", asker), claimed(6.0, next_one), said(9.0, session=next_one),
+        shown(10.0),
+    ]  # fmt: skip
+
+    assert broken(entries) == found
+
+
 @pytest.mark.parametrize("outcome", ["unknown", "refused"])
 @pytest.mark.parametrize("ago_s", [10.0, 60.0])
 def test_what_was_lost_just_now_may_still_be_offered_though_it_is_over(ago_s, outcome):
