@@ -75,8 +75,7 @@ class Reconnecting:
         self.is_locked_out = False  #: It had none as the server does not take the login.
         self.opened = asyncio.Event()  #: Set whenever a connection was opened, or anew.
         self.connections = 0  #: How many were opened: what one has told, another may not.
-        self._closed = False
-        self._repairing = asyncio.Lock()
+        self._closed, self._repairing, self._repairs = False, asyncio.Lock(), 0
         self._repairs_within: budget.Budget | None = None
         self._refused: BusUnreachable | None = None
         self._link: Link | None = None
@@ -237,11 +236,13 @@ class Reconnecting:
         """
         if self.on_missing is None or budget.current() is self._repairs_within:
             return False  # it is what repairs that asks
-        limit_s = min(within_s, budget.current().left_s)
+        limit_s, before = min(within_s, budget.current().left_s), self._repairs
         async with asyncio.timeout(limit_s), self._repairing:
-            with budget.apart():
-                self._repairs_within = budget.current()
-                await self.on_missing()
+            if self._repairs == before:  # else another call has, meanwhile
+                with budget.apart():
+                    self._repairs_within = budget.current()
+                    await self.on_missing()
+                self._repairs += 1
         return True
 
     @property

@@ -139,7 +139,7 @@ async def test_tasks_of_a_cancelled_call_are_readable_at_once_by_another_session
     [
         (("pull", "after", "_results"), {}),
         (("last", "after", ".sent."), {}),
-        (("last", "after", ".sent."), {"peek": True}),
+        (("many", "after", ".sent."), {"peek": True}),
         (("api", "after", "CONSUMER.INFO"), {"peek": True}),
     ],
 )

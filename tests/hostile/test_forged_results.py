@@ -122,6 +122,7 @@ async def test_attempts_count_as_far_as_there_can_have_been_so_many(pair):
 async def test_who_says_to_have_sent_anothers_task_is_not_taken_for_its_sender(pair):
     planner, coder = pair
     [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    await planner.outcomes.keeping.settled()
     forged = Sent(task_id=receipt.task_id, owner="mallory", inbox=coder.me.id, created_at=now(),
                   expires_at=now() + unseen.timedelta(seconds=1))  # fmt: skip
     await records.write_sent(planner.bus, forged, 0)

@@ -38,7 +38,8 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.patterns.events import Event
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.roster import Profile, _Sign
+from mcp_agentbus.store.reading.signs import Sign
+from mcp_agentbus.store.roster import Profile
 from mcp_agentbus.store.task import Moment, Record, Sent, Task, Wakes
 from mcp_agentbus.tools.catalog import TOOLS
 from mcp_agentbus.tools.mcp_server import make_server
@@ -169,14 +170,14 @@ FIELDS = {
     "Profile.accept_from": Field("word"),
     "Profile.account": Field("word", plain=ROSTER, data="_meta, agents"),
     "Profile.hosts": Field("word", plain=ROSTER, data="_meta, agents"),
-    "_Sign.agent": Field(
+    "Sign.agent": Field(
         "word",
         plain=f"{ROSTER}, completion, send_task, tab key, {TRAIL}, tasks, status",
         data=f"_meta, agents, {TRAIL}, tasks, status",
     ),
-    "_Sign.session": Field("word"),
-    "_Sign.host": Field("word", plain=ROSTER, data="_meta, agents"),
-    "_Sign.holds": Field("sentence"),
+    "Sign.session": Field("word"),
+    "Sign.host": Field("word", plain=ROSTER, data="_meta, agents"),
+    "Sign.holds": Field("sentence"),
     "Parked.sender": Field("word", data="parked"),
     "Parked.reason": Field("sentence", framed="parked", data="parked"),
     "Event.topic": Field("word", plain="events", data="events"),
@@ -194,7 +195,7 @@ NO_WORDS = {
     "unasked body_chars",
     "Wakes": "task_id owner inbox",
     "Profile": "registered_at last_seen",
-    "_Sign": "kind leaving gone at",
+    "Sign": "kind leaving gone at",
     "Parked": "number inbox parked_at task size",
     "Event": "missed answer_to",
 }
@@ -220,7 +221,7 @@ VALUES = crafted()
 ME = "coder"
 WHICH = Which(
     task=VALUES["Task.id"], result=VALUES["Record.task_id"], sent=VALUES["Sent.task_id"],
-    thread=VALUES["Task.thread_id"], agent=VALUES["Profile.id"], newcomer=VALUES["_Sign.agent"],
+    thread=VALUES["Task.thread_id"], agent=VALUES["Profile.id"], newcomer=VALUES["Sign.agent"],
     role=VALUES["Profile.roles"], asked="asks-something",
 )  # fmt: skip
 
@@ -297,11 +298,11 @@ def messages():
         "zz": value("an unknown field"),
     }  # fmt: skip
     yield subjects.profile_subject(value("Profile.id")), profile, {}
-    holds = value("_Sign.holds")
+    holds = value("Sign.holds")
     listens = {"kind": "listener", "held": holds, "held_for": {ME: holds}}
     yield subjects.heartbeat_subject(value("Profile.id"), "listener"), listens, {}
-    lives = {"kind": "session", "host": value("_Sign.host"), "zz": value("an unknown field")}
-    yield subjects.heartbeat_subject(value("_Sign.agent"), value("_Sign.session")), lives, {}
+    lives = {"kind": "session", "host": value("Sign.host"), "zz": value("an unknown field")}
+    yield subjects.heartbeat_subject(value("Sign.agent"), value("Sign.session")), lives, {}
     _, body, headers = task(ME)
     headers = {**headers, subjects.H_REASON: value("Parked.reason"), subjects.H_TASK: "parked-1"}
     yield subjects.dead_subject(ME, "low", f"{value('Parked.sender')}\u202e"), body, headers
@@ -383,7 +384,7 @@ async def test_nothing_that_is_shown_hides(places):
 def test_every_field_has_a_row():
     kinds = (Task, Moment, Record, Sent, Wakes, Profile)
     fields = {f"{kind.__name__}.{name}" for kind in kinds for name in kind.model_fields}
-    for kind in (_Sign, Parked, Event):
+    for kind in (Sign, Parked, Event):
         fields |= {f"{kind.__name__}.{field.name}" for field in dataclasses.fields(kind)}
     rows = {f"{kind}.{name}" for kind, names in NO_WORDS.items() for name in names.split()}
 
