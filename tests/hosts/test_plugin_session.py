@@ -35,11 +35,15 @@ class Told(Standin):
 
 
 async def told(machine, folder, plan, notice):
-    """Run sessions until one is told by a hook; on a busy machine a hook may be late, and is silent."""
-    shown = [""]
-    while notice not in shown[0]:
+    """Run sessions until one is told by a hook; return what its model was shown from then on.
+
+    On a busy machine a hook may be late, and is silent; and what else the host asks may come first.
+    """
+    while True:
         shown = await worked(machine, folder, Told(plan, notice))
-    return shown
+        for number, one in enumerate(shown):
+            if notice in one:
+                return shown[number:]
 
 
 async def worked(machine, folder, model):

@@ -10,6 +10,7 @@ import uuid
 import pytest
 from local_server import script
 from noticed import telling
+from timeless import timeless
 
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core.hosts import WOKEN
@@ -249,7 +250,7 @@ async def test_a_run_that_reached_a_limit_says_so(call, tmp_path):
 
     ended = await claude_code.wake(call())
 
-    assert ended.said == "exit code 1 after 0 s: it reached its limit of turns"
+    assert timeless(ended.said) == "exit code 1 after N s: it reached its limit of turns"
     assert (ended.outcome, ended.usd) == ("failed", 1.0)
 
 
