@@ -30,6 +30,7 @@ from mcp_agentbus.handoff.beside.accepting import Refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams, tasks, waiting
+from mcp_agentbus.store.reading import pulls
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Repeating, Task, Undecodable
@@ -184,7 +185,7 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
     while len(lane.claims) < limit:
         wanted = limit - len(lane.claims)
         try:
-            deliveries = await streams.pull(session.bus, consumer, wanted)
+            deliveries = await pulls.pull(session.bus, consumer, wanted)
         except HandedOut:
             lane.degraded = (
                 f"all tasks that may be claimed at once in {inbox}'s {priority} lane are claimed"

@@ -30,6 +30,7 @@ from mcp_agentbus.handoff.beside.awaited import Awaited, Result, no_answer_comes
 from mcp_agentbus.handoff.sending.keeping import Keeping
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, unseen
+from mcp_agentbus.store.reading import pulls
 from mcp_agentbus.store.records import read_kept, read_record, sent_key
 from mcp_agentbus.store.steps import Write, sent_by_record
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task, utc
@@ -115,7 +116,7 @@ class Outcomes:
         all_seen = False
         while (told := unseen.told(self._new)) < limit:
             wanted = _BATCH if all_seen else min(_BATCH, limit - told)
-            deliveries = await streams.pull(self._bus, streams.results(self._me), wanted)
+            deliveries = await pulls.pull(self._bus, streams.results(self._me), wanted)
             new = await unseen.finish_seen(self._bus, deliveries)
             all_seen = not new
             while new and unseen.told(self._new) < limit:

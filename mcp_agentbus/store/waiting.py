@@ -105,11 +105,9 @@ async def look(bus: Bus, inbox: str, priority: Priority) -> Lane:
     Raises: as `counts`.
     """
     there = await _handed_out(bus, inbox, priority)
-    if there == (0, 0):
-        return Lane()
-    if sum(there) <= LOOKED_AT_MAX and (messages := await _few(bus, inbox, priority)) is not None:
-        return await _looked_at(bus, messages)
-    return Lane(there.waiting, there.taken, None)
+    if sum(there) > LOOKED_AT_MAX:
+        return Lane(there.waiting, there.taken, None)
+    return await _lane(bus, there, await _few(bus, inbox, priority))
 
 
 async def look_soon(bus: Bus, inbox: str, priority: Priority) -> Lane:
@@ -119,12 +117,16 @@ async def look_soon(bus: Bus, inbox: str, priority: Priority) -> Lane:
 
     Raises: as `counts`.
     """
-    there, messages = await both(_handed_out(bus, inbox, priority), _few(bus, inbox, priority))
-    if there == (0, 0):
-        return Lane()
-    if sum(there) <= LOOKED_AT_MAX and messages is not None:
-        return await _looked_at(bus, messages)
-    return Lane(there.waiting, there.taken, None)
+    return await _lane(
+        bus, *await both(_handed_out(bus, inbox, priority), _few(bus, inbox, priority))
+    )
+
+
+async def _lane(bus: Bus, there: _HandedOut, messages: Sequence[Found] | None) -> Lane:
+    """Return a lane by its messages, if these are few: the server counts the last too late."""
+    if messages is None:
+        return Lane(there.waiting, there.taken, None)
+    return await _looked_at(bus, messages) if messages else Lane()
 
 
 async def _few(bus: Bus, inbox: str, priority: Priority) -> list[Found] | None:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Take all that waits at a consumer, also what was stored this very moment.
+
+    >>> await pull(bus, streams.lane("coder", "high"), 5)
+    [Delivery(subject='agentbus.coder.tasks.high.planner', ...)]
+
+A server says that a message is stored before the consumers of its stream have heard of it: a busy
+one some milliseconds before (nats-server 2.15 has a queue for each). Meanwhile a consumer says that
+nothing waits. So where it hands out less than is wanted, the stream is asked whether there is more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import Delivery, HandedOut
+from mcp_agentbus.errors import AgentbusError, NotAllowed
+from mcp_agentbus.store import streams
+from mcp_agentbus.store.streams import Consumer
+
+# In seconds, between looks at a consumer that is behind; one that somebody keeps from handing out
+# is so for good.
+_PAUSES_S: Final = (0, 0.001, 0.005, 0.02, 0.1, 0.2)
+
+
+async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
+    """Take up to `batch` messages that wait now, and no fewer while more were stored before.
+
+    Raises: as `streams.pull`; once something is taken it is returned, whatever comes after.
+    """
+    deliveries = await streams.pull(bus, consumer, batch)
+    if not deliveries:
+        return await _more(bus, consumer, batch, deliveries)
+    with suppress(AgentbusError, HandedOut):
+        return await _more(bus, consumer, batch, deliveries)
+    return deliveries
+
+
+async def _more(
+    bus: Bus, consumer: Consumer, batch: int, deliveries: list[Delivery]
+) -> list[Delivery]:
+    """Add what the consumer has not handed out only because it is behind; return all of them."""
+    for pause_s in _PAUSES_S:
+        if len(deliveries) >= batch or not await _is_behind(bus, consumer, deliveries):
+            break
+        await asyncio.sleep(pause_s)
+        deliveries += await streams.pull(bus, consumer, batch - len(deliveries))
+    return deliveries
+
+
+async def _is_behind(bus: Bus, consumer: Consumer, deliveries: list[Delivery]) -> bool:
+    """Tell whether the stream has something behind the last that the consumer has handed out."""
+    last = deliveries[-1].seq if deliveries else await _handed_out_to(bus, consumer)
+    beyond = {"seq": last + 1, "batch": 1, "next_by_subj": consumer.subject}
+    with suppress(NotAllowed):  # then the reader is told so where it counts what waits
+        stored = await bus.admin.many(consumer.stream, beyond)
+        # What others have taken meanwhile is theirs.
+        return bool(stored) and stored[0].seq > await _handed_out_to(bus, consumer)
+    return False
+
+
+async def _handed_out_to(bus: Bus, consumer: Consumer) -> int:
+    """Return the sequence of the last message that anybody was handed out."""
+    info = await bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+    return int(info["delivered"]["stream_seq"])
