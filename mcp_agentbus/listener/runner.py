@@ -33,7 +33,7 @@ from mcp_agentbus.listener.members import HANGS, Member
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
-from mcp_agentbus.store import tasks
+from mcp_agentbus.store.reading import senders
 from mcp_agentbus.store.records import add_wake, read_record, read_sent
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.store.task import Moment
@@ -291,7 +291,7 @@ class Runner:
             kind, inbox, task_id = key.split(" ")
             if kind != "task":
                 continue
-            if sent := await tasks.sent_to(self._state.bus, inbox, task_id):
+            if sent := await senders.sent_to(self._state.bus, inbox, task_id):
                 await add_wake(self._state.bus, sent.owner, inbox, task_id, moment)
 
     def _has_heard(self, desk: Desk, decision: Wake) -> bool:

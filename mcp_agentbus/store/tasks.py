@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,12 +33,9 @@ from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, Unconfirmed
 from mcp_agentbus.store import codec, streams, subjects
 from mcp_agentbus.store.records import (
     Written,
-    lasts,
-    latest,
     read_record,
     read_sent,
     record_key,
-    sent_in,
     update,
     write_sent,
 )
@@ -337,38 +334,6 @@ class Seen:
         if self.record is None or self.state == "stored":
             return ""
         return f"{self.record.agent}/{self.record.session}"
-
-
-async def sent_to(bus: Bus, inbox: str, task_id: str) -> Sent | None:
-    """Return what the sender of a task in an inbox keeps of it; None if nothing is kept.
-
-    Anybody may write that he has sent it. Whose it is the worker's record says and, where there is
-    none yet, the stored task.
-
-    Raises:
-        ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
-    """
-    places = (subjects.record_subject, subjects.sent_subject)
-    messages = await lasts(bus, [place("*", inbox, task_id) for place in places])
-    return await sent_among(bus, messages)
-
-
-async def sent_among(bus: Bus, messages: Sequence[Found]) -> Sent | None:
-    """Return the same, among the last messages under the subjects of all records of that task.
-
-    Raises: as `sent_to`.
-    """
-    record = latest(messages, "results")
-    if isinstance(record, Record):
-        own = [each for each in messages if subjects.parts(each.subject).whose == record.owner]
-        sent = latest(own, "sent")
-        return sent if isinstance(sent, Sent) and not sent.unasked else None
-    said = [sent for each in messages if (sent := sent_in(each)) and not sent.unasked]
-    if len(said) > 1:
-        for sent in said:
-            if await find(bus, first_record(sent), sent.seq):
-                return sent
-    return said[-1] if said else None
 
 
 @dataclass(frozen=True)

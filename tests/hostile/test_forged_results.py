@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A result counts if its owner has sent the task to who writes it: others wake and hide nothing."""
 
+import asyncio
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import records, subjects, unseen
+from mcp_agentbus.store import records, subjects, tasks, unseen
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.wakes import demand
@@ -119,15 +120,35 @@ async def test_attempts_count_as_far_as_there_can_have_been_so_many(pair):
     assert inbox.notes == ()
 
 
-async def test_who_says_to_have_sent_anothers_task_is_not_taken_for_its_sender(pair):
+@pytest.fixture
+def late(monkeypatch):
+    """Have what senders keep follow their receipts only once this is set."""
+    keep, is_time = tasks.keep, asyncio.Event()
+
+    async def kept(*task):
+        await is_time.wait()
+        return await keep(*task)
+
+    monkeypatch.setattr(tasks, "keep", kept)
+    return is_time
+
+
+async def say_to_have_sent(bus, who, inbox, task_id, **fields):
+    """Write the record of a sender, whoever that is."""
+    over = now() + unseen.timedelta(seconds=1)
+    forged = Sent(
+        task_id=task_id, owner=who, inbox=inbox, created_at=now(), expires_at=over, **fields
+    )
+    await records.write_sent(bus, forged, 0)
+
+
+async def test_who_says_to_have_sent_anothers_task_is_not_taken_for_its_sender(pair, late):
     planner, coder = pair
     [receipt] = await send_task(planner, coder.me.id, "Count", "x")
-    await planner.outcomes.keeping.settled()
-    forged = Sent(task_id=receipt.task_id, owner="mallory", inbox=coder.me.id, created_at=now(),
-                  expires_at=now() + unseen.timedelta(seconds=1))  # fmt: skip
-    await records.write_sent(planner.bus, forged, 0)
+    await say_to_have_sent(planner.bus, "mallory", coder.me.id, receipt.task_id)
 
     waiting = await lookup.task_life(coder, receipt.task_id)
+    late.set()
     await publish_result(coder, receipt.task_id, "completed", summary="214")
     ended = await lookup.task_life(coder, receipt.task_id)
     results = (await read_inbox(planner)).results
@@ -135,3 +156,25 @@ async def test_who_says_to_have_sent_anothers_task_is_not_taken_for_its_sender(p
     assert [life.sent.owner for life in (waiting, ended)] == [planner.me.id] * 2
     assert (waiting.state, ended.state) == ("stored", "completed")
     assert [result.summary for result in results] == ["214"]
+
+
+async def test_it_keeps_nobody_from_the_task_before_its_sender_has_kept_it(pair, late):
+    planner, coder = pair
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    await say_to_have_sent(planner.bus, "mallory", coder.me.id, receipt.task_id)
+
+    await publish_result(coder, receipt.task_id, "completed", summary="214")
+    late.set()
+
+    assert [result.summary for result in (await read_inbox(planner)).results] == ["214"]
+
+
+async def test_nor_is_who_says_to_have_sent_it_for_later(pair):
+    planner, coder = pair
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x", deliver_in_s=3600)
+    at = {"deliver_at": now() + unseen.timedelta(hours=1)}
+    await say_to_have_sent(planner.bus, "mallory", coder.me.id, receipt.task_id, **at)
+
+    life = await lookup.task_life(coder, receipt.task_id)
+
+    assert (life.sent.owner, life.state) == (planner.me.id, "stored")

@@ -20,6 +20,7 @@ from mcp_agentbus.handoff.beside.accepting import refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, tasks
+from mcp_agentbus.store.reading import senders
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.subjects import TASKS
@@ -88,7 +89,7 @@ async def unheld(session: Session, task_id: str, holder: str) -> Claim | None:
     for inbox in session.inboxes:
         (standing, revision), sent = await asyncio.gather(
             read_record(session.bus, "*", inbox, task_id),
-            tasks.sent_to(session.bus, inbox, task_id),
+            senders.sent_to(session.bus, inbox, task_id),
         )
         if standing is None and sent is None:
             sent = await unkept.in_inbox(session.bus, inbox, task_id)

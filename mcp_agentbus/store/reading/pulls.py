@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut
@@ -24,6 +25,9 @@ from mcp_agentbus.store.streams import Consumer
 # In seconds, between looks at a consumer that is behind; one that somebody keeps from handing out
 # is so for good.
 _PAUSES_S: Final = (0, 0.001, 0.005, 0.02, 0.1, 0.2)
+# The last sequence that each consumer is known to have handed out to anybody: to start behind it is
+# to ask once, and for no text of what others hold.
+_handed_out: Final[WeakKeyDictionary[Bus, dict[Consumer, int]]] = WeakKeyDictionary()
 
 
 async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
@@ -53,12 +57,16 @@ async def _more(
 
 async def _is_behind(bus: Bus, consumer: Consumer, deliveries: list[Delivery]) -> bool:
     """Tell whether the stream has something behind the last that the consumer has handed out."""
-    last = deliveries[-1].seq if deliveries else await _handed_out_to(bus, consumer)
+    known = _handed_out.setdefault(bus, {})
+    if consumer not in known:
+        known[consumer] = await _handed_out_to(bus, consumer)
+    last = max(known[consumer], *(delivery.seq for delivery in deliveries), 0)
     beyond = {"seq": last + 1, "batch": 1, "next_by_subj": consumer.subject}
     with suppress(NotAllowed):  # then the reader is told so where it counts what waits
-        stored = await bus.admin.many(consumer.stream, beyond)
-        # What others have taken meanwhile is theirs.
-        return bool(stored) and stored[0].seq > await _handed_out_to(bus, consumer)
+        if stored := await bus.admin.many(consumer.stream, beyond):
+            known[consumer] = await _handed_out_to(bus, consumer)
+            # What others have taken meanwhile is theirs.
+            return stored[0].seq > known[consumer]
     return False
 
 

@@ -17,7 +17,8 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.store import records, subjects, tasks
+from mcp_agentbus.store import records, subjects
+from mcp_agentbus.store.reading import senders
 from mcp_agentbus.store.task import Record, Sent, Wakes
 
 Side = tuple[str, str]
@@ -48,7 +49,7 @@ async def _standing(bus: Bus, side: Side, messages: Iterable[Found]) -> Standing
     owner, inbox = side
     here = [each for each in messages if _is_of(each, owner, inbox)]
     if owner == "*" != inbox:
-        sent = await tasks.sent_among(bus, here)
+        sent = await senders.sent_among(bus, here)
     else:
         sent = records.kept_among(here)
         sent = None if sent and sent.unasked else sent
