@@ -380,7 +380,7 @@ class Outcomes:
         await self._losses.look(open_)
         for _ in range(_SWEEP_BATCHES):
             try:
-                deliveries = await streams.pull(self._bus, streams.sent(self._me), _BATCH)
+                deliveries = await pulls.pull(self._bus, streams.sent(self._me), _BATCH)
             except HandedOut:  # more tasks are open than the server counts deadlines for
                 return
             await together(*map(self._check_deadline, deliveries))

@@ -44,6 +44,8 @@ PresenceState = Literal["live session", "listening", "not known", "offline", "ne
 BEAT_S: Final = 5
 # How old `last_seen` may get while a session lives, so that a crash leaves a fair date.
 TOUCH_S: Final = 300
+# Each command of a shell registers its agent, and waits until that is on the disk.
+_SEEN_AGAIN: Final = timedelta(seconds=30)
 _DESCRIPTION_MAX_CHARS: Final = 300
 #: Of these it is sure that no session and no listener of theirs is there.
 AWAY: Final = frozenset({"offline", "never seen"})
@@ -65,7 +67,7 @@ class Profile(BaseModel):
     #: Whose it is, as a shared server's gate knows; empty without one.
     account: str = ""
     registered_at: Time
-    #: Start, touch or end of its latest session; None if it never had one.
+    #: Start, touch or end of its latest session, or up to 30 s before; None if it never had one.
     last_seen: Time | None = None
 
 
@@ -116,21 +118,30 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
     Raises: as `Bus.publish`, but for Conflict.
     """
 
-    def registered(old: Profile | None) -> Write[Profile]:
+    def registered(old: Profile | None) -> Write[Profile] | None:
         description = agent.description or (old.description if old else "")
-        return Write(
-            Profile(
-                id=agent.id,
-                description=description[:_DESCRIPTION_MAX_CHARS],
-                roles=agent.roles or (old.roles if old else ()),
-                hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
-                accept_from=agent.accept_from,
-                registered_at=old.registered_at if old else now or datetime.now(UTC),
-                last_seen=now or (old.last_seen if old else None),
-            )
+        profile = Profile(
+            id=agent.id,
+            description=description[:_DESCRIPTION_MAX_CHARS],
+            roles=agent.roles or (old.roles if old else ()),
+            hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
+            accept_from=agent.accept_from,
+            registered_at=old.registered_at if old else now or datetime.now(UTC),
+            last_seen=now or (old.last_seen if old else None),
         )
+        return None if old and _says(old, profile) else Write(profile)
 
     await records.update(bus, _profile_key(agent.id), registered)
+
+
+def _says(old: Profile, new: Profile) -> bool:
+    """Tell whether a registration says already what a new one would; one of an account never does.
+
+    Whose name it is there, the gate says to whoever writes.
+    """
+    ago = (new.last_seen - old.last_seen) if new.last_seen and old.last_seen else timedelta(0)
+    seen = {"last_seen": new.last_seen}
+    return timedelta(0) <= ago < _SEEN_AGAIN and old.model_copy(update=seen) == new
 
 
 def _profile_key(agent: str) -> Key[Profile]:

@@ -18,10 +18,8 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import (
     NO_ROOM_TO_RESERVE,
-    NO_SUCH_CONSUMER,
     NO_SUCH_STREAM,
     ApiError,
-    Delivery,
     consumer_is_as_made,
     kept_settings,
     overlap,
@@ -186,7 +184,10 @@ async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
     if bus.settings.account:  # its gate sees to that
         return
     admin = bus.admin
-    calls = await together(*(_needed(admin, stream, newer=newer) for stream in SETTINGS))
+    configs = None if bus.settings.url else await _all_here(admin)
+    if configs is None:
+        configs = await together(*(_config(admin, stream) for stream in SETTINGS))
+    calls = [_call(*each, newer=newer) for each in zip(SETTINGS, configs, strict=True)]
     if any(calls):
         room = None if bus.settings.url else embedded.store_limit(bus.settings)
         for stream, call in zip(SETTINGS, calls, strict=True):  # in order: TASKS takes from SCHED
@@ -251,17 +252,43 @@ async def _set_up(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
             raise NotAllowed(hint=_BY_OWNER) from None
 
 
-async def _needed(admin: Bus, stream: Mapping[str, Any], *, newer: bool = False) -> str:
+async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
+    """Return what has to be called for a stream to be as this version makes it."""
+    return _call(stream, await _config(admin, stream))
+
+
+def _call(stream: Mapping[str, Any], has: Mapping[str, Any] | None, *, newer: bool = False) -> str:
     """Return CREATE, UPDATE for a stream of an older version or of somebody else's, or nothing."""
+    if has is None:
+        return "CREATE"
+    may = newer or not is_newer(has)
+    return "UPDATE" if may and stream_differs(stream, has) else ""
+
+
+async def _config(admin: Bus, stream: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return as what a stream was set up; None if it is missing."""
     # A repeated STREAM.CREATE checks the room again and may fail on a full disk.
     try:
         info = await admin.api(f"STREAM.INFO.{stream['name']}")
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:
-            return "CREATE"
+            return None
         raise
-    may = newer or not is_newer(info["config"])
-    return "UPDATE" if may and stream_differs(stream, info["config"]) else ""
+    config: Mapping[str, Any] = info["config"]
+    return config
+
+
+async def _all_here(admin: Bus) -> list[Mapping[str, Any] | None] | None:
+    """Return the same of each stream by one request; None if the server has too many to list.
+
+    For this user's own server: three that are one would ask each other for each.
+    """
+    answer = await admin.api("STREAM.LIST", {"offset": 0})
+    listed = [info["config"] for info in answer.get("streams") or []]
+    if int(answer.get("total", 0)) > len(listed):
+        return None
+    by_name = {config["name"]: config for config in listed}
+    return [by_name.get(name) for name in STREAMS]
 
 
 def is_newer(config: Mapping[str, Any]) -> bool:
@@ -301,12 +328,12 @@ def sent(agent: str) -> Consumer:
 
 async def ensure_inbox(bus: Bus, inbox: str) -> None:
     """Create the three lanes of an inbox; does nothing where they exist."""
-    await together(*(_ensure(bus, lane(inbox, priority)) for priority in LANES))
+    await together(*(ensure_consumer(bus, lane(inbox, priority)) for priority in LANES))
 
 
 async def ensure_sender(bus: Bus, agent: str) -> None:
     """Create the consumers by which an agent learns of the tasks that it sent."""
-    await together(_ensure(bus, results(agent)), _ensure(bus, sent(agent)))
+    await together(ensure_consumer(bus, results(agent)), ensure_consumer(bus, sent(agent)))
 
 
 def config_of(consumer: Consumer) -> dict[str, Any]:
@@ -328,7 +355,7 @@ def config_of(consumer: Consumer) -> dict[str, Any]:
     }
 
 
-async def _ensure(bus: Bus, consumer: Consumer) -> None:
+async def ensure_consumer(bus: Bus, consumer: Consumer) -> None:
     """Make a consumer, or have it as it is made again, where somebody has changed it."""
     config = config_of(consumer)
     body = {"stream_name": consumer.stream, "config": config, "action": ""}
@@ -384,24 +411,3 @@ def _is_ours(stream: str, config: Mapping[str, Any], subject: str) -> bool:
     known += [lane(whose, each) for each in LANES if each in rest[:1]]
     here = [each for each in known if each.stream == stream]
     return any(consumer_is_as_made(config_of(each), config) for each in here)
-
-
-async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
-    """Take up to `batch` messages that wait now, as `Bus.pull`.
-
-    A consumer that its server has lost is made anew: it hands out all again that is stored, and
-    the records tell what is over. One that was made to leave out what the messages say is mended.
-    """
-    try:
-        deliveries = await bus.pull(consumer.stream, consumer.name, batch)
-    except ApiError as error:
-        if error.code != NO_SUCH_CONSUMER:
-            raise
-        await ensure_streams(bus)
-    else:
-        empty = [each for each in deliveries if subjects.H_LEFT_OUT in each.headers]
-        if not empty:
-            return deliveries
-        await together(*(bus.give_back(each) for each in deliveries))
-    await _ensure(bus, consumer)
-    return await bus.pull(consumer.stream, consumer.name, batch, is_made=True)

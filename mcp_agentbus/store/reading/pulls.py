@@ -17,9 +17,10 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Delivery, HandedOut
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Delivery, HandedOut
+from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, NotAllowed
-from mcp_agentbus.store import streams
+from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.streams import Consumer
 
 # In seconds, between looks at a consumer that is behind; one that somebody keeps from handing out
@@ -33,9 +34,10 @@ _handed_out: Final[WeakKeyDictionary[Bus, dict[Consumer, int]]] = WeakKeyDiction
 async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
     """Take up to `batch` messages that wait now, and no fewer while more were stored before.
 
-    Raises: as `streams.pull`; once something is taken it is returned, whatever comes after.
+    Raises: as `Bus.pull`, but for a consumer that is lost; once something is taken it is returned,
+        whatever comes after.
     """
-    deliveries = await streams.pull(bus, consumer, batch)
+    deliveries = await _pulled(bus, consumer, batch)
     if not deliveries:
         return await _more(bus, consumer, batch, deliveries)
     with suppress(AgentbusError, HandedOut):
@@ -51,8 +53,29 @@ async def _more(
         if len(deliveries) >= batch or not await _is_behind(bus, consumer, deliveries):
             break
         await asyncio.sleep(pause_s)
-        deliveries += await streams.pull(bus, consumer, batch - len(deliveries))
+        deliveries += await _pulled(bus, consumer, batch - len(deliveries))
     return deliveries
+
+
+async def _pulled(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
+    """Take what the consumer hands out, as `Bus.pull`.
+
+    One that its server has lost is made anew: it hands out all again that is stored, and the
+    records tell what is over. One that was made to leave out what the messages say is mended.
+    """
+    try:
+        deliveries = await bus.pull(consumer.stream, consumer.name, batch)
+    except ApiError as error:
+        if error.code != NO_SUCH_CONSUMER:
+            raise
+        await streams.ensure_streams(bus)
+    else:
+        empty = [each for each in deliveries if subjects.H_LEFT_OUT in each.headers]
+        if not empty:
+            return deliveries
+        await together(*(bus.give_back(each) for each in deliveries))
+    await streams.ensure_consumer(bus, consumer)
+    return await bus.pull(consumer.stream, consumer.name, batch, is_made=True)
 
 
 async def _is_behind(bus: Bus, consumer: Consumer, deliveries: list[Delivery]) -> bool:

@@ -22,6 +22,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import records, streams, tasks
+from mcp_agentbus.store.reading import pulls
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.store.upkeep.unkept import Unkept
 
@@ -55,7 +56,7 @@ class Deadlines:
             await self._unkept.look(agents)
         for agent in agents:
             try:
-                deliveries = await streams.pull(self._bus, streams.sent(agent), _BATCH)
+                deliveries = await pulls.pull(self._bus, streams.sent(agent), _BATCH)
             except HandedOut:  # more tasks are open than the server counts deadlines for
                 continue
             await together(*(end_if_over(self._bus, agent, each) for each in deliveries))
