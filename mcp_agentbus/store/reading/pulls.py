@@ -17,7 +17,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Delivery, HandedOut
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Delivery
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, NotAllowed
 from mcp_agentbus.store import streams, subjects
@@ -40,7 +40,7 @@ async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
     deliveries = await _pulled(bus, consumer, batch)
     if not deliveries:
         return await _more(bus, consumer, batch, deliveries)
-    with suppress(AgentbusError, HandedOut):
+    with suppress(AgentbusError):
         return await _more(bus, consumer, batch, deliveries)
     return deliveries
 
@@ -81,11 +81,12 @@ async def _pulled(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
 async def _is_behind(bus: Bus, consumer: Consumer, deliveries: list[Delivery]) -> bool:
     """Tell whether the stream has something behind the last that the consumer has handed out."""
     known = _handed_out.setdefault(bus, {})
-    if consumer not in known:
-        known[consumer] = await _handed_out_to(bus, consumer)
-    last = max(known[consumer], *(delivery.seq for delivery in deliveries), 0)
-    beyond = {"seq": last + 1, "batch": 1, "next_by_subj": consumer.subject}
-    with suppress(NotAllowed):  # then the reader is told so where it counts what waits
+    # What is lost or refused meanwhile its reader is told where it counts what waits.
+    with suppress(ApiError, NotAllowed):
+        if consumer not in known:
+            known[consumer] = await _handed_out_to(bus, consumer)
+        last = max(known[consumer], *(delivery.seq for delivery in deliveries), 0)
+        beyond = {"seq": last + 1, "batch": 1, "next_by_subj": consumer.subject}
         if stored := await bus.admin.many(consumer.stream, beyond):
             known[consumer] = await _handed_out_to(bus, consumer)
             # What others have taken meanwhile is theirs.

@@ -82,6 +82,24 @@ async def test_what_was_taken_is_returned_whatever_comes_after(world, behind):
     assert [len(some) for some in taken] == [1, 1]
 
 
+async def test_a_consumer_that_is_lost_at_that_moment_is_made_anew_by_the_next_pull(world):
+    _, coder = await _sent(world, 1)
+    consumer = streams.lane(coder.me.id, "normal")
+    pull = world.bus.pull
+
+    async def and_lose(*which, **how):
+        taken = await pull(*which, **how)
+        await world.bus.api(f"CONSUMER.DELETE.{consumer.stream}.{consumer.name}")
+        return taken
+
+    with pytest.MonkeyPatch.context() as lost:
+        lost.setattr(world.bus, "pull", and_lose)
+        first = await pulls.pull(world.bus, consumer, 5)
+    again = await pulls.pull(world.bus, consumer, 5)
+
+    assert (len(first), len(again)) == (1, 1)
+
+
 async def test_what_waits_is_counted_though_its_consumer_is_behind(world, monkeypatch):
     _, coder = await _sent(world, 2)
     api = world.bus.api
