@@ -173,6 +173,16 @@ class MendedClient(Client):
         with suppress(OSError):
             await super()._process_op_err(e)
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002  # as nats-py has it
+        try:
+            await super()._close(status, do_cbs)
+        finally:
+            # It leaves those that hear to wait for ever where what is left to say fails first, as
+            # of a server that has gone.
+            for heard in self._subs.values():
+                heard._stop_processing()  # noqa: SLF001  # as it does itself
+            self._subs.clear()
+
     async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
         # It would go past what waits to be written, and its answer is to say that this was taken.
         if self._transport and self._pending:

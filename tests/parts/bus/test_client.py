@@ -56,6 +56,22 @@ async def test_whoever_waits_for_a_bus_that_was_closed_is_told_and_does_not_wait
         await bus.reconnected(60)
 
 
+async def test_a_connection_that_ends_before_all_was_said_leaves_nobody_listening():
+    def listening():
+        return [each for each in asyncio.all_tasks() if "_wait_for_msgs" in str(each)]
+
+    async with Bus.ephemeral() as bus, bus.subscribed("heard", lambda _: None):
+        before, client = len(listening()), bus._link._client
+        await client._send_command(b"PUB said 0\r\n\r\n")  # it waits to be written
+        client.drop()
+
+        await client.end()
+
+        assert before > 0
+        async with asyncio.timeout(5):  # each ends once it is told to
+            await asyncio.gather(*listening(), return_exceptions=True)
+
+
 def test_a_server_that_finds_no_room_on_its_disk_is_said_to_need_some():
     words = "write /srv/store/meta.inf.tmp: no space left on device"
     answer = json.dumps({"error": {"err_code": 10012, "description": words}}).encode()
