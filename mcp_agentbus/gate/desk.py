@@ -23,6 +23,7 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate import rules, said, verdict
 from mcp_agentbus.gate.forward import Forward
 from mcp_agentbus.gate.keeper import Keeper
+from mcp_agentbus.gate.proof import copying
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.verdict import H_ACCOUNT, Asked, Refusal, Say, Verdict
 from mcp_agentbus.store import streams, subjects
@@ -241,14 +242,8 @@ class Desk:
             self._forward.refuse(reply, "not-yours")
 
     async def _if_copied(self, reply: str, wanted: verdict.Copied) -> None:
-        places = (wanted.sent, wanted.own, wanted.say.subject)
-        sent, own, stands = [
-            await self._forward.ask(f"{_API}.DIRECT.GET.{RESULTS}.{place}", b"") for place in places
-        ]
-        # A task's id is known to whoever is asked to help with it: of one that its owner has sent
-        # itself this would be the result, and of another's copy another's.
-        is_copy = not own and (not stands or verdict.field_of(stands, "asked_by") == wanted.sender)
-        if is_copy and verdict.field_of(sent, "reply_to") == wanted.reply_to:
+        keeper = self._keeper
+        if await copying.may_copy(keeper.bus, wanted, keeper.book, self._left_out):
             self._say(reply, wanted.say)
         else:
             self._forward.refuse(reply, "not-yours")

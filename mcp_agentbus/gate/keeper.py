@@ -47,7 +47,7 @@ class Keeper:
         self.book = Book()
         #: Set when some account may stand otherwise than before.
         self.changed = asyncio.Event()
-        self._bus = bus
+        self.bus = bus
         self._stack = AsyncExitStack()
         self._all = asyncio.Event()
         #: When what was looked up last; monotonic.
@@ -61,7 +61,7 @@ class Keeper:
             (subjects.profile_subject("*"), self._hear_agent),
             (CHANGED, self._hear_account),
         ):
-            heard = self._bus.subscribed(subject, hear, most=_HEARD_MAX)
+            heard = self.bus.subscribed(subject, hear, most=_HEARD_MAX)
             await self._stack.enter_async_context(heard)
         await self._read_all()
         reading = in_background(self._keep_up(), "a gate's book")
@@ -110,12 +110,12 @@ class Keeper:
         Raises:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
-        record, revision = await store.account(self._bus, account)
+        record, revision = await store.account(self.bus, account)
         if record is None or record.state != "joined":
             return
         cut_off = replace(record, state="cut-off", since=text.now())
         with suppress(Conflict):  # somebody else says how it stands
-            await store.put(self._bus, cut_off, revision)
+            await store.put(self.bus, cut_off, revision)
         await self._read_account(account)
 
     def _looked(self, what: str, task: asyncio.Task[None]) -> None:
@@ -159,7 +159,7 @@ class Keeper:
 
     async def _read_agent(self, agent: str) -> None:
         if ids.is_agent(agent):
-            stored = await leader.last(self._bus, AGENTS, subjects.profile_subject(agent))
+            stored = await leader.last(self.bus, AGENTS, subjects.profile_subject(agent))
             self.book.note_agent(agent, _known(stored) if stored else None)
 
     async def _read_changed(self, agent: str) -> None:
@@ -176,16 +176,16 @@ class Keeper:
 
     async def _read_account(self, account: str) -> None:
         if ids.is_agent(account):
-            record, _ = await store.account(self._bus, account)
+            record, _ = await store.account(self.bus, account)
             self.book.note_account(account, _standing(record) if record else None)
             self.changed.set()
 
     async def _read_all(self) -> None:
         agents: dict[str, Known] = {}
-        async for page in self._bus.stored(AGENTS, subjects.profile_subject("*")):
+        async for page in self.bus.stored(AGENTS, subjects.profile_subject("*")):
             for stored in page:
                 agents[subjects.parts(stored.subject).whose] = _known(stored)
-        records = await store.accounts(self._bus)
+        records = await store.accounts(self.bus)
         accounts = {record.name: _standing(record) for record in records}
         self.book.replace(agents, accounts)
         self.changed.set()

@@ -153,7 +153,8 @@ def _result(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     sender = field_of(asked.data, "asked_by")
     if book.is_own(asked.account, sender):
         sent = subjects.sent_subject(sender, inbox, task_id)
-        return Copied(sent, sender, owner, subjects.sent_subject(*route), say)
+        original = subjects.record_subject(sender, inbox, task_id)
+        return Copied(sent, sender, original, owner, subjects.sent_subject(*route), say)
     return replace(NOT_YOURS, about=(owner, inbox))
 
 

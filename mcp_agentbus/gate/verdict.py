@@ -76,9 +76,10 @@ class Scheduled:
 class Copied:
     """To be said if a sender's own record names who is to get a copy, and it is one of that."""
 
-    #: The sender's record, and whose that is.
+    #: The sender's record, whose that is, and what became of its task.
     sent: str
     sender: str
+    original: str
     #: Who is to get a copy, and what record it would have if it had sent a task of that id itself.
     reply_to: str
     own: str

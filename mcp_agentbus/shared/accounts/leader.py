@@ -14,6 +14,7 @@ import base64
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.passing import head
 from mcp_agentbus.bus.replies import ApiError, Found, server_time
 
 # Of JetStream's API: nothing is stored there.
@@ -21,7 +22,7 @@ _NO_MESSAGE: Final = 10037
 
 
 async def last(bus: Bus, stream: str, subject: str) -> Found | None:
-    """Return it, without its headers; None if nothing is stored there.
+    """Return it; None if nothing is stored there.
 
     Raises:
         ApiError, BusUnreachable, NotAllowed: as `Bus.api`.
@@ -37,6 +38,6 @@ async def last(bus: Bus, stream: str, subject: str) -> Found | None:
         subject=message["subject"],
         seq=int(message["seq"]),
         stored_at=server_time(message["time"]),
-        headers={},
+        headers=head.read(base64.b64decode(message.get("hdrs", ""))),
         data=base64.b64decode(message.get("data", "")),
     )

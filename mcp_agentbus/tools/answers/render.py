@@ -302,7 +302,7 @@ def _way(task_id: str, reader: Reader) -> Way:
 def _speaker(record: Record) -> str:
     """Return who wrote a record's texts: a role leaves open which of its holders."""
     if record.state == "cancelled":
-        return record.owner
+        return record.asked_by or record.owner
     return record.agent or record.inbox
 
 
