@@ -36,11 +36,14 @@ def decide(asked: Asked, book: Book) -> Verdict:
 def may_read(account: str, stream: str, subject: str, book: Book, by: str = "") -> bool:
     """Tell whether an account may read what is stored on a subject, as far as is known `by` whom.
 
-    A sign of life of a name that nobody has registered is for who says so alone.
+    A sign of life of a name that nobody has registered is for who says so alone, and so is one that
+    was said before another registered it.
     """
     whose, kind, rest = subjects.parts(subject)
-    if stream in (AGENTS, PRESENCE):
-        return stream == AGENTS or book.is_there(whose) or by == account
+    if stream == AGENTS:
+        return True
+    if stream == PRESENCE:  # what no account has said the server's owner has
+        return by == account or (book.is_there(whose) and by in ("", book.owner(whose)))
     if len(rest) < 2:
         return False
     if stream == RESULTS:

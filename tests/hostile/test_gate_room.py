@@ -235,6 +235,12 @@ async def test_a_name_that_nobody_has_registered_is_shown_to_none_but_whose_sess
     agents = {"planner", "coder", "mallory"}
     both = {"laptop": agents, "vps": agents, "mallory": {*agents, "unknown"}}
     assert seen == both
+    # Nor is it taken for a session of whose name that is from then on.
+    await roster.register(scene.buses["vps"], Agent("unknown"), text.now())
+    for account in ("laptop", "vps"):
+        entries = await roster.everybody(scene.buses[account])
+        states = {each.id: each.state for each in entries}
+        assert (states["unknown"], states["coder"]) == ("offline", "live session")
 
 
 @pytest.mark.asyncio(loop_scope="function")
