@@ -37,7 +37,9 @@ class Signals:
             passage.hear(subject, self._heard, _GROUP)
 
     def _heard(self, signal: Passed) -> None:
-        for account in self._hearers(signal.subject):
+        # Who was removed may have a connection still, until the server has read of it.
+        book = self._keeper.book
+        for account in filter(book.is_in, self._hearers(signal.subject)):
             # Without what it is to be answered on: that is the bus's own.
             subject = f"{FOR}.{account}.{signal.subject}"
             self._passage.say(subject, signal.data, head.clean(signal.head))

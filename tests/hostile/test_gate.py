@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,6 +18,7 @@ from mcp_agentbus.core.text import now, stamp
 from mcp_agentbus.gate import desk
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.shared.accounts import store
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.waiting import stored_tasks
 
@@ -139,6 +141,26 @@ async def test_what_others_say_and_are_told_is_not_heard(scene):
     own = f"{scene.link._inbox}."
     assert {each for each in subjects if not each.startswith(own)} == set()
     assert all(SECRET not in message.data for message in heard)
+
+
+@pytest.mark.promise(55)
+@pytest.mark.asyncio(loop_scope="function")
+async def test_who_was_removed_hears_nothing_though_the_server_has_yet_to_read_of_it(scene):
+    heard = []
+    await scene.link.subscribe("agentbus.mallory.>", heard.append)
+    record, revision = await store.account(scene.admin, "mallory")
+    await store.put(scene.admin, replace(record, state="removed"), revision)
+    with suppress(NoResponders):
+        while True:  # until the gate goes by that
+            with suppress(TimeoutError):
+                await scene.link.request(f"{GATE}$JS.API.INFO", timeout=0.3)
+    before = len(heard)
+
+    await send_task(scene.planner, "mallory", "Waits", "x", priority="high")
+    await scene.goes_on()  # of which others hear behind that
+    await scene.link.flush()
+
+    assert heard[before:] == []
 
 
 EVIL = [
