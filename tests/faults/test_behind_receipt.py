@@ -14,7 +14,7 @@ from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import StoreFull, Unconfirmed, UnknownTask
+from mcp_agentbus.errors import BusUnreachable, StoreFull, Unconfirmed, UnknownTask
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life, whole_id
@@ -232,20 +232,26 @@ async def test_a_session_that_ends_in_order_waits_for_what_it_has_yet_to_keep(
 
 
 @pytest.mark.promise(1)
-async def test_where_nothing_can_be_kept_any_more_the_next_send_is_refused(own_world, monkeypatch):
+@pytest.mark.parametrize(
+    ("fails", "refused"), [(StoreFull, StoreFull), (Unconfirmed, BusUnreachable)]
+)
+async def test_where_nothing_can_be_kept_any_more_the_next_send_is_refused(
+    own_world, monkeypatch, fails, refused
+):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
 
     async def full(*_):
-        raise StoreFull
+        raise fails
 
     with monkeypatch.context() as broken:
         broken.setattr(tasks, "keep", full)
         [first] = await send_task(planner, coder.me.id, "First", "x")
         await planner.outcomes.keeping.settled()
-        with pytest.raises(StoreFull):
+        with pytest.raises(refused, match="Nothing was stored") as second:
             await send_task(planner, coder.me.id, "Second", "x")
     await send_task(planner, coder.me.id, "Third", "x")
 
+    assert "not known" not in second.value.message
     assert await kept(own_world.bus, planner, first)
     assert [item.task.subject for item in (await read_inbox(coder)).tasks] == ["First", "Third"]
 

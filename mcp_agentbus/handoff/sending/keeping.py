@@ -29,6 +29,11 @@ _SETTLED_WITHIN_S: Final = 0.5
 # In seconds: on its way to its reader a receipt takes about as long, by this same thread.
 _RECEIPT_FIRST_S: Final = 0.001
 
+_UNCONFIRMED: Final = (
+    "What is kept of a task that was sent before goes first, and the bus server does not confirm "
+    "it. Nothing was stored."
+)
+
 
 class Keeping:
     """The records that one session has yet to write, and those that its agent's others have not."""
@@ -71,11 +76,12 @@ class Keeping:
             return
         try:
             await self.again()
+        except Unconfirmed:  # what it says of that would be read as said of this call
+            raise BusUnreachable(_UNCONFIRMED) from None
         except AgentbusError as error:
-            kind = BusUnreachable if isinstance(error, Unconfirmed) else type(error)
             why = error.message.replace(" Nothing was stored.", "")
             said = f"What is kept of a task that was sent before cannot be stored: {why}"
-            raise kind(f"{said} Nothing was stored.", hint=error.hint) from None
+            raise type(error)(f"{said} Nothing was stored.", hint=error.hint) from None
 
     async def look(self, pages: float = math.inf) -> bool:
         """Keep what is missing of what the agent has sent from here; tell whether anything was.
