@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from mcp_agentbus.core import ids
@@ -140,13 +141,14 @@ class Book:
         else:
             self._accounts[account] = standing
 
-    def replace(self, agents: Mapping[str, Known], accounts: Mapping[str, Standing]) -> None:
-        """Note all there is."""
-        for agent in self._agents.keys() - agents.keys():
-            self.note_agent(agent, None)
-        for agent, known in agents.items():
-            self.note_agent(agent, known)
+    def replace_accounts(self, accounts: Mapping[str, Standing]) -> None:
+        """Note how all accounts stand that there are."""
         self._accounts = dict(accounts)
+
+    @property
+    def agents(self) -> AbstractSet[str]:
+        """All agents that are registered."""
+        return self._agents.keys()
 
     @property
     def accounts(self) -> Mapping[str, Standing]:

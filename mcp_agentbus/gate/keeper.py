@@ -185,9 +185,13 @@ class Keeper:
         async for page in self.bus.stored(AGENTS, subjects.profile_subject("*")):
             for stored in page:
                 agents[subjects.parts(stored.subject).whose] = _known(stored)
+        # A server that lags has not all of them, and what came meanwhile no page has.
+        for agent in self.book.agents - agents.keys():
+            await self._read_agent(agent)
+        for agent, known in agents.items():
+            self.book.note_agent(agent, known)
         records = await store.accounts(self.bus)
-        accounts = {record.name: _standing(record) for record in records}
-        self.book.replace(agents, accounts)
+        self.book.replace_accounts({record.name: _standing(record) for record in records})
         self.changed.set()
 
 
