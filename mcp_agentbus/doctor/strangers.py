@@ -24,7 +24,7 @@ from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import streams, subjects, tasks
-from mcp_agentbus.store.upkeep import due, foreign, lost
+from mcp_agentbus.store.upkeep import anothers, due, foreign, lost
 from mcp_agentbus.store.upkeep.foreign import Changed
 
 _NAMES_MAX: Final = 5
@@ -43,12 +43,20 @@ async def checks(settings: Settings) -> list[Check]:
         if not await bus.reconnected(0):
             return []
         others = await foreign.look(bus)
+        if theirs := [each.name for each in others.changed if each.is_anothers]:
+            return [_anothers(theirs)]
         changed = [*_in_place(bus, others.in_place), *_streams(bus, others.changed)]
         if others.missing:  # nobody has called yet, or can
             return changed
         # One after the other, and none begun that is not waited for, should one before it fail.
         looks = (_schedules, _kept_back, _consumers, _losses)
         return [*changed, *[check for look in looks for check in await look(bus)]]
+
+
+def _anothers(names: Sequence[str]) -> Check:
+    """Name the streams of our names that another program uses, which is not to be kept from it."""
+    said = f"another program has {', '.join(sorted(names))} on this server; nothing is stored there"
+    return Check("streams", "wrong", said, f"Have agentbus use {anothers.ROOM}.")
 
 
 def _in_place(bus: Bus, names: Sequence[str]) -> list[Check]:

@@ -32,6 +32,7 @@ from mcp_agentbus.errors import NotAllowed, Refused, StoreFull
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S
+from mcp_agentbus.store.upkeep import anothers
 
 _S: Final = 1_000_000_000  # JetStream counts in nanoseconds
 _DAY: Final = 24 * 3600 * _S
@@ -54,7 +55,6 @@ _FILE: Final = {"storage": "file", "num_replicas": 1, "allow_direct": True}
 
 #: By which of our versions' `SETTINGS` a stream was set up: one more whenever these change.
 LAYOUT: Final = 2
-_LAYOUT: Final = "agentbus-layout"
 
 #: What each is created with; where the store has less room, `fitted` makes `max_bytes` less.
 SETTINGS: Final[tuple[dict[str, Any], ...]] = (
@@ -207,7 +207,7 @@ def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
 
     JetStream reserves `max_bytes` of every stream when it creates it (10047 if it cannot).
     """
-    made = {**stream, "metadata": {_LAYOUT: str(LAYOUT)}}
+    made = {**stream, "metadata": {anothers.MARK: str(LAYOUT)}}
     wanted = sum(each["max_bytes"] for each in SETTINGS if each["storage"] == "file")
     if room is None or room >= wanted or stream["storage"] != "file":
         return made
@@ -275,6 +275,8 @@ async def _config(admin: Bus, stream: Mapping[str, Any]) -> Mapping[str, Any] | 
             return None
         raise
     config: Mapping[str, Any] = info["config"]
+    if admin.settings.url:  # this user's own server has no other program's
+        anothers.check(stream, config)
     return config
 
 
@@ -293,7 +295,7 @@ async def _all_here(admin: Bus) -> list[Mapping[str, Any] | None] | None:
 
 def is_newer(config: Mapping[str, Any]) -> bool:
     """Tell whether a later version than this one has set a stream up, as it says itself."""
-    layout = str((config.get("metadata") or {}).get(_LAYOUT, ""))
+    layout = str((config.get("metadata") or {}).get(anothers.MARK, ""))
     return layout.isdecimal() and layout.isascii() and len(layout) < 9 and int(layout) > LAYOUT
 
 

@@ -2,7 +2,7 @@
 """What other programs have made of the streams: set them up otherwise, or others in their place.
 
 >>> (await foreign.look(bus)).changed
-[Changed(name='AGENTBUS_TASKS', settings=['max_age'], is_newer=False)]
+[Changed(name='AGENTBUS_TASKS', settings=['max_age'], is_newer=False, is_anothers=False)]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, stream_differs
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import streams
+from mcp_agentbus.store.upkeep import anothers
 
 
 class Changed(NamedTuple):
@@ -24,6 +25,8 @@ class Changed(NamedTuple):
     settings: list[str]
     #: A later version has set it up, or somebody says so.
     is_newer: bool
+    #: It is another program's, which needs it as it is.
+    is_anothers: bool
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ async def _changed(bus: Bus, made: Mapping[str, Any]) -> Changed | None:
         if error.code == NO_SUCH_STREAM:
             return None
         raise
-    return Changed(made["name"], stream_differs(made, config), streams.is_newer(config))
+    # This user's own server has no other program's.
+    is_anothers = bool(bus.settings.url) and anothers.is_anothers(made, config)
+    differs = stream_differs(made, config)
+    return Changed(made["name"], differs, streams.is_newer(config), is_anothers)
 
 
 async def _others(bus: Bus, kept: Sequence[str]) -> list[str]:
