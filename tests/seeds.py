@@ -220,6 +220,8 @@ FEATURES = {
         "taken as it stands; what it cannot mean here is refused with what to write",
         ("parts/work/test_worker_file.py::test_the_file_of_the_task_bus_is_taken_with_its_own_defaults",
          "parts/work/test_worker_file.py::test_what_it_cannot_mean_is_refused_with_what_to_write"),
+        differs="A `server_url` with a login in it is refused, and need not be there: it leads to "
+        "the other bus, and a password stands in a 0600 file of its own.",
     ),
     "AB5": Row(
         "a durable consumer that replicas of an agent share",

@@ -118,9 +118,10 @@ def _server(value: Any) -> str:
         plain = f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
     raise Wrong(
         "has a login in it, or is no URL",
-        f'Write it as "{plain}". What opens it stands in a 0600 file that [server] of agentbus\'s '
-        "own config.toml names: a token in token_file; of a user, user and password_file. Where "
-        "that lies: docs/config.md",
+        "If it leads to the task bus agentbus 0.1, leave it out: the worker is on the bus of your "
+        f'own configuration. Else write it as "{plain}"; what opens it stands in a 0600 file that '
+        "[server] of agentbus's own config.toml names: a token in token_file; of a user, user and "
+        "password_file. Where that lies: docs/config.md",
     )
 
 

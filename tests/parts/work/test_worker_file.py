@@ -119,6 +119,12 @@ def test_each_key_is_taken_and_means_something(home):
             'as "tls://agentbus.example.com:7',
         ),
         ("tls://", "tls://coder:secret@", "server_url has a login", "user and password_file"),
+        (
+            "tls://",
+            "tls://coder:secret@",
+            "server_url has a login",
+            "agentbus 0.1, leave it out: the worker is on the bus of your own configuration",
+        ),
         ("server_url", "task_timeout_seconds = 0\nserver_url", "is no whole number from 1 to", ""),
         ("server_url", "max_task_bytes = 1.5\nserver_url", "is no whole number", ""),
         ("[worker]", "[log]\nlevel = 'loud'\n[worker]", "level is no level.", "Known: DEBUG, INFO"),
