@@ -12,6 +12,7 @@ stand inside of one. It asks no bus and changes nothing.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 from mcp_agentbus.archive.audit import Entry
@@ -36,9 +37,16 @@ TITLES: Final = {
 # Of each text in a list.
 _SUBJECT_CHARS: Final = 120
 _SAID_CHARS: Final = 160
-# For what an answer says of those for which it has no room, and around a line in a frame.
+# For what an answer says of those for which it has no room.
 _MORE_CHARS: Final = 400
-_INDENTED: Final = 6
+# Of a task in a list, beside what was written: 120 tokens of 3.5 characters, so that a page of 20
+# costs a model no more than 2,400. Two line breaks, an indent and what parts two texts are in it.
+_ROW_CHARS: Final = 420
+_AROUND: Final = 9
+# So much of each name is shown: all of it, or as much as such a row has room for.
+_NAME_CHARS: Final = (63, 40, 28, 12)
+# Of an id that is long, where the whole stands already.
+_LABEL_CHARS: Final = 20
 # What the ids made here look like; so much of one names its task.
 _OWN_ID: Final = re.compile(r"[0-9a-f]{32}")
 _SHORT_CHARS: Final = 8
@@ -61,13 +69,13 @@ def history_text(page: History, whose: str, reader: Reader = MODEL) -> str:
     notes = [*page.notes, *_extent_notes(page.extent)]
     if not page.tasks:
         return "\n".join([f"No task {whose}.", *layout.noted([reader.hint(x) for x in notes])])
-    costs = (len(fact_line(past)) + len(said_line(past)) + _INDENTED for past in page.tasks)
+    costs = (len(row(past)) + len(said_line(past)) + _AROUND for past in page.tasks)
     count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
     listed = page.tasks[:count]
     cursor = page.next_cursor if count == len(page.tasks) else f"past-{listed[-1].n}"
     head = f"{words.many(len(listed), 'task')} {whose}, the latest first."
     head += f" More: {reader.page(cursor)}." if cursor else ""
-    facts = [head, *layout.noted([reader.hint(note) for note in notes]), *map(fact_line, listed)]
+    facts = [head, *layout.noted([reader.hint(note) for note in notes]), *map(row, listed)]
     about = ["What they are about:", frame("\n".join(map(said_line, listed)), said_by="")]
     parts = [*about, *facts] if reader.scrolls else [*facts, *about]
     return "\n".join([*parts, f"One of them whole: {reader.whole('ID')}"])
@@ -85,27 +93,50 @@ def short(task_id: str) -> str:
     return task_id[:_SHORT_CHARS] if _OWN_ID.fullmatch(task_id) else task_id
 
 
+def row(past: Past) -> str:
+    """Return the same as `fact_line` for a list: where it would be long, its names are shortened.
+
+    With what stands in front of the task's texts it has `_ROW_CHARS` at most.
+    """
+    room = _ROW_CHARS - _AROUND - len(f"{_label(past.task_id)}: ")
+    lines = (_facts(past, name_chars) for name_chars in _NAME_CHARS)
+    return next((line for line in lines if len(line) <= room), _facts(past, _NAME_CHARS[-1]))
+
+
 def fact_line(past: Past) -> str:
     """Return what is known of a task, but for what was written."""
-    by = f" by {past.agent}" if past.agent and past.state in HELD | ENDS - {"expired"} else ""
+    return _facts(past, _NAME_CHARS[0])
+
+
+def _facts(past: Past, name_chars: int) -> str:
+    is_whole = name_chars == _NAME_CHARS[0]
+
+    def name(agent: str) -> str:
+        return _shortened(agent, name_chars)
+
+    by = f" by {name(past.agent)}" if past.agent and past.state in HELD | ENDS - {"expired"} else ""
     since = f" {words.ago(past.updated_at)}" if past.state != "stored" else ""
     since += _LEFT * past.is_left
     facts = [
         short(past.task_id),
         words.HERE if past.is_outgoing else f"{past.state}{by}{since}",
-        f"{past.sender} to {address_of(past.inbox)}",
+        f"{name(past.sender)} to {name(address_of(past.inbox))}",
         *([past.priority] if past.priority != "normal" else []),
         f"sent {words.ago(past.created_at)}",
     ]
     if past.question:
-        how = _COMMANDS[past.question.state].format(short(past.task_id))
-        facts += words.asked(past.question, past.state, [how])
+        task_id = short(past.task_id)
+        # A long one stands on this line already.
+        typed = task_id if is_whole or len(task_id) <= _LABEL_CHARS else "ID"
+        how = _COMMANDS[past.question.state].format(typed)
+        question = replace(past.question, by=name(past.question.by))
+        facts += words.asked(question, past.state, [how])
     facts += [words.AGAINST] * is_against(past.state, past.reason)
     facts += ["late"] * past.late + ["wants no answer"] * (past.expect == "nothing")
     if past.deliver_at and past.deliver_at > now():
         facts.append(f"for {words.when(past.deliver_at)}")
     if past.asked_by:
-        facts.append(f"its result sent to {past.owner} as well, as its worker says")
+        facts.append(f"its result sent to {name(past.owner)} as well, as its worker says")
     elif not past.is_asked:
         facts.append("UNASKED")
     return words.line(facts)
@@ -115,7 +146,20 @@ def said_line(past: Past) -> str:
     """Return what was written of a task, on one line."""
     said = past.snippet if past.snippet not in {"", past.subject} else past.summary
     more = f" | {one_line(said, _SAID_CHARS)}" if said else ""
-    return f"{short(past.task_id)}: {one_line(past.subject, _SUBJECT_CHARS)}{more}"
+    return f"{_label(past.task_id)}: {one_line(past.subject, _SUBJECT_CHARS)}{more}"
+
+
+def _label(task_id: str) -> str:
+    """Return by what a task's text is found beside its row."""
+    return _shortened(short(task_id), _LABEL_CHARS)
+
+
+def _shortened(name: str, most: int) -> str:
+    """Return a name in so many characters; it keeps both ends, as one of two may tell it."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}\u2026{name[-end:]}"
 
 
 def of_history(page: History) -> dict[str, Any]:

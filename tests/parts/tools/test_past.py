@@ -3,66 +3,76 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import get_args
 
-import pytest
+import strategies
+from hypothesis import example, given
+from hypothesis import strategies as st
 from situations import ID, before, number, past
 
 from mcp_agentbus.archive.history import History
-from mcp_agentbus.core.ids import is_agent, is_inbox
+from mcp_agentbus.core.ids import LANES, is_agent, is_inbox
 from mcp_agentbus.core.text import now
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.tools.answers.past import fact_line, history_text, said_line
+from mcp_agentbus.store.task import Expect, State
+from mcp_agentbus.tools.answers.past import fact_line, history_text, row, said_line
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL
 
 # Beside what was written; a token is taken for 3.5 characters, as in test_tools_snapshot.py.
 TOKENS_MAX, CHARS_PER_TOKEN = 120, 3.5
-# As long as names may be; ids are those made here.
-SENDER, HOLDER, OTHER, ROLE = "s" * 63, "h" * 63, "o" * 63, f"role-{'r' * 58}"
-assert all(map(is_agent, (SENDER, HOLDER, OTHER)))
+# As long as names may be.
+LONG, ROLE = "n" * 63, f"role-{'r' * 58}"
+assert is_agent(LONG)
 assert is_inbox(ROLE)
-LONG_AGO = before(days=29)
-ASKED = Question("needs_approval", OTHER, LONG_AGO)
-APPROVED = replace(ASKED, decided_at=LONG_AGO, approved=True)
-ROWS = {
-    "asked by one, held by another": {"state": "claimed", "question": ASKED, "is_asked": False},
-    "the same, decided": {
-        "state": "claimed",
-        "question": APPROVED,
-        "is_asked": False,
-    },
-    "asks": {"state": "needs_approval", "question": ASKED, "is_asked": False},
-    "asked by one, left by another": {
-        "state": "claimed",
-        "question": ASKED,
-        "is_asked": False,
-        "is_left": True,
-    },
-    "decided, and left by another": {
-        "state": "claimed",
-        "question": APPROVED,
-        "is_asked": False,
-        "is_left": True,
-    },
-    "completed after a no": {
-        "state": "completed",
-        "late": True,
-        "is_asked": False,
-        "reason": decisions.AFTER[False],
-    },
-    "a copy of another's result": {"state": "completed", "late": True, "asked_by": OTHER},
-    "a word for later": {"expect": "nothing", "deliver_at": now() + timedelta(days=7)},
-}
+LONG_AGO = before(days=700_000)
+names = strategies.agent_ids | st.integers(1, 63).map("n".__mul__)
+task_ids = st.sampled_from([ID, "T" * 64]) | strategies.task_ids
+times = st.sampled_from([before(days=29), LONG_AGO])
+questions = st.builds(
+    Question, st.sampled_from(["needs_input", "needs_approval"]), names, times,
+    st.none() | times, st.none() | times, st.sampled_from([True, False, None]),
+)  # fmt: skip
+pasts = st.builds(
+    past, task_id=task_ids, owner=names, inbox=names | strategies.inboxes, agent=names,
+    state=st.sampled_from(get_args(State)), priority=st.sampled_from(LANES), subject=st.just(""),
+    expect=st.sampled_from(get_args(Expect)), asked_by=st.just("") | names, created_at=times,
+    updated_at=times, deliver_at=st.none() | st.just(now() + timedelta(days=7)),
+    reason=st.sampled_from(["", decisions.AFTER[False]]), late=st.booleans(),
+    is_asked=st.booleans(), question=st.none() | questions, is_left=st.booleans(),
+    is_outgoing=st.booleans(),
+)  # fmt: skip
+# Of what may be said of a task as much as can be, of each in the longest words.
+LONGEST = past(
+    task_id="T" * 64, owner=LONG, inbox=ROLE, agent=LONG, state="needs_input", subject="",
+    question=Question("needs_approval", LONG, LONG_AGO, None, LONG_AGO, None), is_left=True,
+    priority="high", created_at=LONG_AGO, updated_at=LONG_AGO, late=True, expect="nothing",
+    deliver_at=now() + timedelta(days=7), asked_by=LONG,
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_the_longest_rows_of_a_list_cost_no_more_than_120_tokens_beside_their_texts(name):
-    whose = {"task_id": ID, "owner": SENDER, "inbox": ROLE, "agent": HOLDER, "priority": "high"}
-    times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}
-    task = past(**whose, **times, **ROWS[name], subject="")
-    row = f"{fact_line(task)}\n    {said_line(task)}\n"
+@given(pasts)
+@example(LONGEST)
+@example(replace(LONGEST, task_id=ID))
+@example(replace(LONGEST, question=replace(LONGEST.question, decided_at=None)))
+def test_a_row_of_a_list_costs_no_more_than_120_tokens_beside_its_texts_whatever_its_lengths(task):
+    written = f"{row(task)}\n    {said_line(task)} | \n"
 
-    assert len(row) / CHARS_PER_TOKEN <= TOKENS_MAX, row
+    assert len(written) / CHARS_PER_TOKEN <= TOKENS_MAX, written
+
+
+def test_a_row_has_its_names_whole_where_there_is_room_and_else_both_ends_of_each():
+    holder, asker = "shop-coder-of-the-north-wing-1f3a", "a-reviewer-of-the-south-wing-9c2b"
+    question = Question("needs_approval", asker, before(days=2))
+    task = past(state="claimed", agent=holder, is_asked=False, is_left=True, question=question)
+    longer = replace(LONGEST, agent=f"{'h' * 59}1f3a", inbox="coder")
+
+    assert row(task) == fact_line(task)
+    assert f"claimed by {holder} " in row(task)
+    assert f"needs_input by {longer.agent} " in fact_line(longer)
+    assert "hhh\u2026h" in row(longer)
+    assert "h1f3a 7" in row(longer)
+    assert " to coder " in row(longer)
 
 
 def test_of_twenty_tasks_a_terminal_shows_how_each_stands_and_a_model_reads_that_first():
@@ -73,4 +83,4 @@ def test_of_twenty_tasks_a_terminal_shows_how_each_stands_and_a_model_reads_that
 
     assert typed[1] == called[0] == "20 tasks of planner, the latest first."
     assert typed[2:22] == called[1:21]
-    assert all("stored" in row and len(row) <= 80 for row in typed[2:22])
+    assert all("stored" in line and len(line) <= 80 for line in typed[2:22])
