@@ -269,6 +269,11 @@ def profile_of(host: str, given: Profile | None) -> Profile | None:
     return given if given in {"hold", "work"} else None
 
 
+def least_profile(host: str) -> Profile:
+    """Return which wake profile lets a task start a session of this host and allows it least."""
+    return profile_of(host, None) or "work"
+
+
 def _profile(host: str, given: Profile | None, where: str) -> Profile:
     if profile := profile_of(host, given):
         return profile

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.config import inherited
+from mcp_agentbus.config.rules import least_profile
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import notices
 from mcp_agentbus.core.text import minute
@@ -36,7 +37,7 @@ _LOOK_AGAIN_S: Final = 0.05
 _HELD: Final = {
     "backoff": "agentbus agent wake {agent}, once its folder and host are in order",
     "gave_up": "See agentbus agent wakes {agent}, then run agentbus agent wake {agent}",
-    "profile": "agentbus agent add {agent} --replace --wake answer",
+    "profile": "agentbus agent add {agent} --replace --wake {profile}",
     "unknown_host": "agentbus agent add {agent} --host HOST --dir FOLDER",
 }
 
@@ -235,7 +236,8 @@ def _held(agents: Any) -> list[Check]:
     for agent in agents:
         if reason := agent["reason"]:
             until = f" until {minute(agent['until'])}" if agent["until"] else ""
-            fix = _HELD.get(reason, "").format(agent=agent["agent"])
+            profile = least_profile(agent.get("host") or "")
+            fix = _HELD.get(reason, "").format(agent=agent["agent"], profile=profile)
             why = f"held{until}: {notices.WHY[reason]}"
             held.append(Check(f"wake of {agent['agent']}", "warning", why, fix))
     return held

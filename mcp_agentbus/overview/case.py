@@ -30,6 +30,8 @@ class Word:
     until: datetime | None = None
     #: A wake is under way.
     waking: bool = False
+    #: By what its sessions are started, as `agent add` has it; empty if by nothing.
+    host: str = ""
 
 
 @dataclass(frozen=True)

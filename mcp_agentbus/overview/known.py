@@ -82,7 +82,8 @@ class Listener:
         if said is None:
             return None
         until = said["until"] and datetime.fromisoformat(said["until"])
-        return Word(agent, said["reason"] or "", until or None, said["waking"])
+        host = said.get("host") or ""
+        return Word(agent, said["reason"] or "", until or None, said["waking"], host)
 
     def refused(self, agent: str) -> Mapping[str, Mapping[str, int]]:
         """Return what was refused since it began: `refused` of whose tasks, `refused_by` whom."""

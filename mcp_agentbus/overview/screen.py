@@ -188,8 +188,9 @@ def _next(now: Situation) -> str:
 
 
 def _parts(now: Situation, columns: int, *, is_small: bool = False) -> list[_Part]:
-    agents = _table([_agent_row(agent, now) for agent in now.agents], columns)
-    waits = _table([_waits_row(some, now) for some in now.waits], columns)
+    agents = _table([_agent_row(agent, now) for agent in now.agents], columns, in_one=is_small)
+    above = {(need.about, need.what) for need in now.needs if is_small}
+    waits = _table([_waits_row(some, now, above) for some in now.waits], columns)
     ended = _table([_ended_row(each, now) for each in now.ended], columns)
     open_ = sum(agent.state == "live session" for agent in now.agents)
     more = now.waiting > sum(some.count for some in now.waits)
@@ -205,6 +206,7 @@ def _parts(now: Situation, columns: int, *, is_small: bool = False) -> list[_Par
             f"AGENTS: {len(now.agents)}, {open_} with an open session",
             _items(agents, now.agents),
             "agentbus agents",
+            goes_on=any(lines[-1].endswith("\u2026") for lines in agents),
             first=3,
         ),
         _Part(
@@ -266,13 +268,15 @@ def _agent_row(agent: Standing, now: Situation) -> tuple[str, ...]:
     return agent.id, _STATES.get(agent.state, seen), line(facts)
 
 
-def _waits_row(some: Waits, now: Situation) -> tuple[str, ...]:
-    number = f"{some.count} {some.priority}"
+def _waits_row(some: Waits, now: Situation, above: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the cells of what waits; `above`: of whom, and what, there is a line already."""
+    number, brief = f"{some.count} {some.priority}", some.why.brief
+    brief = "held, as above" if (some.inbox, f"wake {brief}") in above else brief
     if some.oldest is None:
-        return address_of(some.inbox), number, some.why.brief
+        return address_of(some.inbox), number, brief
     which = _id(some.oldest)
     which = f"{which}, {_lasting(some.oldest.created_at, now)}"
-    return address_of(some.inbox), number, which, some.why.brief
+    return address_of(some.inbox), number, which, brief
 
 
 def _ended_row(each: Ended, now: Situation) -> tuple[str, ...]:
@@ -286,8 +290,13 @@ def _ended_row(each: Ended, now: Situation) -> tuple[str, ...]:
     return _id(task), task.state, ago(each.at, now.now), line(facts)
 
 
-def _table(rows: Sequence[tuple[str, ...]], columns: int) -> list[tuple[str, ...]]:
-    """Return the lines of each row: cells under each other but for the last, folded."""
+def _table(
+    rows: Sequence[tuple[str, ...]], columns: int, *, in_one: bool = False
+) -> list[tuple[str, ...]]:
+    """Return the lines of each row: cells under each other but for the last.
+
+    What is wider than the screen is folded or, `in_one`, ends in an ellipsis.
+    """
     widths: dict[int, int] = {}
     for row in rows:
         for place, cell in enumerate(row[:-1]):
@@ -299,7 +308,9 @@ def _table(rows: Sequence[tuple[str, ...]], columns: int) -> list[tuple[str, ...
         )
         for row in rows
     )
-    return [tuple(_folded([f"  {each}".rstrip()], columns)) for each in lines]
+    wide = columns if in_one else 0
+    shown = (f"  {each}".rstrip() for each in lines)
+    return [tuple(_folded([text.cut(each, wide) if wide else each], columns)) for each in shown]
 
 
 def _folded(lines: Iterable[str], columns: int) -> list[str]:

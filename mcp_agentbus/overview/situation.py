@@ -339,7 +339,9 @@ def _held_back(here: Known) -> Iterable[Need]:
     for said in here.listener.answer.get("agents", ()):
         if said["reason"] in FOR_A_PERSON:
             agent, reason = said["agent"], said["reason"]
-            yield Need("held", agent, f"wake held: {WHY[reason]}", todo_for(reason, agent))
+            todo = todo_for(reason, agent, host=said.get("host") or "")
+            command = todo.split("`")[1] if todo.startswith("`") else ""
+            yield Need("held", agent, f"wake held: {WHY[reason]}", todo, command=command)
 
 
 def _broken(here: Known) -> Iterable[Need]:

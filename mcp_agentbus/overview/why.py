@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from mcp_agentbus.config.rules import least_profile
 from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.core.notices import WHY, Reason
 from mcp_agentbus.listener.status import State
@@ -248,7 +249,7 @@ def _held_back(case: Case) -> Why | None:
     return Why(
         f"held{until}: {reason}",
         f"The wake of {case.inbox} is held{until}: {reason}; {_there(case)}.{_place(case)}",
-        todo_for(word.reason, word.agent, case.task.owner),
+        todo_for(word.reason, word.agent, case.task.owner, word.host),
     )
 
 
@@ -325,8 +326,16 @@ _RESTING: Final[Sequence[Callable[[Case], Why | None]]] = (
 )  # fmt: skip
 
 
-def todo_for(reason: str, agent: str, sender: str = "") -> str:
-    """Return what a person can do about a wake that is held; empty if only time helps."""
+def todo_for(reason: str, agent: str, sender: str = "", host: str = "") -> str:
+    """Return what a person can do about a wake that is held.
+
+    Args:
+        reason: a `Reason`.
+        agent: whose wake.
+        sender: of its task; empty if that is not known.
+        host: what starts the agent; empty if that is not known.
+    """
+    profile = least_profile(host) if host else "answer"
     opened = f"open a session of {agent}"
     from_whom = sender or "its sender"
     todo: dict[str, str] = {
@@ -336,7 +345,8 @@ def todo_for(reason: str, agent: str, sender: str = "") -> str:
         f"{opened}.",
         Reason.GAVE_UP: f"`agentbus agent wakes {agent}` shows how they ended; to try again: "
         f"`agentbus agent wake {agent}`.",
-        Reason.PROFILE: f'Set wake = "answer" of [agents.{agent}] in config.toml, or {opened}.',
+        Reason.PROFILE: f"`agentbus agent add {agent} --replace --wake {profile}` lets a task "
+        f"start one, or {opened}.",
         Reason.UNKNOWN_HOST: f"`agentbus agent add {agent} --host HOST --dir FOLDER`, or {opened}.",
         Reason.DEAF_SESSION: f'Say "read your inbox" in the open session of {agent}.',
         Reason.UNANSWERED: f"`agentbus tasks --with {agent} --open` names the task; who sent it "

@@ -241,7 +241,7 @@ async def test_a_wake_that_is_held_for_a_person_needs_one(tmp_path):
     ]
     assert now["listener"]["state"] == "runs"
     assert "is held: its user wants no session started for it; no session" in why["why"]
-    assert why["todo"].startswith('Set wake = "answer" of [agents.coder] in config.toml')
+    assert why["todo"].startswith("`agentbus agent add coder --replace --wake work` lets a task")
 
 
 async def test_a_listener_that_tells_of_hundreds_of_agents_is_heard_whole(tmp_path):

@@ -53,6 +53,8 @@ _ACTS: Final = {
     "not_accepted": "`--accept-from SENDER` of `agentbus agent add`, or nothing: whoever reads it "
     "ends it as rejected",
     "not_allowed": "`--wake-from SENDER` of `agentbus agent add`",
+    "profile": "`agentbus agent add ID --replace --wake answer`; `work` where its host knows no "
+    "`answer`",
     "deaf_session": "type anything in that session; a worker reads by itself",
     "ledger": "`agentbus listen --status` names the file",
 }
@@ -177,7 +179,10 @@ def _holds() -> str:
     """Return the table of what holds a wake, and what a person can do about it."""
     rows = ["| why it is held | what to do |", "|---|---|"]
     for reason, why in notices.WHY.items():
-        do = listener._HELD.get(reason, "").format(agent="ID") or "nothing: it passes by itself"
+        do = (
+            listener._HELD.get(reason, "").format(agent="ID", profile="answer")
+            or "nothing: it passes by itself"
+        )
         do = do.replace("See ", "see ")
         rows.append(f"| {why} | {_ACTS.get(reason) or re.sub('agentbus agent [^,]*', _code, do)} |")
     return "\n".join(rows)

@@ -11,7 +11,7 @@ from situations import NOW, asks, before, number, situation
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.overview.known import Listener
 from mcp_agentbus.overview.screen import screen
-from mcp_agentbus.overview.situation import Ended, Standing
+from mcp_agentbus.overview.situation import Ended, Need, Standing
 from mcp_agentbus.overview.why import Why
 from mcp_agentbus.tools.answers.words import clock
 from mcp_agentbus.version import __version__
@@ -82,6 +82,32 @@ def test_all_that_needs_a_person_is_on_a_small_screen_in_a_line_each():
         "  reviewer  2 tasks set aside: agentbus parked --agent reviewer",
     ]
     assert "AGENTS: 3, 2 with an open session" in lines
+    assert len(lines) <= 23
+
+
+def test_on_a_small_screen_no_agent_is_out_of_sight_for_how_much_there_is_to_say_of_another():
+    now = situation()
+    held = tuple((number(n), before(minutes=3)) for n in range(1, 10))
+    busy = [
+        Standing(name, "offline", before(minutes=1), held, {"high": 1, "normal": 12}, asks=2)
+        for name in ("shop", "web", "api")
+    ]
+    reason = "its user wants no session started for it"
+    need = Need("held", "shop", f"wake held: {reason}", "`agentbus agent add shop`, or wait.",
+        command="agentbus agent add shop --replace --wake answer")  # fmt: skip
+    rests = replace(now.waits[0], inbox="shop", why=Why(f"held: {reason}", "", ""))
+    some = replace(now, agents=tuple(busy), needs=(*now.needs, need), waits=(rests, *now.waits))
+
+    lines = shown(some, columns=80, rows=24).split("\n")
+
+    at = lines.index("AGENTS: 3, 0 with an open session \u00b7 all: agentbus agents")
+    assert [line.split()[0] for line in lines[at + 1 : at + 4]] == ["shop", "web", "api"]
+    assert all(line.endswith("\u2026") and len(line) == 80 for line in lines[at + 1 : at + 4])
+    assert lines[4:6] == [
+        f"  shop  wake held: {reason}",
+        "      agentbus agent add shop --replace --wake answer",
+    ]
+    assert "  shop   1 normal  00000002, 2 h  held, as above" in lines
     assert len(lines) <= 23
 
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why a task is not done: a sentence and what to do, for every state that it may be in."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from situations import NOW, asks, before, case, entry
 
+from mcp_agentbus.config.rules import profile_of
 from mcp_agentbus.core.notices import Holds, Reason
 from mcp_agentbus.overview.case import Case, Word
 from mcp_agentbus.overview.why import FOR_A_PERSON, todo_for, why
@@ -316,6 +318,21 @@ def test_a_wake_that_is_held_says_why_until_when_and_what_to_do(reason):
     assert answer.sentence == f"The wake of coder is {held}: {reason.why}; {AWAY}."
     assert answer.todo == todo_for(reason, "coder", "planner")
     assert answer.todo.startswith("Wait, or") == (reason not in FOR_A_PERSON)
+
+
+@pytest.mark.parametrize(
+    ("host", "profile"), [("claude-code", "answer"), ("command", "work"), ("openclaw", "work")]
+)
+def test_who_is_on_hold_is_let_start_by_a_profile_that_its_host_has(host, profile):
+    held = replace(word(Reason.PROFILE), host=host)
+
+    todo = why(case(of=HIGH, word=held)).todo
+
+    assert todo == (
+        f"`agentbus agent add coder --replace --wake {profile}` lets a task start one, or open a "
+        "session of coder."
+    )
+    assert profile_of(host, profile) == profile
 
 
 def test_every_state_has_a_case():
