@@ -91,6 +91,17 @@ def test_a_command_of_another_bus_is_taken_or_answered_with_the_line_of_its_row(
             "agentbus send coder hello --no-body --agent boss",
         ),
         ("--server-url nats://host agents", "AGENTBUS_URL=nats://host:4222 agentbus agents"),
+        ("init --agent-id planner", "agentbus setup"),
+        (
+            "init --agent-id planner --host-type cc",
+            "agentbus install claude-code --agent planner",
+        ),
+        ("init --host-type openclaw --broker tailscale", "agentbus install openclaw"),
+        ("init --agent-id planner --host-type none", "agentbus setup"),
+        (
+            "start --agent-id coder --invoke '/x/openclaw-wake.sh main'",
+            "agentbus agent add coder --host openclaw --wake work",
+        ),
         ("history --limit 3", "agentbus tasks --limit 3"),
         ("log --follow", "agentbus audit --follow"),
         ("peek", "agentbus inbox --peek"),

@@ -29,6 +29,7 @@ _VALUES: Final = {
     "broadcast": "all",
 }
 _WITHOUT_VALUE: Final = frozenset({"--watch", "--follow", "--json", "--tls", "--no-body"})
+_HOSTS: Final = {"cc": "claude-code", "openclaw": "openclaw"}
 _FOREIGN: Final = frozenset({"--to", "--subject", "--body", "--from", "--agent-id"})
 
 
@@ -129,10 +130,18 @@ def _results(typed: _Typed) -> str:
     return typed.line("inbox", "--agent", "--limit", "--json")
 
 
+def _init(typed: _Typed) -> str:
+    """Return the line that connects the host that is named, or all that are here."""
+    host = _HOSTS.get(typed.last("--host-type"))
+    return typed.line(f"install {host}", "--agent") if host else "setup"
+
+
 def _start(typed: _Typed) -> str:
     if "--invoke" not in typed.options:
         return "listen --install"
     agent = shlex.quote(typed.last("--agent") or "ID")
+    if "openclaw" in typed.last("--invoke"):
+        return f"agent add {agent} --host openclaw --wake work"
     return f"agent add {agent} --host claude-code --dir FOLDER"
 
 
@@ -151,7 +160,7 @@ _LINES: Final[Mapping[str, Callable[[_Typed], str]]] = {
     "task publish": _publish,
     "result get": _results,
     "send": _send,
-    "init": lambda _: "setup",
+    "init": _init,
     "mcp-server": lambda typed: typed.line("serve", "--agent"),
     "start": _start,
     "read": lambda typed: typed.line("inbox", "--limit", "--agent", "--json"),
