@@ -178,7 +178,11 @@ def test_every_folder_is_a_room_and_the_wheel_has_them_all():
         else ".".join(("mcp_agentbus", *folder.relative_to(ROOT).parts))
         for folder in folders
     }
-    assert set(carried["packages"]) == names | {"mcp_agentbus", "mcp_agentbus.plugin"}
+    # What of the plugin has a folder with a name that Python could import; setuptools asks for it.
+    plugin = {f"mcp_agentbus.plugin.{name}" for name in ("bin", "hooks", "monitors", "skills")}
+    assert set(carried["packages"]) == names | plugin | {"mcp_agentbus", "mcp_agentbus.plugin"}
+    inside = [each for each in carried["package-data"]["mcp_agentbus.plugin"] if "/" in each]
+    assert [each for each in inside if each.partition("/")[0].isidentifier()] == []
 
 
 @pytest.mark.parametrize("room", ROOMS)

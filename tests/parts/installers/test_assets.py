@@ -79,10 +79,13 @@ def test_each_hook_is_told_its_event_and_may_not_take_long():
 
 def test_a_wheel_carries_every_file_of_the_plugin():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = [name for name in setuptools["packages"] if name.startswith("mcp_agentbus.plugin")]
+    places = {name: ROOT.joinpath(*name.split(".")[2:]) for name in packages}
     carried = {
         file.relative_to(ROOT)
-        for pattern in setuptools["package-data"]["mcp_agentbus.plugin"]
-        for file in ROOT.glob(pattern)
+        for name, folder in places.items()
+        for pattern in ("*.py", *setuptools["package-data"][name])
+        for file in folder.glob(pattern)
         if file.is_file()
     }
     folders = (".claude-plugin", "bin", "hooks", "monitors", "skills")
