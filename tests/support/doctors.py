@@ -46,7 +46,7 @@ async def printed(settings, *, as_json=True, **options):
     """
     lines = []
     fresh = settings if settings.url else settings_or_defaults(settings.environ)
-    with mock.patch.object(hosts, "_took", lambda *_: 1.0):
+    with mock.patch.object(hosts, "_took", return_value=1.0):
         code = await doctor.run(fresh, lines.append, as_json=as_json, **options)
     return code, "\n".join(lines)
 
