@@ -40,6 +40,8 @@ H_CHAIN: Final = "Agentbus-Chain"
 H_HOPS: Final = "Agentbus-Hops"
 H_SESSION: Final = "Agentbus-Session"
 H_REQUEST: Final = "Agentbus-Request"
+#: What is read of a task besides its bytes.
+TASK_HEADERS: Final = (H_TASK, H_THREAD, H_CHAIN, H_HOPS, H_SESSION, H_REQUEST)
 H_REASON: Final = "Agentbus-Reason"
 #: Of a task: what shows its sender's own machine that it was stored from there.
 H_PROOF: Final = "Agentbus-Proof"

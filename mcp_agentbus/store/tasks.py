@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ async def _put_task(bus: Bus, task: Task, message_id: str) -> Stored:
     """Store a task where it waits to be claimed, or for its time."""
     headers, data = codec.task_headers(task), codec.encode_task(task)
     stream, subject = subjects.TASKS, subjects.task_subject(task.to, task.priority, task.sender)
-    headers[subjects.H_PROOF] = _proof(bus, subject, data)
+    headers[subjects.H_PROOF] = _proof(bus, subject, headers, data)
     if task.deliver_at:
         headers |= {
             subjects.H_SCHEDULE: subjects.AT + text.stamp(task.deliver_at),
@@ -147,12 +148,16 @@ def is_from_here(bus: Bus, message: Found) -> bool:
         BadSetup: as `unforeseen`.
     """
     said = message.headers.get(subjects.H_PROOF, "").encode(errors="replace")
-    return hmac.compare_digest(said, _proof(bus, message.subject, message.data).encode())
+    proof = _proof(bus, message.subject, message.headers, message.data)
+    return hmac.compare_digest(said, proof.encode())
 
 
-def _proof(bus: Bus, subject: str, data: bytes) -> str:
-    """Return what shows whoever knows this machine's key that it has stored these bytes there."""
-    return unforeseen(bus.settings.state_dir, "stored", subject, hashlib.sha256(data).hexdigest())
+def _proof(bus: Bus, subject: str, headers: Mapping[str, str], data: bytes) -> str:
+    """Return what shows whoever knows this machine's key that it has stored this task there."""
+    # A header goes before what the bytes say of the same. In JSON as it need not be text.
+    read = json.dumps([headers.get(name, "") for name in subjects.TASK_HEADERS])
+    said = (subject, read, hashlib.sha256(data).hexdigest())
+    return unforeseen(bus.settings.state_dir, "stored", *said)
 
 
 async def _is_stored(bus: Bus, task: Task, seq: int) -> bool:

@@ -298,21 +298,38 @@ async def test_a_look_that_does_not_come_to_the_end_goes_on_with_the_next(own_wo
     assert found == [2, 2, 1, 0]
 
 
-@pytest.mark.parametrize("forged", ["without a proof", "with the proof of another"])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {subjects.H_PROOF: ""},
+        {"data": b"of another"},
+        {subjects.H_TASK: "f" * 32},
+        {subjects.H_SESSION: "mallorys"},
+        {subjects.H_THREAD: "mallorys"},
+        {subjects.H_REQUEST: "mallorys"},
+        {subjects.H_CHAIN: "mallory"},
+        {subjects.H_HOPS: "6"},
+    ],
+    ids=lambda forged: next(iter(forged)),
+)
 async def test_what_another_has_written_in_a_senders_name_is_not_kept(own_world, forged):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     subject = subjects.task_subject(coder.me.id, "normal", planner.me.id)
-    await send_task(planner, coder.me.id, "Real", "x")
+    [sent] = await send_task(planner, coder.me.id, "Real", "x", request_id="r1")
     real = await own_world.bus.last(subjects.TASKS, subject)
-    proof = real.headers[subjects.H_PROOF] if "with" in forged else ""
-    headers = {subjects.H_TASK: "f" * 32, subjects.H_PROOF: proof}
-    await own_world.bus.publish(subject, real.data.replace(b'"x"', b'"y"'), headers)
+    place = subjects.sent_subject(planner.me.id, coder.me.id, sent.task_id)
+    await own_world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": place})
+    await own_world.bus.admin.api(f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": real.seq})
+    ours = {name: said for name, said in real.headers.items() if name.startswith("Agentbus-")}
+    headers = {**ours, **forged}
+    data = real.data.replace(b'"x"', b'"y"') if headers.pop("data", "") else real.data
+    await own_world.bus.publish(subject, data, headers)
 
     kept_of = await Unkept(own_world.bus).look([planner.me.id])
 
     assert kept_of == 0
     with pytest.raises(UnknownTask):
-        await task_life(planner, "f" * 32)
+        await task_life(planner, headers[subjects.H_TASK])
 
 
 @pytest.mark.asyncio(loop_scope="function")
