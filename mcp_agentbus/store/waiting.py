@@ -107,7 +107,7 @@ async def look(bus: Bus, inbox: str, priority: Priority) -> Lane:
     there = await _handed_out(bus, inbox, priority)
     if sum(there) > LOOKED_AT_MAX:
         return Lane(there.waiting, there.taken, None)
-    return await _lane(bus, there, await _few(bus, inbox, priority))
+    return await _lane(bus, (inbox, priority), there, await _few(bus, inbox, priority))
 
 
 async def look_soon(bus: Bus, inbox: str, priority: Priority) -> Lane:
@@ -117,28 +117,34 @@ async def look_soon(bus: Bus, inbox: str, priority: Priority) -> Lane:
 
     Raises: as `counts`.
     """
-    return await _lane(
-        bus, *await both(_handed_out(bus, inbox, priority), _few(bus, inbox, priority))
-    )
+    looks = both(_handed_out(bus, inbox, priority), _few(bus, inbox, priority))
+    return await _lane(bus, (inbox, priority), *await looks)
 
 
-async def _lane(bus: Bus, there: _HandedOut, messages: Sequence[Found] | None) -> Lane:
+async def _lane(
+    bus: Bus, place: tuple[str, Priority], there: _HandedOut, messages: Sequence[Found] | None
+) -> Lane:
     """Return a lane by its messages, if these are few: the server counts the last too late."""
     if messages is None:
         return Lane(there.waiting, there.taken, None)
-    return await _looked_at(bus, messages) if messages else Lane()
+    if len(messages) <= LOOKED_AT_MAX:
+        return await _looked_at(bus, messages) if messages else Lane()
+    waiting, taken = there
+    if waiting + taken <= LOOKED_AT_MAX:  # its consumer is behind, or somebody has changed it
+        stored = await stored_tasks(bus, subjects.task_subject(*place, "*"))
+        waiting = sum(stored.values()) - taken
+    return Lane(waiting, taken, None)
 
 
 async def _few(bus: Bus, inbox: str, priority: Priority) -> list[Found] | None:
-    """Return what is stored in a lane; None if it is more than is looked at, or not for us."""
+    """Return what is stored in a lane, of many one more than is looked at; None: not for us."""
     request = {
         "seq": 1,
         "batch": LOOKED_AT_MAX + 1,
         "next_by_subj": subjects.task_subject(inbox, priority, "*"),
     }
     with suppress(NotAllowed):  # what waits for another account's agent is counted, and no more
-        messages = await bus.admin.many(TASKS, request)
-        return messages if len(messages) <= LOOKED_AT_MAX else None
+        return await bus.admin.many(TASKS, request)
     return None
 
 

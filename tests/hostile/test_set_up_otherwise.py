@@ -16,7 +16,7 @@ from mcp_agentbus.errors import Refused, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import records, streams, subjects
+from mcp_agentbus.store import records, streams, subjects, waiting
 from mcp_agentbus.tools.answers import render
 
 _S = 10**9
@@ -256,6 +256,26 @@ async def test_a_consumer_that_hands_out_less_loses_nothing_and_is_mended_when_i
     assert [(item.task.subject, item.task.body) for item in read.tasks] == [("Count", "x")]
     assert "1 normal" in render.inbox_text(first, "coder") or first.tasks
     assert "parked" not in str(read.notes)
+
+
+async def test_a_consumer_that_hands_out_another_lane_hides_nothing_of_many(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    bus, lane = planner.bus, streams.lane(coder.me.id, "normal")
+    other = subjects.task_subject("nobody", "normal", "*")
+    config = (await bus.api(f"CONSUMER.INFO.{lane.stream}.{lane.name}"))["config"]
+    made = {"stream_name": lane.stream, "config": {**config, "filter_subject": other}, "action": ""}
+    await bus.api(f"CONSUMER.CREATE.{lane.stream}.{lane.name}.{other}", made)
+    count = waiting.LOOKED_AT_MAX + 1
+    for number in range(count):
+        await bus.publish(
+            subjects.task_subject(coder.me.id, "normal", planner.me.id),
+            b'{"id":"abcdef%d","payload":{"content":"x"}}' % number,
+        )
+
+    first, second = await read_inbox(coder), await read_inbox(coder)
+
+    assert first.waiting == {"normal": count}
+    assert [item.task.id for item in second.tasks] == [f"abcdef{number}" for number in range(5)]
 
 
 async def test_a_header_that_says_that_a_text_was_left_out_keeps_nobody_reading(own_world):
