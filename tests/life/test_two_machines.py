@@ -149,7 +149,8 @@ def _gets_there(laptop, line):
         return said[-1][0] != 3  # what else doctor finds on such a link is no matter here
 
     until(joined, f"another user has joined: {said}")
-    send = ("send", "builder", "From afar", "x", "--json", "--priority", "high", "--request-id", "far")
+    once = ("--json", "--request-id", "far")
+    send = ("send", "builder", "From afar", "x", "--priority", "high", *once)
 
     def sent():
         code, receipt = laptop.typed(*send, folder="shop")
