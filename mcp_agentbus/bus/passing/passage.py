@@ -13,6 +13,7 @@ comes faster than it is handed on waits at the server. It never reconnects.
 from __future__ import annotations
 
 import asyncio
+from asyncio import sslproto
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -28,6 +29,9 @@ from mcp_agentbus.errors import BusUnreachable
 _UNTAKEN_MAX: Final = 64 << 20
 # So many are heard before whoever else waits has a turn: some milliseconds.
 _IN_A_ROW: Final = 25
+# By TLS asyncio holds for each connection what it reads at once, 256 KiB, and a gate has one for
+# each account: two thirds of its memory. As much as TLS has in one record does as well; in bytes.
+sslproto.SSLProtocol.max_size = 16 << 10
 
 
 class Passed(NamedTuple):
