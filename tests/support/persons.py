@@ -5,17 +5,22 @@
 Typed(code=0, out='Approved ...', shown='Task 9d0c2f1e... from planner ...')
 """
 
-import fcntl
 import os
 import pty
 import subprocess
 import sys
-import termios
 from typing import NamedTuple
 
+import forking
 import served
 
 _WITHIN_S = 60  # only a hang takes as long
+# The command takes the terminal that is its standard error for its session's own, keeps it to its
+# end, and writes its errors where its output goes. It does so itself, as a fork can.
+_TAKE_TERMINAL = (
+    "import fcntl, os, termios; os.setsid(); fcntl.ioctl(2, termios.TIOCSCTTY, 0); "
+    "os.dup(2); os.dup2(1, 2); "
+)
 
 
 class Typed(NamedTuple):
@@ -34,15 +39,13 @@ def at_terminal(home, reply, *argv, ancestors=(), meanwhile=None, **variables):
     """
     called = f"core.feather.ancestors.ancestors = lambda: iter([set({list(ancestors)})])"
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, *served.changed(called), *argv],
+    *options, script = served.changed(called)
+    process = forking.start(
+        [sys.executable, *options, _TAKE_TERMINAL + script, *argv],
         env={**served.environ(home), **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        pass_fds=[theirs],  # else the terminal ends before it is opened
-        preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+        stderr=theirs,
     )
     os.close(theirs)
     shown, is_typed = b"", False
