@@ -313,7 +313,9 @@ def test_agentbus_starts_itself_by_one_function():
         name
         for name, tree in trees.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable"
+        if isinstance(node, ast.Attribute)
+        and node.attr == "executable"
+        and ast.unparse(node) == "sys.executable"
     }
 
     assert runs_a_module == {"mcp_agentbus/core/programs.py", "bin/launch.py"}
