@@ -16,10 +16,21 @@ import sys
 from pathlib import Path
 from typing import Self
 
+import forking
 import pytest
 import served
 
 _WITHIN_S = 60  # only a hang takes as long
+# A process goes into the namespaces that its first argument names, and is `agentbus` there.
+_GO_IN = """
+import ctypes, os, sys
+from mcp_agentbus import __main__ as agentbus
+for place in sys.argv.pop(1).split(":"):
+    with open(place) as namespace:
+        entered = ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0)
+    assert entered == 0, (place, os.strerror(ctypes.get_errno()))
+sys.exit(agentbus.main())
+"""
 
 
 class Sandbox:
@@ -57,7 +68,19 @@ class Sandbox:
 
     def typed(self, *argv: str) -> tuple[int, str]:
         """Type `agentbus ARGV` there; return its exit code and what it printed."""
-        return self.ran(*served.AGENTBUS, *argv)
+        if "--pid" in self._kinds:  # who enters one is not in it itself
+            return self.ran(*served.AGENTBUS, *argv)
+        kinds = ("user", *(kind.removeprefix("--") for kind in self._kinds))
+        places = ":".join(
+            f"/proc/{self._process.pid}/ns/{'mnt' if kind == 'mount' else kind}" for kind in kinds
+        )
+        ended = forking.ran(
+            [sys.executable, "-W", "error", "-c", _GO_IN, places, *argv],
+            _WITHIN_S,
+            env=self._environ,
+            stderr=subprocess.STDOUT,
+        )
+        return ended.returncode, ended.stdout
 
     def ran(self, *argv: str, stays: bool = False) -> tuple[int, str]:
         """Run a program there to its end; return its exit code and what it printed.
