@@ -299,24 +299,17 @@ def test_work_beside_other_work_is_begun_in_one_place():
 
 def test_agentbus_starts_itself_by_one_function():
     """Started in another way, it may run what is named alike in the folder of a project."""
-    files = {path for room in ROOMS for path in _modules(room).values()} | {ROOT / "bin/launch.py"}
-    trees = {_name(path): ast.parse(path.read_text()) for path in files}
-    runs_a_module = {
-        name
-        for name, tree in trees.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and (node.value == "-m" or " -m mcp_agentbus" in node.value)
-    }
-    knows_python = {
-        name
-        for name, tree in trees.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and node.attr == "executable"
-        and ast.unparse(node) == "sys.executable"
-    }
+    runs_a_module, knows_python = set(), set()
+    for path in (*MODULES.values(), ROOT / "bin/launch.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and (node.value == "-m" or " -m mcp_agentbus" in node.value)
+            ):
+                runs_a_module.add(_name(path))
+            if isinstance(node, ast.Attribute) and node.attr == "executable":
+                knows_python |= {_name(path)} if ast.unparse(node) == "sys.executable" else set()
 
     assert runs_a_module == {"mcp_agentbus/core/programs.py", "bin/launch.py"}
     assert knows_python == {"mcp_agentbus/core/programs.py", *KNOW_PYTHON}
