@@ -26,7 +26,7 @@ from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.proof import copying
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.verdict import H_ACCOUNT, Asked, Refusal, Say, Verdict
-from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.subjects import DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 
 # What something else is asked before: of one account so much at a time.
@@ -34,8 +34,6 @@ _SLOW_MAX: Final = 16
 # One who is answered by the server has such a reply; nobody else is.
 _REPLY: Final = "_R_."
 _API: Final = "$JS.API"
-# The same as where a client looks, see `store.tasks`.
-_SCHEDULE_FULL_AT: Final = 0.9
 # What a message has besides when it is passed on: its own headers, the server's and the gate's.
 _MORE_BYTES: Final = 16 << 10
 _HEAD_MAX_BYTES: Final = 8 << 10
@@ -194,8 +192,7 @@ class Desk:
         # Of all that go through here, so that none is counted without the one before.
         async with self._quota.scheduling:
             info = _object(await self._forward.ask(f"{_API}.STREAM.INFO.{SCHEDULE}", b""))
-            room = info.get("config", {}).get("max_bytes", 0) * _SCHEDULE_FULL_AT
-            if info.get("state", {}).get("bytes", 0) + len(say.data) > room:
+            if "config" not in info or not tasks.schedule_has_room(info, len(say.data)):
                 self._forward.answer(reply, _FULL)
                 return
             await self._forward.pass_answer(reply, say.subject, say.data, head.made(say.headers))

@@ -242,11 +242,20 @@ async def _check_schedule_has_room(bus: Bus, size: int) -> None:
         if error.code == NO_SUCH_STREAM:  # storing makes it anew
             return
         raise
-    if info["state"]["bytes"] + size > info["config"]["max_bytes"] * _SCHEDULE_FULL_AT:
+    if not schedule_has_room(info, size):
         raise StoreFull(
             "The bus has no room for one more task that waits for its time. Nothing was stored.",
             hint="Send it without deliver_in_s, or later.",
         )
+
+
+def schedule_has_room(info: Mapping[str, Any], size: int) -> bool:
+    """Tell whether what waits for its time has room for so many bytes more, by its stream's info.
+
+    One without a limit, as its server's owner may have it, has the room of the disk.
+    """
+    limit = info["config"]["max_bytes"]
+    return bool(limit <= 0 or info["state"]["bytes"] + size <= limit * _SCHEDULE_FULL_AT)
 
 
 def decoded(message: Delivery | Found) -> Task:

@@ -120,6 +120,16 @@ async def test_so_it_is_with_what_waits_for_its_time_what_is_registered_and_what
 
 
 @pytest.mark.asyncio(loop_scope="function")
+async def test_where_no_limit_is_set_there_is_room_for_what_waits_for_its_time_by_a_gate(scene):
+    config = (await scene.admin.api(f"STREAM.INFO.{SCHEDULE}"))["config"]
+    await scene.admin.api(f"STREAM.UPDATE.{SCHEDULE}", {**config, "max_bytes": -1})
+
+    [receipt] = await send_task(scene.planner, "coder", "Later", "x", deliver_in_s=600)
+
+    assert receipt.state == "stored"
+
+
+@pytest.mark.asyncio(loop_scope="function")
 async def test_an_account_writes_to_so_many_of_others_a_minute_unless_its_owner_lets_it(
     scene, monkeypatch
 ):

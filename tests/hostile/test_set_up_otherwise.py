@@ -136,6 +136,15 @@ async def test_whoever_is_refused_by_a_changed_stream_sets_it_up_anew_within_the
     assert await hand_over(planner, coder)
 
 
+async def test_where_no_limit_is_set_there_is_room_for_what_waits_for_its_time(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    await change(planner.bus, subjects.SCHEDULE, {"max_bytes": -1})
+
+    [receipt] = await send_task(planner, coder.me.id, "Later", "x", deliver_in_s=600)
+
+    assert receipt.state == "stored"
+
+
 async def test_several_that_are_refused_at_once_all_wait_until_it_is_set_up_anew(own_world):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     await change(planner.bus, subjects.TASKS, {"max_msg_size": 10})
