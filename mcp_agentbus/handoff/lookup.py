@@ -27,9 +27,10 @@ from mcp_agentbus.errors import AgentbusError, BadInput, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user, unknown_task
 from mcp_agentbus.handoff.beside import accepting
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster, subjects, tasks, waiting
+from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
+from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.reading.sides import Side, Standing, read_sides
 from mcp_agentbus.store.records import as_asked, read_sent
 from mcp_agentbus.store.steps import first_record, sent_of
@@ -230,7 +231,7 @@ async def _known(bus: Bus, sides: Iterable[tuple[str, str]]) -> set[str]:
         for owner, inbox in sides
         for subject in (subjects.record_subject, subjects.sent_subject)
     ]
-    stored = await together(*(waiting.stored_subjects(bus, RESULTS, each) for each in wanted))
+    stored = await together(*(stored_subjects(bus, RESULTS, each) for each in wanted))
     return {subject.rpartition(".")[2] for some in stored for subject in some}
 
 

@@ -47,6 +47,7 @@ from mcp_agentbus.overview.case import Case, Outgoing, Word
 from mcp_agentbus.relay import local_socket, seat
 from mcp_agentbus.store import roster, streams, subjects, waiting
 from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, lying
+from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import ENDS, HELD, Task
@@ -311,7 +312,7 @@ async def _ask(bus: Bus) -> OnBus:
     everybody, sessions = await both(roster.everybody(bus), roster.live_sessions(bus, "*"))
     stored, dead = await both(
         waiting.stored_tasks(bus),
-        waiting.stored_subjects(bus, DEAD, subjects.dead_subject("*", "*", "*")),
+        stored_subjects(bus, DEAD, subjects.dead_subject("*", "*", "*")),
     )
     places: Counter[Place] = Counter()
     for subject, count in stored.items():

@@ -25,6 +25,7 @@ from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.records import lasts, record_in
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.store.subjects import TASKS
@@ -207,19 +208,3 @@ async def stored_tasks(bus: Bus, subject: str = "") -> dict[str, int]:
     `subject` may have wildcards, and names all of them if it is empty.
     """
     return await stored_subjects(bus, TASKS, subject or subjects.task_subject("*", "*", "*"))
-
-
-async def stored_subjects(bus: Bus, stream: str, subject: str) -> dict[str, int]:
-    """Return how many messages a stream has under each subject that fits, which has wildcards.
-
-    Raises:
-        ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
-    """
-    counts: dict[str, int] = {}
-    while True:  # the server tells 100,000 at a time
-        wanted = {"subjects_filter": subject, "offset": len(counts)}
-        info = await bus.admin.api(f"STREAM.INFO.{stream}", wanted)
-        page = info["state"].get("subjects") or {}
-        counts.update(page)
-        if not page or len(counts) >= int(info.get("total", 0)):
-            return counts

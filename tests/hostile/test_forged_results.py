@@ -13,6 +13,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import records, subjects, tasks, unseen
+from mcp_agentbus.store.reading import senders
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.wakes import demand
@@ -178,3 +179,29 @@ async def test_nor_is_who_says_to_have_sent_it_for_later(pair):
     life = await lookup.task_life(coder, receipt.task_id)
 
     assert (life.sent.owner, life.state) == (planner.me.id, "stored")
+
+
+@pytest.mark.parametrize("seq", [0, 1])
+async def test_however_many_say_to_have_sent_it_the_server_is_asked_a_few_times(
+    pair, late, monkeypatch, seq
+):
+    planner, coder = pair
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    names = [f"mallory-{number}" for number in range(30)]
+    saying = (
+        say_to_have_sent(planner.bus, name, coder.me.id, receipt.task_id, seq=seq) for name in names
+    )
+    await asyncio.gather(*saying)
+    late.set()
+    await planner.outcomes.keeping.settled()
+    asked, tried = [], coder.bus._tried
+
+    def count(ask, **how):
+        asked.append(ask)
+        return tried(ask, **how)
+
+    monkeypatch.setattr(coder.bus, "_tried", count)
+    sent = await senders.sent_to(coder.bus, coder.me.id, receipt.task_id)
+
+    assert sent.owner == planner.me.id
+    assert len(asked) <= 5

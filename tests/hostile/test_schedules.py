@@ -10,7 +10,8 @@ from mcp_agentbus.doctor import strangers
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import subjects, waiting
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.wakes import demand
 
 TASK = "f" * 32
@@ -52,7 +53,7 @@ async def test_what_repeats_is_not_offered_and_wakes_nobody_and_doctor_removes_i
     assert (inbox.tasks, inbox.notes, parked) == ((), (), [])
     assert check.state == "warning"
     assert "agent mallory" in check.said
-    assert not await waiting.stored_subjects(
+    assert not await stored_subjects(
         coder.bus, subjects.SCHEDULE, subjects.scheduled_subject("*", "*", "*", "*")
     )
 

@@ -10,14 +10,21 @@ gone without a record nobody is taken for its sender.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.records import lasts, latest, sent_in
 from mcp_agentbus.store.steps import first_record
+from mcp_agentbus.store.subjects import SCHEDULE, TASKS
 from mcp_agentbus.store.task import Record, Sent
+
+# So many stored tasks are read at once, each of which may have 512 KiB.
+_AT_ONCE: Final = 50
 
 
 async def sent_to(bus: Bus, inbox: str, task_id: str) -> Sent | None:
@@ -41,11 +48,40 @@ async def sent_among(bus: Bus, messages: Sequence[Found]) -> Sent | None:
         own = [each for each in messages if subjects.parts(each.subject).whose == record.owner]
         sent = latest(own, "sent")
         return sent if isinstance(sent, Sent) and not sent.unasked else None
-    for each in messages:
-        sent = sent_in(each)
-        if sent and not sent.unasked and await _lies_there(bus, sent):
-            return sent
+    senders = [sent for each in messages if (sent := sent_in(each)) and not sent.unasked]
+    if len(senders) > 1:  # anybody may write under any number of names
+        senders = await _with_tasks(bus, senders)
+    for some in _at_once(senders):
+        there = await together(*(_lies_there(bus, sent) for sent in some))
+        if True in there:
+            return some[there.index(True)]
     return None
+
+
+def _at_once(senders: Sequence[Sent]) -> Iterator[list[Sent]]:
+    """Yield those of whom is asked at once: of a task without a number a whole lane may be read."""
+    numbered = [sent for sent in senders if sent.seq]
+    yield from (numbered[at : at + _AT_ONCE] for at in range(0, len(numbered), _AT_ONCE))
+    yield from ([sent] for sent in senders if not sent.seq)
+
+
+async def _with_tasks(bus: Bus, senders: Sequence[Sent]) -> list[Sent]:
+    """Return those who have anything at all stored where the task of which they keep it would lie.
+
+    All of them have the same inbox and task.
+    """
+    inbox, task_id = senders[0].inbox, senders[0].task_id
+    at_its_time = subjects.scheduled_subject(inbox, "*", "*", task_id)
+    stored, scheduled = await both(
+        stored_subjects(bus, TASKS, subjects.task_subject(inbox, "*", "*")),
+        stored_subjects(bus, SCHEDULE, at_its_time),
+    )
+    return [
+        sent
+        for sent in senders
+        if subjects.task_subject(inbox, sent.priority, sent.owner) in stored
+        or subjects.scheduled_subject(inbox, sent.priority, sent.owner, task_id) in scheduled
+    ]
 
 
 async def _lies_there(bus: Bus, sent: Sent) -> bool:

@@ -11,7 +11,8 @@ from collections import Counter
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.store import subjects, waiting
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.subjects import DEAD
 
 # Where no more can be parked, so many of who has the most parked stay.
@@ -33,7 +34,7 @@ async def make_room(bus: Bus) -> bool:
     """
     counts: Counter[str] = Counter()
     everything = subjects.dead_subject("*", "*", "*")
-    for subject, count in (await waiting.stored_subjects(bus, DEAD, everything)).items():
+    for subject, count in (await stored_subjects(bus, DEAD, everything)).items():
         counts[subject.rpartition(".")[2]] += count
     [(sender, count)] = counts.most_common(1) or [("", 0)]
     if count <= _FLOOD:
