@@ -158,7 +158,7 @@ async def update(
     bus: Bus,
     key: Key[_T],
     change: Callable[[_T | None], Write[_T] | _Else],
-    known: tuple[_T, int] | None = None,
+    known: tuple[_T | None, int] | None = None,
 ) -> Written[_T] | _Else:
     """Store what `change` makes of the record that stands, decided anew if somebody else wrote.
 

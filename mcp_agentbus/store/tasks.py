@@ -22,7 +22,6 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import (
     NO_SUCH_STREAM,
     ApiError,
-    Conflict,
     Delivery,
     Found,
     Stored,
@@ -35,12 +34,11 @@ from mcp_agentbus.store import codec, streams, subjects
 from mcp_agentbus.store.records import (
     Written,
     read_record,
-    read_sent,
     record_key,
+    sent_key,
     update,
-    write_sent,
 )
-from mcp_agentbus.store.steps import Step, first_record, next_record, sent_of
+from mcp_agentbus.store.steps import Step, Write, first_record, next_record, sent_of
 from mcp_agentbus.store.task import Record, Repeating, Sent, State, Task, Undecodable
 
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
@@ -103,18 +101,20 @@ async def keep(bus: Bus, stored: Kept) -> Kept | Taken:
     """Write what the sender of a stored task keeps of it, unless that stands already.
 
     Raises:
-        StoreFull, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; the task is stored.
+        StoreFull, Refused, BusUnreachable, Unconfirmed, NotAllowed: as `records.update`; the task
+            is stored.
     """
     sent = stored.sent
-    try:
-        await write_sent(bus, sent, 0)
-    except Conflict:  # an earlier try of the same request had come this far
-        before, revision = await read_sent(bus, sent.owner, sent.inbox, sent.task_id)
-        if before is not None:
-            return Kept(before, duplicate=True) if is_same(before, sent) else Taken()
-        with suppress(Conflict):  # a result was seen before its task was known
-            await write_sent(bus, sent, revision)
-    return stored
+
+    def kept(standing: Sent | None) -> Write[Sent] | Kept | Taken:
+        if standing is None or standing.unasked:  # a result was seen before its task was known
+            return Write(sent)
+        # An earlier try of the same request had come this far.
+        return Kept(standing, duplicate=True) if is_same(standing, sent) else Taken()
+
+    key = sent_key(sent.owner, sent.inbox, sent.task_id)
+    outcome: Written[Sent] | Kept | Taken = await update(bus, key, kept, known=(None, 0))
+    return stored if isinstance(outcome, Written) else outcome
 
 
 def is_same(before: Sent, task: Task | Sent) -> bool:

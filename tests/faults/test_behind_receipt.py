@@ -207,6 +207,25 @@ async def test_who_may_repeat_it_or_ends_with_it_or_sends_for_later_waits_for_bo
     assert proxy.cut.is_set()
 
 
+async def test_what_is_kept_is_written_also_where_another_writes_there_meanwhile(
+    own_world, monkeypatch
+):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    replace_, forged = own_world.bus.replace, [b"nothing that can be read"] * 3
+
+    async def beside_another(stream, subject, data, revision):
+        if ".sent." in subject and forged:
+            await own_world.bus.publish(subject, forged.pop())
+        return await replace_(stream, subject, data, revision)
+
+    monkeypatch.setattr(own_world.bus, "replace", beside_another)
+
+    [receipt] = await send_task(planner, coder.me.id, "Do it", "x", request_id="r1")
+
+    assert forged == []
+    assert (await kept(own_world.bus, planner, receipt)).request
+
+
 @pytest.mark.parametrize("ends", [Session.close, Session.undone])
 async def test_a_session_that_ends_in_order_waits_for_what_it_has_yet_to_keep(
     own_world, monkeypatch, ends
