@@ -4,13 +4,11 @@
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import checker
 import distant  # noqa: F401  # whose faults are among the others, too
 import faults
 import pytest
-from actors import Actor
 from checker import check
 from choices import FAULTS, SHARED_FAULTS, Choices
 from growth import grown, spinning
@@ -230,28 +228,6 @@ def test_an_answer_may_take_as_much_longer_as_the_machine_is_slow():
 
     assert broken([*HONEST, late, at_leisure]) == set()
     assert broken([*HONEST, late, Pulse(2.0, 1.0, 3.0)]) == {"slow"}
-
-
-async def test_a_call_that_was_given_up_is_judged_by_how_slow_the_machine_was_then():
-    ledger = Ledger()
-
-    class Silent:
-        name = session = "ana-1#1"
-
-        async def call(self, tool):
-            raise TimeoutError
-
-        def kill(self):
-            pass
-
-    times = iter((12.0, 75.0, 75.0))
-    world = SimpleNamespace(ledger=ledger, clock=lambda: next(times), choices=Choices(1))
-    answer, _ = await Actor(world, Silent())._ask("read_inbox")
-
-    assert answer.outcome == "unknown"
-    given_up = ledger.all(Call)
-    assert broken([*HONEST, *given_up, Pulse(20.0, 19.0, 6.0)]) == set()
-    assert broken([*HONEST, *given_up, Pulse(20.0, 19.0, 3.0)]) == {"no answer"}
 
 
 def test_what_is_listed_as_waiting_is_what_nobody_holds():
