@@ -10,12 +10,14 @@ result with its hint, which a model can read; protocol errors it would not see.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import anyio.lowlevel
 import mcp_types as types
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
@@ -46,6 +48,8 @@ _INBOX_LIMIT: Final = 20
 
 _log = logging.getLogger(__name__)
 _Context = ServerRequestContext[Any, Any]
+_Asked = TypeVar("_Asked")
+_Answered = TypeVar("_Answered")
 #: Told of a call before it is carried out; returns what the answer says of the session besides.
 Called = Callable[[], Awaitable[Sequence[str]]]
 
@@ -80,14 +84,33 @@ def make_server(
             "resources/templates/list": _LISTS,
         },
         on_list_tools=handlers.list_tools,
-        on_call_tool=handlers.call_tool,
+        on_call_tool=_given_up(handlers.call_tool),
         on_list_resources=handlers.list_resources,
         on_list_resource_templates=handlers.list_resource_templates,
-        on_read_resource=handlers.read_resource,
+        on_read_resource=_given_up(handlers.read_resource),
         on_list_prompts=handlers.list_prompts,
         on_get_prompt=handlers.get_prompt,
-        on_completion=handlers.complete,
+        on_completion=_given_up(handlers.complete),
     )
+
+
+def _given_up(
+    handler: Callable[[_Context, _Asked], Awaitable[_Answered]],
+) -> Callable[[_Context, _Asked], Awaitable[_Answered]]:
+    """Return a handler that may be given up by its client in the moment in which its bus is late.
+
+    Work in a task of its own that two end at once does so without the mark by which the SDK knows
+    that a request was given up, and it would end all of the session.
+    """
+
+    async def handled(context: _Context, asked: _Asked) -> _Answered:
+        try:
+            return await handler(context, asked)
+        except asyncio.CancelledError:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # raises with that mark
+            raise
+
+    return handled
 
 
 class _Handlers:

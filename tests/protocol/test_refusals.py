@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every refusal reaches the model as an error result with its hint, in both protocol eras."""
 
+import asyncio
+from contextlib import suppress
 from types import SimpleNamespace
 
+import anyio
 import pytest
 import pytest_asyncio
 import served
@@ -220,8 +223,9 @@ class _Raises:
 def failing(monkeypatch):
     """Connect to a server in this process, one of whose tools raises the error given."""
 
-    def connect(error, era):
-        monkeypatch.setitem(mcp_server.TOOLS, "publish_result", _Raises(error))
+    def connect(error, era, way=_Raises):
+        mcp_server._tools(inbox.WATCH_MAX_S)  # its tools are listed as ever
+        monkeypatch.setitem(mcp_server.TOOLS, "publish_result", way(error))
         session = SimpleNamespace(me=Agent("coder"), calls=Calls())
         return Client(mcp_server.make_server(session), mode=served.MODE[era])
 
@@ -243,6 +247,24 @@ async def test_a_bug_is_told_without_what_it_was_about(failing, era, caplog):
     check_refusal(result, "which is a bug")
     assert "SECRET-WORD" not in text(result)
     assert "SECRET-WORD" in caplog.text
+
+
+async def test_a_call_that_is_given_up_in_the_moment_it_is_late_ends_no_session(failing, era):
+    class Late(_Raises):
+        async def run(self, *_, **__):
+            await asyncio.create_task(self._ended_by_two())
+
+        async def _ended_by_two(self):
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            raise asyncio.CancelledError  # as asyncio has it of two: by whom does not stand in it
+
+    async with failing(None, era, Late) as client:
+        with anyio.move_on_after(0.2):
+            await client.call_tool("publish_result", {})
+        listed = await client.list_tools()
+
+    assert len(listed.tools) == 5
 
 
 async def test_an_endless_error_keeps_its_hint_within_what_hosts_show(failing, era):
