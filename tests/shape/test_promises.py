@@ -18,7 +18,9 @@ def _proved() -> dict[int, list[str]]:
     """Return the tests that prove each number."""
     proved: dict[int, list[str]] = {}
     for path in TESTS.rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        if "pytest.mark.promise(" not in (text := path.read_text()):
+            continue
+        for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 continue
             for mark in node.decorator_list:
