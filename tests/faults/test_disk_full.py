@@ -34,6 +34,7 @@ async def test_on_a_full_disk_nothing_is_called_stored_and_with_room_the_next_ca
         ):
             assert (await read_inbox(coder)).empty
             stored = [(await send_task(planner, "coder", "Before", "x"))[0].task_id]
+            before = embedded.find(settings).pid
             ballast = small_disk / "ballast"
             fill(ballast)
 
@@ -58,7 +59,6 @@ async def test_on_a_full_disk_nothing_is_called_stored_and_with_room_the_next_ca
             ballast.unlink()
             _, freed = await report(settings)
             assert "agentbus server stop" in freed["server"]["fix"]
-            before = embedded.find(settings).pid
             [again] = await send_task(
                 planner, "coder", f"{number}", "x" * 60_000, request_id=f"r{number}"
             )
