@@ -17,6 +17,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus import embedded
@@ -176,7 +177,8 @@ class Bus(Reconnecting):
         """
         data = json.dumps(body).encode() if body is not None else b""
         stores = "DELETE" in call  # what is asked or made another time is asked or made once
-        answer, _ = await self._asked(f"{API}.{call}", data, None, api_result, stores=stores)
+        read = partial(api_result, call)
+        answer, _ = await self._asked(f"{API}.{call}", data, None, read, stores=stores)
         if isinstance(answer, ApiError):
             raise answer
         return answer
@@ -352,8 +354,7 @@ class Bus(Reconnecting):
                 f"{API}.DIRECT.GET.{stream}.{subject}", b"", None, timeout, understood
             )
 
-        message, _ = await self._tried(read, stores=False)
-        return message
+        return (await self._tried(read, stores=False))[0]
 
     async def many(self, stream: str, request: Mapping[str, Any]) -> list[Found]:
         """Return the messages that a batched direct get names (NATS ADR-31).
@@ -375,8 +376,7 @@ class Bus(Reconnecting):
             is_last = "multi_last" in request
             return list({each.subject: each for each in messages}.values()) if is_last else messages
 
-        messages, _ = await self._tried(read, stores=False)
-        return messages
+        return (await self._tried(read, stores=False))[0]
 
     async def stored(
         self, stream: str, subject: str, *, start: int = 1, page: int = _PAGE

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import zip_longest
 from typing import Any, Final
 
 from mcp_agentbus.core.text import from_json
@@ -25,6 +24,16 @@ WRONG_REVISION: Final = 10071
 #: Of a batched direct get: over 1,024 subjects fit.
 TOO_MANY_RESULTS: Final = 413
 _CODE_MAX: Final = 99_999
+# What each answer to these calls has: it is read without a look whether it is there.
+_HAS: Final[Mapping[str, Any]] = {
+    "STREAM.INFO": {
+        "created": str, "config": dict, "state": {"messages": int, "bytes": int, "last_seq": int},
+    },
+    "CONSUMER.INFO": {
+        "created": str, "config": dict, "num_pending": int, "num_ack_pending": int,
+        "delivered": {"consumer_seq": int, "stream_seq": int}, "ack_floor": {"stream_seq": int},
+    },
+}  # fmt: skip
 # What a cluster says while a write is under way there, or while it has no leader.
 _NOT_NOW: Final = frozenset({10008, 10009, 10118, 10158, 10163, 10164})
 # Of these what is said of a write that is not over yet.
@@ -233,15 +242,25 @@ def api_answer(data: bytes) -> dict[str, Any]:
     return answer
 
 
-def api_result(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return an answer of JetStream's API.
+def api_result(call: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to a call of JetStream's API, such as `STREAM.INFO.AGENTBUS_TASKS`.
 
     Raises:
         Garbled: it is none.
     """
-    if not str(answer.get("type", "")).startswith("io.nats.jetstream.api."):
+    has = _HAS.get(".".join(call.split(".")[:2]), {})
+    if not str(answer.get("type", "")).startswith("io.nats.jetstream.api.") or not _fits(
+        answer, has
+    ):
         raise Garbled
     return answer
+
+
+def _fits(value: Any, made: Any) -> bool:
+    """Tell whether a value is of a kind, or an object that has so many of its kinds."""
+    if isinstance(made, type):
+        return isinstance(value, made)
+    return isinstance(value, dict) and all(_fits(value.get(key), made[key]) for key in made)
 
 
 def stored(ack: Mapping[str, Any]) -> Stored:
@@ -378,15 +397,3 @@ def _more(made: Mapping[str, Any], has: Mapping[str, Any]) -> set[str]:
     """Return what is set and was not set when it was made."""
     unset: tuple[object, ...] = (None, False, 0, -1, "", {}, [])
     return {key for key in has.keys() - made.keys() - _ADDED if has[key] not in unset}
-
-
-def overlap(filter_: str, other: str) -> bool:
-    """Tell whether some subject fits both of two filters."""
-    for mine, theirs in zip_longest(filter_.split("."), other.split(".")):
-        if ">" in (mine, theirs):
-            return True
-        if mine != theirs and "*" not in (mine, theirs):
-            return False
-        if mine is None or theirs is None:
-            return False
-    return True

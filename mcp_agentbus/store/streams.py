@@ -22,7 +22,6 @@ from mcp_agentbus.bus.replies import (
     ApiError,
     consumer_is_as_made,
     kept_settings,
-    overlap,
     refusal,
     stream_differs,
 )
@@ -30,7 +29,15 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import NotAllowed, Refused, StoreFull
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.store.subjects import (
+    AGENTS,
+    DEAD,
+    PRESENCE,
+    RESULTS,
+    SCHEDULE,
+    TASKS,
+    overlap,
+)
 from mcp_agentbus.store.task import EXPIRES_MAX_S
 from mcp_agentbus.store.upkeep import anothers
 

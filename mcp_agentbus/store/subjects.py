@@ -26,6 +26,7 @@ wildcard of another's gets in, or `*` where a reader wants all.
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Final, NamedTuple
 
 TASKS: Final = "AGENTBUS_TASKS"
@@ -169,3 +170,15 @@ def results_consumer(agent: str) -> str:
 def sent_consumer(agent: str) -> str:
     """The durable consumer that holds the deadlines of the tasks that `agent` sent."""
     return f"{agent}_sent"
+
+
+def overlap(filter_: str, other: str) -> bool:
+    """Tell whether some subject fits both of two filters."""
+    for mine, theirs in zip_longest(filter_.split("."), other.split(".")):
+        if ">" in (mine, theirs):
+            return True
+        if mine != theirs and "*" not in (mine, theirs):
+            return False
+        if mine is None or theirs is None:
+            return False
+    return True

@@ -17,7 +17,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, overlap
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.shared.accounts import leader
 from mcp_agentbus.shared.accounts.record import (
     ACCOUNTS,
@@ -33,6 +33,7 @@ from mcp_agentbus.shared.accounts.record import (
     invitation_subject,
 )
 from mcp_agentbus.store import streams
+from mcp_agentbus.store.subjects import overlap
 
 _T = TypeVar("_T")
 # A server of several that lags longer than this is as one that is away.
