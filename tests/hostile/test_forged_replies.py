@@ -7,7 +7,8 @@ import contextlib
 import corpus
 import pytest
 
-from mcp_agentbus.bus.replies import ApiError
+from mcp_agentbus.bus.replies import ApiError, Found
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, NobodyListens
 from mcp_agentbus.handoff import agents, lookup
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
@@ -15,6 +16,8 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.patterns import events
 from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading.sides import Standing, read_sides
+from mcp_agentbus.store.reading.signs import signs_of_life
 from mcp_agentbus.wakes import demand
 
 ANSWERS = corpus.read("records", "reply-")
@@ -170,3 +173,16 @@ async def test_what_a_server_would_say_is_believed_whoever_says_it(own_world):
         [sent] = await send_task(planner, coder.me.id, "Count", "x")
 
     assert sent.state == "stored"
+
+
+@pytest.mark.parametrize("subject", ["x", "agentbus.x.heartbeat", "agentbus.x.results"])
+async def test_what_has_another_subject_than_was_asked_for_is_nothing(
+    own_world, monkeypatch, subject
+):
+    async def forged(*_):
+        return [Found(subject, 1, now(), {}, b'{"kind":"session"}')]
+
+    monkeypatch.setattr(own_world.bus, "many", forged)
+
+    assert await signs_of_life(own_world.bus, "*") == []
+    assert await read_sides(own_world.bus, [("*", "coder")], "f" * 32) == [Standing()]

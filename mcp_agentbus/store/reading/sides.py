@@ -65,4 +65,4 @@ async def _standing(bus: Bus, side: Side, messages: Iterable[Found]) -> Standing
 
 def _is_of(message: Found, owner: str, inbox: str) -> bool:
     whose, _, rest = subjects.parts(message.subject)
-    return owner in ("*", whose) and inbox in ("*", rest[0])
+    return owner in ("*", whose) and inbox in ("*", *rest[:1])

@@ -72,17 +72,18 @@ def decode_sign(beat: Found) -> Sign:
     Raises:
         Undecodable: it is none.
     """
-    whose, _, (session,) = subjects.parts(beat.subject)
+    whose, _, rest = subjects.parts(beat.subject)
     said: Any = None
     with suppress(ValueError):
         said = text.from_json(beat.data)
     kind = said.get("kind") if isinstance(said, dict) else None
-    if kind not in ("session", "listener") or not ids.is_agent(whose):  # no set: it may be anything
+    # No set of kinds: what is said may be anything.
+    if kind not in ("session", "listener") or not ids.is_agent(whose) or len(rest) != 1:
         raise Undecodable("it is the sign of neither a session nor a listener")
     host = said.get("host")
     return Sign(
         agent=whose,
-        session=session,
+        session=rest[0],
         kind=kind,
         host=host if isinstance(host, str) and ids.is_inbox(host) else "",
         leaving=bool(said.get("leaving")),
