@@ -27,7 +27,8 @@ _CODE_MAX: Final = 99_999
 # What each answer to these calls has: it is read without a look whether it is there.
 _HAS: Final[Mapping[str, Any]] = {
     "STREAM.INFO": {
-        "created": str, "config": dict, "state": {"messages": int, "bytes": int, "last_seq": int},
+        "created": str, "ts": str, "config": dict,
+        "state": {"messages": int, "bytes": int, "last_seq": int},
     },
     "CONSUMER.INFO": {
         "created": str, "config": dict, "num_pending": int, "num_ack_pending": int,

@@ -11,7 +11,10 @@ from listeners import configure, listening, recorder, send, starts, steps
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import NotClaimed
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams
 
@@ -85,3 +88,16 @@ async def test_after_a_jump_a_host_that_reads_nothing_is_still_tried_later(
     assert len(noted(listener)) == (2 if by > 0 and step == "recorded" else 1)
     async with Session(planner.bus, Agent("coder")) as reader:
         assert len((await read_inbox(reader, limit=50)).tasks) == _TASKS + 1
+
+
+async def test_whose_clock_is_ahead_takes_no_task_from_a_session_that_lives(own_world, elapse):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    await read_inbox(coder)
+    elapse(_HOUR)
+    other = await own_world.session("coder")
+
+    with pytest.raises(NotClaimed):
+        await publish_result(other, receipt.task_id, "completed", summary="214")
+
+    assert (await roster.look(other.bus, coder.me.id)).state == "live session"

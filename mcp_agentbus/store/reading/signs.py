@@ -15,14 +15,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.bus.replies import Found, server_time
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.notices import Holds
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.subjects import PRESENCE
 from mcp_agentbus.store.task import Undecodable
 
-# After this age a session is gone, by whatever clock: the server's may differ from ours.
+# After this age a session is gone: the server forgets it sooner, and our clock may differ from its.
 _GONE_FOR_SURE: Final = timedelta(seconds=streams.PRESENCE_S + 60)
 
 
@@ -52,13 +52,19 @@ async def signs_of_life(bus: Bus, agent: str) -> list[Sign]:
         ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
     """
     pages = bus.stored(PRESENCE, subjects.heartbeat_subject(agent, "*"))
-    return [sign async for page in pages for beat in page if (sign := _sign(beat))]
+    beats = [beat async for page in pages for beat in page]
+    now = text.now()
+    if any(now - beat.stored_at > _GONE_FOR_SURE for beat in beats):
+        # By a clock that is wrong all would be gone, and their tasks be taken from them.
+        info = await bus.admin.api(f"STREAM.INFO.{PRESENCE}")
+        now = server_time(str(info["ts"]))
+    return [sign for beat in beats if (sign := _sign(beat, now))]
 
 
-def _sign(beat: Found) -> Sign | None:
+def _sign(beat: Found, now: datetime) -> Sign | None:
     """Return what a sign of life says; None of one that leaves, is long gone, or says nothing."""
     # How old it is the server says: whoever wrote it may have asked to be kept for ever.
-    if text.now() - beat.stored_at > _GONE_FOR_SURE or beat.headers.get("Nats-Marker-Reason"):
+    if now - beat.stored_at > _GONE_FOR_SURE or beat.headers.get("Nats-Marker-Reason"):
         return None
     with suppress(Undecodable):
         if not (sign := decode_sign(beat)).leaving:
