@@ -99,7 +99,7 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
     claim = session.claims.get(task_id)
     sides = [(me, "*"), *(("*", inbox) for inbox in session.inboxes)]
     if claim:  # others may have written of a task of that id
-        sides.insert(0, (claim.task.sender, claim.task.to))
+        sides = [(claim.task.sender, claim.task.to)]
     stored = await _own(session, sides, task_id)
     is_own = any(side.record or side.sent for side in stored)
     if others and not is_own:

@@ -14,7 +14,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import records, subjects, tasks, unseen
 from mcp_agentbus.store.reading import senders
-from mcp_agentbus.store.task import Sent
+from mcp_agentbus.store.task import Record, Sent
 from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.wakes import demand
 
@@ -205,3 +205,56 @@ async def test_however_many_say_to_have_sent_it_the_server_is_asked_a_few_times(
 
     assert sent.owner == planner.me.id
     assert len(asked) <= 5
+
+
+@pytest.fixture
+async def forged(pair):
+    """A task of planner's for coder of which mallory says that it is hers, and over."""
+    planner, coder = pair
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    await planner.outcomes.keeping.settled()
+    await _take_for_hers(planner.bus, coder.me.id, receipt.task_id)
+    return planner, coder, receipt.task_id
+
+
+async def _take_for_hers(bus, inbox, task_id):
+    await say_to_have_sent(bus, "mallory", inbox, task_id)
+    hers = Record(task_id=task_id, owner="mallory", inbox=inbox, state="completed",
+                  agent="mallory", updated_at=now())  # fmt: skip
+    await records.write_record(bus, hers, 0)
+
+
+async def test_another_session_sees_whose_a_task_is_that_somebody_says_is_over(forged, own_world):
+    planner, coder, task_id = forged
+    before = await lookup.task_life(coder, task_id)
+    await read_inbox(coder)
+    other = await own_world.session("coder")
+
+    lives = [await lookup.task_life(session, task_id) for session in (other, coder)]
+
+    assert before.state == "stored"
+    assert [(life.state, life.sent.owner) for life in lives] == [("claimed", planner.me.id)] * 2
+
+
+async def test_a_task_that_somebody_says_is_over_is_ended_by_its_id(forged):
+    planner, coder, task_id = forged
+
+    await publish_result(coder, task_id, "completed", summary="214")
+
+    assert [result.summary for result in (await read_inbox(planner)).results] == ["214"]
+    assert (await lookup.task_life(coder, task_id)).record.summary == "214"
+
+
+async def test_nor_has_who_is_quicker_than_its_sender_a_word_about_it(pair, late):
+    planner, coder = pair
+    ids = [(await send_task(planner, coder.me.id, word, "x"))[0].task_id for word in ("A", "B")]
+    for task_id in ids:
+        await _take_for_hers(planner.bus, coder.me.id, task_id)
+
+    await publish_result(coder, ids[0], "completed", summary="214")
+    await read_inbox(coder)
+    held = await lookup.task_life(coder, ids[1])
+    late.set()
+
+    assert (held.record.owner, held.state) == (planner.me.id, "claimed")
+    assert [result.summary for result in (await read_inbox(planner)).results] == ["214"]

@@ -9,10 +9,10 @@ nor counts nor shows, and it begins nothing of its own.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import Final
 
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import Refused
@@ -20,10 +20,11 @@ from mcp_agentbus.handoff.beside.accepting import refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, tasks
-from mcp_agentbus.store.reading import senders
+from mcp_agentbus.store.reading.sides import read_sides
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.task import Record, Sent
 from mcp_agentbus.store.upkeep import unkept
 
 #: The tools of such a session.
@@ -87,13 +88,7 @@ async def unheld(session: Session, task_id: str, holder: str) -> Claim | None:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     for inbox in session.inboxes:
-        (standing, revision), sent = await asyncio.gather(
-            read_record(session.bus, "*", inbox, task_id),
-            senders.sent_to(session.bus, inbox, task_id),
-        )
-        if standing is None and sent is None:
-            sent = await unkept.in_inbox(session.bus, inbox, task_id)
-        record = standing or (first_record(sent) if sent else None)
+        record, revision, sent = await _standing(session.bus, inbox, task_id)
         if record is None or record.ended or await roster.may_hold(session.bus, record):
             continue
         stored = await tasks.find(session.bus, record, sent.seq if sent else 0)
@@ -107,6 +102,19 @@ async def unheld(session: Session, task_id: str, holder: str) -> Claim | None:
             )
             return Claim(task, untaken(TASKS, message), claimed, revision)
     return None
+
+
+async def _standing(bus: Bus, inbox: str, task_id: str) -> tuple[Record | None, int, Sent | None]:
+    """Return a task's record with its revision, and what its sender keeps of it."""
+    [there] = await read_sides(bus, [("*", inbox)], task_id)
+    record, revision, sent = None, 0, there.sent
+    if there.record:
+        record, revision = await read_record(bus, there.record.owner, inbox, task_id)
+    if record.ended if record else sent is None:  # its sender may be about to keep it
+        come = await unkept.in_inbox(bus, inbox, task_id)
+        if come and (record is None or come.owner != record.owner):
+            return first_record(come), 0, come
+    return record or (first_record(sent) if sent else None), revision, sent
 
 
 async def _why_not(session: Session) -> str:

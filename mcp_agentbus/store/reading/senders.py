@@ -18,8 +18,8 @@ from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.reading.counted import stored_subjects
-from mcp_agentbus.store.records import lasts, latest, sent_in
-from mcp_agentbus.store.steps import first_record
+from mcp_agentbus.store.records import lasts, latest, record_in, sent_in
+from mcp_agentbus.store.steps import first_record, sent_by_record
 from mcp_agentbus.store.subjects import SCHEDULE, TASKS
 from mcp_agentbus.store.task import Record, Sent
 
@@ -43,19 +43,34 @@ async def sent_among(bus: Bus, messages: Sequence[Found]) -> Sent | None:
 
     Raises: as `sent_to`.
     """
-    record = latest(messages, "results")
-    if isinstance(record, Record):
-        own = [each for each in messages if subjects.parts(each.subject).whose == record.owner]
-        sent = latest(own, "sent")
-        return sent if isinstance(sent, Sent) and not sent.unasked else None
-    senders = [sent for each in messages if (sent := sent_in(each)) and not sent.unasked]
+    owner = await owner_among(bus, messages)
+    sent = latest(
+        [each for each in messages if subjects.parts(each.subject).whose == owner], "sent"
+    )
+    return sent if isinstance(sent, Sent) and not sent.unasked else None
+
+
+async def owner_among(bus: Bus, messages: Sequence[Found]) -> str:
+    """Return who has sent the task of which these are all records; empty if nobody is known to.
+
+    That is whoever alone has a worker's record, or whose task is stored. Of one that is over and of
+    which several have records, it is whose was written last.
+
+    Raises: as `sent_to`.
+    """
+    kept = {sent.owner: sent for each in messages if (sent := sent_in(each)) and not sent.unasked}
+    worked = {record.owner: sent_by_record(record) for record in map(record_in, messages) if record}
+    senders = list((worked | kept).values())
+    if worked and len(senders) == 1:
+        return senders[0].owner
     if len(senders) > 1:  # anybody may write under any number of names
         senders = await _with_tasks(bus, senders)
     for some in _at_once(senders):
         there = await together(*(_lies_there(bus, sent) for sent in some))
         if True in there:
-            return some[there.index(True)]
-    return None
+            return some[there.index(True)].owner
+    record = latest(messages, "results")
+    return record.owner if isinstance(record, Record) else ""
 
 
 def _at_once(senders: Sequence[Sent]) -> Iterator[list[Sent]]:

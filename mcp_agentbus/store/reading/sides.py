@@ -49,12 +49,13 @@ async def _standing(bus: Bus, side: Side, messages: Iterable[Found]) -> Standing
     owner, inbox = side
     here = [each for each in messages if _is_of(each, owner, inbox)]
     if owner == "*" != inbox:
-        sent = await senders.sent_among(bus, here)
-    else:
-        sent = records.kept_among(here)
-        sent = None if sent and sent.unasked else sent
-    if sent:  # nobody else, and no other inbox, has a word about it
+        whose = await senders.owner_among(bus, here)
+        here = [each for each in here if _is_of(each, whose, inbox)]
+    sent = records.kept_among(here)
+    if sent and not sent.unasked:  # nobody else, and no other inbox, has a word about it
         here = [each for each in here if _is_of(each, sent.owner, sent.inbox)]
+    else:
+        sent = None
     record, wakes = records.latest(here, "results"), records.latest(here, "wakes")
     return Standing(
         record if isinstance(record, Record) else None,

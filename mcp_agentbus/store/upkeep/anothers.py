@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mcp_agentbus.bus.replies import overlap
 from mcp_agentbus.errors import Refused
+from mcp_agentbus.store.subjects import overlap
 
 #: What a stream of ours says of itself: the number of its layout.
 MARK: Final = "agentbus-layout"
