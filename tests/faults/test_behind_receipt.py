@@ -131,9 +131,13 @@ async def test_another_session_finds_by_its_id_what_nobody_has_kept(proxied, lef
 
 
 @pytest.mark.parametrize("deed", ["status", "end"])
-async def test_its_addressee_finds_by_its_id_what_nobody_has_kept_yet(proxied, left, deed):
+@pytest.mark.parametrize("ahead_s", [0, 60])
+async def test_its_addressee_finds_by_its_id_what_nobody_has_kept_yet(
+    proxied, left, elapse, ahead_s, deed
+):
     _, _, _, coder = proxied
     receipt = await left()
+    elapse(ahead_s)
 
     if deed == "status":
         assert (await task_life(coder, receipt.task_id)).task.body == "x"

@@ -15,10 +15,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Found, server_time
+from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.notices import Holds
 from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.reading.clock import server_now
 from mcp_agentbus.store.subjects import PRESENCE
 from mcp_agentbus.store.task import Undecodable
 
@@ -56,8 +57,7 @@ async def signs_of_life(bus: Bus, agent: str) -> list[Sign]:
     now = text.now()
     if any(now - beat.stored_at > _GONE_FOR_SURE for beat in beats):
         # By a clock that is wrong all would be gone, and their tasks be taken from them.
-        info = await bus.admin.api(f"STREAM.INFO.{PRESENCE}")
-        now = server_time(str(info["ts"]))
+        now = await server_now(bus, PRESENCE)
     return [sign for beat in beats if (sign := _sign(beat, now))]
 
 

@@ -23,6 +23,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store.reading.clock import server_now
 from mcp_agentbus.store.records import lasts, sent_in
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.subjects import TASKS
@@ -96,7 +97,7 @@ async def in_inbox(bus: Bus, inbox: str, task_id: str) -> Sent | None:
 
     Whoever has its id from the receipt may look for it before the record behind that stands.
 
-    Raises: as `Bus.many`.
+    Raises: as `Bus.api`.
     """
     async for sent in _just_come(bus, inbox):
         if sent.task_id == task_id:
@@ -110,7 +111,7 @@ async def settled(bus: Bus, inboxes: Iterable[str]) -> None:
     Whoever lists tasks by what is kept of them has missed none then, but of a sender that was
     killed; 0.5 s at most.
 
-    Raises: as `Bus.many`.
+    Raises: as `Bus.api`.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(_SETTLED_WITHIN_S):
@@ -125,7 +126,13 @@ async def settled(bus: Bus, inboxes: Iterable[str]) -> None:
 async def _just_come(bus: Bus, inbox: str) -> AsyncGenerator[Sent]:
     """Yield what the senders of the latest tasks in an inbox keep of each, or are about to."""
     subject = subjects.task_subject(inbox, "*", "*")
-    start: dict[str, object] = {"start_time": text.stamp(text.now() - _KEPT_WITHIN)}
+    try:
+        since = await server_now(bus, TASKS) - _KEPT_WITHIN
+    except ApiError as error:
+        if error.code != NO_SUCH_STREAM:
+            raise
+        return
+    start: dict[str, object] = {"start_time": text.stamp(since)}
     while messages := await bus.admin.many(
         TASKS, {**start, "batch": _PAGE, "next_by_subj": subject}
     ):
