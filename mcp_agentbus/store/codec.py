@@ -294,8 +294,7 @@ def decode_record(subject: str, data: bytes, stored_at: datetime | None = None) 
         raise Undecodable("it is no record: state")
     # Of a state that only a newer version knows, the task is not over for all that we know.
     _keep_known(fields, "state", get_args(State), "working")
-    senders = ("", fields["owner"], fields.get("asked_by"))
-    fields["agent"] = _by(senders, fields["inbox"], fields.get("agent"))
+    fields["agent"] = _by(fields)
     fields["session"] = _label_or(fields.get("session"), "")
     fields["body"] = "" if derived["result"] is None else derived["result"]
     fields["reason"] = _line(fields.get("reason"), _REASON_MAX_CHARS)
@@ -386,10 +385,11 @@ def _clean_history(history: object) -> None:
             step["note"] = _start(step.get("note"), NOTE_MAX_CHARS)
 
 
-def _by(senders: Collection[object], inbox: str, given: object) -> str:
+def _by(fields: Mapping[str, Any]) -> str:
     """Return who took a record's last step: only a role's inbox leaves that open."""
-    holder = inbox.startswith(ids.ROLE_PREFIX) and isinstance(given, str) and ids.is_agent(given)
-    return str(given) if holder or given in senders else inbox
+    inbox, given = str(fields["inbox"]), str(fields.get("agent"))
+    may = inbox.startswith(ids.ROLE_PREFIX) or given in (fields["owner"], fields.get("asked_by"))
+    return given if not given or (may and ids.is_agent(given)) else inbox
 
 
 def _validated(model: type[_Model], fields: dict[str, Any], what: str) -> _Model:
