@@ -288,16 +288,16 @@ async def _config(admin: Bus, stream: Mapping[str, Any]) -> Mapping[str, Any] | 
 
 
 async def _all_here(admin: Bus) -> list[Mapping[str, Any] | None] | None:
-    """Return the same of each stream by one request; None if the server has too many to list.
+    """Return the same of each stream by one request; None if it does not name all.
 
     For this user's own server: three that are one would ask each other for each.
     """
     answer = await admin.api("STREAM.LIST", {"offset": 0})
-    listed = [info["config"] for info in answer.get("streams") or []]
-    if int(answer.get("total", 0)) > len(listed):
-        return None
-    by_name = {config["name"]: config for config in listed}
-    return [by_name.get(name) for name in STREAMS]
+    with suppress(TypeError, LookupError):  # whoever sees a request can answer it
+        by_name = {info["config"]["name"]: info["config"] for info in answer["streams"] or ()}
+        if answer["total"] == len(by_name):
+            return [by_name.get(name) for name in STREAMS]
+    return None
 
 
 def is_newer(config: Mapping[str, Any]) -> bool:

@@ -104,7 +104,6 @@ FILES_MAX, DEPTH_MAX, LINES_MAX = 12, 6, 400
 LONGER = {
     "mcp_agentbus/store/streams.py": (430, "all that stands on the server, and what makes it"),
     "tests/hostile/test_shown.py": (410, "each field of a peer, and each place, in one table"),
-    "tests/soak/test_checker.py": (420, "each broken promise, told from the same honest run"),
     "tests/parts/wakes/test_policy.py": (450, "each reason not to wake, beside the others"),
 }
 
