@@ -251,16 +251,18 @@ async def _has_forgotten(bus: Bus) -> bool:
     connection = bus.connections
     if _heard.get(bus) == connection:
         return False
-    registrations = _registrations(bus).created(bus)
+    registrations = _registrations(bus).began(bus)
     try:
-        presence, registered = await both(bus.admin.api(f"STREAM.INFO.{PRESENCE}"), registrations)
+        presence, began = await both(bus.admin.api(f"STREAM.INFO.{PRESENCE}"), registrations)
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:  # it went with the server's memory
             return True
         raise
     made = server_time(str(presence["created"]))
     if server_time(str(presence["ts"])) - made < timedelta(seconds=streams.PRESENCE_S):
-        return made - server_time(registered) > _MADE_TOGETHER
+        created, first = map(server_time, began)
+        # Whoever registers has seen to both: what is older than the signs of life knew others.
+        return made - created > _MADE_TOGETHER or created < first < made
     if bus.settings.url is None:  # a connection lasts no longer than a server that is alone
         _heard[bus] = connection
     return False

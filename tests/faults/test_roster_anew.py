@@ -29,7 +29,6 @@ async def _absent_alone(bus):
 async def test_after_a_restart_who_is_there_is_not_known_until_all_could_be_heard(
     own_world, monkeypatch
 ):
-    monkeypatch.setattr(roster, "_MADE_TOGETHER", timedelta(0))
     monkeypatch.setattr(roster, "BEAT_S", 3600)
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     absent = own_world.name("absent")
@@ -57,7 +56,6 @@ async def test_after_a_restart_who_is_there_is_not_known_until_all_could_be_hear
 async def test_that_all_were_heard_of_one_server_says_nothing_of_the_next(
     own_world, monkeypatch, look
 ):
-    monkeypatch.setattr(roster, "_MADE_TOGETHER", timedelta(0))
     await own_world.session("planner")
     await roster.register(own_world.bus, Agent("absent"), None)
     with monkeypatch.context() as settled:
@@ -76,7 +74,6 @@ async def test_that_all_were_heard_of_one_server_says_nothing_of_the_next(
 async def test_of_a_shared_bus_another_of_its_servers_may_have_forgotten_without_a_lost_connection(
     own_world, monkeypatch
 ):
-    monkeypatch.setattr(roster, "_MADE_TOGETHER", timedelta(0))
     settings, token = own_world.bus.settings, Files(own_world.bus.settings.data_dir).token
     url = embedded.find(settings).url
     shared = {"AGENTBUS_URL": url, "AGENTBUS_TOKEN_FILE": str(token)}
@@ -95,7 +92,6 @@ async def test_of_a_shared_bus_another_of_its_servers_may_have_forgotten_without
 
 
 async def test_after_a_restart_a_result_waits_for_a_session_that_may_live(own_world, monkeypatch):
-    monkeypatch.setattr(roster, "_MADE_TOGETHER", timedelta(0))
     monkeypatch.setattr(roster, "BEAT_S", 3600)
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     other = await own_world.session("planner")

@@ -23,6 +23,8 @@ from mcp_agentbus.core.aio import both
 _T = TypeVar("_T")
 # Of more subjects nothing is kept: whoever floods the bus would fill the memory of all who look.
 _KEPT_MAX: Final = 10_000
+# When the oldest message of none was stored, as the server says it.
+_NEVER: Final = "0001-01-01T00:00:00Z"
 
 
 @dataclass
@@ -70,8 +72,8 @@ class Copy(Generic[_T]):
     def __init__(self, stream: str, subject: str, decode: Callable[[Found], _T]) -> None:
         self._stream, self._subject, self._decode = stream, subject, decode
         self._held: _Held[_T] | None = None
-        # When the stream was created, as it was said on a connection.
-        self._created: tuple[int, str] = (-1, "")
+        # When it was created and its oldest message stored, as it was said on a connection.
+        self._began: tuple[int, tuple[str, str]] = (-1, ("", ""))
 
     async def read(self, bus: Bus) -> dict[str, _T]:
         """Return what is stored now, by subject.
@@ -105,13 +107,15 @@ class Copy(Generic[_T]):
         held.add(await self._after(bus, 0), self._decode)
         return held
 
-    async def created(self, bus: Bus) -> str:
-        """Return when the stream was created, as the server writes times.
+    async def began(self, bus: Bus) -> tuple[str, str]:
+        """Return when the stream was created and its oldest message stored, in the server's words.
+
+        Of one in which nothing is stored the latter is the first moment of all.
 
         Raises: as `Bus.api`.
         """
-        connection, created = self._created
-        return created if connection == bus.connections else (await self._info(bus))["created"]
+        connection, began = self._began
+        return began if connection == bus.connections else _began(await self._info(bus))
 
     async def _info(self, bus: Bus) -> dict[str, Any]:
         call = f"STREAM.INFO.{self._stream}"
@@ -122,12 +126,16 @@ class Copy(Generic[_T]):
                 raise
             await self._after(bus, 0)  # by a read it is made anew
             info = await bus.admin.api(call)
-        self._created = (bus.connections, str(info["created"]))
+        self._began = (bus.connections, _began(info))
         return info
 
     async def _after(self, bus: Bus, seq: int) -> list[Found]:
         pages = bus.stored(self._stream, self._subject, start=seq + 1)
         return [message async for page in pages for message in page]
+
+
+def _began(info: Mapping[str, Any]) -> tuple[str, str]:
+    return str(info["created"]), str(info["state"].get("first_ts") or _NEVER)
 
 
 # By connection: they go with it.
