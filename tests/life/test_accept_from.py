@@ -154,8 +154,7 @@ async def test_what_an_agent_does_not_take_wakes_it_neither_nor_is_counted(house
     closed = {"command": recorder(notes), "accept_from": ["boss"]}
     configure(house, notes, closed=closed, **{planner.me.id: asker})
     async with listening(house) as listener:
-        await listener.logged("ready", agent="closed")
-        await listener.logged("ready", agent=planner.me.id)
+        ready = {(await listener.logged("ready"))["agent"] for _ in ("closed", planner.me.id)}
         with pytest.raises(NotAccepted):
             await send(planner, "closed")
         await past_the_roster(planner.bus, "closed")
@@ -167,7 +166,7 @@ async def test_what_an_agent_does_not_take_wakes_it_neither_nor_is_counted(house
         data = await served.typed(house.data_dir.parent, "status", "--json")
         await listener.end()
 
-    assert starts(notes) == []
+    assert (ready, starts(notes)) == ({"closed", planner.me.id}, [])
     [closed] = [each for each in json.loads(status[1])["agents"] if each["agent"] == "closed"]
     assert closed["waiting"]["high"] == 0
     assert closed["refused"] == {planner.me.id: 1}
