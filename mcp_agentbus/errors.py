@@ -187,7 +187,7 @@ class OutOfReach(BusUnreachable):
 
 
 class CutOff(BusUnreachable):
-    """The bus server ended a connection as it began, as one does that reads its configuration."""
+    """The bus server ended a connection in a moment, as one does that reads its configuration."""
 
 
 class Crowded(CutOff):

@@ -29,6 +29,7 @@ from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import (
     AgentbusError,
     BusUnreachable,
+    CutOff,
     NoAnswer,
     NobodyListens,
     NotAllowed,
@@ -129,9 +130,8 @@ class Reconnecting:
         """Ask whoever else is on the bus, once; return the first answer.
 
         Raises:
-            NobodyListens: nobody does, there.
-            NoAnswer: none came in so many seconds.
-            BusUnreachable, NotAllowed: as `Bus.publish`.
+            NobodyListens, NoAnswer: nobody does, there; none came in so many seconds.
+            CutOff: the connection ended meanwhile; BusUnreachable, NotAllowed: as `Bus.publish`.
         """
         link = await self._live()
         try:
@@ -141,7 +141,7 @@ class Reconnecting:
         except TimeoutError:
             raise NoAnswer from None
         except LinkLost:
-            raise BusUnreachable(GONE) from None
+            raise CutOff(GONE) from None
 
     async def _connected(self) -> None:
         """Have a connection, tried for as long as a request is."""

@@ -33,6 +33,7 @@ from mcp_agentbus.errors import (
     BadInput,
     BusUnreachable,
     Crowded,
+    CutOff,
     NameTaken,
     NoAnswer,
     NobodyListens,
@@ -54,7 +55,8 @@ _STARTS_S: Final = 5.0
 # fails sooner fails for another reason.
 _SLOW_S: Final = 20.0
 _SOON_S: Final = 1.5
-# A gate makes room for others where the lobby is full (`shared.accounts.crowd`).
+# A gate makes room for others where the lobby is full (`shared.accounts.crowd`), and a server that
+# reads its configuration anew, over another's leave, ends connections for a moment.
 _MAKES_ROOM_S: Final = 10.0
 #: So long the server is tried with the new key, each try after a pause.
 PROBE_S: Final = 10.0
@@ -63,6 +65,7 @@ _PAUSE_S: Final = 0.2
 _STAYS: Final = ("binary",)
 _ANOTHER: Final = "Ask whoever runs the server for another line: agentbus server invite {name}"
 _AGAIN: Final = "Then run `agentbus join` again with the same line"
+_SAME_KEY: Final = "Run `agentbus join` again with the same line: it goes on with the same key."
 # By the lobby's word: what happened, and what to do.
 _REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
     "used": (
@@ -200,7 +203,7 @@ async def _ask(place: Place, line: Line, key: Nkey) -> None:
             raise Unconfirmed(
                 f"The server at {_where(line.urls)} was asked and has not answered within "
                 f"{_LOBBY_S:.0f} s: it is not known whether this machine has joined.",
-                hint="Run `agentbus join` again with the same line: it goes on with the same key.",
+                hint=_SAME_KEY,
             ) from None
         except NotAllowed:
             raise Refused(
@@ -212,6 +215,12 @@ async def _ask(place: Place, line: Line, key: Nkey) -> None:
             raise _untrusted(error, line) from None
         except Crowded:
             raise _crowded(line) from None
+        except CutOff as error:
+            raise Unconfirmed(
+                f"The server at {_where(line.urls)} ends each connection before it answers: it is "
+                "not known whether this machine has joined.",
+                hint=f"{_SAME_KEY} If it stays so, tell whoever runs the server.",
+            ) from error
         except BusUnreachable as error:
             raise _away(error, line) from None
     _understood(answer.data, line)
@@ -223,6 +232,7 @@ async def _heard(bus: Bus, request: bytes) -> Message:
     Raises:
         NobodyListens: nobody is.
         Crowded: the lobby is full, and stays so.
+        CutOff: each connection was ended before an answer came.
         NoAnswer, NotAllowed, BusUnreachable: as `Bus.request`.
     """
     began = time.monotonic()
@@ -233,11 +243,11 @@ async def _heard(bus: Bus, request: bytes) -> Message:
         except NobodyListens:
             if time.monotonic() > began + _STARTS_S:
                 raise
-        except Crowded:
-            if time.monotonic() > began + _MAKES_ROOM_S:
-                raise
         except Untrusted:
             raise
+        except CutOff:  # what was heard is done once, by the line and the key
+            if time.monotonic() > began + _MAKES_ROOM_S:
+                raise
         except BusUnreachable:
             now = time.monotonic()
             if now < tried + _SOON_S or now > began + _SLOW_S:
@@ -296,8 +306,7 @@ async def _probe(place: Place, line: Line) -> float:
     raise BusUnreachable(
         f"The server has taken this line, and does not let its key in after {PROBE_S:.0f} s. "
         f"{why.message}",
-        hint="Run `agentbus join` again with the same line: it goes on with the same key. If it "
-        "stays so, tell whoever runs the server.",
+        hint=f"{_SAME_KEY} If it stays so, tell whoever runs the server.",
     )
 
 

@@ -15,6 +15,8 @@ from lobbies import Server, lobby
 from local_server import configured, settings_at
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.connection import Link, LinkLost
+from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.errors import (
     BadInput,
@@ -273,3 +275,41 @@ async def test_a_server_with_a_certificate_of_a_public_authority_is_known_as_any
         joined = await join(settings, server.line("laptop", ca_pem=""))
         assert joined.settings.ca_file is None
         assert [name.rpartition(".")[2] for name in files(joined.settings)] == ["json", "nk"]
+
+
+@pytest.fixture
+def cuts(monkeypatch):
+    """Have so many connections end in the middle of a request, as when the server reads anew."""
+    left, request = [0], Link.request
+
+    async def cut(link, subject, *how, **more):
+        if subject == LOBBY and left[0]:
+            left[0] -= 1
+            await link.close()
+            raise LinkLost
+        return await request(link, subject, *how, **more)
+
+    monkeypatch.setattr(Link, "request", cut)
+    return left
+
+
+async def test_who_asks_as_the_server_reads_its_configuration_anew_asks_again(
+    tmp_path, settings, cuts
+):
+    async with lobby(tmp_path) as server:
+        cuts[0] = 2
+        joined = await join(settings, server.line("laptop"))
+
+    assert (joined.account, cuts) == ("laptop", [0])
+
+
+async def test_of_a_server_that_ends_each_connection_nothing_is_known(
+    tmp_path, settings, cuts, monkeypatch
+):
+    monkeypatch.setattr(joining, "_MAKES_ROOM_S", 0.3)
+    async with lobby(tmp_path) as server:
+        cuts[0] = 1_000
+        with pytest.raises(Unconfirmed, match="not known whether this machine has joined") as said:
+            await join(settings, server.line("laptop"))
+
+    assert "again with the same line" in said.value.hint
