@@ -76,9 +76,11 @@ def _next(words: Iterator[str], name: str) -> str:
 
 
 def _only(typed: str) -> str:
+    if not typed:
+        return ""
     from mcp_agentbus.core import ids  # few say it
 
-    if typed and not ids.is_task_id(typed):
+    if not ids.is_task_id(typed):
         raise BadInput(f"--only: {typed[:40]!r} is not the id of a task.", hint=_HINT)
     return typed
 

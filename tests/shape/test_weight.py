@@ -61,18 +61,19 @@ typing.ForwardRef = ForwardRef
 """
 
 
-def loaded_by(module: str, before: str = "") -> set[str]:
+def loaded_by(module: str, before: str = "", after: str = "") -> set[str]:
     """Return the top-level modules that Python has after importing a file of the package.
 
     Without `site` it finds no third party, so importing one fails; and it begins with nothing that
-    a test looks for. `before` is run first.
+    a test looks for. `before` is run first, and `after` with the file as `it`.
     """
     code = f"""
 import sys
 assert not {HEAVY} & set(sys.modules)
 {before}
 sys.path.append({str(ROOT)!r})
-import mcp_agentbus.{module}
+import mcp_agentbus.{module} as it
+{after}
 print(*(name.partition(".")[0] for name in sys.modules))
 """
     ended = subprocess.run(
@@ -99,6 +100,11 @@ def test_words_and_settings_load_the_standard_library_only_and_no_asyncio(module
 @pytest.mark.parametrize("module", SOCKET_ALONE)
 def test_a_command_that_a_listener_does_loads_a_socket_and_nothing_else(module):
     assert loaded_by(module) - loaded_by("version", "import os") <= {"_socket"}
+
+
+def test_what_hosts_say_mostly_is_read_without_loading_more():
+    said = 'it.read(["--agent", "coder"], {})'
+    assert loaded_by("relay.options", after=said) == loaded_by("relay.options")
 
 
 def test_a_relay_compiles_no_annotation():
