@@ -76,12 +76,12 @@ class Reconnecting:
         self.is_locked_out = False  #: It had none as the server does not take the login.
         self.opened = asyncio.Event()  #: Set whenever a connection was opened, or anew.
         self.connections = 0  #: How many were opened: what one has told, another may not.
+        self.unanswered = 0  #: Tries that had no answer: what they did at the server is not known.
         self._closed, self._repairing, self._repairs = False, asyncio.Lock(), 0
         self._repairs_within: budget.Budget | None = None
         self._refused: BusUnreachable | None = None
         self._link: Link | None = None
-        self._rotation = Rotation()
-        self._opening = asyncio.Lock()
+        self._rotation, self._opening = Rotation(), asyncio.Lock()
         self._subscriptions: list[Subscription] = []
 
     async def __aenter__(self) -> Self:
@@ -171,10 +171,10 @@ class Reconnecting:
             except (OutOfReach, Untrusted):
                 raise  # waiting changes nothing
             except (BusUnreachable, NoResponders, NotNow, TimeoutError, LinkLost) as error:
+                self.unanswered += 1
                 if stores and not handed_over and isinstance(error, TimeoutError):
                     with contextlib.suppress(AgentbusError, TimeoutError):
-                        # A stream may have been told to say nothing.
-                        await self._repair(_WHY_TIMEOUT_S)
+                        await self._repair(_WHY_TIMEOUT_S)  # a stream may be told to say nothing
                 handed_over |= isinstance(error, TimeoutError | LinkLost)
                 failure = await self._failure(error, failure)
             else:

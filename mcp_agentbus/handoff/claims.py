@@ -28,7 +28,7 @@ from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.handoff.beside.references import delivery_of, reference_of
 from mcp_agentbus.handoff.turn import Answered, Call, Given
-from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.records import Written, read_record, record_key, update
 from mcp_agentbus.store.steps import Write, step
 from mcp_agentbus.store.subjects import TASKS
@@ -276,16 +276,9 @@ class Claims(Mapping[str, Claim]):
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         found_at = text.now()
+        consumers = [streams.lane(inbox, lane) for inbox in inboxes for lane in LANES]
         lanes = await together(
-            *(
-                self._bus.handed_out(
-                    TASKS,
-                    subjects.lane_consumer(inbox, lane),
-                    subjects.task_subject(inbox, lane, "*"),
-                )
-                for inbox in inboxes
-                for lane in LANES
-            )
+            *(self._bus.handed_out(each.stream, each.name, each.subject) for each in consumers)
         )
         claims = await together(*(self._by_record(taken) for lane in lanes for taken in lane))
         for claim in sorted(filter(None, claims), key=_claimed_at):
@@ -300,6 +293,11 @@ class Claims(Mapping[str, Claim]):
         Else another process of it, which runs beside this one, has claimed the task meanwhile.
         """
         return self._found_at is not None and _claimed_at(claim) < self._found_at
+
+    def is_unheard(self, record: Record) -> bool:
+        """Tell whether a record is a claim of this session whose confirmation never came."""
+        is_held = record.state in HELD and record.task_id not in self._held
+        return is_held and record.session == self._session_id
 
     async def _by_record(self, delivery: Delivery) -> Claim | None:
         """Return the claim if a task that somebody was offered is held by this session."""

@@ -26,10 +26,10 @@ from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import lanes, lookup
-from mcp_agentbus.handoff.beside import arrivals, news, only, questions
-from mcp_agentbus.handoff.beside.news import Results
+from mcp_agentbus.handoff.beside import arrivals, news, only, questions, rest
+from mcp_agentbus.handoff.beside.rest import Left
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.lanes import Left, Taken
+from mcp_agentbus.handoff.lanes import Taken
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session, Turn
 from mcp_agentbus.handoff.turn import Call, Given, Inbox, Item, Watch
@@ -199,8 +199,7 @@ async def _note_what_arrived(session: Session, call: Call) -> None:
 
 def _check_limit(limit: int | None) -> None:
     if limit is not None:
-        hint = f"Use 1 to {LIMIT_MAX}."
-        text.check_number(limit, "limit", 1, LIMIT_MAX, hint=hint, kind=int)
+        text.check_number(limit, "limit", 1, LIMIT_MAX, hint=f"Use 1 to {LIMIT_MAX}.", kind=int)
 
 
 def check_watch(
@@ -225,17 +224,16 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     held, more = _of_held(session, limit or FILL, after)
     new = sum(item.given_at is None for item in held)
     wanted = FILL - len(session.claims) if limit is None else limit - new
-    taken = await lanes.take(session, wanted) if wanted > 0 else Taken()
-    if wanted <= 0 and limit is None:  # what is urgent does not wait for the end of the others
-        taken = await lanes.take(session, 1, LANES[:1])
+    # What is urgent does not wait for the end of the others.
+    taking = lanes.take_for_read(session, wanted, urgent=limit is None)
+    taken, results = await both(taking, news.results(session, limit or FILL, call))
     tasks = (*held, *map(_new_item, taken.claims))
-    results = await news.results(session, limit or FILL, call)
     if tasks or notes or taken.notes or results.any:
-        left = await lanes.left(session, taken)
+        left = await rest.as_told(session, taken.waiting)
     else:
-        results, left = await both(news.looked_up(session, limit or FILL), lanes.looked_at(session))
-    last = (held if more else tasks)[-1:]
-    more = more or (limit is not None and bool(left.waiting))
+        looked_at = rest.looked_at(session, nothing_stored=taken.nothing_stored)
+        results, left = await both(news.looked_up(session, limit or FILL), looked_at)
+    last, more = (held if more else tasks)[-1:], more or (limit is not None and bool(left.waiting))
     inbox = Inbox(
         tasks=tasks,
         **results.of_inbox(limit or FILL),
@@ -286,16 +284,21 @@ async def _new(
     ]
     wanted = [lane for lane in LANES if lane in places and priority in {None, lane}]
     take = lanes.take_for_one if limit is None else lanes.take
-    taking = take(session, limit or FILL, wanted, session.claims.to_give(priority)[:limit])
     # Of the other lanes the answer says how many wait there: asked beside, it waits for no more.
     others = [lane for lane in LANES if lane not in wanted]
-    taken, told = await both(taking, lanes.offered(session, others))
-    results = await news.results(session, FILL, by) if RECORDS in places or last else Results()
+
+    async def taken_and_told() -> tuple[Taken, dict[Priority, int]]:
+        taking = take(session, limit or FILL, wanted, session.claims.to_give(priority)[:limit])
+        return await both(taking, rest.offered(session, others))
+
+    asked = news.results(session, FILL, by) if RECORDS in places or last else news.none()
+    (taken, told), results = await both(taken_and_told(), asked)
     left = Left({})
     if lines or taken.claims or (results.any and not results.degraded):
-        left = await lanes.left(session, taken, told)
+        left = await rest.as_told(session, taken.waiting, told)
     elif last and not (taken.notes or results.degraded):
-        results, left = await both(news.looked_up(session, FILL), lanes.looked_at(session))
+        looked_at = rest.looked_at(session, nothing_stored=taken.nothing_stored)
+        results, left = await both(news.looked_up(session, FILL), looked_at)
     inbox = Inbox(
         tasks=(*lines, *map(_new_item, taken.claims)),
         **results.of_inbox(FILL),
@@ -348,7 +351,7 @@ async def _outcomes(
     """Return what became of sent tasks once that is known of enough, or at the `last` look."""
     at_bus = [each for each in task_ids if not await later.lies_here(session, each)]
     records = [await session.outcomes.result_of(task_id) for task_id in at_bus]
-    results = tuple(record for record in records if record)
+    results = tuple(filter(None, records))
     if len(results) < (enough or len(task_ids)) and not last:
         results = ()
     inbox = Inbox(results=results, held=len(session.claims))
@@ -366,7 +369,6 @@ async def _peek(
         for claim in session.claims.values()
         if thread_id is not None and claim.task.thread_id == thread_id
     ]
-    left = await lanes.looked_at(session)
     others = [
         Item(seen.task, seen.state, holder=seen.holder)
         for seen in glance.seen
@@ -375,7 +377,7 @@ async def _peek(
     inbox = Inbox(
         tasks=(*held, *others),
         **results.of_inbox(limit),
-        **left._asdict(),
+        **(await rest.looked_at(session))._asdict(),
         degraded=results.degraded,
         notes=glance.notes,
         next_cursor=glance.next_cursor,
@@ -386,13 +388,13 @@ async def _peek(
     return await questions.with_replies(session.bus, inbox)
 
 
-def _item(claim: Claim) -> Item:
-    return Item(claim.task, claim.record.state, claim.record.attempts)
+def _item(claim: Claim, **more: Any) -> Item:
+    return Item(claim.task, claim.record.state, claim.record.attempts, **more)
 
 
 def _line(claim: Claim, given: Given) -> Item:
-    return replace(_item(claim), given_at=given.at)
+    return _item(claim, given_at=given.at)
 
 
 def _new_item(claim: Claim) -> Item:
-    return Item(claim.task, claim.record.state, claim.record.attempts, new=not claim.found)
+    return _item(claim, new=not claim.found)

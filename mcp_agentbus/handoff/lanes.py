@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
 from mcp_agentbus.core import text
-from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, StoreFull
 from mcp_agentbus.handoff import parking
@@ -30,7 +28,7 @@ from mcp_agentbus.handoff.beside.accepting import Refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams, tasks, waiting
-from mcp_agentbus.store.reading import pulls
+from mcp_agentbus.store.reading import offers
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Repeating, Task, Undecodable
@@ -45,7 +43,6 @@ _NAMESAKE_AGAIN_MAX_S: Final = 300.0
 # The same for one that cannot be parked: room is made by people.
 _NO_ROOM_AGAIN_S: Final = 3600.0
 
-_NONE: Final[Mapping[Priority, int]] = MappingProxyType({})
 _log = logging.getLogger(__name__)
 
 
@@ -60,15 +57,8 @@ class Taken:
     notes: list[str] = field(default_factory=list)
     #: Why the lanes could not be read as a whole; empty if they could.
     degraded: str = ""
-
-
-class Left(NamedTuple):
-    """What the inboxes hold besides what was taken."""
-
-    #: As `Inbox.waiting`.
-    waiting: dict[Priority, int]
-    #: As `Inbox.held_elsewhere`.
-    held_elsewhere: int = 0
+    #: The inboxes are known to hold no task, neither one that waits nor one that a session has.
+    nothing_stored: bool = False
 
 
 @dataclass
@@ -113,8 +103,14 @@ async def take(
     """
     await _offer_namesakes(session)
     taken = Taken(list(before))
+    # One lane is asked itself: whoever has heard of a task there waits for it.
+    stocked = await waiting.stocked(session.bus, session.inboxes) if len(lanes) > 1 else None
+    taken.nothing_stored = stocked == frozenset()
     for priority in lanes:
         for inbox in session.inboxes:
+            if stocked is not None and (inbox, priority) not in stocked:
+                taken.waiting.setdefault(priority, 0)
+                continue
             lane = await _take_lane(session, inbox, priority, limit - len(taken.claims))
             taken.claims += lane.claims
             taken.notes += lane.notes
@@ -126,6 +122,16 @@ async def take(
                 taken.waiting.pop(priority, None)
                 return taken
     return taken
+
+
+async def take_for_read(session: Session, wanted: int, *, urgent: bool) -> Taken:
+    """Claim so many tasks; of none that are wanted, one that is `urgent` all the same.
+
+    Raises: as `take`.
+    """
+    if wanted > 0:
+        return await take(session, wanted)
+    return await take(session, 1, LANES[:1]) if urgent else Taken()
 
 
 async def take_for_one(
@@ -152,32 +158,6 @@ def _has_all(taken: Taken, lanes: Sequence[Priority]) -> bool:
     return all(taken.waiting.get(lane) == 0 for lane in lanes)
 
 
-async def offered(session: Session, lanes: Sequence[Priority]) -> dict[Priority, int]:
-    """Return how many tasks the inboxes offer in lanes that no pull tells of.
-
-    Raises: as `take`.
-    """
-    return await waiting.offered(session.bus, session.inboxes, lanes)
-
-
-async def left(session: Session, taken: Taken, told: Mapping[Priority, int] = _NONE) -> Left:
-    """Return what the inboxes hold besides, as the pulls have told, or the server has or does."""
-    counts = {**told, **taken.waiting}
-    not_told = [lane for lane in LANES if lane not in counts]
-    counts |= await offered(session, not_told)
-    return Left({lane: counts[lane] for lane in LANES if counts[lane]})
-
-
-async def looked_at(session: Session) -> Left:
-    """Return the same by a look at each task: for an answer that says that nothing is new."""
-    looks = (waiting.look_together(session.bus, session.inboxes, lane) for lane in LANES)
-    lanes_now = await together(*looks)
-    counts = {lane: now.count for lane, now in zip(LANES, lanes_now, strict=True) if now.count}
-    if counts:  # whoever has the bus's token can have them kept from being handed out
-        await together(*(streams.ensure_inbox(session.bus, inbox) for inbox in session.inboxes))
-    return Left(counts, max(0, sum(now.held for now in lanes_now) - len(session.claims)))
-
-
 async def _take_lane(session: Session, inbox: str, priority: Priority, limit: int) -> _Lane:
     """Claim up to `limit` tasks from one lane."""
     lane = _Lane()
@@ -185,7 +165,7 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
     while len(lane.claims) < limit:
         wanted = limit - len(lane.claims)
         try:
-            deliveries = await pulls.pull(session.bus, consumer, wanted)
+            deliveries = await offers.pull(session.bus, consumer, wanted, session.claims.is_unheard)
         except HandedOut:
             lane.degraded = (
                 f"all tasks that may be claimed at once in {inbox}'s {priority} lane are claimed"

@@ -374,10 +374,15 @@ class Outcomes:
         if fresh and not due:
             return
         self.swept_at = time.monotonic()
+        open_ = {task_id: (each.inbox, each.deadline) for task_id, each in self.sent.items()}
+        await together(self._keep_missing(), self._losses.look(open_), self._end_due())
+
+    async def _keep_missing(self) -> None:
         with suppress(AgentbusError):  # the next look does it
             await self.keeping.look(_SWEEP_PAGES)
-        open_ = {task_id: (each.inbox, each.deadline) for task_id, each in self.sent.items()}
-        await self._losses.look(open_)
+
+    async def _end_due(self) -> None:
+        """End what is due; of very many a part."""
         for _ in range(_SWEEP_BATCHES):
             try:
                 deliveries = await pulls.pull(self._bus, streams.sent(self._me), _BATCH)

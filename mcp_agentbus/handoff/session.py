@@ -180,15 +180,16 @@ class Session:
 
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
-        await roster.register(self.bus, self.taking(), text.now())
-        self.naming = None
+        registering = roster.register(self.bus, self.taking(), text.now())
         if self.leased:
-            await self.claims.find(self.inboxes)
+            await together(registering, self.claims.find(self.inboxes))
+            self.naming = None
             return
+        # Before the first task is sent, so that no answer to it can be missed.
+        await together(registering, self._hear_records())
+        self.naming = None
         with suppress(AgentbusError):
             await roster.beat(self.bus, self.me, self.id)
-        # Before the first task is sent, so that no answer to it can be missed.
-        await self._hear_records()
         if self.hosted and not self.only:
             await self._succeed()
         self._ending.callback(in_background(self._keep(), f"keeper of session {self.id}").cancel)
@@ -197,15 +198,13 @@ class Session:
         await self._hear(subjects.record_subject(self.me.id, "*", "*"), self._on_record)
 
     async def _prepare_to_read(self) -> None:
-        if self.leased:
-            await self._hear_records()
+        signs = (subjects.wake_subject, subjects.back_subject)
         await together(
+            *([self._hear_records()] if self.leased else ()),
             streams.ensure_sender(self.bus, self.me.id),
             *(streams.ensure_inbox(self.bus, inbox) for inbox in self.inboxes),
+            *(self._hear(sign(inbox), self._on_wake) for inbox in self.inboxes for sign in signs),
         )
-        for inbox in self.inboxes:
-            await self._hear(subjects.wake_subject(inbox), self._on_wake)
-            await self._hear(subjects.back_subject(inbox), self._on_wake)
 
     async def _hear(self, subject: str, arrived: Callable[[Message | None], None]) -> None:
         await self._ending.enter_async_context(self.bus.subscribed(subject, arrived))

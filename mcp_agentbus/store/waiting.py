@@ -202,6 +202,23 @@ async def _records(bus: Bus, of: Sequence[Task]) -> dict[str, Record]:
     return {message.subject: record for message in messages if (record := record_in(message))}
 
 
+async def stocked(bus: Bus, inboxes: Sequence[str]) -> frozenset[tuple[str, Priority]] | None:
+    """Return the lanes in which anything is stored, held tasks included; None: not for us to know.
+
+    Raises: as `counts`.
+    """
+    looks = (stored_tasks(bus, subjects.task_subject(inbox, "*", "*")) for inbox in inboxes)
+    try:
+        stored = await together(*looks)
+    except (ApiError, NotAllowed):
+        return None
+    names = [subjects.parts(subject) for there in stored for subject in there]
+    places = {(each.whose, each.rest[0]) for each in names}
+    return frozenset(
+        (inbox, lane) for inbox in inboxes for lane in LANES if (inbox, lane) in places
+    )
+
+
 async def stored_tasks(bus: Bus, subject: str = "") -> dict[str, int]:
     """Return how many unfinished tasks are stored, by subject, held ones included.
 

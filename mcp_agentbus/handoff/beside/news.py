@@ -59,6 +59,11 @@ def shown(session: Session, things: Collection[str]) -> frozenset[str]:
     return session.outcomes.shown(things) | told.intersection(things)
 
 
+async def none() -> Results:
+    """Return that none were looked for."""
+    return Results()
+
+
 async def results(session: Session, limit: int, by: Call | None) -> Results:
     """Return new results, and why there may be more: tasks are shown even if results fail.
 

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Delivery
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.errors import AgentbusError, NotAllowed
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.streams import Consumer
@@ -37,7 +37,12 @@ async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
     Raises: as `Bus.pull`, but for a consumer that is lost; once something is taken it is returned,
         whatever comes after.
     """
-    deliveries = await _pulled(bus, consumer, batch)
+    known = _handed_out.setdefault(bus, {})
+    if consumer in known:
+        deliveries = await _pulled(bus, consumer, batch)
+    else:  # asked beside, it waits for no more
+        told = _told(bus, consumer)
+        deliveries, known[consumer] = await both(_pulled(bus, consumer, batch), told)
     if not deliveries:
         return await _more(bus, consumer, batch, deliveries)
     with suppress(AgentbusError):
@@ -80,11 +85,9 @@ async def _pulled(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
 
 async def _is_behind(bus: Bus, consumer: Consumer, deliveries: list[Delivery]) -> bool:
     """Tell whether the stream has something behind the last that the consumer has handed out."""
-    known = _handed_out.setdefault(bus, {})
+    known = _handed_out[bus]
     # What is lost or refused meanwhile its reader is told where it counts what waits.
     with suppress(ApiError, NotAllowed):
-        if consumer not in known:
-            known[consumer] = await _handed_out_to(bus, consumer)
         last = max(known[consumer], *(delivery.seq for delivery in deliveries), 0)
         beyond = {"seq": last + 1, "batch": 1, "next_by_subj": consumer.subject}
         if stored := await bus.admin.many(consumer.stream, beyond):
@@ -92,6 +95,13 @@ async def _is_behind(bus: Bus, consumer: Consumer, deliveries: list[Delivery]) -
             # What others have taken meanwhile is theirs.
             return stored[0].seq > known[consumer]
     return False
+
+
+async def _told(bus: Bus, consumer: Consumer) -> int:
+    """Return the same, or 0 where that is not to be had: then it is seen by what is stored."""
+    with suppress(AgentbusError):
+        return await _handed_out_to(bus, consumer)
+    return 0
 
 
 async def _handed_out_to(bus: Bus, consumer: Consumer) -> int:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was handed out in an answer that was lost comes at once, before what was sent later."""
+
+from __future__ import annotations
+
+import pytest
+from proxy import Proxy
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+
+# What the server says of a task that it hands out.
+_OFFER = b"$JS.ACK.AGENTBUS_TASKS."
+# And what says that a claim is stored.
+_CLAIMED = b'{"stream":"AGENTBUS_RESULTS"'
+
+
+@pytest.fixture
+async def cut(world):
+    """A reader whose connection can be cut at a word, and a planner who sends it numbers."""
+    planner = await world.session("planner")
+    async with (
+        Proxy(world.bus.settings) as proxy,
+        Bus(proxy.settings) as bus,
+        Session(bus, Agent(world.name("coder"))) as coder,
+    ):
+        await read_inbox(coder)
+
+        async def send(*subjects):
+            for subject in subjects:
+                await send_task(planner, coder.me.id, subject, "x")
+
+        yield coder, proxy, send
+
+
+def _subjects(inbox):
+    return [item.task.subject for item in inbox.tasks]
+
+
+async def test_an_offer_that_was_lost_is_made_good_within_the_same_read(cut):
+    coder, proxy, send = cut
+    await send("1", "2", "3")
+    proxy.cut_at_answer(_OFFER)
+
+    assert _subjects(await read_inbox(coder)) == ["1", "2", "3"]
+    assert proxy.cut.is_set()
+
+
+async def test_one_task_after_the_other_comes_in_order_though_each_offer_is_lost_once(cut):
+    coder, proxy, send = cut
+    await send("1", "2", "3")
+    came = []
+    for _ in range(3):
+        proxy.cut_at_answer(_OFFER)
+        watched = await watch_inbox(coder, limit=1, timeout_s=5)
+        came += _subjects(watched)
+        await publish_result(coder, watched.tasks[0].task.id, "completed", summary="x")
+
+    assert came == ["1", "2", "3"]
+
+
+async def test_what_is_lost_with_a_call_that_fails_comes_before_what_is_sent_later(cut):
+    coder, proxy, send = cut
+    await send("1", "2")
+    proxy.stay_away = True
+    proxy.cut_at_answer(_OFFER)
+    with pytest.raises(AgentbusError):
+        await read_inbox(coder)
+    proxy.accept()
+    await send("3")
+
+    assert _subjects(await read_inbox(coder)) == ["1", "2", "3"]
+
+
+async def test_a_claim_that_nobody_confirmed_comes_at_the_next_call(cut):
+    coder, proxy, send = cut
+    await send("1", "2")
+    proxy.stay_away = True
+    proxy.cut_at_answer(_CLAIMED)
+    with pytest.raises(AgentbusError):
+        await read_inbox(coder)
+    proxy.accept()
+
+    assert sorted(_subjects(await read_inbox(coder))) == ["1", "2"]
+
+
+async def test_what_another_session_holds_is_left_to_it(cut, world):
+    coder, proxy, send = cut
+    await send("1", "2")
+    async with Session(world.bus, coder.me) as other:
+        held = _subjects(await watch_inbox(other, limit=1, timeout_s=5))
+        proxy.cut_at_answer(_OFFER)
+
+        assert held + _subjects(await read_inbox(coder)) == ["1", "2"]
+
+
+async def test_a_connection_that_answers_costs_no_look(cut, monkeypatch):
+    coder, _, send = cut
+    await send("1")
+    monkeypatch.setattr(coder.bus, "handed_out", None)
+
+    assert _subjects(await read_inbox(coder)) == ["1"]
