@@ -123,14 +123,30 @@ class World:
 
 @pytest.fixture
 def elapse(monkeypatch):
-    """Let the clock that the package reads go on by some seconds."""
+    """Let the clocks that the package reads go on by some seconds, this machine's and the server's."""
     ahead = [0.0]
 
     def later():
         return now() + timedelta(seconds=ahead[0])
 
+    async def there(_):
+        return later()
+
     monkeypatch.setattr("mcp_agentbus.core.text.now", later)
+    monkeypatch.setattr("mcp_agentbus.store.reading.clock._now", there)
     return lambda seconds: ahead.__setitem__(0, ahead[0] + seconds)
+
+
+@pytest.fixture
+def set_clock(monkeypatch):
+    """Set this machine's clock ahead by some seconds, or back; the server's stays."""
+
+    def by(seconds):
+        monkeypatch.setattr(
+            "mcp_agentbus.core.text.now", lambda: now() + timedelta(seconds=seconds)
+        )
+
+    return by
 
 
 @pytest.fixture(scope="module", autouse=True)

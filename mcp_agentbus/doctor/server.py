@@ -43,7 +43,7 @@ _GIB: Final = 1 << 30
 _FULL_BYTES: Final = 1 << 20
 # A stream that is fuller than this is told of before it refuses anything.
 _NEARLY_FULL: Final = 0.8
-#: Deadlines and quiet hours are kept by the clocks of several machines.
+#: Quiet hours, and what is sent while the server is away, go by this machine's clock.
 CLOCKS_DIFFER_S: Final = 2.0
 _START: Final = "Run `agentbus server start`."
 # Also where the server is a shared one, which no command of ours starts.
@@ -313,5 +313,6 @@ def clock(settings: Settings, asked: _Asked) -> Check:
         "clock",
         "warning",
         f"the server's is {abs(asked.ahead_s):.0f} s {way} this machine's ({here:%H:%M:%S})",
-        "Set the one that is wrong (timedatectl set-ntp true): deadlines are kept by both.",
+        "Set the one that is wrong (timedatectl set-ntp true): quiet hours, and what is sent while "
+        "the server is away, go by this machine's.",
     )

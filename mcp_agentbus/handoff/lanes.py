@@ -29,6 +29,7 @@ from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams, tasks, waiting
 from mcp_agentbus.store.reading import offers
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Repeating, Task, Undecodable
@@ -223,7 +224,8 @@ async def _claim(
         await session.bus.give_back(delivery, after_s=pause_s)
         return _Held()
     refused = await accepting.refusal(session.bus, session.taking(), task.sender, task.to)
-    if delivery.offered == 1 and text.now() < task.expires_at and not refused:
+    is_first = delivery.offered == 1 and not refused
+    if is_first and not await has_come(session.bus, task.expires_at):
         # At its first offer a task hardly ever has a record, and the write finds out.
         untouched = first_record(sent_of(task))
         outcome = await _write_claim(session, delivery, task, untouched, 0)
@@ -268,7 +270,7 @@ async def _claim_unheld(
     # ones, and it may have been without any: by its id.
     tried = min(record.attempts, delivery.offered)
     record = record.model_copy(update={"attempts": tried})
-    if text.now() >= task.expires_at:
+    if await has_come(bus, task.expires_at):
         await _expire(session, record, revision)
         await tasks.finish(bus, delivery)
         return _Over()

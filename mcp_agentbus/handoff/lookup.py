@@ -30,6 +30,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.reading.sides import Side, Standing, read_sides
 from mcp_agentbus.store.records import as_asked, read_sent
@@ -121,7 +122,8 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
         # Its reader may be one that has a session for each call.
         waits = await tasks.find(session.bus, record, sent.seq if sent else 0)
         task = waits[0] if waits else None
-    state, steps = _state(record, sent), wakes.moments if wakes else ()
+    state = await _state(session.bus, record, sent)
+    steps = wakes.moments if wakes else ()
     asks = question.of_record(session.bus.settings.state_dir, record, sent, steps)
     is_left = state in HELD and not await roster.may_hold(session.bus, record)
     life = Life(state, record, sent, task, steps, None if state in ENDS else asks, is_left)
@@ -235,8 +237,8 @@ async def _known(bus: Bus, sides: Iterable[tuple[str, str]]) -> set[str]:
     return {subject.rpartition(".")[2] for some in stored for subject in some}
 
 
-def _state(record: Record, sent: Sent | None) -> State:
-    overdue = sent and not record.ended and text.now() >= sent.expires_at
+async def _state(bus: Bus, record: Record, sent: Sent | None) -> State:
+    overdue = sent and not record.ended and await has_come(bus, sent.expires_at)
     return "expired" if overdue else record.state
 
 

@@ -31,6 +31,7 @@ from mcp_agentbus.handoff.sending.keeping import Keeping
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, unseen
 from mcp_agentbus.store.reading import pulls
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import read_kept, read_record, sent_key
 from mcp_agentbus.store.steps import Write, sent_by_record
 from mcp_agentbus.store.task import TOLD, Record, Sent, Task, utc
@@ -369,7 +370,8 @@ class Outcomes:
         The sender's record of an open task lies in a consumer of its own and is given back until
         its deadline: JetStream keeps the time, across restarts, and nobody has to search.
         """
-        due = any(awaited.deadline <= text.now() for awaited in self.sent.values())
+        first = min((awaited.deadline for awaited in self.sent.values()), default=None)
+        due = first is not None and await has_come(self._bus, first)
         fresh = self.swept_at is not None and time.monotonic() - self.swept_at < _SWEEP_S
         if fresh and not due:
             return

@@ -24,6 +24,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import Refused, StoreFull, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user
 from mcp_agentbus.store import records, roster, subjects, tasks
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import read_record, record_key, write_record
 from mcp_agentbus.store.steps import Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
@@ -154,7 +155,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         InboxFull, ...: as `Bus.publish`; then it stays parked.
     """
     chosen = await _named(bus, inboxes, which)
-    if chosen.task and text.now() >= chosen.task.expires_at:
+    if chosen.task and await has_come(bus, chosen.task.expires_at):
         raise Refused(
             f"The deadline of task {chosen.task.id} has passed; it would expire at once.",
             hint="Send it anew; `agentbus parked --json` shows its text.",

@@ -33,6 +33,7 @@ from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.records import (
     Written,
     lasts,
@@ -177,10 +178,11 @@ async def _publish(
         deadline=task.expires_at,
         changes={**changes, "reason": reason},
     )
+    at = await now_about(session.bus, task.expires_at)
     outcome: Written[Record] | Same | Lost = await update(
         session.bus,
         record_key(task.sender, task.to, task.id),
-        lambda standing: next_record(standing, wanted, text.now()),
+        lambda standing: next_record(standing, wanted, at),
         known=(claim.record, claim.revision),
     )
     if isinstance(outcome, Lost):

@@ -39,6 +39,7 @@ from mcp_agentbus.handoff.sending.draft import Draft, Options, Way, drawn
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.outbox.outbox import Here
+from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import HOPS_MAX, Receipt, Sent, Task
@@ -108,6 +109,7 @@ async def _send(session: Session, wanted: _Wanted) -> tuple[Receipt, ...]:
     if draft.reply_to:
         await session.known.find([draft.reply_to])
     addressees = await session.known.find(wanted.addresses)
+    draft = draft.begun(await now_about(session.bus, draft.deliver_at or draft.expires_at))
     drawn_up = _drawn_up(session, draft, addressees, wanted.key, way)
     before = await _stored_before(session, drawn_up) if wanted.is_given else {}
     session.rate.check(session.me.id, len(drawn_up) - len(before))

@@ -22,6 +22,7 @@ from mcp_agentbus.handoff.inbox import WATCH_MAX_S, watch_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.sending.draft import Options
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Receipt, Record
 
 
@@ -116,7 +117,7 @@ async def _answers(session: Session, receipts: Sequence[Receipt], quorum: int) -
         silent = [task_id for task_id in stored if task_id not in known]
         if gathered.enough or len(gathered.answers) + len(silent) < quorum:
             return gathered
-        left_s = (until - text.now()).total_seconds()
+        left_s = (until - await now_about(session.bus, until)).total_seconds()
         is_over = left_s <= 0
         news = await watch_inbox(
             session,

@@ -31,6 +31,7 @@ from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, Unconfirmed
 from mcp_agentbus.store import codec, streams, subjects
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import (
     Written,
     read_record,
@@ -175,7 +176,7 @@ async def remove(bus: Bus, sent: Sent) -> None:
     Raises:
         ApiError, BusUnreachable, NotAllowed: as `Bus.api`; then a reader removes it.
     """
-    if sent.deliver_at and text.now() < sent.deliver_at:
+    if sent.deliver_at and not await has_come(bus, sent.deliver_at):
         scheduled = subjects.scheduled_subject(sent.inbox, sent.priority, sent.owner, sent.task_id)
         await bus.admin.api(f"STREAM.PURGE.{subjects.SCHEDULE}", {"filter": scheduled})
     if sent.seq:
@@ -369,7 +370,7 @@ async def at(bus: Bus, message: Found) -> Seen | Unreadable | None:
     except Undecodable as error:
         return Unreadable(str(error))
     record, _ = await read_record(bus, task.sender, task.to, task.id)
-    over = text.now() >= task.expires_at or (record is not None and record.ended)
+    over = (record is not None and record.ended) or await has_come(bus, task.expires_at)
     return None if over else Seen(task, record)
 
 

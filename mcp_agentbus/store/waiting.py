@@ -20,11 +20,11 @@ from typing import Final, NamedTuple
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Found
-from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.records import lasts, record_in
 from mcp_agentbus.store.steps import question_of
@@ -166,7 +166,7 @@ async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
     for message in messages:
         with suppress(Undecodable):  # no task; the next reader parks it
             task = tasks.decoded(message)
-            if text.now() < task.expires_at:
+            if not await has_come(bus, task.expires_at):
                 open_tasks[message.seq] = task
     records = await _records(bus, list(open_tasks.values()))
     standing = {seq: records.get(_subject(task)) for seq, task in open_tasks.items()}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, TypedDict
 
@@ -110,6 +110,14 @@ class Draft:
             *([self.expect, self.content_type, self.reply_to] if self.says_more else []),
         ]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:_REQUEST_CHARS]
+
+    def begun(self, at: datetime) -> Draft:
+        """Return it as one that was drawn up at another time, or by another clock."""
+        later = at - self.created_at
+        deliver_at = self.deliver_at and self.deliver_at + later
+        return replace(
+            self, created_at=at, deliver_at=deliver_at, expires_at=self.expires_at + later
+        )
 
     @property
     def says_more(self) -> bool:

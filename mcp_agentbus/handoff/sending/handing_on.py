@@ -28,6 +28,7 @@ from mcp_agentbus.errors import (
 from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.outbox.letter import Letter
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import (
     Written,
     read_sent,
@@ -86,7 +87,7 @@ async def hand_on(bus: Bus, letter: Letter, known: Addressees) -> None:
     before, _ = await read_sent(bus, task.sender, task.to, task.id)
     if before:  # an earlier try came there
         return
-    if text.now() >= task.expires_at:
+    if await has_come(bus, task.expires_at):
         why = "its deadline passed while the bus was out of reach of its sender"
         await _end(bus, task, "expired", why)
         return

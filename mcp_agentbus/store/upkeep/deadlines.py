@@ -18,11 +18,11 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut
-from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import records, streams, tasks
 from mcp_agentbus.store.reading import pulls
+from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.store.upkeep.unkept import Unkept
 
@@ -71,7 +71,7 @@ async def end_if_over(bus: Bus, agent: str, delivery: Delivery) -> Sent | None:
     if sent is None or sent.unasked:  # there is nobody whose deadline it were
         await bus.finish(delivery)
         return None
-    left_s = (sent.expires_at - text.now()).total_seconds()
+    left_s = (sent.expires_at - await now_about(bus, sent.expires_at)).total_seconds()
     if left_s > 0 and not sent.closed:
         await bus.give_back(delivery, after_s=left_s + _AFTER_DEADLINE_S)
         return None

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine whose clock is wrong: what has a time has it by the server's clock, for everybody."""
+
+import asyncio
+
+import pytest
+
+from mcp_agentbus.handoff import inbox
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.patterns.gather import gather
+from mcp_agentbus.store.reading import clock
+from mcp_agentbus.store.subjects import TASKS
+
+_HANG_S = 60  # only a hang takes as long
+_WRONG = pytest.mark.parametrize("by", [-600, 600])
+_EXACT_S = 2
+
+
+@_WRONG
+@pytest.mark.promise(35)
+async def test_a_deadline_counts_by_the_servers_clock_from_when_it_was_sent(world, set_clock, by):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    set_clock(by)
+
+    [sent] = await send_task(planner, coder.me.id, "Count", "x", expires_in_s=300)
+
+    left_s = (sent.expires_at - await clock.server_now(world.bus, TASKS)).total_seconds()
+    assert abs(left_s - 300) < _EXACT_S
+    set_clock(0)
+    assert [item.task.id for item in (await read_inbox(coder)).tasks] == [sent.task_id]
+
+
+@_WRONG
+async def test_what_is_to_be_offered_later_falls_due_by_the_servers_clock(world, set_clock, by):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    set_clock(by)
+    [sent] = await send_task(planner, coder.me.id, "Count", "x", deliver_in_s=1)
+    set_clock(0)
+
+    assert (await read_inbox(coder)).tasks == ()
+    offered = await watch_inbox(coder, timeout_s=_HANG_S)
+
+    assert [item.task.id for item in offered.tasks] == [sent.task_id]
+
+
+@pytest.mark.promise(35)
+async def test_whose_clock_is_ahead_ends_nothing_before_its_deadline(world, set_clock):
+    """Neither its reader does, nor its sender; and what its worker says does not come late."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Count", "x", expires_in_s=300)
+    set_clock(600)
+
+    assert (await read_inbox(planner)).results == ()
+    [item] = (await read_inbox(coder)).tasks
+    done = await publish_result(coder, item.task.id, "completed", summary="214")
+
+    assert (done.state, done.late) == ("completed", False)
+    [told] = (await read_inbox(planner)).results
+    assert (told.task_id, told.state) == (sent.task_id, "completed")
+
+
+@pytest.mark.promise(35)
+async def test_whose_clock_is_behind_takes_no_task_after_its_deadline_and_is_told_of_it(
+    world, set_clock, monkeypatch
+):
+    monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", 0.2)
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Count", "x", expires_in_s=1)
+    set_clock(-600)
+
+    async with asyncio.timeout(_HANG_S):
+        told = await watch_inbox(planner, task_id=sent.task_id, timeout_s=_HANG_S)
+
+    assert [result.state for result in told.results] == ["expired"]
+    assert (await read_inbox(coder)).tasks == ()
+
+
+async def test_gather_waits_for_answers_by_a_clock_that_is_ahead_as_well(world, set_clock):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    set_clock(600)
+    asking = asyncio.create_task(gather(planner, [coder.me.id], "Count", "x", within_s=_HANG_S))
+    [item] = (await watch_inbox(coder, timeout_s=_HANG_S)).tasks
+    await publish_result(coder, item.task.id, "completed", summary="214")
+
+    gathered = await asking
+
+    assert [answer.summary for answer in gathered.answers] == ["214"]
+
+
+async def test_the_server_is_asked_for_its_time_once_until_this_machines_clock_is_set(
+    world, set_clock, monkeypatch
+):
+    asked, ask = [], clock.server_now
+
+    async def noted(bus, stream):
+        asked.append(stream)
+        return await ask(bus, stream)
+
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Count", "x", expires_in_s=300)
+    bus = world.bus
+    clock._told.pop(bus, None)
+    monkeypatch.setattr(clock, "server_now", noted)
+
+    for _ in range(3):
+        assert not await clock.has_come(bus, sent.expires_at)
+    assert asked == [TASKS]
+    set_clock(600)
+    assert not await clock.has_come(bus, sent.expires_at)
+    assert asked == [TASKS] * 2
+
+
+async def test_nobody_is_asked_about_a_time_that_is_days_away(world, monkeypatch):
+    monkeypatch.setattr(clock, "server_now", None)  # to call it fails
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Count", "x")
+
+    assert [item.task.id for item in (await read_inbox(coder)).tasks] == [sent.task_id]
