@@ -130,7 +130,9 @@ def _add_doctor(commands: Commands) -> None:
     )
     act = doctor.add_mutually_exclusive_group()
     act.add_argument(
-        "--fix", action="store_true", help="mend what is agentbus's own: modes, server, listener"
+        "--fix",
+        action="store_true",
+        help="mend what is agentbus's own: files, server, listener, what is stored",
     )
     act.add_argument(
         "--self-test", action="store_true", help="send a task through the bus and back"

@@ -31,6 +31,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.values import LOOPBACK
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.text import from_json, size
+from mcp_agentbus.doctor import strangers
 from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.doctor.shared import account, cluster
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, GateAway
@@ -93,7 +94,10 @@ async def checks(settings: Settings) -> list[Check]:
     else:
         there = await asyncio.to_thread(_own, settings, server.url)
     free = None if settings.url else shutil.disk_usage(settings.data_dir).free
-    return [*there, store(asked.infos), *disk(asked.infos, free), clock(settings, asked)]
+    lacks = any(info is None for info in asked.infos.values())
+    mend = await strangers.makes(settings) if lacks else None
+    kept = store(asked.infos, mend)
+    return [*there, kept, *disk(asked.infos, free), clock(settings, asked)]
 
 
 def _unreachable(settings: Settings, error: AgentbusError) -> Check:
@@ -251,12 +255,12 @@ def _shared(settings: Settings, server: Address, away: list[str]) -> list[Check]
     return [check, durable]
 
 
-def store(infos: Mapping[str, Mapping[str, Any] | None]) -> Check:
-    """See that no stream is about to refuse what is sent."""
+def store(infos: Mapping[str, Mapping[str, Any] | None], mend: Step | None = None) -> Check:
+    """See that no stream is missing, which `mend` makes, or about to refuse what is sent."""
     missing = [name for name, info in infos.items() if info is None]
     if missing:
         absent = f"streams that are not there yet: {', '.join(missing)}; the first call makes them"
-        return Check("store", "warning", absent, _MAKE)
+        return Check("store", "warning", absent, _MAKE, mend)
     full = []
     for name, info in infos.items():
         stored, limit = _room(info)

@@ -9,26 +9,21 @@ Of a server without any of it nothing is said. Looking never starts a server.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import framing
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
+from mcp_agentbus.doctor.stored.mending import FIX, asks, named
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.upkeep import anothers, due, foreign, lost
 from mcp_agentbus.store.upkeep.foreign import Changed
-
-_NAMES_MAX: Final = 5
-_NAME_MAX_CHARS: Final = 70
 
 
 async def checks(settings: Settings) -> list[Check]:
@@ -59,15 +54,32 @@ def _anothers(names: Sequence[str]) -> Check:
     return Check("streams", "wrong", said, f"Have agentbus use {anothers.ROOM}.")
 
 
-def _in_place(bus: Bus, names: Sequence[str]) -> list[Check]:
+def _in_place(bus: Bus, others: Sequence[str]) -> list[Check]:
     """Name the streams that are there instead of some of ours."""
-    if not names:
+    if not others:
         return []
-    named = _names(names)
-    said = f"streams of another program are in the place of agentbus's: {named}; nothing is stored"
-    what = f"remove the streams {named}, with what they hold, and make agentbus's"
-    mend = Step(what, asks(bus.settings, partial(_displace, names)))
-    return [Check("streams", "wrong", said, "Run `agentbus doctor --fix`.", mend)]
+    names = named(others)
+    said = f"streams of another program are in the place of agentbus's: {names}; nothing is stored"
+    what = f"remove the streams {names}, with what they hold, and make agentbus's"
+    mend = Step(what, asks(bus.settings, partial(_displace, others)))
+    return [Check("streams", "wrong", said, FIX, mend)]
+
+
+async def makes(settings: Settings) -> Step | None:
+    """Return the step that makes the streams that are missing.
+
+    None where others' are in the place of some, which is told of by itself; and for an account,
+    whose gate makes them.
+    """
+    if settings.account:
+        return None
+    async with Bus(settings) as bus:
+        if not await bus.reconnected(0) or not (others := await foreign.look(bus)).missing:
+            return None
+        names = ", ".join(others.missing)
+        step = Step(f"make the streams {names}", asks(settings, streams.ensure_streams))
+        is_anothers = any(each.is_anothers for each in others.changed)
+        return None if others.in_place or is_anothers else step
 
 
 async def _displace(names: Sequence[str], bus: Bus) -> None:
@@ -80,13 +92,13 @@ def _streams(bus: Bus, changed: Sequence[Changed]) -> list[Check]:
     """Name the streams that somebody has set up otherwise."""
     if not changed:
         return []
-    named = _names(f"{each.name} ({', '.join(each.settings)})" for each in changed)
+    names = named(f"{each.name} ({', '.join(each.settings)})" for each in changed)
     if all(each.is_newer for each in changed):
-        said = f"a later version of agentbus has set up how the bus keeps messages: {named}"
+        said = f"a later version of agentbus has set up how the bus keeps messages: {names}"
         fix = "Upgrade this one. If nobody here has a later one, run `agentbus doctor --fix`."
     else:
-        said = f"another program has changed how the bus keeps messages: {named}"
-        fix = "Run `agentbus doctor --fix`."
+        said = f"another program has changed how the bus keeps messages: {names}"
+        fix = FIX
     mend = Step("set the streams up anew; they keep what they hold", asks(bus.settings, _reset))
     return [Check("streams", "wrong", said, fix, mend)]
 
@@ -113,7 +125,7 @@ async def _schedules(bus: Bus) -> list[Check]:
     ]
     if not repeating:
         return []
-    who = _names(f"agent {_sender(each)}" for each in repeating)
+    who = named(f"agent {_sender(each)}" for each in repeating)
     count = len(repeating)
     said = (
         f"{count} schedule{'s' * (count != 1)} of another program put{'s' * (count == 1)} messages "
@@ -121,7 +133,7 @@ async def _schedules(bus: Bus) -> list[Check]:
     )
     what = f"remove what repeats in {subjects.SCHEDULE} in the name of {who}"
     mend = Step(what, asks(bus.settings, partial(_unschedule, repeating)))
-    return [Check("schedules", "warning", said, "Run `agentbus doctor --fix`.", mend)]
+    return [Check("schedules", "warning", said, FIX, mend)]
 
 
 async def _unschedule(messages: Sequence[Found], bus: Bus) -> None:
@@ -135,7 +147,7 @@ async def _kept_back(bus: Bus) -> list[Check]:
     kept_back = await due.in_the_way(bus)
     if not kept_back:
         return []
-    who = _names([f"{kept_back.sender} to {kept_back.inbox}"])
+    who = named([f"{kept_back.sender} to {kept_back.inbox}"])
     said = (
         f"what has fallen due of {who} cannot be put into its inbox, as {kept_back.why}, and keeps "
         "back all scheduled tasks of everybody"
@@ -151,14 +163,14 @@ async def _consumers(bus: Bus) -> list[Check]:
     strange = [name for name, _ in await streams.strange_consumers(bus, subjects.TASKS)]
     if not strange:
         return []
-    names = _names(strange)
+    names = named(strange)
     said = (
         f"consumers of another program on {subjects.TASKS}: {names}; a work queue lets nobody else "
         "read what they take"
     )
     what = f"remove the consumers {names} from {subjects.TASKS}"
     mend = Step(what, asks(bus.settings, partial(_remove, strange)))
-    return [Check("consumers", "wrong", said, "Run `agentbus doctor --fix`.", mend)]
+    return [Check("consumers", "wrong", said, FIX, mend)]
 
 
 async def _losses(bus: Bus) -> list[Check]:
@@ -190,24 +202,3 @@ async def _remove(names: Sequence[str], bus: Bus) -> None:
 def _sender(message: Found) -> str:
     _, _, rest = subjects.parts(message.subject)
     return rest[1] if len(rest) > 1 else "nobody"
-
-
-def _names(names: Iterable[str]) -> str:
-    """Return some names of others' as one line that shows what they hold."""
-    known = list(dict.fromkeys(names))
-    more = f" and {len(known) - _NAMES_MAX} more" if len(known) > _NAMES_MAX else ""
-    return ", ".join(framing.one_line(name, _NAME_MAX_CHARS) for name in known[:_NAMES_MAX]) + more
-
-
-def asks(settings: Settings, work: Callable[[Bus], Awaitable[None]]) -> Callable[[], str]:
-    """Return what does some work on the bus, for a step of `--fix`."""
-
-    async def done() -> None:
-        async with Bus.connect(settings) as bus:
-            await work(bus)
-
-    def do() -> str:
-        asyncio.run(done())
-        return ""
-
-    return do

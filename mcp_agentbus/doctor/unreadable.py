@@ -22,9 +22,9 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
-from mcp_agentbus.doctor import strangers
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
+from mcp_agentbus.doctor.stored.mending import asks
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import records, roster, subjects, tasks
 from mcp_agentbus.store.reading.signs import decode_sign
@@ -164,7 +164,7 @@ def _check(settings: Settings, looked: _Looked) -> Check:
         return Check("messages", "warning", said, left)
     count = f"{len(useless):,} message{'s' * (len(useless) > 1)}"
     what = f"remove {count} that nobody can read from {stream}"
-    mend = Step(what, strangers.asks(settings, partial(_remove, stream, useless)))
+    mend = Step(what, asks(settings, partial(_remove, stream, useless)))
     fix = f"Run `agentbus doctor --fix`: it removes {len(useless):,} that nobody can read. {left}"
     return Check("messages", "warning", said, fix.strip(), mend)
 

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong on a bus and stays so: each is found by doctor, mended by --fix, and gone then.
+
+Each row breaks one thing. `--dry-run` says what would be done and does nothing of it; after `--fix`
+there is nothing left to mend.
+"""
+
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from doctors import printed
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import records, streams, subjects
+from mcp_agentbus.store.subjects import TASKS
+
+
+class Broken:
+    """A bus with a planner and a coder on it, and a folder for what else there is."""
+
+    def __init__(self, bus, planner, coder, folder):
+        self.bus, self.planner, self.coder, self.folder = bus, planner, coder, folder
+
+    async def sent(self, subject="Count", **how):
+        """Send a task to coder; return it as its sender keeps it."""
+        [receipt] = await send_task(self.planner, "coder", subject, "x", **how)
+        await self.planner.outcomes.keeping.settled()
+        return (await records.read_sent(self.bus, "planner", "coder", receipt.task_id))[0]
+
+    async def change(self, stream, **changed):
+        config = (await self.bus.api(f"STREAM.INFO.{stream}"))["config"]
+        await self.bus.api(f"STREAM.UPDATE.{stream}", {**config, **changed})
+
+    async def consumer(self, consumer, **changed):
+        """Have another consumer in the place of one."""
+        where = f"{consumer.stream}.{consumer.name}"
+        await self.bus.api(f"CONSUMER.DELETE.{where}")
+        if changed:
+            config = {**streams.config_of(consumer), **changed}
+            body = {"stream_name": consumer.stream, "config": config}
+            await self.bus.api(
+                f"CONSUMER.DURABLE.CREATE.{consumer.stream}.{config['durable_name']}", body
+            )
+
+
+async def missing_stream(it):
+    await it.bus.api(f"STREAM.DELETE.{subjects.DEAD}")
+    return subjects.DEAD
+
+
+async def foreign_stream(it):
+    [taken] = [made["subjects"] for made in streams.SETTINGS if made["name"] == subjects.DEAD]
+    await it.bus.api(f"STREAM.DELETE.{subjects.DEAD}")
+    mine = {"name": "MINE", "subjects": taken, "max_bytes": 9999}
+    await it.bus.api("STREAM.CREATE.MINE", mine)
+    return "MINE"
+
+
+async def changed_stream(it):
+    await it.change(TASKS, max_msgs=1)
+    return "max_msgs"
+
+
+async def foreign_consumer(it):
+    lane = streams.lane("coder", "high")
+    await it.consumer(lane, name="theirs", durable_name="theirs")
+    return "theirs"
+
+
+async def changed_consumer(it):
+    await it.consumer(streams.results("planner"), headers_only=True)
+    return "planner_results"
+
+
+async def missing_consumer(it):
+    await it.sent()
+    await it.consumer(streams.lane("coder", "normal"))
+    return "coder_normal"
+
+
+async def unreadable(it):
+    await it.bus.publish("agentbus.An_odd_id.profile", b"{")
+    return subjects.AGENTS
+
+
+async def repeating_schedule(it):
+    headers = {"Nats-Schedule": "@every 1h", "Nats-Schedule-Target": "agentbus.coder.due.high.m"}
+    await it.bus.publish("agentbus.coder.sched.high.m.t1", b"{}", headers)
+    return "agent m"
+
+
+BROKEN = {each.__name__: each for each in (
+    missing_stream, foreign_stream, changed_stream, foreign_consumer, changed_consumer,
+    missing_consumer, unreadable, repeating_schedule,
+)}  # fmt: skip
+
+
+@asynccontextmanager
+async def at_work(settings, folder):
+    """Give a bus with a planner and a coder at work on it."""
+    async with (
+        Bus.connect(settings) as bus,
+        Session(bus, Agent("planner")) as planner,
+        Session(bus, Agent("coder")) as coder,
+    ):
+        for session in (planner, coder):
+            await read_inbox(session)
+        yield Broken(bus, planner, coder, folder)
+
+
+async def doctored(settings, **options):
+    """Return what is wrong after a doctor has looked or mended, and its steps by their states."""
+    _, text = await printed(settings, **options)
+    said = json.loads(text)
+    wrong = [check["said"] for check in said["checks"] if check["state"] != "ok"]
+    steps = {}
+    for step in said.get("steps", ()):
+        steps.setdefault(step["state"], []).append(step["step"])
+    return wrong, steps
+
+
+@pytest.mark.parametrize("what", BROKEN)
+async def test_what_is_broken_is_named_and_mended(there, tmp_path, what):
+    async with at_work(there, tmp_path) as it:
+        well, nothing = await doctored(there, fix=True, dry_run=True)
+        named = await BROKEN[what](it)
+        wrong, _ = await doctored(there)
+        _, planned = await doctored(there, fix=True, dry_run=True)
+        still, _ = await doctored(there)
+        mended, done = await doctored(there, fix=True)
+        _, left = await doctored(there, fix=True)
+
+        assert set(nothing) == {"none"}
+        assert any(named in said for said in set(wrong) - set(well)), wrong
+        assert (still, list(planned)) == (wrong, ["would"])
+        assert list(done) == ["done"]
+        assert set(planned["would"]) <= set(done["done"])
+        assert (mended, set(left)) == (well, {"none"})
+        assert [item.task.body for item in (await handed_over(it)).tasks]
+
+
+async def handed_over(it):
+    """Have a task go over once all is well again."""
+    await it.sent("After")
+    return await read_inbox(it.coder)
