@@ -5,19 +5,24 @@ Each row breaks one thing. `--dry-run` says what would be done and does nothing 
 there is nothing left to mend.
 """
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from doctors import printed
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.doctor.stored import orphans
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import records, streams, subjects
-from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store import records, roster, steps, streams, subjects
+from mcp_agentbus.store.subjects import RESULTS, TASKS
 
 
 class Broken:
@@ -35,6 +40,9 @@ class Broken:
     async def change(self, stream, **changed):
         config = (await self.bus.api(f"STREAM.INFO.{stream}"))["config"]
         await self.bus.api(f"STREAM.UPDATE.{stream}", {**config, **changed})
+
+    async def purge(self, stream, subject):
+        await self.bus.api(f"STREAM.PURGE.{stream}", {"filter": subject})
 
     async def consumer(self, consumer, **changed):
         """Have another consumer in the place of one."""
@@ -83,6 +91,34 @@ async def missing_consumer(it):
     return "coder_normal"
 
 
+async def task_without_message(it):
+    sent = await it.sent()
+    await it.bus.api(f"STREAM.MSG.DELETE.{TASKS}", {"seq": sent.seq})
+    return sent.task_id[:8]
+
+
+async def message_without_task(it):
+    sent = await it.sent()
+    ended = steps.step(steps.first_record(sent), "completed", "coder", "", text.now())
+    await records.write_record(it.bus, ended, 0)
+    return sent.task_id[:8]
+
+
+async def task_without_sender(it):
+    sent = await it.sent()
+    await it.purge(RESULTS, subjects.sent_subject("planner", "coder", sent.task_id))
+    return sent.task_id[:8]
+
+
+async def result_without_copy(it):
+    await roster.register(it.bus, Agent("reviewer"), text.now())
+    sent = await it.sent(reply_to="reviewer")
+    await read_inbox(it.coder)
+    await publish_result(it.coder, sent.task_id, "completed")
+    await it.purge(RESULTS, subjects.record_subject("reviewer", "coder", sent.task_id))
+    return sent.task_id[:8]
+
+
 async def unreadable(it):
     await it.bus.publish("agentbus.An_odd_id.profile", b"{")
     return subjects.AGENTS
@@ -96,7 +132,8 @@ async def repeating_schedule(it):
 
 BROKEN = {each.__name__: each for each in (
     missing_stream, foreign_stream, changed_stream, foreign_consumer, changed_consumer,
-    missing_consumer, unreadable, repeating_schedule,
+    missing_consumer, task_without_message, message_without_task, task_without_sender,
+    result_without_copy, unreadable, repeating_schedule,
 )}  # fmt: skip
 
 
@@ -115,17 +152,18 @@ async def at_work(settings, folder):
 
 async def doctored(settings, **options):
     """Return what is wrong after a doctor has looked or mended, and its steps by their states."""
-    _, text = await printed(settings, **options)
-    said = json.loads(text)
+    _, shown = await printed(settings, **options)
+    said = json.loads(shown)
     wrong = [check["said"] for check in said["checks"] if check["state"] != "ok"]
-    steps = {}
+    taken = {}
     for step in said.get("steps", ()):
-        steps.setdefault(step["state"], []).append(step["step"])
-    return wrong, steps
+        taken.setdefault(step["state"], []).append(step["step"])
+    return wrong, taken
 
 
 @pytest.mark.parametrize("what", BROKEN)
-async def test_what_is_broken_is_named_and_mended(there, tmp_path, what):
+async def test_what_is_broken_is_named_and_mended(there, tmp_path, monkeypatch, what):
+    monkeypatch.setattr(orphans, "_UNDER_WAY", timedelta())
     async with at_work(there, tmp_path) as it:
         well, nothing = await doctored(there, fix=True, dry_run=True)
         named = await BROKEN[what](it)
@@ -148,3 +186,31 @@ async def handed_over(it):
     """Have a task go over once all is well again."""
     await it.sent("After")
     return await read_inbox(it.coder)
+
+
+async def test_what_is_at_work_is_no_orphan(there, tmp_path, monkeypatch):
+    """Tasks in every state, one of them held by a session that has it whole, and others' words."""
+    monkeypatch.setattr(orphans, "_UNDER_WAY", timedelta())
+    async with at_work(there, tmp_path) as it:
+        held, _, done, withdrawn = [
+            await it.sent(subject) for subject in ("Held", "Waits", "Done", "Withdrawn")
+        ]
+        await it.sent("Later", deliver_in_s=3600)
+        await read_inbox(it.coder, limit=4)
+        await publish_result(it.coder, done.task_id, "completed")
+        await publish_result(it.planner, withdrawn.task_id, "cancelled")
+        await it.bus.api(f"STREAM.MSG.DELETE.{TASKS}", {"seq": held.seq})
+        somebodys = b'{"id":"of-another-program","payload":{"content":"x"}}'
+        await it.bus.publish(subjects.task_subject("coder", "low", "planner"), somebodys)
+
+        assert await orphans.checks(there) == []
+
+        monkeypatch.setattr(orphans, "_UNDER_WAY", timedelta(hours=1))
+        gone = await task_without_message(it)
+        assert await orphans.checks(there) == []
+        monkeypatch.setattr(orphans, "_UNDER_WAY", timedelta())
+        [check] = await orphans.checks(there)
+        await asyncio.to_thread(check.mend.do)
+        told = (await read_inbox(it.planner)).results
+        assert gone in check.said
+        assert {each.task_id[:8]: each.state for each in told}[gone] == "failed"

@@ -99,7 +99,7 @@ class Losses:
                     task_id=task_id, owner=self._agent, inbox=inbox, created_at=text.now(),
                     expires_at=deadline,
                 )  # fmt: skip
-                await _end(self._bus, gone, "with all that was kept of it")
+                await end(self._bus, gone, "with all that was kept of it")
 
 
 async def end_lost(bus: Bus, agent: str, before: datetime) -> None:
@@ -120,7 +120,7 @@ async def end_lost(bus: Bus, agent: str, before: datetime) -> None:
         for sent in filter(None, map(sent_in, page)):
             gone = sent.created_at < before and sent.task_id not in there
             if gone and not (sent.closed or sent.unasked):
-                await _end(bus, sent, "and nobody can read it")
+                await end(bus, sent, "and nobody can read it")
 
 
 async def _there(bus: Bus, agent: str) -> set[str | None]:
@@ -150,7 +150,18 @@ async def _info(bus: Bus, stream: str) -> dict[str, Any]:
     return await bus.admin.api(call)
 
 
-async def _end(bus: Bus, sent: Sent, what: str) -> None:
+async def end(bus: Bus, sent: Sent, what: str) -> None:
+    """End a task that is lost as failed, so that its sender is told.
+
+    What has ended or what a live session holds stays as it is.
+
+    Args:
+        bus: where.
+        sent: what is kept of the task.
+        what: what went with it, in this program's words.
+
+    Raises: as `Bus.publish`.
+    """
     record, revision = await read_record(bus, sent.owner, sent.inbox, sent.task_id)
     if record and (record.ended or await roster.may_hold(bus, record)):
         return
