@@ -147,6 +147,14 @@ async def forget(bus: Bus, agent: str) -> None:
     await _forget(bus, agent)
 
 
+async def is_wanted(bus: Bus, agent: str) -> bool:
+    """Tell whether `forget` would refuse, as tasks wait for an agent, or a session of it is open.
+
+    Raises: as `Bus.publish`.
+    """
+    return bool(await _waiting(bus, agent) or await roster.live_sessions(bus, agent))
+
+
 async def _move(bus: Bus, old: str, new: str) -> Moved:
     """Move what waits for an agent: tasks that nobody holds, and results that it has not seen."""
     moved = Moved()

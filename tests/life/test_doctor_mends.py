@@ -14,15 +14,18 @@ import pytest
 from doctors import printed
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config import names
 from mcp_agentbus.core import text
-from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.doctor.stored import orphans
+from mcp_agentbus.core.ids import PROBE, Agent
+from mcp_agentbus.doctor.stored import orphans, registrations
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import records, roster, steps, streams, subjects
 from mcp_agentbus.store.subjects import RESULTS, TASKS
+
+_LONG_AGO = timedelta(hours=2)
 
 
 class Broken:
@@ -130,10 +133,25 @@ async def repeating_schedule(it):
     return "agent m"
 
 
+async def folder_gone(it):
+    (it.folder / "shop").mkdir()
+    (it.folder / "other").mkdir()
+    with names.writing(it.bus.settings) as book:
+        book.names["shop-claude"] = names.holder(it.folder / "shop", "claude-code")
+    await roster.register(it.bus, Agent("shop-claude"), text.now())
+    (it.folder / "shop").rmdir()
+    return "shop-claude"
+
+
+async def self_test_killed(it):
+    await roster.register(it.bus, Agent(f"{PROBE}1f2e"), text.now() - _LONG_AGO)
+    return f"{PROBE}1f2e"
+
+
 BROKEN = {each.__name__: each for each in (
     missing_stream, foreign_stream, changed_stream, foreign_consumer, changed_consumer,
     missing_consumer, task_without_message, message_without_task, task_without_sender,
-    result_without_copy, unreadable, repeating_schedule,
+    result_without_copy, unreadable, repeating_schedule, folder_gone, self_test_killed,
 )}  # fmt: skip
 
 
@@ -214,3 +232,32 @@ async def test_what_is_at_work_is_no_orphan(there, tmp_path, monkeypatch):
         told = (await read_inbox(it.planner)).results
         assert gone in check.said
         assert {each.task_id[:8]: each.state for each in told}[gone] == "failed"
+
+
+async def test_whose_folder_is_gone_stays_while_it_is_wanted_or_its_disk_may_be_away(
+    there, tmp_path
+):
+    folders = {name: tmp_path / name / "shop" for name in ("coder", "busy", "away", "gone")}
+    async with at_work(there, tmp_path) as it:
+        with names.writing(there) as book:
+            for name, folder in folders.items():
+                folder.mkdir(parents=True)
+                (folder.parent / "beside").touch()
+                book.names[name] = names.holder(folder, "claude-code")
+                folder.rmdir()
+        for name in ("busy", "away", "gone"):
+            await roster.register(it.bus, Agent(name), text.now())
+        await send_task(it.planner, "busy", "Count", "x")
+        (folders["away"].parent / "beside").unlink()  # as where a disk is put
+
+        checks = await registrations.checks(there)
+        await asyncio.to_thread(checks[0].mend.do)
+        left = await roster.registered(it.bus)
+
+    assert [(each.state, each.mend is None) for each in checks] == [
+        ("warning", False), ("warning", True), ("ok", True),
+    ]  # fmt: skip
+    assert "gone" in checks[0].said
+    assert "still wanted: busy, coder" in checks[1].said
+    assert "away" in checks[2].said
+    assert left == {"planner", "coder", "busy", "away"}
