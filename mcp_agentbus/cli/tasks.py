@@ -110,7 +110,7 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
     is_persons = not given and not hosts.are_around(os.environ)
     asked = Asked(settings, given, is_persons=is_persons)
     naming = Naming(asked, shells.agents(settings))
-    return Call(args, naming, out)
+    return Call(args, naming, out, pid=os.getpid())
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -33,7 +33,7 @@ from mcp_agentbus.doctor import (
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.self_test import send_round
 from mcp_agentbus.doctor.shared import account
-from mcp_agentbus.doctor.stored import consumers, orphans, registrations
+from mcp_agentbus.doctor.stored import claims, consumers, orphans, registrations
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.installers.steps import Step
 
@@ -139,6 +139,7 @@ async def examine(given: Settings, asked: Mapping[str, str]) -> list[Check]:
         _needs(usable, "consumers", consumers.checks),
         _needs(usable, "orphans", orphans.checks),
         _needs(usable, "roster", registrations.checks),
+        _needs(usable, "claims", claims.checks),
         _limited("listener", _LIMIT_S, _in_thread(listener.checks, given)),
         _needs(usable, "name", machine.name),
         _needs(usable, "archive", lambda loaded: _in_thread(machine.archive, loaded)),

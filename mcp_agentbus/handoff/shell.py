@@ -29,6 +29,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.beside import shells
 from mcp_agentbus.handoff.beside.shells import file_of
 from mcp_agentbus.handoff.claims import Claims, Finished
 from mcp_agentbus.handoff.session import Session
@@ -41,13 +42,16 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[Session, None]:
+async def shell_session(
+    bus: Bus, agent: Agent, folder: Path, pid: int = 0
+) -> AsyncGenerator[Session, None]:
     """Open the shell session of an agent, beside whatever other process has it open.
 
     Args:
         bus: where it works.
         agent: whose session.
         folder: where its file lies; made if it is not there.
+        pid: the process of the command for which it is opened; 0 if that is not known.
 
     Raises:
         BadSetup: its file is not this user's alone.
@@ -56,7 +60,11 @@ async def shell_session(bus: Bus, agent: Agent, folder: Path) -> AsyncGenerator[
         memory = Memory(file_of(folder, agent.id), session.claims)
         memory.recall()
         session.claims.on_change = memory.note
-        yield session
+        try:
+            yield session
+        finally:
+            if pid and session.claims:  # while its command waits, so that its shell is there
+                memory.note_shell(session.id, pid)
 
 
 def session_id(agent: str, folder: Path) -> str:
@@ -141,6 +149,11 @@ class Memory:
                 own_folder(self._path.parent)
                 # A loss of power may take it: it counts for ten minutes.
                 write_whole(self._path, json.dumps({"ended": way}).encode(), durable=False)
+
+    def note_shell(self, session: str, pid: int) -> None:
+        """Write down from which shell the command was typed after which the session holds tasks."""
+        with self._wherever_it_can_be():
+            shells.note(self._path.parent, session, shells.above(pid))
 
     @contextmanager
     def _wherever_it_can_be(self) -> Generator[None]:

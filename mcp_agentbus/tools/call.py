@@ -36,6 +36,8 @@ class Call:
     reached: Callable[[], Awaitable[None]] | None = None
     #: Keeps what is sent while the bus is out of reach; None: nobody would hand it on.
     outbox: Outbox | None = None
+    #: The process in which it was typed; 0 if that is not known.
+    pid: int = 0
 
     async def print_results(self, session: Session, text: str, data: object) -> None:
         """Print an inbox, and note that it was seen: no later call of a shell says so."""
@@ -75,7 +77,7 @@ class Call:
         async with self.bus() as bus:
             found = await self.naming.take(bus)
             left = await agents.under_old_names(bus, found.me.id)
-            async with shell_session(bus, found.me, self.settings.state_dir) as session:
+            async with shell_session(bus, found.me, self.settings.state_dir, self.pid) as session:
                 session.outbox = self.outbox
                 yield session
         for remark in filter(None, (*found.remarks, *left, found.news)):

@@ -7,21 +7,24 @@ there is nothing left to mend.
 
 import asyncio
 import json
+import subprocess
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from unittest import mock
 
 import pytest
 from doctors import printed
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import names
-from mcp_agentbus.core import text
+from mcp_agentbus.core import processes, text
 from mcp_agentbus.core.ids import PROBE, Agent
-from mcp_agentbus.doctor.stored import orphans, registrations
+from mcp_agentbus.doctor.stored import claims, orphans, registrations
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.store import records, roster, steps, streams, subjects
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 
@@ -148,10 +151,28 @@ async def self_test_killed(it):
     return f"{PROBE}1f2e"
 
 
+def a_shell():
+    """Start a shell that ends with its input."""
+    return subprocess.Popen(["/bin/sh", "-c", "read end"], stdin=subprocess.PIPE)
+
+
+async def shell_gone(it):
+    """Have tasks claimed from a shell that ends then."""
+    await it.sent()
+    folder = it.bus.settings.state_dir
+    # Above it are the tests, which go on.
+    with mock.patch.object(processes, "above", lambda pid: [pid]), a_shell() as shell:
+        async with shell_session(it.bus, Agent("coder"), folder, shell.pid) as session:
+            await read_inbox(session)
+        assert await claims.checks(it.bus.settings) == []
+        shell.stdin.close()
+    return "coder"
+
+
 BROKEN = {each.__name__: each for each in (
     missing_stream, foreign_stream, changed_stream, foreign_consumer, changed_consumer,
     missing_consumer, task_without_message, message_without_task, task_without_sender,
-    result_without_copy, unreadable, repeating_schedule, folder_gone, self_test_killed,
+    result_without_copy, unreadable, repeating_schedule, folder_gone, self_test_killed, shell_gone,
 )}  # fmt: skip
 
 

@@ -95,7 +95,8 @@ async def _task(order: Order) -> int:
     def out(text: str, changed: Mapping[str, Any]) -> None:
         order.say(kind, text, changed)
 
-    call = Call(args, order.naming, out, order.bus, order.reached, order.outbox)
+    pid = order.connection.pid
+    call = Call(args, order.naming, out, order.bus, order.reached, order.outbox, pid)
     return await commands.start(call)
 
 

@@ -1,16 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which agents had a shell's session here: by the files in which these remember what they hold.
+"""Which agents had a shell's session here, and from which shells: by files in the state folder.
 
->>> agents(settings)
-frozenset({'planner'})
+    >>> agents(settings)
+    frozenset({'planner'})
+    >>> gone_since(folder, session_id) is None  # some shell is left
+    True
+
+No process of a shell's session is there between two commands. What keeps one alive is above them: a
+shell in a terminal, a program that works by commands. Where none of that is left, nobody goes on.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import processes
+from mcp_agentbus.core.feather import ancestors
+from mcp_agentbus.core.files import own_folder, read_whole, write_whole
 from mcp_agentbus.core.ids import SHELL_PREFIX
+from mcp_agentbus.core.processes import Process
+
+# They go on when no shell is left below them.
+_OUTLIVE: Final = frozenset({"systemd", "init", "login", "sshd", "sshd-session", "tmux", "SCREEN"})
+# Commands from so many shells are noted; those that are gone make room.
+_SHELLS_MAX: Final = 64
 
 
 def file_of(folder: Path, agent: str) -> Path:
@@ -22,3 +41,93 @@ def agents(settings: Settings) -> frozenset[str]:
     """Return the agents that had a shell's session here."""
     files = settings.state_dir.glob(file_of(Path(), "*").name)
     return frozenset(file.stem.removeprefix(SHELL_PREFIX) for file in files)
+
+
+def above(pid: int) -> list[Process]:
+    """Return the processes above a command that end with its shell, the nearest first.
+
+    None where the system does not tell.
+    """
+    shell = []
+    for each in processes.above(pid):
+        with suppress(OSError):  # it has ended
+            name = ancestors.words(each)[0].rpartition("/")[2].partition(" ")[0].rstrip(":")
+            if each == 1 or name in _OUTLIVE:
+                break
+            shell.append(processes.known(each))
+    return shell
+
+
+def note(folder: Path, session: str, shell: Sequence[Process]) -> None:
+    """Note from which shell a command of a session was typed, as `above`.
+
+    Raises:
+        OSError: the file cannot be written.
+        BadSetup: the folder is another user's.
+    """
+    if not shell:
+        return
+    file, known = _noted_in(folder, session), _noted(folder, session)
+    if _line(shell) in map(_line, known):
+        os.utime(file)
+        return
+    own_folder(folder)
+    if len(known) >= _SHELLS_MAX:
+        kept = [one for one in known if not _is_gone(one)][-_SHELLS_MAX // 2 :]
+        # A loss of power ends all shells.
+        write_whole(file, b"".join(map(_line, [*kept, shell])), durable=False)
+        return
+    # In one go, and beside others that do the same.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(file, flags, 0o600)
+    try:
+        os.write(descriptor, _line(shell))
+    finally:
+        os.close(descriptor)
+
+
+def gone_since(folder: Path, session: str) -> datetime | None:
+    """Return when a command was typed last from shells of which none is left; None if one may be.
+
+    What a session has claimed later was claimed by other ways, of which nothing is noted.
+    """
+    known = _noted(folder, session)
+    with suppress(OSError):
+        if known and all(map(_is_gone, known)):
+            return datetime.fromtimestamp(_noted_in(folder, session).stat().st_mtime, UTC)
+    return None
+
+
+def _noted_in(folder: Path, session: str) -> Path:
+    return folder / f"{session}.above"
+
+
+def _line(shell: Sequence[Process]) -> bytes:
+    return "\t".join(f"{each.pid} {each.mark}" for each in shell).encode() + b"\n"
+
+
+def _noted(folder: Path, session: str) -> list[list[Process]]:
+    """Return what was noted, a shell with what is above it each; none if it cannot be read."""
+    try:
+        lines = read_whole(_noted_in(folder, session)).decode().splitlines()
+        return [list(map(_marked, line.split("\t"))) for line in lines]
+    except (OSError, ValueError):
+        return []
+
+
+def _marked(noted: str) -> Process:
+    pid, _, mark = noted.partition(" ")
+    if not mark.strip():  # a number alone names no process
+        raise ValueError
+    return Process.marked(int(pid), mark)
+
+
+def _is_gone(shell: Sequence[Process]) -> bool:
+    return not any(map(_may_live, shell))
+
+
+def _may_live(process: Process) -> bool:
+    if process.is_here:
+        return processes.is_still(process)
+    # Of another container's numbers nobody here can tell; of another boot none is left.
+    return process.space.partition(" ")[0] == processes.space().partition(" ")[0]

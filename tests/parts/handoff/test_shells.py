@@ -1,20 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent that a shell has named is this user's, on a server that others use, too."""
+"""From which shells commands were typed: noted, and gone where none of the processes is left."""
 
-from __future__ import annotations
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 
-from local_server import settings_at
+import pytest
 
-from mcp_agentbus.archive import history
-from mcp_agentbus.handoff.agents import known_here
+from mcp_agentbus.core import processes
 from mcp_agentbus.handoff.beside import shells
 
+SESSION = "shell-0123456789abcdef"
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is noted")
 
-def test_an_agent_that_a_shell_has_named_is_this_users(tmp_path):
-    settings = settings_at(tmp_path, AGENTBUS_URL="nats://127.0.0.1:1")
-    settings.state_dir.mkdir(parents=True)
-    shells.file_of(settings.state_dir, "planner").touch()
 
-    assert shells.agents(settings) == {"planner"}
-    assert known_here(settings) == ("planner",)
-    assert history.users(settings) == {"planner"}
+def ended():
+    """Return a process that has lived."""
+    with subprocess.Popen(["/bin/sh", "-c", "read end"], stdin=subprocess.PIPE) as shell:
+        return processes.known(shell.pid)
+
+
+@ON_LINUX
+def test_above_a_command_is_all_that_ends_with_its_shell(tmp_path):
+    pids = [each.pid for each in shells.above(os.getpid())]
+
+    assert pids[:1] == [os.getppid()]
+    assert 1 not in pids
+    assert shells.above(0) == []
+
+
+def test_without_a_note_or_with_a_torn_one_no_shell_counts_as_gone(tmp_path):
+    assert shells.gone_since(tmp_path, SESSION) is None
+    shells.note(tmp_path, SESSION, [])
+    assert list(tmp_path.iterdir()) == []
+    for torn in (b"", b"\n", b"47", b"x 1 2\n", b"\xff\n"):
+        (tmp_path / f"{SESSION}.above").write_bytes(torn)
+        assert shells.gone_since(tmp_path, SESSION) is None
+
+
+@ON_LINUX
+def test_shells_are_gone_once_nothing_is_left_above_any_command(tmp_path):
+    me, other = processes.known(os.getpid()), ended()
+    shells.note(tmp_path, SESSION, [other])
+    since = shells.gone_since(tmp_path, SESSION)
+    assert abs(since - datetime.now(UTC)) < timedelta(minutes=1)
+
+    shells.note(tmp_path, SESSION, [other, me])  # a program within that shell goes on
+    assert shells.gone_since(tmp_path, SESSION) is None
+    assert (tmp_path / f"{SESSION}.above").stat().st_mode & 0o077 == 0
+
+
+@ON_LINUX
+@pytest.mark.parametrize(
+    ("space", "gone"),
+    [("another-boot pid:[1]", True), ("{boot} pid:[1]", False)],
+    ids=["another boot", "another container"],
+)
+def test_of_another_boot_no_shell_is_left_and_of_another_container_nobody_knows(
+    tmp_path, space, gone
+):
+    boot = processes.space().partition(" ")[0]
+    there = processes.known(os.getpid())._replace(space=space.format(boot=boot))
+    shells.note(tmp_path, SESSION, [there])
+
+    assert (shells.gone_since(tmp_path, SESSION) is not None) == gone
+
+
+@ON_LINUX
+def test_a_shell_is_noted_once_and_those_that_are_gone_make_room(tmp_path):
+    file, me = tmp_path / f"{SESSION}.above", processes.known(os.getpid())
+    shells.note(tmp_path, SESSION, [me])
+    os.utime(file, (0, 0))
+    shells.note(tmp_path, SESSION, [me])
+    assert len(file.read_bytes().splitlines()) == 1
+    assert file.stat().st_mtime > 0
+
+    for number in range(2 * shells._SHELLS_MAX):
+        shells.note(tmp_path, SESSION, [me._replace(pid=4_194_304 + number)])
+    assert len(file.read_bytes().splitlines()) <= shells._SHELLS_MAX
+    assert shells.gone_since(tmp_path, SESSION) is None
