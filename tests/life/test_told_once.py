@@ -41,7 +41,7 @@ def hasty(again_s):
     hour = "timedelta(hours=1)"
     changed = served.changed(
         "listener.runner.READ_WITHIN_S = 0.5",
-        "listener.loop._READ_AGAIN_S = 0.2",
+        "listener.desk._READ_AGAIN_S = 0.2",
         f"wakes.policy.BACKOFF = (timedelta(seconds={again_s}), {hour}, {hour})",
     )
     return [*changed, "listen"]

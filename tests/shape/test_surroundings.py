@@ -10,6 +10,7 @@ from pathlib import Path
 import forking
 import guard
 import pytest
+import served
 import surroundings
 from local_server import until
 
@@ -109,3 +110,10 @@ def test_a_process_that_is_forked_sees_what_one_that_is_started_sees(tmp_path, o
         return ran.returncode, ran.stdout, ran.stderr.splitlines()[-1:]
 
     assert seen(forks=True) == seen(forks=False)
+
+
+def test_a_constant_that_has_moved_away_cannot_be_changed():
+    _, _, _, script = served.changed("listener.loop.GONE_S = 0.2")
+
+    with pytest.raises(AttributeError, match="GONE_S"):
+        exec(script)

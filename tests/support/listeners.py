@@ -31,7 +31,7 @@ from mcp_agentbus.store import roster, streams
 
 _RECORDER = Path(__file__).with_name("recorder.py")
 # `agentbus listen`, which sees at once what was read, and not only when it looks again, in 5 s.
-ATTENTIVE = [*served.changed("listener.loop._READ_AGAIN_S = 0.2"), "listen"]
+ATTENTIVE = [*served.changed("listener.desk._READ_AGAIN_S = 0.2"), "listen"]
 _HANG_S = 60  # only a hang takes as long
 _LOOK_AGAIN_S = 0.02
 

@@ -58,12 +58,14 @@ def changed(*assignments: str) -> list[str]:
     """Return what Python is given to run `agentbus` with other constants than it has.
 
     >>> [sys.executable, *changed("listener.loop.IDLE_S = 0.5"), "listen"]
+
+    A constant that is not there ends it: set where nobody reads it, it would change nothing unseen.
     """
     modules = {f"mcp_agentbus.{one.partition(' =')[0].rpartition('.')[0]}" for one in assignments}
     script = (
         "import sys; from datetime import timedelta; from mcp_agentbus import __main__ as agentbus",
         *(f"import {module}" for module in sorted(modules)),
-        *(f"mcp_agentbus.{one}" for one in assignments),
+        *(f"mcp_agentbus.{one.partition(' =')[0]}; mcp_agentbus.{one}" for one in assignments),
         "sys.exit(agentbus.main())",
     )
     return ["-W", "error", "-c", "; ".join(script)]
