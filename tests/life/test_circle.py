@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import served
-from listeners import configure, listening, starts
+from listeners import configure, known, listening, starts
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.task import HOPS_MAX
 
 _PASSER = str(Path(__file__).parents[1] / "support" / "passer.py")
@@ -29,14 +28,13 @@ async def test_a_circle_of_woken_agents_ends_at_the_hop_limit(tmp_path, mode):
             for agent, following in zip(RING, (*RING[1:], RING[0]), strict=True)
         })  # fmt: skip
         async with Bus.connect(settings) as bus, Session(bus, Agent("a")) as first:
-            await first.called()
-            await streams.ensure_streams(bus)
-            await roster.register(bus, Agent("b"), None)
-            async with listening(settings) as listener:
-                await send_task(first, "b", "Pass it on", "x", priority="high")
-                for _ in range(HOPS_MAX + 1):
-                    await listener.logged("ended", outcome="exited")
-                await listener.end()
+            await known(first, "b")
+            await send_task(first, "b", "Pass it on", "x", priority="high")
+        # Beside a session of its own that lives, `a` would not be started.
+        async with listening(settings) as listener:
+            for _ in range(HOPS_MAX + 1):
+                await listener.logged("ended", outcome="exited")
+            await listener.end()
 
     passed = starts(tmp_path)
     assert [one["agent"] for one in passed] == list("bcabcab")
