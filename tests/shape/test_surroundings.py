@@ -85,6 +85,25 @@ def test_nobody_that_was_started_for_a_run_outlives_it(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is where TMPDIR says")
+def test_a_run_is_in_memory_where_that_has_room_for_it_and_nobody_has_said_another_place(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(guard, "_MEMORY", tmp_path)
+    monkeypatch.setattr(guard, "_SPARE_BYTES", 1)
+
+    def in_memory(room_bytes):
+        monkeypatch.setattr(guard, "_ROOM_BYTES", room_bytes)
+        return guard._in_memory()
+
+    monkeypatch.delenv("TMPDIR")
+    there, too_small = in_memory(1), in_memory(1 << 60)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    elsewhere = in_memory(1)
+
+    assert (there, too_small, elsewhere) == (True, False, False)
+
+
 # What a process can see of how it came to be.
 _LOOKS = """
 import json, os, signal, sys, warnings
