@@ -371,12 +371,11 @@ class Outcomes:
         its deadline: JetStream keeps the time, across restarts, and nobody has to search.
         """
         first = min((awaited.deadline for awaited in self.sent.values()), default=None)
-        due = first is not None and await has_come(self._bus, first)
         fresh = self.swept_at is not None and time.monotonic() - self.swept_at < _SWEEP_S
-        if fresh and not due:
+        if fresh and not (first and await has_come(self._bus, first)):
             return
         self.swept_at = time.monotonic()
-        open_ = {task_id: (each.inbox, each.deadline) for task_id, each in self.sent.items()}
+        open_ = {each: (task.inbox, task.deadline) for each, task in self.sent.items()}
         await together(self._keep_missing(), self._losses.look(open_), self._end_due())
 
     async def _keep_missing(self) -> None:
