@@ -27,6 +27,7 @@ import platformdirs
 
 SWARMBUS = ("swarmbus-py[mcp]==0.2.0", "swarmbus")
 AGENTBUS = ("agentbus==0.1.12", "agentbus")
+HCOM = ("hcom==0.7.31", "hcom")
 _INSTALL_S = 300
 _START_S = 5.0
 

@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import peers
@@ -32,6 +34,7 @@ _STARTS = "session start, relayed: spawn -> tools/list"
 _MEMORY = "session, relayed: memory after tools/list (RSS)"
 _PEER = "`task publish` of agentbus 0.1.12"
 _PEER_BAR = Bar(0.5)
+_HCOM = "`send` of hcom 0.7.31, a program in Rust"
 _SENDS_BAR = Bar(1.6)
 #: A command and its environment.
 _Start = tuple[Sequence[str], Mapping[str, str]]
@@ -48,6 +51,7 @@ async def rows(size: Size, *, with_peers: bool) -> list[Row]:
             found.append(await _hook_row(size, settings))
             found.append(await _send_row(size, settings))
             found.append(await _peer_row(size, settings, with_peers=with_peers))
+            found.append(await _hcom_row(size, settings, with_peers=with_peers))
     return found
 
 
@@ -179,13 +183,42 @@ async def _peer_row(size: Size, settings: Settings, *, with_peers: bool) -> Row:
     async with Bus.connect(settings) as bus:  # where its own set-up would have made one
         await bus.api("STREAM.CREATE.PEER", {"name": "PEER", "subjects": ["agentbus.*.tasks"]})
     url = embedded.ensure(settings).url.replace("//", f"//{embedded.read_token(settings)}@")
-    env = environ(settings)
     command = [str(program), "task", "publish", "--server-url", url]
     command += ["--from", "planner", "--to", "coder", size.body]
-    figures = await interleaved(
+    figures = await _beside(size, settings, command, environ(settings))
+    return row(_SENDS, *figures, unit="ms", floor_is=_PEER, bar=_PEER_BAR)
+
+
+async def _hcom_row(size: Size, settings: Settings, *, with_peers: bool) -> Row:
+    """Measure it beside a program that is no Python: it stores in a file, and needs no server."""
+    if not with_peers:
+        return missing(_SENDS, _HCOM, None, "run with --peers")
+    try:
+        program = str(peers.peer(*peers.HCOM))
+    except peers.Missing as error:
+        return missing(_SENDS, _HCOM, None, str(error))
+    with _hcom_agent(program) as (name, env):
+        command = [program, "send", f"@{name}", "--from", "planner", "--quiet", "--", size.body]
+        figures = await _beside(size, settings, command, env)
+    return row(_SENDS, *figures, unit="ms", floor_is=_HCOM)
+
+
+@contextmanager
+def _hcom_agent(program: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Have it know an agent; give the agent's name, and the environment that leads to it."""
+    with tempfile.TemporaryDirectory(prefix="agentbus-hcom-") as home:
+        env = {"HOME": home, "HCOM_DIR": f"{home}/.hcom", "PATH": os.defpath}
+        begun = subprocess.run([program, "start"], env=env, capture_output=True, check=True)
+        yield begun.stdout.decode().partition("[hcom:")[2].partition("]")[0], env
+
+
+async def _beside(
+    size: Size, settings: Settings, command: list[str], env: dict[str, str]
+) -> tuple[list[float], list[float]]:
+    """Return the seconds of our command that sends, and of another's."""
+    return await interleaved(
         2 * size.rounds,
-        _side(lambda: _whole(_send_command(size), env)),
+        _side(lambda: _whole(_send_command(size), environ(settings))),
         _side(lambda: _whole(command, env)),
         warm_up=1,
     )
-    return row(_SENDS, *figures, unit="ms", floor_is=_PEER, bar=_PEER_BAR)
