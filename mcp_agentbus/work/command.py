@@ -17,7 +17,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -181,6 +181,8 @@ async def _work(plan: Plan, show: Show, *, once: bool) -> int:
     async with Bus(plan.settings) as bus:
         me = await _named(bus, plan, patience=Patience(0, 0) if once else plan.patience)
         with closing(Guard()) as guard:
+            with suppress(OSError):  # the first program tries it again, and says so
+                guard.start()
             program = _program(plan, me, guard)
             async with Worker(
                 bus, me, jobs=plan.jobs, time_limit_s=None, patience=plan.patience

@@ -2,6 +2,7 @@
 """Ends a worker's programs if the worker itself is killed: a process beside it, which outlives it.
 
     guard = Guard()
+    guard.start()
     with guard.over(process.pid):
         ...                        # killed here, this process leaves no program behind
     guard.close()
@@ -32,7 +33,7 @@ _LOOK_AGAIN_S: Final = 0.05
 
 
 class Guard:
-    """The guard of this process's programs; it is started with the first of them."""
+    """The guard of this process's programs; if nobody has started it, the first of them does."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,6 +53,18 @@ class Guard:
         finally:
             self._running.discard(pid)
             self._tell(f"-{pid}\n")
+
+    def start(self) -> None:
+        """Start it before there is a program, by the files that this process has loaded, too.
+
+        By the first program another version may be there, or be about to come: such a guard would
+        end as it begins, and what runs had none until the next program begins or ends.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        if self._process is None:
+            self._start()
 
     def close(self) -> None:
         """End the guard."""

@@ -83,6 +83,14 @@ async def test_what_a_killed_worker_was_at_is_done_by_the_next_one_and_has_not_f
     assert "failed" not in await states(planner, task_id)
 
 
+@pytest.mark.promise(47)
+async def test_a_workers_guard_is_there_before_an_upgrade_could_take_its_files(world, home, here):
+    async with at_work(home, world.name("coder"), *shell("echo done")) as worker:
+        guards = ("pgrep", "-P", str(worker.process.pid), "-f", "mcp_agentbus.work.guard")
+
+        assert await (await asyncio.create_subprocess_exec(*guards)).wait() == 0
+
+
 @pytest.mark.promise(48)
 async def test_a_program_that_hangs_is_ended_with_its_children_and_the_next_task_is_done(
     world, home, here

@@ -67,6 +67,19 @@ def test_one_that_is_killed_is_started_again_and_knows_what_runs():
     guard.close()
 
 
+def test_one_that_was_started_needs_no_file_any_more_for_what_runs_later(monkeypatch):
+    guard = Guard()
+    guard.start()
+    monkeypatch.setattr(programs, "ourselves", None)
+    with running() as program, guard.over(program.pid):
+        guard._process.stdin.close()
+
+        assert program.wait(60) == -signal.SIGTERM
+        guard.close()
+        monkeypatch.undo()
+    guard.close()
+
+
 def test_it_loads_next_to_nothing():
     code = "import sys, mcp_agentbus.work.guard; print({'asyncio', 'subprocess'} & {*sys.modules})"
 
