@@ -11,6 +11,7 @@ A call that came to nothing known is made again in a later turn, as a careful cl
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,8 @@ from ledger import (
     Tried,
     Trouble,
 )
-from voices import Answer, Gone, Place, Refused, Shell, Voice
+from place import Place
+from voices import Answer, Gone, Refused, Shell, Voice
 
 if TYPE_CHECKING:
     from sharing import SharedBus
@@ -60,6 +62,8 @@ class World:
     calm: asyncio.Event = field(default_factory=asyncio.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     actors: list[Actor] = field(default_factory=list)
+    #: By how many seconds the clocks are ahead that somebody of the run has set, see `clocks`.
+    clocks: dict[str, int] = field(default_factory=dict)
     #: The server that all of these use, where it is none of a user's own.
     shared: SharedBus | None = None
 
@@ -72,9 +76,15 @@ class World:
         """Return where a session is."""
         return next(place for place in self.places if session.endswith(place.mark))
 
-    def trouble(self, kind: str, told: str) -> None:
-        """Write down what may not be."""
-        self.ledger.add(Trouble(self.clock(), kind, told))
+    def begun(self, log: str) -> list[float]:
+        """Return when processes were begun that have this log."""
+        offset = time.monotonic() - self.clock()
+        owners = [self.shared.owner] if self.shared else []
+        return [at - offset for place in (*self.places, *owners) for at in place.begun[log]]
+
+    def trouble(self, kind: str, told: str, *began: float) -> None:
+        """Write down what may not be, and when the process began that is about to begin there."""
+        self.ledger.add(Trouble(self.clock(), kind, told, began))
 
 
 async def until(
@@ -191,7 +201,7 @@ class Actor:
             if not self._doomed:
                 code = await self.voice.process.wait()
                 told = f"{self.voice.session} ended ({code}) before it had answered"
-                self._world.trouble("died", told)
+                self._world.trouble("died", f"{told}: {self.voice.said}", began)
         except TimeoutError:
             outcome = "none"
             self.voice.kill()
@@ -246,7 +256,8 @@ class Actor:
             self.complaint = f"{tool}: {answer.text[-300:]}"
         waited = arguments.get("timeout_s", 0) + (arguments.get("wait_s") or 0)
         if answer.is_bug:
-            self._world.trouble("bug", f"{session}, {tool}: {answer.text[-600:]}")
+            begins = [began] if isinstance(self.voice, Shell) else []
+            self._world.trouble("bug", f"{session}, {tool}: {answer.text[-600:]}", *begins)
         told = "" if answer.outcome == "stored" else answer.text[-300:]
         self._world.ledger.add(Call(clock() - waited, began, session, tool, answer.outcome, told))
         return replace(answer, outcome="unknown") if answer.outcome == "none" else answer, began
@@ -281,9 +292,10 @@ class Actor:
             return
         inbox = errand.to.replace("role:", "role-")
         due = unsent.first + errand.deliver_in_s if errand.deliver_in_s else 0.0
+        expires = (due or unsent.first) + errand.expires_in_s if errand.expires_in_s else 0.0
         self._world.ledger.add(
             Sent(at, answer.task, began, self.voice.agent, self.voice.session, inbox, errand.lane,
-                 unsent.token, unsent.kind, due, answer.is_here)
+                 unsent.token, unsent.kind, due, answer.is_here, expires)
         )  # fmt: skip
         self._note(answer, began, 0)
         if errand.withdrawn_after:

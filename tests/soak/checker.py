@@ -10,6 +10,7 @@ rule here names the promise that was broken, and who would have noticed.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
@@ -45,6 +46,14 @@ _BACK_WITHIN_S = 45.0
 # A call has 5 s; a process that must begin and load the SDK for it needs some more, and all of them
 # as much longer as the machine is slow.
 _ANSWERS_WITHIN_S = 12.0
+# A command has read the last of what it takes to begin after so long.
+_BEGINS_WITHIN_S = 3.0
+# What Python says where the package that it was to begin with is being replaced: a file of it is
+# missing, or still empty.
+_REPLACED = re.compile(
+    r"No module named '?mcp_agentbus|cannot import name .* from .*'mcp_agentbus"
+    r"|module 'mcp_agentbus[\w.]*' has no attribute|No such file or directory: '\S*/mcp_agentbus/"
+)
 # How much earlier than asked for a schedule may fall due: what the clocks differ by.
 _EARLY_S = 0.1
 
@@ -69,6 +78,7 @@ def check(ledger: Ledger, contents: Contents) -> list[Violation]:
         *_stored_once(ledger, contents),
         *_one_holder(ledger),
         *_not_early(ledger),
+        *_not_expired_early(ledger),
         *(Violation("order", told, task) for task, told in out_of_order(ledger)),
         *_nobody_passed_over(ledger),
         *_slow(ledger),
@@ -81,8 +91,20 @@ def check(ledger: Ledger, contents: Contents) -> list[Violation]:
 
 def _troubles(ledger: Ledger) -> Iterator[Violation]:
     for trouble in ledger.all(Trouble):
+        if _fell_between(ledger, trouble):
+            continue
         told = f"at {trouble.at:.1f} s: {trouble.told}"
         yield Violation(trouble.kind, told, span=(trouble.at, trouble.at))
+
+
+def _fell_between(ledger: Ledger, trouble: Trouble) -> bool:
+    """Tell whether a process could not begin since the package was being replaced just then."""
+    return bool(_REPLACED.search(trouble.told)) and any(
+        fault.at - _BEGINS_WITHIN_S * ledger.slowness(fault.at, fault.until) < began < fault.until
+        for fault in ledger.all(Fault)
+        if fault.kind == "upgrade"
+        for began in trouble.began
+    )
 
 
 def _every_task_ends(ledger: Ledger, contents: Contents) -> Iterator[Violation]:
@@ -200,6 +222,16 @@ def _not_early(ledger: Ledger) -> Iterator[Violation]:
             yield Violation(
                 "early", f"due at {sent.due:.1f} s, claimed at {first:.1f} s", sent.task
             )
+
+
+def _not_expired_early(ledger: Ledger) -> Iterator[Violation]:
+    """What has a deadline is not over before it."""
+    shown = ledger.by_task(Shown)
+    for sent in ledger.all(Sent):
+        first = min((word.at for word in shown[sent.task] if word.state == "expired"), default=None)
+        if sent.expires and first is not None and first < sent.expires - _EARLY_S:
+            told = f"its deadline was at {sent.expires:.1f} s, shown as expired at {first:.1f} s"
+            yield Violation("early", told, sent.task)
 
 
 def _nobody_passed_over(ledger: Ledger) -> Iterator[Violation]:

@@ -63,6 +63,8 @@ FAULTS = {
     "remove_socket": 1,
     "empty_runtime": 1,
     "full_disk": 2,
+    "clock_step": 4,
+    "upgrade": 2,
 }
 #: What may happen to a shared server, to the accounts that use it, and to the laptop among them.
 SHARED_FAULTS = {
@@ -95,7 +97,11 @@ SHARED_FAULTS = {
     "second_listener": 1,
     "remove_socket": 1,
     "empty_runtime": 1,
+    "clock_step": 4,
+    "upgrade": 2,
 }
+#: These go on while others begin.
+LASTING = frozenset({"away", "slow", "one_way", "sleep", "clock_step"})
 # No fault for so long: whoever is passed over in this time has no excuse.
 CALM_S = 4.0
 _PAUSE_S = (1.0, 3.6)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import faults
 from actors import Actor, World
+from place import Place, environ
 from sharing import ACCOUNTS, LAPTOP
-from voices import Mcp, Place, Python, Shell, environ
+from voices import Mcp, Python, Shell
 
 # By account, whose inbox is looked at there; all else has the first.
 _READERS = {"vps": "ana", "pi": "pia", LAPTOP: "cy"}
@@ -26,9 +27,10 @@ _AT = {
 _ROLES = {"rob": "pool", "rae": "pool"}
 
 
-def settled(homes: Path, logs: Path) -> list[Place]:
+def settled(folder: Path, logs: Path) -> list[Place]:
     """Return a place for each account."""
-    return [Place(environ(homes / name), logs, _READERS[name], name) for name in ACCOUNTS]
+    homes = {name: environ(folder / "accounts" / name, folder) for name in ACCOUNTS}
+    return [Place(homes[name], logs, _READERS[name], name) for name in ACCOUNTS]
 
 
 def place_of(world: World, agent: str) -> Place:

@@ -19,11 +19,10 @@ from actors import World, until
 from choices import Planned
 from faults import a_fault, end_one, send_signal, stalling, stop_one
 from machine import processes
+from place import Place, environ
 from sharing import LAPTOP, Failed
-from voices import Place, environ, typed
+from voices import typed
 
-#: These go on while others begin.
-LASTING = frozenset({"away", "slow", "one_way", "sleep"})
 _AWAY_S = (1.0, 20.0)
 _LATE_S = (0.02, 0.6)
 # A listener that is there tries every 5 s.
@@ -137,7 +136,8 @@ async def kill_gates(world: World, _: Planned) -> str:
 async def another_account(world: World, _: Planned) -> str:
     """Let one more account in, and remove it again: the server reads its configuration anew."""
     bus, name = world.shared, f"nas{int(world.clock())}"
-    place = Place(environ(world.folder / "accounts" / name), world.place.logs, "nas", name)
+    environment = environ(world.folder / "accounts" / name, world.folder)
+    place = Place(environment, world.place.logs, "nas", name)
     place.home.mkdir(mode=0o700)
     try:
         await bus.join(place)

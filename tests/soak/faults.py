@@ -22,7 +22,8 @@ from actors import Actor, World, until
 from choices import Errand, Planned
 from ledger import Call, Fault, Said, Stalled
 from machine import Process, processes
-from voices import LISTEN, Place, Shell, typed
+from place import Place
+from voices import LISTEN, Shell, typed
 
 _LOOK_AGAIN_S = 0.02
 # How long nobody may need a server; then somebody has one started.
@@ -328,18 +329,19 @@ async def typed_at(world: World, place: Place, *argv: str) -> str:
         world.ledger.add(Call(world.clock(), began, who, " ".join(argv), "none"))
         return ""
     if code not in {0, 1, 3} or "Traceback" in err:
-        world.trouble("bad end", f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}")
+        told = f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}"
+        world.trouble("bad end", told, began)
     said = (out + err).strip().partition("\n")[0]
     return f"{said} ({world.clock() - began:.1f} s)"
 
 
 async def start_listener(world: World, place: Place, *options: str) -> Path:
     """Begin `agentbus listen` in the background; return its log."""
-    log = place.logs / f"listen-{world.clock():.1f}{''.join(options)}{place.mark}.err"
-    with log.open("wb") as file:
+    name = f"listen-{world.clock():.1f}{''.join(options)}{place.mark}"
+    with place.log(name) as file:
         process = await asyncio.create_subprocess_exec(
             *LISTEN, *options, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL, stderr=file, env=place.environ,
         )  # fmt: skip
     place.background.append(process)  # what nobody refers to any more is killed
-    return log
+    return place.logs / f"{name}.err"

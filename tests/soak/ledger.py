@@ -55,6 +55,8 @@ class Sent(Entry):
     due: float = 0.0
     #: It was on its sender's machine alone, whose listener is to hand it on.
     is_here: bool = False
+    #: Not expired before; 0 if it has no deadline.
+    expires: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ class Trouble(Entry):
 
     kind: str
     told: str
+    #: When the processes began that may have said so as they began.
+    began: tuple[float, ...] = ()
 
 
 @dataclass

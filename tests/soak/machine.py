@@ -122,12 +122,13 @@ def _damaged(path: Path, home: Path) -> list[str]:
     return []
 
 
-def tracebacks(logs: Path) -> list[str]:
-    """Return each log that has a traceback in it, with its end."""
+def tracebacks(logs: Path) -> list[tuple[str, str]]:
+    """Return the name of each log that has a traceback in it, and its end."""
     shown = []
     for log in sorted(logs.iterdir()):
         said = log.read_text(errors="replace")
         if "Traceback (most recent call last)" in said:
             last = said[said.rindex("Traceback") :].strip().splitlines()
-            shown.append(f"{log.name}: {' | '.join(line.strip() for line in last[-4:])}")
+            end = " | ".join(line.strip() for line in last[-4:])
+            shown.append((log.name, f"{log.name}: {end}"))
     return shown

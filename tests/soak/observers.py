@@ -21,7 +21,8 @@ from faults import start_listener
 from ledger import Call, Ended, Pulse, Said, Trouble
 from machine import Sample, faulty_files, processes, sample
 from persons import at_terminal
-from voices import AGENTBUS, ANSWER_WITHIN_S, ENDS_WITHIN_S, ROOT, Place, typed
+from place import Place
+from voices import AGENTBUS, ANSWER_WITHIN_S, ENDS_WITHIN_S, ROOT, typed
 
 _HOOK = ROOT / "hooks/agentbus_hook.py"
 _EVENTS = ("SessionStart", "UserPromptSubmit", "PostToolBatch", "Stop")
@@ -62,7 +63,7 @@ async def _approve(world: World, place: Place, task: str) -> None:
     typed_ = partial(at_terminal, place.home, task[:6], *argv, **place.environ)
     typed = await asyncio.to_thread(typed_)
     if "Traceback" in typed.out:
-        world.trouble("bug", f"agentbus approve: {typed.out[-400:]}")
+        world.trouble("bug", f"agentbus approve: {typed.out[-400:]}", began)
     outcome = "refused" if typed.code else "stored"
     who = f"user{place.mark}"
     world.ledger.add(Said(world.clock(), task, began, "user", who, "approved", token, outcome))
@@ -99,7 +100,7 @@ async def follower(world: World) -> None:
     number = 0
     while not world.calm.is_set():
         number += 1
-        with (world.place.logs / f"follow-{number}.err").open("wb") as log:
+        with world.place.log(f"follow-{number}") as log:
             process = await asyncio.create_subprocess_exec(
                 *AGENTBUS, "watch", "--follow", "--agent", "ana", "--json",
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
@@ -151,7 +152,8 @@ async def person(world: World, place: Place) -> None:
             if code == 0:
                 json.loads(out)
             if "Traceback" in err or code in {2, 130}:
-                world.trouble("bad end", f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}")
+                told = f"agentbus {' '.join(argv)}: exit {code}, {err[-400:]}"
+                world.trouble("bad end", told, began)
         except TimeoutError:
             outcome = "none"
         who = f"person{place.mark}"
@@ -166,7 +168,7 @@ async def worker(world: World) -> None:
     while not world.settled.is_set():
         number += 1
         session = f"work-{number}{world.place.mark}"
-        with (world.place.logs / f"{session}.err").open("wb") as log:
+        with world.place.log(session) as log:
             process = await asyncio.create_subprocess_exec(
                 *AGENTBUS, "work", "--agent", "wes", "--jobs", "2", "--", sys.executable, "-S",
                 str(toiling), str(world.folder / "toiled.jsonl"), str(world.choices.seed),

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from actors import until
 from link import Link
-from voices import AGENTBUS, ENDS_WITHIN_S, Place, environ, typed
+from place import Place, environ
+from voices import AGENTBUS, ENDS_WITHIN_S, typed
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import load_settings
@@ -46,7 +47,7 @@ class SharedBus:
 
     def __init__(self, folder: Path, logs: Path) -> None:
         self.folder = folder / "bus"
-        self.owner = Place(environ(folder / "owner"), logs)
+        self.owner = Place(environ(folder / "owner", folder), logs)
         self.owner.home.mkdir(mode=0o700)
         self.port = _free_port()
         #: The link of the laptop.
@@ -137,7 +138,7 @@ class SharedBus:
     async def _run(self, name: str, argv: list[str]) -> None:
         """Start it, and again whenever it has ended."""
         while not self._is_ending:
-            with self._log(name).open("ab") as log:
+            with self.owner.log(name) as log:
                 process = await asyncio.create_subprocess_exec(
                     *argv, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                     env=self.owner.environ,

@@ -33,23 +33,25 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
+import clocks  # noqa: F401  # whose faults are among the others, too
 import faults
 import guard
+import upgrades
 from actors import Actor, World, until
 from checker import check
-from choices import FAULTS, SHARED_FAULTS, Choices, Planned
+from choices import FAULTS, LASTING, SHARED_FAULTS, Choices, Planned
 from contents import contents
 from crowd import configure, crowd, place_of, settled
-from distant import LASTING
 from growth import grown, spinning
 from held import Archived, Contents
 from ledger import ENDS, Claimed, Ledger, Said, Sent
 from machine import Sample, processes, tracebacks
 from observers import follower, hooks, listeners, measure, measured, person, pulse, user, worker
+from place import Place, environ
 from rawclient import AdminRaw, Raw
 from sharing import ACCOUNTS, LAPTOP, Failed, SharedBus
 from table import stories, table
-from voices import Place, Shell, environ, typed
+from voices import Shell, typed
 
 # After the faults: a dead session's claims come back within 30 s, up to five times; deadlines and
 # schedules of this run are at most 28 s ahead; a busy machine takes its share.
@@ -114,8 +116,8 @@ async def _run(
         return 2
     except TimeoutError:
         world.trouble("hang", f"the run itself did not end; these did not: {processes(folder)}")
-    for log in tracebacks(world.place.logs):
-        world.trouble("traceback", log)
+    for log, told in tracebacks(world.place.logs):
+        world.trouble("traceback", told, *world.begun(log))
     for told in grown(samples):
         world.trouble("grown", told)
     _add_woken(world)
@@ -152,9 +154,8 @@ async def _live(world: World, samples: list[Sample], minutes: float, plan: list[
 
 def _world(folder: Path, seed: int, *, is_shared: bool) -> World:
     logs = folder / "logs"
-    places = (
-        settled(folder / "accounts", logs) if is_shared else [Place(environ(folder / "home"), logs)]
-    )
+    places = settled(folder, logs) if is_shared else [Place(environ(folder / "home", folder), logs)]
+    upgrades.install(folder)
     for each in (logs, folder / "work", *(place.home for place in places)):
         each.mkdir(mode=0o700, parents=True)
     began = time.monotonic()

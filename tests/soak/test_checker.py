@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import checker
-import distant  # noqa: F401  # whose faults are among the others, too
+import clocks  # noqa: F401  # whose faults are among the others, too
+import distant  # noqa: F401  # as those of this
 import faults
 import pytest
+import upgrades  # noqa: F401  # and of this
 from checker import check
 from choices import FAULTS, SHARED_FAULTS, Choices
 from growth import grown, spinning

@@ -16,12 +16,13 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import re
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+from place import Place
 
 ROOT = Path(__file__).parents[2]
 _WORKER = ROOT / "tests/support/worker.py"
@@ -127,32 +128,6 @@ def _read(document: dict, text: str = "") -> Answer:
     )
 
 
-@dataclass
-class Place:
-    """Where the run's processes are started: one user's home."""
-
-    environ: dict[str, str]
-    logs: Path
-    #: Whose inbox is looked at there.
-    reader: str = "ana"
-    #: Which account of a shared bus that user is.
-    account: str = ""
-    #: Commands under way, for who kills one.
-    commands: set[asyncio.subprocess.Process] = field(default_factory=set)
-    #: Whatever was begun and goes on by itself.
-    background: list[asyncio.subprocess.Process] = field(default_factory=list)
-
-    @property
-    def home(self) -> Path:
-        """The folder of its user."""
-        return Path(self.environ["HOME"])
-
-    @property
-    def mark(self) -> str:
-        """What the names of sessions there end with; by it all of them are meant, too."""
-        return self.account and f"@{self.account}"
-
-
 class Voice:
     """One session of an agent, process after process."""
 
@@ -170,7 +145,7 @@ class Voice:
     async def start(self) -> None:
         """Begin a session of a process of its own."""
         self.session = f"{self.name}#{next(self._lives)}{self._place.mark}"
-        with (self._place.logs / f"{self.session}.err").open("wb") as log:
+        with self._place.log(self.session) as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self._argv(),
                 stdin=asyncio.subprocess.PIPE,
@@ -182,6 +157,12 @@ class Voice:
 
     def _argv(self) -> list[str]:
         raise NotImplementedError
+
+    @property
+    def said(self) -> str:
+        """The end of what its process has said of what is wrong."""
+        log = self._place.logs / f"{self.session}.err"
+        return log.read_text(errors="replace")[-400:] if log.exists() else ""
 
     async def call(self, tool: str, **arguments) -> Answer:
         """Ask for one of the tools.
@@ -316,7 +297,7 @@ class Shell(Voice):
         argv = _typed(tool, arguments)
         within_s = ANSWER_WITHIN_S + arguments.get("timeout_s", 0)
         code, out, err = await typed(
-            self._place, *argv, "--json", "--agent", self.agent, within_s=within_s
+            self._place, *argv, "--json", "--agent", self.agent, within_s=within_s, who=self.agent
         )
         if code not in {0, 4} and code >= 0:
             return _failed(out + err)  # with --json an error is on standard output
@@ -362,9 +343,15 @@ def _documents(out: str):
 
 
 async def typed(
-    place: Place, *argv: str, within_s: float = ANSWER_WITHIN_S, given: str | None = None
+    place: Place,
+    *argv: str,
+    within_s: float = ANSWER_WITHIN_S,
+    given: str | None = None,
+    who: str = "",
 ):
     """Run `agentbus ARGV`, which is given a text; return its exit code and what it printed.
+
+    By `who` its clock is known, see `clocks`.
 
     Raises:
         TimeoutError: it did not end, and was killed.
@@ -374,7 +361,7 @@ async def typed(
         stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=place.environ,
+        env={**place.environ, "SOAK_CLOCK": who},
     )  # fmt: skip
     place.commands.add(process)
     try:
@@ -387,14 +374,3 @@ async def typed(
     finally:
         place.commands.discard(process)
     return process.returncode, out.decode(), err.decode()
-
-
-def environ(home: Path) -> dict[str, str]:
-    """Return what the processes of a user know of the machine."""
-    return {
-        "AGENTBUS_HOME": str(home),
-        "HOME": str(home),
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
-    }
