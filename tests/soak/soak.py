@@ -34,6 +34,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import clocks  # noqa: F401  # whose faults are among the others, too
+import distant  # noqa: F401  # as those of this
 import faults
 import guard
 import upgrades

@@ -6,11 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import checker
-import clocks  # noqa: F401  # whose faults are among the others, too
-import distant  # noqa: F401  # as those of this
 import faults
 import pytest
-import upgrades  # noqa: F401  # and of this
+import soak  # noqa: F401  # with all the faults that a run knows
 from checker import check
 from choices import FAULTS, SHARED_FAULTS, Choices
 from growth import grown, spinning

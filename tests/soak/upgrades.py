@@ -22,6 +22,8 @@ from choices import Planned
 from faults import a_fault, start_listener
 from voices import ROOT
 
+# What a host reads of it.
+_PLUGIN = (".claude-plugin", "bin", "hooks", "monitors", "skills")
 # Between the old files and the first of the new ones, at most.
 _MISSING_S = 0.5
 # As `agentbus listen --status` tells after an upgrade; in half of them nobody has read that.
@@ -35,7 +37,7 @@ def install(folder: Path) -> None:
     for source, target in (
         ("mcp_agentbus", package),
         ("installers", package / "installers"),
-        ("hooks", package / "plugin/hooks"),
+        *((part, package / "plugin" / part) for part in _PLUGIN),
         ("tests/soak/every_python", site),
     ):
         # With what Python has compiled: else all that begin at once would do that again.
