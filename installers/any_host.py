@@ -14,6 +14,7 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.installers._parts import entry, probe
@@ -111,6 +112,26 @@ class Host:
             return ""
 
         return [Step(f"run `{shlex.join([self.program, *self.remove])}`", do)]
+
+    def gone(self, machine: Machine) -> str:
+        """Return the program that our entry starts, if it is not there any more; or nothing.
+
+        Raises:
+            BadSetup: as `uninstall`.
+        """
+        shown = self._shown(machine)
+        before = _COMMAND.search(shown)
+        if before is None or not _is_ours(machine, shown):
+            return ""
+        # Where the arguments stand behind it, a path may have spaces in it.
+        words = before[1].split(" ")
+        tries = [" ".join(words[: count + 1]) for count in range(len(words))]
+        is_there = any(Path(each).is_file() for each in tries)
+        return "" if is_there or not words[0].startswith("/") else words[0]
+
+    def renewal(self, machine: Machine) -> list[Step]:
+        """Return the steps that connect it anew, as `install`."""
+        return self.install(machine)
 
     def verify(self, machine: Machine) -> str:
         """Ask the host for the entry, and the entry's server for its tools.

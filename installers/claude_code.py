@@ -128,6 +128,27 @@ def uninstall(machine: Machine) -> list[Step]:
     return steps
 
 
+def gone(machine: Machine) -> str:
+    """Return what is not there of ours: an entry's program, the plugin's folder or its program.
+
+    Raises: as `verify`.
+    """
+    program, before = _program(machine), _server(machine)
+    if before is not None:
+        return entry.gone(before)
+    if not _knows_plugins(machine, program) or not _plugin(machine, program):
+        return ""
+    folder = str(_marketplace(machine, program).get("path", ""))
+    note = files.content(_data(machine) / _NOTE) or b""
+    noted = os.fsdecode(note.partition(b"\n")[0])
+    return next((each for each in (folder, noted) if each and not Path(each).exists()), "")
+
+
+def renewal(machine: Machine) -> list[Step]:
+    """Return the steps that connect it anew, as it was connected; raises as `install`."""
+    return install(machine, fallback=_server(machine) is not None)
+
+
 def verify(machine: Machine) -> str:
     """Have Claude Code start the server; say that it is connected.
 
@@ -161,11 +182,7 @@ def verify(machine: Machine) -> str:
 
 
 def _program(machine: Machine) -> str:
-    """Return Claude Code's program.
-
-    Raises:
-        BadSetup: it is not here.
-    """
+    """Return Claude Code's program; raises BadSetup if it is not here."""
     return machine.needs("claude", _TITLE, _NEEDS)
 
 

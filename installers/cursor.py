@@ -80,6 +80,28 @@ def uninstall(machine: Machine) -> list[Step]:
     return [*skill.removals(_folder_of(machine)), *steps]
 
 
+def gone(machine: Machine) -> str:
+    """Return the program that our entry or a hook of ours starts, if it is not there; or nothing.
+
+    Raises:
+        BadSetup: a file cannot be read.
+    """
+    if program := entry.gone(_entry_there(machine)):
+        return program
+    for element in _hooks_there(machine):
+        words = shlex.split(element["command"])
+        if words[0] == "/usr/bin/env":
+            words = [word for word in words[1:] if "=" not in word]
+        if words[0].startswith("/") and not Path(words[0]).exists():
+            return words[0]
+    return ""
+
+
+def renewal(machine: Machine) -> list[Step]:
+    """Return the steps that connect it anew, as `install`."""
+    return install(machine)[:-1]  # nobody clicks a link
+
+
 def verify(machine: Machine) -> str:
     """See that the files say what Cursor is documented to read, and that the server answers.
 
@@ -145,6 +167,16 @@ def _entry_there(machine: Machine) -> dict[str, Any]:
     except (OSError, ValueError, LookupError, TypeError):
         return {}  # whoever writes it says what is wrong
     return server if isinstance(server, dict) and entry.is_ours(server) else {}
+
+
+def _hooks_there(machine: Machine) -> list[dict[str, Any]]:
+    """Return our hooks as they are; none if the file is not plain JSON."""
+    try:
+        document = from_json(read_whole(_folder_of(machine) / "hooks.json", HOSTS_MAX_BYTES))
+        hooks = [each for event in EVENTS for each in document["hooks"].get(event, ())]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
+    return list(filter(_is_ours, hooks))
 
 
 def _hook(machine: Machine, event: str, agent: str) -> dict[str, Any]:

@@ -106,6 +106,20 @@ def uninstall(machine: Machine) -> list[Step]:
     return steps
 
 
+def gone(machine: Machine) -> str:
+    """Return the program that our entry starts, if it is not there any more; or nothing.
+
+    Raises:
+        BadSetup: as `openclaw_config.server`.
+    """
+    return entry.gone(openclaw_config.server(machine))
+
+
+def renewal(machine: Machine) -> list[Step]:
+    """Return the steps that connect it anew, as `install`."""
+    return install(machine)
+
+
 def verify(machine: Machine) -> str:
     """Have OpenClaw start the server and list its tools; say so.
 

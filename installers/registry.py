@@ -30,6 +30,12 @@ class Installer(Protocol):
     def uninstall(self, machine: Machine) -> list[Step]:
         """Return the steps that take out what is there of it; none if nothing is."""
 
+    def gone(self, machine: Machine) -> str:
+        """Return what of agentbus the host would start or read, and is not there; or nothing."""
+
+    def renewal(self, machine: Machine) -> list[Step]:
+        """Return the steps that connect it anew, in the way in which it was connected."""
+
     def verify(self, machine: Machine) -> str:
         """Have the host, or what it would run, list the tools; say so, or raise BadSetup."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.installers.steps import Machine
@@ -108,6 +109,14 @@ def _with_agent(words: list[Any], agent: str | None) -> list[Any]:
 def _env(entry: Mapping[str, Any]) -> dict[str, Any]:
     env = entry.get("env")
     return env if isinstance(env, dict) else {}
+
+
+def gone(entry: Mapping[str, Any]) -> str:
+    """Return the program that an entry of ours starts, if that is not there any more; else ""."""
+    command = entry.get("command")
+    if not isinstance(command, str) or not command.startswith("/") or Path(command).exists():
+        return ""
+    return command if is_ours(entry) else ""
 
 
 def is_ours(entry: Mapping[str, Any]) -> bool:

@@ -15,16 +15,18 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.hosts import CONNECTED
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.doctor.check import Check
+from mcp_agentbus.doctor.stored.mending import FIX
 from mcp_agentbus.errors import AgentbusError, BadSetup
 from mcp_agentbus.installers import assets
 from mcp_agentbus.installers.registry import Installer, installer
-from mcp_agentbus.installers.steps import Machine
+from mcp_agentbus.installers.steps import Machine, Step
 
 #: The hosts that are looked at.
 HOSTS: Final = CONNECTED
@@ -72,12 +74,39 @@ def _refused(name: str, about: str, error: AgentbusError, machine: Machine) -> C
     connected = _connected(installer(name), machine)
     if not machine.left_s:
         return Check(name, "unknown", f"{about}: no answer in time", _BUSY)
+    if connected and (gone := _gone(installer(name), machine)):
+        return _stale(Check(name, "wrong", f"{about}: starts {gone}, which is gone"), machine)
     if connected:
         again = "" if connect in error.hint else f" To connect it anew: {connect}"
         return Check(name, "wrong", f"{about}: {error.message}", f"{error.hint}{again}")
     # That it was never connected is its user's choice, and nothing is broken.
     fix = f"To connect it: {connect} (--dry-run tells what that does)"
     return Check(name, "warning", f"{about}: not connected", fix)
+
+
+def _gone(connects: Installer, machine: Machine) -> str:
+    """Return what a host would start of agentbus and is not there; nothing if it cannot tell."""
+    try:
+        return connects.gone(machine)
+    except AgentbusError:
+        return ""
+
+
+def _stale(check: Check, machine: Machine) -> Check:
+    """Return the check of a host whose agentbus is gone, with what has it start this one."""
+    connect = f"agentbus install {check.name}"
+    if warnings := machine.warnings:  # it would be gone again
+        return replace(check, fix=" ".join(warnings))
+    what = f"have {check.name} start {machine.agentbus[0]}, as by {connect}"
+    mend = Step(what, partial(_renewed, machine.settings, check.name))
+    return replace(check, fix=f"{FIX} Or: {connect}", mend=mend)
+
+
+def _renewed(settings: Settings, name: str) -> str:
+    machine = Machine(settings)
+    for step in installer(name).renewal(machine):
+        step.do()
+    return ""
 
 
 def _connected(connects: Installer, machine: Machine) -> bool:

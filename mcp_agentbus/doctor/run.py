@@ -7,7 +7,8 @@
                      Run `agentbus server start`.
 
 Each check has a time limit, and one that fails is not known to be good. Nothing is changed unless
-`--fix` is given; then what is agentbus's own alone, and never a host's file.
+`--fix` is given; then what is agentbus's own alone. Of a host that is its entry, and what goes
+with it, where that starts an agentbus which is gone.
 """
 
 from __future__ import annotations
