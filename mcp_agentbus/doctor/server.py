@@ -176,7 +176,9 @@ def _writing(settings: Settings, about: str) -> Check:
         fix = f"Free some disk space: df -h {where}. The next command starts it anew then."
         return Check("server", "wrong", wrong, fix)
     fix = "Run `agentbus server stop`, then `agentbus server start`; the next command does it, too."
-    return Check("server", "wrong", wrong, fix, Step("start it anew", partial(_revive, settings)))
+    return Check(
+        "server", "wrong", wrong, fix, Step("start the server anew", partial(_revive, settings))
+    )
 
 
 def _revive(settings: Settings) -> str:

@@ -5,10 +5,11 @@ Needs the right to mount a small tmpfs; skipped where a person has it not.
 """
 
 import asyncio
+import json
 import shutil
 
 import pytest
-from doctors import report
+from doctors import printed, report
 from local_server import server_folder
 
 from mcp_agentbus.bus import disk, embedded
@@ -18,6 +19,7 @@ from mcp_agentbus.errors import StoreFull, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import subjects
 
 PROMISED_S = 5
 
@@ -69,6 +71,44 @@ async def test_on_a_full_disk_nothing_is_called_stored_and_with_room_the_next_ca
             assert healed["server"]["state"] == "ok"
             read = [item.task.id for item in (await read_inbox(coder, limit=50)).tasks]
             assert sorted(read) == sorted(stored)
+
+
+async def test_a_server_that_a_full_disk_has_left_dead_is_started_anew_by_a_fix(small_disk):
+    async def fixed(**options):
+        _, said = await printed(settings, fix=True, **options)
+        return [(each["state"], each["step"]) for each in json.loads(said)["steps"]]
+
+    with server_folder(small_disk / "home") as settings:
+        async with Bus.connect(settings) as bus, Session(bus, Agent("coder")) as coder:
+            await read_inbox(coder)
+            await send_task(coder, "coder", "Before", "x")
+            before = embedded.find(settings).pid
+            ballast = small_disk / "ballast"
+            fill(ballast)
+            with pytest.raises((Unconfirmed, StoreFull)):
+                await send_many(coder)
+            full = await fixed()
+            ballast.unlink()
+
+            planned = await fixed(dry_run=True)
+            untouched = embedded.find(settings).pid
+            done = await fixed()
+            left = await fixed()
+
+    assert (full, left) == ([("none", "")], [("none", "")])
+    assert planned == [("would", "start the server anew")]
+    # Presence was in the memory of the one before.
+    assert done == [
+        ("done", "start the server anew"), ("done", f"make the streams {subjects.PRESENCE}"),
+    ]  # fmt: skip
+    assert untouched == before
+
+
+async def send_many(session):
+    """Send more than fits."""
+    for _ in range(200):
+        async with asyncio.timeout(PROMISED_S):
+            await send_task(session, session.me.id, "Count", "x" * 60_000)
 
 
 def fill(file):

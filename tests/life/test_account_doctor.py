@@ -2,18 +2,22 @@
 """`agentbus doctor` of an account of a shared server: its gate, and a task's whole way through it."""
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
-from doctors import report, sent_round
+from doctors import printed, report, sent_round
 from gated import gated, ungated
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import GATE
 from mcp_agentbus.bus.login.nkey import new_seed
+from mcp_agentbus.config import names
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.doctor import hosts
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
+from mcp_agentbus.store.subjects import TASKS
 
 
 def of(shared, account):
@@ -84,3 +88,44 @@ async def test_a_server_without_its_gate_and_one_that_lets_the_account_in_no_mor
         assert (code, found["server"]["state"]) == (1, "wrong")
         assert "does not let the account laptop in" in found["server"]["said"]
         assert "agentbus join" in found["server"]["fix"]
+
+
+async def test_an_account_mends_what_is_its_own_and_its_owner_what_is_the_buss(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(hosts, "HOSTS", ())
+    async with gated(tmp_path, laptop=[]) as shared:
+        laptop, owner = of(shared, "laptop"), shared.admin
+        laptop.environ["AGENTBUS_ACCOUNT"] = "laptop"
+        (tmp_path / "shop").mkdir()
+        with names.writing(laptop) as book:
+            book.names["shop"] = names.holder(tmp_path / "shop", "claude-code")
+        async with Bus(laptop) as bus, Session(bus, Agent("shop")) as session:
+            await session.called()
+        (tmp_path / "shop").rmdir()
+        theirs = {"name": "theirs", "durable_name": "theirs", "ack_policy": "explicit",
+                  "filter_subject": "agentbus.nobody.tasks.high.*"}  # fmt: skip
+        async with Bus(owner) as bus:
+            body = {"stream_name": TASKS, "config": theirs}
+            await bus.api(f"CONSUMER.CREATE.{TASKS}.theirs.agentbus.nobody.tasks.high.*", body)
+
+        steps = {}
+        for who, settings in (("laptop", laptop), ("owner", owner)):
+            for turn in ("first", "second"):
+                _, said = await printed(settings, fix=True)
+                done = json.loads(said)
+                steps[who, turn] = [(each["state"], each["step"]) for each in done["steps"]]
+            if who == "laptop":
+                looked = {each["name"]: each["said"] for each in done["checks"]}
+        async with Bus(laptop) as bus:
+            registered = await roster.registered(bus)
+
+    assert steps == {
+        ("laptop", "first"): [("done", "forget the agents shop")],
+        ("laptop", "second"): [("none", "")],
+        ("owner", "first"): [("done", f"remove the consumers theirs from {TASKS}")],
+        ("owner", "second"): [("none", "")],
+    }
+    assert registered == frozenset()
+    for name in ("strangers", "messages", "consumers", "orphans"):
+        assert "not looked at" in looked[name]

@@ -282,3 +282,18 @@ async def test_whose_folder_is_gone_stays_while_it_is_wanted_or_its_disk_may_be_
     assert "still wanted: busy, coder" in checks[1].said
     assert "away" in checks[2].said
     assert left == {"planner", "coder", "busy", "away"}
+
+
+async def test_the_owner_of_a_shared_server_mends_several_at_once(shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(orphans, "_UNDER_WAY", timedelta())
+    several = (missing_consumer, task_without_sender, foreign_stream)
+    async with at_work(shared, tmp_path) as it:
+        well, _ = await doctored(shared)
+        named = [await broken(it) for broken in several]
+        mended, done = await doctored(shared, fix=True)
+        _, left = await doctored(shared, fix=True)
+
+        assert list(done) == ["done"]
+        assert all(any(each in step for step in done["done"]) for each in named), done
+        assert (mended, set(left)) == (well, {"none"})
+        assert (await handed_over(it)).tasks

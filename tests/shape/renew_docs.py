@@ -27,6 +27,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 import configuration  # noqa: E402  # found through the path set above
 import demo_picture  # noqa: E402
 from promises import PROMISES  # noqa: E402
+from repairs import REPAIRS  # noqa: E402
 from seed_failures import FAILURES  # noqa: E402
 from seeds import FEATURES, SYSTEMS, Row  # noqa: E402
 from test_shape import ROOMS  # noqa: E402
@@ -156,6 +157,12 @@ def _promises() -> str:
     return "\n".join(["| | promise |", "|---:|---|", *rows])
 
 
+def _repairs() -> str:
+    rows = [f"| {row.seen} | {row.check} | {row.does} |" for row in REPAIRS.values()]
+    table = ["| what you see | what doctor calls it | what `--fix` does |", "|---|---|---|"]
+    return "\n".join([*table, *rows])
+
+
 def _systems() -> str:
     return "\n".join(f"- **{kind}**: {name}" for kind, name in SYSTEMS.items())
 
@@ -222,6 +229,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "limits": _limits,
     "promises": _promises,
     "earlier systems": _systems,
+    "repairs": _repairs,
     "features": lambda: _rows(FEATURES),
     "failures": lambda: _rows(FAILURES),
     "holds": _holds,
