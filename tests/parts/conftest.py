@@ -32,6 +32,7 @@ def installer(monkeypatch):
     module.found = lambda _: "Host 1.0, /usr/bin/host"
     module.verify = lambda _: "it listed five tools"
     module.uninstall = lambda _: []
+    module.gone = lambda _: ""
     monkeypatch.setitem(sys.modules, module.__name__, module)
     row = Host("stand-in", installer="stand_in")
     monkeypatch.setattr(hosts, "HOSTS", (*hosts.HOSTS, row))
