@@ -37,8 +37,9 @@ _FAILED = pytest.StashKey[bool]()
 _WORKERS = 3
 # The real hosts, the chaos run and the bench, and a link that is away for minutes.
 _LONGEST = {"hosts", "soak", "bench", "test_two_machines"}
-# In these folders tests are about what processes do, and not about how hosts and users start them.
-_FORKED = {"faults", "hostile", "life", "protocol"}
+# In these folders tests are about what processes do, and not about how hosts and users start them;
+# among the hosts that holds for the listener that a test starts beside one.
+_FORKED = {"faults", "hosts", "hostile", "life", "protocol"}
 
 
 def pytest_xdist_auto_num_workers(config):
