@@ -87,8 +87,8 @@ async def cancel_at_by_anyio(stops, call):
 
 # Where a call is when it is cancelled: the method of the bus, before or after it did its work.
 POINTS = [
-    ("pull", "before", "_high"),
-    ("pull", "after", "_high"),
+    ("api", "before", "STREAM.INFO"),
+    ("api", "after", "STREAM.INFO"),
     ("pull", "before", "_normal"),
     ("pull", "after", "_normal"),
     ("last", "before", ".results."),
@@ -186,7 +186,7 @@ async def test_a_call_cancelled_while_another_is_at_work_leaves_no_trace(pair, m
     planner, coder, _ = pair
     with monkeypatch.context() as patch:
         stops = Stops(coder.bus, patch)
-        stops.at("pull", "before", "_high")
+        stops.at("api", "before", "STREAM.INFO")
         first = asyncio.create_task(watch_inbox(coder, timeout_s=0))
         await stops.reached.wait()
         waits = asyncio.create_task(watch_inbox(coder, timeout_s=0))

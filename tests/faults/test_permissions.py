@@ -108,7 +108,13 @@ async def test_whoever_may_not_hear_events_is_told_so_and_reads_on(tmp_path):
 async def test_a_forbidden_pull_is_refused_at_once(tmp_path):
     pulls = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.TASKS}.>"
     with shared_server(tmp_path, forbidding(pulls)) as settings:
-        async with Bus.connect(settings) as bus, Session(bus, Agent("coder")) as coder:
+        async with (
+            Bus.connect(settings) as bus,
+            Session(bus, Agent("coder")) as coder,
+            Session(bus, Agent("planner")) as planner,
+        ):
+            await coder.called()
+            await send_task(planner, "coder", "Not to be had", "x")
             async with asyncio.timeout(PROMISED_S):
                 with pytest.raises(NotAllowed):
                     await watch_inbox(coder, timeout_s=60)

@@ -172,8 +172,8 @@ FIELDS = {
     "Profile.hosts": Field("word", plain=ROSTER, data="_meta, agents"),
     "Sign.agent": Field(
         "word",
-        plain=f"{ROSTER}, completion, send_task, tab key, {TRAIL}, tasks, status",
-        data=f"_meta, agents, {TRAIL}, tasks, status",
+        plain=f"{ROSTER}, completion, send_task, tab key, {TRAIL}, tasks, status, doctor",
+        data=f"_meta, agents, {TRAIL}, tasks, status, doctor",
     ),
     "Sign.session": Field("word"),
     "Sign.host": Field("word", plain=ROSTER, data="_meta, agents"),

@@ -12,6 +12,7 @@ comes for each at another time; so all of them go by this one.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -51,6 +52,7 @@ class _Told(NamedTuple):
 
 
 _told: WeakKeyDictionary[Bus, _Told] = WeakKeyDictionary()
+_asking: WeakKeyDictionary[Bus, asyncio.Lock] = WeakKeyDictionary()
 
 
 async def server_now(bus: Bus, stream: str) -> datetime:
@@ -84,13 +86,14 @@ async def now_about(bus: Bus, at: datetime) -> datetime:
 
 
 async def _now(bus: Bus) -> datetime:
-    told, here = _told.get(bus), text.now()
-    if told and told.counts(bus.connections, here, time.monotonic()):
-        return here + told.ahead
-    try:
-        there = await server_now(bus, TASKS)
-    except ApiError:
-        return here
-    here = text.now()
-    _told[bus] = _Told(bus.connections, there - here, here, time.monotonic())
-    return there
+    async with _asking.setdefault(bus, asyncio.Lock()):  # many who ask at once are told together
+        told, here = _told.get(bus), text.now()
+        if told and told.counts(bus.connections, here, time.monotonic()):
+            return here + told.ahead
+        try:
+            there = await server_now(bus, TASKS)
+        except ApiError:
+            return here
+        here = text.now()
+        _told[bus] = _Told(bus.connections, there - here, here, time.monotonic())
+        return there
