@@ -185,11 +185,12 @@ class Session:
             await together(registering, self.claims.find(self.inboxes))
             self.naming = None
             return
-        # Before the first task is sent, so that no answer to it can be missed.
-        await together(registering, self._hear_records())
+        await registering
         self.naming = None
         with suppress(AgentbusError):
             await roster.beat(self.bus, self.me, self.id)
+        # Before the first task is sent, so that no answer to it can be missed.
+        await self._hear_records()
         if self.hosted and not self.only:
             await self._succeed()
         self._ending.callback(in_background(self._keep(), f"keeper of session {self.id}").cancel)

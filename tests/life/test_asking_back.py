@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from test_shell import Shell
 
@@ -35,16 +33,24 @@ async def _asking(world, status="needs_input", **options):
     return planner, coder, receipt.task_id
 
 
+async def test_a_worker_that_waits_is_told_at_once_what_was_answered(world):
+    planner, coder, task_id = await _asking(world)
+    waiting = asyncio.create_task(watch_inbox(coder, timeout_s=20))
+
+    await publish_result(planner, task_id, "answered", body="main")
+    [item] = (await waiting).tasks
+
+    assert [answer.body for answer in item.answers] == ["main"]
+
+
 @pytest.mark.parametrize("status", ["needs_input", "needs_approval"])
 async def test_a_question_is_answered_on_the_task_and_its_worker_is_told_once(world, status):
     planner, coder, task_id = await _asking(world, status)
     asked = await watch_inbox(planner, timeout_s=20)
-    waiting = asyncio.create_task(watch_inbox(coder, timeout_s=20))
-
     published = await publish_result(planner, task_id, "answered", body="main")
     mark = (await to_question(coder.bus, coder.claims[task_id].record)).mark
     before = news.shown(coder, [f"{task_id} {mark}"])
-    told = await waiting
+    told = await watch_inbox(coder, timeout_s=20)
     shown_now = news.shown(coder, [f"{task_id} {each}" for each in (mark, f"{mark}0")])
     again = await read_inbox(coder)
     after = await task_life(planner, task_id)
