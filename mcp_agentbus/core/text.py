@@ -34,10 +34,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def stamp(at: datetime) -> str:
-    """Return `at` as RFC 3339 in UTC with milliseconds; without a zone it is UTC already."""
+def stamp(at: datetime, *, timespec: str = "milliseconds") -> str:
+    """Return `at` as RFC 3339 in UTC; without a zone it is UTC already."""
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return at.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def minute(at: str) -> str:

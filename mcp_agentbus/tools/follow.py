@@ -179,7 +179,9 @@ class _Following:
             return last
         if given.revision is not None:
             return given.revision if given.revision <= last else 0
-        request = {"start_time": text.stamp(given.at), "batch": 1, "next_by_subj": self._subject}
+        # In the same millisecond may lie what was told before.
+        since = text.stamp(given.at, timespec="microseconds")
+        request = {"start_time": since, "batch": 1, "next_by_subj": self._subject}
         messages = await self._bus.admin.many(RESULTS, request)
         return messages[0].seq - 1 if messages else last
 
