@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from mcp_agentbus.core import hosts, lines, processes
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import AgentbusError, BadSetup
-from mcp_agentbus.relay import local_socket, member, messages
+from mcp_agentbus.relay import late, local_socket, member, messages
 from mcp_agentbus.relay.conversation import Conversation
 from mcp_agentbus.relay.host import Host
 from mcp_agentbus.relay.member import Me, Membership
@@ -64,13 +64,11 @@ class _Listener:
     """A listener serves the session, and has told whose it is."""
 
     def __init__(self, connection: socket.socket, answer: dict[str, Any]) -> None:
-        #: Its other end is the listener's.
-        self.connection = connection
+        self.connection = connection  #: Its other end is the listener's.
         self.agent = str(answer["agent"])
         self.host = str(answer["host"])
         self.roles = tuple(answer["roles"])
-        #: Which server it is on, see `config.settings.server_of`.
-        self.server: dict[str, str] = dict(answer["server"])
+        self.server: dict[str, str] = dict(answer["server"])  #: See `settings.server_of`.
 
     @classmethod
     def asked(cls, place: Place, session: str, options: Options) -> _Listener | None:
@@ -121,6 +119,7 @@ class _OwnProcess:
         that holds something goes on as `before`. Any other is nobody's: its host has the tools,
         which answer with the reason until it is mended.
         """
+        late.load(*late.IDENTITY)
         from mcp_agentbus.config import identity
         from mcp_agentbus.config.settings import load_settings, settings_as_before
         from mcp_agentbus.core.ids import Agent
@@ -387,6 +386,7 @@ def _load() -> type[Standalone]:
     """Return what serves a session, once it is loaded."""
     # What these imports make stays for good; collecting among it takes a tenth of the start.
     gc.disable()
+    late.load(late.STANDALONE)
     from mcp_agentbus.tools.standalone import Standalone
 
     gc.freeze()

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is loaded late is there, of one version, also where an upgrade has its files missing."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from mcp_agentbus.relay import late
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of which a file is missing, and of which nothing stays loaded."""
+    folder = tmp_path / "upgraded"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "version.py").write_text("VERSION = 1\n")
+    (folder / "one.py").write_text("from upgraded.version import VERSION\nimport upgraded.two\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("upgraded")]:
+        del sys.modules[name]
+
+
+def _then(monkeypatch, do):
+    """Have something happen while it waits for what is missing."""
+    monkeypatch.setattr(late.time, "sleep", lambda _: do())
+
+
+def test_a_file_that_is_missing_for_a_moment_is_waited_for(package, monkeypatch):
+    _then(monkeypatch, (package / "two.py").touch)
+
+    late.load("upgraded.one")
+
+    assert {"upgraded.one", "upgraded.two"} <= sys.modules.keys()
+
+
+def test_what_was_loaded_before_the_missing_one_is_of_the_same_version(package, monkeypatch):
+    def upgrade():
+        (package / "version.py").write_text("VERSION = 22\n")
+        (package / "two.py").touch()
+
+    _then(monkeypatch, upgrade)
+    late.load("upgraded.one")
+
+    assert sys.modules["upgraded.one"].VERSION == 22
+
+
+def test_a_half_written_file_is_waited_for(package, monkeypatch):
+    (package / "two.py").write_text("def half(")
+    _then(monkeypatch, lambda: (package / "two.py").write_text("WHOLE = True\n"))
+
+    late.load("upgraded.one")
+
+    assert sys.modules["upgraded.two"].WHOLE
+
+
+def test_what_stays_missing_is_said(package, monkeypatch):
+    monkeypatch.setattr(late, "_MISSING_MAX_S", 0)
+
+    with pytest.raises(ImportError, match=r"upgraded\.two"):
+        late.load("upgraded.one")
