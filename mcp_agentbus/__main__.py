@@ -71,6 +71,9 @@ def _typed(argv: list[str]) -> int:
             # Taking all down again that Python has loaded would take a tenth of the time.
             os._exit(done)
         begun = done
+        from mcp_agentbus.relay import late
+
+        late.load(*late.COMMANDS)  # it may have waited for days until its listener ended
     from mcp_agentbus.cli.main import main
 
     return main(begun=begun)

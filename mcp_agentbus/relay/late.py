@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load what a session needs late, though the package may just be upgraded below it.
+"""Load what a session, or a command, needs late, though the package may just be upgraded below it.
 
     late.load("mcp_agentbus.tools.standalone")
 
@@ -19,6 +19,13 @@ IDENTITY: Final = (
     "mcp_agentbus.config.identity",
     "mcp_agentbus.config.settings",
     "mcp_agentbus.tools.answers.readers",
+)
+#: What does the commands that a listener does, too.
+COMMANDS: Final = (
+    "mcp_agentbus.cli.main",
+    "mcp_agentbus.cli.tasks",
+    "mcp_agentbus.tools.commands",
+    "mcp_agentbus.tools.follow",
 )
 #: What serves a session.
 STANDALONE: Final = "mcp_agentbus.tools.standalone"
