@@ -63,6 +63,7 @@ def _typed(argv: list[str]) -> int:
     is_theirs = words and words[0] in command.COMMANDS and "_ARGCOMPLETE" not in os.environ
     if is_theirs and not any(_INVITES in word for word in words):
         from mcp_agentbus.core.feather import printing
+        from mcp_agentbus.relay import late
 
         printing.spell_out()
         printing.be_patient()
@@ -71,8 +72,6 @@ def _typed(argv: list[str]) -> int:
             # Taking all down again that Python has loaded would take a tenth of the time.
             os._exit(done)
         begun = done
-        from mcp_agentbus.relay import late
-
         late.load(*late.COMMANDS)  # it may have waited for days until its listener ended
     from mcp_agentbus.cli.main import main
 

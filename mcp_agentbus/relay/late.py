@@ -9,31 +9,31 @@ with all that it holds. So they are waited for, and what was loaded before one t
 loaded anew with it, so that both are of one version.
 """
 
+# No `typing`, and no `threading`: a command loads this before it knows that it needs more.
+import _thread
 import sys
-import threading
 import time
-from typing import Final
 
 #: What says who a session is.
-IDENTITY: Final = (
+IDENTITY = (
     "mcp_agentbus.config.identity",
     "mcp_agentbus.config.settings",
     "mcp_agentbus.tools.answers.readers",
 )
 #: What does the commands that a listener does, too.
-COMMANDS: Final = (
+COMMANDS = (
     "mcp_agentbus.cli.main",
     "mcp_agentbus.cli.tasks",
     "mcp_agentbus.tools.commands",
     "mcp_agentbus.tools.follow",
 )
 #: What serves a session.
-STANDALONE: Final = "mcp_agentbus.tools.standalone"
+STANDALONE = "mcp_agentbus.tools.standalone"
 # An upgrade takes pip a second or two, a busy machine longer; a host waits for half a minute.
-_MISSING_MAX_S: Final = 15.0
-_LOOK_AGAIN_S: Final = 0.1
+_MISSING_MAX_S = 15.0
+_LOOK_AGAIN_S = 0.1
 
-_lock: Final = threading.Lock()
+_lock = _thread.allocate_lock()
 
 
 def load(*names: str) -> None:
