@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Breaks the code one line at a time, and tells which breaks no test notices.
 
-    $ python tests/mutants.py store --count 60
-    store: 60 mutants, 57 noticed, 3 not (5.0 %)
-      mcp_agentbus/store/roster.py:261  `<` becomes `<=`
+    $ python tests/mutants.py store --count 60 --quick
+      mcp_agentbus/store/roster.py:261  it compares by `<=`
           return age < PRESENCE_S
+    store: 60 of 1345 mutants tried, 59 noticed, 1 not (1.7 %), in 21 min, seed 1
 
-Each is tried in a copy of the tree with an environment of its own, by the tests of its room first
-and then, where these pass, by those that run it with real parts. It takes minutes to hours, so no
-other test runs it. What changes nothing that anybody could see stands in `mutants_left.LEFT`, with
-its reason.
+Each is tried in a copy of the tree with an environment of its own: by tests that run the line in
+their own process, which one run of all tests finds out, and then, where these pass, by all tests
+that claim its room; `--quick` leaves these out. It takes minutes to hours, so no other test runs
+it. What changes nothing that anybody could see stands in `mutants_left.LEFT`, with its reason.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from mutants_left import LEFT
@@ -46,6 +50,8 @@ CLAIMED = {
 }
 # No test of ours takes longer, with all the others of its step.
 _STEP_MAX_S = 900
+# Of the tests that run a line so many are tried first, no two of a file before one of each other.
+_FIRST = 120
 _SWAPPED = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
     ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
@@ -153,6 +159,40 @@ def _breaks(node: ast.AST) -> Iterator[tuple[str, str]]:  # noqa: C901  # a tabl
             yield f"({ast.unparse(orelse)})", "it is always the other"
 
 
+class Lines:
+    """Which tests run which lines, by what `covering` has noted in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        #: By file, from the root of the tree: each test that runs some of it, with a bit a line.
+        self._of: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+        for path in folder.iterdir():
+            # https://coverage.readthedocs.io/en/latest/dbschema.html
+            with closing(sqlite3.connect(path)) as notes:
+                for file, test, bits in notes.execute(
+                    "SELECT path, context, numbits FROM line_bits JOIN file ON file.id = file_id"
+                    " JOIN context ON context.id = context_id WHERE context <> ''"
+                ):
+                    self._of[file].append((test, bits))
+
+    def tests_of(self, mutant: Mutant, source: str) -> list[str]:
+        """Return tests that run a mutant's statement, the first of each file before all others."""
+        inside = [
+            node
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.stmt) and node.lineno <= mutant.line <= node.end_lineno
+        ]
+        innermost = max(inside, key=lambda node: node.lineno)
+        lines = range(innermost.lineno, mutant.end_line + 1)
+        by_file: dict[str, list[str]] = defaultdict(list)
+        for test, bits in self._of[mutant.file]:
+            if any(line // 8 < len(bits) and bits[line // 8] >> line % 8 & 1 for line in lines):
+                by_file[test.partition("::")[0]].append(test)
+        # Those of parts are the quickest, and come first of all.
+        files = sorted(by_file, key=lambda file: (not file.startswith("tests/parts/"), file))
+        rounds = zip_longest(*(by_file[file] for file in files))
+        return [test for each in rounds for test in each if test][:_FIRST]
+
+
 class Copy:
     """A copy of the tree in which one file is broken at a time."""
 
@@ -164,36 +204,45 @@ class Copy:
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         self._python = venv / "bin" / "python"
         install = [self._python, "-m", "pip", "install", "-q", "-e", ".[dev]"]
-        subprocess.run(install, cwd=self.root, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([*install, "coverage"], cwd=self.root, check=True, stderr=subprocess.DEVNULL)
         self._home = folder / "home"
         self._home.mkdir()
 
-    def passes(self, tests: Sequence[str], workers: int) -> bool:
-        """Tell whether all of some tests pass; one that hangs does not."""
+    def passes(self, tests: Sequence[str], workers: int, noting: Path | None = None) -> bool:
+        """Tell whether all of some tests pass; one that hangs does not.
+
+        What lines each of them runs is written into the folder `noting`.
+        """
         argv = [
             *(self._python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
-            *(f"-n{workers}", "--timeout=120", *(f"tests/{test}" for test in tests)),
+            *(f"-n{workers}", "--timeout=120", *tests),
         ]
         env = {**os.environ, "HOME": str(self._home), "PYTHONDONTWRITEBYTECODE": "1"}
+        if noting:
+            argv += ["-p", "covering"]
+            env |= {"COVERING": str(noting / "lines"), "PYTHONPATH": "tests/support"}
         with subprocess.Popen(
             argv, cwd=self.root, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         ) as run:  # fmt: skip
             try:
-                return run.wait(_STEP_MAX_S) == 0
+                return run.wait(None if noting else _STEP_MAX_S) == 0
             except subprocess.TimeoutExpired:
                 return False
             finally:
                 if run.poll() is None:
                     os.killpg(run.pid, signal.SIGKILL)
 
-    def is_noticed(self, mutant: Mutant, steps: Sequence[Sequence[str]], workers: int) -> bool:
+    def is_noticed(
+        self, mutant: Mutant, lines: Lines, steps: Sequence[Sequence[str]], workers: int
+    ) -> bool:
         """Tell whether a test fails where the code is so broken."""
         file = self.root / mutant.file
         source = file.read_text()
+        first = lines.tests_of(mutant, source)
         file.write_text(mutant.of(source))
         try:
-            return not all(self.passes(tests, workers) for tests in steps)
+            return not all(self.passes(tests, workers) for tests in (first, *steps) if tests)
         finally:
             file.write_text(source)
 
@@ -210,28 +259,30 @@ def of_room(room: str) -> list[Mutant]:
     return every
 
 
-def try_room(room: str, count: int, seed: int, workers: int) -> int:
+def claiming(room: str) -> list[list[str]]:
+    """Return the tests that claim a room, step by step, from the root of the tree."""
+    return [[f"tests/{test}" for test in step] for step in CLAIMED[room][1:]]
+
+
+def try_room(room: str, copy: Copy, lines: Lines, args: argparse.Namespace) -> int:
     """Try a room's mutants, tell of those that nobody notices, and return how many these are."""
-    every, steps = of_room(room), CLAIMED[room][1:]
-    chosen = random.Random(seed).sample(every, min(count or len(every), len(every)))
-    began, missed = time.monotonic(), []
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = Copy(Path(folder))
-        for tests in steps:
-            if not copy.passes(tests, workers):
-                sys.exit(f"{room}: {' '.join(tests)} fail without any mutant: mend them first.")
-        for number, mutant in enumerate(chosen, 1):
-            if not copy.is_noticed(mutant, steps, workers):
-                missed.append(mutant)
-                print(_told(mutant), flush=True)
-            print(f"{number} of {len(chosen)}", end="\r", file=sys.stderr, flush=True)
-    share = 100 * len(missed) / max(1, len(chosen))
+    every, steps = of_room(room), [] if args.quick else claiming(room)
+    count = min(args.count or len(every), len(every))
+    chosen = random.Random(args.seed).sample(every, count)
+    began, missed = time.monotonic(), 0
+    for number, mutant in enumerate(chosen, 1):
+        if not copy.is_noticed(mutant, lines, steps, args.workers):
+            missed += 1
+            print(_told(mutant), flush=True)
+        print(f"{number} of {len(chosen)}", end="\r", file=sys.stderr, flush=True)
+    share = 100 * missed / max(1, len(chosen))
     took = (time.monotonic() - began) / 60
     print(
-        f"{room}: {len(chosen)} of {len(every)} mutants tried, {len(chosen) - len(missed)} noticed, "
-        f"{len(missed)} not ({share:.1f} %), in {took:.0f} min, seed {seed}"
+        f"{room}: {len(chosen)} of {len(every)} mutants tried, {len(chosen) - missed} noticed, "
+        f"{missed} not ({share:.1f} %), in {took:.0f} min, seed {args.seed}",
+        flush=True,
     )
-    return len(missed)
+    return missed
 
 
 def _told(mutant: Mutant) -> str:
@@ -246,10 +297,22 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=0, help="of each room so many (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="which these are")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--quick", action="store_true", help="only by tests that run its line")
+    parser.add_argument(
+        "--lines", type=Path, help="a folder: note there which tests run which lines, or read it"
+    )
     args = parser.parse_args()
-    missed = [
-        try_room(room, args.count, args.seed, args.workers) for room in args.room or list(CLAIMED)
-    ]
+    rooms = args.room or list(CLAIMED)
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copy = Copy(Path(folder))
+        noted = args.lines or Path(folder) / "lines"
+        if not noted.exists():
+            noted.mkdir(mode=0o700)
+            tests = sorted({test for room in rooms for step in claiming(room) for test in step})
+            if not copy.passes(tests, args.workers, noted):
+                sys.exit("Tests fail without any mutant: mend them first.")
+        lines = Lines(noted)
+        missed = [try_room(room, copy, lines, args) for room in rooms]
     return 1 if any(missed) else 0
 
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
-from mutants import CLAIMED, ROOT, mutants
+from mutants import CLAIMED, ROOT, Lines, mutants
 from mutants_left import LEFT
 
 
@@ -56,3 +58,38 @@ def test_each_mutant_that_is_explained_can_still_be_made():
         keys |= {mutant.key(source) for mutant in mutants(file, source)}
 
     assert set(LEFT) <= keys
+
+
+def _noted(folder, *rows):
+    """Write what `covering` would write: of each row a file, a test, and the lines that it runs."""
+    with sqlite3.connect(folder / "lines.1") as notes:
+        notes.executescript(
+            "CREATE TABLE file (id, path); CREATE TABLE context (id, context);"
+            "CREATE TABLE line_bits (file_id, context_id, numbits)"
+        )
+        for number, (file, test, lines) in enumerate(rows):
+            bits = sum(1 << line for line in lines).to_bytes(8, "little")
+            notes.execute("INSERT INTO file VALUES (?, ?)", (number, file))
+            notes.execute("INSERT INTO context VALUES (?, ?)", (number, test))
+            notes.execute("INSERT INTO line_bits VALUES (?, ?, ?)", (number, number, bits))
+    return Lines(folder)
+
+
+def test_a_mutant_is_tried_by_the_tests_that_run_its_statement_one_of_each_file_first(tmp_path):
+    lines = _noted(
+        tmp_path,
+        ("a.py", "tests/life/test_b.py::test_1", [2]),
+        ("a.py", "tests/parts/test_a.py::test_1", [1, 2, 3]),
+        ("a.py", "tests/parts/test_a.py::test_2", [2]),
+        ("a.py", "tests/parts/test_a.py::test_3", [1]),
+        ("b.py", "tests/parts/test_a.py::test_4", [2]),
+        ("a.py", "", [2]),
+    )
+    source = "a = 1\nb = f(\n  a < 2)\n"
+    [mutant] = [each for each in mutants("a.py", source) if each.what == "it compares by `<=`"]
+
+    assert lines.tests_of(mutant, source) == [
+        "tests/parts/test_a.py::test_1",
+        "tests/life/test_b.py::test_1",
+        "tests/parts/test_a.py::test_2",
+    ]

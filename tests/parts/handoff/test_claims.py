@@ -129,7 +129,16 @@ def test_a_claim_is_found_again_by_its_reference_which_holds_no_body():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("reference", [{}, {"stored_at": "now"}, {"stored_at": AT.isoformat()}])
+@pytest.mark.parametrize(
+    "reference",
+    [
+        {},
+        {"stored_at": "now"},
+        {"stored_at": AT.isoformat()},
+        {**reference_of(DELIVERY), "token": "agentbus.coder.results.planner.a"},
+        {**reference_of(DELIVERY), "subject": "agentbus.coder.results.planner.a"},
+    ],
+)
 def test_what_is_no_reference_names_no_delivery(reference):
     with pytest.raises((ValueError, LookupError, TypeError)):
         delivery_of(reference)
