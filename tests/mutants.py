@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -50,8 +50,10 @@ CLAIMED = {
 }
 # No test of ours takes longer, with all the others of its step.
 _STEP_MAX_S = 900
-# Of the tests that run a line so many are tried first, no two of a file before one of each other.
-_FIRST = 120
+# Of the tests that run a line so many are tried first: those that run the least besides, and as many
+# others, no two of a file before one of each other.
+_CLOSEST = 60
+_OTHERS = 60
 _SWAPPED = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
     ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
@@ -165,6 +167,8 @@ class Lines:
     def __init__(self, folder: Path) -> None:
         #: By file, from the root of the tree: each test that runs some of it, with a bit a line.
         self._of: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+        #: By test: how many lines it runs in all.
+        self._run: Counter[str] = Counter()
         for path in folder.iterdir():
             # https://coverage.readthedocs.io/en/latest/dbschema.html
             with closing(sqlite3.connect(path)) as notes:
@@ -173,9 +177,10 @@ class Lines:
                     " JOIN context ON context.id = context_id WHERE context <> ''"
                 ):
                     self._of[file].append((test, bits))
+                    self._run[test] += int.from_bytes(bits).bit_count()
 
     def tests_of(self, mutant: Mutant, source: str) -> list[str]:
-        """Return tests that run a mutant's statement, the first of each file before all others."""
+        """Return tests that run a mutant's statement, those first that are about little else."""
         inside = [
             node
             for node in ast.walk(ast.parse(source))
@@ -183,14 +188,17 @@ class Lines:
         ]
         innermost = max(inside, key=lambda node: node.lineno)
         lines = range(innermost.lineno, mutant.end_line + 1)
+        tests = {
+            test
+            for test, bits in self._of[mutant.file]
+            if any(line // 8 < len(bits) and bits[line // 8] >> line % 8 & 1 for line in lines)
+        }
+        closest = sorted(tests, key=lambda test: (self._run[test], test))
         by_file: dict[str, list[str]] = defaultdict(list)
-        for test, bits in self._of[mutant.file]:
-            if any(line // 8 < len(bits) and bits[line // 8] >> line % 8 & 1 for line in lines):
-                by_file[test.partition("::")[0]].append(test)
-        # Those of parts are the quickest, and come first of all.
-        files = sorted(by_file, key=lambda file: (not file.startswith("tests/parts/"), file))
-        rounds = zip_longest(*(by_file[file] for file in files))
-        return [test for each in rounds for test in each if test][:_FIRST]
+        for test in closest[_CLOSEST:]:
+            by_file[test.partition("::")[0]].append(test)
+        others = [test for each in zip_longest(*by_file.values()) for test in each if test]
+        return closest[:_CLOSEST] + others[:_OTHERS]
 
 
 class Copy:

@@ -15,6 +15,7 @@ from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import tasks
 from mcp_agentbus.store.asked.replies import to_question
 from mcp_agentbus.tools.answers import past, render
 from mcp_agentbus.tools.answers.readers import SHELL
@@ -191,6 +192,28 @@ async def test_a_task_that_answers_one_that_was_sent_is_in_its_thread(world):
 
     [_, item] = (await read_inbox(coder, limit=1)).tasks
     assert item.task.thread_id == task_id
+
+
+async def test_it_is_so_while_what_is_kept_of_that_one_is_still_being_written(world, monkeypatch):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    may_be_kept, asked_for, keep = asyncio.Event(), asyncio.Event(), tasks.keep
+
+    async def late(*args):
+        asked_for.set()
+        await may_be_kept.wait()
+        return await keep(*args)
+
+    monkeypatch.setattr(tasks, "keep", late)
+    [first] = await send_task(planner, coder.me.id, "Fix it", "please", thread_id="release-7")
+    await asked_for.wait()
+    second = asyncio.create_task(
+        send_task(planner, coder.me.id, "Besides", "x", in_reply_to=first.task_id, thread_id=None)
+    )
+    asyncio.get_running_loop().call_later(0.05, may_be_kept.set)
+    await second
+
+    threads = [item.task.thread_id for item in (await read_inbox(coder)).tasks]
+    assert threads == ["release-7"] * 2
 
 
 def test_a_shell_answers_and_is_told(shell):

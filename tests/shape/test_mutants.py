@@ -75,10 +75,10 @@ def _noted(folder, *rows):
     return Lines(folder)
 
 
-def test_a_mutant_is_tried_by_the_tests_that_run_its_statement_one_of_each_file_first(tmp_path):
+def test_a_mutant_is_tried_by_the_tests_that_run_its_statement_those_about_it_first(tmp_path):
     lines = _noted(
         tmp_path,
-        ("a.py", "tests/life/test_b.py::test_1", [2]),
+        ("a.py", "tests/life/test_b.py::test_1", [1, 2]),
         ("a.py", "tests/parts/test_a.py::test_1", [1, 2, 3]),
         ("a.py", "tests/parts/test_a.py::test_2", [2]),
         ("a.py", "tests/parts/test_a.py::test_3", [1]),
@@ -89,7 +89,7 @@ def test_a_mutant_is_tried_by_the_tests_that_run_its_statement_one_of_each_file_
     [mutant] = [each for each in mutants("a.py", source) if each.what == "it compares by `<=`"]
 
     assert lines.tests_of(mutant, source) == [
-        "tests/parts/test_a.py::test_1",
-        "tests/life/test_b.py::test_1",
         "tests/parts/test_a.py::test_2",
+        "tests/life/test_b.py::test_1",
+        "tests/parts/test_a.py::test_1",
     ]
