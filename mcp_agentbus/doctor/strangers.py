@@ -22,7 +22,7 @@ from mcp_agentbus.doctor.stored.mending import FIX, asks, named
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import streams, subjects, tasks
-from mcp_agentbus.store.upkeep import anothers, due, foreign, lost
+from mcp_agentbus.store.upkeep import anothers, copying, due, foreign, lost
 from mcp_agentbus.store.upkeep.foreign import Changed
 
 
@@ -44,7 +44,7 @@ async def checks(settings: Settings) -> list[Check]:
         if others.missing:  # nobody has called yet, or can
             return changed
         # One after the other, and none begun that is not waited for, should one before it fail.
-        looks = (_schedules, _kept_back, _consumers, _losses)
+        looks = (_schedules, _kept_back, _consumers, _copies, _losses)
         return [*changed, *[check for look in looks for check in await look(bus)]]
 
 
@@ -171,6 +171,22 @@ async def _consumers(bus: Bus) -> list[Check]:
     what = f"remove the consumers {names} from {subjects.TASKS}"
     mend = Step(what, asks(bus.settings, partial(_remove, strange)))
     return [Check("consumers", "wrong", said, FIX, mend)]
+
+
+async def _copies(bus: Bus) -> list[Check]:
+    """Name the streams into which the server copies tasks. What it copies by is not ours to end."""
+    found = await copying.look(bus, subjects.TASKS)
+    if not found.owners:
+        return []
+    owners = sorted(set(found.owners.values()))
+    names = named(owners)
+    said = (
+        f"streams of another program copy {subjects.TASKS}: {names}; a task for an agent that has "
+        "never read, or not for a day, goes into the copy and not into its inbox"
+    )
+    elsewhere = "" if found.here.issuperset(owners) else ", maybe in another account,"
+    fix = f"Have whoever made {names}{elsewhere} end that. To keep track, copy {subjects.RESULTS}."
+    return [Check("consumers", "wrong", said, fix)]
 
 
 async def _losses(bus: Bus) -> list[Check]:

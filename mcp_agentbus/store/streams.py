@@ -39,7 +39,7 @@ from mcp_agentbus.store.subjects import (
     overlap,
 )
 from mcp_agentbus.store.task import EXPIRES_MAX_S
-from mcp_agentbus.store.upkeep import anothers
+from mcp_agentbus.store.upkeep import anothers, copying
 
 _S: Final = 1_000_000_000  # JetStream counts in nanoseconds
 _DAY: Final = 24 * 3600 * _S
@@ -397,19 +397,16 @@ async def ensure_consumer(bus: Bus, consumer: Consumer) -> None:
 async def strange_consumers(bus: Bus, stream: str) -> list[tuple[str, tuple[str, ...]]]:
     """Return the consumers of a stream that agentbus has not made there, with what they take.
 
+    Not those by which the server copies it into another stream: see `upkeep.copying`.
+
     Raises: as `Bus.api`.
     """
     strange: list[tuple[str, tuple[str, ...]]] = []
-    start, total = 0, 1
-    while start < total:
-        answer = await bus.admin.api(f"CONSUMER.LIST.{stream}", {"offset": start})
-        infos = answer.get("consumers") or []
-        for info in infos:
-            config = info["config"]
-            takes = config.get("filter_subjects") or [config.get("filter_subject") or ">"]
-            if not _is_ours(stream, config, takes[0]):
-                strange.append((str(info["name"]), tuple(takes)))
-        start, total = start + max(1, len(infos)), int(answer.get("total", 0))
+    async for info in copying.pages(bus, f"CONSUMER.LIST.{stream}", "consumers"):
+        config = info["config"]
+        takes = config.get("filter_subjects") or [config.get("filter_subject") or ">"]
+        if not (_is_ours(stream, config, takes[0]) or copying.owner(info)):
+            strange.append((str(info["name"]), tuple(takes)))
     return strange
 
 

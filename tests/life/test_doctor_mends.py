@@ -10,10 +10,12 @@ import json
 import subprocess
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from unittest import mock
 
 import pytest
 from doctors import printed
+from made_cluster import until
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import names
@@ -282,6 +284,35 @@ async def test_whose_folder_is_gone_stays_while_it_is_wanted_or_its_disk_may_be_
     assert "still wanted: busy, coder" in checks[1].said
     assert "away" in checks[2].said
     assert left == {"planner", "coder", "busy", "away"}
+
+
+async def test_by_what_another_stream_copies_tasks_is_named_and_not_removed(there, tmp_path):
+    """Only from a work queue does the server copy by a consumer that is seen; it makes it anew."""
+    async with at_work(there, tmp_path) as it:
+        copies = (("AUDIT", {"sources": [{"name": TASKS}]}), ("WHOLE", {"mirror": {"name": TASKS}}))
+        for name, copied in copies:
+            await it.bus.api(f"STREAM.CREATE.{name}", {"name": name, **copied})
+        # Of a stream that is none, as of one that somebody has made up.
+        left = {"name": "left", "durable_name": "left", "ack_policy": "explicit", "sourcing": True}
+        body = {"stream_name": TASKS, "config": {**left, "filter_subject": "agentbus.x.tasks.*.*"}}
+        await it.bus.api(f"CONSUMER.DURABLE.CREATE.{TASKS}.left", body)
+        await until(partial(copied_by, it.bus, 2))
+
+        wrong, _ = await doctored(there)
+        _, done = await doctored(there, fix=True)
+        _, again = await doctored(there, fix=True)
+
+        assert any("AUDIT, WHOLE" in said for said in wrong), wrong
+        assert done["done"] == [f"remove the consumers left from {TASKS}"]
+        assert set(again) == {"none"}
+        assert await copied_by(it.bus, 2)
+        for name, _ in copies:
+            await it.bus.api(f"STREAM.DELETE.{name}")
+
+
+async def copied_by(bus, count):
+    answer = await bus.api(f"CONSUMER.NAMES.{TASKS}")
+    return sum(name.startswith("JS_") for name in answer["consumers"]) == count
 
 
 async def test_the_owner_of_a_shared_server_mends_several_at_once(shared, tmp_path, monkeypatch):
