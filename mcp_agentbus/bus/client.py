@@ -274,7 +274,7 @@ class Bus(Reconnecting):
                     # out, and takes any sequence of the consumer's up to its last.
                     place = f"{message.seq}.{last['consumer_seq']}"
                     token = f"$JS.ACK.{stream}.{consumer}.1.{place}.0.0"
-                    out.append(untaken(stream, message, token))
+                    out.append(untaken(stream, message, token, int(info["num_pending"])))
                 if len(offered) < len(messages) or len(out) >= count:
                     break
         return out

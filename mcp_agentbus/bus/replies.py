@@ -350,7 +350,7 @@ def delivery(stream: str, message: Message) -> Delivery:
         raise Garbled from None
 
 
-def untaken(stream: str, message: Found, token: str = "") -> Delivery:
+def untaken(stream: str, message: Found, token: str = "", waiting: int = 0) -> Delivery:
     """Return the delivery of a message that was read, and not taken here."""
     return Delivery(
         subject=message.subject,
@@ -361,7 +361,7 @@ def untaken(stream: str, message: Found, token: str = "") -> Delivery:
         seq=message.seq,
         offered=1,
         stored_at=message.stored_at,
-        waiting=0,
+        waiting=waiting,
     )
 
 

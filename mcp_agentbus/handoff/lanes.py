@@ -16,6 +16,7 @@ import logging
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
@@ -163,16 +164,19 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
     """Claim up to `limit` tasks from one lane."""
     lane = _Lane()
     consumer = streams.lane(inbox, priority)
+    pull = partial(offers.pull, session.bus, consumer, is_nobodys=session.claims.is_unheard)
+    seen: set[int] = set()
     while len(lane.claims) < limit:
         wanted = limit - len(lane.claims)
         try:
-            deliveries = await offers.pull(session.bus, consumer, wanted, session.claims.is_unheard)
+            deliveries = await pull(wanted, seen=seen)
         except HandedOut:
             lane.degraded = (
                 f"all tasks that may be claimed at once in {inbox}'s {priority} lane are claimed"
             )
             break
         lane.waiting = deliveries[-1].waiting if deliveries else 0
+        seen.update(delivery.seq for delivery in deliveries)
         first_of: dict[str, Delivery] = {}
         outcomes = await asyncio.gather(
             *(_claim(session, delivery, first_of) for delivery in deliveries),

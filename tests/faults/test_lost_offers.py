@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from proxy import Proxy
 
@@ -13,6 +15,8 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.streams import lane
+from mcp_agentbus.store.subjects import TASKS
 
 # What the server says of a task that it hands out.
 _OFFER = b"$JS.ACK.AGENTBUS_TASKS."
@@ -105,3 +109,41 @@ async def test_a_connection_that_answers_costs_no_look(cut, monkeypatch):
     monkeypatch.setattr(coder.bus, "handed_out", None)
 
     assert _subjects(await read_inbox(coder)) == ["1"]
+
+
+async def test_an_answer_that_brings_what_was_lost_says_how_much_waits_behind_it(cut):
+    coder, proxy, send = cut
+    await send("1", "2", "3", "4")
+    proxy.cut_at_answer(_OFFER)
+    first = await read_inbox(coder, limit=1)
+    pulled = await coder.bus.pull(TASKS, lane(coder.me.id, "normal").name, 2)
+    coder.bus.unanswered += 1  # as where the answer was lost
+    second = await read_inbox(coder, limit=1)
+
+    assert len(pulled) == 2
+    assert (_subjects(first)[-1:], first.waiting) == (["1"], {"normal": 3})
+    assert (_subjects(second)[-1:], second.waiting) == (["2"], {"normal": 2})
+
+
+async def test_what_a_reader_leaves_to_others_is_looked_at_once_by_a_read_after_a_lost_answer(
+    cut, world
+):
+    coder, proxy, send = cut
+    role = world.name("review")
+    taking, leaving = (
+        Agent(world.name(name), roles=(role,), accept_from=accept_from)
+        for name, accept_from in (("taker", ("*",)), ("leaver", ("nobody",)))
+    )
+    async with Session(coder.bus, taking) as taker, Session(coder.bus, leaving) as leaver:
+        for session in (taker, leaver):
+            await read_inbox(session)
+        await send_task(coder, f"role:{role}", "For one of them", "x")
+        await read_inbox(leaver)
+        await send("Lost")
+        proxy.cut_at_answer(_OFFER)
+        await read_inbox(coder)
+        async with asyncio.timeout(10):  # a server offers by itself what was lost after 24 s
+            left = await read_inbox(leaver, limit=1)
+
+        assert (left.tasks, left.waiting) == ((), {"normal": 1})
+        assert _subjects(await read_inbox(taker)) == ["For one of them"]

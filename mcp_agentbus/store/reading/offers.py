@@ -13,7 +13,7 @@ which one session wins.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -44,30 +44,36 @@ _doubts: Final[WeakKeyDictionary[Bus, dict[Consumer, _Doubt]]] = WeakKeyDictiona
 
 
 async def pull(
-    bus: Bus, consumer: Consumer, batch: int, is_nobodys: Callable[[Record], bool]
+    bus: Bus,
+    consumer: Consumer,
+    batch: int,
+    is_nobodys: Callable[[Record], bool],
+    seen: Collection[int] = (),
 ) -> list[Delivery]:
-    """Take up to `batch` tasks from a lane, oldest first.
+    """Take up to `batch` tasks from a lane, oldest first; the last tells how many wait behind it.
 
     Args:
         bus: on which nobody else reads this lane meanwhile for the same session.
         consumer: a lane's.
         batch: at most so many.
         is_nobodys: tells of the record of a task that was claimed whether its claim came to nobody.
+        seen: the sequences of what was looked at before, and is to be offered later.
 
     Raises: as `pulls.pull`.
     """
-    lost = (await _lost(bus, consumer, is_nobodys))[:batch]
-    if len(lost) == batch:
-        return lost
+    lost = [each for each in await _lost(bus, consumer, is_nobodys) if each.seq not in seen]
+    if len(lost) >= batch:
+        return _first(lost, batch, lost[0].waiting)
     try:
         pulled = await pulls.pull(bus, consumer, batch - len(lost))
     except HandedOut:
         if lost:
-            return lost
+            return _first(lost, batch, lost[0].waiting)
         raise
     with suppress(AgentbusError):  # what was pulled is returned, whatever comes after
         # The first of these pulls may have had no answer, and the second brought what comes later.
-        lost += await _lost(bus, consumer, is_nobodys)
+        again = await _lost(bus, consumer, is_nobodys)
+        lost += [each for each in again if each.seq not in seen]
     if not lost:
         return pulled
     # A server that knows that an answer was lost has offered the same anew.
@@ -75,7 +81,13 @@ async def pull(
     ordered = [by_seq[seq] for seq in sorted(by_seq)]
     own = {delivery.seq for delivery in pulled}
     await together(*(bus.give_back(each) for each in ordered[batch:] if each.seq in own))
-    return ordered[:batch]
+    return _first(ordered, batch, pulled[-1].waiting if pulled else 0)
+
+
+def _first(ordered: Sequence[Delivery], batch: int, waiting: int) -> list[Delivery]:
+    """Return the first of what may be taken, of a consumer where so many wait behind all of it."""
+    *before, last = ordered[:batch]
+    return [*before, replace(last, waiting=waiting + len(ordered[batch:]))]
 
 
 async def _lost(
