@@ -40,7 +40,7 @@ def load(*names: str) -> None:
     """Have these modules be loaded; those of a package that is being replaced are waited for, 15 s.
 
     Raises:
-        ImportError, SyntaxError: one is missing for good, or is half written.
+        ImportError, SyntaxError, OSError: one is missing for good, or is half written.
     """
     import importlib
 
@@ -52,7 +52,7 @@ def load(*names: str) -> None:
             try:
                 for name in names:
                     importlib.import_module(name)
-            except (ImportError, SyntaxError):
+            except (ImportError, SyntaxError, OSError):  # between the look for it and its reading
                 if time.monotonic() >= give_up:
                     raise
             else:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import SourceFileLoader
 
 import pytest
 
@@ -56,6 +57,31 @@ def test_a_half_written_file_is_waited_for(package, monkeypatch):
     late.load("upgraded.one")
 
     assert sys.modules["upgraded.two"].WHOLE
+
+
+def test_a_file_that_goes_between_the_look_for_it_and_its_reading_is_waited_for(
+    package, monkeypatch
+):
+    two = package / "two.py"
+    two.touch()
+
+    def gone(loader, path):
+        if path == str(two):
+            two.unlink()
+        return read(loader, path)
+
+    read = SourceFileLoader.get_data
+    monkeypatch.setattr(SourceFileLoader, "get_data", gone)
+
+    def upgrade():
+        monkeypatch.setattr(SourceFileLoader, "get_data", read)
+        two.touch()
+
+    _then(monkeypatch, upgrade)
+
+    late.load("upgraded.two")
+
+    assert "upgraded.two" in sys.modules
 
 
 def test_what_stays_missing_is_said(package, monkeypatch):
