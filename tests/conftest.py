@@ -135,6 +135,7 @@ def elapse(monkeypatch):
 
     monkeypatch.setattr("mcp_agentbus.core.text.now", later)
     monkeypatch.setattr("mcp_agentbus.store.reading.clock._now", there)
+    monkeypatch.setattr("mcp_agentbus.store.reading.clock.note", lambda *_: None)
     return lambda seconds: ahead.__setitem__(0, ahead[0] + seconds)
 
 

@@ -29,6 +29,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import NotAllowed, Refused, StoreFull
 from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading import clock
 from mcp_agentbus.store.subjects import (
     AGENTS,
     DEAD,
@@ -281,6 +282,7 @@ async def _config(admin: Bus, stream: Mapping[str, Any]) -> Mapping[str, Any] | 
         if error.code == NO_SUCH_STREAM:
             return None
         raise
+    clock.note(admin, info)
     config: Mapping[str, Any] = info["config"]
     if admin.settings.url:  # this user's own server has no other program's
         anothers.check(stream, config)
@@ -294,7 +296,10 @@ async def _all_here(admin: Bus) -> list[Mapping[str, Any] | None] | None:
     """
     answer = await admin.api("STREAM.LIST", {"offset": 0})
     with suppress(TypeError, LookupError):  # whoever sees a request can answer it
-        by_name = {info["config"]["name"]: info["config"] for info in answer["streams"] or ()}
+        infos = answer["streams"] or ()
+        by_name = {info["config"]["name"]: info["config"] for info in infos}
+        for info in infos[:1]:
+            clock.note(admin, info)
         if answer["total"] == len(by_name):
             return [by_name.get(name) for name in STREAMS]
     return None

@@ -77,6 +77,23 @@ async def test_whose_clock_is_behind_takes_no_task_after_its_deadline_and_is_tol
     assert (await read_inbox(coder)).tasks == ()
 
 
+@pytest.mark.parametrize("by_days", [-10, 10])
+async def test_a_clock_that_is_days_off_ends_no_task_either(world, set_clock, by_days):
+    """As that of a board without a battery, or of a machine that was restored from an image."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    set_clock(by_days * 86_400)
+    await send_task(planner, coder.me.id, "Sent by a wrong clock", "x")
+    set_clock(0)
+    await send_task(planner, coder.me.id, "Read by a wrong clock", "x", expires_in_s=3600)
+    first = await read_inbox(coder, limit=1)
+    set_clock(by_days * 86_400)
+    second = await read_inbox(coder, limit=1)
+
+    assert len(first.tasks) == 1
+    assert len(second.tasks) == 2
+    assert (await read_inbox(planner)).results == ()
+
+
 async def test_gather_waits_for_answers_by_a_clock_that_is_ahead_as_well(world, set_clock):
     planner, coder = await world.session("planner"), await world.session("coder")
     set_clock(600)

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import ApiError, server_time
 from mcp_agentbus.core import text
+from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.store.subjects import TASKS
 
 # What the server said counts for so long, in seconds: clocks that nobody sets drift apart by
@@ -29,8 +32,9 @@ _COUNTS_S: Final = 60.0
 # By so much this machine's clock goes on otherwise than time does only when it was set, or when the
 # machine has slept; in seconds.
 _SET_S: Final = 0.5
-# No clock is further off: whether what lies further away has come is sure without asking.
-_OFF_MAX: Final = timedelta(days=1)
+# About what lies further away than this the server is not asked again: what it has said in passing
+# tells, or what it said longer ago, with what went by until that was noted, and what clocks drift.
+_FAR: Final = timedelta(days=1)
 
 
 class _Told(NamedTuple):
@@ -43,12 +47,17 @@ class _Told(NamedTuple):
     here: datetime
     #: By the monotonic clock.
     at: float
+    #: Whether it was asked for, and not said in passing.
+    is_exact: bool = True
 
-    def counts(self, connection: int, here: datetime, at: float) -> bool:
-        """Tell whether it is so still."""
-        passed_s = at - self.at
+    def counts(self, bus: Bus, here: datetime, about: datetime) -> bool:
+        """Tell whether it says still whether a time has come."""
+        passed_s = time.monotonic() - self.at
         is_set = abs((here - self.here).total_seconds() - passed_s) > _SET_S
-        return self.connection == connection and passed_s < _COUNTS_S and not is_set
+        if self.connection != bus.connections or is_set:
+            return False
+        is_fresh = self.is_exact and passed_s < _COUNTS_S
+        return is_fresh or abs(here + self.ahead - about) > _FAR
 
 
 _told: WeakKeyDictionary[Bus, _Told] = WeakKeyDictionary()
@@ -74,26 +83,45 @@ async def has_come(bus: Bus, at: datetime) -> bool:
 
 
 async def now_about(bus: Bus, at: datetime) -> datetime:
-    """Return the time, by the server's clock where this machine's may be wrong about `at`.
+    """Return the time by the server's clock, as exactly as it matters for whether `at` has come.
 
-    It is asked for once a minute at most, and when this machine's clock was set. Where the server
+    It is asked for once a minute at most, and when this machine's clock was set; about a time that
+    is days away only where the server has not said it in any answer on this connection. Where it
     has no tasks, there is none by whose deadline this machine's could be wrong.
 
     Raises: as `has_come`.
     """
-    here = text.now()
-    return here if abs(here - at) > _OFF_MAX else await _now(bus)
+    async with _asking.setdefault(bus, asyncio.Lock()):  # many who ask at once are told together
+        told, here = _told.get(bus), text.now()
+        if told and told.counts(bus, here, at):
+            return here + told.ahead
+        try:
+            return await _now(bus)
+        except NotAllowed:
+            if abs(here - at) > _FAR:  # hardly a clock is further off
+                return here
+            raise
+
+
+def note(bus: Bus, info: Mapping[str, Any]) -> None:
+    """Note what time it is by an answer in which the server says that besides, such as of a stream.
+
+    Of two that count the one that was asked for stays.
+    """
+    told, here = _told.get(bus), text.now()
+    if told and told.counts(bus, here, here + told.ahead):
+        return
+    with suppress(LookupError, ValueError):  # whoever sees a request can answer it
+        ahead = server_time(str(info["ts"])) - here
+        _told[bus] = _Told(bus.connections, ahead, here, time.monotonic(), is_exact=False)
 
 
 async def _now(bus: Bus) -> datetime:
-    async with _asking.setdefault(bus, asyncio.Lock()):  # many who ask at once are told together
-        told, here = _told.get(bus), text.now()
-        if told and told.counts(bus.connections, here, time.monotonic()):
-            return here + told.ahead
-        try:
-            there = await server_now(bus, TASKS)
-        except ApiError:
-            return here
-        here = text.now()
-        _told[bus] = _Told(bus.connections, there - here, here, time.monotonic())
-        return there
+    """Ask the server what time it is, and note that."""
+    try:
+        there = await server_now(bus, TASKS)
+    except ApiError:
+        return text.now()
+    here = text.now()
+    _told[bus] = _Told(bus.connections, there - here, here, time.monotonic())
+    return there

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.store.reading import clock
 
 
 async def stored_subjects(bus: Bus, stream: str, subject: str) -> dict[str, int]:
@@ -20,6 +21,7 @@ async def stored_subjects(bus: Bus, stream: str, subject: str) -> dict[str, int]
     while True:  # the server tells 100,000 at a time
         wanted = {"subjects_filter": subject, "offset": len(counts)}
         info = await bus.admin.api(f"STREAM.INFO.{stream}", wanted)
+        clock.note(bus, info)
         page = info["state"].get("subjects") or {}
         counts.update(page)
         if not page or len(counts) >= int(info.get("total", 0)):
