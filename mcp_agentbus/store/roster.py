@@ -31,11 +31,12 @@ from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import ANY_SENDER, WAKE_ON, Agent, Priority
 from mcp_agentbus.core.notices import WHY, Holds
 from mcp_agentbus.store import records, streams, subjects
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.reading.copies import Copy, copy_of
 from mcp_agentbus.store.reading.signs import Sign, signs_of_life
 from mcp_agentbus.store.records import Key
 from mcp_agentbus.store.steps import Write
-from mcp_agentbus.store.subjects import AGENTS, PRESENCE
+from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS
 from mcp_agentbus.store.task import CLAIM_MAX_S, HELD, Record, Time, Undecodable
 
 #: `not known`: the server has not heard from anybody since it was started anew.
@@ -229,7 +230,11 @@ async def may_hold(bus: Bus, record: Record) -> bool:
     if record.state not in HELD or not record.session:
         return False
     if is_lease(record):
-        return text.now() < record.updated_at + timedelta(seconds=CLAIM_MAX_S)
+        place = record.owner, record.inbox, record.task_id
+        # By the server's clock: its holder's may be hours off, as one set to another zone's time.
+        kept = await bus.last(RESULTS, subjects.record_subject(*place))
+        began = kept.stored_at if kept else record.updated_at
+        return not await has_come(bus, began + timedelta(seconds=CLAIM_MAX_S))
     return await may_live(bus, record.agent, record.session)
 
 

@@ -9,7 +9,9 @@ from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.patterns.gather import gather
+from mcp_agentbus.store import streams
 from mcp_agentbus.store.reading import clock
 from mcp_agentbus.store.subjects import TASKS
 
@@ -135,3 +137,22 @@ async def test_nobody_is_asked_about_a_time_that_is_days_away(world, monkeypatch
     [sent] = await send_task(planner, coder.me.id, "Count", "x")
 
     assert [item.task.id for item in (await read_inbox(coder)).tasks] == [sent.task_id]
+
+
+@pytest.mark.parametrize("by", [-7 * 3600, 7 * 3600])
+@pytest.mark.parametrize("wrong", ["holder", "reader"])
+async def test_what_a_shell_holds_is_its_own_for_two_hours_by_the_servers_clock(
+    world, set_clock, tmp_path, wrong, by
+):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Count", "x")
+    async with shell_session(world.bus, coder.me, tmp_path) as shell:
+        set_clock(by if wrong == "holder" else 0)
+        assert (await read_inbox(shell)).tasks
+        set_clock(by if wrong == "reader" else 0)
+        lane = streams.lane(coder.me.id, "normal")
+        for each in await world.bus.handed_out(lane.stream, lane.name, lane.subject):
+            await world.bus.give_back(each)  # as the server does of what nobody extends
+
+        assert (await read_inbox(coder)).tasks == ()
+        assert sent.task_id in {item.task.id for item in (await read_inbox(shell)).tasks}
