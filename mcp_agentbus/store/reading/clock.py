@@ -35,6 +35,7 @@ _SET_S: Final = 0.5
 # About what lies further away than this the server is not asked again: what it has said in passing
 # tells, or what it said longer ago, with what went by until that was noted, and what clocks drift.
 _FAR: Final = timedelta(days=1)
+# By less this machine's clock is not worth correcting in what is written down of such a time.
 _AS_GOOD: Final = timedelta(minutes=1)
 
 
