@@ -59,8 +59,8 @@ def out_of_order(ledger: Ledger) -> Iterator[tuple[str, str]]:
 
 def _came_later(before: Sent, after: Sent, claim: Claimed, faults: list[Fault]) -> bool:
     """Tell whether a task may have come to the bus after another, or during the look at both."""
-    # What was stored during the look came to a part of it that was tried again.
-    if after.at > claim.began:
+    # What was stored or fell due during the look came to a part of it that was tried again.
+    if max(after.at, after.due) > claim.began:
         return True
     # Of what was handed on it is known only that it came before what its sender has sent then.
     if not after.is_here or (before.sender, before.lane) != (after.sender, after.lane):
