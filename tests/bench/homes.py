@@ -140,6 +140,11 @@ def serving(agent: str) -> list[str]:
     return [sys.executable, "-m", "mcp_agentbus", "serve", "--agent", agent]
 
 
+def flooding(agent: str) -> list[str]:
+    """Return the same, of one that sends in seconds what it may send in a minute."""
+    return [sys.executable, "-P", "-c", _UNLIMITED, "serve", "--agent", agent]
+
+
 @contextmanager
 def session(settings: Settings, agent: str) -> Iterator[Server]:
     """Run a session that has been used once: its agent is registered, its tools are listed."""

@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from homes import environ, serving
+from homes import environ, flooding
 from mcp import Client, StdioServerParameters
 from measure import Bar, Row, Size, row
 from rows_calls import quietly
@@ -83,7 +83,7 @@ async def _two(planners: Settings, coders: Settings) -> AsyncIterator[tuple[Clie
         clients = []
         for settings, agent in ((planners, "planner"), (coders, "coder")):
             server = StdioServerParameters(
-                command=sys.executable, args=serving(agent)[1:], env=environ(settings)
+                command=sys.executable, args=flooding(agent)[1:], env=environ(settings)
             )
             client = await stack.enter_async_context(Client(quietly(server)))
             await client.call_tool("read_inbox", {})
