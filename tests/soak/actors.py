@@ -246,7 +246,8 @@ class Actor:
             answer = Answer("unknown", "its process ended")
             if not self._doomed and not isinstance(self.voice, Shell):
                 code = await self.voice.process.wait()
-                self._world.trouble("died", f"{session} ended by itself ({code}) during {tool}")
+                why = f"ended by itself ({code}) during {tool}: {self.voice.said}"
+                self._world.trouble("died", f"{session} {why}")
         except TimeoutError:
             answer = Answer("none", "no answer")  # whether that is too late, the checker knows
             if not isinstance(self.voice, Shell):
