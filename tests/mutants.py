@@ -123,6 +123,8 @@ def _skipped(tree: ast.Module) -> set[ast.AST]:
                 parts = [node]
             case ast.Raise() | ast.Assert() | ast.JoinedStr():  # words for people
                 parts = [node]
+            case ast.keyword("strict"):  # as an assertion, of what is zipped
+                parts = [node]
             case ast.If(ast.Name("TYPE_CHECKING")):
                 parts = [node]
         for part in filter(None, parts):
@@ -154,7 +156,7 @@ def _breaks(node: ast.AST) -> Iterator[tuple[str, str]]:  # noqa: C901  # a tabl
         case ast.Call(keywords=[_, *_]):
             for keyword in node.keywords:
                 kept = [each for each in node.keywords if each is not keyword]
-                if keyword.arg:
+                if keyword.arg and keyword.arg != "strict":
                     call = ast.unparse(ast.Call(node.func, node.args, kept))
                     yield call, f"it is not told `{keyword.arg}`"
         case ast.IfExp(orelse=orelse):
@@ -180,19 +182,26 @@ class Lines:
                     self._run[test] += int.from_bytes(bits).bit_count()
 
     def tests_of(self, mutant: Mutant, source: str) -> list[str]:
-        """Return tests that run a mutant's statement, those first that are about little else."""
+        """Return tests that run a mutant's statement, those first that are about little else.
+
+        What is run as its file is read, such as a default, is tried by those that run the function
+        that has it, or else something of that file.
+        """
         inside = [
             node
             for node in ast.walk(ast.parse(source))
             if isinstance(node, ast.stmt) and node.lineno <= mutant.line <= node.end_lineno
         ]
         innermost = max(inside, key=lambda node: node.lineno)
-        lines = range(innermost.lineno, mutant.end_line + 1)
+        is_function = isinstance(innermost, ast.FunctionDef | ast.AsyncFunctionDef)
+        end_line = (is_function and innermost.end_lineno) or mutant.end_line
+        lines = range(innermost.lineno, end_line + 1)
+        of_file = self._of[mutant.file]
         tests = {
             test
-            for test, bits in self._of[mutant.file]
+            for test, bits in of_file
             if any(line // 8 < len(bits) and bits[line // 8] >> line % 8 & 1 for line in lines)
-        }
+        } or {test for test, _ in of_file}
         closest = sorted(tests, key=lambda test: (self._run[test], test))
         by_file: dict[str, list[str]] = defaultdict(list)
         for test in closest[_CLOSEST:]:

@@ -37,6 +37,7 @@ def test_a_mutant_is_the_source_but_for_what_it_says(source, what, broken):
         "if TYPE_CHECKING:\n    a = 1\n",
         '"""5 < 6."""\n',
         "raise A(f'{5 + a}')\n",
+        "a = zip(b, c, strict=True)\n",
         "@dataclass(frozen=True)\nclass A:\n    a: Literal[True]\n",
     ],
 )
@@ -93,3 +94,20 @@ def test_a_mutant_is_tried_by_the_tests_that_run_its_statement_those_about_it_fi
         "tests/life/test_b.py::test_1",
         "tests/parts/test_a.py::test_1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("what", "tests"), [("it is 2", ["test_f"]), ("it is 3", ["test_f", "test_g"])]
+)
+def test_a_mutant_of_what_is_run_at_import_is_tried_by_those_that_use_it(tmp_path, what, tests):
+    lines = _noted(
+        tmp_path,
+        ("a.py", "test_f", [2]),
+        ("a.py", "test_g", [5]),
+        ("a.py", "", [1, 3, 4]),
+        ("b.py", "test_h", [1, 3]),
+    )
+    source = "def f(a=1):\n  pass\nb = 2\ndef g():\n  pass\n"
+    [mutant] = [each for each in mutants("a.py", source) if each.what == what]
+
+    assert lines.tests_of(mutant, source) == tests
