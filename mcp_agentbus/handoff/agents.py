@@ -28,7 +28,7 @@ from mcp_agentbus.config import names
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.core.ids import EVERYBODY, LANES, WAKE_ON, Agent, Priority
+from mcp_agentbus.core.ids import EVERYBODY, LANES, Agent, Priority
 from mcp_agentbus.core.notices import takes
 from mcp_agentbus.errors import (
     AgentbusError,
@@ -242,8 +242,7 @@ class Addressees:
     def recent(self, addressee: Addressee, priority: Priority) -> Entry | None:
         """Return what the roster has said a moment ago: that does for a task that wakes nobody."""
         at, known = self._entries.get(addressee.inbox, (0.0, None))
-        wakes = known.wakes_on(priority) if known else priority in WAKE_ON
-        fresh = not wakes and time.monotonic() - at < _KNOWN_S
+        fresh = known and not known.wakes_on(priority) and time.monotonic() - at < _KNOWN_S
         return addressee.entry or (known if fresh else None)
 
 

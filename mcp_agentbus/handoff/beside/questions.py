@@ -167,8 +167,7 @@ def _merged(item: Item, told: Item | None) -> Item:
     """Return an item with a question and answers, which a line of a task that was given has not."""
     if told is None or (item.given_at and not (told.answers or told.decision)):
         return item
-    given_at = item.given_at
-    return replace(told, attempt=item.attempt, new=item.new, given_at=given_at)
+    return replace(told, new=item.new, given_at=item.given_at)
 
 
 async def _item(bus: Bus, claims: Claims, by: Call | None, claim: Claim) -> Item | None:
