@@ -2,4 +2,25 @@
 """Mutants that no test can notice, or need notice: what is broken, and why that is nothing."""
 
 #: By `Mutant.key`: the file, the line as it stands, and what becomes of it.
-LEFT: dict[str, str] = {}
+LEFT: dict[str, str] = {
+    'mcp_agentbus/handoff/shell.py: if sys.platform == "darwin" and (uuid := _mac_uuid()):: '
+    "it compares by `!=`": "But for a Mac no C library has gethostuuid, so nothing is returned "
+    "where it is asked for; on a Mac the name of the computer would be taken.",
+    "mcp_agentbus/handoff/agents.py: near = difflib.get_close_matches(address, known, "
+    "n=_NEAREST_MAX, cutoff=_NEAR): it is not told `n`": "Without it there are 3 as well.",
+    'mcp_agentbus/handoff/results.py: if (await read_sent(bus, "*", inbox, task_id))[0]:: '
+    "it is 1": "A revision without a task that was sent is of one whose result was seen: of that "
+    "the worker's record stands, which is asked for next.",
+    "mcp_agentbus/store/upkeep/copying.py: start, total = start + max(1, len(infos)), "
+    'int(answer.get("total", 0)): it is 1': "After a page it goes on from 1 or more: a total of "
+    "none and of 1 are both its end.",
+    "mcp_agentbus/store/reading/offers.py: lost.append(replace(each, offered=2)): it is 3": "Any "
+    "number but 1 says that it was offered before. How often, the server does not tell here; so "
+    "many of the attempts in its record are believed.",
+    'mcp_agentbus/store/reading/pulls.py: beyond = {"seq": last + 1, "batch": 1, "next_by_subj": '
+    "consumer.subject}: it is 2": "Of what is returned the first alone is looked at.",
+    "mcp_agentbus/store/upkeep/lost.py: gone = sent.created_at < before and sent.task_id not in "
+    "there: it compares by `<=`": "What was sent in the very microsecond is looked at next time.",
+    "mcp_agentbus/store/asked/question.py: if decision is None or decision.at < self.at:: "
+    "it compares by `<=`": "Nobody decides in the microsecond in which something is asked.",
+}
