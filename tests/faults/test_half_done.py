@@ -353,3 +353,33 @@ async def test_offering_a_task_again_takes_it_from_no_session_that_lives(own_wor
     await parking.replay(own_world.bus, [coder.me.id], sent.task_id)
 
     assert (await publish_result(coder, sent.task_id, "completed")).state == "completed"
+
+
+@pytest.mark.promise(18)
+async def test_a_task_offered_again_half_stays_parked_and_is_one_once_that_is_repeated(
+    own_world, monkeypatch
+):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Too hard", "x")
+    await read_inbox(coder)
+    claim = coder.claims[sent.task_id]
+    of_it = (claim.record, claim.revision)
+    await parking.park(own_world.bus, claim.delivery, coder.me.id, "too often", of_it)
+    admin, again = own_world.bus.admin, (own_world.bus, [coder.me.id], sent.task_id)
+    api = admin.api
+
+    async def cut_off(call, *rest):
+        if call.startswith("STREAM.MSG.DELETE."):
+            raise BusUnreachable
+        return await api(call, *rest)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(admin, "api", cut_off)
+        with pytest.raises(BusUnreachable):
+            await parking.replay(*again)
+    [parked] = await parking.parked(own_world.bus, coder.me.id)
+    await parking.replay(*again)
+
+    assert parked.task.id == sent.task_id
+    assert await parking.parked(own_world.bus, coder.me.id) == []
+    assert await stored_tasks(own_world.bus) == 1

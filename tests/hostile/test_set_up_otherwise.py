@@ -13,6 +13,7 @@ from rawclient import Raw
 
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.errors import Refused, Unconfirmed
+from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -178,6 +179,26 @@ async def test_nothing_is_stored_in_a_stream_in_the_place_of_ours_and_doctor_rem
     assert "agentbus doctor --fix" in refused.value.hint
     assert "MINE" in named.said
     assert await hand_over(planner, coder)
+
+
+async def test_what_is_offered_again_stays_parked_where_another_stream_would_take_it(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Too hard", "x")
+    await read_inbox(coder)
+    claim = coder.claims[sent.task_id]
+    of_it = (claim.record, claim.revision)
+    await parking.park(planner.bus, claim.delivery, coder.me.id, "too often", of_it)
+    [taken] = [made["subjects"] for made in streams.SETTINGS if made["name"] == subjects.TASKS]
+    await planner.bus.api(f"STREAM.DELETE.{subjects.TASKS}")
+    await planner.bus.api(
+        "STREAM.CREATE.MINE", {"name": "MINE", "subjects": taken, "max_bytes": 9999}
+    )
+
+    with pytest.raises((Refused, Unconfirmed)):
+        await parking.replay(planner.bus, [coder.me.id], sent.task_id)
+
+    [parked] = await parking.parked(planner.bus, coder.me.id)
+    assert parked.task.id == sent.task_id
 
 
 async def test_a_copy_of_another_stream_in_the_place_of_ours_is_made_one_of_ours_and_named(

@@ -13,7 +13,7 @@ from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.lookup import task_life, whole_id
+from mcp_agentbus.handoff.lookup import answered_id, sender_of, task_life, whole_id
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL
@@ -93,6 +93,20 @@ async def test_a_task_of_other_agents_is_said_to_be_theirs(world, written):
         await task_life(other, UNKNOWN)
     assert refused.value.message == f"{other.me.id} neither sent nor received a task {UNKNOWN}."
     assert not (await read_inbox(other)).tasks
+
+
+async def test_who_has_sent_a_task_is_known_by_its_id_and_what_is_answered_by_its_beginning(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "s", "b")
+    await planner.outcomes.keeping.settled()
+
+    assert await sender_of(world.bus, receipt.task_id) == planner.me.id
+    assert await sender_of(world.bus, UNKNOWN) is None
+    assert await answered_id(coder, None) is None
+    assert await answered_id(coder, receipt.task_id[:8]) == receipt.task_id
+    assert await answered_id(coder, "other-producers:1") == "other-producers:1"
+    with pytest.raises(UnknownTask, match="so nothing can answer it"):
+        await answered_id(coder, WRONG)
 
 
 async def test_tools_and_commands_take_the_beginning_of_an_id(home, way):

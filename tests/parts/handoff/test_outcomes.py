@@ -5,8 +5,12 @@ import pytest
 from messages import read_record, read_task
 
 from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.outcomes import Outcomes
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.turn import Calls
+from mcp_agentbus.store import subjects
 from mcp_agentbus.store.unseen import Unseen
 
 TASK = read_task()
@@ -102,3 +106,35 @@ def test_a_newer_record_of_a_task_is_to_be_given_again(outcomes):
 
     assert not outcomes.take(unseen("t1")).is_new
     assert outcomes.take(unseen("t1", revision=2)).is_new
+
+
+async def test_a_task_is_awaited_beyond_its_workers_question_until_its_end(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Do it", "x")
+    await read_inbox(coder)
+
+    await publish_result(coder, sent.task_id, "needs_input", summary="Which branch?")
+    [asked] = (await read_inbox(planner)).results
+    still = set(planner.outcomes.sent)
+    await publish_result(coder, sent.task_id, "completed")
+    await read_inbox(planner)
+
+    assert (asked.state, still) == ("needs_input", {sent.task_id})
+    assert planner.outcomes.sent == {}
+
+
+async def test_another_session_waits_for_the_result_of_what_nobody_has_kept_or_touched(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    other = await world.session("planner")
+    await read_inbox(other)  # with the look of this minute at all that its agent has sent
+    [sent] = await send_task(planner, coder.me.id, "Do it", "x", request_id="r1")
+    kept = subjects.sent_subject(planner.me.id, coder.me.id, sent.task_id)
+    await world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": kept})
+
+    waited = await watch_inbox(other, task_id=sent.task_id, timeout_s=0)
+    await read_inbox(coder)
+    await publish_result(coder, sent.task_id, "completed")
+
+    assert waited.timed_out
+    [result] = (await watch_inbox(other, task_id=sent.task_id, timeout_s=0)).results
+    assert (result.task_id, result.unasked) == (sent.task_id, False)
