@@ -308,7 +308,7 @@ async def test_what_could_not_be_kept_is_kept_with_a_sign_of_life_though_nobody_
 
 
 async def test_a_look_that_does_not_come_to_the_end_goes_on_with_the_next(own_world, monkeypatch):
-    monkeypatch.setattr(unkept, "_PAGE", 2)
+    monkeypatch.setattr(unkept, "_PAGE", 1)
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     for number in range(5):
         await send_task(planner, coder.me.id, "Do it", "x", request_id=f"r{number}")
@@ -316,7 +316,7 @@ async def test_a_look_that_does_not_come_to_the_end_goes_on_with_the_next(own_wo
     await own_world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": everything})
     looks = Unkept(own_world.bus)
 
-    found = [await looks.look([planner.me.id], pages=1) for _ in range(4)]
+    found = [await looks.look([planner.me.id], pages=2) for _ in range(4)]
 
     assert found == [2, 2, 1, 0]
 

@@ -55,6 +55,17 @@ async def test_an_offer_that_was_lost_is_made_good_within_the_same_read(cut):
     assert proxy.cut.is_set()
 
 
+async def test_so_is_one_of_a_task_that_was_given_back_before(cut):
+    coder, proxy, send = cut
+    await send("1")
+    [item] = (await read_inbox(coder)).tasks
+    await publish_result(coder, item.task.id, "released")
+    proxy.cut_at_answer(_OFFER)
+
+    assert _subjects(await read_inbox(coder)) == ["1"]
+    assert proxy.cut.is_set()
+
+
 async def test_one_task_after_the_other_comes_in_order_though_each_offer_is_lost_once(cut):
     coder, proxy, send = cut
     await send("1", "2", "3")

@@ -76,6 +76,7 @@ async def test_whoever_looks_lets_go_what_no_inbox_can_take_and_nothing_that_it_
     clock = itertools.count(step=due._STANDS_S)
     monkeypatch.setattr(due, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(due, "_PAUSE_S", due._STANDS_S)
+    monkeypatch.setattr(due, "_NEXT_S", 1.5 * due._STANDS_S)
     planner, mallory, coder = sessions
     bus = planner.bus
     keeper = due.Due(bus)
@@ -86,15 +87,16 @@ async def test_whoever_looks_lets_go_what_no_inbox_can_take_and_nothing_that_it_
     [mine] = await send_task(planner, "coder", "Count", "x", deliver_in_s=2)
 
     nothing = await watch_inbox(coder, timeout_s=3)
-    looks = [await keeper.look() for _ in range(4)]
+    looks = [await keeper.look() for _ in range(5)]
     inbox = await watch_inbox(coder, timeout_s=20)
     [told] = (await watch_inbox(mallory, timeout_s=5, task_id=over)).results
     later = [await keeper.look() for _ in range(3)]
 
     assert nothing.tasks == ()
     # The large one came first; it is told by nobody's word, as it is no task.
-    assert [look.why for look in looks if look] == [
-        "it is larger than the server takes", "its lane is full",
+    # Behind what was let go it is looked after a pause, and what is first then is to stand.
+    assert [look and look.why for look in looks] == [
+        None, "it is larger than the server takes", None, None, "its lane is full",
     ]  # fmt: skip
     assert [item.task.id for item in inbox.tasks] == [mine.task_id]
     assert (told.state, "its lane is full" in told.reason) == ("failed", True)

@@ -41,6 +41,13 @@ def test_a_record_is_read_as_it_was_written(one):
     assert record_again(one) == one
 
 
+def test_that_nobody_has_sent_the_task_of_a_record_is_not_written_into_it():
+    """Whoever reads it knows by what the sender's side keeps."""
+    record = read_record().model_copy(update={"unasked": True})
+
+    assert "unasked" not in json.loads(codec.encode_record(record))
+
+
 @given(strategies.sents())
 def test_a_senders_record_is_read_as_it_was_written(one):
     """Subject and bytes together hold all of it."""

@@ -85,6 +85,7 @@ async def test_nothing_is_started_for_an_outbox_in_which_nothing_lies(box, share
 
 async def test_the_same_is_put_there_once_and_another_under_its_id_is_refused(box, monkeypatch):
     assert not (await box.put(task(), Agent("planner"))).duplicate
+    assert box.filled.is_set()  # by it the listener knows without a look
     assert (await box.put(task(), Agent("planner"))).duplicate
     with pytest.raises(BadInput):
         await box.put(task(request="s" * 32), Agent("planner"))

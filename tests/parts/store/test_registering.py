@@ -36,6 +36,17 @@ async def test_one_that_comes_again_at_once_is_not_stored_again(world, coder):
     assert await _revision(world, coder) == before
 
 
+async def test_one_that_was_never_there_and_comes_again_is_not_stored_again(world):
+    coder = Agent(world.name("coder"), host="python")
+    await streams.ensure_streams(world.bus)
+    await roster.register(world.bus, coder, None)
+    before = await _revision(world, coder)
+
+    await roster.register(world.bus, coder, None)
+
+    assert await _revision(world, coder) == before
+
+
 @pytest.mark.parametrize(
     "change",
     [{"description": "Tests"}, {"roles": ("qa",)}, {"host": "cursor"}, {"accept_from": ("ann",)}],
