@@ -11,7 +11,7 @@ from served import call, text
 from mcp_agentbus.config import names
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput, UnknownTask
-from mcp_agentbus.handoff.agents import of_this_user
+from mcp_agentbus.handoff.agents import of_this_user, unknown_task
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import answered_id, sender_of, task_life, whole_id
 from mcp_agentbus.handoff.results import publish_result
@@ -93,6 +93,12 @@ async def test_a_task_of_other_agents_is_said_to_be_theirs(world, written):
         await task_life(other, UNKNOWN)
     assert refused.value.message == f"{other.me.id} neither sent nor received a task {UNKNOWN}."
     assert not (await read_inbox(other)).tasks
+
+
+async def test_a_number_that_is_no_task_is_said_to_be_one_of_what_is_parked(world):
+    for written, hint in (("12", ids.PARKED_NUMBER), (UNKNOWN, UnknownTask.hint)):
+        error = await unknown_task(world.bus, written, "No", "read", by="sender")
+        assert (error.message, error.hint) == ("No.", hint)
 
 
 async def test_who_has_sent_a_task_is_known_by_its_id_and_what_is_answered_by_its_beginning(world):

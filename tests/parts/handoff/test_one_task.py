@@ -9,6 +9,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.records import read_record
 
 
 async def test_it_holds_that_task_reads_it_again_and_waits_for_what_is_new_of_it(world):
@@ -31,9 +32,12 @@ async def test_it_ends_that_task_and_is_told_then_that_it_is_over(world):
 
     async with Session(world.bus, coder.me, only=sent.task_id) as session:
         await read_inbox(session)
+        _, revision = await read_record(world.bus, planner.me.id, coder.me.id, sent.task_id)
+        known = session.claims[sent.task_id].revision
         ended = await publish_result(session, sent.task_id, "completed")
         after = await read_inbox(session)
 
+    assert known == revision
     assert (ended.state, after.tasks, after.held) == ("completed", (), 0)
     [note] = after.notes
     assert note.startswith(f"Task {sent.task_id} is over: completed.")
