@@ -8,6 +8,10 @@ LEFT: dict[str, str] = {
     "where it is asked for; on a Mac the name of the computer would be taken.",
     "mcp_agentbus/handoff/agents.py: near = difflib.get_close_matches(address, known, "
     "n=_NEAREST_MAX, cutoff=_NEAR): it is not told `n`": "Without it there are 3 as well.",
+    'mcp_agentbus/handoff/beside/details.py: text.check_size(artifact, "artifact", '
+    "ARTIFACT_MAX_CHARS * 4): it is 5": "No character has more than 4 bytes in UTF-8.",
+    'mcp_agentbus/handoff/claims.py: if prefix != "claim" or not number.isdecimal() or '
+    "len(number) > 12:: it compares by `>=`": "No session claims as many tasks as have 12 digits.",
     'mcp_agentbus/handoff/results.py: if (await read_sent(bus, "*", inbox, task_id))[0]:: '
     "it is 1": "A revision without a task that was sent is of one whose result was seen: of that "
     "the worker's record stands, which is asked for next.",
