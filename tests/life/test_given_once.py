@@ -7,6 +7,8 @@ import asyncio
 
 import pytest
 
+from mcp_agentbus.core.ids import LANES
+from mcp_agentbus.handoff import lanes
 from mcp_agentbus.handoff.inbox import FILL, read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -30,6 +32,15 @@ def whole(inbox):
 
 def named(inbox):
     return [item.task.id for item in inbox.tasks if item.given_at is not None]
+
+
+async def test_a_wait_gives_what_was_claimed_for_an_answer_that_never_was_and_fills_up(pair):
+    _, coder, sent = await pair(4)
+    await lanes.take(coder, 2, LANES, ())
+
+    waited = await watch_inbox(coder, timeout_s=20)
+
+    assert whole(waited) == sent
 
 
 @pytest.mark.promise(9)
