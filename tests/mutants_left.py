@@ -27,4 +27,6 @@ LEFT: dict[str, str] = {
     "there: it compares by `<=`": "What was sent in the very microsecond is looked at next time.",
     "mcp_agentbus/store/asked/question.py: if decision is None or decision.at < self.at:: "
     "it compares by `<=`": "Nobody decides in the microsecond in which something is asked.",
+    "mcp_agentbus/handoff/parking.py: await records.update(bus, key, offered_again, "
+    "known=(standing, revision)): it is not told `known`": "Then it reads once more what it has read.",
 }

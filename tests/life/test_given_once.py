@@ -13,6 +13,7 @@ from mcp_agentbus.handoff.inbox import FILL, read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.turn import Calls
+from mcp_agentbus.store.records import write_record
 from mcp_agentbus.tools.answers import render
 
 
@@ -199,3 +200,15 @@ async def test_urgent_work_does_not_wait_for_the_end_of_what_is_held(world):
     assert "Waiting: 1 normal. Call read_inbox with limit 1 for another." in render.inbox_text(
         after, coder.me.id
     )
+
+
+async def test_what_a_session_has_written_and_nobody_confirmed_is_what_it_is_shown(pair, world):
+    _, coder, [task_id] = await pair(1)
+    await read_inbox(coder)
+    claim = coder.claims[task_id]
+    working = claim.record.model_copy(update={"state": "working"})
+    await write_record(world.bus, working, claim.revision)
+
+    [item] = (await read_inbox(coder)).tasks
+
+    assert item.state == "working"
