@@ -10,6 +10,7 @@ from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.handoff.beside.references import delivery_of, reference_of
 from mcp_agentbus.handoff.claims import CAUSE_LINGERS_S, Claim, Claims
+from mcp_agentbus.handoff.shell import Memory
 from mcp_agentbus.handoff.turn import Calls, Given
 from mcp_agentbus.store.subjects import TASKS
 
@@ -142,3 +143,15 @@ def test_a_claim_is_found_again_by_its_reference_which_holds_no_body():
 def test_what_is_no_reference_names_no_delivery(reference):
     with pytest.raises((ValueError, LookupError, TypeError)):
         delivery_of(reference)
+
+
+def test_by_what_way_a_shells_task_came_is_noted_in_a_folder_of_its_users_own(claims, tmp_path):
+    folder = tmp_path / "state"
+    claims.end(claims.hold(claim("a", hops=2)).task)
+
+    Memory(folder / "shell-coder.json", claims).note()
+
+    assert folder.stat().st_mode & 0o077 == 0
+    later = Claims(None, "coder", "session-2")
+    Memory(folder / "shell-coder.json", later).recall()
+    assert later.cause() == (("of-a",), 2)
