@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 from local_server import kill_servers
+from set_aside import set_aside
 
 from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
@@ -359,13 +360,8 @@ async def test_offering_a_task_again_takes_it_from_no_session_that_lives(own_wor
 async def test_a_task_offered_again_half_stays_parked_and_is_one_once_that_is_repeated(
     own_world, monkeypatch
 ):
-    planner, coder = await own_world.session("planner"), await own_world.session("coder")
-    [sent] = await send_task(planner, coder.me.id, "Too hard", "x")
-    await read_inbox(coder)
-    claim = coder.claims[sent.task_id]
-    of_it = (claim.record, claim.revision)
-    await parking.park(own_world.bus, claim.delivery, coder.me.id, "too often", of_it)
-    admin, again = own_world.bus.admin, (own_world.bus, [coder.me.id], sent.task_id)
+    _, coder, task_id = await set_aside(own_world)
+    admin, again = own_world.bus.admin, (own_world.bus, [coder.me.id], task_id)
     api = admin.api
 
     async def cut_off(call, *rest):
@@ -380,6 +376,6 @@ async def test_a_task_offered_again_half_stays_parked_and_is_one_once_that_is_re
     [parked] = await parking.parked(own_world.bus, coder.me.id)
     await parking.replay(*again)
 
-    assert parked.task.id == sent.task_id
+    assert parked.task.id == task_id
     assert await parking.parked(own_world.bus, coder.me.id) == []
     assert await stored_tasks(own_world.bus) == 1

@@ -10,6 +10,7 @@ import json
 
 import pytest
 from rawclient import Raw
+from set_aside import set_aside
 
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.errors import Refused, Unconfirmed
@@ -182,12 +183,7 @@ async def test_nothing_is_stored_in_a_stream_in_the_place_of_ours_and_doctor_rem
 
 
 async def test_what_is_offered_again_stays_parked_where_another_stream_would_take_it(own_world):
-    planner, coder = await own_world.session("planner"), await own_world.session("coder")
-    [sent] = await send_task(planner, coder.me.id, "Too hard", "x")
-    await read_inbox(coder)
-    claim = coder.claims[sent.task_id]
-    of_it = (claim.record, claim.revision)
-    await parking.park(planner.bus, claim.delivery, coder.me.id, "too often", of_it)
+    planner, coder, task_id = await set_aside(own_world)
     [taken] = [made["subjects"] for made in streams.SETTINGS if made["name"] == subjects.TASKS]
     await planner.bus.api(f"STREAM.DELETE.{subjects.TASKS}")
     await planner.bus.api(
@@ -195,10 +191,10 @@ async def test_what_is_offered_again_stays_parked_where_another_stream_would_tak
     )
 
     with pytest.raises((Refused, Unconfirmed)):
-        await parking.replay(planner.bus, [coder.me.id], sent.task_id)
+        await parking.replay(planner.bus, [coder.me.id], task_id)
 
     [parked] = await parking.parked(planner.bus, coder.me.id)
-    assert parked.task.id == sent.task_id
+    assert parked.task.id == task_id
 
 
 async def test_a_copy_of_another_stream_in_the_place_of_ours_is_made_one_of_ours_and_named(
