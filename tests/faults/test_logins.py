@@ -2,6 +2,8 @@
 """Each way into somebody else's NATS: the right one opens, and of others is said what is wrong."""
 
 import asyncio
+import contextlib
+import ssl
 import time
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from mcp_agentbus.bus import budget
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import Link
 from mcp_agentbus.bus.login.login import Login
-from mcp_agentbus.errors import BusUnreachable, NotAllowed
+from mcp_agentbus.bus.nats_client import MendedClient
+from mcp_agentbus.errors import BusUnreachable, NotAllowed, Untrusted
 
 # Of a word that is not waited for: whoever tries again and again takes the whole of a call's time.
 AT_ONCE_S = budget.CALL_S / 2
@@ -118,33 +121,57 @@ async def test_of_credentials_that_have_expired_is_said_when(tmp_path):
     assert f"Ask whoever runs it for new ones, and put them into {tmp_path / 'creds_file'}" in said
 
 
-async def test_a_certificate_can_be_the_login_and_one_that_has_expired_is_told(tmp_path):
+@pytest.fixture
+def certified(tmp_path):
+    """A server that knows its users by their certificates; how one is shown with its files."""
     authority = Authority(tmp_path, "Example CA")
     bus = authority.issued("bus")
-    right, unknown = authority.issued("laptop"), authority.issued("stranger")
-    over = authority.issued("late", days=(-9, -1))
     conf = (
         f'tls {{ cert_file: "{bus[0]}", key_file: "{bus[1]}", ca_file: "{authority.file}", '
         f'verify_and_map: true }}\nauthorization {{ users: [ {{ user: "CN=laptop" }} ] }}'
     )
-
-    def shown(url, files):
-        lines = [f'url = "{url}"', f'ca_file = "{authority.file}"']
-        lines += [
-            f'{key} = "{file}"' for key, file in zip(("cert_file", "key_file"), files, strict=True)
-        ]
-        return configured(tmp_path / "home", "\n".join(["[server]", *lines]))
-
     with shared_server(tmp_path, conf) as shared:
         url = shared.url.replace("nats:", "tls:")
-        async with Bus(shown(url, right)) as ours:
-            await ours.api("INFO")
-        said = await refused(shown(url, unknown))
-        _, expired = await served.typed(shown(url, over).data_dir.parent, "agents")
+
+        def shown(files):
+            lines = [f'url = "{url}"', f'ca_file = "{authority.file}"']
+            keys = zip(("cert_file", "key_file"), files, strict=True)
+            lines += [f'{key} = "{file}"' for key, file in keys]
+            return configured(tmp_path / "home", "\n".join(["[server]", *lines]))
+
+        yield authority, shown
+
+
+async def test_a_certificate_can_be_the_login_and_one_that_has_expired_is_told(certified):
+    authority, shown = certified
+    right, unknown = authority.issued("laptop"), authority.issued("stranger")
+    over = authority.issued("late", days=(-9, -1))
+
+    async with Bus(shown(right)) as ours:
+        await ours.api("INFO")
+    said = await refused(shown(unknown))
+    _, expired = await served.typed(shown(over).data_dir.parent, "agents")
 
     assert f"does not take the certificate in {unknown[0]}" in said
     assert "does not let this machine in" in expired
     assert "expired" in expired
+
+
+async def test_an_alert_that_the_system_has_dropped_is_listened_for_once_more(
+    certified, monkeypatch
+):
+    authority, shown = certified
+    over, enter = authority.issued("late", days=(-9, -1)), MendedClient.enter
+
+    async def reset(*args, **options):
+        with contextlib.suppress(ssl.SSLError, ConnectionResetError):
+            await enter(*args, **options)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(MendedClient, "enter", reset)
+    async with Bus(shown(over)) as ours:
+        with pytest.raises(Untrusted, match=r"does not let this machine in \(certificate expired"):
+            await ours.api("INFO")
 
 
 async def test_a_server_at_an_address_of_ipv6_is_used(tmp_path):

@@ -2,7 +2,7 @@
 """TLS to a shared server: by what it is known, what it is shown, and why it was not taken.
 
     >>> trust = trusted(settings, settings.url)  # reads ca_file, cert_file and key_file of [server]
-    >>> raise trust.refused(error)
+    >>> raise await trust.refused(error, url)
     Untrusted: The certificate of bus.example.org:4222 is signed by nobody whom this machine trusts.
 
 Without `ca_file` what the system trusts counts, and SSL_CERT_FILE, which OpenSSL reads itself.
@@ -10,9 +10,11 @@ Without `ca_file` what the system trusts counts, and SSL_CERT_FILE, which OpenSS
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +37,8 @@ _OTHERS: Final = {62, 64}
 # ... or not for this day.
 _TOO_EARLY: Final = 9
 _EXPIRED: Final = 10
+# How long a server that has ended a connection is listened to, in seconds: its alert comes at once.
+_LISTENS_S: Final = 0.3
 # In the alert of a server that does not take what it was shown, or was not.
 _ABOUT_OURS: Final = ("ALERT_CERTIFICATE", "BAD_CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 
@@ -65,11 +69,13 @@ class Trust:
     ca_file: Path | None
     cert_file: Path | None
 
-    def refused(self, error: BaseException) -> BusUnreachable | None:
+    async def refused(self, error: BaseException, url: str) -> BusUnreachable | None:
         """Return why there is no connection; None if that has nothing to do with TLS.
 
         It is `Untrusted` where trying again changes nothing.
         """
+        if isinstance(error, ConnectionError | nats.errors.UnexpectedEOF):
+            error = await self._last_word(url) or error
         match error:
             case NoTls():
                 return Untrusted(
@@ -81,12 +87,31 @@ class Trust:
                 return self._unverified(error)
             case ssl.SSLError():
                 return self._alerted(error)
-            case ConnectionResetError() | nats.errors.UnexpectedEOF():
+            case ConnectionError() | nats.errors.UnexpectedEOF():
                 return CutOff(
                     f"The server at {self.server} ended the connection as TLS began. "
                     "Nothing was stored.",
                     hint=f"It may want a certificate of this machine: {self._ours}",
                 )
+        return None
+
+    async def _last_word(self, url: str) -> ssl.SSLError | None:
+        """Return by what alert a server ends a connection on which nothing is said to it.
+
+        What is on its way to a server that has ended makes the system drop the alert before it.
+        """
+        where = urlsplit(url)
+        with suppress(OSError, TimeoutError, ValueError):
+            async with asyncio.timeout(_LISTENS_S):
+                reader, writer = await asyncio.open_connection(where.hostname, where.port)
+                try:
+                    await reader.readline()  # how it greets whoever comes
+                    await writer.start_tls(self.context, server_hostname=where.hostname)
+                    await reader.read(1)
+                except ssl.SSLError as alert:
+                    return alert
+                finally:
+                    writer.transport.abort()
         return None
 
     @property
