@@ -74,7 +74,7 @@ class Trust:
 
         It is `Untrusted` where trying again changes nothing.
         """
-        if isinstance(error, ConnectionError | nats.errors.UnexpectedEOF):
+        if self.cert_file and isinstance(error, ConnectionError | nats.errors.UnexpectedEOF):
             error = await self._last_word(url) or error
         match error:
             case NoTls():
