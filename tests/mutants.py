@@ -7,15 +7,18 @@
     store: 60 of 1345 mutants tried, 59 noticed, 1 not (1.7 %), in 21 min, seed 1
 
 Each is tried in a copy of the tree with an environment of its own: by tests that run the line in
-their own process, which one run of all tests finds out, and then, where these pass, by all tests
-that claim its room; `--quick` leaves these out. It takes minutes to hours, so no other test runs
-it. What changes nothing that anybody could see stands in `mutants_left.LEFT`, with its reason.
+their own process, which one run of all tests finds out, see `breaking`, and then, where these pass,
+by all tests that claim its room; `--quick` leaves these out. It takes minutes to hours, so no other
+test runs it. What changes nothing that anybody could see stands in `mutants_left.LEFT`, with its
+reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import itertools
+import json
 import os
 import random
 import shutil
@@ -26,9 +29,10 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 
@@ -48,7 +52,9 @@ CLAIMED = {
     "framing": ("core/framing.py", ["parts/core"], ["hostile"]),
     "editing": ("../installers/_parts", ["parts/installers"], ["life/test_setup.py"]),
 }
-# No test of ours takes longer, with all the others of its step.
+# No test of ours takes longer.
+_TEST_MAX_S = 120
+# Nor with all the others of its step.
 _STEP_MAX_S = 900
 # Of the tests that run a line so many are tried first: those that run the least besides, and as many
 # others, no two of a file before one of each other.
@@ -181,6 +187,11 @@ class Lines:
                     self._of[file].append((test, bits))
                     self._run[test] += int.from_bytes(bits).bit_count()
 
+    @property
+    def tests(self) -> Iterable[str]:
+        """Every test that runs some line of the package."""
+        return self._run.keys()
+
     def tests_of(self, mutant: Mutant, source: str) -> list[str]:
         """Return tests that run a mutant's statement, those first that are about little else.
 
@@ -214,6 +225,7 @@ class Copy:
     """A copy of the tree in which one file is broken at a time."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir()
         self.root = folder / "tree"
         leave = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info", ".*_cache")
         shutil.copytree(ROOT, self.root, ignore=leave, symlinks=True)
@@ -222,8 +234,9 @@ class Copy:
         self._python = venv / "bin" / "python"
         install = [self._python, "-m", "pip", "install", "-q", "-e", ".[dev]"]
         subprocess.run([*install, "coverage"], cwd=self.root, check=True, stderr=subprocess.DEVNULL)
-        self._home = folder / "home"
-        self._home.mkdir()
+        home = folder / "home"
+        home.mkdir()
+        self._env = {**os.environ, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def passes(self, tests: Sequence[str], workers: int, noting: Path | None = None) -> bool:
         """Tell whether all of some tests pass; one that hangs does not.
@@ -232,12 +245,12 @@ class Copy:
         """
         argv = [
             *(self._python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
-            *(f"-n{workers}", "--timeout=120", *tests),
+            *(f"-n{workers}", f"--timeout={_TEST_MAX_S}", *tests),
         ]
-        env = {**os.environ, "HOME": str(self._home), "PYTHONDONTWRITEBYTECODE": "1"}
+        env = self._env
         if noting:
             argv += ["-p", "covering"]
-            env |= {"COVERING": str(noting / "lines"), "PYTHONPATH": "tests/support"}
+            env = env | {"COVERING": str(noting / "lines"), "PYTHONPATH": "tests/support"}
         with subprocess.Popen(
             argv, cwd=self.root, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -250,16 +263,39 @@ class Copy:
                 if run.poll() is None:
                     os.killpg(run.pid, signal.SIGKILL)
 
-    def is_noticed(
-        self, mutant: Mutant, lines: Lines, steps: Sequence[Sequence[str]], workers: int
-    ) -> bool:
-        """Tell whether a test fails where the code is so broken."""
+    def tried(self, mutants: Sequence[Mutant], noted: Path) -> Iterator[tuple[Mutant, bool]]:
+        """Try mutants by the tests that run their lines; yield each with whether one has failed."""
+        jobs = self.root.parent / "jobs.json"
+        told = {"lines": str(noted), "mutants": [asdict(mutant) for mutant in mutants]}
+        jobs.write_text(json.dumps(told))
+        tests = sorted({test.partition("::")[0] for test in Lines(noted).tests})
+        argv = [
+            *(self._python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "breaking"),
+            *("-n0", f"--timeout={_TEST_MAX_S}", *tests),
+        ]
+        env = self._env | {"PYTHONPATH": "tests:tests/support", "BREAKING": str(jobs)}
+        with subprocess.Popen(
+            argv, cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True,
+        ) as run:  # fmt: skip
+            done = 0
+            for line in run.stdout or ():
+                if line.startswith("{"):
+                    told = json.loads(line)
+                    done += 1
+                    yield Mutant(**told["mutant"]), told["noticed_by"] is not None
+        if done < len(mutants):
+            sys.exit(
+                f"The run ended after {done} of {len(mutants)} mutants, with {run.returncode}."
+            )
+
+    def is_noticed(self, mutant: Mutant, steps: Sequence[Sequence[str]], workers: int) -> bool:
+        """Tell whether a test of some steps fails where the code is so broken."""
         file = self.root / mutant.file
         source = file.read_text()
-        first = lines.tests_of(mutant, source)
         file.write_text(mutant.of(source))
         try:
-            return not all(self.passes(tests, workers) for tests in (first, *steps) if tests)
+            return not all(self.passes(tests, workers) for tests in steps)
         finally:
             file.write_text(source)
 
@@ -281,25 +317,37 @@ def claiming(room: str) -> list[list[str]]:
     return [[f"tests/{test}" for test in step] for step in CLAIMED[room][1:]]
 
 
-def try_room(room: str, copy: Copy, lines: Lines, args: argparse.Namespace) -> int:
+def try_room(room: str, copies: Sequence[Copy], noted: Path, args: argparse.Namespace) -> int:
     """Try a room's mutants, tell of those that nobody notices, and return how many these are."""
     every, steps = of_room(room), [] if args.quick else claiming(room)
     count = min(args.count or len(every), len(every))
     chosen = random.Random(args.seed).sample(every, count)
-    began, missed = time.monotonic(), 0
-    for number, mutant in enumerate(chosen, 1):
-        if not copy.is_noticed(mutant, lines, steps, args.workers):
-            missed += 1
-            print(_told(mutant), flush=True)
-        print(f"{number} of {len(chosen)}", end="\r", file=sys.stderr, flush=True)
-    share = 100 * missed / max(1, len(chosen))
+    began = time.monotonic()
+    done = itertools.count(1)
+
+    def left(number: int) -> list[Mutant]:
+        unnoticed = []
+        for mutant, is_noticed in copies[number].tried(chosen[number :: len(copies)], noted):
+            print(f"{next(done)} of {count}", end="\r", file=sys.stderr, flush=True)
+            if not is_noticed:
+                unnoticed.append(mutant)
+                if not steps:
+                    print(_told(mutant), flush=True)
+        return unnoticed
+
+    with ThreadPoolExecutor(len(copies)) as threads:
+        unnoticed = [mutant for each in threads.map(left, range(len(copies))) for mutant in each]
+    missed = [each for each in unnoticed if not copies[0].is_noticed(each, steps, args.workers)]
+    for mutant in missed if steps else ():
+        print(_told(mutant), flush=True)
     took = (time.monotonic() - began) / 60
     print(
-        f"{room}: {len(chosen)} of {len(every)} mutants tried, {len(chosen) - missed} noticed, "
-        f"{missed} not ({share:.1f} %), in {took:.0f} min, seed {args.seed}",
+        f"{room}: {count} of {len(every)} mutants tried, {count - len(missed)} noticed, "
+        f"{len(missed)} not ({100 * len(missed) / max(1, count):.1f} %), in {took:.0f} min, "
+        f"seed {args.seed}",
         flush=True,
     )
-    return missed
+    return len(missed)
 
 
 def _told(mutant: Mutant) -> str:
@@ -321,15 +369,16 @@ def main() -> int:
     args = parser.parse_args()
     rooms = args.room or list(CLAIMED)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = Copy(Path(folder))
-        noted = args.lines or Path(folder) / "lines"
+        with ThreadPoolExecutor(args.workers) as threads:
+            places = [Path(folder) / str(number) for number in range(args.workers)]
+            copies = list(threads.map(Copy, places))
+        noted = (args.lines or Path(folder) / "lines").resolve()
         if not noted.exists():
             noted.mkdir(mode=0o700)
             tests = sorted({test for room in rooms for step in claiming(room) for test in step})
-            if not copy.passes(tests, args.workers, noted):
+            if not copies[0].passes(tests, args.workers, noted):
                 sys.exit("Tests fail without any mutant: mend them first.")
-        lines = Lines(noted)
-        missed = [try_room(room, copy, lines, args) for room in rooms]
+        missed = [try_room(room, copies, noted, args) for room in rooms]
     return 1 if any(missed) else 0
 
 

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
-from mutants import CLAIMED, ROOT, Lines, mutants
+from coverings import noted
+from mutants import CLAIMED, ROOT, mutants
 from mutants_left import LEFT
 
 
@@ -61,23 +60,8 @@ def test_each_mutant_that_is_explained_can_still_be_made():
     assert set(LEFT) <= keys
 
 
-def _noted(folder, *rows):
-    """Write what `covering` would write: of each row a file, a test, and the lines that it runs."""
-    with sqlite3.connect(folder / "lines.1") as notes:
-        notes.executescript(
-            "CREATE TABLE file (id, path); CREATE TABLE context (id, context);"
-            "CREATE TABLE line_bits (file_id, context_id, numbits)"
-        )
-        for number, (file, test, lines) in enumerate(rows):
-            bits = sum(1 << line for line in lines).to_bytes(8, "little")
-            notes.execute("INSERT INTO file VALUES (?, ?)", (number, file))
-            notes.execute("INSERT INTO context VALUES (?, ?)", (number, test))
-            notes.execute("INSERT INTO line_bits VALUES (?, ?, ?)", (number, number, bits))
-    return Lines(folder)
-
-
 def test_a_mutant_is_tried_by_the_tests_that_run_its_statement_those_about_it_first(tmp_path):
-    lines = _noted(
+    lines = noted(
         tmp_path,
         ("a.py", "tests/life/test_b.py::test_1", [1, 2]),
         ("a.py", "tests/parts/test_a.py::test_1", [1, 2, 3]),
@@ -100,7 +84,7 @@ def test_a_mutant_is_tried_by_the_tests_that_run_its_statement_those_about_it_fi
     ("what", "tests"), [("it is 2", ["test_f"]), ("it is 3", ["test_f", "test_g"])]
 )
 def test_a_mutant_of_what_is_run_at_import_is_tried_by_those_that_use_it(tmp_path, what, tests):
-    lines = _noted(
+    lines = noted(
         tmp_path,
         ("a.py", "test_f", [2]),
         ("a.py", "test_g", [5]),
