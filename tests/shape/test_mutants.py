@@ -95,3 +95,11 @@ def test_a_mutant_of_what_is_run_at_import_is_tried_by_those_that_use_it(tmp_pat
     [mutant] = [each for each in mutants("a.py", source) if each.what == what]
 
     assert lines.tests_of(mutant, source) == tests
+
+
+def test_no_mutant_is_tried_by_a_test_that_fails_without_one(tmp_path):
+    (tmp_path / "failed").write_text("test_f\n")
+    lines = noted(tmp_path, ("a.py", "test_f", [1]), ("a.py", "test_g", [1]))
+    [mutant] = mutants("a.py", "a = 1\n")
+
+    assert lines.tests_of(mutant, "a = 1\n") == ["test_g"]

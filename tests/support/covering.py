@@ -4,7 +4,7 @@
     $ COVERING=/tmp/lines PYTHONPATH=tests/support python -m pytest -p covering tests/parts
 
 Each process of the run writes one of coverage's files beside that path; a test's own processes are
-not looked into. It needs `coverage`, which only `mutants.py` installs.
+not looked into. Beside them, in `failed`, stands what failed. It needs `coverage`, which only `mutants.py` installs.
 """
 
 import os
@@ -33,6 +33,13 @@ def pytest_runtest_protocol(item):
         return (yield)
     finally:
         _lines.switch_context("")
+
+
+def pytest_runtest_logreport(report):
+    """Note what fails as it is."""
+    if report.failed:
+        with Path(os.environ["COVERING"]).with_name("failed").open("a") as file:
+            file.write(f"{report.nodeid}\n")
 
 
 def pytest_unconfigure():
