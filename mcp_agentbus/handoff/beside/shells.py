@@ -51,7 +51,9 @@ def above(pid: int) -> list[Process]:
     shell = []
     for each in processes.above(pid):
         with suppress(OSError):  # it has ended
-            name = ancestors.words(each)[0].rpartition("/")[2].partition(" ")[0].rstrip(":")
+            # Some write what they do behind their name: `sshd: me@pts/0`.
+            program = ancestors.words(each)[0].partition(": ")[0]
+            name = program.rpartition("/")[2].partition(" ")[0].rstrip(":")
             if each == 1 or name in _OUTLIVE:
                 break
             shell.append(processes.known(each))

@@ -30,6 +30,36 @@ def test_above_a_command_is_all_that_ends_with_its_shell(tmp_path):
     assert shells.above(0) == []
 
 
+@pytest.mark.parametrize(
+    ("lines", "noted"),
+    [
+        ({7: ["/bin/bash", "-l"], 8: ["/usr/bin/tmux", "new"], 9: ["/bin/zsh"]}, [7]),
+        ({7: ["bash"], 8: ["sshd: me@pts/0"], 9: ["bash"]}, [7]),
+        ({7: ["SCREEN"], 8: ["bash"]}, []),
+        ({7: ["/opt/my tools/tmux"], 8: ["bash"]}, []),
+        ({7: ["bash"], 8: ["sshd:", "me@ttys000"], 9: ["bash"]}, [7]),
+        ({7: ["bash"], 8: ["tmux new"]}, [7]),
+        ({7: ["node", "tmux"], 1: ["any"], 9: ["bash"]}, [7]),
+        ({7: ["bash"], 8: None, 9: ["code"]}, [7, 9]),
+    ],
+    ids=[
+        "a path", "with a title", "at once", "a folder with a blank", "a title in two words",
+        "a title in one", "the first", "one that has ended",
+    ],
+)  # fmt: skip
+def test_a_shell_ends_below_what_outlives_it(monkeypatch, lines, noted):
+    def words(pid):
+        if lines[pid] is None:
+            raise ProcessLookupError
+        return lines[pid]
+
+    monkeypatch.setattr(processes, "above", lambda _: list(lines))
+    monkeypatch.setattr(shells.ancestors, "words", words)
+    monkeypatch.setattr(processes, "known", lambda pid: pid)
+
+    assert shells.above(5) == noted
+
+
 def test_without_a_note_or_with_a_torn_one_no_shell_counts_as_gone(tmp_path):
     assert shells.gone_since(tmp_path, SESSION) is None
     shells.note(tmp_path, SESSION, [])
