@@ -64,7 +64,7 @@ async def test_what_was_withdrawn_is_over_and_offered_to_nobody_and_its_sender_k
     sent, _ = await read_sent(world.bus, *whose)
     assert (record.state, record.summary) == ("cancelled", "not any more")
     assert record.reason == "its sender withdrew it"
-    assert (sent.closed, sent.seen_at is None) == (True, False)
+    assert (sent.closed, sent.seen_at is None, sent.seq > 0) == (True, False, came_there)
     assert await tasks.find(world.bus, record) is None
     assert ((await read_inbox(planner)).results, (await read_inbox(coder)).tasks) == ((), ())
 

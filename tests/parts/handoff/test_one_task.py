@@ -26,6 +26,20 @@ async def test_it_holds_that_task_reads_it_again_and_waits_for_what_is_new_of_it
     assert [inbox.held for inbox in (*reads, waited)] == [1, 1, 1]
 
 
+async def test_a_wait_ends_with_that_task_if_nobody_knows_whether_the_answer_with_it_arrived(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Do it", "x")
+
+    async with Session(world.bus, coder.me, only=sent.task_id) as session:
+        first, waits = session.calls.begin(), session.calls.begin()
+        await read_inbox(session, call=first)
+        first.answered()  # after the other came: it may have been given up
+        waited = await watch_inbox(session, timeout_s=0, call=waits)
+
+    [item] = waited.tasks
+    assert (item.task.id, item.new, item.given_at is None) == (sent.task_id, False, False)
+
+
 async def test_it_ends_that_task_and_is_told_then_that_it_is_over(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     [sent] = await send_task(planner, coder.me.id, "Do it", "x")
