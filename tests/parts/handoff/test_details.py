@@ -14,3 +14,46 @@ def test_what_utf_8_cannot_hold_is_refused_wherever_it_stands(what, said):
     field = "artifacts" if what == "artifact" else what
     with pytest.raises(BadInput, match=f"The {what} has half a surrogate pair"):
         checked("completed", {field: said})
+
+
+def test_what_is_said_is_kept_as_it_was_said():
+    said = {"summary": "214", "body": "All", "artifacts": ["a.md"], "progress": 40}
+
+    assert checked("working", said) == {**said, "artifacts": ("a.md",)}
+    nothing = {"summary": "", "body": "", "artifacts": (), "progress": None}
+    assert checked("completed", {}) == nothing
+
+
+@pytest.mark.parametrize(
+    ("field", "most", "unit"),
+    [
+        ("summary", 2_000, "é"),
+        ("body", 262_144, "x"),
+        ("artifacts", 50, ["a.md"]),
+        ("artifact", 1_024, "é"),
+        ("progress", 100, 1),
+    ],
+)
+def test_what_is_as_large_as_it_may_be_is_kept_and_one_more_is_refused(field, most, unit):
+    name = "artifacts" if field == "artifact" else field
+
+    def said(count):
+        return {name: [unit * count] if field == "artifact" else unit * count}
+
+    assert checked("working", said(most))[name]
+    with pytest.raises(BadInput):
+        checked("working", said(most + 1))
+
+
+@pytest.mark.parametrize("progress", [0, 0.5, 100])
+def test_a_share_done_is_a_percentage(progress):
+    assert checked("working", {"progress": progress})["progress"] == progress
+    with pytest.raises(BadInput, match="progress is -1"):
+        checked("working", {"progress": -1})
+
+
+def test_what_is_no_status_is_refused_with_those_that_are():
+    with pytest.raises(BadInput, match="'done' is no status") as refused:
+        checked("done", {})
+
+    assert refused.value.hint.startswith("Use one of working, completed,")
