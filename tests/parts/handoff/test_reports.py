@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is told to who publishes on a task, whole, and who has the task then."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from mcp_agentbus.core.text import now
+from mcp_agentbus.errors import AlreadyEnded
+from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import Published, publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import tasks
+from mcp_agentbus.store.records import read_record, write_record
+from mcp_agentbus.store.steps import step
+
+
+async def sent(world, **options):
+    """Return the sessions of sender and addressee, and the id of a task between them."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Do it", "x", **options)
+    return planner, coder, receipt.task_id
+
+
+async def record_of(planner, coder, task_id):
+    return await read_record(planner.bus, planner.me.id, coder.me.id, task_id)
+
+
+async def test_each_step_is_told_and_the_same_again_as_no_new_one(world):
+    planner, coder, task_id = await sent(world)
+    await read_inbox(coder)
+
+    async def told(session, status, **said):
+        return [await publish_result(session, task_id, status, **said) for _ in range(2)]
+
+    assert await told(coder, "working") == [Published(task_id, "working")] * 2
+    assert await told(coder, "needs_input", body="?") == [Published(task_id, "needs_input")] * 2
+    assert await told(planner, "answered", body="!") == [
+        Published(task_id, "needs_input", is_answer=True),
+        Published(task_id, "needs_input", is_answer=True, unchanged=True),
+    ]
+    assert await told(coder, "released", body="x" * 501) == [
+        Published(task_id, "stored", unkept=True),
+        Published(task_id, "stored", unchanged=True, unkept=True),
+    ]
+    assert await publish_result(coder, task_id, "released") == Published(
+        task_id, "stored", unchanged=True
+    )
+    await read_inbox(coder)
+    assert await publish_result(coder, task_id, "released", body="x" * 500) == Published(
+        task_id, "stored"
+    )
+    assert await told(coder, "completed") == [
+        Published(task_id, "completed"), Published(task_id, "completed", unchanged=True),
+    ]  # fmt: skip
+
+
+async def test_of_two_answers_at_once_neither_is_lost(world):
+    planner, coder, task_id = await sent(world)
+    other = await world.session("planner")
+    await read_inbox(coder)
+    await publish_result(coder, task_id, "needs_input", body="?")
+
+    both = (publish_result(each, task_id, "answered", body=each.id) for each in (planner, other))
+    await asyncio.gather(*both)
+
+    [item] = (await read_inbox(coder)).tasks
+    assert {answer.body for answer in item.answers} == {planner.id, other.id}
+
+
+async def test_a_withdrawal_is_told_and_the_same_again_as_no_new_one(world):
+    planner, _, task_id = await sent(world)
+
+    told = [await publish_result(planner, task_id, "cancelled") for _ in range(2)]
+
+    assert told == [
+        Published(task_id, "cancelled"),
+        Published(task_id, "cancelled", unchanged=True),
+    ]
+
+
+async def test_of_a_word_it_is_told_that_nothing_is_to_be_answered_held_or_over(world):
+    _, coder, task_id = await sent(world, expect="nothing")
+    await read_inbox(coder)
+    held = await publish_result(coder, task_id, "completed")
+    await read_inbox(coder)
+    over = await publish_result(coder, task_id, "completed")
+
+    of_both = {"unchanged": True, "is_word": True}
+    assert held == Published(task_id, "claimed", **of_both)
+    assert over == Published(task_id, "completed", **of_both)
+
+
+async def test_what_comes_after_the_deadline_is_told_to_be_late_then_and_again(world, elapse):
+    _, coder, task_id = await sent(world, expires_in_s=60)
+    await read_inbox(coder)
+    elapse(61)
+
+    told = [await publish_result(coder, task_id, "completed") for _ in range(2)]
+
+    assert told == [
+        Published(task_id, "completed", late=True),
+        Published(task_id, "completed", late=True, unchanged=True),
+    ]
+
+
+async def test_what_has_ended_meanwhile_lies_in_the_inbox_no_more(world):
+    planner, coder, task_id = await sent(world)
+    await read_inbox(coder)
+    claim = coder.claims[task_id]
+    ended = step(claim.record, "expired", planner.me.id, "", now() - timedelta(seconds=1))
+    await write_record(world.bus, ended, claim.revision)
+
+    with pytest.raises(AlreadyEnded):
+        await publish_result(coder, task_id, "working")
+
+    assert task_id not in coder.claims
+    assert await tasks.find(world.bus, claim.record) is None
+
+
+async def test_what_a_shell_holds_a_session_reports_on_and_leaves_to_the_shell(world):
+    planner, coder, task_id = await sent(world)
+    folder = world.bus.settings.state_dir
+    async with shell.shell_session(world.bus, coder.me, folder) as shells:
+        await read_inbox(shells)
+
+    told = await publish_result(coder, task_id, "working")
+
+    record, _ = await record_of(planner, coder, task_id)
+    assert (told.state, record.state, record.session) == ("working", "working", shells.id)
+    assert list(coder.claims) == []
+
+
+@pytest.mark.parametrize("status", ["working", "completed"])
+@pytest.mark.parametrize("only", [True, False], ids=["one for it alone", "any"])
+async def test_what_nobody_holds_is_had_by_who_ends_it_or_is_there_for_it_else_by_a_shell(
+    world, status, only
+):
+    planner, coder, task_id = await sent(world)
+
+    async with Session(world.bus, coder.me, only=task_id if only else "") as session:
+        await publish_result(session, task_id, status)
+        record, _ = await record_of(planner, coder, task_id)
+        held = list(session.claims)
+
+    is_own = only or status == "completed"
+    shells = shell.session_id(coder.me.id, world.bus.settings.state_dir)
+    assert record.session == (session.id if is_own else shells)
+    assert held == [task_id] * (only and status == "working")
