@@ -253,9 +253,13 @@ async def test_where_nothing_of_its_agent_waits_the_error_is_as_it_was(outbox, m
     assert await failed(session(outbox, me=me)) == "Wait."
 
 
-@pytest.mark.parametrize(("ends_in_s", "state"), [(60, "stored"), (-1, "expired")])
-async def test_the_life_of_a_task_that_waits_here_is_told_without_the_bus(ends_in_s, state):
-    ends_at = now() + timedelta(seconds=ends_in_s)
+@pytest.mark.parametrize(("ends_in_s", "state"), [(1, "stored"), (0, "expired"), (-1, "expired")])
+async def test_the_life_of_a_task_that_waits_here_is_told_without_the_bus(
+    monkeypatch, ends_in_s, state
+):
+    at = now()
+    monkeypatch.setattr("mcp_agentbus.core.text.now", lambda: at)
+    ends_at = at + timedelta(seconds=ends_in_s)
     task = TASK.model_copy(update={"expires_at": ends_at})
     planner, other = session(Outbox(task)), session(Outbox(task), me=Agent("other"))
 

@@ -5,15 +5,16 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from messages import read_record as record_on
 
 from mcp_agentbus.core.text import now
-from mcp_agentbus.errors import AlreadyEnded
+from mcp_agentbus.errors import AlreadyEnded, NotClaimed
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import Published, publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import tasks
+from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import step
 
@@ -150,3 +151,15 @@ async def test_what_nobody_holds_is_had_by_who_ends_it_or_is_there_for_it_else_b
     shells = shell.session_id(coder.me.id, world.bus.settings.state_dir)
     assert record.session == (session.id if is_own else shells)
     assert held == [task_id] * (only and status == "working")
+
+
+@pytest.mark.parametrize("last", ["completed", "working"])
+async def test_of_two_tasks_that_others_gave_one_id_it_speaks_of_the_one_that_is_open(world, last):
+    coder, first = await world.session("coder"), "working" if last == "completed" else "completed"
+    for sender, state in (("a", first), ("b", last)):
+        on = subjects.record_subject(world.name(sender), coder.me.id, world.name("t"))
+        record = record_on(on=on, state=state, session="gone")
+        await write_record(world.bus, record, 0)
+
+    with pytest.raises(NotClaimed, match="is held by another session of coder"):
+        await publish_result(coder, world.name("t"), "failed")
