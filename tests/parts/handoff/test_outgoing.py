@@ -12,6 +12,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput, BusUnreachable, NotAllowed, StoreFull, Unconfirmed
 from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.results import Published, publish_result
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.store.outbox.letter import Home, Letter
 from mcp_agentbus.store.outbox.outbox import Here, Waits
@@ -213,6 +214,15 @@ async def test_what_is_withdrawn_here_is_awaited_no_more(outbox, done):
     assert planner.forgotten == [TASK.id] * done
     if done:
         assert outbox.withdrawn == [("planner", TASK.id, "not any more")]
+
+
+async def test_what_waits_here_is_withdrawn_without_the_bus():
+    planner = session(Outbox(TASK))
+
+    told = await publish_result(planner, TASK.id, "cancelled", summary="not any more")
+
+    assert told == Published(TASK.id, "cancelled")
+    assert planner.outbox.withdrawn == [("planner", TASK.id, "not any more")]
 
 
 async def failed(planner, error=AWAY):

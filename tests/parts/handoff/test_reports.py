@@ -8,7 +8,7 @@ import pytest
 from messages import read_record as record_on
 
 from mcp_agentbus.core.text import now
-from mcp_agentbus.errors import AlreadyEnded, NotClaimed
+from mcp_agentbus.errors import AlreadyEnded, NotClaimed, UnknownTask
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import Published, publish_result
@@ -163,3 +163,12 @@ async def test_of_two_tasks_that_others_gave_one_id_it_speaks_of_the_one_that_is
 
     with pytest.raises(NotClaimed, match="is held by another session of coder"):
         await publish_result(coder, world.name("t"), "failed")
+
+
+async def test_a_task_of_which_only_rubbish_is_written_is_not_known(world):
+    coder, task_id = await world.session("coder"), world.name("t")
+    on = subjects.record_subject(world.name("a"), coder.me.id, task_id)
+    await world.bus.publish(on, b"rubbish")
+
+    with pytest.raises(UnknownTask, match="was looked for among"):
+        await publish_result(coder, task_id, "failed")
