@@ -29,4 +29,12 @@ LEFT: dict[str, str] = {
     "it compares by `<=`": "Nobody decides in the microsecond in which something is asked.",
     "mcp_agentbus/handoff/parking.py: await records.update(bus, key, offered_again, "
     "known=(standing, revision)): it is not told `known`": "Then it reads once more what it has read.",
+    "mcp_agentbus/store/reading/clock.py: is_set = abs((here - self.here).total_seconds() "
+    "- passed_s) > _SET_S: it compares by `>=`": "A clock set by half a second to the "
+    "microsecond: either answer is as good.",
+    "mcp_agentbus/store/reading/clock.py: return (self.is_exact and passed_s < _COUNTS_S) "
+    "or self.is_far(here, about): it compares by `<=`": "A minute to the nanosecond: either "
+    "answer is as good.",
+    "mcp_agentbus/store/reading/clock.py: return abs(here + self.ahead - about) > _FAR: it "
+    "compares by `>=`": "A day away to the microsecond: either answer is as good.",
 }

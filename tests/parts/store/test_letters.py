@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The outbox: what is put there lies there, once, and is what was put."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -75,6 +76,7 @@ async def box(shared):
 
 
 async def test_nothing_is_started_for_an_outbox_in_which_nothing_lies(box, shared, settings):
+    assert box.seen == ()
     assert await box.waits() == ()
     assert not await box.has("planner")
     assert not box.may_hold
@@ -115,6 +117,16 @@ async def test_its_server_is_stopped_once_nothing_lies_there_and_not_before(box,
     assert embedded.find(settings)
 
 
+def test_its_server_is_begun_before_it_is_asked_so_that_no_call_pays_for_that(shared, monkeypatch):
+    own, mark, begun = own_server(shared), shared.state_dir / "outbox", []
+    monkeypatch.setattr(embedded, "ensure", begun.append)
+
+    module._begun(own, mark)
+
+    assert begun == [own]
+    assert mark.read_bytes() == b"started"
+
+
 async def test_whoever_only_looks_starts_no_server(box, shared, settings):
     await box.put(task(), Agent("planner"))
     await box.close()
@@ -122,7 +134,9 @@ async def test_whoever_only_looks_starts_no_server(box, shared, settings):
 
     with pytest.raises(BusUnreachable, match="does not run"):
         await lying(shared, may_start=False)
+    before = asyncio.all_tasks()
     assert [waits.task.id for waits in await lying(shared)] == [task().id]
+    assert asyncio.all_tasks() == before  # it has left the server alone again
 
 
 async def test_what_was_withdrawn_is_so_though_a_crash_left_both(box, shared, settings):
@@ -132,7 +146,9 @@ async def test_what_was_withdrawn_is_so_though_a_crash_left_both(box, shared, se
     await box._store(replace(letter, is_over=True))  # and killed before the other was deleted
 
     anew = Outbox(shared)
+    assert anew.seen is None  # not: nothing
     [left] = await anew.waits()
+    assert anew.seen == (left,)
     assert left.is_over
     assert await anew.find(task().id) is None
     await anew.take_out(left)

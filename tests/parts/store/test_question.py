@@ -36,6 +36,21 @@ def test_a_question_is_open_until_somebody_replies_to_this_very_one(written, is_
 
 
 @pytest.mark.parametrize(
+    ("replies", "verdict"),
+    [
+        ("approved", "approved"),
+        ("denied", "DENIED"),
+        ("decided", "decided"),
+        ("", "decided"),
+        ("approved answered denied", "DENIED"),  # the last word counts
+        ("denied approved", "approved"),
+    ],
+)
+def test_what_its_user_has_decided_is_said_as_a_verb(replies, verdict):
+    assert of_steps(steps(f"stored claimed needs_approval {replies}")).verdict == verdict
+
+
+@pytest.mark.parametrize(
     "written",
     ["stored claimed", "stored claimed needs_input working", "stored claimed needs_input expired"],
 )

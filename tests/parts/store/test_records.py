@@ -4,7 +4,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from messages import RECORD, RECORD_SUBJECT, SENT, SENT_SUBJECT
+from messages import RECORD, RECORD_SUBJECT, SENT, SENT_SUBJECT, read_record, read_sent
 from strategies import spelt
 
 from mcp_agentbus.bus.replies import Conflict, Found, Message
@@ -115,3 +115,40 @@ def test_a_record_is_read_out_of_whatever_carries_it():
 @pytest.mark.parametrize("read", [records.record_in, records.sent_in])
 def test_a_message_that_is_no_record_has_none_in_it(read):
     assert read(Message(RECORD_SUBJECT, b"\x00")) is None
+
+
+class SentRecords:
+    """A bus on which a sender has written records under one task's id, the latest last."""
+
+    def __init__(self, *kept):
+        self.admin = self
+        self._found = [
+            Found(f"agentbus.planner.sent.{inbox}.t1", seq, AT, {}, spelt({**SENT, **fields}))
+            for seq, (inbox, fields) in enumerate(kept, 1)
+        ]
+
+    async def many(self, stream, asked):
+        return self._found
+
+    async def last(self, stream, subject):
+        return next(each for each in reversed(self._found) if each.subject == subject)
+
+
+async def test_of_several_records_under_a_tasks_id_the_one_who_has_sent_it_counts():
+    bus = SentRecords(("coder", {}), ("stranger", {"unasked": True}))
+
+    sent, revision = await records.read_kept(bus, "planner", "*", "t1")
+
+    assert (sent.inbox, revision) == ("coder", 1)
+
+
+async def test_what_cannot_be_read_in_an_inbox_has_a_revision_by_which_it_is_replaced():
+    bus = SentRecords(("coder", {"created_at": "never"}))
+
+    assert await records.read_kept(bus, "planner", "coder", "t1") == (None, 1)
+
+
+async def test_what_its_owner_has_asked_for_is_no_copy_of_anothers_whatever_its_worker_says():
+    record = read_record(asked_by="lead")
+
+    assert (await records.as_asked(None, record, read_sent())).asked_by == ""
