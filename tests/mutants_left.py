@@ -37,4 +37,7 @@ LEFT: dict[str, str] = {
     "answer is as good.",
     "mcp_agentbus/store/reading/clock.py: return abs(here + self.ahead - about) > _FAR: it "
     "compares by `>=`": "A day away to the microsecond: either answer is as good.",
+    "mcp_agentbus/store/asked/question.py: replied = {each.state: each.at for each in "
+    "steps if each.at >= step.at}: it compares by `>`": "Nobody replies in the millisecond in "
+    "which something is asked.",
 }

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mcp_agentbus.store.asked.question import of_steps
-from mcp_agentbus.store.task import Moment
+from mcp_agentbus.store.asked.question import of_record, of_steps
+from mcp_agentbus.store.task import Answer, Moment, Record, Sent
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -60,3 +60,27 @@ def test_it_is_none_once_its_worker_went_on_or_its_task_is_over(written):
 
 def test_what_nobody_can_have_asked_is_none():
     assert of_steps([Moment(state="needs_input", at=NOON, by="no agent\n")]) is None
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "answered_at"),
+    [
+        (None, None),  # its sender has kept nothing
+        (NOON + timedelta(minutes=1), None),  # another question of before
+        (NOON + timedelta(minutes=2), NOON + timedelta(minutes=5)),
+    ],
+)
+def test_an_answer_of_its_sender_is_to_the_very_question_that_it_names(
+    tmp_path, asked_at, answered_at
+):
+    names = {"task_id": "t1", "owner": "planner", "inbox": "coder"}
+    history = tuple(steps("stored claimed needs_input"))
+    record = Record(**names, state="needs_input", agent="coder", updated_at=NOON, history=history)
+    sent = asked_at and Sent(
+        **names, created_at=NOON, expires_at=NOON,
+        answers=(Answer(question=asked_at, at=NOON + timedelta(minutes=5), body="x"),),
+    )  # fmt: skip
+
+    question = of_record(tmp_path, record, sent)
+
+    assert (question.answered_at, question.is_open) == (answered_at, answered_at is None)
