@@ -40,4 +40,20 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/store/asked/question.py: replied = {each.state: each.at for each in "
     "steps if each.at >= step.at}: it compares by `>`": "Nobody replies in the millisecond in "
     "which something is asked.",
+    "mcp_agentbus/store/upkeep/due.py: self._since = 0.0: it is 1.0": "It is set with the first "
+    "that is found, before it is asked for.",
+    "mcp_agentbus/store/upkeep/due.py: self._look_at = 0.0: it is 1.0": "No machine that has run "
+    "for a second looks the sooner.",
+    "mcp_agentbus/store/upkeep/due.py: is_full = 0 < "
+    'info["config"]["max_msgs_per_subject"] <= count: it is 1': "A lane that takes a single task "
+    "nobody sets up.",
+    'mcp_agentbus/store/upkeep/due.py: if source.get("name") == SCHEDULE and 0 <= '
+    'int(source.get("active", -1)) < _COPIES_S * _S:: it is 2': "Any number below none says that "
+    "it does not copy.",
+    'mcp_agentbus/store/upkeep/due.py: return int((info["state"].get("subjects") or '
+    "{}).get(subject, 0)): it is 1": "A lane that takes a single task nobody sets up: with room "
+    "for two neither number fills it.",
+    'mcp_agentbus/store/roster.py: if server_time(str(presence["ts"])) - made < '
+    "timedelta(seconds=streams.PRESENCE_S):: it compares by `<=`": "Fifteen seconds to the "
+    "nanosecond: either answer is as good.",
 }
