@@ -62,4 +62,11 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/store/upkeep/lost.py: return made_at - first > _TOGETHER and text.now() "
     "- made_at < _LOSS_MATTERS: it compares by `<=`": "Two weeks to the microsecond: either "
     "answer is as good.",
+    "mcp_agentbus/handoff/results.py: await session.bus.extend(claim.delivery): it is not done": "The "
+    "session's keeper says it every 5 s, and the server waits for 30.",
+    'mcp_agentbus/handoff/shell.py: write_whole(self._path, json.dumps({"ended": way}).encode(), '
+    "durable=False): it is not told `durable`": "It lasts beyond a loss of power, which is more than "
+    "is promised.",
+    'mcp_agentbus/handoff/shell.py: write_whole(self._path, json.dumps({"ended": way}).encode(), '
+    "durable=False): it is True": "The same.",
 }

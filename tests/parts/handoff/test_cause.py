@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a session of one call goes on from: by the file of its agent, and of its worker's."""
 
+import ctypes
 import logging
 from types import SimpleNamespace
 
@@ -28,8 +29,8 @@ def opened(tmp_path):
     return session
 
 
-def task(hops):
-    return read_task().model_copy(update={"hops": hops, "chain": ("planner",)})
+def task(hops, chain="planner"):
+    return read_task().model_copy(update={"hops": hops, "chain": (chain,)})
 
 
 def test_what_a_call_of_its_own_reported_on_is_the_cause_for_the_next_call_alone(opened):
@@ -41,10 +42,18 @@ def test_what_a_call_of_its_own_reported_on_is_the_cause_for_the_next_call_alone
     assert shell.cause(goes_on) == shell.cause(opened("coder", leased=True)) == ((), -1)
 
 
+def test_what_a_session_has_ended_itself_goes_before_what_is_noted(opened):
+    shell.remember(opened("coder"), task(3))
+    session = opened("coder")
+    session.claims.end(task(0))
+
+    assert shell.cause(session) == (("planner",), 0)
+
+
 @pytest.mark.parametrize(("own", "goes_on_from"), [(1, 3), (4, 4)])
 def test_in_a_workers_program_it_is_at_least_what_that_is_at(opened, own, goes_on_from):
     shell.remember(opened("coder"), task(3))
-    shell.remember(opened("asker"), task(own))
+    shell.remember(opened("asker"), task(own, "boss"))
 
     assert shell.cause(opened("asker", worker="coder"))[1] == goes_on_from
     assert shell.cause(opened("asker"))[1] == own
@@ -81,13 +90,29 @@ def test_a_memory_that_says_nothing_of_use_is_named_and_gone_on_without(
 
 
 def test_an_end_is_noted_once_and_what_was_recalled_is_not_noted_again(opened, tmp_path):
-    claims, file = opened("coder").claims, tmp_path / "memory"
+    claims, file = opened("coder").claims, tmp_path / "state" / "memory"
     memory = Memory(file, claims)
     memory.recall()
     assert file.read_bytes() == b"{}"
+    assert [each.stat().st_mode & 0o777 for each in (file, file.parent)] == [0o600, 0o700]
     claims.end(task(1))
     memory.note()
     file.unlink()
     memory.note()
 
     assert not file.exists()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_mac_is_known_by_its_number_where_it_tells_that_within_a_second(monkeypatch, told):
+    asked = []
+
+    def gethostuuid(uuid, at_most):
+        asked.append((len(uuid), list(at_most)))
+        uuid[:] = range(16)
+        return 0 if told else -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(gethostuuid=gethostuuid))
+
+    assert shell._mac_uuid() == (bytes(range(16)).hex() if told else "")
+    assert asked == [(16, [1, 0])]
