@@ -69,4 +69,7 @@ LEFT: dict[str, str] = {
     "is promised.",
     'mcp_agentbus/handoff/shell.py: write_whole(self._path, json.dumps({"ended": way}).encode(), '
     "durable=False): it is True": "The same.",
+    "mcp_agentbus/handoff/claims.py: return -1: it is 2": "Claims are numbered from 1 on.",
+    "mcp_agentbus/handoff/claims.py: return self._found_at is not None and _claimed_at(claim) < "
+    "self._found_at: it compares by `<=`": "Nothing is claimed in the microsecond of the look.",
 }
