@@ -3,11 +3,10 @@
 
 #: By `Mutant.key`: the file, the line as it stands, and what becomes of it.
 LEFT: dict[str, str] = {
-    'mcp_agentbus/handoff/shell.py: if sys.platform == "darwin" and (uuid := _mac_uuid()):: '
-    "it compares by `!=`": "But for a Mac no C library has gethostuuid, so nothing is returned "
-    "where it is asked for; on a Mac the name of the computer would be taken.",
     "mcp_agentbus/handoff/agents.py: near = difflib.get_close_matches(address, known, "
     "n=_NEAREST_MAX, cutoff=_NEAR): it is not told `n`": "Without it there are 3 as well.",
+    "mcp_agentbus/handoff/agents.py: at, known = self._entries.get(addressee.inbox, (0.0, None)): "
+    "it is 1.0": "Of whom nothing was said, nobody asks when.",
     'mcp_agentbus/handoff/beside/details.py: text.check_size(artifact, "artifact", '
     "ARTIFACT_MAX_CHARS * 4): it is 5": "No character has more than 4 bytes in UTF-8.",
     'mcp_agentbus/handoff/claims.py: if prefix != "claim" or not number.isdecimal() or '

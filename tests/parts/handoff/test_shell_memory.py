@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a shell's session remembers in its file, by what name it is known, and what it goes on from."""
+
+import ctypes
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from messages import read_record, read_task
+
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core import text
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.beside import shells
+from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.shell import Memory, cause, remember, session_id, shell_session
+from mcp_agentbus.handoff.turn import Calls
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Where a session of `coder` remembers."""
+    return shells.file_of(tmp_path, "coder")
+
+
+def noted(file, chain, hops):
+    """Write down by what way a task came that was ended just now."""
+    claims = Claims(None, "coder", "session-0")
+    claims.recall(chain, hops, text.now())
+    Memory(file, claims).note()
+
+
+def session(folder, *, leased=False, calls=1, worker=""):
+    """Return a session that has called so often, and holds nothing, on no bus."""
+    bus = SimpleNamespace(settings=SimpleNamespace(state_dir=folder))
+    me = Agent("coder", worker=worker)
+    one = SimpleNamespace(
+        bus=bus, me=me, leased=leased, calls=Calls(), claims=Claims(None, "coder", "session-1")
+    )
+    for _ in range(calls):
+        one.calls.begin()
+    return one
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        ({"calls": 0}, (("planner",), 2)),
+        ({"calls": 1}, (("planner",), 2)),
+        ({"calls": 2}, ((), -1)),
+        ({"leased": True}, ((), -1)),
+    ],
+    ids=["no call", "its first call", "later", "a shell, which recalls as it begins"],
+)
+def test_the_first_call_of_a_session_goes_on_from_what_the_one_before_noted(
+    tmp_path, file, how, found
+):
+    noted(file, ["planner"], 2)
+
+    assert cause(session(tmp_path, **how)) == found
+
+
+def test_what_a_session_knows_itself_goes_before_what_another_has_noted(tmp_path, file):
+    noted(file, ["planner"], 2)
+    one = session(tmp_path)
+    one.claims.recall(["tester"], 0, text.now())
+
+    assert cause(one) == (("tester",), 0)
+
+
+@pytest.mark.parametrize(("own", "deepest"), [(1, ("a",)), (3, ("z",))])
+def test_in_a_workers_program_the_deeper_of_its_own_and_the_workers_way_counts(
+    tmp_path, own, deepest
+):
+    noted(shells.file_of(tmp_path, "builder"), ["a"], 2)
+    one = session(tmp_path, worker="builder")
+    one.claims.recall(["z"], own, text.now())
+
+    assert cause(one)[0] == deepest
+
+
+def test_to_look_for_a_cause_makes_no_file(tmp_path):
+    assert cause(session(tmp_path, worker="builder")) == ((), -1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("leased", [True, False])
+def test_what_a_call_reports_on_is_noted_unless_the_session_does_that_itself(
+    tmp_path, file, leased
+):
+    one = session(tmp_path, leased=leased)
+    task = read_task().model_copy(update={"chain": ("planner",), "hops": 4})
+    remember(one, task)
+
+    at = one.claims.finished.at
+    assert one.claims.cause() == (("planner",), 4)
+    assert file.exists() is not leased
+    if not leased:
+        ended = {"at": at.isoformat(), "chain": ["planner"], "hops": 4}
+        assert json.loads(file.read_bytes()) == {"ended": ended}
+
+
+def test_the_end_of_a_task_is_written_once_and_no_command_waits_for_the_disk(
+    tmp_path, file, monkeypatch
+):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    claims = Claims(None, "coder", "session-1")
+    memory = Memory(file, claims)
+    memory.note()
+    before = file.exists()
+    claims.recall(["planner"], 2, text.now())
+    memory.note()
+    file.unlink()
+    memory.note()
+
+    assert (before, file.exists(), synced) == (False, False, [])
+
+
+def test_a_file_that_is_not_there_is_made_for_its_user_alone_and_left_open_nowhere(tmp_path):
+    file = shells.file_of(tmp_path / "state", "coder")
+    opened = len(list(Path("/dev/fd").iterdir()))
+    for _ in range(2):
+        Memory(file, Claims(None, "coder", "session-1")).recall()
+
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"{}", 0o600)
+    assert file.parent.stat().st_mode & 0o077 == 0
+    assert len(list(Path("/dev/fd").iterdir())) == opened
+
+
+def test_an_empty_file_says_nothing_and_is_no_fault(file, caplog):
+    file.touch(0o600)
+    claims = Claims(None, "coder", "session-1")
+    Memory(file, claims).recall()
+
+    assert (claims.finished, caplog.messages) == (None, [])
+
+
+def test_a_file_that_cannot_be_used_is_told_of_and_gone_on_without(tmp_path, file, caplog):
+    caplog.set_level(logging.WARNING)
+    claims = Claims(None, "coder", "session-1")
+    claims.recall(["planner"], 2, text.now())
+    file.mkdir()
+    Memory(file, claims).recall()
+    Memory(file, claims).note()
+    file.rmdir()
+    file.touch(0o600)
+    file.write_text('{"ended": {"at": 5}}')
+    Memory(file, claims).recall()
+
+    assert [said.partition(". Hint: ")[0] for said in caplog.messages] == [
+        f"{file} cannot be read: it is a folder and no file",
+        f"{file} cannot be written: Is a directory",
+        f"{file} says nothing of use: fromisoformat: argument must be str",
+    ]
+    assert claims.cause() == (("planner",), 2)
+
+
+@pytest.fixture
+def bus(tmp_path):
+    """No bus, with a user's settings."""
+    return SimpleNamespace(settings=load_settings({"HOME": str(tmp_path / "home")}))
+
+
+async def ran(bus, folder, work, **more):
+    """Have a shell's session do some work."""
+    async with shell_session(bus, Agent("coder"), folder, **more) as one:
+        return work(one)
+
+
+def holds(one):
+    one.claims.hold(Claim(read_task(), None, read_record(), 1))
+
+
+async def test_a_shells_session_is_a_lease_under_its_name_that_goes_on_and_notes(
+    bus, tmp_path, file
+):
+    noted(file, ["planner"], 2)
+
+    def work(one):
+        found = (one.id, one.leased, one.claims.cause())
+        one.claims.end(one.claims.hold(Claim(read_task(), None, read_record(), 1)).task)
+        return found
+
+    known = await ran(bus, tmp_path, work)
+
+    assert known == (session_id("coder", tmp_path), True, (("planner",), 2))
+    later = Claims(None, "coder", "session-2")
+    Memory(file, later).recall()
+    assert later.cause() == (read_task().chain, read_task().hops)
+
+
+async def test_of_a_command_that_leaves_tasks_held_its_shell_is_noted(bus, tmp_path, monkeypatch):
+    noted_of = []
+    monkeypatch.setattr(shells, "above", lambda pid: [pid])
+    monkeypatch.setattr(shells, "note", lambda *noted: noted_of.append(noted))
+    for work, more in ((holds, {"pid": 47}), (holds, {}), (lambda _: None, {"pid": 48})):
+        await ran(bus, tmp_path, work, **more)
+
+    assert noted_of == [(tmp_path, session_id("coder", tmp_path), [47])]
+
+
+def test_the_id_of_a_shells_session_differs_by_agent_folder_and_machine(tmp_path, monkeypatch):
+    odd = os.fsdecode(b"/home/\xff")
+
+    assert re.fullmatch(r"shell-[0-9a-f]{16}", session_id("coder", tmp_path))
+    first = [session_id("coder", tmp_path) for _ in range(2)]
+    others = [session_id("tester", tmp_path), session_id("coder", Path(odd))]
+    monkeypatch.setattr(shell, "_machine", lambda: "another")
+    others.append(session_id("coder", tmp_path))
+    assert len({*first, *others}) == 4
+
+
+@pytest.mark.parametrize(
+    ("files", "number"),
+    [((b"7\n", b"8\n"), "7"), ((None, b"8\n"), "8"), ((b"\xff", None), "")],
+)
+def test_a_machine_is_known_by_its_number_and_its_name(tmp_path, monkeypatch, files, number):
+    paths = [tmp_path / str(each) for each in range(2)]
+    for path, content in zip(paths, files, strict=True):
+        if content is not None:
+            path.write_bytes(content)
+    monkeypatch.setattr(shell, "_MACHINE_IDS", tuple(map(str, paths)))
+    monkeypatch.setattr(shell.socket, "gethostname", lambda: "pi")
+    monkeypatch.setattr(shell, "_mac_uuid", lambda: "of a Mac")
+    monkeypatch.setattr(shell, "sys", SimpleNamespace(platform="linux"))
+
+    assert shell._machine() == f"{number} pi"
+
+
+@pytest.mark.parametrize(("uuid", "known"), [("00ff", "00ff"), ("", " pi")])
+def test_a_mac_is_known_by_its_number_whatever_its_name_is_now(monkeypatch, uuid, known):
+    monkeypatch.setattr(shell, "_MACHINE_IDS", ())
+    monkeypatch.setattr(shell.socket, "gethostname", lambda: "pi")
+    monkeypatch.setattr(shell, "_mac_uuid", lambda: uuid)
+    monkeypatch.setattr(shell, "sys", SimpleNamespace(platform="darwin"))
+
+    assert shell._machine() == known
+
+
+@pytest.mark.parametrize(
+    ("library", "uuid"),
+    [
+        (lambda returned: SimpleNamespace(gethostuuid=returned(0)), bytes(range(16)).hex()),
+        (lambda returned: SimpleNamespace(gethostuuid=returned(1)), ""),
+        (lambda returned: SimpleNamespace(), ""),
+    ],
+    ids=["a Mac", "one that does not tell", "no Mac"],
+)
+def test_the_number_of_a_mac_is_asked_for_within_a_second(monkeypatch, library, uuid):
+    at_most = []
+
+    def returned(code):
+        def gethostuuid(number, within):
+            number[:] = bytes(range(16))
+            at_most.append(list(within))
+            return code
+
+        return gethostuuid
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library(returned))
+    assert shell._mac_uuid() == uuid
+    assert at_most in ([], [[1, 0]])
