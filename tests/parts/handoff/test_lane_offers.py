@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of one offered task, by what stands of it: claimed, left, finished, ended, parked."""
 
+import logging
 from dataclasses import replace
 
 import pytest
@@ -54,8 +55,9 @@ async def test_one_that_was_given_back_is_claimed_once_more_without_the_reason_o
     assert offering.read == [("planner", "coder", "t1")]
 
 
-async def test_at_its_first_offer_it_may_have_been_claimed_by_its_id(offering):
+async def test_at_its_first_offer_it_may_have_been_claimed_by_its_id(offering, caplog):
     """Then the write fails, and its record is read."""
+    caplog.set_level(logging.DEBUG)
     delivery = offer("t1")
     offering.records["t1"] = (claimed(delivery), 1)
     offering.live.add("other-1")
@@ -63,6 +65,7 @@ async def test_at_its_first_offer_it_may_have_been_claimed_by_its_id(offering):
 
     assert taken.claims == []
     assert offering.done == ([], [(1, lanes._HELD_AGAIN_S)], [])
+    assert caplog.messages == ["task t1 went to another session"]
 
 
 async def test_what_others_wrote_of_attempts_counts_no_more_than_there_were_offers(offering):

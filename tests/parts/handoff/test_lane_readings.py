@@ -4,10 +4,11 @@
 from contextlib import ExitStack
 
 import pytest
-from offering import Offering, offer
+from offering import AT, Offering, claimed, offer
 
 from mcp_agentbus.bus.replies import HandedOut
 from mcp_agentbus.handoff.lanes import Taken, take, take_for_one, take_for_read
+from mcp_agentbus.store.steps import step
 
 ALL = ("high", "normal", "low")
 
@@ -133,6 +134,26 @@ async def test_while_not_enough_is_claimed_it_asks_again_for_what_it_has_not_see
     ]  # fmt: skip
 
 
+async def test_it_asks_again_for_as_many_as_are_missing(offering):
+    delivery = offer("t2", seq=2, offered=2)
+    offering.records["t2"] = (step(claimed(delivery), "completed", "coder", "other-1", AT), 1)
+    offering.lanes["coder-high"] = [[offer("t1"), delivery, offer("t3", seq=3)]]
+    taken = await take(offering.session, 3, ["high"])
+
+    assert [claim.task.id for claim in taken.claims] == ["t1", "t3"]
+    assert offering.pulled == [
+        ("coder-high", 3, []), ("coder-high", 1, [1, 2, 3]), ("role-review-high", 1, [])
+    ]  # fmt: skip
+
+
+async def test_of_two_lanes_that_alone_is_asked_that_has_something(offering):
+    fill(offering, coder_low=([1], 0))
+    taken = await take(offering.session, 5, ["normal", "low"])
+
+    assert told(taken) == ([1], {"normal": 0, "low": 0}, [], "", False)
+    assert offering.pulled == [("coder-low", 5, [])]
+
+
 async def test_notes_of_all_lanes_are_told(offering):
     fill(offering, coder_high=([], 0), coder_low=([], 0))
     for seq, lane in ((1, "high"), (2, "low")):
@@ -209,17 +230,18 @@ async def test_why_a_lane_could_not_be_read_is_told_whichever_look_it_was(offeri
 
 
 @pytest.mark.parametrize(
-    ("calls", "room", "waiting", "asked"),
-    [(1, 2, 1, 2), (2, 2, 1, 1), (1, 1, 1, 1), (1, 2, 0, 1)],
+    ("calls", "room", "waiting", "left"),
+    [(1, 2, 1, 0), (2, 2, 1, 1), (1, 1, 1, 1), (1, 2, 0, 0)],
     ids=["alone with room", "others wait", "room for one", "nothing is left"],
 )
-async def test_a_second_look_follows_where_it_may_bring_more(offering, calls, room, waiting, asked):
+async def test_a_second_look_follows_where_it_may_bring_more(offering, calls, room, waiting, left):
     fill(offering, coder_high=([1], waiting))
     taken = await taken_by_one(offering, room, calls=calls)
 
     assert [claim.task.id for claim in taken.claims] == ["t1"]
     high = [place for place, _, _ in offering.pulled if place == "coder-high"]
-    assert len(high) == asked
+    assert len(high) == 1 + (waiting - left)
+    assert taken.waiting == {"high": left, "normal": 0, "low": 0}
 
 
 async def test_where_nothing_was_claimed_no_second_look_follows(offering):

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one call tells of the answer to another: that it arrived, or that it may not have."""
 
+import asyncio
+
 import pytest
+from messages import read_task
 
 from mcp_agentbus.core.text import now
-from mcp_agentbus.handoff.turn import Calls, Given
+from mcp_agentbus.handoff.turn import Answered, Calls, Given, Inbox, Item, Watch
 
 
 class Clock:
@@ -42,7 +45,7 @@ def test_a_call_that_came_before_an_answer_tells_nothing(calls):
     assert (before, first.arrival(meanwhile)) == ("not yet", "not yet")
 
 
-@pytest.mark.parametrize(("waited_s", "arrival"), [(4.9, "arrived"), (5.1, "doubtful")])
+@pytest.mark.parametrize(("waited_s", "arrival"), [(5.0, "arrived"), (5.1, "doubtful")])
 def test_the_answer_to_a_call_that_took_over_5_s_may_not_have_arrived(
     calls, clock, waited_s, arrival
 ):
@@ -114,3 +117,64 @@ def test_by_the_clock_what_was_given_is_doubtful_for_a_call_that_waited_meanwhil
 
     assert (given.is_doubtful(waits), given.is_doubtful(None)) == (False, True)
     assert Given(now()).has_arrived(waits)
+
+
+def test_256_calls_may_still_be_given_up_those_last_that_came_again_last(calls):
+    for key in range(256):
+        calls.begin(key)
+    calls.begin(0)
+    before = [calls.get(key) is not None for key in (0, 1)]
+    calls.begin("one more")
+
+    assert before == [True, True]
+    assert [calls.get(key) is not None for key in (0, 1, 2)] == [True, False, True]
+    assert calls.count == 258
+
+
+def test_calls_of_earlier_servers_tell_nothing_of_each_other(calls):
+    assert calls.given_up().arrival(calls.given_up()) == "not yet"
+
+
+def test_what_was_said_to_a_question_is_given_until_its_answer_is_lost(calls):
+    call = calls.begin()
+    given = Answered("2", Given(now(), call))
+    before = given.is_given
+    call.lost()
+
+    assert (Answered("2").is_given, before, given.is_given) == (False, True, False)
+    assert Answered("2", Given(now())).is_given
+
+
+async def test_a_watch_that_was_cleared_waits_for_what_comes_then():
+    watch = Watch()
+    watch.note({"high"})
+    watch.clear()
+    waiting = asyncio.create_task(watch.wait())
+    await asyncio.wait([waiting], timeout=0)
+    early = waiting.done()
+    watch.note({"low", "records"})
+
+    assert (early, await waiting) == (False, frozenset({"low", "records"}))
+
+
+def test_an_answer_says_nothing_that_it_was_not_told():
+    task = read_task()
+
+    assert Item(task, "stored") == Item(
+        task, "stored", attempt=0, new=False, holder="", question="", asked_by="", answers=(),
+        decision=None, given_at=None,
+    )  # fmt: skip
+    assert Inbox() == Inbox(
+        tasks=(), results=(), results_given_at={}, replied={}, waiting=None, held_elsewhere=0,
+        degraded="", notes=(), next_cursor=None, held=0, peeked=False, thread_id=None,
+        results_elsewhere=0, more_results=False, timed_out=False,
+    )  # fmt: skip
+
+
+def test_an_answer_is_empty_without_a_task_a_result_and_a_note():
+    task = Item(read_task(), "stored")
+
+    assert Inbox(waiting={"low": 3}, held=2).empty
+    assert not Inbox(tasks=(task,)).empty
+    assert not Inbox(results=(None,)).empty
+    assert not Inbox(notes=("Parked.",)).empty
