@@ -8,7 +8,7 @@ from answering import Reader
 
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff import inbox
-from mcp_agentbus.handoff.inbox import EVERYTHING, watch_inbox
+from mcp_agentbus.handoff.inbox import EVERYTHING, read_inbox, watch_inbox
 from mcp_agentbus.handoff.turn import Inbox, Watch
 
 NEWS = Inbox(notes=("It is there.",))
@@ -196,3 +196,25 @@ async def test_of_awaited_tasks_no_look_but_the_last_tells_before_enough_are_kno
 
 async def _same(found):
     return found
+
+
+@pytest.mark.parametrize("only", ["", "t1"], ids=["any task", "one task"])
+async def test_the_last_look_alone_names_by_the_clock_what_may_not_have_arrived(monkeypatch, only):
+    by = []
+
+    async def waits(look, session, watch, timeout_s, waiting):
+        return [await look({"low"}, last) for last in (False, True)][-1]
+
+    async def with_answers(bus, claims, call, found):
+        by.append(call)
+        return found
+
+    reader = Reader(monkeypatch)
+    reader.session.only = only
+    monkeypatch.setattr(inbox, "_wait", waits)
+    monkeypatch.setattr(inbox.questions, "with_answers", with_answers)
+    call = reader.session.calls.begin()
+    await watch_inbox(reader.session, call=call)
+    await read_inbox(reader.session, call=call)
+
+    assert by == [call, None, call]

@@ -14,7 +14,7 @@ class Clock:
     """A clock that goes on when it is told to."""
 
     def __init__(self):
-        self.at = 0.0
+        self.at = 100.0
 
     def __call__(self):
         return self.at
@@ -129,6 +129,20 @@ def test_256_calls_may_still_be_given_up_those_last_that_came_again_last(calls):
     assert before == [True, True]
     assert [calls.get(key) is not None for key in (0, 1, 2)] == [True, False, True]
     assert calls.count == 258
+
+
+def test_an_answer_is_written_once_whatever_comes_then(calls, clock):
+    first = calls.begin()
+    first.answered()
+    calls.begin()
+    clock.at += 60
+    first.answered()
+
+    assert first.arrival(calls.begin()) == "arrived"
+
+
+def test_by_the_clock_what_a_call_gives_that_is_under_way_is_not_doubtful(calls):
+    assert not Given(now(), calls.begin()).is_doubtful(None)
 
 
 def test_calls_of_earlier_servers_tell_nothing_of_each_other(calls):
