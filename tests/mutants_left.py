@@ -71,4 +71,6 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/handoff/claims.py: return -1: it is 2": "Claims are numbered from 1 on.",
     "mcp_agentbus/handoff/claims.py: return self._found_at is not None and _claimed_at(claim) < "
     "self._found_at: it compares by `<=`": "Nothing is claimed in the microsecond of the look.",
+    'mcp_agentbus/store/task.py: value, "subject", 4 * SUBJECT_MAX_CHARS: it is 5': "No character "
+    "has more than 4 bytes in UTF-8.",
 }
