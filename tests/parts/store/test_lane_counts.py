@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waits in a lane: each task is looked at where these are few, and else the server counts."""
+
+from datetime import timedelta
+
+import pytest
+
+from mcp_agentbus.bus.replies import ApiError
+from mcp_agentbus.core.ids import SHELL_PREFIX, Agent
+from mcp_agentbus.core.text import now
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import roster, waiting
+from mcp_agentbus.store.records import read_record, read_sent, write_record
+from mcp_agentbus.store.steps import first_record, step
+from mcp_agentbus.store.waiting import Lane, _HandedOut
+
+FEW = 2
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """Have each of so many tasks be looked at, and no more."""
+    monkeypatch.setattr(waiting, "LOOKED_AT_MAX", FEW)
+
+
+async def _sent(world, count):
+    """Send an agent that has never read so many tasks; return its id and theirs."""
+    planner, coder = await world.session("planner"), Agent(world.name("coder"))
+    await roster.register(world.bus, coder, None)
+    sent = [await send_task(planner, coder.id, f"{number}", "x") for number in range(count)]
+    await planner.outcomes.keeping.settled()
+    return planner.me.id, coder.id, [receipt.task_id for [receipt] in sent]
+
+
+def test_a_lane_of_which_nothing_is_said_is_empty():
+    assert Lane() == Lane(count=0, held=0, tasks={}, records={}, asking=())
+
+
+@pytest.mark.parametrize("look", [waiting.look, waiting.look_soon])
+async def test_of_few_tasks_each_is_looked_at_and_of_one_more_the_server_tells_how_many(
+    world, look
+):
+    _, coder, ids = await _sent(world, FEW)
+    lane = await look(world.bus, coder, "normal")
+    assert [task.id for task in lane.tasks.values()] == ids
+    assert lane == Lane(FEW, 0, lane.tasks, {}, ())
+
+    await send_task(await world.session("planner"), coder, "one more", "x")
+
+    assert await look(world.bus, coder, "normal") == Lane(FEW + 1, 0, None)
+    assert await waiting.offered(world.bus, [coder], ["normal", "low"]) == {"normal": 3, "low": 0}
+
+
+async def test_of_many_no_more_are_read_than_tell_that_they_are_many(world):
+    _, coder, _ = await _sent(world, FEW + 2)
+
+    assert len(await waiting._few(world.bus, coder, "normal")) == FEW + 1
+    assert await waiting._handed_out(world.bus, coder, "normal") == _HandedOut(FEW + 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "lane"),
+    [
+        (_HandedOut(1, 1), Lane(3, 1, None)),  # its consumer is behind
+        (_HandedOut(2, 1), Lane(2, 1, None)),
+        (_HandedOut(3, 0), Lane(3, 0, None)),
+    ],
+)
+async def test_where_more_are_stored_than_the_server_counts_as_handed_out_they_are_counted(
+    world, told, lane
+):
+    _, coder, _ = await _sent(world, 4)
+    messages = await waiting._few(world.bus, coder, "normal")
+
+    assert await waiting._lane(world.bus, (coder, "normal"), told, messages) == lane
+
+
+async def test_what_the_server_refuses_besides_is_no_empty_lane(world, monkeypatch):
+    async def refused(*_):
+        raise ApiError(10008)
+
+    monkeypatch.setattr(world.bus, "api", refused)
+    with pytest.raises(ApiError):
+        await waiting.look(world.bus, world.name("coder"), "normal")
+
+
+async def test_several_inboxes_are_counted_as_one_with_what_is_asked_in_any(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    tester = await world.session("tester")
+    [asked] = await send_task(planner, coder.me.id, "Count", "x")
+    await read_inbox(coder)
+    await publish_result(coder, asked.task_id, "needs_input", summary="What?")
+    await send_task(planner, tester.me.id, "Test", "x")
+    record, _ = await read_record(world.bus, planner.me.id, coder.me.id, asked.task_id)
+
+    lane = await waiting.look_together(world.bus, [coder.me.id, tester.me.id], "normal")
+
+    assert lane == Lane(1, 1, None, {}, asking=(record,))
+
+
+async def test_each_claim_of_a_shell_lasts_its_own_time(world, monkeypatch):
+    planner, coder, ids = await _sent(world, FEW)
+    for number, task_id in enumerate(ids):
+        sent, _ = await read_sent(world.bus, planner, coder, task_id)
+        at = now() - timedelta(hours=3 * number)
+        claimed = step(first_record(sent), "claimed", coder, f"{SHELL_PREFIX}1", at)
+        await write_record(world.bus, claimed, 0)
+
+    async def is_first(_, record):
+        return record.task_id == ids[0]
+
+    monkeypatch.setattr(roster, "may_hold", is_first)
+    lane = await waiting.look(world.bus, coder, "normal")
+
+    assert ([task.id for task in lane.tasks.values()], lane.held) == ([ids[1]], 1)
+    assert {seq: record.task_id for seq, record in lane.records.items()} == dict.fromkeys(
+        lane.tasks, ids[1]
+    )
