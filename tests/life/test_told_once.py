@@ -36,11 +36,11 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.relay import local_socket
 
 
-def hasty(again_s):
+def hasty(again_s, read_s=0.5):
     """Return a listener that does not wait a minute for a read, nor another for the next try."""
     hour = "timedelta(hours=1)"
     changed = served.changed(
-        "listener.runner.READ_WITHIN_S = 0.5",
+        f"listener.runner.READ_WITHIN_S = {read_s}",
         "listener.desk._READ_AGAIN_S = 0.2",
         f"wakes.policy.BACKOFF = (timedelta(seconds={again_s}), {hour}, {hour})",
     )
@@ -156,7 +156,7 @@ async def test_what_its_hook_did_not_tell_a_notice_does(house, planner, notes):
 async def test_what_a_notice_has_told_no_hook_tells_again(house, planner, notes):
     await known(planner, "five")
     async with (
-        listening(house, script=hasty(again_s=3600)) as listener,
+        listening(house, script=hasty(again_s=3600, read_s=4)) as listener,
         session(house, "five", notes) as (_, notices),
     ):
         await listener.logged("joined", agent="five")
