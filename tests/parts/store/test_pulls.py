@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from mcp_agentbus.bus.replies import HandedOut
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, HandedOut
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import streams, waiting
+from mcp_agentbus.store import streams, subjects, waiting
 from mcp_agentbus.store.reading import pulls
 
 
@@ -45,6 +47,32 @@ async def test_a_consumer_that_is_behind_hands_out_all_that_was_stored(world, be
 
     assert [delivery.headers["Agentbus-Hops"] for delivery in taken] == ["0"] * 3
     assert sorted(delivery.seq for delivery in taken) == [delivery.seq for delivery in taken]
+
+
+async def test_it_is_asked_again_after_longer_and_longer_pauses(world, behind, monkeypatch):
+    _, coder = await _sent(world, 1)
+    behind += [0, 0, 0]
+    pauses = []
+
+    async def noted(pause_s):
+        pauses.append(pause_s)
+
+    monkeypatch.setattr(pulls, "asyncio", SimpleNamespace(sleep=noted))
+
+    assert len(await pulls.pull(world.bus, streams.lane(coder.me.id, "normal"), 5)) == 1
+    assert pauses == list(pulls._PAUSES_S[:3])
+
+
+async def test_no_more_are_taken_than_were_asked_for_and_then_nothing_is_looked_for(
+    world, behind, monkeypatch
+):
+    _, coder = await _sent(world, 4)
+    consumer = streams.lane(coder.me.id, "normal")
+    behind += [1]
+    first = await pulls.pull(world.bus, consumer, 2)
+    monkeypatch.setattr(world.bus, "many", None)
+
+    assert [len(first), len(await pulls.pull(world.bus, consumer, 2))] == [2, 2]
 
 
 async def test_an_answer_names_what_was_stored_before_it_was_asked(world, behind):
@@ -114,3 +142,95 @@ async def test_what_waits_is_counted_though_its_consumer_is_behind(world, monkey
     ]
 
     assert [lane.count for lane in looks] == [2, 2]
+
+
+class Scripted:
+    """A bus whose consumer answers as it is told; notes what is done."""
+
+    def __init__(self, *answers, stored=(), handed_out=0):
+        self.answers, self.stored, self.handed_out = list(answers), list(stored), handed_out
+        self.admin, self.done = self, []
+
+    async def pull(self, stream, consumer, batch, **how):
+        self.done.append(("pull", stream, consumer, batch, how))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def give_back(self, delivery):
+        self.done.append(("give back", delivery.seq))
+
+    async def many(self, stream, request):
+        self.done.append(("many", stream, request))
+        return self.stored
+
+    async def api(self, call):
+        if self.handed_out is None:
+            raise BusUnreachable
+        return {"delivered": {"consumer_seq": 99, "stream_seq": self.handed_out}}
+
+
+CONSUMER = streams.lane("coder", "normal")
+
+
+def delivery(seq, **headers):
+    return SimpleNamespace(seq=seq, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "before"),
+    [
+        (ApiError(NO_SUCH_CONSUMER), [("streams",)]),
+        (
+            [delivery(3), delivery(4, **{subjects.H_LEFT_OUT: "512"})],
+            [("give back", 3), ("give back", 4)],
+        ),
+    ],
+)
+async def test_a_consumer_that_is_lost_or_leaves_out_what_is_said_is_made_anew(
+    monkeypatch, answer, before
+):
+    bus, whole = Scripted(answer, [delivery(5)]), ("pull", CONSUMER.stream, CONSUMER.name, 2)
+
+    async def made(bus, *consumer):
+        bus.done.append(("consumer", *consumer) if consumer else ("streams",))
+
+    monkeypatch.setattr(streams, "ensure_streams", made)
+    monkeypatch.setattr(streams, "ensure_consumer", made)
+
+    assert await pulls._pulled(bus, CONSUMER, 2) == [delivery(5)]
+    assert bus.done == [
+        (*whole, {}), *before, ("consumer", CONSUMER), (*whole, {"is_made": True}),
+    ]  # fmt: skip
+
+
+async def test_what_the_server_refuses_besides_is_said():
+    with pytest.raises(ApiError):
+        await pulls._pulled(Scripted(ApiError(10008)), CONSUMER, 2)
+
+
+@pytest.mark.parametrize(
+    ("known", "taken", "answers", "start", "is_behind"),
+    [
+        (0, [], ([5], 4), 1, True),
+        (0, [], ([5], 5), 1, False),  # others have taken it
+        (2, [], ([], 2), 3, False),
+        (2, [3], ([5], 4), 4, True),
+        (4, [3], ([5], 4), 5, True),
+    ],
+)
+async def test_a_consumer_is_behind_where_more_is_stored_than_it_has_handed_out(
+    known, taken, answers, start, is_behind
+):
+    bus = Scripted(stored=map(delivery, answers[0]), handed_out=answers[1])
+    pulls._handed_out[bus] = {CONSUMER: known}
+
+    assert await pulls._is_behind(bus, CONSUMER, list(map(delivery, taken))) is is_behind
+    request = {"seq": start, "batch": 1, "next_by_subj": CONSUMER.subject}
+    assert bus.done == [("many", CONSUMER.stream, request)]
+
+
+async def test_of_a_consumer_of_which_nothing_can_be_heard_nothing_is_known():
+    assert await pulls._told(Scripted(handed_out=7), CONSUMER) == 7
+    assert await pulls._told(Scripted(handed_out=None), CONSUMER) == 0
