@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import pytest
 
+from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.text import now
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import records
+from mcp_agentbus.store.reading import senders, sides
 from mcp_agentbus.store.reading.sides import Standing, read_sides
 from mcp_agentbus.store.task import Moment
 
@@ -72,3 +74,34 @@ async def test_more_sides_than_go_into_one_request_are_all_read(world, monkeypat
 
     assert sent.sent.inbox == coder.me.id
     assert nobodys == [Standing()] * 5
+
+
+@pytest.mark.parametrize(
+    ("side", "is_of"),
+    [
+        (("*", "*"), True),
+        (("planner", "*"), True),
+        (("*", "coder"), True),
+        (("planner", "coder"), True),
+        (("other", "coder"), False),
+        (("planner", "other"), False),
+        (("*", "t1"), False),  # as the task is called
+    ],
+)
+def test_a_record_is_of_the_side_of_its_owner_and_its_inbox(side, is_of):
+    stored = Found("agentbus.planner.results.coder.t1", 1, now(), {}, b"")
+
+    assert sides._is_of(stored, *side) is is_of
+
+
+async def test_who_only_saw_a_result_has_not_sent_its_task(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Count", "x")
+    await read_inbox(coder)
+    await planner.outcomes.keeping.settled()
+    where = planner.me.id, coder.me.id, receipt.task_id
+    sent, revision = await records.read_sent(world.bus, *where)
+    assert await senders.sent_to(world.bus, *where[1:]) == sent
+
+    await records.write_sent(world.bus, sent.model_copy(update={"unasked": True}), revision)
+    assert await senders.sent_to(world.bus, *where[1:]) is None
