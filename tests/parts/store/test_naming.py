@@ -191,3 +191,64 @@ async def test_a_roster_that_is_not_there_has_nobody_and_what_is_refused_is_said
     assert [await _registered(bus) for _ in range(2)] == [{"coder"}, frozenset()]
     with pytest.raises(ApiError):
         await _registered(bus)
+
+
+class Knowing(Naming):
+    """Has found this already."""
+
+    def _found(self):
+        return self.asked.found, self.asked.book
+
+
+@pytest.fixture
+def roster_has(monkeypatch, on_roster):
+    """Which ids are registered; and what is asked of the book, with which of them."""
+    has = SimpleNamespace(registered=frozenset(), asked=[])
+
+    async def registered(_):
+        has.asked.append("roster")
+        return has.registered
+
+    def noted(what):
+        def note(_, *more):
+            has.asked.append((what, *more))
+            return what
+
+        return note
+
+    monkeypatch.setattr(naming, "_registered", registered)
+    monkeypatch.setattr(naming.identity, "take", noted("take"))
+    monkeypatch.setattr(naming.identity, "find", noted("find"))
+    return has
+
+
+def knowing(who, begin=None, since=1.0):
+    settings = SimpleNamespace(url=None, account=None, agents=frozenset())
+    book = SimpleNamespace(since=since, begin=begin, before=frozenset())
+    return Knowing(SimpleNamespace(settings=settings, found=who, book=book))
+
+
+@pytest.mark.parametrize("who", [found(is_settled=True, file=FILE), found(is_settled=True)])
+async def test_of_who_is_settled_the_roster_is_not_asked(roster_has, who):
+    assert (await knowing(who).look(None), await knowing(who).take(None)) == (who, who)
+    assert roster_has.asked == []
+
+
+async def test_where_the_roster_has_no_say_it_is_not_asked(roster_has):
+    none = frozenset()
+
+    assert await knowing(found()).look(None)
+    assert await knowing(found()).take(None) == "take"
+    assert roster_has.asked == [("take", none, none)]
+
+
+async def test_who_is_new_is_found_and_takes_a_name_by_what_is_registered(roster_has):
+    roster_has.registered, begun = frozenset({"coder"}), []
+    who = found(is_settled=False)
+
+    assert await knowing(who, begun.append, None).look(None) == "find"
+    assert await knowing(who, begun.append, None).take(None) == "take"
+    assert begun == [{"coder"}]
+    find, take = roster_has.asked[1], roster_has.asked[3]
+    assert find[2] == frozenset()
+    assert take == ("take", {"coder"}, frozenset())
