@@ -94,4 +94,8 @@ LEFT: dict[str, str] = {
     "for, and tells how many there are.",
     'mcp_agentbus/store/upkeep/room.py: [(sender, count)] = counts.most_common(1) or [("", 0)]: '
     "it is 1": "Neither is a flood.",
+    "mcp_agentbus/store/streams.py: if room is None or room >= wanted or "
+    'stream["storage"] != "file":: it compares by `>`': "In proportion that is the same.",
+    "mcp_agentbus/store/streams.py: known += [lane(whose, each) for each in LANES if each in "
+    "rest[:1]]: it is 2": "A lane more is known, which the consumer is then compared with in vain.",
 }

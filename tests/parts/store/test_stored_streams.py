@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_STREAM, ApiError
+from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_STREAM, ApiError, kept_settings
 from mcp_agentbus.errors import NotAllowed, Refused, StoreFull
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.subjects import Parts, overlap, parts
@@ -95,6 +95,7 @@ def test_a_later_version_has_set_up_what_says_so(layout, is_newer):
 )
 def test_what_is_missing_is_made_and_what_an_older_version_made_is_set_up_anew(has, newer, call):
     assert streams._call(MADE, has, newer=newer) == call
+    assert newer or streams._call(MADE, has) == call
 
 
 class Admin:
@@ -160,10 +161,14 @@ async def test_on_a_shared_server_three_keep_a_stream_where_there_are_as_many():
 async def test_who_may_make_no_stream_is_told_whose_it_is_and_none_is_changed_in_vain():
     with pytest.raises(NotAllowed, match="whoever runs the server"):
         await streams._set_up(Admin(CREATE=NotAllowed()), "CREATE", MADE)
-    admin = Admin("nats://shared", INFO={"config": MADE}, UPDATE=NotAllowed())
+    has = MADE | {"max_bytes": 1, "allow_msg_ttl": True}
+    admin = Admin("nats://shared", INFO={"config": has}, UPDATE=NotAllowed())
     await streams._set_up(admin, "UPDATE", MADE)
 
-    assert [call for call, _ in admin.calls] == ["STREAM.INFO.S", "STREAM.UPDATE.S"]
+    # With what it has that cannot be taken back.
+    update = ("STREAM.UPDATE.S", MADE | kept_settings(MADE, has))
+    assert admin.calls == [("STREAM.INFO.S", None), update]
+    assert update[1]["allow_msg_ttl"]
 
 
 @pytest.fixture
@@ -174,7 +179,7 @@ def pauses(monkeypatch):
         paused.append(pause_s)
 
     monkeypatch.setattr(streams, "asyncio", SimpleNamespace(sleep=sleep))
-    monkeypatch.setattr(streams, "random", SimpleNamespace(uniform=lambda low, high: high))
+    monkeypatch.setattr(streams, "random", SimpleNamespace(uniform=lambda low, high: high - low))
     monkeypatch.setattr(streams.clock, "note", lambda *_: None)
     return paused
 
@@ -183,12 +188,12 @@ async def test_beside_others_who_make_it_a_stream_is_tried_again_until_it_is_the
     missing, full = ApiError(NO_SUCH_STREAM), ApiError(NO_ROOM_TO_RESERVE)
     theirs = Admin(CREATE=full, INFO=[missing, {"config": MADE}])
     await streams._make(theirs, "CREATE", MADE)
-    assert pauses == [0.02 * 1.5, 0.05 * 1.5]
+    assert pauses == [0.02, 0.05]
 
     pauses.clear()
     with pytest.raises(StoreFull):
         await streams._make(Admin(CREATE=full, INFO=missing), "CREATE", MADE)
-    assert pauses == [each * 1.5 for each in streams._BESIDE_OTHERS_S]
+    assert pauses == list(streams._BESIDE_OTHERS_S)
 
 
 async def test_what_cannot_be_set_up_anew_stays_and_what_cannot_be_made_is_said(pauses):
