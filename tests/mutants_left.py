@@ -83,13 +83,9 @@ LEFT: dict[str, str] = {
     "number of names: it compares by `>=`": "Of one it is asked twice whether its task is there.",
     "mcp_agentbus/store/reading/senders.py: if len(senders) > 1:  # anybody may write under any "
     "number of names: it is 2": "Two are then asked for one by one, and not together first.",
-    "mcp_agentbus/store/upkeep/due.py: self._since = 0.0: it is 1.0": "It is set with the first "
-    "that is kept back.",
     "mcp_agentbus/store/upkeep/due.py: task = decoded(replace(message, "
     "subject=_task_subject(message))): it is not told `subject`": "What falls due has inbox, lane "
     "and sender in the same places.",
-    'mcp_agentbus/store/upkeep/due.py: if source.get("name") == SCHEDULE and 0 <= '
-    'int(source.get("active", -1)) < _COPIES_S * _S:: it is 2': "Less than 0 is all that counts.",
     "mcp_agentbus/store/upkeep/copying.py: start, total = 0, 1: it is 2": "The first page is asked "
     "for, and tells how many there are.",
     'mcp_agentbus/store/upkeep/room.py: [(sender, count)] = counts.most_common(1) or [("", 0)]: '
