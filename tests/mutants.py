@@ -94,21 +94,26 @@ class Mutant:
 
 def mutants(file: str, source: str) -> Iterator[Mutant]:
     """Yield every break of a file that this knows."""
+    for broken in candidates(file, source):
+        try:
+            ast.parse(broken.of(source))
+        except SyntaxError:
+            continue
+        yield broken
+
+
+def candidates(file: str, source: str) -> Iterator[Mutant]:
+    """Yield every break of a file, and the few that Python cannot read, in a tenth of the time."""
     tree = ast.parse(source)
     skipped = _skipped(tree)
     for node in ast.walk(tree):
         if node in skipped or not hasattr(node, "lineno"):
             continue
         for becomes, what in _breaks(node):
-            broken = Mutant(
+            yield Mutant(
                 file, node.lineno, node.end_lineno, node.col_offset, node.end_col_offset,
                 becomes, what,
             )  # fmt: skip
-            try:
-                ast.parse(broken.of(source))
-            except SyntaxError:
-                continue
-            yield broken
 
 
 def _skipped(tree: ast.Module) -> set[ast.AST]:
