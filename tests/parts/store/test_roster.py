@@ -49,6 +49,7 @@ def test_of_what_a_registration_says_that_is_believed_which_can_be_true():
     stored = Found("agentbus.coder.profile", 1, NOON, {}, spelt(said))
 
     profile = roster.decode_profile(stored)
+    assert profile.newer == "kept"  # of a newer version: else it would be lost when it is written
 
     assert profile == Profile(
         id="coder", registered_at=NOON, last_seen=NOON, account="", description="x" * 300,
