@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 from coverings import noted
-from mutants import CLAIMED, ROOT, candidates, mutants
+from mutants import CLAIMED, ROOT
 from mutants_left import LEFT
+from mutants_made import candidates, mutants
 
 
 def _of(source):

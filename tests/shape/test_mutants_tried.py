@@ -12,7 +12,8 @@ from dataclasses import asdict
 import breaking
 import pytest
 from coverings import noted
-from mutants import ROOT, mutants
+from mutants import ROOT
+from mutants_made import mutants
 
 SOURCE = """
 def least(a, b=0):
@@ -59,7 +60,12 @@ def test_a_break_is_of_functions_or_of_what_is_run_as_the_file_is_read(
 @pytest.fixture
 def tree(tmp_path):
     """A project of one file and two tests, with what breaks it, and a note of who runs what."""
-    for name in ("tests/mutants.py", "tests/mutants_left.py", "tests/support/breaking.py"):
+    for name in (
+        "tests/mutants.py",
+        "tests/mutants_left.py",
+        "tests/mutants_made.py",
+        "tests/support/breaking.py",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "tests/support/guard.py", tmp_path / "tests/support/guard.py")

@@ -27,7 +27,8 @@ from types import CodeType, FunctionType
 
 import guard
 import pytest
-from mutants import ROOT, Lines, Mutant
+from mutants import ROOT, Lines
+from mutants_made import Mutant
 
 # No test of ours takes longer, with all the others that are tried.
 _MAX_S = 300

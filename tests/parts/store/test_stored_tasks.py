@@ -2,50 +2,30 @@
 """How a task is stored, found and taken out again, by all that the server is asked for."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
+from planners_task import (
+    DELETED,
+    DUE,
+    HEADERS,
+    HOUR,
+    KEPT_AT,
+    LATER,
+    RECORD,
+    ROOM,
+    SENT,
+    SUBJECT,
+    TASK,
+    WAITS,
+    message,
+    taken,
+)
 from server_stand_in import NOON, Server
 
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Delivery, Found, Stored
-from mcp_agentbus.errors import StoreFull
-from mcp_agentbus.store import codec, records, streams, tasks
+from mcp_agentbus.bus.replies import Found, Stored
+from mcp_agentbus.store import codec, records, tasks
 from mcp_agentbus.store.steps import first_record, sent_of, step
-from mcp_agentbus.store.task import Repeating, Task, Undecodable
 from mcp_agentbus.store.tasks import Kept, Seen, Taken, Unreadable
-
-HOUR = timedelta(hours=1)
-TASK = Task(
-    id="t1", sender="planner", to="coder", subject="Count", body="all", priority="high",
-    thread_id="t1", created_at=NOON - HOUR, expires_at=NOON + HOUR, request="r1",
-    chain=("planner",), session="5e55",
-)  # fmt: skip
-SENT = sent_of(TASK)
-SUBJECT = "agentbus.coder.tasks.high.planner"
-WAITS = "agentbus.coder.sched.high.planner.t1"
-DUE = "agentbus.coder.due.high.planner"
-RECORD = "agentbus.planner.results.coder.t1"
-KEPT_AT = "agentbus.planner.sent.coder.t1"
-DELETED = ("STREAM.MSG.DELETE.AGENTBUS_TASKS", {"seq": 7})
-LATER = TASK.model_copy(update={"deliver_at": NOON + timedelta(minutes=30)})
-HEADERS = {
-    "Agentbus-Task": "t1", "Agentbus-Thread": "t1", "Agentbus-Hops": "0",
-    "Agentbus-Chain": "planner", "Agentbus-Session": "5e55", "Agentbus-Request": "r1",
-}  # fmt: skip
-SETTINGS = streams.SETTINGS[streams.STREAMS.index("AGENTBUS_SCHED")]
-ROOM = {"config": SETTINGS, "state": {"bytes": 0}}
-
-
-def message(task=TASK, seq=7, subject=SUBJECT, **headers):
-    return Found(
-        subject, seq, NOON, {**codec.task_headers(task), **headers}, codec.encode_task(task)
-    )
-
-
-def taken(**fields):
-    of_it = {"subject": SUBJECT, "data": b"", "headers": {"Agentbus-Task": "t1"}, "token": ""}
-    there = {"stream": "AGENTBUS_TASKS", "seq": 7, "offered": 1, "stored_at": NOON, "waiting": 0}
-    return Delivery(**of_it | there | fields)
 
 
 @pytest.mark.parametrize(
@@ -260,112 +240,6 @@ async def test_a_task_that_is_finished_goes_with_its_schedule_and_with_nothing_e
     assert server.done == [("finished", 7), *done]
     at = {"seq": 7, "batch": 1}
     assert server.asked == [(stream, {**at, "next_by_subj": by}) for stream, by in looked]
-
-
-@pytest.mark.parametrize(
-    ("limit", "used", "size", "has_room"),
-    [
-        (1000, 0, 900, True),
-        (1000, 0, 901, False),
-        (1000, 300, 600, True),
-        (1000, 300, 601, False),
-        (0, 10**12, 1, True),
-        (-1, 10**12, 1, True),
-        (1, 0, 1, False),
-    ],
-)
-def test_a_tenth_of_what_waits_for_its_time_stays_free(limit, used, size, has_room):
-    info = {"config": {"max_bytes": limit}, "state": {"bytes": used}}
-
-    assert tasks.schedule_has_room(info, size) is has_room
-
-
-async def test_a_task_that_would_push_another_out_is_not_stored(tmp_path):
-    full = {**ROOM, "state": {"bytes": SETTINGS["max_bytes"]}}
-    server = Server(state_dir=tmp_path, infos={"AGENTBUS_SCHED": full})
-
-    with pytest.raises(StoreFull):
-        await tasks.put(server, LATER)
-    assert server.done == []
-
-
-async def test_where_no_stream_of_schedules_is_storing_makes_it(tmp_path):
-    server = Server(state_dir=tmp_path, infos={"AGENTBUS_SCHED": ApiError(NO_SUCH_STREAM)})
-    assert isinstance(await tasks.put(server, LATER), Kept)
-
-    server = Server(state_dir=tmp_path, infos={"AGENTBUS_SCHED": ApiError(NO_SUCH_STREAM + 1)})
-    with pytest.raises(ApiError):
-        await tasks.put(server, LATER)
-    assert server.done == []
-
-
-@pytest.mark.parametrize(
-    ("changed", "is_set_up"),
-    [
-        ({}, False),
-        ({"discard": "new"}, True),
-        ({"discard": "new", "metadata": {"agentbus-layout": "99999"}}, False),
-    ],
-)
-async def test_a_stream_of_schedules_that_was_changed_is_set_up_before_its_room_is_judged(
-    tmp_path, changed, is_set_up
-):
-    full = {"config": {**SETTINGS, **changed}, "state": {"bytes": SETTINGS["max_bytes"]}}
-    server = Server(state_dir=tmp_path, infos={"AGENTBUS_SCHED": full})
-
-    async def set_up():
-        server.infos["AGENTBUS_SCHED"] = ROOM
-
-    server.on_missing = set_up
-    if is_set_up:
-        assert isinstance(await tasks.put(server, LATER), Kept)
-    else:
-        with pytest.raises(StoreFull):
-            await tasks.put(server, LATER)
-
-
-@pytest.mark.parametrize(
-    ("headers", "is_repeating"),
-    [
-        ({}, False),
-        ({"Nats-Schedule": "@at 2026-11-28T12:00:00Z"}, False),
-        ({"Nats-Schedule": "@every 1s"}, True),
-        ({"Nats-Scheduler": WAITS}, True),
-        ({"Nats-Scheduler": WAITS, "Nats-Schedule-Next": "2026-11-28T12:00:00Z"}, True),
-        ({"Nats-Scheduler": WAITS, "Nats-Schedule-Next": "purge"}, False),
-        ({"Nats-Schedule-Next": "2026-11-28T12:00:00Z"}, False),
-    ],
-)
-def test_what_a_schedule_puts_there_again_and_again_is_no_task(headers, is_repeating):
-    assert tasks.is_repeating(headers) is is_repeating
-    if is_repeating:
-        with pytest.raises(Repeating):
-            tasks.decoded(message(**headers))
-    else:
-        assert tasks.decoded(message(**headers)) == TASK
-
-
-@pytest.mark.parametrize(
-    ("headers", "is_its_senders"),
-    [
-        ({"Agentbus-Scheduled-By": WAITS}, True),
-        ({"Agentbus-Scheduled-By": f"{WAITS}x"}, False),
-        ({"Nats-Scheduler": f"{WAITS}x", "Nats-Schedule-Next": "purge"}, False),
-        (
-            {
-                "Nats-Scheduler": f"{WAITS}x", "Nats-Schedule-Next": "purge",
-                "Agentbus-Scheduled-By": WAITS,
-            }, False,
-        ),
-        ({"Agentbus-Scheduled-By": ""}, False),
-    ],
-)  # fmt: skip
-def test_a_task_that_another_has_scheduled_is_none(headers, is_its_senders):
-    if is_its_senders:
-        assert tasks.decoded(message(**headers)) == TASK
-    else:
-        with pytest.raises(Undecodable, match="by another than its sender"):
-            tasks.decoded(message(**headers))
 
 
 async def test_the_task_behind_a_delivery_is_the_one_with_its_number():
