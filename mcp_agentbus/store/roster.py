@@ -140,6 +140,8 @@ def _says(old: Profile, new: Profile) -> bool:
 
     Whose name it is there, the gate says to whoever writes.
     """
+    if new.last_seen and not old.last_seen:
+        return False
     ago = (new.last_seen - old.last_seen) if new.last_seen and old.last_seen else timedelta(0)
     seen = {"last_seen": new.last_seen}
     return timedelta(0) <= ago < _SEEN_AGAIN and old.model_copy(update=seen) == new
