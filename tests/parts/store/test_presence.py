@@ -101,6 +101,34 @@ async def test_an_agent_without_a_session_is_registered_and_was_never_seen():
     assert stored == PROFILE.model_copy(update=fields)
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "says"),
+    [
+        (NOON, NOON, True),
+        (NOON, NOON + 29 * SECOND, True),
+        (NOON, NOON + 30 * SECOND, False),
+        (NOON, NOON - SECOND, False),  # its clock was set back
+        (NOON, None, True),
+        (None, None, True),
+    ],
+)
+def test_a_registration_says_when_it_was_seen_to_half_a_minute(before, now, says):
+    old = PROFILE.model_copy(update={"last_seen": before})
+
+    assert roster._says(old, PROFILE.model_copy(update={"last_seen": now})) is says
+    changed = PROFILE.model_copy(update={"last_seen": now, "description": "Tests"})
+    assert not roster._says(old, changed)
+
+
+async def test_a_registration_that_says_it_already_is_not_written_again():
+    server = bus(registered())
+    await roster.register(server, ME, NOON - HOUR)
+    assert server.done == []
+
+    await roster.register(server, replace(ME, description="Tests"), NOON - HOUR)
+    assert server.done == [("AGENTBUS_AGENTS", "agentbus.coder.profile", 1)]
+
+
 @pytest.mark.parametrize("flags", [{}, {"leaving": True}, {"gone": True}])
 async def test_a_session_says_that_it_lives_and_whether_it_leaves_or_was_killed(flags):
     server = bus()
@@ -268,7 +296,7 @@ async def test_a_server_that_is_alone_is_asked_once_a_connection_and_one_of_seve
     for server in (alone, of_several):
         await roster._has_forgotten(server)
         server.asked.clear()
-        await roster._has_forgotten(server)
+        assert not await roster._has_forgotten(server)
 
     assert alone.asked == []
     assert "STREAM.INFO.AGENTBUS_PRESENCE" in of_several.asked
