@@ -169,7 +169,8 @@ class Copy:
         jobs = self.root.parent / "jobs.json"
         told = {"lines": str(noted), "mutants": [asdict(mutant) for mutant in mutants]}
         jobs.write_text(json.dumps(told))
-        tests = sorted({test.partition("::")[0] for test in Lines(noted).tests})
+        files = sorted({test.partition("::")[0] for test in Lines(noted).tests})
+        tests = [file for file in files if (self.root / file).exists()]
         argv = [
             *(self._python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "breaking"),
             *("-n0", f"--timeout={_TEST_MAX_S}", *tests),
