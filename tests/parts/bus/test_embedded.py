@@ -137,6 +137,7 @@ def test_stop_harms_no_process_that_has_got_the_number_of_a_dead_server(
     """Not even one that was started with the same words, or holds the lock."""
     embedded.ensure(settings)
     kill_servers(settings)
+    until(lambda: not locks.is_held(files.lock), "nothing of it holds the lock")
     monkeypatch.setattr(embedded, "_STARTS_WITHIN_S", 0.05)
     argv = ["cat", "-", str(files.conf)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True) as other:
