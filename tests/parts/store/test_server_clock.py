@@ -183,3 +183,29 @@ async def test_where_there_are_no_tasks_this_machines_clock_is_right(server):
 
     assert await clock.now_about(server, NOON) == NOON
     assert not clock._told.get(server)
+
+
+@pytest.mark.parametrize(
+    ("set_by_s", "ahead_s", "then_s"),
+    [
+        (2, 0, 0),  # its clock and this one are the same, as far as anybody knows
+        (2, -1, 0),
+        (2, 1, 1),
+        (2, -3, -3),
+        (92, -92, -92),  # this one was set meanwhile
+    ],
+)
+async def test_an_answer_that_was_long_on_its_way_says_nothing_of_clocks_that_may_agree(
+    server, here, monkeypatch, set_by_s, ahead_s, then_s
+):
+    """It was 2 s on its way: that this machine's clock is 1 s ahead of what it says is no wonder."""
+
+    async def late(bus, stream):
+        here(2, clock_s=set_by_s)
+        return clock.text.now() + ahead_s * SECOND
+
+    monkeypatch.setattr(clock, "server_now", late)
+    at = await clock.now_about(server, NOON)
+
+    assert at - clock.text.now() == then_s * SECOND
+    assert await clock.now_about(server, NOON) == at
