@@ -21,10 +21,13 @@ class Server:
         self.connections = 1
         self.asked = 0
         self.answer = NOON
+        #: What goes on while its answer is on its way.
+        self.on_the_way = lambda: None
 
     async def now(self, _, stream):
         assert stream == "AGENTBUS_TASKS"
         self.asked += 1
+        self.on_the_way()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -196,16 +199,12 @@ async def test_where_there_are_no_tasks_this_machines_clock_is_right(server):
     ],
 )
 async def test_an_answer_that_was_long_on_its_way_says_nothing_of_clocks_that_may_agree(
-    server, here, monkeypatch, set_by_s, ahead_s, then_s
+    server, here, set_by_s, ahead_s, then_s
 ):
     """It was 2 s on its way: that this machine's clock is 1 s ahead of what it says is no wonder."""
-
-    async def late(bus, stream):
-        here(2, clock_s=set_by_s)
-        return clock.text.now() + ahead_s * SECOND
-
-    monkeypatch.setattr(clock, "server_now", late)
+    server.answer = NOON + (set_by_s + ahead_s) * SECOND
+    server.on_the_way = lambda: here(2, clock_s=set_by_s)
     at = await clock.now_about(server, NOON)
 
-    assert at - clock.text.now() == then_s * SECOND
-    assert await clock.now_about(server, NOON) == at
+    assert at == NOON + (set_by_s + then_s) * SECOND
+    assert (await clock.now_about(server, NOON), server.asked) == (at, 1)
