@@ -17,7 +17,7 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/store/upkeep/copying.py: start, total = start + max(1, len(infos)), "
     'int(answer.get("total", 0)): it is 1': "After a page it goes on from 1 or more: a total of "
     "none and of 1 are both its end.",
-    "mcp_agentbus/store/reading/offers.py: lost.append(replace(each, offered=2)): it is 3": "Any "
+    "mcp_agentbus/store/reading/offers.py: replace(each, offered=2) if record else each: it is 3": "Any "
     "number but 1 says that it was offered before. How often, the server does not tell here; so "
     "many of the attempts in its record are believed.",
     'mcp_agentbus/store/reading/pulls.py: beyond = {"seq": last + 1, "batch": 1, "next_by_subj": '

@@ -29,7 +29,6 @@ from mcp_agentbus.handoff import lanes, lookup
 from mcp_agentbus.handoff.beside import arrivals, news, only, questions, rest
 from mcp_agentbus.handoff.beside.rest import Left
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.lanes import Taken
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session, Turn
 from mcp_agentbus.handoff.turn import Call, Given, Inbox, Item, Watch
@@ -225,14 +224,16 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     new = sum(item.given_at is None for item in held)
     wanted = FILL - len(session.claims) if limit is None else limit - new
     # What is urgent does not wait for the end of the others.
-    taking = lanes.take_for_read(session, wanted, urgent=limit is None)
-    taken, results = await both(taking, news.results(session, limit or FILL, call))
-    tasks = (*held, *map(_new_item, taken.claims))
-    if tasks or notes or taken.notes or results.any:
+    places = LANES if wanted > 0 else LANES[:1] if limit is None else ()
+    take = partial(lanes.take, session, max(wanted, 1))
+    taken, results = await both(take(places), news.results(session, limit or FILL, call))
+    if taken.claims or notes or taken.notes or results.any:
         left = await rest.as_told(session, taken.waiting)
     else:
-        looked_at = rest.looked_at(session, nothing_stored=taken.nothing_stored)
-        results, left = await both(news.looked_up(session, limit or FILL), looked_at)
+        looked_up = news.none() if held else news.looked_up(session, limit or FILL)
+        looked = rest.looked_at_to_take(session, taken, take, places)
+        results, (taken, left) = await both(looked_up, looked)
+    tasks = (*held, *map(_new_item, taken.claims))
     last, more = (held if more else tasks)[-1:], more or (limit is not None and bool(left.waiting))
     inbox = Inbox(
         tasks=tasks,
@@ -283,22 +284,18 @@ async def _new(
         if (given := session.claims.given(claim.task.id)) and given.is_doubtful(by)
     ]
     wanted = [lane for lane in LANES if lane in places and priority in {None, lane}]
-    take = lanes.take_for_one if limit is None else lanes.take
+    take = partial(lanes.take_for_one if limit is None else lanes.take, session, limit or FILL)
     # Of the other lanes the answer says how many wait there: asked beside, it waits for no more.
     others = [lane for lane in LANES if lane not in wanted]
-
-    async def taken_and_told() -> tuple[Taken, dict[Priority, int]]:
-        taking = take(session, limit or FILL, wanted, session.claims.to_give(priority)[:limit])
-        return await both(taking, rest.offered(session, others))
-
+    taking = take(wanted, session.claims.to_give(priority)[:limit])
     asked = news.results(session, FILL, by) if RECORDS in places or last else news.none()
-    (taken, told), results = await both(taken_and_told(), asked)
+    (taken, told), results = await both(both(taking, rest.offered(session, others)), asked)
     left = Left({})
     if lines or taken.claims or (results.any and not results.degraded):
         left = await rest.as_told(session, taken.waiting, told)
     elif last and not (taken.notes or results.degraded):
-        looked_at = rest.looked_at(session, nothing_stored=taken.nothing_stored)
-        results, left = await both(news.looked_up(session, FILL), looked_at)
+        looked = rest.looked_at_to_take(session, taken, take, wanted)
+        results, (taken, left) = await both(news.looked_up(session, FILL), looked)
     inbox = Inbox(
         tasks=(*lines, *map(_new_item, taken.claims)),
         **results.of_inbox(FILL),

@@ -126,18 +126,8 @@ async def take(
     return taken
 
 
-async def take_for_read(session: Session, wanted: int, *, urgent: bool) -> Taken:
-    """Claim so many tasks; of none that are wanted, one that is `urgent` all the same.
-
-    Raises: as `take`.
-    """
-    if wanted > 0:
-        return await take(session, wanted)
-    return await take(session, 1, LANES[:1]) if urgent else Taken()
-
-
 async def take_for_one(
-    session: Session, fill: int, lanes: Sequence[Priority], before: Sequence[Claim]
+    session: Session, fill: int, lanes: Sequence[Priority], before: Sequence[Claim] = ()
 ) -> Taken:
     """Claim for one call that waits: a task, and if no other waits besides until `fill` are held.
 
@@ -164,7 +154,8 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
     """Claim up to `limit` tasks from one lane."""
     lane = _Lane()
     consumer = streams.lane(inbox, priority)
-    pull = partial(offers.pull, session.bus, consumer, is_nobodys=session.claims.is_unheard)
+    are_nobodys = partial(_are_nobodys, session)
+    pull = partial(offers.pull, session.bus, consumer, are_nobodys=are_nobodys)
     seen: set[int] = set()
     while len(lane.claims) < limit:
         wanted = limit - len(lane.claims)
@@ -193,6 +184,32 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
         if len(deliveries) < wanted:
             break
     return lane
+
+
+async def _are_nobodys(session: Session, out: Sequence[tuple[Task, Record | None]]) -> list[bool]:
+    """Tell of each task that was handed out whether nobody has it, and this session may claim it.
+
+    Args:
+        session: who would claim it.
+        out: the tasks, with their records if they have been claimed before.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    claims = session.claims
+    told = [None if record and claims.is_unheard(record) else record for _, record in out]
+    held = await waiting.held_among(session.bus, {at: each for at, each in enumerate(told) if each})
+    return [
+        # Of two that have one id, one waits until the other is done.
+        at not in held and task.id not in claims and not await _is_left(session, task)
+        for at, (task, _) in enumerate(out)
+    ]
+
+
+async def _is_left(session: Session, task: Task) -> bool:
+    """Tell whether a session leaves a task of a role to others who have it."""
+    refused = await accepting.refusal(session.bus, session.taking(), task.sender, task.to)
+    return refused is not None and refused.is_left
 
 
 async def _offer_namesakes(session: Session) -> None:

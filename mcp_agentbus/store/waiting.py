@@ -172,10 +172,7 @@ async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
     standing = {seq: records.get(_subject(task)) for seq, task in open_tasks.items()}
     ended = {seq for seq, record in standing.items() if record and record.ended}
     taken = {seq: record for seq, record in standing.items() if record and record.state in HELD}
-    by_holder = {_holder(record): record for record in taken.values()}
-    live = await together(*(roster.may_hold(bus, record) for record in by_holder.values()))
-    is_live = dict(zip(by_holder, live, strict=True))
-    held = {seq for seq, record in taken.items() if is_live[_holder(record)]}
+    held = await held_among(bus, taken)
     waiting = {seq: task for seq, task in open_tasks.items() if seq not in ended | held}
     return Lane(
         len(waiting),
@@ -186,10 +183,21 @@ async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
     )
 
 
-def _holder(record: Record) -> tuple[str, str, datetime | None]:
+async def held_among(bus: Bus, records: Mapping[int, Record]) -> frozenset[int]:
+    """Return the keys of those that sessions hold, or may hold, as `roster.may_hold` tells of each.
+
+    Raises: as `roster.may_hold`.
+    """
+    by_holder = {_holder(record): record for record in records.values()}
+    live = await together(*(roster.may_hold(bus, record) for record in by_holder.values()))
+    is_live = dict(zip(by_holder, live, strict=True))
+    return frozenset(key for key, record in records.items() if is_live[_holder(record)])
+
+
+def _holder(record: Record) -> tuple[str, str, str, datetime | None]:
     """Return who has a task, for which one answer does; a lease has an end of its own."""
     ends = record.updated_at if roster.is_lease(record) else None
-    return record.agent, record.session, ends
+    return record.state, record.agent, record.session, ends
 
 
 def _subject(task: Task) -> str:

@@ -8,6 +8,7 @@ import asyncio
 import json
 
 import pytest
+from listeners import in_state
 from rawclient import Raw
 
 from mcp_agentbus.core import text
@@ -195,7 +196,7 @@ async def test_who_was_wiped_off_the_roster_is_sent_to_from_its_next_sign_of_lif
     with pytest.raises(UnknownAgent, match="Nothing was sent"):
         await send_task(planner, coder.me.id, "Count", "x")
     await roster.beat(coder.bus, coder.me, coder.id)
-    await coder.bus.api("INFO")  # by now the server has heard it
+    await in_state("live session", planner, coder.me.id)
     [sent] = await send_task(planner, coder.me.id, "Count", "x")
 
     assert sent.state == "stored"

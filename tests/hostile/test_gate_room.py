@@ -19,6 +19,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, NameTaken, SendLimit, StoreFull
 from mcp_agentbus.gate import quota
 from mcp_agentbus.gate.share import counting, holdings
+from mcp_agentbus.gate.share.holdings import Holdings
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.parking import parked
 from mcp_agentbus.handoff.send import send_task
@@ -34,6 +35,29 @@ FIRST = {"Nats-Expected-Last-Subject-Sequence": "0"}
 async def scene(tmp_path):
     async with attacked(tmp_path) as scene:
         yield scene
+
+
+@pytest.fixture
+def give_room(monkeypatch):
+    """Let a stream have so many bytes; return once the gate, which looks often, has seen that."""
+    monkeypatch.setattr(counting, "_LOOK_S", 0.02)
+    monkeypatch.setattr(holdings, "_RESTS_S", 0.05)
+    look, seen = Holdings.look, asyncio.Queue()
+
+    def looked(self, room, taken):
+        look(self, room, taken)
+        seen.put_nowait(room)
+
+    monkeypatch.setattr(Holdings, "look", looked)
+
+    async def give(scene, stream, room):
+        config = (await scene.admin.api(f"STREAM.INFO.{stream}"))["config"]
+        await scene.admin.api(f"STREAM.UPDATE.{stream}", {**config, "max_bytes": room})
+        async with asyncio.timeout(10):
+            while await seen.get() != room:
+                pass
+
+    return give
 
 
 async def bytes_in(scene, stream):
@@ -67,16 +91,13 @@ async def test_what_is_stored_counts_with_its_subject_and_headers(scene, monkeyp
 @pytest.mark.promise(56)
 @pytest.mark.asyncio(loop_scope="function")
 async def test_who_has_most_of_a_stream_with_little_room_is_refused_and_the_others_are_not(
-    tmp_path, monkeypatch, caplog
+    tmp_path, give_room, caplog
 ):
     """What she says as who asks, and as who answers, is hers, whatever names the subject has."""
-    monkeypatch.setattr(counting, "_LOOK_S", 0.02)
-    monkeypatch.setattr(holdings, "_RESTS_S", 0.05)
     large = json.dumps({"x": "y" * 100_000}).encode()
     places = ("mallory.sent.coder", "mallory.results.coder", "coder.wakes.mallory")
     async with attacked(tmp_path) as scene:
-        config = (await scene.admin.api(f"STREAM.INFO.{RESULTS}"))["config"]
-        await scene.admin.api(f"STREAM.UPDATE.{RESULTS}", {**config, "max_bytes": 4 << 20})
+        await give_room(scene, RESULTS, 4 << 20)
         outcomes = [
             await said(scene, f"agentbus.{places[number % 3]}.t{number}", large)
             for number in range(45)
@@ -93,13 +114,10 @@ async def test_who_has_most_of_a_stream_with_little_room_is_refused_and_the_othe
 @pytest.mark.parametrize("stream", [SCHEDULE, AGENTS, TASKS])
 @pytest.mark.asyncio(loop_scope="function")
 async def test_so_it_is_with_what_waits_for_its_time_what_is_registered_and_what_waits(
-    tmp_path, monkeypatch, stream
+    tmp_path, give_room, stream
 ):
-    monkeypatch.setattr(counting, "_LOOK_S", 0.02)
-    monkeypatch.setattr(holdings, "_RESTS_S", 0.05)
     async with attacked(tmp_path) as scene:
-        config = (await scene.admin.api(f"STREAM.INFO.{stream}"))["config"]
-        await scene.admin.api(f"STREAM.UPDATE.{stream}", {**config, "max_bytes": 256 << 10})
+        await give_room(scene, stream, 256 << 10)
         outcomes = []
         for number in range(40):
             if stream == AGENTS:

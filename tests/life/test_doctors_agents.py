@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from listeners import in_state
+
 from mcp_agentbus.core.ids import PROBE, Agent
-from mcp_agentbus.store import roster, streams
+from mcp_agentbus.store import roster
 
 
 async def test_doctors_agents_are_there_while_they_are_at_work_alone(world):
-    await streams.ensure_streams(world.bus)
+    planner = await world.session("planner")
     me = Agent(f"{PROBE}laptop")
     await roster.register(world.bus, me, datetime.now(UTC))
     assert me.id not in {each.id for each in await roster.everybody(world.bus)}
 
     await roster.beat(world.bus, me, "1f")
+    await in_state("live session", planner, me.id)
     assert me.id in {each.id for each in await roster.everybody(world.bus)}
-    assert (await roster.look(world.bus, me.id)).id == me.id

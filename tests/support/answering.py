@@ -42,6 +42,8 @@ class Reader:
         self.asked = []
         #: What the lanes bring, with a word on what is left, and new results.
         self.taken, self.left, self.new = Taken(), Left({"low": 3}, 1), Results()
+        #: What they bring once what waits is looked for that is not offered.
+        self.unoffered = Taken()
         #: The same by a look at each task, and at each result.
         self.looked, self.old = Left({"normal": 2}, 4), Results()
         self.glance, self.notes = Glance((), (), None), []
@@ -63,10 +65,12 @@ class Reader:
             outbox=None,
             successor="",
             me=SimpleNamespace(id="coder"),
+            inboxes=("coder",),
         )
         for module, names in (
-            (inbox.lanes, ("take", "take_for_one", "take_for_read")),
+            (inbox.lanes, ("take", "take_for_one")),
             (inbox.rest, ("as_told", "looked_at", "offered")),
+            (inbox.rest.offers, ("doubt",)),
             (news, ("results", "looked_up")),
         ):
             for name in names:
@@ -114,17 +118,17 @@ class Reader:
         self.asked.append(("checked", [claim.task.id for claim in claims]))
         return self.notes
 
-    async def _take(self, _, limit, lanes, before):
+    async def _take(self, _, limit, lanes, before=()):
         self.asked.append(("take", limit, list(lanes), [each.task.id for each in before]))
         return self._held_by_now()
 
-    async def _take_for_one(self, _, limit, lanes, before):
+    async def _take_for_one(self, _, limit, lanes, before=()):
         self.asked.append(("take one", limit, list(lanes), [each.task.id for each in before]))
         return self._held_by_now()
 
-    async def _take_for_read(self, _, wanted, *, urgent):
-        self.asked.append(("take", wanted, urgent))
-        return self._held_by_now()
+    def _doubt(self, _, consumer):
+        self.asked.append(("doubt", consumer.name))
+        self.taken = self.unoffered
 
     def _held_by_now(self):
         return replace(self.taken, claims=list(map(self.session.claims.hold, self.taken.claims)))

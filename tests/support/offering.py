@@ -87,14 +87,14 @@ class Offering:
         monkeypatch.setattr(parking, "park_undecodable", self._park)
         monkeypatch.setattr("mcp_agentbus.core.text.now", lambda: AT)
 
-    async def _pull(self, _, consumer, batch, is_nobodys, seen):
+    async def _pull(self, _, consumer, batch, are_nobodys, seen):
         place = next(
             f"{inbox}-{lane}"
             for inbox in self.session.inboxes
             for lane in lanes.LANES
             if streams.lane(inbox, lane) == consumer
         )
-        assert is_nobodys == self.session.claims.is_unheard
+        assert (are_nobodys.func, are_nobodys.args) == (lanes._are_nobodys, (self.session,))
         self.pulled.append((place, batch, sorted(seen)))
         there = self.lanes.get(place)
         found = there.pop(0) if there else []

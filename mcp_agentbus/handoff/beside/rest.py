@@ -10,16 +10,28 @@ Or by a look at each task, so that no answer says falsely that nothing waits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams, waiting
+from mcp_agentbus.store.reading import offers
 
 _NONE: Final[Mapping[Priority, int]] = MappingProxyType({})
+
+
+class Taking(Protocol):
+    """What is asked here of what a reading of the lanes brought, which is a `lanes.Taken`."""
+
+    claims: list[Claim]
+    nothing_stored: bool
+
+
+_T = TypeVar("_T", bound=Taking)
 
 
 class Left(NamedTuple):
@@ -68,3 +80,33 @@ async def looked_at(session: Session, *, nothing_stored: bool = False) -> Left:
     if counts:  # whoever has the bus's token can have them kept from being handed out
         await together(*(streams.ensure_inbox(session.bus, inbox) for inbox in session.inboxes))
     return Left(counts, max(0, sum(now.held for now in lanes_now) - len(session.claims)))
+
+
+async def looked_at_to_take(
+    session: Session,
+    taken: _T,
+    take: Callable[[Sequence[Priority]], Awaitable[_T]],
+    places: Sequence[Priority],
+) -> tuple[_T, Left]:
+    """Look at each task, and take what waits and was not offered; return what was, and is left.
+
+    Args:
+        session: the reader's session.
+        taken: what was offered: no task.
+        take: claims what is wanted in some lanes.
+        places: the lanes in which something is wanted.
+
+    Raises: as `lanes.take`.
+    """
+    left = await looked_at(session, nothing_stored=taken.nothing_stored)
+    there = [lane for lane in places if lane in left.waiting]
+    if not there:
+        return taken, left
+    for lane in there:
+        for inbox in session.inboxes:
+            offers.doubt(session.bus, streams.lane(inbox, lane))
+    taken = await take(there)
+    counts = dict(left.waiting)
+    for claim in taken.claims:
+        counts[claim.task.priority] -= 1
+    return taken, left._replace(waiting={lane: n for lane, n in counts.items() if n > 0})

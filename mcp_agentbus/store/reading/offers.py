@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take what a lane offers, and before it what it has offered in an answer that was lost.
+"""Take what a lane offers, and before it what it has offered to somebody who has not got it.
 
-    >>> await pull(bus, streams.lane("coder", "high"), 5, nobodys)
+    >>> await pull(bus, streams.lane("coder", "high"), 5, is_nobodys)
     [Delivery(subject='agentbus.coder.tasks.high.planner', ...)]
 
-What was handed out on a connection that ended, or by a server that was lost, is nobody's. A server
-offers that again once the consumer's `ack_wait` has passed, and so behind what has come later. So
-where a request had no answer, it is looked for at once, and claimed as any other: by its record,
-which one session wins.
+What was handed out on a connection that ended, by a server that was lost or to a session that is
+gone is nobody's. A server offers that again once the consumer's `ack_wait` has passed, and so
+behind what has come later. So where a request had no answer, or more waits than is offered, it is
+looked for at once, and claimed as any other: by its record, which one session wins.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -27,7 +27,10 @@ from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.reading import pulls
 from mcp_agentbus.store.records import lasts, record_in
 from mcp_agentbus.store.streams import Consumer
-from mcp_agentbus.store.task import Record, Undecodable
+from mcp_agentbus.store.task import Record, Task, Undecodable
+
+#: Tells of each task that was handed out, by its record if it has one, whether nobody has it.
+AreNobodys = Callable[[Sequence[tuple[Task, Record | None]]], Awaitable[Sequence[bool]]]
 
 
 @dataclass
@@ -36,7 +39,7 @@ class _Doubt:
 
     #: As the bus counted what it got no answer to, when all was well.
     unanswered: int
-    #: By `time.monotonic`, since when it is not; None: it is.
+    #: By `time.monotonic`, since when something may be handed out to nobody; None: it is not.
     since: float | None = None
 
 
@@ -47,7 +50,7 @@ async def pull(
     bus: Bus,
     consumer: Consumer,
     batch: int,
-    is_nobodys: Callable[[Record], bool],
+    are_nobodys: AreNobodys,
     seen: Collection[int] = (),
 ) -> list[Delivery]:
     """Take up to `batch` tasks from a lane, oldest first; the last tells how many wait behind it.
@@ -56,12 +59,12 @@ async def pull(
         bus: on which nobody else reads this lane meanwhile for the same session.
         consumer: a lane's.
         batch: at most so many.
-        is_nobodys: tells of the record of a task that was claimed whether its claim came to nobody.
+        are_nobodys: tells what of that which was handed out is to be taken.
         seen: the sequences of what was looked at before, and is to be offered later.
 
     Raises: as `pulls.pull`.
     """
-    lost = [each for each in await _lost(bus, consumer, is_nobodys) if each.seq not in seen]
+    lost = [each for each in await _lost(bus, consumer, are_nobodys) if each.seq not in seen]
     if len(lost) >= batch:
         return _first(lost, batch, lost[0].waiting)
     try:
@@ -72,7 +75,7 @@ async def pull(
         raise
     with suppress(AgentbusError):  # what was pulled is returned, whatever comes after
         # The first of these pulls may have had no answer, and the second brought what comes later.
-        again = await _lost(bus, consumer, is_nobodys)
+        again = await _lost(bus, consumer, are_nobodys)
         lost += [each for each in again if each.seq not in seen]
     if not lost:
         return pulled
@@ -90,40 +93,41 @@ def _first(ordered: Sequence[Delivery], batch: int, waiting: int) -> list[Delive
     return [*before, replace(last, waiting=waiting + len(ordered[batch:]))]
 
 
-async def _lost(
-    bus: Bus, consumer: Consumer, is_nobodys: Callable[[Record], bool]
-) -> list[Delivery]:
+def doubt(bus: Bus, consumer: Consumer) -> None:
+    """Have the next pull look at what was handed out: more is known to wait than is offered."""
+    _doubts.setdefault(bus, {})[consumer] = _Doubt(bus.unanswered, time.monotonic())
+
+
+async def _lost(bus: Bus, consumer: Consumer, are_nobodys: AreNobodys) -> list[Delivery]:
     """Return what is handed out and nobody's, oldest first; nothing is asked while all is well."""
-    doubt = _doubts.setdefault(bus, {}).setdefault(consumer, _Doubt(bus.unanswered))
-    if doubt.unanswered != bus.unanswered:
-        doubt.unanswered, doubt.since = bus.unanswered, time.monotonic()
-    if doubt.since is None:
+    known = _doubts.setdefault(bus, {}).setdefault(consumer, _Doubt(bus.unanswered))
+    if known.unanswered != bus.unanswered:
+        known.unanswered, known.since = bus.unanswered, time.monotonic()
+    if known.since is None:
         return []
     out = await bus.handed_out(consumer.stream, consumer.name, consumer.subject)
-    lost = await _unclaimed(bus, out, is_nobodys)
+    lost = await _unclaimed(bus, out, are_nobodys)
     # After so long a server offers by itself what there was.
-    if not lost or time.monotonic() - doubt.since > streams.ACK_WAIT_S:
-        doubt.since = None
+    if not lost or time.monotonic() - known.since > streams.ACK_WAIT_S:
+        known.since = None
     return lost
 
 
-async def _unclaimed(
-    bus: Bus, out: Sequence[Delivery], is_nobodys: Callable[[Record], bool]
-) -> list[Delivery]:
+async def _unclaimed(bus: Bus, out: Sequence[Delivery], are_nobodys: AreNobodys) -> list[Delivery]:
     """Return those whose records do not say that somebody has them, or that they are over."""
-    places: dict[str, Delivery] = {}
+    places: dict[str, tuple[Task, Delivery]] = {}
     for each in out:
         with suppress(Undecodable):  # whoever is offered it next sets it aside
             task = tasks.decoded(each)
-            places[subjects.record_subject(task.sender, task.to, task.id)] = each
+            places[subjects.record_subject(task.sender, task.to, task.id)] = task, each
     messages = await lasts(bus, list(places))
     records = {message.subject: record_in(message) for message in messages}
-    lost = []
-    for subject, each in places.items():
-        record = records.get(subject)
-        if record is None:
-            lost.append(each)
-        elif record.state == "stored" or is_nobodys(record):
-            # Whoever takes it goes by its record, as with all that is offered again.
-            lost.append(replace(each, offered=2))
-    return lost
+    known = [(task, records.get(subject)) for subject, (task, _) in places.items()]
+    return [
+        # Whoever takes it goes by its record, as with all that is offered again.
+        replace(each, offered=2) if record else each
+        for (_, each), (_, record), is_free in zip(
+            places.values(), known, await are_nobodys(known), strict=True
+        )
+        if is_free and not (record and record.ended)
+    ]

@@ -5,11 +5,10 @@ import pytest
 from answering import OTHER, RESULT, Reader, claim
 from messages import read_record, read_task
 
-from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.beside.awaited import Result
 from mcp_agentbus.handoff.beside.news import Results
 from mcp_agentbus.handoff.beside.rest import Left
-from mcp_agentbus.handoff.inbox import FILL, check_watch, read_inbox, watch_inbox
+from mcp_agentbus.handoff.inbox import FILL, read_inbox, watch_inbox
 from mcp_agentbus.handoff.lanes import Taken
 from mcp_agentbus.handoff.lookup import Glance
 from mcp_agentbus.handoff.turn import Given, Inbox, Item
@@ -17,6 +16,7 @@ from mcp_agentbus.store.tasks import Seen
 
 LEFT = {"waiting": {"low": 3}, "held_elsewhere": 1}
 LOOKED = {"waiting": {"normal": 2}, "held_elsewhere": 4}
+ALL = ["high", "normal", "low"]
 BEGUN = ["called", "can read", "results arrived", "tasks arrived"]
 
 
@@ -45,7 +45,7 @@ async def test_a_read_has_new_tasks_and_results_and_says_what_waits(reader):
     )  # fmt: skip
     assert reader.asked[:4] == BEGUN
     assert same(
-        reader.asked[4:], ("checked", []), ("take", FILL, True), ("results", FILL, "not yet"),
+        reader.asked[4:], ("checked", []), ("take", FILL, ALL, []), ("results", FILL, "not yet"),
         ("as told", {"low": 9}, {}), ("given", ["r1"]),
     )  # fmt: skip
 
@@ -58,15 +58,44 @@ async def test_where_nothing_is_new_a_read_looks_at_each_task_and_result(reader,
 
     assert inbox == Inbox(results=(OTHER,), results_elsewhere=2, more_results=True, **LOOKED)
     assert same(
-        reader.asked, *BEGUN, ("checked", []), ("take", 1, False), ("results", 1, "not yet"),
-        ("looked up", 1, None, True), ("looked at", nothing_stored), ("given", ["r2"]),
+        reader.asked, *BEGUN, ("checked", []), ("take", 1, ALL, []), ("results", 1, "not yet"),
+        ("looked up", 1, None, True), ("looked at", nothing_stored), ("doubt", "coder_normal"),
+        ("take", 1, ["normal"], []), ("given", ["r2"]),
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("what", ["tasks", "checked", "notes", "results"])
+async def test_what_waits_by_that_look_and_was_not_offered_is_taken(reader):
+    reader.looked, reader.old = Left({"high": 1, "low": 1}, 2), Results([OTHER])
+    reader.unoffered = Taken([claim("t1")], {"high": 0}, ["Parked."], "all others are claimed")
+    inbox = await read_inbox(reader.session)
+
+    assert inbox == Inbox(
+        tasks=(item(*reader.unoffered.claims, new=True),), results=(OTHER,), waiting={"low": 1},
+        held_elsewhere=2, notes=("Parked.",), degraded="all others are claimed", held=1,
+    )  # fmt: skip
+    again = [("doubt", "coder_high"), ("doubt", "coder_low"), ("take", FILL, ["high", "low"], [])]
+    assert reader.asked[-4:] == [*again, ("given", ["r2"])]
+
+
+async def test_whoever_holds_enough_takes_of_it_what_is_urgent(reader):
+    reader.held(*"abcde")
+    reader.looked, reader.unoffered = Left({"high": 2, "low": 1}), Taken([claim("t1")])
+    inbox = await read_inbox(reader.session)
+
+    assert (inbox.waiting, len(inbox.tasks)) == ({"high": 1, "low": 1}, 6)
+    assert [one for one in reader.asked if one[0] == "take"] == [("take", 1, ["high"], [])] * 2
+
+
+async def test_whoever_holds_tasks_of_which_none_is_new_is_told_what_waits_by_such_a_look(reader):
+    held = reader.held("t1")
+    inbox = await read_inbox(reader.session)
+
+    assert inbox == Inbox(tasks=(item(*held),), held=1, **LOOKED)
+    assert not any(one[0] == "looked up" for one in reader.asked)
+
+
+@pytest.mark.parametrize("what", ["checked", "notes", "results"])
 async def test_where_anything_is_new_a_read_goes_by_what_the_pulls_told(reader, what):
-    if what == "tasks":
-        reader.held("t1")
     reader.notes = ["It was withdrawn."] if what == "checked" else []
     reader.taken = Taken(notes=["Parked."] if what == "notes" else [])
     reader.new = Results(degraded="results could not be read" if what == "results" else "")
@@ -86,7 +115,7 @@ async def test_open_claims_come_first_whole_or_a_line_and_a_limit_counts_what_is
     assert inbox.tasks == (item(held[0]), item(held[1], given_at=at), item(new, new=True))
     assert (inbox.held, inbox.degraded) == (3, "all are claimed")
     assert (inbox.notes, inbox.more_results) == (("It was withdrawn.",), False)
-    assert ("take", 2, False) in reader.asked
+    assert ("take", 2, ALL, []) in reader.asked
     assert ("results", 3, "not yet") in reader.asked
 
 
@@ -102,14 +131,14 @@ async def test_a_read_fills_up_to_5_held_and_shows_as_many_results(reader):
     reader.new = Results([RESULT] * 5)
 
     assert (await read_inbox(reader.session)).more_results
-    assert ("take", 3, True) in reader.asked
+    assert ("take", 3, ALL, []) in reader.asked
 
 
 @pytest.mark.parametrize(("limit", "waits"), [(5, True), (5, False), (None, True)])
 async def test_a_limited_read_that_leaves_tasks_waiting_can_be_gone_on_with(reader, limit, waits):
     reader.held("t1", "t2")
     if not waits:
-        reader.left = Left({})
+        reader.looked = Left({})
     inbox = await read_inbox(reader.session, limit=limit)
 
     assert inbox.next_cursor == ("claim-2" if limit and waits else None)
@@ -125,11 +154,11 @@ async def test_of_more_open_claims_than_asked_for_it_goes_on_behind_the_last_sho
     reader.taken, reader.left = Taken([new]), Left({})
     page = await read_inbox(reader.session, limit=1)
     reader.session.claims.let_go("t4")
-    reader.taken = Taken()
+    reader.taken, reader.looked = Taken(), Left({})
     after = await read_inbox(reader.session, limit=5, cursor=page.next_cursor)
 
     assert (page.tasks, page.next_cursor) == ((item(first), item(new, new=True)), "claim-1")
-    assert ("take", 0, False) in reader.asked
+    assert ("take", 1, [], []) in reader.asked
     assert [each.task for each in after.tasks] == [second.task, third.task]
     assert after.next_cursor is None
 
@@ -139,7 +168,7 @@ async def test_one_answer_names_50_open_claims_that_were_given(reader, count, cu
     task_ids = [f"t{number}" for number in range(count)]
     reader.held(*task_ids)
     reader.given(*task_ids)
-    reader.left = Left({})
+    reader.looked = Left({})
     inbox = await read_inbox(reader.session)
 
     assert (len(inbox.tasks), inbox.next_cursor) == (50, cursor)
@@ -237,9 +266,20 @@ async def test_the_last_look_that_finds_nothing_looks_at_each_task_and_result(
 
     assert inbox == Inbox(results_elsewhere=2, timed_out=True, **LOOKED)
     assert same(
-        reader.asked[-3:], ("looked up", FILL, None, True), ("looked at", nothing_stored),
-        ("given", []),
+        reader.asked[-5:], ("looked up", FILL, None, True), ("looked at", nothing_stored),
+        ("doubt", "coder_normal"), ("take one", FILL, ["normal"], []), ("given", []),
     )  # fmt: skip
+
+
+async def test_a_wait_takes_at_last_what_waits_in_its_lanes_and_was_not_offered(reader):
+    reader.looked = Left({"high": 2, "low": 1})
+    reader.unoffered = Taken([claim("t1")])
+    inbox = await watched(reader, limit=3, priority="high")
+
+    assert inbox == Inbox(
+        tasks=(item(*reader.unoffered.claims, new=True),), waiting={"high": 1, "low": 1}, held=1
+    )  # fmt: skip
+    assert reader.asked[-3:-1] == [("doubt", "coder_high"), ("take", 3, ["high"], [])]
 
 
 @pytest.mark.parametrize("what", ["notes", "results"])
@@ -319,45 +359,3 @@ async def test_of_awaited_tasks_the_last_look_tells_what_is_known(reader, known,
     results = tuple(there[each] for each in shown)
     assert inbox == Inbox(results=results, held=1, timed_out=not shown)
     assert reader.asked == [*BEGUN, ("given", shown)]
-
-
-@pytest.mark.parametrize(
-    ("asked", "hint"),
-    [
-        ({"limit": 0}, "Use 1 to 50."),
-        ({"limit": 51}, "Use 1 to 50."),
-        ({"limit": 2.5}, "Use 1 to 50."),
-        ({"thread_id": "a b"}, "Use 1 to 128 letters"),
-    ],
-)
-async def test_what_cannot_be_read_is_refused_with_what_can(reader, asked, hint):
-    with pytest.raises(BadInput) as refused:
-        await read_inbox(reader.session, **asked)
-
-    assert refused.value.hint.startswith(hint)
-    assert reader.asked == []
-
-
-@pytest.mark.parametrize(
-    ("asked", "hint"),
-    [
-        ({"timeout_s": -1}, "Use 0 to 3600 seconds."),
-        ({"timeout_s": 3601}, "Use 0 to 3600 seconds."),
-        ({"timeout_s": 0, "limit": 51}, "Use 1 to 50."),
-        ({"timeout_s": 0, "priority": "urgent"}, "Use high, normal or low."),
-        ({"timeout_s": 0, "task_id": 5}, "Give it as a str."),
-        ({"timeout_s": 0, "task_id": "a b"}, "Copy the task_id"),
-    ],
-)
-async def test_what_cannot_be_waited_for_is_refused_with_what_can(reader, asked, hint):
-    with pytest.raises(BadInput) as refused:
-        await watch_inbox(reader.session, **asked)
-
-    assert refused.value.hint.startswith(hint)
-    assert reader.asked == []
-
-
-def test_what_can_be_waited_for_is_not_refused():
-    for priority in (None, "high", "normal", "low"):
-        check_watch(0, ["t1"], priority)
-    check_watch(3600)

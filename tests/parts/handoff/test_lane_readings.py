@@ -7,7 +7,7 @@ import pytest
 from offering import AT, Offering, claimed, offer
 
 from mcp_agentbus.bus.replies import HandedOut
-from mcp_agentbus.handoff.lanes import Taken, take, take_for_one, take_for_read
+from mcp_agentbus.handoff.lanes import take, take_for_one
 from mcp_agentbus.store.steps import step
 
 ALL = ("high", "normal", "low")
@@ -161,35 +161,6 @@ async def test_notes_of_all_lanes_are_told(offering):
     notes = (await take(offering.session, 5)).notes
 
     assert [note.partition(" was parked")[0] for note in notes] == ["Task t1", "Task t2"]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "urgent", "claimed", "asked"),
-    [
-        (2, True, [1, 2], [("coder-high", 2)]),
-        (1, False, [1], [("coder-high", 1)]),
-        (0, True, [1], [("coder-high", 1)]),
-        (-1, True, [1], [("coder-high", 1)]),
-        (0, False, [], []),
-    ],
-)
-async def test_a_read_that_wants_none_takes_an_urgent_one_all_the_same(
-    offering, wanted, urgent, claimed, asked
-):
-    fill(offering, coder_high=(list(range(1, max(1, wanted) + 1)), 3), coder_normal=([9], 0))
-    taken = await take_for_read(offering.session, wanted, urgent=urgent)
-
-    assert [int(claim.task.id[1:]) for claim in taken.claims] == claimed
-    assert [(place, batch) for place, batch, _ in offering.pulled] == asked
-    if not asked:
-        assert taken == Taken([], {}, [], "", nothing_stored=False)
-
-
-async def test_a_read_that_wants_none_takes_nothing_that_is_not_urgent(offering):
-    fill(offering, coder_normal=([1], 0))
-    taken = await take_for_read(offering.session, 0, urgent=True)
-
-    assert (taken.claims, list(taken.waiting)) == ([], ["high"])
 
 
 async def taken_by_one(offering, fill_to, *, calls=1, before=()):

@@ -167,6 +167,15 @@ async def test_once_one_had_none_it_is_looked_for_until_the_server_offers_it_by_
     assert await bus.looks(2) == 1  # after which all is well again
 
 
+async def test_where_more_is_known_to_wait_than_is_offered_it_is_looked_for_as_long(nobodys):
+    bus = Answers()
+    offers.doubt(bus, LANE)
+
+    assert await bus.looks(2) == 2
+    nobodys[0] += ACK_WAIT_S + 1
+    assert await bus.looks(2) == 1
+
+
 async def test_where_nothing_was_lost_it_is_looked_for_once(nobodys):
     bus = Answers()
     await bus.looks()
@@ -185,9 +194,13 @@ async def test_what_was_given_back_counts_as_offered_before_and_what_is_held_is_
     held = (await read_inbox(coder, limit=2)).tasks
     await publish_result(coder, held[1].task.id, "released")
 
-    mine = await offers._unclaimed(world.bus, out, lambda _: False)
-    nobodys = await offers._unclaimed(world.bus, out, lambda _: True)
+    told = []
 
-    # The last one nobody has claimed.
-    assert mine == [replace(out[1], offered=2), out[2]]
-    assert nobodys == [replace(out[0], offered=2), *mine]
+    async def are_nobodys(handed_out):
+        told.append([(task.subject, record and record.state) for task, record in handed_out])
+        return [False, True, True]
+
+    nobodys = await offers._unclaimed(world.bus, out, are_nobodys)
+
+    assert told == [[("held", "claimed"), ("released", "stored"), ("new", None)]]
+    assert nobodys == [replace(out[1], offered=2), out[2]]

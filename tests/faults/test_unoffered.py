@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waits comes to whoever reads, though the server offers it later: it is with nobody."""
+
+from __future__ import annotations
+
+import pytest
+from proxy import Proxy
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.subjects import PRESENCE
+from mcp_agentbus.tools.answers import render
+
+
+class Coders:
+    """A planner, a coder's session whose connection can be cut, and one after it."""
+
+    def __init__(self, planner, first, proxy, after):
+        self.planner, self.first, self.proxy, self.after = planner, first, proxy, after
+
+    async def send(self, *subjects_, **options):
+        for each in subjects_:
+            await send_task(self.planner, self.first.me.id, each, "x", **options)
+
+    async def vanish(self):
+        """Have the first session be gone without a word, and its last sign of life run out."""
+        self.proxy.refuse()
+        sign = subjects.heartbeat_subject(self.first.me.id, self.first.id)
+        await self.after.bus.admin.api(f"STREAM.PURGE.{PRESENCE}", {"filter": sign})
+
+
+@pytest.fixture
+async def coders(world):
+    async with (
+        Proxy(world.bus.settings) as proxy,
+        Bus(proxy.settings) as bus,
+        Session(bus, Agent(world.name("coder"))) as first,
+        Session(world.bus, first.me) as after,
+    ):
+        await read_inbox(first)
+        await read_inbox(after)
+        yield Coders(await world.session("planner"), first, proxy, after)
+
+
+def _subjects(inbox):
+    return [item.task.subject for item in inbox.tasks]
+
+
+async def test_what_a_session_gave_back_in_a_word_that_was_lost_comes_to_the_next_read(coders):
+    await coders.send("1", "2")
+    await read_inbox(coders.first)
+    coders.proxy.stay_away = True
+    coders.proxy.cut_at_request(b"-NAK")
+    await coders.first.close()
+    assert coders.proxy.cut.is_set()
+
+    assert _subjects(await read_inbox(coders.after)) == ["1", "2"]
+
+
+@pytest.mark.parametrize("priority", ["high", "low"])
+async def test_what_a_session_held_that_is_gone_comes_once_its_last_sign_of_life_has_run_out(
+    coders, priority
+):
+    await coders.send("1", "2", priority=priority)
+    await read_inbox(coders.first)
+    assert _subjects(await read_inbox(coders.after)) == []
+    await coders.vanish()
+
+    inbox = await read_inbox(coders.after)
+
+    assert (_subjects(inbox), inbox.waiting, inbox.held_elsewhere) == (["1", "2"], {}, 0)
+    for item in inbox.tasks:
+        await publish_result(coders.after, item.task.id, "completed")
+    ends = (await watch_inbox(coders.planner, timeout_s=5)).results
+    assert [end.state for end in ends] == ["completed", "completed"]
+
+
+async def test_whoever_watches_is_given_it_at_the_latest_when_the_time_is_over(coders):
+    await coders.send("1")
+    await read_inbox(coders.first)
+    await coders.vanish()
+
+    assert _subjects(await watch_inbox(coders.after, timeout_s=0)) == ["1"]
+
+
+async def test_a_wait_for_one_priority_takes_no_other(coders):
+    await coders.send("1", priority="low")
+    await read_inbox(coders.first)
+    await coders.vanish()
+
+    inbox = await watch_inbox(coders.after, timeout_s=0, priority="high")
+
+    assert (_subjects(inbox), inbox.waiting) == ([], {"low": 1})
+
+
+async def test_of_more_than_is_wanted_the_oldest_come_and_the_others_are_said_to_wait(coders):
+    await coders.send("1", "2", "3")
+    await read_inbox(coders.first)
+    await coders.vanish()
+
+    inbox = await read_inbox(coders.after, limit=2)
+
+    assert (_subjects(inbox), inbox.waiting) == (["1", "2"], {"normal": 1})
+    assert "1 normal" in render.inbox_text(inbox, coders.after.me.id)
+
+
+async def test_whoever_has_enough_to_do_is_given_the_urgent_ones_alone(coders):
+    await coders.send("1", "2", "3", "4", "5")
+    await read_inbox(coders.after)
+    await coders.send("normal")
+    await coders.send("high", priority="high")
+    await read_inbox(coders.first)
+    await coders.vanish()
+
+    inbox = await read_inbox(coders.after)
+
+    assert [item.task.subject for item in inbox.tasks if item.new] == ["high"]
+    again = await read_inbox(coders.after)
+    assert [item.task.subject for item in again.tasks if item.new] == []
+
+
+async def test_what_a_session_holds_that_lives_is_left_to_it(coders, world):
+    await coders.send("1", "2")
+    [held] = (await read_inbox(coders.after, limit=1)).tasks
+    await read_inbox(coders.first)
+    await coders.vanish()
+    async with Session(world.bus, coders.first.me) as third:
+        assert _subjects(await read_inbox(third)) == ["2"]
+
+    published = await publish_result(coders.after, held.task.id, "completed")
+    assert published.state == "completed"
+
+
+async def test_while_nothing_waits_nobody_is_asked_what_was_handed_out(coders, monkeypatch):
+    await coders.send("1", "2")
+    await read_inbox(coders.first, limit=1)
+    await read_inbox(coders.after, limit=1)
+    monkeypatch.setattr(coders.after.bus, "handed_out", None)
+
+    assert [item.new for item in (await read_inbox(coders.after)).tasks] == [False]
+    assert _subjects(await watch_inbox(coders.after, timeout_s=0)) == []
