@@ -320,7 +320,7 @@ class Outcomes:
         sent, _ = await read_kept(self._bus, self._me, record.inbox, record.task_id)
         if sent is not None or not self._awaits(record):
             record = await records.as_asked(self._bus, record, sent)
-            if sent is None and record.unasked and unseen.may_be_asked_yet(delivery.stored_at):
+            if not sent and await unseen.may_be_asked_yet(self._bus, record, delivery.stored_at):
                 await self._bus.give_back(delivery, _NOT_ASKED_S)
                 return
         if not record.is_told:

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core import text
 from mcp_agentbus.errors import AlreadyEnded, NotClaimed, NotYourTask, UnknownAgent, UnknownTask
 from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams, subjects, tasks
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import lasts, record_in, sent_in
 from mcp_agentbus.store.subjects import RESULTS
-from mcp_agentbus.store.task import HELD, Sent
+from mcp_agentbus.store.task import HELD
 
 # Tasks of an inbox that are looked at in one go.
 _PAGE: Final = 100
@@ -126,13 +126,14 @@ async def _sent(bus: Bus, agent: str) -> list[str]:
     """Return what an agent has sent and that has no end."""
     is_open: list[str] = []
     async for page in bus.admin.stored(RESULTS, subjects.sent_subject(agent, "*", "*")):
-        sent = [kept for message in page if (kept := sent_in(message)) and _may_be_open(kept)]
-        wanted = [subjects.record_subject(kept.owner, kept.inbox, kept.task_id) for kept in sent]
+        kept = [kept for message in page if (kept := sent_in(message))]
+        sent = [
+            each
+            for each in kept
+            if not (each.closed or each.unasked) and not await has_come(bus, each.expires_at)
+        ]
+        wanted = [subjects.record_subject(each.owner, each.inbox, each.task_id) for each in sent]
         records = [record_in(message) for message in await lasts(bus, wanted)]
         ended = {(record.inbox, record.task_id) for record in records if record and record.ended}
-        is_open += [kept.task_id for kept in sent if (kept.inbox, kept.task_id) not in ended]
+        is_open += [each.task_id for each in sent if (each.inbox, each.task_id) not in ended]
     return is_open
-
-
-def _may_be_open(kept: Sent) -> bool:
-    return not (kept.closed or kept.unasked) and text.now() < kept.expires_at

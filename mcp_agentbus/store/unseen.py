@@ -20,9 +20,9 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Delivery
-from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import as_asked, lasts, record_in, sent_in
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import TOLD, Record, Sent
@@ -126,12 +126,15 @@ async def _unseen(
     asked = await together(
         *(as_asked(bus, record, sent) for record, sent in zip(records, sents, strict=True))
     )
-    return [
-        replace(end, record=record)
+    told = [
+        (replace(end, record=record), sent)
         for end, record, sent in zip(ends, asked, sents, strict=True)
-        if record.is_told
-        if (sent is None and not (record.unasked and may_be_asked_yet(stored_at[end.revision])))
-        or (sent and sent.seen_revision < end.revision)
+        if record.is_told and not (sent and sent.seen_revision >= end.revision)
+    ]
+    return [
+        end
+        for end, sent in told
+        if sent or not await may_be_asked_yet(bus, end.record, stored_at[end.revision])
     ]
 
 
@@ -166,12 +169,16 @@ async def finish_seen(bus: Bus, deliveries: Sequence[Delivery]) -> list[Delivery
     return [each for each in deliveries if each.seq not in done]
 
 
-def may_be_asked_yet(stored_at: datetime) -> bool:
-    """Tell whether a result is so new that its task's sender may be about to keep a record.
+async def may_be_asked_yet(bus: Bus, record: Record, stored_at: datetime) -> bool:
+    """Tell whether a result of a task that nobody has asked was stored a moment ago.
 
-    The task is stored first; it may be read and answered before the record is written.
+    Then its sender may be about to keep what it has sent: the task is stored before, and may be
+    read and answered meanwhile.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    return timedelta() <= text.now() - stored_at < _RECORD_LATE
+    return record.unasked and not await has_come(bus, stored_at + _RECORD_LATE)
 
 
 async def _first_unconfirmed(bus: Bus, agent: str) -> int | None:

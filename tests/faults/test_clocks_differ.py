@@ -10,8 +10,9 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.patterns.clear import to_clear
 from mcp_agentbus.patterns.gather import gather
-from mcp_agentbus.store import streams
+from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.reading import clock
 from mcp_agentbus.store.subjects import TASKS
 
@@ -106,6 +107,33 @@ async def test_gather_waits_for_answers_by_a_clock_that_is_ahead_as_well(world, 
     gathered = await asking
 
     assert [answer.summary for answer in gathered.answers] == ["214"]
+
+
+@_WRONG
+async def test_the_result_of_a_task_that_its_sender_is_about_to_keep_waits_for_that(
+    world, set_clock, by
+):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    await world.bus.publish(
+        subjects.task_subject(coder.me.id, "normal", planner.me.id),
+        b'{"id":"t1","type":"task.request","payload":{"content":"x"}}',
+    )
+    [item] = (await read_inbox(coder)).tasks
+    await publish_result(coder, item.task.id, "completed")
+    set_clock(by)
+
+    assert (await read_inbox(planner)).results == ()
+
+
+@_WRONG
+async def test_what_has_no_end_can_be_withdrawn_with_all_else_by_a_clock_that_is_wrong(
+    world, set_clock, by
+):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Count", "x", expires_in_s=300)
+    set_clock(by)
+
+    assert (await to_clear(planner)).sent == (sent.task_id,)
 
 
 async def test_the_server_is_asked_for_its_time_once_until_this_machines_clock_is_set(

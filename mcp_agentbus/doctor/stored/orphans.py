@@ -22,13 +22,13 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found, untaken
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import ids, text
+from mcp_agentbus.core import ids
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import FIX, asks, is_whole, named
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import records, roster, subjects, tasks
-from mcp_agentbus.store.reading.clock import server_now
+from mcp_agentbus.store.reading.clock import has_come, server_now
 from mcp_agentbus.store.steps import sent_by_record, sent_of
 from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Record, Sent, Undecodable
@@ -160,7 +160,7 @@ async def _without_task(bus: Bus, parts: _Parts) -> list[Sent]:
     kept = [
         sent
         for sent in parts.sent.values()
-        if not (sent.closed or sent.unasked) and text.now() < sent.expires_at
+        if not (sent.closed or sent.unasked) and not await has_come(bus, sent.expires_at)
     ]
     kept += [
         sent_by_record(record)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from messages import read_record
 
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core.text import now
@@ -158,12 +159,22 @@ async def test_of_four_that_were_handed_out_those_that_were_seen_are_finished_at
     assert info["num_ack_pending"] == 1
 
 
-@pytest.mark.parametrize(("age_s", "may_be"), [(-0.1, False), (0, True), (0.9, True), (1, False)])
-def test_for_a_second_a_sender_may_be_about_to_keep_what_it_has_sent(monkeypatch, age_s, may_be):
+@pytest.mark.parametrize(("age_s", "may_be"), [(-0.1, True), (0, True), (0.9, True), (1, False)])
+async def test_for_a_second_a_sender_may_be_about_to_keep_what_it_has_sent(
+    monkeypatch, age_s, may_be
+):
     at = now()
-    monkeypatch.setattr(unseen.text, "now", lambda: at)
 
-    assert unseen.may_be_asked_yet(at - timedelta(seconds=age_s)) is may_be
+    async def has_come(bus, when):
+        assert bus == "bus"
+        return when <= at
+
+    monkeypatch.setattr(unseen, "has_come", has_come)
+
+    unasked = read_record().model_copy(update={"unasked": True})
+    stored_at = at - timedelta(seconds=age_s)
+    assert await unseen.may_be_asked_yet("bus", unasked, stored_at) is may_be
+    assert not await unseen.may_be_asked_yet("bus", read_record(), stored_at)
 
 
 async def test_the_first_results_are_given_that_are_told_as_so_many(results):
