@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a task's record says once it is set aside, and once it is offered again."""
+
+from dataclasses import replace
+
+import pytest
+import strategies
+from messages import TASK
+from server_stand_in import NOON, Server
+
+from mcp_agentbus.bus.replies import Delivery, Found
+from mcp_agentbus.core import text
+from mcp_agentbus.handoff import parking
+from mcp_agentbus.handoff.parking import Parked
+from mcp_agentbus.store import codec, roster, subjects, tasks
+from mcp_agentbus.store.records import record_key
+from mcp_agentbus.store.steps import first_record, sent_of, step
+from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.task import Moment, Record
+
+LANE = "agentbus.coder.tasks.high.planner"
+ASIDE = subjects.dead_subject("coder", "high", "planner")
+DELIVERY = Delivery(LANE, b"{}", {subjects.H_TASK: "t1"}, "token", TASKS, 7, 1, NOON, 0)
+PARKED = Found(ASIDE, 1, NOON, {}, strategies.spelt(TASK))
+UNTOUCHED = first_record(sent_of(tasks.decoded(replace(PARKED, subject=LANE))))
+
+
+def stepped(state, session="", attempts=0):
+    """Return the record of the task one step on."""
+    return step(UNTOUCHED, state, "coder", session, NOON, attempts=attempts)
+
+
+class Bus(Server):
+    """A bus on which the record of the task stands, if there is one, and maybe comes another."""
+
+    def __init__(self, *messages, record=None):
+        super().__init__(messages=messages)
+        #: What another has written before our next write.
+        self.meanwhile, self._count = (), len(messages)
+        self.put(record)
+
+    def put(self, record):
+        if record:
+            place = record_key(record.owner, record.inbox, record.task_id)
+            self._count += 1
+            self.messages.append(
+                Found(place.subject, self._count, NOON, {}, codec.encode_record(record))
+            )
+
+    @property
+    def record(self):
+        """The record as it stands; None if there is none."""
+        of_tasks = [each for each in self.messages if ".results." in each.subject]
+        return codec.decode_record(of_tasks[-1].subject, of_tasks[-1].data) if of_tasks else None
+
+    async def many(self, stream, request):
+        return [each for each in self.messages if each.seq == request["seq"]]
+
+    async def replace(self, stream, subject, data, revision):
+        for record in self.meanwhile:
+            self.messages = [each for each in self.messages if ".results." not in each.subject]
+            self.put(record)
+        self.meanwhile = ()
+        return await super().replace(stream, subject, data, revision)
+
+
+@pytest.fixture(autouse=True)
+def live(monkeypatch):
+    """Name the sessions that live."""
+    live = set()
+
+    async def may_live(_, agent, session):
+        assert agent == "coder"
+        return session in live
+
+    monkeypatch.setattr(text, "now", lambda: NOON)
+    monkeypatch.setattr(roster, "may_live", may_live)
+    return live
+
+
+async def test_a_task_that_is_set_aside_has_ended_so_with_the_reason():
+    before = stepped("claimed", "session-1", attempts=5)
+    bus = Bus(record=before)
+
+    await parking.park(bus, DELIVERY, "coder", "too often", (before, 1))
+
+    assert bus.record == step(before, "parked", "coder", "", NOON, reason="too often")
+    assert bus.done[-1] == ("finished", 7)
+
+
+async def test_what_another_has_set_aside_at_the_same_moment_stays_as_that_says():
+    before = stepped("claimed", "session-1", attempts=5)
+    theirs = step(before, "parked", "coder", "", NOON, reason="of another")
+    bus = Bus(record=before)
+    bus.meanwhile = [theirs]
+
+    await parking.park(bus, DELIVERY, "coder", "too often", (before, 1))
+
+    assert bus.record == theirs
+    assert bus.done[-1] == ("finished", 7)
+
+
+@pytest.mark.parametrize(("lane", "priority"), [("low", "low"), ("urgent", "normal")])
+async def test_the_sender_of_what_cannot_be_read_is_told_by_what_its_header_names(lane, priority):
+    bus = Bus()
+
+    await parking.park_undecodable(
+        bus, replace(DELIVERY, subject=f"agentbus.coder.tasks.{lane}.planner"), "coder", "no JSON"
+    )
+
+    reason = "it could not be read: no JSON"
+    moments = (
+        Moment(state="stored", at=NOON, by="planner"),
+        Moment(state="parked", at=NOON, by="coder", reason=reason),
+    )
+    assert bus.record == Record(
+        task_id="t1", owner="planner", inbox="coder", state="parked", agent="coder",
+        subject="(could not be read)", thread_id="t1", priority=priority, reason=reason,
+        updated_at=NOON, history=moments,
+    )  # fmt: skip
+    [(_, subject, _, headers, data), _, _] = bus.done
+    assert subject == subjects.dead_subject("coder", lane, "planner")
+    assert (headers[subjects.H_REASON], data) == (reason, b"{}")
+
+
+async def test_what_stands_of_what_cannot_be_read_is_ended():
+    before = stepped("claimed", "session-1", attempts=1)
+    bus = Bus(record=before)
+
+    await parking.park_undecodable(bus, DELIVERY, "coder", "no JSON")
+
+    reason = "it could not be read: no JSON"
+    assert bus.record == step(before, "parked", "coder", "", NOON, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("task_id", "sender"), [("", "planner"), ("*", "planner"), ("t1", "PLANNER")]
+)
+async def test_of_what_names_no_task_or_no_sender_nobody_is_told(task_id, sender):
+    bus = Bus()
+    odd = replace(
+        DELIVERY,
+        headers={subjects.H_TASK: task_id},
+        subject=f"agentbus.coder.tasks.high.{sender}",
+    )
+
+    await parking.park_undecodable(bus, odd, "coder", "no JSON")
+
+    assert bus.record is None
+    assert bus.done[-1] == ("finished", 7)
+
+
+def test_a_flood_of_one_hides_nothing_that_others_have_sent():
+    senders = ["mallory", "mallory", "planner", "mallory", "lead"]
+    listed = [
+        Parked(number, "coder", sender, "too often", NOON, None, 2)
+        for number, sender in enumerate(senders)
+    ]
+
+    shown = parking.floods_last(reversed(listed))
+
+    assert [each.number for each in shown] == [4, 2, 0, 1, 3]
+
+
+ANEW = "offered again by a person"
+
+
+@pytest.mark.parametrize(
+    ("before", "begins_anew"),
+    [
+        (stepped("parked", attempts=5), True),
+        (stepped("parked"), True),
+        (stepped("stored", attempts=2), True),
+        (stepped("stored"), False),
+        (stepped("claimed", "gone", attempts=5), True),
+        (stepped("claimed", "session-1", attempts=5), False),
+        (None, False),
+    ],
+    ids=["parked", "unread", "stored", "never claimed", "its holder is gone", "held", "none"],
+)
+async def test_what_is_offered_again_has_its_life_before_it_unless_a_session_holds_it(
+    live, before, begins_anew
+):
+    live.add("session-1")
+    bus = Bus(PARKED, record=before)
+
+    await parking.replay(bus, ["coder"], "t1")
+
+    anew = begins_anew and step(before, "stored", "coder", "", NOON, attempts=0, reason=ANEW)
+    assert bus.record == (anew or before)
+
+
+@pytest.mark.parametrize(
+    "meanwhile", [stepped("claimed", "session-2", attempts=1), None], ids=["claimed", "gone"]
+)
+async def test_what_was_claimed_or_has_gone_as_it_is_offered_again_stays_so(meanwhile):
+    bus = Bus(PARKED, record=stepped("parked", attempts=5))
+    bus.meanwhile = [meanwhile]
+
+    await parking.replay(bus, ["coder"], "t1")
+
+    assert bus.record == meanwhile
+
+
+async def test_what_another_has_set_aside_once_more_as_it_is_offered_again_begins_anew():
+    bus = Bus(PARKED, record=stepped("claimed", "gone", attempts=5))
+    bus.meanwhile = [parked := stepped("parked", attempts=5)]
+
+    await parking.replay(bus, ["coder"], "t1")
+
+    assert bus.record == step(parked, "stored", "coder", "", NOON, attempts=0, reason=ANEW)
