@@ -154,9 +154,18 @@ async def test_a_turn_that_fails_after_it_was_cancelled_is_a_failed_one(session)
 
 
 @pytest.mark.promise(11)
-async def test_a_cancel_in_the_moment_of_the_answer_still_undoes_it(session):
+@pytest.mark.parametrize("after", [1, 2, 3])
+async def test_a_cancel_in_the_moment_of_the_answer_still_undoes_it(session, after):
+    """So many rounds of the loop later: at the third the look's outcome is in its caller's hands."""
+
+    def cancel(rounds):
+        if rounds:
+            asyncio.get_running_loop().call_soon(cancel, rounds - 1)
+        else:
+            call.cancel()
+
     async def cancels_the_call():
-        asyncio.get_running_loop().call_soon(call.cancel)
+        cancel(after)
 
     call = asyncio.create_task(taken(session, cancels_the_call))
     with pytest.raises(asyncio.CancelledError):
@@ -207,3 +216,30 @@ async def test_of_calls_that_wait_the_last_one_hears_first():
     assert [name for name, _ in heard] == ["last", "first"]
     assert {places for _, places in heard} == {frozenset({"high", "low"})}
     assert (count, watches.count) == (2, 0)
+
+
+async def test_what_a_session_held_before_a_cancelled_turn_it_holds_still(session):
+    """Nor is anything given back of what is over by then."""
+    held = read_task(id="t2")
+    session.claims[held.id] = Claim(held, None, None, 1)
+
+    async def found():
+        items = (Item(held, "claimed", 1), Item(read_task(id="t3"), "claimed", 1, new=True))
+        return Inbox(tasks=items, results=())
+
+    async def answered():
+        async with Turn(session, Calls().begin()) as turn:
+            await turn.take(found())
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await answered()
+    await asyncio.gather(*session.background)
+
+    assert (set(session.claims), session.claims.given_back) == ({"t2"}, [])
+
+
+async def test_an_answer_waits_for_no_time_to_pass(session, monkeypatch):
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", None)
+
+    assert (await taken(session)).results == (RESULT,)
