@@ -54,9 +54,15 @@ def test_a_task_of_which_nothing_more_is_said_is_a_normal_one_of_a_week():
     )  # fmt: skip
 
 
-def test_a_word_asks_for_no_notice():
-    assert drawn(SESSION, "Done", "x", {"expect": "nothing"}).notify == "never"
-    assert drawn(SESSION, "Done", "x", {"expect": "nothing"}).expect == "nothing"
+def test_a_word_expects_nothing_and_asks_for_no_notice():
+    draft = drawn(SESSION, "Done", "x", {"expect": "nothing"})
+
+    at = draft.created_at
+    assert draft.task_for("coder", "t1", WAY) == Task(
+        id="t1", sender="planner", to="coder", subject="Done", body="x", thread_id="t1",
+        created_at=at, expires_at=at + WEEK, notify="never", expect="nothing",
+        session="session-1", chain=WAY.chain, hops=2, request=draft.request,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("option", SAID)

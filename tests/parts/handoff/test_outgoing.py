@@ -254,6 +254,16 @@ async def test_an_inbox_that_cannot_be_read_says_what_its_agent_has_sent_that_wa
     assert "t1" in await failed(session(Outbox(*many)), NotAllowed("No.", hint="Ask."))
 
 
+async def test_what_waits_here_is_late_from_its_deadline_on(monkeypatch):
+    at = now()
+    monkeypatch.setattr("mcp_agentbus.core.text.now", lambda: at)
+    to_come = TASK.model_copy(update={"expires_at": at + timedelta(microseconds=1)})
+    come = TASK.model_copy(update={"expires_at": at})
+
+    hint = await failed(session(Outbox(to_come, come)))
+    assert hint.endswith(" The deadline of 1 of them has passed.")
+
+
 @pytest.mark.parametrize(
     ("outbox", "me"),
     [(None, ME), (Outbox(), ME), (Outbox(TASK, is_over=True), ME), (Outbox(TASK), Agent("other"))],
