@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a session keeps of what it sends goes behind its receipt, and before whatever reads it."""
+
+import asyncio
+import gc
+import weakref
+from types import SimpleNamespace
+
+import pytest
+from messages import read_task
+from server_stand_in import Server
+
+from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, Unconfirmed
+from mcp_agentbus.handoff.sending import keeping
+from mcp_agentbus.handoff.sending.keeping import Keeping
+from mcp_agentbus.store import codec
+from mcp_agentbus.store.steps import sent_of
+from mcp_agentbus.store.subjects import RESULTS
+from mcp_agentbus.store.tasks import Kept
+
+SENT = sent_of(read_task())
+STORED = Kept(SENT, duplicate=False)
+PLACE = "agentbus.planner.sent.coder.t1"
+WRITTEN = [(RESULTS, PLACE, 0)]
+HANG_S = 60  # only a hang takes as long
+
+
+class Disk(Server):
+    """Takes a record at once, once it is let, or never."""
+
+    def __init__(self):
+        super().__init__()
+        self.refuses, self.may_go_on = None, asyncio.Event()
+        self.may_go_on.set()
+        #: What looks for what agents have not kept have found written, and what they say and find.
+        self.looks, self.missing, self.found = [], 0, None
+
+    async def replace(self, stream, subject, data, revision):
+        await self.may_go_on.wait()
+        if self.refuses:
+            raise self.refuses
+        return await super().replace(stream, subject, data, revision)
+
+    async def look(self, agents, pages):
+        self.looks.append((agents, pages, list(self.done)))
+        if self.found:
+            self.messages.append(Found(PLACE, 5, self.at, {}, codec.encode_sent(self.found)))
+        return self.missing
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    disk = Disk()
+    monkeypatch.setattr(keeping, "Unkept", lambda _: SimpleNamespace(look=disk.look))
+    return disk
+
+
+@pytest.fixture
+def planners(disk):
+    return Keeping(disk, "planner")
+
+
+async def test_a_receipt_goes_before_what_is_kept_and_whoever_needs_that_waits_for_it(
+    disk, planners
+):
+    planners.begin(STORED)
+    await asyncio.sleep(0)
+    at_once = list(disk.done)
+    await planners.settled()
+
+    assert (at_once, disk.done) == ([], WRITTEN)
+    assert codec.decode_sent(PLACE, disk.messages[0].data) == SENT
+
+
+async def test_of_a_disk_that_hangs_nobody_waits_for_long(disk, planners, monkeypatch):
+    monkeypatch.setattr(keeping, "_SETTLED_WITHIN_S", 0.01)
+    disk.may_go_on.clear()
+    planners.begin(STORED)
+    async with asyncio.timeout(HANG_S):
+        await planners.settled()
+    at_last = list(disk.done)
+    disk.may_go_on.set()
+    async with asyncio.timeout(HANG_S):
+        while not disk.done:
+            await planners.settled()
+
+    assert (at_last, disk.done) == ([], WRITTEN)
+
+
+async def test_of_what_is_written_nothing_is_held_any_more(planners):
+    before = asyncio.all_tasks()
+    planners.begin(STORED)
+    [held] = [weakref.ref(each) for each in asyncio.all_tasks() - before]
+    await planners.settled()
+    await asyncio.sleep(0)
+    gc.collect()
+
+    assert held() is None
+
+
+@pytest.mark.parametrize("writes", [Keeping.again, Keeping.before_more])
+async def test_what_could_not_be_written_is_tried_again_until_it_is(disk, planners, writes):
+    disk.refuses = StoreFull()
+    planners.begin(STORED)
+    await planners.settled()
+    for _ in range(2):
+        with pytest.raises(StoreFull):
+            await writes(planners)
+    disk.refuses = None
+    await writes(planners)
+    once = list(disk.done)
+    await writes(planners)
+    await planners.before_more()
+
+    assert (once, disk.done, disk.asked[1:]) == (WRITTEN, WRITTEN, [])
+
+
+@pytest.mark.parametrize(
+    ("fails", "told"),
+    [
+        (
+            StoreFull("The disk is full. Nothing was stored.", hint="Make room."),
+            StoreFull(
+                "What is kept of a task that was sent before cannot be stored: The disk is full. "
+                "Nothing was stored.", hint="Make room.",
+            ),
+        ),
+        (
+            NotAllowed("No.", hint="Ask."),
+            NotAllowed(
+                "What is kept of a task that was sent before cannot be stored: No. Nothing was "
+                "stored.", hint="Ask.",
+            ),
+        ),
+        (
+            Unconfirmed("It is stored, or not."),
+            BusUnreachable(
+                "What is kept of a task that was sent before goes first, and the bus server does "
+                "not confirm it. Nothing was stored."
+            ),
+        ),
+    ],
+)  # fmt: skip
+async def test_who_sends_more_is_told_what_of_before_cannot_be_kept(disk, planners, fails, told):
+    disk.refuses = fails
+    planners.begin(STORED)
+    await planners.settled()
+    with pytest.raises(type(told)) as failed:
+        await planners.before_more()
+
+    assert (type(failed.value), failed.value.message) == (type(told), told.message)
+    assert failed.value.hint == told.hint
+
+
+async def test_what_is_being_written_is_read_and_not_looked_for(disk, planners):
+    planners.begin(STORED)
+
+    assert await planners.read("t1") == (SENT, 1)
+    assert disk.looks == []
+
+
+@pytest.mark.parametrize("missing", [0, 2])
+async def test_a_look_comes_behind_what_is_being_written_and_says_whether_anything_was_missing(
+    disk, planners, missing
+):
+    disk.missing = missing
+    planners.begin(STORED)
+
+    assert await planners.look(3) is bool(missing)
+    assert disk.looks == [(["planner"], 3, WRITTEN)]
+
+
+@pytest.mark.parametrize(("missing", "found", "read"), [(1, SENT, (SENT, 5)), (0, None, (None, 0))])
+async def test_what_nobody_has_kept_is_looked_for_and_then_read(
+    disk, planners, missing, found, read
+):
+    disk.missing, disk.found = missing, found
+
+    assert await planners.read("t1") == read
+    assert disk.looks == [(["planner"], float("inf"), [])]
+    assert len(disk.asked) == 1 + missing
