@@ -8,7 +8,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import roster
+from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.records import write_record
 
 
@@ -95,6 +95,7 @@ async def test_who_waits_for_the_result_of_a_word_is_told_where_to_see_what_beca
 
 
 async def test_a_session_is_there_for_others_from_its_first_call_whatever_that_is(world):
+    await streams.ensure_streams(world.bus)
     for number, call in enumerate(
         (
             lambda session: refused(UnknownTask, publish_result(session, "f" * 32, "completed")),
