@@ -11,6 +11,7 @@ from messages import read_task
 from server_stand_in import Server
 
 from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, Unconfirmed
 from mcp_agentbus.handoff.sending import keeping
 from mcp_agentbus.handoff.sending.keeping import Keeping
@@ -42,6 +43,10 @@ class Disk(Server):
             raise self.refuses
         return await super().replace(stream, subject, data, revision)
 
+    async def written(self):
+        """Return what is written by the time that this is begun."""
+        return list(self.done)
+
     async def look(self, agents, pages):
         self.looks.append((agents, pages, list(self.done)))
         if self.found:
@@ -65,8 +70,7 @@ async def test_a_receipt_goes_before_what_is_kept_and_whoever_needs_that_waits_f
     disk, planners
 ):
     planners.begin(STORED)
-    await asyncio.sleep(0)
-    at_once = list(disk.done)
+    at_once = await part(disk.written())
     await planners.settled()
 
     assert (at_once, disk.done) == ([], WRITTEN)
@@ -93,7 +97,6 @@ async def test_of_what_is_written_nothing_is_held_any_more(planners):
     planners.begin(STORED)
     [held] = [weakref.ref(each) for each in asyncio.all_tasks() - before]
     await planners.settled()
-    await asyncio.sleep(0)
     gc.collect()
 
     assert held() is None
