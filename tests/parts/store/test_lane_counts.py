@@ -4,8 +4,9 @@
 from datetime import timedelta
 
 import pytest
+from exact_server import ExactServer
 
-from mcp_agentbus.bus.replies import ApiError
+from mcp_agentbus.bus.replies import ApiError, Found
 from mcp_agentbus.core.ids import SHELL_PREFIX, Agent
 from mcp_agentbus.core.text import now
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -36,6 +37,18 @@ async def _sent(world, count):
 
 def test_a_lane_of_which_nothing_is_said_is_empty():
     assert Lane() == Lane(count=0, held=0, tasks={}, records={}, asking=())
+
+
+async def test_the_lanes_in_which_anything_is_stored_are_told_of_the_inboxes_that_are_asked_for():
+    places = ("coder.tasks.low", "role-review.tasks.high", "tester.tasks.high")
+    server = ExactServer(
+        messages=[Found(f"agentbus.{each}.planner", 1, now(), {}, b"") for each in places]
+    )
+
+    assert await waiting.stocked(server, ["coder", "role-review"]) == {
+        ("coder", "low"), ("role-review", "high"),
+    }  # fmt: skip
+    assert await waiting.stocked(server, ["ann"]) == frozenset()
 
 
 @pytest.mark.parametrize("look", [waiting.look, waiting.look_soon])

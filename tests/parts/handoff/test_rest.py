@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much waits besides what an answer gives: as the pulls have told, or by a look at each task."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from mcp_agentbus.core.ids import LANES
+from mcp_agentbus.handoff.beside.rest import Left, as_told, looked_at
+from mcp_agentbus.store import streams, waiting
+from mcp_agentbus.store.waiting import Lane
+
+SESSION = SimpleNamespace(bus=None, inboxes=("coder", "role-review"), claims={"t1": None})
+
+
+class Server:
+    """Says how much each lane offers, and what it has; and is asked to mend inboxes."""
+
+    def __init__(self):
+        self.offers, self.lanes = dict.fromkeys(LANES, 7), dict.fromkeys(LANES, Lane())
+        self.asked, self.mended = [], []
+
+    async def offered(self, _, inboxes, lanes):
+        assert inboxes == SESSION.inboxes
+        self.asked += lanes
+        return {lane: self.offers[lane] for lane in lanes}
+
+    async def look_together(self, _, inboxes, lane):
+        assert inboxes == SESSION.inboxes
+        self.asked.append(lane)
+        return self.lanes[lane]
+
+    async def ensure_inbox(self, _, inbox):
+        self.mended.append(inbox)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Server()
+    for name in ("offered", "look_together"):
+        monkeypatch.setattr(waiting, name, getattr(server, name))
+    monkeypatch.setattr(streams, "ensure_inbox", server.ensure_inbox)
+    return server
+
+
+@pytest.mark.parametrize(
+    ("by_pulls", "told", "waits", "asked"),
+    [
+        ({"high": 1}, {"high": 9, "low": 2}, {"high": 1, "normal": 7, "low": 2}, ["normal"]),
+        ({}, {}, dict.fromkeys(LANES, 7), list(LANES)),
+        ({"high": 0, "normal": 3, "low": 0}, {}, {"normal": 3}, []),
+    ],
+)
+async def test_the_server_is_asked_for_what_no_pull_has_told(server, by_pulls, told, waits, asked):
+    assert await as_told(SESSION, by_pulls, told) == Left(waits, 0)
+    assert server.asked == asked
+
+
+async def test_what_others_hold_is_what_is_held_but_for_its_own_and_where_any_waits_all_is_mended(
+    server,
+):
+    server.lanes |= {"high": Lane(1, 2), "normal": Lane(0, 1), "low": Lane(3)}
+
+    assert await looked_at(SESSION) == Left({"high": 1, "low": 3}, 2)
+    assert (server.asked, server.mended) == (list(LANES), ["coder", "role-review"])
+
+
+async def test_where_nothing_waits_nothing_is_mended_and_nobody_holds_less_than_nothing(server):
+    assert await looked_at(SESSION) == Left({}, 0)
+    assert server.mended == []
+
+
+async def test_where_nothing_is_stored_nothing_is_looked_at(server):
+    assert await looked_at(SESSION, nothing_stored=True) == Left({}, 0)
+    assert server.asked == []
