@@ -3,6 +3,8 @@
 
 #: By `Mutant.key`: the file, the line as it stands, and what becomes of it.
 LEFT: dict[str, str] = {
+    "mcp_agentbus/handoff/send.py: wanted = _Wanted(addresses, draft, request_id or "
+    "secrets.token_hex(16), request_id is not None): it is 17": "Nobody foresees the one or the other.",
     "mcp_agentbus/handoff/agents.py: near = difflib.get_close_matches(address, known, "
     "n=_NEAREST_MAX, cutoff=_NEAR): it is not told `n`": "Without it there are 3 as well.",
     "mcp_agentbus/handoff/agents.py: at, known = self._entries.get(addressee.inbox, (0.0, None)): "

@@ -27,7 +27,7 @@ class ExactServer(Server):
 
     async def many(self, stream, request):
         self.asked.append((stream, request))
-        filters = request.get("multi_last") or [request["next_by_subj"]]
+        filters = request.get("multi_last") or [request.get("next_by_subj", ">")]
         fit = [
             each
             for each in self.messages
