@@ -287,3 +287,22 @@ async def test_what_was_claimed_beside_one_that_failed_is_held_and_the_failure_t
         await offered(offering, offer("t1"), offer("t2", seq=2))
 
     assert list(offering.session.claims) == ["t2"]
+
+
+async def test_of_what_was_handed_out_that_is_nobodys_which_its_reader_may_claim_now(offering):
+    """Whoever has it is gone, or was this session itself, which was not told that it has it."""
+    await offered(offering, offer("namesake"))
+    ours = {"new", "dead", "unheard", "refused"}
+    held = {"live": "other-1", "dead": "other-2", "unheard": "session-1"}
+    offering.live |= {"other-1", "session-1"}
+    offering.refused |= {"tester": Refusal("no"), "lead": Refusal("no", is_left=True)}
+    senders = {"refused": "tester", "left": "lead", "namesake": "ann"}
+    out = []
+    for task_id in (*sorted(ours), "live", "namesake", "left"):
+        delivery = offer(task_id, sender=senders.get(task_id, "planner"))
+        record = claimed(delivery, by=held[task_id]) if task_id in held else None
+        out.append((tasks.decoded(delivery), record))
+
+    free = await lanes._are_nobodys(offering.session, out)
+
+    assert {task.id for (task, _), is_free in zip(out, free, strict=True) if is_free} == ours

@@ -7,7 +7,7 @@ import pytest
 from offering import AT, Offering, claimed, offer
 
 from mcp_agentbus.bus.replies import HandedOut
-from mcp_agentbus.handoff.lanes import take, take_for_one
+from mcp_agentbus.handoff.lanes import Taken, take, take_for_one
 from mcp_agentbus.store.steps import step
 
 ALL = ("high", "normal", "low")
@@ -48,6 +48,10 @@ def all_are_taken(offering, monkeypatch):
         return None
 
     monkeypatch.setattr("mcp_agentbus.handoff.lanes.accepting.refusal", no)
+
+
+def test_a_reading_that_brought_nothing_says_nothing():
+    assert Taken() == Taken([], {}, [], "", nothing_stored=False)
 
 
 async def test_where_nothing_is_stored_no_lane_is_asked_and_that_is_known(offering):
@@ -242,3 +246,4 @@ async def test_what_it_holds_and_has_given_takes_of_its_room(offering):
     taken = await taken_by_one(offering, 6, before=held[:1])
 
     assert [claim.task.id for claim in taken.claims] == ["t1", "t6"]
+    assert offering.pulled[-1] == ("coder-high", 1, [])
