@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies in the outbox, step by step, by all that its own server is asked for."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from exact_server import ExactServer
+from planners_task import TASK
+from server_stand_in import NOON
+
+from mcp_agentbus.bus import budget, embedded
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, Stored
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.store.outbox import outbox as module
+from mcp_agentbus.store.outbox.letter import EVERYTHING, Home, Letter
+from mcp_agentbus.store.outbox.outbox import STREAM, Outbox, Waits, own_server
+
+ME = Agent("planner")
+HOME = Home(("tls://a.example.org",), "laptop")
+ELSEWHERE = Home(("tls://b.example.org",), "laptop")
+HANG_S = 5  # only a hang takes as long
+MADE = (f"STREAM.CREATE.{STREAM}", module._CONFIG)
+
+
+def task(number=1, **changed):
+    return TASK.model_copy(update={"id": f"t{number}", **changed})
+
+
+def waits(number=1, seq=1, *, is_ours=True, is_over=False):
+    """Return what is known of such a task that lies there."""
+    return Waits(task(number, body=""), seq, TASK.created_at, is_ours, is_over)
+
+
+def deleted(seq):
+    return f"STREAM.MSG.DELETE.{STREAM}", {"seq": seq}
+
+
+class Own(ExactServer):
+    """This user's own server, which is begun and asked, and keeps what it is given."""
+
+    def __init__(self):
+        super().__init__(infos={STREAM: ApiError(NO_SUCH_STREAM)})
+        #: How often it was begun, and connected to, and with which patience that was looked at.
+        self.begun, self.connected, self.looked = 0, 0, []
+        self.is_there, self.left_s, self.last_seq = True, None, 0
+
+    @asynccontextmanager
+    async def connect(self, _):
+        self.connected += 1
+        yield self
+
+    async def reconnected(self, within_s):
+        self.looked.append(within_s)
+        return self.is_there
+
+    async def publish(self, subject, data, headers, *, stream=""):
+        self.left_s = budget.current().left_s
+        self.last_seq += 1
+        self.messages.append(Found(subject, self.last_seq, NOON, headers, data))
+        self.done.append((stream, subject))
+        return Stored(self.last_seq)
+
+    async def api(self, call, body=None):
+        if "CREATE" in call:
+            self.infos.clear()
+        if "DELETE" in call:
+            self.messages = [each for each in self.messages if each.seq != body["seq"]]
+        return await super().api(call, body)
+
+    def lay(self, number=1, *, home=HOME, **more):
+        """Have a letter lie there from before."""
+        letter = Letter(task(number), ME, home, **more)
+        self.last_seq += 1
+        self.messages.append(
+            Found(letter.subject, self.last_seq, NOON, letter.headers, letter.data)
+        )  # fmt: skip
+
+
+@pytest.fixture
+def own(monkeypatch):
+    own = Own()
+
+    def ensure(_):
+        own.begun += 1
+
+    monkeypatch.setattr(module, "Bus", own.connect)
+    monkeypatch.setattr(embedded, "find", lambda _: None)
+    monkeypatch.setattr(embedded, "ensure", ensure)
+    monkeypatch.setattr(embedded, "stop", lambda _: None)
+    return own
+
+
+@pytest.fixture
+def shared(settings):
+    settings.state_dir.mkdir(parents=True, mode=0o700)
+    return replace(settings, url=HOME.urls[0], account=HOME.account)
+
+
+@pytest.fixture
+def mark(shared):
+    """The file that says that something lies there."""
+    mark = shared.state_dir / "outbox"
+    mark.write_text("started")
+    mark.chmod(0o600)
+    return mark
+
+
+async def test_of_a_machine_whose_bus_is_its_own_no_account_is_left(shared, settings):
+    assert own_server(shared) == replace(settings, url=None, account=None)
+
+
+@pytest.mark.parametrize(("account", "told"), [("laptop", "laptop"), (None, "")])
+def test_a_bus_is_that_which_the_settings_name(account, told):
+    assert Home.of(SimpleNamespace(urls=HOME.urls, account=account)) == Home(HOME.urls, told)
+
+
+async def test_what_is_put_there_is_stored_whole_and_known_without_its_body(own, shared):
+    box = Outbox(shared)
+    before = (box.seen, box.may_hold, box.may_hold_ours, box.is_locked_out, box.filled.is_set())
+    await box.put(task(), ME)
+
+    subject = "agentbus-outbox.planner.send.coder.high.t1"
+    assert own.done == [MADE, (STREAM, subject)]
+    assert before == ((), False, False, False, False)
+    known = Waits(task(body=""), 1, TASK.created_at, is_ours=True)
+    assert (box.seen, box.may_hold, box.may_hold_ours) == ((known,), True, True)
+    assert box.filled.is_set()
+    assert await box.read(known) == Letter(task(), ME, HOME)
+    assert own.asked[-1] == (STREAM, {"seq": 1, "batch": 1})
+    assert (own.connected, own.begun, set(own.looked)) == (1, 1, {0})
+
+
+async def test_a_server_that_has_gone_is_begun_again_and_has_its_whole_time_after_that(
+    own, shared, monkeypatch
+):
+    now = [100.0]
+    monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def ensure(_):
+        now[0] += budget.CALL_S
+        own.begun += 1
+
+    monkeypatch.setattr(embedded, "ensure", ensure)
+    box = Outbox(shared)
+    await box.put(task(), ME)
+    own.is_there = False
+    await box.put(task(2), ME)
+
+    assert (own.begun, own.connected) == (2, 1)
+    assert own.left_s == pytest.approx(budget.CALL_S)
+
+
+@pytest.mark.usefixtures("mark")
+async def test_what_lies_there_from_before_is_read_page_by_page_the_oldest_first(own, shared):
+    own.lay()
+    own.lay(2, home=ELSEWHERE)
+    own.lay(3, is_over=True)
+    box = Outbox(shared)
+    before = (box.seen, box.may_hold, box.may_hold_ours)
+
+    known = (waits(), waits(2, 2, is_ours=False), waits(3, 3, is_over=True))
+    assert await box.waits() == known
+    assert before == (None, True, True)
+    assert (box.seen, box.filled.is_set()) == (known, True)
+    assert (STREAM, EVERYTHING, 1, 100) in own.asked
+
+
+@pytest.mark.usefixtures("mark")
+async def test_where_nothing_is_found_nothing_may_lie_there_though_it_was_marked(own, shared):
+    box = Outbox(shared)
+
+    assert await box.waits() == ()
+    assert (box.may_hold, box.may_hold_ours, box.seen, box.filled.is_set()) == (
+        False, False, (), False,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("mark")
+async def test_what_is_for_another_bus_alone_is_not_for_this_one(own, shared):
+    own.lay(home=ELSEWHERE)
+    box = Outbox(shared)
+    await box.waits()
+
+    assert (box.may_hold, box.may_hold_ours, await box.has("planner")) == (True, False, False)
+
+
+@pytest.mark.usefixtures("mark")
+async def test_a_task_is_found_by_the_beginning_of_its_id_if_that_is_of_one_that_stays(own, shared):
+    for number in (11, 12, 2):
+        own.lay(number)
+    own.lay(3, is_over=True)
+    box = Outbox(shared)
+
+    found = [await box.find(written) for written in ("t11", "t1", "t2", "t3", "t4")]
+    assert found == [waits(11), None, waits(2, 3), None, None]
+
+
+@pytest.mark.usefixtures("mark")
+async def test_what_was_seen_is_still_there_if_it_is_the_very_same(own, shared):
+    own.lay()
+    box = Outbox(shared)
+    [seen] = await box.waits()
+
+    assert await box.still(seen) == seen
+    assert await box.still(replace(seen, seq=9)) is None
+    assert await box.still(waits(2)) is None
+
+
+@pytest.mark.usefixtures("mark")
+async def test_what_is_withdrawn_stays_as_that_and_what_was_said_and_is_there_once(own, shared):
+    own.lay(11)
+    box = Outbox(shared)
+
+    assert await box.withdraw("planner", "t11", "not any more") is True
+    over = "agentbus-outbox.planner.end.coder.high.t11"
+    assert own.done == [MADE, (STREAM, over), deleted(1)]
+    assert await box.waits() == (waits(11, 2, is_over=True),)
+    said = Letter(task(11), ME, HOME, is_over=True, said="not any more")
+    assert await box.read(waits(11, 2)) == said
+
+
+@pytest.mark.usefixtures("mark")
+@pytest.mark.parametrize(
+    ("sender", "task_id", "gone"),
+    [("other", "t11", False), ("planner", "t1", False), ("planner", "t2", False),
+     ("planner", "t11", True)],
+    ids=["of another", "the beginning of an id", "none that lies there", "gone meanwhile"],
+)  # fmt: skip
+async def test_what_is_not_there_to_be_withdrawn_is_said_not_to_be(
+    own, shared, sender, task_id, gone
+):
+    own.lay(11)
+    box = Outbox(shared)
+    await box.waits()
+    if gone:
+        own.messages.clear()
+
+    assert await box.withdraw(sender, task_id, "not any more") is False
+    assert own.done == [MADE]
+
+
+@pytest.mark.usefixtures("mark")
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_what_is_taken_out_is_forgotten_and_of_what_was_withdrawn_both(own, shared, is_over):
+    own.lay(is_over=is_over)
+    own.lay(2)
+    box = Outbox(shared)
+    first, second = await box.waits()
+    await box.take_out(first)
+
+    both = f"STREAM.PURGE.{STREAM}", {"filter": "agentbus-outbox.planner.send.coder.high.t1"}
+    assert own.done == [MADE, deleted(1), *([both] if is_over else [])]
+    assert await box.waits() == (second,)
+
+
+@pytest.mark.usefixtures("mark")
+async def test_whoever_waits_for_tasks_is_told_once_all_of_them_are_out_or_at_the_end(own, shared):
+    for number in (1, 2, 3):
+        own.lay(number)
+    box = Outbox(shared)
+    first, second, _ = await box.waits()
+    waiting = asyncio.create_task(box.handed_on(["t1", "t2"], HANG_S))
+    for each in (first, second):
+        await asyncio.wait([waiting], timeout=0.01)
+        assert not waiting.done()
+        await box.take_out(each)
+
+    assert await waiting is True
+    assert await box.handed_on(["t1", "t2"], 0) is True
+    assert await box.handed_on(["t2", "t3"], 0.01) is False
+
+
+@pytest.mark.parametrize("found", [None, SimpleNamespace(pid=1)], ids=["begun for it", "found"])
+async def test_once_nothing_lies_there_the_server_is_stopped_if_it_was_begun_for_that(
+    own, shared, monkeypatch, found
+):
+    stopped, mark = [], shared.state_dir / "outbox"
+
+    def stop(which):
+        stopped.append(which)
+        mark.unlink()  # as whoever clears the folder at this moment
+
+    monkeypatch.setattr(embedded, "find", lambda _: found)
+    monkeypatch.setattr(embedded, "stop", stop)
+    box = Outbox(shared)
+    await box.put(task(), ME)
+    before = await box.rest()
+    await box.take_out(*await box.waits())
+
+    assert (before, await box.rest(), mark.exists()) == (False, True, False)
+    assert stopped == ([own_server(shared)] if found is None else [])
+    assert await box.rest() is False
+
+
+def test_a_letter_waits_since_it_was_sent_and_stays_unless_it_is_said_to_be_over():
+    at = NOON - timedelta(hours=1)
+    assert Waits(task(), 1, at, is_ours=True) == Waits(task(), 1, at, is_ours=True, is_over=False)
+    assert Letter(task(), ME, HOME).said == ""
