@@ -136,8 +136,8 @@ async def test_a_folder_that_had_a_name_keeps_it_until_its_user_joins_it_to_thei
 ):
     shop, _ = folders
     old = f"{shop.name}-shell"
-    planner = await world.session("planner")
     _, before = await typed("inbox", folder=shop, **FOLDERS)
+    planner = await world.session("planner")  # who is there before anything is typed may be joined
     [sent] = await send_task(planner, old, "For the shop", "b")
     _, doctor = await typed("doctor", "--json", folder=shop)
     code, said = await typed("agent", "rename", old, me, folder=shop)
