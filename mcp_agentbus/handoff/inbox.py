@@ -227,9 +227,9 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     places = LANES if wanted > 0 else LANES[:1] if limit is None else ()
     take = partial(lanes.take, session, max(wanted, 1))
     taken, results = await both(take(places), news.results(session, limit or FILL, call))
-    if taken.claims or notes or taken.notes or results.any:
-        left = await rest.as_told(session, taken.waiting)
-    else:
+    is_new = bool(taken.claims or notes or taken.notes or results.any)
+    left = await rest.as_told(session, taken.waiting) if is_new or held else Left({})
+    if not (is_new or left.waiting):
         looked_up = news.none() if held else news.looked_up(session, limit or FILL)
         looked = rest.looked_at_to_take(session, taken, take, places)
         results, (taken, left) = await both(looked_up, looked)
@@ -294,7 +294,8 @@ async def _new(
     if lines or taken.claims or (results.any and not results.degraded):
         left = await rest.as_told(session, taken.waiting, told)
     elif last and not (taken.notes or results.degraded):
-        looked = rest.looked_at_to_take(session, taken, take, wanted)
+        lanes_too = [lane for lane in LANES if priority in {None, lane}]
+        looked = rest.looked_at_to_take(session, taken, take, lanes_too)
         results, (taken, left) = await both(news.looked_up(session, FILL), looked)
     inbox = Inbox(
         tasks=(*lines, *map(_new_item, taken.claims)),

@@ -187,29 +187,29 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
 
 
 async def _are_nobodys(session: Session, out: Sequence[tuple[Task, Record | None]]) -> list[bool]:
-    """Tell of each task that was handed out whether nobody has it, and this session may claim it.
+    """Tell of tasks that were handed out, by their records, which this session may claim at once.
 
-    Args:
-        session: who would claim it.
-        out: the tasks, with their records if they have been claimed before.
-
-    Raises:
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    Raises: as `accepting.refusal`.
     """
-    claims = session.claims
-    told = [None if record and claims.is_unheard(record) else record for _, record in out]
-    held = await waiting.held_among(session.bus, {at: each for at, each in enumerate(told) if each})
+    places = {(task.sender, task.to) for task, record in out if _is_free(session, task, record)}
+    left = set()
+    for place in places:
+        refused = await accepting.refusal(session.bus, session.taking(), *place)
+        if refused and refused.is_left:
+            left.add(place)
     return [
-        # Of two that have one id, one waits until the other is done.
-        at not in held and task.id not in claims and not await _is_left(session, task)
-        for at, (task, _) in enumerate(out)
+        _is_free(session, task, record) and (task.sender, task.to) not in left
+        for task, record in out
     ]
 
 
-async def _is_left(session: Session, task: Task) -> bool:
-    """Tell whether a session leaves a task of a role to others who have it."""
-    refused = await accepting.refusal(session.bus, session.taking(), task.sender, task.to)
-    return refused is not None and refused.is_left
+def _is_free(session: Session, task: Task, record: Record | None) -> bool:
+    """Tell whether nobody has a task, and it may be claimed without knowing how often it was."""
+    if task.id in session.claims:  # of two that have one id, one waits until the other is done
+        return False
+    if record is None or session.claims.is_unheard(record):
+        return True
+    return record.state == "stored" and record.attempts < ATTEMPTS_MAX
 
 
 async def _offer_namesakes(session: Session) -> None:

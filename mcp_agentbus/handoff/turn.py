@@ -261,6 +261,9 @@ class Inbox:
     waiting: dict[Priority, int] | None = None
     #: Tasks of these inboxes that other live sessions hold, as far as that was looked at.
     held_elsewhere: int = 0
+    #: Of those that wait, so many as sessions had that are gone, as far as that was looked at: they
+    #: are offered again within half a minute.
+    of_gone: int = 0
     #: Why something could not be read; empty if everything could.
     degraded: str = ""
     #: What else the reader should know, in this program's words.

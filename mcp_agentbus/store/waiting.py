@@ -49,6 +49,14 @@ class Lane:
     records: Mapping[int, Record] = field(default_factory=dict)
     #: Of the tasks that one holds, the records of those that it has asked something about.
     asking: tuple[Record, ...] = ()
+    #: Of those that are counted, by a look at each: how many sessions have by their records that
+    #: are gone. A server offers them again up to half a minute after the last sign of life.
+    gone: int = 0
+
+    @property
+    def free(self) -> int:
+        """How many of those that are counted nobody has by a record, by a look at each."""
+        return 0 if self.tasks is None else self.count - self.gone
 
 
 class _HandedOut(NamedTuple):
@@ -172,7 +180,10 @@ async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
     standing = {seq: records.get(_subject(task)) for seq, task in open_tasks.items()}
     ended = {seq for seq, record in standing.items() if record and record.ended}
     taken = {seq: record for seq, record in standing.items() if record and record.state in HELD}
-    held = await held_among(bus, taken)
+    by_holder = {_holder(record): record for record in taken.values()}
+    live = await together(*(roster.may_hold(bus, record) for record in by_holder.values()))
+    is_live = dict(zip(by_holder, live, strict=True))
+    held = {seq for seq, record in taken.items() if is_live[_holder(record)]}
     waiting = {seq: task for seq, task in open_tasks.items() if seq not in ended | held}
     return Lane(
         len(waiting),
@@ -180,24 +191,14 @@ async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
         waiting,
         {seq: record for seq in waiting if (record := standing[seq])},
         tuple(taken[seq] for seq in sorted(held) if question_of(taken[seq])),
+        len(taken.keys() - held),
     )
 
 
-async def held_among(bus: Bus, records: Mapping[int, Record]) -> frozenset[int]:
-    """Return the keys of those that sessions hold, or may hold, as `roster.may_hold` tells of each.
-
-    Raises: as `roster.may_hold`.
-    """
-    by_holder = {_holder(record): record for record in records.values()}
-    live = await together(*(roster.may_hold(bus, record) for record in by_holder.values()))
-    is_live = dict(zip(by_holder, live, strict=True))
-    return frozenset(key for key, record in records.items() if is_live[_holder(record)])
-
-
-def _holder(record: Record) -> tuple[str, str, str, datetime | None]:
+def _holder(record: Record) -> tuple[str, str, datetime | None]:
     """Return who has a task, for which one answer does; a lease has an end of its own."""
     ends = record.updated_at if roster.is_lease(record) else None
-    return record.state, record.agent, record.session, ends
+    return record.agent, record.session, ends
 
 
 def _subject(task: Task) -> str:

@@ -14,6 +14,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import PRESENCE
+from mcp_agentbus.store.task import ATTEMPTS_MAX
 from mcp_agentbus.tools.answers import render
 
 
@@ -26,6 +27,13 @@ class Coders:
     async def send(self, *subjects_, **options):
         for each in subjects_:
             await send_task(self.planner, self.first.me.id, each, "x", **options)
+
+    async def give_back_unheard(self):
+        """Have the first session end as the word is lost that its tasks are to be offered again."""
+        self.proxy.stay_away = True
+        self.proxy.cut_at_request(b"-NAK")
+        await self.first.close()
+        assert self.proxy.cut.is_set()
 
     async def vanish(self):
         """Have the first session be gone without a word, and its last sign of life run out."""
@@ -51,29 +59,21 @@ def _subjects(inbox):
     return [item.task.subject for item in inbox.tasks]
 
 
-async def test_what_a_session_gave_back_in_a_word_that_was_lost_comes_to_the_next_read(coders):
-    await coders.send("1", "2")
-    await read_inbox(coders.first)
-    coders.proxy.stay_away = True
-    coders.proxy.cut_at_request(b"-NAK")
-    await coders.first.close()
-    assert coders.proxy.cut.is_set()
-
-    assert _subjects(await read_inbox(coders.after)) == ["1", "2"]
+def _new(inbox):
+    return [item.task.subject for item in inbox.tasks if item.new]
 
 
 @pytest.mark.parametrize("priority", ["high", "low"])
-async def test_what_a_session_held_that_is_gone_comes_once_its_last_sign_of_life_has_run_out(
+async def test_what_a_session_gave_back_in_a_word_that_was_lost_comes_to_the_next_read(
     coders, priority
 ):
     await coders.send("1", "2", priority=priority)
     await read_inbox(coders.first)
-    assert _subjects(await read_inbox(coders.after)) == []
-    await coders.vanish()
+    await coders.give_back_unheard()
 
     inbox = await read_inbox(coders.after)
 
-    assert (_subjects(inbox), inbox.waiting, inbox.held_elsewhere) == (["1", "2"], {}, 0)
+    assert (_subjects(inbox), inbox.waiting, inbox.of_gone) == (["1", "2"], {}, 0)
     for item in inbox.tasks:
         await publish_result(coders.after, item.task.id, "completed")
     ends = (await watch_inbox(coders.planner, timeout_s=5)).results
@@ -83,7 +83,7 @@ async def test_what_a_session_held_that_is_gone_comes_once_its_last_sign_of_life
 async def test_whoever_watches_is_given_it_at_the_latest_when_the_time_is_over(coders):
     await coders.send("1")
     await read_inbox(coders.first)
-    await coders.vanish()
+    await coders.give_back_unheard()
 
     assert _subjects(await watch_inbox(coders.after, timeout_s=0)) == ["1"]
 
@@ -91,7 +91,7 @@ async def test_whoever_watches_is_given_it_at_the_latest_when_the_time_is_over(c
 async def test_a_wait_for_one_priority_takes_no_other(coders):
     await coders.send("1", priority="low")
     await read_inbox(coders.first)
-    await coders.vanish()
+    await coders.give_back_unheard()
 
     inbox = await watch_inbox(coders.after, timeout_s=0, priority="high")
 
@@ -101,7 +101,7 @@ async def test_a_wait_for_one_priority_takes_no_other(coders):
 async def test_of_more_than_is_wanted_the_oldest_come_and_the_others_are_said_to_wait(coders):
     await coders.send("1", "2", "3")
     await read_inbox(coders.first)
-    await coders.vanish()
+    await coders.give_back_unheard()
 
     inbox = await read_inbox(coders.after, limit=2)
 
@@ -115,24 +115,51 @@ async def test_whoever_has_enough_to_do_is_given_the_urgent_ones_alone(coders):
     await coders.send("normal")
     await coders.send("high", priority="high")
     await read_inbox(coders.first)
-    await coders.vanish()
+    await coders.give_back_unheard()
 
-    inbox = await read_inbox(coders.after)
-
-    assert [item.task.subject for item in inbox.tasks if item.new] == ["high"]
-    again = await read_inbox(coders.after)
-    assert [item.task.subject for item in again.tasks if item.new] == []
+    assert _new(await read_inbox(coders.after)) == ["high"]
+    assert _new(await read_inbox(coders.after)) == []
 
 
-async def test_what_a_session_holds_that_lives_is_left_to_it(coders, world):
-    await coders.send("1", "2")
-    [held] = (await read_inbox(coders.after, limit=1)).tasks
+async def test_what_may_be_claimed_no_more_is_left_to_whoever_is_offered_it(coders):
+    await coders.send("1")
+    for _ in range(ATTEMPTS_MAX):
+        [item] = (await read_inbox(coders.first)).tasks
+        await publish_result(coders.first, item.task.id, "working")
+        if item.attempt < ATTEMPTS_MAX:
+            await publish_result(coders.first, item.task.id, "released")
+    await coders.give_back_unheard()
+
+    assert _subjects(await read_inbox(coders.after)) == []
+
+
+@pytest.mark.parametrize("priority", ["high", "low"])
+async def test_what_a_session_has_that_is_gone_is_said_to_be_offered_soon_and_not_taken(
+    coders, priority
+):
+    """It may only have been cut off: the server offers it once it was not heard from for longer."""
+    await coders.send("1", "2", priority=priority)
     await read_inbox(coders.first)
+    assert _subjects(await read_inbox(coders.after)) == []
     await coders.vanish()
-    async with Session(world.bus, coders.first.me) as third:
-        assert _subjects(await read_inbox(third)) == ["2"]
 
-    published = await publish_result(coders.after, held.task.id, "completed")
+    for inbox in (await read_inbox(coders.after), await watch_inbox(coders.after, timeout_s=0)):
+        assert (_subjects(inbox), inbox.waiting, inbox.of_gone) == ([], {priority: 2}, 2)
+        told = render.inbox_text(inbox, coders.after.me.id)
+        assert "2 of them had a session that is gone" in told
+        assert "Call watch_inbox" in told
+
+
+async def test_what_another_session_has_just_claimed_is_its_own_though_no_sign_of_it_is_there(
+    coders,
+):
+    await coders.send("1", "2")
+    sign = subjects.heartbeat_subject(coders.first.me.id, coders.first.id)
+    await coders.after.bus.admin.api(f"STREAM.PURGE.{PRESENCE}", {"filter": sign})
+    [held, _] = (await read_inbox(coders.first)).tasks
+
+    assert _subjects(await read_inbox(coders.after)) == []
+    published = await publish_result(coders.first, held.task.id, "completed")
     assert published.state == "completed"
 
 
@@ -142,5 +169,5 @@ async def test_while_nothing_waits_nobody_is_asked_what_was_handed_out(coders, m
     await read_inbox(coders.after, limit=1)
     monkeypatch.setattr(coders.after.bus, "handed_out", None)
 
-    assert [item.new for item in (await read_inbox(coders.after)).tasks] == [False]
+    assert _new(await read_inbox(coders.after)) == []
     assert _subjects(await watch_inbox(coders.after, timeout_s=0)) == []

@@ -22,6 +22,7 @@ from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.lanes import Taken
 from mcp_agentbus.handoff.lookup import Glance
 from mcp_agentbus.handoff.turn import Calls, Watches
+from mcp_agentbus.store.waiting import Lane
 
 RESULT, OTHER = (
     read_record(on=f"agentbus.coder.results.tester.{task_id}", state="completed")
@@ -45,7 +46,7 @@ class Reader:
         #: What they bring once what waits is looked for that is not offered.
         self.unoffered = Taken()
         #: The same by a look at each task, and at each result.
-        self.looked, self.old = Left({"normal": 2}, 4), Results()
+        self.looked, self.old = {"normal": Lane(2, 4)}, Results()
         self.glance, self.notes = Glance((), (), None), []
         self.outcomes, self.only = {}, only.Gone("It is gone.")
         claims = Claims(None, "coder", "session-1")
@@ -69,12 +70,13 @@ class Reader:
         )
         for module, names in (
             (inbox.lanes, ("take", "take_for_one")),
-            (inbox.rest, ("as_told", "looked_at", "offered")),
+            (inbox.rest, ("as_told", "offered")),
             (inbox.rest.offers, ("doubt",)),
             (news, ("results", "looked_up")),
         ):
             for name in names:
                 monkeypatch.setattr(module, name, getattr(self, f"_{name}"))
+        monkeypatch.setattr(inbox.rest, "_looks", self._looks)
         monkeypatch.setattr(lookup, "peek", self._peek)
         monkeypatch.setattr(only, "claim", self._claim)
         monkeypatch.setattr(inbox.arrivals, "confirm", self._arrived)
@@ -137,9 +139,12 @@ class Reader:
         self.asked.append(("as told", by_pulls, dict(told)))
         return self.left
 
-    async def _looked_at(self, _, *, nothing_stored=False):
-        self.asked.append(("looked at", nothing_stored))
-        return self.looked
+    async def _looks(self, session):
+        self.asked.append("looked at")
+        lanes = {"high": Lane()} | self.looked
+        # Of what is held the session's own is a part.
+        lanes["high"] = replace(lanes["high"], held=lanes["high"].held + len(session.claims))
+        return {("coder", lane): now for lane, now in lanes.items()}
 
     async def _offered(self, _, lanes):
         self.asked.append(("offered", lanes))

@@ -10,6 +10,7 @@ Or by a look at each task, so that no answer says falsely that nothing waits.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -20,6 +21,7 @@ from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams, waiting
 from mcp_agentbus.store.reading import offers
+from mcp_agentbus.store.waiting import Lane
 
 _NONE: Final[Mapping[Priority, int]] = MappingProxyType({})
 
@@ -29,6 +31,7 @@ class Taking(Protocol):
 
     claims: list[Claim]
     nothing_stored: bool
+    degraded: str
 
 
 _T = TypeVar("_T", bound=Taking)
@@ -41,6 +44,8 @@ class Left(NamedTuple):
     waiting: dict[Priority, int]
     #: As `Inbox.held_elsewhere`.
     held_elsewhere: int = 0
+    #: As `Inbox.of_gone`.
+    of_gone: int = 0
 
 
 async def offered(session: Session, lanes: Sequence[Priority]) -> dict[Priority, int]:
@@ -65,48 +70,62 @@ async def as_told(
     return Left({lane: counts[lane] for lane in LANES if counts[lane]})
 
 
-async def looked_at(session: Session, *, nothing_stored: bool = False) -> Left:
+async def looked_at(session: Session) -> Left:
     """Return the same by a look at each task: for an answer that says that nothing is new.
-
-    It looks at none where `nothing_stored` is known to be so.
 
     Raises: as `offered`.
     """
-    if nothing_stored:
-        return Left({})
-    looks = (waiting.look_together(session.bus, session.inboxes, lane) for lane in LANES)
-    lanes_now = await together(*looks)
-    counts = {lane: now.count for lane, now in zip(LANES, lanes_now, strict=True) if now.count}
-    if counts:  # whoever has the bus's token can have them kept from being handed out
-        await together(*(streams.ensure_inbox(session.bus, inbox) for inbox in session.inboxes))
-    return Left(counts, max(0, sum(now.held for now in lanes_now) - len(session.claims)))
+    return _left(session, await _looks(session))
 
 
 async def looked_at_to_take(
     session: Session,
     taken: _T,
     take: Callable[[Sequence[Priority]], Awaitable[_T]],
-    places: Sequence[Priority],
+    lanes: Sequence[Priority],
 ) -> tuple[_T, Left]:
-    """Look at each task, and take what waits and was not offered; return what was, and is left.
+    """Look at each task, and take what nobody has and was not offered; return what is left, too.
 
     Args:
         session: the reader's session.
         taken: what was offered: no task.
         take: claims what is wanted in some lanes.
-        places: the lanes in which something is wanted.
+        lanes: in which something is wanted.
 
     Raises: as `lanes.take`.
     """
-    left = await looked_at(session, nothing_stored=taken.nothing_stored)
-    there = [lane for lane in places if lane in left.waiting]
-    if not there:
+    if taken.nothing_stored:
+        return taken, Left({})
+    looks = await _looks(session)
+    left = _left(session, looks)
+    there = {place: now for place, now in looks.items() if place[1] in lanes and now.count}
+    # Of many it is not known who has them: they are asked for once more, as what is behind.
+    again = [place for place, now in there.items() if now.free or now.tasks is None]
+    if taken.degraded or not again:
         return taken, left
-    for lane in there:
-        for inbox in session.inboxes:
-            offers.doubt(session.bus, streams.lane(inbox, lane))
-    taken = await take(there)
+    for place in again:
+        if there[place].free:
+            offers.doubt(session.bus, streams.lane(*place))
+    taken = await take([lane for lane in lanes if any(lane == each for _, each in again)])
     counts = dict(left.waiting)
     for claim in taken.claims:
         counts[claim.task.priority] -= 1
     return taken, left._replace(waiting={lane: n for lane, n in counts.items() if n > 0})
+
+
+async def _looks(session: Session) -> dict[tuple[str, Priority], Lane]:
+    """Look at each lane of a session's inboxes, and have what waits there be handed out."""
+    places = [(inbox, lane) for lane in LANES for inbox in session.inboxes]
+    looks = await together(*(waiting.look(session.bus, *place) for place in places))
+    if any(now.count for now in looks):  # who has the bus's token can have them kept from that
+        await together(*(streams.ensure_inbox(session.bus, inbox) for inbox in session.inboxes))
+    return dict(zip(places, looks, strict=True))
+
+
+def _left(session: Session, looks: Mapping[tuple[str, Priority], Lane]) -> Left:
+    counts = Counter[Priority]()
+    for (_, lane), now in looks.items():
+        counts[lane] += now.count
+    elsewhere = sum(now.held for now in looks.values()) - len(session.claims)
+    gone = sum(now.gone for now in looks.values())
+    return Left({lane: counts[lane] for lane in LANES if counts[lane]}, max(0, elsewhere), gone)

@@ -4,10 +4,11 @@
     >>> await pull(bus, streams.lane("coder", "high"), 5, is_nobodys)
     [Delivery(subject='agentbus.coder.tasks.high.planner', ...)]
 
-What was handed out on a connection that ended, by a server that was lost or to a session that is
-gone is nobody's. A server offers that again once the consumer's `ack_wait` has passed, and so
-behind what has come later. So where a request had no answer, or more waits than is offered, it is
-looked for at once, and claimed as any other: by its record, which one session wins.
+What was handed out on a connection that ended, or by a server that was lost, is nobody's, and so is
+what was given back in a word that was lost. A server offers that again once the consumer's
+`ack_wait` has passed, and so behind what has come later. So where a request had no answer, or more
+waits than is offered, it is looked for at once, and claimed as any other: by its record, which one
+session wins.
 """
 
 from __future__ import annotations
@@ -129,5 +130,5 @@ async def _unclaimed(bus: Bus, out: Sequence[Delivery], are_nobodys: AreNobodys)
         for (_, each), (_, record), is_free in zip(
             places.values(), known, await are_nobodys(known), strict=True
         )
-        if is_free and not (record and record.ended)
+        if is_free
     ]

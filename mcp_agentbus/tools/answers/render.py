@@ -163,6 +163,10 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
         head += f" {words.many(inbox.held_elsewhere, 'task')} held by other sessions."
     if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):
         head += f" Waiting: {words.counts(inbox.waiting)}."
+        if inbox.of_gone:
+            head += f" {inbox.of_gone} of them had a session that is gone, and"
+            head += " will be offered within half a minute."
+            head += reader.hint(" Call watch_inbox, which waits for that.")
         if inbox.waiting and inbox.held and not (inbox.peeked or inbox.next_cursor):
             is_full = not any(item.new for item in inbox.tasks)
             head += reader.hint(" Call read_inbox with limit 1 for another.") if is_full else ""

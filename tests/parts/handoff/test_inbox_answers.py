@@ -13,6 +13,7 @@ from mcp_agentbus.handoff.lanes import Taken
 from mcp_agentbus.handoff.lookup import Glance
 from mcp_agentbus.handoff.turn import Given, Inbox, Item
 from mcp_agentbus.store.tasks import Seen
+from mcp_agentbus.store.waiting import Lane
 
 LEFT = {"waiting": {"low": 3}, "held_elsewhere": 1}
 LOOKED = {"waiting": {"normal": 2}, "held_elsewhere": 4}
@@ -50,22 +51,21 @@ async def test_a_read_has_new_tasks_and_results_and_says_what_waits(reader):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("nothing_stored", [True, False])
-async def test_where_nothing_is_new_a_read_looks_at_each_task_and_result(reader, nothing_stored):
-    reader.taken = Taken(nothing_stored=nothing_stored)
+async def test_where_nothing_is_new_a_read_looks_at_each_task_and_result(reader):
     reader.old = Results([OTHER], elsewhere=2)
     inbox = await read_inbox(reader.session, limit=1)
 
     assert inbox == Inbox(results=(OTHER,), results_elsewhere=2, more_results=True, **LOOKED)
     assert same(
         reader.asked, *BEGUN, ("checked", []), ("take", 1, ALL, []), ("results", 1, "not yet"),
-        ("looked up", 1, None, True), ("looked at", nothing_stored), ("doubt", "coder_normal"),
+        ("looked up", 1, None, True), "looked at", ("doubt", "coder_normal"),
         ("take", 1, ["normal"], []), ("given", ["r2"]),
     )  # fmt: skip
 
 
 async def test_what_waits_by_that_look_and_was_not_offered_is_taken(reader):
-    reader.looked, reader.old = Left({"high": 1, "low": 1}, 2), Results([OTHER])
+    reader.looked = {"high": Lane(1, 2), "low": Lane(1)}
+    reader.old = Results([OTHER])
     reader.unoffered = Taken([claim("t1")], {"high": 0}, ["Parked."], "all others are claimed")
     inbox = await read_inbox(reader.session)
 
@@ -79,19 +79,57 @@ async def test_what_waits_by_that_look_and_was_not_offered_is_taken(reader):
 
 async def test_whoever_holds_enough_takes_of_it_what_is_urgent(reader):
     reader.held(*"abcde")
-    reader.looked, reader.unoffered = Left({"high": 2, "low": 1}), Taken([claim("t1")])
+    reader.left = Left({})
+    reader.looked, reader.unoffered = {"high": Lane(2), "low": Lane(1)}, Taken([claim("t1")])
     inbox = await read_inbox(reader.session)
 
     assert (inbox.waiting, len(inbox.tasks)) == ({"high": 1, "low": 1}, 6)
     assert [one for one in reader.asked if one[0] == "take"] == [("take", 1, ["high"], [])] * 2
 
 
-async def test_whoever_holds_tasks_of_which_none_is_new_is_told_what_waits_by_such_a_look(reader):
+@pytest.mark.parametrize(("by_pulls", "told"), [(True, LEFT), (False, LOOKED)])
+async def test_whoever_holds_tasks_is_told_by_such_a_look_where_no_pull_says_that_any_waits(
+    reader, by_pulls, told
+):
     held = reader.held("t1")
+    reader.left = reader.left if by_pulls else Left({})
     inbox = await read_inbox(reader.session)
 
-    assert inbox == Inbox(tasks=(item(*held),), held=1, **LOOKED)
+    assert inbox == Inbox(tasks=(item(*held),), held=1, **told)
     assert not any(one[0] == "looked up" for one in reader.asked)
+
+
+async def test_where_nothing_is_stored_no_task_is_looked_at(reader):
+    reader.taken = Taken(nothing_stored=True)
+
+    assert await read_inbox(reader.session) == Inbox(waiting={})
+    assert await watched(reader) == Inbox(waiting={}, timed_out=True)
+    assert "looked at" not in reader.asked
+
+
+async def test_what_sessions_had_that_are_gone_is_told_and_not_asked_for(reader):
+    reader.looked = {"normal": Lane(2, gone=2)}
+    inbox = await read_inbox(reader.session)
+
+    assert inbox == Inbox(waiting={"normal": 2}, of_gone=2)
+    assert ("doubt", "coder_normal") not in reader.asked
+
+
+async def test_of_many_that_wait_those_are_asked_for_once_more_that_may_be_offered(reader):
+    reader.looked = {"high": Lane(60, tasks=None), "low": Lane(1, gone=1)}
+    await read_inbox(reader.session)
+
+    assert [one for one in reader.asked if one[0] in {"take", "doubt"}] == [
+        ("take", FILL, ALL, []), ("take", FILL, ["high"], []),
+    ]  # fmt: skip
+
+
+async def test_where_it_is_known_why_not_all_is_offered_no_more_is_asked_for(reader):
+    reader.taken = Taken(degraded="all are claimed")
+    inbox = await read_inbox(reader.session)
+
+    assert inbox == Inbox(degraded="all are claimed", **LOOKED)
+    assert [one for one in reader.asked if one[0] in {"take", "doubt"}] == [("take", FILL, ALL, [])]
 
 
 @pytest.mark.parametrize("what", ["checked", "notes", "results"])
@@ -138,7 +176,7 @@ async def test_a_read_fills_up_to_5_held_and_shows_as_many_results(reader):
 async def test_a_limited_read_that_leaves_tasks_waiting_can_be_gone_on_with(reader, limit, waits):
     reader.held("t1", "t2")
     if not waits:
-        reader.looked = Left({})
+        reader.left, reader.looked = Left({}), {}
     inbox = await read_inbox(reader.session, limit=limit)
 
     assert inbox.next_cursor == ("claim-2" if limit and waits else None)
@@ -154,7 +192,7 @@ async def test_of_more_open_claims_than_asked_for_it_goes_on_behind_the_last_sho
     reader.taken, reader.left = Taken([new]), Left({})
     page = await read_inbox(reader.session, limit=1)
     reader.session.claims.let_go("t4")
-    reader.taken, reader.looked = Taken(), Left({})
+    reader.taken, reader.looked = Taken(), {}
     after = await read_inbox(reader.session, limit=5, cursor=page.next_cursor)
 
     assert (page.tasks, page.next_cursor) == ((item(first), item(new, new=True)), "claim-1")
@@ -168,7 +206,7 @@ async def test_one_answer_names_50_open_claims_that_were_given(reader, count, cu
     task_ids = [f"t{number}" for number in range(count)]
     reader.held(*task_ids)
     reader.given(*task_ids)
-    reader.looked = Left({})
+    reader.left, reader.looked = Left({}), {}
     inbox = await read_inbox(reader.session)
 
     assert (len(inbox.tasks), inbox.next_cursor) == (50, cursor)
@@ -195,7 +233,7 @@ async def test_a_peek_shows_what_waits_and_who_holds_it_and_claims_nothing(reade
         next_cursor="peek-1", held=1, peeked=True, **LOOKED,
     )  # fmt: skip
     assert reader.asked[len(BEGUN) :] == [
-        ("peek", FILL, None, "peek-0"), ("looked up", FILL, None, False), ("looked at", False),
+        ("peek", FILL, None, "peek-0"), ("looked up", FILL, None, False), "looked at",
         ("given", ["r1"]),
     ]  # fmt: skip
     assert reader.session.claims.given("t1") is None
@@ -256,23 +294,19 @@ async def test_what_may_not_have_arrived_of_that_priority_is_named_again(reader)
     assert inbox == Inbox(tasks=(item(high, given_at=at),), held=3, **LEFT)
 
 
-@pytest.mark.parametrize("nothing_stored", [True, False])
-async def test_the_last_look_that_finds_nothing_looks_at_each_task_and_result(
-    reader, nothing_stored
-):
-    reader.taken = Taken(nothing_stored=nothing_stored)
+async def test_the_last_look_that_finds_nothing_looks_at_each_task_and_result(reader):
     reader.old = Results([], elsewhere=2)
     inbox = await watched(reader)
 
     assert inbox == Inbox(results_elsewhere=2, timed_out=True, **LOOKED)
     assert same(
-        reader.asked[-5:], ("looked up", FILL, None, True), ("looked at", nothing_stored),
+        reader.asked[-5:], ("looked up", FILL, None, True), "looked at",
         ("doubt", "coder_normal"), ("take one", FILL, ["normal"], []), ("given", []),
     )  # fmt: skip
 
 
 async def test_a_wait_takes_at_last_what_waits_in_its_lanes_and_was_not_offered(reader):
-    reader.looked = Left({"high": 2, "low": 1})
+    reader.looked = {"high": Lane(2), "low": Lane(1)}
     reader.unoffered = Taken([claim("t1")])
     inbox = await watched(reader, limit=3, priority="high")
 

@@ -15,6 +15,7 @@ from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.lanes import take
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.steps import step
+from mcp_agentbus.store.task import ATTEMPTS_MAX
 
 NOTHING = ([], [], [])
 
@@ -290,17 +291,18 @@ async def test_what_was_claimed_beside_one_that_failed_is_held_and_the_failure_t
 
 
 async def test_of_what_was_handed_out_that_is_nobodys_which_its_reader_may_claim_now(offering):
-    """Whoever has it is gone, or was this session itself, which was not told that it has it."""
+    """Nobody has claimed it, or has it any more, or this session has and was not told."""
     await offered(offering, offer("namesake"))
-    ours = {"new", "dead", "unheard", "refused"}
-    held = {"live": "other-1", "dead": "other-2", "unheard": "session-1"}
-    offering.live |= {"other-1", "session-1"}
+    ours = {"new", "back", "unheard", "refused"}
+    held = {"live": "other-1", "unheard": "session-1"}
     offering.refused |= {"tester": Refusal("no"), "lead": Refusal("no", is_left=True)}
     senders = {"refused": "tester", "left": "lead", "namesake": "ann"}
     out = []
-    for task_id in (*sorted(ours), "live", "namesake", "left"):
+    for task_id in (*sorted(ours), "live", "hopeless", "namesake", "left"):
         delivery = offer(task_id, sender=senders.get(task_id, "planner"))
         record = claimed(delivery, by=held[task_id]) if task_id in held else None
+        if attempts := {"back": ATTEMPTS_MAX - 1, "hopeless": ATTEMPTS_MAX}.get(task_id):
+            record = untouched(delivery).model_copy(update={"attempts": attempts})
         out.append((tasks.decoded(delivery), record))
 
     free = await lanes._are_nobodys(offering.session, out)

@@ -17,7 +17,7 @@ class Server:
     """Says how much each lane offers, and what it has; and is asked to mend inboxes."""
 
     def __init__(self):
-        self.offers, self.lanes = dict.fromkeys(LANES, 7), dict.fromkeys(LANES, Lane())
+        self.offers, self.lanes = dict.fromkeys(LANES, 7), {}
         self.asked, self.mended = [], []
 
     async def offered(self, _, inboxes, lanes):
@@ -25,10 +25,9 @@ class Server:
         self.asked += lanes
         return {lane: self.offers[lane] for lane in lanes}
 
-    async def look_together(self, _, inboxes, lane):
-        assert inboxes == SESSION.inboxes
-        self.asked.append(lane)
-        return self.lanes[lane]
+    async def look(self, _, inbox, lane):
+        self.asked.append((inbox, lane))
+        return self.lanes.get((inbox, lane), Lane())
 
     async def ensure_inbox(self, _, inbox):
         self.mended.append(inbox)
@@ -37,7 +36,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch):
     server = Server()
-    for name in ("offered", "look_together"):
+    for name in ("offered", "look"):
         monkeypatch.setattr(waiting, name, getattr(server, name))
     monkeypatch.setattr(streams, "ensure_inbox", server.ensure_inbox)
     return server
@@ -59,17 +58,16 @@ async def test_the_server_is_asked_for_what_no_pull_has_told(server, by_pulls, t
 async def test_what_others_hold_is_what_is_held_but_for_its_own_and_where_any_waits_all_is_mended(
     server,
 ):
-    server.lanes |= {"high": Lane(1, 2), "normal": Lane(0, 1), "low": Lane(3)}
+    server.lanes = {
+        ("coder", "high"): Lane(1, 2), ("role-review", "high"): Lane(2, gone=1),
+        ("coder", "normal"): Lane(0, 1), ("coder", "low"): Lane(3, gone=2),
+    }  # fmt: skip
 
-    assert await looked_at(SESSION) == Left({"high": 1, "low": 3}, 2)
-    assert (server.asked, server.mended) == (list(LANES), ["coder", "role-review"])
+    assert await looked_at(SESSION) == Left({"high": 3, "low": 3}, 2, 3)
+    assert server.asked == [(inbox, lane) for lane in LANES for inbox in SESSION.inboxes]
+    assert server.mended == ["coder", "role-review"]
 
 
 async def test_where_nothing_waits_nothing_is_mended_and_nobody_holds_less_than_nothing(server):
     assert await looked_at(SESSION) == Left({}, 0)
     assert server.mended == []
-
-
-async def test_where_nothing_is_stored_nothing_is_looked_at(server):
-    assert await looked_at(SESSION, nothing_stored=True) == Left({}, 0)
-    assert server.asked == []
