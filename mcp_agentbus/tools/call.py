@@ -11,6 +11,7 @@ from typing import Any
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.beside import arrivals
@@ -39,13 +40,19 @@ class Call:
     #: The process in which it was typed; 0 if that is not known.
     pid: int = 0
 
-    async def print_results(self, session: Session, text: str, data: object) -> None:
-        """Print an inbox, and note that it was seen: no later call of a shell says so."""
-        self.print(text, data)
+    async def print_results(
+        self, session: Session, text: str, data: object, exit_code: int = 0
+    ) -> int:
+        """Print an inbox, and note that it was seen: no later call of a shell says so.
+
+        It is the last that the command prints; return the exit code.
+        """
+        self.print(text, data, **{EXIT_CODE: exit_code})
         if self.reached:
             await self.reached()
         await session.outcomes.confirm()
         await arrivals.confirm(session.bus, session.claims)
+        return exit_code
 
     def print(self, text: str, data: object, **changed: Any) -> None:
         """Print the text, or the data if that was asked for; `changed` as in `out`."""

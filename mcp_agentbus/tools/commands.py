@@ -89,8 +89,9 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) ->
         call.print("", {**data, "error": SHELL.error(error)})
         return error.exit_code
     text = render.answers_text(answer, lives, session.me.id)
-    await call.print_results(session, text, {**data, **documents.of_answers(answer, lives)})
-    return _code(answer) or (TIMED_OUT if lives else 0)
+    data |= documents.of_answers(answer, lives)
+    code = _code(answer) or (TIMED_OUT if lives else 0)
+    return await call.print_results(session, text, data, code)
 
 
 def _code(answer: Inbox) -> int:
@@ -164,10 +165,10 @@ async def _wait(
     answer = await inbox.watch_inbox(
         session, timeout_s=timeout_s, task_id=task_id, priority=priority
     )
-    await _print_inbox(call, session, answer, full=True)
+    code = _code(answer) if task_id else 0
     if answer.timed_out:
-        return TIMED_OUT
-    return _code(answer) if task_id else 0
+        code = TIMED_OUT
+    return await _print_inbox(call, session, answer, code, full=True)
 
 
 async def _inbox(call: Call) -> int:
@@ -180,13 +181,15 @@ async def _inbox(call: Call) -> int:
             thread_id=call.args.thread,
             cursor=call.args.cursor,
         )
-        await _print_inbox(call, session, answer, full=call.args.full)
-    return 0
+        return await _print_inbox(call, session, answer, full=call.args.full)
 
 
-async def _print_inbox(call: Call, session: Session, answer: Inbox, *, full: bool) -> None:
+async def _print_inbox(
+    call: Call, session: Session, answer: Inbox, exit_code: int = 0, *, full: bool
+) -> int:
     text = render.inbox_text(answer, session.me.id, full=full, reader=SHELL)
-    await call.print_results(session, text, documents.of_inbox(answer, texts=True, reader=SHELL))
+    data = documents.of_inbox(answer, texts=True, reader=SHELL)
+    return await call.print_results(session, text, data, exit_code)
 
 
 async def _result(call: Call) -> int:

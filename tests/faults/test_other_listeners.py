@@ -16,7 +16,7 @@ from listeners import false_listener, listening
 from local_server import until
 
 from mcp_agentbus.cli import main
-from mcp_agentbus.relay.typed import command
+from mcp_agentbus.relay.typed import command, words
 
 SENT = ["send", "--agent", "coder", "planner", "Count"]
 
@@ -58,6 +58,32 @@ def test_what_a_listener_may_have_done_is_stored_once(capsys):
     assert ran == [0, 0]
     assert one["task_id"] == again["task_id"]
     assert (one["duplicate"], again["duplicate"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "exit_code"),
+    [(["inbox"], 0), (["watch", "--timeout", "0"], 4), ([*SENT, "x", "--wait", "0"], 4)],
+)
+async def test_what_is_printed_to_its_end_is_not_printed_again_by_whoever_would_go_on(
+    planner, monkeypatch, capfd, typed, exit_code
+):
+    """Its listener ends before it has noted that this was seen: the next command shows it again."""
+    monkeypatch.setattr(command, "_TAKES_WITHIN_S", served.ANSWER_WITHIN_S)
+    for name, value in served.environ(planner.bus.settings.data_dir.parent).items():
+        monkeypatch.setenv(name, value)
+    send = command._Listener.send
+
+    def lost(listener, said):
+        if said == words.frame("reached"):
+            raise command._Lost
+        send(listener, said)
+
+    monkeypatch.setattr(command._Listener, "send", lost)
+    async with listening(planner.bus.settings):
+        code = await asyncio.to_thread(command.run, [*typed, "--json", "--agent", "planner"])
+
+    assert code == exit_code
+    assert json.loads(capfd.readouterr().out)
 
 
 def ended(house, argv, **streams):

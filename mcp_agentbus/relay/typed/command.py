@@ -92,7 +92,8 @@ def run(
             elif kind == "end":
                 return int(said)
     except _Lost:
-        pass
+        if (exit_code := begun.changed.get(printing.EXIT_CODE)) is not None:
+            return int(exit_code)  # all is printed; what was not noted as seen is shown again
     except Exception as error:  # noqa: BLE001  # it is raised again where errors are told
         begun.failed = error
     finally:

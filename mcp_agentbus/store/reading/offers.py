@@ -104,12 +104,13 @@ async def _lost(bus: Bus, consumer: Consumer, are_nobodys: AreNobodys) -> list[D
     known = _doubts.setdefault(bus, {}).setdefault(consumer, _Doubt(bus.unanswered))
     if known.unanswered != bus.unanswered:
         known.unanswered, known.since = bus.unanswered, time.monotonic()
-    if known.since is None:
+    since = known.since
+    if since is None:
         return []
     out = await bus.handed_out(consumer.stream, consumer.name, consumer.subject)
     lost = await _unclaimed(bus, out, are_nobodys)
-    # After so long a server offers by itself what there was.
-    if not lost or time.monotonic() - known.since > streams.ACK_WAIT_S:
+    # After so long a server offers by itself what there was; meanwhile others may have looked, too.
+    if known.since == since and (not lost or time.monotonic() - since > streams.ACK_WAIT_S):
         known.since = None
     return lost
 

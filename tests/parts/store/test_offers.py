@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was lost on its way to a reader comes before what a lane offers, and nothing twice."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -174,6 +175,31 @@ async def test_where_more_is_known_to_wait_than_is_offered_it_is_looked_for_as_l
     assert await bus.looks(2) == 2
     nobodys[0] += ACK_WAIT_S + 1
     assert await bus.looks(2) == 1
+
+
+async def test_who_looks_beside_another_ends_its_look_and_not_a_doubt_of_meanwhile(nobodys):
+    nobodys[1] = []
+    bus, handed_out = Answers(), asyncio.Event()
+    answer = bus.handed_out
+
+    async def waits(*which):
+        await handed_out.wait()
+        return await answer(*which)
+
+    bus.handed_out = waits
+    offers.doubt(bus, LANE)
+    looks = [asyncio.ensure_future(offers._lost(bus, LANE, None)) for _ in range(2)]
+    await asyncio.wait(looks, timeout=0)
+    nobodys[0] += 1
+    bus.unanswered += 1
+    later = asyncio.ensure_future(offers._lost(bus, LANE, None))
+    await asyncio.wait([later], timeout=0)
+    handed_out.set()
+
+    assert await asyncio.gather(*looks) == [[], []]
+    assert offers._doubts[bus][LANE].since in {None, nobodys[0]}
+    assert await later == []
+    assert await bus.looks() == 0
 
 
 async def test_where_nothing_was_lost_it_is_looked_for_once(nobodys):
