@@ -31,6 +31,15 @@ def test_least():
 
 def test_most():
     most(2, 1)
+
+seen = []
+
+def test_first():
+    seen.append(1)
+
+def test_after_the_first():
+    assert seen
+    most(2, 1)
 """
 
 
@@ -73,7 +82,7 @@ def tree(tmp_path):
     (tmp_path / "mcp_agentbus/a.py").write_text(SOURCE)
     (tmp_path / "tests/test_a.py").write_text(TESTS)
     (tmp_path / "lines").mkdir()
-    rows = [("test_least", [3]), ("test_most", [6])]
+    rows = [("test_least", [3]), ("test_most", [6]), ("test_after_the_first", [6])]
     noted(
         tmp_path / "lines",
         *(("mcp_agentbus/a.py", f"tests/test_a.py::{test}", lines) for test, lines in rows),

@@ -100,13 +100,27 @@ class Trial:
         self._items = {item.nodeid: item for item in session.items}
         #: How many mutants of a file each test has noticed: the next is likely noticed by it, too.
         self._noticed: Counter[tuple[str, str]] = Counter()
+        #: Whether each test that has noticed one passes by itself where nothing is broken: one that
+        #: needs another before it would notice all that is tried.
+        self._passes: dict[str, bool] = {}
         self._written = int(time.time())
 
     def noticed_by(self, mutant: Mutant) -> str | None:
         """Break the code as a mutant says; return the test that failed, `None` where none did."""
         file = ROOT / mutant.file
+        while (told := self._told(mutant, file)) in self._items:
+            if told not in self._passes:
+                self._passes[told] = self._forked(file, [], [told]) == _PASSED
+            if self._passes[told]:
+                break
+        self._noticed[mutant.file, told] += 1
+        return None if told == _PASSED else told
+
+    def _told(self, mutant: Mutant, file: Path) -> str:
+        """Return what the tests tell of a mutant, those that may be asked."""
         source = file.read_text()
-        tests = [test for test in self._lines.tests_of(mutant, source) if test in self._items]
+        near = self._lines.tests_of(mutant, source)
+        tests = [each for each in near if each in self._items and self._passes.get(each, True)]
         tests.sort(key=lambda test: -self._noticed[mutant.file, test])
         broken = mutant.of(source)
         changed = changes(file, broken)
@@ -117,8 +131,7 @@ class Trial:
                 told = _ran_alone(tests)
         finally:
             self._write(file, source)
-        self._noticed[mutant.file, told] += 1
-        return None if told == _PASSED else told
+        return told
 
     def _write(self, file: Path, source: str) -> None:
         """Write a file, at a time that it has not had: by that and its size Python knows its code."""
