@@ -265,8 +265,13 @@ async def _has_forgotten(bus: Bus) -> bool:
         if error.code == NO_SUCH_STREAM:  # it went with the server's memory
             return True
         raise
-    made = server_time(str(presence["created"]))
-    if server_time(str(presence["ts"])) - made < timedelta(seconds=streams.PRESENCE_S):
+    made, now = server_time(str(presence["created"])), server_time(str(presence["ts"]))
+    if led := (presence.get("cluster") or {}).get("leader_since"):
+        # Several servers that were all restarted have the stream as it was made, and nothing in it.
+        led_for, since_made = now - server_time(str(led)), server_time(str(led)) - made
+        if led_for < timedelta(seconds=streams.PRESENCE_S) <= since_made:
+            return True
+    if now - made < timedelta(seconds=streams.PRESENCE_S):
         created, first = map(server_time, began)
         # Whoever registers has seen to both: what is older than the signs of life knew others.
         return made - created > _MADE_TOGETHER or created < first < made

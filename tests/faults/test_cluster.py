@@ -6,10 +6,14 @@ import time
 from dataclasses import replace
 
 import pytest
-from clusters import cluster
+from clusters import NAMES, cluster
+from local_server import until
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster, streams
 
 PROMISED_S = 5
 # Until a cluster of three has chosen its leaders it takes as long as one election, or two.
@@ -57,3 +61,23 @@ async def test_what_no_server_of_a_list_answers_is_said_of_each_and_one_that_doe
     refused = [f"No server answers at {url.removeprefix('nats://')}: Connection" for url in dead]
     assert all(each in nobody.value.message for each in refused)
     assert nobody.value.message.count("Nothing was stored") == 1
+
+
+async def test_after_all_servers_were_restarted_no_session_counts_as_gone_that_lives(
+    tmp_path, monkeypatch
+):
+    """They have the stream of signs of life as it was made long ago, and nothing in it."""
+    monkeypatch.setattr(streams, "PRESENCE_S", lasts_s := 8)
+    monkeypatch.setattr(roster, "BEAT_S", 3)
+    with cluster(tmp_path) as three:
+        async with Bus(three.settings) as bus, Session(bus, Agent("coder")) as coder:
+            await until_it_works(coder.called)
+            over = time.monotonic() + lasts_s
+            await asyncio.to_thread(until, lambda: time.monotonic() > over, "its signs are old")
+            three.kill(*NAMES)
+            three.start(*NAMES)
+
+            live = frozenset()
+            while coder.id not in live:
+                assert await until_it_works(lambda: roster.may_live(bus, "coder", coder.id))
+                live = await until_it_works(lambda: roster.live_sessions(bus, "coder"))

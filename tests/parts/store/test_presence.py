@@ -281,6 +281,24 @@ async def test_a_server_has_forgotten_whose_signs_of_life_are_newer_than_what_is
     assert await roster._has_forgotten(bus(**times)) is has_forgotten
 
 
+@pytest.mark.parametrize(
+    ("led", "made", "has_forgotten"),
+    [
+        (14.9 * SECOND, HOUR, True),
+        (15 * SECOND, HOUR, False),
+        (14 * SECOND, 29 * SECOND, True),
+        (14 * SECOND, 28.9 * SECOND, False),  # three that begin are not at once agreed
+    ],
+)
+async def test_so_have_several_servers_that_were_all_restarted_for_which_it_is_as_it_was_made(
+    led, made, has_forgotten
+):
+    server = bus(made=made, agents=made)
+    server.infos["AGENTBUS_PRESENCE"]["cluster"] = {"leader_since": text.stamp(NOON - led)}
+
+    assert await roster._has_forgotten(server) is has_forgotten
+
+
 async def test_a_server_without_signs_of_life_has_forgotten_and_any_other_refusal_is_told():
     server = bus()
     server.infos["AGENTBUS_PRESENCE"] = ApiError(NO_SUCH_STREAM)
