@@ -54,9 +54,6 @@ LEFT: dict[str, str] = {
     'mcp_agentbus/store/upkeep/due.py: return int((info["state"].get("subjects") or '
     "{}).get(subject, 0)): it is 1": "A lane that takes a single task nobody sets up: with room "
     "for two neither number fills it.",
-    'mcp_agentbus/store/roster.py: if server_time(str(presence["ts"])) - made < '
-    "timedelta(seconds=streams.PRESENCE_S):: it compares by `<=`": "Fifteen seconds to the "
-    "nanosecond: either answer is as good.",
     "mcp_agentbus/store/upkeep/lost.py: return made_at - first > _TOGETHER and text.now() "
     "- made_at < _LOSS_MATTERS: it compares by `>=`": "Five seconds to the microsecond: either "
     "answer is as good.",
