@@ -47,7 +47,7 @@ class Call:
 
         It is the last that the command prints; return the exit code.
         """
-        self.print(text, data, **{EXIT_CODE: exit_code})
+        self.end(text, data, exit_code)
         if self.reached:
             await self.reached()
         await session.outcomes.confirm()
@@ -58,6 +58,14 @@ class Call:
         """Print the text, or the data if that was asked for; `changed` as in `out`."""
         as_json = getattr(self.args, "json", False)
         self.out(spelled(data) if as_json else text, changed)
+
+    def end(self, text: str, data: object, exit_code: int = 0) -> int:
+        """Print the last that the command prints, as `print`; return the exit code.
+
+        Whatever becomes of this process after it, nobody does the command again.
+        """
+        self.print(text, data, **{EXIT_CODE: exit_code})
+        return exit_code
 
     def by(self, agent: str) -> Call:
         """Return the same command as one that an agent of this user's was named for."""

@@ -51,16 +51,15 @@ async def _send(call: Call) -> int:
         receipts = await _sent(call, session)
         refused = int(any(receipt.state == "refused" for receipt in receipts))
         if call.args.wait is None:
-            call.print(
-                render.receipts_text(receipts, SHELL), documents.of_receipts(receipts, SHELL)
-            )
-            return refused
-        code = await _answers(call, session, receipts)
-        return refused or code
+            text = render.receipts_text(receipts, SHELL)
+            return call.end(text, documents.of_receipts(receipts, SHELL), refused)
+        return await _answers(call, session, receipts, refused)
 
 
-async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) -> int:
+async def _answers(call: Call, session: Session, receipts: Sequence[Receipt], refused: int) -> int:
     """Wait for the results of what was stored; print them, and how the tasks without one stand.
+
+    Where something was `refused` that is the exit code, however the others end.
 
     With `--json` that and the receipts are one document, also where waiting fails: what was stored
     before is told all the same.
@@ -70,9 +69,8 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) ->
         call.print(render.receipts_text(receipts, SHELL), data, receipts_shown=True)
     sent = [receipt.task_id for receipt in receipts if receipt.state != "refused"]
     if not sent:
-        if as_json:
-            call.print("", {**data, **documents.of_answers(Inbox(), ())})
-        return 0
+        nothing = {**data, **documents.of_answers(Inbox(), ())}
+        return call.end("", nothing, refused) if as_json else refused
     began, answer = time.monotonic(), Inbox()
     try:
         if session.outbox is None or await session.outbox.handed_on(sent, call.args.wait):
@@ -86,11 +84,10 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt]) ->
         error = _in_vain(failed)
         if not as_json:
             raise error from None
-        call.print("", {**data, "error": SHELL.error(error)})
-        return error.exit_code
+        return call.end("", {**data, "error": SHELL.error(error)}, refused or error.exit_code)
     text = render.answers_text(answer, lives, session.me.id)
     data |= documents.of_answers(answer, lives)
-    code = _code(answer) or (TIMED_OUT if lives else 0)
+    code = refused or _code(answer) or (TIMED_OUT if lives else 0)
     return await call.print_results(session, text, data, code)
 
 
@@ -204,8 +201,7 @@ async def _result(call: Call) -> int:
             artifacts=call.args.artifact,
             progress=call.args.progress,
         )
-    call.print(render.published_text(published), documents.of_published(published))
-    return 0
+    return call.end(render.published_text(published), documents.of_published(published))
 
 
 async def _answer(call: Call) -> int:
@@ -227,8 +223,7 @@ async def _task(call: Call) -> int:
     async with call.session() as session:
         life = await lives.task_life(session, call.args.task_id, others)
     start = render.start_of(call.args.cursor)
-    call.print(render.life_text(life, start, SHELL), documents.of_life(life))
-    return 0
+    return call.end(render.life_text(life, start, SHELL), documents.of_life(life))
 
 
 async def _agents(call: Call) -> int:
@@ -242,8 +237,7 @@ async def _agents(call: Call) -> int:
             limit=call.args.limit,
             cursor=call.args.cursor,
         )
-    call.print(roster_text(page, SHELL), documents.of_roster(page, texts=True))
-    return 0
+    return call.end(roster_text(page, SHELL), documents.of_roster(page, texts=True))
 
 
 async def _parked(call: Call) -> int:
@@ -256,8 +250,7 @@ async def _parked(call: Call) -> int:
             for task in await parking.parked(session.bus, inbox)
         ]
     parked = parking.floods_last(parked)
-    call.print(parked_text(parked), documents.of_parked(parked))
-    return 0
+    return call.end(parked_text(parked), documents.of_parked(parked))
 
 
 def _inboxes(call: Call, session: Session) -> Sequence[str]:
@@ -271,8 +264,7 @@ async def _replay(call: Call) -> int:
     async with call.session() as session:
         await session.called()
         task = await parking.replay(session.bus, _inboxes(call, session), call.args.which)
-    call.print(f"Offered again: {parked_text([task])}", documents.of_parked([task]))
-    return 0
+    return call.end(f"Offered again: {parked_text([task])}", documents.of_parked([task]))
 
 
 #: By their names as typed; `relay.typed.command` has the same, and need not load these.

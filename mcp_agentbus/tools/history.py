@@ -71,8 +71,7 @@ async def tasks(call: Call) -> int:
             page, code = History(here, notes=(_only_here(away),)), away.exit_code
     title = past.TITLES[args.view].format(who=_EVERYBODY if of_all else me.id)
     title += f' with "{wanted.words}" in it' if wanted.words else ""
-    call.print(past.history_text(page, title, SHELL), past.of_history(page))
-    return code
+    return call.end(past.history_text(page, title, SHELL), past.of_history(page), code)
 
 
 def _only_here(away: BusUnreachable) -> str:

@@ -16,7 +16,7 @@ from listeners import false_listener, listening
 from local_server import until
 
 from mcp_agentbus.cli import main
-from mcp_agentbus.relay.typed import command, words
+from mcp_agentbus.relay.typed import command
 
 SENT = ["send", "--agent", "coder", "planner", "Count"]
 
@@ -60,30 +60,66 @@ def test_what_a_listener_may_have_done_is_stored_once(capsys):
     assert (one["duplicate"], again["duplicate"]) == (False, True)
 
 
-@pytest.mark.parametrize(
-    ("typed", "exit_code"),
-    [(["inbox"], 0), (["watch", "--timeout", "0"], 4), ([*SENT, "x", "--wait", "0"], 4)],
-)
-async def test_what_is_printed_to_its_end_is_not_printed_again_by_whoever_would_go_on(
-    planner, monkeypatch, capfd, typed, exit_code
-):
-    """Its listener ends before it has noted that this was seen: the next command shows it again."""
+def killed(listener):
+    raise command._Lost
+
+
+def ends(listener):
+    listener.close()
+
+
+@pytest.fixture
+async def typed(planner, monkeypatch, capfd):
+    """Types a command whose listener goes before it says a certain word."""
     monkeypatch.setattr(command, "_TAKES_WITHIN_S", served.ANSWER_WITHIN_S)
     for name, value in served.environ(planner.bus.settings.data_dir.parent).items():
         monkeypatch.setenv(name, value)
-    send = command._Listener.send
+    frames = command._Listener.frames
 
-    def lost(listener, said):
-        if said == words.frame("reached"):
-            raise command._Lost
-        send(listener, said)
+    async def type_(argv, goes, before):
+        def cut(listener):
+            for kind, said in frames(listener):
+                if kind == before:
+                    goes(listener)
+                    return
+                yield kind, said
 
-    monkeypatch.setattr(command._Listener, "send", lost)
-    async with listening(planner.bus.settings):
-        code = await asyncio.to_thread(command.run, [*typed, "--json", "--agent", "planner"])
+        monkeypatch.setattr(command._Listener, "frames", cut)
+        async with listening(planner.bus.settings):
+            done = await asyncio.to_thread(command.run, [*argv, "--json"])
+        return done, capfd.readouterr().out
 
-    assert code == exit_code
-    assert json.loads(capfd.readouterr().out)
+    return type_
+
+
+AS_PLANNER = ["--agent", "planner"]
+
+
+@pytest.mark.parametrize("goes", [killed, ends])
+@pytest.mark.parametrize(
+    ("before", "argv", "exit_code"),
+    [
+        ("reached", ["inbox", *AS_PLANNER], 0),
+        ("reached", ["watch", "--timeout", "0", *AS_PLANNER], 4),
+        ("reached", [*SENT, "x", "--wait", "0"], 4),
+        ("end", ["inbox", *AS_PLANNER], 0),
+        ("end", [*SENT, "x"], 0),
+        ("end", ["agents"], 0),
+        ("end", ["tasks", *AS_PLANNER], 0),
+        ("end", ["search", "Count"], 0),
+        ("end", ["parked", *AS_PLANNER], 0),
+        ("end", ["status"], 0),
+        ("end", ["result", "0" * 32, "completed", *AS_PLANNER], 1),
+    ],
+)
+async def test_what_is_printed_to_its_end_is_not_done_again_by_whoever_would_go_on(
+    typed, goes, before, argv, exit_code
+):
+    """Its listener may not have noted that this was seen: the next command shows it again."""
+    done, printed = await typed(argv, goes, before)
+
+    assert done == exit_code
+    assert json.loads(printed)
 
 
 def ended(house, argv, **streams):

@@ -58,7 +58,9 @@ _FINAL = (
     "was used for another", "takes no more", "neither sent nor received", "held by",
     "Only the addressee", "was sent by another", "has asked nothing",
 )  # fmt: skip
-_BUG = ("which is a bug", "That is a bug", "Traceback (most recent call last)")
+# What a command is said to have done that printed two answers: it was done twice.
+_TWICE = "More than one answer was printed."
+_BUG = ("which is a bug", "That is a bug", "Traceback (most recent call last)", _TWICE)
 _LINE_MAX_BYTES = 16 << 20
 # As `actors.reply_to` writes it.
 _REPLY = re.compile(r"reply-([0-9a-f]+)-\w+")
@@ -307,6 +309,8 @@ class Shell(Voice):
             raise Gone from None
         if code < 0 and not documents:  # what one that was killed has printed was seen
             raise Gone
+        if len(documents) > 1:
+            err += _TWICE
         merged = {key: value for document in documents for key, value in document.items()}
         if "error" in merged:  # one that was killed has no exit code that tells
             return _failed(out + err)

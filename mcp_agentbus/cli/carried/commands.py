@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mcp_agentbus.cli import tasks
 from mcp_agentbus.cli.arguments import Parser, Reader, Untold
 from mcp_agentbus.cli.output import told
+from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.relay.typed.command import COMMANDS
 
@@ -78,7 +79,8 @@ class Carried:
         """Have an error printed; return the exit code."""
         args = order.args
         said = told(error, as_json=args.json, command=args.command)
-        order.say("say" if args.json else "complain", said)
+        kind = "say" if args.json else "complain"
+        order.say(kind, said, {EXIT_CODE: error.exit_code})
         return error.exit_code
 
 
@@ -113,5 +115,6 @@ async def _overview(order: Order) -> int:
     else:
         text, data = await command.policy(settings, args.sender, args.to, bus)
     is_verbatim = args.json or args.command == "status"
-    order.say("say" if is_verbatim else "tell", spelled(data) if args.json else text)
+    said = spelled(data) if args.json else text
+    order.say("say" if is_verbatim else "tell", said, {EXIT_CODE: 0})
     return 0

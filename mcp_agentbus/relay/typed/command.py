@@ -92,12 +92,13 @@ def run(
             elif kind == "end":
                 return int(said)
     except _Lost:
-        if (exit_code := begun.changed.get(printing.EXIT_CODE)) is not None:
-            return int(exit_code)  # all is printed; what was not noted as seen is shown again
+        pass
     except Exception as error:  # noqa: BLE001  # it is raised again where errors are told
         begun.failed = error
     finally:
         listener.close()
+    if (exit_code := begun.changed.get(printing.EXIT_CODE)) is not None:
+        return int(exit_code)  # all is printed; what was not noted as seen is shown again
     begun.hangs = listener.hangs
     return begun
 
