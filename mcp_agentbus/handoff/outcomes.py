@@ -61,6 +61,8 @@ class Outcomes:
         self._bus, self._me, self._session_id = bus, me, session_id
         #: Tasks sent here that have no end yet, by id.
         self.sent: dict[str, Awaited] = {}
+        #: Those of them that are not known to be stored yet.
+        self._on_their_way: set[str] = set()
         #: Those of them of which a record came in that no look has read yet.
         self.unread: set[str] = set()
         #: By task id, until they count as seen.
@@ -76,11 +78,14 @@ class Outcomes:
         """Expect an outcome of a task from before it is stored; not if storing it fails."""
         if task.expect == "answer":
             self.sent[task.id] = Awaited(task.to, task.expires_at)
+        self._on_their_way.add(task.id)
         try:
             yield
         except BaseException:
             self.sent.pop(task.id, None)
             raise
+        finally:
+            self._on_their_way.discard(task.id)
 
     def heard(self, message: Message | None) -> None:
         """Note that a record came in; None: there was a gap, so any of them may have."""
@@ -375,7 +380,12 @@ class Outcomes:
         if fresh and not (first and await has_come(self._bus, first)):
             return
         self.swept_at = time.monotonic()
-        open_ = {each: (task.inbox, task.deadline) for each, task in self.sent.items()}
+        await self.keeping.settled()  # what is lost is told by what is kept
+        open_ = {
+            each: (task.inbox, task.deadline)
+            for each, task in self.sent.items()
+            if each not in self._on_their_way
+        }
         await together(self._keep_missing(), self._losses.look(open_), self._end_due())
 
     async def _keep_missing(self) -> None:

@@ -78,8 +78,9 @@ class Losses:
         Whoever has claimed one has it whole, and may still answer; unless the records went as well.
 
         Args:
-            awaited: inbox and deadline of what is awaited here, by task id: where the records went,
-                nobody else knows that there were any, and of a task that is over its result went.
+            awaited: inbox and deadline of what was stored from here and is awaited, by task id:
+                where the records went, nobody else knows that there were any, and of a task that
+                is over its result went.
 
         Raises: as `Bus.publish`.
         """
@@ -87,18 +88,23 @@ class Losses:
         if now != self._known and now.anew:
             await end_lost(self._bus, self._agent, max(now.tasks, now.schedule))
         if self._known and now.results > self._known.results:
-            await self._end_unknown(awaited)
+            await self._end_unknown(awaited, now.results)
         self._known = now
 
-    async def _end_unknown(self, awaited: Mapping[str, tuple[str, datetime]]) -> None:
+    async def _end_unknown(
+        self, awaited: Mapping[str, tuple[str, datetime]], made_at: datetime
+    ) -> None:
         there = await _there(self._bus, self._agent)
         for task_id, (inbox, deadline) in awaited.items():
+            if task_id in there:
+                continue
             kept, _ = await read_sent(self._bus, self._agent, inbox, task_id)
-            if kept is None and task_id not in there:  # else it was sent since
-                gone = Sent(
-                    task_id=task_id, owner=self._agent, inbox=inbox, created_at=text.now(),
-                    expires_at=deadline,
-                )  # fmt: skip
+            gone = kept or Sent(
+                task_id=task_id, owner=self._agent, inbox=inbox, created_at=text.now(),
+                expires_at=deadline,
+            )  # fmt: skip
+            # What is kept may have been written just after all was lost.
+            if kept is None or kept.created_at < made_at:  # else it was sent since
                 await end(self._bus, gone, "with all that was kept of it")
 
 

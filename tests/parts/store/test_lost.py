@@ -94,8 +94,8 @@ async def test_what_was_lost_is_looked_for_once_after_each_loss(monkeypatch):
     async def end_lost(_, agent, before):
         calls.append((agent, before))
 
-    async def end_unknown(_, awaited):
-        calls.append(awaited)
+    async def end_unknown(_, awaited, made_at):
+        calls.append((awaited, made_at))
 
     async def now(_):
         return made.pop(0)
@@ -116,7 +116,7 @@ async def test_what_was_lost_is_looked_for_once_after_each_loss(monkeypatch):
         calls.clear()
 
     assert told == [[], [("planner", later)], [], [("planner", latest)], [
-        ("planner", latest), {"t1": 4},
+        ("planner", latest), ({"t1": 4}, latest),
     ]]  # fmt: skip
 
 
@@ -189,13 +189,15 @@ async def test_of_what_was_awaited_and_is_gone_with_the_records_its_sender_is_to
     monkeypatch.setattr(lost.text, "now", lambda: NOON)
     deadline = NOON + WEEK
     awaited = dict.fromkeys(("gone", "there", "kept"), ("coder", deadline))
-    await Losses(None, "planner")._end_unknown(awaited)
-    kept["other"] = sent(task_id="other")  # and this one no task is stored of
-    await Losses(None, "planner")._end_unknown({"other": ("coder", deadline)})
+    await Losses(None, "planner")._end_unknown(awaited, NOON)
+    assert ended == [(sent(task_id="gone", expires_at=deadline), "with all that was kept of it")]
 
-    assert ended == [
-        (sent(task_id="gone", expires_at=deadline), "with all that was kept of it"),
-    ]  # fmt: skip
+    kept["since"] = sent(task_id="since", created_at=NOON)  # whose end went, or is on its way
+    kept["late"] = sent(task_id="late", created_at=NOON - SECOND)  # kept after the loss
+    ended.clear()
+    of_both = dict.fromkeys(("since", "late"), ("coder", deadline))
+    await Losses(None, "planner")._end_unknown(of_both, NOON)
+    assert ended == [(kept["late"], "with all that was kept of it")]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from planners_task import (
 from server_stand_in import NOON, Server
 
 from mcp_agentbus.bus.replies import Found, Stored
+from mcp_agentbus.core import text
 from mcp_agentbus.store import codec, records, tasks
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.tasks import Kept, Seen, Taken, Unreadable
@@ -185,14 +186,15 @@ async def test_of_a_stream_made_anew_no_other_task_is_taken_out(there):
     assert server.done == []
 
 
-async def test_a_task_whose_deadline_has_passed_ends_by_that_and_leaves_its_inbox():
+async def test_a_task_whose_deadline_has_passed_ends_by_that_and_leaves_its_inbox(monkeypatch):
+    monkeypatch.setattr(text, "now", lambda: NOON)
     server = Server(messages=[message()])
 
     assert await tasks.expire(server, SENT.model_copy(update={"seq": 7}), "planner")
 
     record, _ = await records.read_record(server, "planner", "coder", "t1")
     ended = step(
-        first_record(SENT), "expired", "planner", "", record.updated_at,
+        first_record(SENT), "expired", "planner", "", NOON,
         reason="its deadline passed without a result",
     )  # fmt: skip
     assert record == ended
