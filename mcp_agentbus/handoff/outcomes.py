@@ -26,7 +26,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
-from mcp_agentbus.handoff.beside.awaited import Awaited, Result, no_answer_comes
+from mcp_agentbus.handoff.beside.awaited import Awaited, Result, no_answer_comes, stored
 from mcp_agentbus.handoff.sending.keeping import Keeping
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, roster, streams, subjects, unseen
@@ -61,8 +61,6 @@ class Outcomes:
         self._bus, self._me, self._session_id = bus, me, session_id
         #: Tasks sent here that have no end yet, by id.
         self.sent: dict[str, Awaited] = {}
-        #: Those of them that are not known to be stored yet.
-        self._on_their_way: set[str] = set()
         #: Those of them of which a record came in that no look has read yet.
         self.unread: set[str] = set()
         #: By task id, until they count as seen.
@@ -77,15 +75,14 @@ class Outcomes:
     def awaiting(self, task: Task) -> Iterator[None]:
         """Expect an outcome of a task from before it is stored; not if storing it fails."""
         if task.expect == "answer":
-            self.sent[task.id] = Awaited(task.to, task.expires_at)
-        self._on_their_way.add(task.id)
+            self.sent[task.id] = Awaited(task.to, task.expires_at, is_stored=False)
         try:
             yield
         except BaseException:
             self.sent.pop(task.id, None)
             raise
-        finally:
-            self._on_their_way.discard(task.id)
+        if awaited := self.sent.get(task.id):
+            self.sent[task.id] = replace(awaited, is_stored=True)
 
     def heard(self, message: Message | None) -> None:
         """Note that a record came in; None: there was a gap, so any of them may have."""
@@ -381,16 +378,9 @@ class Outcomes:
             return
         self.swept_at = time.monotonic()
         await self.keeping.settled()  # what is lost is told by what is kept
-        open_ = {
-            each: (task.inbox, task.deadline)
-            for each, task in self.sent.items()
-            if each not in self._on_their_way
-        }
-        await together(self._keep_missing(), self._losses.look(open_), self._end_due())
-
-    async def _keep_missing(self) -> None:
-        with suppress(AgentbusError):  # the next look does it
-            await self.keeping.look(_SWEEP_PAGES)
+        await together(
+            self.keeping.tried(_SWEEP_PAGES), self._losses.look(stored(self.sent)), self._end_due()
+        )
 
     async def _end_due(self) -> None:
         """End what is due; of very many a part."""

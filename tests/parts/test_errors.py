@@ -12,6 +12,7 @@ import pytest
 from mcp_agentbus import errors
 from mcp_agentbus.cli.carried.commands import Carried
 from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.errors import AgentbusError
 
 CLASSES = [
@@ -120,7 +121,8 @@ def test_an_error_of_a_command_in_the_listener_keeps_its_exit_code(error):
     order = SimpleNamespace(args=args, say=lambda *words: said.append(words))
 
     assert Carried(parser).complain(order, raised) == error.exit_code
-    assert said == [("complain", "agentbus: It went wrong.\nHint: Mend it.")]
+    done = {EXIT_CODE: error.exit_code}
+    assert said == [("complain", "agentbus: It went wrong.\nHint: Mend it.", done)]
 
 
 def test_exit_codes_tell_refusal_usage_and_no_bus_apart():

@@ -64,7 +64,7 @@ class Results(Server):
         #: The monotonic clock, as the code under test has it.
         self.clock_s = 5000.0
         self.outcomes.keeping = SimpleNamespace(
-            settled=self._settled, again=self._again, look=self._look
+            settled=self._settled, again=self._again, look=self._look, tried=self._look
         )
         monkeypatch.setattr(text, "now", lambda: self.at)
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.clock_s))

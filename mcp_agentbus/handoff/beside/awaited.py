@@ -7,6 +7,7 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +23,8 @@ class Awaited:
 
     inbox: str
     deadline: datetime
+    #: Whether the bus has it by now.
+    is_stored: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,15 @@ class Result:
     def is_new(self) -> bool:
         """Whether its reader is to get it yet."""
         return self.given is None or self.given.is_lost
+
+
+def stored(sent: Mapping[str, Awaited]) -> dict[str, tuple[str, datetime]]:
+    """Return the inbox and deadline of what the bus has, by task id, as `Losses.look` wants it."""
+    return {
+        task_id: (awaited.inbox, awaited.deadline)
+        for task_id, awaited in sent.items()
+        if awaited.is_stored
+    }
 
 
 def no_answer_comes(task_id: str) -> BadInput:

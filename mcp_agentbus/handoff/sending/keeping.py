@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
@@ -90,6 +91,11 @@ class Keeping:
         """
         await self.settled()
         return bool(await self._unkept.look([self._me], pages))
+
+    async def tried(self, pages: float) -> None:
+        """Look like that, or leave it to the next look."""
+        with suppress(AgentbusError):
+            await self.look(pages)
 
     async def read(self, task_id: str) -> tuple[Sent | None, int]:
         """Return what is kept of a task that the agent has sent, as `read_sent`.

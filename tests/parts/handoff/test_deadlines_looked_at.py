@@ -2,21 +2,12 @@
 """When a session looks at the deadlines of what its agent has sent, and what it ends then."""
 
 import pytest
-from results_stand_in import DEADLINE, NOON, Results, ended, kept
+from results_stand_in import DEADLINE, NOON, ended, kept
 
 from mcp_agentbus.bus.replies import HandedOut
 from mcp_agentbus.handoff import outcomes as module
+from mcp_agentbus.handoff.beside.awaited import Awaited
 from mcp_agentbus.store.steps import first_record, step
-
-
-@pytest.fixture
-def results(monkeypatch):
-    return Results(monkeypatch)
-
-
-@pytest.fixture
-def outcomes(results):
-    return results.outcomes
 
 
 def over(task_id="t1"):
@@ -102,3 +93,21 @@ async def test_of_more_deadlines_than_a_server_counts_nobody_is_told(results, ou
 
     assert await outcomes.results(1) == []
     assert outcomes.swept_at == results.clock_s
+
+
+async def test_what_the_server_has_lost_is_looked_for_by_all_that_is_kept_of_what_it_has(
+    results, outcomes, monkeypatch
+):
+    looks = []
+
+    async def look(awaited):
+        looks.append((awaited, results.standing(kept("t1"))))
+
+    monkeypatch.setattr(outcomes._losses, "look", look)
+    results.under_way = [kept("t1")]
+    results.sent("t1", unread=False)
+    outcomes.sent["t2"] = Awaited("coder", DEADLINE, is_stored=False)
+
+    await outcomes.results(1)
+
+    assert looks == [({"t1": ("coder", DEADLINE)}, kept("t1"))]

@@ -183,3 +183,12 @@ async def test_what_nobody_has_kept_is_looked_for_and_then_read(
     assert await planners.read("t1") == read
     assert disk.looks == [(["planner"], float("inf"), [])]
     assert len(disk.asked) == 1 + missing
+
+
+async def test_a_look_that_is_tried_leaves_what_it_cannot_do_to_the_next(planners, monkeypatch):
+    async def look(*_):
+        raise StoreFull
+
+    monkeypatch.setattr(planners, "_unkept", SimpleNamespace(look=look))
+
+    await planners.tried(3)

@@ -29,7 +29,9 @@ def unseen(task_id, revision=1):
 def test_an_outcome_is_awaited_from_before_its_task_is_stored(outcomes):
     with outcomes.awaiting(TASK):
         outcomes.heard(Message(SUBJECT.format(TASK.id), b""))
+        is_stored = outcomes.sent[TASK.id].is_stored
 
+    assert (is_stored, outcomes.sent[TASK.id].is_stored) == (False, True)
     assert outcomes.sent[TASK.id].inbox == "coder"
     assert outcomes.unread == {TASK.id}
 

@@ -16,16 +16,6 @@ LATER = NOON + timedelta(minutes=1)
 
 
 @pytest.fixture
-def results(monkeypatch):
-    return Results(monkeypatch)
-
-
-@pytest.fixture
-def outcomes(results):
-    return results.outcomes
-
-
-@pytest.fixture
 def calls():
     return Calls()
 

@@ -5,21 +5,11 @@ from dataclasses import replace
 
 import pytest
 from messages import read_record
-from results_stand_in import DEADLINE, NOON, Results, ended, kept
+from results_stand_in import DEADLINE, NOON, ended, kept
 
 from mcp_agentbus.handoff.beside.awaited import Awaited
 from mcp_agentbus.handoff.turn import Calls, Given
 from mcp_agentbus.store.unseen import Looked, Unseen
-
-
-@pytest.fixture
-def results(monkeypatch):
-    return Results(monkeypatch)
-
-
-@pytest.fixture
-def outcomes(results):
-    return results.outcomes
 
 
 async def test_of_what_may_have_ended_no_more_is_taken_than_is_wanted(results, outcomes):
