@@ -68,7 +68,7 @@ def steps(archive: Archive, sides: Sides, span: Span) -> Iterator[Entry]:
             *values, at, n, _PAGE,
         )  # fmt: skip
         for row in rows:
-            yield entry_of(row, past_of(row))
+            yield entry_of(row, past_of(row, archive.now()))
         if len(rows) < _PAGE:
             return
         at, n = rows[-1]["step_at"], rows[-1]["step"]

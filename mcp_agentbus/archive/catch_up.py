@@ -23,9 +23,9 @@ from mcp_agentbus.archive.entries import change_in
 from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
-from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import tasks
+from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import record_in, sent_in
 from mcp_agentbus.store.steps import first_record
 from mcp_agentbus.store.subjects import RESULTS
@@ -164,7 +164,7 @@ class _Reading:
         of = first_record(sent) if sent and not sent.closed else record
         if of is None or of.ended or (of.owner, of.inbox, of.task_id) not in lacking:
             return
-        if sent and sent.deliver_at and text.now() < sent.deliver_at:
+        if sent and sent.deliver_at and not await has_come(self._bus, sent.deliver_at):
             return  # it is not in its inbox yet
         if stored := await tasks.find(self._bus, of, sent.seq if sent else 0):
             whose = of.owner, of.inbox, of.task_id

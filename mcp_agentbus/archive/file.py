@@ -24,6 +24,7 @@ from typing import Any, Final, Self
 
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.config.settings import Keeps
+from mcp_agentbus.core import text
 from mcp_agentbus.core.files import make_private_file
 from mcp_agentbus.errors import ArchiveBroken, BadSetup
 
@@ -136,6 +137,8 @@ class Archive:
         # Whoever is cancelled leaves a thread at work here: closing it waits for that.
         self._lock = threading.RLock()
         self._file: sqlite3.Connection
+        #: By how much the clock of the bus server is before this machine's, as far as it is known.
+        self.ahead = timedelta(0)
         #: Something was written that `trim` has not looked at.
         self._changed = False
 
@@ -161,6 +164,10 @@ class Archive:
     ) -> None:
         with self._lock:
             self._file.close()
+
+    def now(self) -> datetime:
+        """Return what time it is for what is written down here, such as deadlines."""
+        return text.now() + self.ahead
 
     def reached(self, stream: str, wanted: str) -> Reached | None:
         """Return what has been read of a stream; None if nothing has."""

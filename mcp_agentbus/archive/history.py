@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -28,12 +28,13 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import ArchiveBroken, BadInput
+from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadInput
 from mcp_agentbus.handoff.agents import known_here, of_this_user
 from mcp_agentbus.handoff.beside import accepting
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.outbox.outbox import Outbox
+from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.task import ASKING, HELD, OPEN
 from mcp_agentbus.store.upkeep import unkept
 
@@ -160,14 +161,14 @@ def outgoing_of(outbox: Outbox | None, wanted: Wanted, sides: Sides) -> tuple[Pa
 
 def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> History:
     """Return a page of the tasks between these sides, as `history`; `folder`: as `asked`."""
-    select = _Select()
+    select = _Select(current.archive)
     _ask_for(select, wanted, sides)
-    rows = select.put(current.archive, wanted.limit + 1)
+    rows = select.put(wanted.limit + 1)
     more = f"past-{rows[wanted.limit - 1]['n']}" if len(rows) > wanted.limit else None
     rows = rows[: wanted.limit]
     whose = {row["n"]: (row["owner"], row["inbox"], row["id"]) for row in rows}
     questions = asked(current.archive, folder, whose)
-    past = tuple(past_of(row, questions.get(row["n"])) for row in rows)
+    past = tuple(past_of(row, select.now, questions.get(row["n"])) for row in rows)
     return History(past, more, current.extent, current.notes)
 
 
@@ -207,6 +208,9 @@ async def up_to_date(
             notes = (f"{error} This is what the bus itself keeps.",)
             archive = stack.enter_context(Archive(None, settings.archive))
             extent = await catch_up(bus, archive, agents, within_s=older_s)
+        with suppress(AgentbusError):  # then this machine's clock has to do
+            here = text.now()
+            archive.ahead = await now_about(bus, here) - here
         yield Current(archive, extent, notes)
 
 
@@ -237,7 +241,8 @@ def named(settings: Settings, me: Agent | None = None) -> frozenset[str]:
 class _Select:
     """A SELECT, put together of conditions and their values."""
 
-    def __init__(self) -> None:
+    def __init__(self, archive: Archive) -> None:
+        self._archive, self.now = archive, archive.now()
         self.columns, self.source = "tasks.*, '' AS snippet", "tasks"
         self._conditions: list[str] = []
         self._values: list[Any] = []
@@ -253,13 +258,13 @@ class _Select:
         """Have rows be found that meet this condition, or another one that is asked so."""
         self._either.append((condition, list(values)))
 
-    def put(self, archive: Archive, limit: int) -> list[sqlite3.Row]:
+    def put(self, limit: int) -> list[sqlite3.Row]:
         """Return the rows, the latest first."""
         found: dict[int, sqlite3.Row] = {}
         for condition, values in self._either or [("1", [])]:
             where = " AND ".join([condition, *self._conditions])
             # All of it but the values is this module's own.
-            rows = archive.rows(
+            rows = self._archive.rows(
                 f"SELECT {self.columns} FROM {self.source} WHERE {where}"  # noqa: S608
                 " ORDER BY tasks.created_at DESC, tasks.n DESC LIMIT ?",
                 *values,
@@ -286,7 +291,7 @@ def _ask_for(select: _Select, wanted: Wanted, sides: Sides) -> None:
     if wanted.since:
         select.ask("tasks.updated_at >= ?", iso(wanted.since))
     if wanted.state:
-        condition, values = _in_state(wanted.state)
+        condition, values = _in_state(wanted.state, select.now)
         select.ask(condition, *values)
     if wanted.cursor is not None:
         place = _CURSOR.fullmatch(wanted.cursor)
@@ -317,18 +322,18 @@ def _ask_for_view(select: _Select, view: View, sides: Sides) -> None:
             copies = f"tasks.owner IN ({_marks(sides.owners)}) AND tasks.asked_by != ''"
             select.ask_either(copies, *sides.owners)
     if view == "open":
-        still, values = _in_state("open")
+        still, values = _in_state("open", select.now)
         select.ask_either(f"{sent} AND {still}", *sides.owners, *values)
         held = f"{received} AND tasks.state IN ({_marks(HELD)}) AND {by_them}"
         select.ask_either(held, *sides.inboxes, *sorted(HELD), *sides.owners)
 
 
-def _in_state(state: str) -> tuple[str, list[str]]:
-    """Return the condition of being in a state now, and its values.
+def _in_state(state: str, at: datetime) -> tuple[str, list[str]]:
+    """Return the condition of being in a state at this time, and its values.
 
     A deadline that has passed counts before anybody has written it down.
     """
-    is_open, states, now = f"tasks.state IN ({_marks(OPEN)})", sorted(OPEN), iso(text.now())
+    is_open, states, now = f"tasks.state IN ({_marks(OPEN)})", sorted(OPEN), iso(at)
     if state == "expired":
         passed = f"({is_open} AND tasks.expires_at <= ?)"
         return f"(tasks.state = 'expired' OR {passed})", [*states, now]
@@ -352,7 +357,7 @@ def _match(words: str) -> str:
 
 def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tuple[Past, ...]:
     """Return the tasks of these sides that have this id, or whose ids begin so; two at most."""
-    select = _Select()
+    select = _Select(archive)
     if sides.owners:
         select.ask_either(f"tasks.owner IN ({_marks(sides.owners)})", *sides.owners)
         select.ask_either(f"tasks.inbox IN ({_marks(sides.inboxes)}) AND {ONCE}", *sides.inboxes)
@@ -362,4 +367,4 @@ def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tu
         select.ask("tasks.id BETWEEN ? AND ?", task_id, f"{task_id}\U0010ffff")
     else:
         select.ask("tasks.id = ?", task_id)
-    return tuple(map(past_of, select.put(archive, 2)))
+    return tuple(past_of(row, select.now) for row in select.put(2))

@@ -20,6 +20,7 @@ from mcp_agentbus.core.ids import SHELL_PREFIX, Priority
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, OPEN, Expect, State, Task
 
 #: The condition that a task is not told twice: where its sender had its result sent to another
@@ -134,7 +135,8 @@ async def as_held(bus: Bus, tasks: Sequence[Past]) -> tuple[Past, ...]:
     holders = list({_holder(task) for task in tasks if task.state in HELD and not task.lease_ends})
     live = await together(*(roster.may_live(bus, *holder) for holder in holders))
     gone = {holder for holder, lives in zip(holders, live, strict=True) if not lives}
-    now = text.now()
+    leases = [task.lease_ends for task in tasks if task.lease_ends]
+    now = await now_about(bus, min(leases)) if leases else text.now()
     return tuple(
         replace(task, is_left=task.lease_ends <= now if task.lease_ends else _holder(task) in gone)
         if task.state in HELD
@@ -147,13 +149,16 @@ def _holder(task: Past) -> tuple[str, str]:
     return task.agent, task.session
 
 
-def past_of(row: sqlite3.Row, question: Question | None = None) -> Past:
-    """Return the task in a row of the archive, with what its worker asks where that is known."""
+def past_of(row: sqlite3.Row, now: datetime, question: Question | None = None) -> Past:
+    """Return the task in a row of the archive, with what its worker asks where that is known.
+
+    A deadline that has passed by `now` counts before anybody has written it down.
+    """
     values = dict(row)
     for name in ("created_at", "updated_at", "expires_at", "deliver_at", "seen_at"):
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None
     state = values["state"]
-    if state in OPEN and values["expires_at"] and values["expires_at"] <= text.now():
+    if state in OPEN and values["expires_at"] and values["expires_at"] <= now:
         state = "expired"
     fields = Past.__dataclass_fields__.keys() & values.keys()
     return Past(

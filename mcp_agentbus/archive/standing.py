@@ -56,7 +56,9 @@ def resting(archive: Archive, at: datetime) -> tuple[Resting, ...]:
         iso(at), iso(at),
     )  # fmt: skip
     return tuple(
-        Resting(row["inbox"], row["priority"], bool(row["is_early"]), row["of_them"], past_of(row))
+        Resting(
+            row["inbox"], row["priority"], bool(row["is_early"]), row["of_them"], past_of(row, at)
+        )
         for row in rows
     )
 
@@ -166,7 +168,8 @@ def _tasks(archive: Archive, condition: str, limit: int, *values: Any) -> tuple[
         *values,
         limit,
     )
-    return tuple(map(past_of, rows))
+    now = archive.now()
+    return tuple(past_of(row, now) for row in rows)
 
 
 def _listed(states: frozenset[str]) -> str:

@@ -30,7 +30,6 @@ from mcp_agentbus.archive.standing import Resting
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import both, part, together
 from mcp_agentbus.core.ids import (
     LANES,
@@ -267,7 +266,7 @@ async def known(settings: Settings, open_bus: Bus | None = None) -> AsyncGenerat
         if on_bus is None:
             says = says or bus.away_says
             current = stack.enter_context(_as_it_is(settings))
-        now = text.now()
+        now = current.archive.now()
         resting, held = standing.resting(current.archive, now), standing.held(current.archive, now)
         asked = standing.asking(current.archive, now)
         here = Known(settings, now, current, await asking, on_bus, says, resting, held, asked)

@@ -4,12 +4,15 @@
 import asyncio
 
 import pytest
+from made_cluster import until
 
+from mcp_agentbus.archive.history import history
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.overview.known import known
 from mcp_agentbus.patterns.clear import to_clear
 from mcp_agentbus.patterns.gather import gather
 from mcp_agentbus.store import streams, subjects
@@ -134,6 +137,34 @@ async def test_what_has_no_end_can_be_withdrawn_with_all_else_by_a_clock_that_is
     set_clock(by)
 
     assert (await to_clear(planner)).sent == (sent.task_id,)
+
+
+async def test_what_is_open_is_shown_as_that_by_a_clock_that_is_ahead(world, set_clock):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Count", "x", expires_in_s=300)
+    set_clock(600)
+
+    [task] = (await history(planner, view="open")).tasks
+    async with known(planner.bus.settings, planner.bus) as here:
+        resting = [each.oldest.state for each in here.resting if each.inbox == coder.me.id]
+
+    assert (task.task_id, task.state) == (sent.task_id, "stored")
+    assert (await history(planner, state="expired")).tasks == ()
+    assert resting == ["stored"]
+
+
+async def test_what_has_expired_is_shown_as_that_by_a_clock_that_is_behind(world, set_clock):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Count", "x", expires_in_s=1)
+    set_clock(-600)
+
+    async def expired():
+        return [task.task_id for task in (await history(planner, state="expired")).tasks]
+
+    async with asyncio.timeout(_HANG_S):
+        await until(expired)
+    assert await expired() == [sent.task_id]
+    assert (await history(planner, view="open")).tasks == ()
 
 
 async def test_the_server_is_asked_for_its_time_once_until_this_machines_clock_is_set(
