@@ -36,6 +36,11 @@ class Entry:
     #: The task as it is known by now.
     task: Past
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where it stands in the order of time."""
+        return iso(self.at), self.n
+
 
 @dataclass(frozen=True)
 class Span:
@@ -46,6 +51,8 @@ class Span:
     since: datetime | None = None
     #: Of one task, by its place in the archive.
     task: int | None = None
+    #: Of those in the order of time only what comes behind this one, by its `Entry.place`.
+    behind: tuple[str, int] = ("", 0)
 
 
 def last(archive: Archive) -> int:
@@ -56,7 +63,7 @@ def last(archive: Archive) -> int:
 def steps(archive: Archive, sides: Sides, span: Span) -> Iterator[Entry]:
     """Yield the steps of the tasks between these sides, in the order of time."""
     conditions, values = _conditions(sides, span)
-    at, n = "", 0
+    at, n = span.behind
     while True:
         # Conditions are constants of this room.
         rows = archive.rows(

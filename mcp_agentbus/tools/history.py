@@ -28,6 +28,7 @@ from mcp_agentbus.archive.history import (
 )
 from mcp_agentbus.archive.past import as_held
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import agent_id, inbox_of
 from mcp_agentbus.errors import BusUnreachable
@@ -91,13 +92,15 @@ async def audited(call: Call) -> int:
     """Print the steps of tasks, a line each, the latest last."""
     args = call.args
     async with _trail(call, past.step_line) as trail:
-        span = Span(getattr(args, "after", 0), since=_time(args.since))
+        span = trail.span(getattr(args, "after", 0))
         steps = list(trail.steps(span))
         hidden = max(0, len(steps) - args.limit)
-        if not args.json and (hidden or not steps):
-            earlier = f"({hidden:,} earlier steps: --limit N shows more of them.)"
-            call.out(earlier if hidden else "No step of a task is known in this time.", {})
-        trail.print(steps[hidden:])
+        if hidden and not args.json:
+            behind = {**_from(span), "behind": steps[hidden - 1].place}
+            call.out(f"({hidden:,} earlier steps: --limit N shows more of them.)", behind)
+        elif not (steps or args.json or trail.is_resumed):
+            call.out("No step of a task is known in this time.", trail.done(span))
+        trail.print(steps[hidden:], span)
         if args.follow:
             await trail.follow()
     return 0
@@ -107,10 +110,10 @@ async def export(call: Call) -> int:
     """Print the steps of tasks with all their texts, as entries of a diary or as data."""
     args = call.args
     async with _trail(call, past.step_markdown) as trail:
-        after = trail.cursor(args.cursor) if args.cursor else getattr(args, "after", 0)
-        until = audit.last(trail.archive)
-        trail.print(trail.steps(Span(after, until, _time(args.since))))
-        await trail.go_on_from(until)
+        is_named = args.cursor and not trail.is_resumed
+        span = trail.span(trail.cursor(args.cursor) if is_named else getattr(args, "after", 0))
+        trail.print(trail.steps(span), span)
+        await trail.go_on_from(trail.step)
         if args.follow:
             await trail.follow()
     return 0
@@ -118,7 +121,11 @@ async def export(call: Call) -> int:
 
 @dataclass
 class _Trail:
-    """The steps of tasks, printed as they are or become known."""
+    """The steps of tasks, printed as they are or become known.
+
+    What another process would go on from comes with each text that is printed, by these arguments:
+    from `after`, up to `until`, all that comes `behind` the step that was printed last.
+    """
 
     call: Call
     bus: Bus
@@ -131,20 +138,39 @@ class _Trail:
     #: Up to this step all were printed.
     step: int = 0
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether another process has printed some of it."""
+        return getattr(self.call.args, "until", None) is not None
+
+    def span(self, after: int) -> Span:
+        """Return what is to be printed at once; from now on only later steps are new."""
+        args = self.call.args
+        self.step = args.until if self.is_resumed else audit.last(self.archive)
+        at, n = getattr(args, "behind", Span.behind)
+        return Span(after, self.step, _time(args.since), behind=(at, n))
+
     def steps(self, span: Span) -> Iterator[Entry]:
-        """Return steps in the order of time; from now on only later ones are new."""
-        self.step = audit.last(self.archive)
+        """Return steps in the order of time."""
         return audit.steps(self.archive, self.sides, span)
 
-    def print(self, entries: Iterable[Entry]) -> None:
-        """Print steps; once the last is printed, whoever goes on does so behind all of them."""
-        shown = ""
+    def print(self, entries: Iterable[Entry], span: Span) -> None:
+        """Print the steps of a span."""
+        before = None
         for entry in entries:
-            if shown:
-                self.call.out(shown, {})
-            shown = self._shown(entry)
-        if shown:
-            self.call.out(shown, {"after": self.step})
+            if before:
+                self.call.out(self._shown(before), {**_from(span), "behind": before.place})
+            before = entry
+        if before:
+            self.call.out(self._shown(before), self.done(span))
+
+    def done(self, span: Span) -> dict[str, object]:
+        """Return what goes with the last text of a span: what comes later is not of that time."""
+        args = self.call.args
+        rest = Span(span.until or 0, span.until)
+        if args.follow or getattr(args, "cursor", None):
+            return _from(rest)
+        return {EXIT_CODE: 0}
 
     def _shown(self, entry: Entry) -> str:
         if not self.call.args.json:
@@ -154,9 +180,10 @@ class _Trail:
     async def follow(self) -> None:
         """Print each step as it becomes known, until it is cancelled."""
         known = news(self.bus, self.archive, self.agents, self.sides, self.step)
-        async for self.step, steps in known:
-            self.print(steps)
-            await self.go_on_from(self.step)
+        async for step, steps in known:
+            before, self.step = self.step, step
+            self.print(steps, Span(before, step))
+            await self.go_on_from(step)
 
     def cursor(self, name: str) -> int:
         """Return the step from which an export of this name goes on."""
@@ -180,10 +207,18 @@ async def _trail(call: Call, line: Callable[[Entry], str]) -> AsyncGenerator[_Tr
         agent = call.args.agent
         sides = Sides((agent_id(agent),), (agent,)) if agent else Sides()
         async with up_to_date(bus, agents) as current:
+            noted = list(getattr(call.args, "noted", ()))
             for note in current.notes:
-                if not call.args.json:
-                    call.out(f"Note: {SHELL.hint(note)}", {})
+                if not (call.args.json or note in noted):
+                    noted.append(note)
+                    call.out(f"Note: {SHELL.hint(note)}", {"noted": tuple(noted)})
             yield _Trail(call, bus, current.archive, line, sides, agents)
+
+
+def _from(span: Span) -> dict[str, object]:
+    """Return by which arguments another process prints the steps of a span."""
+    since = span.since and span.since.isoformat()
+    return {"after": span.after, "until": span.until, "behind": span.behind, "since": since}
 
 
 def _time(written: str | None) -> datetime | None:

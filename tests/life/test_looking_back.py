@@ -3,6 +3,8 @@
 
 import asyncio
 import json
+import re
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
@@ -11,6 +13,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core import text
+from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
@@ -134,3 +137,76 @@ async def test_following_prints_each_step_once(shell, done, command):
         ("cancelled", receipt.task_id),
     ]
     assert told.empty()
+
+
+class Ended(Exception):
+    """A listener has ended while it printed."""
+
+
+def unfenced(printed):
+    """Without what no two frames have alike."""
+    return re.sub("<<<[0-9a-f]{6}|[0-9a-f]{6}>>>", "", printed)
+
+
+async def resumed(shell, whole, *argv):
+    """Type it, have its listener end after so many texts, and its process go on; what is printed."""
+    printed, changed = [], {}
+
+    def out(line, with_it):
+        if len(printed) == whole:
+            raise Ended
+        printed.append(line)
+        changed.update(with_it)
+
+    with suppress(Ended):
+        await commands.start(shell.call(out, *argv))
+    if EXIT_CODE not in changed:
+        rest = shell.call(lambda line, _: printed.append(line), *argv)
+        vars(rest.args).update(json.loads(json.dumps(changed)))
+        await commands.start(rest)
+    return printed
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["audit", "audit --limit 2", "audit --json", "export", "export --cursor C", "audit --since 2h",
+     "audit --agent reviewer"],
+)  # fmt: skip
+async def test_no_step_is_printed_twice_or_left_out_whenever_its_listener_ends(shell, done, typed):
+    every = []
+    await commands.start(shell.call(lambda line, _: every.append(line), *typed.split()))
+
+    for whole in range(len(every) + 1):
+        argv = typed.replace("C", f"name-{whole}").split()
+        printed = await resumed(shell, whole, *argv)
+        assert list(map(unfenced, printed)) == list(map(unfenced, every))
+        if "--cursor" in argv:
+            assert await shell.typed(*argv) == ""
+
+
+@pytest.mark.parametrize("command", ["audit", "export"])
+async def test_whoever_follows_on_from_a_step_is_told_each_once(shell, done, command):
+    printed, changed = asyncio.Queue(), {}
+
+    def out(line, with_it):
+        printed.put_nowait(line)
+        changed.update(with_it)
+
+    argv = [command, "--follow"]
+    following = asyncio.ensure_future(commands.start(shell.call(out, *argv)))
+    async with asyncio.timeout(20):
+        states = [(await printed.get()).split()[2] for _ in range(4)]
+    following.cancel()
+    await asyncio.wait([following])
+    async with Session(shell.bus, Agent("planner")) as planner:
+        [receipt] = await send_task(planner, "coder", "Another", "x")
+        await publish_result(planner, receipt.task_id, "cancelled")
+    again = shell.call(out, *argv)
+    vars(again.args).update(json.loads(json.dumps(changed)))
+    following = asyncio.ensure_future(commands.start(again))
+    async with asyncio.timeout(20):
+        states += [(await printed.get()).split()[2] for _ in range(2)]
+    following.cancel()
+    await asyncio.wait([following])
+
+    assert states == ["stored", "claimed", "working", "completed", "stored", "cancelled"]
