@@ -67,7 +67,7 @@ class Endpoint:
         #: By the `op` of a connection's first line.
         self._handlers = handlers
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[Any]] = set()
+        self._open: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
 
     async def accept(self, listening: socket.socket) -> None:
         """Answer on a socket that listens, until `close`, and on no earlier one any more."""
@@ -84,15 +84,21 @@ class Endpoint:
             self._server.close()
 
     async def ended(self) -> None:
-        """Wait until all have ended, but not for long."""
+        """Wait until all have ended, but not for long; then cut those off that do not read."""
+        if self._open:
+            await asyncio.wait(self._open, timeout=_CLOSE_TIMEOUT_S)
+        # What waits for a reader would go on to wait, also where it is cancelled: for as long as
+        # somebody looks at the first page of what a pager has.
+        for writer in self._open.values():
+            writer.transport.abort()
         if self._open:
             await asyncio.wait(self._open, timeout=_CLOSE_TIMEOUT_S)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task  # noqa: S101 - for mypy: a coroutine runs in one
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        self._open[task] = writer
+        task.add_done_callback(self._open.pop)
         try:
             uid, pid = door.peer(writer.get_extra_info("socket"))
             if uid == os.getuid():

@@ -173,8 +173,10 @@ class Relayed:
         await connection.writer.drain()
         # Whoever has heard nothing for a while has gone, or has done it without a listener: what
         # was asked is done once that process says that it still waits for it.
-        text = await told_to_go(connection)
-        if text is None:
+        telling = part(told_to_go(connection))
+        await _until_either_ends(telling, part(_come(self._leaving)))
+        text = None if telling.cancelled() else telling.result()
+        if text is None or self._leaving.is_set():
             return
         agent = getattr(args, "agent", None)
         is_persons = not (agent or typed.is_hosted)
@@ -233,7 +235,11 @@ def _begun(work: Coroutine[Any, Any, _T], among: set[asyncio.Task[_T]]) -> async
     return task
 
 
-async def _until_either_ends(work: asyncio.Task[int], gone: asyncio.Task[None]) -> None:
+async def _come(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _until_either_ends(work: asyncio.Task[_T], gone: asyncio.Task[None]) -> None:
     """Wait for the end of some work, or that nobody waits for it any more; then end both."""
     await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
     for task in (work, gone):

@@ -8,15 +8,21 @@ import os
 import subprocess
 import sys
 import termios
+import time
+from types import SimpleNamespace
 
 import forking
 import pytest
 import served
-from listeners import false_listener, listening
+from listeners import false_listener, known, listening
 from local_server import until
 
 from mcp_agentbus.cli import main
-from mcp_agentbus.relay.typed import command
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.listener import endpoint
+from mcp_agentbus.listener.typed import order
+from mcp_agentbus.relay.typed import command, words
+from mcp_agentbus.version import __version__
 
 SENT = ["send", "--agent", "coder", "planner", "Count"]
 
@@ -176,3 +182,62 @@ async def test_more_than_a_socket_and_a_pipe_hold_is_printed_whole(planner):
             shown = json.loads(slow.stdout.read())
 
     assert [task["body"] for task in shown["tasks"]] == [text] * 5
+
+
+def begun_by(argv):
+    """Begin a command as its process would; return its connection once the listener has it."""
+    listener = command._Listener()
+    typed = command._typed([*argv], command.Begun())
+    listener.call(words.request(__version__, typed.pack()))
+    return listener, next(listener.frames())[0]
+
+
+def failures(listener):
+    return [line for line in listener.log if line["event"] == "failed"]
+
+
+@pytest.mark.usefixtures("here")
+async def test_a_listener_that_ends_begins_nothing_and_leaves_what_waits_for_its_text(
+    house, monkeypatch
+):
+    monkeypatch.setattr(command, "_TAKES_WITHIN_S", served.ANSWER_WITHIN_S)
+    async with listening(house) as listener:
+        waits, said = await asyncio.to_thread(begun_by, ["send", "coder", "s"])
+        began = time.monotonic()
+        await listener.end()
+        ended_after_s = time.monotonic() - began
+    left = waits._received()
+    waits.close()
+
+    assert (said, left) == ("read", b"")
+    assert not failures(listener)
+    assert ended_after_s < endpoint._CLOSE_TIMEOUT_S
+
+
+async def test_a_listener_ends_without_a_word_before_whoever_reads_nothing(planner, monkeypatch):
+    for name, value in served.environ(planner.bus.settings.data_dir.parent).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(command, "_TAKES_WITHIN_S", served.ANSWER_WITHIN_S)
+    await known(planner, "coder")
+    for _ in range(10):
+        await send_task(planner, "coder", "Count", "é" * 30_000)
+    async with listening(planner.bus.settings) as listener:
+        reads_nothing, said = await asyncio.to_thread(begun_by, ["export", "--json"])
+        reads_nothing.send(words.frame("go"))
+        await asyncio.to_thread(
+            until, lambda: _is_full(reads_nothing._connection), "it says no more"
+        )
+        await listener.end()
+    reads_nothing.close()
+
+    assert said == "taken"
+    assert not failures(listener)
+
+
+async def test_whoever_goes_with_something_unread_has_gone_as_any_other():
+    """The system says then that the connection was reset, and not that it has ended."""
+    reader = asyncio.StreamReader()
+    reader.set_exception(ConnectionResetError())
+    gone = SimpleNamespace(connection=SimpleNamespace(reader=reader), heard=asyncio.Queue())
+
+    assert await order.hear(gone) is None

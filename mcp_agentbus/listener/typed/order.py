@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -113,8 +114,9 @@ async def told_to_go(connection: Connection) -> str | None:
 
 async def hear(order: Order) -> None:
     """Hear what the process says, line by line, until it says no more."""
-    while (line := await order.connection.reader.readline()).endswith(b"\n"):
-        order.heard.put_nowait(line)
+    with suppress(ConnectionError):  # what it was told last, it has not read
+        while (line := await order.connection.reader.readline()).endswith(b"\n"):
+            order.heard.put_nowait(line)
 
 
 async def _exactly(reader: asyncio.StreamReader, size: int) -> bytes:
