@@ -121,14 +121,27 @@ async def test_whoever_has_enough_to_do_is_given_the_urgent_ones_alone(coders):
     assert _new(await read_inbox(coders.after)) == []
 
 
-async def test_what_may_be_claimed_no_more_is_left_to_whoever_is_offered_it(coders):
+async def claimed(coders, times):
+    """Have a task be claimed so often, each time in vain, and given back in a word that was lost."""
     await coders.send("1")
-    for _ in range(ATTEMPTS_MAX):
+    for attempt in range(1, times + 1):
         [item] = (await read_inbox(coders.first)).tasks
         await publish_result(coders.first, item.task.id, "working")
-        if item.attempt < ATTEMPTS_MAX:
+        if attempt < times:
             await publish_result(coders.first, item.task.id, "released")
     await coders.give_back_unheard()
+
+
+async def test_what_was_claimed_in_vain_counts_also_where_the_word_was_lost(coders):
+    await claimed(coders, ATTEMPTS_MAX - 1)
+
+    [item] = (await read_inbox(coders.after)).tasks
+
+    assert item.attempt == ATTEMPTS_MAX
+
+
+async def test_what_may_be_claimed_no_more_is_left_to_whoever_is_offered_it(coders):
+    await claimed(coders, ATTEMPTS_MAX)
 
     assert _subjects(await read_inbox(coders.after)) == []
 

@@ -34,6 +34,10 @@ from mcp_agentbus.store.task import Record, Task, Undecodable
 AreNobodys = Callable[[Sequence[tuple[Task, Record | None]]], Awaitable[Sequence[bool]]]
 
 
+# As so many offers counts what is taken here and was offered before.
+_OFFERED_AGAIN: Final = 2
+
+
 @dataclass
 class _Doubt:
     """What is known of the answers that a consumer's readers have got on one bus."""
@@ -66,6 +70,10 @@ async def pull(
     Raises: as `pulls.pull`.
     """
     lost = [each for each in await _lost(bus, consumer, are_nobodys) if each.seq not in seen]
+    # How often a task was offered bounds how often it counts as claimed: so that this does not end
+    # at a number made up here, the server offers such a one to this very pull.
+    await together(*(bus.give_back(each) for each in lost if each.offered > _OFFERED_AGAIN))
+    lost = [each for each in lost if each.offered <= _OFFERED_AGAIN]
     if len(lost) >= batch:
         return _first(lost, batch, lost[0].waiting)
     try:
@@ -77,7 +85,7 @@ async def pull(
     with suppress(AgentbusError):  # what was pulled is returned, whatever comes after
         # The first of these pulls may have had no answer, and the second brought what comes later.
         again = await _lost(bus, consumer, are_nobodys)
-        lost += [each for each in again if each.seq not in seen]
+        lost += [each for each in again if each.seq not in seen and each.offered <= _OFFERED_AGAIN]
     if not lost:
         return pulled
     # A server that knows that an answer was lost has offered the same anew.
@@ -127,9 +135,14 @@ async def _unclaimed(bus: Bus, out: Sequence[Delivery], are_nobodys: AreNobodys)
     known = [(task, records.get(subject)) for subject, (task, _) in places.items()]
     return [
         # Whoever takes it goes by its record, as with all that is offered again.
-        replace(each, offered=2) if record else each
+        replace(each, offered=_offers(record)) if record else each
         for (_, each), (_, record), is_free in zip(
             places.values(), known, await are_nobodys(known), strict=True
         )
         if is_free
     ]
+
+
+def _offers(record: Record) -> int:
+    """Return how often a task was offered at least, with one more; not what was claimed unheard."""
+    return max(_OFFERED_AGAIN, record.attempts + 1 if record.state == "stored" else 0)

@@ -15,6 +15,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.reading import offers, pulls
 from mcp_agentbus.store.streams import ACK_WAIT_S
+from mcp_agentbus.store.task import Record
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LANE = streams.lane("coder", "normal")
@@ -33,10 +34,13 @@ class Lane:
         #: How many were asked for, and which were given back.
         self.asked: list[int] = []
         self.given_back: list[int] = []
+        #: How often which of what was lost counts as offered.
+        self.offered: dict[int, int] = {}
 
     async def _lost(self, *_):
         lost = self._or_raised(self.lost.pop(0))
-        return [offer(seq, waiting=3 + seq // 2) for seq in lost]
+        known = [offer(seq, waiting=3 + seq // 2) for seq in lost]
+        return [replace(each, offered=self.offered.get(each.seq, 1)) for each in known]
 
     async def _pull(self, _, __, batch):
         self.asked.append(batch)
@@ -118,6 +122,14 @@ async def test_what_is_to_be_offered_later_is_not_looked_for(lane):
     lane.lost, lane.offers = [[1, 2], [1]], [4]
 
     assert await lane.pull(2, seen=(1,)) == ([2, 4], 7)
+
+
+async def test_what_was_offered_more_than_twice_the_server_offers_anew_and_counts(lane):
+    lane.offered = {1: 2, 2: 3, 3: 3, 8: 3}
+    lane.lost, lane.offers = [[1, 2, 3], [8]], [2, 4]
+
+    assert await lane.pull(3, seen=(3,)) == ([1, 2, 4], 7)
+    assert (lane.asked, lane.given_back) == ([2], [2])
 
 
 class Answers:
@@ -230,3 +242,18 @@ async def test_what_was_given_back_counts_as_offered_before_and_what_is_held_is_
 
     assert told == [[("held", "claimed"), ("released", "stored"), ("new", None)]]
     assert nobodys == [replace(out[1], offered=2), out[2]]
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts", "offers_"),
+    [("stored", 0, 2), ("stored", 1, 2), ("stored", 2, 3), ("stored", 4, 5), ("claimed", 4, 2)],
+)
+def test_what_was_claimed_before_was_offered_as_often_but_for_what_came_to_nobody(
+    state, attempts, offers_
+):
+    record = Record(
+        task_id="t1", owner="planner", inbox="coder", agent="coder", state=state,
+        attempts=attempts, created_at=NOON, updated_at=NOON,
+    )  # fmt: skip
+
+    assert offers._offers(record) == offers_
