@@ -282,8 +282,8 @@ class Outcomes:
         """Know no more of what is to be told here; return what another session needs for that."""
         given = [task_id for task_id, result in self.taken.items() if not result.is_new]
         sent = {
-            task_id: (awaited.inbox, awaited.deadline.isoformat())
-            for task_id, awaited in self.sent.items()
+            task_id: (inbox, deadline.isoformat())
+            for task_id, (inbox, deadline) in stored(self.sent).items()
         }
         await self.leave(None)
         self.sent = {}

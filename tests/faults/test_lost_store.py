@@ -152,3 +152,16 @@ async def test_who_sent_what_was_lost_with_all_streams_at_once_is_told(pair):
     assert [(each.task_id, each.state) for each in told] == [(gone.task_id, "failed")]
     assert "lost it, with all that was kept of it" in told[0].reason
     assert (item.task.id, result.state) == (fresh.task_id, "completed")
+
+
+async def test_so_is_who_had_not_looked_before(own_world):
+    planner, coder = await own_world.session("planner"), await own_world.session("coder")
+    await read_inbox(coder)
+    [gone] = await send_task(planner, coder.me.id, "Gone", "x")
+    await planner.outcomes.keeping.settled()
+    for stream in (subjects.TASKS, subjects.SCHEDULE, subjects.RESULTS):
+        await planner.bus.api(f"STREAM.DELETE.{stream}")
+
+    told = (await watch_inbox(planner, timeout_s=5)).results
+
+    assert [(each.task_id, each.state) for each in told] == [(gone.task_id, "failed")]

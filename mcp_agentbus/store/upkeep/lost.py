@@ -28,6 +28,8 @@ RESTORED: Final = "agentbus-restored"
 _PAGE: Final = 100
 # All streams of a new bus are made within this time.
 _TOGETHER: Final = timedelta(seconds=5)
+# By what goes by another clock one that was lost may seem made so long before a session began.
+_CLOCKS_DIFFER: Final = timedelta(hours=1)
 # By then the last task that went with a stream has expired.
 _LOSS_MATTERS: Final = timedelta(seconds=2 * EXPIRES_MAX_S)
 
@@ -71,6 +73,8 @@ class Losses:
     def __init__(self, bus: Bus, agent: str) -> None:
         self._bus, self._agent = bus, agent
         self._known: Made | None = None
+        #: What was made before that was not lost since.
+        self._since = text.now() - _CLOCKS_DIFFER
 
     async def look(self, awaited: Mapping[str, tuple[str, datetime]]) -> None:
         """End the tasks that were lost since the look before, so that their sender is told.
@@ -87,17 +91,15 @@ class Losses:
         now = await made(self._bus)
         if now != self._known and now.anew:
             await end_lost(self._bus, self._agent, max(now.tasks, now.schedule))
-        if self._known and now.results > self._known.results:
+        if now.results > (self._known.results if self._known else self._since):
             await self._end_unknown(awaited, now.results)
         self._known = now
 
     async def _end_unknown(
         self, awaited: Mapping[str, tuple[str, datetime]], made_at: datetime
     ) -> None:
-        there = await _there(self._bus, self._agent)
+        maybe = []
         for task_id, (inbox, deadline) in awaited.items():
-            if task_id in there:
-                continue
             kept, _ = await read_sent(self._bus, self._agent, inbox, task_id)
             gone = kept or Sent(
                 task_id=task_id, owner=self._agent, inbox=inbox, created_at=text.now(),
@@ -105,6 +107,10 @@ class Losses:
             )  # fmt: skip
             # What is kept may have been written just after all was lost.
             if kept is None or kept.created_at < made_at:  # else it was sent since
+                maybe.append(gone)
+        there = await _there(self._bus, self._agent) if maybe else set()
+        for gone in maybe:
+            if gone.task_id not in there:
                 await end(self._bus, gone, "with all that was kept of it")
 
 
@@ -120,13 +126,18 @@ async def end_lost(bus: Bus, agent: str, before: datetime) -> None:
 
     Raises: as `Bus.publish`.
     """
-    there = await _there(bus, agent)
     kept = subjects.sent_subject(agent, "*", "*")
-    async for page in bus.admin.stored(subjects.RESULTS, kept):
-        for sent in filter(None, map(sent_in, page)):
-            gone = sent.created_at < before and sent.task_id not in there
-            if gone and not (sent.closed or sent.unasked):
-                await end(bus, sent, "and nobody can read it")
+    # A task is stored before that is kept: what is stored is read after it.
+    maybe = [
+        sent
+        async for page in bus.admin.stored(subjects.RESULTS, kept)
+        for sent in filter(None, map(sent_in, page))
+        if sent.created_at < before and not (sent.closed or sent.unasked)
+    ]
+    there = await _there(bus, agent)
+    for sent in maybe:
+        if sent.task_id not in there:
+            await end(bus, sent, "and nobody can read it")
 
 
 async def _there(bus: Bus, agent: str) -> set[str | None]:

@@ -194,6 +194,7 @@ async def test_another_session_goes_on_with_all_that_one_has_handed_over(
     shown = results.take(ended("t1"), delivered=True, given=Given(NOON, call))
     new = results.take(ended("t2"), delivered=True)
     results.sent("t3")
+    outcomes.sent["t4"] = Awaited("coder", DEADLINE, is_stored=False)
     other = Results(monkeypatch)
     other.messages, other.at = results.messages, LATER
     for task_id in ("t1", "t2"):

@@ -103,7 +103,7 @@ async def test_what_was_lost_is_looked_for_once_after_each_loss(monkeypatch):
     monkeypatch.setattr(lost, "made", now)
     monkeypatch.setattr(lost, "end_lost", end_lost)
     monkeypatch.setattr(Losses, "_end_unknown", end_unknown)
-    monkeypatch.setattr(lost.text, "now", lambda: NOON + 60 * SECOND)
+    monkeypatch.setattr(lost.text, "now", lambda: NOON + 4000 * SECOND)
     later, latest = NOON + 20 * SECOND, NOON + 40 * SECOND
     made += [
         Made(NOON, NOON, NOON), Made(later, NOON, NOON), Made(later, NOON, NOON),
@@ -120,11 +120,35 @@ async def test_what_was_lost_is_looked_for_once_after_each_loss(monkeypatch):
     ]]  # fmt: skip
 
 
+@pytest.mark.parametrize(("made_ago", "looks"), [(3600 * SECOND, []), (3599 * SECOND, [{"t1": 1}])])
+async def test_at_the_first_look_that_is_lost_whose_records_are_younger_than_who_looks(
+    monkeypatch, made_ago, looks
+):
+    calls = []
+
+    async def end_unknown(_, awaited, made_at):
+        assert made_at == NOON - made_ago
+        calls.append(awaited)
+
+    async def now(_):
+        return Made(*[NOON - made_ago] * 3)
+
+    monkeypatch.setattr(lost, "made", now)
+    monkeypatch.setattr(Losses, "_end_unknown", end_unknown)
+    monkeypatch.setattr(lost.text, "now", lambda: NOON)
+    losses = Losses(None, "planner")
+    await losses.look({"t1": 1})
+    await losses.look({"t1": 2})
+
+    assert calls == looks
+
+
 async def test_what_is_not_stored_any_more_is_ended_but_what_was_just_sent_or_has_ended(
     monkeypatch,
 ):
     ended, there = [], {"there"}
     kept = {
+        "beside": sent(task_id="beside"),  # stored, and then kept, during this look
         "lost": sent(task_id="lost"),
         "there": sent(task_id="there"),
         "new": sent(task_id="new", created_at=NOON + SECOND),
@@ -135,10 +159,11 @@ async def test_what_is_not_stored_any_more_is_ended_but_what_was_just_sent_or_ha
 
     async def stored(stream, subject):
         assert (stream, subject) == (RESULTS, "agentbus.planner.sent.*.*")
+        there.add("beside")
         yield list(kept)
 
     async def ids(*_):
-        return there
+        return {*there}
 
     async def end(_, sent, what):
         ended.append((sent.task_id, what))
