@@ -184,3 +184,16 @@ async def test_while_nothing_waits_nobody_is_asked_what_was_handed_out(coders, m
 
     assert _new(await read_inbox(coders.after)) == []
     assert _subjects(await watch_inbox(coders.after, timeout_s=0)) == []
+
+
+async def test_whoever_was_cut_off_and_reads_again_is_not_told_that_its_own_tasks_wait(coders):
+    await coders.send("1", "2")
+    await read_inbox(coders.after, limit=1)
+    await read_inbox(coders.first)
+    sign = subjects.heartbeat_subject(coders.first.me.id, coders.first.id)
+    await coders.after.bus.admin.api(f"STREAM.PURGE.{PRESENCE}", {"filter": sign})
+
+    inbox = await read_inbox(coders.first)
+
+    assert (_subjects(inbox), inbox.waiting, inbox.of_gone) == (["2"], {}, 0)
+    assert inbox.held_elsewhere == 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -21,6 +22,7 @@ from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams, waiting
 from mcp_agentbus.store.reading import offers
+from mcp_agentbus.store.task import HELD
 from mcp_agentbus.store.waiting import Lane
 
 _NONE: Final[Mapping[Priority, int]] = MappingProxyType({})
@@ -119,7 +121,16 @@ async def _looks(session: Session) -> dict[tuple[str, Priority], Lane]:
     looks = await together(*(waiting.look(session.bus, *place) for place in places))
     if any(now.count for now in looks):  # who has the bus's token can have them kept from that
         await together(*(streams.ensure_inbox(session.bus, inbox) for inbox in session.inboxes))
-    return dict(zip(places, looks, strict=True))
+    return {place: _with_own(session, now) for place, now in zip(places, looks, strict=True)}
+
+
+def _with_own(session: Session, now: Lane) -> Lane:
+    """Count as held what the session holds, also after it was cut off and no sign of it is there."""
+    own = sum(
+        record.session == session.id and record.state in HELD and record.task_id in session.claims
+        for record in now.records.values()
+    )
+    return replace(now, count=now.count - own, held=now.held + own, gone=now.gone - own)
 
 
 def _left(session: Session, looks: Mapping[tuple[str, Priority], Lane]) -> Left:
