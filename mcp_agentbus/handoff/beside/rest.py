@@ -125,7 +125,7 @@ async def _looks(session: Session) -> dict[tuple[str, Priority], Lane]:
 
 
 def _with_own(session: Session, now: Lane) -> Lane:
-    """Count as held what the session holds, also after it was cut off and no sign of it is there."""
+    """Count as held what the session holds, also after it was cut off and has given no sign."""
     own = sum(
         record.session == session.id and record.state in HELD and record.task_id in session.claims
         for record in now.records.values()
