@@ -19,13 +19,10 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/store/upkeep/copying.py: start, total = start + max(1, len(infos)), "
     'int(answer.get("total", 0)): it is 1': "After a page it goes on from 1 or more: a total of "
     "none and of 1 are both its end.",
-    "mcp_agentbus/store/reading/offers.py: replace(each, offered=2) if record else each: it is 3": "Any "
-    "number but 1 says that it was offered before. How often, the server does not tell here; so "
-    "many of the attempts in its record are believed.",
     'mcp_agentbus/store/reading/pulls.py: beyond = {"seq": last + 1, "batch": 1, "next_by_subj": '
     "consumer.subject}: it is 2": "Of what is returned the first alone is looked at.",
-    "mcp_agentbus/store/upkeep/lost.py: gone = sent.created_at < before and sent.task_id not in "
-    "there: it compares by `<=`": "What was sent in the very microsecond is looked at next time.",
+    "mcp_agentbus/store/upkeep/lost.py: if sent.created_at < before and not (sent.closed or "
+    "sent.unasked): it compares by `<=`": "What was sent in the very microsecond is looked at next time.",
     "mcp_agentbus/store/asked/question.py: if decision is None or decision.at < self.at:: "
     "it compares by `<=`": "Nobody decides in the microsecond in which something is asked.",
     "mcp_agentbus/handoff/parking.py: await records.update(bus, key, offered_again, "

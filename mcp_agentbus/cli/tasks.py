@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from mcp_agentbus.cli.carried import resumed
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.feather.printing import say, tell
-from mcp_agentbus.errors import BadInput
+from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.relay.typed import body
 from mcp_agentbus.relay.typed.command import Begun
 
@@ -49,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
 
         return monitor.run(args)
     resumed.take(args, begun)
-    return _here(args)
+    try:
+        return _here(args)
+    except UnknownTask as error:
+        raise resumed.explained(error, args, begun) from None
 
 
 def has_text(args: argparse.Namespace) -> bool:

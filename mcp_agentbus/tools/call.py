@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mcp_agentbus.bus.client import Bus
@@ -39,6 +39,8 @@ class Call:
     outbox: Outbox | None = None
     #: The process in which it was typed; 0 if that is not known.
     pid: int = 0
+    #: What its user should know of the name, and was not told yet.
+    remarks: list[str] = field(default_factory=list)
 
     async def print_results(
         self, session: Session, text: str, data: object, exit_code: int = 0
@@ -56,15 +58,15 @@ class Call:
 
     def print(self, text: str, data: object, **changed: Any) -> None:
         """Print the text, or the data if that was asked for; `changed` as in `out`."""
-        as_json = getattr(self.args, "json", False)
-        self.out(spelled(data) if as_json else text, changed)
+        self.out(spelled(data) if self._as_json else text, changed)
 
     def end(self, text: str, data: object, exit_code: int = 0) -> int:
         """Print the last that the command prints, as `print`; return the exit code.
 
-        Whatever becomes of this process after it, nobody does the command again.
+        Whatever becomes of this process after it, nobody does the command again: so with it comes
+        what is to be told besides.
         """
-        self.print(text, data, **{EXIT_CODE: exit_code})
+        self.print("\n".join([text, *self._untold()]), data, **{EXIT_CODE: exit_code})
         return exit_code
 
     def by(self, agent: str) -> Call:
@@ -94,7 +96,17 @@ class Call:
             left = await agents.under_old_names(bus, found.me.id)
             async with shell_session(bus, found.me, self.settings.state_dir, self.pid) as session:
                 session.outbox = self.outbox
+                self.remarks.extend(filter(None, (*found.remarks, *left, found.news)))
                 yield session
-        for remark in filter(None, (*found.remarks, *left, found.news)):
-            if not getattr(self.args, "json", False):
-                self.out(remark, {})
+        for remark in self._untold():
+            self.out(remark, {})
+
+    @property
+    def _as_json(self) -> bool:
+        return getattr(self.args, "json", False)
+
+    def _untold(self) -> Sequence[str]:
+        """Take the remarks that were not told; a program that reads data is told none."""
+        remarks = [] if self._as_json else list(self.remarks)
+        self.remarks.clear()
+        return remarks

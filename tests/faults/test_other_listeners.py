@@ -2,6 +2,7 @@
 """A command whose words meet a listener that does not do it; and one whose output meets nobody."""
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +19,7 @@ from listeners import false_listener, known, listening
 from local_server import until
 
 from mcp_agentbus.cli import main
+from mcp_agentbus.core.feather import printing
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.listener import endpoint
 from mcp_agentbus.listener.typed import order
@@ -126,6 +128,30 @@ async def test_what_is_printed_to_its_end_is_not_done_again_by_whoever_would_go_
 
     assert done == exit_code
     assert json.loads(printed)
+
+
+@pytest.mark.usefixtures("here")
+def test_what_cannot_be_printed_behind_its_last_text_is_no_success(house):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    said = [("changed", f"{printing.EXIT_CODE} 0"), ("say", "all"), ("complain", "It failed.")]
+    answer = b"".join(words.frame(*each) for each in [("taken", ""), *said])
+    with false_listener(house, answer):
+        begun = command.run([*SENT, "x"], {"say": lambda _: None, "complain": full})
+
+    assert begun.failed.errno == errno.ENOSPC
+
+
+async def test_what_may_have_been_offered_again_is_not_said_to_be_unknown(typed, capfd):
+    """It is parked no more once the listener has done that, and may have done so before its end."""
+    argv = ["replay", "9", *AS_PLANNER]
+    begun, printed = await typed(argv, killed, "say")
+    code = await asyncio.to_thread(main.main, [*argv, "--json"], begun=begun)
+    error = json.loads(capfd.readouterr().out)["error"]
+
+    assert (printed, code, error["kind"]) == ("", 5, "Unconfirmed")
+    assert "agentbus parked" in error["hint"]
 
 
 def ended(house, argv, **streams):

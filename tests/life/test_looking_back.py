@@ -5,6 +5,7 @@ import asyncio
 import json
 import re
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -210,3 +211,22 @@ async def test_whoever_follows_on_from_a_step_is_told_each_once(shell, done, com
     await asyncio.wait([following])
 
     assert states == ["stored", "claimed", "working", "completed", "stored", "cancelled"]
+
+
+@pytest.mark.parametrize("typed", ["send coder s b", "inbox", "task TASK"])
+async def test_nothing_is_printed_behind_what_ends_a_command(shell, done, monkeypatch, typed):
+    """What its user should know of the name comes before that, or with it, and once."""
+    take = Naming.take
+
+    async def told(naming, bus):
+        return replace(await take(naming, bus), news="You are planner.")
+
+    monkeypatch.setattr(Naming, "take", told)
+    printed = []
+    argv = typed.replace("TASK", done).split()
+    call = shell.call(lambda *said: printed.append(said), *argv)
+    vars(call.args).setdefault("request_id", "r")
+    await commands.start(call)
+
+    assert [EXIT_CODE in with_it for _, with_it in printed] == [False] * (len(printed) - 1) + [True]
+    assert "\n".join(line for line, _ in printed).splitlines().count("You are planner.") == 1

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.core.text import from_json
-from mcp_agentbus.errors import Unconfirmed
+from mcp_agentbus.errors import AgentbusError, Unconfirmed, UnknownTask
 
 if TYPE_CHECKING:
     from mcp_agentbus.relay.typed.command import Begun
@@ -43,6 +43,19 @@ def check(args: argparse.Namespace, begun: Begun) -> None:
     raise Unconfirmed(
         "The listener hangs: it is not known whether this was done.",
         hint=f"Run `agentbus listen --replace`, then {again}.",
+    )
+
+
+def explained(error: UnknownTask, args: argparse.Namespace, begun: Begun) -> AgentbusError:
+    """Return an error of a command that goes on as it is to be told.
+
+    What a listener has offered again is parked no more, also where it ended before it said so.
+    """
+    if args.command != "replay" or not begun.was_taken:
+        return error
+    return Unconfirmed(
+        "The listener ended with it: it is not known whether the task was offered again.",
+        hint="Run `agentbus parked`: what is not listed there was, or never was parked.",
     )
 
 

@@ -54,6 +54,8 @@ class Begun:
         self.changed: dict[str, str] = {}
         #: What went wrong in this process, such as with the text; None if nothing did.
         self.failed: Exception | None = None
+        #: Whether a listener had it, and may have done it.
+        self.was_taken = False
         #: Whether the listener hangs with it.
         self.hangs = False
 
@@ -97,9 +99,10 @@ def run(
         begun.failed = error
     finally:
         listener.close()
-    if (exit_code := begun.changed.get(printing.EXIT_CODE)) is not None:
+    exit_code = begun.changed.get(printing.EXIT_CODE)
+    if exit_code is not None and begun.failed is None:
         return int(exit_code)  # all is printed; what was not noted as seen is shown again
-    begun.hangs = listener.hangs
+    begun.was_taken, begun.hangs = listener.is_at_it, listener.hangs
     return begun
 
 

@@ -145,4 +145,5 @@ async def _unclaimed(bus: Bus, out: Sequence[Delivery], are_nobodys: AreNobodys)
 
 def _offers(record: Record) -> int:
     """Return how often a task was offered at least, with one more; not what was claimed unheard."""
-    return max(_OFFERED_AGAIN, record.attempts + 1 if record.state == "stored" else 0)
+    in_vain = record.attempts + 1 if record.state == "stored" else _OFFERED_AGAIN
+    return max(_OFFERED_AGAIN, in_vain)

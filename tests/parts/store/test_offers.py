@@ -126,10 +126,11 @@ async def test_what_is_to_be_offered_later_is_not_looked_for(lane):
 
 async def test_what_was_offered_more_than_twice_the_server_offers_anew_and_counts(lane):
     lane.offered = {1: 2, 2: 3, 3: 3, 8: 3}
-    lane.lost, lane.offers = [[1, 2, 3], [8]], [2, 4]
+    lane.lost, lane.offers = [[1, 2, 3], [8, 10]], [2, 4]
+    lane.offered[10] = 2
 
-    assert await lane.pull(3, seen=(3,)) == ([1, 2, 4], 7)
-    assert (lane.asked, lane.given_back) == ([2], [2])
+    assert await lane.pull(4, seen=(3,)) == ([1, 2, 4, 10], 7)
+    assert (lane.asked, lane.given_back) == ([3], [2])
 
 
 class Answers:
