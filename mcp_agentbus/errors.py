@@ -241,6 +241,8 @@ class NoListener(AgentbusError):
     """No listener runs for this user."""
 
     hint = "Run `agentbus listen`, or `agentbus listen --install` to keep it running."
+    #: Whether one was asked before it ended or fell silent, and may have done it.
+    was_asked = False
 
 
 class SilentListener(NoListener):

@@ -19,7 +19,7 @@ from mcp_agentbus.cli.output import agreed, show
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
 from mcp_agentbus.core.feather import printing
 from mcp_agentbus.core.feather.printing import say, tell
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, NoListener
 from mcp_agentbus.relay.typed import body
 
 if TYPE_CHECKING:
@@ -96,6 +96,11 @@ def _start(settings: Settings, asked: Asked, profile: str) -> tuple[bool, str]:
     try:
         answer = local_socket.ask(settings, {"op": "approved", **place, "profile": profile})
     except AgentbusError as error:
+        if isinstance(error, NoListener) and error.was_asked:
+            kept = (
+                f"The approval is kept; it is not known whether {asked.by} was started, which "
+                f"`agentbus agent wakes {asked.by}` tells"
+            )
         return False, f"{kept}: {error.message} {error.hint}"
     if answer["started"]:
         return (

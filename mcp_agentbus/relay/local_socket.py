@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from mcp_agentbus.core import places
 from mcp_agentbus.core.places import Where
-from mcp_agentbus.errors import AgentbusError, SilentListener
+from mcp_agentbus.errors import AgentbusError, NoListener, SilentListener
 from mcp_agentbus.relay import door
 from mcp_agentbus.relay.typed import words
 
@@ -105,21 +105,30 @@ def ask(where: Where, request: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the listener one thing and return its answer; for commands and hooks.
 
     Raises:
-        NoListener: none runs; SilentListener: none that answers here.
+        NoListener: none runs, or it has ended; SilentListener: none that answers here.
         AgentbusError: it refused; the message says why.
     """
+    was_asked = False
     try:
         with connect(where) as connection:
+            was_asked = True
             answer = exchange(connection, request)
-    except TimeoutError:
-        raise SilentListener(
-            "The listener does not answer.", hint="Run `agentbus listen --replace`."
-        ) from None
-    except (OSError, ValueError):
-        # Imported late: whoever is answered does without it.
-        from mcp_agentbus.relay import seat
-
-        raise seat.absence(where) from None
+    except (OSError, ValueError) as failed:
+        error = _absence(where, failed)
+        error.was_asked = was_asked
+        raise error from None
     if "error" in answer:
         raise AgentbusError(str(answer["error"]), hint=str(answer.get("hint", "")))
     return answer
+
+
+def _absence(where: Where, failed: Exception) -> NoListener:
+    """Return why no listener has answered, as a connection failed."""
+    if isinstance(failed, TimeoutError):
+        return SilentListener(
+            "The listener does not answer.", hint="Run `agentbus listen --replace`."
+        )
+    # Imported late: whoever is answered does without it.
+    from mcp_agentbus.relay import seat
+
+    return seat.absence(where)

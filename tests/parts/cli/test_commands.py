@@ -9,15 +9,17 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from types import SimpleNamespace
 
 import package_copy
 import pytest
 
-from mcp_agentbus.cli import output, tasks
+from mcp_agentbus.cli import output, rooms, tasks
 from mcp_agentbus.cli.main import COMMANDS
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.errors import BadInput, BusUnreachable
+from mcp_agentbus.errors import BadInput, BusUnreachable, NoListener
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
+from mcp_agentbus.relay import local_socket
 from mcp_agentbus.relay.typed.command import Begun
 from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 
@@ -249,3 +251,21 @@ def test_what_is_printed_waits_for_a_reader_that_is_slow():
         _, log = process.communicate()
 
     assert (process.returncode, log) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("was_asked", "said"),
+    [(False, "nothing was started"), (True, "it is not known whether coder was started")],
+)
+def test_of_an_approved_start_it_is_said_what_is_known(monkeypatch, was_asked, said):
+    def ask(*_):
+        error = NoListener()
+        error.was_asked = was_asked
+        raise error
+
+    monkeypatch.setattr(local_socket, "ask", ask)
+    record = SimpleNamespace(owner="planner", inbox="coder", task_id="0" * 32)
+    started, then = rooms._start(None, SimpleNamespace(record=record, by="coder"), "answer")
+
+    assert not started
+    assert then.startswith(f"The approval is kept; {said}")

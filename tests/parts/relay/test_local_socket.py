@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 
 import pytest
 
@@ -66,8 +67,28 @@ def test_the_kernel_tells_who_is_at_the_other_end():
 
 
 def test_without_a_listener_that_is_said(tmp_path):
-    with pytest.raises(NoListener):
+    with pytest.raises(NoListener) as told:
         local_socket.ask(Place(str(tmp_path / "run"), {}), {"op": "status"})
+    assert not told.value.was_asked
+
+
+def test_a_listener_that_ends_before_its_answer_may_have_done_what_was_asked(tmp_path):
+    place = Place(str(tmp_path), {})
+
+    def end():
+        connection, _ = listening.accept()
+        connection.close()
+
+    ends = threading.Thread(target=end)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(local_socket.socket_path(place))
+        listening.listen()
+        ends.start()
+        with pytest.raises(NoListener) as told:
+            local_socket.ask(place, {"op": "approved"})
+        ends.join()
+
+    assert told.value.was_asked
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there the path must be short")
