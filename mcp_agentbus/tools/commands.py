@@ -82,9 +82,10 @@ async def _answers(call: Call, session: Session, receipts: Sequence[Receipt], re
         ]
     except AgentbusError as failed:
         error = _in_vain(failed)
+        error.exit_code = refused or error.exit_code
         if not as_json:
             raise error from None
-        return call.end("", {**data, "error": SHELL.error(error)}, refused or error.exit_code)
+        return call.end("", {**data, "error": SHELL.error(error)}, error.exit_code)
     text = render.answers_text(answer, lives, session.me.id)
     data |= documents.of_answers(answer, lives)
     code = refused or _code(answer) or (TIMED_OUT if lives else 0)

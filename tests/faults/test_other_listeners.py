@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import termios
@@ -267,3 +268,21 @@ async def test_whoever_goes_with_something_unread_has_gone_as_any_other():
     gone = SimpleNamespace(connection=SimpleNamespace(reader=reader), heard=asyncio.Queue())
 
     assert await order.hear(gone) is None
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_whoever_reads_slowly_has_each_step_once_though_its_listener_ends(planner, how):
+    """Most of them lie in the listener until then."""
+    house = planner.bus.settings
+    await known(planner, "coder")
+    sent = [(await send_task(planner, "coder", "Count", "é" * 30_000))[0] for _ in range(10)]
+    argv = [*served.AGENTBUS, "export", "--json", "--cursor", how.name]
+    async with listening(house) as listener:
+        environ = served.environ(house.data_dir.parent)
+        with forking.start(argv, env=environ, stdout=subprocess.PIPE) as slow:
+            await asyncio.to_thread(until, lambda: _is_full(slow.stdout), "nobody reads it")
+            await listener.end(how)
+            steps = [json.loads(line) for line in await asyncio.to_thread(slow.stdout.readlines)]
+
+    assert slow.returncode == 0
+    assert [step["task"]["task_id"] for step in steps] == [receipt.task_id for receipt in sent]
