@@ -54,11 +54,13 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
         BadInput: another task lies here under its id.
         BusUnreachable, Unconfirmed: it cannot be kept here either.
     """
+    # Until it is at the bus nothing of it can be missing there, nor come back: it is forgotten.
     outbox = session.outbox
     why = failure.message if failure else (outbox and outbox.says.get("")) or BEHIND_OTHERS
     why = why.replace(_NOTHING, "")
     if outbox is None:
         if await _lay_before(session, task):
+            session.outcomes.forget(task.id)
             return Here(duplicate=True, why=why)
         raise kept_nowhere(session, failure or BusUnreachable())
     try:
@@ -69,7 +71,6 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
         said = f"{why} Nor could it be kept here: {local.message}"
         is_unsure = isinstance(local, Unconfirmed) or isinstance(failure, Unconfirmed)
         raise (Unconfirmed if is_unsure else BusUnreachable)(said, hint=local.hint) from None
-    # Until it is at the bus nothing of it can be missing there, nor come back.
     session.outcomes.forget(task.id)
     return replace(here, why=why)
 

@@ -168,6 +168,7 @@ async def test_without_a_listener_it_is_kept_if_one_that_has_ended_had_kept_this
         with pytest.raises(BusUnreachable) as failed:
             await later.keep(planner, TASK, AWAY)
         assert ("a listener keeps" in failed.value.hint) == keeps
+    assert planner.forgotten == [TASK.id] * kept
     assert started == [{"may_start": False}] * keeps
 
 
