@@ -100,4 +100,13 @@ LEFT: dict[str, str] = {
     "matters to type checkers alone.",
     "mcp_agentbus/handoff/sending/draft.py: class Options(TypedDict, total=False):: it is True": "It matters "
     "to type checkers alone.",
+    "mcp_agentbus/relay/typed/command.py: _TAKES_WITHIN_S = 2.0: it is 3.0": "A limit is a choice.",
+    "mcp_agentbus/relay/typed/command.py: _SILENT_S = 5.0: it is 6.0": "A limit is a choice.",
+    "mcp_agentbus/relay/typed/command.py: _CHUNK_BYTES = 64 * 1024: it is 65": "A limit is a choice.",
+    "mcp_agentbus/relay/typed/command.py: _CHUNK_BYTES = 64 * 1024: it is 1025": "A limit is a choice.",
+    "mcp_agentbus/relay/typed/words.py: MAX_BYTES = 512 * 1024: it is 513": "A limit is a choice.",
+    "mcp_agentbus/relay/typed/words.py: MAX_BYTES = 512 * 1024: it is 1025": "A limit is a choice.",
+    "mcp_agentbus/relay/typed/words.py: _HEAD_MAX = 64: it is 65": "A limit is a choice.",
+    "mcp_agentbus/relay/typed/words.py: if len(come) > _HEAD_MAX:: it compares by `>=`": "No kind and "
+    "number is half as long.",
 }

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_agentbus.core.feather import ancestors
 from mcp_agentbus.relay.typed import words
 from mcp_agentbus.relay.typed.words import Typed
 
@@ -27,6 +28,16 @@ def typed(draw):
 @given(typed())
 def test_any_words_arrive_as_they_were_typed(sent):
     assert vars(Typed.unpack(sent.pack())) == vars(sent)
+
+
+def test_what_a_process_says_first_is_a_line_and_then_what_was_typed():
+    """Of whatever is not known of it, the field is empty or 0."""
+    packed = Typed(["task", "1a2b"], "/work", {"HOME": "/me"}).pack()
+
+    assert packed == b"wtask\0w1a2b\0eHOME=/me\0f/work\0r\0z\0h0\0t0\0t0\0t0"
+    assert words.request("1.2.0", packed) == (
+        b'{"op":"typed","version":"1.2.0","size":%d}\n' % len(packed) + packed
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,3 +79,11 @@ def test_a_servers_token_is_told_to_nobody():
     environ = {"AGENTBUS_TOKEN": "secret", "AGENTBUS_HOST": "codex", "PATH": "/bin"}
 
     assert words.variables(environ) == {"AGENTBUS_HOST": "codex"}
+
+
+def test_of_several_hosts_around_it_the_nearest_is_told(monkeypatch):
+    """Only here can be seen whose child this process is."""
+    environ = {"CLAUDECODE": "1", "OPENCLAW_SHELL": "1"}
+    monkeypatch.setattr(ancestors, "ancestors", lambda: iter([{"bash"}, {"openclaw"}, {"claude"}]))
+
+    assert words.variables(environ) == {**environ, "AGENTBUS_HOST": "openclaw"}
