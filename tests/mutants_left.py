@@ -109,4 +109,6 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/relay/typed/words.py: _HEAD_MAX = 64: it is 65": "A limit is a choice.",
     "mcp_agentbus/relay/typed/words.py: if len(come) > _HEAD_MAX:: it compares by `>=`": "No kind and "
     "number is half as long.",
+    "mcp_agentbus/listener/typed/order.py: if not isinstance(size, int) or not 0 <= size <= "
+    "words.MAX_BYTES:: it is 1": "What has no size lacks all that a command has, and is refused for that.",
 }
