@@ -2,14 +2,19 @@
 """A connection begins with one line: its handler answers it, or it is refused, in a line."""
 
 import asyncio
+import gc
+import logging
 import os
+import socket
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.listener import endpoint as endpoints
 from mcp_agentbus.listener.endpoint import Endpoint, listening_socket
 from mcp_agentbus.relay import local_socket
 
@@ -72,3 +77,154 @@ def test_nobody_else_can_reach_it(settings):
     path = Path(local_socket.socket_path(settings))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+# As little as a socket takes at once, in bytes, and far less than what is written here.
+_LITTLE = 1
+_MUCH = 40_000
+# Only a hang takes as long, in seconds.
+_HANG_S = 20
+
+
+async def reached(settings, op):
+    """Connect and ask, as one that reads next to nothing unless it is told to."""
+    path = local_socket.socket_path(settings)
+    reader, writer = await asyncio.open_unix_connection(path, limit=1)
+    writer.write(local_socket.line({"op": op}))
+    return reader, writer
+
+
+class Held:
+    """A handler that ends when it is let go, or when it has been written to its end."""
+
+    def __init__(self):
+        self.began, self.go = asyncio.Event(), asyncio.Event()
+        self.is_over = False
+
+    async def __call__(self, connection):
+        try:
+            self.began.set()
+            await self.go.wait()
+            connection.say({"heard": "all"})
+        finally:
+            self.is_over = True
+
+    async def reads_nothing(self, connection):
+        try:
+            self.began.set()
+            connection.writer.write(bytes(10_000_000))
+            await connection.writer.drain()
+        finally:
+            self.is_over = True
+
+    async def little_at_once(self, connection):
+        its = connection.writer.get_extra_info("socket")
+        its.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LITTLE)
+        connection.writer.write(bytes(_MUCH))
+        self.began.set()
+
+
+@pytest_asyncio.fixture
+async def held(settings):
+    """A handler, and its endpoint."""
+    held = Held()
+    ops = {"held": held, "reads nothing": held.reads_nothing, "little": held.little_at_once}
+    endpoint = Endpoint(ops)
+    await endpoint.accept(listening_socket(settings))
+    yield held, endpoint
+    endpoint.close()
+
+
+async def test_those_that_are_here_are_answered_while_nobody_is_let_in_any_more(settings, held):
+    held, endpoint = held
+    reader, writer = await reached(settings, "held")
+    await held.began.wait()
+    endpoint.close()
+    ending = asyncio.ensure_future(endpoint.ended())
+    with pytest.raises(ConnectionError):
+        await reached(settings, "held")
+    held.go.set()
+    async with asyncio.timeout(_HANG_S):
+        answer = await reader.read()
+        await ending
+    writer.close()
+
+    assert answer == local_socket.line({"heard": "all"})
+    assert held.is_over
+
+
+async def test_what_was_said_has_been_written_when_all_have_ended(settings, held):
+    held, endpoint = held
+    reader, writer = await reached(settings, "little")
+    await held.began.wait()
+    ending = asyncio.ensure_future(endpoint.ended())
+    done, _ = await asyncio.wait([ending], timeout=0.1)
+    async with asyncio.timeout(_HANG_S):
+        said = await reader.read()
+        await ending
+    writer.close()
+
+    assert not done
+    assert said == bytes(_MUCH)
+
+
+async def test_whoever_reads_nothing_is_cut_off(settings, held, monkeypatch):
+    monkeypatch.setattr(endpoints, "_CLOSE_TIMEOUT_S", 0.1)
+    held, endpoint = held
+    _, writer = await reached(settings, "reads nothing")
+    await held.began.wait()
+    async with asyncio.timeout(_HANG_S):
+        await endpoint.ended()
+    writer.close()
+
+    assert held.is_over
+
+
+async def test_whoever_does_not_end_either_is_waited_for_no_longer(settings, held, monkeypatch):
+    monkeypatch.setattr(endpoints, "_CLOSE_TIMEOUT_S", 0.1)
+    held, endpoint = held
+    _, writer = await reached(settings, "held")
+    await held.began.wait()
+    async with asyncio.timeout(_HANG_S):
+        await endpoint.ended()
+        was_over = held.is_over
+        held.go.set()
+        await endpoint.ended()
+    writer.close()
+
+    assert (was_over, held.is_over) == (False, True)
+
+
+async def test_of_a_connection_that_has_ended_nothing_is_kept(settings, endpoint):
+    """A listener runs for weeks, and each turn of a session asks it."""
+
+    def streams():
+        gc.collect()
+        return sum(isinstance(each, asyncio.StreamWriter) for each in gc.get_objects())
+
+    await asked(settings, local_socket.line({"op": "echo", "word": "hello"}))
+    before = streams()
+    for _ in range(3):
+        await asked(settings, local_socket.line({"op": "echo", "word": "hello"}))
+    await endpoint.ended()
+
+    assert streams() <= before
+
+
+async def test_who_takes_another_socket_answers_on_the_one_before_no_more(
+    settings, endpoint, tmp_path
+):
+    another = replace(settings, runtime_dir=tmp_path / "another")
+    await endpoint.accept(listening_socket(another))
+    line = local_socket.line({"op": "echo", "word": "hello"})
+
+    assert local_socket.message(await asked(another, line))["heard"] == "hello"
+    with pytest.raises(ConnectionError):
+        await asked(settings, line)
+
+
+async def test_of_what_is_no_line_of_json_the_log_has_its_kind_alone(settings, endpoint, caplog):
+    with caplog.at_level(logging.DEBUG, logger=endpoints.__name__):
+        await asked(settings, b"s3cret\n")
+
+    assert caplog.messages == ["a connection ended: JSONDecodeError"]
