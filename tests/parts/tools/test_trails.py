@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands that look back look for, print, and would go on from, text by text."""
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from local_server import settings_at
+
+from mcp_agentbus.archive.audit import Span, steps
+from mcp_agentbus.archive.catch_up import Extent
+from mcp_agentbus.archive.entries import Change
+from mcp_agentbus.archive.file import Archive, Reached, iso
+from mcp_agentbus.archive.history import Current, Sides, Wanted
+from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.config.identity import Asked
+from mcp_agentbus.config.settings import Keeps
+from mcp_agentbus.core.feather.printing import EXIT_CODE
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.task import Moment
+from mcp_agentbus.tools import commands, history
+from mcp_agentbus.tools.answers import past
+from mcp_agentbus.tools.call import Call
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FIRST = NOON.isoformat()
+PLANNER = Agent("planner", roles=("lead",))
+MINE = Sides((PLANNER.id,), PLANNER.inboxes)
+
+
+def at(number):
+    return NOON + timedelta(minutes=number)
+
+
+def sent(number, owner="planner", inbox="coder"):
+    """Return a task that was stored then."""
+    values = {"subject": f"Task {number}", "created_at": at(number), "request": "All of it."}
+    moments = (Moment(state="stored", at=at(number), by=owner),)
+    return Change(
+        owner, inbox, f"t{number:05d}", at(number), number, "sent_seq", values, moments
+    )  # fmt: skip
+
+
+class Shell:
+    """Whoever types commands, an archive that is played, and what both say."""
+
+    def __init__(self, home, archive):
+        self.settings = settings_at(home)
+        self.bus = SimpleNamespace(settings=self.settings)
+        self.archive = archive
+        self.given, self.is_persons = "planner", False
+        #: What the archive says of itself, and whether there is a bus.
+        self.notes, self.away = (), None
+        #: What lies in the outbox; and what was looked for in it, on which sides.
+        self.here, self.looked_for = (), []
+        #: What became known later, and whose news were asked for, behind which step.
+        self.later, self.news_of = [], []
+        #: In the order of time: what was printed and with what, and what else was done.
+        self.done = []
+
+    def print(self, text, changed):
+        self.done.append((text, changed))
+
+    async def reached(self):
+        self.done.append("reached")
+
+    async def ensured(self, _):
+        self.done.append("streams")
+        if self.away:
+            raise self.away
+
+    def outgoing(self, _, wanted, sides):
+        self.looked_for.append((wanted, sides))
+        return self.here
+
+    async def held(self, _, tasks):
+        return tuple(replace(task, is_left=True) for task in tasks)
+
+    @asynccontextmanager
+    async def up_to_date(self, bus, agents):
+        yield Current(self.archive, Extent(), self.notes)
+
+    async def news(self, bus, archive, agents, sides, after):
+        self.news_of.append((sides, after))
+        for change in self.later:
+            self.note(change)
+            entries = list(steps(archive, sides, Span(after, change.seq)))
+            after = change.seq
+            yield after, entries
+
+    def note(self, *changes):
+        self.archive.note(changes, Reached("agentbus.*.*.*.*", 1, 2), of="made")
+
+    async def typed(self, line, **changed):
+        """Type it, as one that goes on with these arguments; return the exit code."""
+        asked = Asked(self.settings, self.given, is_persons=self.is_persons)
+        args = parser().parse_args(line.split())
+        vars(args).update(changed)
+        self.done.clear()
+        call = Call(args, Naming(asked), self.print, self.bus, self.reached)
+        return await commands.start(call)
+
+    @property
+    def texts(self):
+        return [each[0] for each in self.done if isinstance(each, tuple)]
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    async def look(*_):
+        return SimpleNamespace(me=PLANNER)
+
+    with Archive(None, Keeps()) as archive:
+        shell = Shell(tmp_path / "bus", archive)
+        monkeypatch.setattr(Naming, "look", look)
+        monkeypatch.setattr(history.streams, "ensure_streams", shell.ensured)
+        monkeypatch.setattr(history, "outgoing_of", shell.outgoing)
+        monkeypatch.setattr(history, "as_held", shell.held)
+        monkeypatch.setattr(history, "up_to_date", shell.up_to_date)
+        monkeypatch.setattr(history, "news", shell.news)
+        yield shell
+
+
+# Lists.
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted", "sides", "title"),
+    [
+        ("tasks", Wanted(), MINE, "of planner."),
+        ("tasks --sent", Wanted(view="sent"), MINE, "sent by planner."),
+        ("tasks two words", Wanted(words="two words"), MINE, 'of planner with "two words" in it.'),
+        ("tasks --open --all", Wanted(view="open"), Sides(), "of your agents still open."),
+        (
+            f"tasks --with role:lead --state open --thread th --since {FIRST} --limit 5 --cursor past-7",
+            Wanted(other="role-lead", state="open", thread_id="th", since=NOON, limit=5,
+                   cursor="past-7"),
+            MINE, "of planner.",
+        ),
+        (
+            f"search two words --since {FIRST} --limit 5 --cursor past-7",
+            Wanted(words="two words", since=NOON, limit=5, cursor="past-7"), Sides(),
+            'of your agents with "two words" in it.',
+        ),
+    ],
+)  # fmt: skip
+async def test_what_was_typed_is_what_is_looked_for_and_said(shell, line, wanted, sides, title):
+    code = await shell.typed(line)
+
+    assert shell.looked_for == [(wanted, sides)]
+    assert shell.done == ["streams", (f"No task {title}", {EXIT_CODE: code})]
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "is_persons", "sides"),
+    [(None, True, Sides()), (None, False, MINE), ("planner", True, MINE)],
+)
+async def test_a_person_who_is_no_agent_sees_the_tasks_of_all_of_theirs(
+    shell, given, is_persons, sides
+):
+    shell.given, shell.is_persons = given, is_persons
+    await shell.typed("tasks")
+
+    assert shell.looked_for == [(Wanted(), sides)]
+
+
+async def test_first_stands_what_lies_here_and_then_each_task_as_it_is_held(shell):
+    shell.note(sent(1), sent(2))
+    [entry, _] = steps(shell.archive, Sides(), Span())
+    shell.here = (replace(entry.task, task_id="here", is_outgoing=True),)
+    await shell.typed("tasks --json")
+    listed = json.loads(shell.texts[0])["tasks"]
+
+    assert [(each["task_id"], each["left"]) for each in listed] == [
+        ("here", False), ("t00002", True), ("t00001", True),
+    ]  # fmt: skip
+
+
+async def test_without_a_bus_what_lies_here_is_told_of_and_nothing_else_is_made_up(shell):
+    shell.note(sent(1))
+    [entry] = steps(shell.archive, Sides(), Span())
+    shell.away = BusUnreachable("No bus server answers. Nothing was stored.")
+    with pytest.raises(BusUnreachable):
+        await shell.typed("tasks")
+    shell.here = (replace(entry.task, task_id="here", is_outgoing=True),)
+    code = await shell.typed("tasks --json")
+
+    told = json.loads(shell.texts[0])
+    assert (code, shell.done[1][1]) == (3, {EXIT_CODE: 3})
+    assert [each["task_id"] for each in told["tasks"]] == ["here"]
+    assert told["notes"] == [
+        "This is only what lies on this machine, as the bus is out of reach. No bus server answers."
+    ]
+
+
+# Trails.
+
+
+def behind(number):
+    return {"behind": (iso(at(number)), number)}
+
+
+async def test_of_steps_the_last_are_printed_and_how_many_are_not(shell):
+    shell.note(*map(sent, (1, 2, 3)))
+    code = await shell.typed("audit --limit 2")
+    lines = [past.step_line(each) for each in steps(shell.archive, Sides(), Span())]
+
+    where = {"after": 0, "until": 3, "since": None}
+    assert code == 0
+    assert shell.done == [
+        "streams",
+        ("(1 earlier steps: --limit N shows more of them.)", {**where, **behind(1)}),
+        (lines[1], {**where, **behind(2)}),
+        (lines[2], {EXIT_CODE: 0}),
+    ]
+
+
+async def test_a_program_is_told_of_each_step_and_of_nothing_besides(shell):
+    shell.note(*map(sent, (1, 2, 3)))
+    shell.notes = ("It is old.",)
+    await shell.typed(f"audit --limit 2 --json --since {at(1).isoformat()}")
+
+    where = {"after": 0, "until": 3, "since": at(1).isoformat()}
+    assert [json.loads(text)["step"] for text in shell.texts] == [2, 3]
+    assert [changed for _, changed in shell.done[1:]] == [{**where, **behind(2)}, {EXIT_CODE: 0}]
+
+
+@pytest.mark.parametrize(("line", "has_texts"), [("audit --json", False), ("export --json", True)])
+async def test_the_texts_of_tasks_are_exported_and_not_audited(shell, line, has_texts):
+    shell.note(sent(1))
+    await shell.typed(line)
+
+    task = json.loads(shell.texts[0])["task"]
+    assert (task.get("request") == "All of it.") == has_texts == ("result" in task)
+
+
+@pytest.mark.parametrize(
+    ("line", "resumed", "texts"),
+    [
+        ("audit", {}, ["No step of a task is known in this time."]),
+        ("audit --json", {}, []),
+        ("audit", {"after": 0, "until": 0, "behind": ["", 0]}, []),
+        ("export", {}, []),
+    ],
+)
+async def test_that_there_is_nothing_is_said_once_and_to_people(shell, line, resumed, texts):
+    assert await shell.typed(line, **resumed) == 0
+    assert shell.done == ["streams", *((text, {EXIT_CODE: 0}) for text in texts)]
+
+
+@pytest.mark.parametrize("line", ["audit", "export"])
+async def test_whoever_goes_on_prints_what_comes_behind_and_nothing_newer(shell, line):
+    shell.note(*map(sent, range(1, 6)))
+    resumed = {"after": 1, "until": 4, "behind": list(behind(2)["behind"]), "since": None}
+    await shell.typed(f"{line} --json", **resumed)
+
+    assert [json.loads(text)["step"] for text in shell.texts] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("line", "numbers"),
+    [
+        ("audit --json", [1, 2, 3, 4]),
+        ("audit --json --agent coder", [1, 2, 4]),
+        ("export --json --agent coder", [1, 2, 4]),
+    ],
+)
+async def test_only_the_tasks_of_the_agent_that_was_named_are_printed(shell, line, numbers):
+    shell.note(sent(1), sent(2, "coder", "reviewer"), sent(3, "planner", "tester"))
+    shell.note(sent(4, "tester", "coder"))
+    await shell.typed(line)
+
+    assert [json.loads(text)["step"] for text in shell.texts] == numbers
+
+
+async def test_a_note_is_printed_once_also_by_whoever_goes_on(shell):
+    shell.notes = ("It is old.", "It is slow.")
+    await shell.typed("audit", noted=["It is old."])
+    assert shell.done[1] == ("Note: It is slow.", {"noted": ("It is old.", "It is slow.")})
+
+    await shell.typed("audit")
+    assert shell.done[1:3] == [
+        ("Note: It is old.", {"noted": ("It is old.",)}),
+        ("Note: It is slow.", {"noted": ("It is old.", "It is slow.")}),
+    ]
+
+
+async def test_a_named_export_goes_on_behind_what_has_been_read(shell):
+    """What is noted is noted once its reader says that it has it."""
+    shell.note(*map(sent, (1, 2)))
+    note_cursor = shell.archive.note_cursor
+
+    def noted(name, step):
+        shell.done.append((name, step))
+        note_cursor(name, step)
+
+    shell.archive.note_cursor = noted
+    await shell.typed("export --json --cursor diary")
+    first = shell.done[1:]
+    shell.note(sent(3))
+    await shell.typed("export --json --cursor diary")
+    second = shell.done[1:]
+
+    where = {"until": 2, "since": None}
+    assert [each[1] if isinstance(each, tuple) else each for each in first] == [
+        {"after": 0, **where, **behind(1)},
+        {"after": 2, **where, "behind": ("", 0)},
+        "reached", 2,
+    ]  # fmt: skip
+    assert json.loads(second[0][0])["step"] == 3
+    assert second[1:] == ["reached", ("diary", 3)]
+
+
+async def test_an_export_that_goes_on_does_not_begin_where_its_name_has_read_to(shell):
+    """Its earlier process had noted nothing yet."""
+    shell.note(*map(sent, (1, 2, 3)))
+    shell.archive.note_cursor("diary", 3)
+    await shell.typed(
+        "export --json --cursor diary", after=0, until=3, behind=list(behind(1)["behind"])
+    )
+
+    assert [json.loads(text)["step"] for text in shell.texts] == [2, 3]
+
+
+@pytest.mark.parametrize("line", ["audit", "export --cursor diary"])
+async def test_whoever_follows_is_told_of_each_step_as_it_becomes_known(shell, line):
+    shell.note(sent(1))
+    shell.later = [sent(2), sent(3, "tester", "coder")]
+    await shell.typed(f"{line} --json --follow")
+
+    assert [json.loads(text)["step"] for text in shell.texts] == [1, 2, 3]
+    assert [changed for _, changed in (x for x in shell.done if isinstance(x, tuple))] == [
+        {"after": number, "until": number, "behind": ("", 0), "since": None}
+        for number in (1, 2, 3)
+    ]  # fmt: skip
+    assert shell.news_of == [(Sides(), 1)]
+    rows = shell.archive.rows("SELECT name, step FROM cursors")
+    assert [tuple(row) for row in rows] == ([("diary", 3)] if "cursor" in line else [])
