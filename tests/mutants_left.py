@@ -64,6 +64,9 @@ LEFT: dict[str, str] = {
     "is promised.",
     'mcp_agentbus/handoff/shell.py: write_whole(self._path, json.dumps({"ended": way}).encode(), '
     "durable=False): it is True": "The same.",
+    "mcp_agentbus/wakes/backlog.py: return 0, count: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
+    "alone.",
+    "mcp_agentbus/wakes/demand.py: words: int = 0: it is 1": "It is told of each lane.",
     "mcp_agentbus/handoff/claims.py: return -1: it is 2": "Claims are numbered from 1 on.",
     "mcp_agentbus/handoff/claims.py: return self._found_at is not None and _claimed_at(claim) < "
     "self._found_at: it compares by `<=`": "Nothing is claimed in the microsecond of the look.",
