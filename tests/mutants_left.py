@@ -67,6 +67,15 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/wakes/backlog.py: return 0, count: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
     "alone.",
     "mcp_agentbus/wakes/demand.py: words: int = 0: it is 1": "It is told of each lane.",
+    "mcp_agentbus/wakes/ledger.py: return "
+    'at.astimezone(UTC).isoformat(timespec="microseconds"): it is not told `timespec`': "Where there is no fraction a `+` follows, which is before the `.` of all others.",
+    "mcp_agentbus/wakes/ledger.py: self._version = 0: it is 1": "Nothing is remembered yet that a version could be of.",
+    "mcp_agentbus/wakes/ledger.py: def ends_unwritten(self, limit: int = 100) -> list[Row]:: "
+    "it is 101": "The hundred-and-first is told at the next look.",
+    "mcp_agentbus/wakes/ledger.py: file = sqlite3.connect(: it is not told `isolation_level`": "All that is written is between a BEGIN and a COMMIT of our own.",
+    'mcp_agentbus/wakes/ledger.py: file.execute("PRAGMA synchronous = FULL"): it is not done': "SQLite itself begins with FULL, and each transaction says what it wants.",
+    "mcp_agentbus/wakes/ledger.py: return wake or 0: it is 1": "What was inserted has a number.",
+    "mcp_agentbus/wakes/ledger.py: file.close(): it is not done": "It is closed once nobody has it any more, which is then.",
     "mcp_agentbus/handoff/claims.py: return -1: it is 2": "Claims are numbered from 1 on.",
     "mcp_agentbus/handoff/claims.py: return self._found_at is not None and _claimed_at(claim) < "
     "self._found_at: it compares by `<=`": "Nothing is claimed in the microsecond of the look.",
