@@ -76,6 +76,15 @@ LEFT: dict[str, str] = {
     'mcp_agentbus/wakes/ledger.py: file.execute("PRAGMA synchronous = FULL"): it is not done': "SQLite itself begins with FULL, and each transaction says what it wants.",
     "mcp_agentbus/wakes/ledger.py: return wake or 0: it is 1": "What was inserted has a number.",
     "mcp_agentbus/wakes/ledger.py: file.close(): it is not done": "It is closed once nobody has it any more, which is then.",
+    'mcp_agentbus/bus/replies.py: code = refused.get("err_code", 0) if refused is not None '
+    "else 0: it is 1": "Where nothing was refused the code is not looked at.",
+    'mcp_agentbus/bus/replies.py: left = int(request.get("batch", 1 + came)) - came: it is 2': "Without a batch it is more than none in either case.",
+    "mcp_agentbus/bus/replies.py: offered, seq, _, nanoseconds, waiting = tokens[4:9] if "
+    "len(tokens) == 9 else tokens[6:11]: it is 10": "There are nine.",
+    'mcp_agentbus/bus/replies.py: return bool(0 < has.get("max_bytes", -1) < '
+    'made.get("max_bytes", 0) * _TOO_SMALL): it is 2': "Any number below 0 says that there is no limit.",
+    'mcp_agentbus/bus/replies.py: return bool(0 < has.get("max_bytes", -1) < '
+    'made.get("max_bytes", 0) * _TOO_SMALL): it is 1': "Of one byte the 1,024th part is no whole one.",
     "mcp_agentbus/handoff/claims.py: return -1: it is 2": "Claims are numbered from 1 on.",
     "mcp_agentbus/handoff/claims.py: return self._found_at is not None and _claimed_at(claim) < "
     "self._found_at: it compares by `<=`": "Nothing is claimed in the microsecond of the look.",
