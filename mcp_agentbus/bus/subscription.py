@@ -75,13 +75,20 @@ class Subscription:
 
     async def _rest(self, end: Callable[[], Awaitable[None]]) -> None:
         """Hear nothing for a while; then it is as after a lost connection."""
+        link = self._link
         try:
             await end()
-            self._end, link = None, self._link
-            while link and self._link is link and link.alive and self._end is None:
+            if self._end is end:
+                self._end = None
+            while link and self._rests_on(link):
                 await asyncio.sleep(_REST_S)
-                with contextlib.suppress(LinkLost, TimeoutError):
-                    await self.begin(link, _BEGINS_WITHIN_S)
+                if self._rests_on(link):
+                    with contextlib.suppress(LinkLost, TimeoutError):
+                        await self.begin(link, _BEGINS_WITHIN_S)
         finally:
             self._resting = None
         self.arrived(None)
+
+    def _rests_on(self, link: Link) -> bool:
+        """Tell whether it is not heard on a connection; false once there is another."""
+        return self._link is link and link.alive and self._end is None

@@ -20,6 +20,8 @@ class Link:
     def __init__(self, *failures, denied=False):
         self.asked, self.ats, self.failures, self.denied = [], [], list(failures), denied
         self.alive, self.hear, self.ended = True, None, asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def subscribe(self, subject, hear, group):
         self.asked.append(("subscribe", subject, group))
@@ -30,6 +32,7 @@ class Link:
     async def _end(self):
         self.asked.append("end")
         self.ended.set()
+        await self.may_end.wait()
         self.ats.append(asyncio.get_running_loop().time())
 
     async def flush(self, within_s):
@@ -165,3 +168,31 @@ async def test_whoever_ends_it_in_a_rest_is_told_no_more(heard, short):
         await asyncio.wait([resting])
 
     assert (heard.told, link.asked) == (["a", "b"], [*BEGUN, "end"])
+
+
+async def test_a_connection_that_was_lost_in_a_rest_leaves_nobody_deaf_after_the_next(heard, short):
+    before = await heard.begin()
+    for each in "abc":
+        before.hear(each)
+    await before.ended.wait()
+    before.alive, before.failures = False, [LinkLost()]
+    after = await heard.begin()  # as `Reconnecting` does, at once
+    await heard.rested.wait()
+    heard.at += 1.0
+    await heard.flooded(after)
+
+    assert after.asked == [*BEGUN, "end", *BEGUN]
+
+
+async def test_a_connection_that_is_opened_before_it_has_ended_on_the_last_is_heard_once(heard):
+    before = await heard.begin()
+    before.may_end.clear()
+    for each in "abc":
+        before.hear(each)
+    await before.ended.wait()
+    after = await heard.begin()
+    before.may_end.set()
+    await heard.rested.wait()
+    await heard.it.end()
+
+    assert (heard.told, after.asked) == (["a", "b", None], [*BEGUN, "end"])
