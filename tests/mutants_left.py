@@ -142,4 +142,10 @@ LEFT: dict[str, str] = {
     "is written before the connection is closed, right behind it.",
     "mcp_agentbus/listener/endpoint.py: self._lock = -1: it is 2": "No descriptor is below 0.",
     "mcp_agentbus/listener/endpoint.py: listening.listen(128): it is 129": "A limit is a choice.",
+    "mcp_agentbus/listener/relayed.py: await connection.writer.drain(): it is not done": "What is written "
+    "is sent as well, and whoever has gone says nothing more.",
+    "mcp_agentbus/listener/relayed.py: await order.connection.writer.drain(): it is not done": "The "
+    "endpoint waits for the same right behind it.",
+    'mcp_agentbus/core/framing.py: return json.dumps(char)[1:-1] if char > "\\uffff" else '
+    'f"\\\\u{ord(char):04x}": it compares by `>=`': "Of that one both spell the same.",
 }

@@ -203,6 +203,7 @@ def test_an_emoji_style_is_shown_where_there_is_no_emoji(text):
         ("\x00\x1b\x7f", "\\x00\\x1b\\x7f"),
         ("\x85\u202e", "\\u0085\\u202e"),
         ("\U000e0041", "\\U000e0041"),
+        ("\uffff", "\\uffff"),
         ("\ud800", "\\ud800"),
         ("a\r\nb\rc", "a\nb\\x0dc"),
     ],
@@ -226,6 +227,22 @@ def test_json_hides_nothing_and_a_program_reads_what_was_written(text):
     assert json.loads(spelled) == {text: [text]}
 
 
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (
+            {"a": ["Grüße, \u65e5\u672c \U0001f680", None]},
+            '{"a": ["Grüße, \u65e5\u672c \U0001f680", null]}',
+        ),
+        ("\x7f\u200b\uffff", '"\\u007f\\u200b\\uffff"'),
+        ("\U000e0041", '"\\udb40\\udc41"'),
+    ],
+)
+def test_json_shows_what_shows_and_spells_the_rest_as_json_does(data, line):
+    """By halves, where a character is beyond what four digits hold."""
+    assert framing.spelled(data) == line
+
+
 # One line.
 
 
@@ -244,6 +261,7 @@ def test_one_line_is_one_line_and_counts_what_it_leaves_out(text, limit):
 def test_one_line_shows_200_characters_whole(length):
     """As many as a subject may have."""
     assert one_line("x" * length) == "x" * length
+    assert one_line("x" * 201) == f"{'x' * 200}... (1 more characters)"
 
 
 def test_one_line_shows_where_lines_and_tabs_were():
@@ -299,6 +317,16 @@ def test_the_pieces_of_a_text_are_the_text(text, limit):
     assert all(len(piece.text) <= limit and piece.total == len(text) for piece in pieces)
     shown = [escape(piece.text).replace("\n", "\n    ") for piece in pieces]
     assert all(len(one) <= limit or len(pieces[at].text) == 1 for at, one in enumerate(shown))
+
+
+@pytest.mark.parametrize("text", ["a\nb\n\nc\td", "\n\n\n", "a\u200bb\U000e0041c", "\x7f\x7f\x7f"])
+def test_a_piece_is_as_long_as_it_may_be(text):
+    """Another character, as it is shown, would be too much."""
+    for limit in range(1, 20):
+        piece = part(text, 0, limit)
+        longer = escape(text[: len(piece.text) + 1]).replace("\n", f"\n{INDENT}")
+
+        assert piece.next is None or len(longer) > limit
 
 
 @pytest.mark.parametrize(("start", "limit"), [(0, 0), (-5, 3), (2, -1)])

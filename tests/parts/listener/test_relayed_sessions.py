@@ -103,7 +103,7 @@ def server(monkeypatch):
 async def served(relayed, server, connection):
     """Have a session served for the length of a block; give it, and what it is served by."""
     serving = asyncio.ensure_future(relayed.serve(connection))
-    await server.began.wait()
+    await asyncio.wait_for(server.began.wait(), _HANG_S)
     session, _, told = server.served[-1]
     yield session, told
     server.go.set()
@@ -210,7 +210,7 @@ async def test_a_listener_that_ends_leaves_its_sessions_with_all_that_they_hold(
 
 async def test_a_session_that_does_not_leave_is_cut_off(here, state, relayed, server, caplog):
     serving = asyncio.ensure_future(relayed.serve(asking(here)))
-    await server.began.wait()
+    await asyncio.wait_for(server.began.wait(), _HANG_S)
     async with asyncio.timeout(_HANG_S):
         await relayed.leave()
         await serving

@@ -207,6 +207,19 @@ async def test_where_its_server_is_within_reach_a_command_is_taken(tmp_path, lin
     assert len(line.orders) == 1
 
 
+async def test_whoever_takes_its_time_to_go_on_is_waited_for(here, line, relayed):
+    connection = asked(here, come=b"")
+    typed = asyncio.ensure_future(relayed.typed(connection))
+    done, _ = await asyncio.wait([typed], timeout=0.05)
+    begun = list(line.orders)
+    connection.reader.feed_data(b"go 0\n")
+    async with asyncio.timeout(_HANG_S):
+        await typed
+
+    assert (done, begun) == (set(), [])
+    assert connection.writer.said == b"taken 0\ntell 5\nDone.end 4\n"
+
+
 @pytest.mark.parametrize("come", [b"", b"no 0\n"])
 async def test_of_whoever_has_gone_before_it_began_nothing_is_done(here, line, relayed, come):
     connection = asked(here, come=come)
@@ -240,7 +253,7 @@ async def test_a_command_whose_process_goes_is_broken_off(here, line, relayed):
     line.works = works
     connection = asked(here, "watch")
     typed = asyncio.ensure_future(relayed.typed(connection))
-    await line.began.wait()
+    await asyncio.wait_for(line.began.wait(), _HANG_S)
     under_way = relayed.commands
     connection.reader.feed_eof()
     async with asyncio.timeout(_HANG_S):
@@ -262,7 +275,7 @@ async def test_a_command_that_a_listener_breaks_off_as_it_ends_is_not_said_to_ha
     line.works = works
     connection = asked(here, "watch")
     typed = asyncio.ensure_future(relayed.typed(connection))
-    await line.began.wait()
+    await asyncio.wait_for(line.began.wait(), _HANG_S)
     async with asyncio.timeout(_HANG_S):
         await relayed.leave()
         await typed
@@ -280,7 +293,7 @@ async def test_a_command_that_is_done_as_its_listener_ends_is_said_to_be(here, l
     line.works = works
     connection = asked(here, "send")
     typed = asyncio.ensure_future(relayed.typed(connection))
-    await line.began.wait()
+    await asyncio.wait_for(line.began.wait(), _HANG_S)
     async with asyncio.timeout(_HANG_S):
         await relayed.leave()
         await typed
