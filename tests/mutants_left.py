@@ -148,4 +148,8 @@ LEFT: dict[str, str] = {
     "endpoint waits for the same right behind it.",
     'mcp_agentbus/core/framing.py: return json.dumps(char)[1:-1] if char > "\\uffff" else '
     'f"\\\\u{ord(char):04x}": it compares by `>=`': "Of that one both spell the same.",
+    "mcp_agentbus/tools/history.py: step: int = 0: it is 1": "It is set with the first span, before "
+    "anybody asks for it.",
+    "mcp_agentbus/tools/history.py: rest = Span(span.until or 0, span.until): it is 1": "Up to none there "
+    "is no step, behind whichever.",
 }
