@@ -57,6 +57,10 @@ from voices import Shell, typed
 # After the faults: a dead session's claims come back within 30 s, up to five times; deadlines and
 # schedules of this run are at most 28 s ahead; a busy machine takes its share.
 _SETTLES_WITHIN_S = 120.0
+# Besides, for each task that is open then: a command that ends one takes so long on a busy machine,
+# and a shell may be hundreds behind.
+_EACH_S = 1.0
+_SETTLES_AT_MOST_S = 900.0
 # Nobody works any more: whoever still takes half a processor spins.
 _IDLE_S = 2.0
 _CLOSES_WITHIN_S = 20.0
@@ -104,7 +108,7 @@ async def _run(
     world, samples = _world(folder, seed, is_shared=is_shared), []
     held = Contents()
     try:
-        within_s = _BEGINS_WITHIN_S + minutes * 60 + _SETTLES_WITHIN_S + _ENDS_WITHIN_S
+        within_s = _BEGINS_WITHIN_S + minutes * 60 + _SETTLES_AT_MOST_S + _ENDS_WITHIN_S
         async with asyncio.timeout(within_s):
             await _live(world, samples, minutes, plan)
             said = await _listed(world), await _archived(world)
@@ -215,9 +219,10 @@ async def _settle(world: World) -> None:
     async with asyncio.TaskGroup() as group:
         for actor in world.actors:
             group.create_task(actor.drain())
+        within_s = _SETTLES_WITHIN_S + _EACH_S * len(world.ledger.open())
         await until(
             lambda: not world.ledger.open() and not any(actor.owes for actor in world.actors),
-            _SETTLES_WITHIN_S,
+            min(within_s, _SETTLES_AT_MOST_S),
         )
         for actor in world.actors:
             for left in actor.owes:
