@@ -243,13 +243,15 @@ async def test_every_place_that_shows_it_says_what_to_type(world):
         assert (place, "deny" in said) == (place, True)
 
 
-async def test_who_said_no_and_who_sent_the_task_are_told_that_it_was_completed_all_the_same(world):
-    planner, coder, task_id = await _asking(world)
-    home = world.bus.settings.data_dir.parent
+async def test_who_said_no_and_who_sent_the_task_are_told_that_it_was_completed_all_the_same(
+    own_world,
+):
+    planner, coder, task_id = await _asking(own_world)
+    home = own_world.bus.settings.data_dir.parent
 
-    await _typed(world, task_id[:6], "approve", task_id)
-    mistyped = await _typed(world, "nosuch", "deny", task_id)
-    denied = await _typed(world, task_id[:6], "deny", task_id)
+    await _typed(own_world, task_id[:6], "approve", task_id)
+    mistyped = await _typed(own_world, "nosuch", "deny", task_id)
+    denied = await _typed(own_world, task_id[:6], "deny", task_id)
     undecided_no_more = render.inbox_text(await read_inbox(planner), planner.me.id, reader=SHELL)
     _, decided = await served.typed(home, "why", task_id)
     # It goes on before the decision is known to have arrived, as one that was never read.

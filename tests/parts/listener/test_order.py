@@ -82,7 +82,7 @@ async def test_a_text_that_was_cut_off_is_no_text(come):
         await order.told_to_go(connection)
 
 
-def test_with_a_text_comes_from_where_another_process_would_go_on():
+async def test_with_a_text_comes_from_where_another_process_would_go_on():
     connection, said = connected(b"")
     one = ordered(connection)
     one.say("tell", "Näh")
