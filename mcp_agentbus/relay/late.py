@@ -44,7 +44,7 @@ def load(*names: str) -> None:
     """
     import importlib
 
-    give_up = time.monotonic() + _MISSING_MAX_S
+    give_up = None
     packages = tuple({f"{name.partition('.')[0]}." for name in names})
     with _lock:
         while True:
@@ -53,6 +53,8 @@ def load(*names: str) -> None:
                 for name in names:
                     importlib.import_module(name)
             except (ImportError, SyntaxError, OSError):  # between the look for it and its reading
+                # From the first that was missing: on a busy machine loading alone may take so long.
+                give_up = give_up or time.monotonic() + _MISSING_MAX_S
                 if time.monotonic() >= give_up:
                     raise
             else:

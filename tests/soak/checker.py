@@ -39,6 +39,9 @@ from order import out_of_order
 # Who could do nothing for so long may lose what it holds: a claim lasts 24 s without a sign of its
 # session, and a session counts as alive for 15 s; on a busy machine some of that passes unseen.
 _LOSES_AFTER_S = 9.0
+# What ends a listener, and so long another takes to begin.
+_OF_A_LISTENER = {"kill_listener", "term_listener", "listen_replace", "listen_stop", "upgrade"}
+_REPLACES_S = 1.0
 # What was just stored the server may not hand out yet.
 _OFFERED_WITHIN_S = 0.2
 # What a dead session held is offered again 30 s after its death; two cores have other work besides.
@@ -206,11 +209,30 @@ def _one_holder(ledger: Ledger) -> Iterator[Violation]:
                 begin, end = second.begin, min(first.end, second.end)
                 if first.session == second.session or not first.begin <= begin < end:
                     continue
-                if ledger.stalled(first.session, first.begin, begin) > _LOSES_AFTER_S:
+                within = first.session, first.begin, begin
+                if max(ledger.stalled(*within), _cut_off(ledger, *within)) > _LOSES_AFTER_S:
                     continue
                 told = f"{first.session} since {first.begin:.1f} s, {second.session} since {begin:.1f} s"
                 yield Violation("two holders", told, task)
                 break
+
+
+def _cut_off(ledger: Ledger, session: str, begin: float, end: float) -> float:
+    """Return for how long within these two a session called in vain since nobody spoke for it.
+
+    Its listener says that it lives. Another one replaces it within a second; on a busy machine
+    within half a minute.
+    """
+    longest = 0.0
+    for call in ledger.all(Call):
+        waited = min(call.at, end) - max(call.began, begin)
+        if call.session != session or call.what == "watch_inbox" or waited <= longest:
+            continue
+        since = call.began - _REPLACES_S * ledger.slowness(call.began, call.at)
+        ended = (fault.at for fault in ledger.all(Fault) if fault.kind in _OF_A_LISTENER)
+        if any(since < at < call.at for at in ended):
+            longest = waited
+    return longest
 
 
 def _not_early(ledger: Ledger) -> Iterator[Violation]:

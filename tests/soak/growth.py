@@ -13,8 +13,10 @@ from collections import defaultdict
 
 from machine import Sample
 
-# What a process has loaded after so long it keeps; from then on it should stay as it is.
+# What a process has loaded after so long it keeps; from then on it should stay as it is. On a busy
+# machine it may have got little of a processor by then: a listener loads for half a second of one.
 _WARM_S = 20.0
+_WARM_CPU_S = 1.0
 # A process that was seen for less time than this says nothing about growth.
 _LONG_S = 60.0
 # Room for what comes and goes: sessions of a listener, a server's caches, answers under way.
@@ -32,7 +34,11 @@ def grown(samples: list[Sample]) -> list[str]:
         lives[taken.pid, taken.kind].append(taken)
     told = []
     for (pid, kind), life in lives.items():
-        warm = [taken for taken in life if taken.at - life[0].at >= _WARM_S]
+        warm = [
+            taken
+            for taken in life
+            if taken.at - life[0].at >= _WARM_S and taken.cpu_s >= _WARM_CPU_S
+        ]
         if not warm or life[-1].at - life[0].at < _LONG_S:
             continue
         # The least of the last third: a peak is no growth.

@@ -11,7 +11,6 @@ import pytest
 import soak  # noqa: F401  # with all the faults that a run knows
 from checker import check
 from choices import FAULTS, SHARED_FAULTS, Choices
-from growth import grown, spinning
 from held import Archived, Contents, Lane, Record
 from ledger import (
     Call,
@@ -29,7 +28,6 @@ from ledger import (
     Trouble,
 )
 from ledger import Sent as Receipt
-from machine import Sample
 from table import stories, table
 
 TASK = "t1"
@@ -100,6 +98,15 @@ def test_what_an_honest_run_may_contain_besides_breaks_nothing():
 
     asleep = [claimed(3.0), Stalled(3.1, "ana-1#1", 33.0), claimed(30.0, "ana-2#1")]
     assert broken([*sent(), *asleep, said(31.0, session="ana-2#1"), shown(32.0)]) == set()
+
+    calling = [claimed(3.0), Call(40.0, 4.0, "ana-1#1", "publish_result", "stored")]
+    unheard = [*calling, Fault(4.1, "kill_listener", "pid 7", 4.2), claimed(30.0, "ana-2#1")]
+    busy = [*unheard, Pulse(5.0, 4.0, 30.0)]
+    assert broken([*sent(), *busy, said(41.0, session="ana-2#1"), shown(42.0)]) == set()
+    of_another = [each for each in busy if not isinstance(each, Fault)]
+    assert broken([*sent(), *of_another, said(41.0, session="ana-2#1"), shown(42.0)]) == {
+        "two holders"
+    }
 
     # The receipt was late; and one of two was in another session's hands for a moment.
     assert broken([*sent(3.2), claimed(3.0), Looked(3.4, 3.3, "ana", "ana-2#1", ("ana",), 5),
@@ -311,21 +318,6 @@ def test_a_story_tells_the_task_its_times_and_the_faults_around_them():
     assert "kill_server pid 7" in told
     assert "full_disk" not in told
     assert "unseen 1" in table(ledger, contents, [], found)
-
-
-def test_a_process_that_takes_more_and_more_is_named_and_one_that_has_a_peak_is_not():
-    def life(*sizes):
-        return [Sample(at * 20.0, 7, "listener", mb, 9, 0.0) for at, mb in enumerate(sizes)]
-
-    assert grown(life(40, 60, 60, 160, 60, 60)) == []
-    assert "listener 7" in grown(life(40, 60, 90, 120, 150, 180))[0]
-
-
-def test_a_process_that_works_while_nobody_asks_is_named():
-    before = [Sample(1.0, 7, "listener", 60, 9, 3.0), Sample(1.0, 8, "server", 60, 9, 3.0)]
-    after = [Sample(3.0, 7, "listener", 60, 9, 4.9), Sample(3.0, 8, "server", 60, 9, 3.1)]
-
-    assert spinning(before, after) == ["listener 7 took 95% of a processor without work"]
 
 
 def test_the_same_seed_makes_the_same_choices_and_another_makes_others():

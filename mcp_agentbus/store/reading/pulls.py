@@ -17,7 +17,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Delivery
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Delivery, Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.errors import AgentbusError, NotAllowed
 from mcp_agentbus.store import streams, subjects
@@ -86,14 +86,20 @@ async def _pulled(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
 async def _is_behind(bus: Bus, consumer: Consumer, deliveries: list[Delivery]) -> bool:
     """Tell whether the stream has something behind the last that the consumer has handed out."""
     known = _handed_out[bus]
-    # What is lost or refused meanwhile its reader is told where it counts what waits.
-    with suppress(ApiError, NotAllowed):
+    stored: list[Found] = []
+    # What is refused, or its stream lost, meanwhile its reader is told where it counts what waits.
+    try:
         last = max(known[consumer], *(delivery.seq for delivery in deliveries), 0)
         beyond = {"seq": last + 1, "batch": 1, "next_by_subj": consumer.subject}
         if stored := await bus.admin.many(consumer.stream, beyond):
             known[consumer] = await _handed_out_to(bus, consumer)
             # What others have taken meanwhile is theirs.
             return stored[0].seq > known[consumer]
+    except NotAllowed:
+        pass
+    except ApiError as error:
+        # Made anew by the next pull, it hands that out.
+        return bool(stored) and error.code == NO_SUCH_CONSUMER
     return False
 
 

@@ -84,6 +84,23 @@ def test_a_file_that_goes_between_the_look_for_it_and_its_reading_is_waited_for(
     assert "upgraded.two" in sys.modules
 
 
+def test_it_is_waited_for_though_loading_has_taken_longer_before_it_was_missed(
+    package, monkeypatch
+):
+    (package / "one.py").write_text(
+        "from mcp_agentbus.relay import late\n"
+        "now = late.time.monotonic()\n"
+        "late.time.monotonic = lambda: now + late._MISSING_MAX_S + 1\n"
+        "import upgraded.two\n"
+    )
+    monkeypatch.setattr(late.time, "monotonic", late.time.monotonic)
+    _then(monkeypatch, (package / "two.py").touch)
+
+    late.load("upgraded.one")
+
+    assert "upgraded.two" in sys.modules
+
+
 def test_what_stays_missing_is_said(package, monkeypatch):
     monkeypatch.setattr(late, "_MISSING_MAX_S", 0)
 

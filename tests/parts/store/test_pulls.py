@@ -110,8 +110,12 @@ async def test_what_was_taken_is_returned_whatever_comes_after(world, behind):
     assert [len(some) for some in taken] == [1, 1]
 
 
-async def test_a_consumer_that_is_lost_at_that_moment_is_made_anew_by_the_next_pull(world):
+@pytest.mark.parametrize("firsts", [[], [0]], ids=["has handed it out", "was behind"])
+async def test_a_consumer_that_is_lost_at_that_moment_is_made_anew_by_the_next_pull(
+    world, behind, firsts
+):
     _, coder = await _sent(world, 1)
+    behind += firsts
     consumer = streams.lane(coder.me.id, "normal")
     pull = world.bus.pull
 
