@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from sqlite3 import Row
 from typing import Any, Final
@@ -18,6 +19,13 @@ from mcp_agentbus.archive.history import Sides
 from mcp_agentbus.archive.past import ONCE, Past, past_of
 
 _PAGE: Final = 200
+# So few steps that became known one after the other are sorted by time; of more, all are looked
+# through in the order of time.
+_FEW: Final = 10_000
+
+
+# In this order: else it would sort all of an agent's tasks for each page.
+_STEPS: Final = "steps CROSS JOIN tasks ON tasks.n = steps.task"
 
 
 @dataclass(frozen=True)
@@ -61,24 +69,55 @@ def last(archive: Archive) -> int:
 
 
 def steps(archive: Archive, sides: Sides, span: Span) -> Iterator[Entry]:
-    """Yield the steps of the tasks between these sides, in the order of time."""
+    """Yield the steps of the tasks between these sides, in the order of time; of a short span."""
+    rest: Span | None = span
+    while rest:
+        page, rest = _page(archive, sides, rest)
+        yield from page
+
+
+async def pages(archive: Archive, sides: Sides, span: Span) -> AsyncGenerator[Sequence[Entry]]:
+    """Yield the same page by page, each read while others go on: a year has a million steps."""
+    rest: Span | None = span
+    while rest:
+        page, rest = await asyncio.to_thread(_page, archive, sides, rest)
+        yield page
+
+
+def hidden(archive: Archive, sides: Sides, span: Span, limit: int) -> tuple[int, Span]:
+    """Return how many steps of a span come before its last `limit`, and the span behind those."""
     conditions, values = _conditions(sides, span)
-    at, n = span.behind
-    while True:
-        # Conditions are constants of this room.
-        rows = archive.rows(
-            "SELECT tasks.*, '' AS snippet, steps.n AS step, steps.at AS step_at,"  # noqa: S608
-            " steps.state AS step_state, steps.by AS step_by, steps.reason AS step_reason,"
-            " steps.note AS step_note FROM steps JOIN tasks ON tasks.n = steps.task"
-            f" WHERE {conditions} AND (steps.at, steps.n) > (?, ?)"
-            " ORDER BY steps.at, steps.n LIMIT ?",
-            *values, at, n, _PAGE,
-        )  # fmt: skip
-        for row in rows:
-            yield entry_of(row, past_of(row, archive.now()))
-        if len(rows) < _PAGE:
-            return
-        at, n = rows[-1]["step_at"], rows[-1]["step"]
+    # Conditions are constants of this room.
+    places = archive.rows(
+        f"SELECT steps.at, steps.n FROM {_STEPS} WHERE {conditions}"  # noqa: S608
+        " ORDER BY steps.at DESC, steps.n DESC LIMIT 1 OFFSET ?",
+        *values, limit,
+    )  # fmt: skip
+    if not places:
+        return 0, span
+    at, n = places[0]
+    [(count,)] = archive.rows(
+        f"SELECT count(*) FROM {_STEPS} WHERE {conditions} AND (steps.at, steps.n) <= (?, ?)",  # noqa: S608
+        *values, at, n,
+    )  # fmt: skip
+    return int(count), replace(span, behind=(at, n))
+
+
+def _page(archive: Archive, sides: Sides, span: Span) -> tuple[list[Entry], Span | None]:
+    """Return the first steps of a span, and the span behind those; None: there is nothing."""
+    conditions, values = _conditions(sides, span)
+    # Conditions are constants of this room.
+    rows = archive.rows(
+        "SELECT tasks.*, '' AS snippet, steps.n AS step, steps.at AS step_at,"  # noqa: S608
+        " steps.state AS step_state, steps.by AS step_by, steps.reason AS step_reason,"
+        f" steps.note AS step_note FROM {_STEPS} WHERE {conditions}"
+        " ORDER BY steps.at, steps.n LIMIT ?",
+        *values, _PAGE,
+    )  # fmt: skip
+    entries = [entry_of(row, past_of(row, archive.now())) for row in rows]
+    if len(rows) < _PAGE:
+        return entries, None
+    return entries, replace(span, behind=(rows[-1]["step_at"], rows[-1]["step"]))
 
 
 def entry_of(row: Row, task: Past) -> Entry:
@@ -95,10 +134,12 @@ def entry_of(row: Row, task: Past) -> Entry:
 
 
 def _conditions(sides: Sides, span: Span) -> tuple[str, list[Any]]:
-    conditions: list[str] = ["steps.n > ?"]
-    values: list[Any] = [span.after]
+    is_short = span.until is not None and span.until - span.after <= _FEW
+    number = "steps.n" if is_short else "+steps.n"  # the plus keeps SQLite from looking by it
+    conditions: list[str] = [f"{number} > ?", "(steps.at, steps.n) > (?, ?)"]
+    values: list[Any] = [span.after, *span.behind]
     if span.until is not None:
-        conditions.append("steps.n <= ?")
+        conditions.append(f"{number} <= ?")
         values.append(span.until)
     if span.since is not None:
         conditions.append("steps.at >= ?")

@@ -50,23 +50,28 @@ async def follow(bus: Bus, *, since: datetime | None = None) -> AsyncGenerator[E
     async with up_to_date(bus, agents) as current:
         after = audit.last(current.archive)
         if since:
-            for step in audit.steps(current.archive, Sides(), Span(until=after, since=since)):
+            async for step in _steps(current.archive, Span(until=after, since=since)):
                 yield step
-        async for _, steps in news(bus, current.archive, agents, Sides(), after):
-            for step in steps:
+        async for span in news(bus, current.archive, agents, after):
+            async for step in _steps(current.archive, span):
                 yield step
+
+
+async def _steps(archive: Archive, span: Span) -> AsyncGenerator[Entry]:
+    async for page in audit.pages(archive, Sides(), span):
+        for step in page:
+            yield step
 
 
 async def news(
-    bus: Bus, archive: Archive, agents: Collection[str], sides: Sides, after: int
-) -> AsyncGenerator[tuple[int, list[Entry]]]:
-    """Yield what steps have become known, in the order of time, and the last one's number.
+    bus: Bus, archive: Archive, agents: Collection[str], after: int
+) -> AsyncGenerator[Span]:
+    """Yield which steps have become known since those that were yielded before.
 
     Args:
         bus: where the records are.
         archive: what reads them.
         agents: as `catch_up`.
-        sides: whose tasks.
         after: steps up to this number are not told.
 
     Raises:
@@ -83,5 +88,5 @@ async def news(
                     written.clear()
                     await catch_up(bus, archive, agents)
                     before, after = after, audit.last(archive)
-                    yield after, list(audit.steps(archive, sides, Span(before, after)))
+                    yield Span(before, after)
                     await next_of(written)

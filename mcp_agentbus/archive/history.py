@@ -10,6 +10,7 @@ up first. Where nothing is archived the latest records of the bus are read, and 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Sequence
@@ -129,7 +130,10 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
     await session.outcomes.keeping.look()
     await unkept.settled(session.bus, sides.inboxes)
     async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
-        page = look(current, Wanted(**wanted), sides, session.bus.settings.state_dir)
+        # Among all the words of years: others go on meanwhile.
+        page = await asyncio.to_thread(
+            look, current, Wanted(**wanted), sides, session.bus.settings.state_dir
+        )
         held = await as_held(session.bus, page.tasks)
     shown = [
         past.without_texts()

@@ -7,7 +7,8 @@ the archive knew before, and say so.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -64,7 +65,10 @@ async def tasks(call: Call) -> int:
         try:
             await streams.ensure_streams(bus)
             async with up_to_date(bus, users(call.settings, me)) as current:
-                page = look(current, wanted, sides, call.settings.state_dir)
+                # Among all the words of years: others go on meanwhile.
+                page = await asyncio.to_thread(
+                    look, current, wanted, sides, call.settings.state_dir
+                )
             page = replace(page, tasks=(*here, *await as_held(bus, page.tasks)))
         except BusUnreachable as away:
             if not here:
@@ -93,14 +97,13 @@ async def audited(call: Call) -> int:
     args = call.args
     async with _trail(call, past.step_line) as trail:
         span = trail.span(getattr(args, "after", 0))
-        steps = list(trail.steps(span))
-        hidden = max(0, len(steps) - args.limit)
+        hidden, shown = await asyncio.to_thread(
+            audit.hidden, trail.archive, trail.sides, span, args.limit
+        )
         if hidden and not args.json:
-            behind = {**_from(span), "behind": steps[hidden - 1].place}
-            call.out(f"({hidden:,} earlier steps: --limit N shows more of them.)", behind)
-        elif not (steps or args.json or trail.is_resumed):
+            call.out(f"({hidden:,} earlier steps: --limit N shows more of them.)", _from(shown))
+        if not (await trail.print(shown) or args.json or trail.is_resumed):
             call.out("No step of a task is known in this time.", trail.done(span))
-        trail.print(steps[hidden:], span)
         if args.follow:
             await trail.follow()
     return 0
@@ -112,7 +115,7 @@ async def export(call: Call) -> int:
     async with _trail(call, past.step_markdown) as trail:
         is_named = args.cursor and not trail.is_resumed
         span = trail.span(trail.cursor(args.cursor) if is_named else getattr(args, "after", 0))
-        trail.print(trail.steps(span), span)
+        await trail.print(span)
         await trail.go_on_from(trail.step)
         if args.follow:
             await trail.follow()
@@ -150,19 +153,19 @@ class _Trail:
         at, n = getattr(args, "behind", Span.behind)
         return Span(after, self.step, _time(args.since), behind=(at, n))
 
-    def steps(self, span: Span) -> Iterator[Entry]:
-        """Return steps in the order of time."""
-        return audit.steps(self.archive, self.sides, span)
-
-    def print(self, entries: Iterable[Entry], span: Span) -> None:
-        """Print the steps of a span."""
+    async def print(self, span: Span) -> bool:
+        """Print the steps of a span in the order of time; return whether there was one."""
         before = None
-        for entry in entries:
-            if before:
-                self.call.out(self._shown(before), {**_from(span), "behind": before.place})
-            before = entry
+        async for page in audit.pages(self.archive, self.sides, span):
+            if before and self.call.reached:  # else all of it would lie here if nobody reads it
+                await self.call.reached()
+            for entry in page:
+                if before:
+                    self.call.out(self._shown(before), {**_from(span), "behind": before.place})
+                before = entry
         if before:
             self.call.out(self._shown(before), self.done(span))
+        return before is not None
 
     def done(self, span: Span) -> dict[str, object]:
         """Return what goes with the last text of a span: what comes later is not of that time."""
@@ -179,11 +182,10 @@ class _Trail:
 
     async def follow(self) -> None:
         """Print each step as it becomes known, until it is cancelled."""
-        known = news(self.bus, self.archive, self.agents, self.sides, self.step)
-        async for step, steps in known:
-            before, self.step = self.step, step
-            self.print(steps, Span(before, step))
-            await self.go_on_from(step)
+        async for span in news(self.bus, self.archive, self.agents, self.step):
+            self.step = span.until or 0
+            await self.print(span)
+            await self.go_on_from(self.step)
 
     def cursor(self, name: str) -> int:
         """Return the step from which an export of this name goes on."""

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from local_server import settings_at
 
+from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Span, steps
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
@@ -58,7 +59,7 @@ class Shell:
         self.notes, self.away = (), None
         #: What lies in the outbox; and what was looked for in it, on which sides.
         self.here, self.looked_for = (), []
-        #: What became known later, and whose news were asked for, behind which step.
+        #: What became known later, and behind which step news were asked for.
         self.later, self.news_of = [], []
         #: In the order of time: what was printed and with what, and what else was done.
         self.done = []
@@ -85,13 +86,12 @@ class Shell:
     async def up_to_date(self, bus, agents):
         yield Current(self.archive, Extent(), self.notes)
 
-    async def news(self, bus, archive, agents, sides, after):
-        self.news_of.append((sides, after))
+    async def news(self, bus, archive, agents, after):
+        self.news_of.append(after)
         for change in self.later:
             self.note(change)
-            entries = list(steps(archive, sides, Span(after, change.seq)))
+            yield Span(after, change.seq)
             after = change.seq
-            yield after, entries
 
     def note(self, *changes):
         self.archive.note(changes, Reached("agentbus.*.*.*.*", 1, 2), of="made")
@@ -279,6 +279,16 @@ async def test_only_the_tasks_of_the_agent_that_was_named_are_printed(shell, lin
     assert [json.loads(text)["step"] for text in shell.texts] == numbers
 
 
+@pytest.mark.parametrize("line", ["audit --limit 5", "export", "export --cursor diary --follow"])
+async def test_a_page_is_printed_once_the_one_before_has_been_read(shell, monkeypatch, line):
+    monkeypatch.setattr(audit, "_PAGE", 2)
+    shell.note(*map(sent, range(1, 6)))
+    await shell.typed(f"{line} --json")
+
+    steps = [each if each == "reached" else json.loads(each[0])["step"] for each in shell.done[1:]]
+    assert steps[:7] == [1, "reached", 2, 3, "reached", 4, 5]
+
+
 async def test_a_note_is_printed_once_also_by_whoever_goes_on(shell):
     shell.notes = ("It is old.", "It is slow.")
     await shell.typed("audit", noted=["It is old."])
@@ -339,6 +349,6 @@ async def test_whoever_follows_is_told_of_each_step_as_it_becomes_known(shell, l
         {"after": number, "until": number, "behind": ("", 0), "since": None}
         for number in (1, 2, 3)
     ]  # fmt: skip
-    assert shell.news_of == [(Sides(), 1)]
+    assert shell.news_of == [1]
     rows = shell.archive.rows("SELECT name, step FROM cursors")
     assert [tuple(row) for row in rows] == ([("diary", 3)] if "cursor" in line else [])
