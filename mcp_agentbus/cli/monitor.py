@@ -12,6 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
+import sys
+import threading
 
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.identity import Asked
@@ -22,10 +25,11 @@ from mcp_agentbus.relay.member import Me, Membership
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print notices until the process is ended.
+    """Print notices until the process is ended, or nobody reads them any more.
 
     Raises:
         BadSetup: the configuration cannot be read, or does not say who this is.
+        BrokenPipeError: nobody reads them any more.
     """
 
     def nudge(notice: str) -> str:
@@ -46,5 +50,16 @@ def run(args: argparse.Namespace) -> int:
         is_monitor=True,
     )
     asks = {"given": args.agent, **local_socket.surroundings(os.environ)}
-    Membership(settings, me, nudge, asks=asks).run()
-    return 0
+    membership = Membership(settings, me, nudge, asks=asks)
+    if sys.stdout and hasattr(select, "poll"):  # not on Windows
+        threading.Thread(target=_leave_unread, args=[membership], daemon=True).start()
+    membership.run()
+    raise BrokenPipeError
+
+
+def _leave_unread(membership: Membership) -> None:
+    """Have the listener count on no session whose host has gone without ending this process."""
+    reader = select.poll()
+    reader.register(sys.stdout, 0)  # that it has gone is told unasked
+    reader.poll()
+    membership.leave()

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 
 import pytest
@@ -139,3 +140,24 @@ async def test_beside_a_server_that_hangs_and_may_tell_it_yet_its_monitor_is_sil
 
     assert told == HIGH
     assert said == b""
+
+
+@pytest.mark.parametrize("stream", [os.pipe, socket.socketpair])
+async def test_a_monitor_that_nobody_reads_any_more_ends(house, planner, stream):
+    """As where its host was killed: else its session would count as one that can be told."""
+    await known(planner, "unread")
+    environ = served.environ(house.data_dir.parent)
+    read, written = (each if isinstance(each, int) else each.detach() for each in stream())
+    async with listening(house) as listener:
+        process = await asyncio.create_subprocess_exec(
+            *served.living("watch", "--notices", "--agent", "unread", after_s=0),
+            env=environ, stdout=written, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        os.close(written)
+        await listener.logged("joined", agent="unread")
+        assert process.returncode is None
+        os.close(read)
+        async with asyncio.timeout(20):
+            complaint = await process.stderr.read()
+
+    assert (await process.wait(), complaint) == (0, b"")
