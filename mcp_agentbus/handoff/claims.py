@@ -52,6 +52,11 @@ class Claim:
     #: An earlier process of the session has claimed it.
     found: bool = False
 
+    @property
+    def was_offered(self) -> bool:
+        """Whether it was offered before, and is again: a server counts no such task as waiting."""
+        return self.delivery.offered > 1 and not self.found
+
 
 @dataclass(frozen=True)
 class Finished:

@@ -228,7 +228,7 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     take = partial(lanes.take, session, max(wanted, 1))
     taken, results = await both(take(places), news.results(session, limit or FILL, call))
     is_new = bool(taken.claims or notes or taken.notes or results.any)
-    left = await rest.as_told(session, taken.waiting) if is_new or held else Left({})
+    left = await rest.as_told(session, taken) if is_new or held else Left({})
     if not (is_new or left.waiting):
         looked_up = news.none() if held else news.looked_up(session, limit or FILL)
         looked = rest.looked_at_to_take(session, taken, take, places)
@@ -292,7 +292,7 @@ async def _new(
     (taken, told), results = await both(both(taking, rest.offered(session, others)), asked)
     left = Left({})
     if lines or taken.claims or (results.any and not results.degraded):
-        left = await rest.as_told(session, taken.waiting, told)
+        left = await rest.as_told(session, taken, told)
     elif last and not (taken.notes or results.degraded):
         lanes_too = [lane for lane in LANES if priority in {None, lane}]
         looked = rest.looked_at_to_take(session, taken, take, lanes_too)

@@ -146,8 +146,12 @@ async def take_for_one(
 
 
 def _has_all(taken: Taken, lanes: Sequence[Priority]) -> bool:
-    """Tell whether the pulls that brought it have left nothing in these lanes."""
-    return all(taken.waiting.get(lane) == 0 for lane in lanes)
+    """Tell whether the pulls that brought it have left nothing in these lanes.
+
+    Where something was offered before there may be more of it that no pull has counted.
+    """
+    is_counted = not any(claim.was_offered for claim in taken.claims)
+    return is_counted and all(taken.waiting.get(lane) == 0 for lane in lanes)
 
 
 async def _take_lane(session: Session, inbox: str, priority: Priority, limit: int) -> _Lane:

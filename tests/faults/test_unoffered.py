@@ -163,6 +163,33 @@ async def test_what_a_session_has_that_is_gone_is_said_to_be_offered_soon_and_no
         assert "Call watch_inbox" in told
 
 
+async def offered_again(coders, count):
+    """Have a session claim so many and be gone for so long that the server offers them again."""
+    await coders.send(*map(str, range(1, count + 1)))
+    await read_inbox(coders.first)
+    claims = list(coders.first.claims.values())
+    await coders.vanish()
+    for claim in claims:
+        await coders.after.bus.give_back(claim.delivery)
+
+
+async def test_who_waits_is_given_all_that_a_session_had_that_is_gone(coders):
+    await offered_again(coders, 3)
+
+    inbox = await watch_inbox(coders.after, timeout_s=5)
+
+    assert (_subjects(inbox), inbox.waiting) == (["1", "2", "3"], {})
+
+
+@pytest.mark.parametrize("ask", [read_inbox, watch_inbox])
+async def test_who_is_given_one_of_several_that_it_had_is_told_of_the_others(coders, ask):
+    await offered_again(coders, 3)
+
+    inbox = await ask(coders.after, limit=1)
+
+    assert (_subjects(inbox), inbox.waiting, inbox.of_gone) == (["1"], {"normal": 2}, 2)
+
+
 async def test_what_another_session_has_just_claimed_is_its_own_though_no_sign_of_it_is_there(
     coders,
 ):

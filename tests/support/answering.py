@@ -135,8 +135,8 @@ class Reader:
     def _held_by_now(self):
         return replace(self.taken, claims=list(map(self.session.claims.hold, self.taken.claims)))
 
-    async def _as_told(self, _, by_pulls, told=()):
-        self.asked.append(("as told", by_pulls, dict(told)))
+    async def _as_told(self, _, taken, told=()):
+        self.asked.append(("as told", taken.waiting, dict(told)))
         return self.left
 
     async def _looks(self, session):

@@ -32,6 +32,7 @@ class Taking(Protocol):
     """What is asked here of what a reading of the lanes brought, which is a `lanes.Taken`."""
 
     claims: list[Claim]
+    waiting: dict[Priority, int]
     nothing_stored: bool
     degraded: str
 
@@ -59,14 +60,16 @@ async def offered(session: Session, lanes: Sequence[Priority]) -> dict[Priority,
     return await waiting.offered(session.bus, session.inboxes, lanes)
 
 
-async def as_told(
-    session: Session, by_pulls: Mapping[Priority, int], told: Mapping[Priority, int] = _NONE
-) -> Left:
+async def as_told(session: Session, taken: Taking, told: Mapping[Priority, int] = _NONE) -> Left:
     """Return what the inboxes hold besides, as the pulls have told, or the server has or does.
+
+    Where something was offered before, as what a session had that is gone, there may be more of it.
 
     Raises: as `offered`.
     """
-    counts = {**told, **by_pulls}
+    if any(claim.was_offered for claim in taken.claims):
+        return await looked_at(session)
+    counts = {**told, **taken.waiting}
     not_told = [lane for lane in LANES if lane not in counts]
     counts |= await offered(session, not_told)
     return Left({lane: counts[lane] for lane in LANES if counts[lane]})
