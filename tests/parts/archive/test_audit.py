@@ -2,6 +2,7 @@
 """Steps of tasks in the order of time, of an archive that is years old."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -63,6 +64,18 @@ async def test_short_and_long_spans_have_the_same_steps(archive, monkeypatch, sh
     assert sorted(step.n for step in steps(archive, MINE, Span(3, 12))) == [*range(4, 13)]
 
 
+def test_of_one_task_only_its_own_steps_come_and_of_all_none_that_is_a_copy(archive):
+    """A result that its sender had sent to another agent as well is told of where it is named."""
+    note(archive, range(4))
+    copy = replace(change(3, "tester"), values={"subject": "Copy", "asked_by": "planner"})
+    archive.note([copy], Reached("agentbus.*.*.*.*", 1, 2), of="made")
+    everything = {step.task.subject for step in steps(archive, Sides(), Span())}
+    [(number,)] = archive.rows("SELECT n FROM tasks WHERE subject = 'Copy'")
+    named = [step.task.subject for step in steps(archive, Sides(), Span(task=number))]
+
+    assert (everything, named) == ({f"Task {each}" for each in range(4)}, ["Copy", "Copy"])
+
+
 @pytest.mark.parametrize("limit", [1, 5, 15, 16, 99])
 def test_what_is_hidden_is_all_but_the_last(archive, limit):
     note(archive, range(8))
@@ -99,7 +112,8 @@ def test_twice_as_many_steps_take_twice_as_long(archive, monkeypatch, span):
     assert ticks(archive, span) < 2.5 * first
 
 
-def test_the_latest_steps_take_as_long_however_many_are_known(archive):
+def test_the_latest_steps_take_as_long_however_many_are_known(archive, monkeypatch):
+    monkeypatch.setattr(audit, "_FEW", 20)
     note(archive, range(300))
     first = ticks(archive, Span(580, 600))
     note(archive, range(300, 600))
