@@ -146,10 +146,7 @@ async def take_for_one(
 
 
 def _has_all(taken: Taken, lanes: Sequence[Priority]) -> bool:
-    """Tell whether the pulls that brought it have left nothing in these lanes.
-
-    Where something was offered before there may be more of it that no pull has counted.
-    """
+    """Tell whether the pulls that brought it have left nothing in these lanes, as they count it."""
     is_counted = not any(claim.was_offered for claim in taken.claims)
     return is_counted and all(taken.waiting.get(lane) == 0 for lane in lanes)
 
@@ -158,8 +155,7 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
     """Claim up to `limit` tasks from one lane."""
     lane = _Lane()
     consumer = streams.lane(inbox, priority)
-    are_nobodys = partial(_are_nobodys, session)
-    pull = partial(offers.pull, session.bus, consumer, are_nobodys=are_nobodys)
+    pull = partial(offers.pull, session.bus, consumer, are_nobodys=partial(_are_nobodys, session))
     seen: set[int] = set()
     while len(lane.claims) < limit:
         wanted = limit - len(lane.claims)

@@ -47,6 +47,8 @@ _PAUSE_MAX: Final = timedelta(hours=1)
 _LOOK_AGAIN_S: Final = 2.0
 # How long one attempt to reach the bus takes.
 _RECONNECT_S: Final = 60.0
+# So long, in seconds, what waits to be told waits for what came while no listener ran.
+_READS_WITHIN_S: Final = 5.0
 # Records in one answer; one has up to 1 MiB.
 _PAGE: Final = 50
 
@@ -67,6 +69,8 @@ class Teller:
         self._book = Book(watcher.settings.taps_file)
         #: Something has come that is to be told.
         self._new = asyncio.Event()
+        #: What came while no listener ran has been read.
+        self._is_read = asyncio.Event()
         if self._human.is_told:
             self._begin()
 
@@ -135,6 +139,7 @@ class Teller:
                     while agents == users(self._watcher.settings):
                         written.clear()
                         await self._read(agents)
+                        self._is_read.set()
                         await next_of(written)
             await asyncio.sleep(_LOOK_AGAIN_S)
 
@@ -187,7 +192,10 @@ class Teller:
             self._new.set()
 
     async def _tell(self) -> None:
-        """Tell what waits as soon as it may be told."""
+        """Tell what waits as soon as it may be told, with what came while no listener ran."""
+        with suppress(TimeoutError):  # the bus is away
+            async with asyncio.timeout(_READS_WITHIN_S):
+                await self._is_read.wait()
         while True:
             self._new.clear()
             if not self._book.waiting:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """When a person may be told: not twice in a minute, not in quiet hours, more rarely if in vain."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +12,8 @@ from mcp_agentbus.config.sections.human import Human
 from mcp_agentbus.config.values import Hours
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.human.book import Tap
+from mcp_agentbus.human.needs import Need
+from mcp_agentbus.human.tap import Tapped
 from mcp_agentbus.human.teller import Teller
 
 RING = Human(command=("ring",))
@@ -52,3 +56,40 @@ def test_in_quiet_hours_it_waits_for_their_end(teller):
     assert teller(quiet)._pause_s() == pytest.approx((end - now).total_seconds(), abs=5)
     over = replace(RING, quiet_hours=Hours(end.time(), begin if begin != end.time() else time(0)))
     assert teller(over)._pause_s() <= 0
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """The lines that a person is told."""
+    lines = asyncio.Queue()
+
+    async def noted(_, line, __):
+        lines.put_nowait(line)
+        return Tapped(is_told=True, said="")
+
+    monkeypatch.setattr("mcp_agentbus.human.teller.tap", noted)
+    return lines
+
+
+async def test_what_waits_is_told_with_what_came_while_no_listener_ran(teller, lines):
+    one = teller()
+    one._book.add(Need("needs_approval", "coder", "9d0c2f1e", "before"))
+
+    async def read():
+        one._book.add(Need("needs_approval", "coder", "17aa2f1e", "meanwhile"))
+
+    one._is_read = SimpleNamespace(wait=read)
+    telling = asyncio.ensure_future(one._tell())
+    async with asyncio.timeout(5):
+        assert await lines.get() == "2 approvals are needed: agentbus status"
+    telling.cancel()
+
+
+async def test_what_waits_is_told_though_the_bus_is_away(teller, lines, monkeypatch):
+    monkeypatch.setattr("mcp_agentbus.human.teller._READS_WITHIN_S", 0)
+    one = teller()
+    one._book.add(Need("held", "coder", "9d0c2f1e", "before"))
+    telling = asyncio.ensure_future(one._tell())
+    async with asyncio.timeout(5):
+        assert await lines.get() == "a wake of coder is held: agentbus task 9d0c2f1e"
+    telling.cancel()
