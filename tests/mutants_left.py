@@ -146,6 +146,8 @@ LEFT: dict[str, str] = {
     "is sent as well, and whoever has gone says nothing more.",
     "mcp_agentbus/listener/relayed.py: await order.connection.writer.drain(): it is not done": "The "
     "endpoint waits for the same right behind it.",
+    "mcp_agentbus/core/framing.py: ) | frozenset(chr(code) for code in (*range(0xFE00, 0xFE10), "
+    "*range(0xE0100, 0xE01F0))): it is 918001": "That one is no character, and shown as no other is.",
     'mcp_agentbus/core/framing.py: return json.dumps(char)[1:-1] if char > "\\uffff" else '
     'f"\\\\u{ord(char):04x}": it compares by `>=`': "Of that one both spell the same.",
     "mcp_agentbus/tools/history.py: step: int = 0: it is 1": "It is set with the first span, before "
