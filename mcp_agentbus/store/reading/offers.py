@@ -72,10 +72,11 @@ async def pull(
     lost = [each for each in await _lost(bus, consumer, are_nobodys) if each.seq not in seen]
     # How often a task was offered bounds how often it counts as claimed: so that this does not end
     # at a number made up here, the server offers such a one to this very pull.
-    await together(*(bus.give_back(each) for each in lost if each.offered > _OFFERED_AGAIN))
+    often = [each for each in lost if each.offered > _OFFERED_AGAIN]
+    await together(*(bus.give_back(each) for each in often))
     lost = [each for each in lost if each.offered <= _OFFERED_AGAIN]
-    if len(lost) >= batch:
-        return _first(lost, batch, lost[0].waiting)
+    if len(lost) >= batch:  # a server does not count as waiting what it is to offer anew
+        return _first(lost, batch, lost[0].waiting + len(often))
     try:
         pulled = await pulls.pull(bus, consumer, batch - len(lost))
     except HandedOut:

@@ -133,6 +133,14 @@ async def test_what_was_offered_more_than_twice_the_server_offers_anew_and_count
     assert (lane.asked, lane.given_back) == ([3], [2])
 
 
+async def test_what_the_server_is_to_offer_anew_counts_among_what_waits_behind_what_was_lost(lane):
+    """A server does not count it, nor does a reader look further for what nobody had claimed."""
+    lane.offered, lane.lost = {2: 3, 3: 4}, [[1, 2, 3]]
+
+    assert await lane.pull(1) == ([1], 3 + 2)
+    assert lane.given_back == [2, 3]
+
+
 class Answers:
     """A bus that counts what had no answer, and how often it is asked what it has handed out."""
 
