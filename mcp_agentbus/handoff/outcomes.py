@@ -169,6 +169,8 @@ class Outcomes:
     def take(self, end: unseen.Unseen) -> Result:
         """Take what was looked up; return it with what is known of it."""
         self.unread.discard(end.record.task_id)
+        if end.record.ended and not end.record.unasked:
+            self.sent.pop(end.record.task_id, None)
         return self._keep(end.record, end.revision, None)
 
     def _keep(self, record: Record, revision: int, delivery: Delivery | None) -> Result:
@@ -281,10 +283,8 @@ class Outcomes:
     async def hand_over(self) -> dict[str, Any]:
         """Know no more of what is to be told here; return what another session needs for that."""
         given = [task_id for task_id, result in self.taken.items() if not result.is_new]
-        sent = {
-            task_id: (inbox, deadline.isoformat())
-            for task_id, (inbox, deadline) in stored(self.sent).items()
-        }
+        awaited = stored(self.sent).items()
+        sent = {task_id: (inbox, at.isoformat()) for task_id, (inbox, at) in awaited}
         await self.leave(None)
         self.sent = {}
         self.unread.clear()

@@ -287,6 +287,18 @@ async def test_a_question_that_was_seen_is_not_asked_again_and_an_end_is_told_ag
     assert record == (ended(state=state) if is_told else None)
 
 
+@pytest.mark.parametrize("state", ["completed", "needs_input"])
+async def test_of_a_task_whose_end_was_asked_for_nothing_more_is_awaited(results, outcomes, state):
+    """Else each look would sweep once its deadline is over, and count it as lost with a stream."""
+    results.sent("t1")
+    results.put(kept())
+    results.put(ended(state=state))
+
+    await outcomes.result_of("t1")
+
+    assert list(outcomes.sent) == ([] if state == "completed" else ["t1"])
+
+
 @pytest.mark.parametrize("where", ["under_way", "unkept"])
 async def test_what_was_sent_is_known_though_it_is_kept_only_as_it_is_asked_for(
     results, outcomes, where
