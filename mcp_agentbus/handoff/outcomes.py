@@ -283,8 +283,7 @@ class Outcomes:
     async def hand_over(self) -> dict[str, Any]:
         """Know no more of what is to be told here; return what another session needs for that."""
         given = [task_id for task_id, result in self.taken.items() if not result.is_new]
-        awaited = stored(self.sent).items()
-        sent = {task_id: (inbox, at.isoformat()) for task_id, (inbox, at) in awaited}
+        sent = {each: (inbox, at.isoformat()) for each, (inbox, at) in stored(self.sent).items()}
         await self.leave(None)
         self.sent = {}
         self.unread.clear()
@@ -297,6 +296,7 @@ class Outcomes:
             ValueError, LookupError, TypeError: it has handed over something else.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
+        self._losses.go_on()
         for task_id, (inbox, deadline) in handed["sent"].items():
             if ids.is_task_id(task_id) and ids.is_inbox(inbox):
                 self.sent[task_id] = Awaited(inbox, utc(datetime.fromisoformat(deadline)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
@@ -75,6 +75,10 @@ class Losses:
         self._known: Made | None = None
         #: What was made before that was not lost since.
         self._since = text.now() - _CLOCKS_DIFFER
+
+    def go_on(self) -> None:
+        """Look also for what another session had sent, which may have been lost at any time."""
+        self._since = datetime.min.replace(tzinfo=UTC)
 
     async def look(self, awaited: Mapping[str, tuple[str, datetime]]) -> None:
         """End the tasks that were lost since the look before, so that their sender is told.

@@ -212,6 +212,15 @@ async def test_another_session_goes_on_with_all_that_one_has_handed_over(
     assert other.outcomes.taken["t1"].given == Given(LATER, given_up)
 
 
+async def test_what_was_lost_before_another_session_goes_on_is_told_there(results, outcomes, calls):
+    sent = {"t1": ("coder", DEADLINE.isoformat())}
+    await outcomes.take_over({"given": [], "sent": sent}, calls.given_up())
+
+    await outcomes.results(5)
+
+    assert results.standing(ended("t1")).state == "failed"
+
+
 async def test_what_is_handed_over_and_names_no_task_or_nothing_to_tell_is_left_out(
     results, outcomes, calls
 ):

@@ -120,9 +120,16 @@ async def test_what_was_lost_is_looked_for_once_after_each_loss(monkeypatch):
     ]]  # fmt: skip
 
 
-@pytest.mark.parametrize(("made_ago", "looks"), [(3600 * SECOND, []), (3599 * SECOND, [{"t1": 1}])])
-async def test_at_the_first_look_that_is_lost_whose_records_are_younger_than_who_looks(
-    monkeypatch, made_ago, looks
+@pytest.mark.parametrize(
+    ("made_ago", "is_anothers", "looks"),
+    [
+        (3600 * SECOND, False, []),
+        (3599 * SECOND, False, [{"t1": 1}]),
+        (2 * WEEK, True, [{"t1": 1}]),  # another session has sent it, whenever that was
+    ],
+)
+async def test_at_the_first_look_that_is_lost_whose_records_are_younger_than_what_was_sent(
+    monkeypatch, made_ago, is_anothers, looks
 ):
     calls = []
 
@@ -137,6 +144,8 @@ async def test_at_the_first_look_that_is_lost_whose_records_are_younger_than_who
     monkeypatch.setattr(Losses, "_end_unknown", end_unknown)
     monkeypatch.setattr(lost.text, "now", lambda: NOON)
     losses = Losses(None, "planner")
+    if is_anothers:
+        losses.go_on()
     await losses.look({"t1": 1})
     await losses.look({"t1": 2})
 
