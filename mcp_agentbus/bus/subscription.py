@@ -45,7 +45,8 @@ class Subscription:
 
     async def begin(self, link: Link, within_s: float) -> None:
         """Hear it on a connection. Raises: as `Link.flush`."""
-        self._link = link
+        # The connection before has ended, and nothing is left to end on it.
+        self._link, self._end, self._heard = link, None, 0
         end = await link.subscribe(self._subject, self._hear, self._group)
         try:
             # Interest must be known to the server before anything is done that it should see.
@@ -54,6 +55,8 @@ class Subscription:
             await end()
             raise
         self._end, self.is_allowed = end, not link.was_denied(self._subject)
+        if self._heard > self._most:
+            self._begin_rest(end)
 
     async def end(self) -> None:
         """Hear it no more."""
@@ -70,8 +73,12 @@ class Subscription:
         self._heard += 1
         if self._heard <= self._most:
             self.arrived(message)
-        elif self._resting is None and self._end:
-            self._resting = in_background(self._rest(self._end), f"rest from {self._subject}")
+        elif self._end:
+            self._begin_rest(self._end)
+
+    def _begin_rest(self, end: Callable[[], Awaitable[None]]) -> None:
+        if self._resting is None:
+            self._resting = in_background(self._rest(end), f"rest from {self._subject}")
 
     async def _rest(self, end: Callable[[], Awaitable[None]]) -> None:
         """Hear nothing for a while; then it is as after a lost connection."""

@@ -196,3 +196,26 @@ async def test_a_connection_that_is_opened_before_it_has_ended_on_the_last_is_he
     await heard.it.end()
 
     assert (heard.told, after.asked) == (["a", "b", None], [*BEGUN, "end"])
+
+
+async def test_of_a_flood_that_comes_as_it_is_being_begun_it_rests_once_it_is(heard, short):
+    """Meanwhile there is nothing to rest from but the connection before."""
+    before, after = await heard.begin(), Link()
+    before.alive, flush = False, after.flush
+
+    async def floods(within_s):
+        after.flush = flush
+        for each in "abc":
+            after.hear(each)
+        if heard.it._resting:
+            await asyncio.wait([heard.it._resting])
+        await flush(within_s)
+
+    after.flush = floods
+    await heard.it.begin(after, 1.5)
+    async with asyncio.timeout(HANG_S):
+        await heard.rested.wait()
+    await heard.it.end()
+
+    assert (heard.told, after.asked) == (["a", "b", None], [*BEGUN, "end", *BEGUN, "end"])
+    assert before.asked == BEGUN
