@@ -22,6 +22,7 @@ from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
 from mcp_agentbus.core.notices import WHY
 from mcp_agentbus.listener import status
@@ -141,7 +142,7 @@ class Situation:
 async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
     """Find out what goes on; see `known`."""
     async with known(settings, open_bus) as here:
-        wakes, broken = await asyncio.to_thread(_wakes_today, settings, here.now)
+        wakes, broken = await asyncio.to_thread(_wakes_today, settings)
         held = [task for task in here.held if here.holder_lives(task) is not False]
         waits = _waits(here)
         shown = tuple(_explained(here, some) for some in waits[:_WAITS_MAX])
@@ -386,11 +387,12 @@ def _over(here: Known, task: Past) -> Ended:
     return Ended(task, at or task.updated_at, why(case))
 
 
-def _wakes_today(settings: Settings, now: datetime) -> tuple[WakesToday | None, tuple[Need, ...]]:
+def _wakes_today(settings: Settings) -> tuple[WakesToday | None, tuple[Need, ...]]:
     """Return what wakes cost today, and what is wrong with the record of them."""
     if not settings.ledger_file.exists():
         return None, ()
-    midnight = now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    # They are written down by this machine's clock.
+    midnight = text.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     try:
         with closing(Ledger(settings.ledger_file)) as ledger:
             rows = [row for row in ledger.since(midnight) if not row.live_only]
