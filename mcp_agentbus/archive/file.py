@@ -32,6 +32,8 @@ from mcp_agentbus.errors import ArchiveBroken, BadSetup
 SCHEMA: Final = 1
 #: Seconds to wait for another process that writes: its transactions take milliseconds.
 _BUSY_S: Final = 2.0
+# So long, in seconds, what is read as it is closed may go on: most of it takes less.
+_INTERRUPTED_AFTER_S: Final = 0.01
 # So many tasks go at once where the file is too large, those that nobody has asked for first.
 _GO_AT_ONCE: Final = 500
 # How full it is afterwards, so that it is not made smaller at each write.
@@ -134,7 +136,8 @@ class Archive:
     def __init__(self, path: Path | None, keeps: Keeps) -> None:
         """Make one that lies at `path`, or, if that is None, in this process's memory alone."""
         self.path, self._keeps = path, keeps
-        # Whoever is cancelled leaves a thread at work here: closing it waits for that.
+        # Whoever is cancelled leaves a thread at work here: closing it waits for what that writes,
+        # and interrupts what it reads.
         self._lock = threading.RLock()
         self._file: sqlite3.Connection
         #: By how much the clock of the bus server is before this machine's, as far as it is known.
@@ -162,8 +165,15 @@ class Archive:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._lock:
+        # Nobody awaits what is at work still, and it may be a search among all the words of years:
+        # a listener that waited for its end would do nothing else. What is written takes no time.
+        while not self._lock.acquire(timeout=_INTERRUPTED_AFTER_S):
+            if not self._file.in_transaction:
+                self._file.interrupt()
+        try:
             self._file.close()
+        finally:
+            self._lock.release()
 
     def now(self) -> datetime:
         """Return what time it is for what is written down here, such as deadlines."""

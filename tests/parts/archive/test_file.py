@@ -60,6 +60,34 @@ def archive(tmp_path):
         yield archive
 
 
+#: It takes a second or two, in which nothing else is done with the archive.
+LONG = """
+WITH RECURSIVE counted (n) AS
+    (SELECT begun() UNION ALL SELECT n + 1 FROM counted WHERE n < 10000000)
+SELECT max(n) FROM counted
+"""
+
+
+def test_one_that_is_closed_waits_for_no_search_that_nobody_awaits(tmp_path):
+    """As of a command that was cancelled: a listener that closes it has more to do."""
+    begun, outcome = threading.Event(), []
+
+    def search():
+        try:
+            outcome.append(archive.rows(LONG))
+        except ArchiveBroken as error:
+            outcome.append(str(error))
+
+    with Archive(tmp_path / "archive.db", Keeps()) as archive:
+        archive._file.create_function("begun", 0, lambda: begun.set() or 1)
+        searching = threading.Thread(target=search)
+        searching.start()
+        assert begun.wait(30)
+    searching.join()
+
+    assert "interrupted" in outcome[0]
+
+
 def note(archive, *changes, of="made"):
     archive.note(changes, Reached(ALL, 1, 2), of=of)
 
