@@ -97,9 +97,12 @@ async def audited(call: Call) -> int:
     args = call.args
     async with _trail(call, past.step_line) as trail:
         span = trail.span(getattr(args, "after", 0))
-        hidden, shown = await asyncio.to_thread(
-            audit.hidden, trail.archive, trail.sides, span, args.limit
-        )
+        hidden, shown = 0, span
+        # Of what comes while it is followed all is printed, also by whoever goes on with that.
+        if not trail.is_resumed:
+            hidden, shown = await asyncio.to_thread(
+                audit.hidden, trail.archive, trail.sides, span, args.limit
+            )
         if hidden and not args.json:
             call.out(f"({hidden:,} earlier steps: --limit N shows more of them.)", _from(shown))
         if not (await trail.print(shown) or args.json or trail.is_resumed):

@@ -263,6 +263,16 @@ async def test_whoever_goes_on_prints_what_comes_behind_and_nothing_newer(shell,
     assert [json.loads(text)["step"] for text in shell.texts] == [3, 4]
 
 
+async def test_whoever_goes_on_with_what_is_followed_leaves_out_none_of_it(shell):
+    """Of what comes later all is printed: `--limit` is of what was known at the beginning."""
+    shell.note(*map(sent, range(1, 6)))
+    resumed = {"after": 1, "until": 5, "behind": list(behind(2)["behind"]), "since": None}
+    await shell.typed("audit --limit 1 --follow", **resumed)
+
+    known = list(steps(shell.archive, Sides(), Span()))
+    assert shell.texts == [past.step_line(each) for each in known[2:]]
+
+
 @pytest.mark.parametrize(
     ("line", "numbers"),
     [
