@@ -213,8 +213,8 @@ async def up_to_date(
             archive = stack.enter_context(Archive(None, settings.archive))
             extent = await catch_up(bus, archive, agents, within_s=older_s)
         with suppress(AgentbusError):  # then this machine's clock has to do
-            here = text.now()
-            archive.ahead = await now_about(bus, here) - here
+            there = await now_about(bus, text.now())
+            archive.ahead = there - text.now()  # behind the answer, which may be long on its way
         yield Current(archive, extent, notes)
 
 
