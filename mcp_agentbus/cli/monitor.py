@@ -61,5 +61,6 @@ def _leave_unread(membership: Membership) -> None:
     """Have the listener count on no session whose host has gone without ending this process."""
     reader = select.poll()
     reader.register(sys.stdout, 0)  # that it has gone is told unasked
-    reader.poll()
-    membership.leave()
+    # What macOS says of a terminal is that it cannot tell.
+    if any(said & (select.POLLERR | select.POLLHUP) for _, said in reader.poll()):
+        membership.leave()
