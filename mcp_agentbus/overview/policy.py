@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
+from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import (
     LANES,
     ROLE_PREFIX,
@@ -182,7 +183,7 @@ def _until(here: Known, agent: str, sender: str, inbox: str, lane: Priority) -> 
         return ""
     with suppress(LedgerBroken):
         ledger = Ledger(settings.ledger_file)
-        now = here.now.astimezone()
+        now = text.now().astimezone()  # as its listener has it, who has written those times
         trusted = None
         if settings.url is not None:
             trusted = frozenset({*known_here(settings), *ledger.remembered()})
@@ -190,5 +191,5 @@ def _until(here: Known, agent: str, sender: str, inbox: str, lane: Priority) -> 
         past = ledger.past(agent, now)
         decision = decide(Facts(now, rules, (thing,), past=past, trusted=trusted))
         if isinstance(decision, Hold) and decision.until:
-            return clock(decision.until, here.now)
+            return clock(decision.until, now)
     return ""
