@@ -136,7 +136,10 @@ async def as_held(bus: Bus, tasks: Sequence[Past]) -> tuple[Past, ...]:
     live = await together(*(roster.may_live(bus, *holder) for holder in holders))
     gone = {holder for holder, lives in zip(holders, live, strict=True) if not lives}
     leases = [task.lease_ends for task in tasks if task.lease_ends]
-    now = await now_about(bus, min(leases)) if leases else text.now()
+    here = text.now()
+    # Of the one that ends next, or has just ended, it matters most.
+    next_end = min(leases, key=lambda ends: abs(ends - here), default=None)
+    now = await now_about(bus, next_end) if next_end else here
     return tuple(
         replace(task, is_left=task.lease_ends <= now if task.lease_ends else _holder(task) in gone)
         if task.state in HELD
