@@ -205,10 +205,8 @@ def _waits(here: Known) -> list[_Resting]:
         if here.holder_lives(task) is False:
             place = (task.inbox, task.priority, False)
             some = lanes.get(place)
-            oldest = min(
-                (each for each in (task, some and some.oldest) if each),
-                key=lambda each: each.created_at,
-            )
+            both = [each for each in (task, some and some.oldest) if each]
+            oldest = min(both, key=lambda each: each.created_at)
             count = 1 + (some.count if some else 0)
             lanes[place] = _Resting(task.inbox, task.priority, count, oldest)
     for (inbox, priority), lane in here.lanes.items():
@@ -388,10 +386,9 @@ def _over(here: Known, task: Past) -> Ended:
 
 
 def _wakes_today(settings: Settings) -> tuple[WakesToday | None, tuple[Need, ...]]:
-    """Return what wakes cost today, and what is wrong with the record of them."""
+    """Return what wakes cost today, as this machine has it, and what is wrong with their record."""
     if not settings.ledger_file.exists():
         return None, ()
-    # They are written down by this machine's clock.
     midnight = text.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     try:
         with closing(Ledger(settings.ledger_file)) as ledger:

@@ -27,21 +27,23 @@ async def test_what_three_agents_send_by_a_link_that_comes_and_goes_is_there_onc
     monkeypatch.setattr(budget, "CALL_S", 0.8)
     monkeypatch.setattr(budget, "_ANSWERS_WITHIN_S", 0.8)
     coder = (await world.session("coder")).me.id
-    async with laptop(tmp_path, home) as there, Hosted(there.settings, world.name("s0")) as machine:
-        others = [
-            Session(machine.bus, Agent(world.name(name)), outbox=machine.outbox)
-            for name in ("s1", "s2")
-        ]
+    async with (
+        laptop(tmp_path, home) as there,
+        Hosted(there.settings, world.name("s0")) as machine,
+        Session(machine.bus, Agent(world.name("s1")), outbox=machine.outbox) as second,
+        Session(machine.bus, Agent(world.name("s2")), outbox=machine.outbox) as third,
+    ):
+        sessions = machine.session, second, third
         faults = asyncio.create_task(come_and_go(there, random.Random(16)))
         async with machine.forwarding(), asyncio.timeout(HANG_S):
-            sending = [_all_sent(session, coder) for session in (machine.session, *others)]
+            sending = [_all_sent(session, coder) for session in sessions]
             sent = await asyncio.gather(*sending)
             faults.cancel()
             there.proxy.accept()
             ids = [task_id for some in sent for task_id in some]
             assert await machine.outbox.handed_on(ids, HANG_S)
 
-    for session, task_ids in zip((machine.session, *others), sent, strict=True):
+    for session, task_ids in zip(sessions, sent, strict=True):
         lane = subjects.task_subject(coder, "normal", session.me.id)
         pages = [page async for page in world.bus.stored(subjects.TASKS, lane)]
         stored = [message.headers[subjects.H_TASK] for page in pages for message in page]

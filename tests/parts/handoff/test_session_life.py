@@ -20,6 +20,7 @@ from mcp_agentbus.store import streams
 
 HANG_S = 20  # only a hang takes as long
 KNOWN = ["streams", ("registers", "coder"), ("lives", "session-1")]
+KEEPERS = {f"keeper of session {session_id}" for session_id in ("session-1", "shell-coder")}
 RECORDS_OF_ITS = "agentbus.coder.results.*.*"
 SIGNS = [
     f"agentbus.{inbox}.{sign}"
@@ -34,8 +35,8 @@ def bus(tmp_path, monkeypatch):
 
 
 def keepers():
-    """Return what keeps sessions in this process."""
-    return {each for each in asyncio.all_tasks() if each.get_name().startswith("keeper of session")}
+    """Return what keeps the sessions of these tests."""
+    return {each for each in asyncio.all_tasks() if each.get_name() in KEEPERS}
 
 
 async def test_a_session_is_known_heard_from_and_kept_from_its_first_call_on_until_its_end(bus):
