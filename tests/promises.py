@@ -15,14 +15,15 @@ PROMISES = {
     5: "An oversize body, a bad id and a deadline in the past are refused before any network "
     "traffic, and nothing is ever cut silently.",
     6: "A full inbox refuses new tasks and leaves the old ones untouched.",
-    8: "Two sends in order from one sender are read in that order.",
+    8: "Two sends in order from one sender, of one priority, are read in that order.",
     9: "A claimed task is given whole to one call, and named by each later one until its end; a "
     "process killed after reading loses none.",
     10: "watch_inbox returns as soon as a task is stored, and empty at its time limit.",
     11: "A cancelled watch_inbox gives back at once what it had taken.",
     12: "A task that one session holds is refused to another, with its holder named, until that "
     "session lets go or dies.",
-    13: "A claim is kept for as long as its session lives, past the server's own time limit.",
+    13: "A claim is kept for as long as its session lives, past the server's own time limit; but two "
+    "hours without any call of that session give it back.",
     14: "Paging shows every task once and none twice, also when new ones arrive meanwhile.",
     15: "Whether a listener runs makes no difference to what read_inbox shows.",
     16: "Stored bytes that are no task are parked with a reason, shown, and delay nobody.",
@@ -39,7 +40,8 @@ PROMISES = {
     25: "A host that cannot start, hangs or fails leaves the task readable, is tried again after "
     "1, 5 and 25 minutes, and says so.",
     26: "Beside a live session of an agent no second one is started.",
-    27: "A listener that is stopped takes no new work and ends what it started.",
+    27: "A listener that is stopped takes no new work and ends what it started, unless its user says "
+    "`on_stop`.",
     28: "A listener finds a server that went and came back elsewhere.",
     29: "A clock that jumps causes no storm of wakes.",
     30: "A ledger that cannot be used holds every wake and leaves tasks readable.",
@@ -68,7 +70,7 @@ PROMISES = {
     "it was; what is no JSON is refused and left alone.",
     45: "Each step of a task, accepted, held, woken, claimed, noted, finished, expired or parked, is "
     "a line of the audit, with ids and without a text, also of what happened while no listener "
-    "ran.",
+    "ran: of more than 40 steps then the first and the latest 39.",
     46: "A session or a command that the listener serves outlives it, with all that it holds; what "
     "may have happened twice is said.",
     47: "A worker that is killed loses no task and leaves no program running; one that is told to "
