@@ -22,6 +22,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from mcp_agentbus.config.rules import Limits
 from mcp_agentbus.core import notices, processes
 from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.core.children.group import outlive
@@ -115,9 +116,7 @@ class Runner:
     def watch(self, desk: Desk, row: Row) -> None:
         """Wait for the end of a wake that an earlier listener has started."""
         desk.notified[row.id] = Notified(row.keys)
-        desk.running = in_background(
-            self._outlive(desk, row.id, row.pid or 0), f"wake {row.id} of {desk.agent}"
-        )
+        desk.running = in_background(self._outlive(desk, row), f"wake {row.id} of {desk.agent}")
         self._state.emit("adopted", row.agent, {"wake": row.id})
 
     def note_reads(self, desk: Desk, waiting: Collection[str]) -> None:
@@ -239,15 +238,28 @@ class Runner:
                     self._note_read(desk, wake, read=read)
         await self.catch_up()
 
-    async def _outlive(self, desk: Desk, wake: int, pid: int) -> None:
+    async def _outlive(self, desk: Desk, row: Row) -> None:
         # Its exit code was for a listener that was killed, maybe before it gave its notice.
-        ended = Ended("stopped", "it ended after the listener that had started it was killed")
+        said = "it ended after the listener that had started it was killed"
         try:
-            await outlive(pid)
+            process = Process.marked(row.pid or 0, row.born)
+            if await outlive(process, self._left_s(row)):
+                ended = Ended("stopped", said)
+            else:
+                ended = Ended("timed_out", "ended at its time limit, which its listener had left")
         except OSError as error:  # no descriptor is left: else its agent would never be woken again
             ended = Ended("stopped", f"its end cannot be waited for: {error.strerror}")
         self._clean_up(desk.agent)
-        self._end(desk, wake, ended, read_within_s=0.0)
+        self._end(desk, row.id, ended, read_within_s=0.0)
+
+    def _left_s(self, row: Row) -> float:
+        """Return how long a process may still run, in seconds, by the rules as they are now.
+
+        A wake of the future, noted before the clock was set back, has begun now.
+        """
+        rules = self._state.settings.rules.get(row.agent)
+        limit_s = (rules.limits if rules else Limits()).time_limit_s
+        return limit_s - max(0.0, (datetime.now(UTC) - row.at).total_seconds())
 
     @staticmethod
     def _runs(row: Row) -> bool:

@@ -23,6 +23,9 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, Self
 
+from mcp_agentbus.core import processes
+from mcp_agentbus.core.processes import Process
+
 #: How long a group may take, in seconds, to end itself after SIGTERM.
 GRACE_S: Final = 5.0
 
@@ -81,7 +84,7 @@ class Group:
         if self._process.stdin:
             self._process.stdin.close()
         if not (self._leave and isinstance(error, asyncio.CancelledError)):
-            self._signal(signal.SIGKILL)
+            _signal(self._process.pid, signal.SIGKILL)
             self._process.wait()  # killed just now, or ended before
 
     @property
@@ -100,37 +103,42 @@ class Group:
         """
         with _end_of(self._process.pid) as descriptor:
             try:
-                async with asyncio.timeout(time_limit_s):
-                    await _readable(descriptor)
-            except TimeoutError:
-                await self._end(descriptor)
-                return False
+                if await _ends(descriptor, time_limit_s):
+                    return True
             except asyncio.CancelledError:
                 if not self._leave:
                     await self._end(descriptor)
                 raise
-        return True
+            await self._end(descriptor)
+            return False
 
     async def _end(self, descriptor: int) -> None:
         """Ask the group to end; what does not is killed at the end of the block."""
-        self._signal(signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
-                await _readable(descriptor)
-
-    def _signal(self, number: signal.Signals) -> None:
-        # macOS says PermissionError of a group in which nobody lives.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+        _signal(self._process.pid, signal.SIGTERM)
+        await _ends(descriptor, GRACE_S)
 
 
-async def outlive(pid: int) -> None:
-    """Wait for the end of a process, which need not be a child of this one."""
+async def outlive(process: Process, time_limit_s: float) -> bool:
+    """Wait for the end of a group's leader that need not be a child of this process.
+
+    At the limit its group is ended. Returns whether it ended by itself.
+
+    Raises:
+        OSError: no descriptor is left for waiting.
+    """
     try:
-        with _end_of(pid) as descriptor:
-            await _readable(descriptor)
+        with _end_of(process.pid) as descriptor:
+            if not processes.is_still(process) or await _ends(descriptor, time_limit_s):
+                return True
+            if not processes.is_still(process):  # the time was up before anybody waited
+                return True
+            _signal(process.pid, signal.SIGTERM)
+            await _ends(descriptor, GRACE_S)
+            _signal(process.pid, signal.SIGKILL)
+            await _ends(descriptor, GRACE_S)
+            return False
     except ProcessLookupError:
-        return
+        return True
 
 
 @contextlib.contextmanager
@@ -156,6 +164,21 @@ def _end_of(pid: int) -> Generator[int]:
             )
             queue.control([its_end], 0)
             yield queue.fileno()
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    # macOS says PermissionError of a group in which nobody lives.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+async def _ends(descriptor: int, within_s: float) -> bool:
+    """Wait for an end, of which `_end_of` has a descriptor; tell whether it came in time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await _readable(descriptor)
+            return True
+    return False
 
 
 async def _readable(descriptor: int) -> None:

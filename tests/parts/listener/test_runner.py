@@ -4,14 +4,15 @@
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core import locks, processes
 from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.runner import Runner
@@ -144,6 +145,40 @@ def test_the_settings_of_a_run_whose_end_no_listener_saw_are_removed_by_the_next
     Runner(state, None, {}).left_running()
 
     assert file.exists() is stays
+
+
+def started():
+    return subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)
+
+
+@pytest.mark.parametrize(
+    ("since_s", "limit_s", "ends"),
+    [
+        (0, 1, True),
+        (HOUR_S, 1, True),  # it was over before this listener began
+        (-HOUR_S, 1, True),  # the clock was set back: it may run for no longer
+        (HOUR_S, HOUR_S + 60, False),
+    ],
+)
+async def test_what_a_killed_listener_has_started_ends_at_its_limit(state, since_s, limit_s, ends):
+    at = datetime.now(UTC) - timedelta(seconds=since_s)
+    rules = state.settings.rules
+    rules["coder"] = replace(rules["coder"], limits=Limits(time_limit_s=limit_s))
+    wake = state.ledger.note("coder", "start", keys=KEYS, senders=(), at=at)
+    with started() as process:
+        state.ledger.started(wake, process.pid, processes.known(process.pid).mark)
+        desk, runner = Desk("coder"), Runner(state, None, {})
+        runner.watch(desk, *runner.left_running())
+        if ends:
+            await desk.changed.wait()
+        else:
+            await asyncio.wait({desk.running}, timeout=0.2)
+            process.kill()
+            await desk.changed.wait()
+
+    [row] = state.ledger.latest("coder")
+    assert row.outcome == ("timed_out" if ends else "stopped")
+    assert process.returncode == (-signal.SIGTERM if ends else -signal.SIGKILL)
 
 
 async def test_the_settings_of_a_run_go_once_it_ends_after_its_listener(state):

@@ -18,7 +18,7 @@ from timeless import timeless
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core.children import group
 from mcp_agentbus.core.children.group import outlive
-from mcp_agentbus.core.processes import born
+from mcp_agentbus.core.processes import born, known
 from mcp_agentbus.wakes.hosts import command
 from mcp_agentbus.wakes.hosts.process import run
 from mcp_agentbus.wakes.hosts.protocol import Call
@@ -271,16 +271,39 @@ async def test_no_descriptor_is_left_open(call):
 
 
 async def test_the_end_of_a_process_that_is_no_child_is_waited_for(tmp_path):
-    pid = stranger(tmp_path)
-    waiting = asyncio.create_task(outlive(pid))
+    process = known(stranger(tmp_path))
+    waiting = asyncio.create_task(outlive(process, 60))
     done, _ = await asyncio.wait({waiting}, timeout=0.05)
     assert not done
 
-    os.kill(pid, signal.SIGKILL)
+    os.kill(process.pid, signal.SIGKILL)
 
     async with asyncio.timeout(10):
-        await waiting
-        await outlive(2**22 + 1)  # Linux gives no such number
+        assert await waiting
+        assert await outlive(process, 60)
+        assert await outlive(known(2**22 + 1), 60)  # Linux gives no such number
+
+
+@pytest.mark.parametrize("left_s", [0.1, -60])
+async def test_one_that_is_no_child_is_ended_at_its_limit_with_its_group(
+    tmp_path, monkeypatch, left_s
+):
+    monkeypatch.setattr(group, "GRACE_S", 0.1)
+    lines = ("trap '' TERM", "tail -f /dev/null & echo $! > child", "wait")
+    with leading_a_group(*lines, folder=tmp_path) as process:
+        child = number_in(tmp_path / "child")
+
+        assert not await outlive(known(process.pid), left_s)
+
+    assert process.returncode == -signal.SIGKILL
+    until(lambda: ended_or_zombie(child), "the child is gone")
+
+
+async def test_one_that_has_its_number_by_now_is_left_alone():
+    with leading_a_group("cat") as process:
+        assert await outlive(known(process.pid)._replace(born="earlier"), 0)
+
+        assert process.poll() is None
 
 
 def test_a_process_is_told_from_a_later_one_by_its_start():
@@ -295,6 +318,12 @@ async def test_a_program_is_found_on_the_path_that_it_is_given(call, tmp_path):
     script(tmp_path / "mine", "echo mine")
 
     assert (await command.wake(call("mine", environ={"PATH": str(tmp_path)}))).output == "mine\n"
+
+
+def leading_a_group(*lines: str, folder: Path | None = None) -> subprocess.Popen:
+    return subprocess.Popen(
+        shell(*lines), stdin=subprocess.PIPE, cwd=folder, start_new_session=True
+    )
 
 
 def stranger(folder: Path) -> int:
