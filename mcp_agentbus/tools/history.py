@@ -31,9 +31,9 @@ from mcp_agentbus.archive.past import as_held
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
-from mcp_agentbus.core.ids import agent_id, inbox_of
+from mcp_agentbus.core.ids import Agent, agent_id, inbox_of
 from mcp_agentbus.errors import BusUnreachable
-from mcp_agentbus.store import streams
+from mcp_agentbus.store import roster, streams
 from mcp_agentbus.tools.answers import past
 from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.call import Call
@@ -209,8 +209,7 @@ async def _trail(call: Call, line: Callable[[Entry], str]) -> AsyncGenerator[_Tr
     async with call.bus() as bus:
         await streams.ensure_streams(bus)
         agents = users(call.settings)
-        agent = call.args.agent
-        sides = Sides((agent_id(agent),), (agent,)) if agent else Sides()
+        sides = await _sides(call, bus)
         async with up_to_date(bus, agents) as current:
             noted = list(getattr(call.args, "noted", ()))
             for note in current.notes:
@@ -218,6 +217,15 @@ async def _trail(call: Call, line: Callable[[Entry], str]) -> AsyncGenerator[_Tr
                     noted.append(note)
                     call.out(f"Note: {SHELL.hint(note)}", {"noted": tuple(noted)})
             yield _Trail(call, bus, current.archive, line, sides, agents)
+
+
+async def _sides(call: Call, bus: Bus) -> Sides:
+    """Return whose tasks are asked for: all, or an agent's, with those of the roles it has."""
+    if not call.args.agent:
+        return Sides()
+    agent = agent_id(call.args.agent)
+    known = call.settings.agents.get(agent) or await roster.look(bus, agent)
+    return Sides((agent,), Agent(agent, roles=known.roles if known else ()).inboxes)
 
 
 def _from(span: Span) -> dict[str, object]:

@@ -93,6 +93,22 @@ async def test_every_step_has_a_line(shell, done):
     )
 
 
+async def test_the_steps_of_an_agent_are_those_of_its_roles_as_well(shell, done):
+    builder = Agent("builder", roles=("builders",))
+    async with (
+        Session(shell.bus, Agent("planner")) as planner,
+        Session(shell.bus, builder) as session,
+    ):
+        await session.called()
+        [receipt] = await send_task(planner, "role:builders", "Build it", "Now.")
+
+    for command in ("audit", "export"):
+        steps = await shell.typed(command, "--agent", "builder")
+
+        assert receipt.task_id[:8] in steps
+        assert done[:8] not in steps
+
+
 async def test_a_diary_has_all_texts_and_nobody_can_forge_an_entry(shell, done):
     diary = await shell.typed("export")
 
