@@ -234,10 +234,16 @@ async def _rename(args: argparse.Namespace, settings: Settings) -> None:
             f"Set aside under {old}: {_many(moved.parked, 'task')}. To have one: agentbus replay "
             f"TASK --agent {old}, then the same again. To see them: agentbus parked --agent {old}"
         )
+    if moved.unseen:
+        lines.append(
+            f"Not seen yet, and on a bus with accounts they stay {old}'s: "
+            f"{_many(moved.unseen, 'result')}. To see them: agentbus inbox --agent {old}"
+        )
     if moved.awaited:
+        having = f"inbox --agent {old}" if settings.account else f"agent rename {old} {new}"
         lines.append(
             f"Without an end yet is what {old} has sent: {_many(moved.awaited, 'task')}. "
-            f"To have the results once they are there: agentbus agent rename {old} {new}"
+            f"To have the results once they are there: agentbus {having}"
         )
     show(args, "\n".join(lines), {"id": new, "was": old, **asdict(moved)})
 

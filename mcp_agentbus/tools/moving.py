@@ -47,6 +47,8 @@ class Moved:
     held: int = 0
     #: Tasks that it has sent and that have no end yet.
     awaited: int = 0
+    #: Results that it has not seen, and that stay its own, as on a bus with accounts.
+    unseen: int = 0
     #: Tasks that were set aside in its inbox.
     parked: int = 0
     #: Its live sessions, which keep the old name.
@@ -104,7 +106,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
         await roster.register(bus, replace(about, id=new), entry.last_seen if entry else None)
     moved.file = str(Path(holder.folder) / FOLDER_FILE) if holder and not holder.host else ""
     moved.parked = len(await parking.parked(bus, old))
-    if not (moved.held or moved.awaited or moved.sessions):
+    if not (moved.held or moved.awaited or moved.unseen or moved.sessions):
         await _forget(bus, old)
     return moved
 
@@ -251,9 +253,11 @@ async def _move_result(bus: Bus, sent: Sent, new: str, moved: Moved) -> None:
     record, revision = await read_record(bus, sent.owner, sent.inbox, sent.task_id)
     if sent.closed or (record and record.ended and sent.seen_revision >= revision):
         return
-    # The new name, which nobody has registered yet, is no account's.
-    if record is None or not record.ended or bus.settings.account:
+    if record is None or not record.ended:
         moved.awaited += 1
+        return
+    if bus.settings.account:  # the new name, which nobody has registered yet, is no account's
+        moved.unseen += 1
         return
     # No session of the old name shows it any more, and any of the new one may.
     to = {"owner": new, "owner_session": ""}

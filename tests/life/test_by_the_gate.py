@@ -282,6 +282,15 @@ async def test_an_agent_is_renamed_unless_others_have_addressed_tasks_to_it(acco
 
     assert [entry.entry.id for entry in (await page(bus)).agents] == ["coder2", "planner"]
 
+    # The other way about nothing is in its way: what it has sent stays its own.
+    await send_task(planner, "coder2", "Wait", "for more")
+    await planner.close()
+    moved = await moving.rename(await accounts.bus("laptop"), "planner", "lead")
+
+    assert (moved.results, moved.unseen, moved.awaited) == (0, 1, 1)
+    again = await accounts.session("laptop", "planner")
+    assert [record.summary for record in (await read_inbox(again)).results] == ["done"]
+
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_who_gets_a_copy_of_a_result_sees_that_its_sender_has_said_so(accounts):
