@@ -276,14 +276,22 @@ async def test_whoever_goes_on_with_what_is_followed_leaves_out_none_of_it(shell
 @pytest.mark.parametrize(
     ("line", "numbers"),
     [
-        ("audit --json", [1, 2, 3, 4]),
-        ("audit --json --agent coder", [1, 2, 4]),
-        ("export --json --agent coder", [1, 2, 4]),
+        ("audit --json", [1, 2, 3, 4, 5, 6]),
+        ("audit --json --agent coder", [1, 2, 4, 5]),
+        ("export --json --agent coder", [1, 2, 4, 5]),
+        ("audit --json --agent stranger", []),
     ],
 )
-async def test_only_the_tasks_of_the_agent_that_was_named_are_printed(shell, line, numbers):
+async def test_only_the_tasks_of_the_agent_that_was_named_are_printed(
+    shell, monkeypatch, line, numbers
+):
+    async def look(_, agent):
+        return Agent("coder", roles=("builders",)) if agent == "coder" else None
+
+    monkeypatch.setattr(history.roster, "look", look)
     shell.note(sent(1), sent(2, "coder", "reviewer"), sent(3, "planner", "tester"))
-    shell.note(sent(4, "tester", "coder"))
+    shell.note(sent(4, "tester", "coder"), sent(5, "tester", "role-builders"))
+    shell.note(sent(6, "tester", "role-testers"))
     await shell.typed(line)
 
     assert [json.loads(text)["step"] for text in shell.texts] == numbers
