@@ -111,11 +111,12 @@ ignored = [s.name for s in signal.Signals if signal.getsignal(s) is signal.SIG_I
 streams = [(one.encoding, one.isatty(), one.line_buffering) for one in (sys.stdin, sys.stdout)]
 filters = [(action, category.__name__) for action, _, category, *_ in warnings.filters]
 seen = [sys.argv, dict(os.environ), os.getcwd(), sys.path, os.umask(0), ignored, streams, filters]
+seen.append(os.getsid(0) == os.getpgid(0) == os.getpid())
 print(json.dumps([*seen, sys.warnoptions, sys.stdin.read(), os.listdir("/dev/fd"), __name__]), flush=True)
 """
 
 
-@pytest.mark.parametrize("options", [[], ["-W", "error"]])
+@pytest.mark.parametrize("options", [[], ["-W", "error"], ["-P"]])
 @pytest.mark.parametrize("end", ["pass", "sys.exit(3)", "sys.exit('why')", "1 / 0", "os.abort()"])
 def test_a_process_that_is_forked_sees_what_one_that_is_started_sees(tmp_path, options, end):
     given = tmp_path / "given"
@@ -125,7 +126,9 @@ def test_a_process_that_is_forked_sees_what_one_that_is_started_sees(tmp_path, o
     def seen(forks):
         with forking.on(forks), given.open() as stdin:
             argv = [sys.executable, *options, "-c", _LOOKS + end, "word", ""]
-            ran = forking.ran(argv, 60, env=environ, cwd=tmp_path, stdin=stdin)
+            ran = forking.ran(
+                argv, 60, env=environ, cwd=tmp_path, stdin=stdin, start_new_session=bool(options)
+            )
         return ran.returncode, ran.stdout, ran.stderr.splitlines()[-1:]
 
     assert seen(forks=True) == seen(forks=False)

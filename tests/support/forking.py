@@ -36,7 +36,7 @@ _STRICT = ["-W", "error"]
 _LOADS = ("tools.standalone", "listener.daemon", "cli.main", "doctor.run")
 _ASKED_MAX_BYTES = 128 * 1024
 # What a fork can be given: no other options of Popen, and no variables that Python reads as it starts.
-_OPTIONS = {"stdin", "stdout", "stderr", "env", "cwd", "text", "bufsize"}
+_OPTIONS = {"stdin", "stdout", "stderr", "env", "cwd", "text", "bufsize", "start_new_session"}
 _VARIABLES = {"PYTHONPATH", "PYTHONASYNCIODEBUG"}
 _NUMBER = struct.Struct("i")  # a process's id, and how it ended
 _on = False
@@ -51,6 +51,11 @@ def on(forks: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # a switc
         yield
     finally:
         _on = before
+
+
+def is_on() -> bool:
+    """Tell whether what is started now is forked, if it can be."""
+    return _on
 
 
 def start(argv: Sequence[str | Path], **options) -> subprocess.Popen:
@@ -112,12 +117,19 @@ async def _reader(pipe):
 
 def _can_fork(argv, options):
     program, *words = map(str, argv)
-    if words[:2] == _STRICT:
-        words = words[2:]
+    _, _, words = _apart(words)
     known = words[:2] == ["-m", "mcp_agentbus"] or words[:1] == ["-c"] or words[0][0] != "-"
     read = {name for name in options.get("env", os.environ) if name.startswith("PYTHON")}
     plain = options.keys() <= _OPTIONS and read <= _VARIABLES
     return program == sys.executable and known and plain
+
+
+def _apart(words):
+    """Tell whether warnings are to be errors, and the folder not to be looked into; and the rest."""
+    is_strict = words[:2] == _STRICT
+    words = words[2:] if is_strict else words
+    is_safe = words[:1] == ["-P"]
+    return is_strict, is_safe, words[1:] if is_safe else words
 
 
 class _Forked(subprocess.Popen):
@@ -125,10 +137,10 @@ class _Forked(subprocess.Popen):
 
     def _execute_child(self, args, *given):
         """Fork it: what all of Popen but its own way to start and to wait is made around."""
-        folder, environ, ends = given[4], given[5], given[9:15]
+        folder, environ, ends, leads = given[4], given[5], given[9:15], given[20]
         words = [str(word) for word in args[1:]]
         environ = dict(os.environ if environ is None else environ)
-        asked = json.dumps([words, environ, str(folder or Path.cwd())]).encode()
+        asked = json.dumps([words, environ, str(folder or Path.cwd()), leads]).encode()
         assert len(asked) < _ASKED_MAX_BYTES
         streams = [end if end >= 0 else n for n, end in enumerate((ends[0], ends[3], ends[5]))]
         told, tells = os.pipe()
@@ -240,18 +252,19 @@ def _become(asked: bytes, streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    words, environ, folder = json.loads(asked)
-    if words[:2] == _STRICT:
+    words, environ, folder, leads = json.loads(asked)
+    if leads:
+        os.setsid()
+    is_strict, is_safe, (kind, *words) = _apart(words)
+    if is_strict:
         sys.warnoptions.append("error")
         warnings.simplefilter("error")
-        words = words[2:]
-    kind, *words = words
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
-    where = {"-m": folder, "-c": ""}.get(kind, str(Path(kind).parent))
+    where = [] if is_safe else [{"-m": folder, "-c": ""}.get(kind, str(Path(kind).parent))]
     exported = environ.get("PYTHONPATH")
-    sys.path[:] = [where, *(exported.split(os.pathsep) if exported else ()), *sys.path[1:]]
+    sys.path[:] = [*where, *(exported.split(os.pathsep) if exported else ()), *sys.path[1:]]
     if kind == "-m":
         sys.argv = words
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)

@@ -21,10 +21,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import forked_client
 import forking
 import mcp_types as types
 from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
 
 import mcp_agentbus
 
@@ -100,7 +100,7 @@ async def client(home: Path, agent: str, era: str, **more: str) -> AsyncIterator
     program, *args = command(agent)
     parameters = StdioServerParameters(command=program, args=args, env=environ(home) | more)
     with tempfile.TemporaryFile("w+") as log:
-        async with Client(stdio_client(parameters, errlog=log), mode=MODE[era]) as connected:
+        async with Client(forked_client.stdio(parameters, errlog=log), mode=MODE[era]) as connected:
             yield connected
         log.seek(0)
         assert "Traceback" not in (said := log.read()), said
