@@ -12,7 +12,8 @@
 `--beside PYTHON` measures what is started often beside another installation, such as the last one.
 Servers are private, on loopback, and end with the bench. What is measured is the wheel of this tree
 in a venv of its own, as users have it, but for `--quick`: an editable installation loads a finder of
-third parties' at each start of Python. The section of docs/benchmarks.md and its picture:
+third parties' at each start of Python. With `--quick` no figure is one: most of what takes long to
+start is forked from a process that has loaded it, see `forking`. The section of docs/benchmarks.md and its picture:
 
     $ python tests/bench/bench.py --peers --scale --json > run.json
     $ python tests/bench/bench.py --from run.json --svg docs/bench.svg --readme
@@ -42,7 +43,10 @@ for _variable in [name for name in os.environ if name.startswith("AGENTBUS_")]:
     if _variable not in {"AGENTBUS_TEST_CACHE", "AGENTBUS_NATS_SERVER"}:
         del os.environ[_variable]
 
-import rows_accounts  # noqa: E402  # after the environment is clean
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
+import forking  # noqa: E402  # after the environment is clean
+import rows_accounts  # noqa: E402
 import rows_beside  # noqa: E402
 import rows_bus  # noqa: E402
 import rows_calls  # noqa: E402
@@ -72,7 +76,8 @@ def main() -> int:
         commands, head, rows = _earlier(options.earlier)
     else:
         commands, head = [_command(options)], machine()
-        rows = asyncio.run(_measure(_size(options), options))
+        with forking.on(options.quick):
+            rows = asyncio.run(_measure(_size(options), options))
     if options.svg:
         options.svg.write_text(drawn(head, rows))
     if options.json:

@@ -21,6 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
+import forking  # it lies there
+
 from mcp_agentbus.config.settings import Settings
 
 _START_S = 60
@@ -59,7 +63,7 @@ def listener(
         # Another installation is of another version, and sends less.
         ours = ("-c", _UNLIMITED) if python == sys.executable else ("-m", "mcp_agentbus")
         argv = [python, "-P", *ours, "listen"]
-        process = subprocess.Popen(argv, env=environ(settings), stderr=log)
+        process = forking.start(argv, env=environ(settings), stderr=log)
         try:
             give_up = time.monotonic() + _START_S
             while b'"listening"' not in written():
@@ -122,7 +126,7 @@ def server(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[Server]:
     """Run a server until the end of the block; nobody has spoken to it yet."""
     pipe = subprocess.PIPE
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=quiet, env=dict(env))
+    process = forking.start(argv, stdin=pipe, stdout=pipe, stderr=quiet, env=dict(env))
     try:
         yield Server(process)
     finally:

@@ -18,15 +18,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from gate_process import gate_beside
+from gated import joined, ungated
 from homes import environ, flooding
 from mcp import Client, StdioServerParameters
 from measure import Bar, Row, Size, row
 from rows_calls import quietly
-
-sys.path.append(str(Path(__file__).parents[1] / "support"))
-
-from gate_process import gate_beside  # it lies there
-from gated import joined, ungated
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import Settings

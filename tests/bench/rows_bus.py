@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import forking
 from filling import fill_inbox, fill_records, raw_client
 from measure import Bar, Row, Side, Size, interleaved, row, timed
 from nats.js import JetStreamContext
@@ -79,7 +80,7 @@ async def make_raw_stream(bus: Bus) -> None:
 class _Watcher:
     """The other process that waits."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: forking.Awaited) -> None:
         self._process = process
 
     async def after(self, send: Any) -> float:
@@ -97,8 +98,8 @@ class _Watcher:
 
 @asynccontextmanager
 async def _watcher(settings: Settings, *args: str) -> AsyncIterator[_Watcher]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(_WATCHER), *args),
+    process = await forking.Awaited.started(
+        [sys.executable, str(_WATCHER), *args],
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={

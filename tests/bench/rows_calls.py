@@ -19,10 +19,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import forked_client
 import peers
 from homes import environ, listener, serving
 from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
 from measure import Bar, Row, Size, interleaved, missing, row
 from rows_bus import session_of
 
@@ -97,7 +97,7 @@ async def _client(server: StdioServerParameters) -> AsyncIterator[Client]:
 async def quietly(server: StdioServerParameters) -> AsyncIterator[Any]:
     """Connect to a server whose log nobody wants to see."""
     with tempfile.TemporaryFile("w") as log:
-        async with stdio_client(server, errlog=log) as streams:
+        async with forked_client.stdio(server, errlog=log) as streams:
             yield streams
 
 

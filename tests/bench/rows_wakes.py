@@ -23,6 +23,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import forking
 import peers
 from filling import raw_client
 from measure import Bar, Row, Side, Size, interleaved, missing, row
@@ -140,7 +141,7 @@ class _Gate:
 class _Process:
     """Another process that says on one of its outputs what it has done."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: forking.Awaited) -> None:
         self._process = process
         self.pid = process.pid
 
@@ -167,8 +168,8 @@ class _Process:
 async def _running(
     argv: Sequence[str], environ: Mapping[str, str], **outputs: Any
 ) -> AsyncIterator[_Process]:
-    process = await asyncio.create_subprocess_exec(
-        *argv, **{"stdin": asyncio.subprocess.PIPE, **outputs}, env=dict(environ)
+    process = await forking.Awaited.started(
+        argv, **{"stdin": asyncio.subprocess.PIPE, **outputs}, env=dict(environ)
     )
     try:
         yield _Process(process)
@@ -180,6 +181,7 @@ async def _running(
         except TimeoutError:
             process.kill()
             await process.wait()
+        process.stdin.close()
 
 
 @asynccontextmanager

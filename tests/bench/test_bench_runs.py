@@ -3,10 +3,11 @@
 
 import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
+
+import forking
 
 _BENCH = Path(__file__).with_name("bench.py")
 _BARS = [
@@ -38,7 +39,8 @@ def test_the_bench_prints_one_row_for_each_bar_with_finite_numbers(tmp_path):
             # What idles may need no CPU at all.
             assert min(figures) > 0 or (row["unit"] == "%" and min(figures) == 0)
 
-    section = _bench("--from", run, "--readme", "--svg", picture)
+    with forking.on():
+        section = _bench("--from", run, "--readme", "--svg", picture)
 
     for row in table["rows"]:
         assert f"| {row['what']} |" in section
@@ -46,8 +48,6 @@ def test_the_bench_prints_one_row_for_each_bar_with_finite_numbers(tmp_path):
 
 
 def _bench(*arguments):
-    done = subprocess.run(
-        [sys.executable, _BENCH, *arguments], capture_output=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
+    done = forking.ran([sys.executable, _BENCH, *arguments], 300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

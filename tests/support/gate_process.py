@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import forking
+
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.gate.gate import Gate
 
@@ -22,7 +24,7 @@ def gate_beside(admin: Settings) -> Iterator[int]:
     """Run it for the owner of a server until the block ends; give its process id."""
     argv = [sys.executable, __file__, str(admin.url), str(admin.nkey_file), str(admin.data_dir)]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE) as process:
+    with forking.start(argv, env=environ, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout
             assert process.stdout.readline() == b"answers\n"
