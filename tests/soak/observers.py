@@ -191,6 +191,7 @@ async def pulse(world: World) -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
+            "-S",
             "-c",
             _PULSE,
             str(start),
