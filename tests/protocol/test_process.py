@@ -10,6 +10,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import forking
 import pytest
 import served
 from local_server import is_gone, server_folder, server_pids, settings_at, until
@@ -154,7 +155,7 @@ def test_an_idle_server_ends_when_it_is_told_to(empty, era, how):
 
 
 def test_a_server_whose_host_reads_no_more_ends_with_its_input(empty):
-    host = subprocess.Popen(
+    host = forking.start(
         served.command("coder"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=empty
     )
     with host:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import get_args
 
 import configuration
 import demo_picture
+import forking
 import pytest
 import renew_docs
 from test_shape import FILES, ROOMS
@@ -194,16 +194,10 @@ def _parameters(function):
 def test_the_python_examples_do_what_they_say(example):
     code, prints = EXAMPLES[example], PRINTS[example]
 
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    with forking.on():
+        ran = forking.ran([sys.executable, "-W", "error", "-c", code], 60)
 
-    assert ran.stdout == prints
-    assert ran.stderr == ""
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, prints, "")
 
 
 @pytest.mark.parametrize("table", configuration.TABLES)

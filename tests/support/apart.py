@@ -21,6 +21,7 @@ import pytest
 import served
 
 _WITHIN_S = 60  # only a hang takes as long
+_INSIDE = Path(__file__).with_name("enclosing.py")
 # A process goes into the namespaces that its first argument names, and is `agentbus` there.
 _GO_IN = """
 import ctypes, os, sys
@@ -47,7 +48,7 @@ class Sandbox:
             _missing("there is no unshare")
         forked = ["--fork", "--mount-proc", "--kill-child"] if "--pid" in self._kinds else []
         self._process = subprocess.Popen(
-            [program, "--map-root-user", *self._kinds, *forked, sys.executable, __file__],
+            [program, "--map-root-user", *self._kinds, *forked, sys.executable, "-S", _INSIDE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,32 +96,3 @@ class Sandbox:
 
 def _missing(why: str) -> None:
     (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
-
-
-def _inside() -> None:
-    """Run what is asked for, one line each."""
-    print("ready", flush=True)
-    staying = []
-    for line in sys.stdin:
-        argv, stays = json.loads(line)
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if stays:
-            staying.append(process)
-            ended = [0, process.stdout.readline()]
-        else:
-            said, _ = process.communicate(timeout=_WITHIN_S)
-            ended = [process.returncode, said]
-        print(json.dumps(ended), flush=True)
-    for process in staying:
-        process.terminate()
-        process.communicate()
-
-
-if __name__ == "__main__":
-    _inside()

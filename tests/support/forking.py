@@ -63,12 +63,18 @@ def start(argv: Sequence[str | Path], **options) -> subprocess.Popen:
     return (_Forked if _on and _can_fork(argv, options) else subprocess.Popen)(argv, **options)
 
 
-def ran(argv: Sequence[str | Path], within_s: float, **options) -> subprocess.CompletedProcess[str]:
-    """Start or fork a program, and wait for its end; return that, with all that it printed."""
-    streams = {"stdin": subprocess.DEVNULL} | dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+def ran(
+    argv: Sequence[str | Path], within_s: float, *, piped: str | None = None, **options
+) -> subprocess.CompletedProcess[str]:
+    """Start or fork a program, and wait for its end; return that, with all that it printed.
+
+    What is `piped` it finds at its standard input, which is empty else.
+    """
+    stdin = subprocess.DEVNULL if piped is None else subprocess.PIPE
+    streams = {"stdin": stdin} | dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     with start(argv, text=True, **streams | options) as process:
         try:
-            printed = process.communicate(timeout=within_s)
+            printed = process.communicate(piped, timeout=within_s)
         except BaseException:
             process.kill()
             raise

@@ -9,6 +9,7 @@ import sys
 import termios
 from datetime import UTC, datetime
 
+import forking
 import pytest
 import served
 
@@ -29,29 +30,29 @@ _LINE = invitation.encode(
 )
 
 
-def joined(home, *argv, **how):
-    argv = [sys.executable, "-m", "mcp_agentbus.cli.main", "join", *argv]
-    return subprocess.run(argv, env=served.environ(home), capture_output=True, text=True,
-                          timeout=60, check=False, **how)  # fmt: skip
+def joined(home, *argv, piped=None):
+    argv = [sys.executable, "-m", "mcp_agentbus", "join", *argv]
+    with forking.on():
+        return forking.ran(argv, 60, piped=piped, env=served.environ(home))
 
 
 def test_a_line_as_an_argument_is_refused_and_said_to_be_in_the_history(tmp_path):
     for argv in ([_LINE], [f"--line={_LINE}"], ["--line", _LINE], ["my", _LINE]):
-        done = joined(tmp_path, *argv, stdin=subprocess.DEVNULL)
+        done = joined(tmp_path, *argv)
         assert done.returncode == 2
         assert "shell's history" in done.stderr, argv
         assert "revoked" in done.stderr
         assert _LINE[17:41] not in done.stdout + done.stderr
-    done = joined(tmp_path, "laptop", "--json", stdin=subprocess.DEVNULL)
+    done = joined(tmp_path, "laptop", "--json")
     assert "takes no words" in json.loads(done.stdout)["error"]["message"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_piped_line_is_read_and_what_is_none_is_refused(tmp_path):
-    assert "is cut" in joined(tmp_path, input=_LINE[:2_000]).stderr
-    assert "is no line" in joined(tmp_path, input="a token").stderr
-    assert "No line" in joined(tmp_path, input="").stderr
-    assert "No line" in joined(tmp_path, stdin=subprocess.DEVNULL).stderr
+    assert "is cut" in joined(tmp_path, piped=_LINE[:2_000]).stderr
+    assert "is no line" in joined(tmp_path, piped="a token").stderr
+    assert "No line" in joined(tmp_path, piped="").stderr
+    assert "No line" in joined(tmp_path).stderr
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\nrm -rf x\n", "\x04"])
