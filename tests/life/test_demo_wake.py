@@ -2,21 +2,19 @@
 """The demo of a wake does what it shows."""
 
 import json
-import subprocess
 
+import forking
 import served
 
 
 def test_the_demo_wakes_a_coder_that_has_no_session(tmp_path):
     (tmp_path / "a.py").write_text("# TODO\n")
-    ran = subprocess.run(
+    ran = forking.ran(
         [*served.AGENTBUS, "demo", "--wake", "--json", tmp_path],
+        120,
         env=served.environ(tmp_path / "home"),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
     )
+    ran.check_returncode()
 
     shown = json.loads(ran.stdout)
     assert "1 file, 1 line; mostly Python (1 file); 1 TODO note" in shown["life"]

@@ -16,7 +16,6 @@ import html
 import io
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +24,10 @@ from typing import Final
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
+
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
+import forking  # it lies there
 
 PICTURE: Final = Path(__file__).parents[2] / "docs" / "demo.svg"
 _TITLE: Final = "one agent hands another a task"
@@ -85,15 +88,13 @@ def run() -> str:
             file = Path(above, "shop", name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
-        ran = subprocess.run(
+        ran = forking.ran(
             [sys.executable, "-m", "mcp_agentbus", "demo", "shop"],
+            _WITHIN_S,
             cwd=above,
             env={"HOME": above, "PATH": os.environ["PATH"], "FORCE_COLOR": "1", "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_WITHIN_S,
         )
+    ran.check_returncode()
     return ran.stdout
 
 

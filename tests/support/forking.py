@@ -36,7 +36,8 @@ _STRICT = ["-W", "error"]
 _LOADS = ("tools.standalone", "listener.daemon", "cli.main", "doctor.run")
 _ASKED_MAX_BYTES = 128 * 1024
 # What a fork can be given: no other options of Popen, and no variables that Python reads as it starts.
-_OPTIONS = {"stdin", "stdout", "stderr", "env", "cwd", "text", "bufsize", "start_new_session"}
+_OPTIONS = {"stdin", "stdout", "stderr", "env", "cwd", "text", "encoding", "bufsize"}
+_OPTIONS |= {"start_new_session"}
 _VARIABLES = {"PYTHONPATH", "PYTHONASYNCIODEBUG"}
 _NUMBER = struct.Struct("i")  # a process's id, and how it ended
 _on = False

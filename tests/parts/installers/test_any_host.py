@@ -184,6 +184,7 @@ def test_a_step_says_what_it_runs_and_does_nothing_before(host, machine, tmp_pat
     assert calls(tmp_path) == [" ".join(words[1:]) for words in said]
 
 
+@pytest.mark.started
 def test_verifying_asks_the_host_and_the_server(host, machine):
     run(host.install(machine))
 

@@ -302,6 +302,7 @@ def test_cursor_is_known_by_its_program_or_its_folder(machine, tmp_path):
     assert cursor.found(there) == f"Cursor, {program}"
 
 
+@pytest.mark.started
 def test_verifying_starts_the_server_and_sees_its_tools(machine, skill):
     run(cursor.install(machine, skill))
 

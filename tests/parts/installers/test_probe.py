@@ -18,6 +18,7 @@ from mcp_agentbus.installers.steps import RUN_TIMEOUT_S, Machine
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.tools.catalog import TOOLS
 
+pytestmark = pytest.mark.started
 HANGS = [sys.executable, "-c", "import signal; signal.pause()"]
 ONE_TOOL = """
 import json
