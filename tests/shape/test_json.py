@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who reads JSON."""
 
-import ast
-
+from code_seen import seen
 from test_shape import MODULES, ROOT
 
 # Who reads JSON by another reader than `core.text`, and why.
@@ -21,9 +20,8 @@ def test_it_is_read_by_one_function():
     calls = {
         str(path.relative_to(ROOT)).removeprefix("mcp_agentbus/")
         for path in MODULES.values()
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute)
-        and ast.unparse(node) in {"json.load", "json.loads", "json.JSONDecoder"}
+        for _, of, name in seen(path).attributes
+        if of == "json" and name in {"load", "loads", "JSONDecoder"}
     }
 
     assert calls == {"core/text.py", *READ_JSON}

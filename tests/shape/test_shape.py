@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import graphlib
 import pydoc
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from code_seen import imports, seen, statements
 
 import mcp_agentbus
 from mcp_agentbus import errors
@@ -128,21 +128,8 @@ def _name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@functools.cache
 def _imported(path: Path) -> frozenset[str]:
-    """Return what the code of a file imports, at whatever moment."""
-    return frozenset(_imports(ast.parse(path.read_text())))
-
-
-def _imports(tree: ast.AST) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found |= {f"{node.module}.{name.name}" for name in node.names}
-    return found
+    return seen(path).imported
 
 
 def _ours(imported: Iterable[str]) -> set[str]:
@@ -192,7 +179,7 @@ def test_a_room_imports_only_what_its_line_names(room):
     too_early = {
         (name, other)
         for name, path in _modules(room).items()
-        for other in _ours(_imports(_at_import(path)))
+        for other in _ours(imports(ast.walk(_at_import(path))))
         if other.partition(".")[0] not in at_once
     }
     strange = {
@@ -255,43 +242,39 @@ def test_a_library_is_known_in_its_rooms_only(room):
     assert {library for library in roots & set(ONLY) if room not in ONLY[library]} == set()
 
 
-def test_no_file_is_too_long_and_no_function_over_60_lines():
-    long_files, long_functions = [], []
+def test_no_file_is_too_long_or_silent_of_what_it_is_for_and_no_function_over_60_lines():
+    long_files, long_functions, silent = [], [], []
     for path in FILES:
         text = path.read_text()
         allowed, _ = LONGER.get(_name(path), (LINES_MAX, ""))
         if text.count("\n") > allowed:
             long_files.append(_name(path))
+        tree = ast.parse(text)
+        silent += [] if ast.get_docstring(tree) else [_name(path)]
         long_functions += [
             f"{_name(path)}:{node.name}"
-            for node in ast.walk(ast.parse(text))
+            for node in statements(tree)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             and node.end_lineno - node.lineno >= 60
         ]
 
-    assert (long_files, long_functions) == ([], [])
+    assert (long_files, long_functions, silent) == ([], [], [])
 
 
-def test_every_file_names_its_licence_and_says_what_it_is_for():
+def test_every_file_names_its_licence():
     begins = "# SPDX-License-Identifier: Apache-2.0\n"
-    texts = {_name(path): path.read_text() for path in FILES}
 
-    assert [name for name, text in texts.items() if not text.startswith(begins)] == []
-    silent = [name for name, text in texts.items() if not ast.get_docstring(ast.parse(text))]
-    assert silent == []
+    assert [_name(path) for path in FILES if not path.read_text().startswith(begins)] == []
 
 
 def test_work_beside_other_work_is_begun_in_one_place():
     """Elsewhere it could end unseen; a group of tasks sees to its own."""
     calls = [
-        f"{_name(path)}:{node.lineno}"
-        for room in ROOMS
-        for path in _modules(room).values()
-        if path != PACKAGE / "core" / "aio.py" and re.search(r"_task|_future", path.read_text())
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute)
-        and node.attr in {"create_task", "ensure_future"}
-        and ast.unparse(node.value) != "group"
+        f"{_name(path)}:{line}"
+        for path in MODULES.values()
+        if path != PACKAGE / "core" / "aio.py"
+        for line, of, name in seen(path).attributes
+        if name in {"create_task", "ensure_future"} and of != "group"
     ]
 
     assert calls == []
@@ -299,17 +282,14 @@ def test_work_beside_other_work_is_begun_in_one_place():
 
 def test_agentbus_starts_itself_by_one_function():
     """Started in another way, it may run what is named alike in the folder of a project."""
-    runs_a_module, knows_python = set(), set()
-    for path in (*MODULES.values(), ROOT / "bin/launch.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if (
-                isinstance(node, ast.Constant)
-                and isinstance(node.value, str)
-                and (node.value == "-m" or " -m mcp_agentbus" in node.value)
-            ):
-                runs_a_module.add(_name(path))
-            if isinstance(node, ast.Attribute) and node.attr == "executable":
-                knows_python |= {_name(path)} if ast.unparse(node) == "sys.executable" else set()
+    files = (*MODULES.values(), ROOT / "bin/launch.py")
+    runs_a_module = {_name(path) for path in files if seen(path).runs_a_module}
+    knows_python = {
+        _name(path)
+        for path in files
+        for _, of, name in seen(path).attributes
+        if (of, name) == ("sys", "executable")
+    }
 
     assert runs_a_module == {"mcp_agentbus/core/programs.py", "bin/launch.py"}
     assert knows_python == {"mcp_agentbus/core/programs.py", *KNOW_PYTHON}
@@ -317,15 +297,7 @@ def test_agentbus_starts_itself_by_one_function():
 
 def test_files_are_read_by_one_function():
     """Read in another way, a pipe or a device in the place of one is waited for without an end."""
-    read_themselves = {
-        _name(path)
-        for room in ROOMS
-        for path in _modules(room).values()
-        if re.search(r"open|read_", path.read_text())
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and re.search(r"^open$|\.read_(text|bytes)$", ast.unparse(node.func))
-    }
+    read_themselves = {_name(path) for path in MODULES.values() if seen(path).reads_files}
 
     assert read_themselves == set(READ_THEMSELVES)
 
