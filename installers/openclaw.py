@@ -26,11 +26,16 @@ from mcp_agentbus.installers.steps import Machine, Step
 
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core.text import seconds
 from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.relay.options import WATCH_MAX_S
 
 NAME: Final = openclaw_config.NAME
 #: OpenClaw ends a call after this, whatever progress it tells; its own value is 60 s.
 _CALL_LIMIT_MS: Final = 120_000
+#: A wait for mail ends so long before that, so that its answer is there in time.
+_ANSWERED_WITHIN_S: Final = 5
+_WATCH_MAX: Final = "AGENTBUS_WATCH_MAX_S"
 _GUARDED_BYTES: Final = 512
 # What an empty table, a comma or a line's end may make of an estimate.
 _MARGIN_BYTES: Final = 24
@@ -154,7 +159,23 @@ def _wanted(machine: Machine, before: dict[str, Any], agent: str | None) -> dict
     # An entry with a folder leaves it to the .agentbus.toml there.
     if agent is None and entry.agent_of(before) is None and not before.get("cwd"):
         agent = _default_agent(machine)
-    return entry.made(machine, before, agent=agent, host=NAME, requestTimeoutMs=_CALL_LIMIT_MS)
+    made = entry.made(machine, before, agent=agent, host=NAME, requestTimeoutMs=_CALL_LIMIT_MS)
+    return {**made, "env": {**made["env"], **_cap(made)}}
+
+
+def _cap(server: dict[str, Any]) -> dict[str, str]:
+    """Return the most that `watch_inbox` may wait, where OpenClaw ends a longer call.
+
+    A smaller one of its user's stays.
+    """
+    limit_ms, given = server["requestTimeoutMs"], str(server["env"].get(_WATCH_MAX, ""))
+    if isinstance(limit_ms, bool) or not isinstance(limit_ms, int | float):
+        return {}  # OpenClaw will say what is wrong with it
+    most = int(limit_ms / 1000) - _ANSWERED_WITHIN_S
+    with contextlib.suppress(ValueError):
+        if seconds(given) <= most:
+            return {}
+    return {_WATCH_MAX: str(most)} if 0 < most <= WATCH_MAX_S else {}
 
 
 def _default_agent(machine: Machine) -> str:

@@ -26,7 +26,7 @@ _OPTION: Final = "--agent"
 _OURS: Final = ("AGENTBUS_HOME", "AGENTBUS_HOST")
 # These may be either's: what is set at an install takes the place of what stands there, which
 # stays otherwise.
-_EITHERS: Final = (*IN_ENVIRON.values(), "SSL_CERT_", "XDG_")
+_EITHERS: Final = (*IN_ENVIRON.values(), "AGENTBUS_WATCH_MAX_S", "SSL_CERT_", "XDG_")
 
 
 def made(

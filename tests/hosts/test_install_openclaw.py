@@ -92,7 +92,7 @@ def test_what_its_user_has_set_stays_unseen_and_only_comments_are_lost(claw):
         **ours,
         "args": [*ours["args"][:-1], "claw"],
         "requestTimeoutMs": 90_000,
-        "env": {"MINE": USERS_SECRET, **ours["env"]},
+        "env": {"MINE": USERS_SECRET, **ours["env"], "AGENTBUS_WATCH_MAX_S": "85"},
     }
     assert token == USERS_TOKEN
     assert once["hooks"] == left["hooks"] == {"enabled": True, "token": USERS_TOKEN}

@@ -51,6 +51,7 @@ def entry(machine):
         "env": {
             "AGENTBUS_HOST": "openclaw",
             "AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"],
+            "AGENTBUS_WATCH_MAX_S": "115",
         },
     }
 

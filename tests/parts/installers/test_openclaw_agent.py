@@ -144,8 +144,43 @@ def test_what_the_user_added_is_neither_shown_nor_sent_again(tmp_path, environ):
     if args:
         changed["args"] = [*args, "serve"]
     env = {"AGENTBUS_HOST": "openclaw", "AGENTBUS_HOME": machine.environ["AGENTBUS_HOME"]}
+    env["AGENTBUS_WATCH_MAX_S"] = "115"
     assert patch["mcp"] == {"servers": {"agentbus": {**changed, "env": env}}}
     assert patch["hooks"]["enabled"] is True
+
+
+@pytest.mark.parametrize(
+    ("limit_ms", "given", "most"),
+    [
+        (None, None, "115"),
+        (90_000, None, "85"),
+        (90_500.5, None, "85"),
+        (300_000, "115", "115"),  # a smaller one may be its user's
+        (120_000, "1m", "1m"),
+        (120_000, "3m", "115"),
+        (120_000, "soon", "115"),
+        (120_000, 30, 30),
+        (6_000, None, "1"),
+        (5_999, None, None),  # no time is left to wait
+        (3_605_000, None, "3600"),
+        (3_606_000, None, None),  # nothing waits as long
+        ("${LIMIT}", None, None),
+        (True, "115", "115"),
+    ],
+)
+def test_a_wait_for_mail_ends_before_openclaw_ends_its_call(
+    tmp_path, environ, limit_ms, given, most
+):
+    env = {} if given is None else {"AGENTBUS_WATCH_MAX_S": given}
+    mine = {**OURS, "env": env} | ({} if limit_ms is None else {"requestTimeoutMs": limit_ms})
+    file = Path(environ["HOME"]) / ".openclaw" / "openclaw.json"
+    file.write_text(json.dumps({"mcp": {"servers": {"agentbus": mine}}}))
+    machine = Machine(settings_at(tmp_path / "bus", **environ))
+
+    patch, _ = told_patch(tmp_path, openclaw.install(machine))
+
+    env |= patch["mcp"]["servers"]["agentbus"]["env"]
+    assert env.get("AGENTBUS_WATCH_MAX_S") == most
 
 
 @pytest.mark.parametrize(
