@@ -19,6 +19,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import selectors
@@ -33,7 +34,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _STRICT = ["-W", "error"]
-_LOADS = ("tools.standalone", "listener.daemon", "cli.main", "doctor.run")
 _ASKED_MAX_BYTES = 128 * 1024
 # What a fork can be given: no other options of Popen, and no variables that Python reads as it starts.
 _OPTIONS = {"stdin", "stdout", "stderr", "env", "cwd", "text", "encoding", "bufsize"}
@@ -200,6 +200,15 @@ def _forker() -> socket.socket:
     return ours
 
 
+def _load_all() -> None:
+    """Load the whole package: what a command loads late would be loaded again by each fork."""
+    import mcp_agentbus  # who asks for forks need not have loaded it
+
+    for module in pkgutil.walk_packages(mcp_agentbus.__path__, "mcp_agentbus."):
+        if module.name != "mcp_agentbus.__main__":  # each fork runs it
+            importlib.import_module(module.name)
+
+
 def _serve(asks: socket.socket) -> tuple[bytes, list[int]]:
     """Fork whatever is asked for, until nobody can ask; in a fork, return what it is to be."""
     with selectors.DefaultSelector() as events:
@@ -285,8 +294,7 @@ def _become(asked: bytes, streams: list[int]) -> None:
 
 if __name__ == "__main__":
     asks = socket.socket(fileno=int(sys.argv[1]))
-    for module in _LOADS:
-        importlib.import_module(f"mcp_agentbus.{module}")
+    _load_all()
     gc.collect()
     gc.freeze()
     forked = _serve(asks)
