@@ -78,18 +78,19 @@ def main(argv: Sequence[str] | None = None, *, begun: Begun | None = None) -> in
     if begun is None:
         spell_out()
         be_patient()
-    top = parser()
     if "_ARGCOMPLETE" in os.environ:
         from mcp_agentbus.cli import completion
 
-        completion.complete(top)
+        completion.complete(parser())
     typed = list(sys.argv[1:] if argv is None else argv)
-    # Alone, in a terminal: somebody wants to know what goes on.
     if any(_INVITES in word for word in typed):
         from mcp_agentbus.cli.account.join import SEEN
 
         return complain(SEEN)
-    args = top.parse_args(typed or ["status"] * os.isatty(1))
+    # Alone, in a terminal: somebody wants to know what goes on.
+    words = typed or ["status"] * os.isatty(1)
+    only = words[0] if words and words[0] in COMMANDS else ""
+    args = parser(only=only).parse_args(words)
     args.begun = begun
     module, function = COMMANDS[args.command]
     try:

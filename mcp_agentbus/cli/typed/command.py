@@ -7,7 +7,7 @@ watch = command(commands, "watch", "wait for a task or a result")
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_agentbus.cli.arguments import Parser, count, moment
 
@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 WATCH_MAX_S: Final = 3600
 WEEK_S: Final = 7 * 24 * 3600
 TASK: Final = "its id, or the first 6 characters and more"
+
+
+class _Unasked:
+    """Takes whatever is declared of a command, and keeps nothing of it."""
+
+    def __getattr__(self, _: str) -> _Unasked:
+        return self
+
+    def __call__(self, *_: object, **__: object) -> _Unasked:
+        return self
+
+
+def asked_for(only: str) -> type[Commands]:
+    """Return what commands are declared to, and keeps `only` one of them; all without it."""
+
+    class Asked(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF001  # no public name
+        def add_parser(self, name: str, **about: Any) -> Any:
+            return super().add_parser(name, **about) if only in {"", name} else _Unasked()
+
+    return Asked
 
 
 def command(commands: Commands, name: str, help_: str, *, agent: bool = True) -> Parser:

@@ -6,6 +6,7 @@ import fcntl
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -31,6 +32,22 @@ def declared():
 
 def test_every_command_that_can_be_typed_is_done_by_somebody_and_the_other_way_round():
     assert declared() == set(COMMANDS)
+
+
+def _told(command):
+    """Return all that a parser takes and says of it, and so of the commands below it."""
+    below = command._subparsers._group_actions[0].choices if command._subparsers else {}
+    attributes = (command.text_option, command.takes_program, command.takes_words)
+    actions = re.sub(r" at 0x\w+", "", repr(command._actions))
+    own = (type(command), command.format_help(), command._defaults, attributes, actions)
+    return own, {name: _told(each) for name, each in below.items()}
+
+
+def test_a_command_is_declared_alone_as_it_is_among_all():
+    _, among_all = _told(parser())
+    alone = {name: _told(parser(only=name))[1] for name in COMMANDS}
+
+    assert alone == {name: {name: among_all[name]} for name in COMMANDS}
 
 
 @pytest.mark.parametrize("doer", sorted(set(COMMANDS.values())), ids=":".join)
