@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import cached_property
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -36,27 +36,22 @@ class Carried:
     """The command line, as far as a listener does it; what it takes is imported by `load`.
 
     Args:
-        parser: makes the parser of all commands; see `cli.parser`.
+        parser: makes the parser of one command; see `cli.parser`.
     """
 
-    def __init__(self, parser: Callable[[type[Parser]], Parser]) -> None:
-        self._parser = parser
-
-    @cached_property
-    def _reader(self) -> Parser:
-        return self._parser(Reader)
+    def __init__(self, parser: Callable[..., Parser]) -> None:
+        self._reader = lru_cache(lambda command: parser(Reader, only=command))
 
     def load(self) -> None:
         """Import what takes long; may be called in a thread."""
         import_module("mcp_agentbus.tools.commands")
-        _ = self._reader
 
     def read(self, typed: Sequence[str]) -> argparse.Namespace | None:
         """Return what was typed as it is parsed; None: it is left to its own process."""
         if not typed or typed[0] not in COMMANDS:
             return None
         try:
-            args = self._reader.parse_args(typed)
+            args = self._reader(typed[0]).parse_args(typed)
         except Untold:
             return None
         has_two = tasks.has_text(args) and None not in (getattr(args, "body", None), args.body_file)
