@@ -13,6 +13,7 @@ docs/config.md. Nothing is guessed: what cannot be read as it is written is refu
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -24,6 +25,14 @@ from mcp_agentbus.errors import BadSetup
 
 #: Each is an inbox with three lanes, which every read asks.
 ROLES_MAX: Final = 16
+# tomllib takes a name of 20,000 parts apart for 7 s: by the square of their number.
+_PARTS_MAX: Final = 100
+# One that has no end goes to the end, so that each is looked through once.
+_TEXTS: Final = re.compile(
+    r'''"""(?:\\.|[^\\])*?(?:"""|\Z)|'{3}.*?(?:'{3}|\Z)|"(?:\\.|[^\\"\n])*+"?|'[^'\n]*+'?|#[^\n]*+''',
+    re.DOTALL,
+)
+_MANY_PARTS: Final = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{_PARTS_MAX}}}")
 _TYPE_NAMES: Final = {dict: "table", str: "string", bool: "boolean", list: "list"}
 
 
@@ -144,10 +153,16 @@ def parse_toml(path: Path, content: str | bytes) -> dict[str, Any]:
     """Return what the text of a TOML file holds.
 
     Raises:
-        BadSetup: it is not TOML.
+        BadSetup: it is not TOML, or has a name of more than 100 parts.
     """
     try:
-        return tomllib.loads(content if isinstance(content, str) else decoded(content)[0])
+        text = content if isinstance(content, str) else decoded(content)[0]
+        if _MANY_PARTS.search(_TEXTS.sub("x", text)):
+            raise BadSetup(
+                f"{path} has a name of more than {_PARTS_MAX} parts.",
+                hint="Correct it or move it away.",
+            )
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number may be too long for Python
         raise BadSetup(
             f"{path} is not TOML: {error}.", hint="Correct it or move it away."

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from mcp_agentbus.config import folder_file, rules, settings
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.config.sections.server import SERVER_KEYS
-from mcp_agentbus.config.tables import Wrong, checked, of_type, unread
+from mcp_agentbus.config.tables import Wrong, checked, of_type, parse_toml, unread
 from mcp_agentbus.config.values import Within
 from mcp_agentbus.errors import BadSetup
 
@@ -94,3 +96,36 @@ def test_a_number_is_one_of_its_kind_and_in_its_range(number, value, taken):
     kind = "number" if number.kind is float else "whole number"
     with pytest.raises(Wrong, match=f"^is no {kind} from {number.low} to 10$"):
         number(value)
+
+
+FILE = Path(".agentbus.toml")
+DOTS = "b." * 20_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"agent.{DOTS}c = 1", f"[{DOTS}c]", f"x = {{ {DOTS}c = 1 }}", '"b" . ' * 20_000 + "c = 1",
+     "'b'." * 20_000 + "c = 1", "b." * 100 + "c = 1"],
+    ids=["key", "table", "inline", "quoted", "literal", "of 101 parts"],
+)  # fmt: skip
+def test_a_name_of_very_many_parts_is_refused_and_not_taken_apart(text):
+    with pytest.raises(BadSetup, match=r"agentbus\.toml has a name of more than 100 parts"):
+        parse_toml(FILE, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f'x = "{DOTS}"', f"x = '{DOTS}'", f'x = """\n\\"{DOTS}"""', f"x = '''\n'{DOTS}'''",
+     f"# it's {DOTS}\nx = 1", f'x = "\\"{DOTS}"', "x = [" + "1.5, " * 200 + "]",
+     "b." * 99 + "c = 1"],
+    ids=["text", "literal", "lines", "literal lines", "comment", "quote", "numbers", "100 parts"],
+)  # fmt: skip
+def test_dots_elsewhere_are_read(text):
+    assert parse_toml(FILE, text) == tomllib.loads(text)
+
+
+@pytest.mark.parametrize("text", ['"\\', "'\\", '"""\\', "'''\n", '""""\\'])
+def test_texts_without_an_end_are_looked_through_once(text):
+    """Each to the end of the file would take minutes."""
+    with pytest.raises(BadSetup, match="is not TOML"):
+        parse_toml(FILE, text * 16_001)
