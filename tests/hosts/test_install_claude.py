@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import node_tools
 import pytest
-from claude_user import ROOT, TOOLS, at_model, install, plugin, terminal, user
+from claude_user import ROOT, TOOLS, at_model, install, plugin, terminal
 from listeners import listening
 from mcp_agentbus.installers import claude_code
 from mcp_agentbus.installers.steps import Machine
@@ -24,28 +24,6 @@ pytestmark = pytest.mark.node
 RUN_WITHIN_S = 120
 # What Claude Code keeps for itself: what it logged, what it was before, and who asked it.
 ITS_OWN = (".cache", ".claude/backups", ".claude/telemetry", ".claude/mcp-needs-auth-cache.json")
-
-
-@pytest.fixture(scope="module")
-def prepared(claude, tmp_path_factory):
-    """A user whose Claude Code was given the plugin, its tree, and a copy of their home.
-
-    Claude Code notes absolute paths: who takes it over is at the same place, with the copy's bytes.
-    """
-    place = tmp_path_factory.mktemp("connected")
-    machine, tree = user(claude, place), plugin(place / "plugin")
-    install(machine, tree)
-    shutil.copytree(machine.home, place / "copy", symlinks=True)
-    return machine, tree, place / "copy"
-
-
-@pytest.fixture
-def connected(prepared):
-    """A user as `machine`, whose Claude Code was just given the plugin; with its tree."""
-    machine, tree, copy = prepared
-    shutil.rmtree(machine.home)
-    shutil.copytree(copy, machine.home, symlinks=True)
-    return machine, tree
 
 
 def test_claude_code_finds_no_fault_in_the_plugin(machine):

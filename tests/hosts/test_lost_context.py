@@ -5,7 +5,7 @@ import asyncio
 import json
 
 import pytest
-from claude_user import TOOLS, at_model, install, terminal
+from claude_user import TOOLS, allow, at_model, terminal
 from listeners import listening
 from local_server import server_folder
 from standin import ANSWERING, LATEST, Standin
@@ -32,11 +32,12 @@ ANSWER = {"task_id": LATEST, "status": "completed", "summary": "done"}
 
 
 async def test_a_session_that_was_compacted_by_itself_and_by_its_user_ends_its_task_once(
-    machine, tree, tmp_path
+    user_with_bus, tmp_path
 ):
+    machine, _ = user_with_bus
     folder = tmp_path / "shop"
     folder.mkdir()
-    install(machine, tree, allow_tools=EVERY)
+    allow(machine, EVERY)
     with server_folder(tmp_path / "bus"), Filled(READING) as model:
         async with (
             listening(machine.settings) as listener,
@@ -94,10 +95,11 @@ def read_again(model):
             return answers[0]
 
 
-async def test_two_subagents_at_once_do_a_task_each_and_none_twice(machine, tree, tmp_path):
+async def test_two_subagents_at_once_do_a_task_each_and_none_twice(user_with_bus, tmp_path):
+    machine, _ = user_with_bus
     folder = tmp_path / "shop"
     folder.mkdir()
-    install(machine, tree, allow_tools=EVERY)
+    allow(machine, EVERY)
     with server_folder(tmp_path / "bus"), Delegating() as model:
         async with (
             listening(machine.settings) as listener,

@@ -5,7 +5,7 @@ import asyncio
 import json
 
 import pytest
-from claude_user import TOOLS, at_model, install, terminal
+from claude_user import TOOLS, at_model, terminal
 from doctors import listener_goes
 from listeners import known, listening
 from local_server import server_folder
@@ -28,11 +28,11 @@ ASKS = {"op": "status"}
 @pytest.mark.promise(24)
 @pytest.mark.parametrize("through", ["monitor", "socket"])
 async def test_the_model_of_an_idle_session_is_told_once_and_does_the_task(
-    machine, tree, tmp_path, through
+    user_with_bus, tmp_path, through
 ):
+    machine, tree = user_with_bus
     if through == "socket":
         (tree / "monitors" / "monitors.json").write_text("[]")
-    install(machine, tree)
     settings = machine.home / ".claude" / "settings.json"
     allowed = {"permissions": {"allow": sorted(TOOLS)}}
     settings.write_text(json.dumps({**json.loads(settings.read_text()), **allowed}))
@@ -77,10 +77,10 @@ async def test_the_model_of_an_idle_session_is_told_once_and_does_the_task(
 
 
 async def test_what_waits_when_a_session_and_its_listener_start_comes_by_the_monitor(
-    machine, tree, tmp_path
+    user_with_bus, tmp_path
 ):
     """As in the first session of a day, where no service manager keeps a listener."""
-    install(machine, tree)
+    machine, _ = user_with_bus
     folder = tmp_path / "shop"
     folder.mkdir()
     with server_folder(tmp_path / "bus"), Standin() as model:
@@ -99,8 +99,8 @@ async def test_what_waits_when_a_session_and_its_listener_start_comes_by_the_mon
     assert way == "Monitor event"
 
 
-async def test_who_opens_a_session_sees_that_urgent_tasks_wait(machine, tree, tmp_path):
-    install(machine, tree)
+async def test_who_opens_a_session_sees_that_urgent_tasks_wait(user_with_bus, tmp_path):
+    machine, _ = user_with_bus
     folder = tmp_path / "shop"
     folder.mkdir()
     (folder / ".agentbus.toml").write_text('agent = "coder"\n')

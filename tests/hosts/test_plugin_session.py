@@ -6,7 +6,7 @@ import json
 import subprocess
 
 import pytest
-from claude_user import TOOLS, at_model, install
+from claude_user import TOOLS, at_model
 from hooking import NORMAL, RESULT
 from listeners import listening
 from local_server import server_folder
@@ -66,9 +66,9 @@ def folder_of(agent, parent):
 
 
 async def test_one_hands_a_task_to_another_whose_hook_tells_of_it_and_the_result_comes_back(
-    machine, tree, tmp_path
+    user_with_bus, tmp_path
 ):
-    install(machine, tree)
+    machine, _ = user_with_bus
     planner, coder = folder_of("planner", tmp_path), folder_of("coder", tmp_path)
     with server_folder(tmp_path / "bus"):
         async with Bus.connect(machine.settings) as bus:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from claude_user import QUESTION, at_model, begun, install, terminal
+from claude_user import QUESTION, allow, at_model, begun, install, terminal
 from listeners import listening
 from local_server import server_folder
 from mcp_agentbus.installers import claude_code
@@ -39,11 +39,12 @@ def test_a_title_leaves_room_for_the_whole_question(tool, server, columns):
 
 
 async def test_what_was_allowed_runs_unasked_and_of_the_rest_a_person_can_say_never_again(
-    machine, tree, tmp_path
+    user_with_bus, tmp_path
 ):
+    machine, _ = user_with_bus
     folder = tmp_path / "shop"
     folder.mkdir()
-    install(machine, tree, allow_tools=allowed.USUAL)
+    allow(machine, allowed.USUAL)
     argv = [machine.program("claude"), "--permission-mode", "manual"]
     with (
         server_folder(tmp_path / "bus"),

@@ -73,6 +73,12 @@ def install(machine, tree=None, **options):
     return [step.do() for step in steps]
 
 
+def allow(machine, tools):
+    """Take the one step of an install that has the plugin let these tools run unasked."""
+    steps = claude_code.install(machine, plugin_folder=Path, allow_tools=tools)
+    steps[-1].do()
+
+
 def at_model(machine, model):
     """Return the same user, whose Claude Code asks a stand-in."""
     variables = {"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": KEY}
