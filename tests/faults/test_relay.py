@@ -136,7 +136,7 @@ async def test_a_send_under_way_when_its_listener_dies_is_repeated_only_if_that_
                 sent |= {"request_id": "once"} if known else {}
                 call = {"name": "send_task", "arguments": sent}
                 number = server.request("tools/call", call, era=served.MODERN)
-                await asyncio.to_thread(status_of_session, settings)
+                await asyncio.to_thread(are_passed_on, server, served.MODERN)
                 await listener.end(signal.SIGKILL)
             answer = await asyncio.to_thread(server.message)
             assert answer["id"] == number
@@ -164,7 +164,7 @@ async def test_what_is_under_way_when_its_listener_is_told_to_end_is_done_before
                 sent = {"to": "planner", "subject": "Count", "body": "the tests"}
                 call = {"name": "send_task", "arguments": sent}
                 numbers = [server.request("tools/call", call, era=era)]
-                await asyncio.to_thread(status_of_session, settings)
+                await asyncio.to_thread(are_passed_on, server, era)
                 listener.process.send_signal(signal.SIGTERM)
                 await asyncio.to_thread(refuses, settings)
                 numbers.append(server.request("tools/call", call, era=era))
@@ -203,6 +203,11 @@ def refuses(settings):
     with suppress(OSError):
         while True:
             local_socket.connect(settings).close()
+
+
+def are_passed_on(server, era):
+    """Return once the listener has begun what the session was asked before: it reads in order."""
+    server.ask("tools/list", era=era)
 
 
 def status_of_session(settings):
