@@ -103,7 +103,9 @@ class Parser(argparse.ArgumentParser):
             at = typed.index(rest[0])
             self.typed, self.behind = typed[:at], ["--", *typed[at:], *self.behind[1:]]
             self.error(f"a program stands behind --. {self._try()}")
-        options = re.findall(r"--[a-z][a-z-]+", self.format_help())
+        if line := self._misplaced():
+            self.error(line)
+        options = _options(self)
         for word in rest:
             option = word.partition("=")[0]
             if word.startswith("--") and (near := _nearest(option, options)):
@@ -116,6 +118,22 @@ class Parser(argparse.ArgumentParser):
         words = " ".join(word[:40] for word in rest)
         self.typed = typed
         self.error(f"it takes no {words!r}. {self._try()}")
+
+    def _misplaced(self) -> str:
+        """Return what is wrong where a command's options stand before it, with the line to try."""
+        cut = [*self.typed, "--"].index("--")
+        for action in self._actions:
+            commands = action.choices if isinstance(action.choices, dict) else {}
+            at = next((at for at, word in enumerate(self.typed[:cut]) if word in commands), 0)
+            before = self.typed[:at]
+            options = _options(commands[self.typed[at]]) if at else []
+            if before[:1] and all(
+                word.partition("=")[0] in options
+                for word in (before[0], *filter(_is_option, before))
+            ):
+                self.typed = [*self.typed[at:cut], *before, *self.typed[cut:]]
+                return f"options stand behind their command. {self._try()}"
+        return ""
 
     def _try(self, lacks: str = "") -> str:
         """Return the line to try: what was typed, with what it lacks, if anything, in capitals."""
@@ -167,6 +185,8 @@ class Parser(argparse.ArgumentParser):
 
         if line := elsewhere.here(self.whole):
             super().error(f"this is typed otherwise here. Try: {line}")
+        if line := self._misplaced():
+            super().error(line)
         wrong = re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", message)
         near = _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
         line = self._lacking(message) or self._refused(message, near)
@@ -192,6 +212,14 @@ class Reader(Parser):
 
     def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ARG002
         raise Untold(message)
+
+
+def _options(of: argparse.ArgumentParser) -> list[str]:
+    return re.findall(r"--[a-z][a-z-]+", of.format_help())
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("-")
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

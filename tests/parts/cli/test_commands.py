@@ -89,6 +89,12 @@ def test_until_a_command_is_known_only_the_least_is_loaded(tmp_path, argv):
         ("send coder s b --priority hihg", "there is no hihg. Nearest: high"),
         ("send coder s b --priorty high", "there is no --priorty. Nearest: --priority"),
         ("agents --limt=3", "there is no --limt=3. Nearest: --limit"),
+        ("--json send coder s b", "behind their command. Try: agentbus send coder s b --json"),
+        ("--agent=me --json inbox", "Try: agentbus inbox --agent=me --json"),
+        ("--agent me inbox --peek", "Try: agentbus inbox --peek --agent me"),
+        ("agent --json list", "Try: agentbus agent list --json"),
+        ("agent --dir . add x -- true", "Try: agentbus agent add x --dir . -- true"),
+        ("--limit 3 send coder s b", "invalid choice: '3'"),  # it has no such option
         ("result 1a2b done", "invalid choice: 'done'"),
         ("agents --zzzz", "it takes no '--zzzz'. Try: agentbus agents"),
         ("watch --timeout nan", "'nan' is no duration"),
