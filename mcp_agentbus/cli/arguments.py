@@ -15,9 +15,11 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 _T = TypeVar("_T")
+#: How argparse says that something was not typed.
+_LACKS: Final = "the following arguments are required"
 
 
 def duration(low: float, high: float) -> Callable[[str], float]:
@@ -119,6 +121,13 @@ class Parser(argparse.ArgumentParser):
         self.typed = typed
         self.error(f"it takes no {words!r}. {self._try()}")
 
+    def _strange(self) -> list[str]:
+        """Return the options that were typed and that it does not have."""
+        known = _options(self)
+        cut = [*self.typed, "--"].index("--")
+        options = (word for word in self.typed[:cut] if word.startswith("--"))
+        return [word for word in options if word.partition("=")[0] not in known]
+
     def _misplaced(self) -> str:
         """Return what is wrong where a command's options stand before it, with the line to try."""
         cut = [*self.typed, "--"].index("--")
@@ -145,7 +154,7 @@ class Parser(argparse.ArgumentParser):
 
     def _lacking(self, message: str) -> str:
         """Return the line to try where argparse misses something; empty if it does not."""
-        if missing := re.fullmatch(r"the following arguments are required: (.+)", message):
+        if missing := re.fullmatch(rf"{_LACKS}: (.+)", message):
             names = missing[1].upper().replace(",", "")
             # Which commands there are, its help says, each with what it does.
             return self._try("--help" if names in {"COMMAND", "ACTION"} else names)
@@ -187,6 +196,8 @@ class Parser(argparse.ArgumentParser):
             super().error(f"this is typed otherwise here. Try: {line}")
         if line := self._misplaced():
             super().error(line)
+        if message.startswith(_LACKS) and (strange := self._strange()):
+            self._takes_no(strange, list(self.typed))
         wrong = re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", message)
         near = _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
         line = self._lacking(message) or self._refused(message, near)
@@ -226,7 +237,11 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     """Return the one of these that is meant, if one is like it; else nothing."""
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(word.lower(), known, n=1)), "")
+    # By their letters: two dashes make any two short options alike.
+    names = {name.lstrip("-"): name for name in known}
+    return next(
+        (names[near] for near in get_close_matches(word.lower().lstrip("-"), names, n=1)), ""
+    )
 
 
 class WithProgram(Parser):
