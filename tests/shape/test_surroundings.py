@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run of the tests says the same whoever starts it, and leaves nothing behind."""
 
+import asyncio
 import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import anyio.lowlevel
+import forked_client
 import forking
 import guard
 import pytest
@@ -132,6 +135,22 @@ def test_a_process_that_is_forked_sees_what_one_that_is_started_sees(tmp_path, o
         return ran.returncode, ran.stdout, ran.stderr.splitlines()[-1:]
 
     assert seen(forks=True) == seen(forks=False)
+
+
+async def test_who_reads_a_forked_server_as_it_is_closed_is_told_so():
+    """By the error that the SDK knows: any other one would be a client's that failed."""
+    reads, writes = os.pipe()
+    output = forked_client.Output(os.fdopen(reads, "rb", 0))
+    with os.fdopen(writes, "wb", 0) as pipe:
+        reading = asyncio.ensure_future(output.receive())
+        await anyio.lowlevel.checkpoint()
+        pipe.write(b"ready")
+        await output.aclose()
+
+        with pytest.raises(anyio.ClosedResourceError):
+            await reading
+        with pytest.raises(anyio.ClosedResourceError):
+            await output.receive()
 
 
 def test_a_constant_that_has_moved_away_cannot_be_changed():

@@ -30,7 +30,7 @@ class _Input(ByteSendStream):
 
     async def send(self, item):
         while item:
-            await anyio.wait_writable(self._pipe)
+            await _ready(self._pipe, anyio.wait_writable)
             try:
                 item = item[os.write(self._pipe.fileno(), item) :]
             except BrokenPipeError as error:
@@ -40,20 +40,28 @@ class _Input(ByteSendStream):
         _close(self._pipe)
 
 
-class _Output(ByteReceiveStream):
+class Output(ByteReceiveStream):
     """What a server writes."""
 
     def __init__(self, pipe):
         self._pipe = pipe
 
     async def receive(self, max_bytes=_CHUNK_BYTES):
-        await anyio.wait_readable(self._pipe)
+        await _ready(self._pipe, anyio.wait_readable)
         if chunk := os.read(self._pipe.fileno(), max_bytes):
             return chunk
         raise anyio.EndOfStream
 
     async def aclose(self):
         _close(self._pipe)
+
+
+async def _ready(pipe, wait):
+    """Wait for a pipe, which may be closed before and meanwhile, as the SDK's own may."""
+    if not pipe.closed:
+        await wait(pipe)
+    if pipe.closed:
+        raise anyio.ClosedResourceError
 
 
 def _close(pipe):
@@ -69,7 +77,7 @@ class _Server(Process):
 
     def __init__(self, process: Popen) -> None:
         self._of = process
-        self.stdin, self.stdout = _Input(process.stdin), _Output(process.stdout)
+        self.stdin, self.stdout = _Input(process.stdin), Output(process.stdout)
         self.terminate, self.kill = process.terminate, process.kill
         self.send_signal = process.send_signal
 
