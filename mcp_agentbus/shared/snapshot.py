@@ -142,26 +142,25 @@ async def given(bus: Bus, config: Mapping[str, Any], state: Mapping[str, Any]) -
 
 
 async def _asked(bus: Bus, call: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask the server until somebody hears it, and then no more: two snapshots would come as one."""
+    return _read(await _answer(bus.admin, call, json.dumps(request).encode()))
+
+
+async def _answer(bus: Bus, subject: str, data: bytes) -> bytes:
+    """Ask the server until somebody hears it, and then no more: two snapshots would come as one.
+
+    The server of three that is to take a part may be another one than ours, which learns a moment
+    later who listens there.
+    """
     for pause_s in (*_UNHEARD_S, None):
         try:
-            heard = await bus.admin.request(call, json.dumps(request).encode(), _WITHIN_S)
+            return (await bus.request(subject, data, _WITHIN_S)).data
         except NobodyListens:
             if pause_s is None:
                 raise _lost() from None
         except NoAnswer:
             raise _lost() from None
-        else:
-            return _read(heard.data)
         await asyncio.sleep(pause_s)
     raise AssertionError  # the last pause is none
-
-
-async def _answer(bus: Bus, subject: str, data: bytes) -> bytes:
-    try:
-        return (await bus.request(subject, data, _WITHIN_S)).data
-    except NoAnswer:
-        raise _lost() from None
 
 
 def _read(answer: bytes) -> dict[str, Any]:
