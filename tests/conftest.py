@@ -33,10 +33,14 @@ pytest_plugins = ["hanging"]
 
 _FOLDER = pytest.StashKey[guard.RunFolder]()
 _FAILED = pytest.StashKey[bool]()
-# Waiting is most of what tests do, but the real hosts each fill a core, and have time limits.
-_WORKERS = 3
-# The real hosts, the chaos run and the bench, and a link that is away for minutes.
-_LONGEST = {"hosts", "soak", "bench", "test_two_machines"}
+# Two cores are busy with as many: most of them wait.
+_WORKERS = 4
+# Real hosts, the chaos run and the bench fill a core each, and have time limits.
+_FILLING = {"hosts", "soak", "bench"}
+# What ends processes, servers and networks waits for it.
+_WAITING = {"faults", "hostile", "life"}
+# The real hosts one after the other, and a link that is away for minutes.
+_LONGEST = {"test_new_user", "test_two_machines"}
 # In these folders tests are about what processes do, and not about how hosts and users start them;
 # among the hosts that holds for the listener that a test starts beside one.
 _FORKED = {"faults", "hosts", "hostile", "life", "protocol"}
@@ -49,8 +53,14 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with what takes longest, and would end alone."""
-    items.sort(key=lambda item: not _LONGEST & {item.path.parent.name, item.path.stem})
+    """Spread the files that fill a core among those that wait; begin with the longest of both."""
+    files = sorted(
+        dict.fromkeys(item.path for item in items), key=lambda path: path.stem not in _LONGEST
+    )
+    kinds = _FILLING, _WAITING
+    together = [[path for path in files if path.parent.name in kind] for kind in kinds]
+    turns = {path: at / len(kind) for kind in together for at, path in enumerate(kind)}
+    items.sort(key=lambda item: turns.get(item.path, 1))
 
 
 @pytest.hookimpl(wrapper=True)
