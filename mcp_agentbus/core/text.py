@@ -115,6 +115,7 @@ def whole(written: str, low: int, high: int) -> int:
 
 def cut(line: str, width: int) -> str:
     """Return a line, or as much of it as is at most `width` cells wide, and that there is more."""
+    line = line.expandtabs()
     return line if _cells(line) <= width else line[: _fits(line, width - 1)] + "\u2026"
 
 
@@ -122,13 +123,17 @@ def folded(line: str, width: int, indent: str = "", *, cut: bool = False) -> str
     """Return a line in as many as are needed for none to be wider than `width` cells.
 
     Args:
-        line: what is broken between words.
+        line: what is broken between words; a tab goes on to the next eighth cell.
         width: 0 for any.
-        indent: what all lines but the first begin with.
+        indent: what all lines but the first begin with, as far as it leaves half of them.
         cut: also break a word that is wider than a line; else it stands on one of its own.
     """
-    if width < _COLUMNS_MIN or _cells(line) <= width:
+    if width < _COLUMNS_MIN:
         return line
+    line = line.expandtabs()
+    if _cells(line) <= width:
+        return line
+    indent = indent[: width // 2]
     lines, current = [], ""
     # Each word with the blanks before it: columns stay where they are until a line ends.
     for word in re.split(r"(?<=\S)(?= )", line.rstrip()):
@@ -137,8 +142,7 @@ def folded(line: str, width: int, indent: str = "", *, cut: bool = False) -> str
             current = indent + word.lstrip()
         else:
             current += word
-        while cut and _cells(current) > width:
-            at = _fits(current, width)
+        while cut and (at := _fits(current, width)) < len(current):
             lines.append(current[:at])
             current = indent + current[at:]
     return "\n".join([*lines, current])

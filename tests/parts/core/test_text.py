@@ -91,6 +91,27 @@ def test_a_word_that_is_wider_stands_on_a_line_of_its_own_unless_it_may_be_cut()
     assert text.folded(word, 30, "  ", cut=True).split("\n") == [word[:30], f"  {word[30:]}"]
 
 
+@pytest.mark.parametrize("width", [20, 40, 80])
+@pytest.mark.parametrize(
+    "before", [" " * 19, " " * 76, " " * 400, "\t" * 9, "a\t" * 20, "    \t項\t"]
+)
+def test_a_line_that_may_be_cut_is_no_wider_whatever_it_begins_with(before, width):
+    line = f"{before}task {'9d0c' * 30} is stored"
+    indent = before[: len(before) - len(before.lstrip(" "))]
+
+    lines = text.folded(line, width, indent, cut=True).split("\n")
+
+    assert "".join("".join(lines).split()) == "".join(line.split())
+    assert all(sum(1 + (letter > "\u2e7f") for letter in one) <= width for one in lines)
+    assert not any("\t" in one for one in lines)
+    assert all(one.startswith(indent[: width // 2]) for one in lines)
+
+
+def test_a_tab_is_as_wide_as_it_is_seen():
+    assert text.cut("\t\tcoder", 18) == f"{' ' * 16}c\u2026"
+    assert text.folded("a\tb", 20) == "a       b"
+
+
 def test_colours_take_no_room():
     line = f"\x1b[32mok\x1b[0m  {'word ' * 5}x"
 
