@@ -147,9 +147,8 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
         await running
     for task in (watching, keeping, letting_go, archiving, telling, handing_on):
         task.cancel()
-    for closing in (archiving, telling, handing_on):  # a file, and what it has started
-        with contextlib.suppress(asyncio.CancelledError):
-            await closing
+    # A file, and what they have started; of one that has failed the log has more.
+    await asyncio.wait((archiving, telling, handing_on))
     _notify("STOPPING=1")
     _log("stopped", "", {"pid": os.getpid()})
 

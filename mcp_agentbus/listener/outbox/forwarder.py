@@ -36,11 +36,25 @@ IDLE_S: Final = 60.0
 _STOP_WITHIN_S: Final = 2.0
 # What is held back by a bus that is there is tried after so long at most, in seconds.
 _HELD_S: Final = 30.0
+# How often a pause is doubled until it is that; tries are counted on and on.
+_DOUBLED_MAX: Final = 5
 _NAME: Final = "forwarder of the outbox"
 # Among the reasons, by sender: no agent's id.
 _OTHERS: Final = "other buses"
 _FAILED: Final = "It failed inside the listener, which is a bug: its log has more."
 _UNREAD: Final = "What lies there cannot be read:"
+
+
+def pause_s(tries: int, *, is_there: bool) -> float:
+    """Return how long to wait after so many tries in vain, in seconds.
+
+    Args:
+        tries: those of a bus that was away count, too: it may have been for weeks.
+        is_there: whether the bus is, and holds back what it is given.
+    """
+    if is_there:
+        return min(_HELD_S, 2.0 ** min(tries, _DOUBLED_MAX))
+    return _BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)]
 
 
 class Forwarder:
@@ -89,13 +103,11 @@ class Forwarder:
 
         What a bus holds back that is reached is tried ever more seldom, but for what is new.
         """
-        signs = [self._bus.opened]
-        pause_s = _BACKOFF_S[min(self._tries, len(_BACKOFF_S) - 1)]
-        if "" not in self._outbox.says:
-            signs.append(self._outbox.filled)
-            pause_s = min(_HELD_S, 2.0**self._tries)
+        is_there = "" not in self._outbox.says
+        signs = [self._bus.opened, *[self._outbox.filled] * is_there]
         heard = [part(sign.wait()) for sign in signs]
-        await asyncio.wait(heard, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+        limit_s = pause_s(self._tries, is_there=is_there)
+        await asyncio.wait(heard, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         for each in heard:
             each.cancel()
 
