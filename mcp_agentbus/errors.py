@@ -10,6 +10,7 @@ of another user: a model reads them.
     AgentbusError
     ├── Refused                nothing was stored or changed
     │   ├── BadInput           a value breaks its rule; found before any network traffic
+    │   │   └── TooLarge       ... or makes more bytes than the bus takes of a message
     │   ├── UnknownAgent       nobody of that name is registered
     │   ├── UnknownTask        this agent neither sent nor received such a task
     │   ├── NotYourTask        the task is somebody else's to finish or to cancel
@@ -77,6 +78,15 @@ class BadInput(Refused):
 
     hint = "Correct the value and call again."
     exit_code = 2
+
+
+class TooLarge(BadInput):
+    """The message is larger than the bus takes. Nothing was stored."""
+
+    hint = (
+        "Call again with the path or URL of a file that both agents can reach: each control "
+        "character takes six times its room here."
+    )
 
 
 class UnknownAgent(Refused):

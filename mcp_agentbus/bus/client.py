@@ -117,7 +117,7 @@ class Bus(Reconnecting):
 
         Raises:
             BadSetup: the secret by which ids are made cannot be kept.
-            InboxFull, StoreFull, BadInput: the server takes no more, or none of that size.
+            InboxFull, StoreFull, TooLarge: the server takes no more, or none of that size.
             NotAllowed: the server's permissions forbid it.
             BusUnreachable: nothing was handed over.
             Unconfirmed: it was, but no answer came.
@@ -143,7 +143,7 @@ class Bus(Reconnecting):
 
         Raises:
             Conflict: the subject's last sequence is another.
-            InboxFull, StoreFull, BadInput, NotAllowed, BusUnreachable, Unconfirmed: as `publish`.
+            InboxFull, StoreFull, TooLarge, NotAllowed, BusUnreachable, Unconfirmed: as `publish`.
         """
         message_id = secrets.token_hex(8)
         headers = {H_MSG_ID: message_id, H_EXPECTED_REVISION: str(revision), H_STREAM: stream}
@@ -305,14 +305,11 @@ class Bus(Reconnecting):
             BusUnreachable, Unconfirmed: as `publish`.
         """
         later = b'-NAK {"delay": %d}' % max(1, after_s * 1e9)
-        if after_s > 0:
-            await self._settle(taken, later)
-            return
         # What is to be offered at once the server keeps in memory only, what is to be offered later
         # on the disk; but the latter takes it 10 ms.
-        if taken.token:
+        if taken.token and after_s <= 0:
             await self.send(taken.token, later, {})
-        await self._settle(taken, b"-NAK")
+        await self._settle(taken, later if after_s > 0 else b"-NAK")
 
     async def _settle(self, taken: Delivery, word: bytes) -> None:
         """Say what is to become of a message, until that is confirmed or nobody keeps it any more.
@@ -335,7 +332,8 @@ class Bus(Reconnecting):
         """Tell whether its server has forgotten a message, as one that was killed: it is silent."""
         answer = await link.request(f"{API}.CONSUMER.INFO.{taken.consumer}")
         try:
-            return bool(api_answer(answer.data)["delivered"]["stream_seq"] < taken.seq)
+            info = api_result("CONSUMER.INFO", api_answer(answer.data))
+            return bool(info["delivered"]["stream_seq"] < taken.seq)
         except ApiError as error:
             return error.code in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}
 

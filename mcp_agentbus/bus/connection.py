@@ -3,8 +3,7 @@
 
 `Reconnecting` opens a new one when this one is gone. That way nothing is kept in a buffer and
 published later, after its sender was told that it failed, and no wait outlives the connection:
-every request in flight fails at once when the connection ends or the server forbids its subject,
-instead of at a time-out.
+every request in flight fails at once when the connection ends or the server forbids its subject.
 """
 
 from __future__ import annotations
@@ -26,13 +25,12 @@ from mcp_agentbus.bus.login.account import Way
 from mcp_agentbus.bus.login.login import Login
 from mcp_agentbus.bus.login.trust import Trust, in_the_open, not_let_in, server_at
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient, look_up
-from mcp_agentbus.bus.replies import Garbled, HandedOut, Message, api_answer
+from mcp_agentbus.bus.replies import Garbled, HandedOut, Message, api_answer, api_result
 from mcp_agentbus.config.sections.server import is_private
-from mcp_agentbus.errors import NotAllowed
+from mcp_agentbus.errors import NotAllowed, TooLarge
 
 _T = TypeVar("_T")
 _ACK: Final = "$JS.ACK."
-
 CONNECT_TIMEOUT_S: Final = 2.0
 # What is said is taken at once, unless the server hangs and all that lies between is full; a
 # connection that cannot get rid of it in this time is dropped, in seconds.
@@ -105,7 +103,7 @@ class Link:
 
         where, server = urlsplit(url), server_at(url)
         addresses = await look_up(where.hostname or "", where.port, within_s)
-        if trust is None and not all(map(is_private, addresses)):
+        if where.scheme != "tls" and not all(map(is_private, addresses)):
             raise in_the_open(server, addresses)
         try:
             async with asyncio.timeout(within_s):
@@ -243,8 +241,8 @@ class Link:
             async with asyncio.timeout(_PULL_SILENT_S):
                 return await call.next()
         answer = await self.request(f"{API}.CONSUMER.INFO.{stream}.{consumer}")
-        info = api_answer(answer.data)
-        if info["num_ack_pending"] >= info["config"]["max_ack_pending"]:
+        info = api_result("CONSUMER.INFO", api_answer(answer.data))
+        if 0 < info["config"].get("max_ack_pending", 0) <= info["num_ack_pending"]:
             raise HandedOut
         return await call.next()
 
@@ -330,6 +328,8 @@ class Link:
             self._client.drop()
             self._on_end()
             raise LinkLost from None
+        except nats.errors.MaxPayloadError:
+            raise TooLarge from None
         except (*_ENDED, OSError):
             raise LinkLost from None
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mcp_agentbus.core.text import from_json
-from mcp_agentbus.errors import AgentbusError, BadInput, InboxFull, Refused, StoreFull
+from mcp_agentbus.errors import AgentbusError, InboxFull, Refused, StoreFull, TooLarge
 
 # Error codes of JetStream (server/errors.json of nats-server 2.15).
 NO_SUCH_STREAM: Final = 10059
@@ -58,7 +58,7 @@ _DISK_IS_FULL: Final = ("no space left on device", "disk quota exceeded")
 # And what the server makes of that where a consumer is to be made.
 _NO_STORE: Final = "error creating store"
 _FREE_SOME: Final = "Free some disk space where the server runs, then call again."
-_NO_STORAGE: Final = frozenset({10023, 10028, NO_ROOM_TO_RESERVE, 10051})
+_NO_STORAGE: Final = frozenset({10002, 10023, 10028, NO_ROOM_TO_RESERVE, 10051})
 
 # What whoever runs the server may choose.
 _THEIRS: Final = frozenset({"max_bytes", "num_replicas", "placement", "compression", "description"})
@@ -295,7 +295,7 @@ def refusal(error: ApiError) -> AgentbusError:
             hint="Run `agentbus doctor --fix`: it names that stream, and removes it.",
         )
     if error.code == _TOO_LARGE:
-        return BadInput("The message is larger than the bus takes. Nothing was stored.")
+        return TooLarge()
     return error
 
 

@@ -280,8 +280,11 @@ class Worker:
                     state = outcome.status if await self._stored(job, outcome) else "over"
                 elif self._stopped and await self._published(job, "released"):
                     state = "released"
-        except AgentbusError as error:  # then the claim goes with the session
-            note("refused", logging.ERROR, task=task.id, why=error.message)
+        except Exception as error:  # noqa: BLE001  # or it is held for as long as the worker lives
+            why = error.message if isinstance(error, AgentbusError) else type(error).__name__
+            if not isinstance(error, AgentbusError):
+                note_failure(f"task {task.id}", error)
+            note("refused", logging.ERROR, task=task.id, why=why)
             state = "released"
             with suppress(AgentbusError):
                 await publish_result(self.session, task.id, "released")

@@ -8,7 +8,7 @@ import pytest
 
 from mcp_agentbus.bus import replies
 from mcp_agentbus.bus.replies import ApiError, Delivery, Found, Garbled, Message, NotNow, Stored
-from mcp_agentbus.errors import BadInput, InboxFull, Refused, StoreFull
+from mcp_agentbus.errors import InboxFull, Refused, StoreFull, TooLarge
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 250_000, tzinfo=UTC)
 NANOSECONDS = str(int(NOON.timestamp() * 1e9))
@@ -205,7 +205,7 @@ def test_an_acknowledgement_has_the_number_and_whether_it_was_there_before():
         (10109, "", Refused, "has sealed a stream", "Run `agentbus doctor --fix`"),
         (10060, "", Refused, "in the place of one of agentbus's", "Run `agentbus doctor --fix`"),
         (10065, "", Refused, "in the place of one of agentbus's", "Run `agentbus doctor --fix`"),
-        (10054, "", BadInput, "larger than the bus takes", ""),
+        (10054, "", TooLarge, "larger than the bus takes", ""),
         (10059, "per subject", ApiError, "with its error 10059", "Run `agentbus doctor`"),
     ],
 )
@@ -343,3 +343,8 @@ def test_a_consumer_is_as_made_if_it_hands_out_the_same_to_whoever_asks(has, sam
     made = {"filter_subject": "a", "ack_policy": "explicit", "ack_wait": 30}
 
     assert replies.consumer_is_as_made(made, {**made, **has}) is same
+
+
+@pytest.mark.parametrize("code", [10002, 10023, 10077])
+def test_where_the_server_has_no_room_it_is_that_which_is_said(code):
+    assert isinstance(replies.refusal(ApiError(code, "")), StoreFull)

@@ -4,16 +4,19 @@
 import asyncio
 import json
 import socket
+import ssl
 from datetime import UTC, datetime
 
 import pytest
 from local_server import settings_at
 
-from mcp_agentbus.bus import budget, reconnect
+from mcp_agentbus.bus import budget, connection, reconnect
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import NoResponders
+from mcp_agentbus.bus.login.login import Login
+from mcp_agentbus.bus.login.trust import Trust
 from mcp_agentbus.bus.replies import Found, Message, api_answer
-from mcp_agentbus.errors import BusUnreachable, StoreFull
+from mcp_agentbus.errors import BusUnreachable, StoreFull, TooLarge, Untrusted
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 
@@ -54,6 +57,31 @@ async def test_whoever_waits_for_a_bus_that_was_closed_is_told_and_does_not_wait
 
     with pytest.raises(BusUnreachable, match="was closed"):
         await bus.reconnected(60)
+
+
+@pytest.mark.parametrize("beyond", [1, 1 - len("NATS/1.0\r\n"), 1 << 20])
+async def test_what_is_larger_than_the_server_takes_is_refused_and_the_connection_stays(
+    world, beyond
+):
+    before = world.bus.connections
+
+    with pytest.raises(TooLarge):
+        await world.bus.publish("agentbus.coder.tasks.high.planner", bytes((1 << 20) + beyond))
+
+    assert world.bus.connections == before
+
+
+async def test_a_name_without_tls_is_not_spoken_to_where_it_leads_to_a_public_address(
+    tmp_path, monkeypatch
+):
+    async def public(*_):
+        return ["203.0.113.7"]
+
+    monkeypatch.setattr(connection, "look_up", public)
+    trust = Trust(ssl.create_default_context(), "bus.example.org:4222", tmp_path / "ca.pem", None)
+
+    with pytest.raises(Untrusted, match=r"203\.0\.113\.7"):
+        await connection.Link.open("nats://bus.example.org", Login(), trust)
 
 
 async def test_a_connection_that_ends_before_all_was_said_leaves_nobody_listening():

@@ -15,6 +15,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.work import job
+from mcp_agentbus.work import worker as module
 from mcp_agentbus.work.result import Result
 from mcp_agentbus.work.worker import Worker
 
@@ -338,3 +339,37 @@ async def test_it_is_told_of_an_agent_that_was_killed(world):
                 async with asyncio.timeout(0.1):
                     assert await gone.get() == died.id
                     break
+
+
+async def test_a_task_is_given_back_where_the_worker_itself_has_a_fault(world, monkeypatch):
+    planner = await world.session("planner")
+    done = publish_result
+
+    async def fails_once(session, task_id, status, **details):
+        if status == "completed":
+            monkeypatch.setattr(module, "publish_result", done)
+            raise ZeroDivisionError
+        return await done(session, task_id, status, **details)
+
+    monkeypatch.setattr(module, "publish_result", fails_once)
+
+    async def handler(_):
+        return "three"
+
+    async with working(world, handler) as worker:
+        result = await asked(planner, worker.me)
+
+    told = ["stored", "claimed", "working", "stored", "claimed", "working", "completed"]
+    assert [step.state for step in result.history] == told
+
+
+async def test_a_result_of_more_than_the_bus_takes_ends_its_task(world):
+    planner = await world.session("planner")
+
+    async def handler(_):
+        return "\0" * (200 << 10)  # each takes six bytes in JSON
+
+    async with working(world, handler) as worker:
+        result = await asked(planner, worker.me)
+
+    assert (result.state, "cannot be stored" in result.summary) == ("failed", True)
