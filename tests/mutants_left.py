@@ -96,8 +96,8 @@ LEFT: dict[str, str] = {
     "has more than 4 bytes in UTF-8.",
     'mcp_agentbus/store/reading/copies.py: self._began: tuple[int, tuple[str, str]] = (-1, ("", '
     '"")): it is 2': "No connection has a number below 0.",
-    "mcp_agentbus/store/reading/counted.py: if not page or len(counts) >= "
-    'int(info.get("total", 0)):: it is 1': "Whoever gets there has counted one.",
+    "mcp_agentbus/store/reading/counted.py: return offset if page and offset < "
+    'int(info.get("total", 0)) else None: it is 1': "Whoever gets there has counted one.",
     "mcp_agentbus/store/reading/senders.py: inbox, task_id = senders[0].inbox, "
     "senders[0].task_id: it is 1": "All have the same, and there are several.",
     "mcp_agentbus/store/reading/senders.py: if len(senders) > 1:  # anybody may write under any "

@@ -51,9 +51,9 @@ _STORE_MAX_BYTES: Final = 8 << 30
 # A full disk leaves JetStream's streams unwritable until a restart, so stay well below it.
 _SHARE_OF_FREE_DISK: Final = 4
 _OTHER_BINARY: Final = "Name a working nats-server in AGENTBUS_NATS_SERVER, or unset it."
-# What `_start` writes. An empty token would leave the server open to all.
 # A pipe at the log's place has nobody at its end, and must not be waited for.
 _APPENDING: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
+# What `_start` writes. An empty token would leave the server open to all.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 

@@ -27,6 +27,7 @@ from mcp_agentbus.gate.proof import copying
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.verdict import H_ACCOUNT, Asked, Refusal, Say, Verdict
 from mcp_agentbus.store import streams, subjects, tasks
+from mcp_agentbus.store.reading.counted import counted
 from mcp_agentbus.store.subjects import DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 
 # What something else is asked before: of one account so much at a time.
@@ -274,18 +275,16 @@ class Desk:
         """
         async with self._counting:
             counts: dict[str, int] = {}
+            offset: int | None = 0
             place = f"{_API}.STREAM.INFO.{wanted.stream}"
-            while True:  # the server tells 100,000 at a time
-                asked = _dump({"subjects_filter": wanted.filter, "offset": len(counts)})
+            while offset is not None:
+                asked = _dump({"subjects_filter": wanted.filter, "offset": offset})
                 answer = await self._forward.ask(place, asked)
                 info = await in_thread(_object, answer)
                 if "state" not in info:
                     self._forward.answer(reply, answer)
                     return
-                page = info["state"].get("subjects") or {}
-                counts.update(page)
-                if not page or len(counts) >= int(info.get("total", 0)):
-                    break
+                offset = counted(info, counts, offset)
             self._forward.answer(reply, await in_thread(self._told, wanted, counts, info))
 
     def _told(

@@ -118,7 +118,8 @@ class Account(Way):
         """Return the gate's subject for it, but for what stays in the account."""
         first, _, rest = subject.partition(".")
         # What the sessions of an agent say to each other stays among them: they are one account's.
-        if first == "_INBOX" or rest.partition(".")[2].startswith("succeed."):
+        is_among_them = first == "agentbus" and rest.partition(".")[2].startswith("succeed.")
+        if first == "_INBOX" or is_among_them:
             return subject
         return f"{GATE}.{self.name}.{subject}"
 

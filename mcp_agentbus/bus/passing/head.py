@@ -21,7 +21,7 @@ _END: Final = b"\r\n"
 NOT_FOUND: Final = b"NATS/1.0 404 Message Not Found\r\n\r\n"
 # How the headers begin that only a gate makes.
 _OURS: Final = b"agentbus-gate-"
-_OF_GATE: Final = re.compile(rb"(?im)^agentbus-gate-[^\r\n]*\r\n")
+_OF_GATE: Final = re.compile(rb"(?im)^[ \t]*agentbus-gate-[^\r\n]*\r\n")
 _NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 # Of one header's value, in characters: the chain of a task is its longest.
 _VALUE_MAX_CHARS: Final = 2_000

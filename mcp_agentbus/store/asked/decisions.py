@@ -30,13 +30,13 @@ from mcp_agentbus.store.task import EXPIRES_MAX_S, Record, utc
 
 #: Of what a person says with it, in characters.
 NOTE_MAX_CHARS: Final = 500
-# What a file raises that is not as it is written here.
 #: As a step of its task's life: of a decision, and of what its worker does after it.
 STEPS: Final = {True: "approved", False: "denied"}
 AFTER: Final = {
     True: "its user had approved what it asked",
     False: "its user had denied what it asked",
 }
+# What a file raises that is not as it is written here.
 _UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, BadSetup)
 
 

@@ -19,7 +19,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.store import records, streams, tasks
 from mcp_agentbus.store.reading import pulls
 from mcp_agentbus.store.reading.clock import now_about
@@ -57,7 +57,9 @@ class Deadlines:
         for agent in agents:
             try:
                 deliveries = await pulls.pull(self._bus, streams.sent(agent), _BATCH)
-            except HandedOut:  # more tasks are open than the server counts deadlines for
+            # More tasks are open than the server counts deadlines for; or another account has the
+            # agent, which its own desk finds out, too: the others' do not wait for it.
+            except (HandedOut, Refused):
                 continue
             await together(*(end_if_over(self._bus, agent, each) for each in deliveries))
 

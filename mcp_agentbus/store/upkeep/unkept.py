@@ -22,6 +22,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
+from mcp_agentbus.errors import Refused
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.reading.clock import server_now
 from mcp_agentbus.store.records import lasts, sent_in
@@ -64,7 +65,15 @@ class Unkept:
             return 0  # whoever stores something makes it anew
         if made != self._made:
             self._made, self._next = made, {}
-        return sum([await self._look(agent, pages) for agent in agents])
+        found, refused = 0, None
+        for agent in agents:
+            try:
+                found += await self._look(agent, pages)
+            except Refused as error:  # that it is another account's, no other agent's waits for
+                refused = error
+        if refused:
+            raise refused
+        return found
 
     async def _look(self, agent: str, pages: float) -> int:
         found, start = 0, self._next.get(agent, 1)

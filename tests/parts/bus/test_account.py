@@ -29,6 +29,7 @@ INFO = "$JS.API.STREAM.INFO.AGENTBUS_TASKS"
         ("agentbus.coder.back", "agentbus-gate.laptop.agentbus.coder.back"),
         ("agentbus.coder.heartbeat.1f", "agentbus-gate.laptop.agentbus.coder.heartbeat.1f"),
         ("agentbus-events.a.topic", "agentbus-gate.laptop.agentbus-events.a.topic"),
+        ("agentbus-events.a.succeed.b", "agentbus-gate.laptop.agentbus-events.a.succeed.b"),
         ("agentbus.coder.succeed.claude-code", "agentbus.coder.succeed.claude-code"),
         ("_INBOX.abc.1", "_INBOX.abc.1"),
     ],

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The headers of what passes through whole, as bytes: read, made, and marked by a gate alone."""
 
+import pytest
+
 from mcp_agentbus.bus.passing import head
 
 
@@ -28,3 +30,12 @@ def test_what_the_server_says_of_a_stored_message_counts_and_not_what_the_messag
     assert (head.stored_on(b"NATS/1.0 404\r\n\r\n"), head.sequence(b"")) == ("", 0)
     assert head.status(b"NATS/1.0 404 No\r\n\r\n") == b"404"
     assert head.status(b"NATS/1.0\r\nStatus: 503\r\n\r\n") == b""
+
+
+@pytest.mark.parametrize("before", [b"", b" ", b"\t "])
+def test_what_only_a_gate_says_is_taken_out_however_a_client_may_read_it(before):
+    mine = b"Agentbus-Task: 9d\r\n\r\n"
+
+    assert head.clean(b"NATS/1.0\r\n" + before + b"Agentbus-Gate-Ack: x\r\n" + mine) == (
+        b"NATS/1.0\r\n" + mine
+    )

@@ -7,6 +7,7 @@ import pytest
 from messages import read_task
 
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
+from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.store import codec, subjects, tasks
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.subjects import TASKS
@@ -100,6 +101,22 @@ async def test_where_there_are_no_tasks_nothing_is_missing_and_what_is_refused_i
     assert await Unkept(server).look(["planner"]) == 0
     with pytest.raises(ApiError):
         await Unkept(server).look(["planner"])
+
+
+async def test_an_agent_that_is_another_account_s_keeps_no_other_from_its_look(kept, monkeypatch):
+    server = Server(message(3))
+    theirs = server.stored
+
+    def stored(stream, subject, **options):
+        if subject.endswith(".other"):
+            raise NotAllowed
+        return theirs(stream, subject, **options)
+
+    monkeypatch.setattr(server, "stored", stored)
+
+    with pytest.raises(NotAllowed):
+        await Unkept(server).look(["other", "planner"])
+    assert kept == [Kept(sent(3), duplicate=True)]
 
 
 async def test_of_what_was_not_stored_from_here_or_is_no_task_nothing_is_kept(kept):
