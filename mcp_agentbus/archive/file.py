@@ -23,13 +23,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mcp_agentbus.archive.entries import Change
+from mcp_agentbus.archive.kept.tables import SCHEMA, TABLES, WHOLE_SINCE
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import make_private_file
 from mcp_agentbus.errors import ArchiveBroken, BadSetup
 
-#: The version of the tables, in the file's `user_version`; 0 is a new file.
-SCHEMA: Final = 1
 #: Seconds to wait for another process that writes: its transactions take milliseconds.
 _BUSY_S: Final = 2.0
 # So long, in seconds, what is read as it is closed may go on: most of it takes less.
@@ -39,79 +38,6 @@ _GO_AT_ONCE: Final = 500
 # How full it is afterwards, so that it is not made smaller at each write.
 _FULL: Final = 0.9
 
-_TABLES: Final = (
-    """
-    CREATE TABLE tasks (
-        n INTEGER PRIMARY KEY,
-        owner TEXT NOT NULL, inbox TEXT NOT NULL, id TEXT NOT NULL,
-        -- Which stream of the bus it was read from, and by which message each of its two records.
-        stream TEXT NOT NULL, sent_seq INTEGER NOT NULL DEFAULT 0,
-        record_seq INTEGER NOT NULL DEFAULT 0,
-        subject TEXT NOT NULL DEFAULT '', thread_id TEXT NOT NULL DEFAULT '',
-        priority TEXT NOT NULL DEFAULT 'normal', task_type TEXT NOT NULL DEFAULT 'default',
-        expect TEXT NOT NULL DEFAULT 'answer', asked_by TEXT NOT NULL DEFAULT '',
-        in_reply_to TEXT, created_at TEXT NOT NULL, expires_at TEXT, deliver_at TEXT, seen_at TEXT,
-        request TEXT NOT NULL DEFAULT '', request_chars INTEGER NOT NULL DEFAULT 0,
-        state TEXT NOT NULL DEFAULT 'stored', agent TEXT NOT NULL DEFAULT '',
-        session TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0,
-        summary TEXT NOT NULL DEFAULT '', result TEXT NOT NULL DEFAULT '',
-        artifacts TEXT NOT NULL DEFAULT '[]', -- a list in JSON
-        progress REAL, reason TEXT NOT NULL DEFAULT '', late INTEGER NOT NULL DEFAULT 0,
-        updated_at TEXT NOT NULL,
-        UNIQUE (owner, inbox, id)
-    )
-    """,
-    "CREATE INDEX tasks_by_owner ON tasks (owner, created_at)",
-    "CREATE INDEX tasks_by_inbox ON tasks (inbox, created_at)",
-    "CREATE INDEX tasks_by_time ON tasks (created_at)",
-    "CREATE INDEX tasks_by_change ON tasks (updated_at)",
-    "CREATE INDEX tasks_by_state ON tasks (state, owner)",
-    "CREATE INDEX tasks_by_thread ON tasks (thread_id)",
-    "CREATE INDEX tasks_by_id ON tasks (id)",
-    """
-    CREATE TABLE steps (
-        n INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they became known
-        task INTEGER NOT NULL REFERENCES tasks (n) ON DELETE CASCADE,
-        at TEXT NOT NULL, state TEXT NOT NULL, by TEXT NOT NULL,
-        reason TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '',
-        UNIQUE (task, at, state, by)
-    )
-    """,
-    "CREATE INDEX steps_by_time ON steps (at)",
-    # How far a stream's records have been read: all of `wanted` from `low` until before `high`.
-    """
-    CREATE TABLE reached (
-        stream TEXT NOT NULL, wanted TEXT NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL,
-        PRIMARY KEY (stream, wanted)
-    )
-    """,
-    # A cursor of whoever reads on from where it was, such as an export.
-    "CREATE TABLE cursors (name TEXT PRIMARY KEY, step INTEGER NOT NULL)",
-    """
-    CREATE VIRTUAL TABLE words USING fts5
-        (subject, request, summary, result, content='tasks', content_rowid='n')
-    """,
-    """
-    CREATE TRIGGER tasks_in AFTER INSERT ON tasks BEGIN
-        INSERT INTO words (rowid, subject, request, summary, result)
-        VALUES (new.n, new.subject, new.request, new.summary, new.result);
-    END
-    """,
-    """
-    CREATE TRIGGER tasks_out AFTER DELETE ON tasks BEGIN
-        INSERT INTO words (words, rowid, subject, request, summary, result)
-        VALUES ('delete', old.n, old.subject, old.request, old.summary, old.result);
-    END
-    """,
-    """
-    CREATE TRIGGER tasks_anew AFTER UPDATE OF subject, request, summary, result ON tasks BEGIN
-        INSERT INTO words (words, rowid, subject, request, summary, result)
-        VALUES ('delete', old.n, old.subject, old.request, old.summary, old.result);
-        INSERT INTO words (rowid, subject, request, summary, result)
-        VALUES (new.n, new.subject, new.request, new.summary, new.result);
-    END
-    """,
-)
 # What its owner's side says counts before what a worker has copied.
 _OWNERS: Final = frozenset({"subject", "thread_id", "priority", "created_at"})
 
@@ -192,7 +118,9 @@ class Archive:
                 self._changed = True
             self._file.execute(
                 "INSERT INTO reached VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                " low = min(low, excluded.low), high = max(high, excluded.high)",
+                " low = min(low, excluded.low), high = max(high, excluded.high)"
+                # What lies between two that others have read at once neither of them has read.
+                " WHERE excluded.low <= high AND excluded.high >= low",
                 (of, reached.wanted, reached.low, reached.high),
             )
 
@@ -316,13 +244,15 @@ class Archive:
             file.execute("PRAGMA auto_vacuum = INCREMENTAL")
         file.execute("PRAGMA journal_mode = WAL").fetchone()
         file.execute("PRAGMA synchronous = NORMAL")
-        if version == 0:
+        if version < SCHEMA:
             with self._transaction():
                 # Another process may have made them meanwhile.
-                if not file.execute("PRAGMA user_version").fetchone()[0]:
-                    for table in _TABLES:
-                        file.execute(table)
-                    file.execute(f"PRAGMA user_version = {SCHEMA}")
+                (version,) = file.execute("PRAGMA user_version").fetchone()
+                for table in () if version else TABLES:
+                    file.execute(table)
+                if version < WHOLE_SINCE:  # all that the bus has is read anew, once
+                    file.execute("DELETE FROM reached")
+                file.execute(f"PRAGMA user_version = {max(version, SCHEMA)}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -12,7 +12,8 @@ import pytest
 import served
 
 from mcp_agentbus.archive.entries import Change
-from mcp_agentbus.archive.file import SCHEMA, Archive, Reached
+from mcp_agentbus.archive.file import Archive, Reached
+from mcp_agentbus.archive.kept.tables import SCHEMA
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import ArchiveBroken
 from mcp_agentbus.store.task import Moment
@@ -125,6 +126,19 @@ def test_one_of_a_newer_version_is_left_alone(tmp_path):
 
     with pytest.raises(ArchiveBroken, match="newer agentbus"), Archive(path, Keeps()):
         pass
+
+
+def test_one_of_before_that_may_have_holes_is_read_anew_once_and_keeps_its_tasks(tmp_path):
+    path = tmp_path / "archive.db"
+    with Archive(path, Keeps()) as archive:
+        note(archive, sent(1))
+        archive._file.execute("PRAGMA user_version = 1")
+
+    with Archive(path, Keeps()) as archive:
+        assert (ids(archive), archive.reached("made", ALL)) == (["t00001"], None)
+        note(archive, sent(2))
+    with Archive(path, Keeps()) as archive:
+        assert archive.reached("made", ALL) == Reached(ALL, 1, 2)
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1), (1, 2, 1)])
