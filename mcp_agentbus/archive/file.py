@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mcp_agentbus.archive.entries import Change
+from mcp_agentbus.archive.kept.failing import what_to_do
 from mcp_agentbus.archive.kept.tables import SCHEMA, TABLES, WHOLE_SINCE
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import text
@@ -335,7 +336,8 @@ class Archive:
         except (sqlite3.Error, OSError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise ArchiveBroken(
-                f"The archive {self.path} cannot be used: {' '.join(reason.split())}."
+                f"The archive {self.path} cannot be used: {' '.join(reason.split())}.",
+                hint=what_to_do(error),
             ) from error
 
 
