@@ -69,11 +69,12 @@ async def tasks(call: Call) -> int:
                 page = await asyncio.to_thread(
                     look, current, wanted, sides, call.settings.state_dir
                 )
-            page = replace(page, tasks=(*here, *await as_held(bus, page.tasks)))
+            page = replace(page, tasks=await as_held(bus, page.tasks))
         except BusUnreachable as away:
             if not here:
                 raise
-            page, code = History(here, notes=(_only_here(away),)), away.exit_code
+            page, code = History((), notes=(_only_here(away),)), away.exit_code
+        page = page.behind(here, wanted.limit)
     title = past.TITLES[args.view].format(who=_EVERYBODY if of_all else me.id)
     title += f' with "{wanted.words}" in it' if wanted.words else ""
     return call.end(past.history_text(page, title, SHELL), past.of_history(page), code)

@@ -137,14 +137,14 @@ def shell(tmp_path, monkeypatch):
         ("tasks two words", Wanted(words="two words"), MINE, 'of planner with "two words" in it.'),
         ("tasks --open --all", Wanted(view="open"), Sides(), "of your agents still open."),
         (
-            f"tasks --with role:lead --state open --thread th --since {FIRST} --limit 5 --cursor past-7",
+            f"tasks --with role:lead --state open --thread th --since {FIRST} --limit 5 --cursor past-7-9d0c2f1a",
             Wanted(other="role-lead", state="open", thread_id="th", since=NOON, limit=5,
-                   cursor="past-7"),
+                   cursor="past-7-9d0c2f1a"),
             MINE, "of planner.",
         ),
         (
-            f"search two words --since {FIRST} --limit 5 --cursor past-7",
-            Wanted(words="two words", since=NOON, limit=5, cursor="past-7"), Sides(),
+            f"search two words --since {FIRST} --limit 5 --cursor past-7-9d0c2f1a",
+            Wanted(words="two words", since=NOON, limit=5, cursor="past-7-9d0c2f1a"), Sides(),
             'of your agents with "two words" in it.',
         ),
     ],
