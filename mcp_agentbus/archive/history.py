@@ -297,11 +297,11 @@ class _Select:
 def _ask_for(select: _Select, wanted: Wanted, sides: Sides) -> None:
     """Put what is wanted into conditions."""
     _ask_for_view(select, wanted.view, sides)
-    if wanted.words.strip():
+    if match := _match(wanted.words):
         found = f"snippet(words, -1, '', '', ' \u2026 ', {_SNIPPET_WORDS})"
         select.columns = f"tasks.*, {found} AS snippet"
         select.source = "words CROSS JOIN tasks ON tasks.n = words.rowid"  # in this order
-        select.ask("words MATCH ?", _match(wanted.words))
+        select.ask("words MATCH ?", match)
     if wanted.other:
         select.ask("? IN (tasks.owner, tasks.inbox, tasks.agent)", wanted.other)
     if wanted.thread_id:
@@ -365,7 +365,9 @@ def _marks(values: Collection[str]) -> str:
 
 def _match(words: str) -> str:
     """Return words as FTS5 takes them: each of them, quoted, so that none is its syntax."""
-    return " ".join('"' + word.replace('"', '""') + '"' for word in words.split())
+    # At a zero byte its query would end; in what is searched there is none.
+    each = words.replace("\0", " ").split()
+    return " ".join('"' + word.replace('"', '""') + '"' for word in each)
 
 
 def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tuple[Past, ...]:

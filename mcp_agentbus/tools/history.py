@@ -32,6 +32,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import Agent, agent_id, inbox_of
+from mcp_agentbus.core.text import check_text
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.tools.answers import past
@@ -116,6 +117,8 @@ async def audited(call: Call) -> int:
 async def export(call: Call) -> int:
     """Print the steps of tasks with all their texts, as entries of a diary or as data."""
     args = call.args
+    if args.cursor:
+        check_text(args.cursor, "cursor")
     async with _trail(call, past.step_markdown) as trail:
         is_named = args.cursor and not trail.is_resumed
         span = trail.span(trail.cursor(args.cursor) if is_named else getattr(args, "after", 0))

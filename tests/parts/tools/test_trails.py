@@ -21,7 +21,7 @@ from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands, history
@@ -252,6 +252,13 @@ async def test_the_texts_of_tasks_are_exported_and_not_audited(shell, line, has_
 async def test_that_there_is_nothing_is_said_once_and_to_people(shell, line, resumed, texts):
     assert await shell.typed(line, **resumed) == 0
     assert shell.done == ["streams", *((text, {EXIT_CODE: 0}) for text in texts)]
+
+
+async def test_a_name_that_is_no_text_is_none_of_an_export(shell):
+    with pytest.raises(BadInput, match="The cursor has half a surrogate pair"):
+        await shell.typed("export --cursor \udcff")
+
+    assert shell.done == []
 
 
 @pytest.mark.parametrize("line", ["audit", "export"])
