@@ -371,7 +371,7 @@ def _match(words: str) -> str:
 
 
 def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tuple[Past, ...]:
-    """Return the tasks of these sides that have this id, or whose ids begin so; two at most."""
+    """Return the tasks of these sides that have this id, or whose ids begin so, the latest."""
     select = _Select(archive)
     if sides.owners:
         select.ask_either(f"tasks.owner IN ({_marks(sides.owners)})", *sides.owners)
@@ -382,4 +382,4 @@ def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tu
         select.ask("tasks.id BETWEEN ? AND ?", task_id, f"{task_id}\U0010ffff")
     else:
         select.ask("tasks.id = ?", task_id)
-    return tuple(past_of(row, select.now) for row in select.put(2))
+    return tuple(past_of(row, select.now) for row in select.put(LIMIT_MAX))
