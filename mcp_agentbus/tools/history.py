@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands that look back: `tasks`, `search`, `audit` and `export`.
 
-They claim nothing, mark nothing as seen and register nobody. Where the bus is away they tell what
-the archive knew before, and say so.
+They claim nothing, mark nothing as seen and register nobody. What they tell is as new as the bus,
+so without one they are refused; of a list then what lies in the outbox is shown, if there is any.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class _Trail:
 
 @asynccontextmanager
 async def _trail(call: Call, line: Callable[[Entry], str]) -> AsyncGenerator[_Trail]:
-    """Open the archive as it is now; say so where it could not catch up."""
+    """Open the archive as it is now; say so where it cannot be used."""
     async with call.bus() as bus:
         await streams.ensure_streams(bus)
         agents = users(call.settings)
