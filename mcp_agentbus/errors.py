@@ -170,10 +170,7 @@ class NameTaken(Refused):
 class ArchiveBroken(Refused):
     """The archive cannot be used."""
 
-    hint = (
-        "Move that file away: it is made anew from what the bus keeps, of 30 days. "
-        "`[archive] enabled = false` in config.toml does without."
-    )
+    hint = "Call again. If it stays so, `[archive] enabled = false` in config.toml does without."
 
 
 class BadSetup(Refused):

@@ -108,12 +108,12 @@ class _Reading:
         self.oldest: datetime | None = None
 
     async def newer(self) -> None:
-        """Read all that was stored since."""
-        end = self._stream.last + 1
+        """Read all that was stored since; of what is cut off the rest stays new."""
         async with aclosing(self._pages(self._reached.high, None)) as pages:
             async for messages in pages:
-                if messages:
-                    end = max(end, messages[-1].seq + 1)
+                end = messages[-1].seq + 1 if messages else self._reached.high
+                if len(messages) < _PAGE:  # the last
+                    end = max(end, self._stream.last + 1)
                 await self._note(messages, high=end)
 
     async def older(self, stop_at: float | None) -> bool:

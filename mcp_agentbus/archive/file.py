@@ -12,6 +12,7 @@ syncs at its checkpoints only. What it knows of tasks stands in `entries`, in wo
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,95 +24,26 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mcp_agentbus.archive.entries import Change
+from mcp_agentbus.archive.kept.failing import what_to_do
+from mcp_agentbus.archive.kept.tables import SCHEMA, TABLES, WHOLE_SINCE
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import make_private_file
 from mcp_agentbus.errors import ArchiveBroken, BadSetup
 
-#: The version of the tables, in the file's `user_version`; 0 is a new file.
-SCHEMA: Final = 1
 #: Seconds to wait for another process that writes: its transactions take milliseconds.
 _BUSY_S: Final = 2.0
 # So long, in seconds, what is read as it is closed may go on: most of it takes less.
 _INTERRUPTED_AFTER_S: Final = 0.01
-# So many tasks go at once where the file is too large, those that nobody has asked for first.
-_GO_AT_ONCE: Final = 500
+# Of so many bytes tasks are removed in one transaction, and of so many pages what is left is put in
+# order: each takes a tenth of a second.
+_AT_ONCE: Final = 512 << 10
+_PAGES_AT_ONCE: Final = 500
 # How full it is afterwards, so that it is not made smaller at each write.
 _FULL: Final = 0.9
 
-_TABLES: Final = (
-    """
-    CREATE TABLE tasks (
-        n INTEGER PRIMARY KEY,
-        owner TEXT NOT NULL, inbox TEXT NOT NULL, id TEXT NOT NULL,
-        -- Which stream of the bus it was read from, and by which message each of its two records.
-        stream TEXT NOT NULL, sent_seq INTEGER NOT NULL DEFAULT 0,
-        record_seq INTEGER NOT NULL DEFAULT 0,
-        subject TEXT NOT NULL DEFAULT '', thread_id TEXT NOT NULL DEFAULT '',
-        priority TEXT NOT NULL DEFAULT 'normal', task_type TEXT NOT NULL DEFAULT 'default',
-        expect TEXT NOT NULL DEFAULT 'answer', asked_by TEXT NOT NULL DEFAULT '',
-        in_reply_to TEXT, created_at TEXT NOT NULL, expires_at TEXT, deliver_at TEXT, seen_at TEXT,
-        request TEXT NOT NULL DEFAULT '', request_chars INTEGER NOT NULL DEFAULT 0,
-        state TEXT NOT NULL DEFAULT 'stored', agent TEXT NOT NULL DEFAULT '',
-        session TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0,
-        summary TEXT NOT NULL DEFAULT '', result TEXT NOT NULL DEFAULT '',
-        artifacts TEXT NOT NULL DEFAULT '[]', -- a list in JSON
-        progress REAL, reason TEXT NOT NULL DEFAULT '', late INTEGER NOT NULL DEFAULT 0,
-        updated_at TEXT NOT NULL,
-        UNIQUE (owner, inbox, id)
-    )
-    """,
-    "CREATE INDEX tasks_by_owner ON tasks (owner, created_at)",
-    "CREATE INDEX tasks_by_inbox ON tasks (inbox, created_at)",
-    "CREATE INDEX tasks_by_time ON tasks (created_at)",
-    "CREATE INDEX tasks_by_change ON tasks (updated_at)",
-    "CREATE INDEX tasks_by_state ON tasks (state, owner)",
-    "CREATE INDEX tasks_by_thread ON tasks (thread_id)",
-    "CREATE INDEX tasks_by_id ON tasks (id)",
-    """
-    CREATE TABLE steps (
-        n INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they became known
-        task INTEGER NOT NULL REFERENCES tasks (n) ON DELETE CASCADE,
-        at TEXT NOT NULL, state TEXT NOT NULL, by TEXT NOT NULL,
-        reason TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '',
-        UNIQUE (task, at, state, by)
-    )
-    """,
-    "CREATE INDEX steps_by_time ON steps (at)",
-    # How far a stream's records have been read: all of `wanted` from `low` until before `high`.
-    """
-    CREATE TABLE reached (
-        stream TEXT NOT NULL, wanted TEXT NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL,
-        PRIMARY KEY (stream, wanted)
-    )
-    """,
-    # A cursor of whoever reads on from where it was, such as an export.
-    "CREATE TABLE cursors (name TEXT PRIMARY KEY, step INTEGER NOT NULL)",
-    """
-    CREATE VIRTUAL TABLE words USING fts5
-        (subject, request, summary, result, content='tasks', content_rowid='n')
-    """,
-    """
-    CREATE TRIGGER tasks_in AFTER INSERT ON tasks BEGIN
-        INSERT INTO words (rowid, subject, request, summary, result)
-        VALUES (new.n, new.subject, new.request, new.summary, new.result);
-    END
-    """,
-    """
-    CREATE TRIGGER tasks_out AFTER DELETE ON tasks BEGIN
-        INSERT INTO words (words, rowid, subject, request, summary, result)
-        VALUES ('delete', old.n, old.subject, old.request, old.summary, old.result);
-    END
-    """,
-    """
-    CREATE TRIGGER tasks_anew AFTER UPDATE OF subject, request, summary, result ON tasks BEGIN
-        INSERT INTO words (words, rowid, subject, request, summary, result)
-        VALUES ('delete', old.n, old.subject, old.request, old.summary, old.result);
-        INSERT INTO words (rowid, subject, request, summary, result)
-        VALUES (new.n, new.subject, new.request, new.summary, new.result);
-    END
-    """,
-)
+# About how many bytes a task takes: its texts, half as much in the index at least, and its steps.
+_TAKEN: Final = "1000 + 1.5 * length(CAST(subject || request || summary || result AS BLOB))"
 # What its owner's side says counts before what a worker has copied.
 _OWNERS: Final = frozenset({"subject", "thread_id", "priority", "created_at"})
 
@@ -192,7 +124,9 @@ class Archive:
                 self._changed = True
             self._file.execute(
                 "INSERT INTO reached VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                " low = min(low, excluded.low), high = max(high, excluded.high)",
+                " low = min(low, excluded.low), high = max(high, excluded.high)"
+                # What lies between two that others have read at once neither of them has read.
+                " WHERE excluded.low <= high AND excluded.high >= low",
                 (of, reached.wanted, reached.low, reached.high),
             )
 
@@ -235,32 +169,86 @@ class Archive:
         if not self._changed:
             return
         self._changed = False
-        oldest = datetime.now(UTC) - timedelta(days=self._keeps.days)
-        with self._transaction():
-            self._file.execute("DELETE FROM tasks WHERE updated_at < ?", (iso(oldest),))
-        limit = self._keeps.max_mb << 20
-        if self._size() <= limit:
-            return
-        while self._size() > limit * _FULL:
-            with self._transaction():
-                gone = self._file.execute(
-                    "DELETE FROM tasks WHERE n IN"
-                    " (SELECT n FROM tasks ORDER BY sent_seq > 0, updated_at LIMIT ?)",
-                    (_GO_AT_ONCE,),
-                ).rowcount
+        oldest = iso(datetime.now(UTC) - timedelta(days=self._keeps.days))
+        gone = self._remove("updated_at < ?", oldest, enough=math.inf)
+        limit, size = self._keeps.max_mb << 20, self._size()
+        if size > limit:
+            gone += self._make_room(limit * _FULL)
+        elif gone > size * (1 - _FULL):
+            self._forget_words()
+        if gone:
+            self._give_back()
+
+    def _make_room(self, limit: float) -> float:
+        """Remove the first tasks to go until no more than that is in use; return as `_remove`."""
+        removed = 0.0
+        while True:
+            # Before it is looked what is in use: of what went before the index may have it twice.
+            self._forget_words()
+            gone, over = 0.0, self._size() - limit
+            # Those that nobody has asked for go first.
+            for which in ("sent_seq = 0", "sent_seq > 0"):
+                gone += self._remove(which, enough=over - gone)
             if not gone:
-                return
-        with self._usable():
-            self._file.execute("PRAGMA incremental_vacuum")
+                return removed
+            removed += gone
+
+    def _remove(self, which: str, *values: Any, enough: float) -> float:
+        """Remove tasks, the oldest first, a few at a time; return about how many bytes they had.
+
+        Args:
+            which: a condition, a constant of this module.
+            values: those of the condition.
+            enough: of more bytes than that no further task goes.
+        """
+        oldest = f"SELECT n, {_TAKEN} FROM tasks WHERE {which} ORDER BY updated_at"  # noqa: S608
+        gone = 0.0
+        while gone < enough:
+            going, size = [], 0.0
+            with self._transaction():
+                for n, taken in self._file.execute(oldest, values):
+                    going.append((n,))
+                    size += taken
+                    if size >= min(_AT_ONCE, enough - gone):
+                        break
+                self._file.executemany("DELETE FROM tasks WHERE n = ?", going)
+            if not going:
+                break
+            gone += size
+        return gone
+
+    def _forget_words(self) -> None:
+        """Have the index let go of the words of what was removed, of which it has noted that alone.
+
+        They take as much room as before until all of it is merged, which is done a few pages at a
+        time: others write meanwhile.
+        """
+        pages, changed = -_PAGES_AT_ONCE, 2  # a negative number has it begin with all there is
+        while changed > 1:  # as it says that it has found nothing to merge
+            with self._transaction():
+                before = self._file.total_changes
+                self._file.execute("INSERT INTO words (words, rank) VALUES ('merge', ?)", (pages,))
+                changed = self._file.total_changes - before
+            pages = _PAGES_AT_ONCE
+
+    def _give_back(self) -> None:
+        """Have the file become smaller by what is not in use, a few pages at a time."""
+        before, free = math.inf, self._free()
+        while before > free:
+            # Each row that is fetched is one page.
+            self.rows(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+            before, free = free, self._free()
+
+    def _free(self) -> int:
+        """Return how many pages of the file are not in use."""
+        return int(self.rows("PRAGMA freelist_count")[0][0])
 
     def _size(self) -> int:
         """Return how many bytes are in use."""
-        names = "page_count", "freelist_count", "page_size"
-        with self._usable():
-            pages, free, size = (
-                self._file.execute(f"PRAGMA {name}").fetchone()[0] for name in names
-            )
-        return int((pages - free) * size)
+        pages, size = (
+            int(self.rows(f"PRAGMA {name}")[0][0]) for name in ("page_count", "page_size")
+        )
+        return (pages - self._free()) * size
 
     def _merge(self, change: Change, stream: str) -> None:
         """Write a change into its task's row, unless what stands there is newer; and its steps."""
@@ -316,13 +304,15 @@ class Archive:
             file.execute("PRAGMA auto_vacuum = INCREMENTAL")
         file.execute("PRAGMA journal_mode = WAL").fetchone()
         file.execute("PRAGMA synchronous = NORMAL")
-        if version == 0:
+        if version < SCHEMA:
             with self._transaction():
                 # Another process may have made them meanwhile.
-                if not file.execute("PRAGMA user_version").fetchone()[0]:
-                    for table in _TABLES:
-                        file.execute(table)
-                    file.execute(f"PRAGMA user_version = {SCHEMA}")
+                (version,) = file.execute("PRAGMA user_version").fetchone()
+                for table in () if version else TABLES:
+                    file.execute(table)
+                if version < WHOLE_SINCE:  # all that the bus has is read anew, once
+                    file.execute("DELETE FROM reached")
+                file.execute(f"PRAGMA user_version = {max(version, SCHEMA)}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -346,7 +336,8 @@ class Archive:
         except (sqlite3.Error, OSError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise ArchiveBroken(
-                f"The archive {self.path} cannot be used: {' '.join(reason.split())}."
+                f"The archive {self.path} cannot be used: {' '.join(reason.split())}.",
+                hint=what_to_do(error),
             ) from error
 
 

@@ -11,7 +11,6 @@ up first. Where nothing is archived the latest records of the bus are read, and 
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -22,6 +21,7 @@ from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
+from mcp_agentbus.archive.kept.place import Place, cursor_of, place_of
 from mcp_agentbus.archive.past import ONCE, Past, as_held, outgoing, past_of
 from mcp_agentbus.archive.questions import LEFT_OPEN, asked
 from mcp_agentbus.bus.budget import one_call
@@ -45,7 +45,6 @@ VIEWS: Final[tuple[View, ...]] = get_args(View)
 LIMIT_MAX: Final = 100
 # Seconds of a call in which older records are read into the archive; the next call goes on.
 _OLDER_S: Final = 1.0
-_CURSOR: Final = re.compile(r"past-(\d{1,18})")
 _SNIPPET_WORDS: Final = 12
 
 
@@ -60,6 +59,12 @@ class History:
     extent: Extent = field(default_factory=Extent)
     #: What else its reader should know, in this program's words.
     notes: tuple[str, ...] = ()
+
+    def behind(self, here: Sequence[Past], limit: int) -> History:
+        """Return the page of as many tasks at most that begins with these of the outbox."""
+        tasks = (*here, *self.tasks)
+        more = self.next_cursor if len(tasks) <= limit else cursor_of(tasks[limit - 1])
+        return replace(self, tasks=tasks[:limit], next_cursor=more)
 
 
 @dataclass(frozen=True)
@@ -142,12 +147,13 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
         for past in held
     ]
     here = outgoing_of(session.outbox, Wanted(**wanted), sides)
-    return replace(page, tasks=(*here, *shown))
+    return replace(page, tasks=tuple(shown)).behind(here, Wanted(**wanted).limit)
 
 
 def outgoing_of(outbox: Outbox | None, wanted: Wanted, sides: Sides) -> tuple[Past, ...]:
-    """Return what lies in the outbox of what is looked for, which stands on the first page."""
-    if outbox is None or wanted.cursor or wanted.view == "received":
+    """Return what lies in the outbox of what is looked for, all of which comes first."""
+    place = place_of(wanted.cursor) if wanted.cursor is not None else None
+    if outbox is None or (place and not place.is_outgoing) or wanted.view == "received":
         return ()
     if wanted.words.strip() or wanted.state not in {"", "open", "stored"}:
         return ()
@@ -160,7 +166,7 @@ def outgoing_of(outbox: Outbox | None, wanted: Wanted, sides: Sides) -> tuple[Pa
         and (not wanted.thread_id or wanted.thread_id == task.thread_id)
         and (not wanted.since or wanted.since <= task.created_at)
     ]
-    return tuple(found[:LIMIT_MAX])
+    return tuple(place.rest_of(found) if place else found)
 
 
 def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> History:
@@ -168,12 +174,12 @@ def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> Histor
     select = _Select(current.archive)
     _ask_for(select, wanted, sides)
     rows = select.put(wanted.limit + 1)
-    more = f"past-{rows[wanted.limit - 1]['n']}" if len(rows) > wanted.limit else None
+    is_all = len(rows) <= wanted.limit
     rows = rows[: wanted.limit]
     whose = {row["n"]: (row["owner"], row["inbox"], row["id"]) for row in rows}
     questions = asked(current.archive, folder, whose)
     past = tuple(past_of(row, select.now, questions.get(row["n"])) for row in rows)
-    return History(past, more, current.extent, current.notes)
+    return History(past, None if is_all else cursor_of(past[-1]), current.extent, current.notes)
 
 
 @dataclass(frozen=True)
@@ -262,6 +268,14 @@ class _Select:
         """Have rows be found that meet this condition, or another one that is asked so."""
         self._either.append((condition, list(values)))
 
+    def ask_behind(self, place: Place) -> None:
+        """Have only rows be found that come behind the one at this place."""
+        at = iso(place.created_at)
+        rows = self._archive.rows("SELECT * FROM tasks WHERE created_at = ?", at)
+        it = (row["n"] for row in rows if place.is_of(row["owner"], row["inbox"], row["id"]))
+        # Behind one that is gone comes what is older.
+        self.ask("(tasks.created_at, tasks.n) < (?, ?)", at, next(it, 0))
+
     def put(self, limit: int) -> list[sqlite3.Row]:
         """Return the rows, the latest first."""
         found: dict[int, sqlite3.Row] = {}
@@ -283,11 +297,11 @@ class _Select:
 def _ask_for(select: _Select, wanted: Wanted, sides: Sides) -> None:
     """Put what is wanted into conditions."""
     _ask_for_view(select, wanted.view, sides)
-    if wanted.words.strip():
+    if match := _match(wanted.words):
         found = f"snippet(words, -1, '', '', ' \u2026 ', {_SNIPPET_WORDS})"
         select.columns = f"tasks.*, {found} AS snippet"
         select.source = "words CROSS JOIN tasks ON tasks.n = words.rowid"  # in this order
-        select.ask("words MATCH ?", _match(wanted.words))
+        select.ask("words MATCH ?", match)
     if wanted.other:
         select.ask("? IN (tasks.owner, tasks.inbox, tasks.agent)", wanted.other)
     if wanted.thread_id:
@@ -297,14 +311,9 @@ def _ask_for(select: _Select, wanted: Wanted, sides: Sides) -> None:
     if wanted.state:
         condition, values = _in_state(wanted.state, select.now)
         select.ask(condition, *values)
-    if wanted.cursor is not None:
-        place = _CURSOR.fullmatch(wanted.cursor)
-        if place is None:
-            raise BadInput(
-                "The cursor is not one of a history.", hint="Use the cursor of the answer before."
-            )
-        behind = "SELECT created_at, n FROM tasks WHERE n = ?"
-        select.ask(f"(tasks.created_at, tasks.n) < ({behind})", int(place[1]))
+    place = place_of(wanted.cursor) if wanted.cursor is not None else None
+    if place and not place.is_outgoing:
+        select.ask_behind(place)
 
 
 def _ask_for_view(select: _Select, view: View, sides: Sides) -> None:
@@ -356,11 +365,13 @@ def _marks(values: Collection[str]) -> str:
 
 def _match(words: str) -> str:
     """Return words as FTS5 takes them: each of them, quoted, so that none is its syntax."""
-    return " ".join('"' + word.replace('"', '""') + '"' for word in words.split())
+    # At a zero byte its query would end; in what is searched there is none.
+    each = words.replace("\0", " ").split()
+    return " ".join('"' + word.replace('"', '""') + '"' for word in each)
 
 
 def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tuple[Past, ...]:
-    """Return the tasks of these sides that have this id, or whose ids begin so; two at most."""
+    """Return the tasks of these sides that have this id, or whose ids begin so, the latest."""
     select = _Select(archive)
     if sides.owners:
         select.ask_either(f"tasks.owner IN ({_marks(sides.owners)})", *sides.owners)
@@ -371,4 +382,4 @@ def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tu
         select.ask("tasks.id BETWEEN ? AND ?", task_id, f"{task_id}\U0010ffff")
     else:
         select.ask("tasks.id = ?", task_id)
-    return tuple(past_of(row, select.now) for row in select.put(2))
+    return tuple(past_of(row, select.now) for row in select.put(LIMIT_MAX))

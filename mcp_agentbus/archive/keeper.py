@@ -38,7 +38,7 @@ class Keeper:
         self, bus: Bus, watcher: Watcher, ear: Ear, emit: Callable[[Mapping[str, Any]], None]
     ) -> None:
         self._bus, self._watcher, self._ear, self._emit = bus, watcher, ear, emit
-        #: Why it cannot be written; empty if it can.
+        #: Why it cannot be written; empty if it can, or is not to be.
         self.says = ""
 
     async def run(self) -> None:
@@ -51,6 +51,7 @@ class Keeper:
                     with Archive(settings.archive_file, settings.archive) as archive:
                         await self._keep(archive, settings)
                         continue
+                self.says = ""
             except ArchiveBroken as error:
                 self._became_broken(str(error))
             except (AgentbusError, TimeoutError):

@@ -14,7 +14,7 @@ from mcp_agentbus.archive.audit import Entry, Span
 from mcp_agentbus.archive.history import Current, Sides, of_id, up_to_date, users
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus.budget import one_call
-from mcp_agentbus.core.ids import may_be_short
+from mcp_agentbus.core.ids import may_be_short, whole_task_id
 from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.lookup import Life
@@ -50,12 +50,23 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
 
 
 def _archived(current: Current, sides: Sides, written: str) -> Life | None:
-    """Return the life of the one task that begins so in the archive; None if there is not one."""
+    """Return the life of the one task that begins so in the archive; None if none does.
+
+    Raises:
+        BadInput: several begin so; the message names them.
+    """
     known = of_id(current.archive, sides, written, is_short=may_be_short(written))
-    if len(known) != 1:
+    whole = whole_task_id(written, {past.task_id for past in known})
+    # A copy of a result, which another of these agents got, is told of where there is nothing else.
+    alike = sorted((past for past in known if past.task_id == whole), key=_is_copy)
+    if not alike:
         return None
-    [past] = known
+    past = alike[0]
     return _life(past, list(audit.steps(current.archive, sides, Span(task=past.n))))
+
+
+def _is_copy(past: Past) -> bool:
+    return bool(past.asked_by)
 
 
 def _life(past: Past, steps: list[Entry]) -> Life:

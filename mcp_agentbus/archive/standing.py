@@ -18,6 +18,7 @@ from mcp_agentbus.archive.file import Archive, iso
 from mcp_agentbus.archive.past import ONCE, Past, past_of
 from mcp_agentbus.archive.questions import ANY_LEFT_OPEN
 from mcp_agentbus.core.ids import LANES, PARKED_NUMBER, Priority, is_number, whole_task_id
+from mcp_agentbus.core.text import check_text
 from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.store.task import ENDS, HELD, OPEN
 
@@ -141,9 +142,10 @@ def named(archive: Archive, written: str) -> Past:
     """Return the one task whose id is what was written, or begins so.
 
     Raises:
-        BadInput: several begin with it; the message names them.
+        BadInput: several begin with it, which the message names, or it is no text.
         UnknownTask: none does.
     """
+    check_text(written, "id")
     alike = _tasks(
         archive,
         "tasks.id >= ? AND tasks.id < ? ORDER BY tasks.id, tasks.sent_seq DESC",

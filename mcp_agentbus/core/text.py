@@ -203,11 +203,18 @@ def check_text(value: str, what: str) -> str:
     """Return `value` if it is a text, which a program may have believed of a number.
 
     Raises:
-        BadInput: it is none.
+        BadInput: it is none, or has what UTF-8 cannot hold, such as a byte that a shell gave.
     """
     if not isinstance(value, str):
         kind = type(value).__name__
         raise BadInput(f"The {what} is of type {kind}, and no text.", hint="Give it as a str.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadInput(
+            f"The {what} has half a surrogate pair in it, which is not text.",
+            hint="Send it as valid UTF-8.",
+        ) from None
     return value
 
 
@@ -255,13 +262,7 @@ def check_size(value: str, what: str, limit: int) -> str:
     Raises:
         BadInput: it is larger, or is not text that UTF-8 can hold. Nothing is ever cut.
     """
-    try:
-        size = len(check_text(value, what).encode())
-    except UnicodeEncodeError:
-        raise BadInput(
-            f"The {what} has half a surrogate pair in it, which is not text.",
-            hint="Send it as valid UTF-8.",
-        ) from None
+    size = len(check_text(value, what).encode())
     if size > limit:
         raise BadInput(
             f"The {what} has {size:,} bytes; the limit is {limit:,}.",

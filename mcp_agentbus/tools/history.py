@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands that look back: `tasks`, `search`, `audit` and `export`.
 
-They claim nothing, mark nothing as seen and register nobody. Where the bus is away they tell what
-the archive knew before, and say so.
+They claim nothing, mark nothing as seen and register nobody. What they tell is as new as the bus,
+so without one they are refused; of a list then what lies in the outbox is shown, if there is any.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import Agent, agent_id, inbox_of
+from mcp_agentbus.core.text import check_text
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.tools.answers import past
@@ -69,11 +70,12 @@ async def tasks(call: Call) -> int:
                 page = await asyncio.to_thread(
                     look, current, wanted, sides, call.settings.state_dir
                 )
-            page = replace(page, tasks=(*here, *await as_held(bus, page.tasks)))
+            page = replace(page, tasks=await as_held(bus, page.tasks))
         except BusUnreachable as away:
             if not here:
                 raise
-            page, code = History(here, notes=(_only_here(away),)), away.exit_code
+            page, code = History((), notes=(_only_here(away),)), away.exit_code
+        page = page.behind(here, wanted.limit)
     title = past.TITLES[args.view].format(who=_EVERYBODY if of_all else me.id)
     title += f' with "{wanted.words}" in it' if wanted.words else ""
     return call.end(past.history_text(page, title, SHELL), past.of_history(page), code)
@@ -115,6 +117,8 @@ async def audited(call: Call) -> int:
 async def export(call: Call) -> int:
     """Print the steps of tasks with all their texts, as entries of a diary or as data."""
     args = call.args
+    if args.cursor:
+        check_text(args.cursor, "cursor")
     async with _trail(call, past.step_markdown) as trail:
         is_named = args.cursor and not trail.is_resumed
         span = trail.span(trail.cursor(args.cursor) if is_named else getattr(args, "after", 0))
@@ -205,7 +209,7 @@ class _Trail:
 
 @asynccontextmanager
 async def _trail(call: Call, line: Callable[[Entry], str]) -> AsyncGenerator[_Trail]:
-    """Open the archive as it is now; say so where it could not catch up."""
+    """Open the archive as it is now; say so where it cannot be used."""
     async with call.bus() as bus:
         await streams.ensure_streams(bus)
         agents = users(call.settings)

@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 from mcp_agentbus.archive.audit import Entry
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.history import History
+from mcp_agentbus.archive.kept.place import cursor_of
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.framing import frame, one_line
 from mcp_agentbus.core.ids import address_of, is_inbox
@@ -72,7 +73,7 @@ def history_text(page: History, whose: str, reader: Reader = MODEL) -> str:
     costs = (len(row(past)) + len(said_line(past)) + _AROUND for past in page.tasks)
     count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
     listed = page.tasks[:count]
-    cursor = page.next_cursor if count == len(page.tasks) else f"past-{listed[-1].n}"
+    cursor = page.next_cursor if count == len(page.tasks) else cursor_of(listed[-1])
     head = f"{words.many(len(listed), 'task')} {whose}, the latest first."
     head += f" More: {reader.page(cursor)}." if cursor else ""
     facts = [head, *layout.noted([reader.hint(note) for note in notes]), *map(row, listed)]

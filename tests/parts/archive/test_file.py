@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import served
 
+from mcp_agentbus.archive import file as file_module
 from mcp_agentbus.archive.entries import Change
-from mcp_agentbus.archive.file import SCHEMA, Archive, Reached
+from mcp_agentbus.archive.file import Archive, Reached
+from mcp_agentbus.archive.kept.tables import SCHEMA
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import ArchiveBroken
 from mcp_agentbus.store.task import Moment
@@ -125,6 +127,76 @@ def test_one_of_a_newer_version_is_left_alone(tmp_path):
 
     with pytest.raises(ArchiveBroken, match="newer agentbus"), Archive(path, Keeps()):
         pass
+
+
+def test_one_of_before_that_may_have_holes_is_read_anew_once_and_keeps_its_tasks(tmp_path):
+    path = tmp_path / "archive.db"
+    with Archive(path, Keeps()) as archive:
+        note(archive, sent(1))
+        archive._file.execute("PRAGMA user_version = 1")
+
+    with Archive(path, Keeps()) as archive:
+        assert (ids(archive), archive.reached("made", ALL)) == (["t00001"], None)
+        note(archive, sent(2))
+    with Archive(path, Keeps()) as archive:
+        assert archive.reached("made", ALL) == Reached(ALL, 1, 2)
+
+
+def locked(archive, monkeypatch):
+    monkeypatch.setattr(file_module, "_BUSY_S", 0.01)
+    with (
+        sqlite3.connect(archive.path, isolation_level=None) as other,
+        Archive(archive.path, Keeps()) as late,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            note(late, sent(1))
+        finally:
+            other.execute("ROLLBACK")
+
+
+def on_a_full_disk(archive, _):
+    archive._file.execute("PRAGMA max_page_count = 1")
+    note(archive, sent(1, body="x" * 100_000))
+
+
+def read_only(archive, _):
+    archive._file.execute("PRAGMA query_only = 1")
+    note(archive, sent(1))
+
+
+def damaged(archive, _):
+    path = archive.path.with_name("damaged.db")
+    path.touch(0o600)
+    path.write_bytes(b"no database at all" * 100)
+    with Archive(path, Keeps()):
+        pass
+
+
+def without_a_folder(archive, _):
+    beside = archive.path.with_name("file")
+    beside.touch()
+    with Archive(beside / "archive.db", Keeps()):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("use", "hint"),
+    [
+        (locked, "Call again: another process was writing to it."),
+        (on_a_full_disk, "Free some disk space"),
+        (read_only, "See that your user can write there"),
+        (without_a_folder, "See that your user can write there"),
+        (damaged, "Move that file away"),
+        (lambda archive, _: archive.rows("SELECT nothing"), "Call again. If it stays so"),
+    ],
+)  # fmt: skip
+def test_only_of_one_that_is_damaged_it_is_said_to_move_it_away(archive, monkeypatch, use, hint):
+    """Whoever did as they were told of one that was busy lost what the bus no longer has."""
+    with pytest.raises(ArchiveBroken) as broken:
+        use(archive, monkeypatch)
+
+    assert broken.value.hint.startswith(hint)
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1), (1, 2, 1)])

@@ -21,7 +21,7 @@ from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands, history
@@ -137,14 +137,14 @@ def shell(tmp_path, monkeypatch):
         ("tasks two words", Wanted(words="two words"), MINE, 'of planner with "two words" in it.'),
         ("tasks --open --all", Wanted(view="open"), Sides(), "of your agents still open."),
         (
-            f"tasks --with role:lead --state open --thread th --since {FIRST} --limit 5 --cursor past-7",
+            f"tasks --with role:lead --state open --thread th --since {FIRST} --limit 5 --cursor past-7-9d0c2f1a",
             Wanted(other="role-lead", state="open", thread_id="th", since=NOON, limit=5,
-                   cursor="past-7"),
+                   cursor="past-7-9d0c2f1a"),
             MINE, "of planner.",
         ),
         (
-            f"search two words --since {FIRST} --limit 5 --cursor past-7",
-            Wanted(words="two words", since=NOON, limit=5, cursor="past-7"), Sides(),
+            f"search two words --since {FIRST} --limit 5 --cursor past-7-9d0c2f1a",
+            Wanted(words="two words", since=NOON, limit=5, cursor="past-7-9d0c2f1a"), Sides(),
             'of your agents with "two words" in it.',
         ),
     ],
@@ -252,6 +252,13 @@ async def test_the_texts_of_tasks_are_exported_and_not_audited(shell, line, has_
 async def test_that_there_is_nothing_is_said_once_and_to_people(shell, line, resumed, texts):
     assert await shell.typed(line, **resumed) == 0
     assert shell.done == ["streams", *((text, {EXIT_CODE: 0}) for text in texts)]
+
+
+async def test_a_name_that_is_no_text_is_none_of_an_export(shell):
+    with pytest.raises(BadInput, match="The cursor has half a surrogate pair"):
+        await shell.typed("export --cursor \udcff")
+
+    assert shell.done == []
 
 
 @pytest.mark.parametrize("line", ["audit", "export"])
