@@ -264,7 +264,7 @@ class Loop:
         start_no_server()
         await self._open(desk)
         while True:
-            desk.changed.clear()
+            desk.begin_look()
             try:
                 if await self._state.reachable():
                     await self._publish_departures(desk)
