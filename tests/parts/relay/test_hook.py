@@ -141,7 +141,17 @@ def test_what_doctor_measures_asks_what_a_new_session_asks(tmp_path):
     assert " ms, " in found.said
 
 
-def test_it_says_of_its_environment_what_every_process_says():
+@pytest.mark.parametrize("home", ["", "/bus", "bus", "~/bus"])
+def test_it_says_of_its_environment_what_every_process_says(tmp_path, home):
+    environ = {f"{name}{end}": "1" for name in words.SENT for end in ("", "_X", "TOKEN", "URL")}
+    environ |= {
+        "AGENTBUS_HOST": "cursor",
+        "AGENTBUS_HOME": home,
+        "HOME": str(tmp_path),
+        "PATH": "/",
+    }
+
+    assert hook.variables(environ) == words.variables(environ)
     assert (hook._SENT, hook._PATH_MAX_BYTES) == (words.SENT, door.PATH_MAX_BYTES)
 
 
