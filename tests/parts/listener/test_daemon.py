@@ -68,7 +68,11 @@ async def test_whatever_hangs_at_its_end_it_is_gone_before_anybody_kills_it(
     state, monkeypatch, children_s, sessions_s
 ):
     parts, clock, left = daemon._parts(state, None), iter([0.0, children_s]), []
-    beside = asyncio.ensure_future(asyncio.Event().wait())
+    beside, begun = asyncio.ensure_future(asyncio.Event().wait()), asyncio.Event()
+
+    async def run():
+        begun.set()
+        await asyncio.Event().wait()
 
     async def ended():
         assert beside.cancelling()  # while the children end, and not after them
@@ -77,9 +81,9 @@ async def test_whatever_hangs_at_its_end_it_is_gone_before_anybody_kills_it(
         left.append(within_s)
 
     monkeypatch.setattr(daemon, "time", SimpleNamespace(monotonic=clock.__next__))
-    parts.loop.end, parts.relayed.leave = ended, leave
+    parts.loop.run, parts.loop.end, parts.relayed.leave = run, ended, leave
     running = asyncio.create_task(daemon._run(state, parts, [beside]))
-    await asyncio.sleep(0)
+    await begun.wait()
     running.cancel()
     await asyncio.wait([running, beside])
 
